@@ -1,0 +1,133 @@
+/**
+ * The error catalogue: every failure an operator can meet, what it means for replication, and what to do about it.
+ * An error that is not in here is a bug and is logged as one.
+ */
+import { z } from 'zod';
+
+/**
+ * - recoverable: tried again by the ladder (1, 2, 4, 8, 10, then every 30 minutes).
+ * - needsResync: the change logs no longer describe the difference between source and replica.
+ * - nonRecoverable: not tried again; the VM is Critical until an administrator asks for `retry`.
+ */
+export type FailureClass = 'recoverable' | 'needsResync' | 'nonRecoverable';
+
+interface CatalogueEntry {
+  readonly class: FailureClass;
+  readonly message: string;
+  readonly remedy: string;
+}
+
+const recoverable = (message: string, remedy: string): CatalogueEntry => ({ class: 'recoverable', message, remedy });
+const needsResync = (message: string, remedy: string): CatalogueEntry => ({ class: 'needsResync', message, remedy });
+const nonRecoverable = (message: string, remedy: string): CatalogueEntry => ({
+  class: 'nonRecoverable',
+  message,
+  remedy,
+});
+
+const RESYNC_REMEDY = 'The VM must be resynchronized; the recovery points made so far stay usable.';
+
+export const failureCatalogue = {
+  // Recoverable: network, disk space, memory, processes that are down.
+  AgentNotAnswering: recoverable(
+    'The Recovery Services agent on the host is not answering',
+    'Start the agent worker on that host; replication continues by itself.',
+  ),
+  ProviderNotAnswering: recoverable(
+    'The Provider on the VMM server is not answering',
+    'Start the Provider worker of that VMM server; the job continues by itself.',
+  ),
+  RecoverySideNotAnswering: recoverable(
+    'The Azure worker is not answering',
+    'Start the Azure worker of the vault; the job continues by itself.',
+  ),
+  WorkerLost: recoverable(
+    'The worker stopped in the middle of its work',
+    'Nothing: the work goes on from its last checkpoint as soon as a worker is there.',
+  ),
+  HypervisorUnreachable: recoverable(
+    'The hypervisor does not answer on its control interface',
+    'Start the hypervisor service on the host.',
+  ),
+  StoreUnreachable: recoverable(
+    'The replica store cannot be reached',
+    'Check the network and the storage account, or that the folder of the store is mounted.',
+  ),
+  StoreFull: recoverable('The replica store has no space left', 'Free or add space where the store is kept.'),
+  SourceDiskFull: recoverable(
+    'A volume that holds source disks or their change logs has no space left',
+    'Free space on that volume.',
+  ),
+  LowMemory: recoverable('There is not enough memory', 'Free memory on the machine that reported it.'),
+  NetworkError: recoverable('A network connection failed', 'Check the network between the sites.'),
+  ReadFailed: recoverable('A source disk could not be read', 'Check the volume that holds the disk.'),
+  UploadDamaged: recoverable(
+    'What arrived in the store is not what was sent',
+    'Nothing: it is sent again. If it recurs, check the network and the store.',
+  ),
+  MergeUnfinished: recoverable('The VM snapshot is still being merged', 'Nothing: it is asked again.'),
+
+  // Needs resynchronization.
+  ResyncRequired: needsResync('The VM is marked for resynchronization', RESYNC_REMEDY),
+  LogBroken: needsResync('A change log is damaged, missing, or belongs to another disk', RESYNC_REMEDY),
+  OutOfSequence: needsResync('A change set arrived out of sequence', RESYNC_REMEDY),
+
+  // Non-recoverable: an administrator has to act, then `retry`.
+  VmNotFound: nonRecoverable('The VM is not known to the hypervisor', 'Restore the VM or its entry in the site file.'),
+  DiskMissing: nonRecoverable('A virtual disk of the VM is missing', 'Put the disk file back where it was.'),
+  BrokenChain: nonRecoverable('The virtual disk or its chain is broken', 'Repair the virtual disk.'),
+  InvalidReplicaState: nonRecoverable(
+    'The replica is not in a state that allows this',
+    'Look at the replica in the store; it may have been changed by hand.',
+  ),
+  ReplicaDiffers: nonRecoverable(
+    'The replica was read back and differs from what was sent',
+    'Check the storage below the replica store, then `retry`: the differing part is copied again.',
+  ),
+  AuthenticationFailed: nonRecoverable('Authentication failed', 'Correct the credentials in the configuration.'),
+  AuthorizationFailed: nonRecoverable('Permission was denied', 'Grant the missing permission.'),
+  StaleEpoch: nonRecoverable(
+    'This side has been fenced: someone else has the right to write now',
+    'Nothing: a newer failover or resynchronization has taken over.',
+  ),
+  InvalidVmState: nonRecoverable('The VM is in a state that does not allow this', 'Bring the VM into the named state.'),
+  PrerequisitesNotMet: nonRecoverable('The prerequisites are not met', 'Correct what is named.'),
+} as const satisfies Record<string, CatalogueEntry>;
+
+export type FailureCode = keyof typeof failureCatalogue;
+const codes = Object.keys(failureCatalogue) as [FailureCode, ...FailureCode[]];
+export const failureCodeSchema = z.enum(codes);
+
+/** What is shown and stored of a failure. */
+export const failureSchema = z.object({
+  code: failureCodeSchema.or(z.literal('Unexpected')),
+  class: z.enum(['recoverable', 'needsResync', 'nonRecoverable']),
+  message: z.string(),
+  remedy: z.string(),
+});
+export type Failure = z.infer<typeof failureSchema>;
+
+/** Thrown by the engine and the adapters. `detail` says which one, where, and what was expected. */
+export class CatalogueError extends Error {
+  override readonly name = 'CatalogueError';
+  constructor(
+    readonly code: FailureCode,
+    readonly detail: string,
+    options?: ErrorOptions,
+  ) {
+    super(`${failureCatalogue[code].message}: ${detail}`, options);
+  }
+}
+
+export function toFailure(code: FailureCode, message: string): Failure {
+  const entry = failureCatalogue[code];
+  return { code, class: entry.class, message, remedy: entry.remedy };
+}
+
+/** A bug, or something nobody has met yet: waits for a person, as retrying blindly could do harm. */
+export const unexpectedFailure = (message: string): Failure => ({
+  code: 'Unexpected',
+  class: 'nonRecoverable',
+  message,
+  remedy: 'Read the log of the worker that reported it, then `retry`; please report it.',
+});

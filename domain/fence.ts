@@ -1,0 +1,17 @@
+/**
+ * The one number that fences everything: (epoch, sequence). The epoch rises whenever the right to write changes hands
+ * (enable, resynchronize, failover, failback, reverse); the sequence rises with each replication cycle. Whoever
+ * carries an older pair than the one recorded is refused.
+ */
+import { z } from 'zod';
+
+export const fenceSchema = z.object({ epoch: z.int().min(0), sequence: z.int().min(0) });
+export type Fence = z.infer<typeof fenceSchema>;
+
+/** Negative when `a` is older than `b`, 0 when equal. */
+export const compareFences = (a: Fence, b: Fence): number => a.epoch - b.epoch || a.sequence - b.sequence;
+
+/** A page blob's sequence number is one int64: the epoch in the upper half. Exact for epochs below 2^21. */
+export const fenceNumber = (fence: Fence): number => fence.epoch * 2 ** 32 + fence.sequence;
+
+export const formatFence = (fence: Fence): string => `epoch ${fence.epoch}, sequence ${fence.sequence}`;

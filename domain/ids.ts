@@ -1,0 +1,42 @@
+/** Names and identifiers: what they may look like, and how ids that people read are built from them. */
+import { z } from 'zod';
+
+/**
+ * A name of a VM, host, network and so on: 1-63 characters. The limit is the product's for VM names; the alphabet
+ * keeps a name usable as it is in file names, blob names and workflow ids, so that no path can be escaped with one.
+ */
+export const nameSchema = z
+  .string()
+  .min(1)
+  .max(63)
+  .regex(/^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$/, {
+    error: 'letters, digits, ".", "_" and "-" only, beginning and ending with a letter or digit',
+  })
+  .refine((name) => !name.includes('..'), { error: 'two dots in a row are not allowed' });
+
+export const taskQueues = {
+  /** The recovery side: store and compute. The workflows' queue too. */
+  azure: (vault: string) => `azure:${vault}`,
+  /** The Provider on a VMM server. */
+  vmm: (server: string) => `vmm:${server}`,
+  /** The agent on a Hyper-V host. */
+  host: (host: string) => `host:${host}`,
+} as const;
+
+/** The protection entity of a VM: one per VM and vault, for the VM's whole protected life. */
+export const protectedItemId = (vault: string, vm: string): string => `vm/${vault}/${vm}`;
+
+/** `2026-03-01T12:30:05.123Z` as `20260301T123005Z`: sorts, and needs no quoting in a shell. */
+export const compactTime = (iso: string): string => iso.replace(/[-:]/g, '').replace(/\.\d+Z$/, 'Z');
+
+/** @param serial distinguishes two jobs of one VM asked for within the same second; 0 adds nothing. */
+export const jobId = (vm: string, kind: string, at: string, serial: number): string =>
+  `job/${vm}/${kebab(kind)}/${compactTime(at)}${serial > 0 ? `-${serial}` : ''}`;
+
+export const planRunId = (plan: string, at: string): string => `plan/${plan}/${compactTime(at)}`;
+
+const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
+/** (epoch, sequence) as it appears in file and blob names: sorts as it should. */
+export const cycleName = (epoch: number, sequence: number): string =>
+  `${String(epoch).padStart(4, '0')}-${String(sequence).padStart(8, '0')}`;

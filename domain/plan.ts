@@ -1,0 +1,58 @@
+/** A recovery plan: which machines fail over together, and in which order their replica VMs start. A file in git. */
+import { z } from 'zod';
+import { nameSchema } from './ids.js';
+import type { Finding, Site } from './site.js';
+
+export const MAX_PLAN_MACHINES = 100;
+export const MAX_PLAN_GROUPS = 7;
+
+const groupSchema = z.strictObject({ name: nameSchema, vms: z.array(nameSchema).min(1) });
+
+export const recoveryPlanSchema = z.strictObject({
+  name: nameSchema,
+  /** In starting order: group N+1 starts after every machine of group N has started. */
+  groups: z.array(groupSchema).min(1).max(MAX_PLAN_GROUPS),
+});
+export type RecoveryPlan = z.infer<typeof recoveryPlanSchema>;
+
+export const planMachines = (plan: RecoveryPlan): string[] => plan.groups.flatMap((group) => group.vms);
+
+export function checkPlan(plan: RecoveryPlan, site: Pick<Site, 'vms'>): Finding[] {
+  const findings: Finding[] = [];
+  const names = site.vms.map((vm) => vm.name);
+  const groupOf = new Map<string, string>();
+  const groups = new Set<string>();
+  for (const [g, group] of plan.groups.entries()) {
+    if (groups.has(group.name)) {
+      findings.push({
+        path: ['groups', g, 'name'],
+        message: 'this name is already taken by another group',
+        remedy: 'rename one of the two',
+      });
+    }
+    groups.add(group.name);
+    for (const [v, vm] of group.vms.entries()) {
+      const path = ['groups', g, 'vms', v];
+      if (!names.includes(vm)) {
+        findings.push({ path, message: 'unknown VM', remedy: `use one of: ${names.join(', ')}` });
+      }
+      const other = groupOf.get(vm);
+      if (other !== undefined) {
+        findings.push({
+          path,
+          message: `this VM is already in group ${other}`,
+          remedy: 'leave it in one group only',
+        });
+      }
+      groupOf.set(vm, group.name);
+    }
+  }
+  if (groupOf.size > MAX_PLAN_MACHINES) {
+    findings.push({
+      path: ['groups'],
+      message: `the plan has ${groupOf.size} machines, at most ${MAX_PLAN_MACHINES} are supported`,
+      remedy: 'split it into several plans',
+    });
+  }
+  return findings;
+}

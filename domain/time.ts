@@ -1,0 +1,30 @@
+/** Times are ISO 8601 strings in UTC wherever they are stored or shown, milliseconds since 1970 where compared. */
+import { z } from 'zod';
+
+export const isoTimeSchema = z.iso.datetime();
+
+export const toIso = (ms: number): string => new Date(ms).toISOString();
+export const toMs = (iso: string): number => Date.parse(iso);
+/** Whole seconds from `from` to `to`, never negative. */
+export const secondsBetween = (from: string, to: string): number =>
+  Math.max(0, Math.round((toMs(to) - toMs(from)) / 1000));
+
+/** `90061` as `1 d 1 h`: the two largest units, for people. */
+export function formatSeconds(seconds: number): string {
+  const units: [string, number][] = [
+    ['d', 86_400],
+    ['h', 3_600],
+    ['min', 60],
+    ['s', 1],
+  ];
+  let rest = Math.round(seconds);
+  const parts: string[] = [];
+  for (const [unit, size] of units) {
+    if (rest >= size) {
+      parts.push(`${Math.floor(rest / size)} ${unit}`);
+      rest %= size;
+    } else if (parts.length > 0) break;
+    if (parts.length === 2) break;
+  }
+  return parts.join(' ') || '0 s';
+}

@@ -1,0 +1,121 @@
+/**
+ * What the vault keeps in the replica store, object by object. The store describes itself: everything here can be read
+ * and understood without Temporal.
+ *
+ * Layout, all names relative to the store:
+ *   vms/<vm>/description.json            the VM as it will be created at failover
+ *   vms/<vm>/disks/<disk>.vhd            page blob: the replica, a fixed VHD at the newest applied state
+ *   vms/<vm>/seed/<epoch>/<disk>/<n>.json  digests of the n-th slice of the initial copy
+ *   vms/<vm>/cycles/<cycle>/<disk>.changes  one disk's change set
+ *   vms/<vm>/cycles/<cycle>/manifest.json   written last: the cycle exists when this does
+ *   vms/<vm>/applied.json                the newest cycle that every replica disk holds
+ *   vms/<vm>/points/<point>.json         recovery points
+ *   jobs/<...>.json                      records of finished jobs
+ */
+import { z } from 'zod';
+import { fenceSchema } from './fence.js';
+import { cycleName, nameSchema } from './ids.js';
+import { isoTimeSchema } from './time.js';
+
+const bytes = z.int().min(0);
+/** blake3, hex. */
+const digestSchema = z.string().regex(/^[0-9a-f]{64}$/);
+
+export const vaultPaths = {
+  vm: (vm: string) => `vms/${vm}`,
+  description: (vm: string) => `vms/${vm}/description.json`,
+  disk: (vm: string, disk: string) => `vms/${vm}/disks/${disk}.vhd`,
+  seedPrefix: (vm: string, epoch: number, disk: string) => `vms/${vm}/seed/${epoch}/${disk}/`,
+  seedSlice: (vm: string, epoch: number, disk: string, slice: number) =>
+    `vms/${vm}/seed/${epoch}/${disk}/${String(slice).padStart(8, '0')}.json`,
+  cyclePrefix: (vm: string) => `vms/${vm}/cycles/`,
+  changes: (vm: string, epoch: number, sequence: number, disk: string) =>
+    `vms/${vm}/cycles/${cycleName(epoch, sequence)}/${disk}.changes`,
+  manifest: (vm: string, epoch: number, sequence: number) =>
+    `vms/${vm}/cycles/${cycleName(epoch, sequence)}/manifest.json`,
+  applied: (vm: string) => `vms/${vm}/applied.json`,
+  pointPrefix: (vm: string) => `vms/${vm}/points/`,
+  point: (vm: string, point: string) => `vms/${vm}/points/${point}.json`,
+  jobRecord: (jobId: string) => `jobs/${jobId}.json`,
+} as const;
+
+export const replicaDescriptionSchema = z.object({
+  vm: nameSchema,
+  host: nameSchema,
+  vmmServer: nameSchema,
+  epoch: z.int().min(1),
+  generation: z.union([z.literal(1), z.literal(2)]),
+  size: z.string(),
+  osDisk: nameSchema,
+  disks: z.array(
+    z.object({
+      name: nameSchema,
+      /** Virtual size of the source, bytes. */
+      size: bytes,
+      /** Virtual size of the replica: the source's, rounded up to 1 MiB as Azure wants it. */
+      replicaSize: bytes,
+    }),
+  ),
+  networkAdapters: z.array(z.object({ name: nameSchema, network: nameSchema, subnet: nameSchema })),
+  /** False until finalize protection has settled network, boot disk and interfaces. */
+  finalized: z.boolean(),
+});
+export type ReplicaDescription = z.infer<typeof replicaDescriptionSchema>;
+
+/** Digests of one slice of the initial copy: what was read at the source, for the reader at the other side. */
+export const seedSliceSchema = z.object({
+  offset: bytes,
+  length: bytes,
+  digest: digestSchema,
+  /** Bytes that were not zero and so were sent. */
+  dataBytes: bytes,
+});
+export type SeedSlice = z.infer<typeof seedSliceSchema>;
+
+export const cycleManifestSchema = z.object({
+  ...fenceSchema.shape,
+  vm: nameSchema,
+  /** When the logs were sealed: the cycle holds every write acknowledged before this instant. */
+  sealedAt: isoTimeSchema,
+  /** True when the source's exports were closed before the cut, so that nothing can follow. */
+  final: z.boolean(),
+  disks: z.array(
+    z.object({
+      name: nameSchema,
+      /** Virtual size of the source, bytes: a replica of another size refuses the cycle. */
+      size: bytes,
+      /** Name of the sealed log it was made from. */
+      log: z.string(),
+      /** Number of the last write the log holds; numbers run on through the logs of an epoch. */
+      lastWrite: z.int().min(0),
+      /** Length of the change file in the store, bytes; 0 when the disk did not change, and then there is no file. */
+      length: bytes,
+      digest: digestSchema.or(z.literal('')),
+      /** Bytes of disk content the file carries. */
+      dataBytes: bytes,
+      ranges: z.int().min(0),
+    }),
+  ),
+});
+export type CycleManifest = z.infer<typeof cycleManifestSchema>;
+
+export const appliedStateSchema = z.object({
+  ...fenceSchema.shape,
+  sealedAt: isoTimeSchema,
+  final: z.boolean(),
+  disks: z.array(z.object({ name: nameSchema, lastWrite: z.int().min(0) })),
+});
+export type AppliedState = z.infer<typeof appliedStateSchema>;
+
+export const recoveryPointSchema = z.object({
+  ...fenceSchema.shape,
+  id: z.string(),
+  vm: nameSchema,
+  /** The instant the disks are at: the cycle's seal time. */
+  time: isoTimeSchema,
+  kind: z.enum(['crashConsistent', 'appConsistent']),
+  disks: z.array(z.object({ name: nameSchema, snapshot: z.string() })),
+});
+export type RecoveryPoint = z.infer<typeof recoveryPointSchema>;
+
+export const recoveryPointId = (epoch: number, sequence: number): string => cycleName(epoch, sequence);
