@@ -2,6 +2,7 @@
  * The ports: what the engine and the activities need of the two sites. Adapters live in the folders beside this file.
  * Every operation can be repeated: done twice it leaves what once would have left.
  */
+import type { FailureCode } from '../domain/errors.js';
 import type { Fence } from '../domain/fence.js';
 import type { Range } from '../domain/ranges.js';
 import type { ReplicaDescription } from '../domain/vault.js';
@@ -15,6 +16,8 @@ export interface HypervisorVm {
   readonly tracking?: TrackingState;
   /** The VM snapshot of an initial copy, until it is merged. */
   readonly snapshot?: string;
+  /** Why the VM cannot be used: a disk that is missing, a broken chain. */
+  readonly failure?: { readonly code: FailureCode; readonly detail: string };
 }
 
 export interface HypervisorDisk {
