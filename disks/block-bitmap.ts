@@ -1,0 +1,198 @@
+/**
+ * One bit per block of a disk, kept in a sparse file. Nothing of it is held in memory (the page cache is the cache), so
+ * several processes can work on one file: bits share bytes, so whoever sets or clears must hold a lock that keeps the
+ * other processes' setters and clearers out. Within one process that is seen to here.
+ *
+ * The file: `headerBytes` that belong to the owner, then block n at bit `n % 8` of byte `n / 8`.
+ * Errors are Node's own.
+ */
+import { open, type FileHandle } from 'node:fs/promises';
+import { alignDown, end, type Range } from '../domain/ranges.js';
+import { dataRanges } from './native.js';
+import { readAt, writeAt } from './positional-io.js';
+
+/** Consecutive blocks. */
+export interface BlockRun {
+  readonly start: number;
+  readonly count: number;
+}
+
+/** Bytes of the file looked at in one go: 64 KiB are 524,288 blocks. */
+const WINDOW_BYTES = 64 * 1024;
+/** Bytes of the file whose holes are asked for in one go. */
+const SCAN_BYTES = 64 * 1024 * 1024;
+
+export class BlockBitmap {
+  #lastChange: Promise<void> = Promise.resolve();
+
+  private constructor(
+    readonly file: FileHandle,
+    readonly blocks: number,
+    readonly headerBytes: number,
+  ) {}
+
+  /** Creates the file when it is not there, all bits clear. @param options.headerBytes kept free for the owner. */
+  static async open(
+    path: string,
+    blocks: number,
+    options: { headerBytes?: number; readOnly?: boolean } = {},
+  ): Promise<BlockBitmap> {
+    const headerBytes = options.headerBytes ?? 0;
+    const file = await open(path, options.readOnly ? 'r' : 'r+').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT' && !options.readOnly) return open(path, 'wx+', 0o600);
+      throw error;
+    });
+    try {
+      const { size } = await file.stat();
+      const wanted = headerBytes + Math.ceil(blocks / 8);
+      // Shorter: died between creating and sizing it. Longer: made for a larger disk, which its owner has to notice.
+      if (size < wanted && !options.readOnly) await file.truncate(wanted);
+      return new BlockBitmap(file, blocks, headerBytes);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  async isSet(block: number): Promise<boolean> {
+    return (await this.read({ start: block, count: 1 }))[0] === 1;
+  }
+
+  /** One byte for each block of the run, 1 when its bit is set. */
+  async read(run: BlockRun): Promise<Uint8Array> {
+    this.#check(run);
+    const first = Math.floor(run.start / 8);
+    const bytes = Buffer.alloc(Math.ceil((run.start + run.count) / 8) - first);
+    await readAt(this.file, bytes, this.headerBytes + first);
+    const bits = new Uint8Array(run.count);
+    for (let i = 0; i < run.count; i += 1) {
+      const bit = run.start + i - first * 8;
+      bits[i] = (bytes[bit >> 3]! >> (bit & 7)) & 1;
+    }
+    return bits;
+  }
+
+  set(run: BlockRun): Promise<void> {
+    return this.#change(run, true);
+  }
+
+  clear(run: BlockRun): Promise<void> {
+    return this.#change(run, false);
+  }
+
+  /** The runs of set blocks within a run, in order, in bounded memory. A run that is adjacent to the last may follow it. */
+  async *setRuns(within: BlockRun = { start: 0, count: this.blocks }): AsyncGenerator<BlockRun> {
+    this.#check(within);
+    const stop = within.start + within.count;
+    for await (const { firstBlock, bytes } of this.#windows(within)) {
+      yield* runsOf(
+        bytes,
+        firstBlock,
+        Math.max(within.start, firstBlock),
+        Math.min(stop, firstBlock + bytes.length * 8),
+      );
+    }
+  }
+
+  /** Number of set blocks within a run. */
+  async count(within: BlockRun = { start: 0, count: this.blocks }): Promise<number> {
+    let total = 0;
+    for await (const run of this.setRuns(within)) total += run.count;
+    return total;
+  }
+
+  /** Resolves once all changes are on stable storage. */
+  async sync(): Promise<void> {
+    await this.file.datasync();
+  }
+
+  async close(): Promise<void> {
+    await this.#lastChange;
+    await this.file.close();
+  }
+
+  /** The stored bytes that cover a run, without the file's holes: those hold no set bits. */
+  async *#windows(within: BlockRun): AsyncGenerator<{ firstBlock: number; bytes: Buffer }> {
+    const from = Math.floor(within.start / 8);
+    const to = Math.ceil((within.start + within.count) / 8);
+    const buffer = Buffer.allocUnsafe(Math.min(WINDOW_BYTES, to - from));
+    for (let scanned = from; scanned < to; scanned += SCAN_BYTES) {
+      const scan: Range = { offset: this.headerBytes + scanned, length: Math.min(SCAN_BYTES, to - scanned) };
+      for (const data of dataRanges(this.file.fd, scan)) {
+        for (let position = data.offset; position < end(data); position += buffer.length) {
+          const bytes = buffer.subarray(0, Math.min(buffer.length, end(data) - position));
+          bytes.fill(0, await readAt(this.file, bytes, position));
+          yield { firstBlock: (position - this.headerBytes) * 8, bytes };
+        }
+      }
+    }
+  }
+
+  /** Changes are made one after the other, as neighbouring runs share a byte. */
+  #change(run: BlockRun, value: boolean): Promise<void> {
+    this.#check(run);
+    const change = this.#lastChange.then(() => this.#write(run, value));
+    this.#lastChange = change.catch(() => undefined);
+    return change;
+  }
+
+  async #write(run: BlockRun, value: boolean): Promise<void> {
+    const stop = run.start + run.count;
+    let start = run.start;
+    while (start < stop) {
+      const windowStop = Math.min(stop, alignDown(start, 8) + WINDOW_BYTES * 8);
+      const first = Math.floor(start / 8);
+      const bytes = Buffer.alloc(Math.ceil(windowStop / 8) - first);
+      await readAt(this.file, bytes, this.headerBytes + first);
+      fillBits(bytes, start - first * 8, windowStop - first * 8, value);
+      await writeAt(this.file, bytes, this.headerBytes + first);
+      start = windowStop;
+    }
+  }
+
+  #check(run: BlockRun): void {
+    if (run.start < 0 || run.count < 0 || run.start + run.count > this.blocks) {
+      throw new RangeError(`blocks ${run.start}+${run.count} are not within the ${this.blocks} of the bitmap`);
+    }
+  }
+}
+
+/** Sets or clears the bits from `from` to before `to`. */
+export function fillBits(bytes: Uint8Array, from: number, to: number, value: boolean): void {
+  let bit = from;
+  while (bit < to) {
+    if ((bit & 7) === 0 && to - bit >= 8) {
+      const wholeBytes = (to - bit) >> 3;
+      bytes.fill(value ? 0xff : 0, bit >> 3, (bit >> 3) + wholeBytes);
+      bit += wholeBytes * 8;
+      continue;
+    }
+    const mask = 1 << (bit & 7);
+    bytes[bit >> 3]! = value ? bytes[bit >> 3]! | mask : bytes[bit >> 3]! & ~mask;
+    bit += 1;
+  }
+}
+
+/** The runs of set bits of `bytes`, whose first bit is block `firstBlock`, from block `start` to before `stop`. */
+export function* runsOf(bytes: Uint8Array, firstBlock: number, start: number, stop: number): Generator<BlockRun> {
+  let block = start;
+  while (block < stop) {
+    block = firstDiffering(bytes, firstBlock, block, stop, 0);
+    if (block >= stop) return;
+    const runEnd = firstDiffering(bytes, firstBlock, block, stop, 0xff);
+    yield { start: block, count: runEnd - block };
+    block = runEnd;
+  }
+}
+
+/** The first block from `block` on whose bit is not the one `same` (0 or 0xff) is made of; `stop` when there is none. */
+function firstDiffering(bytes: Uint8Array, firstBlock: number, block: number, stop: number, same: 0 | 0xff): number {
+  while (block < stop) {
+    const bit = block - firstBlock;
+    const byte = bytes[bit >> 3]!;
+    if ((bit & 7) === 0 && byte === same) block += 8;
+    else if (((byte >> (bit & 7)) & 1) !== (same & 1)) return block;
+    else block += 1;
+  }
+  return Math.min(block, stop);
+}
