@@ -61,6 +61,7 @@ export const failureCatalogue = {
   LowMemory: recoverable('There is not enough memory', 'Free memory on the machine that reported it.'),
   NetworkError: recoverable('A network connection failed', 'Check the network between the sites.'),
   ReadFailed: recoverable('A source disk could not be read', 'Check the volume that holds the disk.'),
+  WriteFailed: recoverable('A virtual disk could not be written', 'Check the volume that holds the disk.'),
   UploadDamaged: recoverable(
     'What arrived in the store is not what was sent',
     'Nothing: it is sent again. If it recurs, check the network and the store.',
