@@ -1,0 +1,87 @@
+/** A disk whose bytes lie in a file one to one: a raw image, or what stands before the footer of a fixed VHD. */
+import { open, type FileHandle } from 'node:fs/promises';
+import { CatalogueError } from '../domain/errors.js';
+import { end, intersect, splitRange, type Range } from '../domain/ranges.js';
+import type { VirtualDisk } from './disk.js';
+import { diskError } from './disk-errors.js';
+import { dataRanges, punchHole } from './native.js';
+import { readAt, writeAt } from './positional-io.js';
+
+const zeroes = Buffer.alloc(1024 * 1024);
+
+export class RawDisk implements VirtualDisk {
+  /** @param size bytes of the file, from its beginning, that are the disk. */
+  constructor(
+    private readonly file: FileHandle,
+    readonly path: string,
+    readonly size: number,
+  ) {}
+
+  /** @throws CatalogueError DiskMissing, BrokenChain when the file is no whole number of sectors. */
+  static async open(path: string, options: { readOnly?: boolean } = {}): Promise<RawDisk> {
+    const file = await openDiskFile(path, options.readOnly ?? false);
+    const { size } = await file.stat();
+    if (size > 0 && size % 512 === 0) return new RawDisk(file, path, size);
+    await file.close();
+    throw new CatalogueError('BrokenChain', `${path}: ${size} bytes are no whole number of 512-byte sectors`);
+  }
+
+  async read(target: Buffer, offset: number): Promise<void> {
+    this.#check(offset, target.length);
+    const length = await this.#do('read', () => readAt(this.file, target, offset));
+    if (length < target.length) {
+      throw new CatalogueError('BrokenChain', `${this.path}: the file ends at byte ${offset + length} of ${this.size}`);
+    }
+  }
+
+  async write(data: Buffer, offset: number): Promise<void> {
+    this.#check(offset, data.length);
+    await this.#do('write', () => writeAt(this.file, data, offset));
+  }
+
+  async writeZeroes(range: Range): Promise<void> {
+    this.#check(range.offset, range.length);
+    await this.#do('write', async () => {
+      if (await punchHole(this.file.fd, range)) return;
+      for (const piece of splitRange(range, zeroes.length)) {
+        await writeAt(this.file, zeroes.subarray(0, piece.length), piece.offset);
+      }
+    });
+  }
+
+  async dataRanges(range: Range): Promise<Range[]> {
+    const within = intersect(range, { offset: 0, length: this.size });
+    return within ? this.#do('read', async () => dataRanges(this.file.fd, within)) : [];
+  }
+
+  async flush(): Promise<void> {
+    await this.#do('write', () => this.file.datasync());
+  }
+
+  async close(): Promise<void> {
+    await this.file.close();
+  }
+
+  #check(offset: number, length: number): void {
+    if (offset < 0 || length < 0 || end({ offset, length }) > this.size) {
+      throw new RangeError(`${this.path}: bytes ${offset}+${length} are not within the disk of ${this.size}`);
+    }
+  }
+
+  async #do<T>(doing: 'read' | 'write', action: () => Promise<T>): Promise<T> {
+    try {
+      return await action();
+    } catch (error) {
+      throw diskError(error, this.path, doing);
+    }
+  }
+}
+
+/** @throws CatalogueError DiskMissing, AuthorizationFailed and what else `diskError` knows. */
+export async function openDiskFile(path: string, readOnly: boolean): Promise<FileHandle> {
+  try {
+    return await open(path, readOnly ? 'r' : 'r+');
+  } catch (error) {
+    throw diskError(error, path, 'read');
+  }
+}

@@ -1,0 +1,95 @@
+import { mkdtemp, open, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { openDisk } from '../../disks/open-disk.js';
+import { RawDisk } from '../../disks/raw.js';
+
+let folder: string;
+let path: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'farshore-raw-'));
+  path = join(folder, 'disk.raw');
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+async function create(size: number): Promise<RawDisk> {
+  await writeFile(path, '');
+  await truncate(path, size);
+  return RawDisk.open(path);
+}
+
+test('agrees with a buffer after any writes and zeroes, and names every range that is not zero', async () => {
+  const size = 1 << 20;
+  const step = fc.record({
+    offset: fc.nat(size / 512 - 1).map((sector) => sector * 512),
+    sectors: fc.integer({ min: 1, max: 300 }),
+    fill: fc.nat(255),
+    zero: fc.boolean(),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 10 }), async (steps) => {
+      const disk = await create(size);
+      const model = Buffer.alloc(size);
+      for (const { offset, sectors, fill, zero } of steps) {
+        const length = Math.min(sectors * 512, size - offset);
+        model.fill(zero ? 0 : fill, offset, offset + length);
+        if (zero) await disk.writeZeroes({ offset, length });
+        else await disk.write(Buffer.alloc(length, fill), offset);
+      }
+      await disk.flush();
+      const content = Buffer.alloc(size, 0xee);
+      await disk.read(content, 0);
+      expect(content.equals(model)).toBe(true);
+      for (const { offset, length } of await disk.dataRanges({ offset: 0, length: size }))
+        model.fill(0, offset, offset + length);
+      expect(model.equals(Buffer.alloc(size))).toBe(true);
+      await disk.close();
+    }),
+    { numRuns: 40 },
+  );
+});
+
+test('zeroing gives the space back', async () => {
+  const disk = await create(4 << 20);
+  await disk.write(Buffer.alloc(4 << 20, 1), 0);
+  await disk.flush();
+  await disk.writeZeroes({ offset: 1 << 20, length: 2 << 20 });
+  expect((await stat(path)).blocks * 512).toBe(2 << 20);
+  await disk.close();
+});
+
+test('does not reach past its end', async () => {
+  const disk = await create(1024);
+  await expect(disk.write(Buffer.alloc(1024), 512)).rejects.toThrow(RangeError);
+  await expect(disk.read(Buffer.alloc(1024), 512)).rejects.toThrow(RangeError);
+  await expect(disk.writeZeroes({ offset: 512, length: 1024 })).rejects.toThrow(RangeError);
+  expect((await stat(path)).size).toBe(1024);
+  await disk.close();
+});
+
+test('says what is wrong in the words of the catalogue', async () => {
+  await expect(openDisk(join(folder, 'none'), 'raw')).rejects.toMatchObject({ code: 'DiskMissing' });
+  await expect(openDisk(folder, 'raw')).rejects.toMatchObject({ code: 'BrokenChain' });
+  await writeFile(path, Buffer.alloc(700));
+  await expect(openDisk(path, 'raw')).rejects.toMatchObject({ code: 'BrokenChain' });
+  const disk = await create(8192);
+  await truncate(path, 4096);
+  await expect(disk.read(Buffer.alloc(8192), 0)).rejects.toMatchObject({ code: 'BrokenChain' });
+  await disk.close();
+});
+
+test('a full volume is SourceDiskFull', async () => {
+  const file = await open('/dev/full', 'r+');
+  const disk = new RawDisk(file, '/dev/full', 4096);
+  await expect(disk.write(Buffer.alloc(512), 0)).rejects.toMatchObject({ code: 'SourceDiskFull' });
+  await disk.close();
+});
+
+test('opened for reading, it cannot be written', async () => {
+  await (await create(4096)).close();
+  const disk = await openDisk(path, 'raw', { readOnly: true });
+  await expect(disk.write(Buffer.alloc(512), 0)).rejects.toMatchObject({ code: 'EBADF' });
+  await disk.close();
+});
