@@ -31,6 +31,22 @@ export function mergeRanges(ranges: Iterable<Range>): Range[] {
   return merged;
 }
 
+/** What `ranges` cover and `holes` do not; both sorted and without overlap. */
+export function subtractRanges(ranges: readonly Range[], holes: readonly Range[]): Range[] {
+  const rest: Range[] = [];
+  let next = 0;
+  for (const range of ranges) {
+    let offset = range.offset;
+    while (next < holes.length && end(holes[next]!) <= offset) next += 1;
+    for (let at = next; at < holes.length && holes[at]!.offset < end(range); at += 1) {
+      if (holes[at]!.offset > offset) rest.push({ offset, length: holes[at]!.offset - offset });
+      offset = Math.max(offset, end(holes[at]!));
+    }
+    if (offset < end(range)) rest.push({ offset, length: end(range) - offset });
+  }
+  return rest;
+}
+
 export const totalLength = (ranges: Iterable<Range>): number => {
   let total = 0;
   for (const range of ranges) total += range.length;

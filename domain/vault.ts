@@ -6,6 +6,7 @@
  *   vms/<vm>/description.json            the VM as it will be created at failover
  *   vms/<vm>/disks/<disk>.vhd            page blob: the replica, a fixed VHD at the newest applied state
  *   vms/<vm>/seed/<epoch>/<disk>/<n>.json  digests of the n-th slice of the initial copy
+ *   vms/<vm>/verified/<epoch>/<disk>.json  the initial copy of the disk was read back and found equal
  *   vms/<vm>/cycles/<cycle>/<disk>.changes  one disk's change set
  *   vms/<vm>/cycles/<cycle>/manifest.json   written last: the cycle exists when this does
  *   vms/<vm>/applied.json                the newest cycle that every replica disk holds
@@ -25,9 +26,12 @@ export const vaultPaths = {
   vm: (vm: string) => `vms/${vm}`,
   description: (vm: string) => `vms/${vm}/description.json`,
   disk: (vm: string, disk: string) => `vms/${vm}/disks/${disk}.vhd`,
+  seeds: (vm: string) => `vms/${vm}/seed/`,
   seedPrefix: (vm: string, epoch: number, disk: string) => `vms/${vm}/seed/${epoch}/${disk}/`,
   seedSlice: (vm: string, epoch: number, disk: string, slice: number) =>
     `vms/${vm}/seed/${epoch}/${disk}/${String(slice).padStart(8, '0')}.json`,
+  verifiedDisks: (vm: string) => `vms/${vm}/verified/`,
+  verifiedDisk: (vm: string, epoch: number, disk: string) => `vms/${vm}/verified/${epoch}/${disk}.json`,
   cyclePrefix: (vm: string) => `vms/${vm}/cycles/`,
   changes: (vm: string, epoch: number, sequence: number, disk: string) =>
     `vms/${vm}/cycles/${cycleName(epoch, sequence)}/${disk}.changes`,
@@ -71,6 +75,9 @@ export const seedSliceSchema = z.object({
   dataBytes: bytes,
 });
 export type SeedSlice = z.infer<typeof seedSliceSchema>;
+
+/** Says that every slice of a disk's initial copy was read back and had the digest of its record. */
+export const verifiedDiskSchema = z.object({ epoch: z.int().min(1), disk: nameSchema, replicaSize: bytes });
 
 export const cycleManifestSchema = z.object({
   ...fenceSchema.shape,

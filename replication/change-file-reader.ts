@@ -1,0 +1,149 @@
+/** Reads a change file from the store in pieces: a proof first, then rows and content. */
+import { crc32 } from 'node:zlib';
+import { Blake3Hasher } from '@napi-rs/blake-hash';
+import { CatalogueError } from '../domain/errors.js';
+import { end, splitRange, type Range } from '../domain/ranges.js';
+import type { PageWrite, ReplicaStore } from '../sites/ports.js';
+import {
+  changeFileLength,
+  checkChange,
+  decodeHeader,
+  decodeRow,
+  HEADER_BYTES,
+  MAX_ROW_DATA,
+  ROW_BYTES,
+  type ChangeFileHeader,
+  type ChangeFileIdentity,
+  type ChangeRow,
+} from './change-file.js';
+import { readAhead } from './read-ahead.js';
+
+const READ_SIZE = 4 * 1024 * 1024;
+const READS_AHEAD = 3;
+const ROWS_AT_ONCE = 16 * 1024;
+/** Most pages a batch may name: a batch is one durable write. */
+const BATCH_ROWS = 4096;
+const BATCH_BYTES = MAX_ROW_DATA;
+
+type ObjectReader = Pick<ReplicaStore, 'readObject'>;
+
+/** @returns blake3 of the first `length` bytes, hex; undefined when there is no such object or it is shorter. */
+export async function digestOfObject(
+  store: ObjectReader,
+  name: string,
+  length: number,
+  onBytes: (bytes: number) => void = () => undefined,
+): Promise<string | undefined> {
+  const hasher = new Blake3Hasher();
+  try {
+    const read = (part: Range) => store.readObject(name, part.offset, part.length);
+    for await (const data of readAhead(splitRange({ offset: 0, length }, READ_SIZE), READS_AHEAD, read)) {
+      hasher.update(data);
+      onBytes(data.length);
+    }
+  } catch (error) {
+    if (error instanceof CatalogueError && error.code === 'InvalidReplicaState') return undefined;
+    throw error;
+  }
+  return hasher.digest('hex');
+}
+
+/** What goes to a replica's blob in one durable write; `bytes` of disk. */
+export interface ChangeBatch {
+  readonly rows: readonly ChangeRow[];
+  /** Where the content of the rows begins in the file, and how long it is. */
+  readonly content: Range;
+}
+
+export class ChangeFileReader {
+  readonly #store: ObjectReader;
+  readonly #name: string;
+  readonly #header: ChangeFileHeader;
+
+  private constructor(store: ObjectReader, name: string, header: ChangeFileHeader) {
+    this.#store = store;
+    this.#name = name;
+    this.#header = header;
+  }
+
+  /**
+   * Holds header and rows against what the file has to be of; nothing of a file that passes can miss the disk.
+   * @param length of the whole file, bytes.
+   * @throws CatalogueError LogBroken
+   */
+  static async open(
+    store: ObjectReader,
+    name: string,
+    expected: ChangeFileIdentity,
+    length: number,
+  ): Promise<ChangeFileReader> {
+    const broken = (problem: string) => new CatalogueError('LogBroken', `${name}: ${problem}`);
+    if (length < HEADER_BYTES) throw broken(`it is too short, ${length} bytes`);
+    const header = decodeHeader(await store.readObject(name, 0, HEADER_BYTES));
+    for (const key of ['vm', 'disk', 'epoch', 'sequence', 'diskSize'] as const) {
+      if (header[key] !== expected[key]) throw broken(`it is of ${key} ${header[key]}, not ${expected[key]}`);
+    }
+    if (changeFileLength(header) !== length) throw broken(`${length} bytes, its header tells of ${changeFileLength(header)}`);
+    const reader = new ChangeFileReader(store, name, header);
+    let previousEnd = 0;
+    let payload = 0;
+    for await (const rows of reader.#rows()) {
+      for (const row of rows) {
+        checkChange(row, previousEnd, header.diskSize);
+        previousEnd = end(row);
+        if (row.zero) continue;
+        payload += row.length;
+        if (row.length > MAX_ROW_DATA) throw broken(`a row of ${row.length} bytes`);
+      }
+    }
+    if (payload !== header.payload) throw broken(`its rows have ${payload} bytes of content, not ${header.payload}`);
+    return reader;
+  }
+
+  async *batches(): AsyncGenerator<ChangeBatch, void, undefined> {
+    let position = HEADER_BYTES;
+    let rows: ChangeRow[] = [];
+    let bytes = 0;
+    const take = (): ChangeBatch => {
+      const batch = { rows, content: { offset: position, length: bytes } };
+      position += bytes;
+      rows = [];
+      bytes = 0;
+      return batch;
+    };
+    for await (const some of this.#rows()) {
+      for (const row of some) {
+        const content = row.zero ? 0 : row.length;
+        if (rows.length === BATCH_ROWS || bytes + content > BATCH_BYTES) yield take();
+        rows.push(row);
+        bytes += content;
+      }
+    }
+    if (rows.length > 0) yield take();
+  }
+
+  /** @throws CatalogueError LogBroken when the content is not what the rows say. */
+  async load({ rows, content }: ChangeBatch): Promise<PageWrite[]> {
+    const data = content.length > 0 ? await this.#store.readObject(this.#name, content.offset, content.length) : undefined;
+    let at = 0;
+    return rows.map((row): PageWrite => {
+      if (row.zero) return { offset: row.offset, clear: row.length };
+      const part = data!.subarray(at, (at += row.length));
+      if (crc32(part) !== row.crc) {
+        throw new CatalogueError('LogBroken', `${this.#name}: damaged content for ${row.length} bytes at ${row.offset}`);
+      }
+      return { offset: row.offset, data: part };
+    });
+  }
+
+  async *#rows(): AsyncGenerator<ChangeRow[], void, undefined> {
+    const table = { offset: 0, length: this.#header.rows * ROW_BYTES };
+    const read = (part: Range) =>
+      this.#store.readObject(this.#name, HEADER_BYTES + this.#header.payload + part.offset, part.length);
+    for await (const data of readAhead(splitRange(table, ROWS_AT_ONCE * ROW_BYTES), 2, read)) {
+      const rows: ChangeRow[] = [];
+      for (let at = 0; at < data.length; at += ROW_BYTES) rows.push(decodeRow(data, at));
+      yield rows;
+    }
+  }
+}

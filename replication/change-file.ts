@@ -1,0 +1,136 @@
+/**
+ * The change file: what one cycle changed on one disk, as it lies in the store. Numbers are little-endian.
+ *
+ *   0    8    `FARCHNG1`
+ *   8    4    bytes of this header, 512
+ *   12   4    bytes of a row, 20
+ *   16   8    epoch
+ *   24   8    sequence
+ *   32   8    size of the source disk, bytes
+ *   40   8    number of rows
+ *   48   8    bytes of the payload
+ *   56   64   VM: a byte with the length of the name, the name, zeroes
+ *   120  64   disk: likewise
+ *   184  328  zeroes
+ *   512       payload: the content of the rows that have some, in the order of the rows
+ *   ...       rows, 20 bytes each, sorted by offset, without overlap:
+ *               8  offset, bytes
+ *               8  length, bytes; one more when the range is all zeroes and has no payload
+ *               4  crc32 of the content; 0 for zeroes
+ *
+ * Offsets and lengths are multiples of 512. The rows come last as their checksums are known only then: the file can
+ * be written as a stream, and read in pieces. That it is the file that was sent is proven by the digest in the
+ * manifest; the checksums find what is damaged between that proof and the moment the content is used.
+ */
+import { CatalogueError } from '../domain/errors.js';
+import type { Range } from '../domain/ranges.js';
+
+export const HEADER_BYTES = 512;
+export const ROW_BYTES = 20;
+/** Longer ranges take several rows, so that one row's content can be held in memory. */
+export const MAX_ROW_DATA = 4 * 1024 * 1024;
+const MAGIC = 'FARCHNG1';
+const NAME_BYTES = 64;
+
+/** What a change file is of. */
+export interface ChangeFileIdentity {
+  readonly vm: string;
+  readonly disk: string;
+  readonly epoch: number;
+  readonly sequence: number;
+  /** Virtual size of the source disk, bytes. */
+  readonly diskSize: number;
+}
+
+export interface ChangeFileHeader extends ChangeFileIdentity {
+  readonly rows: number;
+  /** Bytes. */
+  readonly payload: number;
+}
+
+export interface ChangeRow extends Range {
+  readonly zero: boolean;
+  readonly crc: number;
+}
+
+export const changeFileLength = (header: ChangeFileHeader): number =>
+  HEADER_BYTES + header.payload + header.rows * ROW_BYTES;
+
+export function encodeHeader(header: ChangeFileHeader): Buffer {
+  const buffer = Buffer.alloc(HEADER_BYTES);
+  buffer.write(MAGIC, 0, 'latin1');
+  buffer.writeUInt32LE(HEADER_BYTES, 8);
+  buffer.writeUInt32LE(ROW_BYTES, 12);
+  const numbers = [header.epoch, header.sequence, header.diskSize, header.rows, header.payload];
+  for (const [index, number] of numbers.entries()) writeUInt64(buffer, 16 + index * 8, number);
+  writeName(buffer, 56, header.vm);
+  writeName(buffer, 120, header.disk);
+  return buffer;
+}
+
+/** @throws CatalogueError LogBroken when it is no header of this format. */
+export function decodeHeader(buffer: Buffer): ChangeFileHeader {
+  const broken = (problem: string) => new CatalogueError('LogBroken', `change file: ${problem}`);
+  if (buffer.length < HEADER_BYTES) throw broken('it ends inside its header');
+  if (buffer.toString('latin1', 0, 8) !== MAGIC) throw broken('it does not begin as one');
+  if (buffer.readUInt32LE(8) !== HEADER_BYTES || buffer.readUInt32LE(12) !== ROW_BYTES) throw broken('unknown layout');
+  const [epoch, sequence, diskSize, rows, payload] = [0, 1, 2, 3, 4].map((index) => {
+    const number = readUInt64(buffer, 16 + index * 8);
+    if (!Number.isSafeInteger(number)) throw broken('impossible number in its header');
+    return number;
+  }) as [number, number, number, number, number];
+  const header = { vm: readName(buffer, 56), disk: readName(buffer, 120), epoch, sequence, diskSize, rows, payload };
+  if (!encodeHeader(header).equals(buffer.subarray(0, HEADER_BYTES))) throw broken('its header is damaged');
+  return header;
+}
+
+export function encodeRow(target: Buffer, at: number, row: ChangeRow): void {
+  writeUInt64(target, at, row.offset);
+  writeUInt64(target, at + 8, row.length + (row.zero ? 1 : 0));
+  target.writeUInt32LE(row.crc, at + 16);
+}
+
+export function decodeRow(source: Buffer, at: number): ChangeRow {
+  const coded = readUInt64(source, at + 8);
+  const zero = coded % 2 === 1;
+  return {
+    offset: readUInt64(source, at),
+    length: zero ? coded - 1 : coded,
+    zero,
+    crc: source.readUInt32LE(at + 16),
+  };
+}
+
+/**
+ * Holds one range against the ranges before it and the disk it is for.
+ * @param previousEnd end of the range before it, bytes.
+ * @throws CatalogueError LogBroken
+ */
+export function checkChange(range: Range, previousEnd: number, diskSize: number): void {
+  const { offset, length } = range;
+  const whole = Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset % 512 === 0 && length % 512 === 0;
+  if (whole && length > 0 && offset >= previousEnd && offset + length <= diskSize) return;
+  throw new CatalogueError(
+    'LogBroken',
+    `impossible change of ${length} bytes at ${offset}, behind one that ends at ${previousEnd}, on a disk of ${diskSize}`,
+  );
+}
+
+// Two halves: a BigInt for each of a million rows would cost more than all the rest.
+function writeUInt64(buffer: Buffer, at: number, value: number): void {
+  buffer.writeUInt32LE(value % 2 ** 32, at);
+  buffer.writeUInt32LE(Math.floor(value / 2 ** 32), at + 4);
+}
+
+const readUInt64 = (buffer: Buffer, at: number): number =>
+  buffer.readUInt32LE(at) + buffer.readUInt32LE(at + 4) * 2 ** 32;
+
+function writeName(buffer: Buffer, at: number, name: string): void {
+  if (Buffer.byteLength(name) >= NAME_BYTES) throw new RangeError(`name ${name} does not fit a change file`);
+  buffer.writeUInt8(buffer.write(name, at + 1, 'utf8'), at);
+}
+
+const readName = (buffer: Buffer, at: number): string => {
+  const length = Math.min(buffer.readUInt8(at), NAME_BYTES - 1);
+  return buffer.toString('utf8', at + 1, at + 1 + length);
+};

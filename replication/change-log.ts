@@ -1,0 +1,332 @@
+/**
+ * The `.hrl` log that one disk's writes are tracked in, while it is being written: a single appender that commits what
+ * queued up meanwhile in one go, so that the file is always a prefix of what was enqueued and a torn tail holds
+ * nothing anyone was told about.
+ */
+import { open, rename, rm, type FileHandle } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { cycleName } from '../domain/ids.js';
+import type { Range } from '../domain/ranges.js';
+import { logError } from './change-log-errors.js';
+import {
+  encodeRecordHeader,
+  encodeSlot,
+  LOG_HEADER_BYTES,
+  MAX_RECORD_DATA,
+  recordBytes,
+  slotPosition,
+  type LogHeader,
+  type LogIdentity,
+} from './change-log-format.js';
+import { deferred, type Deferred } from './deferred.js';
+
+/** Two buffers a record, and the kernel takes 1024 in one call. */
+const MAX_BATCH_RECORDS = 512;
+const MAX_BATCH_BYTES = 8 * 1024 * 1024;
+/** How much log may pile up above the persisted watermark: what a restart has to replay. */
+const WATERMARK_STEP = 32 * 1024 * 1024;
+
+export const logPath = (diskPath: string, epoch: number, sequence: number): string =>
+  `${diskPath}.${cycleName(epoch, sequence)}.hrl`;
+
+/** A record that has joined the log. */
+export interface LogRecord {
+  readonly number: number;
+  readonly position: number;
+  /** Resolves when a killed process no longer loses the record; rejects with the errno of the failed append. */
+  readonly appended: Promise<void>;
+}
+
+interface OpenRecord extends LogRecord {
+  readonly end: number;
+  settled: boolean;
+}
+
+interface Batch {
+  readonly position: number;
+  readonly buffers: Buffer[];
+  bytes: number;
+  records: number;
+  readonly done: Deferred<void>;
+}
+
+export type NewLog = LogIdentity & Pick<LogHeader, 'bootId' | 'createdAt' | 'openedByFinalCut' | 'firstWrite' | 'resyncCause'>;
+
+export class ChangeLog {
+  /** Records whose disk write has not ended, oldest first, and settled ones behind them. */
+  readonly #open: OpenRecord[] = [];
+  #openHead = 0;
+  readonly #queue: Batch[] = [];
+  #pump: Promise<void> | undefined;
+  #tail: number;
+  #lastWrite: number;
+  #headerWrites: Promise<void> = Promise.resolve();
+  #persistedWatermark: number;
+  #appendFailure: unknown;
+  #idle: Deferred<void> | undefined;
+
+  private constructor(
+    readonly path: string,
+    readonly header: LogHeader,
+    readonly handle: FileHandle,
+    private generation: number,
+    tail: number,
+    lastWrite: number,
+  ) {
+    this.#tail = tail;
+    this.#lastWrite = lastWrite;
+    this.#persistedWatermark = header.watermark;
+  }
+
+  /**
+   * Creates an empty log; it is on stable storage under its name when this resolves. A file of that name is replaced.
+   * @throws CatalogueError SourceDiskFull, AuthorizationFailed
+   */
+  static async create(path: string, log: NewLog): Promise<ChangeLog> {
+    const header: LogHeader = {
+      ...log,
+      watermark: LOG_HEADER_BYTES,
+      watermarkWrite: Math.max(0, log.firstWrite - 1),
+    };
+    const unfinished = `${path}.new`;
+    try {
+      const handle = await open(unfinished, 'w+', 0o600);
+      try {
+        // Both slots are written, so that marking the log later needs no space.
+        await handle.write(Buffer.concat([encodeSlot(header, 0)], LOG_HEADER_BYTES), 0, LOG_HEADER_BYTES, 0);
+        await handle.sync();
+        await rename(unfinished, path);
+        await syncFolder(dirname(path));
+      } catch (error) {
+        await handle.close();
+        await rm(unfinished, { force: true });
+        throw error;
+      }
+      return new ChangeLog(path, header, handle, 0, LOG_HEADER_BYTES, header.watermarkWrite);
+    } catch (error) {
+      throw logError(error, path);
+    }
+  }
+
+  /**
+   * Goes on with a log after a restart, everything in it being on the disk. What is behind `position` is dropped.
+   * @param position end of the last whole record.
+   */
+  static async reopen(
+    path: string,
+    found: { header: LogHeader; generation: number },
+    state: { position: number; lastWrite: number; bootId: string },
+  ): Promise<ChangeLog> {
+    const handle = await open(path, 'r+');
+    try {
+      await handle.truncate(state.position);
+      const header = { ...found.header, bootId: state.bootId };
+      delete header.closed;
+      header.watermark = state.position;
+      header.watermarkWrite = state.lastWrite;
+      const log = new ChangeLog(path, header, handle, found.generation, state.position, state.lastWrite);
+      await log.#writeHeader(true);
+      return log;
+    } catch (error) {
+      await handle.close();
+      throw logError(error, path);
+    }
+  }
+
+  get name(): string {
+    return basename(this.path);
+  }
+
+  /** Length of the file with everything that joined, bytes. */
+  get bytes(): number {
+    return this.#tail;
+  }
+
+  get lastWrite(): number {
+    return this.#lastWrite;
+  }
+
+  /** From here on writes may join, numbered from `firstWrite`. In memory only: `persistFirstWrite` is to follow. */
+  switchTo(firstWrite: number): void {
+    this.header.firstWrite = firstWrite;
+    this.header.watermarkWrite = firstWrite - 1;
+    this.#lastWrite = firstWrite - 1;
+  }
+
+  persistFirstWrite(): Promise<void> {
+    return this.#writeHeader(true);
+  }
+
+  /**
+   * Joins a record to the log, at once; it belongs to this log from here on. `settle` must follow.
+   * @param data at most `MAX_RECORD_DATA` bytes, left alone until the record is appended; undefined for zeroes.
+   */
+  append(range: Range, data: Buffer | undefined): LogRecord {
+    if (data && data.length > MAX_RECORD_DATA) throw new Error(`a record of ${data.length} bytes is too long`);
+    const kind = data ? 'data' : 'zero';
+    const number = ++this.#lastWrite;
+    const head = encodeRecordHeader({ ...range, kind, number, dataCrc: data ? crc32(data) : 0 });
+    const bytes = recordBytes({ kind, length: range.length });
+    const position = this.#tail;
+    const batch = this.#batchFor(position, bytes);
+    batch.buffers.push(head);
+    if (data) batch.buffers.push(data);
+    batch.bytes += bytes;
+    batch.records += 1;
+    this.#tail += bytes;
+    const record: OpenRecord = { number, position, end: this.#tail, appended: batch.done.promise, settled: false };
+    this.#open.push(record);
+    return record;
+  }
+
+  /** The disk write of this record has ended, well or not. */
+  settle(record: LogRecord): void {
+    (record as OpenRecord).settled = true;
+    const open = this.#open;
+    while (this.#openHead < open.length && open[this.#openHead]!.settled) {
+      const { end, number } = open[this.#openHead]!;
+      this.header.watermark = end;
+      this.header.watermarkWrite = number;
+      this.#openHead += 1;
+    }
+    if (this.#openHead === open.length) {
+      open.length = 0;
+      this.#openHead = 0;
+      this.#idle?.resolve();
+    } else if (this.#openHead >= 1024) {
+      open.splice(0, this.#openHead);
+      this.#openHead = 0;
+    }
+    if (this.header.watermark - this.#persistedWatermark >= WATERMARK_STEP) {
+      this.#persistedWatermark = this.header.watermark;
+      // An old watermark only means more to replay.
+      this.#writeHeader(false).catch(() => undefined);
+    }
+  }
+
+  /**
+   * Waits until every record is in the file and its disk write has ended, then closes the log for good.
+   * @throws the errno of an append that failed.
+   */
+  async seal(at: number, final: boolean): Promise<void> {
+    await this.#settled();
+    // The content first: a header that says "sealed" must not reach the platter before what it speaks of.
+    await this.handle.datasync();
+    this.header.sealed = { at, final, lastWrite: this.#lastWrite, length: this.#tail };
+    await this.#writeHeader(true);
+    await this.handle.close();
+  }
+
+  /**
+   * Remembers that this log does not tell the whole difference. Resolves when that is on stable storage, in space the
+   * log has had from the start.
+   */
+  async mark(cause: string): Promise<void> {
+    this.header.resyncCause ??= cause;
+    await this.#writeHeader(true);
+  }
+
+  /** Gives the space of the content back. For a marked log that nothing joins any more. */
+  async discard(): Promise<void> {
+    while (this.#pump) await this.#pump;
+    await this.handle.truncate(LOG_HEADER_BYTES);
+    this.#tail = LOG_HEADER_BYTES;
+  }
+
+  /** Puts the log down in order, to be gone on with by `reopen`, after a restart of the machine too. */
+  async close(): Promise<void> {
+    if (this.header.resyncCause === undefined) {
+      await this.#settled();
+      await this.handle.datasync();
+      this.header.closed = { lastWrite: this.#lastWrite, length: this.#tail };
+      await this.#writeHeader(true);
+    }
+    await this.abandon();
+  }
+
+  /** Closes the file and says nothing about it. */
+  async abandon(): Promise<void> {
+    while (this.#pump) await this.#pump;
+    await this.#headerWrites.catch(() => undefined);
+    await this.handle.close();
+  }
+
+  async #settled(): Promise<void> {
+    if (this.#open.length > 0) {
+      this.#idle ??= deferred<void>();
+      await this.#idle.promise;
+      this.#idle = undefined;
+    }
+    while (this.#pump) await this.#pump;
+    if (this.#appendFailure !== undefined) throw this.#appendFailure;
+  }
+
+  #batchFor(position: number, bytes: number): Batch {
+    const last = this.#queue.at(-1);
+    if (last && last.records < MAX_BATCH_RECORDS && last.bytes + bytes <= MAX_BATCH_BYTES) return last;
+    const batch: Batch = { position, buffers: [], bytes: 0, records: 0, done: deferred<void>() };
+    // Each record's owner hears of a failure; the batch itself has nobody to tell.
+    batch.done.promise.catch(() => undefined);
+    this.#queue.push(batch);
+    this.#pump ??= this.#run();
+    return batch;
+  }
+
+  async #run(): Promise<void> {
+    // Lets what is enqueued in the same turn join the first batch.
+    await Promise.resolve();
+    for (let batch = this.#queue.shift(); batch; batch = this.#queue.shift()) {
+      try {
+        // After a failure nothing may follow: there would be a hole in the log.
+        if (this.#appendFailure !== undefined) throw this.#appendFailure;
+        await writeFully(this.handle, batch.buffers, batch.position);
+        batch.done.resolve();
+      } catch (error) {
+        this.#appendFailure = error;
+        batch.done.reject(error);
+      }
+    }
+    this.#pump = undefined;
+  }
+
+  /** One after the other; each writes what the header is by then. */
+  #writeHeader(durable: boolean): Promise<void> {
+    const written = this.#headerWrites
+      .catch(() => undefined)
+      .then(async () => {
+        this.generation += 1;
+        const slot = encodeSlot(this.header, this.generation);
+        await writeFully(this.handle, [slot], slotPosition(this.generation));
+        if (durable) await this.handle.datasync();
+      });
+    this.#headerWrites = written;
+    return written;
+  }
+}
+
+/** `writev` may stop half-way, without an error, where space runs out. */
+async function writeFully(handle: FileHandle, buffers: Buffer[], position: number): Promise<void> {
+  let left = buffers;
+  let at = position;
+  for (;;) {
+    const { bytesWritten } = await handle.writev(left, at);
+    at += bytesWritten;
+    let skip = bytesWritten;
+    let index = 0;
+    while (index < left.length && skip >= left[index]!.length) skip -= left[index++]!.length;
+    if (index === left.length) return;
+    if (bytesWritten === 0) throw Object.assign(new Error('ENOSPC: nothing could be written'), { code: 'ENOSPC' });
+    left = [left[index]!.subarray(skip), ...left.slice(index + 1)];
+  }
+}
+
+/** Makes the names in a folder outlive the machine. */
+export async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

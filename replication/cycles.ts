@@ -1,0 +1,49 @@
+/** The cycles that lie in the store: which there are, and when they go. */
+import { cycleName } from '../domain/ids.js';
+import { vaultPaths } from '../domain/vault.js';
+import type { ReplicaStore, WriteFence } from '../sites/ports.js';
+import { inParallel } from './read-ahead.js';
+import { fenceOfEpoch, readApplied } from './replica-state.js';
+
+/** Applied cycles that are kept, for whoever has to find out what happened. */
+const KEPT_CYCLES = 2;
+
+/**
+ * Deletes the change files and manifests of cycles that can't be applied any more: all but the newest two applied ones
+ * of this epoch, and all of older epochs.
+ * @returns how many cycles went. @throws CatalogueError StaleEpoch
+ */
+export async function pruneCycles(store: ReplicaStore, { vm, epoch }: { vm: string; epoch: number }): Promise<number> {
+  const fence = await fenceOfEpoch(store, vm, epoch);
+  const applied = await readApplied(store, vm);
+  const newest = applied?.epoch === epoch ? applied.sequence : 0;
+  // Names sort as the cycles do.
+  const firstKept = cycleName(epoch, Math.max(0, newest - KEPT_CYCLES + 1));
+  return await deleteCycles(store, vm, fence, (cycle) => cycle < firstKept);
+}
+
+/** For a replica that is begun anew. */
+export async function deleteAllCycles(store: ReplicaStore, vm: string, fence: WriteFence): Promise<void> {
+  await deleteCycles(store, vm, fence, () => true);
+}
+
+async function deleteCycles(
+  store: ReplicaStore,
+  vm: string,
+  fence: WriteFence,
+  goes: (cycle: string) => boolean,
+): Promise<number> {
+  const prefix = vaultPaths.cyclePrefix(vm);
+  const cycles = new Map<string, string[]>();
+  for (const name of await store.listObjects(prefix)) {
+    const cycle = name.slice(prefix.length).split('/', 1)[0]!;
+    if (goes(cycle)) cycles.set(cycle, [...(cycles.get(cycle) ?? []), name]);
+  }
+  await inParallel(cycles.values(), 4, async (names) => {
+    // The manifest first: half a cycle must not look like a whole one.
+    const manifests = names.filter((name) => name.endsWith('/manifest.json'));
+    for (const name of manifests) await store.deleteObject(name, fence);
+    for (const name of names) if (!manifests.includes(name)) await store.deleteObject(name, fence);
+  });
+  return cycles.size;
+}

@@ -1,0 +1,147 @@
+/**
+ * A change set read from sealed logs. Every record is verified when the log is indexed, and again, whole, whenever a
+ * part of it is read: its checksum is in the log, so what rots between the two is noticed.
+ */
+import { open, type FileHandle } from 'node:fs/promises';
+import { crc32 } from 'node:zlib';
+import { CatalogueError } from '../domain/errors.js';
+import { end } from '../domain/ranges.js';
+import type { ChangeRange, ChangeSet, DiskChanges } from '../sites/ports.js';
+import { logError } from './change-log-errors.js';
+import { decodeRecordHeader, LOG_HEADER_BYTES, RECORD_HEADER_BYTES, type LogIdentity } from './change-log-format.js';
+import { readLogHeader, scanLog } from './change-log-scan.js';
+import { WriteIndex } from './coalesce.js';
+
+/** Records of which parts were read, kept for their other parts: ranges of one record are read one after the other. */
+const KEPT_RECORDS = 4;
+
+export interface SealedLog extends LogIdentity {
+  readonly path: string;
+  readonly lastWrite: number;
+}
+
+/**
+ * @param logs one sealed log per disk, all of the same cut.
+ * @throws CatalogueError LogBroken when one is missing, damaged, not sealed, or not the one expected.
+ */
+export async function openLogChangeSet(logs: readonly SealedLog[]): Promise<ChangeSet> {
+  const disks: LogChanges[] = [];
+  const close = async () => {
+    await Promise.all(disks.map((disk) => disk.close()));
+  };
+  try {
+    for (const log of logs) disks.push(await LogChanges.open(log));
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { disks, close };
+}
+
+class LogChanges implements DiskChanges {
+  readonly #kept = new Map<number, VerifiedRecord>();
+
+  private constructor(
+    private readonly log: SealedLog,
+    private readonly handle: FileHandle,
+    readonly ranges: readonly ChangeRange[],
+  ) {}
+
+  static async open(log: SealedLog): Promise<LogChanges> {
+    const { header } = await readLogHeader(log.path, log);
+    const broken = (detail: string) => new CatalogueError('LogBroken', `${log.path}: ${detail}`);
+    if (header.resyncCause !== undefined) throw new CatalogueError('ResyncRequired', header.resyncCause);
+    const { sealed } = header;
+    if (!sealed) throw broken('the log is not sealed');
+    if (sealed.lastWrite !== log.lastWrite) {
+      throw broken(`sealed with write ${sealed.lastWrite}, expected ${log.lastWrite}`);
+    }
+    const handle = await open(log.path, 'r').catch((error: unknown) => {
+      throw logError(error, log.path);
+    });
+    try {
+      const index = new WriteIndex();
+      const start = { position: LOG_HEADER_BYTES, lastWrite: header.firstWrite - 1, sealed };
+      for await (const records of scanLog(handle, log.path, start)) {
+        for (const record of records) {
+          if (end(record) > log.diskSize) throw broken(`write ${record.number} goes past the end of the disk`);
+          index.add(record);
+        }
+      }
+      return new LogChanges(log, handle, index.coalesce());
+    } catch (error) {
+      await handle.close();
+      if (error instanceof RangeError) throw broken(error.message);
+      throw logError(error, log.path);
+    }
+  }
+
+  get name(): string {
+    return this.log.disk;
+  }
+
+  async read(range: ChangeRange): Promise<Buffer> {
+    if (range.zero) return Buffer.alloc(range.length);
+    const content = Buffer.allocUnsafe(range.length);
+    let { position } = range;
+    let filled = 0;
+    while (filled < range.length) {
+      const record = await this.#record(position, range.length - filled);
+      const skip = range.offset + filled - record.offset;
+      if (skip < 0 || skip >= record.data.length) {
+        throw new CatalogueError('LogBroken', `${this.log.path}: another write than indexed at ${position}`);
+      }
+      filled += record.data.copy(content, filled, skip);
+      position += RECORD_HEADER_BYTES + record.data.length;
+    }
+    return content;
+  }
+
+  async close(): Promise<void> {
+    this.#kept.clear();
+    await this.handle.close();
+  }
+
+  /** @param wanted bytes wanted from it: the record is kept when there is more to it. */
+  async #record(position: number, wanted: number): Promise<VerifiedRecord> {
+    const kept = this.#kept.get(position);
+    if (kept) return kept;
+    const broken = (detail: string) => new CatalogueError('LogBroken', `${this.log.path}: ${detail}`);
+    try {
+      const head = Buffer.allocUnsafe(RECORD_HEADER_BYTES);
+      await this.#fill(head, position);
+      const record = decodeRecordHeader(head, 0);
+      if (record?.kind !== 'data') throw broken(`no valid record of data at ${position}`);
+      const data = Buffer.allocUnsafe(record.length);
+      await this.#fill(data, position + RECORD_HEADER_BYTES);
+      if (crc32(data) !== record.dataCrc) throw broken(`checksum of write ${record.number} does not match`);
+      const verified = { offset: record.offset, data };
+      if (data.length > wanted) this.#keep(position, verified);
+      return verified;
+    } catch (error) {
+      throw logError(error, this.log.path);
+    }
+  }
+
+  #keep(position: number, record: VerifiedRecord): void {
+    this.#kept.set(position, record);
+    for (const oldest of this.#kept.keys()) {
+      if (this.#kept.size <= KEPT_RECORDS) break;
+      this.#kept.delete(oldest);
+    }
+  }
+
+  async #fill(target: Buffer, position: number): Promise<void> {
+    let filled = 0;
+    while (filled < target.length) {
+      const { bytesRead } = await this.handle.read(target, filled, target.length - filled, position + filled);
+      if (bytesRead === 0) throw new CatalogueError('LogBroken', `${this.log.path}: ends before it should`);
+      filled += bytesRead;
+    }
+  }
+}
+
+interface VerifiedRecord {
+  readonly offset: number;
+  readonly data: Buffer;
+}

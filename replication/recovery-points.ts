@@ -1,0 +1,146 @@
+/**
+ * Recovery points: snapshots of all disks at one applied cycle. A point exists when its manifest does, which names the
+ * snapshots; a snapshot that no manifest names is left over from an attempt that died, and goes.
+ */
+import { CatalogueError } from '../domain/errors.js';
+import { compareFences, formatFence } from '../domain/fence.js';
+import {
+  recoveryPointId,
+  recoveryPointSchema,
+  vaultPaths,
+  type RecoveryPoint,
+} from '../domain/vault.js';
+import { toMs } from '../domain/time.js';
+import type { ReplicaStore, WriteFence } from '../sites/ports.js';
+import { inParallel, readAhead } from './read-ahead.js';
+import { descriptionOfEpoch, fenceOfEpoch, readApplied, readDescription, vmFence } from './replica-state.js';
+import { encodeRecord, readRecord } from './vault-record.js';
+
+const DISKS_IN_FLIGHT = 4;
+const RECORDS_IN_FLIGHT = 8;
+
+export interface PointTask {
+  readonly vm: string;
+  readonly epoch: number;
+  /** The cycle the replica is at. */
+  readonly sequence: number;
+  readonly kind: RecoveryPoint['kind'];
+}
+
+/**
+ * Repeated for the same cycle it answers with the same point, whatever has been applied since.
+ * @throws CatalogueError InvalidReplicaState when the replica is not exactly at this cycle, StaleEpoch.
+ */
+export async function createRecoveryPoint(store: ReplicaStore, task: PointTask): Promise<RecoveryPoint> {
+  const { vm, epoch, sequence, kind } = task;
+  const id = recoveryPointId(epoch, sequence);
+  const name = vaultPaths.point(vm, id);
+  const fence = vmFence(vm, task);
+  const description = await descriptionOfEpoch(store, vm, epoch);
+  const there = await readRecord(store, name, recoveryPointSchema);
+  if (there) return there;
+
+  const current = await fenceOfEpoch(store, vm, epoch);
+  const applied = await readApplied(store, vm);
+  // The fence is raised before the first page of a cycle is written: behind it the disks are between two cycles.
+  if (!applied || compareFences(applied, task) !== 0 || compareFences(current, task) !== 0) {
+    const state = applied ? `holds ${formatFence(applied)}` : 'holds no cycle';
+    throw new CatalogueError(
+      'InvalidReplicaState',
+      `${vm}: no recovery point of ${formatFence(task)}: the replica ${state}, writing is at ${formatFence(current)}`,
+    );
+  }
+  const disks: RecoveryPoint['disks'] = [];
+  const snapshot = async (disk: string) => ({
+    name: disk,
+    snapshot: await store.snapshotPageBlob(vaultPaths.disk(vm, disk), fence),
+  });
+  const diskNames = description.disks.map((disk) => disk.name);
+  for await (const taken of readAhead(diskNames, DISKS_IN_FLIGHT, snapshot)) disks.push(taken);
+  const point: RecoveryPoint = { epoch, sequence, id, vm, time: applied.sealedAt, kind, disks };
+  const created = await store.putObjectIfAbsent(name, encodeRecord(recoveryPointSchema, point), fence);
+  const points = await listRecoveryPoints(store, vm);
+  await deleteUnlisted(store, vm, diskNames, points, fence);
+  if (created) return point;
+  const other = points.find((one) => one.id === id);
+  if (other) return other;
+  throw new CatalogueError('InvalidReplicaState', `${vm}: recovery point ${id} came and went`);
+}
+
+/** Oldest first. */
+export async function listRecoveryPoints(store: ReplicaStore, vm: string): Promise<RecoveryPoint[]> {
+  const names = await store.listObjects(vaultPaths.pointPrefix(vm));
+  const points: RecoveryPoint[] = [];
+  const read = (name: string) => readRecord(store, name, recoveryPointSchema);
+  for await (const point of readAhead(names, RECORDS_IN_FLIGHT, read)) if (point) points.push(point);
+  return points.sort(compareFences);
+}
+
+export interface PruneTask {
+  readonly vm: string;
+  readonly epoch: number;
+  /** Points before this instant go. ISO 8601. */
+  readonly olderThan: string;
+  /** Ids of points that are in use, and stay. */
+  readonly keep: readonly string[];
+}
+
+/** The newest point stays however old it is. @returns ids of the points that went. @throws CatalogueError StaleEpoch */
+export async function pruneRecoveryPoints(store: ReplicaStore, task: PruneTask): Promise<string[]> {
+  const { vm, epoch, olderThan, keep } = task;
+  const fence = await fenceOfEpoch(store, vm, epoch);
+  const points = await listRecoveryPoints(store, vm);
+  const newest = points.at(-1);
+  const stays = (point: RecoveryPoint) =>
+    point === newest || keep.includes(point.id) || toMs(point.time) >= toMs(olderThan);
+  const going = points.filter((point) => !stays(point));
+  await inParallel(going, RECORDS_IN_FLIGHT, ({ id }) => store.deleteObject(vaultPaths.point(vm, id), fence));
+  const disks = new Set(points.flatMap((point) => point.disks.map(({ name }) => name)));
+  await deleteUnlisted(store, vm, [...disks], points.filter(stays), fence);
+  return going.map(({ id }) => id);
+}
+
+/** All of a VM's points, as at a commit. @throws CatalogueError StaleEpoch */
+export async function deleteRecoveryPoints(store: ReplicaStore, { vm, epoch }: { vm: string; epoch: number }): Promise<void> {
+  const fence = await fenceOfEpoch(store, vm, epoch);
+  const description = await readDescription(store, vm);
+  await removeAllRecoveryPoints(store, vm, description?.disks.map(({ name }) => name) ?? [], fence);
+}
+
+/** For a holder of the fence who knows that nobody is making a point. */
+export async function removeAllRecoveryPoints(
+  store: ReplicaStore,
+  vm: string,
+  disks: readonly string[],
+  fence: WriteFence,
+): Promise<void> {
+  const names = await store.listObjects(vaultPaths.pointPrefix(vm));
+  await inParallel(names, RECORDS_IN_FLIGHT, (name) => store.deleteObject(name, fence));
+  await inParallel(disks, DISKS_IN_FLIGHT, async (disk) => {
+    const blob = vaultPaths.disk(vm, disk);
+    if ((await store.pageBlobSize(blob)) === undefined) return;
+    for (const snapshot of await store.listSnapshots(blob)) await store.deleteSnapshot(blob, snapshot, fence);
+  });
+}
+
+/**
+ * Deletes the snapshots no point names. Younger ones than the newest point's are left: they may be those of a point
+ * that is being made just now.
+ */
+async function deleteUnlisted(
+  store: ReplicaStore,
+  vm: string,
+  disks: readonly string[],
+  points: readonly RecoveryPoint[],
+  fence: WriteFence,
+): Promise<void> {
+  await inParallel(disks, DISKS_IN_FLIGHT, async (disk) => {
+    const blob = vaultPaths.disk(vm, disk);
+    const listed = points.flatMap((point) => point.disks.filter(({ name }) => name === disk).map((one) => one.snapshot));
+    const newest = listed.toSorted().at(-1);
+    if (newest === undefined || (await store.pageBlobSize(blob)) === undefined) return;
+    for (const snapshot of await store.listSnapshots(blob)) {
+      if (snapshot < newest && !listed.includes(snapshot)) await store.deleteSnapshot(blob, snapshot, fence);
+    }
+  });
+}

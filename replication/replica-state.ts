@@ -1,0 +1,54 @@
+/** What the vault says about a replica: who may write, what it is a replica of, and how far it has come. */
+import { CatalogueError } from '../domain/errors.js';
+import { formatFence, type Fence } from '../domain/fence.js';
+import {
+  appliedStateSchema,
+  replicaDescriptionSchema,
+  vaultPaths,
+  type AppliedState,
+  type ReplicaDescription,
+} from '../domain/vault.js';
+import type { ReplicaStore, WriteFence } from '../sites/ports.js';
+import { readRecord } from './vault-record.js';
+
+export const vmFence = (vm: string, fence: Fence): WriteFence => ({
+  scope: vaultPaths.vm(vm),
+  epoch: fence.epoch,
+  sequence: fence.sequence,
+});
+
+/**
+ * The fence of a VM as it stands, for work that any holder of the epoch may do.
+ * @throws CatalogueError StaleEpoch when a newer epoch has taken over, InvalidReplicaState when this one has not begun.
+ */
+export async function fenceOfEpoch(store: ReplicaStore, vm: string, epoch: number): Promise<WriteFence> {
+  const fence = await store.readFence(vaultPaths.vm(vm));
+  if (fence.epoch === epoch) return vmFence(vm, fence);
+  const detail = `${vm}: asked for epoch ${epoch}, the store is at ${formatFence(fence)}`;
+  throw new CatalogueError(fence.epoch > epoch ? 'StaleEpoch' : 'InvalidReplicaState', detail);
+}
+
+export const readDescription = (store: ReplicaStore, vm: string): Promise<ReplicaDescription | undefined> =>
+  readRecord(store, vaultPaths.description(vm), replicaDescriptionSchema);
+
+/** @throws CatalogueError StaleEpoch when the replica is of a newer epoch, InvalidReplicaState when of none or an older. */
+export async function descriptionOfEpoch(store: ReplicaStore, vm: string, epoch: number): Promise<ReplicaDescription> {
+  const description = await readDescription(store, vm);
+  if (description?.epoch === epoch && description.vm === vm) return description;
+  const found = description ? `a replica of ${description.vm}, epoch ${description.epoch}` : 'no replica';
+  throw new CatalogueError(
+    description && description.epoch > epoch ? 'StaleEpoch' : 'InvalidReplicaState',
+    `${vm}: expected a replica of epoch ${epoch}, found ${found}`,
+  );
+}
+
+/** @throws CatalogueError InvalidReplicaState */
+export function describedDisk(description: ReplicaDescription, disk: string): ReplicaDescription['disks'][number] {
+  const found = description.disks.find((one) => one.name === disk);
+  if (found) return found;
+  throw new CatalogueError('InvalidReplicaState', `${description.vm}: the replica has no disk ${disk}`);
+}
+
+/** The newest cycle that every replica disk holds; of whatever epoch. */
+export const readApplied = (store: ReplicaStore, vm: string): Promise<AppliedState | undefined> =>
+  readRecord(store, vaultPaths.applied(vm), appliedStateSchema);

@@ -1,0 +1,120 @@
+/**
+ * Makes the room for a replica: one page blob a disk, all zeroes, and the description by which the VM can be created
+ * from it. A blob holds the disk, zeroes up to the next MiB, and the footer that makes it a fixed VHD.
+ */
+import { blake3 } from '@napi-rs/blake-hash';
+import { CatalogueError } from '../domain/errors.js';
+import { compareFences, formatFence, type Fence } from '../domain/fence.js';
+import { alignUp } from '../domain/ranges.js';
+import { replicaDescriptionSchema, vaultPaths, type ReplicaDescription } from '../domain/vault.js';
+import { fixedVhdFooter, VHD_FOOTER_BYTES } from '../disks/vhd.js';
+import type { ReplicaStore, WriteFence } from '../sites/ports.js';
+import { deleteAllCycles } from './cycles.js';
+import { inParallel } from './read-ahead.js';
+import { removeAllRecoveryPoints } from './recovery-points.js';
+import { readDescription, vmFence } from './replica-state.js';
+import { deleteSeedRecords } from './seed-record.js';
+import { encodeRecord } from './vault-record.js';
+
+/** Bytes. Azure takes virtual disks whose size is a multiple of it. */
+const REPLICA_ALIGNMENT = 1024 * 1024;
+const LAST_SEQUENCE = 2 ** 32 - 1;
+
+/** Virtual size of the replica of a disk of `size` bytes. */
+export const replicaSizeOf = (size: number): number => alignUp(size, REPLICA_ALIGNMENT);
+
+export const replicaBlobSize = (replicaSize: number): number => replicaSize + VHD_FOOTER_BYTES;
+
+/** The same bytes whenever it is asked for, so that it can be checked on reading back. */
+export const replicaFooter = (vm: string, disk: string, replicaSize: number): Buffer =>
+  fixedVhdFooter(replicaSize, blake3(`${vm}/${disk}`).subarray(0, 16));
+
+/**
+ * Begins a replica from nothing, under a new epoch: whatever an older epoch left of it, recovery points included, is
+ * deleted. Run again under the same epoch it leaves alone what has been copied since.
+ *
+ * Everything is done just below the new epoch's first fence, which is raised last: from then on an attempt at this that
+ * was thought dead can delete nothing any more.
+ * @param fence (epoch, 0), the description's epoch.
+ * @throws CatalogueError StaleEpoch, InvalidReplicaState.
+ */
+export async function prepareReplica(store: ReplicaStore, description: ReplicaDescription, fence: Fence): Promise<void> {
+  const { vm, epoch } = description;
+  checkDescription(description, fence);
+  const current = await store.readFence(vaultPaths.vm(vm));
+  if (current.epoch > epoch) {
+    throw new CatalogueError('StaleEpoch', `${vm}: asked to begin epoch ${epoch}, the store is at ${formatFence(current)}`);
+  }
+  const present = await readDescription(store, vm);
+  if (present && present.epoch > epoch) {
+    throw new CatalogueError('StaleEpoch', `${vm}: the replica is of epoch ${present.epoch}, asked to begin ${epoch}`);
+  }
+  if (present?.epoch === epoch) await checkSameReplica(store, present, description);
+  else {
+    const preparing = vmFence(vm, { epoch: epoch - 1, sequence: LAST_SEQUENCE });
+    const writing = compareFences(current, preparing) > 0 ? vmFence(vm, fence) : preparing;
+    await store.raiseFence(writing);
+    await clear(store, vm, [...(present?.disks ?? []), ...description.disks], writing);
+    for (const disk of description.disks) await createDisk(store, vm, disk, writing);
+    await store.putObject(vaultPaths.description(vm), encodeRecord(replicaDescriptionSchema, description), writing);
+  }
+  await store.raiseFence(vmFence(vm, fence));
+}
+
+function checkDescription(description: ReplicaDescription, fence: Fence): void {
+  const wrong = (problem: string) => new CatalogueError('InvalidReplicaState', `${description.vm}: ${problem}`);
+  if (fence.epoch !== description.epoch || fence.sequence !== 0) {
+    throw wrong(`a replica of epoch ${description.epoch} cannot be begun at ${formatFence(fence)}`);
+  }
+  if (new Set(description.disks.map(({ name }) => name)).size !== description.disks.length) {
+    throw wrong('two disks have the same name');
+  }
+  for (const { name, size, replicaSize } of description.disks) {
+    if (size <= 0 || size % 512 !== 0) throw wrong(`disk ${name} has an impossible size of ${size} bytes`);
+    if (replicaSize !== replicaSizeOf(size)) {
+      throw wrong(`disk ${name} of ${size} bytes takes a replica of ${replicaSizeOf(size)}, not ${replicaSize}`);
+    }
+  }
+}
+
+async function checkSameReplica(store: ReplicaStore, present: ReplicaDescription, wanted: ReplicaDescription): Promise<void> {
+  const disks = (description: ReplicaDescription) =>
+    JSON.stringify(description.disks.map(({ name, size }) => [name, size]).sort());
+  if (disks(present) !== disks(wanted)) {
+    throw new CatalogueError(
+      'InvalidReplicaState',
+      `${wanted.vm}: epoch ${wanted.epoch} was begun with the disks ${disks(present)}, now asked for ${disks(wanted)}`,
+    );
+  }
+  for (const { name, replicaSize } of present.disks) {
+    const size = await store.pageBlobSize(vaultPaths.disk(wanted.vm, name));
+    if (size !== replicaBlobSize(replicaSize)) {
+      const found = size === undefined ? 'is missing' : `has ${size} bytes`;
+      throw new CatalogueError(
+        'InvalidReplicaState',
+        `${vaultPaths.disk(wanted.vm, name)} ${found}, expected ${replicaBlobSize(replicaSize)} bytes`,
+      );
+    }
+  }
+}
+
+/** Manifests and records go before what they speak of. */
+async function clear(store: ReplicaStore, vm: string, disks: readonly { name: string }[], fence: WriteFence): Promise<void> {
+  const names = [...new Set(disks.map(({ name }) => name))];
+  await removeAllRecoveryPoints(store, vm, names, fence);
+  await store.deleteObject(vaultPaths.applied(vm), fence);
+  await deleteAllCycles(store, vm, fence);
+  await deleteSeedRecords(store, vm, fence);
+  await inParallel(names, 4, (name) => store.deletePageBlob(vaultPaths.disk(vm, name), fence));
+}
+
+async function createDisk(
+  store: ReplicaStore,
+  vm: string,
+  { name, replicaSize }: ReplicaDescription['disks'][number],
+  fence: WriteFence,
+): Promise<void> {
+  const blob = vaultPaths.disk(vm, name);
+  await store.createPageBlob(blob, replicaBlobSize(replicaSize), fence);
+  await store.writePages(blob, [{ offset: replicaSize, data: replicaFooter(vm, name, replicaSize) }], fence);
+}

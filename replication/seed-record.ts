@@ -1,0 +1,59 @@
+/**
+ * The records of an initial copy. A disk is copied in slices; a slice counts once its record is durable, and its
+ * record tells whoever reads the replica back what was read at the source.
+ *
+ * The sequence of the fence says how far an epoch's copy is: (epoch, 0) while slices are written, (epoch, 1) from when
+ * every disk has been read back and found equal. Raising it shuts out a copier that was thought dead, before the
+ * snapshot it reads is merged and changes under it.
+ */
+import { CatalogueError } from '../domain/errors.js';
+import type { Range } from '../domain/ranges.js';
+import { vaultPaths } from '../domain/vault.js';
+import type { ReplicaStore, WriteFence } from '../sites/ports.js';
+import { inParallel } from './read-ahead.js';
+import { fenceOfEpoch, readApplied } from './replica-state.js';
+
+/** Bytes. A multiple of the digest's blocks and of the 1 MiB replicas are rounded up to. */
+export const SLICE_SIZE = 64 * 1024 * 1024;
+
+/** The sequence of an epoch's fence from when its initial copy is complete. It is that of the first cycle, too. */
+export const SEEDED_SEQUENCE = 1;
+
+export const sliceCount = (replicaSize: number): number => Math.ceil(replicaSize / SLICE_SIZE);
+
+/** The last slice ends with the replica, so that the padding behind the source's end is checked, too. */
+export const sliceRange = (slice: number, replicaSize: number): Range => ({
+  offset: slice * SLICE_SIZE,
+  length: Math.min(SLICE_SIZE, replicaSize - slice * SLICE_SIZE),
+});
+
+/** Numbers of the slices that have a record. */
+export async function copiedSlices(store: ReplicaStore, vm: string, epoch: number, disk: string): Promise<Set<number>> {
+  const prefix = vaultPaths.seedPrefix(vm, epoch, disk);
+  const slices = new Set<number>();
+  for (const name of await store.listObjects(prefix)) {
+    const number = /^(\d{8})\.json$/.exec(name.slice(prefix.length))?.[1];
+    if (number !== undefined) slices.add(Number(number));
+  }
+  return slices;
+}
+
+/**
+ * Removes the records of the initial copy, of this epoch and older ones, once a cycle has been applied on top of it.
+ * @throws CatalogueError StaleEpoch, InvalidReplicaState while the copy may still be needed.
+ */
+export async function releaseSeed(store: ReplicaStore, { vm, epoch }: { vm: string; epoch: number }): Promise<void> {
+  const fence = await fenceOfEpoch(store, vm, epoch);
+  const applied = await readApplied(store, vm);
+  if (applied?.epoch !== epoch) {
+    throw new CatalogueError('InvalidReplicaState', `${vm}: no cycle of epoch ${epoch} has been applied to the initial copy`);
+  }
+  await deleteSeedRecords(store, vm, fence);
+}
+
+/** Of every epoch. */
+export async function deleteSeedRecords(store: ReplicaStore, vm: string, fence: WriteFence): Promise<void> {
+  for (const prefix of [vaultPaths.verifiedDisks(vm), vaultPaths.seeds(vm)]) {
+    await inParallel(await store.listObjects(prefix), 8, (name) => store.deleteObject(name, fence));
+  }
+}

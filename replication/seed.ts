@@ -1,0 +1,174 @@
+/**
+ * The initial copy of a disk, slice by slice: reads what is not a hole, drops what is zero, and writes the rest to the
+ * replica's page blob. Every write says what the source says at that place, so a copier that was thought dead and
+ * writes late does no harm; for the same reason nothing is ever cleared that is about to be written.
+ */
+import { CatalogueError } from '../domain/errors.js';
+import type { Fence } from '../domain/fence.js';
+import { end, splitRange, subtractRanges, totalLength, type Range } from '../domain/ranges.js';
+import { seedSliceSchema, vaultPaths } from '../domain/vault.js';
+import type { ReadableDisk } from '../disks/disk.js';
+import type { PageWrite, ReplicaStore, WriteFence } from '../sites/ports.js';
+import { BufferPool } from './buffer-pool.js';
+import { SliceDigest, wholeBlocks } from './digest.js';
+import { progressMeter, type StepOptions } from './progress.js';
+import { inParallel, readAhead } from './read-ahead.js';
+import { describedDisk, descriptionOfEpoch, vmFence } from './replica-state.js';
+import { copiedSlices, sliceCount, sliceRange, SLICE_SIZE } from './seed-record.js';
+import { encodeRecord } from './vault-record.js';
+
+const READ_SIZE = 4 * 1024 * 1024;
+/** Bytes that go to the store, and are made durable, together. */
+const BATCH_SIZE = 16 * 1024 * 1024;
+const READS_AHEAD = 2;
+const BATCHES_IN_FLIGHT = 1;
+const SLICES_IN_FLIGHT = 2;
+
+export interface CopyTask {
+  readonly vm: string;
+  readonly disk: string;
+  /** Where to go on, bytes; in the middle of a slice the slice is begun again. */
+  readonly fromOffset: number;
+  /** Stops at the end of the slice that brings the bytes read at the source to this; holes cost nothing. */
+  readonly maxBytes: number;
+  readonly fence: Fence;
+}
+
+export interface CopyResult {
+  /** The disk is copied from `fromOffset` up to here. */
+  readonly nextOffset: number;
+  /** Bytes of disk gone through, holes and slices copied before included. */
+  readonly bytesDone: number;
+  /** Bytes that were not zero and so were sent. */
+  readonly dataBytes: number;
+  /** True when the end of the disk has been reached. */
+  readonly done: boolean;
+}
+
+/**
+ * Can be aborted or die anywhere and be run again, with the same or an older `fromOffset`: slices with a record are
+ * skipped.
+ * @throws CatalogueError StaleEpoch, InvalidReplicaState, and what the disk and the store throw.
+ */
+export async function copySlice(
+  store: ReplicaStore,
+  disk: ReadableDisk,
+  task: CopyTask,
+  options: StepOptions = {},
+): Promise<CopyResult> {
+  const { vm, fence } = task;
+  const described = describedDisk(await descriptionOfEpoch(store, vm, fence.epoch), task.disk);
+  if (described.size !== disk.size) {
+    throw new CatalogueError(
+      'InvalidReplicaState',
+      `${vm}/${task.disk}: the source has ${disk.size} bytes, the replica was made for ${described.size}`,
+    );
+  }
+  const { replicaSize } = described;
+  const first = Math.floor(task.fromOffset / SLICE_SIZE);
+  const count = sliceCount(replicaSize);
+  const copied = await copiedSlices(store, vm, fence.epoch, task.disk);
+  const copier = new SliceCopier(store, disk, vaultPaths.disk(vm, task.disk), vmFence(vm, fence));
+  const advance = progressMeter(replicaSize - first * SLICE_SIZE, options);
+  let next = first;
+  let dataBytes = 0;
+
+  async function* open(): AsyncGenerator<{ slice: number; range: Range; data: Range[] }> {
+    let toRead = 0;
+    for (; next < count && toRead < task.maxBytes; next += 1) {
+      options.signal?.throwIfAborted();
+      const range = sliceRange(next, replicaSize);
+      if (copied.has(next)) advance(range.length);
+      else {
+        const data = await readableBlocks(disk, range);
+        toRead += totalLength(data);
+        yield { slice: next, range, data };
+      }
+    }
+  }
+  await inParallel(open(), SLICES_IN_FLIGHT, async ({ slice, range, data }) => {
+    const record = await copier.copy(range, data, options.signal);
+    const name = vaultPaths.seedSlice(vm, fence.epoch, task.disk, slice);
+    await store.putObject(name, encodeRecord(seedSliceSchema, record), vmFence(vm, fence));
+    dataBytes += record.dataBytes;
+    advance(range.length);
+  });
+  const nextOffset = Math.min(next * SLICE_SIZE, replicaSize);
+  return { nextOffset, bytesDone: nextOffset - first * SLICE_SIZE, dataBytes, done: next >= count };
+}
+
+/** What of a slice has to be read, in whole blocks; the source may end before the slice does. */
+async function readableBlocks(disk: ReadableDisk, slice: Range): Promise<Range[]> {
+  const length = Math.min(end(slice), disk.size) - slice.offset;
+  if (length <= 0) return [];
+  return wholeBlocks(await disk.dataRanges({ offset: slice.offset, length }), slice);
+}
+
+class SliceCopier {
+  readonly #store: ReplicaStore;
+  readonly #disk: ReadableDisk;
+  readonly #blob: string;
+  readonly #fence: WriteFence;
+  readonly #buffers = new BufferPool(READ_SIZE);
+
+  constructor(store: ReplicaStore, disk: ReadableDisk, blob: string, fence: WriteFence) {
+    this.#store = store;
+    this.#disk = disk;
+    this.#blob = blob;
+    this.#fence = fence;
+  }
+
+  /** @returns the slice's record; everything it covers is durable in the replica. */
+  async copy(slice: Range, data: readonly Range[], signal: AbortSignal | undefined) {
+    // An earlier attempt, or damage that was found on reading back, may have left something where the source has zeroes.
+    const occupied = await this.#store.listPageRanges(this.#blob, slice);
+    const digest = new SliceDigest(slice);
+    const sent: Range[] = [];
+    await inParallel(this.#batches(data, digest, sent), BATCHES_IN_FLIGHT, async (batch) => {
+      signal?.throwIfAborted();
+      if (batch.writes.length > 0) await this.#store.writePages(this.#blob, batch.writes, this.#fence);
+      for (const buffer of batch.buffers) this.#buffers.give(buffer);
+    });
+    const clears = subtractRanges(occupied, sent).map(({ offset, length }): PageWrite => ({ offset, clear: length }));
+    if (clears.length > 0) await this.#store.writePages(this.#blob, clears, this.#fence);
+    return { offset: slice.offset, length: slice.length, digest: digest.finish(), dataBytes: totalLength(sent) };
+  }
+
+  /** Reads ahead, digests in order, and gathers what is not zero. `sent` collects its ranges, sorted. */
+  async *#batches(data: readonly Range[], digest: SliceDigest, sent: Range[]) {
+    let batch = new Batch();
+    const pieces = data.flatMap((range) => [...splitRange(range, READ_SIZE)]);
+    for await (const { buffer, piece } of readAhead(pieces, READS_AHEAD, (one) => this.#read(one))) {
+      const content = buffer.subarray(0, piece.length);
+      const runs = digest.add(content, piece.offset);
+      for (const run of runs) {
+        const from = run.offset - piece.offset;
+        batch.writes.push({ offset: run.offset, data: content.subarray(from, from + run.length) });
+        batch.bytes += run.length;
+        sent.push(run);
+      }
+      if (runs.length > 0) batch.buffers.push(buffer);
+      else this.#buffers.give(buffer);
+      // Buffers, not bytes: scattered blocks keep whole buffers busy.
+      if (batch.buffers.length * READ_SIZE >= BATCH_SIZE) {
+        yield batch;
+        batch = new Batch();
+      }
+    }
+    if (batch.writes.length > 0) yield batch;
+  }
+
+  async #read(piece: Range): Promise<{ buffer: Buffer; piece: Range }> {
+    const buffer = this.#buffers.take();
+    const readable = Math.min(piece.length, this.#disk.size - piece.offset);
+    await this.#disk.read(buffer.subarray(0, readable), piece.offset);
+    buffer.fill(0, readable, piece.length);
+    return { buffer, piece };
+  }
+}
+
+class Batch {
+  readonly writes: PageWrite[] = [];
+  readonly buffers: Buffer[] = [];
+  bytes = 0;
+}

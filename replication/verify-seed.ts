@@ -1,0 +1,123 @@
+/** Reads an initial copy back, beside the store, and compares it with what was read at the source. */
+import { CatalogueError } from '../domain/errors.js';
+import { splitRange, type Range } from '../domain/ranges.js';
+import { seedSliceSchema, vaultPaths, verifiedDiskSchema, type ReplicaDescription } from '../domain/vault.js';
+import type { ReplicaStore, WriteFence } from '../sites/ports.js';
+import { VHD_FOOTER_BYTES } from '../disks/vhd.js';
+import { SliceDigest, wholeBlocks } from './digest.js';
+import { progressMeter, type StepOptions } from './progress.js';
+import { readAhead } from './read-ahead.js';
+import { replicaFooter } from './replica.js';
+import { describedDisk, descriptionOfEpoch, fenceOfEpoch, vmFence } from './replica-state.js';
+import { copiedSlices, SEEDED_SEQUENCE, sliceCount, sliceRange } from './seed-record.js';
+import { encodeRecord, readRecord } from './vault-record.js';
+
+const READ_SIZE = 4 * 1024 * 1024;
+const READS_AHEAD = 2;
+const SLICES_IN_FLIGHT = 2;
+
+export interface VerifyTask {
+  readonly vm: string;
+  readonly disk: string;
+  readonly epoch: number;
+}
+
+export interface VerifyResult {
+  /** True when all disks of the VM have been verified: cycles can be applied from now on. */
+  readonly seedComplete: boolean;
+}
+
+/**
+ * Has to be called for every disk once it is copied and while the source's snapshot is still there. With the last disk
+ * the fence is raised to (epoch, 1): the copiers are shut out, and the first cycle can be applied.
+ * @throws CatalogueError ReplicaDiffers, naming disk and ranges: their records are gone and the next copy sends them
+ * again; InvalidReplicaState when slices are missing; StaleEpoch.
+ */
+export async function verifySeed(store: ReplicaStore, task: VerifyTask, options: StepOptions = {}): Promise<VerifyResult> {
+  const { vm, disk, epoch } = task;
+  const fence = await fenceOfEpoch(store, vm, epoch);
+  const description = await descriptionOfEpoch(store, vm, epoch);
+  const { replicaSize } = describedDisk(description, disk);
+  if (fence.sequence >= SEEDED_SEQUENCE) return { seedComplete: true };
+  const count = sliceCount(replicaSize);
+  const copied = await copiedSlices(store, vm, epoch, disk);
+  const missing = Array.from({ length: count }, (_, slice) => slice).filter((slice) => !copied.has(slice));
+  if (missing.length > 0) {
+    const where = describeSlices(missing, replicaSize);
+    throw new CatalogueError('InvalidReplicaState', `${vm}/${disk}: the initial copy is not complete: ${where} missing`);
+  }
+  const verifiedName = vaultPaths.verifiedDisk(vm, epoch, disk);
+  const differing = await differingSlices(store, task, replicaSize, count, options);
+  if (differing.length > 0) {
+    await store.deleteObject(verifiedName, fence);
+    for (const slice of differing) await store.deleteObject(vaultPaths.seedSlice(vm, epoch, disk, slice), fence);
+    throw new CatalogueError('ReplicaDiffers', `${vm}/${disk}: ${describeSlices(differing, replicaSize)}`);
+  }
+  await checkFooter(store, vm, disk, replicaSize, fence);
+  await store.putObject(verifiedName, encodeRecord(verifiedDiskSchema, { epoch, disk, replicaSize }), fence);
+  return { seedComplete: await completeSeed(store, description) };
+}
+
+async function differingSlices(
+  store: ReplicaStore,
+  { vm, disk, epoch }: VerifyTask,
+  replicaSize: number,
+  count: number,
+  options: StepOptions,
+): Promise<number[]> {
+  const differing: number[] = [];
+  const advance = progressMeter(replicaSize, options);
+  const blob = vaultPaths.disk(vm, disk);
+  const slices = Array.from({ length: count }, (_, slice) => slice);
+  const check = async (slice: number): Promise<void> => {
+    options.signal?.throwIfAborted();
+    const range = sliceRange(slice, replicaSize);
+    const record = await readRecord(store, vaultPaths.seedSlice(vm, epoch, disk, slice), seedSliceSchema);
+    const matches =
+      record?.offset === range.offset &&
+      record.length === range.length &&
+      record.digest === (await digestOfReplica(store, blob, range));
+    if (!matches) differing.push(slice);
+    advance(range.length);
+  };
+  for await (const checked of readAhead(slices, SLICES_IN_FLIGHT, check)) void checked;
+  return differing.sort((a, b) => a - b);
+}
+
+async function digestOfReplica(store: ReplicaStore, blob: string, slice: Range): Promise<string> {
+  const digest = new SliceDigest(slice);
+  const occupied = await store.listPageRanges(blob, slice);
+  const pieces = wholeBlocks(occupied, slice).flatMap((range) => [...splitRange(range, READ_SIZE)]);
+  const read = async (piece: Range) => ({ piece, data: await store.readPages(blob, piece.offset, piece.length) });
+  for await (const { piece, data } of readAhead(pieces, READS_AHEAD, read)) digest.add(data, piece.offset);
+  return digest.finish();
+}
+
+/** Nothing is lost by writing it anew: it is made of names and sizes only. */
+async function checkFooter(store: ReplicaStore, vm: string, disk: string, replicaSize: number, fence: WriteFence): Promise<void> {
+  const blob = vaultPaths.disk(vm, disk);
+  const expected = replicaFooter(vm, disk, replicaSize);
+  if ((await store.readPages(blob, replicaSize, VHD_FOOTER_BYTES)).equals(expected)) return;
+  await store.writePages(blob, [{ offset: replicaSize, data: expected }], fence);
+  throw new CatalogueError('ReplicaDiffers', `${vm}/${disk}: the footer behind ${replicaSize} bytes; it was written anew`);
+}
+
+/** Raises the fence when every disk has been verified. */
+async function completeSeed(store: ReplicaStore, { vm, epoch, disks }: ReplicaDescription): Promise<boolean> {
+  for (const { name, replicaSize } of disks) {
+    const verified = await readRecord(store, vaultPaths.verifiedDisk(vm, epoch, name), verifiedDiskSchema);
+    if (verified?.replicaSize !== replicaSize) return false;
+  }
+  await store.raiseFence(vmFence(vm, { epoch, sequence: SEEDED_SEQUENCE }));
+  return true;
+}
+
+/** The first few, for people. */
+function describeSlices(slices: readonly number[], replicaSize: number): string {
+  const shown = slices.slice(0, 4).map((slice) => {
+    const { offset, length } = sliceRange(slice, replicaSize);
+    return `bytes ${offset} to ${offset + length - 1}`;
+  });
+  const more = slices.length > shown.length ? ` and ${slices.length - shown.length} more slices` : '';
+  return shown.join(', ') + more;
+}
