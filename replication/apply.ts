@@ -7,7 +7,6 @@ import { CatalogueError } from '../domain/errors.js';
 import { formatFence } from '../domain/fence.js';
 import {
   appliedStateSchema,
-  cycleManifestSchema,
   vaultPaths,
   type AppliedState,
   type CycleManifest,
@@ -20,7 +19,8 @@ import { inParallel, readAhead } from './read-ahead.js';
 import { replicaBlobSize } from './replica.js';
 import { descriptionOfEpoch, fenceOfEpoch, readApplied, vmFence } from './replica-state.js';
 import { SEEDED_SEQUENCE } from './seed-record.js';
-import { encodeRecord, readRecord } from './vault-record.js';
+import { readManifest } from './ship.js';
+import { encodeRecord } from './vault-record.js';
 
 const DISKS_IN_FLIGHT = 4;
 const BATCHES_IN_FLIGHT = 4;
@@ -52,9 +52,10 @@ export async function applyCycle(store: ReplicaStore, task: ApplyTask, options: 
   if (!last && fence.sequence < SEEDED_SEQUENCE) {
     throw new CatalogueError('InvalidReplicaState', `${vm}: the initial copy of epoch ${epoch} has not been verified`);
   }
-  const name = vaultPaths.manifest(vm, epoch, sequence);
-  const manifest = await readRecord(store, name, cycleManifestSchema);
-  if (!manifest) throw new CatalogueError('InvalidReplicaState', `${vm}: there is no ${name}`);
+  const manifest = await readManifest(store, vm, task);
+  if (!manifest) {
+    throw new CatalogueError('InvalidReplicaState', `there is no ${vaultPaths.manifest(vm, epoch, sequence)}`);
+  }
   checkManifest(manifest, task, description, last);
   for (const { name: disk, replicaSize } of description.disks) {
     const size = await store.pageBlobSize(vaultPaths.disk(vm, disk));

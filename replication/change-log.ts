@@ -118,15 +118,18 @@ export class ChangeLog {
     found: { header: LogHeader; generation: number },
     state: { position: number; lastWrite: number; bootId: string },
   ): Promise<ChangeLog> {
-    const handle = await open(path, 'r+');
+    const handle = await open(path, 'r+').catch((error: unknown) => {
+      throw logError(error, path);
+    });
     try {
-      await handle.truncate(state.position);
       const header = { ...found.header, bootId: state.bootId };
       delete header.closed;
       header.watermark = state.position;
       header.watermarkWrite = state.lastWrite;
       const log = new ChangeLog(path, header, handle, found.generation, state.position, state.lastWrite);
+      // Before anything is thrown away: the header may bring the news that the log is marked.
       await log.#writeHeader(true);
+      await handle.truncate(state.position);
       return log;
     } catch (error) {
       await handle.close();

@@ -7,8 +7,8 @@ export interface Progress {
   readonly bytesTotal: number;
 }
 
-export interface StepOptions {
-  readonly onProgress?: ((progress: Progress) => void) | undefined;
+export interface StepOptions<P extends Progress = Progress> {
+  readonly onProgress?: ((progress: P) => void) | undefined;
   /** Aborting rejects with the signal's reason once what is in flight has ended; the step can be run again. */
   readonly signal?: AbortSignal | undefined;
 }

@@ -55,12 +55,12 @@ export async function createRecoveryPoint(store: ReplicaStore, task: PointTask):
     name: disk,
     snapshot: await store.snapshotPageBlob(vaultPaths.disk(vm, disk), fence),
   });
-  const diskNames = description.disks.map((disk) => disk.name);
-  for await (const taken of readAhead(diskNames, DISKS_IN_FLIGHT, snapshot)) disks.push(taken);
+  const names = diskNames(description);
+  for await (const taken of readAhead(names, DISKS_IN_FLIGHT, snapshot)) disks.push(taken);
   const point: RecoveryPoint = { epoch, sequence, id, vm, time: applied.sealedAt, kind, disks };
   const created = await store.putObjectIfAbsent(name, encodeRecord(recoveryPointSchema, point), fence);
   const points = await listRecoveryPoints(store, vm);
-  await deleteUnlisted(store, vm, diskNames, points, fence);
+  await deleteUnlisted(store, vm, names, points, fence);
   if (created) return point;
   const other = points.find((one) => one.id === id);
   if (other) return other;
@@ -82,46 +82,74 @@ export interface PruneTask {
   /** Points before this instant go. ISO 8601. */
   readonly olderThan: string;
   /** Ids of points that are in use, and stay. */
-  readonly keep: readonly string[];
+  readonly keep?: readonly string[];
 }
 
 /** The newest point stays however old it is. @returns ids of the points that went. @throws CatalogueError StaleEpoch */
 export async function pruneRecoveryPoints(store: ReplicaStore, task: PruneTask): Promise<string[]> {
-  const { vm, epoch, olderThan, keep } = task;
+  const { vm, epoch, olderThan, keep = [] } = task;
   const fence = await fenceOfEpoch(store, vm, epoch);
   const points = await listRecoveryPoints(store, vm);
   const newest = points.at(-1);
-  const stays = (point: RecoveryPoint) =>
-    point === newest || keep.includes(point.id) || toMs(point.time) >= toMs(olderThan);
-  const going = points.filter((point) => !stays(point));
+  const staying = points.filter(
+    (point) => point === newest || keep.includes(point.id) || toMs(point.time) >= toMs(olderThan),
+  );
+  const going = points.filter((point) => !staying.includes(point));
   await inParallel(going, RECORDS_IN_FLIGHT, ({ id }) => store.deleteObject(vaultPaths.point(vm, id), fence));
-  const disks = new Set(points.flatMap((point) => point.disks.map(({ name }) => name)));
-  await deleteUnlisted(store, vm, [...disks], points.filter(stays), fence);
+  await deleteUnlisted(store, vm, [...new Set(points.flatMap(diskNames))], staying, fence);
   return going.map(({ id }) => id);
 }
 
-/** All of a VM's points, as at a commit. @throws CatalogueError StaleEpoch */
-export async function deleteRecoveryPoints(store: ReplicaStore, { vm, epoch }: { vm: string; epoch: number }): Promise<void> {
-  const fence = await fenceOfEpoch(store, vm, epoch);
-  const description = await readDescription(store, vm);
-  await removeAllRecoveryPoints(store, vm, description?.disks.map(({ name }) => name) ?? [], fence);
+export interface DeletePointsTask {
+  readonly vm: string;
+  readonly epoch: number;
+  /** Ids of points that are in use, and stay. */
+  readonly keep?: readonly string[];
 }
 
-/** For a holder of the fence who knows that nobody is making a point. */
-export async function removeAllRecoveryPoints(
+/**
+ * As at a commit. Nobody may be making a point meanwhile: a raised fence sees to that.
+ * @returns ids of the points that went. @throws CatalogueError StaleEpoch
+ */
+export async function deleteRecoveryPoints(store: ReplicaStore, task: DeletePointsTask): Promise<string[]> {
+  const { vm, epoch, keep = [] } = task;
+  const fence = await fenceOfEpoch(store, vm, epoch);
+  const description = await readDescription(store, vm);
+  return await removeRecoveryPoints(store, vm, description ? diskNames(description) : [], keep, fence);
+}
+
+/** For a holder of the fence who knows that nobody is making a point. @returns ids of the points that went. */
+export async function removeRecoveryPoints(
   store: ReplicaStore,
   vm: string,
   disks: readonly string[],
+  keep: readonly string[],
   fence: WriteFence,
-): Promise<void> {
-  const names = await store.listObjects(vaultPaths.pointPrefix(vm));
-  await inParallel(names, RECORDS_IN_FLIGHT, (name) => store.deleteObject(name, fence));
+): Promise<string[]> {
+  const prefix = vaultPaths.pointPrefix(vm);
+  const ids = (await store.listObjects(prefix)).map((name) => name.slice(prefix.length).replace(/\.json$/, ''));
+  const kept: RecoveryPoint[] = [];
+  for (const id of ids.filter((one) => keep.includes(one))) {
+    const point = await readRecord(store, vaultPaths.point(vm, id), recoveryPointSchema);
+    if (point) kept.push(point);
+  }
+  const going = ids.filter((id) => !keep.includes(id));
+  await inParallel(going, RECORDS_IN_FLIGHT, (id) => store.deleteObject(vaultPaths.point(vm, id), fence));
   await inParallel(disks, DISKS_IN_FLIGHT, async (disk) => {
     const blob = vaultPaths.disk(vm, disk);
     if ((await store.pageBlobSize(blob)) === undefined) return;
-    for (const snapshot of await store.listSnapshots(blob)) await store.deleteSnapshot(blob, snapshot, fence);
+    const listed = snapshotsOf(kept, disk);
+    for (const snapshot of await store.listSnapshots(blob)) {
+      if (!listed.includes(snapshot)) await store.deleteSnapshot(blob, snapshot, fence);
+    }
   });
+  return going;
 }
+
+const diskNames = ({ disks }: { disks: readonly { name: string }[] }): string[] => disks.map(({ name }) => name);
+
+const snapshotsOf = (points: readonly RecoveryPoint[], disk: string): string[] =>
+  points.flatMap((point) => point.disks.filter(({ name }) => name === disk).map(({ snapshot }) => snapshot));
 
 /**
  * Deletes the snapshots no point names. Younger ones than the newest point's are left: they may be those of a point
@@ -136,7 +164,7 @@ async function deleteUnlisted(
 ): Promise<void> {
   await inParallel(disks, DISKS_IN_FLIGHT, async (disk) => {
     const blob = vaultPaths.disk(vm, disk);
-    const listed = points.flatMap((point) => point.disks.filter(({ name }) => name === disk).map((one) => one.snapshot));
+    const listed = snapshotsOf(points, disk);
     const newest = listed.toSorted().at(-1);
     if (newest === undefined || (await store.pageBlobSize(blob)) === undefined) return;
     for (const snapshot of await store.listSnapshots(blob)) {

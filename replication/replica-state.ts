@@ -9,7 +9,7 @@ import {
   type ReplicaDescription,
 } from '../domain/vault.js';
 import type { ReplicaStore, WriteFence } from '../sites/ports.js';
-import { readRecord } from './vault-record.js';
+import { encodeRecord, readRecord } from './vault-record.js';
 
 export const vmFence = (vm: string, fence: Fence): WriteFence => ({
   scope: vaultPaths.vm(vm),
@@ -30,6 +30,14 @@ export async function fenceOfEpoch(store: ReplicaStore, vm: string, epoch: numbe
 
 export const readDescription = (store: ReplicaStore, vm: string): Promise<ReplicaDescription | undefined> =>
   readRecord(store, vaultPaths.description(vm), replicaDescriptionSchema);
+
+/** Replaces it: what changes of a VM while it is protected. The disks are not for changing. */
+export const writeDescription = (store: ReplicaStore, description: ReplicaDescription, fence: Fence): Promise<void> =>
+  store.putObject(
+    vaultPaths.description(description.vm),
+    encodeRecord(replicaDescriptionSchema, description),
+    vmFence(description.vm, fence),
+  );
 
 /** @throws CatalogueError StaleEpoch when the replica is of a newer epoch, InvalidReplicaState when of none or an older. */
 export async function descriptionOfEpoch(store: ReplicaStore, vm: string, epoch: number): Promise<ReplicaDescription> {

@@ -6,15 +6,14 @@ import { blake3 } from '@napi-rs/blake-hash';
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences, formatFence, type Fence } from '../domain/fence.js';
 import { alignUp } from '../domain/ranges.js';
-import { replicaDescriptionSchema, vaultPaths, type ReplicaDescription } from '../domain/vault.js';
+import { vaultPaths, type ReplicaDescription } from '../domain/vault.js';
 import { fixedVhdFooter, VHD_FOOTER_BYTES } from '../disks/vhd.js';
 import type { ReplicaStore, WriteFence } from '../sites/ports.js';
 import { deleteAllCycles } from './cycles.js';
 import { inParallel } from './read-ahead.js';
-import { removeAllRecoveryPoints } from './recovery-points.js';
-import { readDescription, vmFence } from './replica-state.js';
+import { removeRecoveryPoints } from './recovery-points.js';
+import { readDescription, vmFence, writeDescription } from './replica-state.js';
 import { deleteSeedRecords } from './seed-record.js';
-import { encodeRecord } from './vault-record.js';
 
 /** Bytes. Azure takes virtual disks whose size is a multiple of it. */
 const REPLICA_ALIGNMENT = 1024 * 1024;
@@ -56,7 +55,7 @@ export async function prepareReplica(store: ReplicaStore, description: ReplicaDe
     await store.raiseFence(writing);
     await clear(store, vm, [...(present?.disks ?? []), ...description.disks], writing);
     for (const disk of description.disks) await createDisk(store, vm, disk, writing);
-    await store.putObject(vaultPaths.description(vm), encodeRecord(replicaDescriptionSchema, description), writing);
+    await writeDescription(store, description, writing);
   }
   await store.raiseFence(vmFence(vm, fence));
 }
@@ -101,7 +100,7 @@ async function checkSameReplica(store: ReplicaStore, present: ReplicaDescription
 /** Manifests and records go before what they speak of. */
 async function clear(store: ReplicaStore, vm: string, disks: readonly { name: string }[], fence: WriteFence): Promise<void> {
   const names = [...new Set(disks.map(({ name }) => name))];
-  await removeAllRecoveryPoints(store, vm, names, fence);
+  await removeRecoveryPoints(store, vm, names, [], fence);
   await store.deleteObject(vaultPaths.applied(vm), fence);
   await deleteAllCycles(store, vm, fence);
   await deleteSeedRecords(store, vm, fence);

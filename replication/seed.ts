@@ -11,7 +11,7 @@ import type { ReadableDisk } from '../disks/disk.js';
 import type { PageWrite, ReplicaStore, WriteFence } from '../sites/ports.js';
 import { BufferPool } from './buffer-pool.js';
 import { SliceDigest, wholeBlocks } from './digest.js';
-import { progressMeter, type StepOptions } from './progress.js';
+import type { Progress, StepOptions } from './progress.js';
 import { inParallel, readAhead } from './read-ahead.js';
 import { describedDisk, descriptionOfEpoch, vmFence } from './replica-state.js';
 import { copiedSlices, sliceCount, sliceRange, SLICE_SIZE } from './seed-record.js';
@@ -45,6 +45,11 @@ export interface CopyResult {
   readonly done: boolean;
 }
 
+export interface CopyProgress extends Progress {
+  /** Everything from `fromOffset` up to here is durable: a checkpoint to go on from. */
+  readonly nextOffset: number;
+}
+
 /**
  * Can be aborted or die anywhere and be run again, with the same or an older `fromOffset`: slices with a record are
  * skipped.
@@ -54,7 +59,7 @@ export async function copySlice(
   store: ReplicaStore,
   disk: ReadableDisk,
   task: CopyTask,
-  options: StepOptions = {},
+  options: StepOptions<CopyProgress> = {},
 ): Promise<CopyResult> {
   const { vm, fence } = task;
   const described = describedDisk(await descriptionOfEpoch(store, vm, fence.epoch), task.disk);
@@ -69,32 +74,41 @@ export async function copySlice(
   const count = sliceCount(replicaSize);
   const copied = await copiedSlices(store, vm, fence.epoch, task.disk);
   const copier = new SliceCopier(store, disk, vaultPaths.disk(vm, task.disk), vmFence(vm, fence));
-  const advance = progressMeter(replicaSize - first * SLICE_SIZE, options);
-  let next = first;
+  const start = first * SLICE_SIZE;
+  let toRead = 0;
   let dataBytes = 0;
+  let nextOffset = Math.min(start, replicaSize);
 
-  async function* open(): AsyncGenerator<{ slice: number; range: Range; data: Range[] }> {
-    let toRead = 0;
-    for (; next < count && toRead < task.maxBytes; next += 1) {
+  async function* open(): AsyncGenerator<OpenSlice> {
+    for (let slice = first; slice < count && toRead < task.maxBytes; slice += 1) {
       options.signal?.throwIfAborted();
-      const range = sliceRange(next, replicaSize);
-      if (copied.has(next)) advance(range.length);
-      else {
-        const data = await readableBlocks(disk, range);
-        toRead += totalLength(data);
-        yield { slice: next, range, data };
-      }
+      const range = sliceRange(slice, replicaSize);
+      const data = copied.has(slice) ? undefined : await readableBlocks(disk, range);
+      toRead += totalLength(data ?? []);
+      yield { slice, range, data };
     }
   }
-  await inParallel(open(), SLICES_IN_FLIGHT, async ({ slice, range, data }) => {
+  const copy = async ({ slice, range, data }: OpenSlice): Promise<{ stop: number; sent: number }> => {
+    if (!data) return { stop: end(range), sent: 0 };
     const record = await copier.copy(range, data, options.signal);
     const name = vaultPaths.seedSlice(vm, fence.epoch, task.disk, slice);
     await store.putObject(name, encodeRecord(seedSliceSchema, record), vmFence(vm, fence));
-    dataBytes += record.dataBytes;
-    advance(range.length);
-  });
-  const nextOffset = Math.min(next * SLICE_SIZE, replicaSize);
-  return { nextOffset, bytesDone: nextOffset - first * SLICE_SIZE, dataBytes, done: next >= count };
+    return { stop: end(range), sent: record.dataBytes };
+  };
+  // In order: what is reported as done has no gaps.
+  for await (const { stop, sent } of readAhead(open(), SLICES_IN_FLIGHT, copy)) {
+    nextOffset = stop;
+    dataBytes += sent;
+    options.onProgress?.({ bytesDone: stop - start, bytesTotal: replicaSize - start, nextOffset });
+  }
+  return { nextOffset, bytesDone: nextOffset - start, dataBytes, done: nextOffset >= replicaSize };
+}
+
+interface OpenSlice {
+  readonly slice: number;
+  readonly range: Range;
+  /** What has to be read; undefined when the slice has been copied before. */
+  readonly data: Range[] | undefined;
 }
 
 /** What of a slice has to be read, in whole blocks; the source may end before the slice does. */

@@ -55,15 +55,18 @@ export async function shipCycle(
   throw new CatalogueError('InvalidReplicaState', `${vm}: the manifest of ${formatFence(cut)} came and went`);
 }
 
+/** The manifest of a cycle; undefined while the cycle does not exist. */
+export const readManifest = (store: ReplicaStore, vm: string, cycle: Fence): Promise<CycleManifest | undefined> =>
+  readRecord(store, vaultPaths.manifest(vm, cycle.epoch, cycle.sequence), cycleManifestSchema);
+
 /** @throws CatalogueError OutOfSequence when there is a manifest, but of another cut. */
 async function shippedManifest(store: ReplicaStore, cut: Cut): Promise<CycleManifest | undefined> {
-  const name = vaultPaths.manifest(cut.vm, cut.epoch, cut.sequence);
-  const manifest = await readRecord(store, name, cycleManifestSchema);
+  const manifest = await readManifest(store, cut.vm, cut);
   if (!manifest) return undefined;
   const there = identify(manifest, manifest.disks);
   const wanted = identify(cut, cut.disks);
   if (there === wanted) return manifest;
-  throw new CatalogueError('OutOfSequence', `${name} is of another cut: ${there}, not ${wanted}`);
+  throw new CatalogueError('OutOfSequence', `${vaultPaths.manifest(cut.vm, cut.epoch, cut.sequence)} is of another cut: ${there}, not ${wanted}`);
 }
 
 const identify = (cycle: Pick<Cut, 'vm' | 'epoch' | 'sequence' | 'sealedAt' | 'final'>, disks: readonly CutDisk[]): string =>
