@@ -10,6 +10,8 @@ import { readAt, writeAt } from './positional-io.js';
 const zeroes = Buffer.alloc(1024 * 1024);
 
 export class RawDisk implements VirtualDisk {
+  #flushFailure: unknown;
+
   /** @param size bytes of the file, from its beginning, that are the disk. */
   constructor(
     private readonly file: FileHandle,
@@ -49,13 +51,26 @@ export class RawDisk implements VirtualDisk {
     });
   }
 
+  /** Gives the space of a range back where the file system can; what the range reads as afterwards is not said. */
+  async discard(range: Range): Promise<void> {
+    this.#check(range.offset, range.length);
+    await this.#do('write', () => punchHole(this.file.fd, range));
+  }
+
   async dataRanges(range: Range): Promise<Range[]> {
     const within = intersect(range, { offset: 0, length: this.size });
     return within ? this.#do('read', async () => dataRanges(this.file.fd, within)) : [];
   }
 
+  /** Once it has failed it fails until the disk is opened again: the system tells only once what it could not store. */
   async flush(): Promise<void> {
-    await this.#do('write', () => this.file.datasync());
+    if (this.#flushFailure) throw this.#flushFailure;
+    try {
+      await this.#do('write', () => this.file.datasync());
+    } catch (error) {
+      this.#flushFailure = error;
+      throw error;
+    }
   }
 
   async close(): Promise<void> {

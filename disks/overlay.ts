@@ -1,0 +1,328 @@
+/**
+ * A disk as its base was at one instant, plus what has been written since: the VM snapshot of an initial copy (the
+ * base keeps the old content, and is merged with the overlay afterwards), or a replica VM's disk over a recovery point.
+ *
+ * A block whose bit is set is in the overlay, and only there; every other block is the base's.
+ * 1. A bit is written after its block is on stable storage: neither a killed process nor a lost machine can show a set
+ *    bit whose data is not there.
+ * 2. While merging, a clear bit is on stable storage before anything is written to that block of the base: a lost
+ *    machine can't bring back the overlay's older block. No bit is set any more, so the merge comes to an end.
+ * 3. Bits and blocks change under the exclusive lock of the block. Reads take no lock: they look again afterwards.
+ */
+import { CatalogueError } from '../domain/errors.js';
+import { end, mergeRanges, splitRange, type Range } from '../domain/ranges.js';
+import type { BlockBitmap, BlockRun } from './block-bitmap.js';
+import { BlockMap, type Segment } from './block-map.js';
+import type { ReadableDisk, VirtualDisk } from './disk.js';
+import { diskError } from './disk-errors.js';
+import { GroupSync } from './group-sync.js';
+import {
+  createOverlayFiles,
+  openOverlayFiles,
+  removeOverlayFiles,
+  storeOverlayState,
+  type OverlayFiles,
+} from './overlay-files.js';
+import { RangeLock } from './range-lock.js';
+import type { RawDisk } from './raw.js';
+
+const DEFAULT_BLOCK_SIZE = 64 * 1024;
+const COPY_BYTES = 1024 * 1024;
+/** A guest's write to a block that is being merged waits for its group: small groups, short waits. */
+const MERGE_GROUP_BYTES = 8 * 1024 * 1024;
+const MERGE_GROUP_RUNS = 128;
+
+export class OverlayDisk implements VirtualDisk {
+  readonly size: number;
+  readonly blockSize: number;
+  readonly #data: RawDisk;
+  readonly #bitmap: BlockBitmap;
+  /** What the bitmap file holds. */
+  readonly #map: BlockMap;
+  readonly #lock = new RangeLock();
+  readonly #dataSync: GroupSync;
+  #merging: boolean;
+  /** Number of groups merged so far: tells a read that blocks may have moved under it. */
+  #merges = 0;
+  #mergeCursor = 0;
+  #baseFlushed = false;
+  /** Set when nobody can tell which bits are stored: writing on could put a block where it is not looked for again. */
+  #failure: unknown;
+
+  private constructor(
+    readonly path: string,
+    private readonly base: ReadableDisk,
+    files: OverlayFiles,
+  ) {
+    this.size = base.size;
+    this.blockSize = files.blockSize;
+    this.#data = files.data;
+    this.#bitmap = files.bitmap;
+    this.#map = new BlockMap(base.size, files.blockSize);
+    this.#merging = files.state === 'merging';
+    this.#dataSync = new GroupSync(() => this.#data.flush());
+  }
+
+  /**
+   * Makes an overlay at `path`, empty; one that is there already is opened. The base stays the caller's to close, and
+   * must not be written by anyone else from now on.
+   * @param options.blockSize bytes, a multiple of 512.
+   */
+  static async create(path: string, base: ReadableDisk, options: { blockSize?: number } = {}): Promise<OverlayDisk> {
+    return OverlayDisk.#load(
+      path,
+      base,
+      await createOverlayFiles(path, base.size, options.blockSize ?? DEFAULT_BLOCK_SIZE),
+    );
+  }
+
+  /** @throws CatalogueError DiskMissing when there is none: what was written to it would silently be gone. */
+  static async open(path: string, base: ReadableDisk): Promise<OverlayDisk> {
+    return OverlayDisk.#load(path, base, await openOverlayFiles(path, base.size));
+  }
+
+  static async #load(path: string, base: ReadableDisk, files: OverlayFiles): Promise<OverlayDisk> {
+    const disk = new OverlayDisk(path, base, files);
+    try {
+      for await (const run of files.bitmap.setRuns()) disk.#map.mark(run, true);
+      return disk;
+    } catch (error) {
+      await disk.close();
+      throw diskError(error, path, 'read');
+    }
+  }
+
+  /** True from `beginMerge` on, also when opened again. */
+  get merging(): boolean {
+    return this.#merging;
+  }
+
+  /** Bytes of the blocks that are in the overlay. */
+  get overlayBytes(): number {
+    return this.#map.markedBlocks * this.blockSize;
+  }
+
+  async read(target: Buffer, offset: number): Promise<void> {
+    await this.#settled({ offset, length: target.length }, (segment) =>
+      this.#home(segment).read(target.subarray(segment.offset - offset, end(segment) - offset), segment.offset),
+    );
+  }
+
+  async dataRanges(range: Range): Promise<Range[]> {
+    const length = Math.max(0, Math.min(end(range), this.size) - range.offset);
+    const found = await this.#settled({ offset: range.offset, length }, (segment) =>
+      this.#home(segment).dataRanges(segment),
+    );
+    return mergeRanges(found.flat());
+  }
+
+  async write(data: Buffer, offset: number): Promise<void> {
+    await this.#change({ offset, length: data.length }, (disk, piece) =>
+      disk.write(data.subarray(piece.offset - offset, end(piece) - offset), piece.offset),
+    );
+  }
+
+  async writeZeroes(range: Range): Promise<void> {
+    await this.#change(range, (disk, piece) => disk.writeZeroes(piece));
+  }
+
+  async flush(): Promise<void> {
+    await Promise.all([this.#dataSync.run(), this.#do(() => this.#bitmap.sync()), this.#flushBase()]);
+  }
+
+  /** From now on blocks go home to the base. Resolves once that is on stable storage; repeated: nothing. */
+  async beginMerge(): Promise<void> {
+    this.#writableBase();
+    await this.#lock.with([this.#whole()], 'exclusive', async () => {
+      if (this.#merging) return;
+      await this.#do(() => storeOverlayState(this.#bitmap, 'merging'));
+      this.#merging = true;
+    });
+  }
+
+  /**
+   * Moves some blocks to the base.
+   * @param maxBytes about how many bytes; at least one block is moved.
+   * @returns bytes still in the overlay. At 0 the overlay can be removed.
+   */
+  async mergeStep(maxBytes: number): Promise<number> {
+    if (!this.#merging) throw new Error(`${this.path}: mergeStep before beginMerge`);
+    if (this.#failure) throw this.#failure;
+    for (let moved = 0; moved === 0 || moved < maxBytes;) {
+      const group = this.#nextGroup(Math.min(maxBytes - moved, MERGE_GROUP_BYTES));
+      if (group.length === 0) break;
+      await this.#mergeGroup(group);
+      for (const run of group) moved += run.count * this.blockSize;
+    }
+    return this.overlayBytes;
+  }
+
+  /** Closes and deletes the overlay once everything is in the base. */
+  async remove(): Promise<void> {
+    if (!this.#merging || this.#map.markedBlocks > 0) {
+      throw new CatalogueError('MergeUnfinished', `${this.path}: ${this.overlayBytes} bytes are not merged yet`);
+    }
+    await this.close();
+    await removeOverlayFiles(this.path);
+  }
+
+  /** Waits for writes in flight. The base is left open. */
+  async close(): Promise<void> {
+    await this.#lock.with([this.#whole()], 'exclusive', async () => {
+      await Promise.all([this.#data.close(), this.#bitmap.close()]);
+    });
+  }
+
+  async #change(range: Range, apply: (disk: VirtualDisk, piece: Range) => Promise<void>): Promise<void> {
+    this.#check(range);
+    if (range.length === 0) return;
+    // Once no copy-up is needed it is never needed again: bits are cleared only by a merge, which copies nothing up.
+    const mode = this.#needsCopyUp(range) ? 'exclusive' : 'shared';
+    await this.#lock.with([this.#map.inBlocks(range)], mode, async () => {
+      if (this.#failure) throw this.#failure;
+      if (this.#needsCopyUp(range)) await this.#copyUp(range, apply);
+      else await Promise.all(this.#map.segments(range).map((segment) => apply(this.#writableHome(segment), segment)));
+    });
+  }
+
+  #needsCopyUp(range: Range): boolean {
+    return !this.#merging && !this.#map.allMarked(range);
+  }
+
+  /** Brings the clear blocks a change touches into the overlay, changed. Holds the blocks' exclusive lock. */
+  async #copyUp(range: Range, apply: (disk: VirtualDisk, piece: Range) => Promise<void>): Promise<void> {
+    const blocks = this.#map.inBlocks(range);
+    const clear = this.#map.segments(blocks).filter((segment) => !segment.marked);
+    const edges: Range[] = [];
+    if (clear[0]!.offset === blocks.offset) {
+      edges.push({ offset: blocks.offset, length: range.offset - blocks.offset });
+    }
+    if (end(clear.at(-1)!) === end(blocks)) edges.push({ offset: end(range), length: end(blocks) - end(range) });
+    await Promise.all([...edges.map((edge) => this.#copy(edge, this.base, this.#data)), apply(this.#data, range)]);
+    await this.#dataSync.run();
+    for (const segment of clear) {
+      const run = this.#map.runOf(segment);
+      await this.#do(() => this.#bitmap.set(run));
+      this.#map.mark(run, true);
+    }
+  }
+
+  async #mergeGroup(group: readonly BlockRun[]): Promise<void> {
+    const base = this.#writableBase();
+    await this.#lock.with(
+      group.map((run) => this.#map.rangeOf(run)),
+      'exclusive',
+      async () => {
+        // Another step may have merged some of them while this one waited.
+        const runs = group.flatMap((run) => [...this.#map.markedRuns(run)]);
+        for (const run of runs) await this.#copyHome(this.#map.rangeOf(run), base);
+        await base.flush();
+        await this.#clearBits(runs);
+        this.#merges += 1;
+        for (const run of runs) {
+          this.#map.mark(run, false);
+          await this.#data.discard(this.#map.rangeOf(run));
+        }
+      },
+    );
+  }
+
+  /** Resolves once the bits are clear on stable storage. */
+  async #clearBits(runs: readonly BlockRun[]): Promise<void> {
+    try {
+      for (const run of runs) await this.#bitmap.clear(run);
+      await this.#bitmap.sync();
+    } catch (error) {
+      this.#failure = diskError(error, this.path, 'write');
+      throw this.#failure;
+    }
+  }
+
+  async #copyHome(range: Range, base: VirtualDisk): Promise<void> {
+    let copied = range.offset;
+    for (const data of await this.#data.dataRanges(range)) {
+      if (data.offset > copied) await base.writeZeroes({ offset: copied, length: data.offset - copied });
+      await this.#copy(data, this.#data, base);
+      copied = end(data);
+    }
+    if (copied < end(range)) await base.writeZeroes({ offset: copied, length: end(range) - copied });
+  }
+
+  async #copy(range: Range, from: ReadableDisk, to: VirtualDisk): Promise<void> {
+    for (const piece of splitRange(range, COPY_BYTES)) {
+      const buffer = Buffer.allocUnsafe(piece.length);
+      await from.read(buffer, piece.offset);
+      await to.write(buffer, piece.offset);
+    }
+  }
+
+  /** The next set blocks from the cursor on, beginning again at the front; empty when no block is set. */
+  #nextGroup(maxBytes: number): BlockRun[] {
+    const group: BlockRun[] = [];
+    let left = Math.max(1, Math.floor(maxBytes / this.blockSize));
+    if (this.#map.markedBlocks === 0) return group;
+    for (const run of this.#map.markedRuns({ start: this.#mergeCursor, count: this.#map.blocks - this.#mergeCursor })) {
+      const count = Math.min(run.count, left);
+      group.push({ start: run.start, count });
+      this.#mergeCursor = run.start + count;
+      left -= count;
+      if (left === 0 || group.length === MERGE_GROUP_RUNS) return group;
+    }
+    if (group.length > 0) return group;
+    this.#mergeCursor = 0;
+    return this.#nextGroup(maxBytes);
+  }
+
+  /** Asks every segment of a range, and again if a block went home to the base in the meantime. */
+  async #settled<T>(range: Range, ask: (segment: Segment) => Promise<T>): Promise<T[]> {
+    this.#check(range);
+    for (;;) {
+      const merges = this.#merges;
+      const segments = this.#map.segments(range);
+      const answers = await Promise.all(segments.map(ask));
+      if (merges === this.#merges || segments.every((segment) => !segment.marked || this.#map.allMarked(segment))) {
+        return answers;
+      }
+    }
+  }
+
+  #home(segment: Segment): ReadableDisk {
+    return segment.marked ? this.#data : this.base;
+  }
+
+  #writableHome(segment: Segment): VirtualDisk {
+    return segment.marked ? this.#data : this.#writableBase();
+  }
+
+  #writableBase(): VirtualDisk {
+    if ('write' in this.base) return this.base as VirtualDisk;
+    throw new Error(`${this.path}: the base can only be read`);
+  }
+
+  async #flushBase(): Promise<void> {
+    // Before merging, the base changes no more: what a guest wrote to it before the snapshot has to be flushed once.
+    if (!('write' in this.base) || (this.#baseFlushed && !this.#merging)) return;
+    await this.#writableBase().flush();
+    this.#baseFlushed = true;
+  }
+
+  #whole(): Range {
+    return { offset: 0, length: this.size };
+  }
+
+  #check(range: Range): void {
+    if (range.offset < 0 || range.length < 0 || end(range) > this.size) {
+      throw new RangeError(
+        `${this.path}: bytes ${range.offset}+${range.length} are not within the disk of ${this.size}`,
+      );
+    }
+  }
+
+  async #do(action: () => Promise<void>): Promise<void> {
+    try {
+      await action();
+    } catch (error) {
+      throw diskError(error, this.path, 'write');
+    }
+  }
+}

@@ -1,0 +1,246 @@
+import { mkdtemp, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { ReadableDisk, VirtualDisk } from '../../disks/disk.js';
+import { OverlayDisk } from '../../disks/overlay.js';
+import { RawDisk } from '../../disks/raw.js';
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'farshore-overlay-'));
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+const BLOCK = 4096;
+/** The last block is cut off. */
+const SIZE = 40 * BLOCK + 1536;
+
+async function createBase(path: string, content: Buffer): Promise<RawDisk> {
+  await writeFile(path, '');
+  await truncate(path, content.length);
+  const base = await RawDisk.open(path);
+  await base.write(content, 0);
+  return base;
+}
+
+async function contentOf(disk: ReadableDisk): Promise<Buffer> {
+  const content = Buffer.alloc(disk.size, 0xee);
+  await disk.read(content, 0);
+  return content;
+}
+
+const place = fc
+  .tuple(fc.nat(SIZE / 512 - 1), fc.integer({ min: 1, max: 60 }))
+  .map(([sector, sectors]) => ({ offset: sector * 512, length: Math.min(sectors * 512, SIZE - sector * 512) }));
+const change = fc.record({ range: place, fill: fc.nat(255), zero: fc.boolean() });
+type Change = typeof change extends fc.Arbitrary<infer T> ? T : never;
+
+const step = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constant('change' as const),
+      changes: fc.array(change, { minLength: 1, maxLength: 6 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('beginMerge' as const) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('merge' as const),
+      bytes: fc.nat(12 * BLOCK),
+      changes: fc.array(change, { maxLength: 3 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('flush' as const) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('reopen' as const), close: fc.boolean() }) },
+);
+
+/** In-flight changes never overlap: whoever is above the disk sees to that. */
+function withoutOverlaps(changes: readonly Change[]): Change[] {
+  const kept: Change[] = [];
+  for (const next of changes) {
+    const clear = kept.every(
+      ({ range }) =>
+        range.offset + range.length <= next.range.offset || next.range.offset + next.range.length <= range.offset,
+    );
+    if (clear) kept.push(next);
+  }
+  return kept;
+}
+
+function apply(disk: VirtualDisk, model: Buffer, { range, fill, zero }: Change): Promise<void> {
+  model.fill(zero ? 0 : fill, range.offset, range.offset + range.length);
+  return zero ? disk.writeZeroes(range) : disk.write(Buffer.alloc(range.length, fill), range.offset);
+}
+
+test('is what was written, whatever is merged, flushed, left unclosed and opened again in between', async () => {
+  let run = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 14 }), async (steps) => {
+      run += 1;
+      const basePath = join(folder, `base-${run}`);
+      const path = join(folder, `overlay-${run}`);
+      const original = Buffer.alloc(SIZE);
+      for (let sector = 0; sector < SIZE / 512; sector += 1)
+        original.fill(sector % 251, sector * 512, sector * 512 + 512);
+      const model = Buffer.from(original);
+      let base = await createBase(basePath, original);
+      let disk = await OverlayDisk.create(path, base, { blockSize: BLOCK });
+      const abandoned: (() => Promise<void>)[] = [];
+      for (const action of steps) {
+        if (action.do === 'change')
+          await Promise.all(withoutOverlaps(action.changes).map((c) => apply(disk, model, c)));
+        if (action.do === 'beginMerge') await disk.beginMerge();
+        if (action.do === 'merge' && disk.merging) {
+          await Promise.all([
+            disk.mergeStep(action.bytes),
+            contentOf(disk),
+            ...withoutOverlaps(action.changes).map((c) => apply(disk, model, c)),
+          ]);
+        }
+        if (action.do === 'flush') await disk.flush();
+        if (action.do === 'reopen') {
+          const { merging, overlayBytes } = disk;
+          const leave = [disk.close.bind(disk), base.close.bind(base)];
+          // A killed process closes nothing; what it has written is in the page cache.
+          if (action.close) for (const close of leave) await close();
+          else abandoned.push(...leave);
+          base = await RawDisk.open(basePath);
+          disk = await OverlayDisk.open(path, base);
+          expect({ merging: disk.merging, overlayBytes: disk.overlayBytes }).toEqual({ merging, overlayBytes });
+        }
+        expect((await contentOf(disk)).equals(model)).toBe(true);
+        if (!disk.merging) expect((await contentOf(base)).equals(original)).toBe(true);
+      }
+      const mayHoldData = Buffer.alloc(SIZE);
+      for (const { offset, length } of await disk.dataRanges({ offset: 0, length: SIZE })) {
+        model.copy(mayHoldData, offset, offset, offset + length);
+      }
+      expect(mayHoldData.equals(model)).toBe(true);
+
+      await disk.beginMerge();
+      while ((await disk.mergeStep(3 * BLOCK)) > 0);
+      await disk.remove();
+      expect((await contentOf(base)).equals(model)).toBe(true);
+      await expect(stat(path)).rejects.toMatchObject({ code: 'ENOENT' });
+      for (const close of abandoned) await close();
+      await base.close();
+    }),
+    { numRuns: 60 },
+  );
+}, 60_000);
+
+describe('beside the rule', () => {
+  const original = Buffer.alloc(SIZE, 0x11);
+  const paths = () => ({ base: join(folder, 'base'), overlay: join(folder, 'overlay') });
+
+  test('writes to one block at a time, from many sides, all arrive', async () => {
+    const base = await createBase(paths().base, original);
+    const disk = await OverlayDisk.create(paths().overlay, base, { blockSize: BLOCK });
+    await Promise.all([...Array(8).keys()].map((i) => disk.write(Buffer.alloc(512, i + 1), i * 512)));
+    const content = await contentOf(disk);
+    for (let i = 0; i < 8; i += 1) expect(content[i * 512 + 100]).toBe(i + 1);
+    expect(content[8 * 512]).toBe(0x11);
+    await disk.close();
+    await base.close();
+  });
+
+  test('readers see no hole while blocks go home', async () => {
+    const base = await createBase(paths().base, original);
+    const disk = await OverlayDisk.create(paths().overlay, base, { blockSize: BLOCK });
+    await disk.write(Buffer.alloc(SIZE, 0x22), 0);
+    await disk.beginMerge();
+    let merging = true;
+    const expected = Buffer.alloc(SIZE, 0x22);
+    const reader = (async () => {
+      let reads = 0;
+      while (merging) {
+        expect((await contentOf(disk)).equals(expected)).toBe(true);
+        expect(await disk.dataRanges({ offset: 0, length: SIZE })).toEqual([{ offset: 0, length: SIZE }]);
+        reads += 1;
+      }
+      return reads;
+    })();
+    while ((await disk.mergeStep(BLOCK)) > 0);
+    merging = false;
+    expect(await reader).toBeGreaterThan(0);
+    await disk.remove();
+    await base.close();
+  });
+
+  test('serves over a base that can only be read, and does not merge then', async () => {
+    await (await createBase(paths().base, original)).close();
+    const raw = await RawDisk.open(paths().base, { readOnly: true });
+    const base: ReadableDisk = {
+      size: raw.size,
+      read: (target, offset) => raw.read(target, offset),
+      dataRanges: (range) => raw.dataRanges(range),
+      close: () => raw.close(),
+    };
+    const disk = await OverlayDisk.create(paths().overlay, base, { blockSize: BLOCK });
+    await disk.write(Buffer.alloc(512, 9), 512);
+    await disk.flush();
+    expect((await contentOf(disk))[512]).toBe(9);
+    await expect(disk.beginMerge()).rejects.toThrow('can only be read');
+    await disk.close();
+    await base.close();
+  });
+
+  test('a block that was never whole in the overlay is the base’s', async () => {
+    const base = await createBase(paths().base, original);
+    const disk = await OverlayDisk.create(paths().overlay, base, { blockSize: BLOCK });
+    await disk.close();
+    // What a killed process leaves when it dies between writing the block and setting its bit.
+    const data = await RawDisk.open(paths().overlay);
+    await data.write(Buffer.alloc(BLOCK, 0x66), 0);
+    await data.close();
+    const again = await OverlayDisk.open(paths().overlay, base);
+    expect((await contentOf(again)).equals(original)).toBe(true);
+    await again.writeZeroes({ offset: 512, length: 512 });
+    const expected = Buffer.from(original).fill(0, 512, 1024);
+    expect((await contentOf(again)).equals(expected)).toBe(true);
+    await again.close();
+    await base.close();
+  });
+
+  test('is not opened when it is missing, half missing, or another disk’s', async () => {
+    const base = await createBase(paths().base, original);
+    await expect(OverlayDisk.open(paths().overlay, base)).rejects.toMatchObject({ code: 'DiskMissing' });
+    const disk = await OverlayDisk.create(paths().overlay, base, { blockSize: BLOCK });
+    await disk.write(Buffer.alloc(512, 9), 512);
+    await disk.close();
+
+    const other = await createBase(join(folder, 'other'), Buffer.alloc(SIZE * 2));
+    await expect(OverlayDisk.open(paths().overlay, other)).rejects.toMatchObject({ code: 'BrokenChain' });
+    await other.close();
+
+    const bitmap = `${paths().overlay}.bitmap`;
+    await rm(paths().overlay);
+    await expect(OverlayDisk.open(paths().overlay, base)).rejects.toMatchObject({ code: 'DiskMissing' });
+    await rm(bitmap);
+    await writeFile(paths().overlay, Buffer.alloc(8192, 1));
+    await expect(OverlayDisk.create(paths().overlay, base)).rejects.toMatchObject({ code: 'BrokenChain' });
+    await base.close();
+  });
+
+  test('removing it can die half way and be done again; with blocks left it is refused', async () => {
+    const base = await createBase(paths().base, original);
+    const disk = await OverlayDisk.create(paths().overlay, base, { blockSize: BLOCK });
+    await disk.write(Buffer.alloc(512, 9), 512);
+    await disk.beginMerge();
+    await expect(disk.remove()).rejects.toMatchObject({ code: 'MergeUnfinished' });
+    expect(await disk.mergeStep(SIZE)).toBe(0);
+    await disk.close();
+    await rm(paths().overlay);
+    const again = await OverlayDisk.open(paths().overlay, base);
+    expect(again.merging).toBe(true);
+    expect(await again.mergeStep(SIZE)).toBe(0);
+    await again.remove();
+    await expect(stat(`${paths().overlay}.bitmap`)).rejects.toMatchObject({ code: 'ENOENT' });
+    expect((await contentOf(base))[600]).toBe(9);
+    await base.close();
+  });
+});
