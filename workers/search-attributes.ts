@@ -1,0 +1,84 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isGrpcServiceError, type Connection } from '@temporalio/client';
+
+/** The type of a search attribute, by the name Temporal gives it. */
+export type SearchAttributeKind = 'Text' | 'Keyword' | 'Int' | 'Double' | 'Bool' | 'Datetime' | 'KeywordList';
+
+/** Temporal's `IndexedValueType`, by name. */
+const INDEXED_VALUE_TYPE: Readonly<Record<SearchAttributeKind, number>> = {
+  Text: 1,
+  Keyword: 2,
+  Int: 3,
+  Double: 4,
+  Bool: 5,
+  Datetime: 6,
+  KeywordList: 7,
+};
+/** gRPC status. */
+const ALREADY_EXISTS = 6;
+
+/**
+ * Registers the search attributes that a namespace lacks, and returns when all of them are listed. Does nothing if they
+ * all exist. The connection must be allowed to use the operator service (Temporal Cloud has its own way to add them).
+ *
+ * @param timeoutMs - milliseconds to wait for the attributes to be listed
+ * @throws an error that names the attribute if one exists with another type (Temporal would silently keep the old type),
+ *   or if they are not listed in time; gRPC errors as they come.
+ */
+export async function ensureSearchAttributes(
+  connection: Connection,
+  namespace: string,
+  keys: Readonly<Record<string, SearchAttributeKind>>,
+  timeoutMs = 20_000,
+): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  let missing = await missingAttributes(connection, namespace, keys);
+  if (missing.length === 0) return;
+  await addSearchAttributes(connection, namespace, Object.fromEntries(missing));
+  while ((missing = await missingAttributes(connection, namespace, keys)).length > 0) {
+    if (performance.now() > deadline) {
+      const names = missing.map(([name]) => name).join(', ');
+      throw new Error(
+        `Search attributes ${names} of namespace ${namespace} are still not listed after ${timeoutMs} ms.`,
+      );
+    }
+    await sleep(100);
+  }
+}
+
+/**
+ * Asks for search attributes to be added, without a look at those that exist: Temporal's time-skipping server has no list
+ * of them. Throws gRPC errors as they come, except that an attribute may exist.
+ */
+export async function addSearchAttributes(
+  connection: Connection,
+  namespace: string,
+  keys: Readonly<Record<string, SearchAttributeKind>>,
+): Promise<void> {
+  const types = Object.entries(keys).map(([name, kind]) => [name, INDEXED_VALUE_TYPE[kind]] as const);
+  try {
+    await connection.operatorService.addSearchAttributes({ namespace, searchAttributes: Object.fromEntries(types) });
+  } catch (error) {
+    // Two workers that start together may both find an attribute missing.
+    if (!isGrpcServiceError(error) || Number(error.code) !== ALREADY_EXISTS) throw error;
+  }
+}
+
+async function missingAttributes(
+  connection: Connection,
+  namespace: string,
+  keys: Readonly<Record<string, SearchAttributeKind>>,
+): Promise<[string, SearchAttributeKind][]> {
+  const { customAttributes } = await connection.operatorService.listSearchAttributes({ namespace });
+  return Object.entries(keys).filter(([name, kind]) => {
+    const existing = customAttributes?.[name];
+    if (existing !== undefined && existing !== INDEXED_VALUE_TYPE[kind]) {
+      const found = Object.entries(INDEXED_VALUE_TYPE).find(([, type]) => type === Number(existing))?.[0] ?? existing;
+      throw new Error(
+        `Search attribute ${name} of namespace ${namespace} has type ${found}, and Farshore needs ${kind}. ` +
+          'Use another namespace, or remove the attribute with temporal operator search-attribute remove.',
+      );
+    }
+    return existing === undefined;
+  });
+}
