@@ -1,0 +1,46 @@
+/** What is kept of a page blob beside its pages: `blob.json` in the folder of its undo journals. */
+import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
+import { writeAt } from '../../disks/positional-io.js';
+import { CatalogueError } from '../../domain/errors.js';
+import { syncFolder, withFile, type DurableFiles } from './replica-store-files.js';
+
+const FILE = 'blob.json';
+
+const blobRecordSchema = z.object({
+  version: z.literal(1),
+  /** Bytes. */
+  size: z.int().positive(),
+  /** Of this blob and of no other that had its name: an old snapshot's id never means a newer blob. */
+  incarnation: z.string().regex(/^[0-9a-f]{8}$/),
+  /** Raised before a snapshot is taken, so that no id is given twice. */
+  nextSnapshot: z.int().positive(),
+});
+export type BlobRecord = z.infer<typeof blobRecordSchema>;
+
+/** Writes the record of a new blob into a folder that has none. */
+export async function createBlobRecord(folder: string, size: number): Promise<void> {
+  const record: BlobRecord = { version: 1, size, incarnation: randomBytes(4).toString('hex'), nextSnapshot: 1 };
+  await withFile(path.join(folder, FILE), 'wx', async (file) => {
+    await writeAt(file, Buffer.from(JSON.stringify(record)), 0);
+    await file.sync();
+  });
+  await syncFolder(folder);
+}
+
+export async function replaceBlobRecord(folder: string, record: BlobRecord, files: DurableFiles): Promise<void> {
+  await files.replace(path.join(folder, FILE), Buffer.from(JSON.stringify(record)));
+}
+
+/** @throws CatalogueError InvalidReplicaState when it is none. */
+export async function readBlobRecord(folder: string): Promise<BlobRecord> {
+  const file = path.join(folder, FILE);
+  const text = await readFile(file, 'utf8');
+  try {
+    return blobRecordSchema.parse(JSON.parse(text));
+  } catch (error) {
+    throw new CatalogueError('InvalidReplicaState', `${file} is no record of a page blob`, { cause: error });
+  }
+}

@@ -1,0 +1,189 @@
+/**
+ * Files that are there whole or not at all. Everything is written to a temporary file, synced, given its name, and the
+ * folders that lead to the name are synced too. A temporary file is locked by its writer: an unlocked one is left over
+ * from a process that died, and is swept when a store is opened.
+ */
+import { randomUUID } from 'node:crypto';
+import { link, mkdir, open, readdir, rename, rm, rmdir, stat, unlink, type FileHandle } from 'node:fs/promises';
+import path from 'node:path';
+import { tryLockFile } from '../../disks/native.js';
+import { writeAt } from '../../disks/positional-io.js';
+import { errnoOf, unlessMissing } from './replica-store-errors.js';
+
+/** Milliseconds that a temporary file stays untouched, locked or not: it is created a moment before it is locked. */
+const SWEEP_AGE = 60_000;
+
+/** A file or folder nobody sees yet. */
+export interface Temporary {
+  readonly path: string;
+  readonly handle: FileHandle;
+}
+
+export class DurableFiles {
+  constructor(
+    private readonly root: string,
+    private readonly temporaryFolder: string,
+  ) {}
+
+  /** Gives `work` an empty file; what has not been published when it ends is removed. */
+  async withTemporaryFile<T>(work: (file: Temporary) => Promise<T>): Promise<T> {
+    return await this.withTemporary(async (at) => await open(at, 'wx+'), work);
+  }
+
+  /** As `withTemporaryFile`, for a folder. */
+  async withTemporaryFolder<T>(work: (folder: Temporary) => Promise<T>): Promise<T> {
+    return await this.withTemporary(async (at) => {
+      await mkdir(at);
+      return await open(at, 'r');
+    }, work);
+  }
+
+  private async withTemporary<T>(create: (at: string) => Promise<FileHandle>, work: (made: Temporary) => Promise<T>) {
+    await mkdir(this.temporaryFolder, { recursive: true });
+    const at = path.join(this.temporaryFolder, randomUUID());
+    try {
+      const handle = await create(at);
+      try {
+        if (!tryLockFile(handle.fd, 'exclusive')) throw new Error(`the new file ${at} is locked by somebody`);
+        return await work({ path: at, handle });
+      } finally {
+        await handle.close();
+      }
+    } finally {
+      await rm(at, { recursive: true, force: true });
+    }
+  }
+
+  /** Gives a temporary, already synced, its name, in place of a file that has it. */
+  async publish(made: Temporary, target: string): Promise<void> {
+    await this.inFolder(path.dirname(target), async () => await rename(made.path, target));
+    await this.syncFolders(path.dirname(target));
+  }
+
+  /** @returns false, and changes nothing, when the name is taken. Of two who try at once exactly one succeeds. */
+  async publishIfAbsent(made: Temporary, target: string): Promise<boolean> {
+    const published = await this.inFolder(path.dirname(target), async () => {
+      try {
+        await link(made.path, target);
+        return true;
+      } catch (error) {
+        if (errnoOf(error) === 'EEXIST') return false;
+        throw error;
+      }
+    });
+    // Also when it was there: whoever put it may have died before this.
+    await this.syncFolders(path.dirname(target));
+    return published;
+  }
+
+  /** Replaces a file at once and durably. */
+  async replace(target: string, data: Buffer): Promise<void> {
+    await this.withTemporaryFile(async (file) => {
+      await writeAt(file.handle, data, 0);
+      await file.handle.sync();
+      await this.publish(file, target);
+    });
+  }
+
+  /** Removes a file and the folders that are empty then, up to `keep`. One that is not there: nothing. */
+  async remove(target: string, keep: string): Promise<void> {
+    await unlessMissing(unlink(target), undefined);
+    let folder = path.dirname(target);
+    while (folder !== keep && (await removeIfEmpty(folder))) folder = path.dirname(folder);
+    await this.syncFolders(folder);
+  }
+
+  /** Takes a folder out of sight at once, durably, and removes it at leisure. */
+  async discardFolder(folder: string): Promise<void> {
+    await mkdir(this.temporaryFolder, { recursive: true });
+    const aside = path.join(this.temporaryFolder, randomUUID());
+    const moved = await unlessMissing(
+      rename(folder, aside).then(() => true),
+      false,
+    );
+    await syncFolder(path.dirname(folder));
+    if (moved) await rm(aside, { recursive: true, force: true });
+  }
+
+  /** Makes a folder that is to stay, and those that lead to it. */
+  async makeFolder(folder: string): Promise<void> {
+    if ((await mkdir(folder, { recursive: true })) !== undefined) await this.syncFolders(path.dirname(folder));
+  }
+
+  /**
+   * Makes the folder's entries durable, and the folder's own name, and so on up to the store. A folder that is gone was
+   * empty, and removed by another process: the entry it was is its parent's matter.
+   */
+  async syncFolders(folder: string): Promise<void> {
+    for (let at = folder; ; at = path.dirname(at)) {
+      await unlessMissing(syncFolder(at), undefined);
+      if (at === this.root || at === path.dirname(at)) return;
+    }
+  }
+
+  /** Removes what writers that died have left. A store that may only be read keeps it. */
+  async sweep(): Promise<void> {
+    for (const entry of await unlessMissing(readdir(this.temporaryFolder), [])) {
+      try {
+        await this.sweepOne(path.join(this.temporaryFolder, entry));
+      } catch (error) {
+        if (!['ENOENT', 'EROFS', 'EACCES', 'EPERM'].includes(errnoOf(error) ?? '')) throw error;
+      }
+    }
+  }
+
+  private async sweepOne(at: string): Promise<void> {
+    const { mtimeMs } = await stat(at);
+    if (Date.now() - mtimeMs < SWEEP_AGE) return;
+    const handle = await open(at, 'r');
+    try {
+      if (tryLockFile(handle.fd, 'exclusive')) await rm(at, { recursive: true, force: true });
+    } finally {
+      await handle.close();
+    }
+  }
+
+  /** Another process may remove the folder, empty as it is, between its creation and its first file. */
+  private async inFolder<T>(folder: string, work: () => Promise<T>): Promise<T> {
+    for (let attempt = 0; ; attempt += 1) {
+      await mkdir(folder, { recursive: true });
+      try {
+        return await work();
+      } catch (error) {
+        if (errnoOf(error) !== 'ENOENT' || attempt === 100) throw error;
+      }
+    }
+  }
+}
+
+async function removeIfEmpty(folder: string): Promise<boolean> {
+  try {
+    await rmdir(folder);
+    return true;
+  } catch (error) {
+    const code = errnoOf(error);
+    if (code === 'ENOENT') return true;
+    if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+/** Makes the entries of a folder durable. */
+export async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Opens, works, closes. */
+export async function withFile<T>(at: string, flags: string, work: (handle: FileHandle) => Promise<T>): Promise<T> {
+  const handle = await open(at, flags);
+  try {
+    return await work(handle);
+  } finally {
+    await handle.close();
+  }
+}

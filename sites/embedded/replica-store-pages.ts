@@ -1,0 +1,248 @@
+/**
+ * Page blobs: plain sparse files, so that one that is a fixed VHD can be opened by anything that reads VHDs. Beside each
+ * lies `<blob>.undo/`: `blob.json` and one undo journal for each snapshot.
+ */
+import { constants } from 'node:fs';
+import { open, stat, unlink, type FileHandle } from 'node:fs/promises';
+import path from 'node:path';
+import type { BlockRun } from '../../disks/block-bitmap.js';
+import { dataRanges, punchHole } from '../../disks/native.js';
+import { writeAt } from '../../disks/positional-io.js';
+import { CatalogueError } from '../../domain/errors.js';
+import { end, mergeRanges, overlaps, splitRange, totalLength, type Range } from '../../domain/ranges.js';
+import type { PageWrite } from '../ports.js';
+import { createBlobRecord } from './replica-store-blob-record.js';
+import { UndoChain, readExactly } from './replica-store-chain.js';
+import { unlessMissing } from './replica-store-errors.js';
+import type { DurableFiles } from './replica-store-files.js';
+import { inFlight } from './replica-store-in-flight.js';
+import { withLock } from './replica-store-lock.js';
+import type { StoreLayout } from './replica-store-names.js';
+import { blocksOf } from './undo-journal.js';
+
+const PAGE = 512;
+/** Bytes written under one lock and made durable with one sync: what a fence or a reader may have to wait for. */
+const BATCH = 16 * 1024 * 1024;
+/** Writes of one batch: small ones cost by number. */
+const BATCH_WRITES = 4096;
+/** Bytes cleared in one piece. */
+const LARGEST_CLEAR = 1024 * 1024 * 1024;
+const LANES = 4;
+/** Bytes zeroed in one write where holes can't be punched. */
+const ZEROES = Buffer.alloc(1024 * 1024);
+
+export class PageBlobs {
+  constructor(
+    private readonly layout: StoreLayout,
+    private readonly files: DurableFiles,
+  ) {}
+
+  async create(name: string, size: number): Promise<void> {
+    if (!Number.isSafeInteger(size) || size <= 0 || size % PAGE !== 0) {
+      throw new CatalogueError('InvalidReplicaState', `${name}: ${size} is no size of a page blob; multiples of ${PAGE} are`);
+    }
+    const file = this.layout.file(name);
+    await this.files.makeFolder(path.dirname(file));
+    await withLock(this.layout.blobLock(name), 'exclusive', async () => {
+      const found = await this.#sizeOf(name);
+      if (found !== undefined && found !== size) {
+        throw new CatalogueError('InvalidReplicaState', `${name} has ${found} bytes; ${size} were asked for`);
+      }
+      if (found === undefined) {
+        // Left by a deletion or a creation that died half-way.
+        await this.files.discardFolder(this.layout.journals(name));
+        await this.files.withTemporaryFolder(async (folder) => {
+          await createBlobRecord(folder.path, size);
+          await this.files.publish(folder, this.layout.journals(name));
+        });
+        await this.files.withTemporaryFile(async (blob) => {
+          await blob.handle.truncate(size);
+          await blob.handle.sync();
+          await this.files.publish(blob, file);
+        });
+      } else await this.files.syncFolders(path.dirname(file));
+    });
+  }
+
+  /** Bytes; undefined when there is no such blob. @throws CatalogueError InvalidReplicaState when it is an object. */
+  async size(name: string): Promise<number | undefined> {
+    return await this.#sizeOf(name);
+  }
+
+  /** Checks and cuts a request into batches; each is to be written by itself. @throws CatalogueError InvalidReplicaState */
+  async batches(name: string, writes: readonly PageWrite[]): Promise<PageWrite[][]> {
+    return await this.#withFile(name, 'read', async (blob) => {
+      for (const write of writes) await checkPages(name, blob, rangeOf(write));
+      const batches: PageWrite[][] = [];
+      let left = 0;
+      for (const { piece, cost } of writes.flatMap((write) => cutToBatch(blob, write))) {
+        if (batches.length === 0 || left < cost || batches.at(-1)!.length === BATCH_WRITES) {
+          batches.push([]);
+          left = BATCH;
+        }
+        batches.at(-1)!.push(piece);
+        left -= cost;
+      }
+      return batches;
+    });
+  }
+
+  /** Writes one batch, durably. Blocks that a snapshot wants are kept first, under an exclusive lock. */
+  async write(name: string, batch: readonly PageWrite[]): Promise<void> {
+    for (;;) {
+      const written = await this.withBlob(name, 'shared', 'write', async (blob, chain) => {
+        const blocks = blocksToKeep(blob, batch);
+        if ((await chain.unkept(blocks)).length > 0) return false;
+        await writeAll(blob, batch);
+        await blob.datasync();
+        return true;
+      });
+      if (written) return;
+      // Between the two locks another snapshot may be taken, which wants the blocks again: hence the loop.
+      await this.withBlob(name, 'exclusive', 'write', async (blob, chain) => {
+        await chain.keep(blocksToKeep(blob, batch));
+      });
+    }
+  }
+
+  async read(name: string, range: Range, snapshot?: string): Promise<Buffer> {
+    if (snapshot === undefined) {
+      return await this.#withFile(name, 'read', async (blob) => {
+        await checkWithin(name, blob, range);
+        const target = Buffer.allocUnsafe(range.length);
+        await readExactly(blob, target, range.offset);
+        return target;
+      });
+    }
+    return await this.withBlob(name, 'shared', 'read', async (blob, chain) => {
+      await checkWithin(name, blob, range);
+      const target = Buffer.allocUnsafe(range.length);
+      await chain.read(snapshot, target, range.offset);
+      return target;
+    });
+  }
+
+  async ranges(name: string, range: Range, snapshot?: string): Promise<Range[]> {
+    if (snapshot === undefined) {
+      return await this.#withFile(name, 'read', async (blob) => {
+        await checkWithin(name, blob, range);
+        return dataRanges(blob.fd, range);
+      });
+    }
+    return await this.withBlob(name, 'shared', 'read', async (blob, chain) => {
+      await checkWithin(name, blob, range);
+      return await chain.dataRanges(snapshot, range);
+    });
+  }
+
+  /** The file goes first: journals without a blob are nothing, a blob without its journals would be a broken promise. */
+  async delete(name: string): Promise<void> {
+    const folder = path.dirname(this.layout.file(name));
+    if (!(await this.#leftOf(name))) return await this.files.syncFolders(folder);
+    await withLock(this.layout.blobLock(name), 'exclusive', async () => {
+      if (await this.#sizeOf(name)) await unlink(this.layout.file(name));
+      await this.files.syncFolders(folder);
+      await this.files.discardFolder(this.layout.journals(name));
+    });
+  }
+
+  /** Opens a blob and its chain under its lock. @throws CatalogueError InvalidReplicaState when there is no such blob. */
+  async withBlob<T>(
+    name: string,
+    lock: 'shared' | 'exclusive',
+    access: 'read' | 'write',
+    work: (blob: FileHandle, chain: UndoChain) => Promise<T>,
+  ): Promise<T> {
+    // The lock's folder may not even exist.
+    if ((await this.#sizeOf(name)) === undefined) throw missingBlob(name);
+    return await withLock(this.layout.blobLock(name), lock, () =>
+      this.#withFile(name, access, (blob) =>
+        UndoChain.with(this.layout.journals(name), blob, access, (chain) => work(blob, chain)),
+      ),
+    );
+  }
+
+  async #withFile<T>(name: string, access: 'read' | 'write', work: (blob: FileHandle) => Promise<T>): Promise<T> {
+    const flags = access === 'read' ? constants.O_RDONLY : constants.O_RDWR;
+    const blob = await unlessMissing(open(this.layout.file(name), flags), undefined);
+    if (!blob) throw missingBlob(name);
+    try {
+      return await work(blob);
+    } finally {
+      await blob.close();
+    }
+  }
+
+  async #sizeOf(name: string): Promise<number | undefined> {
+    const found = await unlessMissing(stat(this.layout.file(name)), undefined);
+    if (!found) return undefined;
+    if (found.isFile() && (await unlessMissing(stat(this.layout.journals(name)), undefined))) return found.size;
+    throw new CatalogueError('InvalidReplicaState', `${name} is not a page blob`);
+  }
+
+  async #leftOf(name: string): Promise<boolean> {
+    if ((await this.#sizeOf(name)) !== undefined) return true;
+    return (await unlessMissing(stat(this.layout.journals(name)), undefined)) !== undefined;
+  }
+}
+
+const missingBlob = (name: string) => new CatalogueError('InvalidReplicaState', `there is no page blob ${name}`);
+
+const rangeOf = (write: PageWrite): Range => ({
+  offset: write.offset,
+  length: 'data' in write ? write.data.length : write.clear,
+});
+
+async function checkPages(name: string, blob: FileHandle, range: Range): Promise<void> {
+  await checkWithin(name, blob, range);
+  if (range.offset % PAGE === 0 && range.length % PAGE === 0) return;
+  const found = `offset ${range.offset}, length ${range.length} bytes`;
+  throw new CatalogueError('InvalidReplicaState', `${name}: ${found}: multiples of ${PAGE} are wanted`);
+}
+
+async function checkWithin(name: string, blob: FileHandle, range: Range): Promise<void> {
+  const { size } = await blob.stat();
+  const sound = Number.isSafeInteger(range.offset) && Number.isSafeInteger(range.length);
+  if (sound && range.offset >= 0 && range.length >= 0 && end(range) <= size) return;
+  const asked = `offset ${range.offset}, length ${range.length} bytes`;
+  throw new CatalogueError('InvalidReplicaState', `${name}: ${asked}: not within its ${size} bytes`);
+}
+
+/** Clearing costs by the data that is there: what is a hole already is cleared in large pieces. */
+function cutToBatch(blob: FileHandle, write: PageWrite): { piece: PageWrite; cost: number }[] {
+  if ('data' in write) {
+    return [...splitRange(rangeOf(write), BATCH)].map(({ offset, length }) => {
+      const at = offset - write.offset;
+      return { piece: { offset, data: write.data.subarray(at, at + length) }, cost: length };
+    });
+  }
+  return [...splitRange(rangeOf(write), LARGEST_CLEAR)].flatMap((large) => {
+    const cost = totalLength(dataRanges(blob.fd, large));
+    const pieces = cost <= BATCH ? [large] : [...splitRange(large, BATCH)];
+    return pieces.map(({ offset, length }) => ({ piece: { offset, clear: length }, cost: Math.min(cost, length) }));
+  });
+}
+
+/** The blocks whose content a batch changes: clearing what is a hole changes nothing. Sorted, each once. */
+function blocksToKeep(blob: FileHandle, batch: readonly PageWrite[]): BlockRun[] {
+  const touched = batch.flatMap((write) => ('data' in write ? [rangeOf(write)] : dataRanges(blob.fd, rangeOf(write))));
+  const runs = touched.map(blocksOf).map(({ start, count }) => ({ offset: start, length: count }));
+  return mergeRanges(runs).map(({ offset, length }) => ({ start: offset, count: length }));
+}
+
+async function writeAll(blob: FileHandle, batch: readonly PageWrite[]): Promise<void> {
+  // Of two writes to one page the later has to win.
+  const sorted = batch.map(rangeOf).sort((a, b) => a.offset - b.offset);
+  const overlapping = sorted.some((range, index) => index > 0 && overlaps(sorted[index - 1]!, range));
+  await inFlight(batch, overlapping ? 1 : LANES, async (write) => {
+    if ('data' in write) await writeAt(blob, write.data, write.offset);
+    else await clearPages(blob, rangeOf(write));
+  });
+}
+
+async function clearPages(blob: FileHandle, range: Range): Promise<void> {
+  if (await punchHole(blob.fd, range)) return;
+  for (const { offset, length } of splitRange(range, ZEROES.length)) {
+    await writeAt(blob, ZEROES.subarray(0, length), offset);
+  }
+}

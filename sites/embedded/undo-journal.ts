@@ -1,0 +1,226 @@
+/**
+ * The undo journal of one snapshot: what the blob's blocks held when the snapshot was taken, kept at the moment they
+ * are first overwritten. A folder of two files:
+ *   before  block n at its own offset; sparse, and zeroes stay holes
+ *   bits    block n at bit n % 8 of byte n / 8: set when `before` holds the block
+ * A bit is set only when its block is on stable storage, and a block of the blob is overwritten only when the bit is.
+ * What `before` holds of a block is always the same, bit set or not: the block as it was at the snapshot.
+ *
+ * Callers hold the blob's lock: exclusively for whatever changes, shared for whatever reads. Nothing is remembered from
+ * one lock to the next, as other processes change the files in between. Errors are Node's own.
+ */
+import { open, type FileHandle } from 'node:fs/promises';
+import path from 'node:path';
+import { fillBits, runsOf, type BlockRun } from '../../disks/block-bitmap.js';
+import { dataRanges, punchHole } from '../../disks/native.js';
+import { readAt, writeAt } from '../../disks/positional-io.js';
+import { CatalogueError } from '../../domain/errors.js';
+import { alignDown, end, splitRange, type Range } from '../../domain/ranges.js';
+import { syncFolder, withFile } from './replica-store-files.js';
+import { inFlight } from './replica-store-in-flight.js';
+
+/** Bytes; the last block of a blob may be shorter. */
+export const UNDO_BLOCK = 4096;
+/** Bytes copied in one piece, and how many pieces at once. */
+const PIECE = 1024 * 1024;
+const LANES = 4;
+/** Bytes of `bits` read and written in one piece: they stand for 128 MiB of the blob. */
+const BITS_PAGE = 4096;
+/** Bytes of `bits` whose holes are asked for in one go. */
+const SCAN = 64 * 1024 * 1024;
+
+const ZEROES = Buffer.alloc(UNDO_BLOCK);
+
+/** The blocks that a range touches. */
+export function blocksOf(range: Range): BlockRun {
+  const start = Math.floor(range.offset / UNDO_BLOCK);
+  return { start, count: Math.ceil(end(range) / UNDO_BLOCK) - start };
+}
+
+/** The bytes of a run of blocks, in a blob of `size` bytes. */
+export function bytesOf(run: BlockRun, size: number): Range {
+  const offset = run.start * UNDO_BLOCK;
+  return { offset, length: Math.min(size, offset + run.count * UNDO_BLOCK) - offset };
+}
+
+interface BitsPage {
+  readonly bytes: Buffer;
+  /** As it was before the first mark. */
+  stored?: Buffer;
+}
+
+export class UndoJournal {
+  readonly #pages = new Map<number, BitsPage>();
+
+  private constructor(
+    readonly size: number,
+    private readonly before: FileHandle,
+    private readonly bits: FileHandle,
+  ) {}
+
+  /** Makes the two files in a folder that has none yet, durably. Takes no space. */
+  static async create(folder: string, size: number): Promise<void> {
+    for (const [name, length] of [
+      ['before', size],
+      ['bits', bitsLength(size)],
+    ] as const) {
+      await withFile(path.join(folder, name), 'wx', async (file) => {
+        await file.truncate(length);
+        await file.sync();
+      });
+    }
+    await syncFolder(folder);
+  }
+
+  /** @throws CatalogueError InvalidReplicaState when the files are not those of a blob of this size. */
+  static async open(folder: string, size: number, options: { readOnly?: boolean } = {}): Promise<UndoJournal> {
+    const flags = options.readOnly ? 'r' : 'r+';
+    const before = await open(path.join(folder, 'before'), flags);
+    try {
+      const bits = await open(path.join(folder, 'bits'), flags);
+      const [found, foundBits] = [(await before.stat()).size, (await bits.stat()).size];
+      if (found === size && foundBits === bitsLength(size)) return new UndoJournal(size, before, bits);
+      await bits.close();
+      const detail = `${folder} holds ${found} and ${foundBits} bytes, which do not fit a blob of ${size} bytes`;
+      throw new CatalogueError('InvalidReplicaState', detail);
+    } catch (error) {
+      await before.close();
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.before.close();
+    await this.bits.close();
+  }
+
+  /** Parts the blocks into those this journal holds and those it does not. */
+  async split(runs: readonly BlockRun[]): Promise<{ held: BlockRun[]; rest: BlockRun[] }> {
+    const held: BlockRun[] = [];
+    const rest: BlockRun[] = [];
+    for (const run of runs) {
+      let at = run.start;
+      for await (const found of this.#heldWithin(run)) {
+        if (found.start > at) rest.push({ start: at, count: found.start - at });
+        held.push(found);
+        at = found.start + found.count;
+      }
+      const stop = run.start + run.count;
+      if (at < stop) rest.push({ start: at, count: stop - at });
+    }
+    return { held, rest };
+  }
+
+  /** The runs of blocks it holds, from a block on, in order. */
+  async *heldFrom(block: number): AsyncGenerator<BlockRun> {
+    const whole: Range = { offset: 0, length: bitsLength(this.size) };
+    for (const scan of splitRange(whole, SCAN)) {
+      for (const data of dataRanges(this.bits.fd, scan)) {
+        const start = Math.max(block, data.offset * 8);
+        const count = Math.min(end(data) * 8, blocksOf({ offset: 0, length: this.size }).count) - start;
+        if (count > 0) yield* this.#heldWithin({ start, count });
+      }
+    }
+  }
+
+  /** Fills `target` with what it holds; only for blocks it holds. */
+  async read(target: Buffer, offset: number): Promise<void> {
+    const count = await readAt(this.before, target, offset);
+    if (count < target.length) throw new Error(`the undo journal ends at ${offset + count}`);
+  }
+
+  /** Where what it holds may be anything but zeroes; only for ranges of blocks it holds. */
+  dataRanges(range: Range): Range[] {
+    return dataRanges(this.before.fd, range);
+  }
+
+  /**
+   * Takes these blocks in, durably, with the content that `source` gives.
+   * @param source fills the buffer with what the blocks at this offset held when the snapshot was taken.
+   */
+  async keep(runs: readonly BlockRun[], source: (target: Buffer, offset: number) => Promise<void>): Promise<void> {
+    await inFlight(piecesOf(runs, this.size), LANES, async ({ offset, length }) => {
+      const content = Buffer.allocUnsafe(length);
+      await source(content, offset);
+      for (const part of nonZeroParts(content)) {
+        await writeAt(this.before, content.subarray(part.offset, end(part)), offset + part.offset);
+      }
+    });
+    await this.before.datasync();
+    for (const run of runs) await this.#mark(run);
+    await this.#storeMarks();
+  }
+
+  /** Gives back the space of blocks that an older journal holds too. */
+  async release(runs: readonly BlockRun[]): Promise<void> {
+    for (const run of runs) await punchHole(this.before.fd, bytesOf(run, this.size));
+  }
+
+  /** Resolves once every bit that can be read is on stable storage: who set it may have died before seeing to that. */
+  async sync(): Promise<void> {
+    await this.bits.datasync();
+  }
+
+  async *#heldWithin(run: BlockRun): AsyncGenerator<BlockRun> {
+    const perPage = BITS_PAGE * 8;
+    const stop = run.start + run.count;
+    for (let at = run.start; at < stop; at = alignDown(at, perPage) + perPage) {
+      const first = alignDown(at, perPage);
+      const page = await this.#page(first / perPage);
+      yield* runsOf(page.bytes, first, at, Math.min(stop, first + perPage));
+    }
+  }
+
+  async #mark(run: BlockRun): Promise<void> {
+    const perPage = BITS_PAGE * 8;
+    const stop = run.start + run.count;
+    for (let at = run.start; at < stop; at = alignDown(at, perPage) + perPage) {
+      const first = alignDown(at, perPage);
+      const page = await this.#page(first / perPage);
+      page.stored ??= Buffer.from(page.bytes);
+      fillBits(page.bytes, at - first, Math.min(stop, first + perPage) - first, true);
+    }
+  }
+
+  async #storeMarks(): Promise<void> {
+    const marked = [...this.#pages].filter(([, page]) => page.stored !== undefined);
+    try {
+      for (const [index, page] of marked) await writeAt(this.bits, page.bytes, index * BITS_PAGE);
+      await this.bits.datasync();
+    } catch (error) {
+      // The kernel may now take these bits for stored, though they are not; nobody may find them set.
+      for (const [index, page] of marked) await writeAt(this.bits, page.stored!, index * BITS_PAGE);
+      throw error;
+    }
+    for (const [, page] of marked) delete page.stored;
+  }
+
+  async #page(index: number): Promise<BitsPage> {
+    let page = this.#pages.get(index);
+    if (!page) {
+      const bytes = Buffer.alloc(Math.min(BITS_PAGE, bitsLength(this.size) - index * BITS_PAGE));
+      await readAt(this.bits, bytes, index * BITS_PAGE);
+      this.#pages.set(index, (page = { bytes }));
+    }
+    return page;
+  }
+}
+
+const bitsLength = (size: number): number => Math.ceil(size / UNDO_BLOCK / 8);
+
+function* piecesOf(runs: readonly BlockRun[], size: number): Generator<Range> {
+  for (const run of runs) yield* splitRange(bytesOf(run, size), PIECE);
+}
+
+/** The parts of the content that have to be written so that a file of holes holds it. */
+function* nonZeroParts(content: Buffer): Generator<Range> {
+  let offset = 0;
+  while (offset < content.length) {
+    let stop = offset;
+    while (stop < content.length && !isZero(content.subarray(stop, stop + UNDO_BLOCK))) stop += UNDO_BLOCK;
+    if (stop > offset) yield { offset, length: Math.min(stop, content.length) - offset };
+    offset = stop + UNDO_BLOCK;
+  }
+}
+
+const isZero = (block: Buffer): boolean => block.equals(ZEROES.subarray(0, block.length));
