@@ -115,9 +115,7 @@ export function encodeSlot(header: LogHeader, generation: number): Buffer {
 /** @param bytes the first 4096 of the file. @returns undefined when neither slot can be read. */
 export function decodeHeader(bytes: Buffer): { header: LogHeader; generation: number } | undefined {
   const slots = [0, SLOT_BYTES].map((position) => decodeSlot(bytes.subarray(position, position + SLOT_BYTES)));
-  return slots
-    .filter((slot) => slot !== undefined)
-    .sort((a, b) => b.generation - a.generation)[0];
+  return slots.filter((slot) => slot !== undefined).sort((a, b) => b.generation - a.generation)[0];
 }
 
 function decodeSlot(slot: Buffer): { header: LogHeader; generation: number } | undefined {
@@ -182,5 +180,4 @@ function writeU64(bytes: Buffer, value: number, at: number): void {
   bytes.writeUInt32LE(Math.floor(value / 2 ** 32), at + 4);
 }
 
-const readU64 = (bytes: Buffer, at: number): number =>
-  bytes.readUInt32LE(at) + bytes.readUInt32LE(at + 4) * 2 ** 32;
+const readU64 = (bytes: Buffer, at: number): number => bytes.readUInt32LE(at) + bytes.readUInt32LE(at + 4) * 2 ** 32;

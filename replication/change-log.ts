@@ -51,7 +51,8 @@ interface Batch {
   readonly done: Deferred<void>;
 }
 
-export type NewLog = LogIdentity & Pick<LogHeader, 'bootId' | 'createdAt' | 'openedByFinalCut' | 'firstWrite' | 'resyncCause'>;
+export type NewLog = LogIdentity &
+  Pick<LogHeader, 'bootId' | 'createdAt' | 'openedByFinalCut' | 'firstWrite' | 'resyncCause'>;
 
 export class ChangeLog {
   /** Records whose disk write has not ended, oldest first, and settled ones behind them. */

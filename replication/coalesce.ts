@@ -136,7 +136,12 @@ class Joiner {
     const position = this.positions[write]!;
     const zero = position < 0;
     const last = this.#last;
-    if (last && last.offset + last.length === offset && last.zero === zero && (zero || this.#follows(write, offset, stop))) {
+    if (
+      last &&
+      last.offset + last.length === offset &&
+      last.zero === zero &&
+      (zero || this.#follows(write, offset, stop))
+    ) {
       last.length = stop - last.offset;
     } else {
       this.#last = { offset, length: stop - offset, zero, position: Math.abs(position) };

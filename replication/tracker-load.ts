@@ -117,7 +117,7 @@ async function loadEpoch(
   for (const { header } of found.flat()) if (header.resyncCause !== undefined) throw new Unusable(header.resyncCause);
 
   const openSequence = await settleOpenSequence(disks, found);
-  const cutBefore = await checkOlder(disks, found, openSequence);
+  const cutBefore = await checkOlder(found, openSequence);
   for (const file of found.flat()) {
     const { sealed, closed, bootId: boot } = file.header;
     if (sealed || boot === bootId || closed?.length === file.length) continue;
@@ -184,11 +184,7 @@ async function settleOpenSequence(disks: readonly DiskToLoad[], found: FoundFile
  * interrupted left is removed.
  * @returns what the last cut is to be sealed with, where it is not.
  */
-async function checkOlder(
-  disks: readonly DiskToLoad[],
-  found: FoundFile[][],
-  openSequence: number,
-): Promise<{ at: number; final: boolean }> {
+async function checkOlder(found: FoundFile[][], openSequence: number): Promise<{ at: number; final: boolean }> {
   const older = new Set(found.flat().map((file) => file.sequence));
   older.delete(openSequence);
   for (const sequence of older) {
@@ -196,7 +192,7 @@ async function checkOlder(
     const isWhole = files.every((file) => file !== undefined);
     const isSealed = files.every((file) => !file || file.header.sealed);
     if (!isSealed && (!isWhole || sequence !== openSequence - 1)) {
-      throw new Unusable(`change log ${sequence} of VM ${disks[0]!.name} was not sealed, and a part of it is missing`);
+      throw new Unusable(`change log ${sequence} was not sealed on every disk`);
     }
     if (isWhole) continue;
     for (const [index, file] of files.entries()) {
@@ -224,14 +220,15 @@ interface Replayed {
 async function replay(disk: DiskToLoad, files: readonly FoundFile[], openSequence: number): Promise<Replayed> {
   const newest = files.at(-1)!;
   const older = files.find((file) => file.sequence === openSequence - 1);
-  const before = older && !older.header.sealed ? await replayLog(disk, older) : undefined;
+  const before = older && !older.header.sealed ? await replayLog(disk, older, false) : undefined;
   const lastBefore = before?.lastWrite ?? older?.header.sealed?.lastWrite;
   const known = newest.header.firstWrite;
   if (known === 0 && lastBefore === undefined) {
     throw new Unusable(`change log ${openSequence - 1} of disk ${disk.name} is missing`);
   }
   let first: number | undefined;
-  const last = await replayLog(disk, newest, (number) => (first ??= number));
+  // All of it when something older was replayed, which must not stay above what its watermark would leave out.
+  const last = await replayLog(disk, newest, before !== undefined, (number) => (first ??= number));
   const firstWrite = known || (first ?? lastBefore! + 1);
   // Numbers of writes that nobody was told about may be missing in between, but none may come twice.
   if (lastBefore !== undefined && firstWrite <= lastBefore) {
@@ -240,15 +237,21 @@ async function replay(disk: DiskToLoad, files: readonly FoundFile[], openSequenc
   return { before, last: { position: last.position, lastWrite: Math.max(last.lastWrite, firstWrite - 1), firstWrite } };
 }
 
-async function replayLog(disk: DiskToLoad, file: FoundFile, seen?: (number: number) => void): Promise<LogEnd> {
+async function replayLog(
+  disk: DiskToLoad,
+  file: FoundFile,
+  whole: boolean,
+  seen?: (number: number) => void,
+): Promise<LogEnd> {
   const { header, path } = file;
+  const lastWrite = header.firstWrite === 0 ? undefined : whole ? header.firstWrite - 1 : header.watermarkWrite;
   const handle = await open(path, 'r').catch((error: unknown) => {
     throw logError(error, path);
   });
   try {
     const scan = scanLog(handle, path, {
-      position: header.watermark,
-      lastWrite: header.firstWrite === 0 ? undefined : header.watermarkWrite,
+      position: whole ? LOG_HEADER_BYTES : header.watermark,
+      lastWrite,
       sealed: header.closed,
     });
     for (let step = await scan.next(); ; step = await scan.next()) {

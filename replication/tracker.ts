@@ -1,0 +1,364 @@
+/**
+ * Tracks the writes of a VM in one `.hrl` log per disk, and cuts them into cycles. Needs nobody else alive: when the
+ * logs would outgrow what they are worth it stops by itself, says why on stable storage, and the guest goes on.
+ */
+import { rm, statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { VirtualDisk } from '../disks/disk.js';
+import { formatBytes } from '../domain/bytes.js';
+import { CatalogueError } from '../domain/errors.js';
+import { formatFence, type Fence } from '../domain/fence.js';
+import { toIso } from '../domain/time.js';
+import type { Cut, TrackingState } from '../sites/ports.js';
+import { ChangeLog, logPath } from './change-log.js';
+import { logError } from './change-log-errors.js';
+import { listLogs, loadTracking, type LoadedTracking } from './tracker-load.js';
+import { TrackedDisk, type TrackerOfDisk } from './tracker-disk.js';
+
+/** Beyond this part of a disk's size a resynchronization is cheaper than its logs. */
+const MAX_LOG_SHARE = 0.5;
+/** How much may be appended between two looks at the free space. */
+const SPACE_CHECK_BYTES = 8 * 1024 * 1024;
+
+export interface TrackerOptions {
+  /** Of this machine since it was started. */
+  readonly bootId: string;
+  /** Tracking stops when a folder with logs has less free space, bytes. */
+  readonly freeSpaceFloor: number;
+  /** What went wrong without anybody waiting for it. */
+  readonly warn: (message: string, error: unknown) => void;
+}
+
+export interface DiskToTrack {
+  readonly name: string;
+  readonly path: string;
+  readonly chain: VirtualDisk;
+}
+
+interface Epoch {
+  readonly epoch: number;
+  openSequence: number;
+  /** Per disk, in the order of the disks: bytes of each sealed log. */
+  readonly sealedBytes: readonly Map<number, number>[];
+  readonly cuts: Map<number, Cut>;
+  /** Logs of the cut that is being made: nothing joins them, but they are not sealed. */
+  sealing: readonly ChangeLog[];
+}
+
+export class Tracker implements TrackerOfDisk {
+  readonly disks: readonly TrackedDisk[];
+  #current: Epoch | undefined;
+  #cause: string | undefined;
+  #marking: Promise<void> | undefined;
+  #discarding: Promise<void> = Promise.resolve();
+  #unchecked = 0;
+  #checking = false;
+
+  private constructor(
+    private readonly vm: string,
+    disks: readonly DiskToTrack[],
+    private readonly options: TrackerOptions,
+  ) {
+    this.disks = disks.map(({ name, path, chain }) => new TrackedDisk(name, path, chain.size, chain, this));
+  }
+
+  /**
+   * Picks up what was being tracked, replaying what a killed process left undone.
+   * @throws CatalogueError of reading logs and writing disks; what is wrong with the logs themselves marks the VM.
+   */
+  static async load(vm: string, disks: readonly DiskToTrack[], options: TrackerOptions): Promise<Tracker> {
+    const tracker = new Tracker(vm, disks, options);
+    try {
+      const loaded = await loadTracking(vm, tracker.disks, options.bootId);
+      if (loaded) tracker.#adopt(loaded);
+    } catch (error) {
+      throw logError(error, dirname(disks[0]?.path ?? ''));
+    }
+    return tracker;
+  }
+
+  #adopt(loaded: LoadedTracking): void {
+    const { epoch, openSequence, sealedBytes } = loaded;
+    const cuts = new Map(loaded.cuts.map((cut) => [cut.sequence, cut]));
+    this.#current = { epoch, openSequence, sealedBytes, cuts, sealing: [] };
+    this.#cause = loaded.resyncCause;
+    if (loaded.resyncCause !== undefined) this.#marking = Promise.resolve();
+    for (const [index, disk] of this.disks.entries()) disk.log = loaded.logs[index]!;
+  }
+
+  get state(): TrackingState | undefined {
+    if (!this.#current) return undefined;
+    return {
+      epoch: this.#current.epoch,
+      openSequence: this.#current.openSequence,
+      ...(this.#cause === undefined ? {} : { resyncCause: this.#cause }),
+      lastWrites: Object.fromEntries(this.disks.map((disk) => [disk.name, disk.log?.lastWrite ?? 0])),
+    };
+  }
+
+  get resyncCause(): string | undefined {
+    return this.#cause;
+  }
+
+  /** Bytes of all `.hrl` files of a disk. */
+  logBytes(disk: TrackedDisk): number {
+    if (!this.#current || !disk.log) return 0;
+    const index = this.disks.indexOf(disk);
+    let bytes = disk.log.bytes + (this.#current.sealing[index]?.bytes ?? 0);
+    for (const sealed of this.#current.sealedBytes[index]!.values()) bytes += sealed;
+    return bytes;
+  }
+
+  /** Holds guests back; resolves when nothing is in flight on any disk. */
+  async pause(): Promise<void> {
+    await Promise.all(this.disks.map((disk) => disk.pause()));
+  }
+
+  resume(): void {
+    for (const disk of this.disks) disk.resume();
+  }
+
+  appended(disk: TrackedDisk, bytes: number): void {
+    if (this.logBytes(disk) >= disk.size * MAX_LOG_SHARE) {
+      this.#stopTracking(
+        `the change logs of disk ${disk.name} have reached ${MAX_LOG_SHARE * 100} % of its size, ${formatBytes(disk.size)}`,
+      );
+    }
+    this.#unchecked += bytes;
+    if (this.#unchecked < SPACE_CHECK_BYTES || this.#checking) return;
+    this.#unchecked = 0;
+    this.#checking = true;
+    this.#checkSpace()
+      .catch((error: unknown) => this.options.warn('the free space could not be determined', error))
+      .finally(() => {
+        this.#checking = false;
+      });
+  }
+
+  async mark(cause: string): Promise<void> {
+    if (!this.#current) return;
+    this.#cause ??= cause;
+    this.#marking ??= this.#persistMark(this.#cause).catch((error: unknown) => {
+      // Whoever asks next tries again: until it is remembered no write may be acknowledged.
+      this.#marking = undefined;
+      throw error;
+    });
+    await this.#marking;
+  }
+
+  /**
+   * Begins an epoch: empty logs, sequence 1. To be called while paused. Already at that epoch: nothing.
+   * @throws CatalogueError StaleEpoch, SourceDiskFull, AuthorizationFailed
+   */
+  async start(epoch: number): Promise<void> {
+    const current = this.#current?.epoch ?? 0;
+    if (epoch === current) return;
+    if (epoch < current)
+      throw new CatalogueError('StaleEpoch', `${this.vm} is tracked in epoch ${current}, not ${epoch}`);
+    await this.#checkSpaceBefore();
+    const logs = await this.#createLogs(epoch, 1, { firstWrite: 1, openedByFinalCut: false });
+    const old = this.#openLogs();
+    this.#current = {
+      epoch,
+      openSequence: 1,
+      sealedBytes: this.disks.map(() => new Map()),
+      cuts: new Map(),
+      sealing: [],
+    };
+    this.#cause = undefined;
+    this.#marking = undefined;
+    for (const [index, disk] of this.disks.entries()) disk.log = logs[index]!;
+    await this.#remove(old, (file) => file.epoch < epoch);
+  }
+
+  /** Ends tracking and deletes the logs. Repeated: nothing. */
+  async stop(): Promise<void> {
+    const old = this.#openLogs();
+    this.#current = undefined;
+    this.#cause = undefined;
+    this.#marking = undefined;
+    for (const disk of this.disks) disk.log = undefined;
+    await this.#remove(old, () => true);
+  }
+
+  /**
+   * Seals the open logs of all disks at one instant and opens the next. One at a time.
+   * @param final the VM is shut down: nothing can follow.
+   * @throws CatalogueError InvalidVmState (not tracked), ResyncRequired, StaleEpoch, OutOfSequence, SourceDiskFull
+   */
+  async cut(fence: Fence, final: boolean): Promise<Cut> {
+    const current = this.#at(fence);
+    const made = current.cuts.get(fence.sequence);
+    if (made) return made;
+    if (fence.sequence !== current.openSequence) {
+      throw new CatalogueError(
+        'OutOfSequence',
+        `${this.vm}: asked to cut ${formatFence(fence)}, open is sequence ${current.openSequence}`,
+      );
+    }
+    const next = await this.#createLogs(fence.epoch, fence.sequence + 1, { firstWrite: 0, openedByFinalCut: final });
+    if (this.#cause !== undefined) {
+      await this.#drop(next);
+      throw new CatalogueError('ResyncRequired', `${this.vm}: ${this.#cause}`);
+    }
+    // The cut: from here on writes join the next logs. Nothing in this part may wait.
+    const sealedAt = Date.now();
+    const sealing = this.disks.map((disk) => disk.log!);
+    for (const [index, disk] of this.disks.entries()) {
+      next[index]!.switchTo(sealing[index]!.lastWrite + 1);
+      disk.log = next[index]!;
+    }
+    current.sealing = sealing;
+    current.openSequence += 1;
+
+    await this.#seal(current, next, sealedAt, final);
+    const cut: Cut = {
+      vm: this.vm,
+      epoch: fence.epoch,
+      sequence: fence.sequence,
+      sealedAt: toIso(sealedAt),
+      final,
+      disks: this.disks.map((disk, index) => {
+        const log = sealing[index]!;
+        return { name: disk.name, size: disk.size, log: log.name, lastWrite: log.lastWrite };
+      }),
+    };
+    current.cuts.set(fence.sequence, cut);
+    return cut;
+  }
+
+  /** Deletes sealed logs up to and including this sequence; those of another epoch are gone already. */
+  async releaseLogs(fence: Fence): Promise<void> {
+    const current = this.#current;
+    if (current?.epoch !== fence.epoch) return;
+    for (const sequence of [...current.cuts.keys()].sort((a, b) => a - b)) {
+      if (sequence > fence.sequence) continue;
+      current.cuts.delete(sequence);
+      for (const [index, disk] of this.disks.entries()) {
+        await rm(logPath(disk.path, current.epoch, sequence), { force: true });
+        current.sealedBytes[index]!.delete(sequence);
+      }
+    }
+  }
+
+  /** Puts the logs down in order; nothing may be in flight, and what is on the disks must have been flushed. */
+  async close(): Promise<void> {
+    await this.#discarding;
+    for (const disk of this.disks) {
+      await disk.log?.close();
+      disk.log = undefined;
+    }
+  }
+
+  #at(fence: Fence): Epoch {
+    if (!this.#current) throw new CatalogueError('InvalidVmState', `${this.vm} is not being tracked`);
+    const { epoch } = this.#current;
+    if (fence.epoch < epoch) throw new CatalogueError('StaleEpoch', `${this.vm} is tracked in epoch ${epoch}`);
+    if (fence.epoch > epoch) {
+      throw new CatalogueError('OutOfSequence', `${this.vm} is tracked in epoch ${epoch}, not ${fence.epoch}`);
+    }
+    if (this.#cause !== undefined) throw new CatalogueError('ResyncRequired', `${this.vm}: ${this.#cause}`);
+    return this.#current;
+  }
+
+  async #seal(current: Epoch, next: readonly ChangeLog[], sealedAt: number, final: boolean): Promise<void> {
+    try {
+      // First, as the logs before are gone after a release and could not tell any more.
+      await Promise.all(next.map((log) => log.persistFirstWrite()));
+      await Promise.all(current.sealing.map((log) => log.seal(sealedAt, final)));
+    } catch (error) {
+      await this.mark(`a change log could not be sealed: ${(error as Error).message}`);
+    }
+    if (this.#cause !== undefined) throw new CatalogueError('ResyncRequired', `${this.vm}: ${this.#cause}`);
+    for (const [index, log] of current.sealing.entries())
+      current.sealedBytes[index]!.set(log.header.sequence, log.bytes);
+    current.sealing = [];
+  }
+
+  async #createLogs(
+    epoch: number,
+    sequence: number,
+    opened: { firstWrite: number; openedByFinalCut: boolean },
+  ): Promise<ChangeLog[]> {
+    const createdAt = Date.now();
+    const created: ChangeLog[] = [];
+    try {
+      for (const disk of this.disks) {
+        const identity = { vm: this.vm, disk: disk.name, diskSize: disk.size, epoch, sequence };
+        const log = { ...identity, ...opened, bootId: this.options.bootId, createdAt };
+        created.push(await ChangeLog.create(logPath(disk.path, epoch, sequence), log));
+      }
+      return created;
+    } catch (error) {
+      await this.#drop(created);
+      throw error;
+    }
+  }
+
+  async #drop(logs: readonly ChangeLog[]): Promise<void> {
+    for (const log of logs) {
+      await log.abandon();
+      await rm(log.path, { force: true });
+    }
+  }
+
+  #openLogs(): ChangeLog[] {
+    return [...this.disks.flatMap((disk) => disk.log ?? []), ...(this.#current?.sealing ?? [])];
+  }
+
+  async #remove(open: readonly ChangeLog[], which: (file: { epoch: number }) => boolean): Promise<void> {
+    await this.#discarding;
+    for (const log of open) await log.abandon();
+    for (const disk of this.disks) {
+      for (const file of await listLogs(disk.path)) if (which(file)) await rm(file.path, { force: true });
+    }
+  }
+
+  #stopTracking(cause: string): void {
+    if (this.#cause !== undefined) return;
+    this.mark(cause).catch((error: unknown) => this.options.warn(`the mark of ${this.vm} could not be stored`, error));
+  }
+
+  async #persistMark(cause: string): Promise<void> {
+    const results = await Promise.allSettled(this.disks.map((disk) => disk.log!.mark(cause)));
+    const failed = results.filter((result) => result.status === 'rejected');
+    // One is enough: a restart looks at all of them.
+    if (failed.length === results.length) throw logError(failed[0]?.reason, `the change logs of ${this.vm}`);
+    this.#discarding = this.#discard().catch((error: unknown) =>
+      this.options.warn(`logs of ${this.vm} could not be discarded`, error),
+    );
+  }
+
+  /** Gives back the space of logs that are good for nothing now. The open ones stay, empty, for their headers. */
+  async #discard(): Promise<void> {
+    const current = this.#current!;
+    for (const [index, disk] of this.disks.entries()) {
+      await disk.log?.discard();
+      for (const sequence of current.sealedBytes[index]!.keys()) {
+        await rm(logPath(disk.path, current.epoch, sequence), { force: true });
+      }
+      current.sealedBytes[index]!.clear();
+    }
+    current.cuts.clear();
+  }
+
+  async #checkSpace(): Promise<void> {
+    const short = await this.#shortOfSpace();
+    if (short !== undefined) this.#stopTracking(short);
+  }
+
+  async #checkSpaceBefore(): Promise<void> {
+    const short = await this.#shortOfSpace();
+    if (short !== undefined) throw new CatalogueError('SourceDiskFull', `${this.vm}: ${short}`);
+  }
+
+  async #shortOfSpace(): Promise<string | undefined> {
+    for (const folder of new Set(this.disks.map((disk) => dirname(disk.path)))) {
+      const { bavail, bsize } = await statfs(folder);
+      const free = bavail * bsize;
+      if (free >= this.options.freeSpaceFloor) continue;
+      return `${formatBytes(free)} are free in ${folder}, less than ${formatBytes(this.options.freeSpaceFloor)}`;
+    }
+    return undefined;
+  }
+}

@@ -1,0 +1,423 @@
+import { mkdtemp, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { VirtualDisk } from '../../disks/disk.js';
+import { RawDisk } from '../../disks/raw.js';
+import { ChangeLog, logPath } from '../../replication/change-log.js';
+import { encodeRecordHeader } from '../../replication/change-log-format.js';
+import { openLogChangeSet } from '../../replication/log-change-set.js';
+import { Tracker } from '../../replication/tracker.js';
+import type { ChangeSet, Cut } from '../../sites/ports.js';
+
+const MIB = 1024 * 1024;
+const BOOT = '11111111-2222-3333-4444-555555555555';
+const OTHER_BOOT = '99999999-2222-3333-4444-555555555555';
+
+let folder: string;
+const warnings: string[] = [];
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'farshore-tracker-'));
+  warnings.length = 0;
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const pathOf = (name: string) => join(folder, `${name}.img`);
+
+async function makeDisks(names: string[], size: number): Promise<void> {
+  for (const name of names) await writeFile(pathOf(name), Buffer.alloc(size));
+}
+
+async function load(
+  names: string[],
+  options: { bootId?: string; floor?: number; wrap?: (disk: VirtualDisk) => VirtualDisk } = {},
+) {
+  const disks = await Promise.all(
+    names.map(async (name) => {
+      const chain = await RawDisk.open(pathOf(name));
+      return { name, path: pathOf(name), chain: options.wrap?.(chain) ?? chain };
+    }),
+  );
+  return Tracker.load('vm-1', disks, {
+    bootId: options.bootId ?? BOOT,
+    freeSpaceFloor: options.floor ?? 0,
+    warn: (message) => warnings.push(message),
+  });
+}
+
+/** The process is gone: nothing is closed in order. */
+async function kill(tracker: Tracker): Promise<void> {
+  for (const disk of tracker.disks) {
+    await disk.log?.abandon();
+    disk.log = undefined;
+    await disk.close();
+  }
+}
+
+async function shutDown(tracker: Tracker): Promise<void> {
+  for (const disk of tracker.disks) await disk.flush();
+  await tracker.close();
+  for (const disk of tracker.disks) await disk.close();
+}
+
+const changesOf = (cut: Cut): Promise<ChangeSet> =>
+  openLogChangeSet(
+    cut.disks.map(({ name, size, log, lastWrite }) => ({
+      path: join(folder, log),
+      vm: cut.vm,
+      disk: name,
+      diskSize: size,
+      epoch: cut.epoch,
+      sequence: cut.sequence,
+      lastWrite,
+    })),
+  );
+
+/** Brings plain copies of the disks forward by one cut. */
+async function apply(cut: Cut, copies: Map<string, Buffer>): Promise<void> {
+  const changes = await changesOf(cut);
+  for (const disk of changes.disks) {
+    for (const range of disk.ranges) (await disk.read(range)).copy(copies.get(disk.name)!, range.offset);
+  }
+  await changes.close();
+}
+
+const hrlFiles = async () => (await readdir(folder)).filter((name) => name.endsWith('.hrl')).sort();
+
+describe('tracker', () => {
+  it('tells the whole difference, over cuts, overlapping and unaligned writes, and zeroes', async () => {
+    const size = 4 * MIB;
+    await makeDisks(['a', 'b'], size);
+    const tracker = await load(['a', 'b']);
+    await tracker.disks[0]!.write(randomBytes(size), 0);
+    const copies = new Map([
+      ['a', await readFile(pathOf('a'))],
+      ['b', await readFile(pathOf('b'))],
+    ]);
+    await tracker.start(1);
+    for (let sequence = 1; sequence <= 6; sequence += 1) {
+      const writes: Promise<void>[] = [];
+      for (let i = 0; i < 40; i += 1) {
+        const disk = tracker.disks[i % 2]!;
+        const offset = Math.floor(Math.random() * (size - 70_000));
+        const length = 1 + Math.floor(Math.random() * 70_000);
+        writes.push(i % 5 === 0 ? disk.writeZeroes({ offset, length }) : disk.write(randomBytes(length), offset));
+      }
+      const cut = tracker.cut({ epoch: 1, sequence }, false);
+      await Promise.all(writes);
+      await apply(await cut, copies);
+      await tracker.releaseLogs({ epoch: 1, sequence: sequence - 1 });
+      if (tracker.resyncCause) throw new Error(tracker.resyncCause);
+    }
+    await apply(await tracker.cut({ epoch: 1, sequence: 7 }, true), copies);
+    for (const name of ['a', 'b']) expect((await readFile(pathOf(name))).equals(copies.get(name)!)).toBe(true);
+    await shutDown(tracker);
+  });
+
+  it('logs a large write in pieces whose numbers run on through the cuts', async () => {
+    await makeDisks(['a'], 16 * MIB);
+    const tracker = await load(['a']);
+    await tracker.start(3);
+    const content = randomBytes(5 * MIB + 512);
+    await tracker.disks[0]!.write(content, 512);
+    const first = await tracker.cut({ epoch: 3, sequence: 1 }, false);
+    expect(first.disks[0]!.lastWrite).toBe(6);
+    await tracker.disks[0]!.write(Buffer.alloc(512, 1), 0);
+    const second = await tracker.cut({ epoch: 3, sequence: 2 }, false);
+    expect(second.disks[0]!.lastWrite).toBe(7);
+    const changes = await changesOf(first);
+    const ranges = changes.disks[0]!.ranges;
+    expect(ranges.map((range) => range.length)).toEqual([4 * MIB, MIB + 512]);
+    expect(Buffer.concat(await Promise.all(ranges.map((range) => changes.disks[0]!.read(range)))).equals(content)).toBe(
+      true,
+    );
+    await changes.close();
+    await shutDown(tracker);
+  });
+
+  it('answers a repeated cut with the same, also after a restart, and refuses any other', async () => {
+    await makeDisks(['a', 'b'], MIB);
+    let tracker = await load(['a', 'b']);
+    await expect(tracker.cut({ epoch: 1, sequence: 1 }, false)).rejects.toMatchObject({ code: 'InvalidVmState' });
+    await tracker.start(2);
+    await tracker.start(2);
+    await tracker.disks[1]!.write(Buffer.alloc(512, 7), 1024);
+    const cut = await tracker.cut({ epoch: 2, sequence: 1 }, true);
+    expect(cut).toMatchObject({ final: true, disks: [{ lastWrite: 0 }, { lastWrite: 1 }] });
+    expect(await tracker.cut({ epoch: 2, sequence: 1 }, false)).toEqual(cut);
+    await kill(tracker);
+    tracker = await load(['a', 'b']);
+    expect(await tracker.cut({ epoch: 2, sequence: 1 }, false)).toEqual(cut);
+    await expect(tracker.cut({ epoch: 2, sequence: 3 }, false)).rejects.toMatchObject({ code: 'OutOfSequence' });
+    await expect(tracker.cut({ epoch: 1, sequence: 2 }, false)).rejects.toMatchObject({ code: 'StaleEpoch' });
+    await expect(tracker.start(1)).rejects.toMatchObject({ code: 'StaleEpoch' });
+    await tracker.releaseLogs({ epoch: 2, sequence: 1 });
+    await expect(tracker.cut({ epoch: 2, sequence: 1 }, false)).rejects.toMatchObject({ code: 'OutOfSequence' });
+    await expect(changesOf(cut)).rejects.toMatchObject({ code: 'LogBroken' });
+    await tracker.stop();
+    expect(await hrlFiles()).toEqual([]);
+    await kill(tracker);
+  });
+
+  it('keeps the order of overlapping writes that arrive while the disk is slow', async () => {
+    await makeDisks(['a'], MIB);
+    const order: number[] = [];
+    const tracker = await load(['a'], {
+      wrap: (disk) => slowedDown(disk, (data) => order.push(data[0]!)),
+    });
+    await tracker.start(1);
+    const disk = tracker.disks[0]!;
+    const copies = new Map([['a', await readFile(pathOf('a'))]]);
+    await Promise.all([1, 2, 3, 4, 5].map((value) => disk.write(Buffer.alloc(4096, value), 2048 * (value % 2))));
+    expect(order).toEqual([1, 2, 3, 4, 5]);
+    await apply(await tracker.cut({ epoch: 1, sequence: 1 }, false), copies);
+    expect((await readFile(pathOf('a'))).equals(copies.get('a')!)).toBe(true);
+    await shutDown(tracker);
+  });
+
+  it('replays what was logged but not written, and drops a torn tail', async () => {
+    await makeDisks(['a'], MIB);
+    let tracker = await load(['a']);
+    await tracker.start(1);
+    await tracker.disks[0]!.write(Buffer.alloc(512, 1), 0);
+    const log = tracker.disks[0]!.log!;
+    // In the log, not on the disk: the process died between the two.
+    const record = log.append({ offset: 512, length: 512 }, Buffer.alloc(512, 2));
+    await record.appended;
+    await kill(tracker);
+    const torn = encodeRecordHeader({ kind: 'data', number: 3, offset: 1024, length: 512, dataCrc: 0 });
+    await appendTo(log.path, Buffer.concat([torn, Buffer.alloc(100, 3)]));
+    tracker = await load(['a']);
+    expect(tracker.state).toMatchObject({ epoch: 1, openSequence: 1, lastWrites: { a: 2 } });
+    const content = await readFile(pathOf('a'));
+    expect([content[0], content[512], content[1024]]).toEqual([1, 2, 0]);
+    await tracker.disks[0]!.write(Buffer.alloc(512, 4), 1024);
+    const copies = new Map([['a', Buffer.alloc(MIB)]]);
+    const cut = await tracker.cut({ epoch: 1, sequence: 1 }, false);
+    expect(cut.disks[0]!.lastWrite).toBe(3);
+    await apply(cut, copies);
+    expect((await readFile(pathOf('a'))).equals(copies.get('a')!)).toBe(true);
+    await kill(tracker);
+  });
+
+  it('comes out right when a cut dies half-way', async () => {
+    await makeDisks(['a', 'b'], MIB);
+    let tracker = await load(['a', 'b']);
+    await tracker.start(1);
+    await tracker.disks[0]!.write(Buffer.alloc(512, 1), 0);
+    await kill(tracker);
+    const identity = { vm: 'vm-1', diskSize: MIB, epoch: 1, sequence: 2, bootId: BOOT, createdAt: 1_700_000_000_000 };
+    const opened = { openedByFinalCut: true, firstWrite: 0 };
+    // The next log of one disk only: the cut did not happen.
+    await (await ChangeLog.create(logPath(pathOf('b'), 1, 2), { ...identity, ...opened, disk: 'b' })).abandon();
+    tracker = await load(['a', 'b']);
+    expect(tracker.state).toMatchObject({ openSequence: 1, lastWrites: { a: 1, b: 0 } });
+    expect(tracker.state?.resyncCause).toBeUndefined();
+    expect(await hrlFiles()).toHaveLength(2);
+    await kill(tracker);
+    // Of both disks: it did, and a write had joined already, which overlaps one of the log before.
+    const a = await ChangeLog.create(logPath(pathOf('a'), 1, 2), { ...identity, ...opened, disk: 'a' });
+    await (await ChangeLog.create(logPath(pathOf('b'), 1, 2), { ...identity, ...opened, disk: 'b' })).abandon();
+    a.switchTo(2);
+    await a.append({ offset: 0, length: 512 }, Buffer.alloc(512, 2)).appended;
+    await a.abandon();
+    tracker = await load(['a', 'b']);
+    expect(tracker.state).toMatchObject({ openSequence: 2, lastWrites: { a: 2, b: 0 } });
+    expect((await readFile(pathOf('a')))[0]).toBe(2);
+    const cut = await tracker.cut({ epoch: 1, sequence: 1 }, false);
+    expect(cut).toMatchObject({
+      final: true,
+      sealedAt: '2023-11-14T22:13:20.000Z',
+      disks: [{ lastWrite: 1 }, { lastWrite: 0 }],
+    });
+    const copies = new Map([
+      ['a', Buffer.alloc(MIB)],
+      ['b', Buffer.alloc(MIB)],
+    ]);
+    await apply(cut, copies);
+    expect(copies.get('a')![0]).toBe(1);
+    await apply(await tracker.cut({ epoch: 1, sequence: 2 }, false), copies);
+    expect(copies.get('a')![0]).toBe(2);
+    await kill(tracker);
+  });
+
+  it('replays the next log from its beginning when the one before is replayed', async () => {
+    await makeDisks(['a'], MIB);
+    let tracker = await load(['a']);
+    await tracker.start(1);
+    await tracker.disks[0]!.write(Buffer.alloc(512, 1), 0);
+    await kill(tracker);
+    const identity = { vm: 'vm-1', disk: 'a', diskSize: MIB, epoch: 1, sequence: 2, bootId: BOOT, createdAt: 1 };
+    const next = await ChangeLog.create(logPath(pathOf('a'), 1, 2), {
+      ...identity,
+      openedByFinalCut: false,
+      firstWrite: 0,
+    });
+    next.switchTo(2);
+    const record = next.append({ offset: 0, length: 512 }, Buffer.alloc(512, 2));
+    await record.appended;
+    // Its watermark is ahead, the older log's is behind: the older write must not end up on top.
+    next.settle(record);
+    await next.persistFirstWrite();
+    await next.abandon();
+    tracker = await load(['a']);
+    expect((await readFile(pathOf('a')))[0]).toBe(2);
+    await kill(tracker);
+  });
+
+  it('is marked after the machine was lost, and only then', async () => {
+    await makeDisks(['a'], MIB);
+    let tracker = await load(['a']);
+    await tracker.start(1);
+    await tracker.disks[0]!.write(Buffer.alloc(512, 1), 0);
+    await shutDown(tracker);
+    tracker = await load(['a'], { bootId: OTHER_BOOT });
+    expect(tracker.state).toEqual({ epoch: 1, openSequence: 1, lastWrites: { a: 1 } });
+    await kill(tracker);
+    tracker = await load(['a'], { bootId: BOOT });
+    expect(tracker.state?.resyncCause).toBe('the host restarted while a change log was open');
+    await kill(tracker);
+    // The same machine as at first: the mark stays.
+    tracker = await load(['a'], { bootId: OTHER_BOOT });
+    await expect(tracker.cut({ epoch: 1, sequence: 1 }, false)).rejects.toMatchObject({ code: 'ResyncRequired' });
+    await tracker.start(2);
+    expect(tracker.state).toEqual({ epoch: 2, openSequence: 1, lastWrites: { a: 0 } });
+    expect(await hrlFiles()).toEqual(['a.img.0002-00000001.hrl']);
+    await kill(tracker);
+  });
+
+  it.each([
+    ['its header is gone', async (path: string) => writeAt(path, 0, Buffer.alloc(4096))],
+    ['it belongs to another VM', (path: string) => copyOfOtherVm(path)],
+    ['a bit of a record is flipped', async (path: string) => writeAt(path, 4096 + 60, Buffer.from([0xff]))],
+    ['it is gone', (path: string) => rm(path)],
+  ])('is marked when a log cannot be used: %s', async (_, damage) => {
+    await makeDisks(['a', 'b'], MIB);
+    let tracker = await load(['a', 'b']);
+    await tracker.start(1);
+    for (const disk of tracker.disks) await disk.write(Buffer.alloc(8192, 1), 0);
+    await kill(tracker);
+    await damage(logPath(pathOf('b'), 1, 1));
+    for (let restart = 0; restart < 2; restart += 1) {
+      tracker = await load(['a', 'b']);
+      expect(tracker.state?.resyncCause).toBeTruthy();
+      await tracker.disks[1]!.write(Buffer.alloc(8192, 2), 0);
+      await kill(tracker);
+    }
+    expect((await readFile(pathOf('b')))[0]).toBe(2);
+  });
+
+  it('stops at half the size of the disk, frees the space, and lets the guest go on', async () => {
+    await makeDisks(['a', 'b'], 4 * MIB);
+    let tracker = await load(['a', 'b']);
+    await tracker.start(1);
+    const data = randomBytes(256 * 1024);
+    for (let i = 0; i < 4; i += 1) await tracker.disks[1]!.write(data, i * data.length);
+    await tracker.cut({ epoch: 1, sequence: 1 }, false);
+    for (let i = 0; i < 12; i += 1) await tracker.disks[1]!.write(data, i * data.length);
+    expect(tracker.resyncCause).toContain('50 %');
+    await expect(tracker.cut({ epoch: 1, sequence: 2 }, false)).rejects.toMatchObject({ code: 'ResyncRequired' });
+    await kill(tracker);
+    tracker = await load(['a', 'b']);
+    expect(tracker.resyncCause).toContain('50 %');
+    expect((await readFile(pathOf('b'))).subarray(11 * data.length, 12 * data.length).equals(data)).toBe(true);
+    for (const name of await hrlFiles()) expect((await stat(join(folder, name))).size).toBe(4096);
+    await kill(tracker);
+  });
+
+  it('stops when the free space falls under the floor', async () => {
+    await makeDisks(['a'], 64 * MIB);
+    const tracker = await load(['a'], { floor: Number.MAX_SAFE_INTEGER });
+    await expect(tracker.start(1)).rejects.toMatchObject({ code: 'SourceDiskFull' });
+    expect(await hrlFiles()).toEqual([]);
+    await kill(tracker);
+  });
+
+  it('remembers a failed append before the guest is answered, and the guest goes on', async () => {
+    await makeDisks(['a', 'b'], MIB);
+    let tracker = await load(['a', 'b']);
+    await tracker.start(1);
+    const log = tracker.disks[0]!.log!;
+    // Appends fail from here on, as on a full volume; the header is written with `write` of one buffer just as well.
+    const writev = log.handle.writev.bind(log.handle);
+    log.handle.writev = ((buffers, position) =>
+      (position ?? 0) >= 4096
+        ? Promise.reject(Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC' }))
+        : writev(buffers, position)) as typeof log.handle.writev;
+    await tracker.disks[0]!.write(Buffer.alloc(512, 5), 0);
+    expect((await readFile(pathOf('a')))[0]).toBe(5);
+    await kill(tracker);
+    tracker = await load(['a', 'b']);
+    expect(tracker.resyncCause).toContain('ENOSPC');
+    await kill(tracker);
+  });
+
+  it('remembers a failed disk write, which the guest hears of', async () => {
+    await makeDisks(['a'], MIB);
+    let broken = false;
+    let tracker = await load(['a'], {
+      wrap: (disk) =>
+        slowedDown(disk, () => {
+          if (broken) throw Object.assign(new Error('EIO'), { code: 'EIO' });
+        }),
+    });
+    await tracker.start(1);
+    broken = true;
+    await expect(tracker.disks[0]!.write(Buffer.alloc(512, 5), 0)).rejects.toThrow('EIO');
+    await kill(tracker);
+    tracker = await load(['a']);
+    expect(tracker.resyncCause).toContain('EIO');
+    await kill(tracker);
+  });
+
+  it('notices a bit that flips after the log was indexed', async () => {
+    await makeDisks(['a'], MIB);
+    const tracker = await load(['a']);
+    await tracker.start(1);
+    await tracker.disks[0]!.write(randomBytes(64 * 1024), 0);
+    await tracker.disks[0]!.write(randomBytes(512), 4096);
+    const cut = await tracker.cut({ epoch: 1, sequence: 1 }, false);
+    const changes = await changesOf(cut);
+    const path = join(folder, cut.disks[0]!.log);
+    const byte = (await readFile(path))[4096 + 40 + 60_000]!;
+    await writeAt(path, 4096 + 40 + 60_000, Buffer.from([byte ^ 1]));
+    // The first range is another part of the same record.
+    await expect(changes.disks[0]!.read(changes.disks[0]!.ranges[0]!)).rejects.toMatchObject({ code: 'LogBroken' });
+    await changes.close();
+    await expect(changesOf(cut)).rejects.toMatchObject({ code: 'LogBroken' });
+    await shutDown(tracker);
+  });
+});
+
+function slowedDown(disk: VirtualDisk, before: (data: Buffer) => void): VirtualDisk {
+  return {
+    size: disk.size,
+    read: (target, offset) => disk.read(target, offset),
+    dataRanges: (range) => disk.dataRanges(range),
+    writeZeroes: (range) => disk.writeZeroes(range),
+    flush: () => disk.flush(),
+    close: () => disk.close(),
+    write: async (data, offset) => {
+      await new Promise((resolve) => setTimeout(resolve, 10 - 2 * data[0]!));
+      before(data);
+      await disk.write(data, offset);
+    },
+  };
+}
+
+async function writeAt(path: string, position: number, data: Buffer): Promise<void> {
+  const handle = await open(path, 'r+');
+  await handle.write(data, 0, data.length, position);
+  await handle.close();
+}
+
+async function appendTo(path: string, data: Buffer): Promise<void> {
+  await writeAt(path, (await stat(path)).size, data);
+}
+
+async function copyOfOtherVm(path: string): Promise<void> {
+  const identity = { vm: 'vm-2', disk: 'b', diskSize: MIB, epoch: 1, sequence: 1, bootId: BOOT, createdAt: 1 };
+  await (await ChangeLog.create(path, { ...identity, openedByFinalCut: false, firstWrite: 1 })).abandon();
+  expect(dirname(path)).toBe(folder);
+}
