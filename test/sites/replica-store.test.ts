@@ -1,0 +1,12 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { onTestFinished } from 'vitest';
+import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
+import { replicaStoreContract } from '../contracts/replica-store.js';
+
+replicaStoreContract('embedded', async () => {
+  const folder = await mkdtemp(path.join(tmpdir(), 'farshore-store-'));
+  onTestFinished(async () => await rm(folder, { recursive: true, force: true }));
+  return { open: async () => await EmbeddedReplicaStore.open(path.join(folder, 'store'), { create: true }) };
+});
