@@ -10,7 +10,7 @@ interface TimeSkippingOptions {
 }
 
 /** Times the server is started before its failure is believed: the SDK gives it five seconds, whatever the load. */
-const ATTEMPTS = 3;
+const ATTEMPTS = 5;
 
 /**
  * Starts a time-skipping server and connects to it. Time only skips while a workflow's result is awaited through
