@@ -38,7 +38,11 @@ export interface ApplyTask {
  * when there is no manifest, the initial copy has not been verified, or the replica is not of these disks; LogBroken
  * when a change file is not the one the manifest tells of: the log it was made from is gone.
  */
-export async function applyCycle(store: ReplicaStore, task: ApplyTask, options: StepOptions = {}): Promise<AppliedState> {
+export async function applyCycle(
+  store: ReplicaStore,
+  task: ApplyTask,
+  options: StepOptions = {},
+): Promise<AppliedState> {
   const { vm, epoch, sequence } = task;
   const fence = await fenceOfEpoch(store, vm, epoch);
   const description = await descriptionOfEpoch(store, vm, epoch);
@@ -64,7 +68,10 @@ export async function applyCycle(store: ReplicaStore, task: ApplyTask, options: 
   }
 
   // Every file is read twice: to prove it, and to apply it.
-  const advance = progressMeter(manifest.disks.reduce((sum, { length }) => sum + length * 2, 0), options);
+  const advance = progressMeter(
+    manifest.disks.reduce((sum, { length }) => sum + length * 2, 0),
+    options,
+  );
   const changes = await proveChanges(store, manifest, advance, options.signal);
   const writing = vmFence(vm, task);
   await store.raiseFence(writing);
@@ -99,7 +106,10 @@ function checkManifest(
     throw refused(`says it is of ${manifest.vm}, ${formatFence(manifest)}`);
   }
   const disks = (some: readonly { name: string; size: number }[]) =>
-    some.map(({ name, size }) => `${name} of ${size} bytes`).sort().join(', ');
+    some
+      .map(({ name, size }) => `${name} of ${size} bytes`)
+      .sort()
+      .join(', ');
   if (disks(manifest.disks) !== disks(description.disks)) {
     throw refused(`is of ${disks(manifest.disks)}, the replica of ${disks(description.disks)}`);
   }
@@ -134,7 +144,8 @@ async function proveChanges(
       advance(bytes);
     });
     if (found !== digest) {
-      const problem = found === undefined ? `missing, or shorter than ${length} bytes` : `of digest ${found}, not ${digest}`;
+      const problem =
+        found === undefined ? `missing, or shorter than ${length} bytes` : `of digest ${found}, not ${digest}`;
       throw new CatalogueError('LogBroken', `${name} is ${problem}`);
     }
     return { disk, reader: await ChangeFileReader.open(store, name, { vm, disk, epoch, sequence, diskSize }, length) };

@@ -83,7 +83,8 @@ export class ChangeFileReader {
     for (const key of ['vm', 'disk', 'epoch', 'sequence', 'diskSize'] as const) {
       if (header[key] !== expected[key]) throw broken(`it is of ${key} ${header[key]}, not ${expected[key]}`);
     }
-    if (changeFileLength(header) !== length) throw broken(`${length} bytes, its header tells of ${changeFileLength(header)}`);
+    if (changeFileLength(header) !== length)
+      throw broken(`${length} bytes, its header tells of ${changeFileLength(header)}`);
     const reader = new ChangeFileReader(store, name, header);
     let previousEnd = 0;
     let payload = 0;
@@ -124,13 +125,17 @@ export class ChangeFileReader {
 
   /** @throws CatalogueError LogBroken when the content is not what the rows say. */
   async load({ rows, content }: ChangeBatch): Promise<PageWrite[]> {
-    const data = content.length > 0 ? await this.#store.readObject(this.#name, content.offset, content.length) : undefined;
+    const data =
+      content.length > 0 ? await this.#store.readObject(this.#name, content.offset, content.length) : undefined;
     let at = 0;
     return rows.map((row): PageWrite => {
       if (row.zero) return { offset: row.offset, clear: row.length };
       const part = data!.subarray(at, (at += row.length));
       if (crc32(part) !== row.crc) {
-        throw new CatalogueError('LogBroken', `${this.#name}: damaged content for ${row.length} bytes at ${row.offset}`);
+        throw new CatalogueError(
+          'LogBroken',
+          `${this.#name}: damaged content for ${row.length} bytes at ${row.offset}`,
+        );
       }
       return { offset: row.offset, data: part };
     });

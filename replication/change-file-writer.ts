@@ -74,7 +74,10 @@ export class ChangeFileWriter {
     yield encodeHeader(this.header);
     const rows = Buffer.alloc(this.header.rows * ROW_BYTES);
     let at = 0;
-    const read = async (range: ChangeRange) => ({ range, data: range.zero ? undefined : await this.#changes.read(range) });
+    const read = async (range: ChangeRange) => ({
+      range,
+      data: range.zero ? undefined : await this.#changes.read(range),
+    });
     for await (const { range, data } of readAhead(this.#changes.ranges, this.#readsAhead, read)) {
       if (data && data.length !== range.length) {
         throw new CatalogueError('LogBroken', `${data.length} bytes where ${range.length} at ${range.offset} changed`);

@@ -108,7 +108,8 @@ export function decodeRow(source: Buffer, at: number): ChangeRow {
  */
 export function checkChange(range: Range, previousEnd: number, diskSize: number): void {
   const { offset, length } = range;
-  const whole = Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset % 512 === 0 && length % 512 === 0;
+  const whole =
+    Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset % 512 === 0 && length % 512 === 0;
   if (whole && length > 0 && offset >= previousEnd && offset + length <= diskSize) return;
   throw new CatalogueError(
     'LogBroken',

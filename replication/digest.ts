@@ -54,7 +54,8 @@ export class SliceDigest {
     if (offset < this.#next || offset % BLOCK_SIZE !== 0 || stop > end(this.#slice)) {
       throw new RangeError(`data at ${offset} (${data.length} bytes) does not continue the slice`);
     }
-    if (stop % BLOCK_SIZE !== 0 && stop !== end(this.#slice)) throw new RangeError(`data ends inside a block, at ${stop}`);
+    if (stop % BLOCK_SIZE !== 0 && stop !== end(this.#slice))
+      throw new RangeError(`data ends inside a block, at ${stop}`);
     this.#next = stop;
     const runs: Range[] = [];
     let runStart = -1;

@@ -4,12 +4,7 @@
  */
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences, formatFence } from '../domain/fence.js';
-import {
-  recoveryPointId,
-  recoveryPointSchema,
-  vaultPaths,
-  type RecoveryPoint,
-} from '../domain/vault.js';
+import { recoveryPointId, recoveryPointSchema, vaultPaths, type RecoveryPoint } from '../domain/vault.js';
 import { toMs } from '../domain/time.js';
 import type { ReplicaStore, WriteFence } from '../sites/ports.js';
 import { inParallel, readAhead } from './read-ahead.js';

@@ -37,12 +37,19 @@ export const replicaFooter = (vm: string, disk: string, replicaSize: number): Bu
  * @param fence (epoch, 0), the description's epoch.
  * @throws CatalogueError StaleEpoch, InvalidReplicaState.
  */
-export async function prepareReplica(store: ReplicaStore, description: ReplicaDescription, fence: Fence): Promise<void> {
+export async function prepareReplica(
+  store: ReplicaStore,
+  description: ReplicaDescription,
+  fence: Fence,
+): Promise<void> {
   const { vm, epoch } = description;
   checkDescription(description, fence);
   const current = await store.readFence(vaultPaths.vm(vm));
   if (current.epoch > epoch) {
-    throw new CatalogueError('StaleEpoch', `${vm}: asked to begin epoch ${epoch}, the store is at ${formatFence(current)}`);
+    throw new CatalogueError(
+      'StaleEpoch',
+      `${vm}: asked to begin epoch ${epoch}, the store is at ${formatFence(current)}`,
+    );
   }
   const present = await readDescription(store, vm);
   if (present && present.epoch > epoch) {
@@ -76,7 +83,11 @@ function checkDescription(description: ReplicaDescription, fence: Fence): void {
   }
 }
 
-async function checkSameReplica(store: ReplicaStore, present: ReplicaDescription, wanted: ReplicaDescription): Promise<void> {
+async function checkSameReplica(
+  store: ReplicaStore,
+  present: ReplicaDescription,
+  wanted: ReplicaDescription,
+): Promise<void> {
   const disks = (description: ReplicaDescription) =>
     JSON.stringify(description.disks.map(({ name, size }) => [name, size]).sort());
   if (disks(present) !== disks(wanted)) {
@@ -98,7 +109,12 @@ async function checkSameReplica(store: ReplicaStore, present: ReplicaDescription
 }
 
 /** Manifests and records go before what they speak of. */
-async function clear(store: ReplicaStore, vm: string, disks: readonly { name: string }[], fence: WriteFence): Promise<void> {
+async function clear(
+  store: ReplicaStore,
+  vm: string,
+  disks: readonly { name: string }[],
+  fence: WriteFence,
+): Promise<void> {
   const names = [...new Set(disks.map(({ name }) => name))];
   await removeRecoveryPoints(store, vm, names, [], fence);
   await store.deleteObject(vaultPaths.applied(vm), fence);

@@ -46,7 +46,10 @@ export async function releaseSeed(store: ReplicaStore, { vm, epoch }: { vm: stri
   const fence = await fenceOfEpoch(store, vm, epoch);
   const applied = await readApplied(store, vm);
   if (applied?.epoch !== epoch) {
-    throw new CatalogueError('InvalidReplicaState', `${vm}: no cycle of epoch ${epoch} has been applied to the initial copy`);
+    throw new CatalogueError(
+      'InvalidReplicaState',
+      `${vm}: no cycle of epoch ${epoch} has been applied to the initial copy`,
+    );
   }
   await deleteSeedRecords(store, vm, fence);
 }

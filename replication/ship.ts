@@ -32,14 +32,20 @@ export async function shipCycle(
   options: StepOptions = {},
 ): Promise<CycleManifest> {
   if (compareFences(fence, cut) !== 0) {
-    throw new CatalogueError('OutOfSequence', `${cut.vm}: the cut is of ${formatFence(cut)}, to be sent as ${formatFence(fence)}`);
+    throw new CatalogueError(
+      'OutOfSequence',
+      `${cut.vm}: the cut is of ${formatFence(cut)}, to be sent as ${formatFence(fence)}`,
+    );
   }
   const shipped = await shippedManifest(store, cut);
   if (shipped) return shipped;
 
   const uploads = matchDisks(changeSet, cut).map(([disk, changes]) => new DiskUpload(store, cut, disk, changes));
   // Every byte is sent and read back.
-  const advance = progressMeter(uploads.reduce((sum, upload) => sum + upload.length * 2, 0), options);
+  const advance = progressMeter(
+    uploads.reduce((sum, upload) => sum + upload.length * 2, 0),
+    options,
+  );
   const disks: ManifestDisk[] = [];
   for await (const disk of readAhead(uploads, DISKS_IN_FLIGHT, (upload) => upload.run(advance, options.signal))) {
     disks.push(disk);
@@ -49,7 +55,8 @@ export async function shipCycle(
   const manifest: CycleManifest = { vm, epoch, sequence, sealedAt, final, disks };
   options.signal?.throwIfAborted();
   const data = encodeRecord(cycleManifestSchema, manifest);
-  if (await store.putObjectIfAbsent(vaultPaths.manifest(vm, epoch, sequence), data, vmFence(vm, fence))) return manifest;
+  if (await store.putObjectIfAbsent(vaultPaths.manifest(vm, epoch, sequence), data, vmFence(vm, fence)))
+    return manifest;
   const other = await shippedManifest(store, cut);
   if (other) return other;
   throw new CatalogueError('InvalidReplicaState', `${vm}: the manifest of ${formatFence(cut)} came and went`);
@@ -66,10 +73,16 @@ async function shippedManifest(store: ReplicaStore, cut: Cut): Promise<CycleMani
   const there = identify(manifest, manifest.disks);
   const wanted = identify(cut, cut.disks);
   if (there === wanted) return manifest;
-  throw new CatalogueError('OutOfSequence', `${vaultPaths.manifest(cut.vm, cut.epoch, cut.sequence)} is of another cut: ${there}, not ${wanted}`);
+  throw new CatalogueError(
+    'OutOfSequence',
+    `${vaultPaths.manifest(cut.vm, cut.epoch, cut.sequence)} is of another cut: ${there}, not ${wanted}`,
+  );
 }
 
-const identify = (cycle: Pick<Cut, 'vm' | 'epoch' | 'sequence' | 'sealedAt' | 'final'>, disks: readonly CutDisk[]): string =>
+const identify = (
+  cycle: Pick<Cut, 'vm' | 'epoch' | 'sequence' | 'sealedAt' | 'final'>,
+  disks: readonly CutDisk[],
+): string =>
   JSON.stringify([
     [cycle.vm, cycle.epoch, cycle.sequence, cycle.sealedAt, cycle.final],
     ...disks.map(({ name, size, log, lastWrite }) => [name, size, log, lastWrite]).sort(),
@@ -125,7 +138,10 @@ class DiskUpload {
       advance(bytes);
     });
     if (arrived === sent) return sent;
-    throw new CatalogueError('UploadDamaged', `${name}: sent ${sent}, read back ${arrived ?? 'nothing of that length'}`);
+    throw new CatalogueError(
+      'UploadDamaged',
+      `${name}: sent ${sent}, read back ${arrived ?? 'nothing of that length'}`,
+    );
   }
 }
 

@@ -33,7 +33,11 @@ export interface VerifyResult {
  * @throws CatalogueError ReplicaDiffers, naming disk and ranges: their records are gone and the next copy sends them
  * again; InvalidReplicaState when slices are missing; StaleEpoch.
  */
-export async function verifySeed(store: ReplicaStore, task: VerifyTask, options: StepOptions = {}): Promise<VerifyResult> {
+export async function verifySeed(
+  store: ReplicaStore,
+  task: VerifyTask,
+  options: StepOptions = {},
+): Promise<VerifyResult> {
   const { vm, disk, epoch } = task;
   const fence = await fenceOfEpoch(store, vm, epoch);
   const description = await descriptionOfEpoch(store, vm, epoch);
@@ -44,7 +48,10 @@ export async function verifySeed(store: ReplicaStore, task: VerifyTask, options:
   const missing = Array.from({ length: count }, (_, slice) => slice).filter((slice) => !copied.has(slice));
   if (missing.length > 0) {
     const where = describeSlices(missing, replicaSize);
-    throw new CatalogueError('InvalidReplicaState', `${vm}/${disk}: the initial copy is not complete: ${where} missing`);
+    throw new CatalogueError(
+      'InvalidReplicaState',
+      `${vm}/${disk}: the initial copy is not complete: ${where} missing`,
+    );
   }
   const verifiedName = vaultPaths.verifiedDisk(vm, epoch, disk);
   const differing = await differingSlices(store, task, replicaSize, count, options);
@@ -94,12 +101,21 @@ async function digestOfReplica(store: ReplicaStore, blob: string, slice: Range):
 }
 
 /** Nothing is lost by writing it anew: it is made of names and sizes only. */
-async function checkFooter(store: ReplicaStore, vm: string, disk: string, replicaSize: number, fence: WriteFence): Promise<void> {
+async function checkFooter(
+  store: ReplicaStore,
+  vm: string,
+  disk: string,
+  replicaSize: number,
+  fence: WriteFence,
+): Promise<void> {
   const blob = vaultPaths.disk(vm, disk);
   const expected = replicaFooter(vm, disk, replicaSize);
   if ((await store.readPages(blob, replicaSize, VHD_FOOTER_BYTES)).equals(expected)) return;
   await store.writePages(blob, [{ offset: replicaSize, data: expected }], fence);
-  throw new CatalogueError('ReplicaDiffers', `${vm}/${disk}: the footer behind ${replicaSize} bytes; it was written anew`);
+  throw new CatalogueError(
+    'ReplicaDiffers',
+    `${vm}/${disk}: the footer behind ${replicaSize} bytes; it was written anew`,
+  );
 }
 
 /** Raises the fence when every disk has been verified. */
