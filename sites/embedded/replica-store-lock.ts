@@ -6,8 +6,11 @@
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { lockFile, tryLockFile, unlockFile, type LockMode } from '../../disks/native.js';
+import { tryLockFile, unlockFile, type LockMode } from '../../disks/native.js';
 import { errnoOf } from './replica-store-errors.js';
+
+/** Milliseconds. */
+const LONGEST_PAUSE = 4;
 
 /** Runs `work` under the lock at this path, whose folder must exist. Waits as long as others keep the lock. */
 export async function withLock<T>(path: string, mode: LockMode, work: () => Promise<T>): Promise<T> {
@@ -31,20 +34,23 @@ export async function withLock<T>(path: string, mode: LockMode, work: () => Prom
 }
 
 async function lockShared(gate: FileHandle, room: FileHandle): Promise<void> {
-  for (let pause = 1; ; pause = Math.min(pause * 2, 20)) {
-    if (tryLockFile(gate.fd, 'shared')) {
-      const entered = tryLockFile(room.fd, 'shared');
-      unlockFile(gate.fd);
-      if (entered) return;
-    }
-    await sleep(pause);
-  }
+  await poll(() => {
+    if (!tryLockFile(gate.fd, 'shared')) return false;
+    const entered = tryLockFile(room.fd, 'shared');
+    unlockFile(gate.fd);
+    return entered;
+  });
 }
 
 async function lockExclusive(gate: FileHandle, room: FileHandle): Promise<void> {
-  await lockFile(gate.fd, 'exclusive');
-  await lockFile(room.fd, 'exclusive');
+  await poll(() => tryLockFile(gate.fd, 'exclusive'));
+  await poll(() => tryLockFile(room.fd, 'exclusive'));
   unlockFile(gate.fd);
+}
+
+/** A blocking call would sit on one of the few threads that the holder of the lock needs for its own work. */
+async function poll(attempt: () => boolean): Promise<void> {
+  for (let pause = 1; !attempt(); pause = Math.min(pause * 2, LONGEST_PAUSE)) await sleep(pause);
 }
 
 async function openLockFile(path: string, mode: LockMode): Promise<FileHandle> {

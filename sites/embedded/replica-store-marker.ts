@@ -47,7 +47,12 @@ export class StoreMarker {
 }
 
 async function makeStore(layout: StoreLayout, files: DurableFiles): Promise<void> {
-  await mkdir(layout.root, { recursive: true });
+  try {
+    await mkdir(layout.root, { recursive: true });
+  } catch (error) {
+    if (['EEXIST', 'ENOTDIR'].includes(errnoOf(error) ?? '')) throw unreachable(layout, 'it is a file');
+    throw error;
+  }
   const foreign = (await readdir(layout.root)).filter((entry) => !entry.startsWith('.') && entry !== 'lost+found');
   if (foreign.length > 0) throw unreachable(layout, `it is no store, and holds ${foreign.slice(0, 3).join(', ')}`);
   const marker = { format: 'farshore replica store', version: 1, id: randomUUID() } as const;

@@ -1,0 +1,319 @@
+import { execFile } from 'node:child_process';
+import { copyFile, mkdir, open, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { describe, expect, onTestFinished, test, type TestContext } from 'vitest';
+import { fixedVhdFooter } from '../../disks/vhd.js';
+import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
+import type { ReplicaStore, WriteFence } from '../../sites/ports.js';
+import { content, failsWith } from '../contracts/replica-store.js';
+import { requireReader, runReader } from '../support/readers.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
+
+const run = promisify(execFile);
+const SCOPE = 'vms/db-01';
+const NOW: WriteFence = { epoch: 1, sequence: 0, scope: SCOPE };
+const BLOB = `${SCOPE}/disks/os.vhd`;
+const MiB = 2 ** 20;
+const GiB = 2 ** 30;
+
+async function newStore(): Promise<{ folder: string; store: EmbeddedReplicaStore }> {
+  const folder = path.join(await temporaryFolder(), 'store');
+  return { folder, store: await EmbeddedReplicaStore.open(folder, { create: true }) };
+}
+
+const allocated = async (file: string): Promise<number> => (await stat(file)).blocks * 512;
+
+describe('a folder that is not the store', () => {
+  test('is not made one unless that is asked for, and never when it holds other things', async () => {
+    const folder = await temporaryFolder();
+    await failsWith('StoreUnreachable', EmbeddedReplicaStore.open(path.join(folder, 'missing')));
+    await failsWith('StoreUnreachable', EmbeddedReplicaStore.open(folder));
+    await writeFile(path.join(folder, 'thesis.txt'), 'mine');
+    await failsWith('StoreUnreachable', EmbeddedReplicaStore.open(folder, { create: true }));
+    await failsWith('StoreUnreachable', EmbeddedReplicaStore.open(path.join(folder, 'thesis.txt'), { create: true }));
+    expect(await readdir(folder)).toEqual(['thesis.txt']);
+  });
+
+  test('made by several at once is one store', async () => {
+    const folder = path.join(await temporaryFolder(), 'store');
+    const stores = await Promise.all([1, 2, 3, 4].map(() => EmbeddedReplicaStore.open(folder, { create: true })));
+    for (const [index, store] of stores.entries()) await store.putObject(`${SCOPE}/${index}`, Buffer.from('x'), NOW);
+    expect(await stores[0]!.listObjects('')).toHaveLength(4);
+  });
+
+  test('a marker of another version is refused, not replaced', async () => {
+    const { folder } = await newStore();
+    await writeFile(path.join(folder, 'farshore-store.json'), '{"format":"farshore replica store","version":2}');
+    await failsWith('InvalidReplicaState', EmbeddedReplicaStore.open(folder, { create: true }));
+  });
+
+  test('an empty mount point in its place is left empty, and the store is usable when it is back', async () => {
+    const { folder, store } = await newStore();
+    await store.createPageBlob(BLOB, MiB, NOW);
+    const snapshot = await store.snapshotPageBlob(BLOB, NOW);
+    await rename(folder, `${folder}-away`);
+    await failsWith('StoreUnreachable', store.getObject(`${SCOPE}/applied.json`));
+    await mkdir(folder);
+    const uses: (() => Promise<unknown>)[] = [
+      () => store.putObject(`${SCOPE}/applied.json`, Buffer.from('x'), NOW),
+      () => store.putObjectIfAbsent(`${SCOPE}/applied.json`, Buffer.from('x'), NOW),
+      () => store.getObject(`${SCOPE}/applied.json`),
+      () => store.readObject(`${SCOPE}/applied.json`, 0, 1),
+      () => store.listObjects(''),
+      () => store.deleteObject(`${SCOPE}/applied.json`, NOW),
+      () => store.createPageBlob(BLOB, MiB, NOW),
+      () => store.pageBlobSize(BLOB),
+      () => store.writePages(BLOB, [{ offset: 0, data: content(512, 1) }], NOW),
+      () => store.readPages(BLOB, 0, 512),
+      () => store.listPageRanges(BLOB, { offset: 0, length: 512 }),
+      () => store.snapshotPageBlob(BLOB, NOW),
+      () => store.listSnapshots(BLOB),
+      () => store.deleteSnapshot(BLOB, snapshot, NOW),
+      () => store.deletePageBlob(BLOB, NOW),
+      () => store.raiseFence({ ...NOW, epoch: 5 }),
+      () => store.readFence(SCOPE),
+      () => EmbeddedReplicaStore.open(folder),
+    ];
+    for (const use of uses) await failsWith('StoreUnreachable', use());
+    expect(await readdir(folder)).toEqual([]);
+    const stranger = await EmbeddedReplicaStore.open(folder, { create: true });
+    await failsWith('StoreUnreachable', store.putObject(`${SCOPE}/applied.json`, Buffer.from('x'), NOW));
+    expect(await stranger.listObjects('')).toEqual([]);
+    await rm(folder, { recursive: true });
+    await rename(`${folder}-away`, folder);
+    expect(await store.listSnapshots(BLOB)).toEqual([snapshot]);
+    await store.writePages(BLOB, [{ offset: 0, data: content(512, 1) }], NOW);
+  });
+});
+
+describe('what was changed by hand or died half-way', () => {
+  test('objects and page blobs are not taken for one another', async () => {
+    const { store } = await newStore();
+    await store.createPageBlob(BLOB, MiB, NOW);
+    await store.putObject(`${SCOPE}/object`, Buffer.from('kept'), NOW);
+    await failsWith('InvalidReplicaState', store.putObject(BLOB, Buffer.from('x'), NOW));
+    await failsWith('InvalidReplicaState', store.putObjectIfAbsent(BLOB, Buffer.from('x'), NOW));
+    await failsWith('InvalidReplicaState', store.deleteObject(BLOB, NOW));
+    await failsWith('InvalidReplicaState', store.createPageBlob(`${SCOPE}/object`, MiB, NOW));
+    await failsWith('InvalidReplicaState', store.writePages(`${SCOPE}/object`, [{ offset: 0, data: Buffer.alloc(512) }], NOW));
+    await failsWith('InvalidReplicaState', store.deletePageBlob(`${SCOPE}/object`, NOW));
+    await failsWith('InvalidReplicaState', store.putObject(`${SCOPE}/object/inside`, Buffer.from('x'), NOW));
+    await failsWith('InvalidReplicaState', store.putObject(`${SCOPE}/disks`, Buffer.from('x'), NOW));
+    expect((await store.getObject(`${SCOPE}/object`))?.toString()).toBe('kept');
+    expect(await store.pageBlobSize(BLOB)).toBe(MiB);
+  });
+
+  test('a creation or a deletion that stopped between its steps is made good by the next', async () => {
+    const { folder, store } = await newStore();
+    await store.createPageBlob(BLOB, MiB, NOW);
+    const snapshot = await store.snapshotPageBlob(BLOB, NOW);
+    await store.writePages(BLOB, [{ offset: 0, data: content(MiB, 1) }], NOW);
+    // The blob's file is there last and goes first.
+    await rm(path.join(folder, BLOB));
+    expect(await store.pageBlobSize(BLOB)).toBeUndefined();
+    await failsWith('InvalidReplicaState', store.readPages(BLOB, 0, 512, snapshot));
+    await store.createPageBlob(BLOB, 2 * MiB, NOW);
+    expect(await store.listSnapshots(BLOB)).toEqual([]);
+    expect((await store.readPages(BLOB, 0, 2 * MiB)).equals(Buffer.alloc(2 * MiB))).toBe(true);
+    await rm(path.join(folder, BLOB));
+    await store.deletePageBlob(BLOB, NOW);
+    const left = await readdir(path.join(folder, SCOPE, 'disks'));
+    expect(left.filter((entry) => !entry.startsWith('.'))).toEqual([]);
+  });
+
+  test('a blob or a journal that was cut off is told', async () => {
+    const { folder, store } = await newStore();
+    await store.createPageBlob(BLOB, MiB, NOW);
+    const snapshot = await store.snapshotPageBlob(BLOB, NOW);
+    await store.writePages(BLOB, [{ offset: 0, data: content(4096, 1) }], NOW);
+    await truncate(path.join(folder, `${BLOB}.undo`, snapshot, 'bits'), 10);
+    await failsWith('InvalidReplicaState', store.readPages(BLOB, 0, 512, snapshot));
+    await failsWith('InvalidReplicaState', store.writePages(BLOB, [{ offset: 0, data: content(4096, 2) }], NOW));
+    await truncate(path.join(folder, BLOB), MiB / 2);
+    await failsWith('InvalidReplicaState', store.snapshotPageBlob(BLOB, NOW));
+  });
+
+  test('a fence that can not be read stops all writers', async () => {
+    const { folder, store } = await newStore();
+    await store.raiseFence({ ...NOW, epoch: 4 });
+    await writeFile(path.join(folder, SCOPE, '.fence'), '{"epoch":');
+    await failsWith('InvalidReplicaState', store.putObject(`${SCOPE}/x`, Buffer.from('x'), { ...NOW, epoch: 9 }));
+  });
+});
+
+describe('space', () => {
+  test('a snapshot of a blob of 64 GiB takes next to none, and costs what is overwritten later', async () => {
+    const { folder, store } = await newStore();
+    await store.createPageBlob(BLOB, 64 * GiB, NOW);
+    await store.writePages(BLOB, [{ offset: 40 * GiB, data: content(8 * MiB, 1) }], NOW);
+    const snapshot = await store.snapshotPageBlob(BLOB, NOW);
+    const journal = path.join(folder, `${BLOB}.undo`, snapshot);
+    expect((await allocated(path.join(journal, 'before'))) + (await allocated(path.join(journal, 'bits')))).toBe(0);
+    await store.writePages(BLOB, [{ offset: 40 * GiB + MiB, data: content(MiB, 2) }], NOW);
+    await store.writePages(BLOB, [{ offset: 10 * GiB, data: content(4 * MiB, 2) }], NOW);
+    await store.writePages(BLOB, [{ offset: 41 * GiB, clear: 20 * GiB }], NOW);
+    const used = (await allocated(path.join(journal, 'before'))) + (await allocated(path.join(journal, 'bits')));
+    expect(used).toBeGreaterThanOrEqual(MiB);
+    expect(used).toBeLessThan(1.2 * MiB);
+    const whole = { offset: 0, length: 64 * GiB };
+    expect(await store.listPageRanges(BLOB, whole, snapshot)).toEqual([{ offset: 40 * GiB, length: 8 * MiB }]);
+    expect((await store.readPages(BLOB, 40 * GiB, 8 * MiB, snapshot)).equals(content(8 * MiB, 1))).toBe(true);
+    expect((await store.readPages(BLOB, 10 * GiB, 4 * MiB, snapshot)).equals(Buffer.alloc(4 * MiB))).toBe(true);
+    await store.writePages(BLOB, [{ offset: 0, clear: 64 * GiB }], NOW);
+    expect(await allocated(path.join(folder, BLOB))).toBe(0);
+    expect((await store.readPages(BLOB, 40 * GiB, 8 * MiB, snapshot)).equals(content(8 * MiB, 1))).toBe(true);
+  });
+
+  test('requests and deletions larger than what is done under one lock keep every byte', async () => {
+    const { folder, store } = await newStore();
+    const size = 56 * MiB + 512;
+    await store.createPageBlob(BLOB, size, NOW);
+    const contents = [1, 2, 3].map((seed) => content(size, seed));
+    const ids: string[] = [];
+    for (const data of contents) {
+      await store.writePages(BLOB, [{ offset: 0, data }], NOW);
+      ids.push(await store.snapshotPageBlob(BLOB, NOW));
+    }
+    await store.writePages(BLOB, [{ offset: MiB, clear: 50 * MiB }], NOW);
+    // The first snapshot holds all its blocks itself, the second becomes the first's only after the first is gone.
+    await store.deleteSnapshot(BLOB, ids[1]!, NOW);
+    expect((await store.readPages(BLOB, 0, size, ids[0])).equals(contents[0]!)).toBe(true);
+    await store.writePages(BLOB, [{ offset: 0, data: contents[0]! }], NOW);
+    const empty = await store.snapshotPageBlob(BLOB, NOW);
+    const last = await store.snapshotPageBlob(BLOB, NOW);
+    await store.writePages(BLOB, [{ offset: 0, data: contents[1]! }], NOW);
+    // `last` holds everything, `empty` nothing: 56 MiB have to move.
+    await store.deleteSnapshot(BLOB, last, NOW);
+    expect((await store.readPages(BLOB, 0, size, empty)).equals(contents[0]!)).toBe(true);
+    expect((await store.readPages(BLOB, 0, size, ids[2])).equals(contents[2]!)).toBe(true);
+    expect((await store.readPages(BLOB, 0, size)).equals(contents[1]!)).toBe(true);
+    expect(await allocated(path.join(folder, `${BLOB}.undo`, empty, 'before'))).toBeGreaterThanOrEqual(56 * MiB);
+  });
+
+  test('when there is none left: StoreFull, with everything that was there as it was', async (context) => {
+    const folder = await smallFileSystem(context, 12);
+    const store = await EmbeddedReplicaStore.open(folder, { create: true });
+    await store.createPageBlob(BLOB, GiB, NOW);
+    await store.writePages(BLOB, [{ offset: 0, data: content(4 * MiB, 1) }], NOW);
+    await store.putObject(`${SCOPE}/description.json`, Buffer.from('kept'), NOW);
+    const snapshot = await store.snapshotPageBlob(BLOB, NOW);
+
+    // The blocks can't be kept, so they must not be overwritten.
+    await store.putObject(`${SCOPE}/ballast`, content(6 * MiB, 1), NOW);
+    await failsWith('StoreFull', store.writePages(BLOB, [{ offset: 0, data: content(4 * MiB, 2) }], NOW));
+    expect((await store.readPages(BLOB, 0, 4 * MiB)).equals(content(4 * MiB, 1))).toBe(true);
+    expect((await store.readPages(BLOB, 0, 4 * MiB, snapshot)).equals(content(4 * MiB, 1))).toBe(true);
+
+    // An object is replaced as a whole or stays.
+    await failsWith('StoreFull', store.putObject(`${SCOPE}/description.json`, content(8 * MiB, 1), NOW));
+    await failsWith('StoreFull', upload(store, `${SCOPE}/os.changes`, 8));
+    expect((await store.getObject(`${SCOPE}/description.json`))?.toString()).toBe('kept');
+    expect(await store.listObjects('')).toEqual([`${SCOPE}/ballast`, `${SCOPE}/description.json`]);
+    expect(await readdir(path.join(folder, '.tmp'))).toEqual([]);
+
+    // New pages: each is as it was or as it was to be; the others are untouched.
+    await failsWith('StoreFull', store.writePages(BLOB, [{ offset: 100 * MiB, data: content(8 * MiB, 3) }], NOW));
+    const found = await store.readPages(BLOB, 100 * MiB, 8 * MiB);
+    for (let offset = 0; offset < found.length; offset += 512) {
+      const page = found.subarray(offset, offset + 512);
+      expect(page.equals(Buffer.alloc(512)) || page.equals(content(8 * MiB, 3).subarray(offset, offset + 512))).toBe(true);
+    }
+    expect((await store.readPages(BLOB, 0, 4 * MiB)).equals(content(4 * MiB, 1))).toBe(true);
+
+    // With space again everything can be done that was refused.
+    await store.deleteObject(`${SCOPE}/ballast`, NOW);
+    await store.writePages(BLOB, [{ offset: 100 * MiB, clear: 8 * MiB }], NOW);
+    await store.writePages(BLOB, [{ offset: 0, data: content(4 * MiB, 2) }], NOW);
+    expect((await store.readPages(BLOB, 0, 4 * MiB)).equals(content(4 * MiB, 2))).toBe(true);
+    expect((await store.readPages(BLOB, 0, 4 * MiB, snapshot)).equals(content(4 * MiB, 1))).toBe(true);
+    await store.deleteSnapshot(BLOB, snapshot, NOW);
+  }, 60_000);
+
+  test('a file system that is unmounted under a store is unreachable, and its mount point stays empty', async (context) => {
+    const folder = await smallFileSystem(context, 8);
+    const store = await EmbeddedReplicaStore.open(folder, { create: true });
+    await store.putObject(`${SCOPE}/x`, Buffer.from('x'), NOW);
+    await run('umount', [folder]);
+    await failsWith('StoreUnreachable', store.putObject(`${SCOPE}/x`, Buffer.from('x'), NOW));
+    await failsWith('StoreUnreachable', store.getObject(`${SCOPE}/x`));
+    await failsWith('StoreUnreachable', EmbeddedReplicaStore.open(folder));
+    expect(await readdir(folder)).toEqual([]);
+  });
+});
+
+describe('a page blob that is a fixed VHD', () => {
+  test('is to qemu-img what the raw disk is, and differs when one byte does', async (context) => {
+    requireReader('qemu-img', context);
+    const { folder, store } = await newStore();
+    const size = 24 * MiB;
+    await store.createPageBlob(BLOB, size + 512, NOW);
+    const raw = path.join(folder, '..', 'raw.img');
+    const file = await open(raw, 'w');
+    await file.truncate(size);
+    for (const [offset, seed] of [
+      [0, 1],
+      [5 * MiB + 512, 2],
+      [size - 3 * MiB, 3],
+    ] as const) {
+      const data = content(3 * MiB, seed);
+      await file.write(data, 0, data.length, offset);
+      await store.writePages(BLOB, [{ offset, data }], NOW);
+    }
+    await file.write(Buffer.alloc(MiB), 0, MiB, 6 * MiB);
+    await file.close();
+    await store.writePages(
+      BLOB,
+      [
+        { offset: 6 * MiB, clear: MiB },
+        { offset: size, data: fixedVhdFooter(size, Buffer.alloc(16, 7)) },
+      ],
+      NOW,
+    );
+    const vhd = path.join(folder, BLOB);
+    const compare = () => runReader('qemu-img', 'compare', '-f', 'raw', '-F', 'vpc', raw, vhd);
+    expect(await compare()).toContain('identical');
+    // The journals beside it don't disturb: what is compared is the newest state.
+    const snapshot = await store.snapshotPageBlob(BLOB, NOW);
+    await store.writePages(BLOB, [{ offset: 9 * MiB, data: content(512, 9) }], NOW);
+    await expect(compare()).rejects.toMatchObject({ code: 1 });
+    await store.writePages(BLOB, [{ offset: 9 * MiB, clear: 512 }], NOW);
+    expect((await store.readPages(BLOB, 9 * MiB, 512, snapshot)).equals(Buffer.alloc(512))).toBe(true);
+    await copyFile(vhd, `${vhd}-copy`);
+    expect(await runReader('qemu-img', 'compare', '-f', 'raw', '-F', 'vpc', raw, `${vhd}-copy`)).toContain('identical');
+  });
+
+  test('is a disk of its exact size to qemu-img', async (context) => {
+    requireReader('qemu-img', context);
+    const { folder, store } = await newStore();
+    const size = 127 * MiB;
+    await store.createPageBlob(BLOB, size + 512, NOW);
+    await store.writePages(BLOB, [{ offset: size, data: fixedVhdFooter(size, Buffer.alloc(16, 7)) }], NOW);
+    const info = JSON.parse(await runReader('qemu-img', 'info', '-f', 'vpc', '--output', 'json', path.join(folder, BLOB)));
+    expect(info).toMatchObject({ 'virtual-size': size, format: 'vpc' });
+  });
+});
+
+async function upload(store: ReplicaStore, name: string, mebibytes: number): Promise<void> {
+  async function* chunks(): AsyncGenerator<Buffer> {
+    for (let i = 0; i < mebibytes; i += 1) yield content(MiB, i);
+  }
+  await store.uploadObject(name, chunks(), NOW);
+}
+
+/** Mounts a small file system in memory. Only root may do that: the test is skipped for others. */
+async function smallFileSystem(context: TestContext, mebibytes: number): Promise<string> {
+  const folder = path.join(await temporaryFolder(), 'small');
+  await mkdir(folder);
+  try {
+    await run('mount', ['-t', 'tmpfs', '-o', `size=${mebibytes}m`, 'farshore-test', folder]);
+  } catch (error) {
+    context.skip(`mounting a small file system needs root: ${(error as Error).message}`);
+  }
+  onTestFinished(async () => {
+    // Unmounted by the test itself, perhaps.
+    await run('umount', [folder]).catch(() => undefined);
+  });
+  return folder;
+}
+

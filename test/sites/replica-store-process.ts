@@ -1,0 +1,109 @@
+/** Other processes that use a store, for tests of what holds between processes and after one is killed. */
+import { execFile, fork, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { onTestFinished } from 'vitest';
+import { CatalogueError, failureCodeSchema } from '../../domain/errors.js';
+import type { ReplicaStore } from '../../sites/ports.js';
+
+const repository = fileURLToPath(new URL('../../', import.meta.url));
+const child = fileURLToPath(new URL('replica-store-child.mjs', import.meta.url));
+
+/**
+ * Compiles the store for processes that run without a transpiler. Inside `node_modules`, from where the packages it
+ * imports are found. @returns the folder, and what removes it.
+ */
+export async function buildStore(): Promise<{ folder: string; remove: () => Promise<void> }> {
+  const cache = path.join(repository, 'node_modules', '.cache');
+  await mkdir(cache, { recursive: true });
+  const folder = await mkdtemp(path.join(cache, 'farshore-store-'));
+  const config = path.join(folder, 'tsconfig.json');
+  const compilerOptions = { outDir: folder, rootDir: repository, incremental: false, declaration: false, sourceMap: false };
+  const files = [path.join(repository, 'sites/embedded/replica-store.ts')];
+  await writeFile(path.join(folder, 'package.json'), JSON.stringify({ type: 'module' }));
+  await writeFile(
+    config,
+    JSON.stringify({ extends: path.join(repository, 'tsconfig.json'), compilerOptions, files, include: [] }),
+  );
+  const tsc = path.join(repository, 'node_modules', 'typescript', 'bin', 'tsc');
+  // tsc has an option of the same name, which would have to be off; leaving the build info out is enough.
+  await promisify(execFile)(process.execPath, [tsc, '-p', config, '--tsBuildInfoFile', 'null']);
+  return { folder, remove: async () => await rm(folder, { recursive: true, force: true }) };
+}
+
+interface Reply {
+  readonly id?: number;
+  readonly result?: unknown;
+  readonly error?: { readonly code?: string; readonly message: string; readonly stack?: string };
+  readonly reached?: boolean;
+}
+
+type Remote = Pick<
+  ReplicaStore,
+  'putObject' | 'writePages' | 'snapshotPageBlob' | 'deleteSnapshot' | 'raiseFence' | 'createPageBlob' | 'deletePageBlob'
+> & {
+  uploadUntilReleased(...parameters: [string, object]): Promise<void>;
+  writeWhenReleased(...parameters: [string, Buffer, object]): Promise<void>;
+};
+
+/** A process with a store open. Killed when the test ends. */
+export class StoreProcess {
+  #next = 0;
+  readonly #waiting = new Map<number, { resolve: (value: never) => void; reject: (error: unknown) => void }>();
+  #reached = (): void => {};
+
+  private constructor(private readonly process: ChildProcess) {
+    process.on('message', (reply: Reply) => this.#receive(reply));
+    process.on('exit', () => {
+      for (const { reject } of this.#waiting.values()) reject(new Error('the process has died'));
+      this.#waiting.clear();
+    });
+  }
+
+  static async start(built: string, store: string): Promise<StoreProcess> {
+    const started = fork(child, [built, store], { serialization: 'advanced', execArgv: [], env: {} });
+    onTestFinished(() => void started.kill('SIGKILL'));
+    await Promise.race([
+      once(started, 'message'),
+      once(started, 'exit').then(() => Promise.reject(new Error('the process did not start'))),
+    ]);
+    return new StoreProcess(started);
+  }
+
+  async call<M extends keyof Remote>(method: M, ...parameters: Parameters<Remote[M]>): Promise<Awaited<ReturnType<Remote[M]>>> {
+    const id = (this.#next += 1);
+    return await new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+      this.process.send({ id, method, parameters }, (error) => error && reject(error));
+    });
+  }
+
+  /** Resolves when a command says that it has come to where it waits. */
+  async reached(): Promise<void> {
+    await new Promise<void>((resolve) => (this.#reached = resolve));
+  }
+
+  release(): void {
+    this.process.send({ method: 'release' });
+  }
+
+  async kill(): Promise<void> {
+    if (this.process.exitCode !== null || this.process.signalCode !== null) return;
+    const exited = once(this.process, 'exit');
+    this.process.kill('SIGKILL');
+    await exited;
+  }
+
+  #receive({ id, result, error, reached }: Reply): void {
+    if (reached) this.#reached();
+    const waiting = id === undefined ? undefined : this.#waiting.get(id);
+    if (!waiting) return;
+    this.#waiting.delete(id!);
+    if (!error) return waiting.resolve(result as never);
+    const code = failureCodeSchema.safeParse(error.code);
+    waiting.reject(code.success ? new CatalogueError(code.data, error.message) : new Error(error.stack ?? error.message));
+  }
+}
