@@ -9,7 +9,13 @@ import { cacheFolder } from './provisioning/cache-folder.js';
 import { withInstallLock } from './provisioning/install-lock.js';
 import { executableName, findOnPath, isExecutable, runCommand } from './provisioning/run-command.js';
 import { downloadWithSdk } from './provisioning/sdk-download.js';
-import { firstWayThatWorks, messageOf, type Way } from './provisioning/ways.js';
+import {
+  INSTALLED_MEANWHILE,
+  firstWayThatWorks,
+  messageOf,
+  type FoundExecutable,
+  type Way,
+} from './provisioning/ways.js';
 
 /** What {@link findDevServer} looks at, and how it reports. */
 export interface FindOptions {
@@ -89,12 +95,12 @@ export async function findTemporalExecutable(options: FindOptions = {}): Promise
   const { env = process.env, onProgress = () => {}, downloadStallMs = 20_000 } = options;
   const cache = cacheFolder(env);
   const cached = join(cache, 'bin', executableName('temporal'));
-  const install = (fetch: () => Promise<string>): Promise<string> =>
+  const install = (fetch: () => Promise<string>): Promise<FoundExecutable> =>
     withInstallLock(cache, 'temporal', onProgress, async () => {
-      // Another process may have installed it while this one waited.
       const problem = await problemWith(cached, env);
-      if (problem !== undefined) await moveIntoPlace(await fetch(), cached, env);
-      return cached;
+      if (problem === undefined) return { path: cached, from: INSTALLED_MEANWHILE };
+      await moveIntoPlace(await fetch(), cached, env);
+      return { path: cached };
     });
 
   const ways: Way[] = [
@@ -104,13 +110,13 @@ export async function findTemporalExecutable(options: FindOptions = {}): Promise
       find: async () => {
         const path = await findOnPath('temporal', env);
         if (path === undefined) throw new Error('there is no such program');
-        return suitable(path, env);
+        return { path: await suitable(path, env) };
       },
     },
     {
       name: 'the one kept from an earlier run',
       remedy: `put an executable of the Temporal CLI at ${cached}`,
-      find: () => suitable(cached, env),
+      find: async () => ({ path: await suitable(cached, env) }),
     },
     {
       name: "the Temporal SDK's own download",

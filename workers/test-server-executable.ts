@@ -8,7 +8,7 @@ import { cacheFolder } from './provisioning/cache-folder.js';
 import { withInstallLock } from './provisioning/install-lock.js';
 import { executableName, findOnPath, isExecutable, runCommand } from './provisioning/run-command.js';
 import { downloadWithSdk } from './provisioning/sdk-download.js';
-import { firstWayThatWorks, type Way } from './provisioning/ways.js';
+import { INSTALLED_MEANWHILE, firstWayThatWorks, type FoundExecutable, type Way } from './provisioning/ways.js';
 import type { FindOptions, ServerExecutable } from './temporal-executables.js';
 
 /** The version fetched through Maven; its server is called the same way as the SDK's native executable. */
@@ -64,16 +64,15 @@ export async function findTestServer(options: FindOptions = {}): Promise<ServerE
   const cache = cacheFolder(env);
   const home = join(cache, `temporal-test-server-${MAVEN_VERSION}`);
   const cached = join(home, executableName('temporal-test-server'));
-  const install = (fetch: () => Promise<string>): Promise<string> =>
+  const install = (fetch: () => Promise<string>): Promise<FoundExecutable> =>
     withInstallLock(cache, 'temporal-test-server', onProgress, async () => {
-      // Another process may have installed it while this one waited.
-      if ((await problemWith(home, cached, env)) !== undefined) {
-        const folder = await fetch();
-        // What is there cannot run, and a folder can only be renamed to a name that is free.
-        await rm(home, { recursive: true, force: true });
-        await rename(folder, home);
-      }
-      return cached;
+      const problem = await problemWith(home, cached, env);
+      if (problem === undefined) return { path: cached, from: INSTALLED_MEANWHILE };
+      const folder = await fetch();
+      // What is there cannot run, and a folder can only be renamed to a name that is free.
+      await rm(home, { recursive: true, force: true });
+      await rename(folder, home);
+      return { path: cached };
     });
 
   const ways: Way[] = [
@@ -83,7 +82,7 @@ export async function findTestServer(options: FindOptions = {}): Promise<ServerE
       find: async () => {
         const problem = await problemWith(home, cached, env);
         if (problem !== undefined) throw new Error(problem);
-        return cached;
+        return { path: cached };
       },
     },
     {

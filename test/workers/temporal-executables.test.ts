@@ -104,6 +104,7 @@ describe('findTemporalExecutable', () => {
     const options = { env, onProgress: (line: string) => lines.push(line), downloadStallMs: 1 };
     const found = await Promise.all([findTemporalExecutable(options), findTemporalExecutable(options)]);
     expect(found.map(({ path }) => path)).toEqual([cached, cached]);
+    expect(found.map(({ from }) => from)).toContain('installed by another process meanwhile');
     expect(await readFile(calls, 'utf8')).toBe('install github.com/temporalio/cli/cmd/temporal@v1.5.1\n');
     expect(lines.join('\n')).toMatch(/Building the Temporal server from source(.|\n)*three to six minutes/);
     expect(await readdir(cache)).toEqual(['bin']);

@@ -48,6 +48,7 @@ describe('findTestServer', () => {
     const options = { env, downloadStallMs: 1 };
     const found = await Promise.all([findTestServer(options), findTestServer(options)]);
     expect(found.map(({ path }) => path)).toEqual([cached, cached]);
+    expect(found.map(({ from }) => from)).toContain('installed by another process meanwhile');
     expect(await readdir(cache)).toEqual(['temporal-test-server-1.38.0']);
     expect(await readdir(join(home, 'lib'))).toEqual(['temporal-test-server.jar']);
     // Kept, but of no use once Java is gone.

@@ -4,9 +4,19 @@ export interface Way {
   readonly name: string;
   /** What a person can do so that this way works the next time. */
   readonly remedy: string;
-  /** @returns the absolute path of an executable; throws an error whose message says why there is none. */
-  find(): Promise<string>;
+  /** Yields an absolute path; throws an error whose message says why there is none. */
+  find(): Promise<FoundExecutable>;
 }
+
+/** What a {@link Way} yields. */
+export interface FoundExecutable {
+  readonly path: string;
+  /** Where it came from, if not by the way that was asked. */
+  readonly from?: string;
+}
+
+/** Where an executable came from that appeared while this process waited to install it. */
+export const INSTALLED_MEANWHILE = 'installed by another process meanwhile';
 
 /** A way that was tried and yielded nothing. */
 interface FailedWay {
@@ -30,11 +40,11 @@ export class ProvisioningError extends Error {
 }
 
 /** Tries each way in turn. Throws {@link ProvisioningError} if none works. */
-export async function firstWayThatWorks(what: string, ways: readonly Way[]): Promise<{ path: string; from: string }> {
+export async function firstWayThatWorks(what: string, ways: readonly Way[]): Promise<Required<FoundExecutable>> {
   const failed: FailedWay[] = [];
   for (const way of ways) {
     try {
-      return { path: await way.find(), from: way.name };
+      return { from: way.name, ...(await way.find()) };
     } catch (error) {
       // Whatever went wrong (no network, a read-only folder, a broken compiler) is a reason to try the next way, and
       // is reported in full if there is none.
