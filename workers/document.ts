@@ -4,7 +4,7 @@
  */
 import { LineCounter, isNode, parseDocument, type Document } from 'yaml';
 import type { z } from 'zod';
-import type { Finding } from './site.js';
+import type { Finding } from '../domain/site.js';
 
 /** A document that cannot be used. The message is complete and meant for people. */
 export class DocumentError extends Error {

@@ -1,0 +1,187 @@
+/** Activities of the Azure worker: the replica store and the recovery side's compute. */
+import { CatalogueError } from '../domain/errors.js';
+import type { Fence } from '../domain/fence.js';
+import type { Job } from '../domain/job.js';
+import { toIso, toMs } from '../domain/time.js';
+import { recoveryPointId, vaultPaths, type AppliedState, type ReplicaDescription } from '../domain/vault.js';
+import { applyCycle } from '../replication/apply.js';
+import { pruneCycles } from '../replication/cycles.js';
+import {
+  createRecoveryPoint,
+  deleteRecoveryPoints,
+  listRecoveryPoints,
+  pruneRecoveryPoints,
+} from '../replication/recovery-points.js';
+import { prepareReplica } from '../replication/replica.js';
+import { readApplied, readDescription, vmFence, writeDescription } from '../replication/replica-state.js';
+import { releaseSeed } from '../replication/seed-record.js';
+import { readManifest } from '../replication/ship.js';
+import { verifySeed } from '../replication/verify-seed.js';
+import type { RecoveryCompute, ReplicaStore } from '../sites/ports.js';
+import { classified } from './failures.js';
+import { beating } from './heartbeat.js';
+
+export interface AzureDeps {
+  readonly store: ReplicaStore;
+  readonly compute: RecoveryCompute;
+  /** Networks and subnets of the recovery side. */
+  readonly networks: readonly { readonly name: string; readonly subnets: readonly string[] }[];
+}
+
+export interface AppliedCycle {
+  readonly sequence: number;
+  readonly sealedAt: string;
+  readonly final: boolean;
+  readonly lastWrites: readonly { readonly name: string; readonly lastWrite: number }[];
+  readonly recoveryPoint?: { readonly id: string; readonly time: string };
+}
+
+export type AzureActivities = ReturnType<typeof createAzureActivities>;
+
+export function createAzureActivities({ store, compute, networks }: AzureDeps) {
+  const description = async (vm: string): Promise<ReplicaDescription> => {
+    const found = await readDescription(store, vm);
+    if (!found) throw new CatalogueError('InvalidReplicaState', `the store holds no description of ${vm}`);
+    return found;
+  };
+  const checkNetworks = (adapters: ReplicaDescription['networkAdapters']) => {
+    for (const adapter of adapters) {
+      const network = networks.find((candidate) => candidate.name === adapter.network);
+      if (!network?.subnets.includes(adapter.subnet)) {
+        throw new CatalogueError(
+          'PrerequisitesNotMet',
+          `network adapter ${adapter.name}: there is no subnet ${adapter.subnet} in Azure network ${adapter.network}`,
+        );
+      }
+    }
+  };
+  return classified({
+    /** @returns the epoch this protection gets: above every one the store has seen for the VM. */
+    async identifyTarget({ vm, networkAdapters }: { vm: string; networkAdapters: ReplicaDescription['networkAdapters'] }): Promise<{ epoch: number }> {
+      checkNetworks(networkAdapters);
+      const fence = await store.readFence(vaultPaths.vm(vm));
+      return { epoch: fence.epoch + 1 };
+    },
+
+    /** Creates the replica disks and the VM's description, and fences whoever wrote there before. */
+    async prepareReplica({ description: wanted }: { description: ReplicaDescription }): Promise<void> {
+      await prepareReplica(store, wanted, { epoch: wanted.epoch, sequence: 0 });
+    },
+
+    /** Reads a disk's replica back and compares it with what was read at the source. */
+    async verifySeed({ vm, epoch, disk }: { vm: string; epoch: number; disk: string }): Promise<void> {
+      await beating(0, async ({ signal, report }) => {
+        await verifySeed(store, { vm, epoch, disk }, { signal, onProgress: ({ bytesDone }) => report(bytesDone) });
+      });
+    },
+
+    /** Applies one cycle to all replica disks, makes a recovery point of it, and prunes what the policy no longer keeps. */
+    async applyCycle(input: Fence & { vm: string; retentionHours: number }): Promise<AppliedCycle> {
+      const { vm, epoch, sequence } = input;
+      return beating(0, async ({ signal, report }) => {
+        const options = { signal, onProgress: ({ bytesDone }: { bytesDone: number }) => report(bytesDone) };
+        const applied = await applyCycle(store, { vm, epoch, sequence }, options);
+        const manifest = await readManifest(store, vm, applied);
+        // A cycle without changes is no new state to recover to.
+        const changed = manifest?.disks.some((disk) => disk.length > 0) ?? false;
+        const id = changed ? await makeRecoveryPoint(applied, vm) : undefined;
+        const olderThan = toIso(toMs(applied.sealedAt) - input.retentionHours * 3_600_000);
+        await pruneRecoveryPoints(store, { vm, epoch, olderThan });
+        await pruneCycles(store, { vm, epoch });
+        return { ...appliedCycleOf(applied), ...(id !== undefined && { recoveryPoint: { id, time: applied.sealedAt } }) };
+      });
+    },
+
+    /** Settles the replica VM's settings: interfaces, boot disk, size. */
+    async finalizeReplica(input: { vm: string; epoch: number; networkAdapters: ReplicaDescription['networkAdapters'] }): Promise<void> {
+      const { vm, epoch, networkAdapters } = input;
+      checkNetworks(networkAdapters);
+      const applied = await requireApplied(vm, epoch);
+      await writeDescription(store, { ...(await description(vm)), networkAdapters, finalized: true }, applied);
+      await releaseSeed(store, { vm, epoch });
+    },
+
+    /** Can the replica be failed over to? */
+    async checkFailoverTarget({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
+      const found = await description(vm);
+      if (found.epoch !== epoch || !found.finalized) {
+        throw new CatalogueError('InvalidReplicaState', `the replica of ${vm} is of epoch ${found.epoch}, expected a finalized one of ${epoch}`);
+      }
+      checkNetworks(found.networkAdapters);
+      await requireApplied(vm, epoch);
+    },
+
+    /**
+     * Takes the right to write away from the source: raises the epoch, makes the newest state a recovery point, and
+     * creates the replica VM from it, powered off.
+     */
+    async startFailover(input: { vm: string; epoch: number; failoverEpoch: number }): Promise<{ recoveryPoint: { id: string; time: string } }> {
+      const { vm, epoch, failoverEpoch } = input;
+      return beating(0, async () => {
+        const applied = await requireApplied(vm, epoch);
+        const id = recoveryPointId(applied.epoch, applied.sequence);
+        const find = async () => (await listRecoveryPoints(store, vm)).find((candidate) => candidate.id === id);
+        // Only before the fence rises can the point be made; a second attempt finds it.
+        if (!(await find())) await makeRecoveryPoint(applied, vm);
+        await store.raiseFence(vmFence(vm, { epoch: failoverEpoch, sequence: 0 }));
+        const point = await find();
+        if (!point) throw new CatalogueError('InvalidReplicaState', `recovery point ${id} of ${vm} is gone`);
+        await compute.createVm({
+          description: await description(vm),
+          epoch: failoverEpoch,
+          disks: point.disks.map(({ name, snapshot }) => ({ name, snapshot, blob: vaultPaths.disk(vm, name) })),
+        });
+        return { recoveryPoint: { id, time: point.time } };
+      });
+    },
+
+    /** Boots the replica VM. @returns where its disks are served. */
+    async startReplicaVm({ vm, epoch }: { vm: string; epoch: number }): Promise<{ startedAt: string; disks: { name: string; nbdUri?: string }[] }> {
+      const started = await compute.startVm(vm, epoch);
+      return {
+        startedAt: toIso(Date.now()),
+        disks: started.disks.map(({ name, nbdUri }) => ({ name, ...(nbdUri !== undefined && { nbdUri }) })),
+      };
+    },
+
+    /** Is there a replica VM, running, to commit to? */
+    async checkCommit({ vm }: { vm: string }): Promise<void> {
+      const found = (await compute.listVms()).find((candidate) => candidate.name === vm);
+      if (found?.state !== 'Running') {
+        throw new CatalogueError('InvalidVmState', `the replica VM ${vm} is ${found ? found.state : 'not there'}, expected Running`);
+      }
+    },
+
+    /** Deletes all recovery points but the one the replica VM's disks stand on. */
+    async commitFailover({ vm, epoch, recoveryPoint }: { vm: string; epoch: number; recoveryPoint: string }): Promise<{ deleted: number }> {
+      const deleted = await deleteRecoveryPoints(store, { vm, epoch, keep: [recoveryPoint] });
+      return { deleted: deleted.length };
+    },
+
+    /** Leaves the finished job's record in the vault, which outlives Temporal. */
+    async recordJob({ job }: { job: Job }): Promise<void> {
+      const fence = { scope: 'jobs', epoch: 0, sequence: 0 };
+      await store.putObject(vaultPaths.jobRecord(job.id), Buffer.from(JSON.stringify(job, null, 2)), fence);
+    },
+  });
+
+  async function requireApplied(vm: string, epoch: number): Promise<AppliedState> {
+    const applied = await readApplied(store, vm);
+    if (applied?.epoch !== epoch) {
+      throw new CatalogueError('InvalidReplicaState', `the replica of ${vm} holds no cycle of epoch ${epoch}`);
+    }
+    return applied;
+  }
+
+  async function makeRecoveryPoint({ epoch, sequence }: Fence, vm: string): Promise<string> {
+    await createRecoveryPoint(store, { vm, epoch, sequence, kind: 'crashConsistent' });
+    return recoveryPointId(epoch, sequence);
+  }
+}
+
+const appliedCycleOf = (applied: AppliedState) => ({
+  sequence: applied.sequence,
+  sealedAt: applied.sealedAt,
+  final: applied.final,
+  lastWrites: applied.disks,
+});

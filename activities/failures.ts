@@ -1,0 +1,65 @@
+/**
+ * Turns what an activity throws into what the workflow understands: an entry of the error catalogue becomes an
+ * ApplicationFailure of that type, never retried by the server (the ladder does that, visibly). Anything else is a bug
+ * and says so.
+ */
+import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
+import { Context } from '@temporalio/activity';
+import { CatalogueError } from '../domain/errors.js';
+
+/** @param checkpoint travels with the failure, so that the ladder sees whether the step had come further. */
+export function toApplicationFailure(error: unknown, checkpoint?: { bytesDone: number }): Error {
+  if (error instanceof ApplicationFailure || error instanceof CancelledFailure) return error;
+  const details = checkpoint ? [checkpoint] : [];
+  if (error instanceof CatalogueError) {
+    return ApplicationFailure.create({
+      type: error.code,
+      message: error.message,
+      nonRetryable: true,
+      details,
+      ...(error.cause instanceof Error && { cause: error.cause }),
+    });
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  return ApplicationFailure.create({
+    type: 'Unexpected',
+    message,
+    nonRetryable: true,
+    details,
+    ...(error instanceof Error && { cause: error }),
+  });
+}
+
+type Activities = Record<string, (input: never) => Promise<unknown>>;
+
+/** Wraps every activity so that its failures are classified and unknown ones are logged as bugs. */
+export function classified<T extends object>(activities: T): T {
+  const wrapped: Record<string, (input: never) => Promise<unknown>> = {};
+  for (const [name, activity] of Object.entries(activities as Activities)) {
+    wrapped[name] = async (input) => {
+      try {
+        return await activity(input);
+      } catch (error) {
+        const context = Context.current();
+        if (context.cancellationSignal.aborted) throw context.cancelled.catch((reason: unknown) => Promise.reject(reason as Error));
+        const failure = toApplicationFailure(error, lastCheckpoint(error));
+        if (failure instanceof ApplicationFailure && failure.type === 'Unexpected') {
+          context.log.error('An activity failed in an unexpected way', { error });
+        }
+        throw failure;
+      }
+    };
+  }
+  return wrapped as T;
+}
+
+const checkpoints = new WeakMap<object, { bytesDone: number }>();
+
+/** Remembers how far a step had come when it failed with this error. */
+export function withCheckpoint<E>(error: E, checkpoint: { bytesDone: number }): E {
+  if (typeof error === 'object' && error !== null) checkpoints.set(error, checkpoint);
+  return error;
+}
+
+const lastCheckpoint = (error: unknown) =>
+  typeof error === 'object' && error !== null ? checkpoints.get(error) : undefined;

@@ -1,0 +1,33 @@
+/** Keeps a long activity alive in the server's eyes and carries its progress there. */
+import { Context } from '@temporalio/activity';
+import { withCheckpoint } from './failures.js';
+
+/** Well below the heartbeat timeout of 30 s; the SDK throttles on its own. */
+const HEARTBEAT_EVERY_MS = 2_000;
+
+export interface Beating {
+  /** Aborts when the activity is cancelled or the worker shuts down. */
+  readonly signal: AbortSignal;
+  /** @param bytesDone of the whole step, growing. */
+  report(bytesDone: number): void;
+}
+
+export async function beating<T>(startAt: number, work: (beat: Beating) => Promise<T>): Promise<T> {
+  const context = Context.current();
+  let bytesDone = startAt;
+  const beat = () => context.heartbeat({ bytesDone });
+  beat();
+  const timer = setInterval(beat, HEARTBEAT_EVERY_MS);
+  try {
+    return await work({
+      signal: context.cancellationSignal,
+      report: (bytes) => {
+        bytesDone = bytes;
+      },
+    });
+  } catch (error) {
+    throw withCheckpoint(error, { bytesDone });
+  } finally {
+    clearInterval(timer);
+  }
+}

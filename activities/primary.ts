@@ -1,0 +1,130 @@
+/** Activities of the agent, on the host beside the disks: everything that touches a source disk. */
+import { CatalogueError } from '../domain/errors.js';
+import type { CycleManifest } from '../domain/vault.js';
+import { copySlice } from '../replication/seed.js';
+import { readManifest, shipCycle } from '../replication/ship.js';
+import type { Hypervisor, ReplicaStore } from '../sites/ports.js';
+import { classified } from './failures.js';
+import { beating } from './heartbeat.js';
+
+export interface PrimaryDeps {
+  readonly hypervisor: Hypervisor;
+  readonly store: ReplicaStore;
+  /** Longest one call of `copyDisk` works, ms: then it returns, and the workflow's history holds the progress. */
+  readonly copySliceMs?: number;
+}
+
+export interface DiskSize {
+  readonly name: string;
+  /** Virtual size, bytes. */
+  readonly size: number;
+}
+
+/** What the workflow keeps of a cycle: names and numbers. */
+export interface ShippedCycle {
+  readonly sequence: number;
+  readonly sealedAt: string;
+  readonly final: boolean;
+  /** Bytes of disk content sent. */
+  readonly bytes: number;
+  readonly lastWrites: readonly { readonly name: string; readonly lastWrite: number }[];
+}
+
+const DEFAULT_COPY_SLICE_MS = 30_000;
+const COPY_STEP_BYTES = 256 * 1024 * 1024;
+
+export type PrimaryActivities = ReturnType<typeof createPrimaryActivities>;
+
+export function createPrimaryActivities(deps: PrimaryDeps) {
+  const { hypervisor, store } = deps;
+  return classified({
+    /** Is everything on this host as replication needs it? @returns the disks with their sizes. */
+    async checkSource({ vm }: { vm: string }): Promise<{ disks: DiskSize[] }> {
+      const found = await hypervisor.describeVm(vm);
+      if (found.failure) throw new CatalogueError(found.failure.code, found.failure.detail);
+      return { disks: found.disks.map(({ name, size }) => ({ name, size })) };
+    },
+
+    /** VM snapshot and start of tracking in one instant. Repeated within the epoch: nothing. */
+    async beginReplication({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
+      await hypervisor.beginReplication(vm, epoch);
+    },
+
+    /** Stops tracking and removes snapshot and logs. */
+    async endReplication({ vm }: { vm: string }): Promise<void> {
+      await beating(0, () => hypervisor.endReplication(vm));
+    },
+
+    /**
+     * Copies one disk of the VM snapshot to the replica, from an offset, for a while. Slices that the store has a
+     * record of are not sent again, so a second attempt goes on where the first one died.
+     */
+    async copyDisk(input: { vm: string; epoch: number; disk: string; fromOffset: number }) {
+      const { vm, epoch, disk } = input;
+      return beating(input.fromOffset, async ({ signal, report }) => {
+        const source = await hypervisor.openSnapshotDisk(vm, epoch, disk);
+        try {
+          const until = Date.now() + (deps.copySliceMs ?? DEFAULT_COPY_SLICE_MS);
+          let offset = input.fromOffset;
+          let sentBytes = 0;
+          while (offset < source.size) {
+            const slice = await copySlice(
+              store,
+              source,
+              { vm, disk, fromOffset: offset, maxBytes: COPY_STEP_BYTES, fence: { epoch, sequence: 0 } },
+              { signal, onProgress: ({ nextOffset }) => report(nextOffset) },
+            );
+            offset = slice.nextOffset;
+            sentBytes += slice.dataBytes;
+            if (Date.now() >= until) break;
+          }
+          return { nextOffset: offset, sentBytes, done: offset >= source.size };
+        } finally {
+          await source.close();
+        }
+      });
+    },
+
+    /** Merges the VM snapshot into its parent for a while. @returns bytes that are left. */
+    async mergeSnapshot({ vm }: { vm: string }): Promise<{ bytesLeft: number }> {
+      return beating(0, async () => ({ bytesLeft: await hypervisor.mergeSnapshot(vm) }));
+    },
+
+    /**
+     * One replication cycle on this side: seal the logs of all disks at one instant, send them, make the cycle exist
+     * by its manifest, and only then delete the local logs. A cycle that exists already is returned as it is.
+     */
+    async cutAndShip(input: { vm: string; epoch: number; sequence: number; final: boolean }): Promise<ShippedCycle> {
+      const { vm, epoch, sequence, final } = input;
+      const fence = { epoch, sequence };
+      return beating(0, async ({ signal, report }) => {
+        let manifest = await readManifest(store, vm, fence);
+        if (!manifest) {
+          const cut = await hypervisor.cut(vm, fence);
+          if (final && !cut.final) {
+            throw new CatalogueError('InvalidVmState', `${vm} still has open exports; the final cut needs it shut down`);
+          }
+          const changes = await hypervisor.openChangeSet(cut);
+          try {
+            manifest = await shipCycle(store, changes, cut, fence, {
+              signal,
+              onProgress: ({ bytesDone }) => report(bytesDone),
+            });
+          } finally {
+            await changes.close();
+          }
+        }
+        await hypervisor.releaseLogs(vm, fence);
+        return shippedCycleOf(manifest);
+      });
+    },
+  });
+}
+
+const shippedCycleOf = (manifest: CycleManifest): ShippedCycle => ({
+  sequence: manifest.sequence,
+  sealedAt: manifest.sealedAt,
+  final: manifest.final,
+  bytes: manifest.disks.reduce((sum, disk) => sum + disk.dataBytes, 0),
+  lastWrites: manifest.disks.map(({ name, lastWrite }) => ({ name, lastWrite })),
+});

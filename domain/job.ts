@@ -1,0 +1,120 @@
+/** Jobs: everything that is done to a VM is one, with named tasks, as the portal of the field shows them. */
+import { z } from 'zod';
+import { failureSchema } from './errors.js';
+import { isoTimeSchema } from './time.js';
+
+export const jobKinds = [
+  'enableProtection',
+  'initialReplication',
+  'finalizeProtection',
+  'plannedFailover',
+  'commitFailover',
+] as const;
+export const jobKindSchema = z.enum(jobKinds);
+export type JobKind = z.infer<typeof jobKindSchema>;
+
+export const jobTitles: Record<JobKind, string> = {
+  enableProtection: 'Enable protection',
+  initialReplication: 'Initial replication',
+  finalizeProtection: 'Finalize protection on the virtual machine',
+  plannedFailover: 'Planned failover',
+  commitFailover: 'Commit',
+};
+
+/** The tasks of each job, in order; names as the product shows them. */
+export const jobTasks = {
+  enableProtection: [
+    'Prerequisites check for enabling protection',
+    'Identifying the replication target',
+    'Enable replication',
+    'Starting initial replication',
+    'Updating the provider states',
+  ],
+  initialReplication: [
+    'Copying the virtual disks',
+    'Verifying the replica',
+    'Deleting the VM snapshot',
+    'Synchronizing the changes held in the logs',
+  ],
+  finalizeProtection: ['Finalize protection on the virtual machine'],
+  plannedFailover: [
+    'Prerequisites check for planned failover',
+    'Shut down the virtual machine',
+    'Preparing for failover',
+    'Start failover',
+    'Start the replica virtual machine',
+  ],
+  commitFailover: ['Prerequisites check for commit', 'Commit'],
+} as const satisfies Record<JobKind, readonly string[]>;
+export type TaskName<K extends JobKind = JobKind> = (typeof jobTasks)[K][number];
+
+/** Where a step stands on the ladder after a failure. Without `nextTryAt` it waits for the administrator's `retry`. */
+export const retryStateSchema = z.object({
+  failure: failureSchema,
+  /** Attempts that have failed since the last progress. */
+  attempt: z.int().min(1),
+  since: isoTimeSchema,
+  nextTryAt: isoTimeSchema.optional(),
+});
+export type RetryState = z.infer<typeof retryStateSchema>;
+
+export const progressSchema = z.object({ bytesDone: z.number().min(0), bytesTotal: z.number().min(0) });
+export type Progress = z.infer<typeof progressSchema>;
+
+export const taskStates = ['NotStarted', 'InProgress', 'Succeeded', 'Failed', 'Cancelled'] as const;
+const taskSchema = z.object({
+  name: z.string(),
+  state: z.enum(taskStates),
+  startedAt: isoTimeSchema.optional(),
+  endedAt: isoTimeSchema.optional(),
+});
+export type Task = z.infer<typeof taskSchema>;
+
+export const jobSchema = z.object({
+  id: z.string(),
+  kind: jobKindSchema,
+  vault: z.string(),
+  vm: z.string(),
+  /** The plan run it belongs to. */
+  planRun: z.string().optional(),
+  state: z.enum(['InProgress', 'Succeeded', 'Failed', 'Cancelled']),
+  startedAt: isoTimeSchema,
+  endedAt: isoTimeSchema.optional(),
+  tasks: z.array(taskSchema),
+  progress: progressSchema.optional(),
+  /** Set while a step is failing: which attempt, and when the next one is. */
+  retry: retryStateSchema.optional(),
+  /** The task it holds before, until the plan releases it. */
+  heldBefore: z.string().optional(),
+  failure: failureSchema.optional(),
+  /** What the job found out: for a failover, the numbers that prove that nothing was lost. */
+  result: z.record(z.string(), z.unknown()).optional(),
+});
+export type Job = z.infer<typeof jobSchema>;
+
+export const newJob = (kind: JobKind, id: string, vault: string, vm: string, startedAt: string): Job => ({
+  id,
+  kind,
+  vault,
+  vm,
+  state: 'InProgress',
+  startedAt,
+  tasks: jobTasks[kind].map((name) => ({ name, state: 'NotStarted' })),
+});
+
+export const currentTask = (job: Job): Task | undefined => job.tasks.find((task) => task.state === 'InProgress');
+
+/** Per disk: what the source issued and what the replica holds. Equal numbers: nothing was lost. */
+export const failoverResultSchema = z.object({
+  recoveryPoint: z.string(),
+  /** The instant the replica is at. */
+  recoveryPointTime: isoTimeSchema,
+  exportsClosedAt: isoTimeSchema,
+  sealedAt: isoTimeSchema,
+  rpoSeconds: z.number(),
+  rtoSeconds: z.number(),
+  disks: z.array(z.object({ name: z.string(), lastWriteIssued: z.number(), lastWriteApplied: z.number() })),
+  /** Where the replica VM's disks are served. */
+  replicaDisks: z.array(z.object({ name: z.string(), nbdUri: z.string().optional() })),
+});
+export type FailoverResult = z.infer<typeof failoverResultSchema>;

@@ -1,0 +1,138 @@
+import { randomUUID } from 'node:crypto';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { failureCatalogue, type FailureCode } from '../../domain/errors.js';
+import * as messages from '../../workflows/messages.js';
+import { searchAttributeTypes } from '../../workflows/search-attributes.js';
+import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
+import { SimulatedSite, type Call } from './simulated-site.js';
+import { TestVault } from './test-vault.js';
+
+let env: TestWorkflowEnvironment;
+beforeAll(async () => {
+  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+});
+afterAll(() => env.teardown());
+
+const setUp = () => {
+  const site = new SimulatedSite(() => env.currentTimeMs());
+  return { site, vault: new TestVault(env, site) };
+};
+const request = () => ({ args: [{ requestId: randomUUID() }] as [messages.OperationRequest] });
+const minutesBetween = (calls: Call[]) => calls.slice(1).map((call, index) => Math.round((call.at - calls[index]!.at) / 60_000));
+const codesOf = (wanted: string) => (Object.keys(failureCatalogue) as FailureCode[]).filter((code) => failureCatalogue[code].class === wanted);
+
+describe('a recoverable failure', () => {
+  it('in the delta loop is tried again after 1, 2, 4, 8, 10, then every 30 minutes, and recovers', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-01');
+      const before = await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
+      site.fail('cutAndShip', 'StoreUnreachable');
+      const failed = site.called('cutAndShip').length;
+      await vault.pass(120);
+      const attempts = site.called('cutAndShip').slice(failed);
+      const delays = minutesBetween(attempts).slice(0, 7);
+      console.log(`ladder: ${delays.join(', ')}`);
+      expect(delays).toEqual([1, 2, 4, 8, 10, 30, 30]);
+      const failing = await entity.query(messages.protectedItemQuery);
+      expect(failing.health).toBe('Critical');
+      expect(failing.conditions[0]).toMatchObject({ reason: 'StoreUnreachable' });
+      expect(failing.item.retry?.nextTryAt).toBeDefined();
+      site.heal('cutAndShip');
+      const healed = await vault.until(entity, ({ item }) => item.retry === undefined && item.applied?.sequence === 3, 60_000);
+      expect(healed.item.applied!.sequence).toBe(before.item.applied!.sequence + 1);
+      // What was missed is told, and only for as long as it is true.
+      expect(healed.conditions.map((condition) => condition.reason)).toEqual(['CyclesMissed']);
+    });
+  });
+
+  it('in a job climbs the same ladder', async () => {
+    const { site, vault } = setUp();
+    site.fail('copyDisk', 'NetworkError', 7);
+    await vault.run(async () => {
+      const entity = await vault.startEntity('db-02');
+      await entity.executeUpdate(messages.enableProtectionUpdate, request());
+      await vault.until(entity, ({ item }) => item.phase === 'Protected', 60_000);
+      expect(minutesBetween(site.called('copyDisk')).slice(0, 7)).toEqual([1, 2, 4, 8, 10, 30, 30]);
+    });
+  });
+
+  it('starts the count again once the checkpoint has advanced', async () => {
+    const { site, vault } = setUp();
+    let checkpoint = 0;
+    site.fail('copyDisk', 'WorkerLost', 6, () => (site.called('copyDisk').length === 4 ? (checkpoint = 100) : checkpoint));
+    await vault.run(async () => {
+      const entity = await vault.startEntity('db-03');
+      await entity.executeUpdate(messages.enableProtectionUpdate, request());
+      await vault.until(entity, ({ item }) => item.phase === 'Protected', 60_000);
+      expect(minutesBetween(site.called('copyDisk')).slice(0, 6)).toEqual([1, 2, 4, 1, 2, 4]);
+    });
+  });
+
+  it('`retry` ends the wait at once, in the middle of 30 minutes', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-04');
+      await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
+      site.fail('cutAndShip', 'SourceDiskFull');
+      await vault.until(entity, ({ item }) => (item.retry?.attempt ?? 0) >= 6, 60_000);
+      await vault.pass(10);
+      site.heal('cutAndShip');
+      const asked = await env.currentTimeMs();
+      expect(await entity.executeUpdate(messages.retryUpdate, request())).toEqual({ retried: 'replication cycle' });
+      await vault.until(entity, ({ item }) => item.applied?.sequence === 3);
+      expect(site.called('cutAndShip').at(-1)!.at - asked).toBeLessThan(60_000);
+    });
+  });
+
+  it('a host whose agent is gone is called so', async () => {
+    const { site, vault } = setUp();
+    site.fail('copyDisk', 'AgentNotAnswering', 1);
+    await vault.run(async () => {
+      const entity = await vault.startEntity('db-05');
+      await entity.executeUpdate(messages.enableProtectionUpdate, request());
+      const view = await vault.until(entity, ({ item }) => item.job?.retry !== undefined, 100);
+      expect(view.health).toBe('Warning');
+      await vault.until(entity, ({ item }) => item.phase === 'Protected', 10_000);
+    });
+  });
+});
+
+describe('a non-recoverable failure', () => {
+  it.each([...codesOf('nonRecoverable'), 'Unexpected' as const])('%s is not tried again, is Critical, and waits for `retry`', async (code) => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-06');
+      await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
+      site.fail('applyCycle', code);
+      const before = site.called('applyCycle').length;
+      await vault.pass(180);
+      expect(site.called('applyCycle').length).toBe(before + 1);
+      const view = await entity.query(messages.protectedItemQuery);
+      expect(view.health).toBe('Critical');
+      expect(view.conditions[0]?.reason).toBe(code);
+      expect(view.operations.retry).toEqual({ allowed: true });
+      site.heal('applyCycle');
+      await entity.executeUpdate(messages.retryUpdate, request());
+      await vault.until(entity, ({ item }) => (item.applied?.sequence ?? 0) >= 3);
+    });
+  });
+});
+
+describe('a failure that needs a resynchronization', () => {
+  it.each(codesOf('needsResync'))('%s marks the VM, and no cycle is made any more', async (code) => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-07');
+      await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
+      site.fail('cutAndShip', code);
+      const view = await vault.until(entity, ({ item }) => item.resync !== undefined, 60_000);
+      expect(view.health).toBe('Critical');
+      expect(view.operations.plannedFailover).toMatchObject({ allowed: false });
+      const cycles = site.called('cutAndShip').length;
+      await vault.pass(120);
+      expect(site.called('cutAndShip').length).toBe(cycles);
+    });
+  });
+});

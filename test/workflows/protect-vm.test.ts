@@ -1,0 +1,191 @@
+import { randomUUID } from 'node:crypto';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { jobTasks } from '../../domain/job.js';
+import * as messages from '../../workflows/messages.js';
+import { searchAttributeTypes } from '../../workflows/search-attributes.js';
+import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
+import { SimulatedSite } from './simulated-site.js';
+import { TestVault } from './test-vault.js';
+
+let env: TestWorkflowEnvironment;
+// A server for each test: one that saw a workflow terminated in the middle of a task may skip no more time.
+beforeEach(async () => {
+  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+});
+afterEach(() => env.teardown());
+
+const setUp = (tuning?: messages.Tuning) => {
+  const site = new SimulatedSite(() => env.currentTimeMs());
+  return { site, vault: new TestVault(env, site, tuning) };
+};
+const request = () => ({ args: [{ requestId: randomUUID() }] as [messages.OperationRequest] });
+
+describe('the protected life of a VM', () => {
+  it('goes from enable protection through initial replication and finalizing to Protected', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-01');
+      const { item, operations } = await entity.query(messages.protectedItemQuery);
+      expect(item.recentJobs.map((job) => [job.kind, job.outcome])).toEqual([
+        ['enableProtection', 'succeeded'],
+        ['initialReplication', 'succeeded'],
+        ['finalizeProtection', 'succeeded'],
+      ]);
+      expect(operations.plannedFailover).toEqual({ allowed: true });
+      const seeding = await vault.job(item.recentJobs[1]!.id);
+      expect(seeding.tasks.map((task) => [task.name, task.state])).toEqual(
+        jobTasks.initialReplication.map((name) => [name, 'Succeeded']),
+      );
+      // Disks are copied one by one, each slice from where the last one ended.
+      expect(site.called('copyDisk').map(({ input }) => [input['disk'], input['fromOffset']])).toEqual(
+        ['os', 'data'].flatMap((disk) => [0, 250, 500, 750].map((offset) => [disk, offset])),
+      );
+    });
+  });
+
+  it('cuts a cycle every five minutes, in sequence', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-02');
+      await vault.pass(31);
+      const { item } = await entity.query(messages.protectedItemQuery);
+      const cycles = site.called('cutAndShip');
+      expect(cycles.length).toBeGreaterThanOrEqual(7);
+      expect(cycles.map(({ input }) => input['sequence'])).toEqual(cycles.map((_, index) => index + 1));
+      const gaps = cycles.slice(2).map((cycle, index) => Math.round((cycle.at - cycles[index + 1]!.at) / 60_000));
+      expect(gaps).toEqual(gaps.map(() => 5));
+      expect(item.applied?.sequence).toBe(cycles.length);
+    });
+  });
+
+  it('does a cycle at once when asked to synchronize', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-03');
+      await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
+      const { sequence } = await entity.executeUpdate(messages.syncUpdate, request());
+      await vault.until(entity, ({ item }) => (item.applied?.sequence ?? 0) >= sequence);
+      expect(site.called('cutAndShip').length).toBe(3);
+    });
+  });
+
+  it('refuses what its state does not allow, and changes nothing', async () => {
+    const { vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-04');
+      const before = (await entity.query(messages.protectedItemQuery)).item;
+      await expect(entity.executeUpdate(messages.enableProtectionUpdate, request())).rejects.toMatchObject({
+        cause: { message: expect.stringContaining('protected already') },
+      });
+      await expect(entity.executeUpdate(messages.commitFailoverUpdate, request())).rejects.toMatchObject({
+        cause: { message: expect.stringContaining('no failover to commit') },
+      });
+      await expect(entity.executeUpdate(messages.retryUpdate, request())).rejects.toMatchObject({
+        cause: { message: expect.stringContaining('nothing is waiting') },
+      });
+      const after = (await entity.query(messages.protectedItemQuery)).item;
+      expect({ ...after, applied: 0, shipped: 0, nextSequence: 0, cycleDueAt: 0, latestRecoveryPoint: 0, cycleHistory: 0 }).toEqual(
+        { ...before, applied: 0, shipped: 0, nextSequence: 0, cycleDueAt: 0, latestRecoveryPoint: 0, cycleHistory: 0 },
+      );
+    });
+  });
+
+  it('answers a repeated request with the job it was answered with before', async () => {
+    const { vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-05');
+      const once = request();
+      const first = await entity.executeUpdate(messages.plannedFailoverUpdate, once);
+      await vault.until(entity, ({ item }) => item.phase === 'FailedOver');
+      const again = await entity.executeUpdate(messages.plannedFailoverUpdate, once);
+      expect(again).toEqual(first);
+    });
+  });
+
+  it('ends, and can be begun anew, when the prerequisites are not met and the job is cancelled', async () => {
+    const { site, vault } = setUp();
+    site.fail('checkProtectable', 'PrerequisitesNotMet');
+    await vault.run(async () => {
+      const entity = await vault.startEntity('db-06');
+      const { jobId } = await entity.executeUpdate(messages.enableProtectionUpdate, request());
+      const waiting = await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
+      expect(waiting.health).toBe('Critical');
+      await env.client.workflow.getHandle(jobId).signal(messages.cancelJobSignal, { reason: 'test' });
+      expect(await entity.result()).toMatchObject({ phase: 'Unprotected' });
+      site.heal('checkProtectable');
+      await vault.protect('db-06');
+    });
+  });
+});
+
+describe('planned failover and commit', () => {
+  it('loses nothing: exports closed before the final cut, last write issued = last write applied', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('app-01');
+      const { jobId } = await entity.executeUpdate(messages.plannedFailoverUpdate, request());
+      const { item } = await vault.until(entity, (view) => view.item.phase === 'FailedOver');
+      expect(item).toMatchObject({ activeSide: 'recovery', epoch: 2 });
+      const job = await vault.job(jobId);
+      const result = job.result as { rpoSeconds: number; exportsClosedAt: string; sealedAt: string; disks: { lastWriteIssued: number; lastWriteApplied: number }[] };
+      expect(result.rpoSeconds).toBe(0);
+      expect(result.exportsClosedAt <= result.sealedAt).toBe(true);
+      expect(result.disks).toHaveLength(2);
+      for (const disk of result.disks) expect(disk.lastWriteApplied).toBe(disk.lastWriteIssued);
+      const order = site.calls.map((call) => call.name);
+      expect(order.lastIndexOf('shutDownVm')).toBeLessThan(order.lastIndexOf('cutAndShip'));
+      expect(order.lastIndexOf('fenceVm')).toBeLessThan(order.lastIndexOf('startFailover'));
+      // Nothing is replicated from a source that no longer runs.
+      const cycles = site.called('cutAndShip').length;
+      await vault.pass(60);
+      expect(site.called('cutAndShip').length).toBe(cycles);
+      await entity.executeUpdate(messages.commitFailoverUpdate, request());
+      await vault.until(entity, (view) => view.item.phase === 'Committed');
+      expect(site.called('commitFailover')[0]?.input['recoveryPoint']).toBe('1-final');
+    });
+  });
+
+  it('cancelled before "Start failover", it starts the source again and replication goes on', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('app-02');
+      site.fail('cutAndShip', 'StoreUnreachable');
+      const { jobId } = await entity.executeUpdate(messages.plannedFailoverUpdate, request());
+      await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
+      await env.client.workflow.getHandle(jobId).signal(messages.cancelJobSignal, { reason: 'not today' });
+      site.heal('cutAndShip');
+      await vault.until(entity, ({ item }) => item.job === undefined);
+      expect(site.called('startVm')).toHaveLength(1);
+      const { item } = await vault.until(entity, (view) => view.item.nextSequence > 3);
+      expect(item).toMatchObject({ phase: 'Protected', activeSide: 'primary', epoch: 1 });
+    });
+  });
+
+  it('a job that is terminated from outside is noticed', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('app-03');
+      site.fail('checkFailoverTarget', 'InvalidReplicaState');
+      const { jobId } = await entity.executeUpdate(messages.plannedFailoverUpdate, request());
+      await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
+      await env.client.workflow.getHandle(jobId).terminate('by hand');
+      const { item } = await vault.until(entity, (view) => view.item.job === undefined, 60_000);
+      expect(item.recentJobs.at(-1)).toMatchObject({ outcome: 'failed' });
+    });
+  });
+
+  it('a job whose entity is closed ends with an error', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('app-04');
+      site.fail('checkFailoverTarget', 'StoreUnreachable', 1);
+      const { jobId } = await entity.executeUpdate(messages.plannedFailoverUpdate, request());
+      await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
+      await entity.terminate('by hand');
+      await expect(env.client.workflow.getHandle(jobId).result()).rejects.toMatchObject({ cause: { type: 'EntityClosed' } });
+      // The source was not left shut down.
+      expect(site.called('shutDownVm').length).toBeLessThanOrEqual(site.called('startVm').length);
+    });
+  });
+});

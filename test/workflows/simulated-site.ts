@@ -1,0 +1,148 @@
+/**
+ * Activities of all three sides, typed by the real factories, with a site that is only numbers: for the order of
+ * steps, waiting and recovering, which is what workflow tests are about. The real parts are tested in their rooms.
+ */
+import { ApplicationFailure } from '@temporalio/common';
+import type { AzureActivities } from '../../activities/azure.js';
+import type { PrimaryActivities } from '../../activities/primary.js';
+import type { ProviderActivities } from '../../activities/provider.js';
+import type { FailureCode } from '../../domain/errors.js';
+
+type Activities = AzureActivities & PrimaryActivities & ProviderActivities;
+export type ActivityName = keyof Activities;
+
+export interface Call {
+  readonly name: ActivityName;
+  readonly input: Record<string, unknown>;
+  /** Workflow time is not known here; the test environment's is, ms. */
+  readonly at: number;
+}
+
+const DISK_BYTES = 1000;
+const SLICE_BYTES = 250;
+
+export class SimulatedSite {
+  readonly calls: Call[] = [];
+  private readonly failures = new Map<ActivityName, { left: number; error: () => Error }>();
+  private epoch = 0;
+  private running = true;
+  private writes = 10;
+
+  constructor(private readonly clock: () => number | Promise<number> = Date.now) {}
+
+  /** The next `times` calls of an activity fail so. */
+  fail(name: ActivityName, code: FailureCode | 'Unexpected', times = Infinity, checkpoint?: () => number): void {
+    const error = () =>
+      ApplicationFailure.create({
+        type: code,
+        message: `simulated ${code}`,
+        nonRetryable: true,
+        details: checkpoint ? [{ bytesDone: checkpoint() }] : [],
+      });
+    this.failures.set(name, { left: times, error });
+  }
+
+  heal(name: ActivityName): void {
+    this.failures.delete(name);
+  }
+
+  called(name: ActivityName, vm?: string): Call[] {
+    return this.calls.filter((call) => call.name === name && (vm === undefined || call.input['vm'] === vm));
+  }
+
+  activities(): Activities {
+    const site = this;
+    const all: Activities = {
+      async checkSource() {
+        return { disks: [{ name: 'os', size: DISK_BYTES }, { name: 'data', size: DISK_BYTES }] };
+      },
+      async beginReplication() {},
+      async endReplication() {},
+      async copyDisk({ fromOffset }) {
+        const nextOffset = Math.min(DISK_BYTES, fromOffset + SLICE_BYTES);
+        return { nextOffset, sentBytes: nextOffset - fromOffset, done: nextOffset === DISK_BYTES };
+      },
+      async mergeSnapshot() {
+        return { bytesLeft: 0 };
+      },
+      async cutAndShip({ sequence, final }) {
+        if (final && site.running) throw ApplicationFailure.nonRetryable('exports are open', 'InvalidVmState');
+        site.writes += 1;
+        const lastWrite = site.writes;
+        return { sequence, final, sealedAt: await site.now(), bytes: 4096, lastWrites: [{ name: 'os', lastWrite }, { name: 'data', lastWrite }] };
+      },
+      async checkProtectable({ vm }) {
+        return {
+          vm,
+          host: 'host-1',
+          vmmServer: 'vmm-1',
+          generation: 2,
+          size: 'small',
+          osDisk: 'os',
+          disks: ['os', 'data'].map((name) => ({ name, size: DISK_BYTES, replicaSize: DISK_BYTES })),
+          networkAdapters: [],
+          finalized: false,
+        };
+      },
+      async resolveNetworks() {
+        return [];
+      },
+      async checkFailoverSource() {},
+      async shutDownVm() {
+        site.running = false;
+        return { exportsClosedAt: await site.now() };
+      },
+      async startVm() {
+        site.running = true;
+      },
+      async fenceVm() {},
+      async updateProviderState() {},
+      async identifyTarget() {
+        return { epoch: (site.epoch += 1) };
+      },
+      async prepareReplica() {},
+      async verifySeed() {},
+      async applyCycle({ epoch, sequence }) {
+        const sealedAt = await site.now();
+        const lastWrite = site.writes;
+        const lastWrites = [{ name: 'os', lastWrite }, { name: 'data', lastWrite }];
+        return { sequence, sealedAt, final: !site.running, lastWrites, recoveryPoint: { id: `${epoch}-${sequence}`, time: sealedAt } };
+      },
+      async finalizeReplica() {},
+      async checkFailoverTarget() {},
+      async startFailover({ epoch }) {
+        return { recoveryPoint: { id: `${epoch}-final`, time: await site.now() } };
+      },
+      async startReplicaVm() {
+        return { startedAt: await site.now(), disks: [{ name: 'os', nbdUri: 'nbd+unix:///os' }, { name: 'data' }] };
+      },
+      async checkCommit() {},
+      async commitFailover() {
+        return { deleted: 3 };
+      },
+      async recordJob() {},
+    };
+    return this.recorded(all);
+  }
+
+  private async now(): Promise<string> {
+    return new Date(await this.clock()).toISOString();
+  }
+
+  private recorded(activities: Activities): Activities {
+    const wrapped: Record<string, unknown> = {};
+    for (const [name, activity] of Object.entries(activities)) {
+      wrapped[name] = async (input: never) => {
+        const call = { name: name as ActivityName, input, at: await this.clock() };
+        this.calls.push(call);
+        const failure = this.failures.get(call.name);
+        if (failure && failure.left > 0) {
+          failure.left -= 1;
+          throw failure.error();
+        }
+        return (activity as (input: never) => Promise<unknown>)(input);
+      };
+    }
+    return wrapped as Activities;
+  }
+}

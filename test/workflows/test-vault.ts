@@ -1,0 +1,126 @@
+/** A vault, a VMM server and a host on one time-skipping server: starts workflows, waits for states. */
+import { randomUUID } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+import type { WorkflowHandle } from '@temporalio/client';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { bundleWorkflowCode, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
+import { protectedItemId, taskQueues } from '../../domain/ids.js';
+import { policySchema } from '../../domain/policy.js';
+import type { Job } from '../../domain/job.js';
+import type { protectVm, runRecoveryPlan } from '../../workflows/index.js';
+import * as messages from '../../workflows/messages.js';
+import type { SimulatedSite } from './simulated-site.js';
+
+let bundle: Promise<WorkflowBundleWithSourceMap> | undefined;
+
+/** The workflows as they were built. */
+export const workflowBundle = (): Promise<WorkflowBundleWithSourceMap> =>
+  (bundle ??= bundleWorkflowCode({
+    workflowsPath: fileURLToPath(new URL('../../dist/workflows/index.js', import.meta.url)),
+  }));
+
+export class TestVault {
+  readonly vault = `vault-${randomUUID().slice(0, 8)}`;
+  private readonly started = new Set<string>();
+  private readonly host = `host-${this.vault}`;
+  private readonly server = `vmm-${this.vault}`;
+
+  constructor(
+    private readonly env: TestWorkflowEnvironment,
+    private readonly site: SimulatedSite,
+    private readonly tuning?: messages.Tuning,
+  ) {}
+
+  /** Runs the workers of all three sides while `work` does its part. */
+  async run(work: () => Promise<void>): Promise<void> {
+    const common = { connection: this.env.nativeConnection, namespace: this.env.namespace ?? 'default' };
+    const activities = this.site.activities();
+    const workers = await Promise.all([
+      Worker.create({ ...common, taskQueue: taskQueues.azure(this.vault), activities, workflowBundle: await workflowBundle() }),
+      Worker.create({ ...common, taskQueue: taskQueues.vmm(this.server), activities }),
+      Worker.create({ ...common, taskQueue: taskQueues.host(this.host), activities }),
+    ]);
+    const [first, ...others] = workers;
+    const running = others.map((worker) => worker.run());
+    try {
+      await first!.runUntil(() => work().finally(() => this.endEntities()));
+    } finally {
+      for (const worker of others) worker.shutdown();
+      await Promise.all(running);
+    }
+  }
+
+  /** What is left running would keep the server from skipping time for whoever comes next. */
+  private async endEntities(): Promise<void> {
+    const ends = [...this.started].map((id) => this.env.client.workflow.getHandle(id).terminate('the test is over'));
+    await Promise.allSettled(ends);
+  }
+
+  async startEntity(vm: string): Promise<WorkflowHandle<typeof protectVm>> {
+    this.started.add(protectedItemId(this.vault, vm));
+    return this.env.client.workflow.start<typeof protectVm>('protectVm', {
+      workflowId: protectedItemId(this.vault, vm),
+      taskQueue: taskQueues.azure(this.vault),
+      args: [
+        {
+          vault: this.vault,
+          vm,
+          host: this.host,
+          vmmServer: this.server,
+          policy: policySchema.parse({ name: 'test' }),
+          ...(this.tuning && { tuning: this.tuning }),
+        },
+      ],
+    });
+  }
+
+  /** Starts the entity of a VM and waits until it is protected. */
+  async protect(vm: string): Promise<WorkflowHandle<typeof protectVm>> {
+    const entity = await this.startEntity(vm);
+    await entity.executeUpdate(messages.enableProtectionUpdate, { args: [{ requestId: randomUUID() }] });
+    await this.until(entity, (view) => view.item.phase === 'Protected');
+    return entity;
+  }
+
+  /** The entity, whichever run of it is alive. */
+  entity(vm: string): WorkflowHandle<typeof protectVm> {
+    return this.env.client.workflow.getHandle<typeof protectVm>(protectedItemId(this.vault, vm));
+  }
+
+  async view(vm: string): Promise<messages.ProtectedItemView> {
+    return this.entity(vm).query(messages.protectedItemQuery);
+  }
+
+  async job(id: string): Promise<Job> {
+    return this.env.client.workflow.getHandle(id).query(messages.jobQuery);
+  }
+
+  /** Lets workflow time pass until the entity is in a state. The bound is in polls, not in time. */
+  async until(
+    entity: WorkflowHandle<typeof protectVm>,
+    reached: (view: messages.ProtectedItemView) => boolean,
+    stepMs = 1_000,
+  ): Promise<messages.ProtectedItemView> {
+    const handle = this.env.client.workflow.getHandle<typeof protectVm>(entity.workflowId);
+    for (let poll = 0; poll < 400; poll += 1) {
+      const view = await handle.query(messages.protectedItemQuery);
+      if (reached(view)) return view;
+      await this.env.sleep(stepMs);
+    }
+    const last = await handle.query(messages.protectedItemQuery);
+    throw new Error(`the entity did not get there: ${JSON.stringify(last, null, 1)}`);
+  }
+
+  /** Lets workflow time pass, a few minutes at a time: the test server is slow to jump far when nothing is due. */
+  async pass(minutes: number): Promise<void> {
+    for (let passed = 0; passed < minutes; passed += 5) await this.env.sleep(Math.min(5, minutes - passed) * 60_000);
+  }
+
+  async startPlan(name: string, groups: { name: string; vms: string[] }[]): Promise<WorkflowHandle<typeof runRecoveryPlan>> {
+    return this.env.client.workflow.start<typeof runRecoveryPlan>('runRecoveryPlan', {
+      workflowId: `plan/${this.vault}/${name}`,
+      taskQueue: taskQueues.azure(this.vault),
+      args: [{ vault: this.vault, type: 'planned', plan: { name, groups }, ...(this.tuning && { tuning: this.tuning }) }],
+    });
+  }
+}

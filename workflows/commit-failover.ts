@@ -1,0 +1,17 @@
+/** Job "Commit": accepts the failover. The recovery points are deleted, but for the one the replica VM stands on. */
+import type { Job } from '../domain/job.js';
+import { runJob } from './job-run.js';
+import type { JobInput } from './messages.js';
+
+export async function commitFailover(input: JobInput): Promise<Job> {
+  return runJob(input, 'commitFailover', async (run) => {
+    const { vm, epoch, recoveryPoint } = run.input;
+    await run.task('Prerequisites check for commit', () =>
+      run.step('check the replica VM', () => run.azure.checkCommit({ vm })),
+    );
+    const { deleted } = await run.task('Commit', () =>
+      run.step('delete the recovery points', () => run.azure.commitFailover({ vm, epoch, recoveryPoint })),
+    );
+    return { result: { recoveryPointsDeleted: deleted } };
+  });
+}

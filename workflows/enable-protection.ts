@@ -1,0 +1,37 @@
+/**
+ * Job "Enable protection". Ends once initial replication has been started; it does not wait for it.
+ * Restart: every step is repeatable within the epoch that `identifyTarget` gave. Cancelled or failed: tracking is
+ * stopped and the snapshot removed, so that the VM is as it was.
+ */
+import type { Job } from '../domain/job.js';
+import { runJob } from './job-run.js';
+import type { JobInput } from './messages.js';
+
+export async function enableProtection(input: JobInput): Promise<Job> {
+  return runJob(input, 'enableProtection', async (run) => {
+    const { vm } = run.input;
+    const wanted = await run.task('Prerequisites check for enabling protection', async () => {
+      const description = await run.step('check that the VM can be protected', () =>
+        run.provider.checkProtectable({ vm }),
+      );
+      await run.step('check the host', () => run.agent.checkSource({ vm }));
+      return description;
+    });
+    const epoch = await run.task('Identifying the replication target', async () => {
+      const { networkAdapters } = wanted;
+      const target = await run.step('identify the target', () => run.azure.identifyTarget({ vm, networkAdapters }));
+      return target.epoch;
+    });
+    await run.task('Enable replication', () =>
+      run.step('create the replica disks', () => run.azure.prepareReplica({ description: { ...wanted, epoch } })),
+    );
+    run.compensateWith('stop tracking', () => run.agent.endReplication({ vm }));
+    await run.task('Starting initial replication', () =>
+      run.step('take a VM snapshot and start tracking', () => run.agent.beginReplication({ vm, epoch })),
+    );
+    await run.task('Updating the provider states', () =>
+      run.step('update the provider states', () => run.provider.updateProviderState({ vm, epoch })),
+    );
+    return { epoch };
+  });
+}

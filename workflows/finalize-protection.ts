@@ -1,0 +1,15 @@
+/** Job "Finalize protection on the virtual machine": network and other settings of the replica VM. After it the VM is Protected. */
+import type { Job } from '../domain/job.js';
+import { runJob } from './job-run.js';
+import type { JobInput } from './messages.js';
+
+export async function finalizeProtection(input: JobInput): Promise<Job> {
+  return runJob(input, 'finalizeProtection', async (run) => {
+    const { vm, epoch } = run.input;
+    await run.task('Finalize protection on the virtual machine', async () => {
+      const networkAdapters = await run.step('resolve the networks', () => run.provider.resolveNetworks({ vm }));
+      await run.step('settle the replica VM', () => run.azure.finalizeReplica({ vm, epoch, networkAdapters }));
+    });
+    return {};
+  });
+}

@@ -1,0 +1,8 @@
+/** The workflow types of the worker: every function exported here becomes one. */
+export { protectVm } from './protect-vm.js';
+export { enableProtection } from './enable-protection.js';
+export { initialReplication } from './initial-replication.js';
+export { finalizeProtection } from './finalize-protection.js';
+export { plannedFailover } from './planned-failover.js';
+export { commitFailover } from './commit-failover.js';
+export { runRecoveryPlan } from './run-recovery-plan.js';

@@ -1,0 +1,162 @@
+/** What can be asked of and told to the running workflows, and the types on both ends. */
+import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
+import { z } from 'zod';
+import { jobKindSchema, jobSchema, progressSchema, retryStateSchema, type Job } from '../domain/job.js';
+import { nameSchema } from '../domain/ids.js';
+import { recoveryPlanSchema } from '../domain/plan.js';
+import { policySchema } from '../domain/policy.js';
+import { jobOutcomeSchema, protectedItemSchema, type Operation, type Permission, type ProtectedItem } from '../domain/protected-item.js';
+import type { Condition, Health } from '../domain/health.js';
+
+/** Knobs for tests. */
+export const tuningSchema = z.object({
+  /** Continue as new once the history has this many events, instead of when the server suggests it. */
+  continueAsNewAfterEvents: z.int().positive().optional(),
+});
+export type Tuning = z.infer<typeof tuningSchema>;
+
+export const protectVmInputSchema = z.object({
+  vault: nameSchema,
+  vm: nameSchema,
+  host: nameSchema,
+  vmmServer: nameSchema,
+  policy: policySchema,
+  /** Carried through continue-as-new. */
+  item: protectedItemSchema.optional(),
+  tuning: tuningSchema.optional(),
+});
+export type ProtectVmInput = z.infer<typeof protectVmInputSchema>;
+
+/** What a job carries through its own continue-as-new. */
+export const carriedJobSchema = z.object({
+  record: jobSchema,
+  /** Results of the steps that are done: they are not done again. */
+  results: z.record(z.string(), z.unknown()),
+  released: z.array(z.string()),
+});
+
+export const jobInputSchema = z.object({
+  id: z.string(),
+  vault: nameSchema,
+  vm: nameSchema,
+  host: nameSchema,
+  vmmServer: nameSchema,
+  epoch: z.int(),
+  nextSequence: z.int(),
+  /** The newest recovery point the entity knows; empty while there is none. */
+  recoveryPoint: z.string(),
+  policy: policySchema,
+  planRun: z.string().optional(),
+  holdBefore: z.array(z.string()).optional(),
+  carried: carriedJobSchema.optional(),
+  tuning: tuningSchema.optional(),
+});
+export type JobInput = z.infer<typeof jobInputSchema>;
+
+// ---- to the protection entity -------------------------------------------------------------------------------------
+
+export const operationRequestSchema = z.object({
+  /** Chosen by the caller; asking again with the same id answers the same and does nothing. */
+  requestId: z.string().min(1).max(200),
+});
+export type OperationRequest = z.infer<typeof operationRequestSchema>;
+
+export interface JobAccepted {
+  readonly jobId: string;
+}
+export interface SyncAccepted {
+  /** The cycle that will hold everything written until now. */
+  readonly sequence: number;
+}
+
+export const enableProtectionUpdate = defineUpdate<JobAccepted, [OperationRequest]>('enableProtection');
+export const plannedFailoverUpdate = defineUpdate<JobAccepted, [OperationRequest]>('plannedFailover');
+export const commitFailoverUpdate = defineUpdate<JobAccepted, [OperationRequest]>('commitFailover');
+export const syncUpdate = defineUpdate<SyncAccepted, [OperationRequest]>('sync');
+/** Tries the failing step at once. @returns what is tried again. */
+export const retryUpdate = defineUpdate<{ readonly retried: string }, [OperationRequest]>('retry');
+
+/** A query's answer about a VM. */
+export interface ProtectedItemView {
+  readonly item: ProtectedItem;
+  readonly health: Health;
+  readonly conditions: Condition[];
+  readonly rpoSeconds?: number;
+  readonly operations: Record<Operation, Permission>;
+}
+export const protectedItemQuery = defineQuery<ProtectedItemView>('protectedItem');
+
+/** A plan run asks for a job by signal and is answered by signal. */
+export const jobRequestSignalSchema = z.object({
+  requestId: z.string(),
+  kind: jobKindSchema,
+  planRun: z.string(),
+  holdBefore: z.array(z.string()),
+});
+export const requestJobSignal = defineSignal<[z.infer<typeof jobRequestSignalSchema>]>('requestJob');
+
+/** A job tells how it is getting on. */
+export const jobProgressSchema = z.object({
+  jobId: z.string(),
+  task: z.string().optional(),
+  progress: progressSchema.optional(),
+  retry: retryStateSchema.optional(),
+});
+export const jobProgressedSignal = defineSignal<[z.infer<typeof jobProgressSchema>]>('jobProgressed');
+export const jobEndSchema = z.object({ jobId: z.string(), result: jobOutcomeSchema });
+export const jobEndedSignal = defineSignal<[z.infer<typeof jobEndSchema>]>('jobEnded');
+
+// ---- to a job ---------------------------------------------------------------------------------------------------
+
+export const jobQuery = defineQuery<Job>('job');
+export const retryJobSignal = defineSignal('retryJob');
+/** Lets a held job go on with a task. */
+export const releaseTaskSignal = defineSignal<[{ task: string }]>('releaseTask');
+export const cancelJobSignal = defineSignal<[{ reason: string }]>('cancelJob');
+/** Asks for nothing: it fails when the job does not exist any more, and that is the answer. */
+export const stillThereSignal = defineSignal('stillThere');
+
+// ---- to a plan run ----------------------------------------------------------------------------------------------
+
+export const planMachineSchema = z.object({
+  vm: nameSchema,
+  requestId: z.string(),
+  state: z.enum(['Asked', 'Running', 'Held', 'Succeeded', 'Failed', 'Cancelled', 'Refused']),
+  jobId: z.string().optional(),
+  heldBefore: z.string().optional(),
+  reason: z.string().optional(),
+  result: z.record(z.string(), z.unknown()).optional(),
+});
+export type PlanMachine = z.infer<typeof planMachineSchema>;
+
+export const planRunSchema = z.object({
+  id: z.string(),
+  vault: nameSchema,
+  plan: recoveryPlanSchema,
+  type: z.enum(['planned']),
+  state: z.enum(['InProgress', 'Succeeded', 'Failed', 'Cancelled']),
+  phase: z.string(),
+  startedAt: z.string(),
+  endedAt: z.string().optional(),
+  failure: z.string().optional(),
+  machines: z.array(planMachineSchema),
+  /** From the start of the run until the last machine of the last group ran. */
+  rtoSeconds: z.number().optional(),
+});
+export type PlanRun = z.infer<typeof planRunSchema>;
+
+export const runRecoveryPlanInputSchema = z.object({
+  vault: nameSchema,
+  plan: recoveryPlanSchema,
+  type: z.enum(['planned']),
+  carried: planRunSchema.optional(),
+  tuning: tuningSchema.optional(),
+});
+export type RunRecoveryPlanInput = z.infer<typeof runRecoveryPlanInputSchema>;
+
+export const planRunQuery = defineQuery<PlanRun>('planRun');
+export const jobAnsweredSignal = defineSignal<[{ vm: string; requestId: string; jobId?: string; refusal?: string }]>('jobAnswered');
+export const jobHeldSignal = defineSignal<[{ vm: string; jobId: string; task: string }]>('jobHeld');
+export const planJobEndedSignal = defineSignal<
+  [{ vm: string; jobId: string; outcome: 'succeeded' | 'failed' | 'cancelled'; reason?: string; result?: Record<string, unknown> }]
+>('planJobEnded');

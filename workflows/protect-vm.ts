@@ -1,0 +1,305 @@
+/**
+ * The protection entity: one per VM, for the VM's whole protected life, id `vm/<vault>/<vm>`. It owns the
+ * ProtectedItem, answers what may be asked, starts the jobs one at a time, and runs the delta loop between them.
+ *
+ * Invariants:
+ * - All state is in `item`, changed only by the pure `next`; continue-as-new carries it whole.
+ * - A job is never awaited: it tells its progress and end by signal to this workflow id, whichever run is alive.
+ * - While a job is there the delta loop rests: the data path has one owner at a time.
+ * - An update answers at once; the work is done by the loop.
+ */
+import {
+  ApplicationFailure,
+  ParentClosePolicy,
+  allHandlersFinished,
+  condition,
+  continueAsNew,
+  getExternalWorkflowHandle,
+  isCancellation,
+  log,
+  setHandler,
+  startChild,
+  workflowInfo,
+} from '@temporalio/workflow';
+import { conditionsOf, healthOf, nextHealthChange, rpoSeconds } from '../domain/health.js';
+import { jobId as makeJobId } from '../domain/ids.js';
+import { jobTitles, type JobKind } from '../domain/job.js';
+import {
+  allowedOperations,
+  followUpOf,
+  newProtectedItem,
+  next,
+  type ItemEvent,
+  type JobOutcome,
+  type JobRequest,
+  type Operation,
+  type ProtectedItem,
+} from '../domain/protected-item.js';
+import { toIso, toMs } from '../domain/time.js';
+import { deltaCycle } from './delta-cycle.js';
+import { commitFailover } from './commit-failover.js';
+import { enableProtection } from './enable-protection.js';
+import { finalizeProtection } from './finalize-protection.js';
+import { initialReplication } from './initial-replication.js';
+import type { LadderControl } from './ladder.js';
+import * as messages from './messages.js';
+import { plannedFailover } from './planned-failover.js';
+import { publishItem } from './publish.js';
+
+const jobWorkflows: Record<JobKind, (input: messages.JobInput) => Promise<unknown>> = {
+  enableProtection,
+  initialReplication,
+  finalizeProtection,
+  plannedFailover,
+  commitFailover,
+};
+
+/** A job that has not been heard of for this long is asked whether it still exists, ms. */
+const SILENT_JOB_MS = 10 * 60_000;
+
+const FAR_FUTURE = '9999-01-01T00:00:00.000Z';
+
+const now = () => toIso(Date.now());
+
+export async function protectVm(raw: messages.ProtectVmInput): Promise<ProtectedItem> {
+  const parsed = messages.protectVmInputSchema.safeParse(raw);
+  if (!parsed.success) {
+    throw ApplicationFailure.nonRetryable(`the input of protectVm is not valid: ${parsed.error.message}`, 'InvalidInput');
+  }
+  return new ProtectionEntity(parsed.data).run();
+}
+
+class ProtectionEntity {
+  private item: ProtectedItem;
+  private closing = false;
+  private readonly ladder: LadderControl;
+
+  constructor(private readonly input: messages.ProtectVmInput) {
+    const { vault, vm, host, vmmServer, policy } = input;
+    this.item = input.item ?? newProtectedItem({ vault, vm, host, vmmServer, policy });
+    this.ladder = {
+      retryRequested: false,
+      interrupted: () => this.item.pending.length > 0 || this.shouldContinueAsNew(),
+      publish: (retry) => this.on(retry ? { type: 'stepFailed', retry } : { type: 'stepRecovered' }),
+    };
+    this.registerHandlers();
+    this.publish();
+  }
+
+  async run(): Promise<ProtectedItem> {
+    void this.watchHealth();
+    while (!this.isOver()) {
+      if (this.shouldContinueAsNew()) await this.continueAsNew();
+      const request = this.item.pending[0];
+      if (this.item.job) await this.waitForJob();
+      else if (request) await this.startJob(request);
+      else if (this.isCycleDue()) await deltaCycle(this.item, this.ladder, (event) => this.on(event));
+      else await this.sleep();
+    }
+    this.closing = true;
+    await condition(allHandlersFinished);
+    return this.item;
+  }
+
+  private registerHandlers(): void {
+    const asJob = (operation: Operation & JobKind) => ({ validator: (request: messages.OperationRequest) => this.validate(operation, request) });
+    setHandler(messages.enableProtectionUpdate, (request) => this.accept('enableProtection', request), asJob('enableProtection'));
+    setHandler(messages.plannedFailoverUpdate, (request) => this.accept('plannedFailover', request), asJob('plannedFailover'));
+    setHandler(messages.commitFailoverUpdate, (request) => this.accept('commitFailover', request), asJob('commitFailover'));
+    setHandler(messages.syncUpdate, () => this.sync(), { validator: (request) => this.validate('sync', request) });
+    setHandler(messages.retryUpdate, () => this.retry(), { validator: (request) => this.validate('retry', request) });
+    setHandler(messages.protectedItemQuery, () => this.view());
+    setHandler(messages.requestJobSignal, (request) => this.answerPlan(request));
+    setHandler(messages.jobProgressedSignal, (news) => this.on({ type: 'jobProgressed', at: now(), ...news }));
+    setHandler(messages.jobEndedSignal, ({ jobId, result }) => this.onJobEnded(jobId, result));
+  }
+
+  private validate(operation: Operation, raw: messages.OperationRequest): void {
+    const request = messages.operationRequestSchema.safeParse(raw);
+    if (!request.success) throw ApplicationFailure.nonRetryable('requestId: a non-empty text is needed', 'InvalidInput');
+    if (this.answeredBefore(request.data.requestId)) return;
+    const permission = allowedOperations(this.item)[operation];
+    if (!permission.allowed) {
+      throw ApplicationFailure.nonRetryable(`${this.item.vm}: ${permission.reason}`, 'OperationNotAllowed');
+    }
+  }
+
+  private accept(kind: JobKind, request: { requestId: string; planRun?: string; holdBefore?: string[] }): messages.JobAccepted {
+    const answered = this.answeredBefore(request.requestId);
+    if (answered !== undefined) return { jobId: answered };
+    return { jobId: this.enqueue(kind, request) };
+  }
+
+  private enqueue(kind: JobKind, request: { requestId: string; planRun?: string; holdBefore?: string[] }): string {
+    const { vm, answered } = this.item;
+    let serial = 0;
+    let jobId = makeJobId(vm, kind, now(), serial);
+    while (answered.some((entry) => entry.jobId === jobId)) jobId = makeJobId(vm, kind, now(), (serial += 1));
+    this.on({ type: 'jobRequested', request: { ...request, kind, jobId } });
+    return jobId;
+  }
+
+  private answeredBefore(requestId: string): string | undefined {
+    return this.item.answered.find((entry) => entry.requestId === requestId)?.jobId;
+  }
+
+  /** A plan run asks by signal and is answered by signal. */
+  private async answerPlan(raw: unknown): Promise<void> {
+    const parsed = messages.jobRequestSignalSchema.safeParse(raw);
+    if (!parsed.success) return log.error('A request of a plan run is not valid', { problem: parsed.error.message });
+    const { requestId, kind, planRun, holdBefore } = parsed.data;
+    const { vm } = this.item;
+    let answer: { jobId: string } | { refusal: string };
+    try {
+      if (kind !== 'plannedFailover' && kind !== 'commitFailover') throw new Error(`a plan does not run ${kind}`);
+      this.validate(kind, { requestId });
+      answer = this.accept(kind, { requestId, planRun, holdBefore });
+    } catch (error) {
+      answer = { refusal: error instanceof Error ? error.message : String(error) };
+    }
+    await getExternalWorkflowHandle(planRun)
+      .signal(messages.jobAnsweredSignal, { vm, requestId, ...answer })
+      .catch(() => log.warn('The plan run that asked is gone', { planRun }));
+  }
+
+  private sync(): messages.SyncAccepted {
+    this.on({ type: 'cycleRequested', at: now() });
+    if (this.item.retry) this.ladder.retryRequested = true;
+    return { sequence: this.item.nextSequence };
+  }
+
+  private async retry(): Promise<{ retried: string }> {
+    const { job, retry, vm } = this.item;
+    if (job?.retry) {
+      await getExternalWorkflowHandle(job.jobId).signal(messages.retryJobSignal);
+      return { retried: jobTitles[job.kind] };
+    }
+    if (retry) {
+      this.ladder.retryRequested = true;
+      return { retried: 'replication cycle' };
+    }
+    // Initial replication or its finalizing ended early: what is done already is not done again.
+    const kind: JobKind = this.item.recentJobs.at(-1)?.kind === 'finalizeProtection' ? 'finalizeProtection' : 'initialReplication';
+    this.enqueue(kind, { requestId: `retry/${vm}/${now()}` });
+    return { retried: jobTitles[kind] };
+  }
+
+  private view(): messages.ProtectedItemView {
+    const at = now();
+    const rpo = rpoSeconds(this.item, at);
+    return {
+      item: this.item,
+      health: healthOf(this.item, at),
+      conditions: conditionsOf(this.item, at),
+      ...(rpo !== undefined && { rpoSeconds: rpo }),
+      operations: allowedOperations(this.item),
+    };
+  }
+
+  private async startJob(request: JobRequest): Promise<void> {
+    const { vault, vm, host, vmmServer, epoch, nextSequence, policy } = this.item;
+    const { jobId, kind, planRun, holdBefore } = request;
+    const input: messages.JobInput = {
+      id: jobId,
+      vault,
+      vm,
+      host,
+      vmmServer,
+      epoch,
+      nextSequence,
+      policy,
+      recoveryPoint: this.item.latestRecoveryPoint?.id ?? '',
+      ...(planRun !== undefined && { planRun }),
+      ...(holdBefore && { holdBefore }),
+      ...(this.input.tuning && { tuning: this.input.tuning }),
+    };
+    // Before the child exists it can't signal; after this line every signal of it finds the job here.
+    this.on({ type: 'jobStarted', jobId, at: now() });
+    await startChild(jobWorkflows[kind], {
+      workflowId: jobId,
+      args: [input],
+      parentClosePolicy: ParentClosePolicy.ABANDON,
+      staticSummary: `${jobTitles[kind]} of ${vm}`,
+    });
+  }
+
+  private onJobEnded(jobId: string, result: JobOutcome): void {
+    const kind = this.item.job?.jobId === jobId ? this.item.job.kind : undefined;
+    this.on({ type: 'jobEnded', jobId, at: now(), result });
+    const followUp = kind && result.outcome === 'succeeded' ? followUpOf(kind) : undefined;
+    if (followUp) this.enqueue(followUp, { requestId: `after/${jobId}` });
+  }
+
+  /** A job that was terminated from outside can't tell; a signal to it fails then. */
+  private async waitForJob(): Promise<void> {
+    if (await condition(() => !this.item.job || this.shouldContinueAsNew(), SILENT_JOB_MS)) return;
+    const job = this.item.job;
+    if (!job || Date.now() - toMs(job.heardAt) < SILENT_JOB_MS) return;
+    try {
+      await getExternalWorkflowHandle(job.jobId).signal(messages.stillThereSignal);
+    } catch (error) {
+      if (isCancellation(error)) throw error;
+      if (this.item.job?.jobId !== job.jobId) return;
+      log.error('The job of this VM was closed from outside', { job: job.jobId });
+      this.onJobEnded(job.jobId, {
+        outcome: 'failed',
+        failure: { code: 'Unexpected', class: 'nonRecoverable', message: 'The job was closed from outside', remedy: 'Look at the VM on both sides before you go on.' },
+      });
+    }
+  }
+
+  private isCycleDue(): boolean {
+    const { phase, resync, cycleDueAt, retry } = this.item;
+    if (phase !== 'Protected' || resync || cycleDueAt === undefined) return false;
+    return retry !== undefined || toMs(cycleDueAt) <= Date.now();
+  }
+
+  private async sleep(): Promise<void> {
+    const woken = () =>
+      this.item.pending.length > 0 || this.isCycleDue() || this.isOver() || this.shouldContinueAsNew();
+    const { cycleDueAt, resync } = this.item;
+    if (cycleDueAt === undefined || resync) await condition(woken);
+    else await condition(woken, Math.max(1, toMs(cycleDueAt) - Date.now()), { summary: `Next cycle of ${this.item.vm}` });
+  }
+
+  /** Health may get worse by time alone, whatever else is waited for. One timer at a time, replaced only by an earlier one. */
+  private async watchHealth(): Promise<void> {
+    const nextChange = () => toMs(nextHealthChange(this.item, now()) ?? FAR_FUTURE);
+    while (!this.closing) {
+      const at = nextChange();
+      const changed = () => this.closing || nextChange() < at;
+      if (at === toMs(FAR_FUTURE)) await condition(changed);
+      else await condition(changed, Math.max(1, at - Date.now()), { summary: 'Health' });
+      this.publish();
+    }
+  }
+
+  private on(event: ItemEvent): void {
+    const before = this.item;
+    this.item = next(before, event);
+    if (this.item === before) return;
+    if (before.phase !== this.item.phase) log.info('Phase changed', { vm: before.vm, from: before.phase, to: this.item.phase });
+    this.publish();
+  }
+
+  private publish(): void {
+    publishItem(this.item, now());
+  }
+
+  /** Protection that never came about leaves nothing to look after. */
+  private isOver(): boolean {
+    const { phase, job, pending, recentJobs } = this.item;
+    return phase === 'Unprotected' && !job && pending.length === 0 && recentJobs.length > 0;
+  }
+
+  private shouldContinueAsNew(): boolean {
+    const { continueAsNewSuggested, historyLength } = workflowInfo();
+    return continueAsNewSuggested || historyLength >= (this.input.tuning?.continueAsNewAfterEvents ?? Infinity);
+  }
+
+  private async continueAsNew(): Promise<never> {
+    this.closing = true;
+    await condition(allHandlersFinished);
+    return continueAsNew<typeof protectVm>({ ...this.input, item: this.item });
+  }
+}

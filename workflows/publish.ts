@@ -1,0 +1,111 @@
+/**
+ * The one place that shows state to people: search attributes, current details in the Temporal Web UI, and the log.
+ * Attributes are sent only when they change, as each upsert is an event of the history.
+ */
+import { log, setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
+import { formatBytes } from '../domain/bytes.js';
+import { conditionsOf, healthOf, rpoSeconds } from '../domain/health.js';
+import { currentTask, jobTitles, type Job } from '../domain/job.js';
+import { phaseText, type ProtectedItem } from '../domain/protected-item.js';
+import { formatSeconds } from '../domain/time.js';
+import type { PlanRun } from './messages.js';
+import { searchAttributes } from './search-attributes.js';
+
+type Shown = Record<string, string | number | null>;
+const shown: Shown = {};
+let shownSequence: number | undefined;
+
+/** Workflow modules are loaded per run, so this remembers what this run has sent. */
+function attributes(values: Shown): void {
+  const changed = Object.entries(values).filter(([name, value]) => shown[name] !== value);
+  if (changed.length === 0) return;
+  Object.assign(shown, values);
+  const keys = Object.values(searchAttributes);
+  upsertSearchAttributes(
+    changed.map(([name, value]) => ({ key: keys.find((key) => key.name === name)!, value }) as never),
+  );
+}
+
+const { vault, vm, phase, health, jobKind, jobState, planRun, rpoSeconds: rpo } = searchAttributes;
+
+/** @param now ISO 8601. */
+export function publishItem(item: ProtectedItem, now: string): void {
+  const conditions = conditionsOf(item, now);
+  const newHealth = healthOf(item, now);
+  const rpoNow = rpoSeconds(item, now);
+  const before = shown[health.name];
+  if (before !== undefined && before !== newHealth) {
+    log.info('Replication health changed', { vm: item.vm, from: before, to: newHealth, reason: conditions[0]?.reason });
+  }
+  // A list can't show a ticking clock: the RPO is as of the newest cycle, or of the newest change of health.
+  const rpoChanged = before !== newHealth || shownSequence !== item.shipped?.sequence;
+  shownSequence = item.shipped?.sequence;
+  attributes({
+    [vault.name]: item.vault,
+    [vm.name]: item.vm,
+    [phase.name]: item.phase,
+    [health.name]: newHealth,
+    ...(rpoChanged && { [rpo.name]: rpoNow ?? null }),
+  });
+  const lines = [
+    `**${item.vm}** is ${phaseText[item.phase]}, active at the ${item.activeSide} side. Replication health: **${newHealth}**.`,
+    ...conditions.map((condition) => `- ${condition.health}: ${condition.message}${condition.remedy ? ` *${condition.remedy}*` : ''}`),
+  ];
+  if (item.shipped) lines.push('', `Last cycle sent: ${item.shipped.sequence} (epoch ${item.epoch}), sealed at ${item.shipped.sealedAt}, ${formatBytes(item.shipped.bytes)}.`);
+  if (rpoNow !== undefined) lines.push(`RPO at ${now}: ${formatSeconds(rpoNow)}.`);
+  if (item.cycleDueAt) lines.push(`Next cycle at ${item.cycleDueAt}.`);
+  if (item.latestRecoveryPoint) lines.push(`Latest recovery point: ${item.latestRecoveryPoint.time} (${item.latestRecoveryPoint.id}).`);
+  if (item.job) {
+    const { jobId, kind, task, progress, retry } = item.job;
+    lines.push('', `Running job: ${jobTitles[kind]} \`${jobId}\`${task === undefined ? '' : `, task "${task}"`}.`);
+    if (progress) lines.push(progressLine(progress));
+    if (retry?.nextTryAt) lines.push(`Next try at ${retry.nextTryAt}.`);
+  }
+  setCurrentDetails(lines.join('\n'));
+}
+
+export function publishJob(job: Job): void {
+  attributes({
+    [vault.name]: job.vault,
+    [vm.name]: job.vm,
+    [jobKind.name]: job.kind,
+    [jobState.name]: stateOf(job),
+    ...(job.planRun !== undefined && { [planRun.name]: job.planRun }),
+  });
+  const lines = [`**${jobTitles[job.kind]}** of ${job.vm}: ${stateOf(job)}.`, ''];
+  for (const task of job.tasks) lines.push(`1. ${task.name}: ${task.state}`);
+  if (job.progress) lines.push('', progressLine(job.progress));
+  if (job.heldBefore !== undefined) lines.push('', `Holds before "${job.heldBefore}" until the recovery plan goes on.`);
+  if (job.retry) {
+    const { failure, attempt, nextTryAt } = job.retry;
+    const then = nextTryAt === undefined ? `Waits for \`farshore retry ${job.vm}\`.` : `Next try at ${nextTryAt}.`;
+    lines.push('', `Attempt ${attempt} of "${currentTask(job)?.name ?? ''}" failed: ${failure.message}. ${then} ${failure.remedy}`);
+  }
+  if (job.failure) lines.push('', `Failed: ${job.failure.message}. ${job.failure.remedy}`);
+  setCurrentDetails(lines.join('\n'));
+}
+
+export function publishPlanRun(run: PlanRun): void {
+  attributes({ [vault.name]: run.vault, [jobKind.name]: 'recoveryPlan', [jobState.name]: run.state, [planRun.name]: run.id });
+  const lines = [`**Recovery plan ${run.plan.name}** (${run.type}): ${run.state}, ${run.phase}.`, ''];
+  for (const group of run.plan.groups) {
+    const machines = group.vms.map((name) => {
+      const machine = run.machines.find((candidate) => candidate.vm === name);
+      const held = machine?.heldBefore === undefined ? '' : ` before "${machine.heldBefore}"`;
+      return `${name}: ${machine?.state ?? 'unknown'}${held}${machine?.reason === undefined ? '' : ` (${machine.reason})`}`;
+    });
+    lines.push(`1. ${group.name}: ${machines.join(', ')}`);
+  }
+  if (run.failure !== undefined) lines.push('', `Stopped: ${run.failure}`);
+  if (run.rtoSeconds !== undefined) lines.push('', `RTO: ${formatSeconds(run.rtoSeconds)}.`);
+  setCurrentDetails(lines.join('\n'));
+}
+
+function stateOf(job: Job): string {
+  if (job.state !== 'InProgress') return job.state;
+  if (job.retry) return job.retry.nextTryAt === undefined ? 'WaitingForPerson' : 'WaitingForRetry';
+  return job.heldBefore === undefined ? 'InProgress' : 'Held';
+}
+
+const progressLine = ({ bytesDone, bytesTotal }: { bytesDone: number; bytesTotal: number }): string =>
+  `${formatBytes(bytesDone)} of ${formatBytes(bytesTotal)} (${bytesTotal === 0 ? 100 : Math.floor((bytesDone / bytesTotal) * 100)} %).`;

@@ -1,0 +1,39 @@
+/** The three sides a job works with, each with its task queue and its time limits. Every attempt is a single one: the ladder retries. */
+import { proxyActivities, type ActivityOptions } from '@temporalio/workflow';
+import type { AzureActivities } from '../activities/azure.js';
+import type { PrimaryActivities } from '../activities/primary.js';
+import type { ProviderActivities } from '../activities/provider.js';
+import { taskQueues } from '../domain/ids.js';
+import { atSide, type Side } from './step-failure.js';
+
+const common: ActivityOptions = {
+  /** A queue nobody polls: the worker of that side is not answering. */
+  scheduleToStartTimeout: '1 minute',
+  retry: { maximumAttempts: 1 },
+};
+/** Works in slices of seconds to minutes and heartbeats; the limit is for one that hangs. */
+const long: ActivityOptions = { ...common, startToCloseTimeout: '1 hour', heartbeatTimeout: '30 seconds' };
+const short: ActivityOptions = { ...common, startToCloseTimeout: '2 minutes', heartbeatTimeout: '30 seconds' };
+
+export const agentOf = (host: string) =>
+  marked('agent', proxyActivities<PrimaryActivities>({ ...long, taskQueue: taskQueues.host(host) }));
+
+export const providerOf = (server: string) =>
+  marked('provider', proxyActivities<ProviderActivities>({ ...short, taskQueue: taskQueues.vmm(server) }));
+
+export const azureOf = (vault: string) =>
+  marked('azure', proxyActivities<AzureActivities>({ ...long, taskQueue: taskQueues.azure(vault) }));
+
+/** Makes every failed call remember its side: a queue that nobody polls is called by the name of who should. */
+function marked<T extends object>(side: Side, activities: T): T {
+  return new Proxy(activities, {
+    get(target, name, receiver) {
+      const call: unknown = Reflect.get(target, name, receiver);
+      if (typeof call !== 'function') return call;
+      return (...args: unknown[]) =>
+        (call as (...args: unknown[]) => Promise<unknown>)(...args).catch((error: unknown) => {
+          throw atSide(error, side);
+        });
+    },
+  });
+}
