@@ -54,16 +54,17 @@ export class TrackedDisk implements VirtualDisk {
     return this.#chain;
   }
 
-  /** Puts another chain below; nothing may be in flight. */
-  set chain(chain: VirtualDisk | undefined) {
-    if (chain && chain.size !== this.size) {
+  /** Puts another chain below; nothing may be in flight. @throws CatalogueError BrokenChain when it has another size. */
+  attach(chain: VirtualDisk): void {
+    if (chain.size !== this.size) {
       throw new CatalogueError('BrokenChain', `${this.path} has ${chain.size} bytes, not ${this.size} as before`);
     }
     this.#chain = chain;
   }
 
-  get isOpen(): boolean {
-    return this.#chain !== undefined;
+  /** Takes the chain away, for its owner to close: requests are refused from here on. */
+  detach(): void {
+    this.#chain = undefined;
   }
 
   /** Holds new requests back; resolves when nothing is in flight. */
@@ -100,10 +101,10 @@ export class TrackedDisk implements VirtualDisk {
     return this.#change(range, undefined);
   }
 
-  async close(): Promise<void> {
-    const chain = this.#chain;
-    this.#chain = undefined;
-    await chain?.close();
+  /** The chain is its owner's to close. */
+  close(): Promise<void> {
+    this.detach();
+    return Promise.resolve();
   }
 
   async #run<T>(action: () => Promise<T>): Promise<T> {

@@ -51,14 +51,14 @@ async function kill(tracker: Tracker): Promise<void> {
   for (const disk of tracker.disks) {
     await disk.log?.abandon();
     disk.log = undefined;
-    await disk.close();
+    await disk.chain.close();
   }
 }
 
 async function shutDown(tracker: Tracker): Promise<void> {
   for (const disk of tracker.disks) await disk.flush();
   await tracker.close();
-  for (const disk of tracker.disks) await disk.close();
+  for (const disk of tracker.disks) await disk.chain.close();
 }
 
 const changesOf = (cut: Cut): Promise<ChangeSet> =>

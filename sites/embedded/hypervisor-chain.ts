@@ -1,0 +1,125 @@
+/**
+ * The files behind one disk of a VM: a base, and above it the overlay of a VM snapshot while there is one. What the
+ * guest's tracked disk sits on is the top.
+ */
+import { open, stat, type FileHandle } from 'node:fs/promises';
+import type { ReadableDisk, VirtualDisk } from '../../disks/disk.js';
+import { diskError } from '../../disks/disk-errors.js';
+import { tryLockFile } from '../../disks/native.js';
+import { openDisk } from '../../disks/open-disk.js';
+import { OverlayDisk } from '../../disks/overlay.js';
+import { CatalogueError } from '../../domain/errors.js';
+import type { DiskFormat } from '../../domain/site.js';
+
+/** A disk as the hypervisor was told of it. */
+export interface DiskOfVm {
+  readonly name: string;
+  /** Overlay and change logs lie beside this file. */
+  readonly path: string;
+  readonly format: string;
+  /** A base that can only be read always has an overlay, made with the VM. */
+  openBase(): Promise<ReadableDisk | VirtualDisk>;
+}
+
+export const overlayPath = (diskPath: string): string => `${diskPath}.avhd`;
+
+/** A disk file, kept from any other hypervisor of this machine while it is open. */
+export const diskFile = (name: string, path: string, format: DiskFormat): DiskOfVm => ({
+  name,
+  path,
+  format,
+  openBase: async () => {
+    const lock = await lockDisk(path);
+    try {
+      const disk = await openDisk(path, format);
+      const close = disk.close.bind(disk);
+      disk.close = () => close().finally(() => lock.close());
+      return disk;
+    } catch (error) {
+      await lock.close();
+      throw error;
+    }
+  },
+});
+
+async function lockDisk(path: string): Promise<FileHandle> {
+  const file = await open(path, 'r').catch((error: unknown) => {
+    throw diskError(error, path, 'read');
+  });
+  if (tryLockFile(file.fd, 'exclusive')) return file;
+  await file.close();
+  throw new CatalogueError('InvalidVmState', `another hypervisor has ${path} open`);
+}
+
+export class DiskChain {
+  #overlay: OverlayDisk | undefined;
+
+  private constructor(
+    private readonly path: string,
+    private readonly base: ReadableDisk | VirtualDisk,
+    overlay: OverlayDisk | undefined,
+  ) {
+    this.#overlay = overlay;
+  }
+
+  /** @throws CatalogueError DiskMissing, BrokenChain, InvalidVmState (open elsewhere) */
+  static async open(disk: DiskOfVm): Promise<DiskChain> {
+    const base = await disk.openBase();
+    try {
+      const path = overlayPath(disk.path);
+      // Served without its overlay a disk would silently lose what the guest wrote since the snapshot.
+      const hasOverlay = !isWritable(base) || (await holdsOverlay(path));
+      return new DiskChain(disk.path, base, hasOverlay ? await OverlayDisk.open(path, base) : undefined);
+    } catch (error) {
+      await base.close();
+      throw error;
+    }
+  }
+
+  get top(): VirtualDisk {
+    return this.#overlay ?? (this.base as VirtualDisk);
+  }
+
+  /** An overlay that can be merged: the one of a VM snapshot. */
+  get snapshot(): OverlayDisk | undefined {
+    return isWritable(this.base) ? this.#overlay : undefined;
+  }
+
+  /** From now on the base stays as it is. Nothing may be in flight. */
+  async takeSnapshot(): Promise<void> {
+    this.#overlay ??= await OverlayDisk.create(overlayPath(this.path), this.base);
+  }
+
+  /** Removes the overlay once everything is merged; `top` is the base then. Nothing may be in flight. */
+  async dropSnapshot(): Promise<void> {
+    const overlay = this.#overlay;
+    if (!overlay) return;
+    await overlay.remove();
+    this.#overlay = undefined;
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.#overlay?.close();
+    } finally {
+      await this.base.close();
+    }
+  }
+}
+
+const isWritable = (disk: ReadableDisk | VirtualDisk): disk is VirtualDisk => 'write' in disk;
+
+/** An overlay exists when its bitmap does; content without a bitmap is one that lost it, for `open` to complain of. */
+async function holdsOverlay(path: string): Promise<boolean> {
+  const [data, bitmap] = await Promise.all([blocksOf(path), blocksOf(`${path}.bitmap`)]);
+  return bitmap !== undefined || (data ?? 0) > 0;
+}
+
+async function blocksOf(path: string): Promise<number | undefined> {
+  try {
+    return (await stat(path)).blocks;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw diskError(error, path, 'read');
+  }
+}

@@ -1,0 +1,52 @@
+/** The configuration a hypervisor process is started with: a JSON file. Paths are taken as they are. */
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { diskFormats } from '../../domain/site.js';
+import { nameSchema } from '../../domain/ids.js';
+
+const DEFAULT_FREE_SPACE_FLOOR = 64 * 1024 * 1024;
+/** What the system takes for the address of a unix socket, bytes. */
+const MAX_SOCKET_PATH = 107;
+
+/** Of the one that guests connect to, in its folder. */
+export const NBD_SOCKET_NAME = 'nbd.sock';
+
+const pathSchema = z.string().min(1);
+const socketPathSchema = (reserved: number) =>
+  pathSchema.refine((path) => Buffer.byteLength(path) + reserved <= MAX_SOCKET_PATH, {
+    error: `a path of at most ${MAX_SOCKET_PATH - reserved} bytes, as the system's limit for unix sockets is`,
+  });
+
+export const hypervisorConfigSchema = z.strictObject({
+  /** Where it keeps what outlives it. Nobody else may use it at the same time. */
+  stateFolder: pathSchema,
+  /** Unix socket of the control interface. */
+  controlSocket: socketPathSchema(0),
+  /** Folder of the unix socket that guests connect to. */
+  nbdSocketFolder: socketPathSchema(NBD_SOCKET_NAME.length + 1),
+  /** Tracking stops when a volume with change logs has less free space, bytes. */
+  freeSpaceFloorBytes: z.int().min(0).default(DEFAULT_FREE_SPACE_FLOOR),
+  vms: z
+    .array(
+      z.strictObject({
+        name: nameSchema,
+        disks: z
+          .array(z.strictObject({ name: nameSchema, path: pathSchema, format: z.enum(diskFormats).default('raw') }))
+          .min(1),
+      }),
+    )
+    .default([]),
+  /** Given: this is compute at the recovery side, its VMs are made from recovery points in this store. */
+  recovery: z.strictObject({ storeFolder: pathSchema }).optional(),
+});
+export type HypervisorConfig = z.infer<typeof hypervisorConfigSchema>;
+
+/** @throws Error that names the file and what is wrong in it. */
+export async function readHypervisorConfig(file: string): Promise<HypervisorConfig> {
+  try {
+    return hypervisorConfigSchema.parse(JSON.parse(await readFile(file, 'utf8')));
+  } catch (error) {
+    const problem = error instanceof z.ZodError ? z.prettifyError(error) : (error as Error).message;
+    throw new Error(`${file}: ${problem}`, { cause: error });
+  }
+}

@@ -1,0 +1,103 @@
+/** What a hypervisor remembers of a VM: a JSON file, replaced whole, on stable storage when a change resolves. */
+import { mkdir, open, readFile, rename, type FileHandle } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { z } from 'zod';
+import { diskError } from '../../disks/disk-errors.js';
+import { tryLockFile } from '../../disks/native.js';
+import { CatalogueError } from '../../domain/errors.js';
+import { isoTimeSchema } from '../../domain/time.js';
+
+const epoch = z.int().min(0);
+
+export const vmStateSchema = z.object({
+  /** What the VM is meant to be, whether or not its disks can be opened. */
+  power: z.enum(['Running', 'Off']).default('Running'),
+  /** Of a VM that is off: nothing was written after. */
+  exportsClosedAt: isoTimeSchema.exactOptional(),
+  /** The epoch it was last started under. */
+  startedEpoch: epoch.default(0),
+  /** It runs elsewhere under this one; older ones must not start it here. */
+  fencedEpoch: epoch.default(0),
+  /** The newest epoch that replication was begun in. */
+  replicatedEpoch: epoch.default(0),
+  /**
+   * The VM snapshot. creating: not all disks may have their overlay, so that it is none; taken: the bases are as they
+   * were; merging: they change.
+   */
+  snapshot: z.object({ epoch, phase: z.enum(['creating', 'taken', 'merging']) }).exactOptional(),
+});
+export type VmState = z.infer<typeof vmStateSchema>;
+
+export class VmStateFile {
+  private constructor(
+    private readonly path: string,
+    private state: VmState,
+  ) {}
+
+  /** A VM nobody has heard of yet is meant to run. */
+  static async open(path: string): Promise<VmStateFile> {
+    return new VmStateFile(path, (await readJson(path, vmStateSchema)) ?? vmStateSchema.parse({}));
+  }
+
+  get current(): VmState {
+    return this.state;
+  }
+
+  async change(change: (state: VmState) => VmState): Promise<void> {
+    const state = change(this.state);
+    await writeJson(this.path, state);
+    this.state = state;
+  }
+}
+
+/** @returns undefined when there is no such file. @throws CatalogueError, and Error when it is not what it should be. */
+export async function readJson<S extends z.ZodType>(path: string, schema: S): Promise<z.infer<S> | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw diskError(error, path, 'read');
+  }
+  try {
+    return schema.parse(JSON.parse(text));
+  } catch (error) {
+    throw new Error(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** Replaces the file; a process or machine that dies leaves the old one or the new. */
+export async function writeJson(path: string, value: unknown): Promise<void> {
+  const unfinished = `${path}.new`;
+  try {
+    const file = await open(unfinished, 'w', 0o600);
+    try {
+      await file.writeFile(`${JSON.stringify(value, undefined, 2)}\n`);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(unfinished, path);
+    await syncFolder(dirname(path));
+  } catch (error) {
+    throw diskError(error, path, 'write');
+  }
+}
+
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+/** Makes the folder this process's own until the handle is closed or the process ends. */
+export async function lockStateFolder(folder: string): Promise<FileHandle> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const file = await open(join(folder, 'hypervisor.lock'), 'a', 0o600);
+  if (tryLockFile(file.fd, 'exclusive')) return file;
+  await file.close();
+  throw new CatalogueError('InvalidVmState', `another hypervisor is using ${folder}`);
+}
