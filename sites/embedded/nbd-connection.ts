@@ -6,22 +6,15 @@
 import type { Socket } from 'node:net';
 import type { BufferPool } from './nbd-buffers.js';
 import { nbdErrorCode, type NbdExport } from './nbd-export.js';
+import { MIN_BLOCK, negotiate, type ExportList } from './nbd-negotiation.js';
 import {
   Command,
   CommandFlag,
-  HandshakeFlag,
-  Info,
   MAX_PAYLOAD,
-  NBD_MAGIC,
   NbdProtocolError,
-  OPTION_MAGIC,
-  Option,
-  OptionReply,
   REPLY_BYTES,
   REQUEST_BYTES,
-  TransmissionFlag,
   nbdErrors,
-  optionReply,
   parseRequest,
   writeReply,
   type NbdErrorCode,
@@ -32,9 +25,6 @@ import { SocketReader, StreamEnded } from './nbd-stream.js';
 /** Payload bytes in flight per connection; one request is always let through. */
 const IN_FLIGHT_BYTES = 16 * 1024 * 1024;
 const IN_FLIGHT_REQUESTS = 256;
-const MAX_OPTION_BYTES = 64 * 1024;
-const MIN_BLOCK = 512;
-const PREFERRED_BLOCK = 4096;
 
 /** An export and those who use it. */
 export interface OpenExport {
@@ -46,10 +36,7 @@ export interface OpenExport {
 }
 
 /** What a connection needs of its server. */
-export interface ExportDirectory {
-  /** An export that is not closing. */
-  find(name: string): OpenExport | undefined;
-  names(): string[];
+export interface ExportDirectory extends ExportList<OpenExport> {
   /** For failures that are no part of the protocol: the guest is told EIO, this is told the rest. */
   report(error: unknown): void;
   readonly buffers: BufferPool;
@@ -78,7 +65,7 @@ export class NbdConnection {
   /** Serves until the client leaves or is thrown out, and the disk has done all it asked for. Does not reject. */
   async serve(): Promise<void> {
     try {
-      const opened = await this.#negotiate();
+      const opened = await negotiate(this.socket, this.#reader, this.server, (found) => this.#enter(found));
       if (opened) await this.#transmit(opened);
       this.socket.end();
     } catch (error) {
@@ -109,104 +96,13 @@ export class NbdConnection {
     this.socket.destroy();
   }
 
-  async #idle(): Promise<void> {
-    if (this.#executing > 0) await new Promise<void>((resolve) => this.#idleWanted.push(resolve));
-  }
-
-  /** @returns undefined when the client wants to go. */
-  async #negotiate(): Promise<OpenExport | undefined> {
-    const greeting = Buffer.allocUnsafe(18);
-    greeting.writeBigUInt64BE(NBD_MAGIC, 0);
-    greeting.writeBigUInt64BE(OPTION_MAGIC, 8);
-    greeting.writeUInt16BE(HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES, 16);
-    this.socket.write(greeting);
-    const clientFlags = (await this.#reader.take(4)).readUInt32BE(0);
-    if (clientFlags & ~(HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES)) {
-      throw new NbdProtocolError(`unknown client flags ${clientFlags.toString(16)}`);
-    }
-    for (;;) {
-      const header = await this.#reader.take(16);
-      if (header.readBigUInt64BE(0) !== OPTION_MAGIC) throw new NbdProtocolError('option magic');
-      const option = header.readUInt32BE(8);
-      const length = header.readUInt32BE(12);
-      if (length > MAX_OPTION_BYTES) throw new NbdProtocolError(`an option of ${length} bytes`);
-      const data = await this.#reader.take(length);
-      switch (option) {
-        case Option.EXPORT_NAME: {
-          const opened = this.#open(data.toString('utf8'));
-          if (!opened) throw new NbdProtocolError('this option knows no other answer to an unknown name');
-          const answer = Buffer.alloc(clientFlags & HandshakeFlag.NO_ZEROES ? 10 : 134);
-          answer.writeBigUInt64BE(BigInt(opened.disk.size), 0);
-          answer.writeUInt16BE(transmissionFlags(opened.disk), 8);
-          this.socket.write(answer);
-          return opened;
-        }
-        case Option.GO:
-        case Option.INFO: {
-          const opened = this.#answerInfo(option, data);
-          if (opened && option === Option.GO) return opened;
-          break;
-        }
-        case Option.LIST:
-          this.#list(data);
-          break;
-        case Option.ABORT:
-          this.socket.write(optionReply(option, OptionReply.ACK));
-          return undefined;
-        default:
-          this.socket.write(optionReply(option, OptionReply.ERR_UNSUP));
-      }
-    }
-  }
-
-  #open(name: string): OpenExport | undefined {
-    const found = this.server.find(name);
-    if (!found) return undefined;
+  #enter(found: OpenExport): void {
     this.#export = found;
     found.connections.add(this);
-    return found;
   }
 
-  /** @returns the export when the client may have it. */
-  #answerInfo(option: number, data: Buffer): OpenExport | undefined {
-    const nameLength = data.length < 6 ? Infinity : data.readUInt32BE(0);
-    if (nameLength > data.length - 6 || data.length !== 6 + nameLength + 2 * data.readUInt16BE(4 + nameLength)) {
-      this.socket.write(optionReply(option, OptionReply.ERR_INVALID));
-      return undefined;
-    }
-    const name = data.toString('utf8', 4, 4 + nameLength);
-    const found = option === Option.GO ? this.#open(name) : this.server.find(name);
-    if (!found) {
-      this.socket.write(optionReply(option, OptionReply.ERR_UNKNOWN, Buffer.from(`no export "${name}"`)));
-      return undefined;
-    }
-    const info = Buffer.allocUnsafe(12);
-    info.writeUInt16BE(Info.EXPORT, 0);
-    info.writeBigUInt64BE(BigInt(found.disk.size), 2);
-    info.writeUInt16BE(transmissionFlags(found.disk), 10);
-    const blocks = Buffer.allocUnsafe(14);
-    blocks.writeUInt16BE(Info.BLOCK_SIZE, 0);
-    blocks.writeUInt32BE(MIN_BLOCK, 2);
-    blocks.writeUInt32BE(PREFERRED_BLOCK, 6);
-    blocks.writeUInt32BE(MAX_PAYLOAD, 10);
-    this.socket.write(optionReply(option, OptionReply.INFO, info));
-    this.socket.write(optionReply(option, OptionReply.INFO, blocks));
-    this.socket.write(optionReply(option, OptionReply.ACK));
-    return found;
-  }
-
-  #list(data: Buffer): void {
-    if (data.length > 0) {
-      this.socket.write(optionReply(Option.LIST, OptionReply.ERR_INVALID));
-      return;
-    }
-    for (const name of this.server.names()) {
-      const entry = Buffer.alloc(4 + Buffer.byteLength(name));
-      entry.writeUInt32BE(entry.length - 4, 0);
-      entry.write(name, 4);
-      this.socket.write(optionReply(Option.LIST, OptionReply.SERVER, entry));
-    }
-    this.socket.write(optionReply(Option.LIST, OptionReply.ACK));
+  async #idle(): Promise<void> {
+    if (this.#executing > 0) await new Promise<void>((resolve) => this.#idleWanted.push(resolve));
   }
 
   async #transmit(opened: OpenExport): Promise<void> {
@@ -291,12 +187,6 @@ export class NbdConnection {
       this.socket.write(content.subarray(0, payload), sent);
     } else this.socket.write(header, sent);
   }
-}
-
-function transmissionFlags(disk: NbdExport): number {
-  const { HAS_FLAGS, READ_ONLY, SEND_FLUSH, SEND_FUA, SEND_TRIM, SEND_WRITE_ZEROES, CAN_MULTI_CONN } = TransmissionFlag;
-  const common = HAS_FLAGS | SEND_FLUSH | CAN_MULTI_CONN;
-  return disk.readOnly ? common | READ_ONLY : common | SEND_FUA | SEND_TRIM | SEND_WRITE_ZEROES;
 }
 
 /** Why a request is not carried out. */
