@@ -1,0 +1,104 @@
+/**
+ * The data folder of one instance: where everything lies that `farshore up` keeps, and who holds it.
+ * Sockets are not in it: the system's limit for their paths is short, so they get a folder of their own that is found
+ * again by the data folder's path.
+ */
+import { createHash } from 'node:crypto';
+import { open, mkdir, readFile, rename, rm, writeFile, type FileHandle } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { z } from 'zod';
+import { tryLockFile } from '../disks/native.js';
+
+const instanceSchema = z.object({
+  /** Process id of the supervisor. */
+  pid: z.int(),
+  siteFile: z.string(),
+  vault: z.string(),
+  temporal: z.object({ address: z.string(), namespace: z.string(), uiUrl: z.string().optional(), pid: z.int().optional() }),
+  startedAt: z.string(),
+});
+export type Instance = z.infer<typeof instanceSchema>;
+
+export class DataFolder {
+  readonly path: string;
+
+  constructor(folder: string) {
+    this.path = path.resolve(folder);
+  }
+
+  readonly temporalDatabase = () => path.join(this.path, 'temporal', 'temporal.db');
+  readonly log = (name: string) => path.join(this.path, 'logs', `${name}.log`);
+  readonly hypervisorConfig = (host: string) => path.join(this.path, 'hypervisors', host, 'config.json');
+  readonly hypervisorState = (host: string) => path.join(this.path, 'hypervisors', host, 'state');
+  readonly recoveryConfig = () => path.join(this.path, 'recovery', 'config.json');
+  readonly recoveryState = () => path.join(this.path, 'recovery', 'state');
+  readonly hypervisorControl = (host: string) => path.join(this.#sockets('h', host), 'control.sock');
+  readonly hypervisorNbd = (host: string) => this.#sockets('h', host);
+  readonly recoveryControl = () => path.join(this.#sockets('r', ''), 'control.sock');
+  readonly recoveryNbd = () => this.#sockets('r', '');
+
+  /** Folders that have to be there before anything is started; sockets' folders are for this user only. */
+  async prepare(hosts: readonly string[]): Promise<void> {
+    await mkdir(path.join(this.path, 'logs'), { recursive: true });
+    for (const folder of [...hosts.map((host) => this.hypervisorNbd(host)), this.recoveryNbd()]) {
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+    }
+  }
+
+  /**
+   * Takes the folder for this process until it ends.
+   * @throws Error that names the process which holds it.
+   */
+  async hold(): Promise<FileHandle> {
+    await mkdir(this.path, { recursive: true });
+    const file = await open(path.join(this.path, 'lock'), 'a');
+    if (tryLockFile(file.fd, 'exclusive')) return file;
+    await file.close();
+    const holder = await this.readInstance();
+    throw new Error(
+      `The data folder ${this.path} is held by another instance${holder ? ` (process ${holder.pid}, since ${holder.startedAt})` : ''}. ` +
+        'Use that one, stop it with `farshore down`, or give this one another folder with --data.',
+    );
+  }
+
+  /** True while a process holds the folder. */
+  async isHeld(): Promise<boolean> {
+    const file = await open(path.join(this.path, 'lock'), 'r').catch(() => undefined);
+    if (!file) return false;
+    // Closing the file gives the lock back.
+    const free = tryLockFile(file.fd, 'exclusive');
+    await file.close();
+    return !free;
+  }
+
+  async readInstance(): Promise<Instance | undefined> {
+    const text = await readFile(this.#instanceFile(), 'utf8').catch(() => undefined);
+    return text === undefined ? undefined : instanceSchema.parse(JSON.parse(text));
+  }
+
+  async writeInstance(instance: Instance): Promise<void> {
+    const temporary = `${this.#instanceFile()}.new`;
+    await writeFile(temporary, JSON.stringify(instance, null, 2));
+    await rename(temporary, this.#instanceFile());
+  }
+
+  async removeInstance(): Promise<void> {
+    await rm(this.#instanceFile(), { force: true });
+    await rm(this.#socketsRoot(), { recursive: true, force: true });
+  }
+
+  #instanceFile(): string {
+    return path.join(this.path, 'instance.json');
+  }
+
+  #socketsRoot(): string {
+    const key = createHash('sha256').update(this.path).digest('hex').slice(0, 12);
+    return path.join(process.env['XDG_RUNTIME_DIR'] ?? tmpdir(), `farshore-${key}`);
+  }
+
+  /** Host names may be long, so they are shortened to what tells them apart. */
+  #sockets(kind: string, name: string): string {
+    return path.join(this.#socketsRoot(), kind + createHash('sha256').update(name).digest('hex').slice(0, 8));
+  }
+}

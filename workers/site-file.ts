@@ -1,0 +1,100 @@
+/** Reads the site file and the plan files, and checks them against what is really there, before anything is started. */
+import { readFile, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { openDisk } from '../disks/open-disk.js';
+import { CatalogueError } from '../domain/errors.js';
+import { checkPlan, recoveryPlanSchema, type RecoveryPlan } from '../domain/plan.js';
+import { checkSite, siteSchema, type Finding, type Site } from '../domain/site.js';
+import { DocumentError, readDocument } from './document.js';
+
+export interface LoadedSite {
+  /** The file it was read from, absolute. */
+  readonly file: string;
+  /** With every path absolute. */
+  readonly site: Site;
+}
+
+const SECTOR_BYTES = 512;
+
+/**
+ * @param options.disks also look at the disk files: there, of the declared format and size, a multiple of 512 bytes.
+ * @throws DocumentError that names file, line, path, value and remedy.
+ */
+export async function loadSite(file: string, options: { disks: boolean }): Promise<LoadedSite> {
+  const absolute = path.resolve(file);
+  const document = readDocument(await readText(absolute, 'site file'), absolute, siteSchema, checkSite);
+  const site = withAbsolutePaths(document.value, path.dirname(absolute));
+  if (options.disks) {
+    const finding = await firstDiskFinding(site);
+    if (finding) throw document.error(finding);
+  }
+  return { file: absolute, site };
+}
+
+/** @throws DocumentError */
+export async function loadPlan(file: string, site: Site): Promise<RecoveryPlan> {
+  const absolute = path.resolve(file);
+  const text = await readText(absolute, 'recovery plan');
+  return readDocument(text, absolute, recoveryPlanSchema, (plan) => checkPlan(plan, site)).value;
+}
+
+async function readText(file: string, what: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const problem = code === 'ENOENT' ? `there is no such ${what}` : `the ${what} cannot be read (${code ?? String(error)})`;
+    throw new DocumentError(file, 1, '(file)', problem, undefined, 'name a file that is there and readable');
+  }
+}
+
+function withAbsolutePaths(site: Site, folder: string): Site {
+  const { vault } = site;
+  return {
+    ...site,
+    vault: { ...vault, store: { ...vault.store, path: path.resolve(folder, vault.store.path) } },
+    vms: site.vms.map((vm) => ({
+      ...vm,
+      disks: vm.disks.map((disk) => ({ ...disk, path: path.resolve(folder, disk.path) })),
+    })),
+  };
+}
+
+async function firstDiskFinding(site: Site): Promise<Finding | undefined> {
+  const owners = new Map<string, string>();
+  for (const [v, vm] of site.vms.entries()) {
+    for (const [d, disk] of vm.disks.entries()) {
+      const at = (field: string) => ['vms', v, 'disks', d, field];
+      const found = await stat(disk.path).catch(() => undefined);
+      if (!found) {
+        return { path: at('path'), message: `there is no file ${disk.path}`, remedy: 'correct the path, which is relative to the site file, or create the disk' };
+      }
+      const owner = owners.get(`${found.dev}:${found.ino}`);
+      if (owner !== undefined) {
+        return { path: at('path'), message: `this is the same file as the disk of ${owner}`, remedy: 'give each disk a file of its own' };
+      }
+      owners.set(`${found.dev}:${found.ino}`, `${vm.name}/${disk.name}`);
+      if (disk.format === 'raw' && (found.size === 0 || found.size % SECTOR_BYTES !== 0)) {
+        return { path: at('path'), message: `the disk has ${found.size} bytes, which is not a multiple of ${SECTOR_BYTES}`, remedy: `resize the file to a multiple of ${SECTOR_BYTES} bytes, or correct its format` };
+      }
+      const size = await virtualSize(disk.path, disk.format);
+      if (typeof size === 'string') return { path: at('format'), message: size, remedy: 'correct the format, or repair the disk' };
+      if (disk.size !== undefined && disk.size !== size) {
+        return { path: at('size'), message: `the disk's virtual size is ${size} bytes`, remedy: `write ${size}, or leave the field out` };
+      }
+    }
+  }
+  return undefined;
+}
+
+/** @returns bytes, or what is wrong. */
+async function virtualSize(file: string, format: 'raw' | 'vhd'): Promise<number | string> {
+  try {
+    const disk = await openDisk(file, format, { readOnly: true });
+    await disk.close();
+    return disk.size;
+  } catch (error) {
+    if (error instanceof CatalogueError) return error.message;
+    throw error;
+  }
+}

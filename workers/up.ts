@@ -1,0 +1,201 @@
+/**
+ * `farshore up`: a whole site on one machine, for evaluation. Temporal, a hypervisor per host, the recovery side's
+ * compute, and a worker per role, each a process of its own, watched and started again when it dies.
+ */
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { Connection } from '@temporalio/client';
+import { searchAttributeTypes } from '../workflows/search-attributes.js';
+import { taskQueues } from '../domain/ids.js';
+import type { Site } from '../domain/site.js';
+import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/control-client.js';
+import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
+import type { DataFolder, Instance } from './data-folder.js';
+import { ensureSearchAttributes } from './search-attributes.js';
+import type { LoadedSite } from './site-file.js';
+import { Supervisor, type ProcessSpec } from './supervisor.js';
+import { findDevServer } from './temporal-executables.js';
+import { FARSHORE_NAMESPACE, ensureNamespace, startDevServer } from './temporal-server.js';
+import type { Role } from './worker.js';
+
+export interface UpOptions {
+  readonly data: DataFolder;
+  readonly site: LoadedSite;
+  /** Told what is being done. */
+  readonly onProgress: (line: string) => void;
+  /** Ports on 127.0.0.1; free ones when left out. */
+  readonly temporalPort?: number;
+  readonly uiPort?: number;
+}
+
+export interface RunningInstance {
+  readonly instance: Instance;
+  stop(): Promise<void>;
+}
+
+const READY_TIMEOUT_MS = 60_000;
+const READY_POLL_MS = 100;
+
+/** Resolves when everything answers. @throws Error when something can't be had; nothing is left running then. */
+export async function startInstance(options: UpOptions): Promise<RunningInstance> {
+  const { data, site, onProgress } = options;
+  const hold = await data.hold();
+  const endings: (() => Promise<void>)[] = [() => hold.close()];
+  const stop = async () => {
+    for (const end of endings.toReversed()) await end();
+  };
+  try {
+    endings.push(() => data.removeInstance());
+    await data.prepare(hostsOf(site.site));
+    await EmbeddedReplicaStore.open(site.site.vault.store.path, { create: true }).then((store) => store.close());
+    const temporal = await connectTemporal(options, endings);
+    const supervisor = new Supervisor(onProgress);
+    endings.push(() => supervisor.stop());
+    const env = { FARSHORE_SUPERVISED: '1', TEMPORAL_ADDRESS: temporal.address, TEMPORAL_NAMESPACE: temporal.namespace };
+    onProgress('Starting the hypervisors');
+    for (const spec of await hypervisorSpecs(site.site, data)) await supervisor.start({ ...spec, env });
+    onProgress('Starting the workers');
+    const connection = await Connection.connect({ address: temporal.address });
+    endings.push(() => connection.close());
+    const polled = (queue: string) => () => untilPolled(connection, temporal.namespace, queue);
+    await Promise.all(workerSpecs(site, data, polled).map((spec) => supervisor.start({ ...spec, env })));
+    const instance: Instance = {
+      pid: process.pid,
+      siteFile: site.file,
+      vault: site.site.vault.name,
+      temporal,
+      startedAt: new Date().toISOString(),
+    };
+    await data.writeInstance(instance);
+    return { instance, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function connectTemporal(options: UpOptions, endings: (() => Promise<void>)[]): Promise<Instance['temporal']> {
+  const { data, onProgress } = options;
+  const found = await findDevServer({ onProgress });
+  let temporal: Instance['temporal'];
+  if (found.kind === 'address') {
+    onProgress(`Using Temporal at ${found.address}`);
+    temporal = { address: found.address, namespace: found.namespace ?? FARSHORE_NAMESPACE };
+  } else {
+    onProgress('Starting Temporal');
+    const server = await startDevServer({
+      executable: found.path,
+      dbFile: data.temporalDatabase(),
+      logFile: data.log('temporal'),
+      ...(options.temporalPort !== undefined && { port: options.temporalPort }),
+      ...(options.uiPort !== undefined && { uiPort: options.uiPort }),
+    });
+    endings.push(() => server.stop());
+    temporal = { address: server.address, namespace: server.namespace, uiUrl: server.uiUrl, pid: server.pid };
+  }
+  const connection = await Connection.connect(found.kind === 'address' ? found.connectionOptions : { address: temporal.address });
+  try {
+    await ensureNamespace(connection, temporal.namespace);
+    await ensureSearchAttributes(connection, temporal.namespace, searchAttributeTypes);
+  } finally {
+    await connection.close();
+  }
+  return temporal;
+}
+
+const hostsOf = (site: Site): string[] =>
+  site.vmmServers.flatMap((server) => server.clouds.flatMap((cloud) => cloud.hosts.map((host) => host.name)));
+
+async function hypervisorSpecs(site: Site, data: DataFolder): Promise<Omit<ProcessSpec, 'env'>[]> {
+  const specs: Omit<ProcessSpec, 'env'>[] = [];
+  for (const host of hostsOf(site)) {
+    const vms = site.vms
+      .filter((vm) => vm.host === host)
+      .map((vm) => ({ name: vm.name, disks: vm.disks.map(({ name, path, format }) => ({ name, path, format })) }));
+    const config = {
+      stateFolder: data.hypervisorState(host),
+      controlSocket: data.hypervisorControl(host),
+      nbdSocketFolder: data.hypervisorNbd(host),
+      vms,
+    };
+    const client = new HypervisorClient(config.controlSocket);
+    specs.push(await hypervisorSpec(`hypervisor-${host}`, data, data.hypervisorConfig(host), config, () => client.listVms()));
+  }
+  const recovery = {
+    stateFolder: data.recoveryState(),
+    controlSocket: data.recoveryControl(),
+    nbdSocketFolder: data.recoveryNbd(),
+    recovery: { storeFolder: site.vault.store.path },
+  };
+  const compute = new RecoveryComputeClient(recovery.controlSocket);
+  specs.push(await hypervisorSpec('recovery-compute', data, data.recoveryConfig(), recovery, () => compute.listVms()));
+  return specs;
+}
+
+async function hypervisorSpec(
+  name: string,
+  data: DataFolder,
+  file: string,
+  config: object,
+  ask: () => Promise<unknown>,
+): Promise<Omit<ProcessSpec, 'env'>> {
+  await mkdir(path.dirname(file), { recursive: true });
+  await writeFile(file, JSON.stringify(config, null, 2));
+  return {
+    name,
+    command: process.execPath,
+    args: [entry('hypervisor-main'), file],
+    logFile: data.log(name),
+    ready: () => until(ask, `${name} does not answer; see ${data.log(name)}`),
+  };
+}
+
+function workerSpecs(
+  site: LoadedSite,
+  data: DataFolder,
+  polled: (queue: string) => () => Promise<void>,
+): Omit<ProcessSpec, 'env'>[] {
+  const spec = (role: Role, name: string, queue: string): Omit<ProcessSpec, 'env'> => ({
+    name: `${role}-${name}`,
+    command: process.execPath,
+    args: [entry('worker-main'), role, name, site.file, data.path],
+    logFile: data.log(`${role}-${name}`),
+    ready: polled(queue),
+  });
+  const vault = site.site.vault.name;
+  return [
+    spec('azure', vault, taskQueues.azure(vault)),
+    ...site.site.vmmServers.map(({ name }) => spec('vmm', name, taskQueues.vmm(name))),
+    ...hostsOf(site.site).map((name) => spec('host', name, taskQueues.host(name))),
+  ];
+}
+
+const entry = (name: string): string => fileURLToPath(new URL(`./${name}.js`, import.meta.url));
+
+/** A worker is ready when the server sees somebody poll its queue. */
+async function untilPolled(connection: Connection, namespace: string, queue: string): Promise<void> {
+  await until(async () => {
+    const { pollers } = await connection.workflowService.describeTaskQueue({
+      namespace,
+      taskQueue: { name: queue },
+      // 2: activities
+      taskQueueType: 2,
+    });
+    if ((pollers?.length ?? 0) === 0) throw new Error(`nobody polls ${queue}`);
+  }, `no worker polls the task queue ${queue}`);
+}
+
+async function until(ask: () => Promise<unknown>, problem: string): Promise<void> {
+  const deadline = performance.now() + READY_TIMEOUT_MS;
+  for (;;) {
+    try {
+      await ask();
+      return;
+    } catch (error) {
+      if (performance.now() > deadline) throw new Error(problem, { cause: error });
+      await sleep(READY_POLL_MS);
+    }
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * A worker of one role, composed: which task queue it polls, which adapters its activities get.
+ *
+ * - `azure`: the recovery side: replica store, recovery compute, and the workflows.
+ * - `vmm`: the Provider on a VMM server: inventory, prerequisites, VM power.
+ * - `host`: the agent on a Hyper-V host: all disk I/O at the primary site.
+ */
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { NativeConnection, Runtime, Worker, makeTelemetryFilterString, type WorkerOptions } from '@temporalio/worker';
+import { loadClientConnectConfig } from '@temporalio/envconfig';
+import { createAzureActivities } from '../activities/azure.js';
+import { createPrimaryActivities } from '../activities/primary.js';
+import { createProviderActivities } from '../activities/provider.js';
+import { taskQueues } from '../domain/ids.js';
+import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/control-client.js';
+import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
+import type { DataFolder } from './data-folder.js';
+import type { LoadedSite } from './site-file.js';
+import { workerLogger } from './logger.js';
+import { FARSHORE_NAMESPACE } from './temporal-server.js';
+
+export const roles = ['azure', 'vmm', 'host'] as const;
+export type Role = (typeof roles)[number];
+
+export interface WorkerConfig {
+  readonly role: Role;
+  /** VMM server or host; the vault for `azure`. */
+  readonly name: string;
+  readonly site: LoadedSite;
+  readonly data: DataFolder;
+}
+
+/** Heartbeats are sent at most this often, ms: checkpoints travel with them. */
+const HEARTBEAT_THROTTLE_MS = 2_000;
+/** Work under way gets this long to end when the worker is stopped. */
+const SHUTDOWN_GRACE = '10 seconds';
+/** Disk work at a time on one host, and at the recovery side: more would only fight for the same disks. */
+const HOST_ACTIVITIES = 8;
+const AZURE_ACTIVITIES = 16;
+/** Entities kept in memory, about 0.15 MB each. */
+const CACHED_WORKFLOWS = 200;
+
+/** Polls until the process is told to stop; drains what is under way. */
+export async function runWorker(config: WorkerConfig, signal: AbortSignal): Promise<void> {
+  Runtime.install({
+    logger: workerLogger(config.role, config.name),
+    telemetryOptions: { logging: { filter: makeTelemetryFilterString({ core: 'WARN' }), forward: {} } },
+  });
+  const { connectionOptions, namespace } = loadClientConnectConfig();
+  const connection = await NativeConnection.connect(connectionOptions);
+  try {
+    const worker = await Worker.create({
+      connection,
+      namespace: namespace ?? FARSHORE_NAMESPACE,
+      identity: `${config.role}:${config.name}@${process.pid}`,
+      shutdownGraceTime: SHUTDOWN_GRACE,
+      maxHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
+      defaultHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
+      ...(await optionsOf(config)),
+    });
+    const stop = () => worker.shutdown();
+    signal.addEventListener('abort', stop, { once: true });
+    if (signal.aborted) stop();
+    await worker.run();
+  } finally {
+    await connection.close();
+  }
+}
+
+async function optionsOf({ role, name, site: { site }, data }: WorkerConfig): Promise<Pick<WorkerOptions, 'taskQueue'> & Partial<WorkerOptions>> {
+  const hypervisorOf = (host: string) => new HypervisorClient(data.hypervisorControl(host));
+  switch (role) {
+    case 'host': {
+      const store = await EmbeddedReplicaStore.open(site.vault.store.path);
+      return {
+        taskQueue: taskQueues.host(name),
+        activities: createPrimaryActivities({ hypervisor: hypervisorOf(name), store }),
+        maxConcurrentActivityTaskExecutions: HOST_ACTIVITIES,
+      };
+    }
+    case 'vmm':
+      return {
+        taskQueue: taskQueues.vmm(name),
+        activities: createProviderActivities({ site, vmmServer: name, hypervisorOf }),
+      };
+    case 'azure': {
+      const store = await EmbeddedReplicaStore.open(site.vault.store.path, { create: true });
+      return {
+        taskQueue: taskQueues.azure(name),
+        workflowBundle: { code: await readFile(workflowBundlePath, 'utf8') },
+        activities: createAzureActivities({
+          store,
+          compute: new RecoveryComputeClient(data.recoveryControl()),
+          networks: site.azureNetworks,
+        }),
+        maxConcurrentActivityTaskExecutions: AZURE_ACTIVITIES,
+        maxCachedWorkflows: CACHED_WORKFLOWS,
+      };
+    }
+  }
+}
+
+/** Written by the build, so that no worker spends its start on bundling. */
+export const workflowBundlePath = fileURLToPath(new URL('../workflow-bundle.js', import.meta.url));
