@@ -15,7 +15,8 @@ export class FaultyStore {
         if (typeof value !== 'function') return value;
         return async (...args: unknown[]): Promise<unknown> => {
           this.calls += 1;
-          if (this.calls >= failAt) throw new CatalogueError('StoreUnreachable', `call ${this.calls}: ${String(property)}`);
+          if (this.calls >= failAt)
+            throw new CatalogueError('StoreUnreachable', `call ${this.calls}: ${String(property)}`);
           return await (value as (...rest: unknown[]) => Promise<unknown>).apply(target, args);
         };
       },

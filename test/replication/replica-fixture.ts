@@ -31,7 +31,11 @@ export function pattern(length: number, seed: number): Buffer {
   return bytes;
 }
 
-export const write = (offset: number, length: number, seed: number): Change => ({ offset, length, data: pattern(length, seed) });
+export const write = (offset: number, length: number, seed: number): Change => ({
+  offset,
+  length,
+  data: pattern(length, seed),
+});
 export const zero = (offset: number, length: number): Change => ({ offset, length, data: undefined });
 
 /** The source's disks as they should be now, in memory. */
@@ -143,7 +147,8 @@ export async function rawDiskOf(content: Buffer): Promise<RawDisk> {
 }
 
 /** The replica file of the embedded store, past the store: what anybody else would read. */
-export const replicaFile = (folder: string, disk: string): string => path.join(folder, ...vaultPaths.disk(VM, disk).split('/'));
+export const replicaFile = (folder: string, disk: string): string =>
+  path.join(folder, ...vaultPaths.disk(VM, disk).split('/'));
 
 /** The disk's bytes as the file system has them, without padding and footer. */
 export const replicaBytes = async (folder: string, disk: string, size: number): Promise<Buffer> =>

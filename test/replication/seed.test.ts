@@ -13,6 +13,7 @@ import { verifySeed } from '../../replication/verify-seed.js';
 import { requireReader, runReader } from '../support/readers.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { dieAtEveryCall } from './faulty-store.js';
+import { intercept } from './intercepted-store.js';
 import {
   describeReplica,
   flipByte,
@@ -158,7 +159,12 @@ describe('initial copy', () => {
   test.each([
     ['source of another size', async (file: string) => truncate(file, 2 * SLICE_SIZE), {}, 'InvalidReplicaState'],
     ['unknown disk', async () => undefined, { disk: 'data' }, 'InvalidReplicaState'],
-    ['newer epoch than the replica', async () => undefined, { fence: { epoch: 2, sequence: 0 } }, 'InvalidReplicaState'],
+    [
+      'newer epoch than the replica',
+      async () => undefined,
+      { fence: { epoch: 2, sequence: 0 } },
+      'InvalidReplicaState',
+    ],
     ['older epoch than the replica', async () => undefined, { fence: { epoch: 0, sequence: 9 } }, 'StaleEpoch'],
   ])('refuses a %s', async (_name, change, task, code) => {
     const { store, source, file, folder } = await prepared();
@@ -280,17 +286,10 @@ describe('preparing a replica', () => {
     const held = new Promise<void>((resolve) => (proceed = resolve));
     let reached = (): void => undefined;
     const there = new Promise<void>((resolve) => (reached = resolve));
-    const late = new Proxy(store, {
-      get: (target, property) => {
-        const value: unknown = Reflect.get(target, property, target);
-        if (typeof value !== 'function') return value;
-        return async (...args: unknown[]): Promise<unknown> => {
-          if (property === 'deletePageBlob') {
-            reached();
-            await held;
-          }
-          return await (value as (...rest: unknown[]) => Promise<unknown>).apply(target, args);
-        };
+    const late = intercept(store, 'deletePageBlob', {
+      before: () => {
+        reached();
+        return held;
       },
     });
     const description = describeReplica(sizesOf(model), 2);

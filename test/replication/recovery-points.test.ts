@@ -1,0 +1,204 @@
+import { describe, expect, test } from 'vitest';
+import { recoveryPointId, vaultPaths } from '../../domain/vault.js';
+import { applyCycle } from '../../replication/apply.js';
+import {
+  createRecoveryPoint,
+  deleteRecoveryPoints,
+  listRecoveryPoints,
+  pruneRecoveryPoints,
+} from '../../replication/recovery-points.js';
+import { shipCycle } from '../../replication/ship.js';
+import type { ReplicaStore } from '../../sites/ports.js';
+import { dieAtEveryCall } from './faulty-store.js';
+import { intercept } from './intercepted-store.js';
+import { KiB, MiB, Model, openStore, seedReplica, VM, write } from './replica-fixture.js';
+
+const task = (sequence: number) => ({ vm: VM, epoch: 1, sequence, kind: 'crashConsistent' as const });
+const id = (sequence: number) => recoveryPointId(1, sequence);
+const snapshots = (store: ReplicaStore, disk: string) => store.listSnapshots(vaultPaths.disk(VM, disk));
+
+async function seeded() {
+  const { store, folder } = await openStore();
+  const model = new Model({ os: 1 * MiB, data: 1 * MiB });
+  model.write('os', write(0, 256 * KiB, 1));
+  await seedReplica(store, model);
+  return { store, folder, model };
+}
+
+/** Applies the next cycle. @returns the disks as they are at it. */
+async function next(store: ReplicaStore, model: Model, sequence: number): Promise<Map<string, Buffer>> {
+  model.write('os', write(sequence * 4 * KiB, 8 * KiB, sequence));
+  model.write('data', write(0, 4 * KiB, sequence + 100));
+  const { cut, changeSet } = model.seal(1, sequence);
+  await shipCycle(store, changeSet, cut, { epoch: 1, sequence });
+  await applyCycle(store, { vm: VM, epoch: 1, sequence });
+  return new Map([...model.disks].map(([name, content]) => [name, Buffer.from(content)]));
+}
+
+async function expectPoint(store: ReplicaStore, pointId: string, wanted: ReadonlyMap<string, Buffer>): Promise<void> {
+  const point = (await listRecoveryPoints(store, VM)).find((one) => one.id === pointId)!;
+  expect(point.disks.map(({ name }) => name).sort()).toEqual([...wanted.keys()].sort());
+  for (const { name, snapshot } of point.disks) {
+    const content = wanted.get(name)!;
+    const found = await store.readPages(vaultPaths.disk(VM, name), 0, content.length, snapshot);
+    expect(found.equals(content), `${pointId} ${name}`).toBe(true);
+  }
+}
+
+describe('recovery points', () => {
+  test('each holds all disks at its cycle, whatever follows; they are listed oldest first', async () => {
+    const { store, model } = await seeded();
+    const states = new Map<string, Map<string, Buffer>>();
+    for (const sequence of [1, 2, 3]) {
+      states.set(id(sequence), await next(store, model, sequence));
+      const point = await createRecoveryPoint(store, task(sequence));
+      expect(point).toMatchObject({ id: id(sequence), vm: VM, epoch: 1, sequence, kind: 'crashConsistent' });
+      expect(point.time).toBe(new Date(Date.UTC(2026, 0, 1, 1, 5 * sequence)).toISOString());
+    }
+    expect((await listRecoveryPoints(store, VM)).map((point) => point.id)).toEqual([1, 2, 3].map(id));
+    for (const [pointId, state] of states) await expectPoint(store, pointId, state);
+  });
+
+  test('made twice it is the same point, also after the next cycle', async () => {
+    const { store, model } = await seeded();
+    await next(store, model, 1);
+    const point = await createRecoveryPoint(store, task(1));
+    expect(await createRecoveryPoint(store, task(1))).toEqual(point);
+    await next(store, model, 2);
+    expect(await createRecoveryPoint(store, task(1))).toEqual(point);
+    expect(await snapshots(store, 'os')).toHaveLength(1);
+  });
+
+  test('dying at any call, one point comes of it and no snapshot is left over', async () => {
+    const calls = await dieAtEveryCall(async () => {
+      const { store, model } = await seeded();
+      const state = await next(store, model, 1);
+      return {
+        store,
+        work: (faulty) => createRecoveryPoint(faulty, task(1)),
+        check: async () => {
+          await expectPoint(store, id(1), state);
+          // What an attempt left that died after its manifest goes with the next point.
+          await next(store, model, 2);
+          await createRecoveryPoint(store, task(2));
+          await expectPoint(store, id(1), state);
+          for (const disk of ['os', 'data']) expect(await snapshots(store, disk)).toHaveLength(2);
+        },
+      };
+    });
+    expect(calls).toBeGreaterThan(6);
+  });
+
+  test('of two attempts at once both get the same point, and its snapshots stay', async () => {
+    const { store, model } = await seeded();
+    const state = await next(store, model, 1);
+    const [a, b] = await Promise.all([createRecoveryPoint(store, task(1)), createRecoveryPoint(store, task(1))]);
+    expect(a).toEqual(b);
+    await expectPoint(store, id(1), state);
+  });
+
+  test('refused where the replica is not exactly at the cycle', async () => {
+    const { store, model } = await seeded();
+    await expect(createRecoveryPoint(store, task(1))).rejects.toMatchObject({ code: 'InvalidReplicaState' });
+    await next(store, model, 1);
+    await expect(createRecoveryPoint(store, task(2))).rejects.toMatchObject({ code: 'InvalidReplicaState' });
+    // The next cycle has begun to be written.
+    await store.raiseFence({ scope: vaultPaths.vm(VM), epoch: 1, sequence: 2 });
+    await expect(createRecoveryPoint(store, task(1))).rejects.toMatchObject({ code: 'InvalidReplicaState' });
+    expect(await listRecoveryPoints(store, VM)).toEqual([]);
+    expect(await snapshots(store, 'os')).toEqual([]);
+  });
+
+  test('a cycle that begins while a point is made makes it fail, not wrong', async () => {
+    const { store, model } = await seeded();
+    await next(store, model, 1);
+    const racing = intercept(store, 'snapshotPageBlob', {
+      after: () => store.raiseFence({ scope: vaultPaths.vm(VM), epoch: 1, sequence: 2 }),
+    });
+    await expect(createRecoveryPoint(racing, task(1))).rejects.toMatchObject({ code: 'StaleEpoch' });
+    expect(await listRecoveryPoints(store, VM)).toEqual([]);
+  });
+
+  test('old ones are pruned, but for the newest and those in use', async () => {
+    const { store, model } = await seeded();
+    const states = new Map<number, Map<string, Buffer>>();
+    for (const sequence of [1, 2, 3, 4, 5]) {
+      states.set(sequence, await next(store, model, sequence));
+      await createRecoveryPoint(store, task(sequence));
+    }
+    const prune = (olderThan: number, keep: string[]) =>
+      pruneRecoveryPoints(store, {
+        vm: VM,
+        epoch: 1,
+        olderThan: new Date(Date.UTC(2026, 0, 1, 1, 5 * olderThan)).toISOString(),
+        keep,
+      });
+    expect(await prune(4, [id(2)])).toEqual([id(1), id(3)]);
+    expect(await prune(4, [id(2)])).toEqual([]);
+    expect((await listRecoveryPoints(store, VM)).map((point) => point.id)).toEqual([2, 4, 5].map(id));
+    expect(await prune(99, [id(2)])).toEqual([id(4)]);
+    for (const sequence of [2, 5]) await expectPoint(store, id(sequence), states.get(sequence)!);
+    for (const disk of ['os', 'data']) expect(await snapshots(store, disk)).toHaveLength(2);
+  });
+
+  test('dying while pruning, no point is left whose snapshots are gone', async () => {
+    await dieAtEveryCall(async () => {
+      const { store, model } = await seeded();
+      const states = new Map<string, Map<string, Buffer>>();
+      for (const sequence of [1, 2, 3]) {
+        states.set(id(sequence), await next(store, model, sequence));
+        await createRecoveryPoint(store, task(sequence));
+      }
+      const olderThan = new Date(Date.UTC(2026, 0, 1, 1, 15)).toISOString();
+      return {
+        store,
+        work: async (faulty) => {
+          try {
+            await pruneRecoveryPoints(faulty, { vm: VM, epoch: 1, olderThan });
+          } finally {
+            for (const point of await listRecoveryPoints(store, VM))
+              await expectPoint(store, point.id, states.get(point.id)!);
+          }
+        },
+        check: async () => {
+          expect((await listRecoveryPoints(store, VM)).map((point) => point.id)).toEqual([id(3)]);
+          for (const disk of ['os', 'data']) expect(await snapshots(store, disk)).toHaveLength(1);
+        },
+      };
+    });
+  });
+
+  test('snapshots of a point that is being made survive a prune', async () => {
+    const { store, model } = await seeded();
+    for (const sequence of [1, 2]) {
+      await next(store, model, sequence);
+      await createRecoveryPoint(store, task(sequence));
+    }
+    const state = await next(store, model, 3);
+    const olderThan = new Date(Date.UTC(2027, 0, 1)).toISOString();
+    const pruned = intercept(store, 'putObjectIfAbsent', {
+      before: () => pruneRecoveryPoints(store, { vm: VM, epoch: 1, olderThan }),
+    });
+    await createRecoveryPoint(pruned, task(3));
+    await expectPoint(store, id(3), state);
+    expect((await listRecoveryPoints(store, VM)).map((point) => point.id)).toEqual([2, 3].map(id));
+  });
+
+  test('deleting all leaves the named ones, under whatever epoch has taken over', async () => {
+    const { store, model } = await seeded();
+    const states = new Map<number, Map<string, Buffer>>();
+    for (const sequence of [1, 2]) {
+      states.set(sequence, await next(store, model, sequence));
+      await createRecoveryPoint(store, task(sequence));
+    }
+    await store.snapshotPageBlob(vaultPaths.disk(VM, 'os'), { scope: vaultPaths.vm(VM), epoch: 1, sequence: 2 });
+    await store.raiseFence({ scope: vaultPaths.vm(VM), epoch: 2, sequence: 0 });
+    await expect(deleteRecoveryPoints(store, { vm: VM, epoch: 1 })).rejects.toMatchObject({ code: 'StaleEpoch' });
+    expect(await deleteRecoveryPoints(store, { vm: VM, epoch: 2, keep: [id(1)] })).toEqual([id(2)]);
+    await expectPoint(store, id(1), states.get(1)!);
+    expect(await snapshots(store, 'os')).toHaveLength(1);
+    expect(await deleteRecoveryPoints(store, { vm: VM, epoch: 2 })).toEqual([id(1)]);
+    expect(await deleteRecoveryPoints(store, { vm: VM, epoch: 2 })).toEqual([]);
+    for (const disk of ['os', 'data']) expect(await snapshots(store, disk)).toEqual([]);
+  });
+});
