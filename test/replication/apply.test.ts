@@ -12,21 +12,8 @@ import type { ReplicaStore } from '../../sites/ports.js';
 import { requireReader, runReader } from '../support/readers.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { intercept } from './intercepted-store.js';
-import {
-  describeReplica,
-  flipByte,
-  KiB,
-  MiB,
-  Model,
-  openStore,
-  replicaBytes,
-  replicaFile,
-  seedReplica,
-  sizesOf,
-  VM,
-  write,
-  zero,
-} from './replica-fixture.js';
+import { describeReplica, KiB, MiB, Model, sizesOf, VM, write, zero } from './model.js';
+import { flipByte, openStore, replicaBytes, replicaFile, seedReplica } from './replica-fixture.js';
 
 const cycle = (sequence: number, epoch = 1) => ({ vm: VM, epoch, sequence });
 

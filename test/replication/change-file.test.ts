@@ -6,7 +6,7 @@ import { decodeHeader, HEADER_BYTES, MAX_ROW_DATA, ROW_BYTES } from '../../repli
 import { ChangeFileReader } from '../../replication/change-file-reader.js';
 import { ChangeFileWriter } from '../../replication/change-file-writer.js';
 import type { ChangeRange, DiskChanges } from '../../sites/ports.js';
-import { KiB, MiB, pattern } from './replica-fixture.js';
+import { KiB, MiB, pattern } from './model.js';
 
 const identity = { vm: 'db-01', disk: 'os', epoch: 3, sequence: 70_000, diskSize: 6 * 2 ** 40 };
 

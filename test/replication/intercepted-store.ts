@@ -1,4 +1,4 @@
-/** A real store with something happening around one of its operations. */
+/** A real store with something happening around one of its operations, or all of them. */
 import type { ReplicaStore } from '../../sites/ports.js';
 
 export interface Interception {
@@ -7,15 +7,20 @@ export interface Interception {
   readonly after?: (name: unknown) => Promise<unknown>;
 }
 
-export function intercept(store: ReplicaStore, operation: keyof ReplicaStore, happen: Interception): ReplicaStore {
+export function intercept(
+  store: ReplicaStore,
+  operation: keyof ReplicaStore | 'every',
+  happen: Interception,
+): ReplicaStore {
   return new Proxy(store, {
     get: (target, property) => {
       const value: unknown = Reflect.get(target, property, target);
       if (typeof value !== 'function') return value;
+      const meant = operation === 'every' || property === operation;
       return async (...args: unknown[]): Promise<unknown> => {
-        if (property === operation) await happen.before?.(args[0]);
+        if (meant) await happen.before?.(args[0]);
         const answer: unknown = await (value as (...rest: unknown[]) => Promise<unknown>).apply(target, args);
-        if (property === operation) await happen.after?.(args[0]);
+        if (meant) await happen.after?.(args[0]);
         return answer;
       };
     },

@@ -11,7 +11,8 @@ import { shipCycle } from '../../replication/ship.js';
 import type { ReplicaStore } from '../../sites/ports.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { intercept } from './intercepted-store.js';
-import { KiB, MiB, Model, openStore, seedReplica, VM, write } from './replica-fixture.js';
+import { KiB, MiB, Model, VM, write } from './model.js';
+import { openStore, seedReplica } from './replica-fixture.js';
 
 const task = (sequence: number) => ({ vm: VM, epoch: 1, sequence, kind: 'crashConsistent' as const });
 const id = (sequence: number) => recoveryPointId(1, sequence);

@@ -14,22 +14,8 @@ import { requireReader, runReader } from '../support/readers.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { intercept } from './intercepted-store.js';
-import {
-  describeReplica,
-  flipByte,
-  KiB,
-  MiB,
-  Model,
-  openStore,
-  pattern,
-  rawDiskOf,
-  replicaBytes,
-  replicaFile,
-  seedReplica,
-  sizesOf,
-  VM,
-  write,
-} from './replica-fixture.js';
+import { describeReplica, KiB, MiB, Model, pattern, sizesOf, VM, write } from './model.js';
+import { flipByte, openStore, rawDiskOf, replicaBytes, replicaFile, seedReplica } from './replica-fixture.js';
 
 const FENCE = { epoch: 1, sequence: 0 };
 const copyAll = { vm: VM, disk: 'os', fromOffset: 0, maxBytes: Infinity, fence: FENCE };

@@ -8,7 +8,8 @@ import { prepareReplica } from '../../replication/replica.js';
 import { readManifest, shipCycle } from '../../replication/ship.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { intercept } from './intercepted-store.js';
-import { describeReplica, flipByte, KiB, MiB, Model, openStore, sizesOf, VM, write, zero } from './replica-fixture.js';
+import { describeReplica, KiB, MiB, Model, sizesOf, VM, write, zero } from './model.js';
+import { flipByte, openStore } from './replica-fixture.js';
 
 const FIRST = { epoch: 1, sequence: 1 };
 const changesFile = (folder: string, disk: string) => path.join(folder, vaultPaths.changes(VM, 1, 1, disk));
