@@ -1,0 +1,124 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { RecoveryComputeClient } from '../../sites/embedded/control-client.js';
+import { NbdGuest } from '../../sites/embedded/guest.js';
+import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
+import type { ReplicaVmSpec } from '../../sites/ports.js';
+import { HypervisorProcess } from '../support/hypervisor-process.js';
+
+const MIB = 1024 * 1024;
+/** Not a multiple of 1 MiB: the replica is larger than the source. */
+const SIZE = 2 * MIB + 512;
+const BLOB = 'vms/db/disks/os.vhd';
+
+let folder: string;
+let store: EmbeddedReplicaStore;
+let process: HypervisorProcess;
+let compute: RecoveryComputeClient;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'fs-rc-'));
+  store = await EmbeddedReplicaStore.open(join(folder, 'store'), { create: true });
+  process = await HypervisorProcess.configure(folder, 'rc', { recovery: { storeFolder: join(folder, 'store') } });
+  compute = new RecoveryComputeClient(process.controlSocket);
+});
+afterEach(async () => {
+  await process.kill();
+  await store.close();
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** A replica whose newest point has `content`, and which has changed since. */
+async function makePoint(content: Buffer): Promise<string> {
+  const fence = { scope: 'vms/db', epoch: 3, sequence: 1 };
+  await store.createPageBlob(BLOB, 3 * MIB + 512, fence);
+  await store.writePages(BLOB, [{ offset: 0, data: content }], fence);
+  const snapshot = await store.snapshotPageBlob(BLOB, fence);
+  await store.writePages(BLOB, [{ offset: 0, data: Buffer.alloc(MIB, 0xee) }], { ...fence, sequence: 2 });
+  return snapshot;
+}
+
+const specOf = (snapshot: string, vm = 'db'): ReplicaVmSpec => ({
+  description: {
+    vm,
+    host: 'host-1',
+    vmmServer: 'vmm-1',
+    epoch: 3,
+    generation: 2,
+    size: 'Standard_D2s_v5',
+    osDisk: 'os',
+    disks: [{ name: 'os', size: SIZE, replicaSize: 3 * MIB }],
+    networkAdapters: [],
+    finalized: true,
+  },
+  epoch: 4,
+  disks: [{ name: 'os', blob: BLOB, snapshot }],
+});
+
+async function contentOf(uri: string): Promise<Buffer> {
+  const guest = await NbdGuest.connect(uri);
+  const content = Buffer.alloc(guest.size);
+  await guest.read(content, 0);
+  await guest.close();
+  return content;
+}
+
+it('a replica VM runs from a recovery point, keeps its writes through a kill, and leaves the point as it is', async () => {
+  const content = randomBytes(SIZE);
+  const snapshot = await makePoint(content);
+  await process.start();
+  await compute.createVm(specOf(snapshot));
+  await compute.createVm(specOf(snapshot));
+  expect(await compute.listVms()).toMatchObject([{ name: 'db', state: 'Off', disks: [{ size: SIZE }] }]);
+  await expect(compute.createVm({ ...specOf(snapshot), epoch: 5 })).rejects.toMatchObject({ code: 'InvalidVmState' });
+  const vm = await compute.startVm('db', 4);
+  expect(vm.state).toBe('Running');
+  const uri = vm.disks[0]!.nbdUri!;
+  expect((await contentOf(uri)).equals(content)).toBe(true);
+
+  const guest = await NbdGuest.connect(uri);
+  await guest.write(Buffer.alloc(4096, 7), SIZE - 4096);
+  await process.kill();
+  await process.start();
+  expect((await compute.startVm('db', 4)).state).toBe('Running');
+  const after = await contentOf(uri);
+  expect(after.subarray(SIZE - 4096).equals(Buffer.alloc(4096, 7))).toBe(true);
+  expect(after.subarray(0, SIZE - 4096).equals(content.subarray(0, SIZE - 4096))).toBe(true);
+  expect((await store.readPages(BLOB, 0, SIZE, snapshot)).equals(content)).toBe(true);
+
+  await compute.turnOffVm('db');
+  expect(await compute.listVms()).toMatchObject([{ state: 'Off' }]);
+  await expect(contentOf(uri)).rejects.toThrow();
+  await process.kill('SIGTERM');
+  await process.start();
+  expect(await compute.listVms()).toMatchObject([{ state: 'Off' }]);
+  await compute.startVm('db', 4);
+  expect((await contentOf(uri)).equals(after)).toBe(true);
+
+  await compute.deleteVm('db');
+  await compute.deleteVm('db');
+  expect(await compute.listVms()).toEqual([]);
+  // Made again it begins at the point.
+  await compute.createVm(specOf(snapshot));
+  await compute.startVm('db', 4);
+  expect((await contentOf(uri)).equals(content)).toBe(true);
+});
+
+it('refuses who is fenced, and what is not there', async () => {
+  const snapshot = await makePoint(randomBytes(SIZE));
+  await process.start();
+  await compute.createVm(specOf(snapshot));
+  await expect(compute.startVm('db', 3)).rejects.toMatchObject({ code: 'StaleEpoch' });
+  await store.raiseFence({ scope: 'vms/db', epoch: 5, sequence: 0 });
+  await expect(compute.startVm('db', 4)).rejects.toMatchObject({ code: 'StaleEpoch' });
+  expect((await compute.startVm('db', 5)).state).toBe('Running');
+  await expect(compute.startVm('db-2', 5)).rejects.toMatchObject({ code: 'VmNotFound' });
+  await expect(compute.createVm(specOf('no-such', 'db-test'))).rejects.toMatchObject({ code: 'InvalidReplicaState' });
+  await compute.createVm(specOf(snapshot, 'db-test'));
+  expect((await compute.startVm('db-test', 4)).state).toBe('Running');
+  await process.kill();
+  await expect(compute.listVms()).rejects.toMatchObject({ code: 'RecoverySideNotAnswering' });
+});

@@ -1,0 +1,429 @@
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { decodeHeader, encodeSlot } from '../../replication/change-log-format.js';
+import { HypervisorClient } from '../../sites/embedded/control-client.js';
+import { NbdGuest } from '../../sites/embedded/guest.js';
+import type { ChangeSet } from '../../sites/ports.js';
+import { HypervisorProcess } from '../support/hypervisor-process.js';
+import { requireReader, runReader } from '../support/readers.js';
+
+const MIB = 1024 * 1024;
+const SIZE = 8 * MIB;
+const run = promisify(execFile);
+
+let folder: string;
+let started: HypervisorProcess[];
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'fs-hv-'));
+  started = [];
+});
+afterEach(async () => {
+  for (const hypervisor of started) await hypervisor.kill();
+  await rm(folder, { recursive: true, force: true });
+});
+
+interface Site {
+  readonly process: HypervisorProcess;
+  readonly hypervisor: HypervisorClient;
+}
+
+/** A hypervisor with the VMs given by their raw disks, in the folder of the test unless told otherwise. */
+async function startSite(
+  vms: Record<string, string[]>,
+  options: { name?: string; diskFolder?: string; floor?: number } = {},
+): Promise<Site> {
+  const diskFolder = options.diskFolder ?? folder;
+  const process = await HypervisorProcess.configure(folder, options.name ?? 'hv', {
+    freeSpaceFloorBytes: options.floor ?? 0,
+    vms: Object.entries(vms).map(([name, disks]) => ({
+      name,
+      disks: disks.map((disk) => ({ name: disk, path: join(diskFolder, `${name}-${disk}.img`), format: 'raw' })),
+    })),
+  });
+  started.push(process);
+  await process.start();
+  return { process, hypervisor: new HypervisorClient(process.controlSocket) };
+}
+
+async function makeDisk(path: string, size = SIZE): Promise<void> {
+  await writeFile(path, '');
+  await truncate(path, size);
+}
+
+async function guestOf(hypervisor: HypervisorClient, vm: string, disk: string): Promise<NbdGuest> {
+  const { disks } = await hypervisor.describeVm(vm);
+  return NbdGuest.connect(disks.find(({ name }) => name === disk)!.nbdUri!);
+}
+
+async function mergeAll(hypervisor: HypervisorClient, vm: string): Promise<void> {
+  while ((await hypervisor.mergeSnapshot(vm)) > 0);
+}
+
+async function apply(changes: ChangeSet, copies: Map<string, Buffer>): Promise<void> {
+  for (const disk of changes.disks) {
+    for (const range of disk.ranges) (await disk.read(range)).copy(copies.get(disk.name)!, range.offset);
+  }
+  await changes.close();
+}
+
+describe('power', () => {
+  it('a VM that is shut down refuses writes, and stays off through restarts', async () => {
+    await makeDisk(join(folder, 'vm-os.img'));
+    const { process, hypervisor } = await startSite({ vm: ['os'] });
+    const guest = await guestOf(hypervisor, 'vm', 'os');
+    await guest.write(Buffer.alloc(4096, 1), 0);
+    const { exportsClosedAt } = await hypervisor.shutDownVm('vm');
+    await expect(guest.write(Buffer.alloc(4096, 2), 0)).rejects.toThrow();
+    expect((await readFile(join(folder, 'vm-os.img')))[0]).toBe(1);
+    expect(await hypervisor.shutDownVm('vm')).toEqual({ exportsClosedAt });
+    for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
+      await process.kill(signal);
+      await process.start();
+      const vm = await hypervisor.describeVm('vm');
+      expect(vm.state).toBe('Off');
+      expect(vm.disks[0]!.nbdUri).toBeUndefined();
+      expect(await hypervisor.shutDownVm('vm')).toEqual({ exportsClosedAt });
+    }
+    await hypervisor.fenceVm('vm', 4);
+    await expect(hypervisor.startVm('vm', 3)).rejects.toMatchObject({ code: 'StaleEpoch' });
+    await hypervisor.startVm('vm', 4);
+    await hypervisor.startVm('vm', 4);
+    await (await guestOf(hypervisor, 'vm', 'os')).close();
+    await process.kill();
+    await process.start();
+    expect((await hypervisor.describeVm('vm')).state).toBe('Running');
+  });
+
+  it('a VM that was fenced while it ran does not come back by itself', async () => {
+    await makeDisk(join(folder, 'vm-os.img'));
+    const { process, hypervisor } = await startSite({ vm: ['os'] });
+    await hypervisor.fenceVm('vm', 2);
+    await process.kill();
+    await process.start();
+    expect((await hypervisor.describeVm('vm')).state).toBe('Off');
+  });
+
+  it('a disk that is missing keeps its VM off, not the others', async () => {
+    await makeDisk(join(folder, 'good-os.img'));
+    await makeDisk(join(folder, 'bad-os.img'));
+    await rename(join(folder, 'bad-os.img'), join(folder, 'elsewhere'));
+    const { hypervisor } = await startSite({ bad: ['os'], good: ['os'] });
+    const [bad, good] = await hypervisor.listVms();
+    expect(good).toMatchObject({ name: 'good', state: 'Running' });
+    expect(bad).toMatchObject({ name: 'bad', state: 'Off', failure: { code: 'DiskMissing' } });
+    await expect(hypervisor.startVm('bad', 1)).rejects.toMatchObject({ code: 'DiskMissing' });
+    await rename(join(folder, 'elsewhere'), join(folder, 'bad-os.img'));
+    await hypervisor.startVm('bad', 1);
+    expect((await hypervisor.describeVm('bad')).failure).toBeUndefined();
+    await expect(hypervisor.describeVm('none')).rejects.toMatchObject({ code: 'VmNotFound' });
+  });
+
+  it('two hypervisors never have the same state or the same disk', async () => {
+    await makeDisk(join(folder, 'vm-os.img'));
+    const first = await startSite({ vm: ['os'] });
+    await expect(startSite({ vm: ['os'] })).rejects.toThrow('another hypervisor');
+    const second = await startSite({ vm: ['os'] }, { name: 'hv2' });
+    expect(await second.hypervisor.describeVm('vm')).toMatchObject({
+      state: 'Off',
+      failure: { code: 'InvalidVmState' },
+    });
+    await first.process.kill();
+    await expect(first.hypervisor.listVms()).rejects.toMatchObject({ code: 'HypervisorUnreachable' });
+    await second.hypervisor.startVm('vm', 1);
+  });
+});
+
+describe('replication', () => {
+  it('snapshot plus change sets is the disk, over connections that overlap, cuts and kills', async (context) => {
+    requireReader('qemu-img', context);
+    await writeFile(join(folder, 'vm-os.img'), randomBytes(SIZE));
+    await makeDisk(join(folder, 'vm-data.img'));
+    const { process, hypervisor } = await startSite({ vm: ['os', 'data'] });
+    const workload = new Workload(hypervisor, ['os', 'data']);
+    await workload.write(60);
+
+    const before = workload.start();
+    await hypervisor.beginReplication('vm', 1);
+    await hypervisor.beginReplication('vm', 1);
+    await workload.stop(before);
+    const copies = new Map<string, Buffer>();
+    for (const name of ['os', 'data']) {
+      const disk = await hypervisor.openSnapshotDisk('vm', 1, name);
+      const content = Buffer.alloc(SIZE);
+      await disk.read(content, 0);
+      await disk.close();
+      copies.set(name, content);
+    }
+    let kills = 0;
+    let merged = false;
+    for (let sequence = 1; sequence <= 12; sequence += 1) {
+      const writing = workload.start();
+      if (sequence === 3 || sequence === 4) merged = (await hypervisor.mergeSnapshot('vm')) === 0;
+      await new Promise((resolve) => setTimeout(resolve, 5 + Math.random() * 40));
+      const dies = sequence % 3 === 0;
+      const cutting = hypervisor.cut('vm', { epoch: 1, sequence }).catch((error: unknown) => error);
+      if (dies) {
+        await new Promise((resolve) => setTimeout(resolve, Math.random() * 12));
+        await process.kill();
+        kills += 1;
+      }
+      await cutting;
+      await workload.stop(writing);
+      if (dies) {
+        await process.start();
+        await workload.checkAndSettle();
+      }
+      // Repeated, as the agent does that got no answer.
+      const cut = await hypervisor.cut('vm', { epoch: 1, sequence });
+      expect(await hypervisor.cut('vm', { epoch: 1, sequence })).toEqual(cut);
+      await apply(await hypervisor.openChangeSet(cut), copies);
+      await hypervisor.releaseLogs('vm', { epoch: 1, sequence });
+    }
+    expect(kills).toBe(4);
+    expect(workload.acknowledged).toBeGreaterThan(500);
+    if (!merged) await mergeAll(hypervisor, 'vm');
+    await hypervisor.shutDownVm('vm');
+    const last = await hypervisor.cut('vm', { epoch: 1, sequence: 13 });
+    expect(last.final).toBe(true);
+    await apply(await hypervisor.openChangeSet(last), copies);
+    for (const name of ['os', 'data']) {
+      const path = join(folder, `vm-${name}.img`);
+      expect((await readFile(path)).equals(copies.get(name)!)).toBe(true);
+      await writeFile(join(folder, `${name}.replica`), copies.get(name)!);
+      await runReader('qemu-img', 'compare', '-f', 'raw', '-F', 'raw', path, join(folder, `${name}.replica`));
+    }
+    await hypervisor.startVm('vm', 1);
+    await workload.checkAndSettle();
+    await hypervisor.endReplication('vm');
+    await hypervisor.endReplication('vm');
+    expect((await readdir(folder)).filter((name) => /\.(hrl|avhd)/.test(name))).toEqual([]);
+  }, 120_000);
+
+  it('a new epoch keeps what guests wrote above an older snapshot', async () => {
+    await makeDisk(join(folder, 'vm-os.img'));
+    const { process, hypervisor } = await startSite({ vm: ['os'] });
+    await hypervisor.beginReplication('vm', 1);
+    let guest = await guestOf(hypervisor, 'vm', 'os');
+    await guest.write(Buffer.alloc(102_400, 1), 4096);
+    await process.kill();
+    await process.start();
+    await hypervisor.beginReplication('vm', 2);
+    await expect(hypervisor.beginReplication('vm', 1)).rejects.toMatchObject({ code: 'StaleEpoch' });
+    await expect(hypervisor.openSnapshotDisk('vm', 1, 'os')).rejects.toMatchObject({ code: 'InvalidVmState' });
+    const snapshot = await hypervisor.openSnapshotDisk('vm', 2, 'os');
+    const content = Buffer.alloc(102_400);
+    await snapshot.read(content, 4096);
+    expect(content.equals(Buffer.alloc(102_400, 1))).toBe(true);
+    guest = await guestOf(hypervisor, 'vm', 'os');
+    await guest.write(Buffer.alloc(4096, 2), 0);
+    await snapshot.read(content, 0);
+    expect(content[0]).toBe(0);
+    await snapshot.close();
+    await guest.read(content, 0);
+    expect(content[0]).toBe(2);
+    await guest.close();
+    await mergeAll(hypervisor, 'vm');
+    expect((await readFile(join(folder, 'vm-os.img')))[0]).toBe(2);
+    expect((await hypervisor.describeVm('vm')).snapshot).toBeUndefined();
+  });
+
+  it('a VM that is off is snapshotted, cut and merged all the same', async () => {
+    await writeFile(join(folder, 'vm-os.img'), randomBytes(SIZE));
+    const { hypervisor } = await startSite({ vm: ['os'] });
+    await hypervisor.shutDownVm('vm');
+    await hypervisor.beginReplication('vm', 1);
+    expect(await hypervisor.describeVm('vm')).toMatchObject({ state: 'Off', snapshot: 'replication-1' });
+    expect(await hypervisor.cut('vm', { epoch: 1, sequence: 1 })).toMatchObject({ final: true });
+    expect(await hypervisor.mergeSnapshot('vm')).toBe(0);
+    await hypervisor.startVm('vm', 1);
+    expect(await hypervisor.cut('vm', { epoch: 1, sequence: 2 })).toMatchObject({ final: false });
+  });
+
+  it('a restart in order is no loss, even of another boot; a kill is', async () => {
+    await makeDisk(join(folder, 'vm-os.img'));
+    const { process, hypervisor } = await startSite({ vm: ['os'] });
+    await hypervisor.beginReplication('vm', 1);
+    for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+      const guest = await guestOf(hypervisor, 'vm', 'os');
+      await guest.write(Buffer.alloc(4096, 1), 0);
+      await process.kill(signal);
+      await pretendOtherBoot(join(folder, 'vm-os.img.0001-00000001.hrl'));
+      await process.start();
+      const { tracking } = await hypervisor.describeVm('vm');
+      expect(tracking!.resyncCause === undefined).toBe(signal === 'SIGTERM');
+    }
+    await expect(hypervisor.cut('vm', { epoch: 1, sequence: 1 })).rejects.toMatchObject({ code: 'ResyncRequired' });
+  });
+
+  it('stops at half the size of a disk with nobody else alive, and the guest goes on', async () => {
+    await makeDisk(join(folder, 'vm-os.img'));
+    const { process, hypervisor } = await startSite({ vm: ['os'] });
+    await hypervisor.beginReplication('vm', 1);
+    await mergeAll(hypervisor, 'vm');
+    const guest = await guestOf(hypervisor, 'vm', 'os');
+    const content = randomBytes(SIZE);
+    for (let at = 0; at < SIZE; at += 256 * 1024) await guest.write(content.subarray(at, at + 256 * 1024), at);
+    await process.kill();
+    expect((await readFile(join(folder, 'vm-os.img'))).equals(content)).toBe(true);
+    const [log] = (await readdir(folder)).filter((name) => name.endsWith('.hrl'));
+    expect((await stat(join(folder, log!))).size).toBe(4096);
+    await process.start();
+    const vm = await hypervisor.describeVm('vm');
+    expect(vm).toMatchObject({ state: 'Running', tracking: { epoch: 1, openSequence: 1 } });
+    expect(vm.tracking!.resyncCause).toContain('50 %');
+  });
+
+  it.for([
+    ['the volume is full', 0, 'ENOSPC|no space'],
+    ['the free space falls under the floor', 16 * MIB, 'are free in'],
+  ] as const)('stops when %s, and the guest goes on', async ([, floor, cause], context) => {
+    const volume = join(folder, 'volume');
+    await mkdir(volume);
+    const mounting = run('mount', ['-t', 'tmpfs', '-o', 'size=40m', 'none', volume]);
+    const refused = await mounting.then(
+      () => undefined,
+      (error: Error) => error.message,
+    );
+    if (refused !== undefined) context.skip(`a small volume cannot be mounted here: ${refused}`);
+    try {
+      // As large as to never reach half of it, and allocated where the guest writes.
+      await makeDisk(join(volume, 'vm-os.img'), 256 * MIB);
+      const file = await open(join(volume, 'vm-os.img'), 'r+');
+      await file.write(Buffer.alloc(8 * MIB, 1), 0, 8 * MIB, 0);
+      await file.close();
+      const { process: hv, hypervisor } = await startSite({ vm: ['os'] }, { diskFolder: volume, floor });
+      await hypervisor.beginReplication('vm', 1);
+      await mergeAll(hypervisor, 'vm');
+      const guest = await guestOf(hypervisor, 'vm', 'os');
+      const data = randomBytes(MIB);
+      for (let i = 0; i < 48; i += 1) await guest.write(data, (i % 8) * MIB);
+      const { tracking, disks } = await hypervisor.describeVm('vm');
+      expect(tracking!.resyncCause).toMatch(new RegExp(cause, 'i'));
+      await hv.kill();
+      await hv.start();
+      expect((await hypervisor.describeVm('vm')).tracking!.resyncCause).toBe(tracking!.resyncCause);
+      expect(disks[0]!.logBytes).toBeLessThan(40 * MIB);
+      // The space is there again.
+      const [log] = (await readdir(volume)).filter((name) => name.endsWith('.hrl'));
+      expect((await stat(join(volume, log!))).size).toBe(4096);
+      await hv.kill();
+    } finally {
+      await run('umount', [volume]);
+    }
+  });
+});
+
+/** Rewrites a log's header as a machine that was restarted since would find it. */
+async function pretendOtherBoot(path: string): Promise<void> {
+  const file = await open(path, 'r+');
+  const bytes = Buffer.alloc(4096);
+  await file.read(bytes, 0, 4096, 0);
+  const { header, generation } = decodeHeader(bytes)!;
+  header.bootId = '01234567-89ab-cdef-0123-456789abcdef';
+  const slot = encodeSlot(header, generation);
+  await file.write(Buffer.concat([slot, slot]), 0, 4096, 0);
+  await file.close();
+}
+
+const SECTOR = 512;
+
+interface Written {
+  readonly stamp: number;
+  readonly issued: number;
+  acknowledged: number;
+}
+
+/**
+ * Guests that write over each other, and what may be on the disks: of every sector the writes that no other one,
+ * issued after they were acknowledged, has replaced.
+ */
+class Workload {
+  #clock = 0;
+  readonly #possible: Map<number, Written[]>[];
+  acknowledged = 0;
+
+  constructor(
+    private readonly hypervisor: HypervisorClient,
+    private readonly disks: readonly string[],
+  ) {
+    this.#possible = disks.map(() => new Map());
+  }
+
+  async write(count: number): Promise<void> {
+    await this.stop(this.start(count));
+  }
+
+  /** Three connections a disk, until stopped, or until the hypervisor dies. */
+  start(count = Infinity): { running: boolean; ended: Promise<unknown> } {
+    const state = { running: true, ended: Promise.resolve() as Promise<unknown> };
+    state.ended = Promise.all(
+      this.disks.flatMap((name, disk) =>
+        [0, 1, 2].map(async () => {
+          const guest = await guestOf(this.hypervisor, 'vm', name).catch(() => undefined);
+          if (!guest) return;
+          for (let i = 0; state.running && i < count; i += 1) {
+            const writes = [0, 1, 2].map(() => this.#write(guest, disk));
+            if ((await Promise.allSettled(writes)).some((result) => result.status === 'rejected')) break;
+          }
+          await guest.close();
+        }),
+      ),
+    );
+    return state;
+  }
+
+  async stop(state: { running: boolean; ended: Promise<unknown> }): Promise<void> {
+    state.running = false;
+    await state.ended;
+  }
+
+  async #write(guest: NbdGuest, disk: number): Promise<void> {
+    const first = Math.floor(Math.random() * 256) * 8;
+    const sectors = 1 + Math.floor(Math.random() * 8);
+    const zero = Math.random() < 0.15;
+    const issued = ++this.#clock;
+    const written: Written = { stamp: zero ? 0 : issued, issued, acknowledged: Infinity };
+    const possible = this.#possible[disk]!;
+    for (let s = first; s < first + sectors; s += 1) possible.set(s, [...(possible.get(s) ?? []), written]);
+    const range = { offset: first * SECTOR, length: sectors * SECTOR };
+    if (zero) await guest.writeZeroes(range);
+    else {
+      const data = Buffer.alloc(range.length);
+      for (let at = 0; at < data.length; at += 4) data.writeUInt32LE(written.stamp, at);
+      await guest.write(data, range.offset);
+    }
+    written.acknowledged = ++this.#clock;
+    this.acknowledged += 1;
+    for (let s = first; s < first + sectors; s += 1) {
+      possible.set(
+        s,
+        possible.get(s)!.filter((other) => other === written || other.acknowledged >= issued),
+      );
+    }
+  }
+
+  /** With nothing in flight: every sector holds one of its possible writes, and from now on only that. */
+  async checkAndSettle(): Promise<void> {
+    for (const [disk, name] of this.disks.entries()) {
+      const guest = await guestOf(this.hypervisor, 'vm', name);
+      const content = Buffer.alloc(SIZE);
+      await guest.read(content, 0);
+      await guest.close();
+      for (const [sector, writes] of this.#possible[disk]!) {
+        if (!writes.some((written) => written.acknowledged < Infinity)) continue;
+        const bytes = content.subarray(sector * SECTOR, (sector + 1) * SECTOR);
+        const stamp = bytes.readUInt32LE(0);
+        const found = writes.filter((written) => written.stamp === stamp);
+        expect(found.length, `sector ${sector} of ${name} holds ${stamp}`).toBeGreaterThan(0);
+        expect(bytes.equals(Buffer.alloc(SECTOR, bytes.subarray(0, 4)))).toBe(true);
+        this.#possible[disk]!.set(sector, [{ ...found[0]!, acknowledged: this.#clock }]);
+      }
+    }
+  }
+}
