@@ -37,6 +37,19 @@ export class BlockMap {
     return runsOf(this.#bits, 0, within.start, within.start + within.count);
   }
 
+  /** The next marked blocks from `start` on, beginning again at the front; none when no block is marked. */
+  markedFrom(start: number, maxBlocks: number, maxRuns: number): BlockRun[] {
+    const found: BlockRun[] = [];
+    let left = maxBlocks;
+    for (const run of this.markedRuns({ start, count: this.blocks - start })) {
+      const count = Math.min(run.count, left);
+      found.push({ start: run.start, count });
+      left -= count;
+      if (left === 0 || found.length === maxRuns) break;
+    }
+    return found.length > 0 || start === 0 ? found : this.markedFrom(0, maxBlocks, maxRuns);
+  }
+
   /** A range of bytes cut where marked and unmarked blocks meet. */
   segments(range: Range): Segment[] {
     const segments: Segment[] = [];

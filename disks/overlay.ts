@@ -10,9 +10,10 @@
  * 3. Bits and blocks change under the exclusive lock of the block. Reads take no lock: they look again afterwards.
  */
 import { CatalogueError } from '../domain/errors.js';
-import { end, mergeRanges, splitRange, type Range } from '../domain/ranges.js';
+import { end, mergeRanges, type Range } from '../domain/ranges.js';
 import type { BlockBitmap, BlockRun } from './block-bitmap.js';
 import { BlockMap, type Segment } from './block-map.js';
+import { copyRange, copySparseRange } from './copy-range.js';
 import type { ReadableDisk, VirtualDisk } from './disk.js';
 import { diskError } from './disk-errors.js';
 import { GroupSync } from './group-sync.js';
@@ -27,7 +28,6 @@ import { RangeLock } from './range-lock.js';
 import type { RawDisk } from './raw.js';
 
 const DEFAULT_BLOCK_SIZE = 64 * 1024;
-const COPY_BYTES = 1024 * 1024;
 /** A guest's write to a block that is being merged waits for its group: small groups, short waits. */
 const MERGE_GROUP_BYTES = 8 * 1024 * 1024;
 const MERGE_GROUP_RUNS = 128;
@@ -149,8 +149,11 @@ export class OverlayDisk implements VirtualDisk {
     if (!this.#merging) throw new Error(`${this.path}: mergeStep before beginMerge`);
     if (this.#failure) throw this.#failure;
     for (let moved = 0; moved === 0 || moved < maxBytes;) {
-      const group = this.#nextGroup(Math.min(maxBytes - moved, MERGE_GROUP_BYTES));
-      if (group.length === 0) break;
+      const blocks = Math.max(1, Math.floor(Math.min(maxBytes - moved, MERGE_GROUP_BYTES) / this.blockSize));
+      const group = this.#map.markedFrom(this.#mergeCursor, blocks, MERGE_GROUP_RUNS);
+      const last = group.at(-1);
+      if (!last) break;
+      this.#mergeCursor = last.start + last.count;
       await this.#mergeGroup(group);
       for (const run of group) moved += run.count * this.blockSize;
     }
@@ -198,7 +201,7 @@ export class OverlayDisk implements VirtualDisk {
       edges.push({ offset: blocks.offset, length: range.offset - blocks.offset });
     }
     if (end(clear.at(-1)!) === end(blocks)) edges.push({ offset: end(range), length: end(blocks) - end(range) });
-    await Promise.all([...edges.map((edge) => this.#copy(edge, this.base, this.#data)), apply(this.#data, range)]);
+    await Promise.all([...edges.map((edge) => copyRange(edge, this.base, this.#data)), apply(this.#data, range)]);
     await this.#dataSync.run();
     for (const segment of clear) {
       const run = this.#map.runOf(segment);
@@ -215,7 +218,7 @@ export class OverlayDisk implements VirtualDisk {
       async () => {
         // Another step may have merged some of them while this one waited.
         const runs = group.flatMap((run) => [...this.#map.markedRuns(run)]);
-        for (const run of runs) await this.#copyHome(this.#map.rangeOf(run), base);
+        for (const run of runs) await copySparseRange(this.#map.rangeOf(run), this.#data, base);
         await base.flush();
         await this.#clearBits(runs);
         this.#merges += 1;
@@ -236,41 +239,6 @@ export class OverlayDisk implements VirtualDisk {
       this.#failure = diskError(error, this.path, 'write');
       throw this.#failure;
     }
-  }
-
-  async #copyHome(range: Range, base: VirtualDisk): Promise<void> {
-    let copied = range.offset;
-    for (const data of await this.#data.dataRanges(range)) {
-      if (data.offset > copied) await base.writeZeroes({ offset: copied, length: data.offset - copied });
-      await this.#copy(data, this.#data, base);
-      copied = end(data);
-    }
-    if (copied < end(range)) await base.writeZeroes({ offset: copied, length: end(range) - copied });
-  }
-
-  async #copy(range: Range, from: ReadableDisk, to: VirtualDisk): Promise<void> {
-    for (const piece of splitRange(range, COPY_BYTES)) {
-      const buffer = Buffer.allocUnsafe(piece.length);
-      await from.read(buffer, piece.offset);
-      await to.write(buffer, piece.offset);
-    }
-  }
-
-  /** The next set blocks from the cursor on, beginning again at the front; empty when no block is set. */
-  #nextGroup(maxBytes: number): BlockRun[] {
-    const group: BlockRun[] = [];
-    let left = Math.max(1, Math.floor(maxBytes / this.blockSize));
-    if (this.#map.markedBlocks === 0) return group;
-    for (const run of this.#map.markedRuns({ start: this.#mergeCursor, count: this.#map.blocks - this.#mergeCursor })) {
-      const count = Math.min(run.count, left);
-      group.push({ start: run.start, count });
-      this.#mergeCursor = run.start + count;
-      left -= count;
-      if (left === 0 || group.length === MERGE_GROUP_RUNS) return group;
-    }
-    if (group.length > 0) return group;
-    this.#mergeCursor = 0;
-    return this.#nextGroup(maxBytes);
   }
 
   /** Asks every segment of a range, and again if a block went home to the base in the meantime. */

@@ -1,8 +1,7 @@
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdtemp, open, rm, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LockTimeout, dataRanges, lockFile, punchHole, tryLockFile, unlockFile } from '../../disks/native.js';
 
@@ -53,12 +52,14 @@ describe('file locks', () => {
 
   test('are seen by other processes, and die with theirs', async () => {
     const a = await openFile('lock');
-    const holder = spawn('flock', ['-x', join(folder, 'lock'), 'sh', '-c', 'echo held; exec sleep 60']);
+    // A process group of its own: the lock lives in the descriptor that `sleep` inherited as well.
+    const holder = spawn('flock', ['-x', join(folder, 'lock'), 'sh', '-c', 'echo held; exec sleep 60'], {
+      detached: true,
+    });
     await new Promise<void>((resolve) => holder.stdout.once('data', () => resolve()));
     expect(tryLockFile(a.fd, 'shared')).toBe(false);
     const gone = new Promise((resolve) => holder.once('close', resolve));
-    // The lock lives in the descriptor that `sleep` inherited as well.
-    await promisify(execFile)('kill', ['-9', ...(await childrenOf(holder.pid!)), String(holder.pid)]);
+    process.kill(-holder.pid!, 'SIGKILL');
     await gone;
     await lockFile(a.fd, 'exclusive', { timeoutMs: 10_000 });
   });
@@ -67,11 +68,6 @@ describe('file locks', () => {
     expect(() => tryLockFile(999_999, 'shared')).toThrow(expect.objectContaining({ code: 'EBADF' }));
   });
 });
-
-async function childrenOf(pid: number): Promise<string[]> {
-  const { stdout } = await promisify(execFile)('pgrep', ['-P', String(pid)]).catch(() => ({ stdout: '' }));
-  return stdout.split('\n').filter(Boolean);
-}
 
 describe('sparse files', () => {
   test('data is found past 4 GiB, and only there', async () => {

@@ -9,7 +9,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import type { ReadableDisk } from '../../disks/disk.js';
+import type * as native from '../../disks/native.js';
 import { OverlayDisk } from '../../disks/overlay.js';
+import type * as positionalIo from '../../disks/positional-io.js';
 import { RawDisk } from '../../disks/raw.js';
 
 type Event =
@@ -21,7 +23,7 @@ const record = (event: Event) => void (journal.on && journal.events.push(event))
 const pathOf = (fd: number) => readlinkSync(`/proc/self/fd/${fd}`);
 
 vi.mock('../../disks/positional-io.js', async (original) => {
-  const real = await original<typeof import('../../disks/positional-io.js')>();
+  const real = await original<typeof positionalIo>();
   return {
     ...real,
     writeAt: (file: FileHandle, data: Uint8Array, position: number) => {
@@ -31,7 +33,7 @@ vi.mock('../../disks/positional-io.js', async (original) => {
   };
 });
 vi.mock('../../disks/native.js', async (original) => {
-  const real = await original<typeof import('../../disks/native.js')>();
+  const real = await original<typeof native>();
   return {
     ...real,
     punchHole: (fd: number, range: { offset: number; length: number }) => {
@@ -130,6 +132,7 @@ async function makeRemains(
 
 test.for([1, 2, 3, 4, 5, 6])(
   'after a power cut a flushed write is there, and no sector is anyone else’s (seed %i)',
+  { timeout: 120_000 },
   async (seed) => {
     const roll = dice(seed * 7919);
     const files = ['base', 'overlay', 'overlay.bitmap'];
@@ -207,5 +210,4 @@ test.for([1, 2, 3, 4, 5, 6])(
       await rm(join(remains, 'base'));
     }
   },
-  120_000,
 );

@@ -5,12 +5,13 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { ReadableDisk, VirtualDisk } from '../../disks/disk.js';
 import { OverlayDisk } from '../../disks/overlay.js';
+import type * as positionalIo from '../../disks/positional-io.js';
 import { RawDisk } from '../../disks/raw.js';
 
 /** Lets a test hold back the reads that begin while it is set. */
 const readGate = vi.hoisted(() => ({ before: undefined as Promise<void> | undefined }));
 vi.mock('../../disks/positional-io.js', async (original) => {
-  const real = await original<typeof import('../../disks/positional-io.js')>();
+  const real = await original<typeof positionalIo>();
   const readAt: typeof real.readAt = (...args) => {
     const gate = readGate.before;
     return gate ? gate.then(() => real.readAt(...args)) : real.readAt(...args);

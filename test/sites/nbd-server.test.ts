@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { RawDisk } from '../../disks/raw.js';
-import { NbdError, NbdGuest } from '../../sites/embedded/guest.js';
+import { NbdGuest, type NbdError } from '../../sites/embedded/guest.js';
 import type { NbdExport } from '../../sites/embedded/nbd-export.js';
 import {
   Command,
