@@ -6,29 +6,29 @@ import { randomUUID } from 'node:crypto';
 import {
   Client,
   Connection,
+  QueryNotRegisteredError,
   WorkflowIdConflictPolicy,
   WorkflowNotFoundError,
   WorkflowUpdateFailedError,
   type WorkflowHandle,
 } from '@temporalio/client';
-import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { planRunId, protectedItemId, taskQueues } from '../domain/ids.js';
-import type { Job } from '../domain/job.js';
+import type { Job, RetryState } from '../domain/job.js';
 import type { RecoveryPlan } from '../domain/plan.js';
 import { policyOf, vmmServerOf, type Site, type SiteVm } from '../domain/site.js';
+import type { ProtectedItem } from '../domain/protected-item.js';
+import { configuredServer } from '../workers/temporal-executables.js';
 import { FARSHORE_NAMESPACE } from '../workers/temporal-server.js';
-import type { protectVm } from '../workflows/protect-vm.js';
-import type { runRecoveryPlan } from '../workflows/run-recovery-plan.js';
 import * as messages from '../workflows/messages.js';
+import { RefusedError, UnreachableError } from './errors.js';
+import { isServerAway, isWorkerAway } from './grpc-status.js';
 
-/** The state of the VM, or of the plan, does not allow what was asked; nothing was changed. */
-export class RefusedError extends Error {
-  override readonly name = 'RefusedError';
-}
+type ProtectVm = (input: messages.ProtectVmInput) => Promise<ProtectedItem>;
+type RunRecoveryPlan = (input: messages.RunRecoveryPlanInput) => Promise<messages.PlanRun>;
 
 export interface ConnectOptions {
   readonly site: Site;
-  /** Host and port; else what the environment configures for Temporal clients. */
+  /** Host and port; else what the environment configures for Temporal clients, else Temporal's usual port here. */
   readonly address?: string;
   readonly namespace?: string;
 }
@@ -36,8 +36,15 @@ export interface ConnectOptions {
 /** What is asked of running workflows needs an answer within this, ms: a worker that is down is told as such. */
 const ANSWER_TIMEOUT_MS = 20_000;
 const POLL_MS = 500;
+/** While a job is followed, workers and Temporal may be away this long: they are started again, ms. */
+const ABSENCE_TIMEOUT_MS = 5 * 60_000;
+const DEFAULT_ADDRESS = 'localhost:7233';
+/** An accepted job waits at most for one activity of the delta loop, ms. */
+const BEGIN_TIMEOUT_MS = 10 * 60_000;
 
-type Entity = WorkflowHandle<typeof protectVm>;
+const pause = () => new Promise((resolve) => setTimeout(resolve, POLL_MS));
+
+type Entity = WorkflowHandle<ProtectVm>;
 
 export class Farshore {
   private constructor(
@@ -46,15 +53,18 @@ export class Farshore {
     private readonly connection: Connection,
   ) {}
 
-  /** @throws Error that names the address when Temporal can't be reached. */
+  /** @throws UnreachableError that names the address when Temporal does not answer. */
   static async connect(options: ConnectOptions): Promise<Farshore> {
-    const configured = options.address === undefined ? loadClientConnectConfig() : undefined;
-    const connectionOptions = configured?.connectionOptions ?? { address: options.address! };
+    const configured = options.address === undefined ? configuredServer() : undefined;
+    const address = options.address ?? configured?.address ?? DEFAULT_ADDRESS;
     const namespace = options.namespace ?? configured?.namespace ?? FARSHORE_NAMESPACE;
-    const connection = await Connection.connect(connectionOptions).catch((error: unknown) => {
-      const address = connectionOptions.address ?? 'localhost:7233';
-      throw new Error(`Temporal does not answer at ${address}. Is the instance up (\`farshore up\`)?`, { cause: error });
-    });
+    const connection = await Connection.connect(configured?.connectionOptions ?? { address }).catch(
+      (error: unknown) => {
+        throw new UnreachableError(`Temporal does not answer at ${address}. Is the instance up (\`farshore up\`)?`, {
+          cause: error,
+        });
+      },
+    );
     return new Farshore(options.site, new Client({ connection, namespace }), connection);
   }
 
@@ -66,7 +76,9 @@ export class Farshore {
   siteVm(name: string): SiteVm {
     const vm = this.site.vms.find((candidate) => candidate.name === name);
     if (vm) return vm;
-    throw new RefusedError(`VM ${name} is not in the site file; it has: ${this.site.vms.map((each) => each.name).join(', ')}`);
+    throw new RefusedError(
+      `VM ${name} is not in the site file; it has: ${this.site.vms.map((each) => each.name).join(', ')}`,
+    );
   }
 
   /** What is known of a VM; undefined while it is not protected. */
@@ -91,12 +103,14 @@ export class Farshore {
   async protect(name: string, requestId: string = randomUUID()): Promise<messages.JobAccepted> {
     const vm = this.siteVm(name);
     const vault = this.site.vault.name;
-    await this.temporal.workflow.start<typeof protectVm>('protectVm', {
+    await this.temporal.workflow.start<ProtectVm>('protectVm', {
       workflowId: protectedItemId(vault, name),
       workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
       taskQueue: taskQueues.azure(vault),
       staticSummary: `Protection of ${name}`,
-      args: [{ vault, vm: name, host: vm.host, vmmServer: vmmServerOf(this.site, vm.host), policy: policyOf(this.site, vm) }],
+      args: [
+        { vault, vm: name, host: vm.host, vmmServer: vmmServerOf(this.site, vm.host), policy: policyOf(this.site, vm) },
+      ],
     });
     return this.ask(name, (entity) => entity.executeUpdate(messages.enableProtectionUpdate, { args: [{ requestId }] }));
   }
@@ -123,7 +137,7 @@ export class Farshore {
   async runPlan(plan: RecoveryPlan, type: 'planned'): Promise<string> {
     const vault = this.site.vault.name;
     const id = planRunId(plan.name, new Date().toISOString());
-    await this.temporal.workflow.start<typeof runRecoveryPlan>('runRecoveryPlan', {
+    await this.temporal.workflow.start<RunRecoveryPlan>('runRecoveryPlan', {
       workflowId: id,
       taskQueue: taskQueues.azure(vault),
       staticSummary: `Recovery plan ${plan.name}, ${type} failover of ${plan.groups.flatMap((group) => group.vms).join(', ')}`,
@@ -144,24 +158,50 @@ export class Farshore {
 
   /** Newest first. @param limit rows */
   async jobs(limit: number): Promise<Job[]> {
-    const found: Job[] = [];
     const query = `FarshoreVault = '${this.site.vault.name}' AND FarshoreJobState IS NOT NULL AND FarshoreJob != 'recoveryPlan'`;
-    for await (const execution of this.temporal.workflow.list({ query })) {
-      const handle = this.temporal.workflow.getHandle(execution.workflowId);
-      found.push(await this.answer(() => handle.query(messages.jobQuery)));
-      if (found.length >= limit) break;
-    }
-    return found.sort((a, b) => b.startedAt.localeCompare(a.startedAt));
+    const jobs = await Promise.all((await this.workflowIds(query, limit)).map((id) => this.job(id)));
+    return jobs.sort((a, b) => b.startedAt.localeCompare(a.startedAt));
   }
 
-  /** Resolves with the job's record when it has ended, however it ended. @param onChange is told of every change seen. */
-  async followJob(id: string, onChange: (job: Job) => void = () => undefined): Promise<Job> {
-    return this.follow(() => this.job(id), onChange);
+  /** Jobs of a plan run that stand still until an administrator does something, as far as the server's list knows. */
+  async jobsWaitingForPerson(planRun: string): Promise<Job[]> {
+    const query = `FarshorePlanRun = '${planRun}' AND FarshoreJobState = 'WaitingForPerson' AND ExecutionStatus = 'Running'`;
+    const jobs = await Promise.all((await this.workflowIds(query, Infinity)).map((id) => this.job(id)));
+    return jobs.filter(waitsForPerson);
+  }
+
+  /**
+   * Resolves with the job's record when it has ended, however it ended.
+   * @param onChange is told of every change seen
+   * @param until ends the following earlier
+   */
+  async followJob(
+    id: string,
+    onChange: (job: Job) => void = () => undefined,
+    until: (job: Job) => boolean = hasEnded,
+  ): Promise<Job> {
+    // A job that was accepted begins once the VM has ended the cycle it is in.
+    const giveUpAt = Date.now() + BEGIN_TIMEOUT_MS;
+    const read = async () => {
+      for (;;) {
+        try {
+          return await this.job(id);
+        } catch (error) {
+          if (!(error instanceof RefusedError) || Date.now() > giveUpAt) throw error;
+          await pause();
+        }
+      }
+    };
+    return this.follow(read, onChange, until);
   }
 
   /** As `followJob`, for a plan run. */
-  async followPlanRun(id: string, onChange: (run: messages.PlanRun) => void = () => undefined): Promise<messages.PlanRun> {
-    return this.follow(() => this.planRun(id), onChange);
+  async followPlanRun(
+    id: string,
+    onChange: (run: messages.PlanRun) => void = () => undefined,
+    until: (run: messages.PlanRun) => boolean | Promise<boolean> = hasEnded,
+  ): Promise<messages.PlanRun> {
+    return this.follow(() => this.planRun(id), onChange, until);
   }
 
   /** Resolves once the VM is in a state. @param onChange is told of every change seen. */
@@ -170,25 +210,41 @@ export class Farshore {
     until: (view: messages.ProtectedItemView | undefined) => boolean,
     onChange: (view: messages.ProtectedItemView | undefined) => void = () => undefined,
   ): Promise<messages.ProtectedItemView | undefined> {
+    return this.follow(() => this.protectedItem(vm), onChange, until);
+  }
+
+  /** The work goes on without those who watch it, so a server or worker that is away for a while is waited for. */
+  private async follow<T>(
+    read: () => Promise<T>,
+    onChange: (value: T) => void,
+    until: (value: T) => boolean | Promise<boolean>,
+  ): Promise<T> {
+    let answeredAt = Date.now();
     for (;;) {
-      const view = await this.protectedItem(vm);
-      onChange(view);
-      if (until(view)) return view;
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+      try {
+        const value = await read();
+        answeredAt = Date.now();
+        onChange(value);
+        if (await until(value)) return value;
+      } catch (error) {
+        if (!(error instanceof UnreachableError) || Date.now() - answeredAt > ABSENCE_TIMEOUT_MS) throw error;
+      }
+      await pause();
     }
   }
 
-  private async follow<T extends { state: string }>(read: () => Promise<T>, onChange: (value: T) => void): Promise<T> {
-    for (;;) {
-      const value = await read();
-      onChange(value);
-      if (value.state !== 'InProgress') return value;
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  /** Newest first; a workflow that continued as new is listed by the server once per run. */
+  private async workflowIds(query: string, limit: number): Promise<string[]> {
+    const ids = new Set<string>();
+    for await (const { workflowId } of this.temporal.workflow.list({ query })) {
+      ids.add(workflowId);
+      if (ids.size >= limit) break;
     }
+    return [...ids];
   }
 
   private entity(vm: string): Entity {
-    return this.temporal.workflow.getHandle<typeof protectVm>(protectedItemId(this.site.vault.name, vm));
+    return this.temporal.workflow.getHandle<ProtectVm>(protectedItemId(this.site.vault.name, vm));
   }
 
   private async ask<T>(vm: string, call: (entity: Entity) => Promise<T>): Promise<T> {
@@ -196,8 +252,10 @@ export class Farshore {
     try {
       return await this.answer(() => call(this.entity(vm)));
     } catch (error) {
-      if (error instanceof WorkflowUpdateFailedError) throw new RefusedError(error.cause?.message ?? error.message, { cause: error });
-      if (error instanceof WorkflowNotFoundError) throw new RefusedError(`${vm}: the VM is not protected`, { cause: error });
+      if (error instanceof WorkflowUpdateFailedError)
+        throw new RefusedError(error.cause?.message ?? error.message, { cause: error });
+      if (error instanceof WorkflowNotFoundError)
+        throw new RefusedError(`${vm}: the VM is not protected`, { cause: error });
       throw error;
     }
   }
@@ -207,6 +265,7 @@ export class Farshore {
       return await this.answer(call);
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) throw new RefusedError(`there is no ${what} ${id}`, { cause: error });
+      if (error instanceof QueryNotRegisteredError) throw new RefusedError(`${id} is no ${what}`, { cause: error });
       throw error;
     }
   }
@@ -215,8 +274,13 @@ export class Farshore {
     try {
       return await this.connection.withDeadline(Date.now() + ANSWER_TIMEOUT_MS, call);
     } catch (error) {
-      if (isDeadline(error)) {
-        throw new Error(
+      if (isServerAway(error)) {
+        throw new UnreachableError('Temporal does not answer any more. Is the instance still up (`farshore status`)?', {
+          cause: error,
+        });
+      }
+      if (isWorkerAway(error)) {
+        throw new UnreachableError(
           `The Azure worker of vault ${this.site.vault.name} does not answer. It runs the workflows: start it (\`farshore worker --role azure\`, or \`farshore up\`).`,
           { cause: error },
         );
@@ -226,10 +290,8 @@ export class Farshore {
   }
 }
 
-/** 4 is gRPC's DEADLINE_EXCEEDED. */
-function isDeadline(error: unknown): boolean {
-  for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if ((cause as { code?: unknown }).code === 4) return true;
-  }
-  return false;
-}
+const hasEnded = ({ state }: { state: string }): boolean => state !== 'InProgress';
+
+/** True of a job that stands still until an administrator does something and asks for `retry`. */
+export const waitsForPerson = ({ retry }: { retry?: RetryState | undefined }): boolean =>
+  retry !== undefined && retry.nextTryAt === undefined;

@@ -1,5 +1,6 @@
 /** What scripts import: `import { Farshore } from 'farshore'`. */
-export { Farshore, RefusedError, type ConnectOptions } from './farshore.js';
+export { RefusedError, UnreachableError } from './errors.js';
+export { Farshore, type ConnectOptions } from './farshore.js';
 export type { JobAccepted, PlanRun, ProtectedItemView, SyncAccepted } from '../workflows/messages.js';
 export type { Job, FailoverResult } from '../domain/job.js';
 export { loadPlan, loadSite, type LoadedSite } from '../workers/site-file.js';
