@@ -56,11 +56,15 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
     }
   };
   return classified({
-    /** @returns the epoch this protection gets: above every one the store has seen for the VM. */
-    async identifyTarget({ vm, networkAdapters }: { vm: string; networkAdapters: ReplicaDescription['networkAdapters'] }): Promise<{ epoch: number }> {
-      checkNetworks(networkAdapters);
-      const fence = await store.readFence(vaultPaths.vm(vm));
-      return { epoch: fence.epoch + 1 };
+    /** @returns the epoch this protection gets: above every one that the store or the source's tracking has seen. */
+    async identifyTarget(input: {
+      vm: string;
+      networkAdapters: ReplicaDescription['networkAdapters'];
+      trackedEpoch: number;
+    }): Promise<{ epoch: number }> {
+      checkNetworks(input.networkAdapters);
+      const fence = await store.readFence(vaultPaths.vm(input.vm));
+      return { epoch: Math.max(fence.epoch, input.trackedEpoch) + 1 };
     },
 
     /** Creates the replica disks and the VM's description, and fences whoever wrote there before. */

@@ -38,11 +38,17 @@ export type PrimaryActivities = ReturnType<typeof createPrimaryActivities>;
 export function createPrimaryActivities(deps: PrimaryDeps) {
   const { hypervisor, store } = deps;
   return classified({
-    /** Is everything on this host as replication needs it? @returns the disks with their sizes. */
-    async checkSource({ vm }: { vm: string }): Promise<{ disks: DiskSize[] }> {
+    /**
+     * Is everything on this host as replication needs it?
+     * @returns the disks with their sizes, and the epoch of tracking that is on or was left behind; 0 when there is none.
+     */
+    async checkSource({ vm }: { vm: string }): Promise<{ disks: DiskSize[]; trackedEpoch: number }> {
       const found = await hypervisor.describeVm(vm);
       if (found.failure) throw new CatalogueError(found.failure.code, found.failure.detail);
-      return { disks: found.disks.map(({ name, size }) => ({ name, size })) };
+      return {
+        disks: found.disks.map(({ name, size }) => ({ name, size })),
+        trackedEpoch: found.tracking?.epoch ?? 0,
+      };
     },
 
     /** VM snapshot and start of tracking in one instant. Repeated within the epoch: nothing. */

@@ -11,3 +11,5 @@ if (!roles.includes(role as Role) || name === undefined || siteFile === undefine
 const site = await loadSite(siteFile, { disks: false });
 const signal = stopSignal({ withSupervisor: process.env['FARSHORE_SUPERVISED'] === '1' });
 await runWorker({ role: role as Role, name, site, data: new DataFolder(dataFolder) }, signal);
+// Standard input is being listened to and would keep the process.
+process.exit(0);

@@ -10,20 +10,20 @@ import type { JobInput } from './messages.js';
 export async function enableProtection(input: JobInput): Promise<Job> {
   return runJob(input, 'enableProtection', async (run) => {
     const { vm } = run.input;
-    const wanted = await run.task('Prerequisites check for enabling protection', async () => {
+    const { description, trackedEpoch } = await run.task('Prerequisites check for enabling protection', async () => {
       const description = await run.step('check that the VM can be protected', () =>
         run.provider.checkProtectable({ vm }),
       );
-      await run.step('check the host', () => run.agent.checkSource({ vm }));
-      return description;
+      const { trackedEpoch } = await run.step('check the host', () => run.agent.checkSource({ vm }));
+      return { description, trackedEpoch };
     });
     const epoch = await run.task('Identifying the replication target', async () => {
-      const { networkAdapters } = wanted;
-      const target = await run.step('identify the target', () => run.azure.identifyTarget({ vm, networkAdapters }));
+      const { networkAdapters } = description;
+      const target = await run.step('identify the target', () => run.azure.identifyTarget({ vm, networkAdapters, trackedEpoch }));
       return target.epoch;
     });
     await run.task('Enable replication', () =>
-      run.step('create the replica disks', () => run.azure.prepareReplica({ description: { ...wanted, epoch } })),
+      run.step('create the replica disks', () => run.azure.prepareReplica({ description: { ...description, epoch } })),
     );
     run.compensateWith('stop tracking', () => run.agent.endReplication({ vm }));
     await run.task('Starting initial replication', () =>

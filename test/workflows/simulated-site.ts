@@ -54,7 +54,7 @@ export class SimulatedSite {
     const site = this;
     const all: Activities = {
       async checkSource() {
-        return { disks: [{ name: 'os', size: DISK_BYTES }, { name: 'data', size: DISK_BYTES }] };
+        return { disks: [{ name: 'os', size: DISK_BYTES }, { name: 'data', size: DISK_BYTES }], trackedEpoch: 0 };
       },
       async beginReplication() {},
       async endReplication() {},
