@@ -14,7 +14,8 @@ import { CatalogueError } from '../../domain/errors.js';
 import { intersect, mergeRanges, type Range } from '../../domain/ranges.js';
 import { unlessMissing } from './replica-store-errors.js';
 import { syncFolder } from './replica-store-files.js';
-import { UNDO_BLOCK, UndoJournal, blocksOf, bytesOf } from './undo-journal.js';
+import type { OpenJournals } from './replica-store-journal-files.js';
+import { UNDO_BLOCK, UndoJournal, blocksOf, bytesOf, journalLengths } from './undo-journal.js';
 
 export interface ChainLink {
   readonly id: string;
@@ -35,7 +36,7 @@ export async function listChain(journals: string): Promise<ChainLink[]> {
 }
 
 export class UndoChain {
-  readonly #open = new Map<string, UndoJournal>();
+  readonly #open = new Map<string, { readonly journal: UndoJournal; readonly release: () => Promise<void> }>();
 
   private constructor(
     private readonly journals: string,
@@ -43,6 +44,7 @@ export class UndoChain {
     private readonly blob: FileHandle,
     private readonly size: number,
     private readonly access: 'read' | 'write',
+    private readonly openJournals: OpenJournals,
   ) {}
 
   /** Gives `work` the chain of an open blob, whose lock the caller holds. */
@@ -50,14 +52,15 @@ export class UndoChain {
     journals: string,
     blob: FileHandle,
     access: 'read' | 'write',
+    openJournals: OpenJournals,
     work: (chain: UndoChain) => Promise<T>,
   ): Promise<T> {
     const { size } = await blob.stat();
-    const chain = new UndoChain(journals, await listChain(journals), blob, size, access);
+    const chain = new UndoChain(journals, await listChain(journals), blob, size, access, openJournals);
     try {
       return await work(chain);
     } finally {
-      for (const journal of chain.#open.values()) await journal.close();
+      for (const { release } of chain.#open.values()) await release();
     }
   }
 
@@ -143,7 +146,8 @@ export class UndoChain {
     use: (journal: UndoJournal, held: Range) => Promise<void>,
   ): Promise<Range[]> {
     const first = this.links.findIndex((link) => link.id === snapshot && !link.deleting);
-    if (first < 0) throw new CatalogueError('InvalidReplicaState', `${this.journals}: there is no snapshot ${snapshot}`);
+    if (first < 0)
+      throw new CatalogueError('InvalidReplicaState', `${this.journals}: there is no snapshot ${snapshot}`);
     let rest: BlockRun[] = [blocksOf(range)];
     for (const link of this.links.slice(first)) {
       if (rest.length === 0) break;
@@ -160,12 +164,14 @@ export class UndoChain {
   }
 
   async #journal(link: ChainLink): Promise<UndoJournal> {
-    let journal = this.#open.get(link.id);
-    if (!journal) {
-      journal = await UndoJournal.open(link.folder, this.size, { readOnly: this.access === 'read' });
-      this.#open.set(link.id, journal);
+    let opened = this.#open.get(link.id);
+    if (!opened) {
+      const key = path.join(this.journals, link.id);
+      const lengths = journalLengths(this.size);
+      const { files, release } = await this.openJournals.use(key, link.folder, this.access, lengths);
+      this.#open.set(link.id, (opened = { journal: new UndoJournal(this.size, files), release }));
     }
-    return journal;
+    return opened.journal;
   }
 }
 
@@ -173,5 +179,8 @@ export class UndoChain {
 export async function readExactly(file: FileHandle, target: Buffer, offset: number): Promise<void> {
   const count = await readAt(file, target, offset);
   if (count === target.length) return;
-  throw new CatalogueError('InvalidReplicaState', `it ends at byte ${offset + count}, ${offset + target.length} expected`);
+  throw new CatalogueError(
+    'InvalidReplicaState',
+    `it ends at byte ${offset + count}, ${offset + target.length} expected`,
+  );
 }

@@ -70,7 +70,9 @@ async function readId(layout: StoreLayout): Promise<string | undefined> {
   try {
     return markerSchema.parse(JSON.parse(text)).id;
   } catch (error) {
-    throw new CatalogueError('InvalidReplicaState', `${layout.marker()} is not of a store this version reads`, { cause: error });
+    throw new CatalogueError('InvalidReplicaState', `${layout.marker()} is not of a store this version reads`, {
+      cause: error,
+    });
   }
 }
 

@@ -16,6 +16,7 @@ import { UndoChain, readExactly } from './replica-store-chain.js';
 import { unlessMissing } from './replica-store-errors.js';
 import type { DurableFiles } from './replica-store-files.js';
 import { inFlight } from './replica-store-in-flight.js';
+import type { OpenJournals } from './replica-store-journal-files.js';
 import { withLock } from './replica-store-lock.js';
 import type { StoreLayout } from './replica-store-names.js';
 import { blocksOf } from './undo-journal.js';
@@ -35,11 +36,15 @@ export class PageBlobs {
   constructor(
     private readonly layout: StoreLayout,
     private readonly files: DurableFiles,
+    private readonly openJournals: OpenJournals,
   ) {}
 
   async create(name: string, size: number): Promise<void> {
     if (!Number.isSafeInteger(size) || size <= 0 || size % PAGE !== 0) {
-      throw new CatalogueError('InvalidReplicaState', `${name}: ${size} is no size of a page blob; multiples of ${PAGE} are`);
+      throw new CatalogueError(
+        'InvalidReplicaState',
+        `${name}: ${size} is no size of a page blob; multiples of ${PAGE} are`,
+      );
     }
     const file = this.layout.file(name);
     await this.files.makeFolder(path.dirname(file));
@@ -157,7 +162,7 @@ export class PageBlobs {
     if ((await this.#sizeOf(name)) === undefined) throw missingBlob(name);
     return await withLock(this.layout.blobLock(name), lock, () =>
       this.#withFile(name, access, (blob) =>
-        UndoChain.with(this.layout.journals(name), blob, access, (chain) => work(blob, chain)),
+        UndoChain.with(this.layout.journals(name), blob, access, this.openJournals, (chain) => work(blob, chain)),
       ),
     );
   }

@@ -29,7 +29,10 @@ export class Snapshots {
       const record = await readBlobRecord(journals);
       const { size } = await blob.stat();
       if (size !== record.size) {
-        throw new CatalogueError('InvalidReplicaState', `${name} has ${size} bytes; it was created with ${record.size}`);
+        throw new CatalogueError(
+          'InvalidReplicaState',
+          `${name} has ${size} bytes; it was created with ${record.size}`,
+        );
       }
       // What a writer that died has left unsynced is part of the snapshot now.
       await blob.datasync();

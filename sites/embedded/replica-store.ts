@@ -16,6 +16,7 @@ import { readExactly } from './replica-store-chain.js';
 import { storeError, unlessMissing } from './replica-store-errors.js';
 import { ScopeFences } from './replica-store-fence.js';
 import { DurableFiles, withFile, type Temporary } from './replica-store-files.js';
+import { OpenJournals } from './replica-store-journal-files.js';
 import { StoreMarker } from './replica-store-marker.js';
 import { StoreLayout, checkName, checkScope, isInternal } from './replica-store-names.js';
 import { PageBlobs } from './replica-store-pages.js';
@@ -26,6 +27,7 @@ const RECENT = 60_000;
 
 export class EmbeddedReplicaStore implements ReplicaStore {
   #closed = false;
+  readonly #openJournals = new OpenJournals();
   readonly #fences: ScopeFences;
   readonly #blobs: PageBlobs;
   readonly #snapshots: Snapshots;
@@ -36,7 +38,7 @@ export class EmbeddedReplicaStore implements ReplicaStore {
     private readonly marker: StoreMarker,
   ) {
     this.#fences = new ScopeFences(layout, files, () => marker.check());
-    this.#blobs = new PageBlobs(layout, files);
+    this.#blobs = new PageBlobs(layout, files, this.#openJournals);
     this.#snapshots = new Snapshots(layout, files, this.#blobs);
   }
 
@@ -143,7 +145,12 @@ export class EmbeddedReplicaStore implements ReplicaStore {
   }
 
   async snapshotPageBlob(name: string, fence: WriteFence): Promise<string> {
-    return await this.#fenced(`taking a snapshot of ${name}`, name, fence, async () => await this.#snapshots.take(name));
+    return await this.#fenced(
+      `taking a snapshot of ${name}`,
+      name,
+      fence,
+      async () => await this.#snapshots.take(name),
+    );
   }
 
   async listSnapshots(name: string): Promise<string[]> {
@@ -181,6 +188,7 @@ export class EmbeddedReplicaStore implements ReplicaStore {
 
   async close(): Promise<void> {
     this.#closed = true;
+    await this.#openJournals.close();
   }
 
   async #write<T>(
@@ -230,10 +238,7 @@ export class EmbeddedReplicaStore implements ReplicaStore {
 
   /** @param folder empty, or ending with a slash. */
   async #collect(folder: string, prefix: string, found: string[]): Promise<void> {
-    const entries = await unlessMissing(
-      readdir(path.join(this.layout.root, folder), { withFileTypes: true }),
-      [],
-    );
+    const entries = await unlessMissing(readdir(path.join(this.layout.root, folder), { withFileTypes: true }), []);
     const names = new Set(entries.map((entry) => entry.name));
     for (const entry of entries) {
       const name = folder + entry.name;

@@ -9,15 +9,14 @@
  * Callers hold the blob's lock: exclusively for whatever changes, shared for whatever reads. Nothing is remembered from
  * one lock to the next, as other processes change the files in between. Errors are Node's own.
  */
-import { open, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { fillBits, runsOf, type BlockRun } from '../../disks/block-bitmap.js';
 import { dataRanges, punchHole } from '../../disks/native.js';
 import { readAt, writeAt } from '../../disks/positional-io.js';
-import { CatalogueError } from '../../domain/errors.js';
 import { alignDown, end, splitRange, type Range } from '../../domain/ranges.js';
 import { syncFolder, withFile } from './replica-store-files.js';
 import { inFlight } from './replica-store-in-flight.js';
+import type { JournalFiles } from './replica-store-journal-files.js';
 
 /** Bytes; the last block of a blob may be shorter. */
 export const UNDO_BLOCK = 4096;
@@ -52,46 +51,21 @@ interface BitsPage {
 export class UndoJournal {
   readonly #pages = new Map<number, BitsPage>();
 
-  private constructor(
+  /** @param size of the blob, bytes. */
+  constructor(
     readonly size: number,
-    private readonly before: FileHandle,
-    private readonly bits: FileHandle,
+    private readonly files: JournalFiles,
   ) {}
 
   /** Makes the two files in a folder that has none yet, durably. Takes no space. */
   static async create(folder: string, size: number): Promise<void> {
-    for (const [name, length] of [
-      ['before', size],
-      ['bits', bitsLength(size)],
-    ] as const) {
+    for (const [name, length] of Object.entries(journalLengths(size))) {
       await withFile(path.join(folder, name), 'wx', async (file) => {
         await file.truncate(length);
         await file.sync();
       });
     }
     await syncFolder(folder);
-  }
-
-  /** @throws CatalogueError InvalidReplicaState when the files are not those of a blob of this size. */
-  static async open(folder: string, size: number, options: { readOnly?: boolean } = {}): Promise<UndoJournal> {
-    const flags = options.readOnly ? 'r' : 'r+';
-    const before = await open(path.join(folder, 'before'), flags);
-    try {
-      const bits = await open(path.join(folder, 'bits'), flags);
-      const [found, foundBits] = [(await before.stat()).size, (await bits.stat()).size];
-      if (found === size && foundBits === bitsLength(size)) return new UndoJournal(size, before, bits);
-      await bits.close();
-      const detail = `${folder} holds ${found} and ${foundBits} bytes, which do not fit a blob of ${size} bytes`;
-      throw new CatalogueError('InvalidReplicaState', detail);
-    } catch (error) {
-      await before.close();
-      throw error;
-    }
-  }
-
-  async close(): Promise<void> {
-    await this.before.close();
-    await this.bits.close();
   }
 
   /** Parts the blocks into those this journal holds and those it does not. */
@@ -113,25 +87,19 @@ export class UndoJournal {
 
   /** The runs of blocks it holds, from a block on, in order. */
   async *heldFrom(block: number): AsyncGenerator<BlockRun> {
-    const whole: Range = { offset: 0, length: bitsLength(this.size) };
-    for (const scan of splitRange(whole, SCAN)) {
-      for (const data of dataRanges(this.bits.fd, scan)) {
-        const start = Math.max(block, data.offset * 8);
-        const count = Math.min(end(data) * 8, blocksOf({ offset: 0, length: this.size }).count) - start;
-        if (count > 0) yield* this.#heldWithin({ start, count });
-      }
-    }
+    const { count } = blocksOf({ offset: 0, length: this.size });
+    if (block < count) yield* this.#heldWithin({ start: block, count: count - block });
   }
 
   /** Fills `target` with what it holds; only for blocks it holds. */
   async read(target: Buffer, offset: number): Promise<void> {
-    const count = await readAt(this.before, target, offset);
+    const count = await readAt(this.files.before, target, offset);
     if (count < target.length) throw new Error(`the undo journal ends at ${offset + count}`);
   }
 
   /** Where what it holds may be anything but zeroes; only for ranges of blocks it holds. */
   dataRanges(range: Range): Range[] {
-    return dataRanges(this.before.fd, range);
+    return dataRanges(this.files.before.fd, range);
   }
 
   /**
@@ -143,31 +111,35 @@ export class UndoJournal {
       const content = Buffer.allocUnsafe(length);
       await source(content, offset);
       for (const part of nonZeroParts(content)) {
-        await writeAt(this.before, content.subarray(part.offset, end(part)), offset + part.offset);
+        await writeAt(this.files.before, content.subarray(part.offset, end(part)), offset + part.offset);
       }
     });
-    await this.before.datasync();
+    await this.files.before.datasync();
     for (const run of runs) await this.#mark(run);
     await this.#storeMarks();
   }
 
   /** Gives back the space of blocks that an older journal holds too. */
   async release(runs: readonly BlockRun[]): Promise<void> {
-    for (const run of runs) await punchHole(this.before.fd, bytesOf(run, this.size));
+    for (const run of runs) await punchHole(this.files.before.fd, bytesOf(run, this.size));
   }
 
   /** Resolves once every bit that can be read is on stable storage: who set it may have died before seeing to that. */
   async sync(): Promise<void> {
-    await this.bits.datasync();
+    await this.files.bits.datasync();
   }
 
   async *#heldWithin(run: BlockRun): AsyncGenerator<BlockRun> {
-    const perPage = BITS_PAGE * 8;
     const stop = run.start + run.count;
-    for (let at = run.start; at < stop; at = alignDown(at, perPage) + perPage) {
-      const first = alignDown(at, perPage);
-      const page = await this.#page(first / perPage);
-      yield* runsOf(page.bytes, first, at, Math.min(stop, first + perPage));
+    const first = Math.floor(run.start / 8);
+    for (const scan of splitRange({ offset: first, length: Math.ceil(stop / 8) - first }, SCAN)) {
+      for (const data of dataRanges(this.files.bits.fd, scan)) {
+        for (const part of splitRange(data, BITS_PAGE)) {
+          const page = await this.#page(Math.floor(part.offset / BITS_PAGE));
+          const from = Math.max(run.start, part.offset * 8);
+          yield* runsOf(page.bytes, alignDown(part.offset, BITS_PAGE) * 8, from, Math.min(stop, end(part) * 8));
+        }
+      }
     }
   }
 
@@ -185,11 +157,11 @@ export class UndoJournal {
   async #storeMarks(): Promise<void> {
     const marked = [...this.#pages].filter(([, page]) => page.stored !== undefined);
     try {
-      for (const [index, page] of marked) await writeAt(this.bits, page.bytes, index * BITS_PAGE);
-      await this.bits.datasync();
+      for (const [index, page] of marked) await writeAt(this.files.bits, page.bytes, index * BITS_PAGE);
+      await this.files.bits.datasync();
     } catch (error) {
       // The kernel may now take these bits for stored, though they are not; nobody may find them set.
-      for (const [index, page] of marked) await writeAt(this.bits, page.stored!, index * BITS_PAGE);
+      for (const [index, page] of marked) await writeAt(this.files.bits, page.stored!, index * BITS_PAGE);
       throw error;
     }
     for (const [, page] of marked) delete page.stored;
@@ -199,7 +171,7 @@ export class UndoJournal {
     let page = this.#pages.get(index);
     if (!page) {
       const bytes = Buffer.alloc(Math.min(BITS_PAGE, bitsLength(this.size) - index * BITS_PAGE));
-      await readAt(this.bits, bytes, index * BITS_PAGE);
+      await readAt(this.files.bits, bytes, index * BITS_PAGE);
       this.#pages.set(index, (page = { bytes }));
     }
     return page;
@@ -207,6 +179,12 @@ export class UndoJournal {
 }
 
 const bitsLength = (size: number): number => Math.ceil(size / UNDO_BLOCK / 8);
+
+/** What the two files of a journal have, bytes. */
+export const journalLengths = (size: number): { before: number; bits: number } => ({
+  before: size,
+  bits: bitsLength(size),
+});
 
 function* piecesOf(runs: readonly BlockRun[], size: number): Generator<Range> {
   for (const run of runs) yield* splitRange(bytesOf(run, size), PIECE);

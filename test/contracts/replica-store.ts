@@ -225,7 +225,9 @@ export function replicaStoreContract(
       expect(await store.readPages(BLOB, 0, 64 * KiB)).toEqual(expected);
       await store.writePages(BLOB, writes, NOW);
       expect(await store.readPages(BLOB, 0, 64 * KiB)).toEqual(expected);
-      expect(await store.readPages(BLOB, 14 * KiB - 100, 700)).toEqual(expected.subarray(14 * KiB - 100, 14 * KiB + 600));
+      expect(await store.readPages(BLOB, 14 * KiB - 100, 700)).toEqual(
+        expected.subarray(14 * KiB - 100, 14 * KiB + 600),
+      );
     });
 
     test.each([
@@ -238,7 +240,10 @@ export function replicaStoreContract(
     ])('$offset is no place for these pages', async (write) => {
       const store = await (await makeStore()).open();
       await store.createPageBlob(BLOB, 64 * KiB, NOW);
-      await failsWith('InvalidReplicaState', store.writePages(BLOB, [{ offset: 0, data: content(512, 1) }, write], NOW));
+      await failsWith(
+        'InvalidReplicaState',
+        store.writePages(BLOB, [{ offset: 0, data: content(512, 1) }, write], NOW),
+      );
       expect(await store.readPages(BLOB, 0, 64 * KiB)).toEqual(Buffer.alloc(64 * KiB));
     });
 
@@ -460,7 +465,8 @@ export function replicaStoreContract(
 
 type Step =
   | { readonly kind: 'write'; readonly batch: readonly { page: number; pages: number; seed: number }[] }
-  | { readonly kind: 'snapshot' | 'reopen' }
+  | { readonly kind: 'snapshot' }
+  | { readonly kind: 'reopen' }
   | { readonly kind: 'delete'; readonly pick: number };
 
 /** Pages of 512 bytes; not a multiple of any block a store may work with, as a VHD with its footer isn't. */
@@ -472,7 +478,10 @@ const piece = fc
   .record({ page: fc.nat(PAGES - 1), pages: fc.integer({ min: 1, max: 40 }), seed: fc.nat(12) })
   .map(({ page, pages, seed }) => ({ page, pages: Math.min(pages, PAGES - page), seed: seed < 3 ? 0 : seed }));
 const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 6, arbitrary: fc.array(piece, { minLength: 1, maxLength: 4 }).map((batch) => ({ kind: 'write' as const, batch })) },
+  {
+    weight: 6,
+    arbitrary: fc.array(piece, { minLength: 1, maxLength: 4 }).map((batch) => ({ kind: 'write' as const, batch })),
+  },
   { weight: 3, arbitrary: fc.constant({ kind: 'snapshot' as const }) },
   { weight: 2, arbitrary: fc.nat(20).map((pick) => ({ kind: 'delete' as const, pick })) },
   { weight: 1, arbitrary: fc.constant({ kind: 'reopen' as const }) },
@@ -505,7 +514,12 @@ class History {
       await this.store.deleteSnapshot(BLOB, id, NOW);
       this.#snapshots.delete(id);
       await this.check();
-    } else await this.store.writePages(BLOB, next.batch.map((part) => this.#write(part)), NOW);
+    } else
+      await this.store.writePages(
+        BLOB,
+        next.batch.map((part) => this.#write(part)),
+        NOW,
+      );
   }
 
   #write({ page, pages, seed }: { page: number; pages: number; seed: number }): PageWrite {

@@ -47,7 +47,10 @@ process.on('message', async ({ id, method, parameters }) => {
   try {
     process.send({ id, result: await call(...parameters.map(asBuffers)) });
   } catch (error) {
-    process.send({ id, error: { code: error.code, message: String(error.message), stack: error.stack } });
+    process.send({
+      id,
+      error: { code: error.code, message: error.detail ?? String(error.message), stack: error.stack },
+    });
   }
 });
 process.on('disconnect', () => process.exit());

@@ -21,7 +21,13 @@ export async function buildStore(): Promise<{ folder: string; remove: () => Prom
   await mkdir(cache, { recursive: true });
   const folder = await mkdtemp(path.join(cache, 'farshore-store-'));
   const config = path.join(folder, 'tsconfig.json');
-  const compilerOptions = { outDir: folder, rootDir: repository, incremental: false, declaration: false, sourceMap: false };
+  const compilerOptions = {
+    outDir: folder,
+    rootDir: repository,
+    incremental: false,
+    declaration: false,
+    sourceMap: false,
+  };
   const files = [path.join(repository, 'sites/embedded/replica-store.ts')];
   await writeFile(path.join(folder, 'package.json'), JSON.stringify({ type: 'module' }));
   await writeFile(
@@ -43,11 +49,19 @@ interface Reply {
 
 type Remote = Pick<
   ReplicaStore,
-  'putObject' | 'writePages' | 'snapshotPageBlob' | 'deleteSnapshot' | 'raiseFence' | 'createPageBlob' | 'deletePageBlob'
+  | 'putObject'
+  | 'writePages'
+  | 'snapshotPageBlob'
+  | 'deleteSnapshot'
+  | 'raiseFence'
+  | 'createPageBlob'
+  | 'deletePageBlob'
 > & {
   uploadUntilReleased(...parameters: [string, object]): Promise<void>;
   writeWhenReleased(...parameters: [string, Buffer, object]): Promise<void>;
 };
+
+type Result<M extends keyof Remote> = Awaited<ReturnType<Remote[M]>>;
 
 /** A process with a store open. Killed when the test ends. */
 export class StoreProcess {
@@ -73,9 +87,9 @@ export class StoreProcess {
     return new StoreProcess(started);
   }
 
-  async call<M extends keyof Remote>(method: M, ...parameters: Parameters<Remote[M]>): Promise<Awaited<ReturnType<Remote[M]>>> {
+  async call<M extends keyof Remote>(method: M, ...parameters: Parameters<Remote[M]>): Promise<Result<M>> {
     const id = (this.#next += 1);
-    return await new Promise((resolve, reject) => {
+    return await new Promise<Result<M>>((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
       this.process.send({ id, method, parameters }, (error) => error && reject(error));
     });
@@ -104,6 +118,8 @@ export class StoreProcess {
     this.#waiting.delete(id!);
     if (!error) return waiting.resolve(result as never);
     const code = failureCodeSchema.safeParse(error.code);
-    waiting.reject(code.success ? new CatalogueError(code.data, error.message) : new Error(error.stack ?? error.message));
+    waiting.reject(
+      code.success ? new CatalogueError(code.data, error.message) : new Error(error.stack ?? error.message),
+    );
   }
 }

@@ -59,7 +59,8 @@ describe('a fence raised by another process', () => {
     }
     await gate.close();
     const third = await StoreProcess.start(built.folder, folder);
-    const newcomer = third.call('putObject', `${SCOPE}/late.json`, Buffer.from('late'), at(1, 0));
+    const late = third.call('putObject', `${SCOPE}/late.json`, Buffer.from('late'), at(1, 0));
+    const newcomer = failsWith('StaleEpoch', late);
     expect(order).toEqual([]);
     expect(await store.readFence(SCOPE)).toEqual({ epoch: 0, sequence: 0 });
     expect(await store.getObject(`${SCOPE}/applied.json`)).toBeUndefined();
@@ -67,7 +68,7 @@ describe('a fence raised by another process', () => {
     other.release();
     await raised;
     expect((await store.getObject(`${SCOPE}/applied.json`))?.toString()).toBe('landed');
-    await failsWith('StaleEpoch', newcomer);
+    await newcomer;
     await under;
     expect(order).toHaveLength(2);
   });
@@ -118,68 +119,72 @@ describe('temporary files', () => {
 describe('a writer that is killed', () => {
   const SIZE = 300 * 4096 + 512;
 
-  test('loses nothing it has acknowledged, and no snapshot changes, whenever it dies', { timeout: 240_000 }, async () => {
-    const seed = Number(process.env['FARSHORE_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
-    const random = generator(seed);
-    const pick = (count: number): number => Math.floor(random() * count);
-    const folder = path.join(await temporaryFolder(), 'store');
-    const store = await EmbeddedReplicaStore.open(folder, { create: true });
-    await store.createPageBlob(BLOB, SIZE, at(1, 0));
-    let live = Buffer.alloc(SIZE);
-    const snapshots = new Map<string, Buffer>();
-    const cutShort: Record<string, number> = {};
-    let writes = 0;
-    for (let life = 0; life < 30; life += 1) {
-      const writer = await StoreProcess.start(built.folder, folder);
-      const death = sleep(pick(60)).then(async () => await writer.kill());
-      for (let alive = true; alive; ) {
-        const dice = pick(10);
-        const doomed = [...snapshots.keys()][pick(snapshots.size)];
-        if (dice < 6 || (dice >= 8 && (snapshots.size < 4 || doomed === undefined))) {
-          const batch = Array.from({ length: 1 + pick(6) }, () => randomWrite(pick, (writes += 1)));
-          const next = Buffer.from(live);
-          for (const write of batch) applyTo(next, write);
-          alive = await survives(writer.call('writePages', BLOB, batch, at(1, 0)));
-          if (!alive) expectOldOrNew(await store.readPages(BLOB, 0, SIZE), live, next, batch, seed);
-          // What was not acknowledged may have landed in part: from here on what is there is what has to stay.
-          live = alive ? next : await store.readPages(BLOB, 0, SIZE);
-          if (!alive) cutShort['write'] = (cutShort['write'] ?? 0) + 1;
-        } else if (dice < 8) {
-          let id: string | undefined;
-          alive = await survives(writer.call('snapshotPageBlob', BLOB, at(1, 0)).then((made) => (id = made)));
-          const made = id ?? (await store.listSnapshots(BLOB)).find((found) => !snapshots.has(found));
-          if (made !== undefined) snapshots.set(made, Buffer.from(live));
-          if (!alive) cutShort['snapshot'] = (cutShort['snapshot'] ?? 0) + 1;
-        } else {
-          const held = snapshots.get(doomed!);
-          snapshots.delete(doomed!);
-          alive = await survives(writer.call('deleteSnapshot', BLOB, doomed!, at(1, 0)));
-          if (!alive && (await store.listSnapshots(BLOB)).includes(doomed!)) snapshots.set(doomed!, held!);
-          if (!alive) cutShort['delete'] = (cutShort['delete'] ?? 0) + 1;
-          if (!alive && pick(2) === 0) {
-            await store.deleteSnapshot(BLOB, doomed!, at(1, 0));
+  test(
+    'loses nothing it has acknowledged, and no snapshot changes, whenever it dies',
+    { timeout: 240_000 },
+    async () => {
+      const seed = Number(process.env['FARSHORE_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
+      const random = generator(seed);
+      const pick = (count: number): number => Math.floor(random() * count);
+      const folder = path.join(await temporaryFolder(), 'store');
+      const store = await EmbeddedReplicaStore.open(folder, { create: true });
+      await store.createPageBlob(BLOB, SIZE, at(1, 0));
+      let live: Buffer = Buffer.alloc(SIZE);
+      const snapshots = new Map<string, Buffer>();
+      const cutShort: Record<string, number> = {};
+      let writes = 0;
+      for (let life = 0; life < 30; life += 1) {
+        const writer = await StoreProcess.start(built.folder, folder);
+        const death = sleep(pick(60)).then(async () => await writer.kill());
+        for (let alive = true; alive;) {
+          const dice = pick(10);
+          const doomed = [...snapshots.keys()][pick(snapshots.size)];
+          if (dice < 6 || (dice >= 8 && (snapshots.size < 4 || doomed === undefined))) {
+            const batch = Array.from({ length: 1 + pick(6) }, () => randomWrite(pick, (writes += 1)));
+            const next = Buffer.from(live);
+            for (const write of batch) applyTo(next, write);
+            alive = await survives(writer.call('writePages', BLOB, batch, at(1, 0)));
+            if (!alive) expectOldOrNew(await store.readPages(BLOB, 0, SIZE), live, next, batch, seed);
+            // What was not acknowledged may have landed in part: from here on what is there is what has to stay.
+            live = alive ? next : await store.readPages(BLOB, 0, SIZE);
+            if (!alive) cutShort['write'] = (cutShort['write'] ?? 0) + 1;
+          } else if (dice < 8) {
+            let id: string | undefined;
+            alive = await survives(writer.call('snapshotPageBlob', BLOB, at(1, 0)).then((made) => (id = made)));
+            const made = id ?? (await store.listSnapshots(BLOB)).find((found) => !snapshots.has(found));
+            if (made !== undefined) snapshots.set(made, Buffer.from(live));
+            if (!alive) cutShort['snapshot'] = (cutShort['snapshot'] ?? 0) + 1;
+          } else {
+            const held = snapshots.get(doomed!);
             snapshots.delete(doomed!);
+            alive = await survives(writer.call('deleteSnapshot', BLOB, doomed!, at(1, 0)));
+            if (!alive && (await store.listSnapshots(BLOB)).includes(doomed!)) snapshots.set(doomed!, held!);
+            if (!alive) cutShort['delete'] = (cutShort['delete'] ?? 0) + 1;
+            if (!alive && pick(2) === 0) {
+              await store.deleteSnapshot(BLOB, doomed!, at(1, 0));
+              snapshots.delete(doomed!);
+            }
+          }
+          // A reader beside the writer: snapshots hold still while blocks are on their way into the journals.
+          if (pick(4) === 0 && snapshots.size > 0) {
+            const [id, held] = [...snapshots][pick(snapshots.size)]!;
+            expect((await store.readPages(BLOB, 0, SIZE, id)).equals(held), `snapshot ${id}, seed ${seed}`).toBe(true);
           }
         }
-        // A reader beside the writer: snapshots hold still while blocks are on their way into the journals.
-        if (pick(4) === 0 && snapshots.size > 0) {
-          const [id, held] = [...snapshots][pick(snapshots.size)]!;
-          expect((await store.readPages(BLOB, 0, SIZE, id)).equals(held), `snapshot ${id}, seed ${seed}`).toBe(true);
+        await death;
+        const reopened = await EmbeddedReplicaStore.open(folder);
+        expect((await reopened.readPages(BLOB, 0, SIZE)).equals(live), `live, life ${life}, seed ${seed}`).toBe(true);
+        expect(await reopened.listSnapshots(BLOB)).toEqual([...snapshots.keys()]);
+        for (const [id, held] of snapshots) {
+          const found = await reopened.readPages(BLOB, 0, SIZE, id);
+          expect(found.equals(held), `snapshot ${id}, life ${life}, seed ${seed}`).toBe(true);
         }
       }
-      await death;
-      const reopened = await EmbeddedReplicaStore.open(folder);
-      expect((await reopened.readPages(BLOB, 0, SIZE)).equals(live), `live, life ${life}, seed ${seed}`).toBe(true);
-      expect(await reopened.listSnapshots(BLOB)).toEqual([...snapshots.keys()]);
-      for (const [id, held] of snapshots) {
-        const found = await reopened.readPages(BLOB, 0, SIZE, id);
-        expect(found.equals(held), `snapshot ${id}, life ${life}, seed ${seed}`).toBe(true);
-      }
-    }
-    // A run in which the writer was never caught at work would prove nothing.
-    expect(Object.values(cutShort).reduce((sum, count) => sum + count, 0)).toBe(30);
-    expect(cutShort['write']).toBeGreaterThan(3);
-  });
+      // A run in which the writer was never caught at work would prove nothing.
+      expect(Object.values(cutShort).reduce((sum, count) => sum + count, 0)).toBe(30);
+      expect(cutShort['write']).toBeGreaterThan(3);
+    },
+  );
 
   test('a snapshot that is being read is what it was, while another process overwrites the blob', async () => {
     const { store, other } = await storeWithProcess();
@@ -235,7 +240,10 @@ function expectOldOrNew(found: Buffer, old: Buffer, next: Buffer, batch: readonl
       applyTo(copy, write);
       return page(copy);
     });
-    expect(candidates.some((candidate) => candidate.equals(page(found))), `page at ${offset}, seed ${seed}`).toBe(true);
+    expect(
+      candidates.some((candidate) => candidate.equals(page(found))),
+      `page at ${offset}, seed ${seed}`,
+    ).toBe(true);
   }
 }
 
