@@ -9,6 +9,7 @@ import { readHypervisorConfig, type HypervisorConfig } from '../sites/embedded/h
 import { EmbeddedHypervisor, type HypervisorLog } from '../sites/embedded/hypervisor.js';
 import { EmbeddedRecoveryCompute } from '../sites/embedded/hypervisor-recovery.js';
 import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
+import { stopSignal } from './stop-signals.js';
 
 const logger = pino({ name: 'hypervisor' }, pino.destination({ dest: 2, sync: true }));
 const log: HypervisorLog = { warn: (message, error) => logger.warn({ err: error }, message) };
@@ -34,19 +35,13 @@ async function main(): Promise<void> {
   if (file === undefined) throw new Error('usage: hypervisor-main CONFIG.json');
   const config = await readHypervisorConfig(file);
   const running = await start(config);
-  let ending = false;
+  const stop = stopSignal({ withSupervisor: process.env['FARSHORE_SUPERVISED'] === '1' });
   const end = async () => {
-    if (ending) return;
-    ending = true;
     for (const part of running) await part.close();
     logger.info('everything is put down');
     process.exit(0);
   };
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
-      end().catch(fail);
-    });
-  }
+  stop.addEventListener('abort', () => void end().catch(fail), { once: true });
   process.stdout.write(`hypervisor ready: ${config.controlSocket}\n`);
 }
 
