@@ -7,7 +7,7 @@
  * Errors are Node's own.
  */
 import { open, type FileHandle } from 'node:fs/promises';
-import { alignDown, end, type Range } from '../domain/ranges.js';
+import { end, type Range } from '../domain/ranges.js';
 import { dataRanges } from './native.js';
 import { readAt, writeAt } from './positional-io.js';
 
@@ -17,13 +17,22 @@ export interface BlockRun {
   readonly count: number;
 }
 
-/** Bytes of the file looked at in one go: 64 KiB are 524,288 blocks. */
+interface Change {
+  readonly run: BlockRun;
+  readonly value: boolean;
+}
+
+/** Bytes of the file looked at in one go. */
 const WINDOW_BYTES = 64 * 1024;
+const WINDOW_BLOCKS = WINDOW_BYTES * 8;
 /** Bytes of the file whose holes are asked for in one go. */
 const SCAN_BYTES = 64 * 1024 * 1024;
 
 export class BlockBitmap {
-  #lastChange: Promise<void> = Promise.resolve();
+  #pending: Change[] = [];
+  /** Writes the pending changes, once the one before is done. */
+  #nextWrite: Promise<void> | undefined;
+  #lastWrite: Promise<void> = Promise.resolve();
 
   private constructor(
     readonly file: FileHandle,
@@ -107,7 +116,8 @@ export class BlockBitmap {
   }
 
   async close(): Promise<void> {
-    await this.#lastChange;
+    await this.#nextWrite?.catch(() => undefined);
+    await this.#lastWrite;
     await this.file.close();
   }
 
@@ -128,26 +138,51 @@ export class BlockBitmap {
     }
   }
 
-  /** Changes are made one after the other, as neighbouring runs share a byte. */
+  /** Changes asked for while one is being written are written together: neighbours share bytes, and often a window. */
   #change(run: BlockRun, value: boolean): Promise<void> {
     this.#check(run);
-    const change = this.#lastChange.then(() => this.#write(run, value));
-    this.#lastChange = change.catch(() => undefined);
-    return change;
+    this.#pending.push({ run, value });
+    this.#nextWrite ??= this.#lastWrite.then(() => {
+      const changes = this.#pending;
+      this.#pending = [];
+      this.#nextWrite = undefined;
+      const write = this.#write(changes);
+      this.#lastWrite = write.catch(() => undefined);
+      return write;
+    });
+    return this.#nextWrite;
   }
 
-  async #write(run: BlockRun, value: boolean): Promise<void> {
-    const stop = run.start + run.count;
-    let start = run.start;
-    while (start < stop) {
-      const windowStop = Math.min(stop, alignDown(start, 8) + WINDOW_BYTES * 8);
-      const first = Math.floor(start / 8);
-      const bytes = Buffer.alloc(Math.ceil(windowStop / 8) - first);
-      await readAt(this.file, bytes, this.headerBytes + first);
-      fillBits(bytes, start - first * 8, windowStop - first * 8, value);
-      await writeAt(this.file, bytes, this.headerBytes + first);
-      start = windowStop;
+  async #write(changes: readonly Change[]): Promise<void> {
+    const windows = new Map<number, Change[]>();
+    for (const { run, value } of changes) {
+      for (let start = run.start; start < run.start + run.count;) {
+        const window = Math.floor(start / WINDOW_BLOCKS);
+        const stop = Math.min(run.start + run.count, (window + 1) * WINDOW_BLOCKS);
+        const piece = { run: { start, count: stop - start }, value };
+        const others = windows.get(window);
+        if (others) others.push(piece);
+        else windows.set(window, [piece]);
+        start = stop;
+      }
     }
+    for (const pieces of windows.values()) await this.#writeWindow(pieces);
+  }
+
+  /** Reads the bytes the pieces lie in, changes them in the order they were asked for, and writes them back. */
+  async #writeWindow(pieces: readonly Change[]): Promise<void> {
+    let first = Infinity;
+    let last = 0;
+    for (const { run } of pieces) {
+      first = Math.min(first, Math.floor(run.start / 8));
+      last = Math.max(last, Math.ceil((run.start + run.count) / 8));
+    }
+    const bytes = Buffer.alloc(last - first);
+    await readAt(this.file, bytes, this.headerBytes + first);
+    for (const { run, value } of pieces) {
+      fillBits(bytes, run.start - first * 8, run.start + run.count - first * 8, value);
+    }
+    await writeAt(this.file, bytes, this.headerBytes + first);
   }
 
   #check(run: BlockRun): void {

@@ -26,6 +26,7 @@ import {
 } from './overlay-files.js';
 import { RangeLock } from './range-lock.js';
 import type { RawDisk } from './raw.js';
+import { settleAll } from './settle-all.js';
 
 const DEFAULT_BLOCK_SIZE = 64 * 1024;
 /** A guest's write to a block that is being merged waits for its group: small groups, short waits. */
@@ -127,7 +128,7 @@ export class OverlayDisk implements VirtualDisk {
   }
 
   async flush(): Promise<void> {
-    await Promise.all([this.#dataSync.run(), this.#do(() => this.#bitmap.sync()), this.#flushBase()]);
+    await settleAll([this.#dataSync.run(), this.#do(() => this.#bitmap.sync()), this.#flushBase()]);
   }
 
   /** From now on blocks go home to the base. Resolves once that is on stable storage; repeated: nothing. */
@@ -172,7 +173,7 @@ export class OverlayDisk implements VirtualDisk {
   /** Waits for writes in flight. The base is left open. */
   async close(): Promise<void> {
     await this.#lock.with([this.#whole()], 'exclusive', async () => {
-      await Promise.all([this.#data.close(), this.#bitmap.close()]);
+      await settleAll([this.#data.close(), this.#bitmap.close()]);
     });
   }
 
@@ -184,7 +185,7 @@ export class OverlayDisk implements VirtualDisk {
     await this.#lock.with([this.#map.inBlocks(range)], mode, async () => {
       if (this.#failure) throw this.#failure;
       if (this.#needsCopyUp(range)) await this.#copyUp(range, apply);
-      else await Promise.all(this.#map.segments(range).map((segment) => apply(this.#writableHome(segment), segment)));
+      else await settleAll(this.#map.segments(range).map((segment) => apply(this.#writableHome(segment), segment)));
     });
   }
 
@@ -201,13 +202,11 @@ export class OverlayDisk implements VirtualDisk {
       edges.push({ offset: blocks.offset, length: range.offset - blocks.offset });
     }
     if (end(clear.at(-1)!) === end(blocks)) edges.push({ offset: end(range), length: end(blocks) - end(range) });
-    await Promise.all([...edges.map((edge) => copyRange(edge, this.base, this.#data)), apply(this.#data, range)]);
+    await settleAll([...edges.map((edge) => copyRange(edge, this.base, this.#data)), apply(this.#data, range)]);
     await this.#dataSync.run();
-    for (const segment of clear) {
-      const run = this.#map.runOf(segment);
-      await this.#do(() => this.#bitmap.set(run));
-      this.#map.mark(run, true);
-    }
+    const runs = clear.map((segment) => this.#map.runOf(segment));
+    await this.#do(() => settleAll(runs.map((run) => this.#bitmap.set(run))));
+    for (const run of runs) this.#map.mark(run, true);
   }
 
   async #mergeGroup(group: readonly BlockRun[]): Promise<void> {
@@ -218,14 +217,12 @@ export class OverlayDisk implements VirtualDisk {
       async () => {
         // Another step may have merged some of them while this one waited.
         const runs = group.flatMap((run) => [...this.#map.markedRuns(run)]);
-        for (const run of runs) await copySparseRange(this.#map.rangeOf(run), this.#data, base);
+        await settleAll(runs.map((run) => copySparseRange(this.#map.rangeOf(run), this.#data, base)));
         await base.flush();
         await this.#clearBits(runs);
         this.#merges += 1;
-        for (const run of runs) {
-          this.#map.mark(run, false);
-          await this.#data.discard(this.#map.rangeOf(run));
-        }
+        for (const run of runs) this.#map.mark(run, false);
+        await settleAll(runs.map((run) => this.#data.discard(this.#map.rangeOf(run))));
       },
     );
   }
@@ -233,7 +230,7 @@ export class OverlayDisk implements VirtualDisk {
   /** Resolves once the bits are clear on stable storage. */
   async #clearBits(runs: readonly BlockRun[]): Promise<void> {
     try {
-      for (const run of runs) await this.#bitmap.clear(run);
+      await settleAll(runs.map((run) => this.#bitmap.clear(run)));
       await this.#bitmap.sync();
     } catch (error) {
       this.#failure = diskError(error, this.path, 'write');
@@ -247,7 +244,7 @@ export class OverlayDisk implements VirtualDisk {
     for (;;) {
       const merges = this.#merges;
       const segments = this.#map.segments(range);
-      const answers = await Promise.all(segments.map(ask));
+      const answers = await settleAll(segments.map(ask));
       if (merges === this.#merges || segments.every((segment) => !segment.marked || this.#map.allMarked(segment))) {
         return answers;
       }
@@ -286,7 +283,7 @@ export class OverlayDisk implements VirtualDisk {
     }
   }
 
-  async #do(action: () => Promise<void>): Promise<void> {
+  async #do(action: () => Promise<unknown>): Promise<void> {
     try {
       await action();
     } catch (error) {
