@@ -1,0 +1,300 @@
+/**
+ * `farshore demo`: the main job from end to end on real parts. Three VMs with real file systems, written to all the
+ * time, are protected, replicated, failed over by a recovery plan, committed, and proven to be equal at the other side.
+ */
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { Command } from 'commander';
+import { formatBytes } from '../../domain/bytes.js';
+import { failoverResultSchema, type FailoverResult } from '../../domain/job.js';
+import { formatSeconds } from '../../domain/time.js';
+import { vaultPaths } from '../../domain/vault.js';
+import { HypervisorClient } from '../../sites/embedded/control-client.js';
+import { DataFolder, type Instance } from '../../workers/data-folder.js';
+import { loadPlan, loadSite, type LoadedSite } from '../../workers/site-file.js';
+import type { PlanRun } from '../../workflows/messages.js';
+import { JobFailedError } from '../errors.js';
+import { exitCodes } from '../exit-codes.js';
+import { Farshore } from '../farshore.js';
+import { fields, note, table } from '../output.js';
+import { Progress } from '../progress.js';
+import { waitForJob } from '../commands/wait.js';
+import { workflowsUrl } from '../commands/web-ui.js';
+import { demoDisks, makeDemoSite, type DemoDisk } from './demo-site.js';
+import { Guests, tryForbiddenWrite, type GuestReport } from './guests.js';
+import { findTool } from './tools.js';
+import { proveDisk, type DiskProof } from './verify.js';
+
+interface DemoOptions {
+  readonly keep?: true;
+  readonly check?: string;
+}
+
+/** What a finished run leaves beside its site, for `--check`. */
+interface DemoRecord {
+  readonly vms: VmFigures[];
+  readonly planRun: string;
+  readonly guests: GuestReport[];
+}
+
+interface VmFigures {
+  readonly name: string;
+  /** Bytes of disk content that were sent. */
+  readonly bytesSent: number;
+  readonly seedSeconds: number;
+  readonly failover: FailoverResult;
+}
+
+const cliPath = fileURLToPath(new URL('../cli.js', import.meta.url));
+const RECORD = 'demo.json';
+
+export function demoCommand(): Command {
+  return new Command('demo')
+    .summary('run the main job from end to end on this machine')
+    .description(
+      'Makes three VMs with real file systems, protects them while they are being written to, fails them over by a\n' +
+        'recovery plan, commits, and proves that each replica disk equals its source. Takes a minute or two.',
+    )
+    .option('--keep', 'leave the site running, and its files in place')
+    .option('--check <folder>', 'only prove again what a kept demo left in this folder')
+    .action(async (options: DemoOptions, command: Command) => {
+      const { json, data } = command.optsWithGlobals<{ json?: boolean; data?: string }>();
+      const ok = options.check === undefined ? await demonstrate(data, options.keep ?? false, json ?? false) : await checkAgain(options.check, json ?? false);
+      if (!ok) process.exitCode = exitCodes.failed;
+    });
+}
+
+async function demonstrate(dataOption: string | undefined, keep: boolean, json: boolean): Promise<boolean> {
+  const folder = dataOption === undefined ? await mkdtemp(path.join(tmpdir(), 'farshore-demo-')) : path.resolve(dataOption);
+  try {
+    note(`Making the disks of three VMs in ${folder}`);
+    const disks = await makeDemoSite(folder);
+    if (!disks.every((disk) => disk.fileSystem)) note('mke2fs is not installed: the disks hold data, but no file system');
+    const siteFile = path.join(folder, 'site.yaml');
+    await cli('up', '--detach', '--site', siteFile, '--data', folder);
+    let ended: { record: DemoRecord; instance: Instance; ok: boolean };
+    try {
+      ended = await conduct(folder, disks, json);
+    } finally {
+      if (!keep) await cli('down', '--data', folder);
+    }
+    if (keep) note(keepText(folder, ended.instance));
+    return ended.ok;
+  } finally {
+    if (!keep && dataOption === undefined) await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function conduct(folder: string, disks: DemoDisk[], json: boolean): Promise<{ record: DemoRecord; instance: Instance; ok: boolean }> {
+  const data = new DataFolder(folder);
+  const instance = await data.readInstance();
+  if (!instance) throw new Error(`the instance in ${folder} is gone`);
+  const site = await loadSite(path.join(folder, 'site.yaml'), { disks: false });
+  const plan = await loadPlan(path.join(folder, 'plan.yaml'), site.site);
+  const { address, namespace } = instance.temporal;
+  const farshore = await Farshore.connect({ site: site.site, address, namespace });
+  const guests = new Guests(disks);
+  try {
+    const sourceUri = await sourceUris(data, site);
+    await guests.start(sourceUri);
+    note('Guests write to all disks over NBD, from now on without pause');
+    const vms = site.site.vms.map((vm) => vm.name);
+    const seeded = await protectAll(farshore, vms);
+    await letCyclesRun(farshore, vms);
+    note(`Running recovery plan ${plan.name}: ${plan.groups.map((group) => `${group.name} (${group.vms.join(', ')})`).join(', then ')}`);
+    const planRun = await failOver(farshore, plan);
+    await guests.ended();
+    const written = guests.reports();
+    for (const disk of disks) note(`A write to ${disk.vm}/${disk.name} at the source is refused: ${await tryForbiddenWrite(sourceUri(disk))}`);
+    const failovers = new Map(planRun.machines.map((machine) => [machine.vm, failoverResultSchema.parse(machine.result)]));
+    printNothingLost(failovers);
+    await guests.start((disk) => replicaUri(failovers, disk));
+    note('The guests go on at the recovery side, on the disks of the replica VMs');
+    for (const vm of vms) {
+      const { jobId } = await farshore.commit(vm);
+      const job = await farshore.followJob(jobId);
+      if (job.state !== 'Succeeded') throw new JobFailedError(`commit of ${vm}: ${job.failure?.message ?? job.state}`);
+    }
+    note('Committed');
+    await guests.stop();
+    const record: DemoRecord = {
+      planRun: planRun.id,
+      guests: written,
+      vms: vms.map((name) => ({ name, ...seeded.get(name)!, failover: failovers.get(name)! })),
+    };
+    await writeFile(path.join(folder, RECORD), JSON.stringify(record, null, 2));
+    const ok = await proveAndPrint(disks, site, record, json, instance);
+    return { record, instance, ok };
+  } finally {
+    await guests.stop();
+    await farshore.close();
+  }
+}
+
+async function sourceUris(data: DataFolder, { site }: LoadedSite): Promise<(disk: DemoDisk) => string> {
+  const host = site.vms[0]!.host;
+  const vms = await new HypervisorClient(data.hypervisorControl(host)).listVms();
+  return ({ vm, name }) => {
+    const uri = vms.find((each) => each.name === vm)?.disks.find((disk) => disk.name === name)?.nbdUri;
+    if (uri === undefined) throw new Error(`disk ${name} of ${vm} is not served`);
+    return uri;
+  };
+}
+
+function replicaUri(failovers: ReadonlyMap<string, FailoverResult>, { vm, name }: DemoDisk): string {
+  const uri = failovers.get(vm)?.replicaDisks.find((disk) => disk.name === name)?.nbdUri;
+  if (uri === undefined) throw new Error(`the replica VM ${vm} does not serve disk ${name}`);
+  return uri;
+}
+
+async function protectAll(farshore: Farshore, vms: readonly string[]): Promise<Map<string, { bytesSent: number; seedSeconds: number }>> {
+  note(`Protecting ${vms.join(', ')}`);
+  const progress = new Progress();
+  const seeded = new Map<string, { bytesSent: number; seedSeconds: number }>();
+  await Promise.all(
+    vms.map(async (vm) => {
+      const startedAt = performance.now();
+      const enable = await waitForJob(farshore, (await farshore.protect(vm)).jobId, progress);
+      if (enable.state !== 'Succeeded') throw new JobFailedError(`${vm}: ${enable.failure?.message ?? enable.state}`);
+      const view = await farshore.followVm(
+        vm,
+        (seen) => seen?.item.phase === 'Protected',
+        (seen) => {
+          const job = seen?.item.job;
+          const retry = job?.retry;
+          progress.update(vm, {
+            name: job?.task ?? (seen?.item.phase === 'Protected' ? 'Protected' : 'Initial replication'),
+            ...(job?.progress && { bytes: job.progress }),
+            ...(retry && { remark: retry.failure.message }),
+          });
+          // The demo has no administrator: what would wait for one ends it.
+          if (retry && retry.nextTryAt === undefined) throw new JobFailedError(`${vm}: ${retry.failure.message}`);
+        },
+      );
+      const job = await farshore.job(view!.item.recentJobs.find((each) => each.kind === 'initialReplication')!.id);
+      seeded.set(vm, { bytesSent: Number(job.result?.['bytesSent'] ?? 0), seedSeconds: (performance.now() - startedAt) / 1000 });
+    }),
+  );
+  progress.close();
+  return seeded;
+}
+
+/** One cycle of the loop's own and one that is asked for. */
+async function letCyclesRun(farshore: Farshore, vms: readonly string[]): Promise<void> {
+  note('Replication cycles run every 30 s; waiting for one of the loop, then asking for one');
+  await Promise.all(
+    vms.map(async (vm) => {
+      await farshore.followVm(vm, (view) => (view?.item.applied?.sequence ?? 0) >= 2);
+      const { sequence } = await farshore.sync(vm);
+      const view = await farshore.followVm(vm, (seen) => (seen?.item.applied?.sequence ?? 0) >= sequence);
+      note(`${vm}: cycle ${sequence} applied, ${formatBytes(view?.item.applied?.bytes ?? 0)} sent, RPO ${formatSeconds(view?.rpoSeconds ?? 0)}`);
+    }),
+  );
+}
+
+async function failOver(farshore: Farshore, plan: Parameters<Farshore['runPlan']>[0]): Promise<PlanRun> {
+  const id = await farshore.runPlan(plan, 'planned');
+  let phase = '';
+  const run = await farshore.followPlanRun(id, (seen) => {
+    if (seen.phase !== phase) note(`  ${(phase = seen.phase)}`);
+  });
+  if (run.state !== 'Succeeded') throw new JobFailedError(`recovery plan: ${run.failure ?? run.state}`);
+  return run;
+}
+
+function printNothingLost(failovers: ReadonlyMap<string, FailoverResult>): void {
+  for (const [vm, result] of failovers) {
+    note(`${vm}: exports closed at ${result.exportsClosedAt}, final cut at ${result.sealedAt}`);
+    for (const disk of result.disks) {
+      note(`  ${disk.name}: last write issued ${disk.lastWriteIssued} = last write applied ${disk.lastWriteApplied}`);
+    }
+  }
+}
+
+async function checkAgain(folder: string, json: boolean): Promise<boolean> {
+  const root = path.resolve(folder);
+  const record = JSON.parse(await readFile(path.join(root, RECORD), 'utf8')) as DemoRecord;
+  const site = await loadSite(path.join(root, 'site.yaml'), { disks: false });
+  const mke2fs = await findTool('mke2fs');
+  const disks = demoDisks(root).map((disk) => ({ ...disk, fileSystem: mke2fs !== undefined }));
+  return proveAndPrint(disks, site, record, json, await new DataFolder(root).readInstance());
+}
+
+async function proveAndPrint(
+  disks: readonly DemoDisk[],
+  { site }: LoadedSite,
+  record: DemoRecord,
+  json: boolean,
+  instance: Instance | undefined,
+): Promise<boolean> {
+  note('Proving that each replica equals its source');
+  const proofs: { disk: DemoDisk; proof: DiskProof }[] = [];
+  for (const disk of disks) {
+    const replica = path.join(site.vault.store.path, vaultPaths.disk(disk.vm, disk.name));
+    const acknowledged = record.guests.find((guest) => guest.vm === disk.vm && guest.disk === disk.name)?.acknowledged ?? 0;
+    const proof = await proveDisk(disk, replica, acknowledged);
+    proofs.push({ disk, proof });
+    for (const check of proof.checks) note(`  ${disk.vm}/${disk.name}: ${check.name}: ${check.outcome} (${check.detail})`);
+  }
+  const checks = proofs.flatMap(({ proof }) => proof.checks);
+  const ok = checks.every((check) => check.outcome !== 'failed');
+  const skipped = [...new Set(checks.filter((check) => check.outcome === 'skipped').map((check) => `${check.name}: ${check.detail}`))];
+  print(resultTable(record, proofs));
+  for (const line of skipped) print(`Skipped: ${line}`);
+  print(ok ? 'Every replica disk equals its source.' : 'A REPLICA DIFFERS FROM ITS SOURCE.');
+  if (instance?.temporal.uiUrl !== undefined) print(webUiText(instance, record));
+  if (json) {
+    const vms = record.vms.map(({ name, failover }) => ({
+      name,
+      disks: proofs.filter(({ disk }) => disk.vm === name).map(({ proof: { name: diskName, bytes, sourceDigest, replicaDigest } }) => ({ name: diskName, bytes, sourceDigest, replicaDigest })),
+      rpoSeconds: failover.rpoSeconds,
+      rtoSeconds: failover.rtoSeconds,
+    }));
+    print(JSON.stringify({ ok, skipped, vms, plan: record.planRun }));
+  }
+  return ok;
+}
+
+function resultTable(record: DemoRecord, proofs: readonly { disk: DemoDisk; proof: DiskProof }[]): string {
+  const rows = proofs.map(({ disk, proof }) => {
+    const vm = record.vms.find((each) => each.name === disk.vm)!;
+    const numbers = vm.failover.disks.find((each) => each.name === disk.name);
+    return [
+      `${disk.vm}/${disk.name}`,
+      formatBytes(disk.size),
+      `${vm.seedSeconds.toFixed(1)} s`,
+      `${numbers?.lastWriteIssued ?? '?'} = ${numbers?.lastWriteApplied ?? '?'}`,
+      `${vm.failover.rpoSeconds} s`,
+      `${vm.failover.rtoSeconds} s`,
+      proof.sourceDigest === proof.replicaDigest ? `equal ${proof.replicaDigest.slice(0, 12)}` : 'DIFFERENT',
+    ];
+  });
+  return `\n${table(['Disk', 'Size', 'Protected in', 'Last write issued = applied', 'RPO', 'RTO', 'Replica'], rows)}\n`;
+}
+
+function webUiText({ temporal: { uiUrl, namespace } }: Instance, record: DemoRecord): string {
+  return fields([
+    ['Web UI', workflowsUrl(uiUrl!, namespace)],
+    ['Entities', record.vms.map((vm) => `vm/demo-vault/${vm.name}`).join(', ')],
+    ['Plan run', record.planRun],
+  ]);
+}
+
+const keepText = (folder: string, instance: Instance): string =>
+  `The site keeps running (process ${instance.pid}).\n${fields([
+    ['Look', `farshore status --data ${folder}`],
+    ['Prove again', `farshore demo --check ${folder}`],
+    ['Stop', `farshore down --data ${folder}`],
+  ])}`;
+
+async function cli(...args: string[]): Promise<void> {
+  const child = promisify(execFile)(process.execPath, [cliPath, ...args]);
+  child.child.stderr?.pipe(process.stderr);
+  await child;
+}
+
+const print = (line: string): void => void process.stdout.write(`${line}\n`);
