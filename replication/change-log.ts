@@ -1,29 +1,25 @@
 /**
- * The `.hrl` log that one disk's writes are tracked in, while it is being written: a single appender that commits what
- * queued up meanwhile in one go, so that the file is always a prefix of what was enqueued and a torn tail holds
- * nothing anyone was told about.
+ * The `.hrl` log that one disk's writes are tracked in, while it is being written. The file is always a prefix of what
+ * joined, so that a torn tail holds nothing anyone was told about.
  */
 import { open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { cycleName } from '../domain/ids.js';
 import type { Range } from '../domain/ranges.js';
+import { Appender, writeFully } from './change-log-appender.js';
 import { logError } from './change-log-errors.js';
 import {
   encodeRecordHeader,
   encodeSlot,
   LOG_HEADER_BYTES,
   MAX_RECORD_DATA,
-  recordBytes,
   slotPosition,
   type LogHeader,
   type LogIdentity,
 } from './change-log-format.js';
 import { deferred, type Deferred } from './deferred.js';
 
-/** Two buffers a record, and the kernel takes 1024 in one call. */
-const MAX_BATCH_RECORDS = 512;
-const MAX_BATCH_BYTES = 8 * 1024 * 1024;
 /** How much log may pile up above the persisted watermark: what a restart has to replay. */
 const WATERMARK_STEP = 32 * 1024 * 1024;
 
@@ -43,14 +39,6 @@ interface OpenRecord extends LogRecord {
   settled: boolean;
 }
 
-interface Batch {
-  readonly position: number;
-  readonly buffers: Buffer[];
-  bytes: number;
-  records: number;
-  readonly done: Deferred<void>;
-}
-
 export type NewLog = LogIdentity &
   Pick<LogHeader, 'bootId' | 'createdAt' | 'openedByFinalCut' | 'firstWrite' | 'resyncCause'>;
 
@@ -58,13 +46,10 @@ export class ChangeLog {
   /** Records whose disk write has not ended, oldest first, and settled ones behind them. */
   readonly #open: OpenRecord[] = [];
   #openHead = 0;
-  readonly #queue: Batch[] = [];
-  #pump: Promise<void> | undefined;
-  #tail: number;
+  readonly #appender: Appender;
   #lastWrite: number;
   #headerWrites: Promise<void> = Promise.resolve();
   #persistedWatermark: number;
-  #appendFailure: unknown;
   #idle: Deferred<void> | undefined;
 
   private constructor(
@@ -75,7 +60,7 @@ export class ChangeLog {
     tail: number,
     lastWrite: number,
   ) {
-    this.#tail = tail;
+    this.#appender = new Appender(handle, tail);
     this.#lastWrite = lastWrite;
     this.#persistedWatermark = header.watermark;
   }
@@ -144,7 +129,7 @@ export class ChangeLog {
 
   /** Length of the file with everything that joined, bytes. */
   get bytes(): number {
-    return this.#tail;
+    return this.#appender.position;
   }
 
   get lastWrite(): number {
@@ -171,15 +156,9 @@ export class ChangeLog {
     const kind = data ? 'data' : 'zero';
     const number = ++this.#lastWrite;
     const head = encodeRecordHeader({ ...range, kind, number, dataCrc: data ? crc32(data) : 0 });
-    const bytes = recordBytes({ kind, length: range.length });
-    const position = this.#tail;
-    const batch = this.#batchFor(position, bytes);
-    batch.buffers.push(head);
-    if (data) batch.buffers.push(data);
-    batch.bytes += bytes;
-    batch.records += 1;
-    this.#tail += bytes;
-    const record: OpenRecord = { number, position, end: this.#tail, appended: batch.done.promise, settled: false };
+    const position = this.bytes;
+    const appended = data ? this.#appender.append(head, data) : this.#appender.append(head);
+    const record: OpenRecord = { number, position, end: this.bytes, appended, settled: false };
     this.#open.push(record);
     return record;
   }
@@ -217,7 +196,7 @@ export class ChangeLog {
     await this.#settled();
     // The content first: a header that says "sealed" must not reach the platter before what it speaks of.
     await this.handle.datasync();
-    this.header.sealed = { at, final, lastWrite: this.#lastWrite, length: this.#tail };
+    this.header.sealed = { at, final, lastWrite: this.#lastWrite, length: this.bytes };
     await this.#writeHeader(true);
     await this.handle.close();
   }
@@ -233,9 +212,9 @@ export class ChangeLog {
 
   /** Gives the space of the content back. For a marked log that nothing joins any more. */
   async discard(): Promise<void> {
-    while (this.#pump) await this.#pump;
+    await this.#appender.idle();
     await this.handle.truncate(LOG_HEADER_BYTES);
-    this.#tail = LOG_HEADER_BYTES;
+    this.#appender.rewind(LOG_HEADER_BYTES);
   }
 
   /** Puts the log down in order, to be gone on with by `reopen`, after a restart of the machine too. */
@@ -243,7 +222,7 @@ export class ChangeLog {
     if (this.header.resyncCause === undefined) {
       await this.#settled();
       await this.handle.datasync();
-      this.header.closed = { lastWrite: this.#lastWrite, length: this.#tail };
+      this.header.closed = { lastWrite: this.#lastWrite, length: this.bytes };
       await this.#writeHeader(true);
     }
     await this.abandon();
@@ -251,7 +230,7 @@ export class ChangeLog {
 
   /** Closes the file and says nothing about it. */
   async abandon(): Promise<void> {
-    while (this.#pump) await this.#pump;
+    await this.#appender.idle();
     await this.#headerWrites.catch(() => undefined);
     await this.handle.close();
   }
@@ -262,36 +241,7 @@ export class ChangeLog {
       await this.#idle.promise;
       this.#idle = undefined;
     }
-    while (this.#pump) await this.#pump;
-    if (this.#appendFailure !== undefined) throw this.#appendFailure;
-  }
-
-  #batchFor(position: number, bytes: number): Batch {
-    const last = this.#queue.at(-1);
-    if (last && last.records < MAX_BATCH_RECORDS && last.bytes + bytes <= MAX_BATCH_BYTES) return last;
-    const batch: Batch = { position, buffers: [], bytes: 0, records: 0, done: deferred<void>() };
-    // Each record's owner hears of a failure; the batch itself has nobody to tell.
-    batch.done.promise.catch(() => undefined);
-    this.#queue.push(batch);
-    this.#pump ??= this.#run();
-    return batch;
-  }
-
-  async #run(): Promise<void> {
-    // Lets what is enqueued in the same turn join the first batch.
-    await Promise.resolve();
-    for (let batch = this.#queue.shift(); batch; batch = this.#queue.shift()) {
-      try {
-        // After a failure nothing may follow: there would be a hole in the log.
-        if (this.#appendFailure !== undefined) throw this.#appendFailure;
-        await writeFully(this.handle, batch.buffers, batch.position);
-        batch.done.resolve();
-      } catch (error) {
-        this.#appendFailure = error;
-        batch.done.reject(error);
-      }
-    }
-    this.#pump = undefined;
+    await this.#appender.drained();
   }
 
   /** One after the other; each writes what the header is by then. */
@@ -306,22 +256,6 @@ export class ChangeLog {
       });
     this.#headerWrites = written;
     return written;
-  }
-}
-
-/** `writev` may stop half-way, without an error, where space runs out. */
-async function writeFully(handle: FileHandle, buffers: Buffer[], position: number): Promise<void> {
-  let left = buffers;
-  let at = position;
-  for (;;) {
-    const { bytesWritten } = await handle.writev(left, at);
-    at += bytesWritten;
-    let skip = bytesWritten;
-    let index = 0;
-    while (index < left.length && skip >= left[index]!.length) skip -= left[index++]!.length;
-    if (index === left.length) return;
-    if (bytesWritten === 0) throw Object.assign(new Error('ENOSPC: nothing could be written'), { code: 'ENOSPC' });
-    left = [left[index]!.subarray(skip), ...left.slice(index + 1)];
   }
 }
 

@@ -123,7 +123,7 @@ async function loadEpoch(
     if (sealed || boot === bootId || closed?.length === file.length) continue;
     throw new Unusable('the host restarted while a change log was open');
   }
-  const ends = await Promise.all(disks.map((disk, index) => replay(disk, found[index]!, openSequence)));
+  const ends = await allEnded(disks.map((disk, index) => replay(disk, found[index]!, openSequence)));
   const logs: ChangeLog[] = [];
   for (const [index, ofDisk] of found.entries()) {
     const { before, last } = ends[index]!;
@@ -208,6 +208,12 @@ async function checkOlder(found: FoundFile[][], openSequence: number): Promise<{
   const sealed = found.map((ofDisk) => ofDisk.at(-2)?.header.sealed).find((seal) => seal !== undefined);
   // Created before the switch: whatever was acknowledged until then is in the older log.
   return sealed ?? { at: open[0]!.createdAt, final: open[0]!.openedByFinalCut };
+}
+
+/** As `Promise.all`, but nothing goes on behind the back of whoever handles the failure. */
+async function allEnded<T>(work: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(work);
+  return Promise.all(work);
 }
 
 interface Replayed {

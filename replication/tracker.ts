@@ -2,7 +2,6 @@
  * Tracks the writes of a VM in one `.hrl` log per disk, and cuts them into cycles. Needs nobody else alive: when the
  * logs would outgrow what they are worth it stops by itself, says why on stable storage, and the guest goes on.
  */
-import { rm, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { VirtualDisk } from '../disks/disk.js';
 import { formatBytes } from '../domain/bytes.js';
@@ -10,15 +9,16 @@ import { CatalogueError } from '../domain/errors.js';
 import { formatFence, type Fence } from '../domain/fence.js';
 import { toIso } from '../domain/time.js';
 import type { Cut, TrackingState } from '../sites/ports.js';
-import { ChangeLog, logPath } from './change-log.js';
+import type { ChangeLog } from './change-log.js';
 import { logError } from './change-log-errors.js';
-import { listLogs, loadTracking, type LoadedTracking } from './tracker-load.js';
 import { TrackedDisk, type TrackerOfDisk } from './tracker-disk.js';
+import { loadTracking, type LoadedTracking } from './tracker-load.js';
+import { TrackedEpoch } from './tracker-epoch.js';
+import { createLogs, dropLogs, removeLogs } from './tracker-logs.js';
+import { SpaceWatch } from './tracker-space.js';
 
 /** Beyond this part of a disk's size a resynchronization is cheaper than its logs. */
 const MAX_LOG_SHARE = 0.5;
-/** How much may be appended between two looks at the free space. */
-const SPACE_CHECK_BYTES = 8 * 1024 * 1024;
 
 export interface TrackerOptions {
   /** Of this machine since it was started. */
@@ -35,24 +35,13 @@ export interface DiskToTrack {
   readonly chain: VirtualDisk;
 }
 
-interface Epoch {
-  readonly epoch: number;
-  openSequence: number;
-  /** Per disk, in the order of the disks: bytes of each sealed log. */
-  readonly sealedBytes: readonly Map<number, number>[];
-  readonly cuts: Map<number, Cut>;
-  /** Logs of the cut that is being made: nothing joins them, but they are not sealed. */
-  sealing: readonly ChangeLog[];
-}
-
 export class Tracker implements TrackerOfDisk {
   readonly disks: readonly TrackedDisk[];
-  #current: Epoch | undefined;
+  #current: TrackedEpoch | undefined;
   #cause: string | undefined;
   #marking: Promise<void> | undefined;
   #discarding: Promise<void> = Promise.resolve();
-  #unchecked = 0;
-  #checking = false;
+  readonly #space: SpaceWatch;
 
   private constructor(
     private readonly vm: string,
@@ -60,6 +49,10 @@ export class Tracker implements TrackerOfDisk {
     private readonly options: TrackerOptions,
   ) {
     this.disks = disks.map(({ name, path, chain }) => new TrackedDisk(name, path, chain.size, chain, this));
+    this.#space = new SpaceWatch(
+      disks.map((disk) => disk.path),
+      options.freeSpaceFloor,
+    );
   }
 
   /**
@@ -78,9 +71,8 @@ export class Tracker implements TrackerOfDisk {
   }
 
   #adopt(loaded: LoadedTracking): void {
-    const { epoch, openSequence, sealedBytes } = loaded;
-    const cuts = new Map(loaded.cuts.map((cut) => [cut.sequence, cut]));
-    this.#current = { epoch, openSequence, sealedBytes, cuts, sealing: [] };
+    this.#current = new TrackedEpoch(loaded.epoch, loaded.openSequence, this.disks, loaded.sealedBytes);
+    for (const cut of loaded.cuts) this.#current.cuts.set(cut.sequence, cut);
     this.#cause = loaded.resyncCause;
     if (loaded.resyncCause !== undefined) this.#marking = Promise.resolve();
     for (const [index, disk] of this.disks.entries()) disk.log = loaded.logs[index]!;
@@ -102,11 +94,7 @@ export class Tracker implements TrackerOfDisk {
 
   /** Bytes of all `.hrl` files of a disk. */
   logBytes(disk: TrackedDisk): number {
-    if (!this.#current || !disk.log) return 0;
-    const index = this.disks.indexOf(disk);
-    let bytes = disk.log.bytes + (this.#current.sealing[index]?.bytes ?? 0);
-    for (const sealed of this.#current.sealedBytes[index]!.values()) bytes += sealed;
-    return bytes;
+    return this.#current?.logBytes(disk) ?? 0;
   }
 
   /** Holds guests back; resolves when nothing is in flight on any disk. */
@@ -124,15 +112,11 @@ export class Tracker implements TrackerOfDisk {
         `the change logs of disk ${disk.name} have reached ${MAX_LOG_SHARE * 100} % of its size, ${formatBytes(disk.size)}`,
       );
     }
-    this.#unchecked += bytes;
-    if (this.#unchecked < SPACE_CHECK_BYTES || this.#checking) return;
-    this.#unchecked = 0;
-    this.#checking = true;
-    this.#checkSpace()
-      .catch((error: unknown) => this.options.warn('the free space could not be determined', error))
-      .finally(() => {
-        this.#checking = false;
-      });
+    if (!this.#space.isDue(bytes)) return;
+    this.#space
+      .shortage()
+      .then((shortage) => shortage !== undefined && this.#stopTracking(shortage))
+      .catch((error: unknown) => this.options.warn('the free space could not be determined', error));
   }
 
   async mark(cause: string): Promise<void> {
@@ -155,20 +139,15 @@ export class Tracker implements TrackerOfDisk {
     if (epoch === current) return;
     if (epoch < current)
       throw new CatalogueError('StaleEpoch', `${this.vm} is tracked in epoch ${current}, not ${epoch}`);
-    await this.#checkSpaceBefore();
+    const shortage = await this.#space.shortage();
+    if (shortage !== undefined) throw new CatalogueError('SourceDiskFull', `${this.vm}: ${shortage}`);
     const logs = await this.#createLogs(epoch, 1, { firstWrite: 1, openedByFinalCut: false });
     const old = this.#openLogs();
-    this.#current = {
-      epoch,
-      openSequence: 1,
-      sealedBytes: this.disks.map(() => new Map()),
-      cuts: new Map(),
-      sealing: [],
-    };
+    this.#current = new TrackedEpoch(epoch, 1, this.disks);
     this.#cause = undefined;
     this.#marking = undefined;
     for (const [index, disk] of this.disks.entries()) disk.log = logs[index]!;
-    await this.#remove(old, (file) => file.epoch < epoch);
+    await this.#remove(old, epoch);
   }
 
   /** Ends tracking and deletes the logs. Repeated: nothing. */
@@ -178,7 +157,7 @@ export class Tracker implements TrackerOfDisk {
     this.#cause = undefined;
     this.#marking = undefined;
     for (const disk of this.disks) disk.log = undefined;
-    await this.#remove(old, () => true);
+    await this.#remove(old);
   }
 
   /**
@@ -198,7 +177,7 @@ export class Tracker implements TrackerOfDisk {
     }
     const next = await this.#createLogs(fence.epoch, fence.sequence + 1, { firstWrite: 0, openedByFinalCut: final });
     if (this.#cause !== undefined) {
-      await this.#drop(next);
+      await dropLogs(next);
       throw new CatalogueError('ResyncRequired', `${this.vm}: ${this.#cause}`);
     }
     // The cut: from here on writes join the next logs. Nothing in this part may wait.
@@ -223,22 +202,13 @@ export class Tracker implements TrackerOfDisk {
         return { name: disk.name, size: disk.size, log: log.name, lastWrite: log.lastWrite };
       }),
     };
-    current.cuts.set(fence.sequence, cut);
+    current.sealed(cut);
     return cut;
   }
 
   /** Deletes sealed logs up to and including this sequence; those of another epoch are gone already. */
   async releaseLogs(fence: Fence): Promise<void> {
-    const current = this.#current;
-    if (current?.epoch !== fence.epoch) return;
-    for (const sequence of [...current.cuts.keys()].sort((a, b) => a - b)) {
-      if (sequence > fence.sequence) continue;
-      current.cuts.delete(sequence);
-      for (const [index, disk] of this.disks.entries()) {
-        await rm(logPath(disk.path, current.epoch, sequence), { force: true });
-        current.sealedBytes[index]!.delete(sequence);
-      }
-    }
+    if (this.#current?.epoch === fence.epoch) await this.#current.release(fence.sequence);
   }
 
   /** Puts the logs down in order; nothing may be in flight, and what is on the disks must have been flushed. */
@@ -250,7 +220,7 @@ export class Tracker implements TrackerOfDisk {
     }
   }
 
-  #at(fence: Fence): Epoch {
+  #at(fence: Fence): TrackedEpoch {
     if (!this.#current) throw new CatalogueError('InvalidVmState', `${this.vm} is not being tracked`);
     const { epoch } = this.#current;
     if (fence.epoch < epoch) throw new CatalogueError('StaleEpoch', `${this.vm} is tracked in epoch ${epoch}`);
@@ -261,7 +231,7 @@ export class Tracker implements TrackerOfDisk {
     return this.#current;
   }
 
-  async #seal(current: Epoch, next: readonly ChangeLog[], sealedAt: number, final: boolean): Promise<void> {
+  async #seal(current: TrackedEpoch, next: readonly ChangeLog[], sealedAt: number, final: boolean): Promise<void> {
     try {
       // First, as the logs before are gone after a release and could not tell any more.
       await Promise.all(next.map((log) => log.persistFirstWrite()));
@@ -269,49 +239,31 @@ export class Tracker implements TrackerOfDisk {
     } catch (error) {
       await this.mark(`a change log could not be sealed: ${(error as Error).message}`);
     }
-    if (this.#cause !== undefined) throw new CatalogueError('ResyncRequired', `${this.vm}: ${this.#cause}`);
-    for (const [index, log] of current.sealing.entries())
-      current.sealedBytes[index]!.set(log.header.sequence, log.bytes);
-    current.sealing = [];
+    if (this.#cause !== undefined) {
+      // The open logs carry the mark; these are good for nothing any more.
+      await this.mark(this.#cause);
+      await dropLogs(current.sealing);
+      current.sealing = [];
+      throw new CatalogueError('ResyncRequired', `${this.vm}: ${this.#cause}`);
+    }
   }
 
-  async #createLogs(
+  #createLogs(
     epoch: number,
     sequence: number,
     opened: { firstWrite: number; openedByFinalCut: boolean },
   ): Promise<ChangeLog[]> {
-    const createdAt = Date.now();
-    const created: ChangeLog[] = [];
-    try {
-      for (const disk of this.disks) {
-        const identity = { vm: this.vm, disk: disk.name, diskSize: disk.size, epoch, sequence };
-        const log = { ...identity, ...opened, bootId: this.options.bootId, createdAt };
-        created.push(await ChangeLog.create(logPath(disk.path, epoch, sequence), log));
-      }
-      return created;
-    } catch (error) {
-      await this.#drop(created);
-      throw error;
-    }
-  }
-
-  async #drop(logs: readonly ChangeLog[]): Promise<void> {
-    for (const log of logs) {
-      await log.abandon();
-      await rm(log.path, { force: true });
-    }
+    return createLogs(this.disks, { vm: this.vm, bootId: this.options.bootId, epoch, sequence, ...opened });
   }
 
   #openLogs(): ChangeLog[] {
     return [...this.disks.flatMap((disk) => disk.log ?? []), ...(this.#current?.sealing ?? [])];
   }
 
-  async #remove(open: readonly ChangeLog[], which: (file: { epoch: number }) => boolean): Promise<void> {
+  async #remove(open: readonly ChangeLog[], beforeEpoch?: number): Promise<void> {
     await this.#discarding;
     for (const log of open) await log.abandon();
-    for (const disk of this.disks) {
-      for (const file of await listLogs(disk.path)) if (which(file)) await rm(file.path, { force: true });
-    }
+    await removeLogs(this.disks, beforeEpoch);
   }
 
   #stopTracking(cause: string): void {
@@ -324,41 +276,8 @@ export class Tracker implements TrackerOfDisk {
     const failed = results.filter((result) => result.status === 'rejected');
     // One is enough: a restart looks at all of them.
     if (failed.length === results.length) throw logError(failed[0]?.reason, `the change logs of ${this.vm}`);
-    this.#discarding = this.#discard().catch((error: unknown) =>
+    this.#discarding = this.#current!.discard().catch((error: unknown) =>
       this.options.warn(`logs of ${this.vm} could not be discarded`, error),
     );
-  }
-
-  /** Gives back the space of logs that are good for nothing now. The open ones stay, empty, for their headers. */
-  async #discard(): Promise<void> {
-    const current = this.#current!;
-    for (const [index, disk] of this.disks.entries()) {
-      await disk.log?.discard();
-      for (const sequence of current.sealedBytes[index]!.keys()) {
-        await rm(logPath(disk.path, current.epoch, sequence), { force: true });
-      }
-      current.sealedBytes[index]!.clear();
-    }
-    current.cuts.clear();
-  }
-
-  async #checkSpace(): Promise<void> {
-    const short = await this.#shortOfSpace();
-    if (short !== undefined) this.#stopTracking(short);
-  }
-
-  async #checkSpaceBefore(): Promise<void> {
-    const short = await this.#shortOfSpace();
-    if (short !== undefined) throw new CatalogueError('SourceDiskFull', `${this.vm}: ${short}`);
-  }
-
-  async #shortOfSpace(): Promise<string | undefined> {
-    for (const folder of new Set(this.disks.map((disk) => dirname(disk.path)))) {
-      const { bavail, bsize } = await statfs(folder);
-      const free = bavail * bsize;
-      if (free >= this.options.freeSpaceFloor) continue;
-      return `${formatBytes(free)} are free in ${folder}, less than ${formatBytes(this.options.freeSpaceFloor)}`;
-    }
-    return undefined;
   }
 }

@@ -33,7 +33,13 @@ export const diskFile = (name: string, path: string, format: DiskFormat): DiskOf
     try {
       const disk = await openDisk(path, format);
       const close = disk.close.bind(disk);
-      disk.close = () => close().finally(() => lock.close());
+      disk.close = async () => {
+        try {
+          await close();
+        } finally {
+          await lock.close();
+        }
+      };
       return disk;
     } catch (error) {
       await lock.close();

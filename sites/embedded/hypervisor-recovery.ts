@@ -18,6 +18,7 @@ import { HypervisorFloor, type HypervisorLog } from './hypervisor.js';
 import { readJson, syncFolder, VmStateFile, writeJson } from './hypervisor-state.js';
 import { EmbeddedVm } from './hypervisor-vm.js';
 import { SnapshotDisk } from './snapshot-disk.js';
+import { Turn } from './turn.js';
 
 export const replicaVmSpecSchema = z.object({
   description: replicaDescriptionSchema,
@@ -39,7 +40,7 @@ interface ReplicaVm {
 export class EmbeddedRecoveryCompute implements RecoveryCompute {
   readonly #vms = new Map<string, ReplicaVm>();
   /** Creations and deletions, one after the other. */
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turn = new Turn();
 
   private constructor(
     private readonly folder: string,
@@ -74,7 +75,7 @@ export class EmbeddedRecoveryCompute implements RecoveryCompute {
   }
 
   createVm(spec: ReplicaVmSpec): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#turn.run(async () => {
       const name = spec.description.vm;
       const found = this.#vms.get(name);
       if (found) {
@@ -119,7 +120,7 @@ export class EmbeddedRecoveryCompute implements RecoveryCompute {
 
   /** Repeated: nothing. */
   deleteVm(name: string): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#turn.run(async () => {
       const found = this.#vms.get(name);
       if (!found) return;
       await found.vm.turnOff();
@@ -176,11 +177,5 @@ export class EmbeddedRecoveryCompute implements RecoveryCompute {
     const found = this.#vms.get(name);
     if (!found) throw new CatalogueError('VmNotFound', name);
     return found;
-  }
-
-  async #inTurn<T>(action: () => Promise<T>): Promise<T> {
-    const turn = this.#turn.then(action);
-    this.#turn = turn.catch(() => undefined);
-    return turn;
   }
 }

@@ -8,17 +8,14 @@ import { CatalogueError } from '../../domain/errors.js';
 import type { Fence } from '../../domain/fence.js';
 import { toIso } from '../../domain/time.js';
 import { Tracker, type TrackerOptions } from '../../replication/tracker.js';
-import type { TrackedDisk } from '../../replication/tracker-disk.js';
 import type { Cut, HypervisorVm, ShutDownResult } from '../ports.js';
-import { DiskChain, type DiskOfVm } from './hypervisor-chain.js';
+import type { DiskOfVm } from './hypervisor-chain.js';
+import { VmDisks } from './hypervisor-disks.js';
+import { exportOf } from './hypervisor-export.js';
+import { VmSnapshot, type Quietly } from './hypervisor-snapshot.js';
 import type { VmStateFile } from './hypervisor-state.js';
-import type { Durability, NbdExport } from './nbd-export.js';
 import type { NbdServer } from './nbd-server.js';
-
-/** How long one request to merge may work, ms, and how long one that has to be done with a merge first. */
-const MERGE_SLICE_MS = 2_000;
-const MERGE_FIRST_MS = 20_000;
-const MERGE_STEP_BYTES = 16 * 1024 * 1024;
+import { Turn } from './turn.js';
 
 export interface VmEnvironment extends TrackerOptions {
   readonly server: NbdServer;
@@ -26,17 +23,21 @@ export interface VmEnvironment extends TrackerOptions {
 
 export class EmbeddedVm {
   #tracker: Tracker | undefined;
-  #chains: DiskChain[] | undefined;
+  readonly #disks: VmDisks;
+  readonly #snapshot: VmSnapshot;
   #exported = false;
   #failure: CatalogueError | undefined;
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turn = new Turn();
 
   private constructor(
     readonly name: string,
-    private readonly disks: readonly DiskOfVm[],
+    disks: readonly DiskOfVm[],
     private readonly state: VmStateFile,
     private readonly environment: VmEnvironment,
-  ) {}
+  ) {
+    this.#disks = new VmDisks(disks);
+    this.#snapshot = new VmSnapshot(name, this.#disks, state);
+  }
 
   /** Picks the VM up where it was. One whose disks cannot be used is there all the same, off, and says why. */
   static async load(
@@ -50,7 +51,7 @@ export class EmbeddedVm {
       await vm.#load();
       const { power, startedEpoch, fencedEpoch } = state.current;
       if (power === 'Running' && startedEpoch >= fencedEpoch) vm.#export();
-      else await vm.#closeDisks();
+      else await vm.#disks.close(vm.#tracker);
     } catch (error) {
       environment.warn(`${name} stays off`, error);
     }
@@ -58,12 +59,12 @@ export class EmbeddedVm {
   }
 
   describe(): HypervisorVm {
-    const { snapshot } = this.state.current;
+    const snapshot = this.#snapshot.name;
     const tracking = this.#tracker?.state;
     return {
       name: this.name,
       state: this.#exported ? 'Running' : 'Off',
-      disks: this.disks.map((disk, index) => {
+      disks: this.#disks.all.map((disk, index) => {
         const tracked = this.#tracker?.disks[index];
         return {
           name: disk.name,
@@ -75,93 +76,79 @@ export class EmbeddedVm {
         };
       }),
       ...(tracking ? { tracking } : {}),
-      ...(snapshot && snapshot.phase !== 'creating' ? { snapshot: snapshotName(snapshot.epoch) } : {}),
+      ...(snapshot === undefined ? {} : { snapshot }),
       ...(this.#failure ? { failure: { code: this.#failure.code, detail: this.#failure.detail } } : {}),
     };
   }
 
   start(epoch: number): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#turn.run(async () => {
       this.#checkFence(epoch);
-      await this.#loaded();
-      if (this.#exported) return;
-      await this.#openDisks();
+      const tracker = await this.#loaded();
+      if (this.#exported && epoch <= this.state.current.startedEpoch) return;
+      await this.#open(tracker);
       await this.state.change(({ exportsClosedAt: _, ...state }) => ({
         ...state,
         power: 'Running',
         startedEpoch: Math.max(epoch, state.startedEpoch),
       }));
-      this.#export();
+      if (!this.#exported) this.#export();
     });
   }
 
   shutDown(): Promise<ShutDownResult> {
-    return this.#inTurn(() => this.#powerOff(true));
+    return this.#turn.run(() => this.#powerOff(true));
   }
 
   /** As shutting down, but off it goes, whatever its disks say. */
   async turnOff(): Promise<void> {
-    await this.#inTurn(() => this.#powerOff(false));
+    await this.#turn.run(() => this.#powerOff(false));
   }
 
   fence(epoch: number): Promise<void> {
-    return this.#inTurn(() =>
+    return this.#turn.run(() =>
       this.state.change((state) => ({ ...state, fencedEpoch: Math.max(epoch, state.fencedEpoch) })),
     );
   }
 
   beginReplication(epoch: number): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#turn.run(async () => {
       this.#checkFence(epoch);
       const tracker = await this.#loaded();
       if (tracker.state?.epoch === epoch) return;
       if (epoch < Math.max(this.state.current.replicatedEpoch, tracker.state?.epoch ?? 0)) {
         throw new CatalogueError('StaleEpoch', `${this.name} has been replicated in a newer epoch than ${epoch}`);
       }
-      await this.#withDisks(async (chains) => {
+      await this.#withDisks(tracker, async (quietly) => {
         // A snapshot of an older epoch, or of an attempt that died: what guests wrote since is in its overlay.
-        await this.#mergeFirst(tracker, chains);
-        await this.state.change((state) => ({
-          ...state,
-          replicatedEpoch: epoch,
-          snapshot: { epoch, phase: 'creating' },
-        }));
-        await this.#quietly(tracker, chains, async () => {
-          for (const chain of chains) await chain.takeSnapshot();
-          await tracker.start(epoch);
-        });
-        await this.state.change((state) => ({ ...state, snapshot: { epoch, phase: 'taken' } }));
+        await this.#snapshot.mergeAll(quietly);
+        await this.#snapshot.take(epoch, quietly, () => tracker.start(epoch));
       });
     });
   }
 
   endReplication(): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#turn.run(async () => {
       const tracker = await this.#loaded();
       await tracker.stop();
-      await this.#withDisks((chains) => this.#mergeFirst(tracker, chains));
+      await this.#withDisks(tracker, (quietly) => this.#snapshot.mergeAll(quietly));
     });
   }
 
   /** Whether the base files are still what the disks were when the snapshot was taken. */
   checkSnapshot(epoch: number): void {
-    const { snapshot } = this.state.current;
-    if (snapshot?.epoch === epoch && snapshot.phase === 'taken') return;
-    const found = snapshot
-      ? `its snapshot is ${snapshotName(snapshot.epoch)}, ${snapshot.phase}`
-      : 'it has no snapshot';
-    throw new CatalogueError('InvalidVmState', `${this.name}: no snapshot of epoch ${epoch}; ${found}`);
+    this.#snapshot.check(epoch);
   }
 
   mergeSnapshot(): Promise<number> {
-    return this.#inTurn(async () => {
+    return this.#turn.run(async () => {
       const tracker = await this.#loaded();
-      return this.#withDisks((chains) => this.#merge(tracker, chains, MERGE_SLICE_MS));
+      return this.#withDisks(tracker, (quietly) => this.#snapshot.merge(quietly));
     });
   }
 
   cut(fence: Fence): Promise<Cut> {
-    return this.#inTurn(async () => {
+    return this.#turn.run(async () => {
       this.#checkFence(fence.epoch);
       const tracker = await this.#loaded();
       return tracker.cut(fence, this.state.current.power === 'Off');
@@ -169,25 +156,24 @@ export class EmbeddedVm {
   }
 
   releaseLogs(fence: Fence): Promise<void> {
-    return this.#inTurn(async () => (await this.#loaded()).releaseLogs(fence));
+    return this.#turn.run(async () => (await this.#loaded()).releaseLogs(fence));
   }
 
   /** Lets go of everything in order; the VM is not shut down by it. */
   close(): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#turn.run(async () => {
       await this.#unexport();
       if (!this.#tracker) return;
       await this.#tracker.pause();
-      await this.#eachOpenDisk((chain) => chain.top.flush());
-      await this.#tracker.close();
-      await this.#closeDisks();
+      try {
+        await this.#disks.flush();
+        await this.#tracker.close();
+      } catch (error) {
+        // Its logs stay as those of a killed process.
+        this.environment.warn(`${this.name} could not be put down in order`, error);
+      }
+      await this.#disks.close(this.#tracker);
     });
-  }
-
-  async #inTurn<T>(action: () => Promise<T>): Promise<T> {
-    const turn = this.#turn.then(action);
-    this.#turn = turn.catch(() => undefined);
-    return turn;
   }
 
   #checkFence(epoch: number): void {
@@ -200,22 +186,19 @@ export class EmbeddedVm {
   async #loaded(): Promise<Tracker> {
     if (this.#tracker) return this.#tracker;
     await this.#load();
-    if (this.state.current.power === 'Off') await this.#closeDisks();
+    if (this.state.current.power === 'Off') await this.#disks.close(this.#tracker);
     return this.#tracker!;
   }
 
   async #load(): Promise<void> {
-    const chains: DiskChain[] = [];
     try {
-      for (const disk of this.disks) chains.push(await DiskChain.open(disk));
-      const tracked = this.disks.map(({ name, path }, index) => ({ name, path, chain: chains[index]!.top }));
-      const tracker = await Tracker.load(this.name, tracked, this.environment);
-      await this.#settleSnapshot(tracker, chains);
+      await this.#disks.open();
+      const tracker = await Tracker.load(this.name, this.#disks.toTrack(), this.environment);
+      await this.#snapshot.settle(tracker.state?.epoch);
       this.#tracker = tracker;
-      this.#chains = chains;
       this.#failure = undefined;
     } catch (error) {
-      await Promise.all(chains.map((chain) => chain.close()));
+      await this.#disks.close();
       // Whatever it is, it is this VM's alone.
       this.#failure =
         error instanceof CatalogueError
@@ -225,100 +208,40 @@ export class EmbeddedVm {
     }
   }
 
-  /** After a restart: what a request that died with the process had got to. */
-  async #settleSnapshot(tracker: Tracker, chains: readonly DiskChain[]): Promise<void> {
-    const { snapshot } = this.state.current;
-    if (!snapshot) return;
-    const overlays = chains.filter((chain) => chain.snapshot).length;
-    const isTaken = overlays === chains.length && tracker.state?.epoch === snapshot.epoch;
-    if (snapshot.phase === 'creating' && isTaken) {
-      await this.state.change((state) => ({ ...state, snapshot: { ...snapshot, phase: 'taken' } }));
-    } else if (overlays === 0) {
-      await this.state.change(({ snapshot: _, ...state }) => state);
-    }
-  }
-
-  async #openDisks(): Promise<DiskChain[]> {
-    if (this.#chains) return this.#chains;
-    const chains: DiskChain[] = [];
+  async #open(tracker: Tracker): Promise<void> {
+    if (this.#disks.areOpen) return;
+    await this.#disks.open();
     try {
-      for (const disk of this.disks) chains.push(await DiskChain.open(disk));
-      this.#attach(this.#tracker!, chains);
+      this.#disks.attach(tracker);
     } catch (error) {
-      await Promise.all(chains.map((chain) => chain.close()));
+      await this.#disks.close(tracker);
       throw error;
     }
-    this.#chains = chains;
-    return chains;
   }
 
-  #attach(tracker: Tracker, chains: readonly DiskChain[]): void {
-    for (const [index, disk] of tracker.disks.entries()) disk.attach(chains[index]!.top);
-  }
-
-  async #closeDisks(): Promise<void> {
-    const chains = this.#chains ?? [];
-    this.#chains = undefined;
-    for (const disk of this.#tracker?.disks ?? []) disk.detach();
-    for (const chain of chains) await chain.close();
-  }
-
-  async #withDisks<T>(action: (chains: readonly DiskChain[]) => Promise<T>): Promise<T> {
-    const wasOpen = this.#chains !== undefined;
-    const chains = await this.#openDisks();
+  /** Opens the disks of a VM that is off for as long as it takes. */
+  async #withDisks<T>(tracker: Tracker, action: (quietly: Quietly) => Promise<T>): Promise<T> {
+    const wereOpen = this.#disks.areOpen;
+    await this.#open(tracker);
     try {
-      return await action(chains);
+      return await action((change) => this.#quietly(tracker, change));
     } finally {
-      if (!wasOpen) {
-        await this.#eachOpenDisk((chain) => chain.top.flush());
-        await this.#closeDisks();
+      if (!wereOpen) {
+        await this.#disks.flush();
+        await this.#disks.close(tracker);
       }
     }
   }
 
-  async #eachOpenDisk(action: (chain: DiskChain) => Promise<void>): Promise<void> {
-    await Promise.all((this.#chains ?? []).map(action));
-  }
-
   /** Does something with nothing in flight; the guest is on the chains' tops afterwards, even if it failed half-way. */
-  async #quietly(tracker: Tracker, chains: readonly DiskChain[], action: () => Promise<void>): Promise<void> {
+  async #quietly(tracker: Tracker, action: () => Promise<void>): Promise<void> {
     await tracker.pause();
     try {
       await action();
     } finally {
-      this.#attach(tracker, chains);
+      this.#disks.attach(tracker);
       tracker.resume();
     }
-  }
-
-  async #mergeFirst(tracker: Tracker, chains: readonly DiskChain[]): Promise<void> {
-    const left = await this.#merge(tracker, chains, MERGE_FIRST_MS);
-    if (left > 0) throw new CatalogueError('MergeUnfinished', `${this.name}: ${left} bytes are still to be merged`);
-  }
-
-  /** @returns bytes left; at 0 the snapshot is gone. */
-  async #merge(tracker: Tracker, chains: readonly DiskChain[], milliseconds: number): Promise<number> {
-    const deadline = performance.now() + milliseconds;
-    const overlays = chains.flatMap((chain) => chain.snapshot ?? []);
-    const { snapshot } = this.state.current;
-    if (snapshot && snapshot.phase !== 'merging') {
-      await this.state.change((state) => ({ ...state, snapshot: { ...snapshot, phase: 'merging' } }));
-    }
-    let left = 0;
-    for (const overlay of overlays) {
-      await overlay.beginMerge();
-      let ofThis = overlay.overlayBytes;
-      while (ofThis > 0 && performance.now() < deadline) ofThis = await overlay.mergeStep(MERGE_STEP_BYTES);
-      left += ofThis;
-    }
-    if (left > 0) return left;
-    if (overlays.length > 0) {
-      await this.#quietly(tracker, chains, async () => {
-        for (const chain of chains) await chain.dropSnapshot();
-      });
-    }
-    if (snapshot) await this.state.change(({ snapshot: _, ...state }) => state);
-    return 0;
   }
 
   async #powerOff(inOrder: boolean): Promise<ShutDownResult> {
@@ -327,7 +250,7 @@ export class EmbeddedVm {
     await this.#unexport();
     try {
       await this.#tracker?.pause();
-      await this.#eachOpenDisk((chain) => chain.top.flush());
+      await this.#disks.flush();
     } catch (error) {
       if (inOrder) throw error;
       this.environment.warn(`${this.name} was turned off; a disk could not be flushed`, error);
@@ -336,19 +259,19 @@ export class EmbeddedVm {
     }
     const closedAt = toIso(Date.now());
     await this.state.change((state) => ({ ...state, power: 'Off', exportsClosedAt: closedAt }));
-    await this.#closeDisks();
+    await this.#disks.close(this.#tracker);
     return { exportsClosedAt: closedAt };
   }
 
   #export(): void {
-    for (const [index, disk] of this.disks.entries()) {
+    for (const [index, disk] of this.#disks.all.entries()) {
       this.environment.server.addExport(this.#exportName(disk), exportOf(this.#tracker!.disks[index]!));
     }
     this.#exported = true;
   }
 
   async #unexport(): Promise<void> {
-    await Promise.all(this.disks.map((disk) => this.environment.server.removeExport(this.#exportName(disk))));
+    await Promise.all(this.#disks.all.map((disk) => this.environment.server.removeExport(this.#exportName(disk))));
     this.#exported = false;
   }
 
@@ -356,19 +279,3 @@ export class EmbeddedVm {
     return `${this.name}/${disk.name}`;
   }
 }
-
-const snapshotName = (epoch: number): string => `replication-${epoch}`;
-
-const exportOf = (disk: TrackedDisk): NbdExport => {
-  const finish = async (written: Promise<void>, { fua }: Durability) => {
-    await written;
-    if (fua) await disk.flush();
-  };
-  return {
-    size: disk.size,
-    read: (target, offset) => disk.read(target, offset),
-    write: (data, offset, durability) => finish(disk.write(data, offset), durability),
-    writeZeroes: (range, durability) => finish(disk.writeZeroes(range), durability),
-    flush: () => disk.flush(),
-  };
-};

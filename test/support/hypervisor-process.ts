@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -10,7 +10,8 @@ const main = resolve(process.env['FARSHORE_TEST_DIST'] ?? 'dist', 'workers/hyper
 
 /** A hypervisor process as it is in production; several lives, one after the other, from one configuration. */
 export class HypervisorProcess {
-  #child: ChildProcess | undefined;
+  /** Ends the life it is in. @returns the exit code. */
+  #end: ((signal: NodeJS.Signals) => Promise<unknown>) | undefined;
   stderr = '';
 
   private constructor(
@@ -34,7 +35,12 @@ export class HypervisorProcess {
   /** Resolves when it says that it is ready. @throws with what it said when it ends instead. */
   async start(): Promise<void> {
     const child = spawn(process.execPath, [main, this.configFile], { stdio: ['ignore', 'pipe', 'pipe'] });
-    this.#child = child;
+    this.#end = async (signal) => {
+      if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
+      const exited = once(child, 'exit');
+      child.kill(signal);
+      return (await exited)[0];
+    };
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.stderr += text;
     });
@@ -47,12 +53,9 @@ export class HypervisorProcess {
   }
 
   async kill(signal: 'SIGKILL' | 'SIGTERM' = 'SIGKILL'): Promise<void> {
-    const child = this.#child;
-    this.#child = undefined;
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    const exited = once(child, 'exit');
-    child.kill(signal);
-    const [code] = await exited;
-    if (signal === 'SIGTERM' && code !== 0) throw new Error(`ended with ${String(code)}: ${this.stderr}`);
+    const end = this.#end;
+    this.#end = undefined;
+    const code = await end?.(signal);
+    if (end && signal === 'SIGTERM' && code !== 0) throw new Error(`ended with ${String(code)}: ${this.stderr}`);
   }
 }

@@ -1,0 +1,83 @@
+/** The chains of a VM's disks, opened and closed together, and what a VM snapshot does to them. */
+import type { Tracker } from '../../replication/tracker.js';
+import { DiskChain, type DiskOfVm } from './hypervisor-chain.js';
+
+const MERGE_STEP_BYTES = 16 * 1024 * 1024;
+
+export class VmDisks {
+  #chains: readonly DiskChain[] | undefined;
+
+  constructor(readonly all: readonly DiskOfVm[]) {}
+
+  get areOpen(): boolean {
+    return this.#chains !== undefined;
+  }
+
+  /** How many disks have the overlay of a VM snapshot. */
+  get snapshots(): number {
+    return this.#opened().filter((chain) => chain.snapshot).length;
+  }
+
+  /** All or none. Open already: nothing. @throws CatalogueError DiskMissing, BrokenChain, InvalidVmState */
+  async open(): Promise<void> {
+    if (this.#chains) return;
+    const chains: DiskChain[] = [];
+    try {
+      for (const disk of this.all) chains.push(await DiskChain.open(disk));
+      this.#chains = chains;
+    } catch (error) {
+      await Promise.all(chains.map((chain) => chain.close()));
+      throw error;
+    }
+  }
+
+  /** For a tracker to be loaded on. */
+  toTrack(): Parameters<typeof Tracker.load>[1] {
+    return this.#opened().map((chain, index) => ({ ...this.all[index]!, chain: chain.top }));
+  }
+
+  /** Puts the tracked disks on the chains' tops; nothing may be in flight. */
+  attach(tracker: Tracker): void {
+    for (const [index, chain] of this.#opened().entries()) tracker.disks[index]!.attach(chain.top);
+  }
+
+  async flush(): Promise<void> {
+    await Promise.all((this.#chains ?? []).map((chain) => chain.top.flush()));
+  }
+
+  async close(tracker?: Tracker): Promise<void> {
+    const chains = this.#chains ?? [];
+    this.#chains = undefined;
+    for (const disk of tracker?.disks ?? []) disk.detach();
+    for (const chain of chains) await chain.close();
+  }
+
+  /** Nothing may be in flight. */
+  async takeSnapshot(): Promise<void> {
+    for (const chain of this.#opened()) await chain.takeSnapshot();
+  }
+
+  /** @param milliseconds how long to work at most. @returns bytes left. */
+  async mergeSnapshot(milliseconds: number): Promise<number> {
+    const deadline = performance.now() + milliseconds;
+    let left = 0;
+    for (const { snapshot } of this.#opened()) {
+      if (!snapshot) continue;
+      await snapshot.beginMerge();
+      let ofThis = snapshot.overlayBytes;
+      while (ofThis > 0 && performance.now() < deadline) ofThis = await snapshot.mergeStep(MERGE_STEP_BYTES);
+      left += ofThis;
+    }
+    return left;
+  }
+
+  /** Removes overlays that are merged; nothing may be in flight. */
+  async dropSnapshot(): Promise<void> {
+    for (const chain of this.#opened()) await chain.dropSnapshot();
+  }
+
+  #opened(): readonly DiskChain[] {
+    if (!this.#chains) throw new Error('the disks are closed');
+    return this.#chains;
+  }
+}

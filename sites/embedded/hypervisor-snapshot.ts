@@ -1,0 +1,88 @@
+/**
+ * The VM snapshot of an initial copy: overlays above all disks of a VM at one instant, and what is remembered of them.
+ * It is one only once tracking has begun too; overlays that an attempt left behind are just merged.
+ */
+import { CatalogueError } from '../../domain/errors.js';
+import type { VmDisks } from './hypervisor-disks.js';
+import type { VmStateFile } from './hypervisor-state.js';
+
+/** How long one request to merge may work, ms, and how long one that has to be done with a merge first. */
+const MERGE_SLICE_MS = 2_000;
+const MERGE_FIRST_MS = 20_000;
+
+/** Does something while nothing of the VM is in flight. */
+export type Quietly = (action: () => Promise<void>) => Promise<void>;
+
+export class VmSnapshot {
+  constructor(
+    private readonly vm: string,
+    private readonly disks: VmDisks,
+    private readonly state: VmStateFile,
+  ) {}
+
+  /** Undefined while there is none that can be relied on. */
+  get name(): string | undefined {
+    const { snapshot } = this.state.current;
+    return snapshot && snapshot.phase !== 'creating' ? nameOf(snapshot.epoch) : undefined;
+  }
+
+  /** @throws CatalogueError InvalidVmState unless the base files are still what the disks were at this snapshot. */
+  check(epoch: number): void {
+    const { snapshot } = this.state.current;
+    if (snapshot?.epoch === epoch && snapshot.phase === 'taken') return;
+    const found = snapshot ? `its snapshot is ${nameOf(snapshot.epoch)}, ${snapshot.phase}` : 'it has no snapshot';
+    throw new CatalogueError('InvalidVmState', `${this.vm}: no snapshot of epoch ${epoch}; ${found}`);
+  }
+
+  /** @param startTracking joins in while nothing is in flight. */
+  async take(epoch: number, quietly: Quietly, startTracking: () => Promise<void>): Promise<void> {
+    await this.state.change((state) => ({
+      ...state,
+      replicatedEpoch: epoch,
+      snapshot: { epoch, phase: 'creating' },
+    }));
+    await quietly(async () => {
+      await this.disks.takeSnapshot();
+      await startTracking();
+    });
+    await this.state.change((state) => ({ ...state, snapshot: { epoch, phase: 'taken' } }));
+  }
+
+  /** After a restart: what a request that died with the process had got to. */
+  async settle(trackedEpoch: number | undefined): Promise<void> {
+    const { snapshot } = this.state.current;
+    if (!snapshot) return;
+    const overlays = this.disks.snapshots;
+    const isTaken = overlays === this.disks.all.length && trackedEpoch === snapshot.epoch;
+    if (snapshot.phase === 'creating' && isTaken) {
+      await this.state.change((state) => ({ ...state, snapshot: { ...snapshot, phase: 'taken' } }));
+    } else if (overlays === 0) {
+      await this.state.change(({ snapshot: _, ...state }) => state);
+    }
+  }
+
+  /** Merges for a while. @returns bytes left; at 0 the snapshot is gone. */
+  merge(quietly: Quietly): Promise<number> {
+    return this.#merge(quietly, MERGE_SLICE_MS);
+  }
+
+  /** @throws CatalogueError MergeUnfinished when it takes longer than a request may. */
+  async mergeAll(quietly: Quietly): Promise<void> {
+    const left = await this.#merge(quietly, MERGE_FIRST_MS);
+    if (left > 0) throw new CatalogueError('MergeUnfinished', `${this.vm}: ${left} bytes are still to be merged`);
+  }
+
+  async #merge(quietly: Quietly, milliseconds: number): Promise<number> {
+    const { snapshot } = this.state.current;
+    if (snapshot && snapshot.phase !== 'merging') {
+      await this.state.change((state) => ({ ...state, snapshot: { ...snapshot, phase: 'merging' } }));
+    }
+    const left = await this.disks.mergeSnapshot(milliseconds);
+    if (left > 0) return left;
+    if (this.disks.snapshots > 0) await quietly(() => this.disks.dropSnapshot());
+    if (snapshot) await this.state.change(({ snapshot: _, ...state }) => state);
+    return 0;
+  }
+}
+
+const nameOf = (epoch: number): string => `replication-${epoch}`;
