@@ -9,3 +9,20 @@ export class RefusedError extends Error {
 export class UnreachableError extends Error {
   override readonly name = 'UnreachableError';
 }
+
+/** A job or a plan run that was waited for did not end well, or stands still until an administrator acts. */
+export class JobFailedError extends Error {
+  override readonly name = 'JobFailedError';
+}
+
+/** The instance that was started in the background did not come up, and has said why. */
+export class DetachedStartError extends Error {
+  override readonly name = 'DetachedStartError';
+  constructor(
+    message: string,
+    /** Of its process; null when a signal ended it. */
+    readonly exitCode: number | null,
+  ) {
+    super(message);
+  }
+}

@@ -3,6 +3,7 @@
  * protected and running, and, on the machine that has them, to the hypervisors and the store for what they know.
  */
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   Client,
   Connection,
@@ -13,7 +14,7 @@ import {
   type WorkflowHandle,
 } from '@temporalio/client';
 import { planRunId, protectedItemId, taskQueues } from '../domain/ids.js';
-import type { Job, RetryState } from '../domain/job.js';
+import { waitsForPerson, type Job } from '../domain/job.js';
 import type { RecoveryPlan } from '../domain/plan.js';
 import { policyOf, vmmServerOf, type Site, type SiteVm } from '../domain/site.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
@@ -21,6 +22,7 @@ import { configuredServer } from '../workers/temporal-executables.js';
 import { FARSHORE_NAMESPACE } from '../workers/temporal-server.js';
 import * as messages from '../workflows/messages.js';
 import { RefusedError, UnreachableError } from './errors.js';
+import { follow } from './follow.js';
 import { isServerAway, isWorkerAway } from './grpc-status.js';
 
 type ProtectVm = (input: messages.ProtectVmInput) => Promise<ProtectedItem>;
@@ -36,13 +38,9 @@ export interface ConnectOptions {
 /** What is asked of running workflows needs an answer within this, ms: a worker that is down is told as such. */
 const ANSWER_TIMEOUT_MS = 20_000;
 const POLL_MS = 500;
-/** While a job is followed, workers and Temporal may be away this long: they are started again, ms. */
-const ABSENCE_TIMEOUT_MS = 5 * 60_000;
 const DEFAULT_ADDRESS = 'localhost:7233';
 /** An accepted job waits at most for one activity of the delta loop, ms. */
 const BEGIN_TIMEOUT_MS = 10 * 60_000;
-
-const pause = () => new Promise((resolve) => setTimeout(resolve, POLL_MS));
 
 type Entity = WorkflowHandle<ProtectVm>;
 
@@ -66,6 +64,10 @@ export class Farshore {
       },
     );
     return new Farshore(options.site, new Client({ connection, namespace }), connection);
+  }
+
+  get namespace(): string {
+    return this.temporal.options.namespace;
   }
 
   async close(): Promise<void> {
@@ -156,6 +158,17 @@ export class Farshore {
     return this.query(id, 'job', () => this.temporal.workflow.getHandle(id).query(messages.jobQuery));
   }
 
+  /** Is there, or was there lately, a workflow with this id? */
+  async isKnown(workflowId: string): Promise<boolean> {
+    try {
+      await this.answer(() => this.temporal.workflow.getHandle(workflowId).describe());
+      return true;
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return false;
+      throw error;
+    }
+  }
+
   /** Newest first. @param limit rows */
   async jobs(limit: number): Promise<Job[]> {
     const query = `FarshoreVault = '${this.site.vault.name}' AND FarshoreJobState IS NOT NULL AND FarshoreJob != 'recoveryPlan'`;
@@ -188,11 +201,11 @@ export class Farshore {
           return await this.job(id);
         } catch (error) {
           if (!(error instanceof RefusedError) || Date.now() > giveUpAt) throw error;
-          await pause();
+          await sleep(POLL_MS);
         }
       }
     };
-    return this.follow(read, onChange, until);
+    return follow(read, onChange, until);
   }
 
   /** As `followJob`, for a plan run. */
@@ -201,7 +214,7 @@ export class Farshore {
     onChange: (run: messages.PlanRun) => void = () => undefined,
     until: (run: messages.PlanRun) => boolean | Promise<boolean> = hasEnded,
   ): Promise<messages.PlanRun> {
-    return this.follow(() => this.planRun(id), onChange, until);
+    return follow(() => this.planRun(id), onChange, until);
   }
 
   /** Resolves once the VM is in a state. @param onChange is told of every change seen. */
@@ -210,37 +223,19 @@ export class Farshore {
     until: (view: messages.ProtectedItemView | undefined) => boolean,
     onChange: (view: messages.ProtectedItemView | undefined) => void = () => undefined,
   ): Promise<messages.ProtectedItemView | undefined> {
-    return this.follow(() => this.protectedItem(vm), onChange, until);
-  }
-
-  /** The work goes on without those who watch it, so a server or worker that is away for a while is waited for. */
-  private async follow<T>(
-    read: () => Promise<T>,
-    onChange: (value: T) => void,
-    until: (value: T) => boolean | Promise<boolean>,
-  ): Promise<T> {
-    let answeredAt = Date.now();
-    for (;;) {
-      try {
-        const value = await read();
-        answeredAt = Date.now();
-        onChange(value);
-        if (await until(value)) return value;
-      } catch (error) {
-        if (!(error instanceof UnreachableError) || Date.now() - answeredAt > ABSENCE_TIMEOUT_MS) throw error;
-      }
-      await pause();
-    }
+    return follow(() => this.protectedItem(vm), onChange, until);
   }
 
   /** Newest first; a workflow that continued as new is listed by the server once per run. */
   private async workflowIds(query: string, limit: number): Promise<string[]> {
-    const ids = new Set<string>();
-    for await (const { workflowId } of this.temporal.workflow.list({ query })) {
-      ids.add(workflowId);
-      if (ids.size >= limit) break;
-    }
-    return [...ids];
+    return this.answer(async () => {
+      const ids = new Set<string>();
+      for await (const { workflowId } of this.temporal.workflow.list({ query })) {
+        ids.add(workflowId);
+        if (ids.size >= limit) break;
+      }
+      return [...ids];
+    });
   }
 
   private entity(vm: string): Entity {
@@ -291,7 +286,3 @@ export class Farshore {
 }
 
 const hasEnded = ({ state }: { state: string }): boolean => state !== 'InProgress';
-
-/** True of a job that stands still until an administrator does something and asks for `retry`. */
-export const waitsForPerson = ({ retry }: { retry?: RetryState | undefined }): boolean =>
-  retry !== undefined && retry.nextTryAt === undefined;

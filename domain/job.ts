@@ -58,6 +58,10 @@ export const retryStateSchema = z.object({
 });
 export type RetryState = z.infer<typeof retryStateSchema>;
 
+/** True of what stands still until an administrator does something and asks for `retry`. */
+export const waitsForPerson = ({ retry }: { readonly retry?: RetryState | undefined }): boolean =>
+  retry !== undefined && retry.nextTryAt === undefined;
+
 export const progressSchema = z.object({ bytesDone: z.number().min(0), bytesTotal: z.number().min(0) });
 export type Progress = z.infer<typeof progressSchema>;
 

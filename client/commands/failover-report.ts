@@ -1,0 +1,37 @@
+/** The numbers of a planned failover: the proof that nothing was lost. */
+import { failoverResultSchema, type FailoverResult } from '../../domain/job.js';
+import { formatSeconds } from '../../domain/time.js';
+import { fields, table } from '../output.js';
+
+/** Undefined when the job has left no result, or not one of a failover. */
+export function failoverResultOf(result: Record<string, unknown> | undefined): FailoverResult | undefined {
+  const parsed = failoverResultSchema.safeParse(result);
+  return parsed.success ? parsed.data : undefined;
+}
+
+export function failoverText(vm: string, result: FailoverResult): string {
+  const { rtoSeconds, rpoSeconds, exportsClosedAt, sealedAt, recoveryPoint, recoveryPointTime } = result;
+  return [
+    `${vm} runs at the recovery side.`,
+    fields([
+      ['Exports closed at', exportsClosedAt],
+      ['Last logs sealed at', sealedAt],
+      ['Recovery point', `${recoveryPoint} (${recoveryPointTime})`],
+      ['RPO', rpoSeconds === 0 ? '0 s: nothing was lost' : `${rpoSeconds} s`],
+      ['RTO', formatSeconds(rtoSeconds)],
+    ]),
+    failoverDisks(result),
+  ].join('\n');
+}
+
+/** Per disk: the last write the source issued, and the last one the replica holds. */
+export function failoverDisks({ disks, replicaDisks }: FailoverResult): string {
+  const rows = disks.map(({ name, lastWriteIssued, lastWriteApplied }) => [
+    name,
+    `${lastWriteIssued}`,
+    `${lastWriteApplied}`,
+    lastWriteIssued === lastWriteApplied ? 'equal' : 'DIFFERENT',
+    replicaDisks.find((disk) => disk.name === name)?.nbdUri ?? '-',
+  ]);
+  return table(['DISK', 'LAST WRITE ISSUED', 'LAST WRITE APPLIED', '', 'SERVED AT'], rows);
+}

@@ -1,0 +1,82 @@
+/** `job list` and `job show`. */
+import { Command, InvalidArgumentError } from 'commander';
+import { formatBytes } from '../../domain/bytes.js';
+import { currentTask, jobTitles, type Job } from '../../domain/job.js';
+import { formatSeconds, secondsBetween } from '../../domain/time.js';
+import { fields, table } from '../output.js';
+import { failoverResultOf, failoverText } from './failover-report.js';
+import { outputOf, withFarshore } from './place.js';
+import { retryText } from './wait.js';
+
+const DEFAULT_LIMIT = 20;
+
+export function jobCommand(): Command {
+  const job = new Command('job')
+    .summary('what was done to the VMs, and is being done')
+    .description('Jobs: everything that is done to a VM is one.');
+  job
+    .command('list')
+    .summary('the newest jobs')
+    .description('Lists jobs, the newest first. A job appears about a second after it began.')
+    .option('--limit <n>', 'at most this many', positive, DEFAULT_LIMIT)
+    .action(async ({ limit }: { limit: number }, command: Command) => {
+      await withFarshore(command, async (farshore) => {
+        const jobs = await farshore.jobs(limit);
+        outputOf(command).result(jobs, jobs.length === 0 ? 'There are no jobs.' : jobTable(jobs));
+      });
+    });
+  job
+    .command('show')
+    .summary('one job: its tasks, its progress, what went wrong, what came of it')
+    .description('Shows a job: its tasks, its progress, what went wrong, and what came of it.')
+    .argument('<id>', 'id of the job')
+    .action(async (id: string, _options: object, command: Command) => {
+      await withFarshore(command, async (farshore) => {
+        const found = await farshore.job(id);
+        outputOf(command).result(found, jobText(found));
+      });
+    });
+  return job;
+}
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value > 0) return value;
+  throw new InvalidArgumentError('It has to be a whole number above 0.');
+}
+
+function jobTable(jobs: readonly Job[]): string {
+  const rows = jobs.map((job) => [
+    job.startedAt,
+    job.vm,
+    jobTitles[job.kind],
+    job.state,
+    currentTask(job)?.name ?? job.failure?.message ?? '',
+    job.id,
+  ]);
+  return table(['STARTED', 'VM', 'JOB', 'STATE', 'TASK', 'ID'], rows);
+}
+
+function jobText(job: Job): string {
+  const { progress, failure, endedAt, startedAt } = job;
+  const head = fields([
+    ['Job', `${jobTitles[job.kind]} of ${job.vm} (${job.id})`],
+    ['State', job.state],
+    ['Started', startedAt],
+    [
+      'Ended',
+      endedAt === undefined ? undefined : `${endedAt}, after ${formatSeconds(secondsBetween(startedAt, endedAt))}`,
+    ],
+    ['Plan run', job.planRun],
+    ['Progress', progress && `${formatBytes(progress.bytesDone)} of ${formatBytes(progress.bytesTotal)}`],
+    ['Holds', job.heldBefore === undefined ? undefined : `before "${job.heldBefore}", until the plan goes on`],
+    ['Failing', job.retry && `${retryText(job.retry)}\nRemedy: ${job.retry.failure.remedy}`],
+    ['Failed', failure && `${failure.message}\nRemedy: ${failure.remedy}`],
+  ]);
+  const tasks = table(
+    ['TASK', 'STATE', 'STARTED', 'ENDED'],
+    job.tasks.map(({ name, state, startedAt: from, endedAt: to }) => [name, state, from ?? '', to ?? '']),
+  );
+  const result = failoverResultOf(job.result);
+  return [head, tasks, ...(result ? [failoverText(job.vm, result)] : [])].join('\n\n');
+}

@@ -1,0 +1,99 @@
+/** Where a command works: which data folder, site file, instance and Temporal it is about. */
+import type { Command } from 'commander';
+import { DataFolder, type Instance } from '../../workers/data-folder.js';
+import { loadSite, type LoadedSite } from '../../workers/site-file.js';
+import { configuredServer, type ConfiguredServer } from '../../workers/temporal-executables.js';
+import { RefusedError, UnreachableError } from '../errors.js';
+import type { Farshore } from '../farshore.js';
+import { Output } from '../output.js';
+
+/** Options every command takes; they are the program's. */
+export interface CommonOptions {
+  readonly json?: true;
+  readonly data?: string;
+  readonly site?: string;
+}
+
+export interface Place {
+  readonly data: DataFolder;
+  readonly site: LoadedSite;
+  /** The instance that holds the data folder, when one does. */
+  readonly instance: Instance | undefined;
+  readonly temporal: TemporalPlace;
+}
+
+export interface TemporalPlace {
+  readonly address: string;
+  /** Undefined: the one the environment configures, or the usual one. */
+  readonly namespace: string | undefined;
+  /** Undefined when nobody said where it is. */
+  readonly uiUrl: string | undefined;
+  /** Named by the environment, with all it says about reaching it. */
+  readonly isConfigured: boolean;
+}
+
+export const commonOptions = (command: Command): CommonOptions => command.optsWithGlobals<CommonOptions>();
+export const outputOf = (command: Command): Output => new Output(commonOptions(command).json ?? false);
+
+export const dataFolderOf = ({ data }: CommonOptions): DataFolder =>
+  new DataFolder(data ?? process.env['FARSHORE_DATA'] ?? '.farshore');
+
+/** The site file of those who have no instance to ask. */
+export const siteFileOf = ({ site }: CommonOptions): string => site ?? process.env['FARSHORE_SITE'] ?? 'site.yaml';
+
+/**
+ * The environment's Temporal comes first, then the instance's.
+ * @throws UnreachableError when there is neither, DocumentError for the site file.
+ */
+export async function findPlace(command: Command): Promise<Place> {
+  const options = commonOptions(command);
+  const data = dataFolderOf(options);
+  const instance = (await data.isHeld()) ? await data.readInstance() : undefined;
+  const temporal = temporalOf(configured(), instance, data);
+  const site = await loadSite(options.site ?? instance?.siteFile ?? siteFileOf(options), { disks: false });
+  return { data, site, instance, temporal };
+}
+
+function temporalOf(
+  server: ConfiguredServer | undefined,
+  instance: Instance | undefined,
+  data: DataFolder,
+): TemporalPlace {
+  if (server) {
+    const { address, namespace } = server;
+    const uiUrl = instance?.temporal.address === address ? instance.temporal.uiUrl : undefined;
+    return { address, namespace, uiUrl, isConfigured: true };
+  }
+  if (!instance) throw new UnreachableError(`no instance is up in ${data.path}: start one with \`farshore up\``);
+  const { address, namespace, uiUrl } = instance.temporal;
+  return { address, namespace, uiUrl, isConfigured: false };
+}
+
+function configured(): ConfiguredServer | undefined {
+  try {
+    return configuredServer();
+  } catch (error) {
+    throw new RefusedError((error as Error).message, { cause: error });
+  }
+}
+
+/** Connects, works, and closes the connection whatever comes of it. */
+export async function withFarshore<T>(
+  command: Command,
+  work: (farshore: Farshore, place: Place) => Promise<T>,
+): Promise<T> {
+  const place = await findPlace(command);
+  const { address, namespace, isConfigured } = place.temporal;
+  // Takes a while to load, which commands that need no Temporal are spared.
+  const { Farshore } = await import('../farshore.js');
+  const farshore = await Farshore.connect({
+    site: place.site.site,
+    ...(!isConfigured && { address }),
+    ...(namespace !== undefined && { namespace }),
+  });
+  try {
+    return await work(farshore, place);
+  } finally {
+    await farshore.close();
+  }
+}

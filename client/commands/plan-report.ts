@@ -1,0 +1,34 @@
+/** A plan run for people. */
+import { currentTask, type Job } from '../../domain/job.js';
+import { formatSeconds } from '../../domain/time.js';
+import type { PlanRun } from '../../workflows/messages.js';
+import { fields, table } from '../output.js';
+import { failoverResultOf, failoverText } from './failover-report.js';
+import { retryText } from './wait.js';
+
+/** @param jobs of its machines, as far as they are known: they tell what a machine is doing. */
+export function planRunText(run: PlanRun, jobs: readonly Job[]): string {
+  const rows = run.plan.groups.flatMap((group) =>
+    group.vms.map((vm, index) => {
+      const machine = run.machines.find((candidate) => candidate.vm === vm);
+      const job = jobs.find((candidate) => candidate.id === machine?.jobId);
+      const now = machine?.heldBefore === undefined ? job && currentTask(job)?.name : `before "${machine.heldBefore}"`;
+      const remark = machine?.reason ?? (job?.retry && retryText(job.retry));
+      return [index === 0 ? group.name : '', vm, machine?.state ?? '-', remark ?? now ?? '', machine?.jobId ?? '-'];
+    }),
+  );
+  const results = run.machines.flatMap(({ vm, result }) => {
+    const parsed = failoverResultOf(result);
+    return parsed ? [failoverText(vm, parsed)] : [];
+  });
+  const head = fields([
+    ['Run', run.id],
+    ['Plan', `${run.plan.name}, ${run.type} failover`],
+    ['State', `${run.state}: ${run.phase}`],
+    ['Started', run.startedAt],
+    ['Ended', run.endedAt],
+    ['RTO', run.rtoSeconds === undefined ? undefined : formatSeconds(run.rtoSeconds)],
+    ['Stopped', run.failure],
+  ]);
+  return [head, table(['GROUP', 'VM', 'STATE', 'NOW', 'JOB'], rows), ...results].join('\n\n');
+}

@@ -1,0 +1,173 @@
+/** `protect`, `sync` and `retry`. */
+import { Command } from 'commander';
+import { formatBytes } from '../../domain/bytes.js';
+import { jobTitles, waitsForPerson } from '../../domain/job.js';
+import { phaseText, seedingStopped } from '../../domain/protected-item.js';
+import type { ProtectedItemView } from '../../workflows/messages.js';
+import { JobFailedError, RefusedError } from '../errors.js';
+import type { Farshore } from '../farshore.js';
+import { Progress } from '../progress.js';
+import { outputOf, withFarshore } from './place.js';
+import { problemOf, retryText, standstill, throwProblems, waitForJob } from './wait.js';
+
+interface WaitOption {
+  readonly wait?: true;
+}
+
+export function protectCommand(): Command {
+  return new Command('protect')
+    .summary('copy VMs to the recovery side and keep the copies up to date')
+    .description(
+      'Enables protection: prerequisites are checked, all disks are copied while the VM goes on running, and from then on\n' +
+        'its changes are sent at the frequency of its policy. Unless all the VMs named can be protected now, nothing is started.',
+    )
+    .argument('<vm...>', 'names of VMs')
+    .option('--wait', 'return once the VMs are Protected')
+    .addHelpText('after', '\nExample:\n  farshore protect web-01 db-01 --wait')
+    .action(async (names: string[], { wait }: WaitOption, command: Command) => {
+      await withFarshore(command, async (farshore) => {
+        const vms = [...new Set(names)];
+        await requireUnprotected(farshore, vms);
+        const jobs: { vm: string; jobId: string }[] = [];
+        for (const vm of vms) jobs.push({ vm, ...(await farshore.protect(vm)) });
+        if (!wait) {
+          const lines = jobs.map(({ vm, jobId }) => `${vm}: protection is being enabled (${jobId})`);
+          outputOf(command).result(jobs, [...lines, 'Follow it with: farshore status'].join('\n'));
+          return;
+        }
+        const progress = new Progress();
+        const ends = await Promise.all(
+          jobs.map(async (job) => ({ ...job, ...(await waitUntilProtected(farshore, job, progress)) })),
+        );
+        progress.close();
+        outputOf(command).result(
+          ends.map(({ vm, jobId, view, problem }) => ({
+            vm,
+            jobId,
+            phase: view?.item.phase ?? 'Unprotected',
+            health: view?.health,
+            problem,
+          })),
+          ends.map(({ vm, view }) => `${vm}: ${view?.item.phase ?? 'Unprotected'}`).join('\n'),
+        );
+        throwProblems(ends.map(({ problem }) => problem));
+      });
+    });
+}
+
+/** @throws RefusedError that lists all VMs that can't be protected now. */
+async function requireUnprotected(farshore: Farshore, vms: readonly string[]): Promise<void> {
+  for (const vm of vms) farshore.siteVm(vm);
+  const refusals = await Promise.all(
+    vms.map(async (vm) => {
+      const permission = (await farshore.protectedItem(vm))?.operations.enableProtection;
+      return permission?.allowed === false ? [`${vm}: ${permission.reason}`] : [];
+    }),
+  );
+  if (refusals.flat().length > 0) throw new RefusedError(`nothing was started\n${refusals.flat().join('\n')}`);
+}
+
+interface ProtectEnd {
+  readonly view: ProtectedItemView | undefined;
+  readonly problem?: string | undefined;
+}
+
+async function waitUntilProtected(
+  farshore: Farshore,
+  { vm, jobId }: { vm: string; jobId: string },
+  progress: Progress,
+): Promise<ProtectEnd> {
+  const job = await waitForJob(farshore, jobId, progress);
+  const problem = problemOf(job);
+  if (problem !== undefined) return { view: await farshore.protectedItem(vm), problem };
+  const view = await farshore.followVm(vm, isSettled, (news) => showSeeding(vm, news, progress));
+  if (!view) return { view, problem: `${vm}: its protection has ended` };
+  const { item } = view;
+  if (item.job && waitsForPerson(item.job))
+    return { view, problem: standstill(`${jobTitles[item.job.kind]} of ${vm}`, vm, item.job.retry) };
+  if (seedingStopped(item)) {
+    const message = view.conditions[0]?.message ?? 'initial replication has ended early';
+    return { view, problem: `${vm}: ${message}\n  Remedy: farshore retry ${vm}` };
+  }
+  return { view };
+}
+
+const isSettled = (view: ProtectedItemView | undefined): boolean =>
+  !view ||
+  (view.item.phase !== 'Unprotected' && view.item.phase !== 'Seeding') ||
+  seedingStopped(view.item) ||
+  (view.item.job !== undefined && waitsForPerson(view.item.job));
+
+function showSeeding(vm: string, view: ProtectedItemView | undefined, progress: Progress): void {
+  const job = view?.item.job;
+  if (!job) {
+    if (view && view.item.phase !== 'Seeding') progress.update(vm, { name: phaseText[view.item.phase] });
+    return;
+  }
+  const title = jobTitles[job.kind];
+  progress.update(vm, {
+    name: job.task === undefined || job.task === title ? title : `${title}: ${job.task}`,
+    bytes: job.progress,
+    remark: job.retry && retryText(job.retry),
+  });
+}
+
+export function syncCommand(): Command {
+  return new Command('sync')
+    .summary('send the changes now')
+    .description('Sends the changes of a protected VM now instead of when its policy says so next.')
+    .argument('<vm>', 'name of the VM')
+    .option('--wait', 'return once the replica holds them')
+    .action(async (vm: string, { wait }: WaitOption, command: Command) => {
+      await withFarshore(command, async (farshore) => {
+        const { sequence } = await farshore.sync(vm);
+        if (!wait) {
+          outputOf(command).result({ vm, sequence }, `${vm}: cycle ${sequence} is due now`);
+          return;
+        }
+        const view = await waitForCycle(farshore, vm, sequence);
+        const { applied, latestRecoveryPoint } = view.item;
+        outputOf(command).result(
+          { vm, sequence, applied, recoveryPoint: latestRecoveryPoint, rpoSeconds: view.rpoSeconds },
+          `${vm}: the replica holds cycle ${applied?.sequence}, sealed at ${applied?.sealedAt} (${formatBytes(applied?.bytes ?? 0)} sent)`,
+        );
+      });
+    });
+}
+
+/** @throws JobFailedError when the cycle can't come any more without an administrator. */
+async function waitForCycle(farshore: Farshore, vm: string, sequence: number): Promise<ProtectedItemView> {
+  const progress = new Progress();
+  const isThere = (view: ProtectedItemView) => (view.item.applied?.sequence ?? 0) >= sequence;
+  const isStuck = ({ item }: ProtectedItemView) =>
+    waitsForPerson(item) || item.resync !== undefined || item.phase !== 'Protected';
+  const view = await farshore.followVm(
+    vm,
+    (news) => !news || isThere(news) || isStuck(news),
+    (news) =>
+      progress.update(vm, { name: `Cycle ${sequence}`, remark: news?.item.retry && retryText(news.item.retry) }),
+  );
+  progress.close();
+  if (!view) throw new JobFailedError(`${vm}: its protection has ended`);
+  if (isThere(view)) return view;
+  const { item } = view;
+  if (item.resync) throw new JobFailedError(`${vm}: the VM is marked for resynchronization: ${item.resync.cause}`);
+  if (item.phase !== 'Protected') throw new JobFailedError(`${vm}: the VM is ${phaseText[item.phase]} meanwhile`);
+  throw new JobFailedError(standstill(`cycle ${sequence} of ${vm}`, vm, item.retry));
+}
+
+export function retryCommand(): Command {
+  return new Command('retry')
+    .summary('try at once what has failed')
+    .description(
+      'Tries the failing step of a VM at once. Recoverable errors are retried by themselves, after 1, 2, 4, 8, 10 and then\n' +
+        'every 30 minutes; all others wait for this.',
+    )
+    .argument('<vm>', 'name of the VM')
+    .action(async (vm: string, _options: object, command: Command) => {
+      await withFarshore(command, async (farshore) => {
+        const { retried } = await farshore.retry(vm);
+        outputOf(command).result({ vm, retried }, `${vm}: is tried again: ${retried}`);
+      });
+    });
+}

@@ -1,0 +1,46 @@
+/** `site check`: is the site file right, and is what it names there? */
+import { Command } from 'commander';
+import { formatBytes } from '../../domain/bytes.js';
+import type { Site } from '../../domain/site.js';
+import { loadSite } from '../../workers/site-file.js';
+import { commonOptions, outputOf, siteFileOf } from './place.js';
+
+export function siteCommand(): Command {
+  const site = new Command('site')
+    .summary('the site file')
+    .description('The site file: vault, VMM servers, networks, policies, VMs.');
+  site
+    .command('check')
+    .summary('check the site file and the disks it names')
+    .description(
+      'Checks the site file as `up` does: its shape, its references, and that every disk is there, of the format and size\n' +
+        'that are declared. Tells the first thing that is wrong, with file, line, path, value and remedy. Starts nothing.',
+    )
+    .action(async (_options: object, command: Command) => {
+      const loaded = await loadSite(siteFileOf(commonOptions(command)), { disks: true });
+      const counts = countsOf(loaded.site);
+      const { vmmServers, clouds, hosts, vms, disks, networks, policies, declaredBytes } = counts;
+      const size = declaredBytes > 0 ? ` (${formatBytes(declaredBytes)} declared)` : '';
+      outputOf(command).result(
+        { file: loaded.file, vault: loaded.site.vault.name, ...counts },
+        `${loaded.file} is in order: vault ${loaded.site.vault.name}, VMM servers: ${vmmServers}, clouds: ${clouds}, hosts: ${hosts}, ` +
+          `VMs: ${vms}, disks: ${disks}${size}, Azure networks: ${networks}, policies: ${policies}.`,
+      );
+    });
+  return site;
+}
+
+function countsOf({ vmmServers, azureNetworks, policies, vms }: Site) {
+  const clouds = vmmServers.flatMap((server) => server.clouds);
+  const disks = vms.flatMap((vm) => vm.disks);
+  return {
+    vmmServers: vmmServers.length,
+    clouds: clouds.length,
+    hosts: clouds.flatMap((cloud) => cloud.hosts).length,
+    vms: vms.length,
+    disks: disks.length,
+    networks: azureNetworks.length,
+    policies: policies.length,
+    declaredBytes: disks.reduce((sum, disk) => sum + (disk.size ?? 0), 0),
+  };
+}

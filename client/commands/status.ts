@@ -1,0 +1,77 @@
+/** `status`: all VMs at a glance. */
+import { Command } from 'commander';
+import type { Health } from '../../domain/health.js';
+import { jobTitles } from '../../domain/job.js';
+import { formatSeconds } from '../../domain/time.js';
+import { exitCodes } from '../exit-codes.js';
+import { table } from '../output.js';
+import type { ProtectedItemView } from '../../workflows/messages.js';
+import { outputOf, withFarshore } from './place.js';
+
+const exitCodeOfHealth: Record<Health, number> = {
+  Normal: exitCodes.ok,
+  Warning: exitCodes.warning,
+  Critical: exitCodes.critical,
+};
+
+export function statusCommand(): Command {
+  return new Command('status')
+    .summary('health, RPO and running job of every VM')
+    .description(
+      'Shows phase, replication health, RPO and running job of every VM of the site file. Its exit code is that of the\n' +
+        'worst health: 0 Normal, 1 Warning, 2 Critical. VMs that are not protected do not count.',
+    )
+    .action(async (_options: object, command: Command) => {
+      await withFarshore(command, async (farshore, { site }) => {
+        const vms = await Promise.all(
+          site.site.vms.map(async ({ name }) => ({ name, view: protectedOf(await farshore.protectedItem(name)) })),
+        );
+        const health = worst(vms.flatMap(({ view }) => (view ? [view.health] : [])));
+        const value = { vault: site.site.vault.name, health, vms: vms.map(({ name, view }) => statusOf(name, view)) };
+        outputOf(command).result(value, statusText(vms));
+        process.exitCode = exitCodeOfHealth[health];
+      });
+    });
+}
+
+/** A VM whose protection is just being enabled, or was never, has no health. */
+const protectedOf = (view: ProtectedItemView | undefined) =>
+  view?.item.phase === 'Unprotected' && !view.item.job ? undefined : view;
+
+const worst = (healths: readonly Health[]): Health =>
+  healths.includes('Critical') ? 'Critical' : healths.includes('Warning') ? 'Warning' : 'Normal';
+
+function statusOf(vm: string, view: ProtectedItemView | undefined) {
+  if (!view) return { vm, phase: 'Unprotected' };
+  const { item, health, rpoSeconds, conditions } = view;
+  return {
+    vm,
+    phase: item.phase,
+    activeSide: item.activeSide,
+    health,
+    rpoSeconds,
+    conditions,
+    job: item.job && { id: item.job.jobId, kind: item.job.kind, task: item.job.task, progress: item.job.progress },
+  };
+}
+
+function statusText(vms: readonly { name: string; view: ProtectedItemView | undefined }[]): string {
+  if (vms.length === 0) return 'The site file has no VMs.';
+  const rows = vms.map(({ name, view }) => {
+    if (!view) return [name, 'Unprotected', '-', '-', '-', '-'];
+    const { item, health, rpoSeconds } = view;
+    const rpo = rpoSeconds === undefined ? '-' : formatSeconds(rpoSeconds);
+    const job = item.job
+      ? `${jobTitles[item.job.kind]}${item.job.task === undefined ? '' : `: ${item.job.task}`}`
+      : '-';
+    return [name, item.phase, item.activeSide, health, rpo, job];
+  });
+  const remarks = vms.flatMap(({ name, view }) =>
+    (view?.conditions ?? []).map(
+      ({ health, message, remedy }) =>
+        `${name}: ${health}: ${message}${remedy === undefined ? '' : `\n  Remedy: ${remedy}`}`,
+    ),
+  );
+  const listing = table(['VM', 'PHASE', 'RUNS AT', 'HEALTH', 'RPO', 'JOB'], rows);
+  return remarks.length > 0 ? `${listing}\n\n${remarks.join('\n')}` : listing;
+}

@@ -1,0 +1,200 @@
+/** `up` and `down`: a whole instance on this machine. */
+import { spawn } from 'node:child_process';
+import { mkdir, open, readFile, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Command, InvalidArgumentError } from 'commander';
+import type { DataFolder, Instance } from '../../workers/data-folder.js';
+import { loadSite, type LoadedSite } from '../../workers/site-file.js';
+import { stopSignal } from '../../workers/stop-signals.js';
+import { DetachedStartError, RefusedError, UnreachableError } from '../errors.js';
+import { fields, note } from '../output.js';
+import { commonOptions, dataFolderOf, outputOf, siteFileOf } from './place.js';
+import { workflowsUrl } from './web-ui.js';
+
+interface UpOptions {
+  readonly detach?: true;
+  readonly temporalPort?: number;
+  readonly uiPort?: number;
+}
+
+const POLL_MS = 200;
+/** An instance ends its workers one after the other, each with time to finish what it does. */
+const DOWN_TIMEOUT_MS = 180_000;
+const TAIL_LINES = 15;
+
+export function upCommand(): Command {
+  return new Command('up')
+    .summary('start a whole instance on this machine, for evaluation')
+    .description(
+      'Starts Temporal, a hypervisor for each host of the site file, the compute of the recovery side, and a worker for\n' +
+        'each role; starts again what dies. Stays in the foreground until Ctrl-C; what is protected goes on from there at\n' +
+        'the next `up` with the same data folder. The site file and its disks are checked before anything is started.\n' +
+        'With TEMPORAL_ADDRESS set, that Temporal is used instead of one of its own.',
+    )
+    .option('--detach', 'return once the instance is up, and leave it in the background (its log: DATA/logs/up.log)')
+    .option('--temporal-port <port>', 'port of the Temporal server on 127.0.0.1 (default: a free one)', portNumber)
+    .option('--ui-port <port>', 'port of the Temporal Web UI on 127.0.0.1 (default: a free one)', portNumber)
+    .addHelpText('after', '\nExample:\n  farshore up --site examples/site.yaml --data /var/tmp/farshore --detach')
+    .action(async (options: UpOptions, command: Command) => {
+      const common = commonOptions(command);
+      const data = dataFolderOf(common);
+      const site = await loadSite(siteFileOf(common), { disks: true });
+      if (await data.isHeld()) throw await heldError(data);
+      const started = options.detach ? await startDetached(data, site, options) : await startHere(data, site, options);
+      const { instance } = started;
+      outputOf(command).result({ ...instance, data: data.path }, upText(instance, data, site));
+      await started.untilStopped();
+    });
+}
+
+export function downCommand(): Command {
+  return new Command('down')
+    .summary('stop the instance that `up` started')
+    .description(
+      'Stops the instance of a data folder and waits until it has ended. When there is none, that is fine too.',
+    )
+    .action(async (_options: object, command: Command) => {
+      const data = dataFolderOf(commonOptions(command));
+      const stopped = await stopInstance(data);
+      const text = stopped
+        ? `The instance in ${data.path} (process ${stopped.pid}) has ended.`
+        : `No instance is up in ${data.path}.`;
+      outputOf(command).result(
+        { data: data.path, stopped: stopped !== undefined, ...(stopped && { pid: stopped.pid }) },
+        text,
+      );
+    });
+}
+
+interface Started {
+  readonly instance: Instance;
+  untilStopped(): Promise<void>;
+}
+
+async function startHere(data: DataFolder, site: LoadedSite, ports: UpOptions): Promise<Started> {
+  const signal = stopSignal({ withSupervisor: false });
+  const { startInstance } = await import('../../workers/up.js');
+  const { temporalPort, uiPort } = ports;
+  const running = await startInstance({
+    data,
+    site,
+    onProgress: note,
+    ...(temporalPort !== undefined && { temporalPort }),
+    ...(uiPort !== undefined && { uiPort }),
+  }).catch(async (error: unknown) => {
+    throw await startError(error, data);
+  });
+  return {
+    instance: running.instance,
+    async untilStopped() {
+      if (!signal.aborted) {
+        await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+      }
+      note('Stopping');
+      await running.stop();
+    },
+  };
+}
+
+/** What startInstance throws is complete, but it can't know what it means to a script. */
+async function startError(error: unknown, data: DataFolder): Promise<Error> {
+  if (!(error instanceof Error) || error.name === 'ProvisioningError') return error as Error;
+  if (error.name === 'DataFolderHeldError' || error.name === 'PortUnavailableError')
+    return new RefusedError(error.message, { cause: error });
+  return new UnreachableError(
+    `the instance could not be started: ${error.message}\n  Logs: ${path.dirname(data.log('up'))}`,
+    { cause: error },
+  );
+}
+
+/** The same command without --detach, in a session of its own. */
+async function startDetached(data: DataFolder, site: LoadedSite, ports: UpOptions): Promise<Started> {
+  const logFile = data.log('up');
+  await mkdir(path.dirname(logFile), { recursive: true });
+  const log = await open(logFile, 'a');
+  const logStart = (await stat(logFile)).size;
+  const args = ['up', '--data', data.path, '--site', site.file, ...portArguments(ports)];
+  const child = spawn(process.execPath, [process.argv[1]!, ...args], {
+    detached: true,
+    stdio: ['ignore', log.fd, log.fd],
+  });
+  await log.close();
+  let ended: { code: number | null } | undefined;
+  child.once('exit', (code) => (ended = { code }));
+  child.once('error', () => (ended = { code: null }));
+  note(`Starting in the background; its log is ${logFile}`);
+  for (;;) {
+    const instance = await data.readInstance();
+    if (instance !== undefined && instance.pid === child.pid) {
+      child.unref();
+      return { instance, untilStopped: () => Promise.resolve() };
+    }
+    if (ended) {
+      const said = (await readFile(logFile))
+        .subarray(logStart)
+        .toString()
+        .trim()
+        .split('\n')
+        .slice(-TAIL_LINES)
+        .join('\n');
+      throw new DetachedStartError(`the instance could not be started; the end of ${logFile}:\n${said}`, ended.code);
+    }
+    await sleep(POLL_MS);
+  }
+}
+
+const portArguments = ({ temporalPort, uiPort }: UpOptions): string[] => [
+  ...(temporalPort === undefined ? [] : ['--temporal-port', `${temporalPort}`]),
+  ...(uiPort === undefined ? [] : ['--ui-port', `${uiPort}`]),
+];
+
+/** @returns the instance that was stopped. @throws UnreachableError when it does not end. */
+async function stopInstance(data: DataFolder): Promise<Instance | undefined> {
+  const deadline = performance.now() + DOWN_TIMEOUT_MS;
+  let stopping: Instance | undefined;
+  while (await data.isHeld()) {
+    // One that is just being started has no process id to tell yet.
+    const instance = await data.readInstance();
+    if (instance && !stopping) {
+      process.kill(instance.pid, 'SIGTERM');
+      stopping = instance;
+      note(`Stopping process ${instance.pid}`);
+    }
+    if (performance.now() > deadline) {
+      const who = stopping ? `process ${stopping.pid}` : 'the process that is starting an instance';
+      throw new UnreachableError(`${who} still holds ${data.path}; see ${data.log('up')}, or end it yourself`);
+    }
+    await sleep(POLL_MS);
+  }
+  return stopping;
+}
+
+async function heldError(data: DataFolder): Promise<RefusedError> {
+  const holder = await data.readInstance();
+  const who = holder ? ` (process ${holder.pid}, since ${holder.startedAt})` : '';
+  return new RefusedError(
+    `the data folder ${data.path} is held by another instance${who}: use that one, stop it with \`farshore down\`, or choose another folder with --data`,
+  );
+}
+
+function upText(instance: Instance, data: DataFolder, { site }: LoadedSite): string {
+  const { address, uiUrl, namespace } = instance.temporal;
+  const first = site.vms[0]?.name;
+  const here =
+    process.env['FARSHORE_DATA'] === undefined && data.path !== path.resolve('.farshore') ? ` --data ${data.path}` : '';
+  return `Farshore is up: vault ${instance.vault}, ${site.vms.length} VMs.\n${fields([
+    ['Web UI', uiUrl === undefined ? undefined : workflowsUrl(uiUrl, namespace)],
+    ['Temporal', `${address}, namespace ${namespace}`],
+    ['Data', data.path],
+    ['Logs', path.dirname(data.log('up'))],
+    ['Stop', `farshore down${here}`],
+    ['Next', `farshore vm list${here}${first === undefined ? '' : `\nfarshore protect ${first} --wait${here}`}`],
+  ])}`;
+}
+
+function portNumber(text: string): number {
+  const port = Number(text);
+  if (Number.isInteger(port) && port >= 1 && port <= 65_535) return port;
+  throw new InvalidArgumentError('A port is a number from 1 to 65535.');
+}

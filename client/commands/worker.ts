@@ -1,0 +1,58 @@
+/** `worker`: one worker in the foreground, as in production. */
+import { Command, Option } from 'commander';
+import type { Site } from '../../domain/site.js';
+import { stopSignal } from '../../workers/stop-signals.js';
+import type { Role } from '../../workers/worker.js';
+import { RefusedError, UnreachableError } from '../errors.js';
+import { note } from '../output.js';
+import { findPlace } from './place.js';
+
+const roles: readonly Role[] = ['azure', 'vmm', 'host'];
+
+export function workerCommand(): Command {
+  return new Command('worker')
+    .summary('run one worker, as in production')
+    .description(
+      'Runs a worker in the foreground until Ctrl-C, for the Temporal that the environment configures (TEMPORAL_ADDRESS,\n' +
+        'or a profile), else for the instance of the data folder. Its log is JSON lines on standard error.\n' +
+        '  azure  the recovery side of a vault, and the workflows; --name is the vault\n' +
+        '  vmm    the Provider; --name is the VMM server it is on\n' +
+        '  host   the Recovery Services agent; --name is the Hyper-V host it is on',
+    )
+    .addOption(new Option('--role <role>', 'what it does').choices(roles).makeOptionMandatory())
+    .requiredOption('--name <name>', 'the vault, VMM server or host, as in the site file')
+    .action(async ({ role, name }: { role: Role; name: string }, command: Command) => {
+      const { data, site, temporal } = await findPlace(command);
+      const names = namesOf(site.site, role);
+      if (!names.includes(name)) {
+        throw new RefusedError(`${name} is no ${role} of the site file ${site.file}; it has: ${names.join(', ')}`);
+      }
+      if (!temporal.isConfigured) {
+        process.env['TEMPORAL_ADDRESS'] = temporal.address;
+        if (temporal.namespace !== undefined) process.env['TEMPORAL_NAMESPACE'] = temporal.namespace;
+      }
+      const { runWorker } = await import('../../workers/worker.js');
+      note(`Worker ${role} of ${name}, with Temporal at ${temporal.address}; Ctrl-C stops it`);
+      await runWorker({ role, name, site, data }, stopSignal({ withSupervisor: false })).catch((error: unknown) => {
+        if (error instanceof Error && error.name === 'TransportError') {
+          throw new UnreachableError(`Temporal does not answer at ${temporal.address}: ${error.message}`, {
+            cause: error,
+          });
+        }
+        throw error;
+      });
+    });
+}
+
+function namesOf(site: Site, role: Role): string[] {
+  switch (role) {
+    case 'azure':
+      return [site.vault.name];
+    case 'vmm':
+      return site.vmmServers.map((server) => server.name);
+    case 'host':
+      return site.vmmServers.flatMap((server) =>
+        server.clouds.flatMap((cloud) => cloud.hosts.map((host) => host.name)),
+      );
+  }
+}

@@ -1,0 +1,37 @@
+/** The command's exit codes: a promise to scripts. */
+import { CommanderError } from 'commander';
+import { CatalogueError } from '../domain/errors.js';
+import { DocumentError } from '../workers/document.js';
+import { ProvisioningError } from '../workers/provisioning/ways.js';
+import { DetachedStartError, JobFailedError, RefusedError, UnreachableError } from './errors.js';
+
+export const exitCodes = {
+  ok: 0,
+  warning: 1,
+  critical: 2,
+  refused: 3,
+  failed: 4,
+  unreachable: 5,
+  unexpected: 70,
+} as const;
+
+export const exitCodesHelp = `
+Exit codes:
+  0   it is done, or under way where --wait was not given
+  1   status: the worst health is Warning
+  2   status: the worst health is Critical
+  3   refused, nothing was changed: bad arguments, site file or plan, or the state does not allow it
+  4   the job or the plan failed, was cancelled, or stands still until an administrator acts
+  5   Temporal, a worker, or the instance can't be reached or had
+  70  unexpected: a bug (FARSHORE_DEBUG=1 shows where)`;
+
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.refused;
+  if (error instanceof RefusedError || error instanceof DocumentError) return exitCodes.refused;
+  if (error instanceof DetachedStartError) return error.exitCode ?? exitCodes.unexpected;
+  if (error instanceof JobFailedError) return exitCodes.failed;
+  if (error instanceof UnreachableError || error instanceof ProvisioningError) return exitCodes.unreachable;
+  // Of what the catalogue holds, commands meet only sides that do not answer.
+  if (error instanceof CatalogueError) return exitCodes.unreachable;
+  return exitCodes.unexpected;
+}

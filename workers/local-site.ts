@@ -1,0 +1,62 @@
+/**
+ * What can be learned on this machine without Temporal: of the hypervisors and the recovery compute by their control
+ * sockets, and of the replica store, which describes itself.
+ */
+import { CatalogueError, failureCatalogue } from '../domain/errors.js';
+import type { Site, SiteVm } from '../domain/site.js';
+import type { RecoveryPoint } from '../domain/vault.js';
+import { listRecoveryPoints } from '../replication/recovery-points.js';
+import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/control-client.js';
+import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
+import type { HypervisorVm } from '../sites/ports.js';
+import type { DataFolder } from './data-folder.js';
+
+export type { HypervisorVm } from '../sites/ports.js';
+
+/** A hypervisor's answer about a VM; without `vm` it knows none, or did not answer. */
+export interface HypervisorAnswer {
+  readonly vm?: HypervisorVm;
+  /** Why the VM can't be protected as it is. */
+  readonly problem?: string;
+  readonly answered: boolean;
+}
+
+export class LocalSite {
+  constructor(
+    private readonly site: Site,
+    private readonly data: DataFolder,
+  ) {}
+
+  /** @throws CatalogueError that says neither that the VM is unknown nor that the hypervisor is away. */
+  async askHypervisor({ name, host }: SiteVm): Promise<HypervisorAnswer> {
+    try {
+      const vm = await new HypervisorClient(this.data.hypervisorControl(host)).describeVm(name);
+      if (!vm.failure) return { vm, answered: true };
+      const { code, detail } = vm.failure;
+      return { vm, answered: true, problem: `${failureCatalogue[code].message}: ${detail}` };
+    } catch (error) {
+      if (!(error instanceof CatalogueError)) throw error;
+      if (error.code === 'HypervisorUnreachable') return { answered: false };
+      if (error.code === 'VmNotFound') return { answered: true, problem: NOT_KNOWN };
+      throw error;
+    }
+  }
+
+  /** The replica VMs. @throws CatalogueError RecoverySideNotAnswering */
+  async replicaVms(): Promise<HypervisorVm[]> {
+    return await new RecoveryComputeClient(this.data.recoveryControl()).listVms();
+  }
+
+  /** Oldest first. @throws CatalogueError StoreUnreachable */
+  async recoveryPoints(vm: string): Promise<RecoveryPoint[]> {
+    const store = await EmbeddedReplicaStore.open(this.site.vault.store.path);
+    try {
+      return await listRecoveryPoints(store, vm);
+    } finally {
+      await store.close();
+    }
+  }
+}
+
+const NOT_KNOWN =
+  'The hypervisor does not know the VM. If it is new in the site file: `farshore down`, then `farshore up`';
