@@ -260,7 +260,7 @@ export class ChangeLog {
 }
 
 /** Makes the names in a folder outlive the machine. */
-export async function syncFolder(folder: string): Promise<void> {
+async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r');
   try {
     await handle.sync();

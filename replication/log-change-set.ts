@@ -8,7 +8,13 @@ import { CatalogueError } from '../domain/errors.js';
 import { end } from '../domain/ranges.js';
 import type { ChangeRange, ChangeSet, DiskChanges } from '../sites/ports.js';
 import { logError } from './change-log-errors.js';
-import { decodeRecordHeader, LOG_HEADER_BYTES, RECORD_HEADER_BYTES, type LogIdentity } from './change-log-format.js';
+import {
+  decodeRecordHeader,
+  LOG_HEADER_BYTES,
+  MAX_RECORD_DATA,
+  RECORD_HEADER_BYTES,
+  type LogIdentity,
+} from './change-log-format.js';
 import { readLogHeader, scanLog } from './change-log-scan.js';
 import { WriteIndex } from './coalesce.js';
 
@@ -83,10 +89,11 @@ class LogChanges implements DiskChanges {
   async read(range: ChangeRange): Promise<Buffer> {
     if (range.zero) return Buffer.alloc(range.length);
     const content = Buffer.allocUnsafe(range.length);
+    const reader = new WindowReader(this.handle, this.log.path);
     let { position } = range;
     let filled = 0;
     while (filled < range.length) {
-      const record = await this.#record(position, range.length - filled);
+      const record = this.#kept.get(position) ?? (await this.#record(reader, position, range.length - filled));
       const skip = range.offset + filled - record.offset;
       if (skip < 0 || skip >= record.data.length) {
         throw new CatalogueError('LogBroken', `${this.log.path}: another write than indexed at ${position}`);
@@ -102,18 +109,14 @@ class LogChanges implements DiskChanges {
     await this.handle.close();
   }
 
-  /** @param wanted bytes wanted from it: the record is kept when there is more to it. */
-  async #record(position: number, wanted: number): Promise<VerifiedRecord> {
-    const kept = this.#kept.get(position);
-    if (kept) return kept;
+  /** @param wanted bytes wanted from it and those behind it: the record is kept when there is more to it. */
+  async #record(reader: WindowReader, position: number, wanted: number): Promise<VerifiedRecord> {
     const broken = (detail: string) => new CatalogueError('LogBroken', `${this.log.path}: ${detail}`);
     try {
-      const head = Buffer.allocUnsafe(RECORD_HEADER_BYTES);
-      await this.#fill(head, position);
+      const head = await reader.take(position, RECORD_HEADER_BYTES, wanted);
       const record = decodeRecordHeader(head, 0);
       if (record?.kind !== 'data') throw broken(`no valid record of data at ${position}`);
-      const data = Buffer.allocUnsafe(record.length);
-      await this.#fill(data, position + RECORD_HEADER_BYTES);
+      const data = await reader.take(position + RECORD_HEADER_BYTES, record.length, wanted);
       if (crc32(data) !== record.dataCrc) throw broken(`checksum of write ${record.number} does not match`);
       const verified = { offset: record.offset, data };
       if (data.length > wanted) this.#keep(position, verified);
@@ -130,18 +133,37 @@ class LogChanges implements DiskChanges {
       this.#kept.delete(oldest);
     }
   }
-
-  async #fill(target: Buffer, position: number): Promise<void> {
-    let filled = 0;
-    while (filled < target.length) {
-      const { bytesRead } = await this.handle.read(target, filled, target.length - filled, position + filled);
-      if (bytesRead === 0) throw new CatalogueError('LogBroken', `${this.log.path}: ends before it should`);
-      filled += bytesRead;
-    }
-  }
 }
 
 interface VerifiedRecord {
   readonly offset: number;
   readonly data: Buffer;
+}
+
+/** Small records that follow each other are read from the file in one go. */
+class WindowReader {
+  #start = 0;
+  #window: Buffer = Buffer.alloc(0);
+
+  constructor(
+    private readonly handle: FileHandle,
+    private readonly path: string,
+  ) {}
+
+  /** @param ahead about how many bytes behind these will be asked for too. */
+  async take(position: number, length: number, ahead: number): Promise<Buffer> {
+    const at = position - this.#start;
+    if (at >= 0 && at + length <= this.#window.length) return this.#window.subarray(at, at + length);
+    const useful = Math.min(ahead + RECORD_HEADER_BYTES, MAX_RECORD_DATA);
+    const window = Buffer.allocUnsafe(Math.max(length, useful));
+    let filled = 0;
+    while (filled < length) {
+      const { bytesRead } = await this.handle.read(window, filled, window.length - filled, position + filled);
+      if (bytesRead === 0) throw new CatalogueError('LogBroken', `${this.path}: ends before it should`);
+      filled += bytesRead;
+    }
+    this.#start = position;
+    this.#window = window.subarray(0, filled);
+    return this.#window.subarray(0, length);
+  }
 }

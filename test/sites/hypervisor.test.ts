@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createFixedVhd } from '../../disks/vhd.js';
 import { decodeHeader, encodeSlot } from '../../replication/change-log-format.js';
 import { HypervisorClient } from '../../sites/embedded/control-client.js';
 import { NbdGuest } from '../../sites/embedded/guest.js';
@@ -33,7 +34,7 @@ interface Site {
   readonly hypervisor: HypervisorClient;
 }
 
-/** A hypervisor with the VMs given by their raw disks, in the folder of the test unless told otherwise. */
+/** A hypervisor with the VMs given by their disks, raw but for `data`, a VHD, in the folder of the test unless told otherwise. */
 async function startSite(
   vms: Record<string, string[]>,
   options: { name?: string; diskFolder?: string; floor?: number } = {},
@@ -43,7 +44,11 @@ async function startSite(
     freeSpaceFloorBytes: options.floor ?? 0,
     vms: Object.entries(vms).map(([name, disks]) => ({
       name,
-      disks: disks.map((disk) => ({ name: disk, path: join(diskFolder, `${name}-${disk}.img`), format: 'raw' })),
+      disks: disks.map((disk) => ({
+        name: disk,
+        path: join(diskFolder, `${name}-${disk}.img`),
+        format: disk === 'data' ? 'vhd' : 'raw',
+      })),
     })),
   });
   started.push(process);
@@ -143,7 +148,7 @@ describe('replication', () => {
   it('snapshot plus change sets is the disk, over connections that overlap, cuts and kills', async (context) => {
     requireReader('qemu-img', context);
     await writeFile(join(folder, 'vm-os.img'), randomBytes(SIZE));
-    await makeDisk(join(folder, 'vm-data.img'));
+    await createFixedVhd(join(folder, 'vm-data.img'), SIZE);
     const { process, hypervisor } = await startSite({ vm: ['os', 'data'] });
     const workload = new Workload(hypervisor, ['os', 'data']);
     await workload.write(60);
@@ -204,9 +209,18 @@ describe('replication', () => {
     expect((await cutAndApply()).final).toBe(true);
     for (const name of ['os', 'data']) {
       const path = join(folder, `vm-${name}.img`);
-      expect((await readFile(path)).equals(copies.get(name)!)).toBe(true);
+      expect((await readFile(path)).subarray(0, SIZE).equals(copies.get(name)!)).toBe(true);
       await writeFile(join(folder, `${name}.replica`), copies.get(name)!);
-      await runReader('qemu-img', 'compare', '-f', 'raw', '-F', 'raw', path, join(folder, `${name}.replica`));
+      await runReader(
+        'qemu-img',
+        'compare',
+        '-f',
+        name === 'data' ? 'vpc' : 'raw',
+        '-F',
+        'raw',
+        path,
+        join(folder, `${name}.replica`),
+      );
     }
     await hypervisor.startVm('vm', 1);
     await workload.checkAndSettle();
