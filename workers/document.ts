@@ -2,7 +2,7 @@
  * Reads a YAML document against a schema. What is wrong is told once, with file, line, path, value and remedy, so that
  * the reader can go there and mend it.
  */
-import { LineCounter, isNode, parseDocument, type Document } from 'yaml';
+import { LineCounter, isMap, isNode, isScalar, parseDocument, type Document } from 'yaml';
 import type { z } from 'zod';
 import type { Finding } from '../domain/site.js';
 
@@ -44,59 +44,129 @@ export function readDocument<S extends z.ZodType>(
     const line = lines.linePos(syntax.pos[0]).line;
     throw new DocumentError(file, line, '(syntax)', syntax.message, undefined, 'correct the YAML syntax on this line');
   }
-  const raw: unknown = document.toJS();
+  const raw = contentOf(document, file);
   const error = (finding: Finding) =>
-    new DocumentError(file, lineOf(finding.path), formatPath(finding.path), finding.message, valueAt(raw, finding.path), finding.remedy);
+    new DocumentError(
+      file,
+      lineOf(finding.path),
+      formatPath(finding.path),
+      finding.message,
+      shownValue(valueAt(raw, finding.path)),
+      finding.remedy,
+    );
   const result = schema.safeParse(raw);
-  if (!result.success) throw error(shapeFinding(deepest(result.error.issues[0]!)));
+  if (!result.success) throw error(shapeFinding(mostTelling(result.error.issues, raw), raw));
   const finding = check(result.data)[0];
   if (finding) throw error(finding);
   return { value: result.data, error };
 }
 
+/** An alias without its anchor is found only here. */
+function contentOf(document: Document.Parsed, file: string): unknown {
+  try {
+    return document.toJS();
+  } catch (error) {
+    const { message } = error as Error;
+    throw new DocumentError(file, 1, '(syntax)', message, undefined, 'correct the anchors and aliases of the file');
+  }
+}
+
 type Issue = z.core.$ZodIssue;
+
+/** The first issue; but of a field that is missing and one that is not known, the latter is the misspelt former. */
+function mostTelling(issues: readonly Issue[], raw: unknown): Issue {
+  const first = deepest(issues[0]!);
+  const around = first.path.slice(0, -1).join('/');
+  const misspelt = issues.find(({ code, path }) => code === 'unrecognized_keys' && path.join('/') === around);
+  return misspelt && valueAt(raw, first.path) === undefined ? misspelt : first;
+}
 
 /** Of a union's failed branches, the one that got furthest tells what was meant. */
 function deepest(issue: Issue): Issue {
   if (issue.code !== 'invalid_union') return issue;
-  const inner = issue.errors.flat().map((child) => ({ ...child, path: [...issue.path, ...child.path] }) as Issue);
-  return inner.sort((a, b) => b.path.length - a.path.length)[0] ?? issue;
+  const inner = issue.errors.flat();
+  const choice = oneOf(inner.filter(({ path }) => path.length === 0));
+  const furthest = inner.filter(({ path }) => path.length > 0).sort((a, b) => b.path.length - a.path.length)[0];
+  const found = furthest ?? choice;
+  return found ? deepest({ ...found, path: [...issue.path, ...found.path] } as Issue) : issue;
 }
 
-function shapeFinding(issue: Issue): Finding {
+/** Branches that each want one value make one choice of values. */
+function oneOf(issues: readonly Issue[]): Issue | undefined {
+  const first = issues[0];
+  const values = issues.flatMap((issue) => (issue.code === 'invalid_value' ? issue.values : []));
+  return first?.code === 'invalid_value' ? { ...first, values } : first;
+}
+
+function shapeFinding(issue: Issue, raw: unknown): Finding {
   const path = issue.path.map((part) => (typeof part === 'symbol' ? String(part) : part));
   if (issue.code === 'unrecognized_keys') {
     return {
       path: [...path, issue.keys[0]!],
       message: 'unknown field',
-      remedy: 'remove it, or correct its spelling; the example site file lists every field',
+      remedy: 'remove it, or correct its spelling; the example files explain every field',
     };
   }
-  if (issue.code === 'invalid_type' && issue.input === undefined) {
-    return { path, message: `this field is required (${issue.expected})`, remedy: 'add the field' };
-  }
-  return { path, message: issue.message, remedy: 'correct the value' };
+  const wanted = wantedOf(issue);
+  if (wanted === undefined) return { path, message: issue.message, remedy: 'correct the value' };
+  const value = valueAt(raw, path);
+  if (value === undefined) return { path, message: `this field is required: ${wanted}`, remedy: 'add the field' };
+  if (value === null)
+    return { path, message: `this field is empty: ${wanted} is wanted`, remedy: 'give it a value, or remove it' };
+  return { path, message: `${wanted} is wanted`, remedy: 'correct the value' };
+}
+
+const typeNames: Readonly<Record<string, string>> = {
+  array: 'a list',
+  object: 'fields of its own',
+  string: 'text',
+  int: 'a whole number',
+  number: 'a number',
+  boolean: 'true or false',
+};
+
+/** What should be there instead; undefined when the issue's own message says what is wrong. */
+function wantedOf(issue: Issue): string | undefined {
+  if (issue.code === 'invalid_type') return typeNames[issue.expected] ?? issue.expected;
+  if (issue.code === 'invalid_union' && 'options' in issue && issue.options)
+    return `one of: ${issue.options.map(String).join(', ')}`;
+  if (issue.code !== 'invalid_value') return undefined;
+  return issue.values.length === 1 ? String(issue.values[0]) : `one of: ${issue.values.map(String).join(', ')}`;
 }
 
 const formatPath = (path: readonly (string | number)[]): string =>
   path.map((part, i) => (typeof part === 'number' ? `[${part}]` : i > 0 ? `.${part}` : part)).join('') || '(document)';
 
-function valueAt(raw: unknown, path: readonly (string | number)[]): string | undefined {
+function valueAt(raw: unknown, path: readonly PropertyKey[]): unknown {
   let value: unknown = raw;
   for (const part of path) {
     if (value === null || typeof value !== 'object') return undefined;
-    value = (value as Record<string | number, unknown>)[part];
+    value = (value as Record<PropertyKey, unknown>)[part];
   }
+  return value;
+}
+
+function shownValue(value: unknown): string | undefined {
   if (value === undefined) return undefined;
   const text = JSON.stringify(value);
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 
-/** The line of the value itself, or of the nearest thing around it that is there. */
+/** The line of the field or list entry itself, or of the nearest thing around it that is there. */
 function lineAt(document: Document.Parsed, lines: LineCounter, path: readonly (string | number)[]): number {
   for (let depth = path.length; depth >= 0; depth -= 1) {
-    const node = depth === 0 ? document.contents : document.getIn(path.slice(0, depth), true);
+    const node =
+      keyAt(document, path.slice(0, depth)) ??
+      (depth === 0 ? document.contents : document.getIn(path.slice(0, depth), true));
     if (isNode(node) && node.range) return lines.linePos(node.range[0]).line;
   }
   return 1;
+}
+
+/** The name of a field: its value may begin on a later line. */
+function keyAt(document: Document.Parsed, path: readonly (string | number)[]): unknown {
+  if (path.length === 0) return undefined;
+  const parent = path.length === 1 ? document.contents : document.getIn(path.slice(0, -1), true);
+  if (!isMap(parent)) return undefined;
+  return parent.items.find(({ key }) => isScalar(key) && key.value === path.at(-1))?.key;
 }

@@ -1,0 +1,201 @@
+import { describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { recoveryPlanSchema } from '../../domain/plan.js';
+import { checkSite, siteSchema } from '../../domain/site.js';
+import { DocumentError, readDocument } from '../../workers/document.js';
+
+function errorOf(text: string, schema: z.ZodType = siteSchema): DocumentError {
+  try {
+    readDocument(
+      text,
+      'file.yaml',
+      schema,
+      schema === siteSchema ? (site) => checkSite(siteSchema.parse(site)) : undefined,
+    );
+  } catch (error) {
+    if (error instanceof DocumentError) return error;
+    throw error;
+  }
+  throw new Error('the document was accepted');
+}
+
+/** A site file that is in order, with its lines changed. */
+function site(change: (lines: string[]) => string[]): string {
+  return change(SITE.split('\n')).join('\n');
+}
+const SITE = `vault:
+  name: v
+  store:
+    kind: embedded
+    path: store
+vmmServers:
+  - name: vmm
+    clouds:
+      - name: cloud
+        hosts:
+          - name: h1
+vms:
+  - name: a
+    host: h1
+    generation: 2
+    disks:
+      - name: os
+        path: a.raw
+        size: 1024`;
+
+const replace = (line: number, text: string) =>
+  site((lines) => lines.map((old, index) => (index === line - 1 ? text : old)));
+const remove = (line: number) => site((lines) => lines.filter((_, index) => index !== line - 1));
+
+test('the site file that is changed below is in order', () => {
+  expect(readDocument(SITE, 'file.yaml', siteSchema, checkSite).value.vms[0]?.name).toBe('a');
+});
+
+describe('what is wrong is told with line, path, value and remedy', () => {
+  test.each<
+    [what: string, text: string, line: number, path: string, problem: RegExp, value: string | undefined, remedy: RegExp]
+  >([
+    ['a field that is missing', remove(14), 13, 'vms[0].host', /required: text/, undefined, /add the field/],
+    [
+      'a field of the wrong type',
+      replace(14, '    host: [h1]'),
+      14,
+      'vms[0].host',
+      /^text is wanted/,
+      '["h1"]',
+      /correct/,
+    ],
+    [
+      'a field without a value',
+      replace(14, '    host:'),
+      14,
+      'vms[0].host',
+      /is empty: text/,
+      'null',
+      /give it a value/,
+    ],
+    ['a misspelt field', replace(14, '    hots: h1'), 14, 'vms[0].hots', /unknown field/, '"h1"', /spelling/],
+    [
+      'a field too many',
+      site((lines) => [...lines, '        color: red']),
+      20,
+      'vms[0].disks[0].color',
+      /unknown field/,
+      '"red"',
+      /remove it/,
+    ],
+    [
+      'a field too many, with fields of its own',
+      site((lines) => [...lines, 'extra:', '  a: 1']),
+      20,
+      'extra',
+      /unknown field/,
+      '{"a":1}',
+      /spelling/,
+    ],
+    [
+      'a choice of numbers',
+      replace(15, '    generation: 3'),
+      15,
+      'vms[0].generation',
+      /^one of: 1, 2 is wanted/,
+      '3',
+      /correct/,
+    ],
+    [
+      'a choice of kinds',
+      replace(4, '    kind: cloudy'),
+      4,
+      'vault.store.kind',
+      /^one of: embedded is wanted/,
+      '"cloudy"',
+      /correct/,
+    ],
+    ['a choice that is missing', remove(4), 3, 'vault.store.kind', /required: one of: embedded/, undefined, /add/],
+    [
+      'a size that is no number',
+      replace(19, '        size: 10G'),
+      19,
+      'vms[0].disks[0].size',
+      /^a number is wanted/,
+      '"10G"',
+      /correct/,
+    ],
+    [
+      'a size in half sectors',
+      replace(19, '        size: 1000'),
+      19,
+      'vms[0].disks[0].size',
+      /multiple of 512/,
+      '1000',
+      /correct/,
+    ],
+    [
+      'a name that could be a path',
+      replace(13, '  - name: ../a'),
+      13,
+      'vms[0].name',
+      /letters, digits/,
+      '"../a"',
+      /correct/,
+    ],
+    [
+      'a name that is too long',
+      replace(13, `  - name: ${'x'.repeat(64)}`),
+      13,
+      'vms[0].name',
+      /63/,
+      `"${'x'.repeat(64)}"`,
+      /correct/,
+    ],
+    [
+      'a list that is empty',
+      site((lines) => [...lines.slice(0, 15), '    disks: []']),
+      16,
+      'vms[0].disks',
+      /1/,
+      '[]',
+      /correct/,
+    ],
+    [
+      'a reference that leads nowhere',
+      replace(14, '    host: h2'),
+      14,
+      'vms[0].host',
+      /unknown host/,
+      '"h2"',
+      /one of: h1/,
+    ],
+  ])('%s', (_what, text, line, path, problem, value, remedy) => {
+    const error = errorOf(text);
+    expect({ line: error.line, path: error.path, value: error.value }).toEqual({ line, path, value });
+    expect(error.problem).toMatch(problem);
+    expect(error.remedy).toMatch(remedy);
+    expect(error.message).toContain(`file.yaml:${line}: ${path}: `);
+  });
+
+  test('one error only, the first', () => {
+    expect(errorOf(site((lines) => lines.filter((line) => !/host: h1|path: a.raw/.test(line)))).path).toBe(
+      'vms[0].host',
+    );
+  });
+
+  test('a value that is long is cut off', () => {
+    const error = errorOf(`name: p\ngroups: ${'x'.repeat(500)}`, recoveryPlanSchema);
+    expect(error.value?.length).toBe(80);
+  });
+});
+
+describe('what is no YAML document of fields', () => {
+  test.each([
+    ['broken syntax', 'vault:\n  name: [v\nvmm: 1', /./, 3],
+    ['a field given twice', 'vault: 1\nvault: 2', /unique/i, 2],
+    ['an alias without anchor', 'vault: *nowhere', /nowhere/, 1],
+    ['nothing', '', /fields of its own/, 1],
+    ['only text', 'hello', /fields of its own/, 1],
+  ])('%s', (_what, text, problem, line) => {
+    const error = errorOf(text);
+    expect(error.problem).toMatch(problem);
+    expect(error.line).toBe(line);
+  });
+});
