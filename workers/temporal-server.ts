@@ -15,6 +15,11 @@ import { messageOf } from './provisioning/ways.js';
 /** The namespace that Farshore uses unless told otherwise. */
 export const FARSHORE_NAMESPACE = 'farshore';
 
+/** A port that was asked for can't be had. The message names it and the remedy. */
+export class PortUnavailableError extends Error {
+  override readonly name = 'PortUnavailableError';
+}
+
 /** How {@link startDevServer} starts a server. */
 export interface DevServerOptions {
   /** The Temporal CLI, from `findTemporalExecutable`. */
@@ -58,7 +63,7 @@ const ALREADY_EXISTS = 6;
 /**
  * Starts a server and returns once the namespace can be used.
  *
- * @throws an error that names the port and the remedy if a given port is in use, and one that holds the end of the
+ * @throws PortUnavailableError if a given port is in use, and an error that holds the end of the
  *   server's log if it ends early or is not usable in time; nothing is left running then.
  */
 export async function startDevServer(options: DevServerOptions): Promise<DevServer> {
@@ -215,7 +220,11 @@ async function listenablePort(port: number | undefined, what: string): Promise<n
     probe.once('error', (error: NodeJS.ErrnoException) => {
       const problem = error.code === 'EADDRINUSE' ? 'is in use' : `cannot be listened on (${error.message})`;
       const remedy = 'Stop the program that listens there, or choose another port, or none to get a free one.';
-      reject(new Error(`Port ${port} of ${HOST}, wanted for the ${what}, ${problem}. ${remedy}`, { cause: error }));
+      reject(
+        new PortUnavailableError(`Port ${port} of ${HOST}, wanted for the ${what}, ${problem}. ${remedy}`, {
+          cause: error,
+        }),
+      );
     });
     probe.listen(port ?? 0, HOST, () => {
       const bound = probe.address();

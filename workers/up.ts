@@ -48,12 +48,18 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
   };
   try {
     endings.push(() => data.removeInstance());
+    // One that was killed leaves its process id behind, which `down` would send a signal to.
+    await data.removeInstance();
     await data.prepare(hostsOf(site.site));
     await EmbeddedReplicaStore.open(site.site.vault.store.path, { create: true }).then((store) => store.close());
     const temporal = await connectTemporal(options, endings);
     const supervisor = new Supervisor(onProgress);
     endings.push(() => supervisor.stop());
-    const env = { FARSHORE_SUPERVISED: '1', TEMPORAL_ADDRESS: temporal.address, TEMPORAL_NAMESPACE: temporal.namespace };
+    const env = {
+      FARSHORE_SUPERVISED: '1',
+      TEMPORAL_ADDRESS: temporal.address,
+      TEMPORAL_NAMESPACE: temporal.namespace,
+    };
     onProgress('Starting the hypervisors');
     for (const spec of await hypervisorSpecs(site.site, data)) await supervisor.start({ ...spec, env });
     onProgress('Starting the workers');
@@ -95,7 +101,9 @@ async function connectTemporal(options: UpOptions, endings: (() => Promise<void>
     endings.push(() => server.stop());
     temporal = { address: server.address, namespace: server.namespace, uiUrl: server.uiUrl, pid: server.pid };
   }
-  const connection = await Connection.connect(found.kind === 'address' ? found.connectionOptions : { address: temporal.address });
+  const connection = await Connection.connect(
+    found.kind === 'address' ? found.connectionOptions : { address: temporal.address },
+  );
   try {
     await ensureNamespace(connection, temporal.namespace);
     await ensureSearchAttributes(connection, temporal.namespace, searchAttributeTypes);
@@ -121,7 +129,9 @@ async function hypervisorSpecs(site: Site, data: DataFolder): Promise<Omit<Proce
       vms,
     };
     const client = new HypervisorClient(config.controlSocket);
-    specs.push(await hypervisorSpec(`hypervisor-${host}`, data, data.hypervisorConfig(host), config, () => client.listVms()));
+    specs.push(
+      await hypervisorSpec(`hypervisor-${host}`, data, data.hypervisorConfig(host), config, () => client.listVms()),
+    );
   }
   const recovery = {
     stateFolder: data.recoveryState(),

@@ -33,5 +33,5 @@ export function failoverDisks({ disks, replicaDisks }: FailoverResult): string {
     lastWriteIssued === lastWriteApplied ? 'equal' : 'DIFFERENT',
     replicaDisks.find((disk) => disk.name === name)?.nbdUri ?? '-',
   ]);
-  return table(['DISK', 'LAST WRITE ISSUED', 'LAST WRITE APPLIED', '', 'SERVED AT'], rows);
+  return table(['DISK', 'LAST WRITE ISSUED', 'LAST WRITE APPLIED', 'COMPARED', 'SERVED AT'], rows);
 }

@@ -56,7 +56,7 @@ export function commitCommand(): Command {
   return new Command('commit')
     .summary('settle a failover of one VM')
     .description(
-      'Commits a failover: the replica VM is kept as it runs, and the recovery points of before are deleted.',
+      'Commits a failover: the replica VM is kept as it runs, and all recovery points but the one it runs\nfrom are deleted.',
     )
     .argument('<vm>', 'name of the VM')
     .option('--wait', 'return once it is committed')
@@ -71,7 +71,7 @@ export function commitCommand(): Command {
 }
 
 export const commitConsequences = (vms: readonly string[]): string =>
-  `The recovery points of ${vms.join(', ')} will be deleted; ${vms.length > 1 ? 'these failovers' : 'this failover'} can't be changed to another point after that.`;
+  `The recovery points of ${vms.join(', ')} will be deleted, but for those they run from; there is no way back to another point then.`;
 
 /** @throws RefusedError before anybody is asked to confirm. */
 export async function requireAllowed(farshore: Farshore, vm: string, operation: Operation): Promise<void> {

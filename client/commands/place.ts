@@ -49,7 +49,7 @@ export async function findPlace(command: Command): Promise<Place> {
   const options = commonOptions(command);
   const data = dataFolderOf(options);
   const instance = (await data.isHeld()) ? await data.readInstance() : undefined;
-  const temporal = temporalOf(configured(), instance, data);
+  const temporal = temporalOf(environmentServer(), instance, data);
   const site = await loadSite(options.site ?? instance?.siteFile ?? siteFileOf(options), { disks: false });
   return { data, site, instance, temporal };
 }
@@ -69,7 +69,8 @@ function temporalOf(
   return { address, namespace, uiUrl, isConfigured: false };
 }
 
-function configured(): ConfiguredServer | undefined {
+/** The Temporal server that the environment names. @throws RefusedError when it names none properly. */
+export function environmentServer(): ConfiguredServer | undefined {
   try {
     return configuredServer();
   } catch (error) {

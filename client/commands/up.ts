@@ -9,7 +9,7 @@ import { loadSite, type LoadedSite } from '../../workers/site-file.js';
 import { stopSignal } from '../../workers/stop-signals.js';
 import { DetachedStartError, RefusedError, UnreachableError } from '../errors.js';
 import { fields, note } from '../output.js';
-import { commonOptions, dataFolderOf, outputOf, siteFileOf } from './place.js';
+import { commonOptions, dataFolderOf, environmentServer, outputOf, siteFileOf } from './place.js';
 import { workflowsUrl } from './web-ui.js';
 
 interface UpOptions {
@@ -41,6 +41,8 @@ export function upCommand(): Command {
       const data = dataFolderOf(common);
       const site = await loadSite(siteFileOf(common), { disks: true });
       if (await data.isHeld()) throw await heldError(data);
+      environmentServer();
+      await makeFolder(data);
       const started = options.detach ? await startDetached(data, site, options) : await startHere(data, site, options);
       const { instance } = started;
       outputOf(command).result({ ...instance, data: data.path }, upText(instance, data, site));
@@ -67,6 +69,15 @@ export function downCommand(): Command {
     });
 }
 
+const logsOf = (data: DataFolder): string => path.dirname(data.log('up'));
+
+/** @throws RefusedError */
+async function makeFolder(data: DataFolder): Promise<void> {
+  await mkdir(logsOf(data), { recursive: true }).catch((error: unknown) => {
+    throw new RefusedError(`the data folder ${data.path} can't be used: ${(error as Error).message}`, { cause: error });
+  });
+}
+
 interface Started {
   readonly instance: Instance;
   untilStopped(): Promise<void>;
@@ -82,8 +93,8 @@ async function startHere(data: DataFolder, site: LoadedSite, ports: UpOptions): 
     onProgress: note,
     ...(temporalPort !== undefined && { temporalPort }),
     ...(uiPort !== undefined && { uiPort }),
-  }).catch(async (error: unknown) => {
-    throw await startError(error, data);
+  }).catch((error: unknown) => {
+    throw startError(error, data);
   });
   return {
     instance: running.instance,
@@ -97,21 +108,17 @@ async function startHere(data: DataFolder, site: LoadedSite, ports: UpOptions): 
   };
 }
 
-/** What startInstance throws is complete, but it can't know what it means to a script. */
-async function startError(error: unknown, data: DataFolder): Promise<Error> {
-  if (!(error instanceof Error) || error.name === 'ProvisioningError') return error as Error;
-  if (error.name === 'DataFolderHeldError' || error.name === 'PortUnavailableError')
-    return new RefusedError(error.message, { cause: error });
-  return new UnreachableError(
-    `the instance could not be started: ${error.message}\n  Logs: ${path.dirname(data.log('up'))}`,
-    { cause: error },
-  );
+/** What startInstance throws says enough to people, but not to scripts. */
+function startError(error: unknown, data: DataFolder): unknown {
+  if (!(error instanceof Error) || error.name === 'ProvisioningError') return error;
+  if (error.name === 'PortUnavailableError') return new RefusedError(error.message, { cause: error });
+  const message = `the instance could not be started: ${error.message}\n  Logs: ${logsOf(data)}`;
+  return new UnreachableError(message, { cause: error });
 }
 
 /** The same command without --detach, in a session of its own. */
 async function startDetached(data: DataFolder, site: LoadedSite, ports: UpOptions): Promise<Started> {
   const logFile = data.log('up');
-  await mkdir(path.dirname(logFile), { recursive: true });
   const log = await open(logFile, 'a');
   const logStart = (await stat(logFile)).size;
   const args = ['up', '--data', data.path, '--site', site.file, ...portArguments(ports)];
@@ -187,7 +194,7 @@ function upText(instance: Instance, data: DataFolder, { site }: LoadedSite): str
     ['Web UI', uiUrl === undefined ? undefined : workflowsUrl(uiUrl, namespace)],
     ['Temporal', `${address}, namespace ${namespace}`],
     ['Data', data.path],
-    ['Logs', path.dirname(data.log('up'))],
+    ['Logs', logsOf(data)],
     ['Stop', `farshore down${here}`],
     ['Next', `farshore vm list${here}${first === undefined ? '' : `\nfarshore protect ${first} --wait${here}`}`],
   ])}`;

@@ -195,7 +195,7 @@ function diskTable(disks: HypervisorVm['disks']): string {
 }
 
 function pointsText(points: readonly RecoveryPoint[]): string {
-  if (points.length === 0) return 'No recovery points.';
+  if (points.length === 0) return 'No recovery points yet: a cycle that holds changes makes one.';
   const shown = points.slice(-POINTS_SHOWN).toReversed();
   const more = points.length > shown.length ? `\n(${points.length - shown.length} older ones: --json shows all)` : '';
   return (

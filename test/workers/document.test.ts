@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { z } from 'zod';
+import type { z } from 'zod';
 import { recoveryPlanSchema } from '../../domain/plan.js';
 import { checkSite, siteSchema } from '../../domain/site.js';
 import { DocumentError, readDocument } from '../../workers/document.js';
