@@ -92,12 +92,19 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
         const olderThan = toIso(toMs(applied.sealedAt) - input.retentionHours * 3_600_000);
         await pruneRecoveryPoints(store, { vm, epoch, olderThan });
         await pruneCycles(store, { vm, epoch });
-        return { ...appliedCycleOf(applied), ...(id !== undefined && { recoveryPoint: { id, time: applied.sealedAt } }) };
+        return {
+          ...appliedCycleOf(applied),
+          ...(id !== undefined && { recoveryPoint: { id, time: applied.sealedAt } }),
+        };
       });
     },
 
     /** Settles the replica VM's settings: interfaces, boot disk, size. */
-    async finalizeReplica(input: { vm: string; epoch: number; networkAdapters: ReplicaDescription['networkAdapters'] }): Promise<void> {
+    async finalizeReplica(input: {
+      vm: string;
+      epoch: number;
+      networkAdapters: ReplicaDescription['networkAdapters'];
+    }): Promise<void> {
       const { vm, epoch, networkAdapters } = input;
       checkNetworks(networkAdapters);
       const applied = await requireApplied(vm, epoch);
@@ -109,7 +116,10 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
     async checkFailoverTarget({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
       const found = await description(vm);
       if (found.epoch !== epoch || !found.finalized) {
-        throw new CatalogueError('InvalidReplicaState', `the replica of ${vm} is of epoch ${found.epoch}, expected a finalized one of ${epoch}`);
+        throw new CatalogueError(
+          'InvalidReplicaState',
+          `the replica of ${vm} is of epoch ${found.epoch}, expected a finalized one of ${epoch}`,
+        );
       }
       checkNetworks(found.networkAdapters);
       await requireApplied(vm, epoch);
@@ -119,7 +129,11 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
      * Takes the right to write away from the source: raises the epoch, makes the newest state a recovery point, and
      * creates the replica VM from it, powered off.
      */
-    async startFailover(input: { vm: string; epoch: number; failoverEpoch: number }): Promise<{ recoveryPoint: { id: string; time: string } }> {
+    async startFailover(input: {
+      vm: string;
+      epoch: number;
+      failoverEpoch: number;
+    }): Promise<{ recoveryPoint: { id: string; time: string } }> {
       const { vm, epoch, failoverEpoch } = input;
       return beating(0, async () => {
         const applied = await requireApplied(vm, epoch);
@@ -140,7 +154,13 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
     },
 
     /** Boots the replica VM. @returns where its disks are served. */
-    async startReplicaVm({ vm, epoch }: { vm: string; epoch: number }): Promise<{ startedAt: string; disks: { name: string; nbdUri?: string }[] }> {
+    async startReplicaVm({
+      vm,
+      epoch,
+    }: {
+      vm: string;
+      epoch: number;
+    }): Promise<{ startedAt: string; disks: { name: string; nbdUri?: string }[] }> {
       const started = await compute.startVm(vm, epoch);
       return {
         startedAt: toIso(Date.now()),
@@ -152,12 +172,23 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
     async checkCommit({ vm }: { vm: string }): Promise<void> {
       const found = (await compute.listVms()).find((candidate) => candidate.name === vm);
       if (found?.state !== 'Running') {
-        throw new CatalogueError('InvalidVmState', `the replica VM ${vm} is ${found ? found.state : 'not there'}, expected Running`);
+        throw new CatalogueError(
+          'InvalidVmState',
+          `the replica VM ${vm} is ${found ? found.state : 'not there'}, expected Running`,
+        );
       }
     },
 
     /** Deletes all recovery points but the one the replica VM's disks stand on. */
-    async commitFailover({ vm, epoch, recoveryPoint }: { vm: string; epoch: number; recoveryPoint: string }): Promise<{ deleted: number }> {
+    async commitFailover({
+      vm,
+      epoch,
+      recoveryPoint,
+    }: {
+      vm: string;
+      epoch: number;
+      recoveryPoint: string;
+    }): Promise<{ deleted: number }> {
       const deleted = await deleteRecoveryPoints(store, { vm, epoch, keep: [recoveryPoint] });
       return { deleted: deleted.length };
     },

@@ -41,7 +41,8 @@ export function classified<T extends object>(activities: T): T {
         return await activity(input);
       } catch (error) {
         const context = Context.current();
-        if (context.cancellationSignal.aborted) throw context.cancelled.catch((reason: unknown) => Promise.reject(reason as Error));
+        // `cancelled` never resolves: it rejects with the reason, which is what the server has to hear.
+        if (context.cancellationSignal.aborted) await context.cancelled;
         const failure = toApplicationFailure(error, lastCheckpoint(error));
         if (failure instanceof ApplicationFailure && failure.type === 'Unexpected') {
           context.log.error('An activity failed in an unexpected way', { error });

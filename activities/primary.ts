@@ -108,7 +108,10 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
         if (!manifest) {
           const cut = await hypervisor.cut(vm, fence);
           if (final && !cut.final) {
-            throw new CatalogueError('InvalidVmState', `${vm} still has open exports; the final cut needs it shut down`);
+            throw new CatalogueError(
+              'InvalidVmState',
+              `${vm} still has open exports; the final cut needs it shut down`,
+            );
           }
           const changes = await hypervisor.openChangeSet(cut);
           try {

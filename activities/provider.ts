@@ -62,14 +62,16 @@ export function createProviderActivities(deps: ProviderDeps) {
     async checkFailoverSource({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
       const found = await hypervisorOfVm(vm).describeVm(vm);
       if (found.failure) throw new CatalogueError(found.failure.code, found.failure.detail);
-      if (found.tracking?.resyncCause !== undefined) throw new CatalogueError('ResyncRequired', found.tracking.resyncCause);
+      if (found.tracking?.resyncCause !== undefined)
+        throw new CatalogueError('ResyncRequired', found.tracking.resyncCause);
       if (found.tracking?.epoch !== epoch) {
         throw new CatalogueError(
           'InvalidVmState',
           `${vm} is tracked under epoch ${found.tracking?.epoch ?? 'none'}, expected ${epoch}`,
         );
       }
-      if (found.snapshot !== undefined) throw new CatalogueError('MergeUnfinished', `snapshot ${found.snapshot} of ${vm}`);
+      if (found.snapshot !== undefined)
+        throw new CatalogueError('MergeUnfinished', `snapshot ${found.snapshot} of ${vm}`);
     },
 
     /** Closes the exports of all disks; resolves when everything in flight is on disk. */

@@ -11,6 +11,7 @@ import { downCommand, upCommand } from './commands/up.js';
 import { vmCommand } from './commands/vm.js';
 import { openCommand } from './commands/web-ui.js';
 import { workerCommand } from './commands/worker.js';
+import { demoCommand } from './demo/demo.js';
 import { exitCodeOf, exitCodes, exitCodesHelp } from './exit-codes.js';
 import { note } from './output.js';
 
@@ -49,6 +50,7 @@ function program(): Command {
     jobCommand(),
     openCommand(),
     workerCommand(),
+    demoCommand(),
   ];
   for (const command of commands) farshore.addCommand(command);
   settle(farshore);

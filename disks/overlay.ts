@@ -48,7 +48,7 @@ export class OverlayDisk implements VirtualDisk {
   #mergeCursor = 0;
   #baseFlushed = false;
   /** Set when nobody can tell which bits are stored: writing on could put a block where it is not looked for again. */
-  #failure: unknown;
+  #failure: Error | undefined;
 
   private constructor(
     readonly path: string,
@@ -233,7 +233,7 @@ export class OverlayDisk implements VirtualDisk {
       await settleAll(runs.map((run) => this.#bitmap.clear(run)));
       await this.#bitmap.sync();
     } catch (error) {
-      this.#failure = diskError(error, this.path, 'write');
+      this.#failure = diskError(error, this.path, 'write') as Error;
       throw this.#failure;
     }
   }

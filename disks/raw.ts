@@ -10,7 +10,7 @@ import { readAt, writeAt } from './positional-io.js';
 const zeroes = Buffer.alloc(1024 * 1024);
 
 export class RawDisk implements VirtualDisk {
-  #flushFailure: unknown;
+  #flushFailure: Error | undefined;
 
   /** @param size bytes of the file, from its beginning, that are the disk. */
   constructor(
@@ -68,7 +68,7 @@ export class RawDisk implements VirtualDisk {
     try {
       await this.#do('write', () => this.file.datasync());
     } catch (error) {
-      this.#flushFailure = error;
+      this.#flushFailure = error as Error;
       throw error;
     }
   }

@@ -11,7 +11,4 @@ export type Fence = z.infer<typeof fenceSchema>;
 /** Negative when `a` is older than `b`, 0 when equal. */
 export const compareFences = (a: Fence, b: Fence): number => a.epoch - b.epoch || a.sequence - b.sequence;
 
-/** A page blob's sequence number is one int64: the epoch in the upper half. Exact for epochs below 2^21. */
-export const fenceNumber = (fence: Fence): number => fence.epoch * 2 ** 32 + fence.sequence;
-
 export const formatFence = (fence: Fence): string => `epoch ${fence.epoch}, sequence ${fence.sequence}`;

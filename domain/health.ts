@@ -41,7 +41,11 @@ export function conditionsOf(item: ProtectedItem, now: string): Condition[] {
       remedy: `farshore retry ${item.vm}`,
     });
   } else if (item.phase === 'Seeding') {
-    found.push({ reason: 'InitialReplicationIncomplete', health: 'Warning', message: 'initial replication is not complete' });
+    found.push({
+      reason: 'InitialReplicationIncomplete',
+      health: 'Warning',
+      message: 'initial replication is not complete',
+    });
   }
   if (item.phase === 'Protected' && item.shipped && toMs(now) - toMs(item.shipped.sealedAt) > LAST_SEND_LIMIT_MS) {
     found.push({

@@ -107,11 +107,23 @@ export type JobOutcome = z.infer<typeof jobOutcomeSchema>;
 export type ItemEvent =
   | { type: 'jobRequested'; request: JobRequest }
   | { type: 'jobStarted'; jobId: string; at: string }
-  | { type: 'jobProgressed'; jobId: string; at: string; task?: string | undefined; progress?: { bytesDone: number; bytesTotal: number } | undefined; retry?: RetryState | undefined }
+  | {
+      type: 'jobProgressed';
+      jobId: string;
+      at: string;
+      task?: string | undefined;
+      progress?: { bytesDone: number; bytesTotal: number } | undefined;
+      retry?: RetryState | undefined;
+    }
   | { type: 'jobEnded'; jobId: string; at: string; result: JobOutcome }
   | { type: 'cycleRequested'; at: string }
   | { type: 'cycleShipped'; cycle: { sequence: number; sealedAt: string; bytes: number } }
-  | { type: 'cycleApplied'; cycle: { sequence: number; sealedAt: string; bytes: number }; recoveryPoint?: { id: string; time: string } | undefined; at: string }
+  | {
+      type: 'cycleApplied';
+      cycle: { sequence: number; sealedAt: string; bytes: number };
+      recoveryPoint?: { id: string; time: string } | undefined;
+      at: string;
+    }
   | { type: 'stepFailed'; retry: RetryState }
   | { type: 'stepRecovered' }
   | { type: 'resyncRequired'; failure: Failure; at: string };
@@ -140,7 +152,11 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
     case 'jobProgressed': {
       if (item.job?.jobId !== event.jobId) return item;
       const { task: _t, progress: _p, retry: _r, ...rest } = item.job;
-      const news = { ...(event.task && { task: event.task }), ...(event.progress && { progress: event.progress }), ...(event.retry && { retry: event.retry }) };
+      const news = {
+        ...(event.task && { task: event.task }),
+        ...(event.progress && { progress: event.progress }),
+        ...(event.retry && { retry: event.retry }),
+      };
       return { ...item, job: { ...rest, ...news, heardAt: event.at } };
     }
     case 'jobEnded':

@@ -139,7 +139,12 @@ function* danglingReferences(site: Site): Generator<Finding> {
   for (const [s, server] of site.vmmServers.entries()) {
     const logical = server.logicalNetworks.map((network) => network.name);
     for (const [n, network] of server.vmNetworks.entries()) {
-      yield* known(network.logicalNetwork, logical, ['vmmServers', s, 'vmNetworks', n, 'logicalNetwork'], 'logical network');
+      yield* known(
+        network.logicalNetwork,
+        logical,
+        ['vmmServers', s, 'vmNetworks', n, 'logicalNetwork'],
+        'logical network',
+      );
     }
     for (const [c, cloud] of server.clouds.entries()) {
       for (const [l, name] of cloud.logicalNetworks.entries()) {

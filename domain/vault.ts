@@ -74,7 +74,7 @@ export const seedSliceSchema = z.object({
   /** Bytes that were not zero and so were sent. */
   dataBytes: bytes,
 });
-export type SeedSlice = z.infer<typeof seedSliceSchema>;
+type SeedSlice = z.infer<typeof seedSliceSchema>;
 
 /** Says that every slice of a disk's initial copy was read back and had the digest of its record. */
 export const verifiedDiskSchema = z.object({ epoch: z.int().min(1), disk: nameSchema, replicaSize: bytes });

@@ -20,14 +20,17 @@ const zeroes = Buffer.alloc(BLOCK_SIZE);
 export const isZero = (block: Buffer): boolean =>
   block.equals(block.length === BLOCK_SIZE ? zeroes : zeroes.subarray(0, block.length));
 
-/** The whole blocks that `ranges` touch, but for the last block, which ends with the slice. */
-export const wholeBlocks = (ranges: readonly Range[], slice: Range): Range[] =>
-  mergeRanges(
-    ranges.map((range) => {
-      const offset = alignDown(range.offset, BLOCK_SIZE);
-      return { offset, length: Math.min(alignUp(end(range), BLOCK_SIZE), end(slice)) - offset };
-    }),
-  );
+/**
+ * The whole blocks that `ranges` touch, but for the last block, which ends with the slice.
+ * @param bridge joins what is not further apart than this, bytes: reading on may be cheaper than beginning again.
+ */
+export function wholeBlocks(ranges: readonly Range[], slice: Range, bridge = 0): Range[] {
+  const blocks = ranges.map((range) => {
+    const offset = alignDown(range.offset, BLOCK_SIZE);
+    return { offset, length: Math.min(alignUp(end(range), BLOCK_SIZE) + bridge, end(slice)) - offset };
+  });
+  return mergeRanges(blocks);
+}
 
 /** Takes in the content of one slice, in rising order; what it is not given counts as zeroes. */
 export class SliceDigest {

@@ -89,7 +89,7 @@ async function checkSameReplica(
   wanted: ReplicaDescription,
 ): Promise<void> {
   const disks = (description: ReplicaDescription) =>
-    JSON.stringify(description.disks.map(({ name, size }) => [name, size]).sort());
+    JSON.stringify(description.disks.map(({ name, size }) => `${name} ${size}`).sort((a, b) => a.localeCompare(b)));
   if (disks(present) !== disks(wanted)) {
     throw new CatalogueError(
       'InvalidReplicaState',

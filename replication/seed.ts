@@ -5,7 +5,7 @@
  */
 import { CatalogueError } from '../domain/errors.js';
 import type { Fence } from '../domain/fence.js';
-import { end, splitRange, subtractRanges, totalLength, type Range } from '../domain/ranges.js';
+import { end, subtractRanges, totalLength, type Range } from '../domain/ranges.js';
 import { seedSliceSchema, vaultPaths } from '../domain/vault.js';
 import type { ReadableDisk } from '../disks/disk.js';
 import type { PageWrite, ReplicaStore, WriteFence } from '../sites/ports.js';
@@ -15,14 +15,19 @@ import type { Progress, StepOptions } from './progress.js';
 import { inParallel, readAhead } from './read-ahead.js';
 import { describedDisk, descriptionOfEpoch, vmFence } from './replica-state.js';
 import { copiedSlices, sliceCount, sliceRange, SLICE_SIZE } from './seed-record.js';
+import { Slots } from './slots.js';
 import { encodeRecord } from './vault-record.js';
 
-const READ_SIZE = 4 * 1024 * 1024;
-/** Bytes that go to the store, and are made durable, together. */
-const BATCH_SIZE = 16 * 1024 * 1024;
+/** Bytes. A multiple of the digest's blocks. */
+const BUFFER_SIZE = 4 * 1024 * 1024;
+/** Buffers whose content goes to the store, and is made durable, together. */
+const BATCH_BUFFERS = 4;
 const READS_AHEAD = 2;
 const BATCHES_IN_FLIGHT = 1;
-const SLICES_IN_FLIGHT = 2;
+/** Slices whose data is in memory. */
+const SLICES_WITH_DATA = 2;
+/** Of slices that are holes, only the records take time: each waits for stable storage. */
+const SLICES_IN_FLIGHT = 8;
 
 export interface CopyTask {
   readonly vm: string;
@@ -101,6 +106,8 @@ export async function copySlice(
     dataBytes += sent;
     options.onProgress?.({ bytesDone: stop - start, bytesTotal: replicaSize - start, nextOffset });
   }
+  // Aborted while the last slices were on their way: who asked for it should not hear of an end.
+  options.signal?.throwIfAborted();
   return { nextOffset, bytesDone: nextOffset - start, dataBytes, done: nextOffset >= replicaSize };
 }
 
@@ -123,7 +130,8 @@ class SliceCopier {
   readonly #disk: ReadableDisk;
   readonly #blob: string;
   readonly #fence: WriteFence;
-  readonly #buffers = new BufferPool(READ_SIZE);
+  readonly #buffers = new BufferPool(BUFFER_SIZE);
+  readonly #withData = new Slots(SLICES_WITH_DATA);
 
   constructor(store: ReplicaStore, disk: ReadableDisk, blob: string, fence: WriteFence) {
     this.#store = store;
@@ -138,33 +146,38 @@ class SliceCopier {
     const occupied = await this.#store.listPageRanges(this.#blob, slice);
     const digest = new SliceDigest(slice);
     const sent: Range[] = [];
-    await inParallel(this.#batches(data, digest, sent), BATCHES_IN_FLIGHT, async (batch) => {
-      signal?.throwIfAborted();
-      if (batch.writes.length > 0) await this.#store.writePages(this.#blob, batch.writes, this.#fence);
-      for (const buffer of batch.buffers) this.#buffers.give(buffer);
-    });
+    if (data.length > 0) await this.#withData.run(() => this.#send(this.#batches(data, digest, sent), signal));
     const clears = subtractRanges(occupied, sent).map(({ offset, length }): PageWrite => ({ offset, clear: length }));
     if (clears.length > 0) await this.#store.writePages(this.#blob, clears, this.#fence);
     return { offset: slice.offset, length: slice.length, digest: digest.finish(), dataBytes: totalLength(sent) };
   }
 
+  async #send(batches: AsyncIterable<Batch>, signal: AbortSignal | undefined): Promise<void> {
+    await inParallel(batches, BATCHES_IN_FLIGHT, async (batch) => {
+      signal?.throwIfAborted();
+      await this.#store.writePages(this.#blob, batch.writes, this.#fence);
+      for (const buffer of batch.buffers) this.#buffers.give(buffer);
+    });
+  }
+
   /** Reads ahead, digests in order, and gathers what is not zero. `sent` collects its ranges, sorted. */
   async *#batches(data: readonly Range[], digest: SliceDigest, sent: Range[]) {
     let batch = new Batch();
-    const pieces = data.flatMap((range) => [...splitRange(range, READ_SIZE)]);
-    for await (const { buffer, piece } of readAhead(pieces, READS_AHEAD, (one) => this.#read(one))) {
-      const content = buffer.subarray(0, piece.length);
-      const runs = digest.add(content, piece.offset);
-      for (const run of runs) {
-        const from = run.offset - piece.offset;
-        batch.writes.push({ offset: run.offset, data: content.subarray(from, from + run.length) });
-        batch.bytes += run.length;
-        sent.push(run);
+    for await (const { buffer, pieces } of readAhead(packs(data), READS_AHEAD, (pack) => this.#read(pack))) {
+      let at = 0;
+      const writesBefore = batch.writes.length;
+      for (const piece of pieces) {
+        const content = buffer.subarray(at, at + piece.length);
+        for (const run of digest.add(content, piece.offset)) {
+          const from = run.offset - piece.offset;
+          batch.writes.push({ offset: run.offset, data: content.subarray(from, from + run.length) });
+          sent.push(run);
+        }
+        at += piece.length;
       }
-      if (runs.length > 0) batch.buffers.push(buffer);
+      if (batch.writes.length > writesBefore) batch.buffers.push(buffer);
       else this.#buffers.give(buffer);
-      // Buffers, not bytes: scattered blocks keep whole buffers busy.
-      if (batch.buffers.length * READ_SIZE >= BATCH_SIZE) {
+      if (batch.buffers.length === BATCH_BUFFERS) {
         yield batch;
         batch = new Batch();
       }
@@ -172,17 +185,40 @@ class SliceCopier {
     if (batch.writes.length > 0) yield batch;
   }
 
-  async #read(piece: Range): Promise<{ buffer: Buffer; piece: Range }> {
+  async #read(pieces: readonly Range[]): Promise<{ buffer: Buffer; pieces: readonly Range[] }> {
     const buffer = this.#buffers.take();
-    const readable = Math.min(piece.length, this.#disk.size - piece.offset);
-    await this.#disk.read(buffer.subarray(0, readable), piece.offset);
-    buffer.fill(0, readable, piece.length);
-    return { buffer, piece };
+    let at = 0;
+    for (const { offset, length } of pieces) {
+      const readable = Math.min(length, this.#disk.size - offset);
+      await this.#disk.read(buffer.subarray(at, at + readable), offset);
+      buffer.fill(0, at + readable, at + length);
+      at += length;
+    }
+    return { buffer, pieces };
   }
+}
+
+/** Fills buffers with whole blocks from wherever they are: data that lies scattered takes no more memory, or syncs. */
+function* packs(ranges: readonly Range[]): Generator<Range[]> {
+  let pack: Range[] = [];
+  let free = BUFFER_SIZE;
+  for (const range of ranges) {
+    for (let offset = range.offset; offset < end(range);) {
+      const length = Math.min(free, end(range) - offset);
+      pack.push({ offset, length });
+      offset += length;
+      free -= length;
+      if (free > 0) continue;
+      yield pack;
+      pack = [];
+      free = BUFFER_SIZE;
+    }
+  }
+  if (pack.length > 0) yield pack;
 }
 
 class Batch {
   readonly writes: PageWrite[] = [];
+  /** What the writes' data lies in. */
   readonly buffers: Buffer[] = [];
-  bytes = 0;
 }

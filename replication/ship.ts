@@ -85,7 +85,9 @@ const identify = (
 ): string =>
   JSON.stringify([
     [cycle.vm, cycle.epoch, cycle.sequence, cycle.sealedAt, cycle.final],
-    ...disks.map(({ name, size, log, lastWrite }) => [name, size, log, lastWrite]).sort(),
+    ...disks
+      .map(({ name, size, log, lastWrite }) => [name, size, log, lastWrite] as const)
+      .sort(([a], [b]) => (a < b ? -1 : 1)),
   ]);
 
 function matchDisks(changeSet: ChangeSet, cut: Cut): [CutDisk, DiskChanges][] {

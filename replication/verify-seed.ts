@@ -13,6 +13,8 @@ import { copiedSlices, SEEDED_SEQUENCE, sliceCount, sliceRange } from './seed-re
 import { encodeRecord, readRecord } from './vault-record.js';
 
 const READ_SIZE = 4 * 1024 * 1024;
+/** Bytes of hole that are read rather than asked around. */
+const BRIDGE = 256 * 1024;
 const READS_AHEAD = 2;
 const SLICES_IN_FLIGHT = 2;
 
@@ -94,7 +96,7 @@ async function differingSlices(
 async function digestOfReplica(store: ReplicaStore, blob: string, slice: Range): Promise<string> {
   const digest = new SliceDigest(slice);
   const occupied = await store.listPageRanges(blob, slice);
-  const pieces = wholeBlocks(occupied, slice).flatMap((range) => [...splitRange(range, READ_SIZE)]);
+  const pieces = wholeBlocks(occupied, slice, BRIDGE).flatMap((range) => [...splitRange(range, READ_SIZE)]);
   const read = async (piece: Range) => ({ piece, data: await store.readPages(blob, piece.offset, piece.length) });
   for await (const { piece, data } of readAhead(pieces, READS_AHEAD, read)) digest.add(data, piece.offset);
   return digest.finish();

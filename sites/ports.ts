@@ -121,7 +121,9 @@ export interface WriteFence extends Fence {
 }
 
 /** `data` undefined clears the pages of `length` bytes. Offsets and lengths are multiples of 512. */
-export type PageWrite = { readonly offset: number; readonly data: Buffer } | { readonly offset: number; readonly clear: number };
+export type PageWrite =
+  | { readonly offset: number; readonly data: Buffer }
+  | { readonly offset: number; readonly clear: number };
 
 /**
  * The replica store: objects and page blobs, as a storage account has them. Names are slash-separated.

@@ -15,7 +15,12 @@ const instanceSchema = z.object({
   pid: z.int(),
   siteFile: z.string(),
   vault: z.string(),
-  temporal: z.object({ address: z.string(), namespace: z.string(), uiUrl: z.string().optional(), pid: z.int().optional() }),
+  temporal: z.object({
+    address: z.string(),
+    namespace: z.string(),
+    uiUrl: z.string().optional(),
+    pid: z.int().optional(),
+  }),
   startedAt: z.string(),
 });
 export type Instance = z.infer<typeof instanceSchema>;

@@ -4,10 +4,19 @@ import type { Logger, LogLevel, LogMetadata } from '@temporalio/worker';
 
 /** @param role and name of the worker go into every line. */
 export function workerLogger(role: string, name: string): Logger {
-  const logger = pino({ base: { role, name }, level: process.env['FARSHORE_LOG_LEVEL'] ?? 'info' }, pino.destination(2));
+  const logger = pino(
+    { base: { role, name }, level: process.env['FARSHORE_LOG_LEVEL'] ?? 'info' },
+    pino.destination(2),
+  );
   const at = (level: 'trace' | 'debug' | 'info' | 'warn' | 'error') => (message: string, meta?: LogMetadata) =>
     logger[level](plain(meta), message);
-  const write = { TRACE: at('trace'), DEBUG: at('debug'), INFO: at('info'), WARN: at('warn'), ERROR: at('error') } as const;
+  const write = {
+    TRACE: at('trace'),
+    DEBUG: at('debug'),
+    INFO: at('info'),
+    WARN: at('warn'),
+    ERROR: at('error'),
+  } as const;
   return {
     log: (level: LogLevel, message: string, meta?: LogMetadata) => write[level](message, meta),
     trace: write.TRACE,

@@ -43,7 +43,8 @@ async function readText(file: string, what: string): Promise<string> {
     return await readFile(file, 'utf8');
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    const problem = code === 'ENOENT' ? `there is no such ${what}` : `the ${what} cannot be read (${code ?? String(error)})`;
+    const problem =
+      code === 'ENOENT' ? `there is no such ${what}` : `the ${what} cannot be read (${code ?? String(error)})`;
     throw new DocumentError(file, 1, '(file)', problem, undefined, 'name a file that is there and readable');
   }
 }
@@ -67,20 +68,37 @@ async function firstDiskFinding(site: Site): Promise<Finding | undefined> {
       const at = (field: string) => ['vms', v, 'disks', d, field];
       const found = await stat(disk.path).catch(() => undefined);
       if (!found) {
-        return { path: at('path'), message: `there is no file ${disk.path}`, remedy: 'correct the path, which is relative to the site file, or create the disk' };
+        return {
+          path: at('path'),
+          message: `there is no file ${disk.path}`,
+          remedy: 'correct the path, which is relative to the site file, or create the disk',
+        };
       }
       const owner = owners.get(`${found.dev}:${found.ino}`);
       if (owner !== undefined) {
-        return { path: at('path'), message: `this is the same file as the disk of ${owner}`, remedy: 'give each disk a file of its own' };
+        return {
+          path: at('path'),
+          message: `this is the same file as the disk of ${owner}`,
+          remedy: 'give each disk a file of its own',
+        };
       }
       owners.set(`${found.dev}:${found.ino}`, `${vm.name}/${disk.name}`);
       if (disk.format === 'raw' && (found.size === 0 || found.size % SECTOR_BYTES !== 0)) {
-        return { path: at('path'), message: `the disk has ${found.size} bytes, which is not a multiple of ${SECTOR_BYTES}`, remedy: `resize the file to a multiple of ${SECTOR_BYTES} bytes, or correct its format` };
+        return {
+          path: at('path'),
+          message: `the disk has ${found.size} bytes, which is not a multiple of ${SECTOR_BYTES}`,
+          remedy: `resize the file to a multiple of ${SECTOR_BYTES} bytes, or correct its format`,
+        };
       }
       const size = await virtualSize(disk.path, disk.format);
-      if (typeof size === 'string') return { path: at('format'), message: size, remedy: 'correct the format, or repair the disk' };
+      if (typeof size === 'string')
+        return { path: at('format'), message: size, remedy: 'correct the format, or repair the disk' };
       if (disk.size !== undefined && disk.size !== size) {
-        return { path: at('size'), message: `the disk's virtual size is ${size} bytes`, remedy: `write ${size}, or leave the field out` };
+        return {
+          path: at('size'),
+          message: `the disk's virtual size is ${size} bytes`,
+          remedy: `write ${size}, or leave the field out`,
+        };
       }
     }
   }

@@ -86,7 +86,9 @@ export class Supervisor {
       if (this.#stopping) return;
       const ran = performance.now() - startedAt;
       delay = ran > WELL_AFTER_MS ? FIRST_RESTART_MS : Math.min(delay * 2, MAX_RESTART_MS);
-      this.onEvent(`${spec.name} ended (${child.signalCode ?? `code ${child.exitCode}`}); starting it again in ${delay} ms`);
+      this.onEvent(
+        `${spec.name} ended (${child.signalCode ?? `code ${child.exitCode}`}); starting it again in ${delay} ms`,
+      );
       await sleep(delay);
       if (this.#stopping) return;
       child = await this.#spawn(spec);

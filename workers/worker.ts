@@ -68,7 +68,12 @@ export async function runWorker(config: WorkerConfig, signal: AbortSignal): Prom
   }
 }
 
-async function optionsOf({ role, name, site: { site }, data }: WorkerConfig): Promise<Pick<WorkerOptions, 'taskQueue'> & Partial<WorkerOptions>> {
+async function optionsOf({
+  role,
+  name,
+  site: { site },
+  data,
+}: WorkerConfig): Promise<Pick<WorkerOptions, 'taskQueue'> & Partial<WorkerOptions>> {
   const hypervisorOf = (host: string) => new HypervisorClient(data.hypervisorControl(host));
   switch (role) {
     case 'host': {

@@ -1,6 +1,6 @@
 /** Job "Commit": accepts the failover. The recovery points are deleted, but for the one the replica VM stands on. */
 import type { Job } from '../domain/job.js';
-import { runJob } from './job-run.js';
+import { runJob } from './run-job.js';
 import type { JobInput } from './messages.js';
 
 export async function commitFailover(input: JobInput): Promise<Job> {

@@ -9,16 +9,29 @@ import { climb, type LadderControl } from './ladder.js';
 import { agentOf, azureOf } from './sides.js';
 import { StepFailure } from './step-failure.js';
 
-export async function deltaCycle(item: ProtectedItem, ladder: LadderControl, on: (event: ItemEvent) => void): Promise<void> {
+export async function deltaCycle(
+  item: ProtectedItem,
+  ladder: LadderControl,
+  on: (event: ItemEvent) => void,
+): Promise<void> {
   const { vm, epoch, nextSequence: sequence } = item;
   const retentionHours = item.policy.recoveryPointRetentionHours;
   try {
-    const shipped = await climb(`cycle ${sequence}`, () => agentOf(item.host).cutAndShip({ vm, epoch, sequence, final: false }), ladder, item.retry);
+    const shipped = await climb(
+      `cycle ${sequence}`,
+      () => agentOf(item.host).cutAndShip({ vm, epoch, sequence, final: false }),
+      ladder,
+      item.retry,
+    );
     if (!shipped.done) return;
     const { sealedAt, bytes } = shipped.value;
     const cycle = { sequence, sealedAt, bytes };
     on({ type: 'cycleShipped', cycle });
-    const applied = await climb(`apply cycle ${sequence}`, () => azureOf(item.vault).applyCycle({ vm, epoch, sequence, retentionHours }), ladder);
+    const applied = await climb(
+      `apply cycle ${sequence}`,
+      () => azureOf(item.vault).applyCycle({ vm, epoch, sequence, retentionHours }),
+      ladder,
+    );
     if (!applied.done) return;
     on({ type: 'cycleApplied', cycle, recoveryPoint: applied.value.recoveryPoint, at: toIso(Date.now()) });
   } catch (error) {

@@ -4,7 +4,7 @@
  * stopped and the snapshot removed, so that the VM is as it was.
  */
 import type { Job } from '../domain/job.js';
-import { runJob } from './job-run.js';
+import { runJob } from './run-job.js';
 import type { JobInput } from './messages.js';
 
 export async function enableProtection(input: JobInput): Promise<Job> {
@@ -19,7 +19,9 @@ export async function enableProtection(input: JobInput): Promise<Job> {
     });
     const epoch = await run.task('Identifying the replication target', async () => {
       const { networkAdapters } = description;
-      const target = await run.step('identify the target', () => run.azure.identifyTarget({ vm, networkAdapters, trackedEpoch }));
+      const target = await run.step('identify the target', () =>
+        run.azure.identifyTarget({ vm, networkAdapters, trackedEpoch }),
+      );
       return target.epoch;
     });
     await run.task('Enable replication', () =>

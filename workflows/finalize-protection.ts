@@ -1,6 +1,6 @@
 /** Job "Finalize protection on the virtual machine": network and other settings of the replica VM. After it the VM is Protected. */
 import type { Job } from '../domain/job.js';
-import { runJob } from './job-run.js';
+import { runJob } from './run-job.js';
 import type { JobInput } from './messages.js';
 
 export async function finalizeProtection(input: JobInput): Promise<Job> {

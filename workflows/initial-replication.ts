@@ -4,7 +4,8 @@
  * Restart: goes on at the offset the last slice ended with; within a slice, at the store's own record of what arrived.
  */
 import type { Job } from '../domain/job.js';
-import { runJob, type JobRun } from './job-run.js';
+import type { JobRun } from './job-run.js';
+import { runJob } from './run-job.js';
 import type { JobInput } from './messages.js';
 import { replicateOnce } from './replicate-once.js';
 

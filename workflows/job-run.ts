@@ -15,12 +15,10 @@ import {
   ApplicationFailure,
   allHandlersFinished,
   condition,
-  continueAsNew,
   getExternalWorkflowHandle,
   isCancellation,
   log,
   setHandler,
-  workflowInfo,
 } from '@temporalio/workflow';
 import { toFailure, type Failure } from '../domain/errors.js';
 import { protectedItemId } from '../domain/ids.js';
@@ -32,7 +30,6 @@ import {
   cancelJobSignal,
   jobEndedSignal,
   jobHeldSignal,
-  jobInputSchema,
   jobProgressedSignal,
   jobQuery,
   planJobEndedSignal,
@@ -41,6 +38,7 @@ import {
   stillThereSignal,
   type JobInput,
 } from './messages.js';
+import { shouldContinueAsNew } from './history-limit.js';
 import { publishJob } from './publish.js';
 import { agentOf, azureOf, providerOf } from './sides.js';
 import { StepFailure } from './step-failure.js';
@@ -79,7 +77,7 @@ export class JobRun<K extends JobKind> {
     this.released = new Set(input.carried?.released);
     this.ladder = {
       retryRequested: false,
-      interrupted: () => this.shouldContinueAsNew(),
+      interrupted: () => shouldContinueAsNew(this.input.tuning),
       publish: (retry) => this.showRetry(retry),
     };
     setHandler(jobQuery, () => this.job);
@@ -113,7 +111,7 @@ export class JobRun<K extends JobKind> {
    */
   async step<T>(name: string, call: () => Promise<T>): Promise<T> {
     if (name in this.results) return this.results[name] as T;
-    if (this.shouldContinueAsNew()) await this.continueAsNew();
+    if (shouldContinueAsNew(this.input.tuning)) await this.continueAsNew();
     const climbed = await climb(name, call, this.ladder, this.job.retry);
     if (!climbed.done) return this.continueAsNew();
     // A step without a result still has to be remembered as done.
@@ -129,9 +127,12 @@ export class JobRun<K extends JobKind> {
     advance: (state: S, answer: R) => { state: S; done: boolean },
   ): Promise<S> {
     const key = `loop:${name}`;
-    let { state, done } = (this.results[key] as { state: S; done: boolean } | undefined) ?? { state: start, done: false };
+    let { state, done } = (this.results[key] as { state: S; done: boolean } | undefined) ?? {
+      state: start,
+      done: false,
+    };
     while (!done) {
-      if (this.shouldContinueAsNew()) await this.continueAsNew();
+      if (shouldContinueAsNew(this.input.tuning)) await this.continueAsNew();
       const from = state;
       const climbed = await climb(name, () => call(from), this.ladder, this.job.retry);
       if (!climbed.done) return this.continueAsNew();
@@ -201,7 +202,10 @@ export class JobRun<K extends JobKind> {
       // Each is climbed inside; what still fails must not keep the others from being tried.
       await undo().catch((error: unknown) => void problems.push(`${name}: ${String(error)}`));
     }
-    const told = problems.length > 0 && failure ? { ...failure, message: `${failure.message}; not undone: ${problems.join('; ')}` } : failure;
+    const told =
+      problems.length > 0 && failure
+        ? { ...failure, message: `${failure.message}; not undone: ${problems.join('; ')}` }
+        : failure;
     this.job.state = told ? 'Failed' : 'Cancelled';
     delete this.job.retry;
     if (told) this.job.failure = told;
@@ -216,7 +220,13 @@ export class JobRun<K extends JobKind> {
     const { id, vm, planRun } = this.job;
     const reason = outcome.failure?.message;
     if (planRun !== undefined) {
-      const news = { vm, jobId: id, outcome: outcome.outcome, ...(reason !== undefined && { reason }), ...(this.job.result && { result: this.job.result }) };
+      const news = {
+        vm,
+        jobId: id,
+        outcome: outcome.outcome,
+        ...(reason !== undefined && { reason }),
+        ...(this.job.result && { result: this.job.result }),
+      };
       // A plan run that is gone does not make the failover undone.
       await getExternalWorkflowHandle(planRun).signal(planJobEndedSignal, news).catch(ignoreClosed);
     }
@@ -255,17 +265,17 @@ export class JobRun<K extends JobKind> {
     publishJob(this.job);
     const { id, progress, retry } = this.job;
     const task = currentTask(this.job)?.name;
-    const news = { jobId: id, ...(task !== undefined && { task }), ...(progress && { progress }), ...(retry && { retry }) };
+    const news = {
+      jobId: id,
+      ...(task !== undefined && { task }),
+      ...(progress && { progress }),
+      ...(retry && { retry }),
+    };
     await this.entity().signal(jobProgressedSignal, news).catch(entityClosed);
   }
 
   private entity() {
     return getExternalWorkflowHandle(protectedItemId(this.job.vault, this.job.vm));
-  }
-
-  private shouldContinueAsNew(): boolean {
-    const { continueAsNewSuggested, historyLength } = workflowInfo();
-    return continueAsNewSuggested || historyLength >= (this.input.tuning?.continueAsNewAfterEvents ?? Infinity);
   }
 
   private async continueAsNew(): Promise<never> {
@@ -284,14 +294,3 @@ function entityClosed(error: unknown): never {
 const ignoreClosed = (error: unknown): void => {
   if (isCancellation(error)) throw error;
 };
-
-/** Parses the input and runs the body as a job of this kind. */
-export async function runJob<K extends JobKind>(
-  raw: JobInput,
-  kind: K,
-  body: (run: JobRun<K>) => Promise<JobSuccess>,
-): Promise<Job> {
-  const parsed = jobInputSchema.safeParse(raw);
-  if (!parsed.success) throw ApplicationFailure.nonRetryable(`the job's input is not valid: ${parsed.error.message}`, 'InvalidInput');
-  return new JobRun(parsed.data, kind, (carried) => continueAsNew<(input: JobInput) => Promise<Job>>(carried)).run(body);
-}

@@ -5,7 +5,13 @@ import { jobKindSchema, jobSchema, progressSchema, retryStateSchema, type Job } 
 import { nameSchema } from '../domain/ids.js';
 import { recoveryPlanSchema } from '../domain/plan.js';
 import { policySchema } from '../domain/policy.js';
-import { jobOutcomeSchema, protectedItemSchema, type Operation, type Permission, type ProtectedItem } from '../domain/protected-item.js';
+import {
+  jobOutcomeSchema,
+  protectedItemSchema,
+  type Operation,
+  type Permission,
+  type ProtectedItem,
+} from '../domain/protected-item.js';
 import type { Condition, Health } from '../domain/health.js';
 
 /** Knobs for tests. */
@@ -155,8 +161,17 @@ export const runRecoveryPlanInputSchema = z.object({
 export type RunRecoveryPlanInput = z.infer<typeof runRecoveryPlanInputSchema>;
 
 export const planRunQuery = defineQuery<PlanRun>('planRun');
-export const jobAnsweredSignal = defineSignal<[{ vm: string; requestId: string; jobId?: string; refusal?: string }]>('jobAnswered');
+export const jobAnsweredSignal =
+  defineSignal<[{ vm: string; requestId: string; jobId?: string; refusal?: string }]>('jobAnswered');
 export const jobHeldSignal = defineSignal<[{ vm: string; jobId: string; task: string }]>('jobHeld');
 export const planJobEndedSignal = defineSignal<
-  [{ vm: string; jobId: string; outcome: 'succeeded' | 'failed' | 'cancelled'; reason?: string; result?: Record<string, unknown> }]
+  [
+    {
+      vm: string;
+      jobId: string;
+      outcome: 'succeeded' | 'failed' | 'cancelled';
+      reason?: string;
+      result?: Record<string, unknown>;
+    },
+  ]
 >('planJobEnded');

@@ -10,7 +10,7 @@ import type { ShippedCycle } from '../activities/primary.js';
 import { toFailure } from '../domain/errors.js';
 import type { FailoverResult, Job } from '../domain/job.js';
 import { secondsBetween, toMs } from '../domain/time.js';
-import { runJob } from './job-run.js';
+import { runJob } from './run-job.js';
 import type { JobInput } from './messages.js';
 import { replicateOnce } from './replicate-once.js';
 import { StepFailure } from './step-failure.js';
@@ -77,7 +77,10 @@ function requireNothingLost(vm: string, exportsClosedAt: string, shipped: Shippe
   }
   if (!shipped.final || toMs(shipped.sealedAt) < toMs(exportsClosedAt)) {
     throw new StepFailure(
-      toFailure('InvalidVmState', `the final cut of ${vm} was made before its exports were closed at ${exportsClosedAt}`),
+      toFailure(
+        'InvalidVmState',
+        `the final cut of ${vm} was made before its exports were closed at ${exportsClosedAt}`,
+      ),
     );
   }
 }

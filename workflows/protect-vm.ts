@@ -10,7 +10,6 @@
  */
 import {
   ApplicationFailure,
-  ParentClosePolicy,
   allHandlersFinished,
   condition,
   continueAsNew,
@@ -18,8 +17,6 @@ import {
   isCancellation,
   log,
   setHandler,
-  startChild,
-  workflowInfo,
 } from '@temporalio/workflow';
 import { conditionsOf, healthOf, nextHealthChange, rpoSeconds } from '../domain/health.js';
 import { jobId as makeJobId } from '../domain/ids.js';
@@ -37,22 +34,11 @@ import {
 } from '../domain/protected-item.js';
 import { toIso, toMs } from '../domain/time.js';
 import { deltaCycle } from './delta-cycle.js';
-import { commitFailover } from './commit-failover.js';
-import { enableProtection } from './enable-protection.js';
-import { finalizeProtection } from './finalize-protection.js';
-import { initialReplication } from './initial-replication.js';
 import type { LadderControl } from './ladder.js';
 import * as messages from './messages.js';
-import { plannedFailover } from './planned-failover.js';
+import { shouldContinueAsNew } from './history-limit.js';
 import { publishItem } from './publish.js';
-
-const jobWorkflows: Record<JobKind, (input: messages.JobInput) => Promise<unknown>> = {
-  enableProtection,
-  initialReplication,
-  finalizeProtection,
-  plannedFailover,
-  commitFailover,
-};
+import { startJob } from './start-job.js';
 
 /** A job that has not been heard of for this long is asked whether it still exists, ms. */
 const SILENT_JOB_MS = 10 * 60_000;
@@ -64,7 +50,10 @@ const now = () => toIso(Date.now());
 export async function protectVm(raw: messages.ProtectVmInput): Promise<ProtectedItem> {
   const parsed = messages.protectVmInputSchema.safeParse(raw);
   if (!parsed.success) {
-    throw ApplicationFailure.nonRetryable(`the input of protectVm is not valid: ${parsed.error.message}`, 'InvalidInput');
+    throw ApplicationFailure.nonRetryable(
+      `the input of protectVm is not valid: ${parsed.error.message}`,
+      'InvalidInput',
+    );
   }
   return new ProtectionEntity(parsed.data).run();
 }
@@ -79,7 +68,7 @@ class ProtectionEntity {
     this.item = input.item ?? newProtectedItem({ vault, vm, host, vmmServer, policy });
     this.ladder = {
       retryRequested: false,
-      interrupted: () => this.item.pending.length > 0 || this.shouldContinueAsNew(),
+      interrupted: () => this.item.pending.length > 0 || shouldContinueAsNew(this.input.tuning),
       publish: (retry) => this.on(retry ? { type: 'stepFailed', retry } : { type: 'stepRecovered' }),
     };
     this.registerHandlers();
@@ -89,7 +78,7 @@ class ProtectionEntity {
   async run(): Promise<ProtectedItem> {
     void this.watchHealth();
     while (!this.isOver()) {
-      if (this.shouldContinueAsNew()) await this.continueAsNew();
+      if (shouldContinueAsNew(this.input.tuning)) await this.continueAsNew();
       const request = this.item.pending[0];
       if (this.item.job) await this.waitForJob();
       else if (request) await this.startJob(request);
@@ -102,10 +91,24 @@ class ProtectionEntity {
   }
 
   private registerHandlers(): void {
-    const asJob = (operation: Operation & JobKind) => ({ validator: (request: messages.OperationRequest) => this.validate(operation, request) });
-    setHandler(messages.enableProtectionUpdate, (request) => this.accept('enableProtection', request), asJob('enableProtection'));
-    setHandler(messages.plannedFailoverUpdate, (request) => this.accept('plannedFailover', request), asJob('plannedFailover'));
-    setHandler(messages.commitFailoverUpdate, (request) => this.accept('commitFailover', request), asJob('commitFailover'));
+    const asJob = (operation: Operation & JobKind) => ({
+      validator: (request: messages.OperationRequest) => this.validate(operation, request),
+    });
+    setHandler(
+      messages.enableProtectionUpdate,
+      (request) => this.accept('enableProtection', request),
+      asJob('enableProtection'),
+    );
+    setHandler(
+      messages.plannedFailoverUpdate,
+      (request) => this.accept('plannedFailover', request),
+      asJob('plannedFailover'),
+    );
+    setHandler(
+      messages.commitFailoverUpdate,
+      (request) => this.accept('commitFailover', request),
+      asJob('commitFailover'),
+    );
     setHandler(messages.syncUpdate, () => this.sync(), { validator: (request) => this.validate('sync', request) });
     setHandler(messages.retryUpdate, () => this.retry(), { validator: (request) => this.validate('retry', request) });
     setHandler(messages.protectedItemQuery, () => this.view());
@@ -116,7 +119,8 @@ class ProtectionEntity {
 
   private validate(operation: Operation, raw: messages.OperationRequest): void {
     const request = messages.operationRequestSchema.safeParse(raw);
-    if (!request.success) throw ApplicationFailure.nonRetryable('requestId: a non-empty text is needed', 'InvalidInput');
+    if (!request.success)
+      throw ApplicationFailure.nonRetryable('requestId: a non-empty text is needed', 'InvalidInput');
     if (this.answeredBefore(request.data.requestId)) return;
     const permission = allowedOperations(this.item)[operation];
     if (!permission.allowed) {
@@ -124,7 +128,10 @@ class ProtectionEntity {
     }
   }
 
-  private accept(kind: JobKind, request: { requestId: string; planRun?: string; holdBefore?: string[] }): messages.JobAccepted {
+  private accept(
+    kind: JobKind,
+    request: { requestId: string; planRun?: string; holdBefore?: string[] },
+  ): messages.JobAccepted {
     const answered = this.answeredBefore(request.requestId);
     if (answered !== undefined) return { jobId: answered };
     return { jobId: this.enqueue(kind, request) };
@@ -179,7 +186,8 @@ class ProtectionEntity {
       return { retried: 'replication cycle' };
     }
     // Initial replication or its finalizing ended early: what is done already is not done again.
-    const kind: JobKind = this.item.recentJobs.at(-1)?.kind === 'finalizeProtection' ? 'finalizeProtection' : 'initialReplication';
+    const kind: JobKind =
+      this.item.recentJobs.at(-1)?.kind === 'finalizeProtection' ? 'finalizeProtection' : 'initialReplication';
     this.enqueue(kind, { requestId: `retry/${vm}/${now()}` });
     return { retried: jobTitles[kind] };
   }
@@ -197,30 +205,10 @@ class ProtectionEntity {
   }
 
   private async startJob(request: JobRequest): Promise<void> {
-    const { vault, vm, host, vmmServer, epoch, nextSequence, policy } = this.item;
-    const { jobId, kind, planRun, holdBefore } = request;
-    const input: messages.JobInput = {
-      id: jobId,
-      vault,
-      vm,
-      host,
-      vmmServer,
-      epoch,
-      nextSequence,
-      policy,
-      recoveryPoint: this.item.latestRecoveryPoint?.id ?? '',
-      ...(planRun !== undefined && { planRun }),
-      ...(holdBefore && { holdBefore }),
-      ...(this.input.tuning && { tuning: this.input.tuning }),
-    };
     // Before the child exists it can't signal; after this line every signal of it finds the job here.
-    this.on({ type: 'jobStarted', jobId, at: now() });
-    await startChild(jobWorkflows[kind], {
-      workflowId: jobId,
-      args: [input],
-      parentClosePolicy: ParentClosePolicy.ABANDON,
-      staticSummary: `${jobTitles[kind]} of ${vm}`,
-    });
+    const { item } = this;
+    this.on({ type: 'jobStarted', jobId: request.jobId, at: now() });
+    await startJob(item, request, this.input.tuning);
   }
 
   private onJobEnded(jobId: string, result: JobOutcome): void {
@@ -232,7 +220,7 @@ class ProtectionEntity {
 
   /** A job that was terminated from outside can't tell; a signal to it fails then. */
   private async waitForJob(): Promise<void> {
-    if (await condition(() => !this.item.job || this.shouldContinueAsNew(), SILENT_JOB_MS)) return;
+    if (await condition(() => !this.item.job || shouldContinueAsNew(this.input.tuning), SILENT_JOB_MS)) return;
     const job = this.item.job;
     if (!job || Date.now() - toMs(job.heardAt) < SILENT_JOB_MS) return;
     try {
@@ -243,7 +231,12 @@ class ProtectionEntity {
       log.error('The job of this VM was closed from outside', { job: job.jobId });
       this.onJobEnded(job.jobId, {
         outcome: 'failed',
-        failure: { code: 'Unexpected', class: 'nonRecoverable', message: 'The job was closed from outside', remedy: 'Look at the VM on both sides before you go on.' },
+        failure: {
+          code: 'Unexpected',
+          class: 'nonRecoverable',
+          message: 'The job was closed from outside',
+          remedy: 'Look at the VM on both sides before you go on.',
+        },
       });
     }
   }
@@ -256,10 +249,11 @@ class ProtectionEntity {
 
   private async sleep(): Promise<void> {
     const woken = () =>
-      this.item.pending.length > 0 || this.isCycleDue() || this.isOver() || this.shouldContinueAsNew();
+      this.item.pending.length > 0 || this.isCycleDue() || this.isOver() || shouldContinueAsNew(this.input.tuning);
     const { cycleDueAt, resync } = this.item;
     if (cycleDueAt === undefined || resync) await condition(woken);
-    else await condition(woken, Math.max(1, toMs(cycleDueAt) - Date.now()), { summary: `Next cycle of ${this.item.vm}` });
+    else
+      await condition(woken, Math.max(1, toMs(cycleDueAt) - Date.now()), { summary: `Next cycle of ${this.item.vm}` });
   }
 
   /** Health may get worse by time alone, whatever else is waited for. One timer at a time, replaced only by an earlier one. */
@@ -278,7 +272,8 @@ class ProtectionEntity {
     const before = this.item;
     this.item = next(before, event);
     if (this.item === before) return;
-    if (before.phase !== this.item.phase) log.info('Phase changed', { vm: before.vm, from: before.phase, to: this.item.phase });
+    if (before.phase !== this.item.phase)
+      log.info('Phase changed', { vm: before.vm, from: before.phase, to: this.item.phase });
     this.publish();
   }
 
@@ -290,11 +285,6 @@ class ProtectionEntity {
   private isOver(): boolean {
     const { phase, job, pending, recentJobs } = this.item;
     return phase === 'Unprotected' && !job && pending.length === 0 && recentJobs.length > 0;
-  }
-
-  private shouldContinueAsNew(): boolean {
-    const { continueAsNewSuggested, historyLength } = workflowInfo();
-    return continueAsNewSuggested || historyLength >= (this.input.tuning?.continueAsNewAfterEvents ?? Infinity);
   }
 
   private async continueAsNew(): Promise<never> {

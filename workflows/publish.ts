@@ -49,12 +49,19 @@ export function publishItem(item: ProtectedItem, now: string): void {
   });
   const lines = [
     `**${item.vm}** is ${phaseText[item.phase]}, active at the ${item.activeSide} side. Replication health: **${newHealth}**.`,
-    ...conditions.map((condition) => `- ${condition.health}: ${condition.message}${condition.remedy ? ` *${condition.remedy}*` : ''}`),
+    ...conditions.map(
+      (condition) => `- ${condition.health}: ${condition.message}${condition.remedy ? ` *${condition.remedy}*` : ''}`,
+    ),
   ];
-  if (item.shipped) lines.push('', `Last cycle sent: ${item.shipped.sequence} (epoch ${item.epoch}), sealed at ${item.shipped.sealedAt}, ${formatBytes(item.shipped.bytes)}.`);
+  if (item.shipped)
+    lines.push(
+      '',
+      `Last cycle sent: ${item.shipped.sequence} (epoch ${item.epoch}), sealed at ${item.shipped.sealedAt}, ${formatBytes(item.shipped.bytes)}.`,
+    );
   if (rpoNow !== undefined) lines.push(`RPO at ${now}: ${formatSeconds(rpoNow)}.`);
   if (item.cycleDueAt) lines.push(`Next cycle at ${item.cycleDueAt}.`);
-  if (item.latestRecoveryPoint) lines.push(`Latest recovery point: ${item.latestRecoveryPoint.time} (${item.latestRecoveryPoint.id}).`);
+  if (item.latestRecoveryPoint)
+    lines.push(`Latest recovery point: ${item.latestRecoveryPoint.time} (${item.latestRecoveryPoint.id}).`);
   if (item.job) {
     const { jobId, kind, task, progress, retry } = item.job;
     lines.push('', `Running job: ${jobTitles[kind]} \`${jobId}\`${task === undefined ? '' : `, task "${task}"`}.`);
@@ -79,14 +86,22 @@ export function publishJob(job: Job): void {
   if (job.retry) {
     const { failure, attempt, nextTryAt } = job.retry;
     const then = nextTryAt === undefined ? `Waits for \`farshore retry ${job.vm}\`.` : `Next try at ${nextTryAt}.`;
-    lines.push('', `Attempt ${attempt} of "${currentTask(job)?.name ?? ''}" failed: ${failure.message}. ${then} ${failure.remedy}`);
+    lines.push(
+      '',
+      `Attempt ${attempt} of "${currentTask(job)?.name ?? ''}" failed: ${failure.message}. ${then} ${failure.remedy}`,
+    );
   }
   if (job.failure) lines.push('', `Failed: ${job.failure.message}. ${job.failure.remedy}`);
   setCurrentDetails(lines.join('\n'));
 }
 
 export function publishPlanRun(run: PlanRun): void {
-  attributes({ [vault.name]: run.vault, [jobKind.name]: 'recoveryPlan', [jobState.name]: run.state, [planRun.name]: run.id });
+  attributes({
+    [vault.name]: run.vault,
+    [jobKind.name]: 'recoveryPlan',
+    [jobState.name]: run.state,
+    [planRun.name]: run.id,
+  });
   const lines = [`**Recovery plan ${run.plan.name}** (${run.type}): ${run.state}, ${run.phase}.`, ''];
   for (const group of run.plan.groups) {
     const machines = group.vms.map((name) => {

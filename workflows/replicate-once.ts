@@ -27,6 +27,9 @@ export async function replicateOnce<K extends JobKind>(
   return {
     shipped,
     applied,
-    outcome: { cycle: { sequence, sealedAt, bytes }, ...(applied.recoveryPoint && { recoveryPoint: applied.recoveryPoint }) },
+    outcome: {
+      cycle: { sequence, sealedAt, bytes },
+      ...(applied.recoveryPoint && { recoveryPoint: applied.recoveryPoint }),
+    },
   };
 }

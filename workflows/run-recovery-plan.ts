@@ -25,6 +25,7 @@ import type { TaskName } from '../domain/job.js';
 import { planMachines } from '../domain/plan.js';
 import { secondsBetween, toIso } from '../domain/time.js';
 import * as messages from './messages.js';
+import { shouldContinueAsNew } from './history-limit.js';
 import { publishPlanRun } from './publish.js';
 
 const SHUT_DOWN: TaskName<'plannedFailover'> = 'Shut down the virtual machine';
@@ -39,7 +40,10 @@ class PlanStopped extends Error {}
 export async function runRecoveryPlan(raw: messages.RunRecoveryPlanInput): Promise<messages.PlanRun> {
   const parsed = messages.runRecoveryPlanInputSchema.safeParse(raw);
   if (!parsed.success) {
-    throw ApplicationFailure.nonRetryable(`the input of runRecoveryPlan is not valid: ${parsed.error.message}`, 'InvalidInput');
+    throw ApplicationFailure.nonRetryable(
+      `the input of runRecoveryPlan is not valid: ${parsed.error.message}`,
+      'InvalidInput',
+    );
   }
   return new Conductor(parsed.data).conduct();
 }
@@ -65,7 +69,9 @@ class Conductor {
       if (jobId !== undefined) this.update(vm, { jobId, state: 'Running' }, ['Asked']);
       else this.update(vm, { state: 'Refused', reason: refusal ?? 'refused' }, ['Asked']);
     });
-    setHandler(messages.jobHeldSignal, ({ vm, jobId, task }) => this.update(vm, { state: 'Held', jobId, heldBefore: task }));
+    setHandler(messages.jobHeldSignal, ({ vm, jobId, task }) =>
+      this.update(vm, { state: 'Held', jobId, heldBefore: task }),
+    );
     setHandler(messages.planJobEndedSignal, ({ vm, jobId, outcome, reason, result }) =>
       this.update(vm, {
         jobId,
@@ -83,7 +89,9 @@ class Conductor {
       for (const group of this.run.plan.groups.toReversed()) {
         await this.phase(`shutting down group ${group.name}`, () => this.pass(SHUT_DOWN, PREPARE, group.vms));
       }
-      await this.phase('sending the last changes and failing over', () => this.pass(PREPARE, START, planMachines(this.run.plan)));
+      await this.phase('sending the last changes and failing over', () =>
+        this.pass(PREPARE, START, planMachines(this.run.plan)),
+      );
       for (const group of this.run.plan.groups) {
         await this.phase(`starting group ${group.name}`, () => this.pass(START, undefined, group.vms));
       }
@@ -92,7 +100,9 @@ class Conductor {
     } catch (error) {
       const cancelled = isCancellation(error);
       if (!cancelled && !(error instanceof PlanStopped)) throw error;
-      await CancellationScope.nonCancellable(() => this.stop(cancelled ? 'the run was cancelled' : (error as Error).message));
+      await CancellationScope.nonCancellable(() =>
+        this.stop(cancelled ? 'the run was cancelled' : (error as Error).message),
+      );
       this.end(cancelled ? 'Cancelled' : 'Failed', 'stopped');
     }
     publishPlanRun(this.run);
@@ -107,7 +117,12 @@ class Conductor {
       this.run.machines
         .filter((machine) => machine.state === 'Asked')
         .map(async ({ vm, requestId }) => {
-          const request = { requestId, kind: 'plannedFailover' as const, planRun: this.run.id, holdBefore: [SHUT_DOWN, PREPARE, START] };
+          const request = {
+            requestId,
+            kind: 'plannedFailover' as const,
+            planRun: this.run.id,
+            holdBefore: [SHUT_DOWN, PREPARE, START],
+          };
           await getExternalWorkflowHandle(protectedItemId(this.run.vault, vm))
             .signal(messages.requestJobSignal, request)
             .catch((error: unknown) => {
@@ -119,7 +134,7 @@ class Conductor {
   }
 
   private async phase(name: string, work: () => Promise<void>): Promise<void> {
-    if (this.shouldContinueAsNew()) {
+    if (shouldContinueAsNew(this.input.tuning)) {
       await condition(allHandlersFinished);
       await continueAsNew<typeof runRecoveryPlan>({ ...this.input, carried: this.run });
     }
@@ -143,10 +158,12 @@ class Conductor {
   private async reach(task: string | undefined, machines: readonly messages.PlanMachine[]): Promise<void> {
     const there = (machine: messages.PlanMachine) =>
       machine.state === 'Succeeded' || (machine.state === 'Held' && this.isAtOrPast(machine.heldBefore, task));
-    const broken = () => machines.find(({ state }) => state === 'Failed' || state === 'Cancelled' || state === 'Refused');
+    const broken = () =>
+      machines.find(({ state }) => state === 'Failed' || state === 'Cancelled' || state === 'Refused');
     await condition(() => broken() !== undefined || machines.every(there));
     const stopper = broken();
-    if (stopper) throw new PlanStopped(`${stopper.vm}: ${stopper.reason ?? `its failover is ${stopper.state.toLowerCase()}`}`);
+    if (stopper)
+      throw new PlanStopped(`${stopper.vm}: ${stopper.reason ?? `its failover is ${stopper.state.toLowerCase()}`}`);
   }
 
   /** After continue-as-new a machine may hold further on than the phase that is gone through again. */
@@ -163,7 +180,9 @@ class Conductor {
     const isOpen = ({ state }: messages.PlanMachine) => state === 'Asked' || state === 'Running' || state === 'Held';
     const told = new Set<string>();
     const untold = () =>
-      this.run.machines.filter((machine) => isOpen(machine) && machine.jobId !== undefined && !told.has(situation(machine)));
+      this.run.machines.filter(
+        (machine) => isOpen(machine) && machine.jobId !== undefined && !told.has(situation(machine)),
+      );
     while (this.run.machines.some(isOpen)) {
       await condition(() => untold().length > 0 || !this.run.machines.some(isOpen));
       for (const machine of untold()) {
@@ -183,7 +202,11 @@ class Conductor {
     await news.catch(() => this.update(machine.vm, { state: 'Failed', reason: 'its job is gone' }));
   }
 
-  private update(vm: string, news: Partial<messages.PlanMachine>, onlyFrom?: readonly messages.PlanMachine['state'][]): void {
+  private update(
+    vm: string,
+    news: Partial<messages.PlanMachine>,
+    onlyFrom?: readonly messages.PlanMachine['state'][],
+  ): void {
     const machine = this.run.machines.find((candidate) => candidate.vm === vm);
     if (!machine || (onlyFrom && !onlyFrom.includes(machine.state))) return;
     if (news.state !== 'Held') delete machine.heldBefore;
@@ -195,11 +218,6 @@ class Conductor {
     this.run.state = state;
     this.run.phase = phase;
     this.run.endedAt = now();
-  }
-
-  private shouldContinueAsNew(): boolean {
-    const { continueAsNewSuggested, historyLength } = workflowInfo();
-    return continueAsNewSuggested || historyLength >= (this.input.tuning?.continueAsNewAfterEvents ?? Infinity);
   }
 }
 

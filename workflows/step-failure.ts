@@ -1,6 +1,13 @@
 /** Reads a failed activity: which entry of the error catalogue it is, and how far the step had come. */
 import { ActivityFailure, ApplicationFailure, TimeoutFailure, TimeoutType } from '@temporalio/common';
-import { failureCatalogue, failureCodeSchema, toFailure, unexpectedFailure, type Failure, type FailureCode } from '../domain/errors.js';
+import {
+  failureCatalogue,
+  failureCodeSchema,
+  toFailure,
+  unexpectedFailure,
+  type Failure,
+  type FailureCode,
+} from '../domain/errors.js';
 
 /** Where a step runs: decides what a silent worker is called. */
 export type Side = 'agent' | 'provider' | 'azure';
@@ -31,7 +38,10 @@ export function failureOf(error: unknown): Failure {
   if (error instanceof StepFailure) return error.failure;
   const cause = error instanceof ActivityFailure ? error.cause : error;
   if (cause instanceof TimeoutFailure) {
-    const code = cause.timeoutType === TimeoutType.SCHEDULE_TO_START ? notAnswering[sides.get(error as object) ?? 'azure'] : 'WorkerLost';
+    const code =
+      cause.timeoutType === TimeoutType.SCHEDULE_TO_START
+        ? notAnswering[sides.get(error as object) ?? 'azure']
+        : 'WorkerLost';
     return toFailure(code, failureCatalogue[code].message);
   }
   if (cause instanceof ApplicationFailure) {

@@ -12,7 +12,6 @@ import { Command } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
 import { failoverResultSchema, type FailoverResult } from '../../domain/job.js';
 import { formatSeconds } from '../../domain/time.js';
-import { vaultPaths } from '../../domain/vault.js';
 import { HypervisorClient } from '../../sites/embedded/control-client.js';
 import { DataFolder, type Instance } from '../../workers/data-folder.js';
 import { loadPlan, loadSite, type LoadedSite } from '../../workers/site-file.js';
@@ -20,33 +19,17 @@ import type { PlanRun } from '../../workflows/messages.js';
 import { JobFailedError } from '../errors.js';
 import { exitCodes } from '../exit-codes.js';
 import { Farshore } from '../farshore.js';
-import { fields, note, table } from '../output.js';
+import { fields, note } from '../output.js';
 import { Progress } from '../progress.js';
 import { waitForJob } from '../commands/wait.js';
-import { workflowsUrl } from '../commands/web-ui.js';
 import { demoDisks, makeDemoSite, type DemoDisk } from './demo-site.js';
-import { Guests, tryForbiddenWrite, type GuestReport } from './guests.js';
+import { proveAndPrint, type DemoRecord } from './demo-report.js';
+import { Guests, tryForbiddenWrite } from './guests.js';
 import { findTool } from './tools.js';
-import { proveDisk, type DiskProof } from './verify.js';
 
 interface DemoOptions {
   readonly keep?: true;
   readonly check?: string;
-}
-
-/** What a finished run leaves beside its site, for `--check`. */
-interface DemoRecord {
-  readonly vms: VmFigures[];
-  readonly planRun: string;
-  readonly guests: GuestReport[];
-}
-
-interface VmFigures {
-  readonly name: string;
-  /** Bytes of disk content that were sent. */
-  readonly bytesSent: number;
-  readonly seedSeconds: number;
-  readonly failover: FailoverResult;
 }
 
 const cliPath = fileURLToPath(new URL('../cli.js', import.meta.url));
@@ -63,17 +46,22 @@ export function demoCommand(): Command {
     .option('--check <folder>', 'only prove again what a kept demo left in this folder')
     .action(async (options: DemoOptions, command: Command) => {
       const { json, data } = command.optsWithGlobals<{ json?: boolean; data?: string }>();
-      const ok = options.check === undefined ? await demonstrate(data, options.keep ?? false, json ?? false) : await checkAgain(options.check, json ?? false);
+      const ok =
+        options.check === undefined
+          ? await demonstrate(data, options.keep ?? false, json ?? false)
+          : await checkAgain(options.check, json ?? false);
       if (!ok) process.exitCode = exitCodes.failed;
     });
 }
 
 async function demonstrate(dataOption: string | undefined, keep: boolean, json: boolean): Promise<boolean> {
-  const folder = dataOption === undefined ? await mkdtemp(path.join(tmpdir(), 'farshore-demo-')) : path.resolve(dataOption);
+  const folder =
+    dataOption === undefined ? await mkdtemp(path.join(tmpdir(), 'farshore-demo-')) : path.resolve(dataOption);
   try {
     note(`Making the disks of three VMs in ${folder}`);
     const disks = await makeDemoSite(folder);
-    if (!disks.every((disk) => disk.fileSystem)) note('mke2fs is not installed: the disks hold data, but no file system');
+    if (!disks.every((disk) => disk.fileSystem))
+      note('mke2fs is not installed: the disks hold data, but no file system');
     const siteFile = path.join(folder, 'site.yaml');
     await cli('up', '--detach', '--site', siteFile, '--data', folder);
     let ended: { record: DemoRecord; instance: Instance; ok: boolean };
@@ -89,7 +77,11 @@ async function demonstrate(dataOption: string | undefined, keep: boolean, json: 
   }
 }
 
-async function conduct(folder: string, disks: DemoDisk[], json: boolean): Promise<{ record: DemoRecord; instance: Instance; ok: boolean }> {
+async function conduct(
+  folder: string,
+  disks: DemoDisk[],
+  json: boolean,
+): Promise<{ record: DemoRecord; instance: Instance; ok: boolean }> {
   const data = new DataFolder(folder);
   const instance = await data.readInstance();
   if (!instance) throw new Error(`the instance in ${folder} is gone`);
@@ -105,12 +97,17 @@ async function conduct(folder: string, disks: DemoDisk[], json: boolean): Promis
     const vms = site.site.vms.map((vm) => vm.name);
     const seeded = await protectAll(farshore, vms);
     await letCyclesRun(farshore, vms);
-    note(`Running recovery plan ${plan.name}: ${plan.groups.map((group) => `${group.name} (${group.vms.join(', ')})`).join(', then ')}`);
+    note(
+      `Running recovery plan ${plan.name}: ${plan.groups.map((group) => `${group.name} (${group.vms.join(', ')})`).join(', then ')}`,
+    );
     const planRun = await failOver(farshore, plan);
     await guests.ended();
     const written = guests.reports();
-    for (const disk of disks) note(`A write to ${disk.vm}/${disk.name} at the source is refused: ${await tryForbiddenWrite(sourceUri(disk))}`);
-    const failovers = new Map(planRun.machines.map((machine) => [machine.vm, failoverResultSchema.parse(machine.result)]));
+    for (const disk of disks)
+      note(`A write to ${disk.vm}/${disk.name} at the source is refused: ${await tryForbiddenWrite(sourceUri(disk))}`);
+    const failovers = new Map(
+      planRun.machines.map((machine) => [machine.vm, failoverResultSchema.parse(machine.result)]),
+    );
     printNothingLost(failovers);
     await guests.start((disk) => replicaUri(failovers, disk));
     note('The guests go on at the recovery side, on the disks of the replica VMs');
@@ -151,7 +148,10 @@ function replicaUri(failovers: ReadonlyMap<string, FailoverResult>, { vm, name }
   return uri;
 }
 
-async function protectAll(farshore: Farshore, vms: readonly string[]): Promise<Map<string, { bytesSent: number; seedSeconds: number }>> {
+async function protectAll(
+  farshore: Farshore,
+  vms: readonly string[],
+): Promise<Map<string, { bytesSent: number; seedSeconds: number }>> {
   note(`Protecting ${vms.join(', ')}`);
   const progress = new Progress();
   const seeded = new Map<string, { bytesSent: number; seedSeconds: number }>();
@@ -176,7 +176,10 @@ async function protectAll(farshore: Farshore, vms: readonly string[]): Promise<M
         },
       );
       const job = await farshore.job(view!.item.recentJobs.find((each) => each.kind === 'initialReplication')!.id);
-      seeded.set(vm, { bytesSent: Number(job.result?.['bytesSent'] ?? 0), seedSeconds: (performance.now() - startedAt) / 1000 });
+      seeded.set(vm, {
+        bytesSent: Number(job.result?.['bytesSent'] ?? 0),
+        seedSeconds: (performance.now() - startedAt) / 1000,
+      });
     }),
   );
   progress.close();
@@ -191,7 +194,9 @@ async function letCyclesRun(farshore: Farshore, vms: readonly string[]): Promise
       await farshore.followVm(vm, (view) => (view?.item.applied?.sequence ?? 0) >= 2);
       const { sequence } = await farshore.sync(vm);
       const view = await farshore.followVm(vm, (seen) => (seen?.item.applied?.sequence ?? 0) >= sequence);
-      note(`${vm}: cycle ${sequence} applied, ${formatBytes(view?.item.applied?.bytes ?? 0)} sent, RPO ${formatSeconds(view?.rpoSeconds ?? 0)}`);
+      note(
+        `${vm}: cycle ${sequence} applied, ${formatBytes(view?.item.applied?.bytes ?? 0)} sent, RPO ${formatSeconds(view?.rpoSeconds ?? 0)}`,
+      );
     }),
   );
 }
@@ -224,66 +229,6 @@ async function checkAgain(folder: string, json: boolean): Promise<boolean> {
   return proveAndPrint(disks, site, record, json, await new DataFolder(root).readInstance());
 }
 
-async function proveAndPrint(
-  disks: readonly DemoDisk[],
-  { site }: LoadedSite,
-  record: DemoRecord,
-  json: boolean,
-  instance: Instance | undefined,
-): Promise<boolean> {
-  note('Proving that each replica equals its source');
-  const proofs: { disk: DemoDisk; proof: DiskProof }[] = [];
-  for (const disk of disks) {
-    const replica = path.join(site.vault.store.path, vaultPaths.disk(disk.vm, disk.name));
-    const acknowledged = record.guests.find((guest) => guest.vm === disk.vm && guest.disk === disk.name)?.acknowledged ?? 0;
-    const proof = await proveDisk(disk, replica, acknowledged);
-    proofs.push({ disk, proof });
-    for (const check of proof.checks) note(`  ${disk.vm}/${disk.name}: ${check.name}: ${check.outcome} (${check.detail})`);
-  }
-  const checks = proofs.flatMap(({ proof }) => proof.checks);
-  const ok = checks.every((check) => check.outcome !== 'failed');
-  const skipped = [...new Set(checks.filter((check) => check.outcome === 'skipped').map((check) => `${check.name}: ${check.detail}`))];
-  print(resultTable(record, proofs));
-  for (const line of skipped) print(`Skipped: ${line}`);
-  print(ok ? 'Every replica disk equals its source.' : 'A REPLICA DIFFERS FROM ITS SOURCE.');
-  if (instance?.temporal.uiUrl !== undefined) print(webUiText(instance, record));
-  if (json) {
-    const vms = record.vms.map(({ name, failover }) => ({
-      name,
-      disks: proofs.filter(({ disk }) => disk.vm === name).map(({ proof: { name: diskName, bytes, sourceDigest, replicaDigest } }) => ({ name: diskName, bytes, sourceDigest, replicaDigest })),
-      rpoSeconds: failover.rpoSeconds,
-      rtoSeconds: failover.rtoSeconds,
-    }));
-    print(JSON.stringify({ ok, skipped, vms, plan: record.planRun }));
-  }
-  return ok;
-}
-
-function resultTable(record: DemoRecord, proofs: readonly { disk: DemoDisk; proof: DiskProof }[]): string {
-  const rows = proofs.map(({ disk, proof }) => {
-    const vm = record.vms.find((each) => each.name === disk.vm)!;
-    const numbers = vm.failover.disks.find((each) => each.name === disk.name);
-    return [
-      `${disk.vm}/${disk.name}`,
-      formatBytes(disk.size),
-      `${vm.seedSeconds.toFixed(1)} s`,
-      `${numbers?.lastWriteIssued ?? '?'} = ${numbers?.lastWriteApplied ?? '?'}`,
-      `${vm.failover.rpoSeconds} s`,
-      `${vm.failover.rtoSeconds} s`,
-      proof.sourceDigest === proof.replicaDigest ? `equal ${proof.replicaDigest.slice(0, 12)}` : 'DIFFERENT',
-    ];
-  });
-  return `\n${table(['Disk', 'Size', 'Protected in', 'Last write issued = applied', 'RPO', 'RTO', 'Replica'], rows)}\n`;
-}
-
-function webUiText({ temporal: { uiUrl, namespace } }: Instance, record: DemoRecord): string {
-  return fields([
-    ['Web UI', workflowsUrl(uiUrl!, namespace)],
-    ['Entities', record.vms.map((vm) => `vm/demo-vault/${vm.name}`).join(', ')],
-    ['Plan run', record.planRun],
-  ]);
-}
-
 const keepText = (folder: string, instance: Instance): string =>
   `The site keeps running (process ${instance.pid}).\n${fields([
     ['Look', `farshore status --data ${folder}`],
@@ -296,5 +241,3 @@ async function cli(...args: string[]): Promise<void> {
   child.child.stderr?.pipe(process.stderr);
   await child;
 }
-
-const print = (line: string): void => void process.stdout.write(`${line}\n`);

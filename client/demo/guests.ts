@@ -22,7 +22,6 @@ class Guest {
   #stopped = false;
   #writer: NumberedWriter | undefined;
   #running: Promise<void> = Promise.resolve();
-  #failure: unknown;
 
   constructor(
     readonly disk: DemoDisk,
@@ -39,7 +38,7 @@ class Guest {
     this.#stopped = false;
     this.#writer = await NumberedWriter.resume(connection, this.diskId, guestRegion(this.disk));
     const writer = this.#writer;
-    this.#running = this.#write(writer).finally(() => connection.close().catch(() => undefined));
+    this.#running = this.#write(writer, connection);
   }
 
   /** Resolves when it has ended: stopped here, or because its disk was taken away. */
@@ -52,20 +51,17 @@ class Guest {
     await this.#running;
   }
 
-  /** What ended it, if its disk was taken away. */
-  get failure(): unknown {
-    return this.#failure;
-  }
-
-  async #write(writer: NumberedWriter): Promise<void> {
+  async #write(writer: NumberedWriter, connection: NbdGuest): Promise<void> {
     try {
       while (!this.#stopped) {
         await writer.writeNext();
         if (writer.acknowledged % BLOCKS_PER_FLUSH === 0) await writer.flush();
         await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
       }
-    } catch (error) {
-      this.#failure = error;
+    } catch {
+      // Its disk was taken away: that is how a failover looks to a guest.
+    } finally {
+      await connection.close().catch(() => undefined);
     }
   }
 }
@@ -91,7 +87,11 @@ export class Guests {
   }
 
   reports(): GuestReport[] {
-    return this.#guests.map((guest) => ({ vm: guest.disk.vm, disk: guest.disk.name, acknowledged: guest.acknowledged }));
+    return this.#guests.map((guest) => ({
+      vm: guest.disk.vm,
+      disk: guest.disk.name,
+      acknowledged: guest.acknowledged,
+    }));
   }
 }
 

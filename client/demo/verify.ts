@@ -33,7 +33,10 @@ export interface Check {
  * @param acknowledged newest block the guest was told is written; the replica must hold it and every one before.
  */
 export async function proveDisk(disk: DemoDisk, replicaFile: string, acknowledged: number): Promise<DiskProof> {
-  const [sourceDigest, replicaDigest] = await Promise.all([digestOf(disk.file, disk.size), digestOf(replicaFile, disk.size)]);
+  const [sourceDigest, replicaDigest] = await Promise.all([
+    digestOf(disk.file, disk.size),
+    digestOf(replicaFile, disk.size),
+  ]);
   const same = sourceDigest === replicaDigest;
   const checks: Check[] = [
     {
@@ -53,7 +56,7 @@ async function digestOf(file: string, length: number): Promise<string> {
   const hash = createHash('sha256');
   const buffer = Buffer.alloc(READ_BYTES);
   try {
-    for (let offset = 0; offset < length; ) {
+    for (let offset = 0; offset < length;) {
       const { bytesRead } = await handle.read(buffer, 0, Math.min(buffer.length, length - offset), offset);
       if (bytesRead === 0) throw new Error(`${file} ends at ${offset}, expected ${length} bytes`);
       hash.update(buffer.subarray(0, bytesRead));
@@ -76,7 +79,8 @@ async function checkFileSystem(disk: DemoDisk, replica: string): Promise<Check> 
   const name = 'e2fsck';
   const tool = await findTool('e2fsck');
   if (tool === undefined) return { name, outcome: 'skipped', detail: 'e2fsck is not installed' };
-  if (!disk.fileSystem) return { name, outcome: 'skipped', detail: 'mke2fs is not installed, so the disk has no file system' };
+  if (!disk.fileSystem)
+    return { name, outcome: 'skipped', detail: 'mke2fs is not installed, so the disk has no file system' };
   return judged(name, run(tool, ['-f', '-n', replica]));
 }
 

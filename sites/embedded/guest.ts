@@ -184,7 +184,8 @@ async function negotiate(socket: Socket, reader: SocketReader, name: string): Pr
       return found;
     }
     if (type === OptionReply.ERR_UNKNOWN) throw new NbdError('EINVAL', `the server has no export "${name}"`);
-    if (type !== OptionReply.INFO) throw new NbdProtocolError(`the server answered ${type.toString(16)}: ${data}`);
+    if (type !== OptionReply.INFO)
+      throw new NbdProtocolError(`the server answered ${type.toString(16)}: ${data.toString()}`);
     if (data.readUInt16BE(0) === Info.EXPORT) {
       found = { size: Number(data.readBigUInt64BE(2)), flags: data.readUInt16BE(10) };
     }

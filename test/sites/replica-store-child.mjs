@@ -41,7 +41,7 @@ const commands = {
   },
 };
 
-process.on('message', async ({ id, method, parameters }) => {
+const answer = async ({ id, method, parameters }) => {
   if (method === 'release') return release();
   const call = commands[method] ?? store[method].bind(store);
   try {
@@ -52,7 +52,8 @@ process.on('message', async ({ id, method, parameters }) => {
       error: { code: error.code, message: error.detail ?? String(error.message), stack: error.stack },
     });
   }
-});
+};
+process.on('message', (message) => void answer(message));
 process.on('disconnect', () => process.exit());
 process.send({ ready: true });
 

@@ -174,7 +174,7 @@ describe('a writer that is killed', () => {
         await death;
         const reopened = await EmbeddedReplicaStore.open(folder);
         expect((await reopened.readPages(BLOB, 0, SIZE)).equals(live), `live, life ${life}, seed ${seed}`).toBe(true);
-        expect(await reopened.listSnapshots(BLOB)).toEqual([...snapshots.keys()]);
+        expect(await reopened.listSnapshots(BLOB)).toEqual([...snapshots.keys()].toSorted());
         for (const [id, held] of snapshots) {
           const found = await reopened.readPages(BLOB, 0, SIZE, id);
           expect(found.equals(held), `snapshot ${id}, life ${life}, seed ${seed}`).toBe(true);

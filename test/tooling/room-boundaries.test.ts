@@ -134,7 +134,7 @@ const FORBIDDEN: Record<string, readonly string[]> = {
     "import net from 'net';",
     "import { format } from 'node:util';",
     "import nodeFetch from 'node-fetch';",
-    "import { z } from 'zod';",
+    "import { z } from 'zodiac';",
     "import { Context } from '@temporalio/activity';",
     "import { Worker } from '@temporalio/worker';",
     "import { Client } from '@temporalio/client';",

@@ -19,8 +19,10 @@ const setUp = () => {
   return { site, vault: new TestVault(env, site) };
 };
 const request = () => ({ args: [{ requestId: randomUUID() }] as [messages.OperationRequest] });
-const minutesBetween = (calls: Call[]) => calls.slice(1).map((call, index) => Math.round((call.at - calls[index]!.at) / 60_000));
-const codesOf = (wanted: string) => (Object.keys(failureCatalogue) as FailureCode[]).filter((code) => failureCatalogue[code].class === wanted);
+const minutesBetween = (calls: Call[]) =>
+  calls.slice(1).map((call, index) => Math.round((call.at - calls[index]!.at) / 60_000));
+const codesOf = (wanted: string) =>
+  (Object.keys(failureCatalogue) as FailureCode[]).filter((code) => failureCatalogue[code].class === wanted);
 
 describe('a recoverable failure', () => {
   it('in the delta loop is tried again after 1, 2, 4, 8, 10, then every 30 minutes, and recovers', async () => {
@@ -40,7 +42,11 @@ describe('a recoverable failure', () => {
       expect(failing.conditions[0]).toMatchObject({ reason: 'StoreUnreachable' });
       expect(failing.item.retry?.nextTryAt).toBeDefined();
       site.heal('cutAndShip');
-      const healed = await vault.until(entity, ({ item }) => item.retry === undefined && item.applied?.sequence === 3, 60_000);
+      const healed = await vault.until(
+        entity,
+        ({ item }) => item.retry === undefined && item.applied?.sequence === 3,
+        60_000,
+      );
       expect(healed.item.applied!.sequence).toBe(before.item.applied!.sequence + 1);
       // What was missed is told, and only for as long as it is true.
       expect(healed.conditions.map((condition) => condition.reason)).toEqual(['CyclesMissed']);
@@ -61,7 +67,9 @@ describe('a recoverable failure', () => {
   it('starts the count again once the checkpoint has advanced', async () => {
     const { site, vault } = setUp();
     let checkpoint = 0;
-    site.fail('copyDisk', 'WorkerLost', 6, () => (site.called('copyDisk').length === 4 ? (checkpoint = 100) : checkpoint));
+    site.fail('copyDisk', 'WorkerLost', 6, () =>
+      site.called('copyDisk').length === 4 ? (checkpoint = 100) : checkpoint,
+    );
     await vault.run(async () => {
       const entity = await vault.startEntity('db-03');
       await entity.executeUpdate(messages.enableProtectionUpdate, request());
@@ -100,24 +108,27 @@ describe('a recoverable failure', () => {
 });
 
 describe('a non-recoverable failure', () => {
-  it.each([...codesOf('nonRecoverable'), 'Unexpected' as const])('%s is not tried again, is Critical, and waits for `retry`', async (code) => {
-    const { site, vault } = setUp();
-    await vault.run(async () => {
-      const entity = await vault.protect('db-06');
-      await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
-      site.fail('applyCycle', code);
-      const before = site.called('applyCycle').length;
-      await vault.pass(180);
-      expect(site.called('applyCycle').length).toBe(before + 1);
-      const view = await entity.query(messages.protectedItemQuery);
-      expect(view.health).toBe('Critical');
-      expect(view.conditions[0]?.reason).toBe(code);
-      expect(view.operations.retry).toEqual({ allowed: true });
-      site.heal('applyCycle');
-      await entity.executeUpdate(messages.retryUpdate, request());
-      await vault.until(entity, ({ item }) => (item.applied?.sequence ?? 0) >= 3);
-    });
-  });
+  it.each([...codesOf('nonRecoverable'), 'Unexpected' as const])(
+    '%s is not tried again, is Critical, and waits for `retry`',
+    async (code) => {
+      const { site, vault } = setUp();
+      await vault.run(async () => {
+        const entity = await vault.protect('db-06');
+        await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
+        site.fail('applyCycle', code);
+        const before = site.called('applyCycle').length;
+        await vault.pass(180);
+        expect(site.called('applyCycle').length).toBe(before + 1);
+        const view = await entity.query(messages.protectedItemQuery);
+        expect(view.health).toBe('Critical');
+        expect(view.conditions[0]?.reason).toBe(code);
+        expect(view.operations.retry).toEqual({ allowed: true });
+        site.heal('applyCycle');
+        await entity.executeUpdate(messages.retryUpdate, request());
+        await vault.until(entity, ({ item }) => (item.applied?.sequence ?? 0) >= 3);
+      });
+    },
+  );
 });
 
 describe('a failure that needs a resynchronization', () => {

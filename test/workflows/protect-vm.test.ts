@@ -85,9 +85,23 @@ describe('the protected life of a VM', () => {
         cause: { message: expect.stringContaining('nothing is waiting') },
       });
       const after = (await entity.query(messages.protectedItemQuery)).item;
-      expect({ ...after, applied: 0, shipped: 0, nextSequence: 0, cycleDueAt: 0, latestRecoveryPoint: 0, cycleHistory: 0 }).toEqual(
-        { ...before, applied: 0, shipped: 0, nextSequence: 0, cycleDueAt: 0, latestRecoveryPoint: 0, cycleHistory: 0 },
-      );
+      expect({
+        ...after,
+        applied: 0,
+        shipped: 0,
+        nextSequence: 0,
+        cycleDueAt: 0,
+        latestRecoveryPoint: 0,
+        cycleHistory: 0,
+      }).toEqual({
+        ...before,
+        applied: 0,
+        shipped: 0,
+        nextSequence: 0,
+        cycleDueAt: 0,
+        latestRecoveryPoint: 0,
+        cycleHistory: 0,
+      });
     });
   });
 
@@ -128,7 +142,12 @@ describe('planned failover and commit', () => {
       const { item } = await vault.until(entity, (view) => view.item.phase === 'FailedOver');
       expect(item).toMatchObject({ activeSide: 'recovery', epoch: 2 });
       const job = await vault.job(jobId);
-      const result = job.result as { rpoSeconds: number; exportsClosedAt: string; sealedAt: string; disks: { lastWriteIssued: number; lastWriteApplied: number }[] };
+      const result = job.result as {
+        rpoSeconds: number;
+        exportsClosedAt: string;
+        sealedAt: string;
+        disks: { lastWriteIssued: number; lastWriteApplied: number }[];
+      };
       expect(result.rpoSeconds).toBe(0);
       expect(result.exportsClosedAt <= result.sealedAt).toBe(true);
       expect(result.disks).toHaveLength(2);
@@ -183,7 +202,9 @@ describe('planned failover and commit', () => {
       const { jobId } = await entity.executeUpdate(messages.plannedFailoverUpdate, request());
       await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
       await entity.terminate('by hand');
-      await expect(env.client.workflow.getHandle(jobId).result()).rejects.toMatchObject({ cause: { type: 'EntityClosed' } });
+      await expect(env.client.workflow.getHandle(jobId).result()).rejects.toMatchObject({
+        cause: { type: 'EntityClosed' },
+      });
       // The source was not left shut down.
       expect(site.called('shutDownVm').length).toBeLessThanOrEqual(site.called('startVm').length);
     });

@@ -51,10 +51,19 @@ export class SimulatedSite {
   }
 
   activities(): Activities {
-    const site = this;
-    const all: Activities = {
+    return this.recorded(SimulatedSite.simulated(this));
+  }
+
+  private static simulated(site: SimulatedSite): Activities {
+    return {
       async checkSource() {
-        return { disks: [{ name: 'os', size: DISK_BYTES }, { name: 'data', size: DISK_BYTES }], trackedEpoch: 0 };
+        return {
+          disks: [
+            { name: 'os', size: DISK_BYTES },
+            { name: 'data', size: DISK_BYTES },
+          ],
+          trackedEpoch: 0,
+        };
       },
       async beginReplication() {},
       async endReplication() {},
@@ -69,7 +78,16 @@ export class SimulatedSite {
         if (final && site.running) throw ApplicationFailure.nonRetryable('exports are open', 'InvalidVmState');
         site.writes += 1;
         const lastWrite = site.writes;
-        return { sequence, final, sealedAt: await site.now(), bytes: 4096, lastWrites: [{ name: 'os', lastWrite }, { name: 'data', lastWrite }] };
+        return {
+          sequence,
+          final,
+          sealedAt: await site.now(),
+          bytes: 4096,
+          lastWrites: [
+            { name: 'os', lastWrite },
+            { name: 'data', lastWrite },
+          ],
+        };
       },
       async checkProtectable({ vm }) {
         return {
@@ -105,8 +123,17 @@ export class SimulatedSite {
       async applyCycle({ epoch, sequence }) {
         const sealedAt = await site.now();
         const lastWrite = site.writes;
-        const lastWrites = [{ name: 'os', lastWrite }, { name: 'data', lastWrite }];
-        return { sequence, sealedAt, final: !site.running, lastWrites, recoveryPoint: { id: `${epoch}-${sequence}`, time: sealedAt } };
+        const lastWrites = [
+          { name: 'os', lastWrite },
+          { name: 'data', lastWrite },
+        ];
+        return {
+          sequence,
+          sealedAt,
+          final: !site.running,
+          lastWrites,
+          recoveryPoint: { id: `${epoch}-${sequence}`, time: sealedAt },
+        };
       },
       async finalizeReplica() {},
       async checkFailoverTarget() {},
@@ -122,7 +149,6 @@ export class SimulatedSite {
       },
       async recordJob() {},
     };
-    return this.recorded(all);
   }
 
   private async now(): Promise<string> {

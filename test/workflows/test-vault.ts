@@ -36,14 +36,25 @@ export class TestVault {
     const common = { connection: this.env.nativeConnection, namespace: this.env.namespace ?? 'default' };
     const activities = this.site.activities();
     const workers = await Promise.all([
-      Worker.create({ ...common, taskQueue: taskQueues.azure(this.vault), activities, workflowBundle: await workflowBundle() }),
+      Worker.create({
+        ...common,
+        taskQueue: taskQueues.azure(this.vault),
+        activities,
+        workflowBundle: await workflowBundle(),
+      }),
       Worker.create({ ...common, taskQueue: taskQueues.vmm(this.server), activities }),
       Worker.create({ ...common, taskQueue: taskQueues.host(this.host), activities }),
     ]);
     const [first, ...others] = workers;
     const running = others.map((worker) => worker.run());
     try {
-      await first!.runUntil(() => work().finally(() => this.endEntities()));
+      await first!.runUntil(async () => {
+        try {
+          await work();
+        } finally {
+          await this.endEntities();
+        }
+      });
     } finally {
       for (const worker of others) worker.shutdown();
       await Promise.all(running);
@@ -116,11 +127,16 @@ export class TestVault {
     for (let passed = 0; passed < minutes; passed += 5) await this.env.sleep(Math.min(5, minutes - passed) * 60_000);
   }
 
-  async startPlan(name: string, groups: { name: string; vms: string[] }[]): Promise<WorkflowHandle<typeof runRecoveryPlan>> {
+  async startPlan(
+    name: string,
+    groups: { name: string; vms: string[] }[],
+  ): Promise<WorkflowHandle<typeof runRecoveryPlan>> {
     return this.env.client.workflow.start<typeof runRecoveryPlan>('runRecoveryPlan', {
       workflowId: `plan/${this.vault}/${name}`,
       taskQueue: taskQueues.azure(this.vault),
-      args: [{ vault: this.vault, type: 'planned', plan: { name, groups }, ...(this.tuning && { tuning: this.tuning }) }],
+      args: [
+        { vault: this.vault, type: 'planned', plan: { name, groups }, ...(this.tuning && { tuning: this.tuning }) },
+      ],
     });
   }
 }

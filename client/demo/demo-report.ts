@@ -1,0 +1,101 @@
+/** Proves what a run of the demo left, and tells it: a table for people, one JSON object for programs. */
+import path from 'node:path';
+import { formatBytes } from '../../domain/bytes.js';
+import type { FailoverResult } from '../../domain/job.js';
+import { vaultPaths } from '../../domain/vault.js';
+import type { Instance } from '../../workers/data-folder.js';
+import type { LoadedSite } from '../../workers/site-file.js';
+import { workflowsUrl } from '../commands/web-ui.js';
+import { fields, note, table } from '../output.js';
+import type { DemoDisk } from './demo-site.js';
+import type { GuestReport } from './guests.js';
+import { proveDisk, type DiskProof } from './verify.js';
+
+/** What a finished run leaves beside its site, for `--check`. */
+export interface DemoRecord {
+  readonly vms: VmFigures[];
+  readonly planRun: string;
+  readonly guests: GuestReport[];
+}
+
+interface VmFigures {
+  readonly name: string;
+  /** Bytes of disk content that were sent. */
+  readonly bytesSent: number;
+  readonly seedSeconds: number;
+  readonly failover: FailoverResult;
+}
+
+/** @returns false when a replica differs. */
+export async function proveAndPrint(
+  disks: readonly DemoDisk[],
+  { site }: LoadedSite,
+  record: DemoRecord,
+  json: boolean,
+  instance: Instance | undefined,
+): Promise<boolean> {
+  note('Proving that each replica equals its source');
+  const proofs: { disk: DemoDisk; proof: DiskProof }[] = [];
+  for (const disk of disks) {
+    const replica = path.join(site.vault.store.path, vaultPaths.disk(disk.vm, disk.name));
+    const acknowledged =
+      record.guests.find((guest) => guest.vm === disk.vm && guest.disk === disk.name)?.acknowledged ?? 0;
+    const proof = await proveDisk(disk, replica, acknowledged);
+    proofs.push({ disk, proof });
+    for (const check of proof.checks)
+      note(`  ${disk.vm}/${disk.name}: ${check.name}: ${check.outcome} (${check.detail})`);
+  }
+  const checks = proofs.flatMap(({ proof }) => proof.checks);
+  const ok = checks.every((check) => check.outcome !== 'failed');
+  const skipped = [
+    ...new Set(checks.filter((check) => check.outcome === 'skipped').map((check) => `${check.name}: ${check.detail}`)),
+  ];
+  print(resultTable(record, proofs));
+  for (const line of skipped) print(`Skipped: ${line}`);
+  print(ok ? 'Every replica disk equals its source.' : 'A REPLICA DIFFERS FROM ITS SOURCE.');
+  if (instance?.temporal.uiUrl !== undefined) print(webUiText(instance, record));
+  if (json) {
+    const vms = record.vms.map(({ name, failover }) => ({
+      name,
+      disks: proofs
+        .filter(({ disk }) => disk.vm === name)
+        .map(({ proof: { name: diskName, bytes, sourceDigest, replicaDigest } }) => ({
+          name: diskName,
+          bytes,
+          sourceDigest,
+          replicaDigest,
+        })),
+      rpoSeconds: failover.rpoSeconds,
+      rtoSeconds: failover.rtoSeconds,
+    }));
+    print(JSON.stringify({ ok, skipped, vms, plan: record.planRun }));
+  }
+  return ok;
+}
+
+function resultTable(record: DemoRecord, proofs: readonly { disk: DemoDisk; proof: DiskProof }[]): string {
+  const rows = proofs.map(({ disk, proof }) => {
+    const vm = record.vms.find((each) => each.name === disk.vm)!;
+    const numbers = vm.failover.disks.find((each) => each.name === disk.name);
+    return [
+      `${disk.vm}/${disk.name}`,
+      formatBytes(disk.size),
+      `${vm.seedSeconds.toFixed(1)} s`,
+      `${numbers?.lastWriteIssued ?? '?'} = ${numbers?.lastWriteApplied ?? '?'}`,
+      `${vm.failover.rpoSeconds} s`,
+      `${vm.failover.rtoSeconds} s`,
+      proof.sourceDigest === proof.replicaDigest ? `equal ${proof.replicaDigest.slice(0, 12)}` : 'DIFFERENT',
+    ];
+  });
+  return `\n${table(['Disk', 'Size', 'Protected in', 'Last write issued = applied', 'RPO', 'RTO', 'Replica'], rows)}\n`;
+}
+
+function webUiText({ temporal: { uiUrl, namespace } }: Instance, record: DemoRecord): string {
+  return fields([
+    ['Web UI', workflowsUrl(uiUrl!, namespace)],
+    ['Entities', record.vms.map((vm) => `vm/demo-vault/${vm.name}`).join(', ')],
+    ['Plan run', record.planRun],
+  ]);
+}
+
+const print = (line: string): void => void process.stdout.write(`${line}\n`);
