@@ -63,7 +63,6 @@ export const waitsForPerson = ({ retry }: { readonly retry?: RetryState | undefi
   retry !== undefined && retry.nextTryAt === undefined;
 
 export const progressSchema = z.object({ bytesDone: z.number().min(0), bytesTotal: z.number().min(0) });
-type Progress = z.infer<typeof progressSchema>;
 
 export const taskStates = ['NotStarted', 'InProgress', 'Succeeded', 'Failed', 'Cancelled'] as const;
 const taskSchema = z.object({

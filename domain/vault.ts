@@ -74,7 +74,6 @@ export const seedSliceSchema = z.object({
   /** Bytes that were not zero and so were sent. */
   dataBytes: bytes,
 });
-type SeedSlice = z.infer<typeof seedSliceSchema>;
 
 /** Says that every slice of a disk's initial copy was read back and had the digest of its record. */
 export const verifiedDiskSchema = z.object({ epoch: z.int().min(1), disk: nameSchema, replicaSize: bytes });
