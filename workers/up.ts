@@ -14,7 +14,7 @@ import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/contr
 import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
 import type { DataFolder, Instance } from './data-folder.js';
 import { ensureSearchAttributes } from './search-attributes.js';
-import { endLeftOverServer } from './left-over-server.js';
+import { clearUpAfter } from './left-over-server.js';
 import type { LoadedSite } from './site-file.js';
 import { Supervisor, type ProcessSpec } from './supervisor.js';
 import { findDevServer } from './temporal-executables.js';
@@ -49,7 +49,7 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
   };
   try {
     endings.push(() => data.removeInstance());
-    await clearUp(data);
+    await clearUpAfter(data);
     await data.prepare(hostsOf(site.site));
     await EmbeddedReplicaStore.open(site.site.vault.store.path, { create: true }).then((store) => store.close());
     const temporal = await connectTemporal(options, endings);
@@ -80,13 +80,6 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
     await stop();
     throw error;
   }
-}
-
-/** An instance that was killed leaves its Temporal server running, and process ids that may be others' by now. */
-async function clearUp(data: DataFolder): Promise<void> {
-  const pid = (await data.readInstance())?.temporal.pid;
-  if (pid !== undefined) await endLeftOverServer(pid, data.temporalDatabase());
-  await data.removeInstance();
 }
 
 async function connectTemporal(options: UpOptions, endings: (() => Promise<void>)[]): Promise<Instance['temporal']> {

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, InvalidArgumentError } from 'commander';
 import type { DataFolder, Instance } from '../../workers/data-folder.js';
+import { clearUpAfter } from '../../workers/left-over-server.js';
 import { loadSite, type LoadedSite } from '../../workers/site-file.js';
 import { stopSignal } from '../../workers/stop-signals.js';
 import { DetachedStartError, RefusedError, UnreachableError } from '../errors.js';
@@ -174,7 +175,17 @@ async function stopInstance(data: DataFolder): Promise<Instance | undefined> {
     }
     await sleep(POLL_MS);
   }
+  if (!stopping && (await data.readInstance())) await clearUpAfterKill(data);
   return stopping;
+}
+
+async function clearUpAfterKill(data: DataFolder): Promise<void> {
+  const hold = await data.hold();
+  try {
+    if (await clearUpAfter(data)) note('Cleared up after an instance that was killed');
+  } finally {
+    await hold.close();
+  }
 }
 
 async function heldError(data: DataFolder): Promise<RefusedError> {
