@@ -1,0 +1,116 @@
+/** Runs the built `farshore` command as a person or a script does. */
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdir, open, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+
+const cli = path.resolve(process.env['FARSHORE_TEST_DIST'] ?? 'dist', 'client/cli.js');
+
+export interface Outcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** One folder, in which every command is run; of the environment nothing of Temporal's or Farshore's is passed on. */
+export class Shell {
+  constructor(
+    readonly folder: string,
+    private readonly env: NodeJS.ProcessEnv = {},
+  ) {}
+
+  /** Resolves with whatever came of it; standard input is no terminal. */
+  run(...args: string[]): Promise<Outcome> {
+    const inherited = Object.entries(process.env).filter(([name]) => !/^(TEMPORAL|FARSHORE)_(?!CACHE)/.test(name));
+    const env = { ...Object.fromEntries(inherited), ...this.env };
+    return new Promise((resolve) => {
+      const child = execFile(process.execPath, [cli, ...args], { cwd: this.folder, env }, (error, stdout, stderr) => {
+        resolve({ code: typeof error?.code === 'number' ? error.code : error ? -1 : 0, stdout, stderr });
+      });
+      child.stdin?.end();
+    });
+  }
+
+  /** What `--json` prints: nothing else may be on standard output. */
+  async json(...args: string[]): Promise<{ code: number; value: unknown; stderr: string }> {
+    const { code, stdout, stderr } = await this.run(...args, '--json');
+    return { code, value: stdout === '' ? undefined : JSON.parse(stdout), stderr };
+  }
+
+  async write(name: string, content: string): Promise<void> {
+    await writeFile(path.join(this.folder, name), content);
+  }
+
+  /** A sparse disk with some data in it. */
+  async writeDisk(name: string, bytes: number): Promise<void> {
+    await mkdir(path.dirname(path.join(this.folder, name)), { recursive: true });
+    const file = await open(path.join(this.folder, name), 'w');
+    await file.truncate(bytes);
+    if (bytes >= 2 ** 20) await file.write(randomBytes(65_536), 0, 65_536, 2 ** 19);
+    await file.close();
+  }
+}
+
+export const MiB = 2 ** 20;
+
+/** Two VMs with three disks on one host. */
+export const siteYaml = `vault:
+  name: vault-1
+  store:
+    kind: embedded
+    path: vault
+vmmServers:
+  - name: vmm-1
+    vmNetworks:
+      - name: lan
+        logicalNetwork: corporate
+    logicalNetworks:
+      - name: corporate
+    clouds:
+      - name: cloud-1
+        hosts:
+          - name: h1
+azureNetworks:
+  - name: vnet-1
+    subnets: [default]
+networkMappings:
+  - vmNetwork: lan
+    azureNetwork: vnet-1
+policies:
+  - name: fast
+    copyFrequency: 30s
+vms:
+  - name: web-01
+    host: h1
+    policy: fast
+    disks:
+      - name: os
+        path: disks/web-os.raw
+        size: ${16 * MiB}
+    networkAdapters:
+      - name: eth0
+        vmNetwork: lan
+  - name: db-01
+    host: h1
+    disks:
+      - name: os
+        path: disks/db-os.raw
+      - name: data
+        path: disks/db-data.raw
+`;
+
+/** The site of {@link siteYaml} with its disks. */
+export async function makeSite(shell: Shell): Promise<void> {
+  await shell.write('site.yaml', siteYaml);
+  await shell.writeDisk('disks/web-os.raw', 16 * MiB);
+  await shell.writeDisk('disks/db-os.raw', 16 * MiB);
+  await shell.writeDisk('disks/db-data.raw', 8 * MiB);
+}
+
+export const planYaml = `name: shop
+groups:
+  - name: databases
+    vms: [db-01]
+  - name: fronts
+    vms: [web-01]
+`;

@@ -1,0 +1,221 @@
+/** What is refused before anything is started: one error each, exit code 3 or 5, and nothing left behind. */
+import { access, mkdir } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { DataFolder } from '../../workers/data-folder.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
+import { MiB, Shell, makeSite, planYaml, siteYaml, type Outcome } from './command.js';
+
+let shell: Shell;
+beforeEach(async () => {
+  shell = new Shell(await temporaryFolder());
+  await makeSite(shell);
+});
+
+const exists = (name: string) =>
+  access(join(shell.folder, name)).then(
+    () => true,
+    () => false,
+  );
+
+/** Lines of the site file, counted from 1, that hold a text. */
+const lineOf = (text: string, content = siteYaml) => content.split('\n').findIndex((line) => line.includes(text)) + 1;
+
+function expectOneError({ code, stdout, stderr }: Outcome, expected: { code: number; error: RegExp }): void {
+  expect(stderr).toMatch(expected.error);
+  expect({ code, stdout }).toEqual({ code: expected.code, stdout: '' });
+  expect(stderr.match(/^farshore: /gm)).toHaveLength(1);
+  expect(stderr).not.toMatch(/^ +at /m);
+}
+
+describe('a site file that is wrong', () => {
+  const cases: [what: string, change: (site: string) => string, line: string, error: RegExp][] = [
+    [
+      'an unknown field',
+      (site) => site.replace('    policy: fast', '    polcy: fast'),
+      'polcy',
+      /vms\[0\]\.polcy: unknown field \(value: "fast"\)\n {2}Remedy: remove it, or correct its spelling/,
+    ],
+    [
+      'a size that is not a multiple of 512',
+      (site) => site.replace(`${16 * MiB}`, '1000'),
+      'size: 1000',
+      /vms\[0\]\.disks\[0\]\.size: must be a multiple of 512 bytes \(value: 1000\)\n {2}Remedy: /,
+    ],
+    [
+      'a size that the disk does not have',
+      (site) => site.replace(`${16 * MiB}`, '1024'),
+      'size: 1024',
+      /disks\[0\]\.size: the disk's virtual size is 16777216 bytes \(value: 1024\)\n {2}Remedy: write 16777216/,
+    ],
+    [
+      'a name that is used twice',
+      (site) => site.replace('name: db-01', 'name: web-01'),
+      '- name: web-01',
+      /vms\[1\]\.name: this name is already taken by another VM \(value: "web-01"\)\n {2}Remedy: rename/,
+    ],
+    [
+      'a disk that is not there',
+      (site) => site.replace('disks/db-data.raw', 'disks/nowhere.raw'),
+      'nowhere',
+      /vms\[1\]\.disks\[1\]\.path: there is no file .*nowhere\.raw \(value: "disks\/nowhere\.raw"\)\n {2}Remedy: correct the path/,
+    ],
+    [
+      'a network that is not mapped',
+      (site) => site.replace(/networkMappings:\n.*\n.*\n/, ''),
+      'vmNetwork: lan',
+      /vms\[0\]\.networkAdapters\[0\]\.vmNetwork: this VM network is not mapped .* \(value: "lan"\)\n {2}Remedy: add an entry for lan/,
+    ],
+    [
+      'a field that is missing',
+      (site) => site.replace('    host: h1\n    policy', '    policy'),
+      '- name: web-01',
+      /vms\[0\]\.host: this field is required: text\n {2}Remedy: add the field/,
+    ],
+  ];
+  test.each(cases)('%s', async (what, change, line, error) => {
+    const changed = change(siteYaml);
+    expect(changed).not.toBe(siteYaml);
+    await shell.write('site.yaml', changed);
+    // The second of the two that share a name is the one that is wrong.
+    const number = what.includes('twice')
+      ? lineOf('- name: web-01', changed.replace('- name: web-01', ''))
+      : lineOf(line, changed);
+    for (const command of [['site', 'check'], ['up'], ['up', '--detach']]) {
+      const outcome = await shell.run(...command);
+      expectOneError(outcome, { code: 3, error });
+      expect(outcome.stderr).toContain(`farshore: ${join(shell.folder, 'site.yaml')}:${number}: `);
+    }
+    expect(await exists('.farshore')).toBe(false);
+    expect(await exists('vault')).toBe(false);
+  });
+
+  test('none at all', async () => {
+    expectOneError(await shell.run('up', '--site', 'none.yaml'), {
+      code: 3,
+      error: /none\.yaml:1: \(file\): there is no such site file\n {2}Remedy: /,
+    });
+  });
+
+  test('is checked without anything being started', async () => {
+    const { code, value } = await shell.json('site', 'check');
+    expect(code).toBe(0);
+    expect(value).toMatchObject({ vault: 'vault-1', hosts: 1, vms: 2, disks: 3 });
+    expect(await exists('.farshore')).toBe(false);
+  });
+});
+
+describe('arguments that are wrong', () => {
+  test.each([
+    [['frobnicate'], /unknown command 'frobnicate'/],
+    [['status', '--jason'], /unknown option '--jason'/],
+    [['protect'], /missing required argument 'vm'/],
+    [['failover', 'web-01'], /required option '--type <type>'/],
+    [['failover', 'web-01', '--type', 'unplanned'], /Allowed choices are planned/],
+    [['job', 'list', '--limit', '0'], /whole number above 0/],
+    [['up', '--temporal-port', '70000'], /1 to 65535/],
+    [['worker', '--role', 'chief', '--name', 'h1'], /Allowed choices are azure, vmm, host/],
+  ])('%j', async (args, error) => {
+    const { code, stdout, stderr } = await shell.run(...args);
+    expect({ code, stdout }).toEqual({ code: 3, stdout: '' });
+    expect(stderr).toMatch(error);
+  });
+
+  test.each([[[]], [['--help']], [['plan', '--help']], [['failover', '--help']]])(
+    'help, asked for by %j, is an answer and tells the exit codes',
+    async (args) => {
+      const { code, stdout, stderr } = await shell.run(...args);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      expect(stdout).toMatch(/Exit codes:\n {2}0 .*\n {2}1 .*\n {2}2 .*\n {2}3 .*\n {2}4 .*\n {2}5 .*\n {2}70/);
+    },
+  );
+});
+
+describe('without an instance', () => {
+  test.each([
+    [['status']],
+    [['vm', 'list']],
+    [['vm', 'list', '--side', 'recovery']],
+    [['vm', 'show', 'web-01']],
+    [['protect', 'web-01']],
+    [['plan', 'run', 'plan.yaml', '--type', 'planned', '--yes']],
+    [['job', 'list']],
+    [['open', 'web-01']],
+    [['worker', '--role', 'host', '--name', 'h1']],
+  ])('%j says how to start one', async (args) => {
+    await shell.write('plan.yaml', planYaml);
+    expectOneError(await shell.run(...args), {
+      code: 5,
+      error: /no instance is up in .*\.farshore: start one with `farshore up`/,
+    });
+  });
+
+  test('down has nothing to do, and that is fine', async () => {
+    const { code, value } = await shell.json('down');
+    expect(code).toBe(0);
+    expect(value).toMatchObject({ stopped: false });
+  });
+
+  test('a Temporal server that does not answer is named', async () => {
+    const configured = new Shell(shell.folder, { TEMPORAL_ADDRESS: '127.0.0.1:1' });
+    expectOneError(await configured.run('status'), { code: 5, error: /Temporal does not answer at 127\.0\.0\.1:1/ });
+  });
+
+  test('a profile of Temporal that names no address is bad input', async () => {
+    const configured = new Shell(shell.folder, { TEMPORAL_CONFIG_FILE: join(shell.folder, 'none.toml') });
+    for (const command of ['status', 'up']) {
+      expectOneError(await configured.run(command), { code: 3, error: /TEMPORAL_CONFIG_FILE is set, but/ });
+    }
+  });
+});
+
+describe('up', () => {
+  test('refuses a data folder that another instance holds', async () => {
+    const hold = await new DataFolder(join(shell.folder, 'held')).hold();
+    onTestFinished(() => hold.close());
+    for (const more of [[], ['--detach']]) {
+      expectOneError(await shell.run('up', '--data', 'held', ...more), {
+        code: 3,
+        error: /the data folder .*held is held by another instance.*--data/,
+      });
+    }
+  });
+
+  test('refuses a data folder that cannot be made', async () => {
+    await shell.write('file', '');
+    expectOneError(await shell.run('up', '--data', 'file/data'), { code: 3, error: /data folder .* can't be used/ });
+  });
+
+  test.each(['--temporal-port', '--ui-port'])('refuses a port that is in use: %s', async (option) => {
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => void server.close());
+    const { port } = server.address() as AddressInfo;
+    const error = new RegExp(
+      `Port ${port} of 127\\.0\\.0\\.1, wanted for the Temporal .*, is in use\\. Stop the program`,
+    );
+    expectOneError(await shell.run('up', option, `${port}`), { code: 3, error });
+    const detached = await shell.run('up', '--detach', option, `${port}`);
+    expect(detached).toMatchObject({ code: 3, stdout: '' });
+    expect(detached.stderr).toMatch(error);
+    expect(await new DataFolder(join(shell.folder, '.farshore')).isHeld()).toBe(false);
+  });
+
+  test('lists every way tried when no Temporal can be had', async () => {
+    const empty = join(shell.folder, 'empty');
+    await mkdir(empty);
+    // Nobody listens on the discard port: the download fails at once, on a machine with internet too.
+    const proxy = 'http://127.0.0.1:9';
+    const poor = new Shell(shell.folder, {
+      PATH: empty,
+      FARSHORE_CACHE: empty,
+      HTTPS_PROXY: proxy,
+      https_proxy: proxy,
+    });
+    expectOneError(await poor.run('up'), {
+      code: 5,
+      error: /No Temporal server could be had\. Tried, in this order:\n {2}1\. temporal on PATH[^]*4\. go install/,
+    });
+  });
+});
