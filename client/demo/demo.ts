@@ -18,7 +18,7 @@ import { loadPlan, loadSite, type LoadedSite } from '../../workers/site-file.js'
 import type { PlanRun } from '../../workflows/messages.js';
 import { JobFailedError } from '../errors.js';
 import { exitCodes } from '../exit-codes.js';
-import { Farshore } from '../farshore.js';
+import type { Farshore } from '../farshore.js';
 import { fields, note } from '../output.js';
 import { Progress } from '../progress.js';
 import { waitForJob } from '../commands/wait.js';
@@ -88,7 +88,9 @@ async function conduct(
   const site = await loadSite(path.join(folder, 'site.yaml'), { disks: false });
   const plan = await loadPlan(path.join(folder, 'plan.yaml'), site.site);
   const { address, namespace } = instance.temporal;
-  const farshore = await Farshore.connect({ site: site.site, address, namespace });
+  // Takes a while to load, which every other command would wait for.
+  const library = await import('../farshore.js');
+  const farshore = await library.Farshore.connect({ site: site.site, address, namespace });
   const guests = new Guests(disks);
   try {
     const sourceUri = await sourceUris(data, site);
