@@ -33,6 +33,8 @@ export interface UpOptions {
 
 export interface RunningInstance {
   readonly instance: Instance;
+  /** Of a process by its name, `host-<host>` for example, while it runs. */
+  processId(name: string): number | undefined;
   stop(): Promise<void>;
 }
 
@@ -75,7 +77,7 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
       startedAt: new Date().toISOString(),
     };
     await data.writeInstance(instance);
-    return { instance, stop };
+    return { instance, stop, processId: (name) => supervisor.pid(name) };
   } catch (error) {
     await stop();
     throw error;
