@@ -26,7 +26,7 @@ export class SimulatedSite {
   private readonly failures = new Map<ActivityName, { left: number; error: () => Error }>();
   private epoch = 0;
   private running = true;
-  private writes = 10;
+  private readonly writes = new Map<string, number>();
 
   constructor(private readonly clock: () => number | Promise<number> = Date.now) {}
 
@@ -74,10 +74,10 @@ export class SimulatedSite {
       async mergeSnapshot() {
         return { bytesLeft: 0 };
       },
-      async cutAndShip({ sequence, final }) {
+      async cutAndShip({ vm, sequence, final }) {
         if (final && site.running) throw ApplicationFailure.nonRetryable('exports are open', 'InvalidVmState');
-        site.writes += 1;
-        const lastWrite = site.writes;
+        const lastWrite = (site.writes.get(vm) ?? 10) + 1;
+        site.writes.set(vm, lastWrite);
         return {
           sequence,
           final,
@@ -120,9 +120,9 @@ export class SimulatedSite {
       },
       async prepareReplica() {},
       async verifySeed() {},
-      async applyCycle({ epoch, sequence }) {
+      async applyCycle({ vm, epoch, sequence }) {
         const sealedAt = await site.now();
-        const lastWrite = site.writes;
+        const lastWrite = site.writes.get(vm) ?? 0;
         const lastWrites = [
           { name: 'os', lastWrite },
           { name: 'data', lastWrite },

@@ -111,10 +111,12 @@ export class TestVault {
     entity: WorkflowHandle<typeof protectVm>,
     reached: (view: messages.ProtectedItemView) => boolean,
     stepMs = 1_000,
+    look: (view: messages.ProtectedItemView) => Promise<void> = () => Promise.resolve(),
   ): Promise<messages.ProtectedItemView> {
     const handle = this.env.client.workflow.getHandle<typeof protectVm>(entity.workflowId);
     for (let poll = 0; poll < 400; poll += 1) {
       const view = await handle.query(messages.protectedItemQuery);
+      await look(view);
       if (reached(view)) return view;
       await this.env.sleep(stepMs);
     }

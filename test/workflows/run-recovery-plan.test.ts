@@ -1,0 +1,91 @@
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import * as messages from '../../workflows/messages.js';
+import { searchAttributeTypes } from '../../workflows/search-attributes.js';
+import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
+import { SimulatedSite } from './simulated-site.js';
+import { TestVault } from './test-vault.js';
+
+let env: TestWorkflowEnvironment;
+let site: SimulatedSite;
+let vault: TestVault;
+beforeEach(async () => {
+  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+  site = new SimulatedSite(() => env.currentTimeMs());
+  vault = new TestVault(env, site);
+});
+afterEach(() => env.teardown());
+
+const groups = [
+  { name: 'data', vms: ['db-01'] },
+  { name: 'front', vms: ['app-01', 'web-01'] },
+];
+const protectAll = () => Promise.all(['db-01', 'app-01', 'web-01'].map((vm) => vault.protect(vm)));
+const positions = (name: Parameters<SimulatedSite['called']>[0], vm?: string) =>
+  site.called(name, vm).map((call) => site.calls.indexOf(call));
+
+it('checks all, shuts down in reverse order, fails over in parallel, starts the groups in order', async () => {
+  await vault.run(async () => {
+    await protectAll();
+    const run = await (await vault.startPlan('three-tier', groups)).result();
+    expect(run.machines.map(({ vm, state }) => [vm, state])).toEqual([
+      ['db-01', 'Succeeded'],
+      ['app-01', 'Succeeded'],
+      ['web-01', 'Succeeded'],
+    ]);
+    expect(Math.max(...positions('checkFailoverTarget'))).toBeLessThan(Math.min(...positions('shutDownVm')));
+    expect(positions('shutDownVm', 'db-01')[0]).toBe(Math.max(...positions('shutDownVm')));
+    expect(Math.max(...positions('shutDownVm'))).toBeLessThan(Math.min(...positions('startFailover')));
+    expect(Math.max(...positions('startFailover'))).toBeLessThan(Math.min(...positions('startReplicaVm')));
+    expect(positions('startReplicaVm', 'db-01')[0]).toBe(Math.min(...positions('startReplicaVm')));
+  });
+});
+
+it('touches nothing when one machine is not protected', async () => {
+  await vault.run(async () => {
+    await vault.protect('db-01');
+    const run = await vault.startPlan('refused', groups);
+    await expect(run.result()).rejects.toMatchObject({ cause: { type: 'PlanStopped' } });
+    expect(site.called('shutDownVm')).toHaveLength(0);
+    const { item } = await vault.until(vault.entity('db-01'), (view) => view.item.job === undefined);
+    expect(item.phase).toBe('Protected');
+  });
+});
+
+it('waits at a step that waits for an administrator, and goes on after `retry`', async () => {
+  await vault.run(async () => {
+    await protectAll();
+    site.fail('startFailover', 'InvalidReplicaState', 1);
+    const run = await vault.startPlan('waits', groups);
+    const waiting = async () => {
+      for (const vm of ['db-01', 'app-01', 'web-01']) {
+        if ((await vault.view(vm)).item.job?.retry?.nextTryAt === undefined && (await vault.view(vm)).item.job?.retry)
+          return vm;
+      }
+      return undefined;
+    };
+    let vm: string | undefined;
+    for (let poll = 0; poll < 100 && vm === undefined; poll += 1) {
+      await env.sleep(1_000);
+      vm = await waiting();
+    }
+    expect((await run.query(messages.planRunQuery)).state).toBe('InProgress');
+    expect(site.called('startReplicaVm')).toHaveLength(0);
+    await vault.entity(vm!).executeUpdate(messages.retryUpdate, { args: [{ requestId: 'again' }] });
+    expect((await run.result()).state).toBe('Succeeded');
+  });
+});
+
+it('cancelled before the point of no return, it starts the sources again', async () => {
+  await vault.run(async () => {
+    await protectAll();
+    site.fail('cutAndShip', 'NetworkError');
+    const run = await vault.startPlan('cancelled', groups);
+    for (let poll = 0; poll < 100 && site.called('shutDownVm').length < 3; poll += 1) await env.sleep(1_000);
+    await run.cancel();
+    await expect(run.result()).rejects.toThrow();
+    expect(site.called('startVm')).toHaveLength(3);
+    expect(site.called('startFailover')).toHaveLength(0);
+    for (const vm of ['db-01', 'app-01', 'web-01']) expect((await vault.view(vm)).item.phase).toBe('Protected');
+  });
+});
