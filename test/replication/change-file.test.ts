@@ -69,7 +69,8 @@ describe('change file', () => {
   });
 
   test('whatever goes in comes out, and the same changes give the same file', async () => {
-    const gap = fc.integer({ min: 0, max: 2 ** 31 });
+    // Sectors; forty of them end within the disk of 6 TiB.
+    const gap = fc.integer({ min: 0, max: 2 ** 28 });
     const length = fc.oneof(fc.integer({ min: 1, max: 64 }), fc.constantFrom(8191, 8192, 8193, 20_000));
     const shape = fc.array(fc.record({ gap, length, zero: fc.boolean() }), { maxLength: 40 });
     await fc.assert(
