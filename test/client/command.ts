@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, open, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
-const cli = path.resolve(process.env['FARSHORE_TEST_DIST'] ?? 'dist', 'client/cli.js');
+export const cliPath = path.resolve(process.env['FARSHORE_TEST_DIST'] ?? 'dist', 'client/cli.js');
 
 export interface Outcome {
   readonly code: number;
@@ -14,19 +14,27 @@ export interface Outcome {
 
 /** One folder, in which every command is run; of the environment nothing of Temporal's or Farshore's is passed on. */
 export class Shell {
+  readonly env: NodeJS.ProcessEnv;
+
   constructor(
     readonly folder: string,
-    private readonly env: NodeJS.ProcessEnv = {},
-  ) {}
+    env: NodeJS.ProcessEnv = {},
+  ) {
+    const inherited = Object.entries(process.env).filter(([name]) => !/^(TEMPORAL|FARSHORE)_(?!CACHE)/.test(name));
+    this.env = { ...Object.fromEntries(inherited), ...env };
+  }
 
   /** Resolves with whatever came of it; standard input is no terminal. */
   run(...args: string[]): Promise<Outcome> {
-    const inherited = Object.entries(process.env).filter(([name]) => !/^(TEMPORAL|FARSHORE)_(?!CACHE)/.test(name));
-    const env = { ...Object.fromEntries(inherited), ...this.env };
     return new Promise((resolve) => {
-      const child = execFile(process.execPath, [cli, ...args], { cwd: this.folder, env }, (error, stdout, stderr) => {
-        resolve({ code: typeof error?.code === 'number' ? error.code : error ? -1 : 0, stdout, stderr });
-      });
+      const child = execFile(
+        process.execPath,
+        [cliPath, ...args],
+        { cwd: this.folder, env: this.env },
+        (error, stdout, stderr) => {
+          resolve({ code: typeof error?.code === 'number' ? error.code : error ? -1 : 0, stdout, stderr });
+        },
+      );
       child.stdin?.end();
     });
   }

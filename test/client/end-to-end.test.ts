@@ -1,0 +1,305 @@
+/** The whole way of two VMs through the command, against a real instance; the tests build on each other. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rename, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { NbdGuest } from '../../sites/embedded/guest.js';
+import { DataFolder } from '../../workers/data-folder.js';
+import { cliPath, makeSite, planYaml, Shell, siteYaml } from './command.js';
+
+let shell: Shell;
+beforeAll(async () => {
+  shell = new Shell(await mkdtemp(join(tmpdir(), 'farshore-cli-')));
+  await makeSite(shell);
+});
+afterAll(async () => {
+  await shell.run('down');
+  await rm(shell.folder, { recursive: true, force: true });
+});
+
+interface VmJson {
+  readonly vm: string;
+  readonly phase: string;
+  readonly protectable?: boolean;
+  readonly problem?: string;
+}
+const list = async (...args: string[]) => (await shell.json('vm', 'list', ...args)).value as VmJson[];
+const phases = async () => (await list()).map(({ vm, phase }) => `${vm} ${phase}`);
+
+interface ShowJson extends VmJson {
+  readonly health: string;
+  readonly disks: readonly { name: string; nbdUri?: string; logBytes: number }[];
+  readonly recoveryPoints: readonly { id: string }[];
+  readonly replicaVm?: { readonly state: string; readonly disks: ShowJson['disks'] };
+  readonly operations: Record<string, { allowed: boolean }>;
+  readonly next: string;
+}
+const show = async (vm: string) => (await shell.json('vm', 'show', vm)).value as ShowJson;
+
+async function withGuest<T>(uri: string | undefined, work: (guest: NbdGuest) => Promise<T>): Promise<T> {
+  const guest = await NbdGuest.connect(uri!);
+  try {
+    return await work(guest);
+  } finally {
+    await guest.close();
+  }
+}
+
+const PATTERN = Buffer.alloc(65_536, 'farshore');
+
+test('up --detach starts an instance and says where it is', async () => {
+  const { code, value, stderr } = await shell.json('up', '--detach');
+  expect(stderr).toContain('Starting in the background');
+  expect(code).toBe(0);
+  expect(value).toMatchObject({ vault: 'vault-1', siteFile: join(shell.folder, 'site.yaml') });
+  const { temporal } = value as { temporal: { uiUrl: string } };
+  expect((await fetch(`${temporal.uiUrl}/namespaces/farshore/workflows`)).status).toBe(200);
+});
+
+test('a second one in the same folder is refused', async () => {
+  const { code, stderr } = await shell.run('up');
+  expect(code).toBe(3);
+  expect(stderr).toMatch(/held by another instance \(process \d+/);
+});
+
+test('vm list shows every VM, and says what cannot be protected and why', async () => {
+  expect(await list()).toMatchObject([
+    { vm: 'web-01', phase: 'Unprotected', protectable: true, state: 'Running' },
+    { vm: 'db-01', phase: 'Unprotected', protectable: true, disks: 2 },
+  ]);
+  const more = `${siteYaml}  - name: new-01
+    host: h1
+    disks:
+      - name: os
+        path: disks/new.raw
+  - name: far-01
+    host: h2
+    disks:
+      - name: os
+        path: disks/far.raw
+`.replace('- name: h1', '- name: h1\n          - name: h2');
+  await shell.write('more.yaml', more);
+  const rows = await list('--site', 'more.yaml');
+  expect(rows.map(({ protectable }) => protectable)).toEqual([true, true, false, undefined]);
+  expect(rows[2]?.problem).toMatch(/hypervisor does not know the VM/);
+  expect(rows[3]?.problem).toBe('unknown: hypervisor does not answer');
+});
+
+test('while nothing is protected all is well, and nothing can be failed over, committed, synchronized or retried', async () => {
+  expect(await shell.json('status')).toMatchObject({ code: 0, value: { health: 'Normal' } });
+  for (const command of [
+    ['commit', 'web-01'],
+    ['failover', 'web-01', '--type', 'planned'],
+    ['sync', 'web-01'],
+    ['retry', 'web-01'],
+  ]) {
+    const { code, stdout, stderr } = await shell.run(...command, ...(command[0] === 'commit' ? ['--yes'] : []));
+    expect({ code, stdout }).toEqual({ code: 3, stdout: '' });
+    expect(stderr).toBe('farshore: web-01: the VM is not protected\n');
+  }
+  expect((await show('web-01')).next).toMatch(/^farshore protect web-01/);
+});
+
+test('one unknown VM, and none is protected', async () => {
+  const { code, stderr } = await shell.run('protect', 'web-01', 'db-01', 'nope', '--wait');
+  expect({ code, stderr }).toEqual({
+    code: 3,
+    stderr: 'farshore: VM nope is not in the site file; it has: web-01, db-01\n',
+  });
+  expect(await phases()).toEqual(['web-01 Unprotected', 'db-01 Unprotected']);
+});
+
+test('protect --wait returns once the VM is Protected, and tells its steps on the way', async () => {
+  const { code, value, stderr } = await shell.json('protect', 'web-01', '--wait');
+  expect(stderr).toContain('web-01: Enable protection: Prerequisites check for enabling protection\n');
+  expect(stderr).toContain('web-01: protected\n');
+  expect({ code, value }).toMatchObject({ code: 0, value: [{ vm: 'web-01', phase: 'Protected' }] });
+  expect(await phases()).toEqual(['web-01 Protected', 'db-01 Unprotected']);
+});
+
+test('one VM that is protected already, and none of the others is', async () => {
+  const { code, stderr } = await shell.run('protect', 'db-01', 'web-01');
+  expect(code).toBe(3);
+  expect(stderr).toMatch(/^farshore: nothing was started\nweb-01: the VM is protected already/);
+  expect(await phases()).toEqual(['web-01 Protected', 'db-01 Unprotected']);
+});
+
+test('what the state does not allow is refused, and what cannot be taken back wants a yes', async () => {
+  const commit = await shell.run('commit', 'web-01', '--yes');
+  expect(commit.code).toBe(3);
+  expect(commit.stderr).toMatch(/web-01: there is no failover to commit/);
+  const failover = await shell.run('failover', 'web-01', '--type', 'planned');
+  expect(failover.code).toBe(3);
+  expect(failover.stderr).toMatch(/web-01 will be shut down on host h1.*\n[^]*repeat it with --yes/);
+  expect(await phases()).toEqual(['web-01 Protected', 'db-01 Unprotected']);
+});
+
+test('sync --wait returns once the replica holds what was written', async () => {
+  const before = await show('web-01');
+  await withGuest(before.disks[0]?.nbdUri, async (guest) => {
+    await guest.write(PATTERN, 2 ** 20);
+    await guest.flush();
+  });
+  const { code, value } = await shell.json('sync', 'web-01', '--wait');
+  expect(code).toBe(0);
+  const { sequence, applied } = value as { sequence: number; applied: { sequence: number; bytes: number } };
+  expect(applied.sequence).toBeGreaterThanOrEqual(sequence);
+  const after = await show('web-01');
+  expect(after.recoveryPoints.length).toBeGreaterThan(before.recoveryPoints.length);
+  expect(after).toMatchObject({
+    health: 'Normal',
+    disks: [{ name: 'os', format: 'raw', path: join(shell.folder, 'disks/web-os.raw') }],
+    operations: { plannedFailover: { allowed: true }, commitFailover: { allowed: false } },
+  });
+  expect(after.next).toMatch(/^farshore failover web-01/);
+});
+
+test('a VM that waits for an administrator is Critical, and retry brings it on', async () => {
+  expect((await shell.run('protect', 'db-01', '--wait')).code).toBe(0);
+  const description = join(shell.folder, 'vault/vms/db-01/description.json');
+  await rename(description, `${description}.away`);
+  const sync = await shell.run('sync', 'db-01', '--wait');
+  expect(sync.code).toBe(4);
+  expect(sync.stderr).toMatch(
+    /farshore: cycle \d+ of db-01 waits for an administrator: .*\n {2}Remedy: .*farshore retry db-01/,
+  );
+  expect(await shell.json('status')).toMatchObject({ code: 2, value: { health: 'Critical' } });
+  expect((await show('db-01')).next).toMatch(/^farshore retry db-01/);
+  await rename(`${description}.away`, description);
+  expect(await shell.json('retry', 'db-01')).toMatchObject({ code: 0, value: { vm: 'db-01' } });
+  expect((await shell.run('sync', 'db-01', '--wait')).code).toBe(0);
+  expect(await shell.json('status')).toMatchObject({ code: 0, value: { health: 'Normal' } });
+});
+
+test('failover --wait moves the VM, and proves that nothing was lost', async () => {
+  const { code, value, stderr } = await shell.json('failover', 'web-01', '--type', 'planned', '--wait', '--yes');
+  expect(stderr).toContain('web-01: Planned failover succeeded\n');
+  expect({ code, value }).toMatchObject({ code: 0, value: { state: 'Succeeded', result: { rpoSeconds: 0 } } });
+  const { result } = value as { result: { disks: { lastWriteIssued: number; lastWriteApplied: number }[] } };
+  expect(result.disks).toHaveLength(1);
+  expect(result.disks[0]!.lastWriteIssued).toBeGreaterThan(0);
+  expect(result.disks[0]!.lastWriteApplied).toBe(result.disks[0]!.lastWriteIssued);
+  const [replica] = (await shell.json('vm', 'list', '--side', 'recovery')).value as ShowJson[];
+  expect(replica).toMatchObject({ name: 'web-01', state: 'Running' });
+  const found = Buffer.alloc(PATTERN.length);
+  await withGuest(replica?.disks[0]?.nbdUri, (guest) => guest.read(found, 2 ** 20));
+  expect(found.equals(PATTERN)).toBe(true);
+});
+
+test('failed over and not replicated back is a warning', async () => {
+  expect(await shell.json('status')).toMatchObject({ code: 1, value: { health: 'Warning' } });
+  const { code, stdout } = await shell.run('vm', 'show', 'web-01');
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/Phase +FailedOver, runs at the recovery side/);
+  expect(stdout).toMatch(/Replica VM, Running:\n/);
+  expect(stdout).toMatch(/\n\nNext: farshore commit web-01/);
+});
+
+test('jobs can be listed and shown', async () => {
+  const jobs = (await shell.json('job', 'list', '--limit', '1')).value as { id: string }[];
+  expect(jobs).toMatchObject([{ kind: 'plannedFailover', vm: 'web-01', state: 'Succeeded' }]);
+  const { code, stdout } = await shell.run('job', 'show', jobs[0]!.id);
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/Start the replica virtual machine +Succeeded/);
+  expect(stdout).toMatch(/Exports closed at .*\n.*Last logs sealed at/);
+  const none = await shell.run('job', 'show', 'job/none');
+  expect(none).toMatchObject({ code: 3, stdout: '', stderr: 'farshore: there is no job job/none\n' });
+});
+
+test('commit settles it, once', async () => {
+  const { code, value } = await shell.json('commit', 'web-01', '--wait', '--yes');
+  expect({ code, value }).toMatchObject({ code: 0, value: { kind: 'commitFailover', state: 'Succeeded' } });
+  expect(await phases()).toEqual(['web-01 Committed', 'db-01 Protected']);
+  expect((await shell.run('commit', 'web-01', '--yes')).code).toBe(3);
+});
+
+test('a plan that is wrong, or that names a VM that cannot fail over, starts nothing', async () => {
+  const run = (file: string) => shell.run('plan', 'run', file, '--type', 'planned', '--wait', '--yes');
+  await shell.write('unknown.yaml', planYaml.replace('[web-01]', '[web-02]'));
+  const unknown = await run('unknown.yaml');
+  expect(unknown.code).toBe(3);
+  expect(unknown.stderr).toBe(
+    `farshore: ${join(shell.folder, 'unknown.yaml')}:6: groups[1].vms[0]: unknown VM (value: "web-02")\n  Remedy: use one of: web-01, db-01\n`,
+  );
+  await shell.write('twice.yaml', planYaml.replace('[web-01]', '[db-01]'));
+  const twice = await run('twice.yaml');
+  expect(twice.code).toBe(3);
+  expect(twice.stderr).toMatch(
+    /twice\.yaml:6: groups\[1\]\.vms\[0\]: this VM is already in group databases \(value: "db-01"\)\n {2}Remedy: /,
+  );
+  await shell.write('plan.yaml', planYaml);
+  const committed = await run('plan.yaml');
+  expect(committed.code).toBe(3);
+  expect(committed.stderr).toMatch(/^farshore: nothing was started\nweb-01: only a protected VM can be failed over/);
+  expect(await phases()).toEqual(['web-01 Committed', 'db-01 Protected']);
+});
+
+test('a plan run, from its start to its commit', async () => {
+  await shell.write('db.yaml', 'name: db\ngroups:\n  - name: databases\n    vms: [db-01]\n');
+  const { code, value } = await shell.json('plan', 'run', 'db.yaml', '--type', 'planned', '--wait', '--yes');
+  expect({ code, value }).toMatchObject({
+    code: 0,
+    value: { state: 'Succeeded', machines: [{ vm: 'db-01', state: 'Succeeded' }] },
+  });
+  const { id } = value as { id: string };
+  const shown = await shell.run('plan', 'show', id);
+  expect(shown.code).toBe(0);
+  expect(shown.stdout).toMatch(/db-01 runs at the recovery side\.[^]*data +\d+ +\d+ +equal/);
+  expect((await shell.run('plan', 'commit', id)).stderr).toMatch(/repeat it with --yes/);
+  expect(await shell.json('plan', 'commit', id, '--wait', '--yes')).toMatchObject({
+    code: 0,
+    value: [{ state: 'Succeeded' }],
+  });
+  const again = await shell.run('plan', 'commit', id, '--yes');
+  expect(again).toMatchObject({ code: 3, stdout: '' });
+  expect(again.stderr).toMatch(/all its VMs are committed already/);
+});
+
+test('open leads to the Web UI', async () => {
+  const { code, stdout } = await shell.run('open', 'db-01');
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/namespaces\/farshore\/workflows\/vm%2Fvault-1%2Fdb-01\n$/);
+  expect((await shell.run('open', 'job/none')).code).toBe(3);
+});
+
+test('a worker of one role can be run beside the instance, and ends when it is told to', async () => {
+  const unknown = await shell.run('worker', '--role', 'host', '--name', 'h9');
+  expect(unknown.code).toBe(3);
+  expect(unknown.stderr).toMatch(/h9 is no host of the site file .*; it has: h1/);
+  const child = spawn(process.execPath, [cliPath, 'worker', '--role', 'host', '--name', 'h1'], {
+    cwd: shell.folder,
+    env: shell.env,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  const ended = once(child, 'exit');
+  for await (const line of createInterface(child.stderr)) if (line.includes('"RUNNING"')) break;
+  child.stderr.resume();
+  child.kill('SIGTERM');
+  expect(await ended).toEqual([0, null]);
+});
+
+test('down ends the instance, and what was protected is there again after the next up', async () => {
+  const down = await shell.json('down');
+  expect(down).toMatchObject({ code: 0, value: { stopped: true } });
+  expect((await shell.run('status')).code).toBe(5);
+  expect((await shell.json('down')).value).toMatchObject({ stopped: false });
+  expect((await shell.run('up', '--detach')).code).toBe(0);
+  expect(await phases()).toEqual(['web-01 Committed', 'db-01 Committed']);
+});
+
+test('after an instance was killed, the next one starts all the same', async () => {
+  const data = new DataFolder(join(shell.folder, '.farshore'));
+  const killed = (await data.readInstance())!;
+  process.kill(killed.pid, 'SIGKILL');
+  await expect.poll(async () => (await shell.run('status')).code).toBe(5);
+  expect((await shell.run('up', '--detach')).code).toBe(0);
+  const now = (await data.readInstance())!;
+  expect(now.pid).not.toBe(killed.pid);
+  // Two servers must not share a database.
+  expect(() => process.kill(killed.temporal.pid!, 0)).toThrow('ESRCH');
+  expect(await phases()).toEqual(['web-01 Committed', 'db-01 Committed']);
+});
