@@ -49,7 +49,8 @@ export class Progress {
   }
 
   #draw(): void {
-    const columns = this.screen.columns ?? DEFAULT_COLUMNS;
+    // A terminal that does not know its width says 0.
+    const columns = this.screen.columns || DEFAULT_COLUMNS;
     const width = Math.max(...[...this.#steps.keys()].map((key) => key.length));
     // A line that wraps would break the count of lines to go up.
     const lines = [...this.#steps].map(([key, step]) => barLine(key.padEnd(width), step).slice(0, columns - 1));

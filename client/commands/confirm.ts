@@ -16,7 +16,9 @@ export async function confirm(consequences: string, yes: boolean | undefined): P
   }
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   try {
-    const answer = await terminal.question('Go on? [y/N] ');
+    // Ctrl-C and Ctrl-D close it, and then the question would never be answered.
+    const closed = new Promise<string>((resolve) => terminal.once('close', () => resolve('no')));
+    const answer = await Promise.race([terminal.question('Go on? [y/N] '), closed]);
     if (!/^y(es)?$/i.test(answer.trim())) throw new RefusedError('not confirmed, nothing was done');
   } finally {
     terminal.close();

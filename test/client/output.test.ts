@@ -80,6 +80,9 @@ test('a line never wraps on a terminal, and what is drawn after the end goes bel
   const progress = new Progress(screen);
   progress.update('db-01', { name: 'Synchronizing the changes held in the logs' });
   expect(screen.text).toBe('\r\u001b[2Kdb-01  Synchronizin\n');
+  const unsized = new FakeScreen(true, 0);
+  new Progress(unsized).update('db-01', { name: 'Commit' });
+  expect(unsized.text).toBe('\r\u001b[2Kdb-01  Commit\n');
   progress.close();
   screen.text = '';
   progress.update('web-01', { name: 'Commit' });
