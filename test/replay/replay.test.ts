@@ -1,0 +1,115 @@
+/**
+ * Workflows outlive the code that began them: stored histories of every workflow replay against the code as it is, and
+ * a workflow changed on purpose does not. `npm run histories` records them anew, for a change made behind `patched`.
+ */
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { randomUUID } from 'node:crypto';
+import { historyFromJSON, historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import { Worker, type WorkflowBundle } from '@temporalio/worker';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { jobKinds } from '../../domain/job.js';
+import * as messages from '../../workflows/messages.js';
+import { searchAttributeTypes } from '../../workflows/search-attributes.js';
+import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
+import { SimulatedSite } from '../workflows/simulated-site.js';
+import { TestVault, workflowBundle } from '../workflows/test-vault.js';
+
+const folder = fileURLToPath(new URL('histories/', import.meta.url));
+/** How many histories there are of each workflow type: a corpus that is silently empty proves nothing. */
+const expected: Record<string, number> = {
+  protectVm: 1,
+  runRecoveryPlan: 1,
+  ...Object.fromEntries(jobKinds.map((kind) => [kind, 1])),
+};
+
+interface Stored {
+  readonly type: string;
+  readonly workflowId: string;
+  readonly history: unknown;
+}
+
+async function stored(): Promise<Stored[]> {
+  const files = (await readdir(folder)).filter((name) => name.endsWith('.json')).toSorted();
+  return Promise.all(files.map(async (name) => JSON.parse(await readFile(`${folder}${name}`, 'utf8')) as Stored));
+}
+
+/** Who recorded a history, and where, is nobody's business. */
+const neutral = (key: string, value: unknown): unknown =>
+  key === 'identity' ? 'recorder' : key === 'stackTrace' ? '' : value;
+
+/** @returns what went wrong, by workflow id. */
+async function replay(bundle: WorkflowBundle, histories: readonly Stored[]): Promise<string[]> {
+  const problems: string[] = [];
+  const all = histories.map(({ workflowId, history }) => ({ workflowId, history: historyFromJSON(history) }));
+  for await (const { workflowId, error } of Worker.runReplayHistories(
+    { workflowBundle: bundle, replayName: 'stored' },
+    all,
+  )) {
+    if (error) problems.push(`${workflowId}: ${error.name}: ${error.message}`);
+  }
+  return problems;
+}
+
+describe.runIf(process.env['FARSHORE_RECORD_HISTORIES'])('recording', () => {
+  test('histories of every workflow', { timeout: 240_000 }, async () => {
+    const env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+    const site = new SimulatedSite(() => env.currentTimeMs());
+    const vault = new TestVault(env, site);
+    const save = async (name: string, workflowId: string) => {
+      const handle = env.client.workflow.getHandle(workflowId);
+      const { type } = await handle.describe();
+      const history: unknown = JSON.parse(historyToJSON(await handle.fetchHistory()), neutral);
+      await writeFile(`${folder}${name}.json`, JSON.stringify({ type, workflowId, history }));
+    };
+    await mkdir(folder, { recursive: true });
+    await vault.run(async () => {
+      const entity = await vault.startEntity('db-01');
+      await entity.executeUpdate(messages.enableProtectionUpdate, { args: [{ requestId: randomUUID() }] });
+      await vault.until(entity, ({ item }) => item.phase === 'Protected');
+      await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
+      site.fail('cutAndShip', 'StoreUnreachable', 3);
+      await vault.until(entity, ({ item }) => (item.applied?.sequence ?? 0) >= 3, 60_000);
+      const plan = await vault.startPlan('recorded', [{ name: 'all', vms: ['db-01'] }]);
+      await plan.result();
+      const current = vault.entity('db-01');
+      await current.executeUpdate(messages.commitFailoverUpdate, { args: [{ requestId: randomUUID() }] });
+      const { item } = await vault.until(current, (view) => view.item.phase === 'Committed');
+      for (const job of item.recentJobs) await save(job.kind, job.id);
+      await save('run-recovery-plan', plan.workflowId);
+      await save('protect-vm', entity.workflowId);
+    });
+    await env.teardown();
+  });
+});
+
+describe.skipIf(process.env['FARSHORE_RECORD_HISTORIES'])('stored histories', () => {
+  let bundle: WorkflowBundle;
+  let histories: Stored[];
+  beforeAll(async () => {
+    bundle = await workflowBundle();
+    histories = await stored();
+  });
+
+  test('are there for every workflow', () => {
+    const counts: Record<string, number> = {};
+    for (const { type } of histories) counts[type] = (counts[type] ?? 0) + 1;
+    expect(counts).toEqual(expected);
+  });
+
+  test('replay', async () => {
+    expect(await replay(bundle, histories)).toEqual([]);
+  });
+
+  test('do not replay when a workflow was changed', async () => {
+    if (!('code' in bundle)) throw new Error('a bundle with its code is needed');
+    // As a careless change would: the source is fenced only after the replica VM was made.
+    const changed = bundle.code.replaceAll('run.provider.fenceVm(', 'run.provider.startVm(');
+    expect(changed).not.toBe(bundle.code);
+    const problems = await replay({ code: changed }, histories);
+    expect(problems.map((problem) => problem.split(':')[0])).toEqual(
+      histories.filter(({ type }) => type === 'plannedFailover').map(({ workflowId }) => workflowId),
+    );
+    expect(problems[0]).toContain('Determinism');
+  });
+});
