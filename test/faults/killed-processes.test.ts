@@ -77,71 +77,77 @@ class StubbornGuest {
   }
 }
 
-test('killed in the initial copy, in a delta cycle and in the failover: equal, without a resync', { timeout: 600_000 }, async (context) => {
-  requireReader('qemu-img', context);
-  const folder = await temporaryFolder();
-  const image = path.join(folder, 'os.img');
-  await writeFile(image, '');
-  await truncate(image, DISK_BYTES);
-  const file = await open(image, 'r+');
-  for (let offset = 0; offset < 128 * MiB; offset += MiB) await file.write(randomBytes(MiB), 0, MiB, offset);
-  await file.close();
-  await writeFile(path.join(folder, 'site.yaml'), siteText);
-  const site = await loadSite(path.join(folder, 'site.yaml'), { disks: true });
-  const data = new DataFolder(folder);
-  const running = await startInstance({ data, site, onProgress: () => undefined });
-  const { address, namespace } = running.instance.temporal;
-  const farshore = await Farshore.connect({ site: site.site, address, namespace });
-  const guest = new StubbornGuest(new HypervisorClient(data.hypervisorControl('hyperv-01')));
-  const kill = () => {
-    for (const name of PROCESSES) {
-      const pid = running.processId(name);
-      if (pid !== undefined) process.kill(pid, 'SIGKILL');
+test(
+  'killed in the initial copy, in a delta cycle and in the failover: equal, without a resync',
+  { timeout: 600_000 },
+  async (context) => {
+    requireReader('qemu-img', context);
+    const folder = await temporaryFolder();
+    const image = path.join(folder, 'os.img');
+    await writeFile(image, '');
+    await truncate(image, DISK_BYTES);
+    const file = await open(image, 'r+');
+    for (let offset = 0; offset < 128 * MiB; offset += MiB) await file.write(randomBytes(MiB), 0, MiB, offset);
+    await file.close();
+    await writeFile(path.join(folder, 'site.yaml'), siteText);
+    const site = await loadSite(path.join(folder, 'site.yaml'), { disks: true });
+    const data = new DataFolder(folder);
+    const running = await startInstance({ data, site, onProgress: () => undefined });
+    const { address, namespace } = running.instance.temporal;
+    const farshore = await Farshore.connect({ site: site.site, address, namespace });
+    const guest = new StubbornGuest(new HypervisorClient(data.hypervisorControl('hyperv-01')));
+    const kill = () => {
+      for (const name of PROCESSES) {
+        const pid = running.processId(name);
+        if (pid !== undefined) process.kill(pid, 'SIGKILL');
+      }
+    };
+    /** An administrator who does not wait for the ladder. */
+    const until = async (reached: (view: ProtectedItemView) => boolean): Promise<ProtectedItemView> => {
+      for (;;) {
+        const view = await farshore.protectedItem(VM).catch(() => undefined);
+        expect(view?.item.resync).toBeUndefined();
+        if (view && reached(view)) return view;
+        if (view?.operations.retry.allowed) await farshore.retry(VM).catch(() => undefined);
+        await sleep(100);
+      }
+    };
+    try {
+      guest.start();
+      await farshore.protect(VM);
+      await until(({ item }) => item.job?.task === 'Copying the virtual disks');
+      kill();
+      const seeded = await until(({ item }) => item.phase === 'Protected');
+
+      const { sequence } = await farshore.sync(VM).catch(() => ({ sequence: seeded.item.nextSequence }));
+      await sleep(150);
+      kill();
+      await until(({ item }) => (item.applied?.sequence ?? 0) >= sequence);
+
+      await until(({ item }) => item.job === undefined);
+      const { jobId } = await farshore.plannedFailover(VM);
+      await until(({ item }) => item.job?.task === 'Preparing for failover' || item.phase === 'FailedOver');
+      kill();
+      await until(({ item }) => item.phase === 'FailedOver');
+      await guest.stop();
+
+      const result = failoverResultSchema.parse((await farshore.job(jobId)).result);
+      for (const disk of result.disks) expect(disk.lastWriteApplied).toBe(disk.lastWriteIssued);
+      const replica = path.join(folder, 'store', 'vms', VM, 'disks', 'os.vhd');
+      expect(await runReader('qemu-img', 'compare', '-f', 'raw', '-F', 'vpc', image, replica)).toContain('identical');
+      const reader = await open(replica, 'r');
+      const source = {
+        read: async (target: Buffer, offset: number) => void (await reader.read(target, 0, target.length, offset)),
+      };
+      const { last, faults } = await verifyNumbered(source, 'os', REGION);
+      await reader.close();
+      expect(faults).toEqual([]);
+      expect(last).toBeGreaterThanOrEqual(guest.acknowledged);
+      expect(guest.acknowledged).toBeGreaterThan(100);
+    } finally {
+      await guest.stop().catch(() => undefined);
+      await farshore.close();
+      await running.stop();
     }
-  };
-  /** An administrator who does not wait for the ladder. */
-  const until = async (reached: (view: ProtectedItemView) => boolean): Promise<ProtectedItemView> => {
-    for (;;) {
-      const view = await farshore.protectedItem(VM).catch(() => undefined);
-      expect(view?.item.resync).toBeUndefined();
-      if (view && reached(view)) return view;
-      if (view?.operations.retry.allowed) await farshore.retry(VM).catch(() => undefined);
-      await sleep(100);
-    }
-  };
-  try {
-    guest.start();
-    await farshore.protect(VM);
-    await until(({ item }) => item.job?.task === 'Copying the virtual disks');
-    kill();
-    const seeded = await until(({ item }) => item.phase === 'Protected');
-
-    const { sequence } = await farshore.sync(VM).catch(() => ({ sequence: seeded.item.nextSequence }));
-    await sleep(150);
-    kill();
-    await until(({ item }) => (item.applied?.sequence ?? 0) >= sequence);
-
-    await until(({ item }) => item.job === undefined);
-    const { jobId } = await farshore.plannedFailover(VM);
-    await until(({ item }) => item.job?.task === 'Preparing for failover' || item.phase === 'FailedOver');
-    kill();
-    await until(({ item }) => item.phase === 'FailedOver');
-    await guest.stop();
-
-    const result = failoverResultSchema.parse((await farshore.job(jobId)).result);
-    for (const disk of result.disks) expect(disk.lastWriteApplied).toBe(disk.lastWriteIssued);
-    const replica = path.join(folder, 'store', 'vms', VM, 'disks', 'os.vhd');
-    expect(await runReader('qemu-img', 'compare', '-f', 'raw', '-F', 'vpc', image, replica)).toContain('identical');
-    const reader = await open(replica, 'r');
-    const source = { read: async (target: Buffer, offset: number) => void (await reader.read(target, 0, target.length, offset)) };
-    const { last, faults } = await verifyNumbered(source, 'os', REGION);
-    await reader.close();
-    expect(faults).toEqual([]);
-    expect(last).toBeGreaterThanOrEqual(guest.acknowledged);
-    expect(guest.acknowledged).toBeGreaterThan(100);
-  } finally {
-    await guest.stop().catch(() => undefined);
-    await farshore.close();
-    await running.stop();
-  }
-});
+  },
+);
