@@ -86,10 +86,10 @@ export class TestVault {
   }
 
   /** Starts the entity of a VM and waits until it is protected. */
-  async protect(vm: string): Promise<WorkflowHandle<typeof protectVm>> {
+  async protect(vm: string, pollMs?: number): Promise<WorkflowHandle<typeof protectVm>> {
     const entity = await this.startEntity(vm);
     await entity.executeUpdate(messages.enableProtectionUpdate, { args: [{ requestId: randomUUID() }] });
-    await this.until(entity, (view) => view.item.phase === 'Protected');
+    await this.until(entity, (view) => view.item.phase === 'Protected', pollMs);
     return entity;
   }
 

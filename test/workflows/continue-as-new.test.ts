@@ -1,0 +1,114 @@
+/** On a real server: it alone continues workflows as new while messages arrive, as in production. */
+import { randomUUID } from 'node:crypto';
+import { TestWorkflowEnvironment } from '@temporalio/testing';
+import { DefaultLogger, Runtime } from '@temporalio/worker';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { jobKinds, type JobKind } from '../../domain/job.js';
+import { addSearchAttributes } from '../../workers/search-attributes.js';
+import type { DevServer } from '../../workers/temporal-server.js';
+import * as messages from '../../workflows/messages.js';
+import { searchAttributeTypes } from '../../workflows/search-attributes.js';
+import { startTestDevServer } from '../support/dev-server.js';
+import { SimulatedSite, type ActivityName } from './simulated-site.js';
+import { TestVault } from './test-vault.js';
+
+let server: DevServer;
+let env: TestWorkflowEnvironment;
+beforeAll(async () => {
+  Runtime.install({ logger: new DefaultLogger('WARN') });
+  server = await startTestDevServer();
+  env = await TestWorkflowEnvironment.createFromExistingServer({
+    address: server.address,
+    namespace: server.namespace,
+  });
+  await addSearchAttributes(env.connection, server.namespace, searchAttributeTypes);
+});
+afterAll(async () => {
+  await env?.teardown();
+  await server?.stop();
+});
+
+/** Few enough that a job continues as new several times, enough that every run comes further. */
+const tuning = { continueAsNewAfterEvents: 40 };
+const POLL_MS = 200;
+const request = () => ({ args: [{ requestId: randomUUID() }] as [messages.OperationRequest] });
+const setUp = () => {
+  const site = new SimulatedSite();
+  return { site, vault: new TestVault(env, site, tuning) };
+};
+
+const runIdOf = async (workflowId: string) => (await env.client.workflow.getHandle(workflowId).describe()).runId;
+
+/** Lets the history of a workflow grow by news that change nothing, until another run of it goes on. */
+async function untilContinued(workflowId: string, nothing: () => Promise<void>): Promise<void> {
+  const before = await runIdOf(workflowId);
+  for (let sent = 0; sent < 100; sent += 1) {
+    if ((await runIdOf(workflowId)) !== before) return;
+    await nothing();
+  }
+  throw new Error(`${workflowId} did not continue as new`);
+}
+const entityContinues = (id: string) =>
+  untilContinued(id, () =>
+    env.client.workflow.getHandle(id).signal(messages.jobProgressedSignal, { jobId: 'job/of/nobody' }),
+  );
+const jobContinues = (id: string) =>
+  untilContinued(id, () => env.client.workflow.getHandle(id).signal(messages.stillThereSignal));
+
+/** A step of each job that fails, so that the job waits in the middle of its work. */
+const failingStep: Record<JobKind, ActivityName> = {
+  enableProtection: 'prepareReplica',
+  initialReplication: 'copyDisk',
+  finalizeProtection: 'finalizeReplica',
+  plannedFailover: 'startFailover',
+  commitFailover: 'commitFailover',
+};
+
+describe('entity and job continue as new', () => {
+  it.each(jobKinds)('in the middle of %s, and lose nothing', async (kind) => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const later = kind === 'plannedFailover' || kind === 'commitFailover';
+      const entity = later ? await vault.protect('db-01', POLL_MS) : await vault.startEntity('db-01');
+      const current = vault.entity('db-01');
+      if (kind === 'commitFailover') {
+        await current.executeUpdate(messages.plannedFailoverUpdate, request());
+        await vault.until(entity, ({ item }) => item.phase === 'FailedOver', POLL_MS);
+      }
+      site.fail(failingStep[kind], 'StoreUnreachable');
+      const ask =
+        kind === 'plannedFailover'
+          ? messages.plannedFailoverUpdate
+          : kind === 'commitFailover'
+            ? messages.commitFailoverUpdate
+            : messages.enableProtectionUpdate;
+      const once = request();
+      const accepted = await current.executeUpdate(ask, once);
+      const before = await vault.until(
+        entity,
+        ({ item }) => item.job?.kind === kind && item.job.retry !== undefined,
+        POLL_MS,
+      );
+      const { jobId } = before.item.job!;
+
+      await entityContinues(entity.workflowId);
+      await jobContinues(jobId);
+      const after = await vault.view('db-01');
+      // Where the ladder stood, and what was asked and answered before.
+      expect(after.item.job).toMatchObject({ jobId, task: before.item.job!.task });
+      expect(after.item).toMatchObject({ answered: before.item.answered, nextSequence: before.item.nextSequence });
+      expect(after.item.retry).toEqual(before.item.retry);
+      expect((await vault.job(jobId)).retry).toMatchObject({ attempt: after.item.job!.retry!.attempt });
+      expect(await current.executeUpdate(ask, once)).toEqual(accepted);
+
+      const failed = site.called(failingStep[kind]).length;
+      site.heal(failingStep[kind]);
+      await current.executeUpdate(messages.retryUpdate, request());
+      const done = await vault.until(entity, ({ item }) => item.recentJobs.some((job) => job.kind === kind), POLL_MS);
+      expect(done.item.recentJobs.find((job) => job.kind === kind)).toMatchObject({ id: jobId, outcome: 'succeeded' });
+      // Nothing that was done is done again.
+      const rest = kind === 'initialReplication' ? 8 : 1;
+      expect(site.called(failingStep[kind])).toHaveLength(failed + rest);
+    });
+  });
+});
