@@ -47,6 +47,10 @@ export const protectedItemSchema = z.object({
   epoch: z.int().min(0),
   /** The next cycle to be cut. */
   nextSequence: z.int().min(1),
+  /** The newest cycle that was begun: when it is `nextSequence`, its logs may be cut already. */
+  begunSequence: z.int().optional(),
+  /** The cycle that an administrator's `sync` waits for; it is due as soon as the one before it is applied. */
+  requestedSequence: z.int().optional(),
   /** When the next cycle is due; only with delta replication on. */
   cycleDueAt: isoTimeSchema.optional(),
   /** The newest cycle whose manifest is durable: its seal time is what the RPO counts from. */
@@ -117,6 +121,7 @@ export type ItemEvent =
     }
   | { type: 'jobEnded'; jobId: string; at: string; result: JobOutcome }
   | { type: 'cycleRequested'; at: string }
+  | { type: 'cycleBegun' }
   | { type: 'cycleShipped'; cycle: { sequence: number; sealedAt: string; bytes: number } }
   | {
       type: 'cycleApplied';
@@ -162,7 +167,11 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
     case 'jobEnded':
       return item.job?.jobId === event.jobId ? afterJob(item, item.job.kind, event) : item;
     case 'cycleRequested':
-      return { ...item, cycleDueAt: event.at };
+      return cycleToRequest(item) === item.nextSequence
+        ? { ...item, cycleDueAt: event.at }
+        : { ...item, requestedSequence: cycleToRequest(item) };
+    case 'cycleBegun':
+      return item.begunSequence === item.nextSequence ? item : { ...item, begunSequence: item.nextSequence };
     case 'cycleShipped':
       return { ...item, shipped: event.cycle };
     case 'cycleApplied':
@@ -180,11 +189,16 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
   }
 }
 
+/** The first cycle that holds everything written up to now: not one whose logs may be cut already. */
+export const cycleToRequest = (item: ProtectedItem): number =>
+  item.begunSequence === item.nextSequence ? item.nextSequence + 1 : item.nextSequence;
+
 /** The next due time stays on its grid; ticks that went by meanwhile count as missed. */
 function afterCycle(item: ProtectedItem, event: ItemEvent & { type: 'cycleApplied' }): ProtectedItem {
   const period = copyFrequencyMs(item.policy);
   const { retry: _, ...rest } = item;
   const dueAt = toMs(item.cycleDueAt ?? event.at);
+  const requested = item.requestedSequence === event.cycle.sequence + 1;
   const missed = Math.max(0, Math.floor((toMs(event.at) - dueAt) / period));
   const history = [...item.cycleHistory, ...Array<boolean>(Math.min(missed, CYCLES_REMEMBERED)).fill(false), true];
   return {
@@ -192,7 +206,7 @@ function afterCycle(item: ProtectedItem, event: ItemEvent & { type: 'cycleApplie
     nextSequence: event.cycle.sequence + 1,
     shipped: event.cycle,
     applied: event.cycle,
-    cycleDueAt: toIso(dueAt + (missed + 1) * period),
+    cycleDueAt: requested ? event.at : toIso(dueAt + (missed + 1) * period),
     cycleHistory: history.slice(-CYCLES_REMEMBERED),
     ...(event.recoveryPoint && { latestRecoveryPoint: event.recoveryPoint }),
   };
@@ -219,8 +233,10 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
     return kind === 'plannedFailover' ? { ...ended, cycleDueAt: event.at } : ended;
   }
   switch (kind) {
-    case 'enableProtection':
-      return { ...ended, phase: 'Seeding', nextSequence: 1 };
+    case 'enableProtection': {
+      const { begunSequence: _b, requestedSequence: _r, ...fresh } = ended;
+      return { ...fresh, phase: 'Seeding', nextSequence: 1 };
+    }
     case 'initialReplication':
       return ended;
     case 'finalizeProtection':

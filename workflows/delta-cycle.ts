@@ -16,6 +16,7 @@ export async function deltaCycle(
 ): Promise<void> {
   const { vm, epoch, nextSequence: sequence } = item;
   const retentionHours = item.policy.recoveryPointRetentionHours;
+  on({ type: 'cycleBegun' });
   try {
     const shipped = await climb(
       `cycle ${sequence}`,

@@ -23,6 +23,7 @@ import { jobId as makeJobId } from '../domain/ids.js';
 import { jobTitles, type JobKind } from '../domain/job.js';
 import {
   allowedOperations,
+  cycleToRequest,
   followUpOf,
   newProtectedItem,
   next,
@@ -170,9 +171,10 @@ class ProtectionEntity {
   }
 
   private sync(): messages.SyncAccepted {
+    const sequence = cycleToRequest(this.item);
     this.on({ type: 'cycleRequested', at: now() });
     if (this.item.retry) this.ladder.retryRequested = true;
-    return { sequence: this.item.nextSequence };
+    return { sequence };
   }
 
   private async retry(): Promise<{ retried: string }> {

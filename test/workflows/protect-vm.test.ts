@@ -70,6 +70,23 @@ describe('the protected life of a VM', () => {
     });
   });
 
+  it('a synchronization asked for while a cycle is under way gets the cycle after it, at once', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-07');
+      site.fail('applyCycle', 'StoreUnreachable');
+      const waiting = await vault.until(entity, ({ item }) => item.retry !== undefined);
+      const { sequence } = await entity.executeUpdate(messages.syncUpdate, request());
+      // The logs of the cycle that waits were cut before the request: what was written since is not in it.
+      expect(sequence).toBe(waiting.item.nextSequence + 1);
+      site.heal('applyCycle');
+      await vault.until(entity, ({ item }) => (item.applied?.sequence ?? 0) >= sequence);
+      const applied = site.called('applyCycle').findLast(({ input }) => input['sequence'] === sequence - 1)!;
+      const cut = site.called('cutAndShip').find(({ input }) => input['sequence'] === sequence)!;
+      expect(cut.at - applied.at).toBeLessThan(60_000);
+    });
+  });
+
   it('refuses what its state does not allow, and changes nothing', async () => {
     const { vault } = setUp();
     await vault.run(async () => {
