@@ -6,11 +6,15 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { randomUUID } from 'node:crypto';
 import { historyFromJSON, historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import type { WorkflowClient } from '@temporalio/client';
+import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker, type WorkflowBundle } from '@temporalio/worker';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { jobKinds } from '../../domain/job.js';
 import * as messages from '../../workflows/messages.js';
 import { searchAttributeTypes } from '../../workflows/search-attributes.js';
+import { addSearchAttributes } from '../../workers/search-attributes.js';
+import { startTestDevServer } from '../support/dev-server.js';
 import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
 import { SimulatedSite } from '../workflows/simulated-site.js';
 import { TestVault, workflowBundle } from '../workflows/test-vault.js';
@@ -18,9 +22,11 @@ import { TestVault, workflowBundle } from '../workflows/test-vault.js';
 const folder = fileURLToPath(new URL('histories/', import.meta.url));
 /** How many histories there are of each workflow type: a corpus that is silently empty proves nothing. */
 const expected: Record<string, number> = {
-  protectVm: 1,
   runRecoveryPlan: 1,
   ...Object.fromEntries(jobKinds.map((kind) => [kind, 1])),
+  // One of them a run that another run continued as.
+  protectVm: 2,
+  initialReplication: 2,
 };
 
 interface Stored {
@@ -51,18 +57,20 @@ async function replay(bundle: WorkflowBundle, histories: readonly Stored[]): Pro
   return problems;
 }
 
+async function save(client: WorkflowClient, name: string, workflowId: string): Promise<void> {
+  const handle = client.getHandle(workflowId);
+  const { type } = await handle.describe();
+  const history: unknown = JSON.parse(historyToJSON(await handle.fetchHistory()), neutral);
+  await mkdir(folder, { recursive: true });
+  await writeFile(`${folder}${name}.json`, JSON.stringify({ type, workflowId, history }));
+}
+
 describe.runIf(process.env['FARSHORE_RECORD_HISTORIES'])('recording', () => {
   test('histories of every workflow', { timeout: 240_000 }, async () => {
     const env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
     const site = new SimulatedSite(() => env.currentTimeMs());
     const vault = new TestVault(env, site);
-    const save = async (name: string, workflowId: string) => {
-      const handle = env.client.workflow.getHandle(workflowId);
-      const { type } = await handle.describe();
-      const history: unknown = JSON.parse(historyToJSON(await handle.fetchHistory()), neutral);
-      await writeFile(`${folder}${name}.json`, JSON.stringify({ type, workflowId, history }));
-    };
-    await mkdir(folder, { recursive: true });
+    const client = env.client.workflow;
     await vault.run(async () => {
       const entity = await vault.startEntity('db-01');
       await entity.executeUpdate(messages.enableProtectionUpdate, { args: [{ requestId: randomUUID() }] });
@@ -75,11 +83,37 @@ describe.runIf(process.env['FARSHORE_RECORD_HISTORIES'])('recording', () => {
       const current = vault.entity('db-01');
       await current.executeUpdate(messages.commitFailoverUpdate, { args: [{ requestId: randomUUID() }] });
       const { item } = await vault.until(current, (view) => view.item.phase === 'Committed');
-      for (const job of item.recentJobs) await save(job.kind, job.id);
-      await save('run-recovery-plan', plan.workflowId);
-      await save('protect-vm', entity.workflowId);
+      for (const job of item.recentJobs) await save(client, job.kind, job.id);
+      await save(client, 'run-recovery-plan', plan.workflowId);
+      await save(client, 'protect-vm', entity.workflowId);
     });
     await env.teardown();
+  });
+
+  test('histories of runs that others continued as', { timeout: 240_000 }, async () => {
+    const server = await startTestDevServer();
+    const env = await TestWorkflowEnvironment.createFromExistingServer({
+      address: server.address,
+      namespace: server.namespace,
+    });
+    await addSearchAttributes(env.connection, server.namespace, searchAttributeTypes);
+    const site = new SimulatedSite();
+    const vault = new TestVault(env, site, { continueAsNewAfterEvents: 40 });
+    const client = env.client.workflow;
+    await vault.run(async () => {
+      const entity = await vault.protect('db-02', 200);
+      const { item } = await vault.view('db-02');
+      await save(client, 'initialReplication-continued', item.recentJobs[1]!.id);
+      const isContinued = async () =>
+        (await client.getHandle(entity.workflowId).describe()).runId !== entity.firstExecutionRunId;
+      while (!(await isContinued()) || (await vault.view('db-02')).item.applied!.sequence < 12) {
+        await vault.entity('db-02').executeUpdate(messages.syncUpdate, { args: [{ requestId: randomUUID() }] });
+        await env.sleep(200);
+      }
+      await save(client, 'protect-vm-continued', entity.workflowId);
+    });
+    await env.teardown();
+    await server.stop();
   });
 });
 
@@ -95,6 +129,11 @@ describe.skipIf(process.env['FARSHORE_RECORD_HISTORIES'])('stored histories', ()
     const counts: Record<string, number> = {};
     for (const { type } of histories) counts[type] = (counts[type] ?? 0) + 1;
     expect(counts).toEqual(expected);
+  });
+
+  test('are of continued runs too', () => {
+    const continued = histories.filter(({ history }) => JSON.stringify(history).includes('continuedExecutionRunId"'));
+    expect(continued.map(({ type }) => type).toSorted()).toEqual(['initialReplication', 'protectVm']);
   });
 
   test('replay', async () => {
