@@ -1,7 +1,7 @@
 /** A vault, a VMM server and a host on one time-skipping server: starts workflows, waits for states. */
 import { randomUUID } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
-import type { WorkflowHandle } from '@temporalio/client';
+import type { WorkflowHandle, WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { bundleWorkflowCode, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
 import { protectedItemId, taskQueues } from '../../domain/ids.js';
@@ -67,7 +67,7 @@ export class TestVault {
     await Promise.allSettled(ends);
   }
 
-  async startEntity(vm: string): Promise<WorkflowHandle<typeof protectVm>> {
+  async startEntity(vm: string): Promise<WorkflowHandleWithFirstExecutionRunId<typeof protectVm>> {
     this.started.add(protectedItemId(this.vault, vm));
     return this.env.client.workflow.start<typeof protectVm>('protectVm', {
       workflowId: protectedItemId(this.vault, vm),
@@ -86,7 +86,7 @@ export class TestVault {
   }
 
   /** Starts the entity of a VM and waits until it is protected. */
-  async protect(vm: string, pollMs?: number): Promise<WorkflowHandle<typeof protectVm>> {
+  async protect(vm: string, pollMs?: number): Promise<WorkflowHandleWithFirstExecutionRunId<typeof protectVm>> {
     const entity = await this.startEntity(vm);
     await entity.executeUpdate(messages.enableProtectionUpdate, { args: [{ requestId: randomUUID() }] });
     await this.until(entity, (view) => view.item.phase === 'Protected', pollMs);
