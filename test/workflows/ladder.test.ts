@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { failureCatalogue, type FailureCode } from '../../domain/errors.js';
 import * as messages from '../../workflows/messages.js';
 import { searchAttributeTypes } from '../../workflows/search-attributes.js';
@@ -9,10 +9,11 @@ import { SimulatedSite, type Call } from './simulated-site.js';
 import { TestVault } from './test-vault.js';
 
 let env: TestWorkflowEnvironment;
-beforeAll(async () => {
+// A server for each test: one that saw a workflow terminated in the middle of a task may skip no more time.
+beforeEach(async () => {
   env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
 });
-afterAll(() => env.teardown());
+afterEach(() => env.teardown());
 
 const setUp = () => {
   const site = new SimulatedSite(() => env.currentTimeMs());
