@@ -48,6 +48,10 @@ export const jobTasks = {
 } as const satisfies Record<JobKind, readonly string[]>;
 export type TaskName<K extends JobKind = JobKind> = (typeof jobTasks)[K][number];
 
+/** The job that follows by itself when the given one has succeeded. */
+export const followUpOf = (kind: JobKind): JobKind | undefined =>
+  ({ enableProtection: 'initialReplication', initialReplication: 'finalizeProtection' } as const)[kind as string];
+
 /** Where a step stands on the ladder after a failure. Without `nextTryAt` it waits for the administrator's `retry`. */
 export const retryStateSchema = z.object({
   failure: failureSchema,

@@ -1,13 +1,10 @@
-/**
- * The state of one protected VM, and the only function that changes it. `phase` holds resting states; what is on its
- * way is the running job and its task. The workflow performs, this decides: no time, no chance, no I/O in here.
- */
+/** The state of one protected VM. `phase` holds resting states; what is on its way is the running job and its task. */
 import { z } from 'zod';
-import { failureSchema, type Failure } from './errors.js';
+import { failureSchema } from './errors.js';
 import { nameSchema } from './ids.js';
-import { jobKindSchema, jobTitles, progressSchema, retryStateSchema, type JobKind, type RetryState } from './job.js';
-import { copyFrequencyMs, policySchema } from './policy.js';
-import { isoTimeSchema, toIso, toMs } from './time.js';
+import { jobKindSchema, progressSchema, retryStateSchema } from './job.js';
+import { policySchema } from './policy.js';
+import { isoTimeSchema } from './time.js';
 
 export const phases = ['Unprotected', 'Seeding', 'Protected', 'FailedOver', 'Committed', 'FailedBack'] as const;
 export type Phase = (typeof phases)[number];
@@ -33,7 +30,7 @@ const runningJobSchema = jobRequestSchema.extend({
   heardAt: isoTimeSchema,
 });
 
-const cycleSchema = z.object({ sequence: z.int(), sealedAt: isoTimeSchema, bytes: z.number() });
+export const cycleSchema = z.object({ sequence: z.int(), sealedAt: isoTimeSchema, bytes: z.number() });
 
 export const protectedItemSchema = z.object({
   stateVersion: z.literal(1),
@@ -78,10 +75,6 @@ export const protectedItemSchema = z.object({
 });
 export type ProtectedItem = z.infer<typeof protectedItemSchema>;
 
-const CYCLES_REMEMBERED = 20;
-const REQUESTS_REMEMBERED = 50;
-const JOBS_REMEMBERED = 10;
-
 export type NewItem = Pick<ProtectedItem, 'vault' | 'vm' | 'host' | 'vmmServer' | 'policy'>;
 
 export const newProtectedItem = (of: NewItem): ProtectedItem => ({
@@ -96,187 +89,6 @@ export const newProtectedItem = (of: NewItem): ProtectedItem => ({
   answered: [],
   recentJobs: [],
 });
-
-/** What a job tells the entity when it ends; only the fields of its kind are there. */
-export const jobOutcomeSchema = z.object({
-  outcome: z.enum(['succeeded', 'failed', 'cancelled']),
-  failure: failureSchema.optional(),
-  epoch: z.int().optional(),
-  /** Cycles the job itself made, so that the loop goes on after them. */
-  cycle: cycleSchema.optional(),
-  recoveryPoint: z.object({ id: z.string(), time: isoTimeSchema }).optional(),
-});
-export type JobOutcome = z.infer<typeof jobOutcomeSchema>;
-
-export type ItemEvent =
-  | { type: 'jobRequested'; request: JobRequest }
-  | { type: 'jobStarted'; jobId: string; at: string }
-  | {
-      type: 'jobProgressed';
-      jobId: string;
-      at: string;
-      task?: string | undefined;
-      progress?: { bytesDone: number; bytesTotal: number } | undefined;
-      retry?: RetryState | undefined;
-    }
-  | { type: 'jobEnded'; jobId: string; at: string; result: JobOutcome }
-  | { type: 'cycleRequested'; at: string }
-  | { type: 'cycleBegun' }
-  | { type: 'cycleShipped'; cycle: { sequence: number; sealedAt: string; bytes: number } }
-  | {
-      type: 'cycleApplied';
-      cycle: { sequence: number; sealedAt: string; bytes: number };
-      recoveryPoint?: { id: string; time: string } | undefined;
-      at: string;
-    }
-  | { type: 'stepFailed'; retry: RetryState }
-  | { type: 'stepRecovered' }
-  | { type: 'resyncRequired'; failure: Failure; at: string };
-
-/** @returns the item after the event; the same object when the event changes nothing. */
-export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
-  switch (event.type) {
-    case 'jobRequested':
-      return {
-        ...item,
-        pending: [...item.pending, event.request],
-        answered: [...item.answered, { requestId: event.request.requestId, jobId: event.request.jobId }].slice(
-          -REQUESTS_REMEMBERED,
-        ),
-      };
-    case 'jobStarted': {
-      const request = item.pending.find((candidate) => candidate.jobId === event.jobId);
-      if (!request) return item;
-      const { retry: _, ...rest } = item;
-      return {
-        ...rest,
-        pending: item.pending.filter((candidate) => candidate !== request),
-        job: { ...request, startedAt: event.at, heardAt: event.at },
-      };
-    }
-    case 'jobProgressed': {
-      if (item.job?.jobId !== event.jobId) return item;
-      const { task: _t, progress: _p, retry: _r, ...rest } = item.job;
-      const news = {
-        ...(event.task && { task: event.task }),
-        ...(event.progress && { progress: event.progress }),
-        ...(event.retry && { retry: event.retry }),
-      };
-      return { ...item, job: { ...rest, ...news, heardAt: event.at } };
-    }
-    case 'jobEnded':
-      return item.job?.jobId === event.jobId ? afterJob(item, item.job.kind, event) : item;
-    case 'cycleRequested':
-      return cycleToRequest(item) === item.nextSequence
-        ? { ...item, cycleDueAt: event.at }
-        : { ...item, requestedSequence: cycleToRequest(item) };
-    case 'cycleBegun':
-      return item.begunSequence === item.nextSequence ? item : { ...item, begunSequence: item.nextSequence };
-    case 'cycleShipped':
-      return { ...item, shipped: event.cycle };
-    case 'cycleApplied':
-      return afterCycle(item, event);
-    case 'stepFailed':
-      return { ...item, retry: event.retry };
-    case 'stepRecovered': {
-      const { retry: _, ...rest } = item;
-      return item.retry ? rest : item;
-    }
-    case 'resyncRequired': {
-      const { retry: _, cycleDueAt: _due, ...rest } = item;
-      return { ...rest, resync: { cause: event.failure.message, since: item.resync?.since ?? event.at } };
-    }
-  }
-}
-
-/** The first cycle that holds everything written up to now: not one whose logs may be cut already. */
-export const cycleToRequest = (item: ProtectedItem): number =>
-  item.begunSequence === item.nextSequence ? item.nextSequence + 1 : item.nextSequence;
-
-/** The next due time stays on its grid; ticks that went by meanwhile count as missed. */
-function afterCycle(item: ProtectedItem, event: ItemEvent & { type: 'cycleApplied' }): ProtectedItem {
-  const period = copyFrequencyMs(item.policy);
-  const { retry: _, ...rest } = item;
-  const dueAt = toMs(item.cycleDueAt ?? event.at);
-  const requested = item.requestedSequence === event.cycle.sequence + 1;
-  const missed = Math.max(0, Math.floor((toMs(event.at) - dueAt) / period));
-  const history = [...item.cycleHistory, ...Array<boolean>(Math.min(missed, CYCLES_REMEMBERED)).fill(false), true];
-  return {
-    ...rest,
-    nextSequence: event.cycle.sequence + 1,
-    shipped: event.cycle,
-    applied: event.cycle,
-    cycleDueAt: requested ? event.at : toIso(dueAt + (missed + 1) * period),
-    cycleHistory: history.slice(-CYCLES_REMEMBERED),
-    ...(event.recoveryPoint && { latestRecoveryPoint: event.recoveryPoint }),
-  };
-}
-
-function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type: 'jobEnded' }): ProtectedItem {
-  const { job: _, ...rest } = item;
-  const { outcome, failure, epoch, cycle, recoveryPoint } = event.result;
-  const ended: ProtectedItem = {
-    ...rest,
-    recentJobs: [
-      ...item.recentJobs,
-      { id: event.jobId, kind, outcome, endedAt: event.at, ...(failure && { failure }) },
-    ].slice(-JOBS_REMEMBERED),
-    ...(epoch !== undefined && { epoch }),
-    ...(cycle && { shipped: cycle, applied: cycle, nextSequence: cycle.sequence + 1 }),
-    ...(recoveryPoint && { latestRecoveryPoint: recoveryPoint }),
-  };
-  if (outcome !== 'succeeded' && failure?.class === 'needsResync') {
-    return next(ended, { type: 'resyncRequired', failure, at: event.at });
-  }
-  if (outcome !== 'succeeded') {
-    // A failover that was given up: the source runs again and its changes go on being sent.
-    return kind === 'plannedFailover' ? { ...ended, cycleDueAt: event.at } : ended;
-  }
-  switch (kind) {
-    case 'enableProtection': {
-      const { begunSequence: _b, requestedSequence: _r, ...fresh } = ended;
-      return { ...fresh, phase: 'Seeding', nextSequence: 1 };
-    }
-    case 'initialReplication':
-      return ended;
-    case 'finalizeProtection':
-      return { ...ended, phase: 'Protected', cycleDueAt: event.at, protectedSince: event.at };
-    case 'plannedFailover': {
-      const { cycleDueAt: _due, ...stopped } = ended;
-      return { ...stopped, phase: 'FailedOver', activeSide: 'recovery' };
-    }
-    case 'commitFailover':
-      return { ...ended, phase: 'Committed' };
-  }
-}
-
-/** The job that follows by itself when the given one has succeeded. */
-export const followUpOf = (kind: JobKind): JobKind | undefined =>
-  ({ enableProtection: 'initialReplication', initialReplication: 'finalizeProtection' } as const)[kind as string];
-
-export const operations = ['enableProtection', 'sync', 'retry', 'plannedFailover', 'commitFailover'] as const;
-export type Operation = (typeof operations)[number];
-export type Permission = { allowed: true } | { allowed: false; reason: string };
-
-const yes: Permission = { allowed: true };
-const no = (reason: string): Permission => ({ allowed: false, reason });
-
-/** What may be asked of the VM now, and why not the rest. */
-export function allowedOperations(item: ProtectedItem): Record<Operation, Permission> {
-  const busyWith = item.job ?? item.pending[0];
-  const busy = busyWith && no(`the job "${jobTitles[busyWith.kind]}" is running (${busyWith.jobId})`);
-  const resync = item.resync && no('the VM is marked for resynchronization');
-  const inPhase = (wanted: Phase, what: string) =>
-    item.phase === wanted ? undefined : no(`${what}; it is ${phaseText[item.phase]}`);
-  return {
-    enableProtection:
-      item.phase === 'Unprotected' ? (busy ?? yes) : no(`the VM is protected already: it is ${phaseText[item.phase]}`),
-    sync: busy ?? inPhase('Protected', 'only a protected VM is synchronized') ?? resync ?? yes,
-    retry: item.retry || item.job?.retry || seedingStopped(item) ? yes : no('nothing is waiting for a retry'),
-    plannedFailover: busy ?? inPhase('Protected', 'only a protected VM can be failed over') ?? resync ?? yes,
-    commitFailover: busy ?? inPhase('FailedOver', 'there is no failover to commit') ?? yes,
-  };
-}
 
 /** Initial replication or its finalizing was cancelled or failed: `retry` starts it again. */
 export const seedingStopped = (item: ProtectedItem): boolean =>

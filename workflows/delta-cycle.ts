@@ -3,7 +3,8 @@
  * place of the next cycle; a job that is asked for ends the waiting.
  * Restart: a cycle is named by (epoch, sequence) on both sides, so doing it again goes on where it stood.
  */
-import type { ItemEvent, ProtectedItem } from '../domain/protected-item.js';
+import type { ItemEvent } from '../domain/transitions.js';
+import type { ProtectedItem } from '../domain/protected-item.js';
 import { toIso } from '../domain/time.js';
 import { climb, type LadderControl } from './ladder.js';
 import { agentOf, azureOf } from './sides.js';

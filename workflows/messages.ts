@@ -5,13 +5,9 @@ import { jobKindSchema, jobSchema, progressSchema, retryStateSchema, type Job } 
 import { nameSchema } from '../domain/ids.js';
 import { recoveryPlanSchema } from '../domain/plan.js';
 import { policySchema } from '../domain/policy.js';
-import {
-  jobOutcomeSchema,
-  protectedItemSchema,
-  type Operation,
-  type Permission,
-  type ProtectedItem,
-} from '../domain/protected-item.js';
+import { jobOutcomeSchema } from '../domain/transitions.js';
+import { protectedItemSchema, type ProtectedItem } from '../domain/protected-item.js';
+import type { Operation, Permission } from '../domain/operations.js';
 import type { Condition, Health } from '../domain/health.js';
 
 /** Knobs for tests. */

@@ -21,18 +21,10 @@ import {
 import { conditionsOf, healthOf, nextHealthChange, rpoSeconds } from '../domain/health.js';
 import { jobId as makeJobId } from '../domain/ids.js';
 import { jobTitles, type JobKind } from '../domain/job.js';
-import {
-  allowedOperations,
-  cycleToRequest,
-  followUpOf,
-  newProtectedItem,
-  next,
-  type ItemEvent,
-  type JobOutcome,
-  type JobRequest,
-  type Operation,
-  type ProtectedItem,
-} from '../domain/protected-item.js';
+import { allowedOperations, type Operation } from '../domain/operations.js';
+import { cycleToRequest, next, type ItemEvent, type JobOutcome } from '../domain/transitions.js';
+import { followUpOf } from '../domain/job.js';
+import { newProtectedItem, type JobRequest, type ProtectedItem } from '../domain/protected-item.js';
 import { toIso, toMs } from '../domain/time.js';
 import { deltaCycle } from './delta-cycle.js';
 import type { LadderControl } from './ladder.js';

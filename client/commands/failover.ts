@@ -1,7 +1,7 @@
 /** `failover` and `commit` of one VM. */
 import { Command, Option } from 'commander';
 import type { Job } from '../../domain/job.js';
-import type { Operation } from '../../domain/protected-item.js';
+import type { Operation } from '../../domain/operations.js';
 import type { JobAccepted } from '../../workflows/messages.js';
 import { RefusedError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
