@@ -14,7 +14,8 @@ import {
   type WorkflowHandle,
 } from '@temporalio/client';
 import { planRunId, protectedItemId, taskQueues } from '../domain/ids.js';
-import { waitsForPerson, type Job } from '../domain/job.js';
+import { waitsForPerson, type Job, type JobParameters } from '../domain/job.js';
+import type { JobOperation } from '../domain/operations.js';
 import type { RecoveryPlan } from '../domain/plan.js';
 import { policyOf, vmmServerOf, type Site, type SiteVm } from '../domain/site.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
@@ -114,7 +115,7 @@ export class Farshore {
         { vault, vm: name, host: vm.host, vmmServer: vmmServerOf(this.site, vm.host), policy: policyOf(this.site, vm) },
       ],
     });
-    return this.ask(name, (entity) => entity.executeUpdate(messages.enableProtectionUpdate, { args: [{ requestId }] }));
+    return this.startJob(name, 'enableProtection', {}, requestId);
   }
 
   /** A cycle now. @returns its number. */
@@ -127,12 +128,19 @@ export class Farshore {
     return this.ask(vm, (entity) => entity.executeUpdate(messages.retryUpdate, { args: [{ requestId }] }));
   }
 
-  async plannedFailover(vm: string, requestId: string = randomUUID()): Promise<messages.JobAccepted> {
-    return this.ask(vm, (entity) => entity.executeUpdate(messages.plannedFailoverUpdate, { args: [{ requestId }] }));
-  }
-
-  async commit(vm: string, requestId: string = randomUUID()): Promise<messages.JobAccepted> {
-    return this.ask(vm, (entity) => entity.executeUpdate(messages.commitFailoverUpdate, { args: [{ requestId }] }));
+  /**
+   * Asks for a job on a protected VM.
+   * @param parameters what the job may be told, see `JobParameters`
+   * @throws RefusedError with the reason when the VM's state does not allow it now.
+   */
+  async startJob(
+    vm: string,
+    operation: JobOperation,
+    parameters: JobParameters = {},
+    requestId: string = randomUUID(),
+  ): Promise<messages.JobAccepted> {
+    const update = messages.jobUpdates[operation];
+    return this.ask(vm, (entity) => entity.executeUpdate(update, { args: [{ requestId, parameters }] }));
   }
 
   /** @param plan checked against the site already. @returns the id of the run. */

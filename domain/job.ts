@@ -52,6 +52,10 @@ export type TaskName<K extends JobKind = JobKind> = (typeof jobTasks)[K][number]
 export const followUpOf = (kind: JobKind): JobKind | undefined =>
   ({ enableProtection: 'initialReplication', initialReplication: 'finalizeProtection' } as const)[kind as string];
 
+/** What an administrator may choose for a job; each kind reads its own. */
+export const jobParametersSchema = z.strictObject({});
+export type JobParameters = z.infer<typeof jobParametersSchema>;
+
 /** Where a step stands on the ladder after a failure. Without `nextTryAt` it waits for the administrator's `retry`. */
 export const retryStateSchema = z.object({
   failure: failureSchema,

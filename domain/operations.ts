@@ -1,8 +1,15 @@
 /** What may be asked of a protected item in which state, and why not the rest. */
-import { jobTitles } from './job.js';
+import { jobTitles, type JobKind } from './job.js';
 import { phaseText, seedingStopped, type Phase, type ProtectedItem } from './protected-item.js';
 
 export const operations = ['enableProtection', 'sync', 'retry', 'plannedFailover', 'commitFailover'] as const;
+/** Operations that are a job: accepted at once, done in the background. */
+export const jobOperations = [
+  'enableProtection',
+  'plannedFailover',
+  'commitFailover',
+] as const satisfies readonly (Operation & JobKind)[];
+export type JobOperation = (typeof jobOperations)[number];
 export type Operation = (typeof operations)[number];
 export type Permission = { allowed: true } | { allowed: false; reason: string };
 

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { failureSchema } from './errors.js';
 import { nameSchema } from './ids.js';
-import { jobKindSchema, progressSchema, retryStateSchema } from './job.js';
+import { jobKindSchema, jobParametersSchema, progressSchema, retryStateSchema } from './job.js';
 import { policySchema } from './policy.js';
 import { isoTimeSchema } from './time.js';
 
@@ -14,6 +14,7 @@ const jobRequestSchema = z.object({
   requestId: z.string(),
   jobId: z.string(),
   kind: jobKindSchema,
+  parameters: jobParametersSchema.optional(),
   /** Workflow id of the plan run that asked. */
   planRun: z.string().optional(),
   /** Tasks the job holds before until the plan run releases them. */

@@ -1,13 +1,20 @@
 /** What can be asked of and told to the running workflows, and the types on both ends. */
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import { z } from 'zod';
-import { jobKindSchema, jobSchema, progressSchema, retryStateSchema, type Job } from '../domain/job.js';
+import {
+  jobKindSchema,
+  jobParametersSchema,
+  jobSchema,
+  progressSchema,
+  retryStateSchema,
+  type Job,
+} from '../domain/job.js';
 import { nameSchema } from '../domain/ids.js';
 import { recoveryPlanSchema } from '../domain/plan.js';
 import { policySchema } from '../domain/policy.js';
 import { jobOutcomeSchema } from '../domain/transitions.js';
 import { protectedItemSchema, type ProtectedItem } from '../domain/protected-item.js';
-import type { Operation, Permission } from '../domain/operations.js';
+import type { JobOperation, Operation, Permission } from '../domain/operations.js';
 import type { Condition, Health } from '../domain/health.js';
 
 /** Knobs for tests. */
@@ -48,6 +55,7 @@ export const jobInputSchema = z.object({
   /** The newest recovery point the entity knows; empty while there is none. */
   recoveryPoint: z.string(),
   policy: policySchema,
+  parameters: jobParametersSchema.optional(),
   planRun: z.string().optional(),
   holdBefore: z.array(z.string()).optional(),
   carried: carriedJobSchema.optional(),
@@ -63,6 +71,9 @@ export const operationRequestSchema = z.object({
 });
 export type OperationRequest = z.infer<typeof operationRequestSchema>;
 
+export const jobOperationRequestSchema = operationRequestSchema.extend({ parameters: jobParametersSchema.optional() });
+export type JobOperationRequest = z.infer<typeof jobOperationRequestSchema>;
+
 export interface JobAccepted {
   readonly jobId: string;
 }
@@ -71,9 +82,13 @@ export interface SyncAccepted {
   readonly sequence: number;
 }
 
-export const enableProtectionUpdate = defineUpdate<JobAccepted, [OperationRequest]>('enableProtection');
-export const plannedFailoverUpdate = defineUpdate<JobAccepted, [OperationRequest]>('plannedFailover');
-export const commitFailoverUpdate = defineUpdate<JobAccepted, [OperationRequest]>('commitFailover');
+const jobUpdate = (operation: JobOperation) => defineUpdate<JobAccepted, [JobOperationRequest]>(operation);
+/** Each asks for a job and is answered with its id. */
+export const jobUpdates = {
+  enableProtection: jobUpdate('enableProtection'),
+  plannedFailover: jobUpdate('plannedFailover'),
+  commitFailover: jobUpdate('commitFailover'),
+} as const satisfies Record<JobOperation, unknown>;
 export const syncUpdate = defineUpdate<SyncAccepted, [OperationRequest]>('sync');
 /** Tries the failing step at once. @returns what is tried again. */
 export const retryUpdate = defineUpdate<{ readonly retried: string }, [OperationRequest]>('retry');

@@ -18,10 +18,10 @@ import {
   log,
   setHandler,
 } from '@temporalio/workflow';
-import { conditionsOf, healthOf, nextHealthChange, rpoSeconds } from '../domain/health.js';
+import { conditionsOf, healthOf, rpoSeconds } from '../domain/health.js';
 import { jobId as makeJobId } from '../domain/ids.js';
 import { jobTitles, type JobKind } from '../domain/job.js';
-import { allowedOperations, type Operation } from '../domain/operations.js';
+import { allowedOperations, jobOperations, type Operation } from '../domain/operations.js';
 import { cycleToRequest, next, type ItemEvent, type JobOutcome } from '../domain/transitions.js';
 import { followUpOf } from '../domain/job.js';
 import { newProtectedItem, type JobRequest, type ProtectedItem } from '../domain/protected-item.js';
@@ -32,11 +32,12 @@ import * as messages from './messages.js';
 import { shouldContinueAsNew } from './history-limit.js';
 import { publishItem } from './publish.js';
 import { startJob } from './start-job.js';
+import { watchHealth } from './watch-health.js';
 
 /** A job that has not been heard of for this long is asked whether it still exists, ms. */
 const SILENT_JOB_MS = 10 * 60_000;
 
-const FAR_FUTURE = '9999-01-01T00:00:00.000Z';
+type NewJobRequest = Omit<JobRequest, 'jobId' | 'kind'>;
 
 const now = () => toIso(Date.now());
 
@@ -69,7 +70,11 @@ class ProtectionEntity {
   }
 
   async run(): Promise<ProtectedItem> {
-    void this.watchHealth();
+    void watchHealth({
+      item: () => this.item,
+      over: () => this.closing,
+      publish: () => this.publish(),
+    });
     while (!this.isOver()) {
       if (shouldContinueAsNew(this.input.tuning)) await this.continueAsNew();
       const request = this.item.pending[0];
@@ -84,24 +89,11 @@ class ProtectionEntity {
   }
 
   private registerHandlers(): void {
-    const asJob = (operation: Operation & JobKind) => ({
-      validator: (request: messages.OperationRequest) => this.validate(operation, request),
-    });
-    setHandler(
-      messages.enableProtectionUpdate,
-      (request) => this.accept('enableProtection', request),
-      asJob('enableProtection'),
-    );
-    setHandler(
-      messages.plannedFailoverUpdate,
-      (request) => this.accept('plannedFailover', request),
-      asJob('plannedFailover'),
-    );
-    setHandler(
-      messages.commitFailoverUpdate,
-      (request) => this.accept('commitFailover', request),
-      asJob('commitFailover'),
-    );
+    for (const operation of jobOperations) {
+      setHandler(messages.jobUpdates[operation], (request) => this.accept(operation, request), {
+        validator: (request) => this.validate(operation, request),
+      });
+    }
     setHandler(messages.syncUpdate, () => this.sync(), { validator: (request) => this.validate('sync', request) });
     setHandler(messages.retryUpdate, () => this.retry(), { validator: (request) => this.validate('retry', request) });
     setHandler(messages.protectedItemQuery, () => this.view());
@@ -110,10 +102,12 @@ class ProtectionEntity {
     setHandler(messages.jobEndedSignal, ({ jobId, result }) => this.onJobEnded(jobId, result));
   }
 
-  private validate(operation: Operation, raw: messages.OperationRequest): void {
-    const request = messages.operationRequestSchema.safeParse(raw);
-    if (!request.success)
-      throw ApplicationFailure.nonRetryable('requestId: a non-empty text is needed', 'InvalidInput');
+  private validate(operation: Operation, raw: messages.JobOperationRequest): void {
+    const request = messages.jobOperationRequestSchema.safeParse(raw);
+    if (!request.success) {
+      const problems = request.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
+      throw ApplicationFailure.nonRetryable(problems.join('; '), 'InvalidInput');
+    }
     if (this.answeredBefore(request.data.requestId)) return;
     const permission = allowedOperations(this.item)[operation];
     if (!permission.allowed) {
@@ -121,16 +115,13 @@ class ProtectionEntity {
     }
   }
 
-  private accept(
-    kind: JobKind,
-    request: { requestId: string; planRun?: string; holdBefore?: string[] },
-  ): messages.JobAccepted {
+  private accept(kind: JobKind, request: NewJobRequest): messages.JobAccepted {
     const answered = this.answeredBefore(request.requestId);
     if (answered !== undefined) return { jobId: answered };
     return { jobId: this.enqueue(kind, request) };
   }
 
-  private enqueue(kind: JobKind, request: { requestId: string; planRun?: string; holdBefore?: string[] }): string {
+  private enqueue(kind: JobKind, request: NewJobRequest): string {
     const { vm, answered } = this.item;
     let serial = 0;
     let jobId = makeJobId(vm, kind, now(), serial);
@@ -248,18 +239,6 @@ class ProtectionEntity {
     if (cycleDueAt === undefined || resync) await condition(woken);
     else
       await condition(woken, Math.max(1, toMs(cycleDueAt) - Date.now()), { summary: `Next cycle of ${this.item.vm}` });
-  }
-
-  /** Health may get worse by time alone, whatever else is waited for. One timer at a time, replaced only by an earlier one. */
-  private async watchHealth(): Promise<void> {
-    const nextChange = () => toMs(nextHealthChange(this.item, now()) ?? FAR_FUTURE);
-    while (!this.closing) {
-      const at = nextChange();
-      const changed = () => this.closing || nextChange() < at;
-      if (at === toMs(FAR_FUTURE)) await condition(changed);
-      else await condition(changed, Math.max(1, at - Date.now()), { summary: 'Health' });
-      this.publish();
-    }
   }
 
   private on(event: ItemEvent): void {

@@ -20,7 +20,7 @@ const jobWorkflows: Record<JobKind, (input: JobInput) => Promise<unknown>> = {
 /** @param item as it is before the job. */
 export async function startJob(item: ProtectedItem, request: JobRequest, tuning: Tuning | undefined): Promise<void> {
   const { vault, vm, host, vmmServer, epoch, nextSequence, policy } = item;
-  const { jobId, kind, planRun, holdBefore } = request;
+  const { jobId, kind, parameters, planRun, holdBefore } = request;
   const input: JobInput = {
     id: jobId,
     vault,
@@ -31,6 +31,7 @@ export async function startJob(item: ProtectedItem, request: JobRequest, tuning:
     nextSequence,
     policy,
     recoveryPoint: item.latestRecoveryPoint?.id ?? '',
+    ...(parameters && { parameters }),
     ...(planRun !== undefined && { planRun }),
     ...(holdBefore && { holdBefore }),
     ...(tuning && { tuning }),

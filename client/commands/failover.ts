@@ -44,7 +44,7 @@ export function failoverCommand(): Command {
             'It is not replicated back from there.',
           options.yes,
         );
-        await runJob(command, farshore, await farshore.plannedFailover(vm), options, (job) => {
+        await runJob(command, farshore, await farshore.startJob(vm, 'plannedFailover'), options, (job) => {
           const result = failoverResultOf(job.result);
           return `${result ? failoverText(vm, result) : `${vm}: ${job.state}`}\nNext: farshore commit ${vm}`;
         });
@@ -65,7 +65,13 @@ export function commitCommand(): Command {
       await withFarshore(command, async (farshore) => {
         await requireAllowed(farshore, vm, 'commitFailover');
         await confirm(commitConsequences([vm]), options.yes);
-        await runJob(command, farshore, await farshore.commit(vm), options, () => `${vm}: the failover is committed`);
+        await runJob(
+          command,
+          farshore,
+          await farshore.startJob(vm, 'commitFailover'),
+          options,
+          () => `${vm}: the failover is committed`,
+        );
       });
     });
 }

@@ -73,7 +73,7 @@ describe.runIf(process.env['FARSHORE_RECORD_HISTORIES'])('recording', () => {
     const client = env.client.workflow;
     await vault.run(async () => {
       const entity = await vault.startEntity('db-01');
-      await entity.executeUpdate(messages.enableProtectionUpdate, { args: [{ requestId: randomUUID() }] });
+      await entity.executeUpdate(messages.jobUpdates.enableProtection, { args: [{ requestId: randomUUID() }] });
       await vault.until(entity, ({ item }) => item.phase === 'Protected');
       await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
       site.fail('cutAndShip', 'StoreUnreachable', 3);
@@ -81,7 +81,7 @@ describe.runIf(process.env['FARSHORE_RECORD_HISTORIES'])('recording', () => {
       const plan = await vault.startPlan('recorded', [{ name: 'all', vms: ['db-01'] }]);
       await plan.result();
       const current = vault.entity('db-01');
-      await current.executeUpdate(messages.commitFailoverUpdate, { args: [{ requestId: randomUUID() }] });
+      await current.executeUpdate(messages.jobUpdates.commitFailover, { args: [{ requestId: randomUUID() }] });
       const { item } = await vault.until(current, (view) => view.item.phase === 'Committed');
       for (const job of item.recentJobs) await save(client, job.kind, job.id);
       await save(client, 'run-recovery-plan', plan.workflowId);

@@ -72,16 +72,16 @@ describe('entity and job continue as new', () => {
       const entity = later ? await vault.protect('db-01', POLL_MS) : await vault.startEntity('db-01');
       const current = vault.entity('db-01');
       if (kind === 'commitFailover') {
-        await current.executeUpdate(messages.plannedFailoverUpdate, request());
+        await current.executeUpdate(messages.jobUpdates.plannedFailover, request());
         await vault.until(entity, ({ item }) => item.phase === 'FailedOver', POLL_MS);
       }
       site.fail(failingStep[kind], 'StoreUnreachable');
       const ask =
         kind === 'plannedFailover'
-          ? messages.plannedFailoverUpdate
+          ? messages.jobUpdates.plannedFailover
           : kind === 'commitFailover'
-            ? messages.commitFailoverUpdate
-            : messages.enableProtectionUpdate;
+            ? messages.jobUpdates.commitFailover
+            : messages.jobUpdates.enableProtection;
       const once = request();
       const accepted = await current.executeUpdate(ask, once);
       const before = await vault.until(

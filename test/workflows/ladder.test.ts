@@ -59,7 +59,7 @@ describe('a recoverable failure', () => {
     site.fail('copyDisk', 'NetworkError', 7);
     await vault.run(async () => {
       const entity = await vault.startEntity('db-02');
-      await entity.executeUpdate(messages.enableProtectionUpdate, request());
+      await entity.executeUpdate(messages.jobUpdates.enableProtection, request());
       await vault.until(entity, ({ item }) => item.phase === 'Protected', 60_000);
       expect(minutesBetween(site.called('copyDisk')).slice(0, 7)).toEqual([1, 2, 4, 8, 10, 30, 30]);
     });
@@ -73,7 +73,7 @@ describe('a recoverable failure', () => {
     );
     await vault.run(async () => {
       const entity = await vault.startEntity('db-03');
-      await entity.executeUpdate(messages.enableProtectionUpdate, request());
+      await entity.executeUpdate(messages.jobUpdates.enableProtection, request());
       await vault.until(entity, ({ item }) => item.phase === 'Protected', 60_000);
       expect(minutesBetween(site.called('copyDisk')).slice(0, 6)).toEqual([1, 2, 4, 1, 2, 4]);
     });
@@ -100,7 +100,7 @@ describe('a recoverable failure', () => {
     site.fail('copyDisk', 'AgentNotAnswering', 1);
     await vault.run(async () => {
       const entity = await vault.startEntity('db-05');
-      await entity.executeUpdate(messages.enableProtectionUpdate, request());
+      await entity.executeUpdate(messages.jobUpdates.enableProtection, request());
       const view = await vault.until(entity, ({ item }) => item.job?.retry !== undefined, 100);
       expect(view.health).toBe('Warning');
       await vault.until(entity, ({ item }) => item.phase === 'Protected', 10_000);

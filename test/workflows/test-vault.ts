@@ -88,7 +88,7 @@ export class TestVault {
   /** Starts the entity of a VM and waits until it is protected. */
   async protect(vm: string, pollMs?: number): Promise<WorkflowHandleWithFirstExecutionRunId<typeof protectVm>> {
     const entity = await this.startEntity(vm);
-    await entity.executeUpdate(messages.enableProtectionUpdate, { args: [{ requestId: randomUUID() }] });
+    await entity.executeUpdate(messages.jobUpdates.enableProtection, { args: [{ requestId: randomUUID() }] });
     await this.until(entity, (view) => view.item.phase === 'Protected', pollMs);
     return entity;
   }
