@@ -24,13 +24,14 @@ import { jobTitles, type JobKind } from '../domain/job.js';
 import { allowedOperations, jobOperations, type Operation } from '../domain/operations.js';
 import { cycleToRequest, next, type ItemEvent, type JobOutcome } from '../domain/transitions.js';
 import { followUpOf } from '../domain/job.js';
-import { newProtectedItem, type JobRequest, type ProtectedItem } from '../domain/protected-item.js';
+import { newProtectedItem, resyncState, type JobRequest, type ProtectedItem } from '../domain/protected-item.js';
 import { toIso, toMs } from '../domain/time.js';
 import { deltaCycle } from './delta-cycle.js';
 import type { LadderControl } from './ladder.js';
 import * as messages from './messages.js';
 import { shouldContinueAsNew } from './history-limit.js';
 import { publishItem } from './publish.js';
+import { resyncOpening } from './sides.js';
 import { startJob } from './start-job.js';
 import { watchHealth } from './watch-health.js';
 
@@ -80,6 +81,9 @@ class ProtectionEntity {
       const request = this.item.pending[0];
       if (this.item.job) await this.waitForJob();
       else if (request) await this.startJob(request);
+      else if (resyncState(this.item, now()) === 'unscheduled') await this.scheduleResync();
+      else if (resyncState(this.item, now()) === 'due')
+        this.enqueue('resynchronize', { requestId: `resync/${this.item.vm}/${now()}` });
       else if (this.isCycleDue()) await deltaCycle(this.item, this.ladder, (event) => this.on(event));
       else await this.sleep();
     }
@@ -95,6 +99,9 @@ class ProtectionEntity {
       });
     }
     setHandler(messages.syncUpdate, () => this.sync(), { validator: (request) => this.validate('sync', request) });
+    setHandler(messages.resynchronizeUpdate, (request) => this.resynchronize(request), {
+      validator: (request) => this.validate('resynchronize', request),
+    });
     setHandler(messages.retryUpdate, () => this.retry(), { validator: (request) => this.validate('retry', request) });
     setHandler(messages.protectedItemQuery, () => this.view());
     setHandler(messages.requestJobSignal, (request) => this.answerPlan(request));
@@ -160,6 +167,21 @@ class ProtectionEntity {
     return { sequence };
   }
 
+  private resynchronize({ requestId, now: atOnce }: messages.ResynchronizeRequest): { jobId?: string } {
+    if (atOnce) return this.accept('resynchronize', { requestId });
+    if (!this.item.resync) {
+      this.on({ type: 'resyncRequired', cause: 'An administrator asked for a resynchronization', at: now() });
+    }
+    return {};
+  }
+
+  private async scheduleResync(): Promise<void> {
+    const { policy, resync } = this.item;
+    const window = policy.resynchronizationWindow;
+    const { opensAt } = await resyncOpening({ window, now: now(), skipOpen: resync?.skipOpen ?? false });
+    this.on({ type: 'resyncScheduled', dueAt: opensAt });
+  }
+
   private async retry(): Promise<{ retried: string }> {
     const { job, retry, vm } = this.item;
     if (job?.retry) {
@@ -199,7 +221,7 @@ class ProtectionEntity {
   private onJobEnded(jobId: string, result: JobOutcome): void {
     const kind = this.item.job?.jobId === jobId ? this.item.job.kind : undefined;
     this.on({ type: 'jobEnded', jobId, at: now(), result });
-    const followUp = kind && result.outcome === 'succeeded' ? followUpOf(kind) : undefined;
+    const followUp = kind && result.outcome === 'succeeded' ? followUpOf(kind, this.item.phase) : undefined;
     if (followUp) this.enqueue(followUp, { requestId: `after/${jobId}` });
   }
 
@@ -233,12 +255,20 @@ class ProtectionEntity {
   }
 
   private async sleep(): Promise<void> {
+    const { cycleDueAt, resync, vm } = this.item;
     const woken = () =>
-      this.item.pending.length > 0 || this.isCycleDue() || this.isOver() || shouldContinueAsNew(this.input.tuning);
-    const { cycleDueAt, resync } = this.item;
-    if (cycleDueAt === undefined || resync) await condition(woken);
-    else
-      await condition(woken, Math.max(1, toMs(cycleDueAt) - Date.now()), { summary: `Next cycle of ${this.item.vm}` });
+      this.item.pending.length > 0 ||
+      this.isCycleDue() ||
+      resyncState(this.item, now()) === 'due' ||
+      this.item.resync !== resync ||
+      this.isOver() ||
+      shouldContinueAsNew(this.input.tuning);
+    const wakeAt = resync ? resync.dueAt : cycleDueAt;
+    if (wakeAt === undefined) await condition(woken);
+    else {
+      const summary = resync ? `Resynchronization of ${vm}` : `Next cycle of ${vm}`;
+      await condition(woken, Math.max(1, toMs(wakeAt) - Date.now()), { summary });
+    }
   }
 
   private on(event: ItemEvent): void {
