@@ -8,6 +8,7 @@ import { link, mkdir, open, readdir, rename, rm, rmdir, stat, unlink, type FileH
 import path from 'node:path';
 import { tryLockFile } from '../../disks/native.js';
 import { writeAt } from '../../disks/positional-io.js';
+import { syncFolder } from '../../disks/sync-folder.js';
 import { errnoOf, unlessMissing } from './replica-store-errors.js';
 
 /** Milliseconds that a temporary file stays untouched, locked or not: it is created a moment before it is locked. */
@@ -165,16 +166,6 @@ async function removeIfEmpty(folder: string): Promise<boolean> {
     if (code === 'ENOENT') return true;
     if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
     throw error;
-  }
-}
-
-/** Makes the entries of a folder durable. */
-export async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
 

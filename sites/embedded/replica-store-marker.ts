@@ -7,9 +7,10 @@ import { mkdir, readFile, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { writeAt } from '../../disks/positional-io.js';
+import { syncFolder } from '../../disks/sync-folder.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { errnoOf, unlessMissing } from './replica-store-errors.js';
-import { syncFolder, type DurableFiles } from './replica-store-files.js';
+import type { DurableFiles } from './replica-store-files.js';
 import type { StoreLayout } from './replica-store-names.js';
 
 const markerSchema = z.object({ format: z.literal('farshore replica store'), version: z.literal(1), id: z.uuid() });
