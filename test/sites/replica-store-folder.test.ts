@@ -32,6 +32,8 @@ describe('a folder that is not the store', () => {
     await writeFile(path.join(folder, 'thesis.txt'), 'mine');
     await failsWith('StoreUnreachable', EmbeddedReplicaStore.open(folder, { create: true }));
     await failsWith('StoreUnreachable', EmbeddedReplicaStore.open(path.join(folder, 'thesis.txt'), { create: true }));
+    // Where Node's own recursive mkdir never returns.
+    await failsWith('StoreUnreachable', EmbeddedReplicaStore.open('/proc/farshore', { create: true }));
     expect(await readdir(folder)).toEqual(['thesis.txt']);
   });
 
