@@ -1,6 +1,7 @@
 /**
  * The state of one protected VM, and the only function that changes it. `phase` holds resting states; what is on its
- * way is the running job and its task. The workflow performs, this decides: no time, no chance, no I/O in here.
+ * way is the running job and its task. The workflow performs, this decides: no time, no chance, no I/O in here. Whatever
+ * it is told, there is one job at a time, and neither the epoch nor, within it, the sequence goes back.
  */
 import { z } from 'zod';
 import { failureSchema, type Failure } from './errors.js';
@@ -141,7 +142,8 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
       };
     case 'jobStarted': {
       const request = item.pending.find((candidate) => candidate.jobId === event.jobId);
-      if (!request) return item;
+      // One job at a time: whoever asks for a second start comes too late, or twice.
+      if (!request || item.job) return item;
       const { retry: _, ...rest } = item;
       return {
         ...rest,
@@ -182,6 +184,7 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
 
 /** The next due time stays on its grid; ticks that went by meanwhile count as missed. */
 function afterCycle(item: ProtectedItem, event: ItemEvent & { type: 'cycleApplied' }): ProtectedItem {
+  if (event.cycle.sequence < item.nextSequence) return item;
   const period = copyFrequencyMs(item.policy);
   const { retry: _, ...rest } = item;
   const dueAt = toMs(item.cycleDueAt ?? event.at);
@@ -207,8 +210,12 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
       ...item.recentJobs,
       { id: event.jobId, kind, outcome, endedAt: event.at, ...(failure && { failure }) },
     ].slice(-JOBS_REMEMBERED),
-    ...(epoch !== undefined && { epoch }),
-    ...(cycle && { shipped: cycle, applied: cycle, nextSequence: cycle.sequence + 1 }),
+    epoch: Math.max(item.epoch, epoch ?? 0),
+    ...(cycle && {
+      shipped: cycle,
+      applied: cycle,
+      nextSequence: Math.max(item.nextSequence, cycle.sequence + 1),
+    }),
     ...(recoveryPoint && { latestRecoveryPoint: recoveryPoint }),
   };
   if (outcome !== 'succeeded' && failure?.class === 'needsResync') {
@@ -220,9 +227,9 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
   }
   switch (kind) {
     case 'enableProtection':
-      return { ...ended, phase: 'Seeding', nextSequence: 1 };
+      return { ...whole(ended), phase: 'Seeding', nextSequence: ended.epoch > item.epoch ? 1 : ended.nextSequence };
     case 'initialReplication':
-      return ended;
+      return whole(ended);
     case 'finalizeProtection':
       return { ...ended, phase: 'Protected', cycleDueAt: event.at, protectedSince: event.at };
     case 'plannedFailover': {
@@ -232,6 +239,12 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
     case 'commitFailover':
       return { ...ended, phase: 'Committed' };
   }
+}
+
+/** A mark of what was before a whole copy that has been begun, or read back and found equal, says nothing any more. */
+function whole(item: ProtectedItem): ProtectedItem {
+  const { resync: _, ...rest } = item;
+  return rest;
 }
 
 /** The job that follows by itself when the given one has succeeded. */
