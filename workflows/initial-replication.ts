@@ -35,7 +35,8 @@ async function copyDisks(run: Run, disks: readonly { name: string; size: number 
       0,
       async (fromOffset) => {
         const slice = await run.agent.copyDisk({ vm, epoch, disk: disk.name, fromOffset });
-        await run.report(before + slice.nextOffset, total);
+        // The replica is a little larger than a disk of no whole number of MiB.
+        await run.report(before + Math.min(slice.nextOffset, disk.size), total);
         return slice;
       },
       (_, slice) => ({ state: slice.nextOffset, done: slice.done }),
