@@ -4,10 +4,13 @@
  */
 import { parseArgs } from 'node:util';
 import { isGood, isSkipped, type Outcome } from './figures.js';
+import { guestWrites } from './guest-writes.js';
 import { initialCopy } from './initial-copy.js';
+import { memory } from './memory.js';
 import { describe, summarize } from './report.js';
+import { snapshot } from './snapshot.js';
 
-const benches = [initialCopy];
+const benches = [initialCopy, guestWrites, snapshot, memory];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
