@@ -21,7 +21,7 @@ const HOST = 'hyperv-01';
 const VM = 'db-01';
 const CYCLES = 3;
 /** Bytes a guest writes into each cycle, at least. */
-const CYCLE_BYTES = 192 * MiB;
+const CYCLE_BYTES = 64 * MiB;
 const LIMIT_MIB = 300;
 const PROCESSES = [
   { name: `host-${HOST}`, title: 'agent' },
@@ -144,7 +144,7 @@ class WritingGuest {
       }
       await Promise.all(writes);
       this.#bytes += MiB + 16 * small;
-      await sleep(20);
+      await sleep(100);
     }
   }
 }

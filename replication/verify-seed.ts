@@ -4,6 +4,7 @@ import { splitRange, type Range } from '../domain/ranges.js';
 import { seedSliceSchema, vaultPaths, verifiedDiskSchema, type ReplicaDescription } from '../domain/vault.js';
 import type { ReplicaStore, WriteFence } from '../sites/ports.js';
 import { VHD_FOOTER_BYTES } from '../disks/vhd.js';
+import { BufferPool } from './buffer-pool.js';
 import { SliceDigest, wholeBlocks } from './digest.js';
 import { progressMeter, type StepOptions } from './progress.js';
 import { readAhead } from './read-ahead.js';
@@ -77,6 +78,7 @@ async function differingSlices(
   const differing: number[] = [];
   const advance = progressMeter(replicaSize, options);
   const blob = vaultPaths.disk(vm, disk);
+  const buffers = new BufferPool(READ_SIZE);
   const slices = Array.from({ length: count }, (_, slice) => slice);
   const check = async (slice: number): Promise<void> => {
     options.signal?.throwIfAborted();
@@ -85,7 +87,7 @@ async function differingSlices(
     const matches =
       record?.offset === range.offset &&
       record.length === range.length &&
-      record.digest === (await digestOfReplica(store, blob, range));
+      record.digest === (await digestOfReplica(store, blob, range, buffers));
     if (!matches) differing.push(slice);
     advance(range.length);
   };
@@ -93,12 +95,20 @@ async function differingSlices(
   return differing.sort((a, b) => a - b);
 }
 
-async function digestOfReplica(store: ReplicaStore, blob: string, slice: Range): Promise<string> {
+async function digestOfReplica(store: ReplicaStore, blob: string, slice: Range, buffers: BufferPool): Promise<string> {
   const digest = new SliceDigest(slice);
   const occupied = await store.listPageRanges(blob, slice);
   const pieces = wholeBlocks(occupied, slice, BRIDGE).flatMap((range) => [...splitRange(range, READ_SIZE)]);
-  const read = async (piece: Range) => ({ piece, data: await store.readPages(blob, piece.offset, piece.length) });
-  for await (const { piece, data } of readAhead(pieces, READS_AHEAD, read)) digest.add(data, piece.offset);
+  const read = async (piece: Range) => {
+    const buffer = buffers.take();
+    const data = buffer.subarray(0, piece.length);
+    await store.readPagesInto(blob, piece.offset, data);
+    return { piece, buffer, data };
+  };
+  for await (const { piece, buffer, data } of readAhead(pieces, READS_AHEAD, read)) {
+    digest.add(data, piece.offset);
+    buffers.give(buffer);
+  }
   return digest.finish();
 }
 
