@@ -218,7 +218,11 @@ describe('a site', () => {
     expect(vmmServerOf(site, 'h2')).toBe('vmm-1');
     expect(() => vmmServerOf(site, 'h9')).toThrow('host h9 is in no cloud');
     expect(policyOf(site, db!)).toMatchObject({ name: 'fast', copyFrequency: '30s' });
-    expect(policyOf(site, web!)).toMatchObject({ name: 'default', copyFrequency: '5m', recoveryPointRetentionHours: 2 });
+    expect(policyOf(site, web!)).toMatchObject({
+      name: 'default',
+      copyFrequency: '5m',
+      recoveryPointRetentionHours: 2,
+    });
     expect([osDiskOf(web!).name, osDiskOf(db!).name]).toEqual(['web-os', 'boot']);
   });
 
