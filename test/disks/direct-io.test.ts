@@ -35,7 +35,6 @@ test.each([undefined, '/dev/shm'])(
     });
     if (!writer || !reader || !(await writeDirect(writer, data, 512 * KiB))) return;
     expect((await readFile(file)).subarray(512 * KiB, 768 * KiB).equals(data)).toBe(true);
-    const ordinary = await open(file, 'r+');
     const other = randomBytes(100);
     await ordinary.write(other, 0, 100, 600 * KiB);
     const target = alignedBuffer(256 * KiB);
