@@ -231,7 +231,13 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
     case 'initialReplication':
       return whole(ended);
     case 'finalizeProtection':
-      return { ...ended, phase: 'Protected', cycleDueAt: event.at, protectedSince: event.at };
+      return {
+        ...ended,
+        phase: 'Protected',
+        protectedSince: event.at,
+        // A VM that is marked has no cycles to wait for.
+        ...(!ended.resync && { cycleDueAt: event.at }),
+      };
     case 'plannedFailover': {
       const { cycleDueAt: _due, ...stopped } = ended;
       return { ...stopped, phase: 'FailedOver', activeSide: 'recovery' };
