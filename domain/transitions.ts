@@ -171,7 +171,13 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
     case 'initialReplication':
       return whole(ended);
     case 'finalizeProtection':
-      return { ...ended, phase: 'Protected', cycleDueAt: event.at, protectedSince: event.at };
+      return {
+        ...ended,
+        phase: 'Protected',
+        protectedSince: event.at,
+        // A VM that is marked has no cycles to wait for.
+        ...(!ended.resync && { cycleDueAt: event.at }),
+      };
     case 'resynchronize': {
       const { begunSequence: _b, requestedSequence: _r, ...equal } = whole(ended);
       return item.phase === 'Protected' ? { ...equal, cycleDueAt: event.at } : equal;
