@@ -20,6 +20,7 @@ import { verifySeed } from '../replication/verify-seed.js';
 import type { RecoveryCompute, ReplicaStore } from '../sites/ports.js';
 import { classified } from './failures.js';
 import { beating } from './heartbeat.js';
+import { unplannedFailoverActivities } from './unplanned-failover.js';
 
 export interface AzureDeps {
   readonly store: ReplicaStore;
@@ -56,6 +57,8 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
     }
   };
   return classified({
+    ...unplannedFailoverActivities({ store, compute }),
+
     /** @returns the epoch this protection gets: above every one that the store or the source's tracking has seen. */
     async identifyTarget(input: {
       vm: string;

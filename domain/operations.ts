@@ -2,11 +2,19 @@
 import { jobTitles, type JobKind } from './job.js';
 import { phaseText, seedingStopped, type Phase, type ProtectedItem } from './protected-item.js';
 
-export const operations = ['enableProtection', 'sync', 'retry', 'plannedFailover', 'commitFailover'] as const;
+export const operations = [
+  'enableProtection',
+  'sync',
+  'retry',
+  'plannedFailover',
+  'unplannedFailover',
+  'commitFailover',
+] as const;
 /** Operations that are a job: accepted at once, done in the background. */
 export const jobOperations = [
   'enableProtection',
   'plannedFailover',
+  'unplannedFailover',
   'commitFailover',
 ] as const satisfies readonly (Operation & JobKind)[];
 export type JobOperation = (typeof jobOperations)[number];
@@ -29,6 +37,17 @@ export function allowedOperations(item: ProtectedItem): Record<Operation, Permis
     sync: busy ?? inPhase('Protected', 'only a protected VM is synchronized') ?? resync ?? yes,
     retry: item.retry || item.job?.retry || seedingStopped(item) ? yes : no('nothing is waiting for a retry'),
     plannedFailover: busy ?? inPhase('Protected', 'only a protected VM can be failed over') ?? resync ?? yes,
+    unplannedFailover: unplannedFailoverOf(item),
     commitFailover: busy ?? inPhase('FailedOver', 'there is no failover to commit') ?? yes,
   };
+}
+
+/** It does not wait for what runs, but takes over from it; a replica that is marked or Critical will do. */
+function unplannedFailoverOf(item: ProtectedItem): Permission {
+  if (item.phase !== 'Protected' && item.phase !== 'Seeding') {
+    return no(`only a protected VM can be failed over; it is ${phaseText[item.phase]}`);
+  }
+  const same = [item.job, ...item.pending].find((job) => job?.kind === 'unplannedFailover');
+  if (same) return no(`the job "${jobTitles[same.kind]}" is running (${same.jobId})`);
+  return item.latestRecoveryPoint || item.applied ? yes : no('there is no recovery point yet');
 }

@@ -4,5 +4,6 @@ export { enableProtection } from './enable-protection.js';
 export { initialReplication } from './initial-replication.js';
 export { finalizeProtection } from './finalize-protection.js';
 export { plannedFailover } from './planned-failover.js';
+export { unplannedFailover } from './unplanned-failover.js';
 export { commitFailover } from './commit-failover.js';
 export { runRecoveryPlan } from './run-recovery-plan.js';

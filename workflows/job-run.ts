@@ -48,6 +48,8 @@ export type JobSuccess = Omit<JobOutcome, 'outcome' | 'failure'> & { result?: Re
 
 const ENTITY_CLOSED = 'The protection entity of this VM is closed, so nobody would learn of this job';
 
+const SUPERSEDED = 'Another job has taken over';
+
 const now = () => toIso(Date.now());
 
 export class JobRun<K extends JobKind> {
@@ -60,6 +62,7 @@ export class JobRun<K extends JobKind> {
   private readonly compensations: { name: string; undo: () => Promise<void> }[] = [];
   private readonly ladder: LadderControl;
   private entityClosed = false;
+  private superseded = false;
 
   constructor(
     readonly input: JobInput,
@@ -77,7 +80,7 @@ export class JobRun<K extends JobKind> {
     this.released = new Set(input.carried?.released);
     this.ladder = {
       retryRequested: false,
-      interrupted: () => shouldContinueAsNew(this.input.tuning),
+      interrupted: () => this.superseded || shouldContinueAsNew(this.input.tuning),
       publish: (retry) => this.showRetry(retry),
     };
     setHandler(jobQuery, () => this.job);
@@ -159,8 +162,13 @@ export class JobRun<K extends JobKind> {
 
   async run(body: (run: this) => Promise<JobSuccess>): Promise<Job> {
     const scope = new CancellationScope();
-    setHandler(cancelJobSignal, ({ reason }) => {
+    setHandler(cancelJobSignal, ({ reason, superseded }) => {
       log.info('The job is asked to cancel', { reason });
+      if (superseded) {
+        this.superseded = true;
+        // Undoing would work against who takes over: a source that was shut down must not start again.
+        this.compensations.length = 0;
+      }
       scope.cancel();
     });
     try {
@@ -250,7 +258,8 @@ export class JobRun<K extends JobKind> {
     this.job.heldBefore = task;
     publishJob(this.job);
     await getExternalWorkflowHandle(planRun).signal(jobHeldSignal, { vm: this.job.vm, jobId: this.job.id, task });
-    await condition(() => this.released.has(task));
+    await condition(() => this.released.has(task) || this.superseded);
+    if (this.superseded) throw new CancelledFailure(SUPERSEDED);
     delete this.job.heldBefore;
     publishJob(this.job);
   }
@@ -279,6 +288,7 @@ export class JobRun<K extends JobKind> {
   }
 
   private async continueAsNew(): Promise<never> {
+    if (this.superseded) throw new CancelledFailure(SUPERSEDED);
     await condition(allHandlersFinished);
     const carried = { record: this.job, results: this.results, released: [...this.released] };
     return this.restart({ ...this.input, carried });

@@ -10,6 +10,7 @@
  */
 import {
   ApplicationFailure,
+  CancellationScope,
   allHandlersFinished,
   condition,
   continueAsNew,
@@ -27,11 +28,13 @@ import { followUpOf } from '../domain/job.js';
 import { newProtectedItem, type JobRequest, type ProtectedItem } from '../domain/protected-item.js';
 import { toIso, toMs } from '../domain/time.js';
 import { deltaCycle } from './delta-cycle.js';
+import { fenceSource } from './fence-source.js';
 import type { LadderControl } from './ladder.js';
 import * as messages from './messages.js';
 import { shouldContinueAsNew } from './history-limit.js';
 import { publishItem } from './publish.js';
 import { startJob } from './start-job.js';
+import { supersede } from './supersede.js';
 import { watchHealth } from './watch-health.js';
 
 /** A job that has not been heard of for this long is asked whether it still exists, ms. */
@@ -55,6 +58,8 @@ export async function protectVm(raw: messages.ProtectVmInput): Promise<Protected
 class ProtectionEntity {
   private item: ProtectedItem;
   private closing = false;
+  /** The cycle under way. */
+  private cycling: CancellationScope | undefined;
   private readonly ladder: LadderControl;
 
   constructor(private readonly input: messages.ProtectVmInput) {
@@ -75,12 +80,18 @@ class ProtectionEntity {
       over: () => this.closing,
       publish: () => this.publish(),
     });
+    void fenceSource({
+      item: () => this.item,
+      over: () => this.closing,
+      on: (event) => this.on(event),
+    });
     while (!this.isOver()) {
       if (shouldContinueAsNew(this.input.tuning)) await this.continueAsNew();
       const request = this.item.pending[0];
-      if (this.item.job) await this.waitForJob();
+      if (this.item.job && this.isTakenOver()) await this.giveJobUp(this.item.job.jobId);
+      else if (this.item.job) await this.waitForJob();
       else if (request) await this.startJob(request);
-      else if (this.isCycleDue()) await deltaCycle(this.item, this.ladder, (event) => this.on(event));
+      else if (this.isCycleDue()) await this.cycle();
       else await this.sleep();
     }
     this.closing = true;
@@ -127,6 +138,7 @@ class ProtectionEntity {
     let jobId = makeJobId(vm, kind, now(), serial);
     while (answered.some((entry) => entry.jobId === jobId)) jobId = makeJobId(vm, kind, now(), (serial += 1));
     this.on({ type: 'jobRequested', request: { ...request, kind, jobId } });
+    if (kind === 'unplannedFailover') this.cycling?.cancel();
     return jobId;
   }
 
@@ -189,6 +201,28 @@ class ProtectionEntity {
     };
   }
 
+  private async cycle(): Promise<void> {
+    this.cycling = new CancellationScope();
+    try {
+      await this.cycling.run(() => deltaCycle(this.item, this.ladder, (event) => this.on(event)));
+    } catch (error) {
+      if (!isCancellation(error) || !this.isTakenOver()) throw error;
+    } finally {
+      this.cycling = undefined;
+    }
+  }
+
+  /** An unplanned failover waits for nothing that runs. */
+  private isTakenOver(): boolean {
+    return this.item.pending[0]?.kind === 'unplannedFailover';
+  }
+
+  private async giveJobUp(jobId: string): Promise<void> {
+    const isGone = () => this.item.job?.jobId !== jobId;
+    await supersede(jobId, isGone);
+    if (!isGone()) this.onJobEnded(jobId, { outcome: 'cancelled' });
+  }
+
   private async startJob(request: JobRequest): Promise<void> {
     // Before the child exists it can't signal; after this line every signal of it finds the job here.
     const { item } = this;
@@ -205,7 +239,8 @@ class ProtectionEntity {
 
   /** A job that was terminated from outside can't tell; a signal to it fails then. */
   private async waitForJob(): Promise<void> {
-    if (await condition(() => !this.item.job || shouldContinueAsNew(this.input.tuning), SILENT_JOB_MS)) return;
+    const woken = () => !this.item.job || this.isTakenOver() || shouldContinueAsNew(this.input.tuning);
+    if (await condition(woken, SILENT_JOB_MS)) return;
     const job = this.item.job;
     if (!job || Date.now() - toMs(job.heardAt) < SILENT_JOB_MS) return;
     try {

@@ -8,12 +8,14 @@ import { finalizeProtection } from './finalize-protection.js';
 import { initialReplication } from './initial-replication.js';
 import type { JobInput, Tuning } from './messages.js';
 import { plannedFailover } from './planned-failover.js';
+import { unplannedFailover } from './unplanned-failover.js';
 
 const jobWorkflows: Record<JobKind, (input: JobInput) => Promise<unknown>> = {
   enableProtection,
   initialReplication,
   finalizeProtection,
   plannedFailover,
+  unplannedFailover,
   commitFailover,
 };
 

@@ -61,6 +61,7 @@ const failingStep: Record<JobKind, ActivityName> = {
   initialReplication: 'copyDisk',
   finalizeProtection: 'finalizeReplica',
   plannedFailover: 'startFailover',
+  unplannedFailover: 'startUnplannedFailover',
   commitFailover: 'commitFailover',
 };
 
@@ -68,7 +69,7 @@ describe('entity and job continue as new', () => {
   it.each(jobKinds)('in the middle of %s, and lose nothing', async (kind) => {
     const { site, vault } = setUp();
     await vault.run(async () => {
-      const later = kind === 'plannedFailover' || kind === 'commitFailover';
+      const later = kind === 'plannedFailover' || kind === 'unplannedFailover' || kind === 'commitFailover';
       const entity = later ? await vault.protect('db-01', POLL_MS) : await vault.startEntity('db-01');
       const current = vault.entity('db-01');
       if (kind === 'commitFailover') {
@@ -77,8 +78,8 @@ describe('entity and job continue as new', () => {
       }
       site.fail(failingStep[kind], 'StoreUnreachable');
       const ask =
-        kind === 'plannedFailover'
-          ? messages.jobUpdates.plannedFailover
+        kind === 'plannedFailover' || kind === 'unplannedFailover'
+          ? messages.jobUpdates[kind]
           : kind === 'commitFailover'
             ? messages.jobUpdates.commitFailover
             : messages.jobUpdates.enableProtection;

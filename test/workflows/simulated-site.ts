@@ -143,6 +143,16 @@ export class SimulatedSite {
       async startReplicaVm() {
         return { startedAt: await site.now(), disks: [{ name: 'os', nbdUri: 'nbd+unix:///os' }, { name: 'data' }] };
       },
+      async checkUnplannedFailover() {
+        return { failoverEpoch: site.epoch + 1 };
+      },
+      async settleRecoveryPoint({ wanted }) {
+        const time = await site.now();
+        return { recoveryPoint: { id: wanted === 'latest' ? 'newest' : wanted, time }, cyclesProcessed: 2 };
+      },
+      async startUnplannedFailover() {
+        return { failedOverAt: await site.now() };
+      },
       async checkCommit() {},
       async commitFailover() {
         return { deleted: 3 };
