@@ -1,10 +1,10 @@
 /** Activities of an unplanned failover: of the two sites they need the recovery side alone. */
 import { CatalogueError } from '../domain/errors.js';
 import { toIso } from '../domain/time.js';
-import { vaultPaths } from '../domain/vault.js';
+import { vaultPaths, type RecoveryPoint } from '../domain/vault.js';
 import { failoverPoint, LATEST, pointProblem, processReceived } from '../replication/failover-point.js';
 import { listRecoveryPoints } from '../replication/recovery-points.js';
-import { readDescription, vmFence } from '../replication/replica-state.js';
+import { readDescription, vmFence, writeVaultState } from '../replication/replica-state.js';
 import type { RecoveryCompute, ReplicaStore, ReplicaVmSpec } from '../sites/ports.js';
 import { beating } from './heartbeat.js';
 
@@ -78,6 +78,7 @@ export function unplannedFailoverActivities({ store, compute }: { store: Replica
           epoch: failoverEpoch,
           disks: point.disks.map(({ name, snapshot }) => ({ name, snapshot, blob: vaultPaths.disk(vm, name) })),
         });
+        await recordFailover(store, vm, failoverEpoch, point);
         return { failedOverAt };
       });
     },
@@ -96,3 +97,13 @@ async function createReplicaVm(compute: RecoveryCompute, spec: ReplicaVmSpec): P
     await compute.createVm(spec);
   }
 }
+
+/** Says in the store that the VM runs at the recovery side: whoever comes without Temporal has to know. */
+export const recordFailover = (store: ReplicaStore, vm: string, epoch: number, point: RecoveryPoint): Promise<void> =>
+  writeVaultState(store, vm, {
+    epoch,
+    phase: 'FailedOver',
+    recoveryPoint: point.id,
+    recoveryPointTime: point.time,
+    at: toIso(Date.now()),
+  });

@@ -20,7 +20,7 @@ import {
   log,
   setHandler,
 } from '@temporalio/workflow';
-import { toFailure, type Failure } from '../domain/errors.js';
+import type { Failure } from '../domain/errors.js';
 import { protectedItemId } from '../domain/ids.js';
 import { currentTask, newJob, type Job, type JobKind, type RetryState, type TaskName } from '../domain/job.js';
 import type { JobOutcome } from '../domain/transitions.js';
@@ -40,13 +40,12 @@ import {
 } from './messages.js';
 import { shouldContinueAsNew } from './history-limit.js';
 import { publishJob } from './publish.js';
+import { ENTITY_CLOSED, entityClosed, ignoreClosed } from './entity-closed.js';
 import { agentOf, azureOf, providerOf } from './sides.js';
 import { StepFailure } from './step-failure.js';
 
 /** What a job's body hands back when it has succeeded. */
 export type JobSuccess = Omit<JobOutcome, 'outcome' | 'failure'> & { result?: Record<string, unknown> };
-
-const ENTITY_CLOSED = 'The protection entity of this VM is closed, so nobody would learn of this job';
 
 const SUPERSEDED = 'Another job has taken over';
 
@@ -294,13 +293,3 @@ export class JobRun<K extends JobKind> {
     return this.restart({ ...this.input, carried });
   }
 }
-
-/** Only another cancellation may pass: everything else says that the entity is closed. */
-function entityClosed(error: unknown): never {
-  if (isCancellation(error)) throw error;
-  throw new StepFailure(toFailure('InvalidVmState', ENTITY_CLOSED));
-}
-
-const ignoreClosed = (error: unknown): void => {
-  if (isCancellation(error)) throw error;
-};

@@ -75,16 +75,14 @@ class ProtectionEntity {
   }
 
   async run(): Promise<ProtectedItem> {
-    void watchHealth({
+    const itself = {
       item: () => this.item,
       over: () => this.closing,
       publish: () => this.publish(),
-    });
-    void fenceSource({
-      item: () => this.item,
-      over: () => this.closing,
-      on: (event) => this.on(event),
-    });
+      on: (event: ItemEvent) => this.on(event),
+    };
+    void watchHealth(itself);
+    void fenceSource(itself);
     while (!this.isOver()) {
       if (shouldContinueAsNew(this.input.tuning)) await this.continueAsNew();
       const request = this.item.pending[0];

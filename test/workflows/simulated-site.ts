@@ -143,8 +143,8 @@ export class SimulatedSite {
       async startReplicaVm() {
         return { startedAt: await site.now(), disks: [{ name: 'os', nbdUri: 'nbd+unix:///os' }, { name: 'data' }] };
       },
-      async checkUnplannedFailover() {
-        return { failoverEpoch: site.epoch + 1 };
+      async checkUnplannedFailover({ wanted }) {
+        return { failoverEpoch: site.epoch + 1, ...(wanted === 'gone' && { refusal: 'there is no such point' }) };
       },
       async settleRecoveryPoint({ wanted }) {
         const time = await site.now();
