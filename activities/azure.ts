@@ -96,8 +96,8 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
         const options = { signal, onProgress: ({ bytesDone }: { bytesDone: number }) => report(bytesDone) };
         const applied = await applyCycle(store, { vm, epoch, sequence }, options);
         const manifest = await readManifest(store, vm, applied);
-        // A cycle without changes is no new state to recover to.
-        const changed = manifest?.disks.some((disk) => disk.length > 0) ?? false;
+        // A cycle without changes is no new state to recover to, unless it is the first on top of a copy.
+        const changed = sequence === 1 || (manifest?.disks.some((disk) => disk.length > 0) ?? false);
         const id = changed ? await makeRecoveryPoint(applied, vm) : undefined;
         const olderThan = toIso(toMs(applied.sealedAt) - input.retentionHours * 3_600_000);
         await pruneRecoveryPoints(store, { vm, epoch, olderThan });

@@ -6,6 +6,7 @@ export const operations = [
   'enableProtection',
   'sync',
   'retry',
+  'resynchronize',
   'plannedFailover',
   'unplannedFailover',
   'commitFailover',
@@ -36,6 +37,11 @@ export function allowedOperations(item: ProtectedItem): Record<Operation, Permis
       item.phase === 'Unprotected' ? (busy ?? yes) : no(`the VM is protected already: it is ${phaseText[item.phase]}`),
     sync: busy ?? inPhase('Protected', 'only a protected VM is synchronized') ?? resync ?? yes,
     retry: item.retry || item.job?.retry || seedingStopped(item) ? yes : no('nothing is waiting for a retry'),
+    resynchronize:
+      busy ??
+      (item.phase === 'Seeding' && item.resync
+        ? yes
+        : (inPhase('Protected', 'only a protected VM can be resynchronized') ?? yes)),
     plannedFailover: busy ?? inPhase('Protected', 'only a protected VM can be failed over') ?? resync ?? yes,
     unplannedFailover: unplannedFailoverOf(item),
     commitFailover: busy ?? inPhase('FailedOver', 'there is no failover to commit') ?? yes,

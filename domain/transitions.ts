@@ -3,7 +3,7 @@
  * time, no chance, no I/O in here.
  */
 import { z } from 'zod';
-import { failureSchema, type Failure } from './errors.js';
+import { failureSchema } from './errors.js';
 import type { JobKind, RetryState } from './job.js';
 import { copyFrequencyMs } from './policy.js';
 import { cycleSchema, type JobRequest, type ProtectedItem } from './protected-item.js';
@@ -49,7 +49,8 @@ export type ItemEvent =
   | { type: 'stepRecovered' }
   | { type: 'sourceNotFenced'; problem: string }
   | { type: 'sourceFenced'; epoch: number }
-  | { type: 'resyncRequired'; failure: Failure; at: string };
+  | { type: 'resyncRequired'; cause: string; at: string }
+  | { type: 'resyncScheduled'; dueAt: string };
 
 /** @returns the item after the event; the same object when the event changes nothing. */
 export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
@@ -112,8 +113,10 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
     }
     case 'resyncRequired': {
       const { retry: _, cycleDueAt: _due, ...rest } = item;
-      return { ...rest, resync: { cause: event.failure.message, since: item.resync?.since ?? event.at } };
+      return { ...rest, resync: { cause: event.cause, since: item.resync?.since ?? event.at } };
     }
+    case 'resyncScheduled':
+      return item.resync ? { ...item, resync: { ...item.resync, dueAt: event.dueAt } } : item;
   }
 }
 
@@ -154,7 +157,11 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
     ...(recoveryPoint && { latestRecoveryPoint: recoveryPoint }),
   };
   if (outcome !== 'succeeded' && failure?.class === 'needsResync') {
-    return next(ended, { type: 'resyncRequired', failure, at: event.at });
+    return next(ended, { type: 'resyncRequired', cause: failure.message, at: event.at });
+  }
+  if (kind === 'resynchronize' && outcome === 'cancelled' && item.resync) {
+    const { dueAt: _due, ...resync } = item.resync;
+    return { ...ended, resync: { ...resync, skipOpen: true } };
   }
   if (outcome !== 'succeeded') {
     // A failover that was given up: the source runs again and its changes go on being sent.
@@ -171,6 +178,10 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
       return ended;
     case 'finalizeProtection':
       return { ...ended, phase: 'Protected', cycleDueAt: event.at, protectedSince: event.at };
+    case 'resynchronize': {
+      const { resync: _, begunSequence: _b, requestedSequence: _r, ...whole } = ended;
+      return item.phase === 'Protected' ? { ...whole, cycleDueAt: event.at } : whole;
+    }
     case 'plannedFailover': {
       const { cycleDueAt: _due, ...stopped } = ended;
       return { ...stopped, phase: 'FailedOver', activeSide: 'recovery' };

@@ -62,6 +62,8 @@ export class JobRun<K extends JobKind> {
   private readonly ladder: LadderControl;
   private entityClosed = false;
   private superseded = false;
+  /** What the entity has to know even if the job does not succeed. */
+  known: Pick<JobOutcome, 'epoch'> = {};
 
   constructor(
     readonly input: JobInput,
@@ -154,8 +156,9 @@ export class JobRun<K extends JobKind> {
     this.compensations.length = 0;
   }
 
-  async report(bytesDone: number, bytesTotal: number): Promise<void> {
-    this.job.progress = { bytesDone, bytesTotal };
+  /** @param sent bytes that crossed since the last report. */
+  async report(bytesDone: number, bytesTotal: number, sent: number): Promise<void> {
+    this.job.progress = { bytesDone, bytesTotal, bytesSent: (this.job.progress?.bytesSent ?? 0) + sent };
     await this.tellEntity();
   }
 
@@ -216,7 +219,7 @@ export class JobRun<K extends JobKind> {
     this.job.state = told ? 'Failed' : 'Cancelled';
     delete this.job.retry;
     if (told) this.job.failure = told;
-    await this.finish({ outcome: told ? 'failed' : 'cancelled', ...(told && { failure: told }) });
+    await this.finish({ outcome: told ? 'failed' : 'cancelled', ...(told && { failure: told }), ...this.known });
   }
 
   private async finish(outcome: JobOutcome): Promise<void> {

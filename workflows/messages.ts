@@ -91,6 +91,13 @@ export const jobUpdates = {
   commitFailover: jobUpdate('commitFailover'),
 } as const satisfies Record<JobOperation, unknown>;
 export const syncUpdate = defineUpdate<SyncAccepted, [OperationRequest]>('sync');
+export const resynchronizeRequestSchema = operationRequestSchema.extend({
+  /** At once; else in the window of the policy. */
+  now: z.boolean(),
+});
+export type ResynchronizeRequest = z.infer<typeof resynchronizeRequestSchema>;
+/** @returns the job, when it was to begin at once. */
+export const resynchronizeUpdate = defineUpdate<{ readonly jobId?: string }, [ResynchronizeRequest]>('resynchronize');
 /** Tries the failing step at once. @returns what is tried again. */
 export const retryUpdate = defineUpdate<{ readonly retried: string }, [OperationRequest]>('retry');
 

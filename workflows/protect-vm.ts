@@ -19,13 +19,12 @@ import {
   log,
   setHandler,
 } from '@temporalio/workflow';
-import { conditionsOf, healthOf, rpoSeconds } from '../domain/health.js';
 import { jobId as makeJobId } from '../domain/ids.js';
 import { jobTitles, type JobKind } from '../domain/job.js';
 import { allowedOperations, jobOperations, type Operation } from '../domain/operations.js';
 import { cycleToRequest, next, type ItemEvent, type JobOutcome } from '../domain/transitions.js';
 import { followUpOf } from '../domain/job.js';
-import { newProtectedItem, type JobRequest, type ProtectedItem } from '../domain/protected-item.js';
+import { newProtectedItem, resyncState, type JobRequest, type ProtectedItem } from '../domain/protected-item.js';
 import { toIso, toMs } from '../domain/time.js';
 import { deltaCycle } from './delta-cycle.js';
 import { fenceSource } from './fence-source.js';
@@ -33,8 +32,11 @@ import type { LadderControl } from './ladder.js';
 import * as messages from './messages.js';
 import { shouldContinueAsNew } from './history-limit.js';
 import { publishItem } from './publish.js';
+import { resyncOpening } from './sides.js';
 import { startJob } from './start-job.js';
-import { supersede } from './supersede.js';
+import { viewOf } from './item-view.js';
+import { answerPlan } from './plan-request.js';
+import { CLOSED_FROM_OUTSIDE, isStillThere, supersede } from './running-job.js';
 import { watchHealth } from './watch-health.js';
 
 /** A job that has not been heard of for this long is asked whether it still exists, ms. */
@@ -89,6 +91,9 @@ class ProtectionEntity {
       if (this.item.job && this.isTakenOver()) await this.giveJobUp(this.item.job.jobId);
       else if (this.item.job) await this.waitForJob();
       else if (request) await this.startJob(request);
+      else if (resyncState(this.item, now()) === 'unscheduled') await this.scheduleResync();
+      else if (resyncState(this.item, now()) === 'due')
+        this.enqueue('resynchronize', { requestId: `resync/${this.item.vm}/${now()}` });
       else if (this.isCycleDue()) await this.cycle();
       else await this.sleep();
     }
@@ -104,9 +109,17 @@ class ProtectionEntity {
       });
     }
     setHandler(messages.syncUpdate, () => this.sync(), { validator: (request) => this.validate('sync', request) });
+    setHandler(messages.resynchronizeUpdate, (request) => this.resynchronize(request), {
+      validator: (request) => this.validate('resynchronize', request),
+    });
     setHandler(messages.retryUpdate, () => this.retry(), { validator: (request) => this.validate('retry', request) });
-    setHandler(messages.protectedItemQuery, () => this.view());
-    setHandler(messages.requestJobSignal, (request) => this.answerPlan(request));
+    setHandler(messages.protectedItemQuery, () => viewOf(this.item, now()));
+    setHandler(messages.requestJobSignal, (request) =>
+      answerPlan(request, this.item.vm, (kind, wanted) => {
+        this.validate(kind, { requestId: wanted.requestId });
+        return this.accept(kind, wanted);
+      }),
+    );
     setHandler(messages.jobProgressedSignal, (news) => this.on({ type: 'jobProgressed', at: now(), ...news }));
     setHandler(messages.jobEndedSignal, ({ jobId, result }) => this.onJobEnded(jobId, result));
   }
@@ -144,30 +157,26 @@ class ProtectionEntity {
     return this.item.answered.find((entry) => entry.requestId === requestId)?.jobId;
   }
 
-  /** A plan run asks by signal and is answered by signal. */
-  private async answerPlan(raw: unknown): Promise<void> {
-    const parsed = messages.jobRequestSignalSchema.safeParse(raw);
-    if (!parsed.success) return log.error('A request of a plan run is not valid', { problem: parsed.error.message });
-    const { requestId, kind, planRun, holdBefore } = parsed.data;
-    const { vm } = this.item;
-    let answer: { jobId: string } | { refusal: string };
-    try {
-      if (kind !== 'plannedFailover' && kind !== 'commitFailover') throw new Error(`a plan does not run ${kind}`);
-      this.validate(kind, { requestId });
-      answer = this.accept(kind, { requestId, planRun, holdBefore });
-    } catch (error) {
-      answer = { refusal: error instanceof Error ? error.message : String(error) };
-    }
-    await getExternalWorkflowHandle(planRun)
-      .signal(messages.jobAnsweredSignal, { vm, requestId, ...answer })
-      .catch(() => log.warn('The plan run that asked is gone', { planRun }));
-  }
-
   private sync(): messages.SyncAccepted {
     const sequence = cycleToRequest(this.item);
     this.on({ type: 'cycleRequested', at: now() });
     if (this.item.retry) this.ladder.retryRequested = true;
     return { sequence };
+  }
+
+  private resynchronize({ requestId, now: atOnce }: messages.ResynchronizeRequest): { jobId?: string } {
+    if (atOnce) return this.accept('resynchronize', { requestId });
+    if (!this.item.resync) {
+      this.on({ type: 'resyncRequired', cause: 'An administrator asked for a resynchronization', at: now() });
+    }
+    return {};
+  }
+
+  private async scheduleResync(): Promise<void> {
+    const { policy, resync } = this.item;
+    const window = policy.resynchronizationWindow;
+    const { opensAt } = await resyncOpening({ window, now: now(), skipOpen: resync?.skipOpen ?? false });
+    this.on({ type: 'resyncScheduled', dueAt: opensAt });
   }
 
   private async retry(): Promise<{ retried: string }> {
@@ -185,18 +194,6 @@ class ProtectionEntity {
       this.item.recentJobs.at(-1)?.kind === 'finalizeProtection' ? 'finalizeProtection' : 'initialReplication';
     this.enqueue(kind, { requestId: `retry/${vm}/${now()}` });
     return { retried: jobTitles[kind] };
-  }
-
-  private view(): messages.ProtectedItemView {
-    const at = now();
-    const rpo = rpoSeconds(this.item, at);
-    return {
-      item: this.item,
-      health: healthOf(this.item, at),
-      conditions: conditionsOf(this.item, at),
-      ...(rpo !== undefined && { rpoSeconds: rpo }),
-      operations: allowedOperations(this.item),
-    };
   }
 
   private async cycle(): Promise<void> {
@@ -231,7 +228,7 @@ class ProtectionEntity {
   private onJobEnded(jobId: string, result: JobOutcome): void {
     const kind = this.item.job?.jobId === jobId ? this.item.job.kind : undefined;
     this.on({ type: 'jobEnded', jobId, at: now(), result });
-    const followUp = kind && result.outcome === 'succeeded' ? followUpOf(kind) : undefined;
+    const followUp = kind && result.outcome === 'succeeded' ? followUpOf(kind, this.item.phase) : undefined;
     if (followUp) this.enqueue(followUp, { requestId: `after/${jobId}` });
   }
 
@@ -241,22 +238,9 @@ class ProtectionEntity {
     if (await condition(woken, SILENT_JOB_MS)) return;
     const job = this.item.job;
     if (!job || Date.now() - toMs(job.heardAt) < SILENT_JOB_MS) return;
-    try {
-      await getExternalWorkflowHandle(job.jobId).signal(messages.stillThereSignal);
-    } catch (error) {
-      if (isCancellation(error)) throw error;
-      if (this.item.job?.jobId !== job.jobId) return;
-      log.error('The job of this VM was closed from outside', { job: job.jobId });
-      this.onJobEnded(job.jobId, {
-        outcome: 'failed',
-        failure: {
-          code: 'Unexpected',
-          class: 'nonRecoverable',
-          message: 'The job was closed from outside',
-          remedy: 'Look at the VM on both sides before you go on.',
-        },
-      });
-    }
+    if ((await isStillThere(job.jobId)) || this.item.job?.jobId !== job.jobId) return;
+    log.error('The job of this VM was closed from outside', { job: job.jobId });
+    this.onJobEnded(job.jobId, CLOSED_FROM_OUTSIDE);
   }
 
   private isCycleDue(): boolean {
@@ -266,12 +250,20 @@ class ProtectionEntity {
   }
 
   private async sleep(): Promise<void> {
+    const { cycleDueAt, resync, vm } = this.item;
     const woken = () =>
-      this.item.pending.length > 0 || this.isCycleDue() || this.isOver() || shouldContinueAsNew(this.input.tuning);
-    const { cycleDueAt, resync } = this.item;
-    if (cycleDueAt === undefined || resync) await condition(woken);
-    else
-      await condition(woken, Math.max(1, toMs(cycleDueAt) - Date.now()), { summary: `Next cycle of ${this.item.vm}` });
+      this.item.pending.length > 0 ||
+      this.isCycleDue() ||
+      resyncState(this.item, now()) === 'due' ||
+      this.item.resync !== resync ||
+      this.isOver() ||
+      shouldContinueAsNew(this.input.tuning);
+    const wakeAt = resync ? resync.dueAt : cycleDueAt;
+    if (wakeAt === undefined) await condition(woken);
+    else {
+      const summary = resync ? `Resynchronization of ${vm}` : `Next cycle of ${vm}`;
+      await condition(woken, Math.max(1, toMs(wakeAt) - Date.now()), { summary });
+    }
   }
 
   private on(event: ItemEvent): void {

@@ -6,9 +6,11 @@ import { ApplicationFailure } from '@temporalio/common';
 import type { AzureActivities } from '../../activities/azure.js';
 import type { PrimaryActivities } from '../../activities/primary.js';
 import type { ProviderActivities } from '../../activities/provider.js';
+import type { ResynchronizationActivities } from '../../activities/resynchronization.js';
 import type { FailureCode } from '../../domain/errors.js';
+import { windowOpening } from '../../domain/resync-window.js';
 
-type Activities = AzureActivities & PrimaryActivities & ProviderActivities;
+type Activities = AzureActivities & PrimaryActivities & ProviderActivities & ResynchronizationActivities;
 export type ActivityName = keyof Activities;
 
 export interface Call {
@@ -158,6 +160,17 @@ export class SimulatedSite {
         return { deleted: 3 };
       },
       async recordJob() {},
+      async applyReceivedCycles() {
+        return { sequence: 0 };
+      },
+      async beginResync() {},
+      async digestReplica() {
+        return { digestBytes: 64 };
+      },
+      async endResync() {},
+      async resyncOpening({ window, now, skipOpen }) {
+        return { opensAt: new Date(windowOpening(window, Date.parse(now), skipOpen)).toISOString() };
+      },
     };
   }
 
