@@ -5,6 +5,7 @@
  */
 import { mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { diskError } from '../disks/disk-errors.js';
 import { tryLockFile } from '../disks/native.js';
 import { RawDisk } from '../disks/raw.js';
@@ -17,7 +18,7 @@ import { proveChanges } from './apply.js';
 import { failoverPoint, LATEST, LATEST_PROCESSED } from './failover-point.js';
 import { readAhead } from './read-ahead.js';
 import { cyclesAfter } from './received-cycles.js';
-import { readDescription } from './replica-state.js';
+import { readApplied, readDescription } from './replica-state.js';
 import { encodeRecord } from './vault-record.js';
 
 export interface ExportTask {
@@ -50,6 +51,9 @@ const SUMMARY = 'export.json';
 const WINDOW = 256 * 1024 * 1024;
 const PIECE = 4 * 1024 * 1024;
 const READS_AHEAD = 3;
+/** Milliseconds. */
+const APPLY_TIME_MS = 10_000;
+const APPLY_POLL_MS = 250;
 
 /**
  * The store is only read, but for one thing: a live state that no point has been made of yet is made one.
@@ -60,6 +64,7 @@ export async function exportPoint(store: ReplicaStore, task: ExportTask): Promis
   const { vm, wanted, folder } = task;
   const description = await readDescription(store, vm);
   if (!description) throw new CatalogueError('InvalidReplicaState', `the store holds no description of ${vm}`);
+  await untilApplied(store, vm);
   const point = await failoverPoint(store, vm, wanted === LATEST ? LATEST_PROCESSED : wanted);
   const cycles = wanted === LATEST && point.epoch === description.epoch ? await cyclesAfter(store, vm, point) : [];
   const disks = point.disks.map(({ name, snapshot }) => ({ name, snapshot, file: path.join(folder, `${name}.vhd`) }));
@@ -86,6 +91,16 @@ export async function exportPoint(store: ReplicaStore, task: ExportTask): Promis
     return exported;
   } finally {
     await marker.close();
+  }
+}
+
+/** A worker that is applying a cycle is given time: in the midst of it only an older point can be had. */
+async function untilApplied(store: ReplicaStore, vm: string): Promise<void> {
+  for (let waited = 0; waited < APPLY_TIME_MS; waited += APPLY_POLL_MS) {
+    const applied = await readApplied(store, vm);
+    const fence = await store.readFence(vaultPaths.vm(vm));
+    if (fence.epoch !== applied?.epoch || fence.sequence === applied.sequence) return;
+    await sleep(APPLY_POLL_MS);
   }
 }
 

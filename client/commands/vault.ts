@@ -7,7 +7,8 @@ import type { UnreadableVm, VaultVm } from '../../workers/local-vault.js';
 import { loadSite } from '../../workers/site-file.js';
 import { RefusedError } from '../errors.js';
 import { fields, note, table } from '../output.js';
-import { commonOptions, dataFolderOf, outputOf, siteFileOf } from './place.js';
+import type { Adopted } from '../adopt.js';
+import { commonOptions, dataFolderOf, outputOf, siteFileOf, withFarshore } from './place.js';
 
 interface StoreOption {
   readonly store?: string;
@@ -77,7 +78,41 @@ export function vaultCommand(): Command {
         ]),
       );
     });
+  vault
+    .command('adopt')
+    .summary("start protection anew from the vault, when Temporal's database is lost")
+    .description(
+      'Starts the protection of every VM of the vault that nobody looks after, from the vault and the site file. It goes on\n' +
+        'by differences where the change logs follow what the vault holds; where they do not, the VM is marked for\n' +
+        'resynchronization. VMs that run at the recovery side stay there.',
+    )
+    .argument('[vm...]', 'names of VMs (default: all of the vault)')
+    .action(adoptVms);
   return vault;
+}
+
+async function adoptVms(names: string[], _options: object, command: Command): Promise<void> {
+  const { readVault } = await import('../../workers/local-vault.js');
+  const { LocalSite } = await import('../../workers/local-site.js');
+  const { adoptVm } = await import('../adopt.js');
+  await withFarshore(command, async (farshore, { site: { site }, data }) => {
+    const { vms, unreadable } = await readVault(site.vault.store.path);
+    const unknown = names.find((name) => ![...vms, ...unreadable].some(({ vm }) => vm === name));
+    if (unknown !== undefined) throw new RefusedError(`the vault holds no VM ${unknown}`);
+    const local = new LocalSite(site, data);
+    const adopted: Adopted[] = unreadable.map(({ vm, problem }) => ({ vm, refusal: problem }));
+    for (const found of vms) {
+      if (names.length > 0 && !names.includes(found.vm)) continue;
+      const siteVm = site.vms.find(({ name }) => name === found.vm);
+      adopted.push(await adoptVm(farshore, found, siteVm && (await local.askHypervisor(siteVm))));
+    }
+    const rows = adopted.map(({ vm, phase, resync, refusal }) => [
+      vm,
+      phase ?? 'left alone',
+      refusal ?? (resync === undefined ? '-' : `to be resynchronized: ${resync}`),
+    ]);
+    outputOf(command).result(adopted, rows.length > 0 ? table(['VM', 'PHASE', 'REMARK'], rows) : 'The vault is empty.');
+  });
 }
 
 async function storeFolder({ store }: StoreOption, command: Command): Promise<string> {
