@@ -1,6 +1,7 @@
 /**
  * What can happen to a protected item, and the only function that changes it. The workflow performs, this decides: no
- * time, no chance, no I/O in here.
+ * time, no chance, no I/O in here. Whatever it is told, there is one job at a time, and neither the epoch nor, within it,
+ * the sequence goes back.
  */
 import { z } from 'zod';
 import { failureSchema } from './errors.js';
@@ -69,7 +70,8 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
       };
     case 'jobStarted': {
       const request = item.pending.find((candidate) => candidate.jobId === event.jobId);
-      if (!request) return item;
+      // One job at a time: whoever asks for a second start comes too late, or twice.
+      if (!request || item.job) return item;
       const { retry: _, ...rest } = item;
       return {
         ...rest,
@@ -126,6 +128,7 @@ export const cycleToRequest = (item: ProtectedItem): number =>
 
 /** The next due time stays on its grid; ticks that went by meanwhile count as missed. */
 function afterCycle(item: ProtectedItem, event: ItemEvent & { type: 'cycleApplied' }): ProtectedItem {
+  if (event.cycle.sequence < item.nextSequence) return item;
   const period = copyFrequencyMs(item.policy);
   const { retry: _, ...rest } = item;
   const dueAt = toMs(item.cycleDueAt ?? event.at);
@@ -152,8 +155,13 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
       ...item.recentJobs,
       { id: event.jobId, kind, outcome, endedAt: event.at, ...(failure && { failure }) },
     ].slice(-JOBS_REMEMBERED),
-    ...(epoch !== undefined && { epoch }),
-    ...(cycle && { shipped: cycle, applied: cycle, nextSequence: cycle.sequence + 1 }),
+    epoch: Math.max(item.epoch, epoch ?? 0),
+    ...(cycle && {
+      shipped: cycle,
+      applied: cycle,
+      // Sequences begin anew with an epoch.
+      nextSequence: (epoch ?? 0) > item.epoch ? cycle.sequence + 1 : Math.max(item.nextSequence, cycle.sequence + 1),
+    }),
     ...(recoveryPoint && { latestRecoveryPoint: recoveryPoint }),
   };
   if (outcome !== 'succeeded' && failure?.class === 'needsResync') {
@@ -172,15 +180,15 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
   switch (kind) {
     case 'enableProtection': {
       const { begunSequence: _b, requestedSequence: _r, ...fresh } = ended;
-      return { ...fresh, phase: 'Seeding', nextSequence: 1 };
+      return { ...whole(fresh), phase: 'Seeding', nextSequence: ended.epoch > item.epoch ? 1 : ended.nextSequence };
     }
     case 'initialReplication':
-      return ended;
+      return whole(ended);
     case 'finalizeProtection':
       return { ...ended, phase: 'Protected', cycleDueAt: event.at, protectedSince: event.at };
     case 'resynchronize': {
-      const { resync: _, begunSequence: _b, requestedSequence: _r, ...whole } = ended;
-      return item.phase === 'Protected' ? { ...whole, cycleDueAt: event.at } : whole;
+      const { begunSequence: _b, requestedSequence: _r, ...equal } = whole(ended);
+      return item.phase === 'Protected' ? { ...equal, cycleDueAt: event.at } : equal;
     }
     case 'plannedFailover': {
       const { cycleDueAt: _due, ...stopped } = ended;
@@ -200,4 +208,10 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
     case 'commitFailover':
       return { ...ended, phase: 'Committed' };
   }
+}
+
+/** A mark of what was before a whole copy that has been begun, or read back and found equal, says nothing any more. */
+function whole(item: ProtectedItem): ProtectedItem {
+  const { resync: _, ...rest } = item;
+  return rest;
 }

@@ -23,7 +23,8 @@ export async function copyDisks<K extends JobKind>(
       0,
       async (fromOffset) => {
         const slice = await run.agent.copyDisk({ vm, epoch, disk: disk.name, fromOffset });
-        await run.report(before + slice.nextOffset, total, slice.sentBytes);
+        // The replica is a little larger than a disk of no whole number of MiB.
+        await run.report(before + Math.min(slice.nextOffset, disk.size), total, slice.sentBytes);
         return slice;
       },
       (_, slice) => ({ state: slice.nextOffset, done: slice.done }),

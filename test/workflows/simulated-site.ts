@@ -26,6 +26,8 @@ const SLICE_BYTES = 250;
 export class SimulatedSite {
   readonly calls: Call[] = [];
   private readonly failures = new Map<ActivityName, { left: number; error: () => Error }>();
+  /** Cycles that were cut while the VM ran, and have not been sent. */
+  readonly cutBefore = new Set<number>();
   private epoch = 0;
   private running = true;
   private readonly writes = new Map<string, number>();
@@ -77,12 +79,14 @@ export class SimulatedSite {
         return { bytesLeft: 0 };
       },
       async cutAndShip({ vm, sequence, final }) {
-        if (final && site.running) throw ApplicationFailure.nonRetryable('exports are open', 'InvalidVmState');
+        const cutBefore = site.cutBefore.has(sequence);
+        if (final && (site.running || cutBefore))
+          throw ApplicationFailure.nonRetryable('exports are open', 'InvalidVmState');
         const lastWrite = (site.writes.get(vm) ?? 10) + 1;
         site.writes.set(vm, lastWrite);
         return {
           sequence,
-          final,
+          final: !site.running && !cutBefore,
           sealedAt: await site.now(),
           bytes: 4096,
           lastWrites: [
