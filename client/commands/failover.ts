@@ -47,11 +47,11 @@ export function failoverCommand(): Command {
         '  farshore failover db-01 --type unplanned --recovery-point latest --yes --wait',
     )
     .action(async (vm: string, options: FailoverOptions, command: Command) => {
+      const stray = options.type === 'planned' ? unplannedOnly(options) : undefined;
+      if (stray !== undefined)
+        throw new RefusedError(`${stray} is for --type unplanned: a planned failover loses nothing`);
       await withFarshore(command, async (farshore) => {
         if (options.type === 'unplanned') return failOverUnplanned(farshore, vm, options, command);
-        const stray = unplannedOnly(options);
-        if (stray !== undefined)
-          throw new RefusedError(`${stray} is for --type unplanned: a planned failover loses nothing`);
         await requireAllowed(farshore, vm, 'plannedFailover');
         const { host } = farshore.siteVm(vm);
         await confirm(

@@ -13,7 +13,7 @@ import { DataFolder } from '../../dist/workers/data-folder.js';
 import { loadSite } from '../../dist/workers/site-file.js';
 // As built: the instance starts its processes from the folder it is loaded from.
 import { startInstance } from '../../dist/workers/up.js';
-import { unplannedFailoverResultSchema } from '../../domain/job.js';
+import { unplannedFailoverResultSchema, type Job } from '../../domain/job.js';
 import { appliedStateSchema } from '../../domain/vault.js';
 import { HypervisorClient } from '../../sites/embedded/control-client.js';
 import { NbdGuest } from '../../sites/embedded/guest.js';
@@ -92,12 +92,16 @@ test(
       writing = false;
       await guest;
 
+      const shell = new Shell(folder);
+      const failover = ['failover', VM, '--type', 'unplanned', '--data', folder, '--site', `${site.file}.aside`];
+      expect(await shell.run(...failover)).toMatchObject({ code: 3, stderr: expect.stringContaining('is lost') });
       const askedAt = performance.now();
-      const { jobId } = await farshore.startJob(VM, 'unplannedFailover');
-      const failedOver = (await until(({ item }) => item.phase === 'FailedOver'))!;
+      const { value } = await shell.json(...failover, '--wait', '--yes');
       console.log(`asked until failed over: ${Math.round(performance.now() - askedAt)} ms`);
+      const failedOver = (await farshore.protectedItem(VM))!;
+      expect(failedOver.item.phase).toBe('FailedOver');
       expect(failedOver.conditions.map(({ reason }) => reason)).toContain('SourceNotFenced');
-      const result = unplannedFailoverResultSchema.parse((await farshore.job(jobId)).result);
+      const result = unplannedFailoverResultSchema.parse((value as Job).result);
       const store = path.join(folder, 'store');
       const applied = appliedStateSchema.parse(
         JSON.parse(await readFile(path.join(store, 'vms', VM, 'applied.json'), 'utf8')),
@@ -114,7 +118,6 @@ test(
       console.log(`acknowledged ${writer.acknowledged}, replica ${found.last}, RPO ${result.rpoSeconds} s`);
 
       // What else the store holds, by the command alone, beside the Azure worker.
-      const shell = new Shell(folder);
       const listing = (await shell.json('vault', 'list', '--store', store)).value as { vms: { state: string }[] };
       expect(listing.vms).toMatchObject([{ vm: VM, state: 'FailedOver', fence: { epoch: 2 } }]);
       const target = path.join(folder, 'exported');
