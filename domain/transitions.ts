@@ -185,7 +185,12 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
     case 'initialReplication':
       return whole(ended);
     case 'finalizeProtection':
-      return { ...ended, phase: 'Protected', cycleDueAt: event.at, protectedSince: event.at };
+      return {
+        ...ended,
+        phase: 'Protected',
+        ...(!ended.resync && { cycleDueAt: event.at }),
+        protectedSince: event.at,
+      };
     case 'resynchronize': {
       const { begunSequence: _b, requestedSequence: _r, ...equal } = whole(ended);
       return item.phase === 'Protected' ? { ...equal, cycleDueAt: event.at } : equal;
