@@ -13,13 +13,21 @@ import {
   pruneRecoveryPoints,
 } from '../replication/recovery-points.js';
 import { prepareReplica } from '../replication/replica.js';
-import { readApplied, readDescription, vmFence, writeDescription } from '../replication/replica-state.js';
+import {
+  readApplied,
+  readDescription,
+  readVaultState,
+  vmFence,
+  writeDescription,
+  writeVaultState,
+} from '../replication/replica-state.js';
 import { releaseSeed } from '../replication/seed-record.js';
 import { readManifest } from '../replication/ship.js';
 import { verifySeed } from '../replication/verify-seed.js';
 import type { RecoveryCompute, ReplicaStore } from '../sites/ports.js';
 import { classified } from './failures.js';
 import { beating } from './heartbeat.js';
+import { recordFailover, unplannedFailoverActivities } from './unplanned-failover.js';
 
 export interface AzureDeps {
   readonly store: ReplicaStore;
@@ -56,6 +64,8 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
     }
   };
   return classified({
+    ...unplannedFailoverActivities({ store, compute }),
+
     /** @returns the epoch this protection gets: above every one that the store or the source's tracking has seen. */
     async identifyTarget(input: {
       vm: string;
@@ -149,6 +159,7 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
           epoch: failoverEpoch,
           disks: point.disks.map(({ name, snapshot }) => ({ name, snapshot, blob: vaultPaths.disk(vm, name) })),
         });
+        await recordFailover(store, vm, failoverEpoch, point);
         return { recoveryPoint: { id, time: point.time } };
       });
     },
@@ -190,6 +201,8 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
       recoveryPoint: string;
     }): Promise<{ deleted: number }> {
       const deleted = await deleteRecoveryPoints(store, { vm, epoch, keep: [recoveryPoint] });
+      const state = await readVaultState(store, vm);
+      if (state) await writeVaultState(store, vm, { ...state, phase: 'Committed', at: toIso(Date.now()) });
       return { deleted: deleted.length };
     },
 

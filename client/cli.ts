@@ -9,6 +9,7 @@ import { resynchronizeCommand } from './commands/resynchronize.js';
 import { siteCommand } from './commands/site.js';
 import { statusCommand } from './commands/status.js';
 import { downCommand, upCommand } from './commands/up.js';
+import { vaultCommand } from './commands/vault.js';
 import { vmCommand } from './commands/vm.js';
 import { openCommand } from './commands/web-ui.js';
 import { workerCommand } from './commands/worker.js';
@@ -49,6 +50,7 @@ function program(): Command {
     failoverCommand(),
     commitCommand(),
     planCommand(),
+    vaultCommand(),
     jobCommand(),
     openCommand(),
     workerCommand(),

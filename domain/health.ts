@@ -70,6 +70,16 @@ export function conditionsOf(item: ProtectedItem, now: string): Condition[] {
       message: 'the VM runs at the recovery side and is not replicated back',
     });
   }
+  if (item.sourceFence) {
+    const { since, problem } = item.sourceFence;
+    found.push({
+      reason: 'SourceNotFenced',
+      health: 'Warning',
+      message: `the source has not been told yet that the VM runs at the recovery side${problem === undefined ? '' : ` (${problem})`}`,
+      remedy: 'Keep the source VM off until the Provider is back; then it is turned off and fenced by itself.',
+      since,
+    });
+  }
   const severity = (condition: Condition) => (condition.health === 'Critical' ? 0 : 1);
   return found.sort((a, b) => severity(a) - severity(b));
 }

@@ -9,6 +9,7 @@ export const jobKinds = [
   'finalizeProtection',
   'resynchronize',
   'plannedFailover',
+  'unplannedFailover',
   'commitFailover',
 ] as const;
 export const jobKindSchema = z.enum(jobKinds);
@@ -20,6 +21,7 @@ export const jobTitles: Record<JobKind, string> = {
   finalizeProtection: 'Finalize protection on the virtual machine',
   resynchronize: 'Resynchronize',
   plannedFailover: 'Planned failover',
+  unplannedFailover: 'Unplanned failover',
   commitFailover: 'Commit',
 };
 
@@ -55,6 +57,13 @@ export const jobTasks = {
     'Start failover',
     'Start the replica virtual machine',
   ],
+  unplannedFailover: [
+    'Prerequisites check for unplanned failover',
+    'Shut down the virtual machine',
+    'Preparing for failover',
+    'Start failover',
+    'Start the replica virtual machine',
+  ],
   commitFailover: ['Prerequisites check for commit', 'Commit'],
 } as const satisfies Record<JobKind, readonly string[]>;
 export type TaskName<K extends JobKind = JobKind> = (typeof jobTasks)[K][number];
@@ -70,7 +79,15 @@ export function followUpOf(kind: JobKind, phase: string): JobKind | undefined {
 }
 
 /** What an administrator may choose for a job; each kind reads its own. */
-export const jobParametersSchema = z.strictObject({});
+export const jobParametersSchema = z.strictObject({
+  /**
+   * Unplanned failover: the state to go back to. `latest` processes first what has been received, `latest-processed`
+   * takes what the replica holds, anything else is the id of a recovery point. Left out: `latest`.
+   */
+  recoveryPoint: z.string().min(1).max(63).optional(),
+  /** Unplanned failover: try, for a while, to shut the source down and to fetch its last changes. */
+  tryShutDown: z.boolean().optional(),
+});
 export type JobParameters = z.infer<typeof jobParametersSchema>;
 
 /** Where a step stands on the ladder after a failure. Without `nextTryAt` it waits for the administrator's `retry`. */
@@ -165,3 +182,24 @@ export const failoverResultSchema = z.object({
   replicaDisks: z.array(z.object({ name: z.string(), nbdUri: z.string().optional() })),
 });
 export type FailoverResult = z.infer<typeof failoverResultSchema>;
+
+/** What an unplanned failover went back to, and what that cost. */
+export const unplannedFailoverResultSchema = z.object({
+  recoveryPoint: z.string(),
+  /** The instant the replica is at. */
+  recoveryPointTime: isoTimeSchema,
+  /** When the source lost the right to write. */
+  failedOverAt: isoTimeSchema,
+  /** From the recovery point to `failedOverAt`: what was written in between is lost. */
+  rpoSeconds: z.number(),
+  rtoSeconds: z.number(),
+  /** Received cycles that were applied before. */
+  cyclesProcessed: z.int().min(0),
+  /** Why not every received cycle could be applied. */
+  processingStoppedBy: z.string().optional(),
+  shutDown: z.enum(['notTried', 'done', 'failed']),
+  shutDownProblem: z.string().optional(),
+  /** Where the replica VM's disks are served. */
+  replicaDisks: z.array(z.object({ name: z.string(), nbdUri: z.string().optional() })),
+});
+export type UnplannedFailoverResult = z.infer<typeof unplannedFailoverResultSchema>;

@@ -8,12 +8,14 @@ export const operations = [
   'retry',
   'resynchronize',
   'plannedFailover',
+  'unplannedFailover',
   'commitFailover',
 ] as const;
 /** Operations that are a job: accepted at once, done in the background. */
 export const jobOperations = [
   'enableProtection',
   'plannedFailover',
+  'unplannedFailover',
   'commitFailover',
 ] as const satisfies readonly (Operation & JobKind)[];
 export type JobOperation = (typeof jobOperations)[number];
@@ -41,6 +43,17 @@ export function allowedOperations(item: ProtectedItem): Record<Operation, Permis
         ? yes
         : (inPhase('Protected', 'only a protected VM can be resynchronized') ?? yes)),
     plannedFailover: busy ?? inPhase('Protected', 'only a protected VM can be failed over') ?? resync ?? yes,
+    unplannedFailover: unplannedFailoverOf(item),
     commitFailover: busy ?? inPhase('FailedOver', 'there is no failover to commit') ?? yes,
   };
+}
+
+/** It does not wait for what runs, but takes over from it; a replica that is marked or Critical will do. */
+function unplannedFailoverOf(item: ProtectedItem): Permission {
+  if (item.phase !== 'Protected' && item.phase !== 'Seeding') {
+    return no(`only a protected VM can be failed over; it is ${phaseText[item.phase]}`);
+  }
+  const same = [item.job, ...item.pending].find((job) => job?.kind === 'unplannedFailover');
+  if (same) return no(`the job "${jobTitles[same.kind]}" is running (${same.jobId})`);
+  return item.latestRecoveryPoint || item.applied ? yes : no('there is no recovery point yet');
 }

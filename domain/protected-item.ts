@@ -82,6 +82,8 @@ export const protectedItemSchema = z.object({
       failure: failureSchema.optional(),
     }),
   ),
+  /** After an unplanned failover: the source has still to be told that it must not run, under this epoch. */
+  sourceFence: z.object({ epoch: z.int(), since: isoTimeSchema, problem: z.string().optional() }).optional(),
   protectedSince: isoTimeSchema.optional(),
 });
 export type ProtectedItem = z.infer<typeof protectedItemSchema>;

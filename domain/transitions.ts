@@ -48,6 +48,8 @@ export type ItemEvent =
     }
   | { type: 'stepFailed'; retry: RetryState }
   | { type: 'stepRecovered' }
+  | { type: 'sourceNotFenced'; problem: string }
+  | { type: 'sourceFenced'; epoch: number }
   | { type: 'resyncRequired'; cause: string; at: string }
   | { type: 'resyncScheduled'; dueAt: string };
 
@@ -57,7 +59,11 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
     case 'jobRequested':
       return {
         ...item,
-        pending: [...item.pending, event.request],
+        // An unplanned failover takes over from whatever runs or waits.
+        pending:
+          event.request.kind === 'unplannedFailover'
+            ? [event.request, ...item.pending]
+            : [...item.pending, event.request],
         answered: [...item.answered, { requestId: event.request.requestId, jobId: event.request.jobId }].slice(
           -REQUESTS_REMEMBERED,
         ),
@@ -100,6 +106,12 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
     case 'stepRecovered': {
       const { retry: _, ...rest } = item;
       return item.retry ? rest : item;
+    }
+    case 'sourceNotFenced':
+      return item.sourceFence ? { ...item, sourceFence: { ...item.sourceFence, problem: event.problem } } : item;
+    case 'sourceFenced': {
+      const { sourceFence: _, ...rest } = item;
+      return item.sourceFence?.epoch === event.epoch ? rest : item;
     }
     case 'resyncRequired': {
       const { retry: _, cycleDueAt: _due, ...rest } = item;
@@ -161,7 +173,9 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
   }
   if (outcome !== 'succeeded') {
     // A failover that was given up: the source runs again and its changes go on being sent.
-    return kind === 'plannedFailover' ? { ...ended, cycleDueAt: event.at } : ended;
+    return kind === 'plannedFailover' || (kind === 'unplannedFailover' && item.phase === 'Protected' && !item.resync)
+      ? { ...ended, cycleDueAt: event.at }
+      : ended;
   }
   switch (kind) {
     case 'enableProtection': {
@@ -185,6 +199,17 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
     case 'plannedFailover': {
       const { cycleDueAt: _due, ...stopped } = ended;
       return { ...stopped, phase: 'FailedOver', activeSide: 'recovery' };
+    }
+    case 'unplannedFailover': {
+      const { cycleDueAt: _due, resync: _resync, retry: _retry, ...stopped } = ended;
+      return {
+        ...stopped,
+        phase: 'FailedOver',
+        activeSide: 'recovery',
+        // What was waiting was meant for a VM that runs at the primary site.
+        pending: [],
+        sourceFence: { epoch: ended.epoch, since: event.at },
+      };
     }
     case 'commitFailover':
       return { ...ended, phase: 'Committed' };

@@ -12,6 +12,7 @@
  *   vms/<vm>/cycles/<cycle>/manifest.json   written last: the cycle exists when this does
  *   vms/<vm>/applied.json                the newest cycle that every replica disk holds
  *   vms/<vm>/points/<point>.json         recovery points
+ *   vms/<vm>/state.json                  which side the VM runs at, of the epoch in which that was settled
  *   jobs/<...>.json                      records of finished jobs
  */
 import { z } from 'zod';
@@ -43,8 +44,11 @@ export const vaultPaths = {
   manifest: (vm: string, epoch: number, sequence: number) =>
     `vms/${vm}/cycles/${cycleName(epoch, sequence)}/manifest.json`,
   applied: (vm: string) => `vms/${vm}/applied.json`,
+  vms: 'vms/',
+  state: (vm: string) => `vms/${vm}/state.json`,
   pointPrefix: (vm: string) => `vms/${vm}/points/`,
   point: (vm: string, point: string) => `vms/${vm}/points/${point}.json`,
+  jobs: (vm: string) => `jobs/job/${vm}/`,
   jobRecord: (jobId: string) => `jobs/${jobId}.json`,
 } as const;
 
@@ -130,3 +134,14 @@ export const recoveryPointSchema = z.object({
 export type RecoveryPoint = z.infer<typeof recoveryPointSchema>;
 
 export const recoveryPointId = (epoch: number, sequence: number): string => cycleName(epoch, sequence);
+
+/** Written at a failover and at its commit. One of an older epoch than the fence speaks of what has been undone since. */
+export const vaultStateSchema = z.object({
+  epoch: z.int().min(1),
+  phase: z.enum(['FailedOver', 'Committed']),
+  /** The point the replica VM was made from. */
+  recoveryPoint: z.string(),
+  recoveryPointTime: isoTimeSchema,
+  at: isoTimeSchema,
+});
+export type VaultState = z.infer<typeof vaultStateSchema>;

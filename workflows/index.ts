@@ -5,5 +5,6 @@ export { initialReplication } from './initial-replication.js';
 export { finalizeProtection } from './finalize-protection.js';
 export { resynchronize } from './resynchronize.js';
 export { plannedFailover } from './planned-failover.js';
+export { unplannedFailover } from './unplanned-failover.js';
 export { commitFailover } from './commit-failover.js';
 export { runRecoveryPlan } from './run-recovery-plan.js';

@@ -87,6 +87,7 @@ const jobUpdate = (operation: JobOperation) => defineUpdate<JobAccepted, [JobOpe
 export const jobUpdates = {
   enableProtection: jobUpdate('enableProtection'),
   plannedFailover: jobUpdate('plannedFailover'),
+  unplannedFailover: jobUpdate('unplannedFailover'),
   commitFailover: jobUpdate('commitFailover'),
 } as const satisfies Record<JobOperation, unknown>;
 export const syncUpdate = defineUpdate<SyncAccepted, [OperationRequest]>('sync');
@@ -136,7 +137,8 @@ export const jobQuery = defineQuery<Job>('job');
 export const retryJobSignal = defineSignal('retryJob');
 /** Lets a held job go on with a task. */
 export const releaseTaskSignal = defineSignal<[{ task: string }]>('releaseTask');
-export const cancelJobSignal = defineSignal<[{ reason: string }]>('cancelJob');
+/** `superseded`: another job takes over, so nothing is undone, and where it can't be cancelled it ends at the next failure. */
+export const cancelJobSignal = defineSignal<[{ reason: string; superseded?: boolean }]>('cancelJob');
 /** Asks for nothing: it fails when the job does not exist any more, and that is the answer. */
 export const stillThereSignal = defineSignal('stillThere');
 

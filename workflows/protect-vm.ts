@@ -10,6 +10,7 @@
  */
 import {
   ApplicationFailure,
+  CancellationScope,
   allHandlersFinished,
   condition,
   continueAsNew,
@@ -18,7 +19,6 @@ import {
   log,
   setHandler,
 } from '@temporalio/workflow';
-import { conditionsOf, healthOf, rpoSeconds } from '../domain/health.js';
 import { jobId as makeJobId } from '../domain/ids.js';
 import { jobTitles, type JobKind } from '../domain/job.js';
 import { allowedOperations, jobOperations, type Operation } from '../domain/operations.js';
@@ -27,12 +27,16 @@ import { followUpOf } from '../domain/job.js';
 import { newProtectedItem, resyncState, type JobRequest, type ProtectedItem } from '../domain/protected-item.js';
 import { toIso, toMs } from '../domain/time.js';
 import { deltaCycle } from './delta-cycle.js';
+import { fenceSource } from './fence-source.js';
 import type { LadderControl } from './ladder.js';
 import * as messages from './messages.js';
 import { shouldContinueAsNew } from './history-limit.js';
 import { publishItem } from './publish.js';
 import { resyncOpening } from './sides.js';
 import { startJob } from './start-job.js';
+import { viewOf } from './item-view.js';
+import { answerPlan } from './plan-request.js';
+import { CLOSED_FROM_OUTSIDE, isStillThere, supersede } from './running-job.js';
 import { watchHealth } from './watch-health.js';
 
 /** A job that has not been heard of for this long is asked whether it still exists, ms. */
@@ -56,6 +60,8 @@ export async function protectVm(raw: messages.ProtectVmInput): Promise<Protected
 class ProtectionEntity {
   private item: ProtectedItem;
   private closing = false;
+  /** The cycle under way. */
+  private cycling: CancellationScope | undefined;
   private readonly ladder: LadderControl;
 
   constructor(private readonly input: messages.ProtectVmInput) {
@@ -71,20 +77,24 @@ class ProtectionEntity {
   }
 
   async run(): Promise<ProtectedItem> {
-    void watchHealth({
+    const itself = {
       item: () => this.item,
       over: () => this.closing,
       publish: () => this.publish(),
-    });
+      on: (event: ItemEvent) => this.on(event),
+    };
+    void watchHealth(itself);
+    void fenceSource(itself);
     while (!this.isOver()) {
       if (shouldContinueAsNew(this.input.tuning)) await this.continueAsNew();
       const request = this.item.pending[0];
-      if (this.item.job) await this.waitForJob();
+      if (this.item.job && this.isTakenOver()) await this.giveJobUp(this.item.job.jobId);
+      else if (this.item.job) await this.waitForJob();
       else if (request) await this.startJob(request);
       else if (resyncState(this.item, now()) === 'unscheduled') await this.scheduleResync();
       else if (resyncState(this.item, now()) === 'due')
         this.enqueue('resynchronize', { requestId: `resync/${this.item.vm}/${now()}` });
-      else if (this.isCycleDue()) await deltaCycle(this.item, this.ladder, (event) => this.on(event));
+      else if (this.isCycleDue()) await this.cycle();
       else await this.sleep();
     }
     this.closing = true;
@@ -103,8 +113,13 @@ class ProtectionEntity {
       validator: (request) => this.validate('resynchronize', request),
     });
     setHandler(messages.retryUpdate, () => this.retry(), { validator: (request) => this.validate('retry', request) });
-    setHandler(messages.protectedItemQuery, () => this.view());
-    setHandler(messages.requestJobSignal, (request) => this.answerPlan(request));
+    setHandler(messages.protectedItemQuery, () => viewOf(this.item, now()));
+    setHandler(messages.requestJobSignal, (request) =>
+      answerPlan(request, this.item.vm, (kind, wanted) => {
+        this.validate(kind, { requestId: wanted.requestId });
+        return this.accept(kind, wanted);
+      }),
+    );
     setHandler(messages.jobProgressedSignal, (news) => this.on({ type: 'jobProgressed', at: now(), ...news }));
     setHandler(messages.jobEndedSignal, ({ jobId, result }) => this.onJobEnded(jobId, result));
   }
@@ -134,30 +149,12 @@ class ProtectionEntity {
     let jobId = makeJobId(vm, kind, now(), serial);
     while (answered.some((entry) => entry.jobId === jobId)) jobId = makeJobId(vm, kind, now(), (serial += 1));
     this.on({ type: 'jobRequested', request: { ...request, kind, jobId } });
+    if (kind === 'unplannedFailover') this.cycling?.cancel();
     return jobId;
   }
 
   private answeredBefore(requestId: string): string | undefined {
     return this.item.answered.find((entry) => entry.requestId === requestId)?.jobId;
-  }
-
-  /** A plan run asks by signal and is answered by signal. */
-  private async answerPlan(raw: unknown): Promise<void> {
-    const parsed = messages.jobRequestSignalSchema.safeParse(raw);
-    if (!parsed.success) return log.error('A request of a plan run is not valid', { problem: parsed.error.message });
-    const { requestId, kind, planRun, holdBefore } = parsed.data;
-    const { vm } = this.item;
-    let answer: { jobId: string } | { refusal: string };
-    try {
-      if (kind !== 'plannedFailover' && kind !== 'commitFailover') throw new Error(`a plan does not run ${kind}`);
-      this.validate(kind, { requestId });
-      answer = this.accept(kind, { requestId, planRun, holdBefore });
-    } catch (error) {
-      answer = { refusal: error instanceof Error ? error.message : String(error) };
-    }
-    await getExternalWorkflowHandle(planRun)
-      .signal(messages.jobAnsweredSignal, { vm, requestId, ...answer })
-      .catch(() => log.warn('The plan run that asked is gone', { planRun }));
   }
 
   private sync(): messages.SyncAccepted {
@@ -199,16 +196,26 @@ class ProtectionEntity {
     return { retried: jobTitles[kind] };
   }
 
-  private view(): messages.ProtectedItemView {
-    const at = now();
-    const rpo = rpoSeconds(this.item, at);
-    return {
-      item: this.item,
-      health: healthOf(this.item, at),
-      conditions: conditionsOf(this.item, at),
-      ...(rpo !== undefined && { rpoSeconds: rpo }),
-      operations: allowedOperations(this.item),
-    };
+  private async cycle(): Promise<void> {
+    this.cycling = new CancellationScope();
+    try {
+      await this.cycling.run(() => deltaCycle(this.item, this.ladder, (event) => this.on(event)));
+    } catch (error) {
+      if (!isCancellation(error) || !this.isTakenOver()) throw error;
+    } finally {
+      this.cycling = undefined;
+    }
+  }
+
+  /** An unplanned failover waits for nothing that runs. */
+  private isTakenOver(): boolean {
+    return this.item.pending[0]?.kind === 'unplannedFailover';
+  }
+
+  private async giveJobUp(jobId: string): Promise<void> {
+    const isGone = () => this.item.job?.jobId !== jobId;
+    await supersede(jobId, isGone);
+    if (!isGone()) this.onJobEnded(jobId, { outcome: 'cancelled' });
   }
 
   private async startJob(request: JobRequest): Promise<void> {
@@ -227,25 +234,13 @@ class ProtectionEntity {
 
   /** A job that was terminated from outside can't tell; a signal to it fails then. */
   private async waitForJob(): Promise<void> {
-    if (await condition(() => !this.item.job || shouldContinueAsNew(this.input.tuning), SILENT_JOB_MS)) return;
+    const woken = () => !this.item.job || this.isTakenOver() || shouldContinueAsNew(this.input.tuning);
+    if (await condition(woken, SILENT_JOB_MS)) return;
     const job = this.item.job;
     if (!job || Date.now() - toMs(job.heardAt) < SILENT_JOB_MS) return;
-    try {
-      await getExternalWorkflowHandle(job.jobId).signal(messages.stillThereSignal);
-    } catch (error) {
-      if (isCancellation(error)) throw error;
-      if (this.item.job?.jobId !== job.jobId) return;
-      log.error('The job of this VM was closed from outside', { job: job.jobId });
-      this.onJobEnded(job.jobId, {
-        outcome: 'failed',
-        failure: {
-          code: 'Unexpected',
-          class: 'nonRecoverable',
-          message: 'The job was closed from outside',
-          remedy: 'Look at the VM on both sides before you go on.',
-        },
-      });
-    }
+    if ((await isStillThere(job.jobId)) || this.item.job?.jobId !== job.jobId) return;
+    log.error('The job of this VM was closed from outside', { job: job.jobId });
+    this.onJobEnded(job.jobId, CLOSED_FROM_OUTSIDE);
   }
 
   private isCycleDue(): boolean {

@@ -8,6 +8,7 @@ import { finalizeProtection } from './finalize-protection.js';
 import { initialReplication } from './initial-replication.js';
 import type { JobInput, Tuning } from './messages.js';
 import { plannedFailover } from './planned-failover.js';
+import { unplannedFailover } from './unplanned-failover.js';
 import { resynchronize } from './resynchronize.js';
 
 const jobWorkflows: Record<JobKind, (input: JobInput) => Promise<unknown>> = {
@@ -16,6 +17,7 @@ const jobWorkflows: Record<JobKind, (input: JobInput) => Promise<unknown>> = {
   finalizeProtection,
   resynchronize,
   plannedFailover,
+  unplannedFailover,
   commitFailover,
 };
 

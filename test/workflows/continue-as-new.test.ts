@@ -63,6 +63,7 @@ const failingStep: Record<JobKind, ActivityName> = {
   finalizeProtection: 'finalizeReplica',
   resynchronize: 'beginResync',
   plannedFailover: 'startFailover',
+  unplannedFailover: 'startUnplannedFailover',
   commitFailover: 'commitFailover',
 };
 
@@ -70,7 +71,11 @@ describe('entity and job continue as new', () => {
   it.each(jobKinds)('in the middle of %s, and lose nothing', async (kind) => {
     const { site, vault } = setUp();
     await vault.run(async () => {
-      const later = kind === 'plannedFailover' || kind === 'commitFailover' || kind === 'resynchronize';
+      const later =
+        kind === 'plannedFailover' ||
+        kind === 'unplannedFailover' ||
+        kind === 'commitFailover' ||
+        kind === 'resynchronize';
       const entity = later ? await vault.protect('db-01', POLL_MS) : await vault.startEntity('db-01');
       const current = vault.entity('db-01');
       if (kind === 'commitFailover') {

@@ -149,6 +149,16 @@ export class SimulatedSite {
       async startReplicaVm() {
         return { startedAt: await site.now(), disks: [{ name: 'os', nbdUri: 'nbd+unix:///os' }, { name: 'data' }] };
       },
+      async checkUnplannedFailover({ wanted }) {
+        return { failoverEpoch: site.epoch + 1, ...(wanted === 'gone' && { refusal: 'there is no such point' }) };
+      },
+      async settleRecoveryPoint({ wanted }) {
+        const time = await site.now();
+        return { recoveryPoint: { id: wanted === 'latest' ? 'newest' : wanted, time }, cyclesProcessed: 2 };
+      },
+      async startUnplannedFailover() {
+        return { failedOverAt: await site.now() };
+      },
       async checkCommit() {},
       async commitFailover() {
         return { deleted: 3 };
