@@ -17,14 +17,14 @@ import { planRunId, protectedItemId, taskQueues } from '../domain/ids.js';
 import { waitsForPerson, type Job, type JobParameters } from '../domain/job.js';
 import type { JobOperation } from '../domain/operations.js';
 import type { RecoveryPlan } from '../domain/plan.js';
-import { policyOf, vmmServerOf, type Site, type SiteVm } from '../domain/site.js';
+import { policyNamed, policyNames, policyOf, vmmServerOf, type Site, type SiteVm } from '../domain/site.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
 import { configuredServer } from '../workers/temporal-executables.js';
 import { FARSHORE_NAMESPACE } from '../workers/temporal-server.js';
 import * as messages from '../workflows/messages.js';
 import { RefusedError, UnreachableError } from './errors.js';
 import { follow } from './follow.js';
-import { isServerAway, isWorkerAway } from './grpc-status.js';
+import { inTime } from './in-time.js';
 
 type ProtectVm = (input: messages.ProtectVmInput) => Promise<ProtectedItem>;
 type RunRecoveryPlan = (input: messages.RunRecoveryPlanInput) => Promise<messages.PlanRun>;
@@ -36,8 +36,6 @@ export interface ConnectOptions {
   readonly namespace?: string;
 }
 
-/** What is asked of running workflows needs an answer within this, ms: a worker that is down is told as such. */
-const ANSWER_TIMEOUT_MS = 20_000;
 const POLL_MS = 500;
 const DEFAULT_ADDRESS = 'localhost:7233';
 /** An accepted job waits at most for one activity of the delta loop, ms. */
@@ -126,6 +124,25 @@ export class Farshore {
   /** Tries at once what is failing. */
   async retry(vm: string, requestId: string = randomUUID()): Promise<{ readonly retried: string }> {
     return this.ask(vm, (entity) => entity.executeUpdate(messages.retryUpdate, { args: [{ requestId }] }));
+  }
+
+  /** Lets replication rest; changes are tracked all the same. @throws RefusedError, as `startJob`. */
+  async pause(vm: string, requestId: string = randomUUID()): Promise<{ readonly since: string }> {
+    return this.ask(vm, (entity) => entity.executeUpdate(messages.pauseUpdate, { args: [{ requestId }] }));
+  }
+
+  /** Ends a pause with a cycle at once. */
+  async resume(vm: string, requestId: string = randomUUID()): Promise<messages.NextCycle> {
+    return this.ask(vm, (entity) => entity.executeUpdate(messages.resumeUpdate, { args: [{ requestId }] }));
+  }
+
+  /** From the next cycle on. @param policy by the name it has in the site file; `default` is there always. */
+  async setPolicy(vm: string, policy: string, requestId: string = randomUUID()): Promise<messages.NextCycle> {
+    const found = policyNamed(this.site, policy);
+    if (!found)
+      throw new RefusedError(`there is no policy ${policy}; use one of: ${policyNames(this.site).join(', ')}`);
+    const args: [messages.PolicyRequest] = [{ requestId, policy: found }];
+    return this.ask(vm, (entity) => entity.executeUpdate(messages.setPolicyUpdate, { args }));
   }
 
   /**
@@ -274,22 +291,7 @@ export class Farshore {
   }
 
   private async answer<T>(call: () => Promise<T>): Promise<T> {
-    try {
-      return await this.connection.withDeadline(Date.now() + ANSWER_TIMEOUT_MS, call);
-    } catch (error) {
-      if (isServerAway(error)) {
-        throw new UnreachableError('Temporal does not answer any more. Is the instance still up (`farshore status`)?', {
-          cause: error,
-        });
-      }
-      if (isWorkerAway(error)) {
-        throw new UnreachableError(
-          `The Azure worker of vault ${this.site.vault.name} does not answer. It runs the workflows: start it (\`farshore worker --role azure\`, or \`farshore up\`).`,
-          { cause: error },
-        );
-      }
-      throw error;
-    }
+    return inTime(this.connection, this.site.vault.name, call);
   }
 }
 

@@ -47,6 +47,15 @@ export function conditionsOf(item: ProtectedItem, now: string): Condition[] {
       message: 'initial replication is not complete',
     });
   }
+  if (item.paused) {
+    found.push({
+      reason: 'Paused',
+      health: 'Warning',
+      message: 'replication is paused; changes are tracked, but not sent',
+      remedy: `farshore resume ${item.vm}`,
+      since: item.paused.since,
+    });
+  }
   if (item.phase === 'Protected' && item.shipped && toMs(now) - toMs(item.shipped.sealedAt) > LAST_SEND_LIMIT_MS) {
     found.push({
       reason: 'NotSentForLong',

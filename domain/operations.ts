@@ -2,7 +2,16 @@
 import { jobTitles, type JobKind } from './job.js';
 import { phaseText, seedingStopped, type Phase, type ProtectedItem } from './protected-item.js';
 
-export const operations = ['enableProtection', 'sync', 'retry', 'plannedFailover', 'commitFailover'] as const;
+export const operations = [
+  'enableProtection',
+  'sync',
+  'retry',
+  'pause',
+  'resume',
+  'setPolicy',
+  'plannedFailover',
+  'commitFailover',
+] as const;
 /** Operations that are a job: accepted at once, done in the background. */
 export const jobOperations = [
   'enableProtection',
@@ -21,13 +30,18 @@ export function allowedOperations(item: ProtectedItem): Record<Operation, Permis
   const busyWith = item.job ?? item.pending[0];
   const busy = busyWith && no(`the job "${jobTitles[busyWith.kind]}" is running (${busyWith.jobId})`);
   const resync = item.resync && no('the VM is marked for resynchronization');
+  const paused = item.paused && no(`its replication has been paused since ${item.paused.since}`);
   const inPhase = (wanted: Phase, what: string) =>
     item.phase === wanted ? undefined : no(`${what}; it is ${phaseText[item.phase]}`);
   return {
     enableProtection:
       item.phase === 'Unprotected' ? (busy ?? yes) : no(`the VM is protected already: it is ${phaseText[item.phase]}`),
-    sync: busy ?? inPhase('Protected', 'only a protected VM is synchronized') ?? resync ?? yes,
+    sync: busy ?? inPhase('Protected', 'only a protected VM is synchronized') ?? resync ?? paused ?? yes,
     retry: item.retry || item.job?.retry || seedingStopped(item) ? yes : no('nothing is waiting for a retry'),
+    pause: busy ?? inPhase('Protected', 'only the replication of a protected VM is paused') ?? paused ?? yes,
+    resume: item.paused ? yes : no('its replication is not paused'),
+    setPolicy: item.phase === 'Unprotected' ? no('the VM is not protected') : yes,
+    // Allowed while paused: the failover sends what is left in a cycle of its own, so nothing of the pause is lost.
     plannedFailover: busy ?? inPhase('Protected', 'only a protected VM can be failed over') ?? resync ?? yes,
     commitFailover: busy ?? inPhase('FailedOver', 'there is no failover to commit') ?? yes,
   };

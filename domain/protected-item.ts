@@ -60,6 +60,8 @@ export const protectedItemSchema = z.object({
   cycleHistory: z.array(z.boolean()),
   retry: retryStateSchema.optional(),
   resync: z.object({ cause: z.string(), since: isoTimeSchema }).optional(),
+  /** The delta loop rests at an administrator's wish. Changes are tracked all the same. */
+  paused: z.object({ since: isoTimeSchema }).optional(),
   job: runningJobSchema.optional(),
   pending: z.array(jobRequestSchema),
   answered: z.array(z.object({ requestId: z.string(), jobId: z.string() })),

@@ -197,9 +197,21 @@ export function vmmServerOf(site: Site, host: string): string {
   throw new Error(`host ${host} is in no cloud`);
 }
 
+/** What a VM that names no policy has, unless the site file defines its own of this name. */
+const DEFAULT_POLICY = 'default';
+
 export function policyOf(site: Site, vm: SiteVm): Policy {
-  return site.policies.find((policy) => policy.name === vm.policy) ?? policySchema.parse({ name: 'default' });
+  return policyNamed(site, vm.policy ?? DEFAULT_POLICY) ?? policySchema.parse({ name: DEFAULT_POLICY });
 }
+
+export function policyNamed(site: Site, name: string): Policy | undefined {
+  const found = site.policies.find((policy) => policy.name === name);
+  return found ?? (name === DEFAULT_POLICY ? policySchema.parse({ name }) : undefined);
+}
+
+export const policyNames = (site: Site): string[] => [
+  ...new Set([...site.policies.map(({ name }) => name), DEFAULT_POLICY]),
+];
 
 /** The disk the VM boots from. */
 export const osDiskOf = (vm: SiteVm): SiteDisk => vm.disks.find((disk) => disk.os) ?? vm.disks[0]!;

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { failureSchema, type Failure } from './errors.js';
 import type { JobKind, RetryState } from './job.js';
-import { copyFrequencyMs } from './policy.js';
+import { copyFrequencyMs, type Policy } from './policy.js';
 import { cycleSchema, type JobRequest, type ProtectedItem } from './protected-item.js';
 import { isoTimeSchema, toIso, toMs } from './time.js';
 
@@ -37,6 +37,9 @@ export type ItemEvent =
     }
   | { type: 'jobEnded'; jobId: string; at: string; result: JobOutcome }
   | { type: 'cycleRequested'; at: string }
+  | { type: 'paused'; at: string }
+  | { type: 'resumed'; at: string }
+  | { type: 'policyChanged'; policy: Policy; at: string }
   | { type: 'cycleBegun' }
   | { type: 'cycleShipped'; cycle: { sequence: number; sealedAt: string; bytes: number } }
   | {
@@ -86,6 +89,16 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
       return cycleToRequest(item) === item.nextSequence
         ? { ...item, cycleDueAt: event.at }
         : { ...item, requestedSequence: cycleToRequest(item) };
+    case 'paused': {
+      const { retry: _, ...rest } = item;
+      return item.paused ? item : { ...rest, paused: { since: event.at } };
+    }
+    case 'resumed': {
+      const { paused, ...rest } = item;
+      return paused ? { ...rest, ...(item.cycleDueAt !== undefined && { cycleDueAt: event.at }) } : item;
+    }
+    case 'policyChanged':
+      return withPolicy(item, event.policy, event.at);
     case 'cycleBegun':
       return item.begunSequence === item.nextSequence ? item : { ...item, begunSequence: item.nextSequence };
     case 'cycleShipped':
@@ -93,7 +106,8 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
     case 'cycleApplied':
       return afterCycle(item, event);
     case 'stepFailed':
-      return { ...item, retry: event.retry };
+      // What was under way when the pause began is not tried again before its end, so it is not said to be.
+      return item.paused && !item.job ? item : { ...item, retry: event.retry };
     case 'stepRecovered': {
       const { retry: _, ...rest } = item;
       return item.retry ? rest : item;
@@ -108,6 +122,16 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
 /** The first cycle that holds everything written up to now: not one whose logs may be cut already. */
 export const cycleToRequest = (item: ProtectedItem): number =>
   item.begunSequence === item.nextSequence ? item.nextSequence + 1 : item.nextSequence;
+
+/** A shorter frequency counts from the newest cycle already; a longer one from the next. */
+function withPolicy(item: ProtectedItem, policy: Policy, at: string): ProtectedItem {
+  if (item.cycleDueAt === undefined) return { ...item, policy };
+  const dueAt = toMs(item.cycleDueAt);
+  const sooner = dueAt - copyFrequencyMs(item.policy) + copyFrequencyMs(policy);
+  // Never in the past: the cycles that the old policy did not want have not been missed.
+  const cycleDueAt = sooner < dueAt ? toIso(Math.max(sooner, Math.min(dueAt, toMs(at)))) : item.cycleDueAt;
+  return { ...item, policy, cycleDueAt };
+}
 
 /** The next due time stays on its grid; ticks that went by meanwhile count as missed. */
 function afterCycle(item: ProtectedItem, event: ItemEvent & { type: 'cycleApplied' }): ProtectedItem {
@@ -158,7 +182,7 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
     case 'finalizeProtection':
       return { ...ended, phase: 'Protected', cycleDueAt: event.at, protectedSince: event.at };
     case 'plannedFailover': {
-      const { cycleDueAt: _due, ...stopped } = ended;
+      const { cycleDueAt: _due, paused: _p, ...stopped } = ended;
       return { ...stopped, phase: 'FailedOver', activeSide: 'recovery' };
     }
     case 'commitFailover':

@@ -74,6 +74,9 @@ export type OperationRequest = z.infer<typeof operationRequestSchema>;
 export const jobOperationRequestSchema = operationRequestSchema.extend({ parameters: jobParametersSchema.optional() });
 export type JobOperationRequest = z.infer<typeof jobOperationRequestSchema>;
 
+export const policyRequestSchema = operationRequestSchema.extend({ policy: policySchema });
+export type PolicyRequest = z.infer<typeof policyRequestSchema>;
+
 export interface JobAccepted {
   readonly jobId: string;
 }
@@ -92,6 +95,17 @@ export const jobUpdates = {
 export const syncUpdate = defineUpdate<SyncAccepted, [OperationRequest]>('sync');
 /** Tries the failing step at once. @returns what is tried again. */
 export const retryUpdate = defineUpdate<{ readonly retried: string }, [OperationRequest]>('retry');
+
+/** The delta loop rests until `resume`. @returns since when. */
+export const pauseUpdate = defineUpdate<{ readonly since: string }, [OperationRequest]>('pause');
+export interface NextCycle {
+  /** When the next cycle is due; undefined while none are made. */
+  readonly cycleDueAt?: string;
+}
+/** A cycle is due at once. */
+export const resumeUpdate = defineUpdate<NextCycle, [OperationRequest]>('resume');
+/** Takes effect with the next cycle. */
+export const setPolicyUpdate = defineUpdate<NextCycle, [PolicyRequest]>('setPolicy');
 
 /** A query's answer about a VM. */
 export interface ProtectedItemView {

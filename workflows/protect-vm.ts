@@ -18,7 +18,6 @@ import {
   log,
   setHandler,
 } from '@temporalio/workflow';
-import { conditionsOf, healthOf, rpoSeconds } from '../domain/health.js';
 import { jobId as makeJobId } from '../domain/ids.js';
 import { jobTitles, type JobKind } from '../domain/job.js';
 import { allowedOperations, jobOperations, type Operation } from '../domain/operations.js';
@@ -26,11 +25,14 @@ import { cycleToRequest, next, type ItemEvent, type JobOutcome } from '../domain
 import { followUpOf } from '../domain/job.js';
 import { newProtectedItem, type JobRequest, type ProtectedItem } from '../domain/protected-item.js';
 import { toIso, toMs } from '../domain/time.js';
+import type { z } from 'zod';
 import { deltaCycle } from './delta-cycle.js';
 import type { LadderControl } from './ladder.js';
 import * as messages from './messages.js';
 import { shouldContinueAsNew } from './history-limit.js';
+import { viewOf } from './item-view.js';
 import { publishItem } from './publish.js';
+import { handleSettings } from './settings.js';
 import { startJob } from './start-job.js';
 import { watchHealth } from './watch-health.js';
 
@@ -62,7 +64,8 @@ class ProtectionEntity {
     this.item = input.item ?? newProtectedItem({ vault, vm, host, vmmServer, policy });
     this.ladder = {
       retryRequested: false,
-      interrupted: () => this.item.pending.length > 0 || shouldContinueAsNew(this.input.tuning),
+      interrupted: () =>
+        this.item.pending.length > 0 || this.item.paused !== undefined || shouldContinueAsNew(this.input.tuning),
       publish: (retry) => this.on(retry ? { type: 'stepFailed', retry } : { type: 'stepRecovered' }),
     };
     this.registerHandlers();
@@ -96,14 +99,23 @@ class ProtectionEntity {
     }
     setHandler(messages.syncUpdate, () => this.sync(), { validator: (request) => this.validate('sync', request) });
     setHandler(messages.retryUpdate, () => this.retry(), { validator: (request) => this.validate('retry', request) });
-    setHandler(messages.protectedItemQuery, () => this.view());
+    handleSettings({
+      item: () => this.item,
+      on: (event) => this.on(event),
+      validate: (...request) => this.validate(...request),
+    });
+    setHandler(messages.protectedItemQuery, () => viewOf(this.item, now()));
     setHandler(messages.requestJobSignal, (request) => this.answerPlan(request));
     setHandler(messages.jobProgressedSignal, (news) => this.on({ type: 'jobProgressed', at: now(), ...news }));
     setHandler(messages.jobEndedSignal, ({ jobId, result }) => this.onJobEnded(jobId, result));
   }
 
-  private validate(operation: Operation, raw: messages.JobOperationRequest): void {
-    const request = messages.jobOperationRequestSchema.safeParse(raw);
+  private validate(
+    operation: Operation,
+    raw: messages.OperationRequest,
+    schema: z.ZodType<messages.OperationRequest> = messages.jobOperationRequestSchema,
+  ): void {
+    const request = schema.safeParse(raw);
     if (!request.success) {
       const problems = request.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
       throw ApplicationFailure.nonRetryable(problems.join('; '), 'InvalidInput');
@@ -177,18 +189,6 @@ class ProtectionEntity {
     return { retried: jobTitles[kind] };
   }
 
-  private view(): messages.ProtectedItemView {
-    const at = now();
-    const rpo = rpoSeconds(this.item, at);
-    return {
-      item: this.item,
-      health: healthOf(this.item, at),
-      conditions: conditionsOf(this.item, at),
-      ...(rpo !== undefined && { rpoSeconds: rpo }),
-      operations: allowedOperations(this.item),
-    };
-  }
-
   private async startJob(request: JobRequest): Promise<void> {
     // Before the child exists it can't signal; after this line every signal of it finds the job here.
     const { item } = this;
@@ -227,16 +227,20 @@ class ProtectionEntity {
   }
 
   private isCycleDue(): boolean {
-    const { phase, resync, cycleDueAt, retry } = this.item;
-    if (phase !== 'Protected' || resync || cycleDueAt === undefined) return false;
+    const { phase, resync, paused, cycleDueAt, retry } = this.item;
+    if (phase !== 'Protected' || resync || paused || cycleDueAt === undefined) return false;
     return retry !== undefined || toMs(cycleDueAt) <= Date.now();
   }
 
   private async sleep(): Promise<void> {
+    const { cycleDueAt, resync, paused } = this.item;
     const woken = () =>
-      this.item.pending.length > 0 || this.isCycleDue() || this.isOver() || shouldContinueAsNew(this.input.tuning);
-    const { cycleDueAt, resync } = this.item;
-    if (cycleDueAt === undefined || resync) await condition(woken);
+      this.item.pending.length > 0 ||
+      this.isCycleDue() ||
+      this.item.cycleDueAt !== cycleDueAt ||
+      this.isOver() ||
+      shouldContinueAsNew(this.input.tuning);
+    if (cycleDueAt === undefined || resync || paused) await condition(woken);
     else
       await condition(woken, Math.max(1, toMs(cycleDueAt) - Date.now()), { summary: `Next cycle of ${this.item.vm}` });
   }
