@@ -20,6 +20,7 @@ import { verifySeed } from '../replication/verify-seed.js';
 import type { RecoveryCompute, ReplicaStore } from '../sites/ports.js';
 import { classified } from './failures.js';
 import { beating } from './heartbeat.js';
+import { refuseReplicaVm, removalActivities } from './removal.js';
 
 export interface AzureDeps {
   readonly store: ReplicaStore;
@@ -56,6 +57,8 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
     }
   };
   return classified({
+    ...removalActivities({ store, compute }),
+
     /** @returns the epoch this protection gets: above every one that the store or the source's tracking has seen. */
     async identifyTarget(input: {
       vm: string;
@@ -63,6 +66,7 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
       trackedEpoch: number;
     }): Promise<{ epoch: number }> {
       checkNetworks(input.networkAdapters);
+      await refuseReplicaVm(compute, input.vm, 'a new initial replication');
       const fence = await store.readFence(vaultPaths.vm(input.vm));
       return { epoch: Math.max(fence.epoch, input.trackedEpoch) + 1 };
     },

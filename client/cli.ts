@@ -8,6 +8,7 @@ import { protectCommand, retryCommand, syncCommand } from './commands/replicatio
 import { pauseCommand, resumeCommand, setPolicyCommand } from './commands/settings.js';
 import { siteCommand } from './commands/site.js';
 import { statusCommand } from './commands/status.js';
+import { unprotectCommand } from './commands/unprotect.js';
 import { downCommand, upCommand } from './commands/up.js';
 import { vmCommand } from './commands/vm.js';
 import { openCommand } from './commands/web-ui.js';
@@ -48,6 +49,7 @@ function program(): Command {
     pauseCommand(),
     resumeCommand(),
     setPolicyCommand(),
+    unprotectCommand(),
     failoverCommand(),
     commitCommand(),
     planCommand(),

@@ -9,6 +9,7 @@ export const jobKinds = [
   'finalizeProtection',
   'plannedFailover',
   'commitFailover',
+  'disableProtection',
 ] as const;
 export const jobKindSchema = z.enum(jobKinds);
 export type JobKind = z.infer<typeof jobKindSchema>;
@@ -19,6 +20,7 @@ export const jobTitles: Record<JobKind, string> = {
   finalizeProtection: 'Finalize protection on the virtual machine',
   plannedFailover: 'Planned failover',
   commitFailover: 'Commit',
+  disableProtection: 'Disable protection',
 };
 
 /** The tasks of each job, in order; names as the product shows them. */
@@ -45,6 +47,7 @@ export const jobTasks = {
     'Start the replica virtual machine',
   ],
   commitFailover: ['Prerequisites check for commit', 'Commit'],
+  disableProtection: ['Disabling protection at the primary site', 'Removing the replica'],
 } as const satisfies Record<JobKind, readonly string[]>;
 export type TaskName<K extends JobKind = JobKind> = (typeof jobTasks)[K][number];
 
@@ -53,7 +56,12 @@ export const followUpOf = (kind: JobKind): JobKind | undefined =>
   ({ enableProtection: 'initialReplication', initialReplication: 'finalizeProtection' } as const)[kind as string];
 
 /** What an administrator may choose for a job; each kind reads its own. */
-export const jobParametersSchema = z.strictObject({});
+export const jobParametersSchema = z.strictObject({
+  /** Disable protection: the replica's disks and recovery points stay. */
+  keepReplica: z.boolean().exactOptional(),
+  /** Disable protection: the primary site does not exist any more and is not asked. */
+  primaryLost: z.boolean().exactOptional(),
+});
 export type JobParameters = z.infer<typeof jobParametersSchema>;
 
 /** Where a step stands on the ladder after a failure. Without `nextTryAt` it waits for the administrator's `retry`. */

@@ -11,12 +11,14 @@ export const operations = [
   'setPolicy',
   'plannedFailover',
   'commitFailover',
+  'disableProtection',
 ] as const;
 /** Operations that are a job: accepted at once, done in the background. */
 export const jobOperations = [
   'enableProtection',
   'plannedFailover',
   'commitFailover',
+  'disableProtection',
 ] as const satisfies readonly (Operation & JobKind)[];
 export type JobOperation = (typeof jobOperations)[number];
 export type Operation = (typeof operations)[number];
@@ -44,5 +46,13 @@ export function allowedOperations(item: ProtectedItem): Record<Operation, Permis
     // Allowed while paused: the failover sends what is left in a cycle of its own, so nothing of the pause is lost.
     plannedFailover: busy ?? inPhase('Protected', 'only a protected VM can be failed over') ?? resync ?? yes,
     commitFailover: busy ?? inPhase('FailedOver', 'there is no failover to commit') ?? yes,
+    disableProtection: busy ?? disablable(item.phase),
   };
+}
+
+/** While a failover is open nobody has decided yet which side's data is the one to keep. */
+function disablable(phase: Phase): Permission {
+  if (phase === 'Unprotected') return no('the VM is not protected');
+  if (phase === 'FailedOver' || phase === 'FailedBack') return no(`the VM is ${phaseText[phase]}; commit that first`);
+  return yes;
 }

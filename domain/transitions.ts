@@ -187,5 +187,10 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
     }
     case 'commitFailover':
       return { ...ended, phase: 'Committed' };
+    case 'disableProtection': {
+      const { cycleDueAt: _d, shipped: _s, applied: _a, latestRecoveryPoint: _l, resync: _r, ...left } = ended;
+      const { paused: _p, protectedSince: _ps, ...rest } = left;
+      return { ...rest, phase: 'Unprotected', cycleHistory: [] };
+    }
   }
 }

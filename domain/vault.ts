@@ -63,6 +63,8 @@ export const replicaDescriptionSchema = z.object({
   networkAdapters: z.array(z.object({ name: nameSchema, network: nameSchema, subnet: nameSchema })),
   /** False until finalize protection has settled network, boot disk and interfaces. */
   finalized: z.boolean(),
+  /** Protection was disabled then and the replica kept as it was; nothing is added to it any more. */
+  unprotectedAt: isoTimeSchema.exactOptional(),
 });
 export type ReplicaDescription = z.infer<typeof replicaDescriptionSchema>;
 

@@ -5,4 +5,5 @@ export { initialReplication } from './initial-replication.js';
 export { finalizeProtection } from './finalize-protection.js';
 export { plannedFailover } from './planned-failover.js';
 export { commitFailover } from './commit-failover.js';
+export { disableProtection } from './disable-protection.js';
 export { runRecoveryPlan } from './run-recovery-plan.js';

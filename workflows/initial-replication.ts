@@ -5,6 +5,7 @@
  */
 import type { Job } from '../domain/job.js';
 import type { JobRun } from './job-run.js';
+import { mergeSnapshot } from './merge-snapshot.js';
 import { runJob } from './run-job.js';
 import type { JobInput } from './messages.js';
 import { replicateOnce } from './replicate-once.js';
@@ -65,14 +66,4 @@ async function sendWhatIsMissing(run: Run, disk: string): Promise<void> {
     if (slice.done) return;
     offset = slice.nextOffset;
   }
-}
-
-async function mergeSnapshot(run: Run): Promise<void> {
-  const { vm } = run.input;
-  await run.loop(
-    'merge the VM snapshot',
-    -1,
-    () => run.agent.mergeSnapshot({ vm }),
-    (_, { bytesLeft }) => ({ state: bytesLeft, done: bytesLeft === 0 }),
-  );
 }

@@ -52,6 +52,8 @@ export const jobInputSchema = z.object({
   vmmServer: nameSchema,
   epoch: z.int(),
   nextSequence: z.int(),
+  /** Where the VM runs. */
+  activeSide: z.enum(['primary', 'recovery']).default('primary'),
   /** The newest recovery point the entity knows; empty while there is none. */
   recoveryPoint: z.string(),
   policy: policySchema,
@@ -91,6 +93,7 @@ export const jobUpdates = {
   enableProtection: jobUpdate('enableProtection'),
   plannedFailover: jobUpdate('plannedFailover'),
   commitFailover: jobUpdate('commitFailover'),
+  disableProtection: jobUpdate('disableProtection'),
 } as const satisfies Record<JobOperation, unknown>;
 export const syncUpdate = defineUpdate<SyncAccepted, [OperationRequest]>('sync');
 /** Tries the failing step at once. @returns what is tried again. */

@@ -93,7 +93,8 @@ export async function refusalOf(farshore: Farshore, vm: string, operation: Opera
   return permission.allowed ? undefined : `${vm}: ${permission.reason}`;
 }
 
-async function runJob(
+/** Follows what was started when that is wanted, and tells what came of it. @throws JobFailedError */
+export async function runJob(
   command: Command,
   farshore: Farshore,
   { jobId }: JobAccepted,

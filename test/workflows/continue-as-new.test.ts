@@ -62,13 +62,21 @@ const failingStep: Record<JobKind, ActivityName> = {
   finalizeProtection: 'finalizeReplica',
   plannedFailover: 'startFailover',
   commitFailover: 'commitFailover',
+  disableProtection: 'removeReplica',
 };
+
+/** What begins the job, or the jobs it follows by itself. */
+const updateFor = (kind: JobKind) =>
+  kind in messages.jobUpdates
+    ? messages.jobUpdates[kind as keyof typeof messages.jobUpdates]
+    : messages.jobUpdates.enableProtection;
 
 describe('entity and job continue as new', () => {
   it.each(jobKinds)('in the middle of %s, and lose nothing', async (kind) => {
     const { site, vault } = setUp();
     await vault.run(async () => {
-      const later = kind === 'plannedFailover' || kind === 'commitFailover';
+      const ask = updateFor(kind);
+      const later = ask !== messages.jobUpdates.enableProtection;
       const entity = later ? await vault.protect('db-01', POLL_MS) : await vault.startEntity('db-01');
       const current = vault.entity('db-01');
       if (kind === 'commitFailover') {
@@ -76,12 +84,6 @@ describe('entity and job continue as new', () => {
         await vault.until(entity, ({ item }) => item.phase === 'FailedOver', POLL_MS);
       }
       site.fail(failingStep[kind], 'StoreUnreachable');
-      const ask =
-        kind === 'plannedFailover'
-          ? messages.jobUpdates.plannedFailover
-          : kind === 'commitFailover'
-            ? messages.jobUpdates.commitFailover
-            : messages.jobUpdates.enableProtection;
       const once = request();
       const accepted = await current.executeUpdate(ask, once);
       const before = await vault.until(

@@ -147,6 +147,8 @@ export class SimulatedSite {
       async commitFailover() {
         return { deleted: 3 };
       },
+      async removeReplica() {},
+      async keepReplica() {},
       async recordJob() {},
     };
   }
