@@ -18,6 +18,7 @@ import { releaseSeed } from '../replication/seed-record.js';
 import { readManifest } from '../replication/ship.js';
 import { verifySeed } from '../replication/verify-seed.js';
 import type { RecoveryCompute, ReplicaStore } from '../sites/ports.js';
+import { alertActivities } from './alerts.js';
 import { classified } from './failures.js';
 import { beating } from './heartbeat.js';
 import { refuseReplicaVm, removalActivities } from './removal.js';
@@ -27,6 +28,8 @@ export interface AzureDeps {
   readonly compute: RecoveryCompute;
   /** Networks and subnets of the recovery side. */
   readonly networks: readonly { readonly name: string; readonly subnets: readonly string[] }[];
+  /** Told when the health of a VM changes; an http or https address. */
+  readonly webhook?: string;
 }
 
 export interface AppliedCycle {
@@ -39,7 +42,7 @@ export interface AppliedCycle {
 
 export type AzureActivities = ReturnType<typeof createAzureActivities>;
 
-export function createAzureActivities({ store, compute, networks }: AzureDeps) {
+export function createAzureActivities({ store, compute, networks, webhook }: AzureDeps) {
   const description = async (vm: string): Promise<ReplicaDescription> => {
     const found = await readDescription(store, vm);
     if (!found) throw new CatalogueError('InvalidReplicaState', `the store holds no description of ${vm}`);
@@ -58,6 +61,7 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
   };
   return classified({
     ...removalActivities({ store, compute }),
+    ...alertActivities(webhook),
 
     /** @returns the epoch this protection gets: above every one that the store or the source's tracking has seen. */
     async identifyTarget(input: {

@@ -6,6 +6,7 @@ import { readManifest, shipCycle } from '../replication/ship.js';
 import type { Hypervisor, ReplicaStore } from '../sites/ports.js';
 import { classified } from './failures.js';
 import { beating } from './heartbeat.js';
+import { hostActivities } from './watch-host.js';
 
 export interface PrimaryDeps {
   readonly hypervisor: Hypervisor;
@@ -38,6 +39,8 @@ export type PrimaryActivities = ReturnType<typeof createPrimaryActivities>;
 export function createPrimaryActivities(deps: PrimaryDeps) {
   const { hypervisor, store } = deps;
   return classified({
+    ...hostActivities(hypervisor),
+
     /**
      * Is everything on this host as replication needs it?
      * @returns the disks with their sizes, and the epoch of tracking that is on or was left behind; 0 when there is none.

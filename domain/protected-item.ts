@@ -1,10 +1,14 @@
 /** The state of one protected VM. `phase` holds resting states; what is on its way is the running job and its task. */
 import { z } from 'zod';
 import { failureSchema } from './errors.js';
+import { hostTroubleSchema } from './host.js';
 import { nameSchema } from './ids.js';
 import { jobKindSchema, jobParametersSchema, progressSchema, retryStateSchema } from './job.js';
 import { policySchema } from './policy.js';
 import { isoTimeSchema } from './time.js';
+
+const healths = ['Normal', 'Warning', 'Critical'] as const;
+export type Health = (typeof healths)[number];
 
 export const phases = ['Unprotected', 'Seeding', 'Protected', 'FailedOver', 'Committed', 'FailedBack'] as const;
 export type Phase = (typeof phases)[number];
@@ -62,6 +66,10 @@ export const protectedItemSchema = z.object({
   resync: z.object({ cause: z.string(), since: isoTimeSchema }).optional(),
   /** The delta loop rests at an administrator's wish. Changes are tracked all the same. */
   paused: z.object({ since: isoTimeSchema }).optional(),
+  /** Its host, or the agent there, does not answer. */
+  hostTrouble: hostTroubleSchema.optional(),
+  /** The health that the last alert told of. */
+  alertedHealth: z.enum(healths).optional(),
   job: runningJobSchema.optional(),
   pending: z.array(jobRequestSchema),
   answered: z.array(z.object({ requestId: z.string(), jobId: z.string() })),
@@ -96,6 +104,10 @@ export const newProtectedItem = (of: NewItem): ProtectedItem => ({
 /** Initial replication or its finalizing was cancelled or failed: `retry` starts it again. */
 export const seedingStopped = (item: ProtectedItem): boolean =>
   item.phase === 'Seeding' && !item.job && item.pending.length === 0;
+
+/** Its changes are sent from its host, or are meant to be. */
+export const isReplicated = ({ phase, activeSide }: ProtectedItem): boolean =>
+  activeSide === 'primary' && (phase === 'Seeding' || phase === 'Protected');
 
 export const phaseText: Record<Phase, string> = {
   Unprotected: 'not protected',

@@ -57,6 +57,11 @@ const vmSchema = z.strictObject({
 });
 export type SiteVm = z.infer<typeof vmSchema>;
 
+const alertsSchema = z.strictObject({
+  /** Each change of a VM's replication health is posted here. */
+  webhook: z.url({ protocol: /^https?$/, error: 'an http or https address is wanted' }),
+});
+
 export const siteSchema = z.strictObject({
   vault: z.strictObject({ name: nameSchema, store: storeSchema }),
   vmmServers: z.array(vmmServerSchema).min(1),
@@ -65,6 +70,7 @@ export const siteSchema = z.strictObject({
     .array(z.strictObject({ vmNetwork: nameSchema, azureNetwork: nameSchema, subnet: nameSchema.optional() }))
     .default([]),
   policies: z.array(policySchema).default([]),
+  alerts: alertsSchema.optional(),
   vms: z.array(vmSchema).default([]),
 });
 export type Site = z.infer<typeof siteSchema>;

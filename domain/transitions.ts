@@ -3,10 +3,11 @@
  * time, no chance, no I/O in here.
  */
 import { z } from 'zod';
-import { failureSchema, type Failure } from './errors.js';
+import { failureSchema, toFailure, type Failure } from './errors.js';
+import type { HostNews } from './host.js';
 import type { JobKind, RetryState } from './job.js';
 import { copyFrequencyMs, type Policy } from './policy.js';
-import { cycleSchema, type JobRequest, type ProtectedItem } from './protected-item.js';
+import { cycleSchema, type Health, type JobRequest, type ProtectedItem } from './protected-item.js';
 import { isoTimeSchema, toIso, toMs } from './time.js';
 
 const CYCLES_REMEMBERED = 20;
@@ -40,6 +41,8 @@ export type ItemEvent =
   | { type: 'paused'; at: string }
   | { type: 'resumed'; at: string }
   | { type: 'policyChanged'; policy: Policy; at: string }
+  | { type: 'hostChanged'; news: HostNews; at: string }
+  | { type: 'alerted'; health: Health }
   | { type: 'cycleBegun' }
   | { type: 'cycleShipped'; cycle: { sequence: number; sealedAt: string; bytes: number } }
   | {
@@ -99,6 +102,10 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
     }
     case 'policyChanged':
       return withPolicy(item, event.policy, event.at);
+    case 'hostChanged':
+      return afterHostNews(item, event.news, event.at);
+    case 'alerted':
+      return { ...item, alertedHealth: event.health };
     case 'cycleBegun':
       return item.begunSequence === item.nextSequence ? item : { ...item, begunSequence: item.nextSequence };
     case 'cycleShipped':
@@ -122,6 +129,15 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
 /** The first cycle that holds everything written up to now: not one whose logs may be cut already. */
 export const cycleToRequest = (item: ProtectedItem): number =>
   item.begunSequence === item.nextSequence ? item.nextSequence + 1 : item.nextSequence;
+
+/** While a job is there it finds out by itself, and may have begun another epoch since. */
+function afterHostNews(item: ProtectedItem, { trouble, stopped }: HostNews, at: string): ProtectedItem {
+  const { hostTrouble, ...rest } = item;
+  const told = trouble ? { ...rest, hostTrouble: trouble } : hostTrouble ? rest : item;
+  const isMarked = stopped?.epoch === item.epoch && item.phase === 'Protected' && !item.job && !item.resync;
+  if (!stopped || !isMarked) return told;
+  return next(told, { type: 'resyncRequired', failure: toFailure('ResyncRequired', stopped.cause), at });
+}
 
 /** A shorter frequency counts from the newest cycle already; a longer one from the next. */
 function withPolicy(item: ProtectedItem, policy: Policy, at: string): ProtectedItem {
@@ -189,7 +205,7 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
       return { ...ended, phase: 'Committed' };
     case 'disableProtection': {
       const { cycleDueAt: _d, shipped: _s, applied: _a, latestRecoveryPoint: _l, resync: _r, ...left } = ended;
-      const { paused: _p, protectedSince: _ps, ...rest } = left;
+      const { paused: _p, protectedSince: _ps, hostTrouble: _h, ...rest } = left;
       return { ...rest, phase: 'Unprotected', cycleHistory: [] };
     }
   }

@@ -98,6 +98,7 @@ async function optionsOf({
           store,
           compute: new RecoveryComputeClient(data.recoveryControl()),
           networks: site.azureNetworks,
+          ...(site.alerts && { webhook: site.alerts.webhook }),
         }),
         maxConcurrentActivityTaskExecutions: AZURE_ACTIVITIES,
         maxCachedWorkflows: CACHED_WORKFLOWS,

@@ -9,6 +9,7 @@ import {
   retryStateSchema,
   type Job,
 } from '../domain/job.js';
+import { hostStateSchema, hostTroubleSchema, type HostNews } from '../domain/host.js';
 import { nameSchema } from '../domain/ids.js';
 import { recoveryPlanSchema } from '../domain/plan.js';
 import { policySchema } from '../domain/policy.js';
@@ -139,6 +140,25 @@ export const jobProgressSchema = z.object({
 export const jobProgressedSignal = defineSignal<[z.infer<typeof jobProgressSchema>]>('jobProgressed');
 export const jobEndSchema = z.object({ jobId: z.string(), result: jobOutcomeSchema });
 export const jobEndedSignal = defineSignal<[z.infer<typeof jobEndSchema>]>('jobEnded');
+
+export const hostNewsSignal = defineSignal<[HostNews]>('hostNews');
+
+// ---- to the watch over a host -------------------------------------------------------------------------------------
+
+export const hostWatchInputSchema = z.object({
+  vault: nameSchema,
+  host: nameSchema,
+  /** Protected VMs of the host. */
+  vms: z.array(nameSchema),
+  /** Carried through continue-as-new. */
+  told: z.record(z.string(), z.string()).optional(),
+  state: hostStateSchema.optional(),
+  trouble: hostTroubleSchema.optional(),
+  tuning: tuningSchema.optional(),
+});
+export type HostWatchInput = z.infer<typeof hostWatchInputSchema>;
+/** A VM joins, or leaves; one that joins is told at once how its host is. */
+export const watchVmSignal = defineSignal<[{ vm: string; watched: boolean }]>('watchVm');
 
 // ---- to a job ---------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ import {
   getExternalWorkflowHandle,
   isCancellation,
   log,
+  patched,
   setHandler,
 } from '@temporalio/workflow';
 import { jobId as makeJobId } from '../domain/ids.js';
@@ -31,7 +32,9 @@ import type { LadderControl } from './ladder.js';
 import * as messages from './messages.js';
 import { shouldContinueAsNew } from './history-limit.js';
 import { viewOf } from './item-view.js';
+import { keepHostWatched } from './keep-host-watched.js';
 import { publishItem } from './publish.js';
+import { sendAlerts } from './send-alerts.js';
 import { handleSettings } from './settings.js';
 import { startJob } from './start-job.js';
 import { watchHealth } from './watch-health.js';
@@ -78,6 +81,7 @@ class ProtectionEntity {
       over: () => this.closing,
       publish: () => this.publish(),
     });
+    const watched = this.tellOthers();
     while (!this.isOver()) {
       if (shouldContinueAsNew(this.input.tuning)) await this.continueAsNew();
       const request = this.item.pending[0];
@@ -87,8 +91,17 @@ class ProtectionEntity {
       else await this.sleep();
     }
     this.closing = true;
+    await watched;
     await condition(allHandlersFinished);
     return this.item;
+  }
+
+  /** Entities that began without this go on so until they continue as new. */
+  private async tellOthers(): Promise<void> {
+    if (!patched('host-watch-and-alerts')) return;
+    const shared = { item: () => this.item, over: () => this.closing, tuning: this.input.tuning };
+    void sendAlerts({ ...shared, alerted: (health) => this.on({ type: 'alerted', health }) });
+    await keepHostWatched(shared);
   }
 
   private registerHandlers(): void {
@@ -105,6 +118,7 @@ class ProtectionEntity {
       validate: (...request) => this.validate(...request),
     });
     setHandler(messages.protectedItemQuery, () => viewOf(this.item, now()));
+    setHandler(messages.hostNewsSignal, (news) => this.on({ type: 'hostChanged', news, at: now() }));
     setHandler(messages.requestJobSignal, (request) => this.answerPlan(request));
     setHandler(messages.jobProgressedSignal, (news) => this.on({ type: 'jobProgressed', at: now(), ...news }));
     setHandler(messages.jobEndedSignal, ({ jobId, result }) => this.onJobEnded(jobId, result));

@@ -2,11 +2,13 @@
  * Activities of all three sides, typed by the real factories, with a site that is only numbers: for the order of
  * steps, waiting and recovering, which is what workflow tests are about. The real parts are tested in their rooms.
  */
-import { ApplicationFailure } from '@temporalio/common';
+import { ApplicationFailure, type Duration } from '@temporalio/common';
+import type { Alert } from '../../activities/alerts.js';
 import type { AzureActivities } from '../../activities/azure.js';
 import type { PrimaryActivities } from '../../activities/primary.js';
 import type { ProviderActivities } from '../../activities/provider.js';
 import type { FailureCode } from '../../domain/errors.js';
+import { sameHostState, type HostState } from '../../domain/host.js';
 
 type Activities = AzureActivities & PrimaryActivities & ProviderActivities;
 export type ActivityName = keyof Activities;
@@ -23,6 +25,10 @@ const SLICE_BYTES = 250;
 
 export class SimulatedSite {
   readonly calls: Call[] = [];
+  readonly alerts: Alert[] = [];
+  host: HostState = { stopped: {} };
+  /** Seldom, as each look takes the test server its time; who tests the looking asks for more. */
+  lookEvery: Duration = '6 hours';
   private readonly failures = new Map<ActivityName, { left: number; error: () => Error }>();
   private epoch = 0;
   private running = true;
@@ -150,6 +156,16 @@ export class SimulatedSite {
       async removeReplica() {},
       async keepReplica() {},
       async recordJob() {},
+      async postAlert(alert) {
+        site.alerts.push(alert);
+        return { sent: true };
+      },
+      async watchHost({ known }) {
+        if (known && sameHostState(known, site.host)) {
+          throw ApplicationFailure.create({ message: 'nothing is new', nextRetryDelay: site.lookEvery });
+        }
+        return site.host;
+      },
     };
   }
 
