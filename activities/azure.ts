@@ -70,13 +70,13 @@ export function createAzureActivities({ store, compute, networks, webhook }: Azu
       trackedEpoch: number;
     }): Promise<{ epoch: number }> {
       checkNetworks(input.networkAdapters);
-      await refuseReplicaVm(compute, input.vm, 'a new initial replication');
       const fence = await store.readFence(vaultPaths.vm(input.vm));
       return { epoch: Math.max(fence.epoch, input.trackedEpoch) + 1 };
     },
 
     /** Creates the replica disks and the VM's description, and fences whoever wrote there before. */
     async prepareReplica({ description: wanted }: { description: ReplicaDescription }): Promise<void> {
+      await refuseReplicaVm(compute, wanted.vm, 'a new initial replication');
       await prepareReplica(store, wanted, { epoch: wanted.epoch, sequence: 0 });
     },
 
@@ -94,8 +94,8 @@ export function createAzureActivities({ store, compute, networks, webhook }: Azu
         const options = { signal, onProgress: ({ bytesDone }: { bytesDone: number }) => report(bytesDone) };
         const applied = await applyCycle(store, { vm, epoch, sequence }, options);
         const manifest = await readManifest(store, vm, applied);
-        // A cycle without changes is no new state to recover to.
-        const changed = manifest?.disks.some((disk) => disk.length > 0) ?? false;
+        // A cycle without changes is no new state to recover to, unless it is the first on top of a copy.
+        const changed = sequence === 1 || (manifest?.disks.some((disk) => disk.length > 0) ?? false);
         const id = changed ? await makeRecoveryPoint(applied, vm) : undefined;
         const olderThan = toIso(toMs(applied.sealedAt) - input.retentionHours * 3_600_000);
         await pruneRecoveryPoints(store, { vm, epoch, olderThan });

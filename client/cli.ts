@@ -5,6 +5,7 @@ import { commitCommand, failoverCommand } from './commands/failover.js';
 import { jobCommand } from './commands/job.js';
 import { planCommand } from './commands/plan.js';
 import { protectCommand, retryCommand, syncCommand } from './commands/replication.js';
+import { resynchronizeCommand } from './commands/resynchronize.js';
 import { pauseCommand, resumeCommand, setPolicyCommand } from './commands/settings.js';
 import { siteCommand } from './commands/site.js';
 import { statusCommand } from './commands/status.js';
@@ -46,6 +47,7 @@ function program(): Command {
     protectCommand(),
     syncCommand(),
     retryCommand(),
+    resynchronizeCommand(),
     pauseCommand(),
     resumeCommand(),
     setPolicyCommand(),

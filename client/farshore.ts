@@ -17,14 +17,14 @@ import { planRunId, protectedItemId, taskQueues } from '../domain/ids.js';
 import { waitsForPerson, type Job, type JobParameters } from '../domain/job.js';
 import type { JobOperation } from '../domain/operations.js';
 import type { RecoveryPlan } from '../domain/plan.js';
-import { policyNamed, policyNames, policyOf, vmmServerOf, type Site, type SiteVm } from '../domain/site.js';
+import { policyOf, vmmServerOf, type Site, type SiteVm } from '../domain/site.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
 import { configuredServer } from '../workers/temporal-executables.js';
 import { FARSHORE_NAMESPACE } from '../workers/temporal-server.js';
 import * as messages from '../workflows/messages.js';
+import { answered } from './answered.js';
 import { RefusedError, UnreachableError } from './errors.js';
 import { follow } from './follow.js';
-import { inTime } from './in-time.js';
 
 type ProtectVm = (input: messages.ProtectVmInput) => Promise<ProtectedItem>;
 type RunRecoveryPlan = (input: messages.RunRecoveryPlanInput) => Promise<messages.PlanRun>;
@@ -41,7 +41,7 @@ const DEFAULT_ADDRESS = 'localhost:7233';
 /** An accepted job waits at most for one activity of the delta loop, ms. */
 const BEGIN_TIMEOUT_MS = 10 * 60_000;
 
-type Entity = WorkflowHandle<ProtectVm>;
+export type Entity = WorkflowHandle<ProtectVm>;
 
 export class Farshore {
   private constructor(
@@ -121,28 +121,21 @@ export class Farshore {
     return this.ask(vm, (entity) => entity.executeUpdate(messages.syncUpdate, { args: [{ requestId }] }));
   }
 
+  /**
+   * Compares both sides and sends what differs: at once, or in the window of the VM's policy.
+   * @returns the job, when it begins at once.
+   */
+  async resynchronize(
+    vm: string,
+    now: boolean,
+    requestId: string = randomUUID(),
+  ): Promise<{ readonly jobId?: string }> {
+    return this.ask(vm, (entity) => entity.executeUpdate(messages.resynchronizeUpdate, { args: [{ requestId, now }] }));
+  }
+
   /** Tries at once what is failing. */
   async retry(vm: string, requestId: string = randomUUID()): Promise<{ readonly retried: string }> {
     return this.ask(vm, (entity) => entity.executeUpdate(messages.retryUpdate, { args: [{ requestId }] }));
-  }
-
-  /** Lets replication rest; changes are tracked all the same. @throws RefusedError, as `startJob`. */
-  async pause(vm: string, requestId: string = randomUUID()): Promise<{ readonly since: string }> {
-    return this.ask(vm, (entity) => entity.executeUpdate(messages.pauseUpdate, { args: [{ requestId }] }));
-  }
-
-  /** Ends a pause with a cycle at once. */
-  async resume(vm: string, requestId: string = randomUUID()): Promise<messages.NextCycle> {
-    return this.ask(vm, (entity) => entity.executeUpdate(messages.resumeUpdate, { args: [{ requestId }] }));
-  }
-
-  /** From the next cycle on. @param policy by the name it has in the site file; `default` is there always. */
-  async setPolicy(vm: string, policy: string, requestId: string = randomUUID()): Promise<messages.NextCycle> {
-    const found = policyNamed(this.site, policy);
-    if (!found)
-      throw new RefusedError(`there is no policy ${policy}; use one of: ${policyNames(this.site).join(', ')}`);
-    const args: [messages.PolicyRequest] = [{ requestId, policy: found }];
-    return this.ask(vm, (entity) => entity.executeUpdate(messages.setPolicyUpdate, { args }));
   }
 
   /**
@@ -267,7 +260,8 @@ export class Farshore {
     return this.temporal.workflow.getHandle<ProtectVm>(protectedItemId(this.site.vault.name, vm));
   }
 
-  private async ask<T>(vm: string, call: (entity: Entity) => Promise<T>): Promise<T> {
+  /** Asks the protection of a VM. @throws RefusedError with its reason, UnreachableError */
+  async ask<T>(vm: string, call: (entity: Entity) => Promise<T>): Promise<T> {
     this.siteVm(vm);
     try {
       return await this.answer(() => call(this.entity(vm)));
@@ -290,8 +284,8 @@ export class Farshore {
     }
   }
 
-  private async answer<T>(call: () => Promise<T>): Promise<T> {
-    return inTime(this.connection, this.site.vault.name, call);
+  private answer<T>(call: () => Promise<T>): Promise<T> {
+    return answered(this.connection, this.site.vault.name, call);
   }
 }
 

@@ -24,5 +24,10 @@ export const hostNewsSchema = z.object({
 export type HostNews = z.infer<typeof hostNewsSchema>;
 
 export const sameHostState = (a: HostState, b: HostState): boolean =>
-  a.failure?.code === b.failure?.code &&
-  JSON.stringify(Object.entries(a.stopped).toSorted()) === JSON.stringify(Object.entries(b.stopped).toSorted());
+  a.failure?.code === b.failure?.code && stoppedText(a) === stoppedText(b);
+
+const stoppedText = ({ stopped }: HostState): string =>
+  Object.entries(stopped)
+    .map(([vm, { epoch, cause }]) => `${vm} ${epoch} ${cause}`)
+    .toSorted((one, other) => one.localeCompare(other))
+    .join('\n');

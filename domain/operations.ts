@@ -9,6 +9,7 @@ export const operations = [
   'pause',
   'resume',
   'setPolicy',
+  'resynchronize',
   'plannedFailover',
   'commitFailover',
   'disableProtection',
@@ -43,6 +44,11 @@ export function allowedOperations(item: ProtectedItem): Record<Operation, Permis
     pause: busy ?? inPhase('Protected', 'only the replication of a protected VM is paused') ?? paused ?? yes,
     resume: item.paused ? yes : no('its replication is not paused'),
     setPolicy: item.phase === 'Unprotected' ? no('the VM is not protected') : yes,
+    resynchronize:
+      busy ??
+      (item.phase === 'Seeding' && item.resync
+        ? yes
+        : (inPhase('Protected', 'only a protected VM can be resynchronized') ?? yes)),
     // Allowed while paused: the failover sends what is left in a cycle of its own, so nothing of the pause is lost.
     plannedFailover: busy ?? inPhase('Protected', 'only a protected VM can be failed over') ?? resync ?? yes,
     commitFailover: busy ?? inPhase('FailedOver', 'there is no failover to commit') ?? yes,

@@ -5,7 +5,7 @@ import { hostTroubleSchema } from './host.js';
 import { nameSchema } from './ids.js';
 import { jobKindSchema, jobParametersSchema, progressSchema, retryStateSchema } from './job.js';
 import { policySchema } from './policy.js';
-import { isoTimeSchema } from './time.js';
+import { isoTimeSchema, toMs } from './time.js';
 
 const healths = ['Normal', 'Warning', 'Critical'] as const;
 export type Health = (typeof healths)[number];
@@ -63,7 +63,17 @@ export const protectedItemSchema = z.object({
   /** Of the last cycles, the newest last: was it on time? */
   cycleHistory: z.array(z.boolean()),
   retry: retryStateSchema.optional(),
-  resync: z.object({ cause: z.string(), since: isoTimeSchema }).optional(),
+  /** Set while the replica can't be brought up to date by changes: why, since when, and when it will be resynchronized. */
+  resync: z
+    .object({
+      cause: z.string(),
+      since: isoTimeSchema,
+      /** Not known until the window has been looked up. */
+      dueAt: isoTimeSchema.optional(),
+      /** It was cancelled: not again in the window that is open now. */
+      skipOpen: z.boolean().optional(),
+    })
+    .optional(),
   /** The delta loop rests at an administrator's wish. Changes are tracked all the same. */
   paused: z.object({ since: isoTimeSchema }).optional(),
   /** Its host, or the agent there, does not answer. */
@@ -101,9 +111,16 @@ export const newProtectedItem = (of: NewItem): ProtectedItem => ({
   recentJobs: [],
 });
 
+/** Of a VM that is marked for resynchronization: has it a time yet, and has that come? @param now ISO 8601. */
+export function resyncState({ phase, resync }: ProtectedItem, now: string): 'none' | 'unscheduled' | 'waiting' | 'due' {
+  if (!resync || (phase !== 'Protected' && phase !== 'Seeding')) return 'none';
+  if (resync.dueAt === undefined) return 'unscheduled';
+  return toMs(resync.dueAt) <= toMs(now) ? 'due' : 'waiting';
+}
+
 /** Initial replication or its finalizing was cancelled or failed: `retry` starts it again. */
 export const seedingStopped = (item: ProtectedItem): boolean =>
-  item.phase === 'Seeding' && !item.job && item.pending.length === 0;
+  item.phase === 'Seeding' && !item.resync && !item.job && item.pending.length === 0;
 
 /** Its changes are sent from its host, or are meant to be. */
 export const isReplicated = ({ phase, activeSide }: ProtectedItem): boolean =>

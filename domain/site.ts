@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { nameSchema } from './ids.js';
+import { isTimeZone } from './resync-window.js';
 import { policySchema, type Policy } from './policy.js';
 
 const pathSchema = z.string().min(1);
@@ -84,7 +85,7 @@ export interface Finding {
 
 /** Cross-checks: names used once, references that lead somewhere, networks mapped. The first finding is the one to show. */
 export function checkSite(site: Site): Finding[] {
-  return [...duplicateNames(site), ...danglingReferences(site), ...unmappedNetworks(site)];
+  return [...duplicateNames(site), ...unknownTimeZones(site), ...danglingReferences(site), ...unmappedNetworks(site)];
 }
 
 function* duplicateNames(site: Site): Generator<Finding> {
@@ -136,6 +137,17 @@ const duplicate = (path: (string | number)[], what: string): Finding => ({
   message: `this name is already taken by another ${what}`,
   remedy: 'rename one of the two',
 });
+
+function* unknownTimeZones(site: Site): Generator<Finding> {
+  for (const [p, { resynchronizationWindow: window }] of site.policies.entries()) {
+    if (window === 'always' || isTimeZone(window.timeZone)) continue;
+    yield {
+      path: ['policies', p, 'resynchronizationWindow', 'timeZone'],
+      message: 'unknown time zone',
+      remedy: 'use a name of the time zone database, such as Europe/Paris or UTC',
+    };
+  }
+}
 
 function* danglingReferences(site: Site): Generator<Finding> {
   const hosts = site.vmmServers.flatMap((server) => server.clouds.flatMap((cloud) => cloud.hosts.map((h) => h.name)));

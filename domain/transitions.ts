@@ -1,9 +1,10 @@
 /**
  * What can happen to a protected item, and the only function that changes it. The workflow performs, this decides: no
- * time, no chance, no I/O in here.
+ * time, no chance, no I/O in here. Whatever it is told, there is one job at a time, and neither the epoch nor, within it,
+ * the sequence goes back.
  */
 import { z } from 'zod';
-import { failureSchema, toFailure, type Failure } from './errors.js';
+import { failureSchema } from './errors.js';
 import type { HostNews } from './host.js';
 import type { JobKind, RetryState } from './job.js';
 import { copyFrequencyMs, type Policy } from './policy.js';
@@ -53,7 +54,8 @@ export type ItemEvent =
     }
   | { type: 'stepFailed'; retry: RetryState }
   | { type: 'stepRecovered' }
-  | { type: 'resyncRequired'; failure: Failure; at: string };
+  | { type: 'resyncRequired'; cause: string; at: string }
+  | { type: 'resyncScheduled'; dueAt: string };
 
 /** @returns the item after the event; the same object when the event changes nothing. */
 export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
@@ -68,7 +70,8 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
       };
     case 'jobStarted': {
       const request = item.pending.find((candidate) => candidate.jobId === event.jobId);
-      if (!request) return item;
+      // One job at a time: whoever asks for a second start comes too late, or twice.
+      if (!request || item.job) return item;
       const { retry: _, ...rest } = item;
       return {
         ...rest,
@@ -121,8 +124,10 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
     }
     case 'resyncRequired': {
       const { retry: _, cycleDueAt: _due, ...rest } = item;
-      return { ...rest, resync: { cause: event.failure.message, since: item.resync?.since ?? event.at } };
+      return { ...rest, resync: { cause: event.cause, since: item.resync?.since ?? event.at } };
     }
+    case 'resyncScheduled':
+      return item.resync ? { ...item, resync: { ...item.resync, dueAt: event.dueAt } } : item;
   }
 }
 
@@ -136,7 +141,7 @@ function afterHostNews(item: ProtectedItem, { trouble, stopped }: HostNews, at: 
   const told = trouble ? { ...rest, hostTrouble: trouble } : hostTrouble ? rest : item;
   const isMarked = stopped?.epoch === item.epoch && item.phase === 'Protected' && !item.job && !item.resync;
   if (!stopped || !isMarked) return told;
-  return next(told, { type: 'resyncRequired', failure: toFailure('ResyncRequired', stopped.cause), at });
+  return next(told, { type: 'resyncRequired', cause: stopped.cause, at });
 }
 
 /** A shorter frequency counts from the newest cycle already; a longer one from the next. */
@@ -151,6 +156,7 @@ function withPolicy(item: ProtectedItem, policy: Policy, at: string): ProtectedI
 
 /** The next due time stays on its grid; ticks that went by meanwhile count as missed. */
 function afterCycle(item: ProtectedItem, event: ItemEvent & { type: 'cycleApplied' }): ProtectedItem {
+  if (event.cycle.sequence < item.nextSequence) return item;
   const period = copyFrequencyMs(item.policy);
   const { retry: _, ...rest } = item;
   const dueAt = toMs(item.cycleDueAt ?? event.at);
@@ -177,12 +183,21 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
       ...item.recentJobs,
       { id: event.jobId, kind, outcome, endedAt: event.at, ...(failure && { failure }) },
     ].slice(-JOBS_REMEMBERED),
-    ...(epoch !== undefined && { epoch }),
-    ...(cycle && { shipped: cycle, applied: cycle, nextSequence: cycle.sequence + 1 }),
+    epoch: Math.max(item.epoch, epoch ?? 0),
+    ...(cycle && {
+      shipped: cycle,
+      applied: cycle,
+      // Sequences begin anew with an epoch.
+      nextSequence: (epoch ?? 0) > item.epoch ? cycle.sequence + 1 : Math.max(item.nextSequence, cycle.sequence + 1),
+    }),
     ...(recoveryPoint && { latestRecoveryPoint: recoveryPoint }),
   };
   if (outcome !== 'succeeded' && failure?.class === 'needsResync') {
-    return next(ended, { type: 'resyncRequired', failure, at: event.at });
+    return next(ended, { type: 'resyncRequired', cause: failure.message, at: event.at });
+  }
+  if (kind === 'resynchronize' && outcome === 'cancelled' && item.resync) {
+    const { dueAt: _due, ...resync } = item.resync;
+    return { ...ended, resync: { ...resync, skipOpen: true } };
   }
   if (outcome !== 'succeeded') {
     // A failover that was given up: the source runs again and its changes go on being sent.
@@ -191,12 +206,16 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
   switch (kind) {
     case 'enableProtection': {
       const { begunSequence: _b, requestedSequence: _r, ...fresh } = ended;
-      return { ...fresh, phase: 'Seeding', nextSequence: 1 };
+      return { ...whole(fresh), phase: 'Seeding', nextSequence: ended.epoch > item.epoch ? 1 : ended.nextSequence };
     }
     case 'initialReplication':
-      return ended;
+      return whole(ended);
     case 'finalizeProtection':
       return { ...ended, phase: 'Protected', cycleDueAt: event.at, protectedSince: event.at };
+    case 'resynchronize': {
+      const { begunSequence: _b, requestedSequence: _r, ...equal } = whole(ended);
+      return item.phase === 'Protected' ? { ...equal, cycleDueAt: event.at } : equal;
+    }
     case 'plannedFailover': {
       const { cycleDueAt: _due, paused: _p, ...stopped } = ended;
       return { ...stopped, phase: 'FailedOver', activeSide: 'recovery' };
@@ -209,4 +228,10 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
       return { ...rest, phase: 'Unprotected', cycleHistory: [] };
     }
   }
+}
+
+/** A mark of what was before a whole copy that has been begun, or read back and found equal, says nothing any more. */
+function whole(item: ProtectedItem): ProtectedItem {
+  const { resync: _, ...rest } = item;
+  return rest;
 }

@@ -38,6 +38,6 @@ export async function deltaCycle(
     on({ type: 'cycleApplied', cycle, recoveryPoint: applied.value.recoveryPoint, at: toIso(Date.now()) });
   } catch (error) {
     if (!(error instanceof StepFailure)) throw error;
-    on({ type: 'resyncRequired', failure: error.failure, at: toIso(Date.now()) });
+    on({ type: 'resyncRequired', cause: error.failure.message, at: toIso(Date.now()) });
   }
 }

@@ -9,7 +9,7 @@
  */
 import { CancellationScope } from '@temporalio/workflow';
 import type { Job } from '../domain/job.js';
-import { mergeSnapshot } from './merge-snapshot.js';
+import { mergeSnapshot } from './copy-disks.js';
 import { runJob } from './run-job.js';
 import type { JobInput } from './messages.js';
 

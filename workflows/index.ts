@@ -4,6 +4,7 @@ export { hostWatch } from './host-watch.js';
 export { enableProtection } from './enable-protection.js';
 export { initialReplication } from './initial-replication.js';
 export { finalizeProtection } from './finalize-protection.js';
+export { resynchronize } from './resynchronize.js';
 export { plannedFailover } from './planned-failover.js';
 export { commitFailover } from './commit-failover.js';
 export { disableProtection } from './disable-protection.js';

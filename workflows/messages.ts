@@ -80,6 +80,9 @@ export type JobOperationRequest = z.infer<typeof jobOperationRequestSchema>;
 export const policyRequestSchema = operationRequestSchema.extend({ policy: policySchema });
 export type PolicyRequest = z.infer<typeof policyRequestSchema>;
 
+/** What a request has to look like. */
+export type RequestSchema = z.ZodType<OperationRequest>;
+
 export interface JobAccepted {
   readonly jobId: string;
 }
@@ -97,6 +100,13 @@ export const jobUpdates = {
   disableProtection: jobUpdate('disableProtection'),
 } as const satisfies Record<JobOperation, unknown>;
 export const syncUpdate = defineUpdate<SyncAccepted, [OperationRequest]>('sync');
+export const resynchronizeRequestSchema = operationRequestSchema.extend({
+  /** At once; else in the window of the policy. */
+  now: z.boolean(),
+});
+export type ResynchronizeRequest = z.infer<typeof resynchronizeRequestSchema>;
+/** @returns the job, when it was to begin at once. */
+export const resynchronizeUpdate = defineUpdate<{ readonly jobId?: string }, [ResynchronizeRequest]>('resynchronize');
 /** Tries the failing step at once. @returns what is tried again. */
 export const retryUpdate = defineUpdate<{ readonly retried: string }, [OperationRequest]>('retry');
 

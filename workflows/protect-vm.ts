@@ -14,9 +14,7 @@ import {
   condition,
   continueAsNew,
   getExternalWorkflowHandle,
-  isCancellation,
   log,
-  patched,
   setHandler,
 } from '@temporalio/workflow';
 import { jobId as makeJobId } from '../domain/ids.js';
@@ -24,19 +22,19 @@ import { jobTitles, type JobKind } from '../domain/job.js';
 import { allowedOperations, jobOperations, type Operation } from '../domain/operations.js';
 import { cycleToRequest, next, type ItemEvent, type JobOutcome } from '../domain/transitions.js';
 import { followUpOf } from '../domain/job.js';
-import { newProtectedItem, type JobRequest, type ProtectedItem } from '../domain/protected-item.js';
+import { newProtectedItem, resyncState, type JobRequest, type ProtectedItem } from '../domain/protected-item.js';
 import { toIso, toMs } from '../domain/time.js';
-import type { z } from 'zod';
 import { deltaCycle } from './delta-cycle.js';
 import type { LadderControl } from './ladder.js';
 import * as messages from './messages.js';
 import { shouldContinueAsNew } from './history-limit.js';
 import { viewOf } from './item-view.js';
-import { keepHostWatched } from './keep-host-watched.js';
 import { publishItem } from './publish.js';
-import { sendAlerts } from './send-alerts.js';
+import { resyncOpening } from './sides.js';
 import { handleSettings } from './settings.js';
+import { closedFromOutside, isStillThere } from './silent-job.js';
 import { startJob } from './start-job.js';
+import { tellOthers } from './tell-others.js';
 import { watchHealth } from './watch-health.js';
 
 /** A job that has not been heard of for this long is asked whether it still exists, ms. */
@@ -81,12 +79,19 @@ class ProtectionEntity {
       over: () => this.closing,
       publish: () => this.publish(),
     });
-    const watched = this.tellOthers();
+    const watched = tellOthers({
+      item: () => this.item,
+      over: () => this.closing,
+      on: (event) => this.on(event),
+      tuning: this.input.tuning,
+    });
     while (!this.isOver()) {
       if (shouldContinueAsNew(this.input.tuning)) await this.continueAsNew();
       const request = this.item.pending[0];
       if (this.item.job) await this.waitForJob();
       else if (request) await this.startJob(request);
+      else if (resyncState(this.item, now()) === 'unscheduled') await this.scheduleResync();
+      else if (this.isResyncDue()) this.enqueue('resynchronize', { requestId: `resync/${this.item.vm}/${now()}` });
       else if (this.isCycleDue()) await deltaCycle(this.item, this.ladder, (event) => this.on(event));
       else await this.sleep();
     }
@@ -96,14 +101,6 @@ class ProtectionEntity {
     return this.item;
   }
 
-  /** Entities that began without this go on so until they continue as new. */
-  private async tellOthers(): Promise<void> {
-    if (!patched('host-watch-and-alerts')) return;
-    const shared = { item: () => this.item, over: () => this.closing, tuning: this.input.tuning };
-    void sendAlerts({ ...shared, alerted: (health) => this.on({ type: 'alerted', health }) });
-    await keepHostWatched(shared);
-  }
-
   private registerHandlers(): void {
     for (const operation of jobOperations) {
       setHandler(messages.jobUpdates[operation], (request) => this.accept(operation, request), {
@@ -111,6 +108,9 @@ class ProtectionEntity {
       });
     }
     setHandler(messages.syncUpdate, () => this.sync(), { validator: (request) => this.validate('sync', request) });
+    setHandler(messages.resynchronizeUpdate, (request) => this.resynchronize(request), {
+      validator: (request) => this.validate('resynchronize', request),
+    });
     setHandler(messages.retryUpdate, () => this.retry(), { validator: (request) => this.validate('retry', request) });
     handleSettings({
       item: () => this.item,
@@ -127,7 +127,7 @@ class ProtectionEntity {
   private validate(
     operation: Operation,
     raw: messages.OperationRequest,
-    schema: z.ZodType<messages.OperationRequest> = messages.jobOperationRequestSchema,
+    schema: messages.RequestSchema = messages.jobOperationRequestSchema,
   ): void {
     const request = schema.safeParse(raw);
     if (!request.success) {
@@ -186,6 +186,21 @@ class ProtectionEntity {
     return { sequence };
   }
 
+  private resynchronize({ requestId, now: atOnce }: messages.ResynchronizeRequest): { jobId?: string } {
+    if (atOnce) return this.accept('resynchronize', { requestId });
+    if (!this.item.resync) {
+      this.on({ type: 'resyncRequired', cause: 'An administrator asked for a resynchronization', at: now() });
+    }
+    return {};
+  }
+
+  private async scheduleResync(): Promise<void> {
+    const { policy, resync } = this.item;
+    const window = policy.resynchronizationWindow;
+    const { opensAt } = await resyncOpening({ window, now: now(), skipOpen: resync?.skipOpen ?? false });
+    this.on({ type: 'resyncScheduled', dueAt: opensAt });
+  }
+
   private async retry(): Promise<{ retried: string }> {
     const { job, retry, vm } = this.item;
     if (job?.retry) {
@@ -213,7 +228,7 @@ class ProtectionEntity {
   private onJobEnded(jobId: string, result: JobOutcome): void {
     const kind = this.item.job?.jobId === jobId ? this.item.job.kind : undefined;
     this.on({ type: 'jobEnded', jobId, at: now(), result });
-    const followUp = kind && result.outcome === 'succeeded' ? followUpOf(kind) : undefined;
+    const followUp = kind && result.outcome === 'succeeded' ? followUpOf(kind, this.item.phase) : undefined;
     if (followUp) this.enqueue(followUp, { requestId: `after/${jobId}` });
   }
 
@@ -222,22 +237,14 @@ class ProtectionEntity {
     if (await condition(() => !this.item.job || shouldContinueAsNew(this.input.tuning), SILENT_JOB_MS)) return;
     const job = this.item.job;
     if (!job || Date.now() - toMs(job.heardAt) < SILENT_JOB_MS) return;
-    try {
-      await getExternalWorkflowHandle(job.jobId).signal(messages.stillThereSignal);
-    } catch (error) {
-      if (isCancellation(error)) throw error;
-      if (this.item.job?.jobId !== job.jobId) return;
-      log.error('The job of this VM was closed from outside', { job: job.jobId });
-      this.onJobEnded(job.jobId, {
-        outcome: 'failed',
-        failure: {
-          code: 'Unexpected',
-          class: 'nonRecoverable',
-          message: 'The job was closed from outside',
-          remedy: 'Look at the VM on both sides before you go on.',
-        },
-      });
-    }
+    if ((await isStillThere(job.jobId)) || this.item.job?.jobId !== job.jobId) return;
+    log.error('The job of this VM was closed from outside', { job: job.jobId });
+    this.onJobEnded(job.jobId, closedFromOutside);
+  }
+
+  /** Not by itself during a pause: nothing is to be sent then. An administrator may ask for it all the same. */
+  private isResyncDue(): boolean {
+    return !this.item.paused && resyncState(this.item, now()) === 'due';
   }
 
   private isCycleDue(): boolean {
@@ -247,16 +254,22 @@ class ProtectionEntity {
   }
 
   private async sleep(): Promise<void> {
-    const { cycleDueAt, resync, paused } = this.item;
+    const { cycleDueAt, resync, paused, vm } = this.item;
     const woken = () =>
       this.item.pending.length > 0 ||
       this.isCycleDue() ||
+      this.isResyncDue() ||
       this.item.cycleDueAt !== cycleDueAt ||
+      this.item.resync !== resync ||
+      this.item.paused !== paused ||
       this.isOver() ||
       shouldContinueAsNew(this.input.tuning);
-    if (cycleDueAt === undefined || resync || paused) await condition(woken);
-    else
-      await condition(woken, Math.max(1, toMs(cycleDueAt) - Date.now()), { summary: `Next cycle of ${this.item.vm}` });
+    const wakeAt = paused ? undefined : resync ? resync.dueAt : cycleDueAt;
+    if (wakeAt === undefined) await condition(woken);
+    else {
+      const summary = resync ? `Resynchronization of ${vm}` : `Next cycle of ${vm}`;
+      await condition(woken, Math.max(1, toMs(wakeAt) - Date.now()), { summary });
+    }
   }
 
   private on(event: ItemEvent): void {

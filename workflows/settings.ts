@@ -1,6 +1,5 @@
 /** How a VM is replicated, changed while it is: paused, resumed, under another policy. No jobs: each is done at once. */
 import { setHandler } from '@temporalio/workflow';
-import type { z } from 'zod';
 import type { Operation } from '../domain/operations.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
 import { toIso } from '../domain/time.js';
@@ -12,11 +11,7 @@ export interface SettingsOwner {
   item(): ProtectedItem;
   on(event: ItemEvent): void;
   /** @throws ApplicationFailure InvalidInput, OperationNotAllowed */
-  validate(
-    operation: Operation,
-    request: messages.OperationRequest,
-    schema?: z.ZodType<messages.OperationRequest>,
-  ): void;
+  validate(operation: Operation, request: messages.OperationRequest, schema?: messages.RequestSchema): void;
 }
 
 const now = () => toIso(Date.now());

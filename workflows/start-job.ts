@@ -9,11 +9,13 @@ import { finalizeProtection } from './finalize-protection.js';
 import { initialReplication } from './initial-replication.js';
 import type { JobInput, Tuning } from './messages.js';
 import { plannedFailover } from './planned-failover.js';
+import { resynchronize } from './resynchronize.js';
 
 const jobWorkflows: Record<JobKind, (input: JobInput) => Promise<unknown>> = {
   enableProtection,
   initialReplication,
   finalizeProtection,
+  resynchronize,
   plannedFailover,
   commitFailover,
   disableProtection,

@@ -93,7 +93,7 @@ export async function refusalOf(farshore: Farshore, vm: string, operation: Opera
   return permission.allowed ? undefined : `${vm}: ${permission.reason}`;
 }
 
-/** Follows what was started when that is wanted, and tells what came of it. @throws JobFailedError */
+/** Reports a job that was accepted; with `wait`, once it has ended. @throws JobFailedError */
 export async function runJob(
   command: Command,
   farshore: Farshore,

@@ -1,5 +1,6 @@
 /** `pause`, `resume` and `set-policy`: how a protected VM is replicated. */
 import { Command } from 'commander';
+import { pauseReplication, resumeReplication, setPolicy } from '../settings.js';
 import { outputOf, withFarshore } from './place.js';
 
 export function pauseCommand(): Command {
@@ -14,7 +15,7 @@ export function pauseCommand(): Command {
     .addHelpText('after', '\nExample:\n  farshore pause db-01')
     .action(async (vm: string, _options: object, command: Command) => {
       await withFarshore(command, async (farshore) => {
-        const { since } = await farshore.pause(vm);
+        const { since } = await pauseReplication(farshore, vm);
         outputOf(command).result({ vm, since }, `${vm}: replication is paused; to go on: farshore resume ${vm}`);
       });
     });
@@ -28,7 +29,7 @@ export function resumeCommand(): Command {
     .addHelpText('after', '\nExample:\n  farshore resume db-01')
     .action(async (vm: string, _options: object, command: Command) => {
       await withFarshore(command, async (farshore) => {
-        const { cycleDueAt } = await farshore.resume(vm);
+        const { cycleDueAt } = await resumeReplication(farshore, vm);
         const next = cycleDueAt === undefined ? '' : '; a cycle is due now';
         outputOf(command).result({ vm, cycleDueAt }, `${vm}: replication goes on${next}`);
       });
@@ -48,7 +49,7 @@ export function setPolicyCommand(): Command {
     .addHelpText('after', '\nExample:\n  farshore set-policy db-01 gold')
     .action(async (vm: string, policy: string, _options: object, command: Command) => {
       await withFarshore(command, async (farshore) => {
-        const { cycleDueAt } = await farshore.setPolicy(vm, policy);
+        const { cycleDueAt } = await setPolicy(farshore, vm, policy);
         const next = cycleDueAt === undefined ? '' : `; the next cycle is due at ${cycleDueAt}`;
         outputOf(command).result({ vm, policy, cycleDueAt }, `${vm}: policy ${policy} counts from now on${next}`);
       });

@@ -22,35 +22,39 @@ const setUp = () => {
 const eventsOf = async (workflowId: string) =>
   (await env.client.workflow.getHandle(workflowId).fetchHistory()).events!.length;
 
-it('a dead agent shows within two minutes, however rarely changes are sent, and so does its return', async () => {
-  const { site, vault } = setUp();
-  await vault.run(async () => {
-    const entity = await vault.protect('db-01');
-    await vault.until(entity, ({ item, health }) => item.applied?.sequence === 2 && health === 'Normal');
-    await vault.stopAgent();
-    const diedAt = await env.currentTimeMs();
-    const sick = await vault.until(entity, ({ health }) => health !== 'Normal', 5_000);
-    expect(sick).toMatchObject({ health: 'Warning', conditions: [{ reason: 'AgentNotAnswering' }] });
-    expect((await env.currentTimeMs()) - diedAt).toBeLessThanOrEqual(120_000);
-    const dead = await vault.until(entity, ({ health }) => health === 'Critical', 5_000);
-    expect(dead.conditions[0]).toMatchObject({ reason: 'AgentNotAnswering', since: sick.conditions[0]!.since });
-    await vault.startAgent();
-    await vault.until(entity, ({ item }) => item.hostTrouble === undefined, 5_000);
-    const { item } = await vault.until(entity, ({ health }) => health === 'Normal', 60_000);
-    expect(item.applied!.sequence).toBeGreaterThan(2);
-    expect(site.alerts.map(({ from, to }) => [from, to])).toEqual([
-      ['Normal', 'Warning'],
-      ['Warning', 'Normal'],
-      ['Normal', 'Warning'],
-      ['Warning', 'Critical'],
-      ...site.alerts.slice(4).map(({ from, to }) => [from, to]),
-    ]);
-    expect(site.alerts[2]).toMatchObject({ vm: 'db-01', reasons: [{ reason: 'AgentNotAnswering' }] });
-    expect(site.alerts.at(-1)).toMatchObject({ to: 'Normal', reasons: [] });
-  });
-});
+it(
+  'a dead agent shows within two minutes, however rarely changes are sent, and so does its return',
+  { timeout: 180_000 },
+  async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-01');
+      await vault.until(entity, ({ item, health }) => item.applied?.sequence === 2 && health === 'Normal');
+      await vault.stopAgent();
+      const diedAt = await env.currentTimeMs();
+      const sick = await vault.until(entity, ({ health }) => health !== 'Normal', 5_000);
+      expect(sick).toMatchObject({ health: 'Warning', conditions: [{ reason: 'AgentNotAnswering' }] });
+      expect((await env.currentTimeMs()) - diedAt).toBeLessThanOrEqual(120_000);
+      const dead = await vault.until(entity, ({ health }) => health === 'Critical', 5_000);
+      expect(dead.conditions[0]).toMatchObject({ reason: 'AgentNotAnswering', since: sick.conditions[0]!.since });
+      await vault.startAgent();
+      await vault.until(entity, ({ item }) => item.hostTrouble === undefined, 5_000);
+      const { item } = await vault.until(entity, ({ health }) => health === 'Normal', 60_000);
+      expect(item.applied!.sequence).toBeGreaterThan(2);
+      expect(site.alerts.map(({ from, to }) => [from, to])).toEqual([
+        ['Normal', 'Warning'],
+        ['Warning', 'Normal'],
+        ['Normal', 'Warning'],
+        ['Warning', 'Critical'],
+        ...site.alerts.slice(4).map(({ from, to }) => [from, to]),
+      ]);
+      expect(site.alerts[2]).toMatchObject({ vm: 'db-01', reasons: [{ reason: 'AgentNotAnswering' }] });
+      expect(site.alerts.at(-1)).toMatchObject({ to: 'Normal', reasons: [] });
+    });
+  },
+);
 
-it('a host that is well costs no events, whatever the time', async () => {
+it('a host that is well costs no events, whatever the time', { timeout: 180_000 }, async () => {
   const { site, vault } = setUp();
   await vault.run(async () => {
     await vault.protect('db-02');
@@ -63,19 +67,23 @@ it('a host that is well costs no events, whatever the time', async () => {
   });
 });
 
-it('a VM whose tracking has stopped by itself shows before its next cycle, paused or not', async () => {
-  const { site, vault } = setUp();
-  await vault.run(async () => {
-    const entity = await vault.protect('db-03');
-    await entity.executeUpdate(messages.pauseUpdate, { args: [{ requestId: randomUUID() }] });
-    site.host = { stopped: { 'db-03': { epoch: 1, cause: 'the logs have reached 50 %' } } };
-    const { item, health } = await vault.until(entity, (view) => view.item.resync !== undefined, 5_000);
-    expect(item.resync?.cause).toContain('the logs have reached 50 %');
-    expect(health).toBe('Critical');
-  });
-});
+it(
+  'a VM whose tracking has stopped by itself shows before its next cycle, paused or not',
+  { timeout: 180_000 },
+  async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-03');
+      await entity.executeUpdate(messages.pauseUpdate, { args: [{ requestId: randomUUID() }] });
+      site.host = { stopped: { 'db-03': { epoch: 1, cause: 'the logs have reached 50 %' } } };
+      const { item, health } = await vault.until(entity, (view) => view.item.resync !== undefined, 5_000);
+      expect(item.resync?.cause).toContain('the logs have reached 50 %');
+      expect(health).toBe('Critical');
+    });
+  },
+);
 
-it('one watch serves all VMs of a host, and ends with the last of them', async () => {
+it('one watch serves all VMs of a host, and ends with the last of them', { timeout: 180_000 }, async () => {
   const { site, vault } = setUp();
   await vault.run(async () => {
     const first = await vault.protect('db-04');

@@ -7,10 +7,12 @@ import type { Alert } from '../../activities/alerts.js';
 import type { AzureActivities } from '../../activities/azure.js';
 import type { PrimaryActivities } from '../../activities/primary.js';
 import type { ProviderActivities } from '../../activities/provider.js';
+import type { ResynchronizationActivities } from '../../activities/resynchronization.js';
 import type { FailureCode } from '../../domain/errors.js';
 import { sameHostState, type HostState } from '../../domain/host.js';
+import { windowOpening } from '../../domain/resync-window.js';
 
-type Activities = AzureActivities & PrimaryActivities & ProviderActivities;
+type Activities = AzureActivities & PrimaryActivities & ProviderActivities & ResynchronizationActivities;
 export type ActivityName = keyof Activities;
 
 export interface Call {
@@ -30,6 +32,8 @@ export class SimulatedSite {
   /** Seldom, as each look takes the test server its time; who tests the looking asks for more. */
   lookEvery: Duration = '6 hours';
   private readonly failures = new Map<ActivityName, { left: number; error: () => Error }>();
+  /** Cycles that were cut while the VM ran, and have not been sent. */
+  readonly cutBefore = new Set<number>();
   private epoch = 0;
   private running = true;
   private readonly writes = new Map<string, number>();
@@ -81,12 +85,14 @@ export class SimulatedSite {
         return { bytesLeft: 0 };
       },
       async cutAndShip({ vm, sequence, final }) {
-        if (final && site.running) throw ApplicationFailure.nonRetryable('exports are open', 'InvalidVmState');
+        const cutBefore = site.cutBefore.has(sequence);
+        if (final && (site.running || cutBefore))
+          throw ApplicationFailure.nonRetryable('exports are open', 'InvalidVmState');
         const lastWrite = (site.writes.get(vm) ?? 10) + 1;
         site.writes.set(vm, lastWrite);
         return {
           sequence,
-          final,
+          final: !site.running && !cutBefore,
           sealedAt: await site.now(),
           bytes: 4096,
           lastWrites: [
@@ -165,6 +171,17 @@ export class SimulatedSite {
           throw ApplicationFailure.create({ message: 'nothing is new', nextRetryDelay: site.lookEvery });
         }
         return site.host;
+      },
+      async applyReceivedCycles() {
+        return { sequence: 0 };
+      },
+      async beginResync() {},
+      async digestReplica() {
+        return { digestBytes: 64 };
+      },
+      async endResync() {},
+      async resyncOpening({ window, now, skipOpen }) {
+        return { opensAt: new Date(windowOpening(window, Date.parse(now), skipOpen)).toISOString() };
       },
     };
   }

@@ -1,4 +1,4 @@
-/** Asks Temporal and what runs there; whoever does not answer is named. */
+/** Turns a Temporal that does not answer into an error that says who is away. */
 import type { Connection } from '@temporalio/client';
 import { UnreachableError } from './errors.js';
 import { isServerAway, isWorkerAway } from './grpc-status.js';
@@ -6,8 +6,8 @@ import { isServerAway, isWorkerAway } from './grpc-status.js';
 /** What is asked of running workflows needs an answer within this, ms: a worker that is down is told as such. */
 const ANSWER_TIMEOUT_MS = 20_000;
 
-/** @throws UnreachableError, and whatever else the call throws. */
-export async function inTime<T>(connection: Connection, vault: string, call: () => Promise<T>): Promise<T> {
+/** @throws UnreachableError when the server, or the worker that runs the workflows, does not answer in time. */
+export async function answered<T>(connection: Connection, vault: string, call: () => Promise<T>): Promise<T> {
   try {
     return await connection.withDeadline(Date.now() + ANSWER_TIMEOUT_MS, call);
   } catch (error) {
