@@ -22,6 +22,7 @@ import { alertActivities } from './alerts.js';
 import { classified } from './failures.js';
 import { beating } from './heartbeat.js';
 import { refuseReplicaVm, removalActivities } from './removal.js';
+import { digestActivities } from './verification.js';
 
 export interface AzureDeps {
   readonly store: ReplicaStore;
@@ -62,6 +63,7 @@ export function createAzureActivities({ store, compute, networks, webhook }: Azu
   return classified({
     ...removalActivities({ store, compute }),
     ...alertActivities(webhook),
+    ...digestActivities(store),
 
     /** @returns the epoch this protection gets: above every one that the store or the source's tracking has seen. */
     async identifyTarget(input: {

@@ -6,6 +6,7 @@ import { readManifest, shipCycle } from '../replication/ship.js';
 import type { Hypervisor, ReplicaStore } from '../sites/ports.js';
 import { classified } from './failures.js';
 import { beating } from './heartbeat.js';
+import { comparisonActivities } from './verification.js';
 import { hostActivities } from './watch-host.js';
 
 export interface PrimaryDeps {
@@ -40,6 +41,7 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
   const { hypervisor, store } = deps;
   return classified({
     ...hostActivities(hypervisor),
+    ...comparisonActivities(hypervisor, store, deps.copySliceMs ?? DEFAULT_COPY_SLICE_MS),
 
     /**
      * Is everything on this host as replication needs it?

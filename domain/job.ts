@@ -11,6 +11,7 @@ export const jobKinds = [
   'plannedFailover',
   'commitFailover',
   'disableProtection',
+  'verifyReplica',
 ] as const;
 export const jobKindSchema = z.enum(jobKinds);
 export type JobKind = z.infer<typeof jobKindSchema>;
@@ -23,6 +24,7 @@ export const jobTitles: Record<JobKind, string> = {
   plannedFailover: 'Planned failover',
   commitFailover: 'Commit',
   disableProtection: 'Disable protection',
+  verifyReplica: 'Verify replication',
 };
 
 /** The tasks of each job, in order; names as the product shows them. */
@@ -59,6 +61,12 @@ export const jobTasks = {
   ],
   commitFailover: ['Prerequisites check for commit', 'Commit'],
   disableProtection: ['Disabling protection at the primary site', 'Removing the replica'],
+  verifyReplica: [
+    'Synchronizing the changes held in the logs',
+    'Taking a VM snapshot',
+    'Comparing the virtual disks',
+    'Deleting the VM snapshot',
+  ],
 } as const satisfies Record<JobKind, readonly string[]>;
 export type TaskName<K extends JobKind = JobKind> = (typeof jobTasks)[K][number];
 
@@ -159,3 +167,18 @@ export const failoverResultSchema = z.object({
   replicaDisks: z.array(z.object({ name: z.string(), nbdUri: z.string().optional() })),
 });
 export type FailoverResult = z.infer<typeof failoverResultSchema>;
+
+/** What a verification found. */
+export const verifyResultSchema = z.object({
+  equal: z.boolean(),
+  /** The cycle at which both sides were compared, and its instant. */
+  sequence: z.int(),
+  at: isoTimeSchema,
+  /** Blocks of 64 KiB. */
+  blocks: z.int(),
+  differingBlocks: z.int(),
+  /** All of them; not all need to be in `ranges`. */
+  differingRanges: z.int(),
+  ranges: z.array(z.object({ disk: z.string(), offset: z.int(), length: z.int() })),
+});
+export type VerifyResult = z.infer<typeof verifyResultSchema>;

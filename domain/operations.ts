@@ -13,6 +13,7 @@ export const operations = [
   'plannedFailover',
   'commitFailover',
   'disableProtection',
+  'verifyReplica',
 ] as const;
 /** Operations that are a job: accepted at once, done in the background. */
 export const jobOperations = [
@@ -20,6 +21,7 @@ export const jobOperations = [
   'plannedFailover',
   'commitFailover',
   'disableProtection',
+  'verifyReplica',
 ] as const satisfies readonly (Operation & JobKind)[];
 export type JobOperation = (typeof jobOperations)[number];
 export type Operation = (typeof operations)[number];
@@ -52,6 +54,7 @@ export function allowedOperations(item: ProtectedItem): Record<Operation, Permis
     // Allowed while paused: the failover sends what is left in a cycle of its own, so nothing of the pause is lost.
     plannedFailover: busy ?? inPhase('Protected', 'only a protected VM can be failed over') ?? resync ?? yes,
     commitFailover: busy ?? inPhase('FailedOver', 'there is no failover to commit') ?? yes,
+    verifyReplica: busy ?? inPhase('Protected', 'only a protected VM is verified') ?? resync ?? paused ?? yes,
     disableProtection: busy ?? disablable(item.phase),
   };
 }

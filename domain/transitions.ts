@@ -23,6 +23,8 @@ export const jobOutcomeSchema = z.object({
   /** Cycles the job itself made, so that the loop goes on after them. */
   cycle: cycleSchema.optional(),
   recoveryPoint: z.object({ id: z.string(), time: isoTimeSchema }).optional(),
+  /** Why the replica has to be resynchronized, although the job has succeeded. */
+  resyncCause: z.string().optional(),
 });
 export type JobOutcome = z.infer<typeof jobOutcomeSchema>;
 
@@ -201,7 +203,7 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
   }
   if (outcome !== 'succeeded') {
     // A failover that was given up: the source runs again and its changes go on being sent.
-    return kind === 'plannedFailover' ? { ...ended, cycleDueAt: event.at } : ended;
+    return kind === 'plannedFailover' || kind === 'verifyReplica' ? { ...ended, cycleDueAt: event.at } : ended;
   }
   switch (kind) {
     case 'enableProtection': {
@@ -222,6 +224,12 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
     }
     case 'commitFailover':
       return { ...ended, phase: 'Committed' };
+    case 'verifyReplica': {
+      // The cycles that were due meanwhile have not been missed: they are made good at once.
+      const due = item.phase === 'Protected' ? { ...ended, cycleDueAt: event.at } : ended;
+      const cause = event.result.resyncCause;
+      return cause === undefined ? due : next(due, { type: 'resyncRequired', cause, at: event.at });
+    }
     case 'disableProtection': {
       const { cycleDueAt: _d, shipped: _s, applied: _a, latestRecoveryPoint: _l, resync: _r, ...left } = ended;
       const { paused: _p, protectedSince: _ps, hostTrouble: _h, ...rest } = left;

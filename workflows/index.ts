@@ -8,4 +8,5 @@ export { resynchronize } from './resynchronize.js';
 export { plannedFailover } from './planned-failover.js';
 export { commitFailover } from './commit-failover.js';
 export { disableProtection } from './disable-protection.js';
+export { verifyReplica } from './verify-replica.js';
 export { runRecoveryPlan } from './run-recovery-plan.js';

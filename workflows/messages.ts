@@ -98,6 +98,7 @@ export const jobUpdates = {
   plannedFailover: jobUpdate('plannedFailover'),
   commitFailover: jobUpdate('commitFailover'),
   disableProtection: jobUpdate('disableProtection'),
+  verifyReplica: jobUpdate('verifyReplica'),
 } as const satisfies Record<JobOperation, unknown>;
 export const syncUpdate = defineUpdate<SyncAccepted, [OperationRequest]>('sync');
 export const resynchronizeRequestSchema = operationRequestSchema.extend({

@@ -9,6 +9,7 @@ import { finalizeProtection } from './finalize-protection.js';
 import { initialReplication } from './initial-replication.js';
 import type { JobInput, Tuning } from './messages.js';
 import { plannedFailover } from './planned-failover.js';
+import { verifyReplica } from './verify-replica.js';
 import { resynchronize } from './resynchronize.js';
 
 const jobWorkflows: Record<JobKind, (input: JobInput) => Promise<unknown>> = {
@@ -19,6 +20,7 @@ const jobWorkflows: Record<JobKind, (input: JobInput) => Promise<unknown>> = {
   plannedFailover,
   commitFailover,
   disableProtection,
+  verifyReplica,
 };
 
 /** @param item as it is before the job. */

@@ -65,6 +65,7 @@ const failingStep: Record<JobKind, ActivityName> = {
   plannedFailover: 'startFailover',
   commitFailover: 'commitFailover',
   disableProtection: 'removeReplica',
+  verifyReplica: 'digestForVerification',
 };
 
 describe('entity and job continue as new', () => {

@@ -3,7 +3,7 @@
  * steps, waiting and recovering, which is what workflow tests are about. The real parts are tested in their rooms.
  */
 import { ApplicationFailure, type Duration } from '@temporalio/common';
-import type { Alert } from '../../activities/alerts.js';
+import { alertActivities, type Alert } from '../../activities/alerts.js';
 import type { AzureActivities } from '../../activities/azure.js';
 import type { PrimaryActivities } from '../../activities/primary.js';
 import type { ProviderActivities } from '../../activities/provider.js';
@@ -28,6 +28,9 @@ const SLICE_BYTES = 250;
 export class SimulatedSite {
   readonly calls: Call[] = [];
   readonly alerts: Alert[] = [];
+  webhook: string | undefined;
+  /** What a comparison of each disk finds. */
+  differing: { offset: number; length: number }[] = [];
   host: HostState = { stopped: {} };
   /** Seldom, as each look takes the test server its time; who tests the looking asks for more. */
   lookEvery: Duration = '6 hours';
@@ -162,9 +165,19 @@ export class SimulatedSite {
       async removeReplica() {},
       async keepReplica() {},
       async recordJob() {},
+      async snapshotAndCut() {
+        return { sealedAt: await site.now() };
+      },
+      async digestForVerification() {},
+      async compareDisk({ fromOffset }) {
+        const nextOffset = Math.min(DISK_BYTES, fromOffset + SLICE_BYTES);
+        const ranges = fromOffset === 0 ? site.differing : [];
+        return { nextOffset, done: nextOffset === DISK_BYTES, blocks: 4, differingBlocks: ranges.length, ranges };
+      },
+      async endVerification() {},
       async postAlert(alert) {
         site.alerts.push(alert);
-        return { sent: true };
+        return alertActivities(site.webhook).postAlert(alert);
       },
       async watchHost({ known }) {
         if (known && sameHostState(known, site.host)) {
