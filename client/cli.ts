@@ -11,6 +11,7 @@ import { siteCommand } from './commands/site.js';
 import { statusCommand } from './commands/status.js';
 import { unprotectCommand } from './commands/unprotect.js';
 import { downCommand, upCommand } from './commands/up.js';
+import { verifyCommand } from './commands/verify.js';
 import { vmCommand } from './commands/vm.js';
 import { openCommand } from './commands/web-ui.js';
 import { workerCommand } from './commands/worker.js';
@@ -51,6 +52,7 @@ function program(): Command {
     pauseCommand(),
     resumeCommand(),
     setPolicyCommand(),
+    verifyCommand(),
     unprotectCommand(),
     failoverCommand(),
     commitCommand(),
