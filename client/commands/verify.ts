@@ -30,7 +30,7 @@ export function verifyCommand(): Command {
         });
         if (found?.equal === false) {
           throw new JobFailedError(
-            `${vm}: the replica differs from its source\n  Remedy: farshore resynchronize ${vm}`,
+            `${vm}: the replica differs from its source\n  Remedy: farshore resynchronize ${vm} --now`,
           );
         }
       });
