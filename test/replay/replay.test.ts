@@ -25,8 +25,9 @@ const folder = fileURLToPath(new URL('histories/', import.meta.url));
 const expected: Record<string, number> = {
   runRecoveryPlan: 1,
   ...Object.fromEntries(jobKinds.map((kind) => [kind, 1])),
-  // One of them a run that another run continued as.
-  protectVm: 2,
+  hostWatch: 1,
+  // One of them a run that another run continued as, one with its host watched.
+  protectVm: 3,
   initialReplication: 2,
 };
 
