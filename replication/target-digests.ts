@@ -10,6 +10,7 @@ import { blake3 } from '@napi-rs/blake-hash';
 import { end, splitRange, type Range } from '../domain/ranges.js';
 import { vaultPaths } from '../domain/vault.js';
 import type { ReplicaStore } from '../sites/ports.js';
+import { BufferPool } from './buffer-pool.js';
 import { BLOCK_SIZE, isZero, SliceDigest, wholeBlocks } from './digest.js';
 import { progressMeter, type StepOptions } from './progress.js';
 import { readAhead } from './read-ahead.js';
@@ -18,7 +19,8 @@ import { sliceCount, sliceNumbers, sliceRange } from './seed-record.js';
 
 const DIGEST_BYTES = 32;
 const ZERO_DIGEST = Buffer.alloc(DIGEST_BYTES);
-const READ_SIZE = 4 * 1024 * 1024;
+/** Bytes. */
+export const READ_SIZE = 4 * 1024 * 1024;
 /** Bytes of hole that are read rather than asked around. */
 const BRIDGE = 256 * 1024;
 const READS_AHEAD = 2;
@@ -71,12 +73,13 @@ export async function digestReplica(
   const there = await digestedSlices(store, task);
   const advance = progressMeter(replicaSize, options);
   const slices = Array.from({ length: sliceCount(replicaSize) }, (_, slice) => slice);
+  const buffers = new BufferPool(READ_SIZE);
   let digestBytes = 0;
   const digest = async (slice: number): Promise<void> => {
     options.signal?.throwIfAborted();
     const range = sliceRange(slice, replicaSize);
     if (!there.has(slice)) {
-      const content = await digestSlice(store, vaultPaths.disk(vm, disk), range);
+      const content = await digestSlice(store, vaultPaths.disk(vm, disk), range, buffers);
       await store.putObjectIfAbsent(vaultPaths.targetDigests(vm, epoch, disk, slice), content, fence);
     }
     digestBytes += contentLength(range);
@@ -104,10 +107,15 @@ export async function readTargetDigests(
 const contentLength = (slice: Range): number => DIGEST_BYTES * (1 + Math.ceil(slice.length / BLOCK_SIZE));
 
 /** The object of one slice, see above. */
-export async function digestSlice(store: ReplicaStore, blob: string, slice: Range): Promise<Buffer> {
+export async function digestSlice(
+  store: ReplicaStore,
+  blob: string,
+  slice: Range,
+  buffers: BufferPool,
+): Promise<Buffer> {
   const content = Buffer.alloc(contentLength(slice));
   const digest = new SliceDigest(slice);
-  for await (const { offset, data } of replicaContent(store, blob, slice)) {
+  for await (const { offset, data } of replicaContent(store, blob, slice, buffers)) {
     for (const run of digest.add(data, offset)) {
       for (const { offset: at, length } of splitRange(run, BLOCK_SIZE)) {
         const block = data.subarray(at - offset, at - offset + length);
@@ -119,16 +127,29 @@ export async function digestSlice(store: ReplicaStore, blob: string, slice: Rang
   return content;
 }
 
-/** What of a slice of a replica may be more than zeroes, in whole blocks and rising order. */
+/**
+ * What of a slice of a replica may be more than zeroes, in whole blocks and rising order. What was yielded is
+ * overwritten once the next is asked for.
+ * @param buffers of `READ_SIZE`
+ */
 export async function* replicaContent(
   store: ReplicaStore,
   blob: string,
   slice: Range,
+  buffers: BufferPool,
 ): AsyncGenerator<{ offset: number; data: Buffer }> {
   const occupied = await store.listPageRanges(blob, slice);
   const pieces = wholeBlocks(occupied, slice, BRIDGE).flatMap((range) => [...splitRange(range, READ_SIZE)]);
-  const read = async ({ offset, length }: Range) => ({ offset, data: await store.readPages(blob, offset, length) });
-  yield* readAhead(pieces, READS_AHEAD, read);
+  const read = async ({ offset, length }: Range) => {
+    const buffer = buffers.take();
+    const data = buffer.subarray(0, length);
+    await store.readPagesInto(blob, offset, data);
+    return { offset, buffer, data };
+  };
+  for await (const { offset, buffer, data } of readAhead(pieces, READS_AHEAD, read)) {
+    yield { offset, data };
+    buffers.give(buffer);
+  }
 }
 
 /** The blocks of a run that the replica does not hold, joined. @param data of the run, not a block of it all zeroes. */

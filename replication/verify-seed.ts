@@ -4,13 +4,14 @@ import type { Range } from '../domain/ranges.js';
 import { seedSliceSchema, vaultPaths, verifiedDiskSchema, type ReplicaDescription } from '../domain/vault.js';
 import type { ReplicaStore, WriteFence } from '../sites/ports.js';
 import { VHD_FOOTER_BYTES } from '../disks/vhd.js';
+import { BufferPool } from './buffer-pool.js';
 import { SliceDigest } from './digest.js';
 import { progressMeter, type StepOptions } from './progress.js';
 import { readAhead } from './read-ahead.js';
 import { replicaFooter } from './replica.js';
 import { describedDisk, descriptionOfEpoch, fenceOfEpoch, vmFence } from './replica-state.js';
 import { copiedSlices, SEEDED_SEQUENCE, sliceCount, sliceRange } from './seed-record.js';
-import { readTargetDigests, replicaContent } from './target-digests.js';
+import { READ_SIZE, readTargetDigests, replicaContent } from './target-digests.js';
 import { encodeRecord, readRecord } from './vault-record.js';
 
 const SLICES_IN_FLIGHT = 2;
@@ -79,6 +80,7 @@ async function differingSlices(
   const differing: number[] = [];
   const advance = progressMeter(replicaSize, options);
   const blob = vaultPaths.disk(vm, disk);
+  const buffers = new BufferPool(READ_SIZE);
   const slices = Array.from({ length: count }, (_, slice) => slice);
   const check = async (slice: number): Promise<void> => {
     options.signal?.throwIfAborted();
@@ -89,7 +91,7 @@ async function differingSlices(
       record.length === range.length &&
       // What was found equal before anything was sent has not been written since: others are fenced out.
       (record.digest === (await readTargetDigests(store, task, slice, range))?.digest ||
-        record.digest === (await digestOfReplica(store, blob, range)));
+        record.digest === (await digestOfReplica(store, blob, range, buffers)));
     if (!matches) differing.push(slice);
     advance(range.length);
   };
@@ -97,9 +99,9 @@ async function differingSlices(
   return differing.sort((a, b) => a - b);
 }
 
-async function digestOfReplica(store: ReplicaStore, blob: string, slice: Range): Promise<string> {
+async function digestOfReplica(store: ReplicaStore, blob: string, slice: Range, buffers: BufferPool): Promise<string> {
   const digest = new SliceDigest(slice);
-  for await (const { offset, data } of replicaContent(store, blob, slice)) digest.add(data, offset);
+  for await (const { offset, data } of replicaContent(store, blob, slice, buffers)) digest.add(data, offset);
   return digest.finish();
 }
 

@@ -9,12 +9,13 @@ import { compareFences, formatFence } from '../domain/fence.js';
 import { alignDown, alignUp, end, intersect, mergeRanges, splitRange, type Range } from '../domain/ranges.js';
 import { vaultPaths } from '../domain/vault.js';
 import type { ReplicaStore } from '../sites/ports.js';
+import { BufferPool } from './buffer-pool.js';
 import { BLOCK_SIZE } from './digest.js';
 import { progressMeter, type StepOptions } from './progress.js';
 import { inParallel, readAhead } from './read-ahead.js';
 import { describedDisk, descriptionOfEpoch, fenceOfEpoch, readApplied } from './replica-state.js';
 import { sliceCount, sliceRange } from './seed-record.js';
-import { digestSlice, TargetDigests } from './target-digests.js';
+import { digestSlice, READ_SIZE, TargetDigests } from './target-digests.js';
 
 export interface VerifyTask {
   readonly vm: string;
@@ -36,7 +37,6 @@ export interface Comparison {
 }
 
 const SLICES_IN_FLIGHT = 2;
-const READ_SIZE = 4 * 1024 * 1024;
 /** Blocks told byte by byte in one call. */
 const EXACT_BLOCKS = 64;
 /** Differing bytes nearer to each other than this are told as one range. */
@@ -54,12 +54,13 @@ export async function digestForVerification(
   const { replicaSize } = describedDisk(await descriptionOfEpoch(store, vm, epoch), disk);
   const advance = progressMeter(replicaSize, options);
   const there = new Set(await store.listObjects(vaultPaths.verification(vm)));
+  const buffers = new BufferPool(READ_SIZE);
   const digest = async (slice: number): Promise<void> => {
     options.signal?.throwIfAborted();
     const range = sliceRange(slice, replicaSize);
     const name = vaultPaths.verificationDigests(vm, epoch, sequence, disk, slice);
     if (!there.has(name))
-      await store.putObject(name, await digestSlice(store, vaultPaths.disk(vm, disk), range), fence);
+      await store.putObject(name, await digestSlice(store, vaultPaths.disk(vm, disk), range, buffers), fence);
     advance(range.length);
   };
   const slices = Array.from({ length: sliceCount(replicaSize) }, (_, slice) => slice);

@@ -135,6 +135,10 @@ export class EmbeddedReplicaStore implements ReplicaStore {
     );
   }
 
+  async readPagesInto(name: string, offset: number, target: Buffer): Promise<void> {
+    await this.#do(`reading ${name}`, async () => await this.#blobs.readInto(checkName(name), offset, target));
+  }
+
   /** The list is as long as the blob is fragmented: ask for a bounded range. */
   async listPageRanges(name: string, range: Range, snapshot?: string): Promise<Range[]> {
     return await this.#do(`reading ${name}`, async () => await this.#blobs.ranges(checkName(name), range, snapshot));
