@@ -217,3 +217,9 @@ describe('a policy that cannot be', () => {
     expect(error.remedy).not.toBe('');
   });
 });
+
+test.each(['ftp://x.example/', 'no address', '5'])('%s is no webhook', (value) => {
+  const error = errorOf(site((lines) => [...lines, 'alerts:', `  webhook: ${value}`]));
+  expect(error).toMatchObject({ path: 'alerts.webhook', line: 21 });
+  expect(error.problem).toMatch(/an http or https address is wanted/);
+});
