@@ -25,15 +25,20 @@ import { releaseSeed } from '../replication/seed-record.js';
 import { readManifest } from '../replication/ship.js';
 import { verifySeed } from '../replication/verify-seed.js';
 import type { RecoveryCompute, ReplicaStore } from '../sites/ports.js';
+import { alertActivities } from './alerts.js';
 import { classified } from './failures.js';
 import { beating } from './heartbeat.js';
 import { recordFailover, unplannedFailoverActivities } from './unplanned-failover.js';
+import { refuseReplicaVm, removalActivities } from './removal.js';
+import { digestActivities } from './verification.js';
 
 export interface AzureDeps {
   readonly store: ReplicaStore;
   readonly compute: RecoveryCompute;
   /** Networks and subnets of the recovery side. */
   readonly networks: readonly { readonly name: string; readonly subnets: readonly string[] }[];
+  /** Told when the health of a VM changes; an http or https address. */
+  readonly webhook?: string;
 }
 
 export interface AppliedCycle {
@@ -46,7 +51,7 @@ export interface AppliedCycle {
 
 export type AzureActivities = ReturnType<typeof createAzureActivities>;
 
-export function createAzureActivities({ store, compute, networks }: AzureDeps) {
+export function createAzureActivities({ store, compute, networks, webhook }: AzureDeps) {
   const description = async (vm: string): Promise<ReplicaDescription> => {
     const found = await readDescription(store, vm);
     if (!found) throw new CatalogueError('InvalidReplicaState', `the store holds no description of ${vm}`);
@@ -65,6 +70,9 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
   };
   return classified({
     ...unplannedFailoverActivities({ store, compute }),
+    ...removalActivities({ store, compute }),
+    ...alertActivities(webhook),
+    ...digestActivities(store),
 
     /** @returns the epoch this protection gets: above every one that the store or the source's tracking has seen. */
     async identifyTarget(input: {
@@ -79,6 +87,7 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
 
     /** Creates the replica disks and the VM's description, and fences whoever wrote there before. */
     async prepareReplica({ description: wanted }: { description: ReplicaDescription }): Promise<void> {
+      await refuseReplicaVm(compute, wanted.vm, 'a new initial replication');
       await prepareReplica(store, wanted, { epoch: wanted.epoch, sequence: 0 });
     },
 

@@ -6,10 +6,13 @@ import { jobCommand } from './commands/job.js';
 import { planCommand } from './commands/plan.js';
 import { protectCommand, retryCommand, syncCommand } from './commands/replication.js';
 import { resynchronizeCommand } from './commands/resynchronize.js';
+import { pauseCommand, resumeCommand, setPolicyCommand } from './commands/settings.js';
 import { siteCommand } from './commands/site.js';
 import { statusCommand } from './commands/status.js';
+import { unprotectCommand } from './commands/unprotect.js';
 import { downCommand, upCommand } from './commands/up.js';
 import { vaultCommand } from './commands/vault.js';
+import { verifyCommand } from './commands/verify.js';
 import { vmCommand } from './commands/vm.js';
 import { openCommand } from './commands/web-ui.js';
 import { workerCommand } from './commands/worker.js';
@@ -47,6 +50,11 @@ function program(): Command {
     syncCommand(),
     retryCommand(),
     resynchronizeCommand(),
+    pauseCommand(),
+    resumeCommand(),
+    setPolicyCommand(),
+    verifyCommand(),
+    unprotectCommand(),
     failoverCommand(),
     commitCommand(),
     planCommand(),

@@ -41,7 +41,7 @@ const DEFAULT_ADDRESS = 'localhost:7233';
 /** An accepted job waits at most for one activity of the delta loop, ms. */
 const BEGIN_TIMEOUT_MS = 10 * 60_000;
 
-type Entity = WorkflowHandle<ProtectVm>;
+export type Entity = WorkflowHandle<ProtectVm>;
 
 export class Farshore {
   private constructor(
@@ -260,7 +260,8 @@ export class Farshore {
     return this.temporal.workflow.getHandle<ProtectVm>(protectedItemId(this.site.vault.name, vm));
   }
 
-  private async ask<T>(vm: string, call: (entity: Entity) => Promise<T>): Promise<T> {
+  /** Asks the protection of a VM. @throws RefusedError with its reason, UnreachableError */
+  async ask<T>(vm: string, call: (entity: Entity) => Promise<T>): Promise<T> {
     this.siteVm(vm);
     try {
       return await this.answer(() => call(this.entity(vm)));

@@ -11,6 +11,8 @@ export const jobKinds = [
   'plannedFailover',
   'unplannedFailover',
   'commitFailover',
+  'disableProtection',
+  'verifyReplica',
 ] as const;
 export const jobKindSchema = z.enum(jobKinds);
 export type JobKind = z.infer<typeof jobKindSchema>;
@@ -23,6 +25,8 @@ export const jobTitles: Record<JobKind, string> = {
   plannedFailover: 'Planned failover',
   unplannedFailover: 'Unplanned failover',
   commitFailover: 'Commit',
+  disableProtection: 'Disable protection',
+  verifyReplica: 'Verify replication',
 };
 
 /** The tasks of each job, in order; names as the product shows them. */
@@ -65,6 +69,13 @@ export const jobTasks = {
     'Start the replica virtual machine',
   ],
   commitFailover: ['Prerequisites check for commit', 'Commit'],
+  disableProtection: ['Disabling protection at the primary site', 'Removing the replica'],
+  verifyReplica: [
+    'Synchronizing the changes held in the logs',
+    'Taking a VM snapshot',
+    'Comparing the virtual disks',
+    'Deleting the VM snapshot',
+  ],
 } as const satisfies Record<JobKind, readonly string[]>;
 export type TaskName<K extends JobKind = JobKind> = (typeof jobTasks)[K][number];
 
@@ -87,6 +98,10 @@ export const jobParametersSchema = z.strictObject({
   recoveryPoint: z.string().min(1).max(63).optional(),
   /** Unplanned failover: try, for a while, to shut the source down and to fetch its last changes. */
   tryShutDown: z.boolean().optional(),
+  /** Disable protection: the replica's disks and recovery points stay. */
+  keepReplica: z.boolean().exactOptional(),
+  /** Disable protection: the primary site does not exist any more and is not asked. */
+  primaryLost: z.boolean().exactOptional(),
 });
 export type JobParameters = z.infer<typeof jobParametersSchema>;
 
@@ -203,3 +218,18 @@ export const unplannedFailoverResultSchema = z.object({
   replicaDisks: z.array(z.object({ name: z.string(), nbdUri: z.string().optional() })),
 });
 export type UnplannedFailoverResult = z.infer<typeof unplannedFailoverResultSchema>;
+
+/** What a verification found. */
+export const verifyResultSchema = z.object({
+  equal: z.boolean(),
+  /** The cycle at which both sides were compared, and its instant. */
+  sequence: z.int(),
+  at: isoTimeSchema,
+  /** Blocks of 64 KiB. */
+  blocks: z.int(),
+  differingBlocks: z.int(),
+  /** All of them; not all need to be in `ranges`. */
+  differingRanges: z.int(),
+  ranges: z.array(z.object({ disk: z.string(), offset: z.int(), length: z.int() })),
+});
+export type VerifyResult = z.infer<typeof verifyResultSchema>;

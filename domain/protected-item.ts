@@ -1,10 +1,14 @@
 /** The state of one protected VM. `phase` holds resting states; what is on its way is the running job and its task. */
 import { z } from 'zod';
 import { failureSchema } from './errors.js';
+import { hostTroubleSchema } from './host.js';
 import { nameSchema } from './ids.js';
 import { jobKindSchema, jobParametersSchema, progressSchema, retryStateSchema } from './job.js';
 import { policySchema } from './policy.js';
 import { isoTimeSchema, toMs } from './time.js';
+
+const healths = ['Normal', 'Warning', 'Critical'] as const;
+export type Health = (typeof healths)[number];
 
 export const phases = ['Unprotected', 'Seeding', 'Protected', 'FailedOver', 'Committed', 'FailedBack'] as const;
 export type Phase = (typeof phases)[number];
@@ -70,6 +74,12 @@ export const protectedItemSchema = z.object({
       skipOpen: z.boolean().optional(),
     })
     .optional(),
+  /** The delta loop rests at an administrator's wish. Changes are tracked all the same. */
+  paused: z.object({ since: isoTimeSchema }).optional(),
+  /** Its host, or the agent there, does not answer. */
+  hostTrouble: hostTroubleSchema.optional(),
+  /** The health that the last alert told of. */
+  alertedHealth: z.enum(healths).optional(),
   job: runningJobSchema.optional(),
   pending: z.array(jobRequestSchema),
   answered: z.array(z.object({ requestId: z.string(), jobId: z.string() })),
@@ -110,9 +120,23 @@ export function resyncState({ phase, resync }: ProtectedItem, now: string): 'non
   return toMs(resync.dueAt) <= toMs(now) ? 'due' : 'waiting';
 }
 
+/** Not by itself during a pause: nothing is to be sent then. An administrator may ask for it all the same. */
+export const isResyncDue = (item: ProtectedItem, now: string): boolean =>
+  !item.paused && resyncState(item, now) === 'due';
+
+/** A cycle that failed is due as long as it fails: the ladder knows when. @param now ISO 8601. */
+export function isCycleDue({ phase, resync, paused, cycleDueAt, retry }: ProtectedItem, now: string): boolean {
+  if (phase !== 'Protected' || resync || paused || cycleDueAt === undefined) return false;
+  return retry !== undefined || toMs(cycleDueAt) <= toMs(now);
+}
+
 /** Initial replication or its finalizing was cancelled or failed: `retry` starts it again. */
 export const seedingStopped = (item: ProtectedItem): boolean =>
   item.phase === 'Seeding' && !item.resync && !item.job && item.pending.length === 0;
+
+/** Its changes are sent from its host, or are meant to be. */
+export const isReplicated = ({ phase, activeSide }: ProtectedItem): boolean =>
+  activeSide === 'primary' && (phase === 'Seeding' || phase === 'Protected');
 
 export const phaseText: Record<Phase, string> = {
   Unprotected: 'not protected',

@@ -5,9 +5,10 @@
  */
 import { z } from 'zod';
 import { failureSchema } from './errors.js';
+import type { HostNews } from './host.js';
 import type { JobKind, RetryState } from './job.js';
-import { copyFrequencyMs } from './policy.js';
-import { cycleSchema, type JobRequest, type ProtectedItem } from './protected-item.js';
+import { copyFrequencyMs, type Policy } from './policy.js';
+import { cycleSchema, type Health, type JobRequest, type ProtectedItem } from './protected-item.js';
 import { isoTimeSchema, toIso, toMs } from './time.js';
 
 const CYCLES_REMEMBERED = 20;
@@ -22,6 +23,8 @@ export const jobOutcomeSchema = z.object({
   /** Cycles the job itself made, so that the loop goes on after them. */
   cycle: cycleSchema.optional(),
   recoveryPoint: z.object({ id: z.string(), time: isoTimeSchema }).optional(),
+  /** Why the replica has to be resynchronized, although the job has succeeded. */
+  resyncCause: z.string().optional(),
 });
 export type JobOutcome = z.infer<typeof jobOutcomeSchema>;
 
@@ -38,6 +41,11 @@ export type ItemEvent =
     }
   | { type: 'jobEnded'; jobId: string; at: string; result: JobOutcome }
   | { type: 'cycleRequested'; at: string }
+  | { type: 'paused'; at: string }
+  | { type: 'resumed'; at: string }
+  | { type: 'policyChanged'; policy: Policy; at: string }
+  | { type: 'hostChanged'; news: HostNews; at: string }
+  | { type: 'alerted'; health: Health }
   | { type: 'cycleBegun' }
   | { type: 'cycleShipped'; cycle: { sequence: number; sealedAt: string; bytes: number } }
   | {
@@ -95,6 +103,20 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
       return cycleToRequest(item) === item.nextSequence
         ? { ...item, cycleDueAt: event.at }
         : { ...item, requestedSequence: cycleToRequest(item) };
+    case 'paused': {
+      const { retry: _, ...rest } = item;
+      return item.paused ? item : { ...rest, paused: { since: event.at } };
+    }
+    case 'resumed': {
+      const { paused, ...rest } = item;
+      return paused ? { ...rest, ...(item.cycleDueAt !== undefined && { cycleDueAt: event.at }) } : item;
+    }
+    case 'policyChanged':
+      return withPolicy(item, event.policy, event.at);
+    case 'hostChanged':
+      return afterHostNews(item, event.news, event.at);
+    case 'alerted':
+      return { ...item, alertedHealth: event.health };
     case 'cycleBegun':
       return item.begunSequence === item.nextSequence ? item : { ...item, begunSequence: item.nextSequence };
     case 'cycleShipped':
@@ -102,7 +124,8 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
     case 'cycleApplied':
       return afterCycle(item, event);
     case 'stepFailed':
-      return { ...item, retry: event.retry };
+      // What was under way when the pause began is not tried again before its end, so it is not said to be.
+      return item.paused && !item.job ? item : { ...item, retry: event.retry };
     case 'stepRecovered': {
       const { retry: _, ...rest } = item;
       return item.retry ? rest : item;
@@ -125,6 +148,25 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
 /** The first cycle that holds everything written up to now: not one whose logs may be cut already. */
 export const cycleToRequest = (item: ProtectedItem): number =>
   item.begunSequence === item.nextSequence ? item.nextSequence + 1 : item.nextSequence;
+
+/** While a job is there it finds out by itself, and may have begun another epoch since. */
+function afterHostNews(item: ProtectedItem, { trouble, stopped }: HostNews, at: string): ProtectedItem {
+  const { hostTrouble, ...rest } = item;
+  const told = trouble ? { ...rest, hostTrouble: trouble } : hostTrouble ? rest : item;
+  const isMarked = stopped?.epoch === item.epoch && item.phase === 'Protected' && !item.job && !item.resync;
+  if (!stopped || !isMarked) return told;
+  return next(told, { type: 'resyncRequired', cause: stopped.cause, at });
+}
+
+/** A shorter frequency counts from the newest cycle already; a longer one from the next. */
+function withPolicy(item: ProtectedItem, policy: Policy, at: string): ProtectedItem {
+  if (item.cycleDueAt === undefined) return { ...item, policy };
+  const dueAt = toMs(item.cycleDueAt);
+  const sooner = dueAt - copyFrequencyMs(item.policy) + copyFrequencyMs(policy);
+  // Never in the past: the cycles that the old policy did not want have not been missed.
+  const cycleDueAt = sooner < dueAt ? toIso(Math.max(sooner, Math.min(dueAt, toMs(at)))) : item.cycleDueAt;
+  return { ...item, policy, cycleDueAt };
+}
 
 /** The next due time stays on its grid; ticks that went by meanwhile count as missed. */
 function afterCycle(item: ProtectedItem, event: ItemEvent & { type: 'cycleApplied' }): ProtectedItem {
@@ -173,9 +215,11 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
   }
   if (outcome !== 'succeeded') {
     // A failover that was given up: the source runs again and its changes go on being sent.
-    return kind === 'plannedFailover' || (kind === 'unplannedFailover' && item.phase === 'Protected' && !item.resync)
-      ? { ...ended, cycleDueAt: event.at }
-      : ended;
+    const goesOn =
+      kind === 'plannedFailover' ||
+      kind === 'verifyReplica' ||
+      (kind === 'unplannedFailover' && item.phase === 'Protected' && !item.resync);
+    return goesOn ? { ...ended, cycleDueAt: event.at } : ended;
   }
   switch (kind) {
     case 'enableProtection': {
@@ -197,11 +241,11 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
       return item.phase === 'Protected' ? { ...equal, cycleDueAt: event.at } : equal;
     }
     case 'plannedFailover': {
-      const { cycleDueAt: _due, ...stopped } = ended;
+      const { cycleDueAt: _due, paused: _p, ...stopped } = ended;
       return { ...stopped, phase: 'FailedOver', activeSide: 'recovery' };
     }
     case 'unplannedFailover': {
-      const { cycleDueAt: _due, resync: _resync, retry: _retry, ...stopped } = ended;
+      const { cycleDueAt: _due, resync: _resync, retry: _retry, paused: _p, ...stopped } = ended;
       return {
         ...stopped,
         phase: 'FailedOver',
@@ -213,6 +257,17 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
     }
     case 'commitFailover':
       return { ...ended, phase: 'Committed' };
+    case 'verifyReplica': {
+      // The cycles that were due meanwhile have not been missed: they are made good at once.
+      const due = item.phase === 'Protected' ? { ...ended, cycleDueAt: event.at } : ended;
+      const cause = event.result.resyncCause;
+      return cause === undefined ? due : next(due, { type: 'resyncRequired', cause, at: event.at });
+    }
+    case 'disableProtection': {
+      const { cycleDueAt: _d, shipped: _s, applied: _a, latestRecoveryPoint: _l, resync: _r, ...left } = ended;
+      const { paused: _p, protectedSince: _ps, hostTrouble: _h, ...rest } = left;
+      return { ...rest, phase: 'Unprotected', cycleHistory: [] };
+    }
   }
 }
 

@@ -8,6 +8,7 @@
  *   vms/<vm>/seed/<epoch>/<disk>/<n>.json  digests of the n-th slice of the initial copy
  *   vms/<vm>/resync/<epoch>/<disk>/<n>.digests  digests of the replica's blocks when a resynchronization began
  *   vms/<vm>/verified/<epoch>/<disk>.json  the initial copy of the disk was read back and found equal
+ *   vms/<vm>/verify/<cycle>/<disk>/<n>.digests  blocks of the replica at a cycle, while it is verified
  *   vms/<vm>/cycles/<cycle>/<disk>.changes  one disk's change set
  *   vms/<vm>/cycles/<cycle>/manifest.json   written last: the cycle exists when this does
  *   vms/<vm>/applied.json                the newest cycle that every replica disk holds
@@ -38,6 +39,9 @@ export const vaultPaths = {
     `vms/${vm}/resync/${epoch}/${disk}/${String(slice).padStart(8, '0')}.digests`,
   verifiedDisks: (vm: string) => `vms/${vm}/verified/`,
   verifiedDisk: (vm: string, epoch: number, disk: string) => `vms/${vm}/verified/${epoch}/${disk}.json`,
+  verification: (vm: string) => `vms/${vm}/verify/`,
+  verificationDigests: (vm: string, epoch: number, sequence: number, disk: string, slice: number) =>
+    `vms/${vm}/verify/${cycleName(epoch, sequence)}/${disk}/${String(slice).padStart(8, '0')}.digests`,
   cyclePrefix: (vm: string) => `vms/${vm}/cycles/`,
   changes: (vm: string, epoch: number, sequence: number, disk: string) =>
     `vms/${vm}/cycles/${cycleName(epoch, sequence)}/${disk}.changes`,
@@ -72,6 +76,8 @@ export const replicaDescriptionSchema = z.object({
   networkAdapters: z.array(z.object({ name: nameSchema, network: nameSchema, subnet: nameSchema })),
   /** False until finalize protection has settled network, boot disk and interfaces. */
   finalized: z.boolean(),
+  /** Protection was disabled then and the replica kept as it was; nothing is added to it any more. */
+  unprotectedAt: isoTimeSchema.exactOptional(),
 });
 export type ReplicaDescription = z.infer<typeof replicaDescriptionSchema>;
 

@@ -59,7 +59,7 @@ export async function prepareReplica(
     const preparing = vmFence(vm, { epoch: epoch - 1, sequence: LAST_SEQUENCE });
     const writing = compareFences(current, preparing) > 0 ? vmFence(vm, fence) : preparing;
     await store.raiseFence(writing);
-    await clear(store, vm, [...(present?.disks ?? []), ...description.disks], writing);
+    await clearReplica(store, vm, [...(present?.disks ?? []), ...description.disks], writing);
     for (const disk of description.disks) await createDisk(store, vm, disk, writing);
     await writeDescription(store, description, writing);
   }
@@ -107,8 +107,8 @@ async function checkSameReplica(
   }
 }
 
-/** Manifests and records go before what they speak of. */
-async function clear(
+/** For a holder of the fence. Manifests and records go before what they speak of. Repeated: nothing. */
+export async function clearReplica(
   store: ReplicaStore,
   vm: string,
   disks: readonly { name: string }[],

@@ -11,13 +11,14 @@ import { end, splitRange, type Range } from '../domain/ranges.js';
 import { vaultPaths } from '../domain/vault.js';
 import type { ReplicaStore } from '../sites/ports.js';
 import { BufferPool } from './buffer-pool.js';
-import { BLOCK_SIZE, SliceDigest, wholeBlocks } from './digest.js';
+import { BLOCK_SIZE, isZero, SliceDigest, wholeBlocks } from './digest.js';
 import { progressMeter, type StepOptions } from './progress.js';
 import { readAhead } from './read-ahead.js';
 import { describedDisk, descriptionOfEpoch, vmFence } from './replica-state.js';
 import { sliceCount, sliceNumbers, sliceRange } from './seed-record.js';
 
 const DIGEST_BYTES = 32;
+const ZERO_DIGEST = Buffer.alloc(DIGEST_BYTES);
 /** Bytes. */
 export const READ_SIZE = 4 * 1024 * 1024;
 /** Bytes of hole that are read rather than asked around. */
@@ -41,6 +42,13 @@ export class TargetDigests {
   holds(block: Buffer, offset: number): boolean {
     const at = DIGEST_BYTES + ((offset - this.slice.offset) / BLOCK_SIZE) * DIGEST_BYTES;
     return this.content.subarray(at, at + DIGEST_BYTES).equals(blake3(block));
+  }
+
+  /** @param block undefined for zeroes. @param offset of the block on the disk, bytes. */
+  equals(block: Buffer | undefined, offset: number): boolean {
+    if (block && !isZero(block)) return this.holds(block, offset);
+    const at = DIGEST_BYTES + ((offset - this.slice.offset) / BLOCK_SIZE) * DIGEST_BYTES;
+    return this.content.subarray(at, at + DIGEST_BYTES).equals(ZERO_DIGEST);
   }
 }
 
@@ -98,7 +106,13 @@ export async function readTargetDigests(
 
 const contentLength = (slice: Range): number => DIGEST_BYTES * (1 + Math.ceil(slice.length / BLOCK_SIZE));
 
-async function digestSlice(store: ReplicaStore, blob: string, slice: Range, buffers: BufferPool): Promise<Buffer> {
+/** The object of one slice, see above. */
+export async function digestSlice(
+  store: ReplicaStore,
+  blob: string,
+  slice: Range,
+  buffers: BufferPool,
+): Promise<Buffer> {
   const content = Buffer.alloc(contentLength(slice));
   const digest = new SliceDigest(slice);
   for await (const { offset, data } of replicaContent(store, blob, slice, buffers)) {

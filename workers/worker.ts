@@ -100,6 +100,7 @@ async function optionsOf({
             store,
             compute: new RecoveryComputeClient(data.recoveryControl()),
             networks: site.azureNetworks,
+            ...(site.alerts && { webhook: site.alerts.webhook }),
           }),
           ...createResynchronizationActivities({ store }),
         },

@@ -63,7 +63,7 @@ export class JobRun<K extends JobKind> {
   private entityClosed = false;
   private superseded = false;
   /** What the entity has to know even if the job does not succeed. */
-  known: Pick<JobOutcome, 'epoch'> = {};
+  known: Pick<JobOutcome, 'epoch' | 'cycle' | 'recoveryPoint'> = {};
 
   constructor(
     readonly input: JobInput,

@@ -9,6 +9,7 @@ import {
   retryStateSchema,
   type Job,
 } from '../domain/job.js';
+import { hostStateSchema, hostTroubleSchema, type HostNews } from '../domain/host.js';
 import { nameSchema } from '../domain/ids.js';
 import { recoveryPlanSchema } from '../domain/plan.js';
 import { policySchema } from '../domain/policy.js';
@@ -52,6 +53,8 @@ export const jobInputSchema = z.object({
   vmmServer: nameSchema,
   epoch: z.int(),
   nextSequence: z.int(),
+  /** Where the VM runs. */
+  activeSide: z.enum(['primary', 'recovery']).default('primary'),
   /** The newest recovery point the entity knows; empty while there is none. */
   recoveryPoint: z.string(),
   policy: policySchema,
@@ -74,6 +77,12 @@ export type OperationRequest = z.infer<typeof operationRequestSchema>;
 export const jobOperationRequestSchema = operationRequestSchema.extend({ parameters: jobParametersSchema.optional() });
 export type JobOperationRequest = z.infer<typeof jobOperationRequestSchema>;
 
+export const policyRequestSchema = operationRequestSchema.extend({ policy: policySchema });
+export type PolicyRequest = z.infer<typeof policyRequestSchema>;
+
+/** What a request has to look like. */
+export type RequestSchema = z.ZodType<OperationRequest>;
+
 export interface JobAccepted {
   readonly jobId: string;
 }
@@ -89,6 +98,8 @@ export const jobUpdates = {
   plannedFailover: jobUpdate('plannedFailover'),
   unplannedFailover: jobUpdate('unplannedFailover'),
   commitFailover: jobUpdate('commitFailover'),
+  disableProtection: jobUpdate('disableProtection'),
+  verifyReplica: jobUpdate('verifyReplica'),
 } as const satisfies Record<JobOperation, unknown>;
 export const syncUpdate = defineUpdate<SyncAccepted, [OperationRequest]>('sync');
 export const resynchronizeRequestSchema = operationRequestSchema.extend({
@@ -100,6 +111,17 @@ export type ResynchronizeRequest = z.infer<typeof resynchronizeRequestSchema>;
 export const resynchronizeUpdate = defineUpdate<{ readonly jobId?: string }, [ResynchronizeRequest]>('resynchronize');
 /** Tries the failing step at once. @returns what is tried again. */
 export const retryUpdate = defineUpdate<{ readonly retried: string }, [OperationRequest]>('retry');
+
+/** The delta loop rests until `resume`. @returns since when. */
+export const pauseUpdate = defineUpdate<{ readonly since: string }, [OperationRequest]>('pause');
+export interface NextCycle {
+  /** When the next cycle is due; undefined while none are made. */
+  readonly cycleDueAt?: string;
+}
+/** A cycle is due at once. */
+export const resumeUpdate = defineUpdate<NextCycle, [OperationRequest]>('resume');
+/** Takes effect with the next cycle. */
+export const setPolicyUpdate = defineUpdate<NextCycle, [PolicyRequest]>('setPolicy');
 
 /** A query's answer about a VM. */
 export interface ProtectedItemView {
@@ -130,6 +152,25 @@ export const jobProgressSchema = z.object({
 export const jobProgressedSignal = defineSignal<[z.infer<typeof jobProgressSchema>]>('jobProgressed');
 export const jobEndSchema = z.object({ jobId: z.string(), result: jobOutcomeSchema });
 export const jobEndedSignal = defineSignal<[z.infer<typeof jobEndSchema>]>('jobEnded');
+
+export const hostNewsSignal = defineSignal<[HostNews]>('hostNews');
+
+// ---- to the watch over a host -------------------------------------------------------------------------------------
+
+export const hostWatchInputSchema = z.object({
+  vault: nameSchema,
+  host: nameSchema,
+  /** Protected VMs of the host. */
+  vms: z.array(nameSchema),
+  /** Carried through continue-as-new. */
+  told: z.record(z.string(), z.string()).optional(),
+  state: hostStateSchema.optional(),
+  trouble: hostTroubleSchema.optional(),
+  tuning: tuningSchema.optional(),
+});
+export type HostWatchInput = z.infer<typeof hostWatchInputSchema>;
+/** A VM joins, or leaves; one that joins is told at once how its host is. */
+export const watchVmSignal = defineSignal<[{ vm: string; watched: boolean }]>('watchVm');
 
 // ---- to a job ---------------------------------------------------------------------------------------------------
 

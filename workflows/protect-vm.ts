@@ -21,22 +21,32 @@ import {
 } from '@temporalio/workflow';
 import { jobId as makeJobId } from '../domain/ids.js';
 import { jobTitles, type JobKind } from '../domain/job.js';
-import { allowedOperations, jobOperations, type Operation } from '../domain/operations.js';
+import { jobOperations, type Operation } from '../domain/operations.js';
 import { cycleToRequest, next, type ItemEvent, type JobOutcome } from '../domain/transitions.js';
 import { followUpOf } from '../domain/job.js';
-import { newProtectedItem, resyncState, type JobRequest, type ProtectedItem } from '../domain/protected-item.js';
+import {
+  isCycleDue,
+  isResyncDue,
+  newProtectedItem,
+  resyncState,
+  type JobRequest,
+  type ProtectedItem,
+} from '../domain/protected-item.js';
 import { toIso, toMs } from '../domain/time.js';
 import { deltaCycle } from './delta-cycle.js';
 import { fenceSource } from './fence-source.js';
 import type { LadderControl } from './ladder.js';
 import * as messages from './messages.js';
 import { shouldContinueAsNew } from './history-limit.js';
-import { publishItem } from './publish.js';
-import { resyncOpening } from './sides.js';
-import { startJob } from './start-job.js';
 import { viewOf } from './item-view.js';
+import { publishItem } from './publish.js';
+import { answeredBefore, refuseUnlessAllowed } from './refusal.js';
+import { resyncOpening } from './sides.js';
+import { handleSettings } from './settings.js';
+import { startJob } from './start-job.js';
 import { answerPlan } from './plan-request.js';
 import { CLOSED_FROM_OUTSIDE, isStillThere, supersede } from './running-job.js';
+import { tellOthers } from './tell-others.js';
 import { watchHealth } from './watch-health.js';
 
 /** A job that has not been heard of for this long is asked whether it still exists, ms. */
@@ -69,7 +79,8 @@ class ProtectionEntity {
     this.item = input.item ?? newProtectedItem({ vault, vm, host, vmmServer, policy });
     this.ladder = {
       retryRequested: false,
-      interrupted: () => this.item.pending.length > 0 || shouldContinueAsNew(this.input.tuning),
+      interrupted: () =>
+        this.item.pending.length > 0 || this.item.paused !== undefined || shouldContinueAsNew(this.input.tuning),
       publish: (retry) => this.on(retry ? { type: 'stepFailed', retry } : { type: 'stepRecovered' }),
     };
     this.registerHandlers();
@@ -82,9 +93,11 @@ class ProtectionEntity {
       over: () => this.closing,
       publish: () => this.publish(),
       on: (event: ItemEvent) => this.on(event),
+      tuning: this.input.tuning,
     };
     void watchHealth(itself);
     void fenceSource(itself);
+    const watched = tellOthers(itself);
     while (!this.isOver()) {
       if (shouldContinueAsNew(this.input.tuning)) await this.continueAsNew();
       const request = this.item.pending[0];
@@ -92,12 +105,13 @@ class ProtectionEntity {
       else if (this.item.job) await this.waitForJob();
       else if (request) await this.startJob(request);
       else if (resyncState(this.item, now()) === 'unscheduled') await this.scheduleResync();
-      else if (resyncState(this.item, now()) === 'due')
+      else if (isResyncDue(this.item, now()))
         this.enqueue('resynchronize', { requestId: `resync/${this.item.vm}/${now()}` });
-      else if (this.isCycleDue()) await this.cycle();
+      else if (isCycleDue(this.item, now())) await this.cycle();
       else await this.sleep();
     }
     this.closing = true;
+    await watched;
     await condition(allHandlersFinished);
     return this.item;
   }
@@ -113,7 +127,13 @@ class ProtectionEntity {
       validator: (request) => this.validate('resynchronize', request),
     });
     setHandler(messages.retryUpdate, () => this.retry(), { validator: (request) => this.validate('retry', request) });
+    handleSettings({
+      item: () => this.item,
+      on: (event) => this.on(event),
+      validate: (...request) => this.validate(...request),
+    });
     setHandler(messages.protectedItemQuery, () => viewOf(this.item, now()));
+    setHandler(messages.hostNewsSignal, (news) => this.on({ type: 'hostChanged', news, at: now() }));
     setHandler(messages.requestJobSignal, (request) =>
       answerPlan(request, this.item.vm, (kind, wanted) => {
         this.validate(kind, { requestId: wanted.requestId });
@@ -124,21 +144,12 @@ class ProtectionEntity {
     setHandler(messages.jobEndedSignal, ({ jobId, result }) => this.onJobEnded(jobId, result));
   }
 
-  private validate(operation: Operation, raw: messages.JobOperationRequest): void {
-    const request = messages.jobOperationRequestSchema.safeParse(raw);
-    if (!request.success) {
-      const problems = request.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
-      throw ApplicationFailure.nonRetryable(problems.join('; '), 'InvalidInput');
-    }
-    if (this.answeredBefore(request.data.requestId)) return;
-    const permission = allowedOperations(this.item)[operation];
-    if (!permission.allowed) {
-      throw ApplicationFailure.nonRetryable(`${this.item.vm}: ${permission.reason}`, 'OperationNotAllowed');
-    }
+  private validate(operation: Operation, raw: messages.OperationRequest, schema?: messages.RequestSchema): void {
+    refuseUnlessAllowed(this.item, operation, raw, schema);
   }
 
   private accept(kind: JobKind, request: NewJobRequest): messages.JobAccepted {
-    const answered = this.answeredBefore(request.requestId);
+    const answered = answeredBefore(this.item, request.requestId);
     if (answered !== undefined) return { jobId: answered };
     return { jobId: this.enqueue(kind, request) };
   }
@@ -151,10 +162,6 @@ class ProtectionEntity {
     this.on({ type: 'jobRequested', request: { ...request, kind, jobId } });
     if (kind === 'unplannedFailover') this.cycling?.cancel();
     return jobId;
-  }
-
-  private answeredBefore(requestId: string): string | undefined {
-    return this.item.answered.find((entry) => entry.requestId === requestId)?.jobId;
   }
 
   private sync(): messages.SyncAccepted {
@@ -243,22 +250,18 @@ class ProtectionEntity {
     this.onJobEnded(job.jobId, CLOSED_FROM_OUTSIDE);
   }
 
-  private isCycleDue(): boolean {
-    const { phase, resync, cycleDueAt, retry } = this.item;
-    if (phase !== 'Protected' || resync || cycleDueAt === undefined) return false;
-    return retry !== undefined || toMs(cycleDueAt) <= Date.now();
-  }
-
   private async sleep(): Promise<void> {
-    const { cycleDueAt, resync, vm } = this.item;
+    const { cycleDueAt, resync, paused, vm } = this.item;
     const woken = () =>
       this.item.pending.length > 0 ||
-      this.isCycleDue() ||
-      resyncState(this.item, now()) === 'due' ||
+      isCycleDue(this.item, now()) ||
+      isResyncDue(this.item, now()) ||
+      this.item.cycleDueAt !== cycleDueAt ||
       this.item.resync !== resync ||
+      this.item.paused !== paused ||
       this.isOver() ||
       shouldContinueAsNew(this.input.tuning);
-    const wakeAt = resync ? resync.dueAt : cycleDueAt;
+    const wakeAt = paused ? undefined : resync ? resync.dueAt : cycleDueAt;
     if (wakeAt === undefined) await condition(woken);
     else {
       const summary = resync ? `Resynchronization of ${vm}` : `Next cycle of ${vm}`;

@@ -59,7 +59,7 @@ export function publishItem(item: ProtectedItem, now: string): void {
       `Last cycle sent: ${item.shipped.sequence} (epoch ${item.epoch}), sealed at ${item.shipped.sealedAt}, ${formatBytes(item.shipped.bytes)}.`,
     );
   if (rpoNow !== undefined) lines.push(`RPO at ${now}: ${formatSeconds(rpoNow)}.`);
-  if (item.cycleDueAt) lines.push(`Next cycle at ${item.cycleDueAt}.`);
+  if (item.cycleDueAt && !item.paused) lines.push(`Next cycle at ${item.cycleDueAt}.`);
   if (item.latestRecoveryPoint)
     lines.push(`Latest recovery point: ${item.latestRecoveryPoint.time} (${item.latestRecoveryPoint.id}).`);
   if (item.job) {

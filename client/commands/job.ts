@@ -6,6 +6,7 @@ import { formatSeconds, secondsBetween, toIso } from '../../domain/time.js';
 import { fields, table } from '../output.js';
 import { failoverResultOf, failoverText } from './failover-report.js';
 import { outputOf, withFarshore } from './place.js';
+import { verifyResultOf, verifyText } from './verify.js';
 import { retryText } from './wait.js';
 
 const DEFAULT_LIMIT = 20;
@@ -84,6 +85,8 @@ function jobText(job: Job): string {
     ['TASK', 'STATE', 'STARTED', 'ENDED'],
     job.tasks.map(({ name, state, startedAt: from, endedAt: to }) => [name, state, from ?? '', to ?? '']),
   );
-  const result = failoverResultOf(job.result);
-  return [head, tasks, ...(result ? [failoverText(job.vm, result)] : [])].join('\n\n');
+  const failover = failoverResultOf(job.result);
+  const verified = verifyResultOf(job);
+  const result = failover ? failoverText(job.vm, failover) : verified && verifyText(job.vm, verified);
+  return [head, tasks, ...(result === undefined ? [] : [result])].join('\n\n');
 }

@@ -25,7 +25,9 @@ export const vmStateSchema = z.object({
    * The VM snapshot. creating: not all disks may have their overlay, so that it is none; taken: the bases are as they
    * were; merging: they change.
    */
-  snapshot: z.object({ epoch, phase: z.enum(['creating', 'taken', 'merging']) }).exactOptional(),
+  snapshot: z
+    .object({ epoch, sequence: z.int().min(1).exactOptional(), phase: z.enum(['creating', 'taken', 'merging']) })
+    .exactOptional(),
 });
 export type VmState = z.infer<typeof vmStateSchema>;
 

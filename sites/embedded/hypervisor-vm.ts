@@ -5,7 +5,7 @@
  * What changes a VM is done one after the other.
  */
 import { CatalogueError } from '../../domain/errors.js';
-import type { Fence } from '../../domain/fence.js';
+import { formatFence, type Fence } from '../../domain/fence.js';
 import { toIso } from '../../domain/time.js';
 import { Tracker, type TrackerOptions } from '../../replication/tracker.js';
 import type { Cut, HypervisorVm, ShutDownResult } from '../ports.js';
@@ -119,7 +119,7 @@ export class EmbeddedVm {
       await this.#withDisks(tracker, async (quietly) => {
         // A snapshot of an older epoch, or of an attempt that died: what guests wrote since is in its overlay.
         await this.#snapshot.mergeAll(quietly);
-        await this.#snapshot.take(epoch, quietly, () => tracker.start(epoch));
+        await this.#snapshot.take({ epoch }, quietly, () => tracker.start(epoch));
       });
     });
   }
@@ -149,6 +149,23 @@ export class EmbeddedVm {
       this.#checkFence(fence.epoch);
       const tracker = await this.#loaded();
       return tracker.cut(fence, this.state.current.power === 'Off');
+    });
+  }
+
+  snapshotAndCut(fence: Fence): Promise<Cut> {
+    return this.#turn.run(async () => {
+      this.#checkFence(fence.epoch);
+      const tracker = await this.#loaded();
+      const cut = () => tracker.cut(fence, this.state.current.power === 'Off');
+      if (this.#snapshot.isOfCut(fence)) return cut();
+      const { state } = tracker;
+      if (state?.epoch === fence.epoch && state.openSequence > fence.sequence) {
+        throw new CatalogueError('InvalidVmState', `${this.name}: ${formatFence(fence)} was cut without a snapshot`);
+      }
+      return this.#withDisks(tracker, async (quietly) => {
+        await this.#snapshot.mergeAll(quietly);
+        return this.#snapshot.take(fence, quietly, cut);
+      });
     });
   }
 
@@ -191,7 +208,7 @@ export class EmbeddedVm {
     try {
       await this.#disks.open();
       const tracker = await Tracker.load(this.name, this.#disks.toTrack(), this.environment);
-      await this.#snapshot.settle(tracker.state?.epoch);
+      await this.#snapshot.settle(tracker.state);
       this.#tracker = tracker;
       this.#failure = undefined;
     } catch (error) {

@@ -202,7 +202,8 @@ describe('allowedOperations', () => {
           if (!busyWith) return;
           const allowed = allowedOperations(item);
           for (const operation of operations) {
-            if (operation === 'retry') continue;
+            // No jobs: they mend what is there, or say how to go on after it.
+            if (['retry', 'resume', 'setPolicy'].includes(operation)) continue;
             // It takes over from whatever runs, but from another one of its kind.
             const same = [item.job, ...item.pending].some((job) => job?.kind === 'unplannedFailover');
             if (operation === 'unplannedFailover' && !same) continue;

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { toFailure, type FailureCode } from '../../domain/errors.js';
 import { jobKinds, type JobKind } from '../../domain/job.js';
-import { policySchema } from '../../domain/policy.js';
+import { copyFrequencies, policySchema } from '../../domain/policy.js';
 import { allowedOperations } from '../../domain/operations.js';
 import { followUpOf } from '../../domain/job.js';
 import { newProtectedItem, type ProtectedItem } from '../../domain/protected-item.js';
@@ -78,6 +78,23 @@ export const anyEvent: fc.Arbitrary<ItemEvent> = fc.oneof(
   fc.record({ type: fc.constant('resyncRequired' as const), cause: fc.constant('a cause'), at: time }),
   fc.record({ type: fc.constant('resyncScheduled' as const), dueAt: time }),
   fc.record({ type: fc.constant('cycleBegun' as const) }),
+  fc.record({ type: fc.constantFrom('paused' as const, 'resumed' as const), at: time }),
+  fc.record({
+    type: fc.constant('policyChanged' as const),
+    policy: fc
+      .constantFrom(...copyFrequencies)
+      .map((copyFrequency) => policySchema.parse({ name: 'q', copyFrequency })),
+    at: time,
+  }),
+  fc.record({
+    type: fc.constant('hostChanged' as const),
+    news: fc.record(
+      { trouble: fc.record({ failure, since: time }), stopped: fc.record({ epoch: fc.nat(5), cause: fc.string() }) },
+      { requiredKeys: [] },
+    ),
+    at: time,
+  }),
+  fc.record({ type: fc.constant('alerted' as const), health: fc.constantFrom('Normal', 'Warning', 'Critical') }),
 );
 
 const outcomes = ['succeeded', 'succeeded', 'failed', 'cancelled'] as const;

@@ -10,6 +10,7 @@ import type { WorkflowClient } from '@temporalio/client';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker, type WorkflowBundle } from '@temporalio/worker';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { hostWatchId } from '../../domain/ids.js';
 import { jobKinds } from '../../domain/job.js';
 import * as messages from '../../workflows/messages.js';
 import { searchAttributeTypes } from '../../workflows/search-attributes.js';
@@ -24,8 +25,9 @@ const folder = fileURLToPath(new URL('histories/', import.meta.url));
 const expected: Record<string, number> = {
   runRecoveryPlan: 1,
   ...Object.fromEntries(jobKinds.map((kind) => [kind, 1])),
-  // One of them a run that another run continued as, one with an unplanned failover.
-  protectVm: 3,
+  hostWatch: 1,
+  // One of them a run that another run continued as, one with an unplanned failover, one with its host watched.
+  protectVm: 4,
   initialReplication: 2,
 };
 
@@ -120,6 +122,41 @@ describe.runIf(process.env['FARSHORE_RECORD_HISTORIES'])('recording', () => {
     });
     await env.teardown();
   });
+
+  test(
+    'histories of a VM whose host is watched, from its protection to the end of it',
+    { timeout: 240_000 },
+    async () => {
+      const env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+      const site = new SimulatedSite(() => env.currentTimeMs());
+      const vault = new TestVault(env, site);
+      const client = env.client.workflow;
+      await vault.run(async () => {
+        const entity = await vault.protect('db-03');
+        const failure = { code: 'HypervisorUnreachable', class: 'recoverable', message: 'm', remedy: 'r' } as const;
+        site.host = { failure, stopped: {} };
+        // A second VM makes the watch look at once.
+        const other = await vault.protect('db-04');
+        await vault.until(entity, ({ item }) => item.hostTrouble !== undefined);
+        const ask = () => ({ args: [{ requestId: randomUUID() }] as [messages.JobOperationRequest] });
+        await entity.executeUpdate(messages.pauseUpdate, ask());
+        await entity.executeUpdate(messages.resumeUpdate, ask());
+        const verified = await entity.executeUpdate(messages.jobUpdates.verifyReplica, ask());
+        await vault.until(entity, ({ item }) => item.recentJobs.at(-1)?.kind === 'verifyReplica');
+        const disabled = await entity.executeUpdate(messages.jobUpdates.disableProtection, ask());
+        await entity.result();
+        await other.executeUpdate(messages.jobUpdates.disableProtection, ask());
+        await other.result();
+        const watch = client.getHandle(hostWatchId(vault.vault, vault.host));
+        await watch.result();
+        await save(client, 'verifyReplica', verified.jobId);
+        await save(client, 'disableProtection', disabled.jobId);
+        await save(client, 'host-watch', watch.workflowId);
+        await save(client, 'protect-vm-watched', entity.workflowId);
+      });
+      await env.teardown();
+    },
+  );
 
   test('histories of runs that others continued as', { timeout: 240_000 }, async () => {
     const server = await startTestDevServer();

@@ -65,17 +65,15 @@ const failingStep: Record<JobKind, ActivityName> = {
   plannedFailover: 'startFailover',
   unplannedFailover: 'startUnplannedFailover',
   commitFailover: 'commitFailover',
+  disableProtection: 'removeReplica',
+  verifyReplica: 'digestForVerification',
 };
 
 describe('entity and job continue as new', () => {
   it.each(jobKinds)('in the middle of %s, and lose nothing', async (kind) => {
     const { site, vault } = setUp();
     await vault.run(async () => {
-      const later =
-        kind === 'plannedFailover' ||
-        kind === 'unplannedFailover' ||
-        kind === 'commitFailover' ||
-        kind === 'resynchronize';
+      const later = !['enableProtection', 'initialReplication', 'finalizeProtection'].includes(kind);
       const entity = later ? await vault.protect('db-01', POLL_MS) : await vault.startEntity('db-01');
       const current = vault.entity('db-01');
       if (kind === 'commitFailover') {

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import type { WorkflowHandle, WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { bundleWorkflowCode, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
-import { protectedItemId, taskQueues } from '../../domain/ids.js';
+import { hostWatchId, protectedItemId, taskQueues } from '../../domain/ids.js';
 import { policySchema } from '../../domain/policy.js';
 import type { Job } from '../../domain/job.js';
 import type { protectVm, runRecoveryPlan } from '../../workflows/index.js';
@@ -22,7 +22,8 @@ export const workflowBundle = (): Promise<WorkflowBundleWithSourceMap> =>
 export class TestVault {
   readonly vault = `vault-${randomUUID().slice(0, 8)}`;
   private readonly started = new Set<string>();
-  private readonly host = `host-${this.vault}`;
+  readonly host = `host-${this.vault}`;
+  private agent: { worker: Worker; stopped: Promise<void> } | undefined;
   private readonly server = `vmm-${this.vault}`;
 
   constructor(
@@ -43,8 +44,8 @@ export class TestVault {
         workflowBundle: await workflowBundle(),
       }),
       Worker.create({ ...common, taskQueue: taskQueues.vmm(this.server), activities }),
-      Worker.create({ ...common, taskQueue: taskQueues.host(this.host), activities }),
     ]);
+    await this.startAgent();
     const [first, ...others] = workers;
     const running = others.map((worker) => worker.run());
     try {
@@ -57,8 +58,26 @@ export class TestVault {
       });
     } finally {
       for (const worker of others) worker.shutdown();
-      await Promise.all(running);
+      await Promise.all([...running, this.stopAgent()]);
     }
+  }
+
+  /** The agent on the host; it runs already while `run` does. */
+  async startAgent(): Promise<void> {
+    const worker = await Worker.create({
+      connection: this.env.nativeConnection,
+      namespace: this.env.namespace ?? 'default',
+      taskQueue: taskQueues.host(this.host),
+      activities: this.site.activities(),
+    });
+    this.agent = { worker, stopped: worker.run() };
+  }
+
+  async stopAgent(): Promise<void> {
+    const { agent } = this;
+    this.agent = undefined;
+    agent?.worker.shutdown();
+    await agent?.stopped;
   }
 
   /** What is left running would keep the server from skipping time for whoever comes next. */
@@ -68,7 +87,7 @@ export class TestVault {
   }
 
   async startEntity(vm: string): Promise<WorkflowHandleWithFirstExecutionRunId<typeof protectVm>> {
-    this.started.add(protectedItemId(this.vault, vm));
+    this.started.add(protectedItemId(this.vault, vm)).add(hostWatchId(this.vault, this.host));
     return this.env.client.workflow.start<typeof protectVm>('protectVm', {
       workflowId: protectedItemId(this.vault, vm),
       taskQueue: taskQueues.azure(this.vault),
