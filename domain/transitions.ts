@@ -188,8 +188,9 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
       return {
         ...ended,
         phase: 'Protected',
-        ...(!ended.resync && { cycleDueAt: event.at }),
         protectedSince: event.at,
+        // A VM that is marked has no cycles to wait for.
+        ...(!ended.resync && { cycleDueAt: event.at }),
       };
     case 'resynchronize': {
       const { begunSequence: _b, requestedSequence: _r, ...equal } = whole(ended);

@@ -97,6 +97,20 @@ describe('next', () => {
     expect([...seen].sort()).toEqual(phases.filter((phase) => phase !== 'FailedBack').toSorted());
   });
 
+  it('keeps a mark that finalizing met, and has no cycle due then', () => {
+    const life = live([]);
+    const go = (outcome: 'succeeded' | 'failed') => {
+      life.make({ seconds: 1, does: 'start', asked: 'enableProtection', outcome, code: 'ResyncRequired' });
+      life.end(outcome, 'ResyncRequired');
+    };
+    life.request('enableProtection');
+    for (const outcome of ['succeeded', 'succeeded', 'failed'] as const) go(outcome);
+    life.request('finalizeProtection');
+    go('succeeded');
+    expect(life.item).toMatchObject({ phase: 'Protected', resync: { cause: 'simulated' } });
+    expectPossible(life.item);
+  });
+
   it('takes news of the running job only', () => {
     const life = live([]);
     life.request('enableProtection');
