@@ -35,7 +35,8 @@ export function unplannedFailoverActivities({ store, compute }: { store: Replica
         : (await readDescription(store, vm))
           ? await pointProblem(store, vm, wanted)
           : `the vault holds no description of ${vm}`;
-      return { failoverEpoch: fence.epoch + 1, ...(refusal !== undefined && { refusal }) };
+      // One is left out: a resynchronization that was let go may be taking it just now, and must not share ours.
+      return { failoverEpoch: fence.epoch + 2, ...(refusal !== undefined && { refusal }) };
     },
 
     /** For `latest` everything received is applied first. Repeated it goes on where it was. */

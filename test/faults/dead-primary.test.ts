@@ -119,7 +119,7 @@ test(
 
       // What else the store holds, by the command alone, beside the Azure worker.
       const listing = (await shell.json('vault', 'list', '--store', store)).value as { vms: { state: string }[] };
-      expect(listing.vms).toMatchObject([{ vm: VM, state: 'FailedOver', fence: { epoch: 2 } }]);
+      expect(listing.vms).toMatchObject([{ vm: VM, state: 'FailedOver', fence: { epoch: 3 } }]);
       const target = path.join(folder, 'exported');
       const args = ['vault', 'export', VM, '--point', kept.id, '--to', target, '--store', store];
       const first = execFile(process.execPath, [cliPath, ...args], { cwd: folder, env: shell.env });
