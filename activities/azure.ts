@@ -2,8 +2,16 @@
 import { CatalogueError } from '../domain/errors.js';
 import type { Fence } from '../domain/fence.js';
 import type { Job } from '../domain/job.js';
-import { toIso, toMs } from '../domain/time.js';
-import { recoveryPointId, vaultPaths, type AppliedState, type ReplicaDescription } from '../domain/vault.js';
+import type { NamedPoint } from '../domain/named-points.js';
+import { retentionStart } from '../domain/recovery-point.js';
+import { toIso } from '../domain/time.js';
+import {
+  recoveryPointId,
+  vaultPaths,
+  type AppliedState,
+  type CycleManifest,
+  type ReplicaDescription,
+} from '../domain/vault.js';
 import { applyCycle } from '../replication/apply.js';
 import { pruneCycles } from '../replication/cycles.js';
 import {
@@ -34,6 +42,8 @@ export interface AppliedCycle {
   readonly final: boolean;
   readonly lastWrites: readonly { readonly name: string; readonly lastWrite: number }[];
   readonly recoveryPoint?: { readonly id: string; readonly time: string };
+  /** All points that have a name. */
+  readonly namedPoints?: readonly NamedPoint[];
 }
 
 export type AzureActivities = ReturnType<typeof createAzureActivities>;
@@ -86,15 +96,14 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
         const options = { signal, onProgress: ({ bytesDone }: { bytesDone: number }) => report(bytesDone) };
         const applied = await applyCycle(store, { vm, epoch, sequence }, options);
         const manifest = await readManifest(store, vm, applied);
-        // A cycle without changes is no new state to recover to.
-        const changed = manifest?.disks.some((disk) => disk.length > 0) ?? false;
-        const id = changed ? await makeRecoveryPoint(applied, vm) : undefined;
-        const olderThan = toIso(toMs(applied.sealedAt) - input.retentionHours * 3_600_000);
-        await pruneRecoveryPoints(store, { vm, epoch, olderThan });
+        const id = isWorthAPoint(manifest) ? await makeRecoveryPoint(applied, vm, manifest) : undefined;
+        const retainedFrom = retentionStart(applied.sealedAt, Date.now(), input.retentionHours);
+        const { kept } = await pruneRecoveryPoints(store, { vm, epoch, retainedFrom });
         await pruneCycles(store, { vm, epoch });
         return {
           ...appliedCycleOf(applied),
           ...(id !== undefined && { recoveryPoint: { id, time: applied.sealedAt } }),
+          namedPoints: kept.flatMap(({ id: point, tags = [] }) => tags.map((tag) => ({ tag, id: point }))),
         };
       });
     },
@@ -140,7 +149,7 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
         const id = recoveryPointId(applied.epoch, applied.sequence);
         const find = async () => (await listRecoveryPoints(store, vm)).find((candidate) => candidate.id === id);
         // Only before the fence rises can the point be made; a second attempt finds it.
-        if (!(await find())) await makeRecoveryPoint(applied, vm);
+        if (!(await find())) await makeRecoveryPoint(applied, vm, await readManifest(store, vm, applied));
         await store.raiseFence(vmFence(vm, { epoch: failoverEpoch, sequence: 0 }));
         const point = await find();
         if (!point) throw new CatalogueError('InvalidReplicaState', `recovery point ${id} of ${vm} is gone`);
@@ -208,11 +217,22 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
     return applied;
   }
 
-  async function makeRecoveryPoint({ epoch, sequence }: Fence, vm: string): Promise<string> {
-    await createRecoveryPoint(store, { vm, epoch, sequence, kind: 'crashConsistent' });
+  /** What kind of point it is, and its names, are the cycle's. */
+  async function makeRecoveryPoint(
+    { epoch, sequence }: Fence,
+    vm: string,
+    manifest: CycleManifest | undefined,
+  ): Promise<string> {
+    const kind = manifest?.appConsistent ? 'appConsistent' : 'crashConsistent';
+    await createRecoveryPoint(store, { vm, epoch, sequence, kind, tags: manifest?.tags });
     return recoveryPointId(epoch, sequence);
   }
 }
+
+/** A cycle without changes is no new state to recover to, unless somebody wants to find this very instant again. */
+const isWorthAPoint = (manifest: CycleManifest | undefined): boolean =>
+  manifest !== undefined &&
+  (manifest.disks.some((disk) => disk.length > 0) || manifest.tags !== undefined || manifest.appConsistent === true);
 
 const appliedCycleOf = (applied: AppliedState) => ({
   sequence: applied.sequence,

@@ -3,8 +3,16 @@
  * time, no chance, no I/O in here.
  */
 import { z } from 'zod';
+import { afterAttempt, type AppConsistentFailure } from './app-consistency.js';
 import { failureSchema, type Failure } from './errors.js';
 import type { JobKind, RetryState } from './job.js';
+import {
+  afterTaggedCycle,
+  namedPointSchema,
+  withTagRequest,
+  type NamedPoint,
+  type TagRequest,
+} from './named-points.js';
 import { copyFrequencyMs } from './policy.js';
 import { cycleSchema, type JobRequest, type ProtectedItem } from './protected-item.js';
 import { isoTimeSchema, toIso, toMs } from './time.js';
@@ -21,6 +29,8 @@ export const jobOutcomeSchema = z.object({
   /** Cycles the job itself made, so that the loop goes on after them. */
   cycle: cycleSchema.optional(),
   recoveryPoint: z.object({ id: z.string(), time: isoTimeSchema }).optional(),
+  /** The points that have a name, after the job's cycles. */
+  namedPoints: z.array(namedPointSchema).optional(),
 });
 export type JobOutcome = z.infer<typeof jobOutcomeSchema>;
 
@@ -36,13 +46,20 @@ export type ItemEvent =
       retry?: RetryState | undefined;
     }
   | { type: 'jobEnded'; jobId: string; at: string; result: JobOutcome }
-  | { type: 'cycleRequested'; at: string }
+  /** `tag` names the point that comes of it. */
+  | { type: 'cycleRequested'; at: string; tag?: { name: string; requestId: string } | undefined }
   | { type: 'cycleBegun' }
-  | { type: 'cycleShipped'; cycle: { sequence: number; sealedAt: string; bytes: number } }
+  | {
+      type: 'cycleShipped';
+      cycle: { sequence: number; sealedAt: string; bytes: number };
+      /** Given when the cycle was asked to be app-consistent. */
+      appConsistency?: { at: string; failure?: AppConsistentFailure | undefined } | undefined;
+    }
   | {
       type: 'cycleApplied';
       cycle: { sequence: number; sealedAt: string; bytes: number };
       recoveryPoint?: { id: string; time: string } | undefined;
+      namedPoints?: readonly NamedPoint[] | undefined;
       at: string;
     }
   | { type: 'stepFailed'; retry: RetryState }
@@ -83,13 +100,23 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
     case 'jobEnded':
       return item.job?.jobId === event.jobId ? afterJob(item, item.job.kind, event) : item;
     case 'cycleRequested':
-      return cycleToRequest(item) === item.nextSequence
-        ? { ...item, cycleDueAt: event.at }
-        : { ...item, requestedSequence: cycleToRequest(item) };
+      return {
+        ...item,
+        ...(cycleToRequest(item) === item.nextSequence
+          ? { cycleDueAt: event.at }
+          : { requestedSequence: cycleToRequest(item) }),
+        ...(event.tag && { tagRequests: withTagRequest(item.tagRequests ?? [], tagRequest(item, event.tag)) }),
+      };
     case 'cycleBegun':
       return item.begunSequence === item.nextSequence ? item : { ...item, begunSequence: item.nextSequence };
     case 'cycleShipped':
-      return { ...item, shipped: event.cycle };
+      return {
+        ...item,
+        shipped: event.cycle,
+        ...(event.appConsistency && {
+          appConsistency: afterAttempt(item.appConsistency, event.appConsistency.failure, event.appConsistency.at),
+        }),
+      };
     case 'cycleApplied':
       return afterCycle(item, event);
     case 'stepFailed':
@@ -125,12 +152,34 @@ function afterCycle(item: ProtectedItem, event: ItemEvent & { type: 'cycleApplie
     cycleDueAt: requested ? event.at : toIso(dueAt + (missed + 1) * period),
     cycleHistory: history.slice(-CYCLES_REMEMBERED),
     ...(event.recoveryPoint && { latestRecoveryPoint: event.recoveryPoint }),
+    ...afterNames(item, event.cycle, event.namedPoints),
   };
 }
 
+const tagRequest = (
+  item: ProtectedItem,
+  { name: tag, requestId }: { name: string; requestId: string },
+): TagRequest => ({
+  requestId,
+  tag,
+  epoch: item.epoch,
+  sequence: cycleToRequest(item),
+  done: false,
+});
+
+/** @param item as it was during the cycle. */
+const afterNames = (
+  item: ProtectedItem,
+  { sequence }: { sequence: number },
+  namedPoints: readonly NamedPoint[] | undefined,
+): Pick<ProtectedItem, 'tagRequests' | 'namedPoints'> => ({
+  ...(item.tagRequests && { tagRequests: afterTaggedCycle(item.tagRequests, { epoch: item.epoch, sequence }) }),
+  ...(namedPoints && (namedPoints.length > 0 || item.namedPoints) && { namedPoints: [...namedPoints] }),
+});
+
 function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type: 'jobEnded' }): ProtectedItem {
   const { job: _, ...rest } = item;
-  const { outcome, failure, epoch, cycle, recoveryPoint } = event.result;
+  const { outcome, failure, epoch, cycle, recoveryPoint, namedPoints } = event.result;
   const ended: ProtectedItem = {
     ...rest,
     recentJobs: [
@@ -139,6 +188,7 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
     ].slice(-JOBS_REMEMBERED),
     ...(epoch !== undefined && { epoch }),
     ...(cycle && { shipped: cycle, applied: cycle, nextSequence: cycle.sequence + 1 }),
+    ...(cycle && afterNames(item, cycle, namedPoints)),
     ...(recoveryPoint && { latestRecoveryPoint: recoveryPoint }),
   };
   if (outcome !== 'succeeded' && failure?.class === 'needsResync') {

@@ -10,6 +10,7 @@ import {
   type Job,
 } from '../domain/job.js';
 import { nameSchema } from '../domain/ids.js';
+import { tagSchema } from '../domain/named-points.js';
 import { recoveryPlanSchema } from '../domain/plan.js';
 import { policySchema } from '../domain/policy.js';
 import { jobOutcomeSchema } from '../domain/transitions.js';
@@ -55,6 +56,8 @@ export const jobInputSchema = z.object({
   /** The newest recovery point the entity knows; empty while there is none. */
   recoveryPoint: z.string(),
   policy: policySchema,
+  /** Names for the recovery point of the cycle it makes, when it makes one: asked for before it began. */
+  tags: z.array(z.string()).optional(),
   parameters: jobParametersSchema.optional(),
   planRun: z.string().optional(),
   holdBefore: z.array(z.string()).optional(),
@@ -74,6 +77,12 @@ export type OperationRequest = z.infer<typeof operationRequestSchema>;
 export const jobOperationRequestSchema = operationRequestSchema.extend({ parameters: jobParametersSchema.optional() });
 export type JobOperationRequest = z.infer<typeof jobOperationRequestSchema>;
 
+export const syncRequestSchema = operationRequestSchema.extend({
+  /** Names the recovery point of the cycle, which is made even when nothing has changed. */
+  tag: tagSchema.optional(),
+});
+export type SyncRequest = z.infer<typeof syncRequestSchema>;
+
 export interface JobAccepted {
   readonly jobId: string;
 }
@@ -89,7 +98,7 @@ export const jobUpdates = {
   plannedFailover: jobUpdate('plannedFailover'),
   commitFailover: jobUpdate('commitFailover'),
 } as const satisfies Record<JobOperation, unknown>;
-export const syncUpdate = defineUpdate<SyncAccepted, [OperationRequest]>('sync');
+export const syncUpdate = defineUpdate<SyncAccepted, [SyncRequest]>('sync');
 /** Tries the failing step at once. @returns what is tried again. */
 export const retryUpdate = defineUpdate<{ readonly retried: string }, [OperationRequest]>('retry');
 

@@ -18,12 +18,14 @@ import {
   log,
   setHandler,
 } from '@temporalio/workflow';
+import type { z } from 'zod';
 import { conditionsOf, healthOf, rpoSeconds } from '../domain/health.js';
 import { jobId as makeJobId } from '../domain/ids.js';
 import { jobTitles, type JobKind } from '../domain/job.js';
 import { allowedOperations, jobOperations, type Operation } from '../domain/operations.js';
 import { cycleToRequest, next, type ItemEvent, type JobOutcome } from '../domain/transitions.js';
 import { followUpOf } from '../domain/job.js';
+import { tagRefusal, tagRequestOf } from '../domain/named-points.js';
 import { newProtectedItem, type JobRequest, type ProtectedItem } from '../domain/protected-item.js';
 import { toIso, toMs } from '../domain/time.js';
 import { deltaCycle } from './delta-cycle.js';
@@ -50,6 +52,14 @@ export async function protectVm(raw: messages.ProtectVmInput): Promise<Protected
     );
   }
   return new ProtectionEntity(parsed.data).run();
+}
+
+/** @throws ApplicationFailure InvalidInput, which refuses the update. */
+function parseRequest<S extends z.ZodType>(schema: S, raw: unknown): z.infer<S> {
+  const request = schema.safeParse(raw);
+  if (request.success) return request.data;
+  const problems = request.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
+  throw ApplicationFailure.nonRetryable(problems.join('; '), 'InvalidInput');
 }
 
 class ProtectionEntity {
@@ -94,7 +104,9 @@ class ProtectionEntity {
         validator: (request) => this.validate(operation, request),
       });
     }
-    setHandler(messages.syncUpdate, () => this.sync(), { validator: (request) => this.validate('sync', request) });
+    setHandler(messages.syncUpdate, (request) => this.sync(request), {
+      validator: (request) => this.validateSync(request),
+    });
     setHandler(messages.retryUpdate, () => this.retry(), { validator: (request) => this.validate('retry', request) });
     setHandler(messages.protectedItemQuery, () => this.view());
     setHandler(messages.requestJobSignal, (request) => this.answerPlan(request));
@@ -103,15 +115,21 @@ class ProtectionEntity {
   }
 
   private validate(operation: Operation, raw: messages.JobOperationRequest): void {
-    const request = messages.jobOperationRequestSchema.safeParse(raw);
-    if (!request.success) {
-      const problems = request.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
-      throw ApplicationFailure.nonRetryable(problems.join('; '), 'InvalidInput');
-    }
-    if (this.answeredBefore(request.data.requestId)) return;
+    const { requestId } = parseRequest(messages.jobOperationRequestSchema, raw);
+    if (this.answeredBefore(requestId)) return;
     const permission = allowedOperations(this.item)[operation];
     if (!permission.allowed) {
       throw ApplicationFailure.nonRetryable(`${this.item.vm}: ${permission.reason}`, 'OperationNotAllowed');
+    }
+  }
+
+  private validateSync(raw: messages.SyncRequest): void {
+    const { requestId, tag } = parseRequest(messages.syncRequestSchema, raw);
+    if (tagRequestOf(this.item, requestId)) return;
+    this.validate('sync', { requestId });
+    const refusal = tag === undefined ? undefined : tagRefusal(this.item, tag);
+    if (refusal !== undefined) {
+      throw ApplicationFailure.nonRetryable(`${this.item.vm}: ${refusal}`, 'OperationNotAllowed');
     }
   }
 
@@ -153,9 +171,11 @@ class ProtectionEntity {
       .catch(() => log.warn('The plan run that asked is gone', { planRun }));
   }
 
-  private sync(): messages.SyncAccepted {
+  private sync({ requestId, tag }: messages.SyncRequest): messages.SyncAccepted {
+    const before = tagRequestOf(this.item, requestId);
+    if (before) return { sequence: before.sequence };
     const sequence = cycleToRequest(this.item);
-    this.on({ type: 'cycleRequested', at: now() });
+    this.on({ type: 'cycleRequested', at: now(), ...(tag !== undefined && { tag: { name: tag, requestId } }) });
     if (this.item.retry) this.ladder.retryRequested = true;
     return { sequence };
   }

@@ -9,7 +9,7 @@ export interface ReplicatedCycle {
   readonly shipped: ShippedCycle;
   readonly applied: AppliedCycle;
   /** What the entity has to know of it. */
-  readonly outcome: Pick<JobOutcome, 'cycle' | 'recoveryPoint'>;
+  readonly outcome: Pick<JobOutcome, 'cycle' | 'recoveryPoint' | 'namedPoints'>;
 }
 
 /** @param of final: the cut is refused unless the source's exports are closed. */
@@ -18,8 +18,11 @@ export async function replicateOnce<K extends JobKind>(
   of: { vm: string; epoch: number; sequence: number; final: boolean },
 ): Promise<ReplicatedCycle> {
   const { vm, epoch, sequence } = of;
-  const retentionHours = run.input.policy.recoveryPointRetentionHours;
-  const shipped = await run.step(`send cycle ${sequence}`, () => run.agent.cutAndShip(of));
+  const { policy, tags } = run.input;
+  const retentionHours = policy.recoveryPointRetentionHours;
+  const shipped = await run.step(`send cycle ${sequence}`, () =>
+    run.agent.cutAndShip({ ...of, ...(tags && { tags }) }),
+  );
   const applied = await run.step(`apply cycle ${sequence}`, () =>
     run.azure.applyCycle({ vm, epoch, sequence, retentionHours }),
   );
@@ -30,6 +33,7 @@ export async function replicateOnce<K extends JobKind>(
     outcome: {
       cycle: { sequence, sealedAt, bytes },
       ...(applied.recoveryPoint && { recoveryPoint: applied.recoveryPoint }),
+      ...(applied.namedPoints && { namedPoints: [...applied.namedPoints] }),
     },
   };
 }

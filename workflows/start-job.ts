@@ -1,6 +1,7 @@
 /** Starts a job of a VM as a child that outlives its parent's runs: it is never awaited. */
 import { ParentClosePolicy, startChild } from '@temporalio/workflow';
 import { jobTitles, type JobKind } from '../domain/job.js';
+import { tagsOfCycle } from '../domain/named-points.js';
 import type { JobRequest, ProtectedItem } from '../domain/protected-item.js';
 import { commitFailover } from './commit-failover.js';
 import { enableProtection } from './enable-protection.js';
@@ -21,6 +22,7 @@ const jobWorkflows: Record<JobKind, (input: JobInput) => Promise<unknown>> = {
 export async function startJob(item: ProtectedItem, request: JobRequest, tuning: Tuning | undefined): Promise<void> {
   const { vault, vm, host, vmmServer, epoch, nextSequence, policy } = item;
   const { jobId, kind, parameters, planRun, holdBefore } = request;
+  const tags = tagsOfCycle(item, { epoch, sequence: nextSequence });
   const input: JobInput = {
     id: jobId,
     vault,
@@ -31,6 +33,7 @@ export async function startJob(item: ProtectedItem, request: JobRequest, tuning:
     nextSequence,
     policy,
     recoveryPoint: item.latestRecoveryPoint?.id ?? '',
+    ...(tags.length > 0 && { tags }),
     ...(parameters && { parameters }),
     ...(planRun !== undefined && { planRun }),
     ...(holdBefore && { holdBefore }),

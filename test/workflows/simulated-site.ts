@@ -6,7 +6,10 @@ import { ApplicationFailure } from '@temporalio/common';
 import type { AzureActivities } from '../../activities/azure.js';
 import type { PrimaryActivities } from '../../activities/primary.js';
 import type { ProviderActivities } from '../../activities/provider.js';
+import type { AppConsistentFailure } from '../../domain/app-consistency.js';
 import type { FailureCode } from '../../domain/errors.js';
+import type { NamedPoint } from '../../domain/named-points.js';
+import { recoveryPointId } from '../../domain/vault.js';
 
 type Activities = AzureActivities & PrimaryActivities & ProviderActivities;
 export type ActivityName = keyof Activities;
@@ -26,6 +29,9 @@ export class SimulatedSite {
   private readonly failures = new Map<ActivityName, { left: number; error: () => Error }>();
   private epoch = 0;
   private running = true;
+  private readonly named: NamedPoint[] = [];
+  /** Why guests can't be frozen. */
+  freezeFailure: AppConsistentFailure | undefined;
   private readonly writes = new Map<string, number>();
 
   constructor(private readonly clock: () => number | Promise<number> = Date.now) {}
@@ -74,11 +80,15 @@ export class SimulatedSite {
       async mergeSnapshot() {
         return { bytesLeft: 0 };
       },
-      async cutAndShip({ vm, sequence, final }) {
+      async cutAndShip({ vm, epoch, sequence, final, tags = [], appConsistent }) {
         if (final && site.running) throw ApplicationFailure.nonRetryable('exports are open', 'InvalidVmState');
         const lastWrite = (site.writes.get(vm) ?? 10) + 1;
         site.writes.set(vm, lastWrite);
+        const id = recoveryPointId(epoch, sequence);
+        site.named.push(...tags.map((tag) => ({ tag, id })));
+        const failure = site.freezeFailure;
         return {
+          ...(appConsistent && (failure ? { appConsistentFailure: failure } : { appConsistent })),
           sequence,
           final,
           sealedAt: await site.now(),
@@ -133,6 +143,7 @@ export class SimulatedSite {
           final: !site.running,
           lastWrites,
           recoveryPoint: { id: `${epoch}-${sequence}`, time: sealedAt },
+          namedPoints: [...site.named],
         };
       },
       async finalizeReplica() {},
