@@ -5,25 +5,14 @@ import type { Job } from '../domain/job.js';
 import type { NamedPoint } from '../domain/named-points.js';
 import { retentionStart } from '../domain/recovery-point.js';
 import { toIso } from '../domain/time.js';
-import {
-  recoveryPointId,
-  vaultPaths,
-  type AppliedState,
-  type CycleManifest,
-  type ReplicaDescription,
-} from '../domain/vault.js';
+import { recoveryPointId, vaultPaths, type AppliedState, type ReplicaDescription } from '../domain/vault.js';
 import { applyCycle } from '../replication/apply.js';
+import { createPointIfWorth, createPointOfCycle } from '../replication/cycle-point.js';
 import { pruneCycles } from '../replication/cycles.js';
-import {
-  createRecoveryPoint,
-  deleteRecoveryPoints,
-  listRecoveryPoints,
-  pruneRecoveryPoints,
-} from '../replication/recovery-points.js';
+import { deleteRecoveryPoints, listRecoveryPoints, pruneRecoveryPoints } from '../replication/recovery-points.js';
 import { prepareReplica } from '../replication/replica.js';
 import { readApplied, readDescription, vmFence, writeDescription } from '../replication/replica-state.js';
 import { releaseSeed } from '../replication/seed-record.js';
-import { readManifest } from '../replication/ship.js';
 import { verifySeed } from '../replication/verify-seed.js';
 import type { RecoveryCompute, ReplicaStore } from '../sites/ports.js';
 import { classified } from './failures.js';
@@ -95,15 +84,14 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
       return beating(0, async ({ signal, report }) => {
         const options = { signal, onProgress: ({ bytesDone }: { bytesDone: number }) => report(bytesDone) };
         const applied = await applyCycle(store, { vm, epoch, sequence }, options);
-        const manifest = await readManifest(store, vm, applied);
-        const id = isWorthAPoint(manifest) ? await makeRecoveryPoint(applied, vm, manifest) : undefined;
+        const point = await createPointIfWorth(store, vm, applied);
         const retainedFrom = retentionStart(applied.sealedAt, Date.now(), input.retentionHours);
         const { kept } = await pruneRecoveryPoints(store, { vm, epoch, retainedFrom });
         await pruneCycles(store, { vm, epoch });
         return {
           ...appliedCycleOf(applied),
-          ...(id !== undefined && { recoveryPoint: { id, time: applied.sealedAt } }),
-          namedPoints: kept.flatMap(({ id: point, tags = [] }) => tags.map((tag) => ({ tag, id: point }))),
+          ...(point && { recoveryPoint: { id: point.id, time: point.time } }),
+          namedPoints: kept.flatMap(({ id, tags = [] }) => tags.map((tag) => ({ tag, id }))),
         };
       });
     },
@@ -149,7 +137,7 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
         const id = recoveryPointId(applied.epoch, applied.sequence);
         const find = async () => (await listRecoveryPoints(store, vm)).find((candidate) => candidate.id === id);
         // Only before the fence rises can the point be made; a second attempt finds it.
-        if (!(await find())) await makeRecoveryPoint(applied, vm, await readManifest(store, vm, applied));
+        if (!(await find())) await createPointOfCycle(store, vm, applied);
         await store.raiseFence(vmFence(vm, { epoch: failoverEpoch, sequence: 0 }));
         const point = await find();
         if (!point) throw new CatalogueError('InvalidReplicaState', `recovery point ${id} of ${vm} is gone`);
@@ -216,23 +204,7 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
     }
     return applied;
   }
-
-  /** What kind of point it is, and its names, are the cycle's. */
-  async function makeRecoveryPoint(
-    { epoch, sequence }: Fence,
-    vm: string,
-    manifest: CycleManifest | undefined,
-  ): Promise<string> {
-    const kind = manifest?.appConsistent ? 'appConsistent' : 'crashConsistent';
-    await createRecoveryPoint(store, { vm, epoch, sequence, kind, tags: manifest?.tags });
-    return recoveryPointId(epoch, sequence);
-  }
 }
-
-/** A cycle without changes is no new state to recover to, unless somebody wants to find this very instant again. */
-const isWorthAPoint = (manifest: CycleManifest | undefined): boolean =>
-  manifest !== undefined &&
-  (manifest.disks.some((disk) => disk.length > 0) || manifest.tags !== undefined || manifest.appConsistent === true);
 
 const appliedCycleOf = (applied: AppliedState) => ({
   sequence: applied.sequence,

@@ -5,6 +5,7 @@ import { commitCommand, failoverCommand } from './commands/failover.js';
 import { jobCommand } from './commands/job.js';
 import { planCommand } from './commands/plan.js';
 import { protectCommand, retryCommand, syncCommand } from './commands/replication.js';
+import { resynchronizeCommand } from './commands/resynchronize.js';
 import { siteCommand } from './commands/site.js';
 import { statusCommand } from './commands/status.js';
 import { downCommand, upCommand } from './commands/up.js';
@@ -44,6 +45,7 @@ function program(): Command {
     protectCommand(),
     syncCommand(),
     retryCommand(),
+    resynchronizeCommand(),
     failoverCommand(),
     commitCommand(),
     planCommand(),

@@ -22,9 +22,9 @@ import type { ProtectedItem } from '../domain/protected-item.js';
 import { configuredServer } from '../workers/temporal-executables.js';
 import { FARSHORE_NAMESPACE } from '../workers/temporal-server.js';
 import * as messages from '../workflows/messages.js';
+import { answered } from './answered.js';
 import { RefusedError, UnreachableError } from './errors.js';
 import { follow } from './follow.js';
-import { isServerAway, isWorkerAway } from './grpc-status.js';
 
 type ProtectVm = (input: messages.ProtectVmInput) => Promise<ProtectedItem>;
 type RunRecoveryPlan = (input: messages.RunRecoveryPlanInput) => Promise<messages.PlanRun>;
@@ -36,8 +36,6 @@ export interface ConnectOptions {
   readonly namespace?: string;
 }
 
-/** What is asked of running workflows needs an answer within this, ms: a worker that is down is told as such. */
-const ANSWER_TIMEOUT_MS = 20_000;
 const POLL_MS = 500;
 const DEFAULT_ADDRESS = 'localhost:7233';
 /** An accepted job waits at most for one activity of the delta loop, ms. */
@@ -122,6 +120,18 @@ export class Farshore {
   async sync(vm: string, tag?: string, requestId: string = randomUUID()): Promise<messages.SyncAccepted> {
     const request = { requestId, ...(tag !== undefined && { tag }) };
     return this.ask(vm, (entity) => entity.executeUpdate(messages.syncUpdate, { args: [request] }));
+  }
+
+  /**
+   * Compares both sides and sends what differs: at once, or in the window of the VM's policy.
+   * @returns the job, when it begins at once.
+   */
+  async resynchronize(
+    vm: string,
+    now: boolean,
+    requestId: string = randomUUID(),
+  ): Promise<{ readonly jobId?: string }> {
+    return this.ask(vm, (entity) => entity.executeUpdate(messages.resynchronizeUpdate, { args: [{ requestId, now }] }));
   }
 
   /** Tries at once what is failing. */
@@ -274,23 +284,8 @@ export class Farshore {
     }
   }
 
-  private async answer<T>(call: () => Promise<T>): Promise<T> {
-    try {
-      return await this.connection.withDeadline(Date.now() + ANSWER_TIMEOUT_MS, call);
-    } catch (error) {
-      if (isServerAway(error)) {
-        throw new UnreachableError('Temporal does not answer any more. Is the instance still up (`farshore status`)?', {
-          cause: error,
-        });
-      }
-      if (isWorkerAway(error)) {
-        throw new UnreachableError(
-          `The Azure worker of vault ${this.site.vault.name} does not answer. It runs the workflows: start it (\`farshore worker --role azure\`, or \`farshore up\`).`,
-          { cause: error },
-        );
-      }
-      throw error;
-    }
+  private answer<T>(call: () => Promise<T>): Promise<T> {
+    return answered(this.connection, this.site.vault.name, call);
   }
 }
 

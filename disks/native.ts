@@ -120,6 +120,9 @@ export async function punchHole(fd: number, range: Range): Promise<boolean> {
   throw systemError('fallocate', errno);
 }
 
+/** Where the bytes of a buffer begin in this process's memory; they stay there as long as the buffer lives. */
+export const addressOf = (buffer: Buffer): bigint => koffi.address(buffer);
+
 /** An error shaped as Node's own, so that callers map `code` in one place. */
 function systemError(syscall: string, errno: number): NodeJS.ErrnoException {
   const code = Object.entries(koffi.os.errno).find(([, value]) => value === errno)?.[0] ?? 'EUNKNOWN';

@@ -30,7 +30,7 @@ export function conditionsOf(item: ProtectedItem, now: string): Condition[] {
   const retry = item.retry ?? item.job?.retry;
   if (retry) found.push(retryCondition(retry, now));
   if (item.resync) {
-    found.push({ reason: 'ResyncRequired', health: 'Critical', message: item.resync.cause, since: item.resync.since });
+    found.push(resyncCondition(item, item.resync));
   }
   if (seedingStopped(item)) {
     const last = item.recentJobs.at(-1);
@@ -85,6 +85,21 @@ export function conditionsOf(item: ProtectedItem, now: string): Condition[] {
   }
   const severity = (condition: Condition) => (condition.health === 'Critical' ? 0 : 1);
   return found.sort((a, b) => severity(a) - severity(b));
+}
+
+function resyncCondition(
+  item: ProtectedItem,
+  { cause, since, dueAt }: NonNullable<ProtectedItem['resync']>,
+): Condition {
+  const running = item.job?.kind === 'resynchronize';
+  const outlook = running ? 'being resynchronized' : dueAt === undefined ? '' : `to be resynchronized at ${dueAt}`;
+  return {
+    reason: 'ResyncRequired',
+    health: 'Critical',
+    message: outlook ? `${cause}; ${outlook}` : cause,
+    ...(!running && { remedy: `To begin at once: farshore resynchronize ${item.vm} --now` }),
+    since,
+  };
 }
 
 export const healthOf = (item: ProtectedItem, now: string): Health => conditionsOf(item, now)[0]?.health ?? 'Normal';

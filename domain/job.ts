@@ -7,6 +7,7 @@ export const jobKinds = [
   'enableProtection',
   'initialReplication',
   'finalizeProtection',
+  'resynchronize',
   'plannedFailover',
   'commitFailover',
 ] as const;
@@ -17,6 +18,7 @@ export const jobTitles: Record<JobKind, string> = {
   enableProtection: 'Enable protection',
   initialReplication: 'Initial replication',
   finalizeProtection: 'Finalize protection on the virtual machine',
+  resynchronize: 'Resynchronize',
   plannedFailover: 'Planned failover',
   commitFailover: 'Commit',
 };
@@ -37,6 +39,15 @@ export const jobTasks = {
     'Synchronizing the changes held in the logs',
   ],
   finalizeProtection: ['Finalize protection on the virtual machine'],
+  resynchronize: [
+    'Prerequisites check for resynchronization',
+    'Identifying the replication target',
+    'Starting resynchronization',
+    'Comparing the virtual disks',
+    'Verifying the replica',
+    'Deleting the VM snapshot',
+    'Synchronizing the changes held in the logs',
+  ],
   plannedFailover: [
     'Prerequisites check for planned failover',
     'Shut down the virtual machine',
@@ -48,9 +59,15 @@ export const jobTasks = {
 } as const satisfies Record<JobKind, readonly string[]>;
 export type TaskName<K extends JobKind = JobKind> = (typeof jobTasks)[K][number];
 
-/** The job that follows by itself when the given one has succeeded. */
-export const followUpOf = (kind: JobKind): JobKind | undefined =>
-  ({ enableProtection: 'initialReplication', initialReplication: 'finalizeProtection' } as const)[kind as string];
+/**
+ * The job that follows by itself when the given one has succeeded.
+ * @param phase of the VM after it; a resynchronization may have stood in for the end of an initial replication.
+ */
+export function followUpOf(kind: JobKind, phase: string): JobKind | undefined {
+  if (kind === 'enableProtection') return 'initialReplication';
+  if (kind === 'initialReplication' || (kind === 'resynchronize' && phase === 'Seeding')) return 'finalizeProtection';
+  return undefined;
+}
 
 /** What an administrator may choose for a job; each kind reads its own. */
 export const jobParametersSchema = z.strictObject({});
@@ -70,7 +87,12 @@ export type RetryState = z.infer<typeof retryStateSchema>;
 export const waitsForPerson = ({ retry }: { readonly retry?: RetryState | undefined }): boolean =>
   retry !== undefined && retry.nextTryAt === undefined;
 
-export const progressSchema = z.object({ bytesDone: z.number().min(0), bytesTotal: z.number().min(0) });
+export const progressSchema = z.object({
+  bytesDone: z.number().min(0),
+  bytesTotal: z.number().min(0),
+  /** What crossed of it: holes, zeroes and blocks that are equal did not. */
+  bytesSent: z.number().min(0).optional(),
+});
 
 export const taskStates = ['NotStarted', 'InProgress', 'Succeeded', 'Failed', 'Cancelled'] as const;
 const taskSchema = z.object({

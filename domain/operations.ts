@@ -2,7 +2,14 @@
 import { jobTitles, type JobKind } from './job.js';
 import { phaseText, seedingStopped, type Phase, type ProtectedItem } from './protected-item.js';
 
-export const operations = ['enableProtection', 'sync', 'retry', 'plannedFailover', 'commitFailover'] as const;
+export const operations = [
+  'enableProtection',
+  'sync',
+  'retry',
+  'resynchronize',
+  'plannedFailover',
+  'commitFailover',
+] as const;
 /** Operations that are a job: accepted at once, done in the background. */
 export const jobOperations = [
   'enableProtection',
@@ -28,6 +35,11 @@ export function allowedOperations(item: ProtectedItem): Record<Operation, Permis
       item.phase === 'Unprotected' ? (busy ?? yes) : no(`the VM is protected already: it is ${phaseText[item.phase]}`),
     sync: busy ?? inPhase('Protected', 'only a protected VM is synchronized') ?? resync ?? yes,
     retry: item.retry || item.job?.retry || seedingStopped(item) ? yes : no('nothing is waiting for a retry'),
+    resynchronize:
+      busy ??
+      (item.phase === 'Seeding' && item.resync
+        ? yes
+        : (inPhase('Protected', 'only a protected VM can be resynchronized') ?? yes)),
     plannedFailover: busy ?? inPhase('Protected', 'only a protected VM can be failed over') ?? resync ?? yes,
     commitFailover: busy ?? inPhase('FailedOver', 'there is no failover to commit') ?? yes,
   };

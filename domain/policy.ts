@@ -1,6 +1,7 @@
 /** Replication policy: how often changes are sent, how long recovery points are kept, how often guests are frozen for one. */
 import { z } from 'zod';
 import { nameSchema } from './ids.js';
+import { resyncWindowSchema } from './resync-window.js';
 
 export const copyFrequencies = ['30s', '5m', '15m'] as const;
 const copyFrequencyMilliseconds = { '30s': 30_000, '5m': 300_000, '15m': 900_000 } as const;
@@ -13,6 +14,8 @@ export const policySchema = z.strictObject({
   recoveryPointRetentionHours: z.int().min(0).max(24).default(2),
   /** Hours between recovery points for which the guest is frozen; 0: never. */
   appConsistentFrequencyHours: z.int().min(0).max(12).default(0),
+  /** When a resynchronization may begin by itself: outside office hours, or always. */
+  resynchronizationWindow: resyncWindowSchema.default({ from: '18:30', to: '06:00', timeZone: 'UTC' }),
 });
 export type Policy = z.infer<typeof policySchema>;
 

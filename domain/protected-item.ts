@@ -6,7 +6,7 @@ import { nameSchema } from './ids.js';
 import { jobKindSchema, jobParametersSchema, progressSchema, retryStateSchema } from './job.js';
 import { namedPointSchema, tagRequestSchema } from './named-points.js';
 import { policySchema } from './policy.js';
-import { isoTimeSchema } from './time.js';
+import { isoTimeSchema, toMs } from './time.js';
 
 export const phases = ['Unprotected', 'Seeding', 'Protected', 'FailedOver', 'Committed', 'FailedBack'] as const;
 export type Phase = (typeof phases)[number];
@@ -67,7 +67,17 @@ export const protectedItemSchema = z.object({
   /** Of the last cycles, the newest last: was it on time? */
   cycleHistory: z.array(z.boolean()),
   retry: retryStateSchema.optional(),
-  resync: z.object({ cause: z.string(), since: isoTimeSchema }).optional(),
+  /** Set while the replica can't be brought up to date by changes: why, since when, and when it will be resynchronized. */
+  resync: z
+    .object({
+      cause: z.string(),
+      since: isoTimeSchema,
+      /** Not known until the window has been looked up. */
+      dueAt: isoTimeSchema.optional(),
+      /** It was cancelled: not again in the window that is open now. */
+      skipOpen: z.boolean().optional(),
+    })
+    .optional(),
   job: runningJobSchema.optional(),
   pending: z.array(jobRequestSchema),
   answered: z.array(z.object({ requestId: z.string(), jobId: z.string() })),
@@ -99,9 +109,16 @@ export const newProtectedItem = (of: NewItem): ProtectedItem => ({
   recentJobs: [],
 });
 
+/** Of a VM that is marked for resynchronization: has it a time yet, and has that come? @param now ISO 8601. */
+export function resyncState({ phase, resync }: ProtectedItem, now: string): 'none' | 'unscheduled' | 'waiting' | 'due' {
+  if (!resync || (phase !== 'Protected' && phase !== 'Seeding')) return 'none';
+  if (resync.dueAt === undefined) return 'unscheduled';
+  return toMs(resync.dueAt) <= toMs(now) ? 'due' : 'waiting';
+}
+
 /** Initial replication or its finalizing was cancelled or failed: `retry` starts it again. */
 export const seedingStopped = (item: ProtectedItem): boolean =>
-  item.phase === 'Seeding' && !item.job && item.pending.length === 0;
+  item.phase === 'Seeding' && !item.resync && !item.job && item.pending.length === 0;
 
 export const phaseText: Record<Phase, string> = {
   Unprotected: 'not protected',

@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { nameSchema } from './ids.js';
 import { checkPolicy, policySchema, type Policy } from './policy.js';
+import { isTimeZone } from './resync-window.js';
 
 const pathSchema = z.string().min(1);
 
@@ -80,7 +81,13 @@ export interface Finding {
 
 /** Cross-checks: names used once, references that lead somewhere, networks mapped. The first finding is the one to show. */
 export function checkSite(site: Site): Finding[] {
-  return [...duplicateNames(site), ...policyProblems(site), ...danglingReferences(site), ...unmappedNetworks(site)];
+  return [
+    ...duplicateNames(site),
+    ...policyProblems(site),
+    ...unknownTimeZones(site),
+    ...danglingReferences(site),
+    ...unmappedNetworks(site),
+  ];
 }
 
 function* duplicateNames(site: Site): Generator<Finding> {
@@ -152,6 +159,17 @@ const duplicate = (path: (string | number)[], what: string): Finding => ({
   message: `this name is already taken by another ${what}`,
   remedy: 'rename one of the two',
 });
+
+function* unknownTimeZones(site: Site): Generator<Finding> {
+  for (const [p, { resynchronizationWindow: window }] of site.policies.entries()) {
+    if (window === 'always' || isTimeZone(window.timeZone)) continue;
+    yield {
+      path: ['policies', p, 'resynchronizationWindow', 'timeZone'],
+      message: 'unknown time zone',
+      remedy: 'use a name of the time zone database, such as Europe/Paris or UTC',
+    };
+  }
+}
 
 function* danglingReferences(site: Site): Generator<Finding> {
   const hosts = site.vmmServers.flatMap((server) => server.clouds.flatMap((cloud) => cloud.hosts.map((h) => h.name)));

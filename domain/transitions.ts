@@ -1,14 +1,17 @@
 /**
  * What can happen to a protected item, and the only function that changes it. The workflow performs, this decides: no
- * time, no chance, no I/O in here.
+ * time, no chance, no I/O in here. Whatever it is told, there is one job at a time, and neither the epoch nor, within it,
+ * the sequence goes back.
  */
 import { z } from 'zod';
 import { afterAttempt, type AppConsistentFailure } from './app-consistency.js';
-import { failureSchema, type Failure } from './errors.js';
+import { failureSchema } from './errors.js';
+import type { Fence } from './fence.js';
 import type { JobKind, RetryState } from './job.js';
 import {
   afterTaggedCycle,
   namedPointSchema,
+  tagsOfCycle,
   withTagRequest,
   type NamedPoint,
   type TagRequest,
@@ -16,6 +19,7 @@ import {
 import { copyFrequencyMs } from './policy.js';
 import { cycleSchema, type JobRequest, type ProtectedItem } from './protected-item.js';
 import { isoTimeSchema, toIso, toMs } from './time.js';
+import { recoveryPointId } from './vault.js';
 
 const CYCLES_REMEMBERED = 20;
 const REQUESTS_REMEMBERED = 50;
@@ -64,7 +68,8 @@ export type ItemEvent =
     }
   | { type: 'stepFailed'; retry: RetryState }
   | { type: 'stepRecovered' }
-  | { type: 'resyncRequired'; failure: Failure; at: string };
+  | { type: 'resyncRequired'; cause: string; at: string }
+  | { type: 'resyncScheduled'; dueAt: string };
 
 /** @returns the item after the event; the same object when the event changes nothing. */
 export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
@@ -79,7 +84,8 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
       };
     case 'jobStarted': {
       const request = item.pending.find((candidate) => candidate.jobId === event.jobId);
-      if (!request) return item;
+      // One job at a time: whoever asks for a second start comes too late, or twice.
+      if (!request || item.job) return item;
       const { retry: _, ...rest } = item;
       return {
         ...rest,
@@ -113,6 +119,7 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
       return {
         ...item,
         shipped: event.cycle,
+        ...afterTags(item, { epoch: item.epoch, ...event.cycle }),
         ...(event.appConsistency && {
           appConsistency: afterAttempt(item.appConsistency, event.appConsistency.failure, event.appConsistency.at),
         }),
@@ -127,8 +134,10 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
     }
     case 'resyncRequired': {
       const { retry: _, cycleDueAt: _due, ...rest } = item;
-      return { ...rest, resync: { cause: event.failure.message, since: item.resync?.since ?? event.at } };
+      return { ...rest, resync: { cause: event.cause, since: item.resync?.since ?? event.at } };
     }
+    case 'resyncScheduled':
+      return item.resync ? { ...item, resync: { ...item.resync, dueAt: event.dueAt } } : item;
   }
 }
 
@@ -138,6 +147,7 @@ export const cycleToRequest = (item: ProtectedItem): number =>
 
 /** The next due time stays on its grid; ticks that went by meanwhile count as missed. */
 function afterCycle(item: ProtectedItem, event: ItemEvent & { type: 'cycleApplied' }): ProtectedItem {
+  if (event.cycle.sequence < item.nextSequence) return item;
   const period = copyFrequencyMs(item.policy);
   const { retry: _, ...rest } = item;
   const dueAt = toMs(item.cycleDueAt ?? event.at);
@@ -152,7 +162,7 @@ function afterCycle(item: ProtectedItem, event: ItemEvent & { type: 'cycleApplie
     cycleDueAt: requested ? event.at : toIso(dueAt + (missed + 1) * period),
     cycleHistory: history.slice(-CYCLES_REMEMBERED),
     ...(event.recoveryPoint && { latestRecoveryPoint: event.recoveryPoint }),
-    ...afterNames(item, event.cycle, event.namedPoints),
+    ...knownNames(item, event.namedPoints),
   };
 }
 
@@ -167,15 +177,23 @@ const tagRequest = (
   done: false,
 });
 
-/** @param item as it was during the cycle. */
-const afterNames = (
+/** Its manifest has the names: the point will have them. Until the store has said so, that is where they are. */
+function afterTags(item: ProtectedItem, cycle: Fence): Pick<ProtectedItem, 'tagRequests' | 'namedPoints'> {
+  const id = recoveryPointId(cycle.epoch, cycle.sequence);
+  const named = tagsOfCycle(item, cycle).map((tag) => ({ tag, id }));
+  if (!item.tagRequests || named.length === 0) return {};
+  return {
+    tagRequests: afterTaggedCycle(item.tagRequests, cycle),
+    namedPoints: [...(item.namedPoints ?? []), ...named],
+  };
+}
+
+/** A VM whose points never had a name does not begin to say so. */
+const knownNames = (
   item: ProtectedItem,
-  { sequence }: { sequence: number },
   namedPoints: readonly NamedPoint[] | undefined,
-): Pick<ProtectedItem, 'tagRequests' | 'namedPoints'> => ({
-  ...(item.tagRequests && { tagRequests: afterTaggedCycle(item.tagRequests, { epoch: item.epoch, sequence }) }),
-  ...(namedPoints && (namedPoints.length > 0 || item.namedPoints) && { namedPoints: [...namedPoints] }),
-});
+): Pick<ProtectedItem, 'namedPoints'> =>
+  namedPoints && (namedPoints.length > 0 || item.namedPoints) ? { namedPoints: [...namedPoints] } : {};
 
 function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type: 'jobEnded' }): ProtectedItem {
   const { job: _, ...rest } = item;
@@ -186,13 +204,23 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
       ...item.recentJobs,
       { id: event.jobId, kind, outcome, endedAt: event.at, ...(failure && { failure }) },
     ].slice(-JOBS_REMEMBERED),
-    ...(epoch !== undefined && { epoch }),
-    ...(cycle && { shipped: cycle, applied: cycle, nextSequence: cycle.sequence + 1 }),
-    ...(cycle && afterNames(item, cycle, namedPoints)),
+    epoch: Math.max(item.epoch, epoch ?? 0),
+    ...(cycle && {
+      shipped: cycle,
+      applied: cycle,
+      // Sequences begin anew with an epoch.
+      nextSequence: (epoch ?? 0) > item.epoch ? cycle.sequence + 1 : Math.max(item.nextSequence, cycle.sequence + 1),
+    }),
+    ...(cycle && afterTags(item, { epoch: kind === 'resynchronize' ? (epoch ?? 0) : item.epoch, ...cycle })),
+    ...knownNames(item, namedPoints),
     ...(recoveryPoint && { latestRecoveryPoint: recoveryPoint }),
   };
   if (outcome !== 'succeeded' && failure?.class === 'needsResync') {
-    return next(ended, { type: 'resyncRequired', failure, at: event.at });
+    return next(ended, { type: 'resyncRequired', cause: failure.message, at: event.at });
+  }
+  if (kind === 'resynchronize' && outcome === 'cancelled' && item.resync) {
+    const { dueAt: _due, ...resync } = item.resync;
+    return { ...ended, resync: { ...resync, skipOpen: true } };
   }
   if (outcome !== 'succeeded') {
     // A failover that was given up: the source runs again and its changes go on being sent.
@@ -201,12 +229,16 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
   switch (kind) {
     case 'enableProtection': {
       const { begunSequence: _b, requestedSequence: _r, ...fresh } = ended;
-      return { ...fresh, phase: 'Seeding', nextSequence: 1 };
+      return { ...whole(fresh), phase: 'Seeding', nextSequence: ended.epoch > item.epoch ? 1 : ended.nextSequence };
     }
     case 'initialReplication':
-      return ended;
+      return whole(ended);
     case 'finalizeProtection':
       return { ...ended, phase: 'Protected', cycleDueAt: event.at, protectedSince: event.at };
+    case 'resynchronize': {
+      const { begunSequence: _b, requestedSequence: _r, ...equal } = whole(ended);
+      return item.phase === 'Protected' ? { ...equal, cycleDueAt: event.at } : equal;
+    }
     case 'plannedFailover': {
       const { cycleDueAt: _due, ...stopped } = ended;
       return { ...stopped, phase: 'FailedOver', activeSide: 'recovery' };
@@ -214,4 +246,10 @@ function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type:
     case 'commitFailover':
       return { ...ended, phase: 'Committed' };
   }
+}
+
+/** A mark of what was before a whole copy that has been begun, or read back and found equal, says nothing any more. */
+function whole(item: ProtectedItem): ProtectedItem {
+  const { resync: _, ...rest } = item;
+  return rest;
 }

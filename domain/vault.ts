@@ -6,6 +6,7 @@
  *   vms/<vm>/description.json            the VM as it will be created at failover
  *   vms/<vm>/disks/<disk>.vhd            page blob: the replica, a fixed VHD at the newest applied state
  *   vms/<vm>/seed/<epoch>/<disk>/<n>.json  digests of the n-th slice of the initial copy
+ *   vms/<vm>/resync/<epoch>/<disk>/<n>.digests  digests of the replica's blocks when a resynchronization began
  *   vms/<vm>/verified/<epoch>/<disk>.json  the initial copy of the disk was read back and found equal
  *   vms/<vm>/cycles/<cycle>/<disk>.changes  one disk's change set
  *   vms/<vm>/cycles/<cycle>/manifest.json   written last: the cycle exists when this does
@@ -31,6 +32,10 @@ export const vaultPaths = {
   seedPrefix: (vm: string, epoch: number, disk: string) => `vms/${vm}/seed/${epoch}/${disk}/`,
   seedSlice: (vm: string, epoch: number, disk: string, slice: number) =>
     `vms/${vm}/seed/${epoch}/${disk}/${String(slice).padStart(8, '0')}.json`,
+  allTargetDigests: (vm: string) => `vms/${vm}/resync/`,
+  targetDigestPrefix: (vm: string, epoch: number, disk: string) => `vms/${vm}/resync/${epoch}/${disk}/`,
+  targetDigests: (vm: string, epoch: number, disk: string, slice: number) =>
+    `vms/${vm}/resync/${epoch}/${disk}/${String(slice).padStart(8, '0')}.digests`,
   verifiedDisks: (vm: string) => `vms/${vm}/verified/`,
   verifiedDisk: (vm: string, epoch: number, disk: string) => `vms/${vm}/verified/${epoch}/${disk}.json`,
   cyclePrefix: (vm: string) => `vms/${vm}/cycles/`,

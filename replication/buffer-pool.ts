@@ -1,4 +1,9 @@
-/** Buffers of one size that are used again: fresh memory has to be zeroed by the kernel, page by page. */
+/**
+ * Buffers of one size that are used again: fresh memory has to be zeroed by the kernel, page by page. They are aligned,
+ * so that a disk can work with them directly.
+ */
+import { alignedBuffer } from '../disks/direct-io.js';
+
 export class BufferPool {
   readonly #size: number;
   readonly #free: Buffer[] = [];
@@ -10,7 +15,7 @@ export class BufferPool {
 
   /** Its content is arbitrary. */
   take(): Buffer {
-    return this.#free.pop() ?? Buffer.allocUnsafeSlow(this.#size);
+    return this.#free.pop() ?? alignedBuffer(this.#size);
   }
 
   /** Nobody may use the buffer, or a part of it, any more. */

@@ -4,7 +4,7 @@
  */
 import { blake3 } from '@napi-rs/blake-hash';
 import { CatalogueError } from '../domain/errors.js';
-import { compareFences, formatFence, type Fence } from '../domain/fence.js';
+import { compareFences, formatFence, type Fence, LAST_SEQUENCE } from '../domain/fence.js';
 import { alignUp } from '../domain/ranges.js';
 import { vaultPaths, type ReplicaDescription } from '../domain/vault.js';
 import { fixedVhdFooter, VHD_FOOTER_BYTES } from '../disks/vhd.js';
@@ -17,7 +17,6 @@ import { deleteSeedRecords } from './seed-record.js';
 
 /** Bytes. Azure takes virtual disks whose size is a multiple of it. */
 const REPLICA_ALIGNMENT = 1024 * 1024;
-const LAST_SEQUENCE = 2 ** 32 - 1;
 
 /** Virtual size of the replica of a disk of `size` bytes. */
 export const replicaSizeOf = (size: number): number => alignUp(size, REPLICA_ALIGNMENT);

@@ -162,6 +162,8 @@ export interface ReplicaStore {
   pageBlobSize(name: string): Promise<number | undefined>;
   writePages(name: string, writes: readonly PageWrite[], fence: WriteFence): Promise<void>;
   readPages(name: string, offset: number, length: number, snapshot?: string): Promise<Buffer>;
+  /** Fills `target` with what is stored, rather than with what some cache remembers of it: for reading back. */
+  readPagesInto(name: string, offset: number, target: Buffer): Promise<void>;
   /** Parts of a range that may hold anything but zeroes, sorted. */
   listPageRanges(name: string, range: Range, snapshot?: string): Promise<Range[]>;
   deletePageBlob(name: string, fence: WriteFence): Promise<void>;

@@ -46,7 +46,7 @@ export async function deltaCycle(
     on({ type: 'cycleApplied', cycle, recoveryPoint, namedPoints, at: toIso(Date.now()) });
   } catch (error) {
     if (!(error instanceof StepFailure)) throw error;
-    on({ type: 'resyncRequired', failure: error.failure, at: toIso(Date.now()) });
+    on({ type: 'resyncRequired', cause: error.failure.message, at: toIso(Date.now()) });
   }
 }
 

@@ -3,6 +3,7 @@ export { protectVm } from './protect-vm.js';
 export { enableProtection } from './enable-protection.js';
 export { initialReplication } from './initial-replication.js';
 export { finalizeProtection } from './finalize-protection.js';
+export { resynchronize } from './resynchronize.js';
 export { plannedFailover } from './planned-failover.js';
 export { commitFailover } from './commit-failover.js';
 export { runRecoveryPlan } from './run-recovery-plan.js';

@@ -60,6 +60,8 @@ export class JobRun<K extends JobKind> {
   private readonly compensations: { name: string; undo: () => Promise<void> }[] = [];
   private readonly ladder: LadderControl;
   private entityClosed = false;
+  /** What the entity has to know even if the job does not succeed. */
+  known: Pick<JobOutcome, 'epoch'> = {};
 
   constructor(
     readonly input: JobInput,
@@ -152,8 +154,9 @@ export class JobRun<K extends JobKind> {
     this.compensations.length = 0;
   }
 
-  async report(bytesDone: number, bytesTotal: number): Promise<void> {
-    this.job.progress = { bytesDone, bytesTotal };
+  /** @param sent bytes that crossed since the last report. */
+  async report(bytesDone: number, bytesTotal: number, sent: number): Promise<void> {
+    this.job.progress = { bytesDone, bytesTotal, bytesSent: (this.job.progress?.bytesSent ?? 0) + sent };
     await this.tellEntity();
   }
 
@@ -209,7 +212,7 @@ export class JobRun<K extends JobKind> {
     this.job.state = told ? 'Failed' : 'Cancelled';
     delete this.job.retry;
     if (told) this.job.failure = told;
-    await this.finish({ outcome: told ? 'failed' : 'cancelled', ...(told && { failure: told }) });
+    await this.finish({ outcome: told ? 'failed' : 'cancelled', ...(told && { failure: told }), ...this.known });
   }
 
   private async finish(outcome: JobOutcome): Promise<void> {

@@ -10,7 +10,7 @@ import {
   type Job,
 } from '../domain/job.js';
 import { nameSchema } from '../domain/ids.js';
-import { tagSchema } from '../domain/named-points.js';
+import { tagRequestSchema, tagSchema } from '../domain/named-points.js';
 import { recoveryPlanSchema } from '../domain/plan.js';
 import { policySchema } from '../domain/policy.js';
 import { jobOutcomeSchema } from '../domain/transitions.js';
@@ -56,8 +56,8 @@ export const jobInputSchema = z.object({
   /** The newest recovery point the entity knows; empty while there is none. */
   recoveryPoint: z.string(),
   policy: policySchema,
-  /** Names for the recovery point of the cycle it makes, when it makes one: asked for before it began. */
-  tags: z.array(z.string()).optional(),
+  /** Names asked for of recovery points before it began: the cycles it makes carry them. */
+  tagRequests: z.array(tagRequestSchema).optional(),
   parameters: jobParametersSchema.optional(),
   planRun: z.string().optional(),
   holdBefore: z.array(z.string()).optional(),
@@ -99,6 +99,13 @@ export const jobUpdates = {
   commitFailover: jobUpdate('commitFailover'),
 } as const satisfies Record<JobOperation, unknown>;
 export const syncUpdate = defineUpdate<SyncAccepted, [SyncRequest]>('sync');
+export const resynchronizeRequestSchema = operationRequestSchema.extend({
+  /** At once; else in the window of the policy. */
+  now: z.boolean(),
+});
+export type ResynchronizeRequest = z.infer<typeof resynchronizeRequestSchema>;
+/** @returns the job, when it was to begin at once. */
+export const resynchronizeUpdate = defineUpdate<{ readonly jobId?: string }, [ResynchronizeRequest]>('resynchronize');
 /** Tries the failing step at once. @returns what is tried again. */
 export const retryUpdate = defineUpdate<{ readonly retried: string }, [OperationRequest]>('retry');
 

@@ -9,7 +9,6 @@
  * - An update answers at once; the work is done by the loop.
  */
 import {
-  ApplicationFailure,
   allHandlersFinished,
   condition,
   continueAsNew,
@@ -18,7 +17,6 @@ import {
   log,
   setHandler,
 } from '@temporalio/workflow';
-import type { z } from 'zod';
 import { conditionsOf, healthOf, rpoSeconds } from '../domain/health.js';
 import { jobId as makeJobId } from '../domain/ids.js';
 import { jobTitles, type JobKind } from '../domain/job.js';
@@ -26,13 +24,15 @@ import { allowedOperations, jobOperations, type Operation } from '../domain/oper
 import { cycleToRequest, next, type ItemEvent, type JobOutcome } from '../domain/transitions.js';
 import { followUpOf } from '../domain/job.js';
 import { tagRefusal, tagRequestOf } from '../domain/named-points.js';
-import { newProtectedItem, type JobRequest, type ProtectedItem } from '../domain/protected-item.js';
+import { newProtectedItem, resyncState, type JobRequest, type ProtectedItem } from '../domain/protected-item.js';
 import { toIso, toMs } from '../domain/time.js';
 import { deltaCycle } from './delta-cycle.js';
 import type { LadderControl } from './ladder.js';
 import * as messages from './messages.js';
 import { shouldContinueAsNew } from './history-limit.js';
 import { publishItem } from './publish.js';
+import { resyncOpening } from './sides.js';
+import { parseRequest, requireAllowed } from './request-check.js';
 import { startJob } from './start-job.js';
 import { watchHealth } from './watch-health.js';
 
@@ -44,22 +44,7 @@ type NewJobRequest = Omit<JobRequest, 'jobId' | 'kind'>;
 const now = () => toIso(Date.now());
 
 export async function protectVm(raw: messages.ProtectVmInput): Promise<ProtectedItem> {
-  const parsed = messages.protectVmInputSchema.safeParse(raw);
-  if (!parsed.success) {
-    throw ApplicationFailure.nonRetryable(
-      `the input of protectVm is not valid: ${parsed.error.message}`,
-      'InvalidInput',
-    );
-  }
-  return new ProtectionEntity(parsed.data).run();
-}
-
-/** @throws ApplicationFailure InvalidInput, which refuses the update. */
-function parseRequest<S extends z.ZodType>(schema: S, raw: unknown): z.infer<S> {
-  const request = schema.safeParse(raw);
-  if (request.success) return request.data;
-  const problems = request.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
-  throw ApplicationFailure.nonRetryable(problems.join('; '), 'InvalidInput');
+  return new ProtectionEntity(parseRequest(messages.protectVmInputSchema, raw)).run();
 }
 
 class ProtectionEntity {
@@ -90,6 +75,9 @@ class ProtectionEntity {
       const request = this.item.pending[0];
       if (this.item.job) await this.waitForJob();
       else if (request) await this.startJob(request);
+      else if (resyncState(this.item, now()) === 'unscheduled') await this.scheduleResync();
+      else if (resyncState(this.item, now()) === 'due')
+        this.enqueue('resynchronize', { requestId: `resync/${this.item.vm}/${now()}` });
       else if (this.isCycleDue()) await deltaCycle(this.item, this.ladder, (event) => this.on(event));
       else await this.sleep();
     }
@@ -107,6 +95,9 @@ class ProtectionEntity {
     setHandler(messages.syncUpdate, (request) => this.sync(request), {
       validator: (request) => this.validateSync(request),
     });
+    setHandler(messages.resynchronizeUpdate, (request) => this.resynchronize(request), {
+      validator: (request) => this.validate('resynchronize', request),
+    });
     setHandler(messages.retryUpdate, () => this.retry(), { validator: (request) => this.validate('retry', request) });
     setHandler(messages.protectedItemQuery, () => this.view());
     setHandler(messages.requestJobSignal, (request) => this.answerPlan(request));
@@ -118,19 +109,14 @@ class ProtectionEntity {
     const { requestId } = parseRequest(messages.jobOperationRequestSchema, raw);
     if (this.answeredBefore(requestId)) return;
     const permission = allowedOperations(this.item)[operation];
-    if (!permission.allowed) {
-      throw ApplicationFailure.nonRetryable(`${this.item.vm}: ${permission.reason}`, 'OperationNotAllowed');
-    }
+    requireAllowed(this.item.vm, permission.allowed ? undefined : permission.reason);
   }
 
   private validateSync(raw: messages.SyncRequest): void {
     const { requestId, tag } = parseRequest(messages.syncRequestSchema, raw);
     if (tagRequestOf(this.item, requestId)) return;
     this.validate('sync', { requestId });
-    const refusal = tag === undefined ? undefined : tagRefusal(this.item, tag);
-    if (refusal !== undefined) {
-      throw ApplicationFailure.nonRetryable(`${this.item.vm}: ${refusal}`, 'OperationNotAllowed');
-    }
+    if (tag !== undefined) requireAllowed(this.item.vm, tagRefusal(this.item, tag));
   }
 
   private accept(kind: JobKind, request: NewJobRequest): messages.JobAccepted {
@@ -180,6 +166,21 @@ class ProtectionEntity {
     return { sequence };
   }
 
+  private resynchronize({ requestId, now: atOnce }: messages.ResynchronizeRequest): { jobId?: string } {
+    if (atOnce) return this.accept('resynchronize', { requestId });
+    if (!this.item.resync) {
+      this.on({ type: 'resyncRequired', cause: 'An administrator asked for a resynchronization', at: now() });
+    }
+    return {};
+  }
+
+  private async scheduleResync(): Promise<void> {
+    const { policy, resync } = this.item;
+    const window = policy.resynchronizationWindow;
+    const { opensAt } = await resyncOpening({ window, now: now(), skipOpen: resync?.skipOpen ?? false });
+    this.on({ type: 'resyncScheduled', dueAt: opensAt });
+  }
+
   private async retry(): Promise<{ retried: string }> {
     const { job, retry, vm } = this.item;
     if (job?.retry) {
@@ -219,7 +220,7 @@ class ProtectionEntity {
   private onJobEnded(jobId: string, result: JobOutcome): void {
     const kind = this.item.job?.jobId === jobId ? this.item.job.kind : undefined;
     this.on({ type: 'jobEnded', jobId, at: now(), result });
-    const followUp = kind && result.outcome === 'succeeded' ? followUpOf(kind) : undefined;
+    const followUp = kind && result.outcome === 'succeeded' ? followUpOf(kind, this.item.phase) : undefined;
     if (followUp) this.enqueue(followUp, { requestId: `after/${jobId}` });
   }
 
@@ -253,12 +254,20 @@ class ProtectionEntity {
   }
 
   private async sleep(): Promise<void> {
+    const { cycleDueAt, resync, vm } = this.item;
     const woken = () =>
-      this.item.pending.length > 0 || this.isCycleDue() || this.isOver() || shouldContinueAsNew(this.input.tuning);
-    const { cycleDueAt, resync } = this.item;
-    if (cycleDueAt === undefined || resync) await condition(woken);
-    else
-      await condition(woken, Math.max(1, toMs(cycleDueAt) - Date.now()), { summary: `Next cycle of ${this.item.vm}` });
+      this.item.pending.length > 0 ||
+      this.isCycleDue() ||
+      resyncState(this.item, now()) === 'due' ||
+      this.item.resync !== resync ||
+      this.isOver() ||
+      shouldContinueAsNew(this.input.tuning);
+    const wakeAt = resync ? resync.dueAt : cycleDueAt;
+    if (wakeAt === undefined) await condition(woken);
+    else {
+      const summary = resync ? `Resynchronization of ${vm}` : `Next cycle of ${vm}`;
+      await condition(woken, Math.max(1, toMs(wakeAt) - Date.now()), { summary });
+    }
   }
 
   private on(event: ItemEvent): void {

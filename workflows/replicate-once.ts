@@ -1,6 +1,6 @@
 /** One replication cycle inside a job: cut and ship at the source, apply at the replica. */
 import type { AppliedCycle } from '../activities/azure.js';
-import type { ShippedCycle } from '../activities/primary.js';
+import type { CutAndShipInput, ShippedCycle } from '../activities/primary.js';
 import type { JobKind } from '../domain/job.js';
 import type { JobOutcome } from '../domain/transitions.js';
 import type { JobRun } from './job-run.js';
@@ -13,16 +13,10 @@ export interface ReplicatedCycle {
 }
 
 /** @param of final: the cut is refused unless the source's exports are closed. */
-export async function replicateOnce<K extends JobKind>(
-  run: JobRun<K>,
-  of: { vm: string; epoch: number; sequence: number; final: boolean },
-): Promise<ReplicatedCycle> {
+export async function replicateOnce<K extends JobKind>(run: JobRun<K>, of: CutAndShipInput): Promise<ReplicatedCycle> {
   const { vm, epoch, sequence } = of;
-  const { policy, tags } = run.input;
-  const retentionHours = policy.recoveryPointRetentionHours;
-  const shipped = await run.step(`send cycle ${sequence}`, () =>
-    run.agent.cutAndShip({ ...of, ...(tags && { tags }) }),
-  );
+  const retentionHours = run.input.policy.recoveryPointRetentionHours;
+  const shipped = await run.step(`send cycle ${sequence}`, () => run.agent.cutAndShip(of));
   const applied = await run.step(`apply cycle ${sequence}`, () =>
     run.azure.applyCycle({ vm, epoch, sequence, retentionHours }),
   );

@@ -1,8 +1,9 @@
 /** The three sides a job works with, each with its task queue and its time limits. Every attempt is a single one: the ladder retries. */
-import { proxyActivities, type ActivityOptions } from '@temporalio/workflow';
+import { proxyActivities, proxyLocalActivities, type ActivityOptions } from '@temporalio/workflow';
 import type { AzureActivities } from '../activities/azure.js';
 import type { PrimaryActivities } from '../activities/primary.js';
 import type { ProviderActivities } from '../activities/provider.js';
+import type { ResynchronizationActivities } from '../activities/resynchronization.js';
 import { taskQueues } from '../domain/ids.js';
 import { atSide, type Side } from './step-failure.js';
 
@@ -21,8 +22,16 @@ export const agentOf = (host: string) =>
 export const providerOf = (server: string) =>
   marked('provider', proxyActivities<ProviderActivities>({ ...short, taskQueue: taskQueues.vmm(server) }));
 
+/** What is only computed, by the worker that runs the workflow. */
+export const { resyncOpening } = proxyLocalActivities<ResynchronizationActivities>({
+  startToCloseTimeout: '1 minute',
+});
+
 export const azureOf = (vault: string) =>
-  marked('azure', proxyActivities<AzureActivities>({ ...long, taskQueue: taskQueues.azure(vault) }));
+  marked(
+    'azure',
+    proxyActivities<AzureActivities & ResynchronizationActivities>({ ...long, taskQueue: taskQueues.azure(vault) }),
+  );
 
 /** Makes every failed call remember its side: a queue that nobody polls is called by the name of who should. */
 function marked<T extends object>(side: Side, activities: T): T {

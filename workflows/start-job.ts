@@ -1,7 +1,6 @@
 /** Starts a job of a VM as a child that outlives its parent's runs: it is never awaited. */
 import { ParentClosePolicy, startChild } from '@temporalio/workflow';
 import { jobTitles, type JobKind } from '../domain/job.js';
-import { tagsOfCycle } from '../domain/named-points.js';
 import type { JobRequest, ProtectedItem } from '../domain/protected-item.js';
 import { commitFailover } from './commit-failover.js';
 import { enableProtection } from './enable-protection.js';
@@ -9,11 +8,13 @@ import { finalizeProtection } from './finalize-protection.js';
 import { initialReplication } from './initial-replication.js';
 import type { JobInput, Tuning } from './messages.js';
 import { plannedFailover } from './planned-failover.js';
+import { resynchronize } from './resynchronize.js';
 
 const jobWorkflows: Record<JobKind, (input: JobInput) => Promise<unknown>> = {
   enableProtection,
   initialReplication,
   finalizeProtection,
+  resynchronize,
   plannedFailover,
   commitFailover,
 };
@@ -22,7 +23,7 @@ const jobWorkflows: Record<JobKind, (input: JobInput) => Promise<unknown>> = {
 export async function startJob(item: ProtectedItem, request: JobRequest, tuning: Tuning | undefined): Promise<void> {
   const { vault, vm, host, vmmServer, epoch, nextSequence, policy } = item;
   const { jobId, kind, parameters, planRun, holdBefore } = request;
-  const tags = tagsOfCycle(item, { epoch, sequence: nextSequence });
+  const tagRequests = item.tagRequests?.filter(({ done }) => !done) ?? [];
   const input: JobInput = {
     id: jobId,
     vault,
@@ -33,7 +34,7 @@ export async function startJob(item: ProtectedItem, request: JobRequest, tuning:
     nextSequence,
     policy,
     recoveryPoint: item.latestRecoveryPoint?.id ?? '',
-    ...(tags.length > 0 && { tags }),
+    ...(tagRequests.length > 0 && { tagRequests }),
     ...(parameters && { parameters }),
     ...(planRun !== undefined && { planRun }),
     ...(holdBefore && { holdBefore }),

@@ -93,7 +93,8 @@ export async function refusalOf(farshore: Farshore, vm: string, operation: Opera
   return permission.allowed ? undefined : `${vm}: ${permission.reason}`;
 }
 
-async function runJob(
+/** Reports a job that was accepted; with `wait`, once it has ended. @throws JobFailedError */
+export async function runJob(
   command: Command,
   farshore: Farshore,
   { jobId }: JobAccepted,

@@ -13,29 +13,21 @@ import { table } from '../output.js';
 const POINTS_SHOWN = 10;
 const choices = [{ kind: 'latest' }, { kind: 'latestProcessed' }, { kind: 'latestAppConsistent' }] as const;
 
-/** Of a store that does not answer, what it says; the rest of the VM is shown all the same. */
-export function storeProblem(error: unknown): string {
-  if (error instanceof CatalogueError) return error.message;
-  throw error;
-}
+export const pointsValue = (recovery: RecoveryState | undefined) => ({
+  recoveryPoints: recovery?.points.map(({ id, time, kind, tags }) => ({ id, time, kind, tags })),
+  latest: recovery && Object.fromEntries(choices.map((choice) => [choice.kind, chosen(choice, recovery)])),
+});
 
-export const pointsValue = (recovery: RecoveryState | string | undefined) =>
-  typeof recovery === 'string'
-    ? { recoveryPoints: undefined, storeProblem: recovery }
-    : {
-        recoveryPoints: (recovery?.points ?? []).map(({ id, time, kind, tags }) => ({ id, time, kind, tags })),
-        latest: recovery && Object.fromEntries(choices.map((choice) => [choice.kind, chosen(choice, recovery)])),
-      };
-
-export function pointsText(recovery: RecoveryState | string | undefined, { item }: ProtectedItemView): string {
-  if (typeof recovery === 'string') {
+/** Of a store that does not tell, what was heard last. */
+export function pointsText(recovery: RecoveryState | undefined, { item }: ProtectedItemView): string | undefined {
+  if (!recovery) {
     const { latestRecoveryPoint: latest, namedPoints = [] } = item;
-    const names = namedPoints.map(({ tag, id }) => `${tag} is ${id}`);
-    const known = [...(latest ? [`the latest was ${latest.id} of ${latest.time}`] : []), ...names].join(', ') || 'none';
-    return `The recovery points can't be listed: ${recovery}\nAs last heard: ${known}.`;
+    if (!latest) return undefined;
+    const names = namedPoints.map(({ tag, id }) => `; ${tag} is ${id}`);
+    return `Latest recovery point, as last heard: ${latest.id} of ${latest.time}${names.join('')}`;
   }
-  const points = recovery?.points ?? [];
-  if (!recovery || points.length === 0) return 'No recovery points yet: a cycle that holds changes makes one.';
+  const { points } = recovery;
+  if (points.length === 0) return 'No recovery points yet: a cycle that holds changes makes one.';
   const shown = points.slice(-POINTS_SHOWN).toReversed();
   const more = points.length > shown.length ? `\n(${points.length - shown.length} older ones: --json shows all)` : '';
   const list = table(

@@ -1,6 +1,7 @@
 /** `vm list` and `vm show`. */
 import { Command, Option } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
+import { CatalogueError } from '../../domain/errors.js';
 import type { Policy } from '../../domain/policy.js';
 import type { RecoveryState } from '../../domain/recovery-point.js';
 import { policyOf, type Site, type SiteVm } from '../../domain/site.js';
@@ -10,7 +11,7 @@ import type { ProtectedItemView } from '../../workflows/messages.js';
 import { fields, table } from '../output.js';
 import { nextCommand } from './next-command.js';
 import { findPlace, outputOf, withFarshore } from './place.js';
-import { pointsText, pointsValue, storeProblem } from './points-report.js';
+import { pointsText, pointsValue } from './points-report.js';
 
 const NO_ANSWER = 'unknown: hypervisor does not answer';
 
@@ -112,11 +113,17 @@ async function show(name: string, _options: object, command: Command): Promise<v
     const local = new LocalSite(site, data);
     const view = await farshore.protectedItem(name);
     const answer = await local.askHypervisor(vm);
-    const recovery = view && (await local.recoveryState(name).catch(storeProblem));
+    // A side that does not answer is when people look: everything else is shown all the same.
+    const problems: string[] = [];
+    const unanswered = (error: unknown): undefined => {
+      if (!(error instanceof CatalogueError)) throw error;
+      problems.push(error.message);
+    };
+    const recovery = view && (await local.recoveryState(name).catch(unanswered));
     // Only what is running there is worth a question that may stay without an answer.
-    const replica =
-      view?.item.activeSide === 'recovery' ? (await local.replicaVms()).find((each) => each.name === name) : undefined;
-    const found: Found = { vm, site, view, answer, recovery, replica };
+    const replicas = view?.item.activeSide === 'recovery' ? await local.replicaVms().catch(unanswered) : [];
+    const replica = replicas?.find((each) => each.name === name);
+    const found: Found = { vm, site, view, answer, recovery, replica, problems };
     outputOf(command).result(showValue(found), showText(found));
   });
 }
@@ -126,12 +133,13 @@ interface Found {
   readonly site: Site;
   readonly view: ProtectedItemView | undefined;
   readonly answer: HypervisorAnswer;
-  /** Text: why the store does not tell. */
-  readonly recovery: RecoveryState | string | undefined;
+  /** Undefined: the store does not answer, or knows no such VM. */
+  readonly recovery: RecoveryState | undefined;
   readonly replica: HypervisorVm | undefined;
+  readonly problems: readonly string[];
 }
 
-function showValue({ vm, site, view, answer, recovery, replica }: Found) {
+function showValue({ vm, site, view, answer, recovery, replica, problems }: Found) {
   return {
     vm: vm.name,
     host: vm.host,
@@ -145,7 +153,7 @@ function showValue({ vm, site, view, answer, recovery, replica }: Found) {
     job: view?.item.job,
     state: answer.vm?.state,
     disks: answer.vm?.disks ?? [],
-    problem: problemOf(answer),
+    problem: problemText(answer, problems),
     replicaVm: replica,
     ...pointsValue(recovery),
     operations: view?.operations,
@@ -153,8 +161,13 @@ function showValue({ vm, site, view, answer, recovery, replica }: Found) {
   };
 }
 
+function problemText(answer: HypervisorAnswer, problems: readonly string[]): string | undefined {
+  const all = [problemOf(answer), ...problems].filter((problem) => problem !== undefined);
+  return all.length > 0 ? all.join('\n') : undefined;
+}
+
 function showText(found: Found): string {
-  const { vm, site, view, answer, recovery, replica } = found;
+  const { vm, site, view, answer, recovery, replica, problems } = found;
   const conditions = view?.conditions.map(
     ({ health, message, since, remedy }) =>
       `${health}: ${message}${since === undefined ? '' : ` (since ${since})`}${remedy === undefined ? '' : `\n  Remedy: ${remedy}`}`,
@@ -168,7 +181,7 @@ function showText(found: Found): string {
       ['RPO', view && (view.rpoSeconds === undefined ? 'none' : formatSeconds(view.rpoSeconds))],
       ['Policy', policyText(view?.item.policy ?? policyOf(site, vm))],
       ['Job', job && `${job.jobId}${job.task === undefined ? '' : `: ${job.task}`}`],
-      ['Problem', problemOf(answer)],
+      ['Problem', problemText(answer, problems)],
     ]),
     diskTable(answer.vm?.disks ?? []),
     replica && `Replica VM, ${replica.state}:\n${diskTable(replica.disks)}`,

@@ -62,14 +62,15 @@ export class NbdGuest {
    */
   static async connect(uri: string, exportName?: string): Promise<NbdGuest> {
     const { address, exportName: named } = parseNbdUri(uri);
-    const socket = 'socketPath' in address ? connect(address.socketPath) : connect(address.port, address.host);
+    const place = 'socketPath' in address ? { path: address.socketPath } : address;
+    const reader = new SocketReader((onread) => connect({ ...place, onread }));
+    const { socket } = reader;
     try {
       await new Promise<void>((resolve, reject) => {
         socket.once('connect', resolve);
         socket.once('error', reject);
       });
       socket.setNoDelay(true);
-      const reader = new SocketReader(socket);
       const { size, flags } = await negotiate(socket, reader, exportName ?? named);
       const guest = new NbdGuest(socket, reader, size, (flags & TransmissionFlag.READ_ONLY) !== 0);
       void guest.#receive();

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { diskError } from '../../disks/disk-errors.js';
 import { tryLockFile } from '../../disks/native.js';
+import { syncFolder } from '../../disks/sync-folder.js';
 import { appConsistentFailureSchema } from '../../domain/app-consistency.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { fenceSchema } from '../../domain/fence.js';
@@ -94,15 +95,6 @@ export async function writeJson(path: string, value: unknown): Promise<void> {
     await syncFolder(dirname(path));
   } catch (error) {
     throw diskError(error, path, 'write');
-  }
-}
-
-export async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
   }
 }
 

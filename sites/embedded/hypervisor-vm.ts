@@ -54,9 +54,6 @@ export class EmbeddedVm {
     const vm = new EmbeddedVm(name, disks, state, environment, guestAgent);
     try {
       await vm.#load();
-      const { power, startedEpoch, fencedEpoch } = state.current;
-      if (power === 'Running' && startedEpoch >= fencedEpoch) vm.#export();
-      else await vm.#disks.close(vm.#tracker);
     } catch (error) {
       environment.warn(`${name} stays off`, error);
     }
@@ -196,10 +193,10 @@ export class EmbeddedVm {
   async #loaded(): Promise<Tracker> {
     if (this.#tracker) return this.#tracker;
     await this.#load();
-    if (this.state.current.power === 'Off') await this.#disks.close(this.#tracker);
     return this.#tracker!;
   }
 
+  /** A VM that is meant to run does from then on. */
   async #load(): Promise<void> {
     try {
       await this.#disks.open();
@@ -216,6 +213,9 @@ export class EmbeddedVm {
           : new CatalogueError('BrokenChain', `${this.name}: ${(error as Error).message}`, { cause: error });
       throw this.#failure;
     }
+    const { power, startedEpoch, fencedEpoch } = this.state.current;
+    if (power === 'Running' && startedEpoch >= fencedEpoch) this.#export();
+    else await this.#disks.close(this.#tracker);
   }
 
   async #open(tracker: Tracker): Promise<void> {

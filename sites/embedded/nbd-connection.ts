@@ -43,7 +43,7 @@ export interface ExportDirectory extends ExportList<OpenExport> {
 }
 
 export class NbdConnection {
-  readonly #reader: SocketReader;
+  private readonly socket: Socket;
   #export: OpenExport | undefined;
   /** Payload bytes and number of the requests whose answer is not sent yet. */
   #bytes = 0;
@@ -55,17 +55,17 @@ export class NbdConnection {
   #corked = false;
 
   constructor(
-    private readonly socket: Socket,
+    private readonly reader: SocketReader,
     private readonly server: ExportDirectory,
   ) {
-    socket.setNoDelay(true);
-    this.#reader = new SocketReader(socket);
+    this.socket = reader.socket;
+    this.socket.setNoDelay(true);
   }
 
   /** Serves until the client leaves or is thrown out, and the disk has done all it asked for. Does not reject. */
   async serve(): Promise<void> {
     try {
-      const opened = await negotiate(this.socket, this.#reader, this.server, (found) => this.#enter(found));
+      const opened = await negotiate(this.socket, this.reader, this.server, (found) => this.#enter(found));
       if (opened) await this.#transmit(opened);
       this.socket.end();
     } catch (error) {
@@ -108,7 +108,7 @@ export class NbdConnection {
   async #transmit(opened: OpenExport): Promise<void> {
     const header = Buffer.allocUnsafe(REQUEST_BYTES);
     for (;;) {
-      await this.#reader.fill(header);
+      await this.reader.fill(header);
       const request = parseRequest(header);
       if (request.command === Command.DISC) return this.#idle();
       const payload = request.command === Command.WRITE || request.command === Command.READ ? request.length : 0;
@@ -123,7 +123,7 @@ export class NbdConnection {
       let data: Buffer | undefined;
       if (request.command === Command.WRITE) {
         data = this.server.buffers.acquire(payload);
-        await this.#reader.fill(data.subarray(0, payload));
+        await this.reader.fill(data.subarray(0, payload));
       }
       // From here on the request counts as taken: removing the export waits for it, or it is refused.
       const refusal = refuse(request, opened);

@@ -1,10 +1,20 @@
 /** Offers disks over NBD, on a unix socket or a port of this machine. Any NBD client is a guest. */
 import { rm } from 'node:fs/promises';
-import { connect, createServer, type AddressInfo, type ListenOptions, type Server, type Socket } from 'node:net';
+import {
+  Socket,
+  connect,
+  createServer,
+  type AddressInfo,
+  type ListenOptions,
+  type OnReadOpts,
+  type Server,
+  type SocketConstructorOpts,
+} from 'node:net';
 import { BufferPool } from './nbd-buffers.js';
 import { NbdConnection, type ExportDirectory, type OpenExport } from './nbd-connection.js';
 import type { NbdExport } from './nbd-export.js';
 import { nbdUri, type NbdAddress } from './nbd-protocol.js';
+import { SocketReader } from './nbd-stream.js';
 
 /** How long a client may take, ms, to fetch its last answers once its export is gone. */
 const GRACE_MS = 1000;
@@ -16,7 +26,8 @@ export interface NbdServerOptions {
 
 export class NbdServer {
   readonly #exports = new Map<string, OpenExport>();
-  readonly #connections = new Set<NbdConnection>();
+  /** Each with what resolves when it has come to its end. */
+  readonly #connections = new Map<NbdConnection, Promise<void>>();
   readonly #directory: ExportDirectory;
 
   private constructor(
@@ -43,7 +54,8 @@ export class NbdServer {
    * @throws EADDRINUSE and whatever else the system says.
    */
   static async listen(where: NbdAddress, options: NbdServerOptions = {}): Promise<NbdServer> {
-    const server = createServer();
+    // Nothing may be read before the reader has the socket.
+    const server = createServer({ pauseOnConnect: true });
     const report = options.report ?? (() => undefined);
     if ('socketPath' in where) {
       if (await isAbandoned(where.socketPath)) await rm(where.socketPath, { force: true });
@@ -87,15 +99,30 @@ export class NbdServer {
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
     await Promise.all([...this.#exports.keys()].map((name) => this.removeExport(name)));
-    for (const connection of this.#connections) connection.destroy();
+    for (const connection of this.#connections.keys()) connection.destroy();
+    await Promise.all(this.#connections.values());
     await closed;
   }
 
   #accept(socket: Socket): void {
-    const connection = new NbdConnection(socket, this.#directory);
-    this.#connections.add(connection);
-    void connection.serve().finally(() => this.#connections.delete(connection));
+    const reader = new SocketReader((onread) => takeOver(socket, onread));
+    const connection = new NbdConnection(reader, this.#directory);
+    const served = connection.serve().finally(() => this.#connections.delete(connection));
+    this.#connections.set(connection, served);
   }
+}
+
+/**
+ * An accepted connection as a socket that reads into buffers of ours. A server of Node's cannot be told to make such,
+ * though a client can; so the system's handle is given to a new socket, and the accepted one is put away without it.
+ */
+function takeOver(accepted: Socket, onread: OnReadOpts): Socket {
+  const shell = accepted as { _handle?: unknown };
+  const options = { handle: shell._handle, onread, readable: true, writable: true };
+  const socket = new Socket(options as SocketConstructorOpts);
+  shell._handle = null;
+  accepted.destroy();
+  return socket;
 }
 
 function listening(server: Server, where: ListenOptions): Promise<void> {

@@ -1,8 +1,16 @@
-/** Reads a socket by the number of bytes wanted, copying each byte once, and lets the sender wait meanwhile. */
-import type { Socket } from 'node:net';
+/**
+ * Reads a socket by the number of bytes wanted, and lets the sender wait meanwhile. What arrives goes into buffers that
+ * are used again, or, in the middle of something large, to where it is wanted: Node's own way, a fresh buffer for each
+ * piece that arrives, keeps the garbage collector busier than the disks.
+ */
+import type { OnReadOpts, Socket } from 'node:net';
 
-/** Bytes that may wait unread before the socket is paused. */
+/** Bytes that may wait unread before the socket is paused, and what is read at once at most. */
 const READ_AHEAD = 256 * 1024;
+/** Pieces that may wait: small ones hold a whole buffer each. */
+const MAX_PIECES = 4;
+/** Bytes still wanted from which on they are read to where they are wanted. */
+const DIRECT = 64 * 1024;
 
 /** The connection ended: between two messages, or in the middle of one. */
 export class StreamEnded extends Error {
@@ -15,19 +23,37 @@ interface Wanted {
   readonly done: (error?: Error) => void;
 }
 
+/** What has arrived and was not taken yet. */
+interface Piece {
+  readonly memory: Buffer;
+  start: number;
+  readonly stop: number;
+}
+
 export class SocketReader {
-  readonly #chunks: Buffer[] = [];
-  /** Bytes of the first chunk that are taken already. */
-  #taken = 0;
+  readonly #pieces: Piece[] = [];
   #buffered = 0;
+  readonly #free: Buffer[] = [];
+  /** Whether the system has been told to read to where it is wanted. */
+  #direct = false;
   #wanted: Wanted | undefined;
   #ended: Error | undefined;
+  readonly #socket: Socket;
+  #paused = false;
 
-  constructor(private readonly socket: Socket) {
-    socket.on('data', (chunk: Buffer) => this.#arrive(chunk));
-    socket.on('error', (error) => this.#end(error));
-    socket.on('end', () => this.#end(new StreamEnded('the other end closed the connection')));
-    socket.on('close', () => this.#end(new StreamEnded('the connection is closed')));
+  /** @param connect makes the socket, with these options for reading. */
+  constructor(connect: (onread: OnReadOpts) => Socket) {
+    this.#socket = connect({
+      buffer: () => this.#next(),
+      callback: (bytes, memory) => this.#arrive(bytes, memory as Buffer),
+    });
+    this.#socket.on('error', (error) => this.#end(error));
+    this.#socket.on('end', () => this.#end(new StreamEnded('the other end closed the connection')));
+    this.#socket.on('close', () => this.#end(new StreamEnded('the connection is closed')));
+  }
+
+  get socket(): Socket {
+    return this.#socket;
   }
 
   /** A buffer of its own with the next bytes. @throws StreamEnded, or the socket's error. */
@@ -37,22 +63,23 @@ export class SocketReader {
     return target;
   }
 
-  /** Fills `target` with the next bytes. One at a time. @throws StreamEnded, or the socket's error. */
+  /**
+   * Fills `target` with the next bytes; it must not be touched until they are there, or the stream has ended. One at a
+   * time. @throws StreamEnded, or the socket's error.
+   */
   fill(target: Buffer): Promise<void> | void {
     if (this.#wanted) throw new Error('two readers on one socket');
     let filled = 0;
-    while (filled < target.length && this.#chunks.length > 0) {
-      const chunk = this.#chunks[0]!;
-      const copied = chunk.copy(target, filled, this.#taken);
-      filled += copied;
-      this.#taken += copied;
-      this.#buffered -= copied;
-      if (this.#taken === chunk.length) {
-        this.#chunks.shift();
-        this.#taken = 0;
-      }
+    for (let piece = this.#pieces[0]; piece && filled < target.length; piece = this.#pieces[0]) {
+      filled += this.#takeFrom(piece, target, filled);
+      if (piece.start < piece.stop) break;
+      this.#pieces.shift();
+      this.#free.push(piece.memory);
     }
-    if (this.#buffered < READ_AHEAD && this.socket.isPaused()) this.socket.resume();
+    if (this.#paused && !this.#isFull()) {
+      this.#paused = false;
+      this.#socket.resume();
+    }
     if (filled === target.length) return;
     if (this.#ended) throw this.#ended;
     return new Promise((resolve, reject) => {
@@ -60,21 +87,44 @@ export class SocketReader {
     });
   }
 
-  #arrive(chunk: Buffer): void {
+  #takeFrom(piece: Piece, target: Buffer, at: number): number {
+    const copied = piece.memory.copy(target, at, piece.start, piece.stop);
+    piece.start += copied;
+    this.#buffered -= copied;
+    return copied;
+  }
+
+  #isFull(): boolean {
+    return this.#buffered >= READ_AHEAD || this.#pieces.length >= MAX_PIECES;
+  }
+
+  /** Where the system is to put what arrives next; asked after each arrival. */
+  #next(): Buffer {
     const wanted = this.#wanted;
-    let used = 0;
-    if (wanted) {
-      used = chunk.copy(wanted.target, wanted.filled);
-      wanted.filled += used;
-      if (wanted.filled === wanted.target.length) {
-        this.#wanted = undefined;
-        wanted.done();
-      }
+    this.#direct = wanted !== undefined && wanted.target.length - wanted.filled >= DIRECT;
+    if (wanted && this.#direct) return wanted.target.subarray(wanted.filled);
+    return this.#free.pop() ?? Buffer.allocUnsafeSlow(READ_AHEAD);
+  }
+
+  /** @returns false to pause. */
+  #arrive(bytes: number, memory: Buffer): boolean {
+    const wanted = this.#wanted;
+    if (this.#direct) {
+      // Nobody: the stream has ended meanwhile.
+      if (wanted) wanted.filled += bytes;
+    } else {
+      const piece = { memory, start: 0, stop: bytes };
+      this.#buffered += bytes;
+      if (wanted) wanted.filled += this.#takeFrom(piece, wanted.target, wanted.filled);
+      if (piece.start < piece.stop) this.#pieces.push(piece);
+      else this.#free.push(memory);
     }
-    if (used === chunk.length) return;
-    this.#chunks.push(used === 0 ? chunk : chunk.subarray(used));
-    this.#buffered += chunk.length - used;
-    if (this.#buffered >= READ_AHEAD) this.socket.pause();
+    if (wanted && wanted.filled === wanted.target.length) {
+      this.#wanted = undefined;
+      wanted.done();
+    }
+    this.#paused = this.#isFull();
+    return !this.#paused;
   }
 
   #end(error: Error): void {

@@ -6,6 +6,7 @@ import { constants } from 'node:fs';
 import { open, stat, unlink, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import type { BlockRun } from '../../disks/block-bitmap.js';
+import { fitsDirectIo, openDirect, readDirect, writeDirect } from '../../disks/direct-io.js';
 import { dataRanges, punchHole } from '../../disks/native.js';
 import { writeAt } from '../../disks/positional-io.js';
 import { CatalogueError } from '../../domain/errors.js';
@@ -98,7 +99,7 @@ export class PageBlobs {
       const written = await this.withBlob(name, 'shared', 'write', async (blob, chain) => {
         const blocks = blocksToKeep(blob, batch);
         if ((await chain.unkept(blocks)).length > 0) return false;
-        await writeAll(blob, batch);
+        await this.#writeAll(name, blob, batch);
         await blob.datasync();
         return true;
       });
@@ -124,6 +125,20 @@ export class PageBlobs {
       const target = Buffer.allocUnsafe(range.length);
       await chain.read(snapshot, target, range.offset);
       return target;
+    });
+  }
+
+  /** Of the blob as it is now. */
+  async readInto(name: string, offset: number, target: Buffer): Promise<void> {
+    await this.#withFile(name, 'read', async (blob) => {
+      await checkWithin(name, blob, { offset, length: target.length });
+      const direct = fitsDirectIo(target, offset) ? await openDirect(this.layout.file(name), 'read') : undefined;
+      try {
+        if (direct && (await readDirect(direct, target, offset)) === target.length) return;
+      } finally {
+        await direct?.close();
+      }
+      await readExactly(blob, target, offset);
     });
   }
 
@@ -175,6 +190,22 @@ export class PageBlobs {
       return await work(blob);
     } finally {
       await blob.close();
+    }
+  }
+
+  async #writeAll(name: string, blob: FileHandle, batch: readonly PageWrite[]): Promise<void> {
+    // Of two writes to one page the later has to win.
+    const sorted = batch.map(rangeOf).sort((a, b) => a.offset - b.offset);
+    const overlapping = sorted.some((range, index) => index > 0 && overlaps(sorted[index - 1]!, range));
+    const fits = batch.some((write) => 'data' in write && fitsDirectIo(write.data, write.offset));
+    const direct = fits ? await openDirect(this.layout.file(name), 'write') : undefined;
+    try {
+      await inFlight(batch, overlapping ? 1 : LANES, async (write) => {
+        if ('data' in write) await writePages(blob, direct, write.data, write.offset);
+        else await clearPages(blob, rangeOf(write));
+      });
+    } finally {
+      await direct?.close();
     }
   }
 
@@ -235,14 +266,10 @@ function blocksToKeep(blob: FileHandle, batch: readonly PageWrite[]): BlockRun[]
   return mergeRanges(runs).map(({ offset, length }) => ({ start: offset, count: length }));
 }
 
-async function writeAll(blob: FileHandle, batch: readonly PageWrite[]): Promise<void> {
-  // Of two writes to one page the later has to win.
-  const sorted = batch.map(rangeOf).sort((a, b) => a.offset - b.offset);
-  const overlapping = sorted.some((range, index) => index > 0 && overlaps(sorted[index - 1]!, range));
-  await inFlight(batch, overlapping ? 1 : LANES, async (write) => {
-    if ('data' in write) await writeAt(blob, write.data, write.offset);
-    else await clearPages(blob, rangeOf(write));
-  });
+/** @param direct the same file, past the page cache: a replica that is being filled is not read again soon. */
+async function writePages(blob: FileHandle, direct: FileHandle | undefined, data: Buffer, at: number): Promise<void> {
+  if (direct && fitsDirectIo(data, at) && (await writeDirect(direct, data, at))) return;
+  await writeAt(blob, data, at);
 }
 
 async function clearPages(blob: FileHandle, range: Range): Promise<void> {

@@ -185,6 +185,9 @@ describe('up', () => {
   test('refuses a data folder that cannot be made', async () => {
     await shell.write('file', '');
     expectOneError(await shell.run('up', '--data', 'file/data'), { code: 3, error: /data folder .* can't be used/ });
+    // Where Node's own recursive mkdir never returns.
+    const error = /data folder \/proc\/farshore can't be used: no folder can be made in \/proc/;
+    expectOneError(await shell.run('up', '--data', '/proc/farshore'), { code: 3, error });
   });
 
   test.each(['--temporal-port', '--ui-port'])('refuses a port that is in use: %s', async (option) => {

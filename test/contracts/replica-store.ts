@@ -4,6 +4,7 @@
  */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { alignedBuffer } from '../../disks/direct-io.js';
 import { CatalogueError, type FailureCode } from '../../domain/errors.js';
 import type { Fence } from '../../domain/fence.js';
 import { end, type Range } from '../../domain/ranges.js';
@@ -245,6 +246,49 @@ export function replicaStoreContract(
         store.writePages(BLOB, [{ offset: 0, data: content(512, 1) }, write], NOW),
       );
       expect(await store.readPages(BLOB, 0, 64 * KiB)).toEqual(Buffer.alloc(64 * KiB));
+    });
+
+    test('large aligned pieces, which may pass the page cache by, and others are one content', async () => {
+      const store = await (await makeStore()).open();
+      const size = 1024 * KiB + 512;
+      await store.createPageBlob(BLOB, size, NOW);
+      const live = Buffer.alloc(size);
+      const write = (offset: number, length: number, seed: number, memory: Buffer): PageWrite => {
+        const data = memory.subarray(0, length);
+        content(length, seed).copy(data);
+        data.copy(live, offset);
+        return { offset, data };
+      };
+      const check = async () => {
+        expect((await store.readPages(BLOB, 0, size)).equals(live)).toBe(true);
+        for (const [offset, target] of [
+          [0, alignedBuffer(1024 * KiB)],
+          [512, alignedBuffer(512 * KiB)],
+          [64 * KiB, alignedBuffer(300 * KiB + 1).subarray(1)],
+          [1024 * KiB - 512, Buffer.alloc(1024)],
+        ] as const) {
+          await store.readPagesInto(BLOB, offset, target);
+          expect(target.equals(live.subarray(offset, offset + target.length))).toBe(true);
+        }
+      };
+      // In the cache, not aligned, then directly over a part of it, overlapping, then through the cache again.
+      await store.writePages(BLOB, [write(512, 700 * KiB, 1, Buffer.alloc(700 * KiB))], NOW);
+      await check();
+      const snapshot = await store.snapshotPageBlob(BLOB, NOW);
+      const then = Buffer.from(live);
+      const batch = [
+        write(256 * KiB, 512 * KiB, 2, alignedBuffer(512 * KiB)),
+        write(320 * KiB, 64 * KiB, 3, alignedBuffer(64 * KiB)),
+        write(321 * KiB, 512, 4, Buffer.alloc(512)),
+        write(1024 * KiB, 512, 5, alignedBuffer(512)),
+      ];
+      await store.writePages(BLOB, batch, NOW);
+      await check();
+      await store.writePages(BLOB, [write(300 * KiB, 100 * KiB, 6, Buffer.alloc(100 * KiB))], NOW);
+      await check();
+      expect((await store.readPages(BLOB, 0, size, snapshot)).equals(then)).toBe(true);
+      await failsWith('InvalidReplicaState', store.readPagesInto(BLOB, 1024 * KiB, alignedBuffer(64 * KiB)));
+      await failsWith('InvalidReplicaState', store.readPagesInto(`${BLOB}-not`, 0, Buffer.alloc(512)));
     });
 
     test('what is not there, or ends before, is an invalid replica', async () => {

@@ -18,6 +18,10 @@ const asked = (name: string): ItemEvent => ({
   tag: { name, requestId: `request-${name}` },
 });
 const begun: ItemEvent = { type: 'cycleBegun' };
+const shipped = (sequence: number): ItemEvent => ({
+  type: 'cycleShipped',
+  cycle: { sequence, sealedAt: at, bytes: 0 },
+});
 const applied = (sequence: number, namedPoints: { tag: string; id: string }[] = []): ItemEvent => ({
   ...{ type: 'cycleApplied', at, namedPoints },
   cycle: { sequence, sealedAt: at, bytes: 0 },
@@ -29,8 +33,14 @@ describe('the name of a recovery point', () => {
     const item = after(asked('a'));
     expect(tagsOf(item)).toEqual(['a']);
     expect(tagsOf(next(item, begun))).toEqual(['a']);
-    const done = after(asked('a'), begun, applied(7, [{ tag: 'a', id: '0001-00000007' }]));
-    expect(tagsOf(done)).toEqual([]);
+    // Once it is sent the cycle has the name, done again or not.
+    const sent = after(asked('a'), begun, shipped(7));
+    expect(tagsOf(sent)).toEqual([]);
+    expect(sent.namedPoints).toEqual([{ tag: 'a', id: '0001-00000007' }]);
+    const done = next(sent, applied(7, [{ tag: 'a', id: '0001-00000007' }]));
+    expect(done.namedPoints).toEqual(sent.namedPoints);
+    // The point has gone with the retention.
+    expect([begun, shipped(8), applied(8)].reduce(next, done).namedPoints).toEqual([]);
     expect(protectedItemSchema.parse(done)).toEqual(done);
   });
 
@@ -57,14 +67,24 @@ describe('the name of a recovery point', () => {
     expect(tagsOf({ ...ended({ outcome: 'failed' }), epoch: 2, nextSequence: 1 })).toEqual(['a']);
   });
 
+  test('of a resynchronization, it is the first cycle’s of the new epoch', () => {
+    const request = { requestId: 'r', jobId: 'job', kind: 'resynchronize' } as const;
+    const items = after(begun, asked('a'), { type: 'jobRequested', request }, { type: 'jobStarted', jobId: 'job', at });
+    expect(tagsOfCycle(items, { epoch: 2, sequence: 1 })).toEqual(['a']);
+    const result = { outcome: 'succeeded', epoch: 2, cycle: { sequence: 1, sealedAt: at, bytes: 0 } } as const;
+    const resynchronized = next(items, { type: 'jobEnded', jobId: 'job', at, result });
+    expect(tagsOf(resynchronized)).toEqual([]);
+    expect(resynchronized.namedPoints).toEqual([{ tag: 'a', id: '0002-00000001' }]);
+  });
+
   test('is used once: for a point that is there, and for one that is being made', () => {
     expect(tagRefusal(start, 'a')).toBeUndefined();
     expect(tagRefusal(after(asked('a')), 'a')).toContain('being made');
-    const there = after(asked('a'), begun, applied(7, [{ tag: 'a', id: '0001-00000007' }]));
+    const there = after(asked('a'), begun, shipped(7), applied(7, [{ tag: 'a', id: '0001-00000007' }]));
     expect(tagRefusal(there, 'a')).toContain('0001-00000007 is named a already');
     expect(tagRefusal(there, 'b')).toBeUndefined();
     // The point has gone with the retention: the name is free.
-    const gone = [begun, applied(8)].reduce(next, there);
+    const gone = [begun, shipped(8), applied(8)].reduce(next, there);
     expect(tagRefusal(gone, 'a')).toBeUndefined();
     expect(tagRequestOf(gone, 'request-a')).toMatchObject({ sequence: 7, done: true });
   });
@@ -73,7 +93,7 @@ describe('the name of a recovery point', () => {
     const many = after(...Array.from({ length: 100 }, (_, index) => asked(`t-${index}`)));
     expect(tagRefusal(many, 'one-more')).toContain('100');
     expect(tagsOf(many)).toHaveLength(100);
-    const done = [begun, applied(7), asked('again')].reduce(next, many);
+    const done = [begun, shipped(7), applied(7), asked('again')].reduce(next, many);
     expect(done.tagRequests).toHaveLength(21);
   });
 

@@ -90,6 +90,19 @@ describe.runIf(process.env['FARSHORE_RECORD_HISTORIES'])('recording', () => {
     await env.teardown();
   });
 
+  test('a history of a resynchronization', { timeout: 240_000 }, async () => {
+    const env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+    const vault = new TestVault(env, new SimulatedSite(() => env.currentTimeMs()));
+    await vault.run(async () => {
+      const entity = await vault.protect('db-03');
+      const asked = { requestId: randomUUID(), now: true };
+      const { jobId } = await entity.executeUpdate(messages.resynchronizeUpdate, { args: [asked] });
+      await vault.until(entity, ({ item }) => item.recentJobs.at(-1)?.id === jobId);
+      await save(env.client.workflow, 'resynchronize', jobId!);
+    });
+    await env.teardown();
+  });
+
   test('histories of runs that others continued as', { timeout: 240_000 }, async () => {
     const server = await startTestDevServer();
     const env = await TestWorkflowEnvironment.createFromExistingServer({

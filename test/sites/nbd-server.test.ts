@@ -101,8 +101,8 @@ class GatedDisk implements NbdExport {
 
 /** A client that says what it is told to, past the greeting. */
 async function rawClient(flags = 3): Promise<{ socket: Socket; reader: SocketReader }> {
-  const socket = connect(socketPath);
-  const reader = new SocketReader(socket);
+  const reader = new SocketReader((onread) => connect({ path: socketPath, onread }));
+  const { socket } = reader;
   const greeting = await reader.take(18);
   expect(greeting.readBigUInt64BE(0)).toBe(NBD_MAGIC);
   expect(greeting.readBigUInt64BE(8)).toBe(OPTION_MAGIC);

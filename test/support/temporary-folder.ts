@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 
 /** A new empty folder that is removed when the current test ends. */
-export async function temporaryFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'farshore-test-'));
+export async function temporaryFolder(parent: string = tmpdir()): Promise<string> {
+  const folder = await mkdtemp(join(parent, 'farshore-test-'));
   onTestFinished(() => rm(folder, { recursive: true, force: true }));
   return folder;
 }

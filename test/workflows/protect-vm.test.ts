@@ -151,6 +151,23 @@ describe('the protected life of a VM', () => {
 });
 
 describe('planned failover and commit', () => {
+  it('sends a cycle that was cut while the VM ran before the final one', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('app-02');
+      await vault.until(entity, ({ item }) => item.nextSequence === 3);
+      site.cutBefore.add(3);
+      await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
+      const { item } = await vault.until(entity, (view) => view.item.phase === 'FailedOver');
+      expect(item.applied?.sequence).toBe(4);
+      const sent = site.called('cutAndShip').slice(-2);
+      expect(sent.map(({ input }) => [input['sequence'], input['final']])).toEqual([
+        [3, false],
+        [4, true],
+      ]);
+    });
+  });
+
   it('loses nothing: exports closed before the final cut, last write issued = last write applied', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {

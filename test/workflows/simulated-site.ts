@@ -6,12 +6,14 @@ import { ApplicationFailure } from '@temporalio/common';
 import type { AzureActivities } from '../../activities/azure.js';
 import type { PrimaryActivities } from '../../activities/primary.js';
 import type { ProviderActivities } from '../../activities/provider.js';
+import type { ResynchronizationActivities } from '../../activities/resynchronization.js';
 import type { AppConsistentFailure } from '../../domain/app-consistency.js';
 import type { FailureCode } from '../../domain/errors.js';
 import type { NamedPoint } from '../../domain/named-points.js';
+import { windowOpening } from '../../domain/resync-window.js';
 import { recoveryPointId } from '../../domain/vault.js';
 
-type Activities = AzureActivities & PrimaryActivities & ProviderActivities;
+type Activities = AzureActivities & PrimaryActivities & ProviderActivities & ResynchronizationActivities;
 export type ActivityName = keyof Activities;
 
 export interface Call {
@@ -27,6 +29,8 @@ const SLICE_BYTES = 250;
 export class SimulatedSite {
   readonly calls: Call[] = [];
   private readonly failures = new Map<ActivityName, { left: number; error: () => Error }>();
+  /** Cycles that were cut while the VM ran, and have not been sent. */
+  readonly cutBefore = new Set<number>();
   private epoch = 0;
   private running = true;
   private readonly named: NamedPoint[] = [];
@@ -81,7 +85,9 @@ export class SimulatedSite {
         return { bytesLeft: 0 };
       },
       async cutAndShip({ vm, epoch, sequence, final, tags = [], appConsistent }) {
-        if (final && site.running) throw ApplicationFailure.nonRetryable('exports are open', 'InvalidVmState');
+        const cutBefore = site.cutBefore.has(sequence);
+        if (final && (site.running || cutBefore))
+          throw ApplicationFailure.nonRetryable('exports are open', 'InvalidVmState');
         const lastWrite = (site.writes.get(vm) ?? 10) + 1;
         site.writes.set(vm, lastWrite);
         const id = recoveryPointId(epoch, sequence);
@@ -90,7 +96,7 @@ export class SimulatedSite {
         return {
           ...(appConsistent && (failure ? { appConsistentFailure: failure } : { appConsistent })),
           sequence,
-          final,
+          final: !site.running && !cutBefore,
           sealedAt: await site.now(),
           bytes: 4096,
           lastWrites: [
@@ -159,6 +165,17 @@ export class SimulatedSite {
         return { deleted: 3 };
       },
       async recordJob() {},
+      async applyReceivedCycles() {
+        return { sequence: 0 };
+      },
+      async beginResync() {},
+      async digestReplica() {
+        return { digestBytes: 64 };
+      },
+      async endResync() {},
+      async resyncOpening({ window, now, skipOpen }) {
+        return { opensAt: new Date(windowOpening(window, Date.parse(now), skipOpen)).toISOString() };
+      },
     };
   }
 

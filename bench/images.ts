@@ -1,0 +1,61 @@
+/** Disk images as virtual machines have them: data in runs of all sizes, holes in between. */
+import { randomBytes } from 'node:crypto';
+import { open, type FileHandle } from 'node:fs/promises';
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+const SMALLEST_RUN = 64 * KiB;
+const LARGEST_RUN = 8 * MiB;
+const GRAIN = 4 * KiB;
+
+/** An empty, sparse raw disk. */
+export async function createSparse(file: string, size: number): Promise<void> {
+  await withNewFile(file, (handle) => handle.truncate(size));
+}
+
+/**
+ * A sparse raw disk with random bytes in runs of 64 KiB to 8 MiB, as many small ones as large ones; where they lie is
+ * the same every time. Durable, and in the page cache, when this resolves.
+ * @param share of the disk that is data, 0 to 1.
+ * @returns bytes of data.
+ */
+export async function createPartlyFilled(file: string, size: number, share: number): Promise<number> {
+  // Made once and cut up: random bytes are dearer than writing them.
+  const pool = randomBytes(4 * LARGEST_RUN);
+  const random = generator(20_260_701);
+  const runLength = () => grains(SMALLEST_RUN * (LARGEST_RUN / SMALLEST_RUN) ** random());
+  let dataBytes = 0;
+  await withNewFile(file, async (handle) => {
+    await handle.truncate(size);
+    let offset = 0;
+    while (offset < size) {
+      const length = Math.min(runLength(), size - offset);
+      const from = grains(random() * (pool.length - length));
+      await handle.write(pool, from, length, offset);
+      dataBytes += length;
+      offset += length + grains((runLength() * (1 - share)) / share);
+    }
+    await handle.sync();
+  });
+  return dataBytes;
+}
+
+const grains = (bytes: number): number => Math.floor(bytes / GRAIN) * GRAIN;
+
+async function withNewFile(file: string, work: (handle: FileHandle) => Promise<void>): Promise<void> {
+  const handle = await open(file, 'wx');
+  try {
+    await work(handle);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** The same numbers from 0 to 1 for the same seed (a linear congruential generator, its high bits). */
+function generator(seed: number): () => number {
+  let state = BigInt(seed);
+  return () => {
+    state = (state * 6364136223846793005n + 1442695040888963407n) & 0xffff_ffff_ffff_ffffn;
+    return Number(state >> 32n) / 2 ** 32;
+  };
+}

@@ -1,0 +1,95 @@
+/** The initial copy of a disk, against qemu-img converting the same image into a file of the same format. */
+import { open, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { formatBytes } from '../domain/bytes.js';
+import { vaultPaths } from '../domain/vault.js';
+import { aimed, required, type Bench, type Outcome } from './figures.js';
+import { createPartlyFilled } from './images.js';
+import { measurePairs, spread } from './pairs.js';
+import { missingProgram, run, runOurs, versionOf } from './programs.js';
+import { withScratch } from './scratch.js';
+
+const GiB = 2 ** 30;
+const DISK_BYTES = 4 * GiB;
+const NAME = 'initial copy, qemu-img time / our time';
+
+interface OurTimes {
+  readonly copySeconds: number;
+  readonly verifySeconds: number;
+}
+
+export const initialCopy: Bench = {
+  name: 'initial-copy',
+  summary: 'a half-empty disk of 4 GiB to a verified replica, against qemu-img convert',
+  run: (say) => withScratch((folder) => measure(folder, say)),
+};
+
+async function measure(folder: string, say: (line: string) => void): Promise<Outcome[]> {
+  const missing = missingProgram('qemu-img');
+  if (missing !== undefined) return [{ name: NAME, missing }];
+  const source = path.join(folder, 'source.raw');
+  say(`making a disk of ${formatBytes(DISK_BYTES)}`);
+  const dataBytes = await createPartlyFilled(source, DISK_BYTES, 0.5);
+  const times: OurTimes[] = [];
+  let compared = false;
+
+  const ours = async (): Promise<number> => {
+    const store = path.join(folder, 'store');
+    const time = JSON.parse(await runOurs('bench/initial-copy-program', source, store)) as OurTimes;
+    times.push(time);
+    if (!compared) {
+      const replica = path.join(store, vaultPaths.disk('bench-01', 'os'));
+      // Fails when they differ.
+      say((await run('qemu-img', 'compare', '-f', 'raw', '-F', 'vpc', source, replica)).trim());
+      compared = true;
+    }
+    await rm(store, { recursive: true });
+    return time.copySeconds + time.verifySeconds;
+  };
+  const peer = async (): Promise<number> => {
+    const target = path.join(folder, 'peer.vhd');
+    const started = performance.now();
+    await run('qemu-img', 'convert', '-f', 'raw', '-O', 'vpc', '-o', 'subformat=fixed,force_size=on', source, target);
+    await makeDurable(target);
+    const seconds = (performance.now() - started) / 1000;
+    await rm(target);
+    return seconds;
+  };
+
+  const pairs = await measurePairs(ours, peer, say);
+  const measured = times.slice(1);
+  return [
+    {
+      name: NAME,
+      unit: 'ratio',
+      samples: pairs.map((pair) => pair.peer / pair.ours),
+      targets: [required('at least', 0.3), aimed('at least', 0.5)],
+      details: [
+        `${formatBytes(DISK_BYTES)} with ${formatBytes(dataBytes)} of data; replica equal to its source by qemu-img compare`,
+        `ours ${spread(
+          pairs.map((pair) => pair.ours),
+          's',
+        )}: copy ${spread(
+          measured.map((time) => time.copySeconds),
+          's',
+        )}, reading back ${spread(
+          measured.map((time) => time.verifySeconds),
+          's',
+        )}`,
+        `peer ${spread(
+          pairs.map((pair) => pair.peer),
+          's',
+        )}: ${versionOf('qemu-img')}, convert and fsync`,
+      ],
+    },
+  ];
+}
+
+async function makeDurable(file: string): Promise<void> {
+  const handle = await open(file, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

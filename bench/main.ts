@@ -1,0 +1,37 @@
+/**
+ * `npm run bench [-- NAME...] [--json] [--strict]`: measures Farshore against programs of others, in pairs. Ends with 1
+ * when a required target is missed, and with `--strict` also when a figure could not be taken.
+ */
+import { parseArgs } from 'node:util';
+import { isGood, isSkipped, type Outcome } from './figures.js';
+import { guestWrites } from './guest-writes.js';
+import { initialCopy } from './initial-copy.js';
+import { memory } from './memory.js';
+import { describe, summarize } from './report.js';
+import { snapshot } from './snapshot.js';
+
+const benches = [initialCopy, guestWrites, snapshot, memory];
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: 'boolean' }, strict: { type: 'boolean' } },
+});
+const unknown = positionals.find((name) => !benches.some((bench) => bench.name === name));
+if (unknown !== undefined) {
+  console.error(`There is no bench ${unknown}. There are:`);
+  for (const { name, summary } of benches) console.error(`  ${name.padEnd(14)}${summary}`);
+  process.exit(2);
+}
+// What was started and made is put away on the way out.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
+
+const outcomes: Outcome[] = [];
+for (const bench of benches) {
+  if (positionals.length > 0 && !positionals.includes(bench.name)) continue;
+  console.error(`${bench.name}: ${bench.summary}`);
+  const found = await bench.run((line) => console.error(`  ${line}`));
+  for (const outcome of found) console.log(describe(outcome));
+  outcomes.push(...found);
+}
+if (values.json) console.log(JSON.stringify(summarize(outcomes)));
+if (!outcomes.every(isGood) || (values.strict && outcomes.some(isSkipped))) process.exitCode = 1;

@@ -1,0 +1,76 @@
+/** Starting programs: peers, clients, and our own processes. */
+import { execFile, spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { stat } from 'node:fs/promises';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+const execFileAsync = promisify(execFile);
+const children = new Set<ChildProcess>();
+
+process.on('exit', () => {
+  for (const child of children) child.kill('SIGKILL');
+});
+
+/** The first of these that is not installed; undefined when all are. */
+export const missingProgram = (...programs: readonly string[]): string | undefined =>
+  programs.find((program) => spawnSync(program, ['--version'], { stdio: 'ignore' }).error !== undefined);
+
+/** `qemu-img version 7.2.22 (Debian ...)`: what a program says it is. */
+export const versionOf = (program: string): string =>
+  spawnSync(program, ['--version'], { encoding: 'utf8' }).stdout.split('\n')[0]!.trim();
+
+/** Runs it to its end. @returns what it printed. @throws with what it said when it fails. */
+export async function run(program: string, ...args: readonly string[]): Promise<string> {
+  const { stdout } = await execFileAsync(program, args, { maxBuffer: 2 ** 26 });
+  return stdout;
+}
+
+/** Runs a program of ours, from the built files. @param program path from the root, without `.js`. */
+export const runOurs = (program: string, ...args: readonly string[]): Promise<string> =>
+  run(process.execPath, built(program), ...args);
+
+/** A program that goes on until it is stopped. */
+export interface Running {
+  stop(): Promise<void>;
+}
+
+/** Resolves at the first line it prints. */
+export async function startOurs(program: string, ...args: readonly string[]): Promise<Running> {
+  const child = spawn(process.execPath, [built(program), ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const running = keep(child);
+  const line = once(createInterface(child.stdout), 'line');
+  const ended = once(child, 'exit').then(() => Promise.reject(new Error(`${program} has ended`)));
+  ended.catch(() => undefined);
+  await Promise.race([line, ended]);
+  return running;
+}
+
+/** Resolves when the socket it is to listen on is there. */
+export async function startListener(socket: string, program: string, ...args: readonly string[]): Promise<Running> {
+  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit'] });
+  const running = keep(child);
+  while (!(await stat(socket).catch(() => undefined))) {
+    if (child.exitCode !== null) throw new Error(`${program} has ended with ${child.exitCode}`);
+    await sleep(10);
+  }
+  return running;
+}
+
+function keep(child: ChildProcess): Running {
+  children.add(child);
+  return {
+    stop: async () => {
+      children.delete(child);
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const exited = once(child, 'exit');
+      child.kill('SIGTERM');
+      await exited;
+    },
+  };
+}
+
+/** Built, this file lies in the folder `bench` of the built files. */
+const built = (program: string): string => fileURLToPath(new URL(`../${program}.js`, import.meta.url));

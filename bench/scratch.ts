@@ -1,0 +1,23 @@
+/** Folders for what a bench makes. They are gone when it ends, however it ends, but for SIGKILL. */
+import { rmSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
+const folders = new Set<string>();
+
+process.on('exit', () => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
+
+/** @param parent the file system to measure. */
+export async function withScratch<T>(work: (folder: string) => Promise<T>, parent: string = tmpdir()): Promise<T> {
+  const folder = await mkdtemp(path.join(parent, 'farshore-bench-'));
+  folders.add(folder);
+  try {
+    return await work(folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+    folders.delete(folder);
+  }
+}

@@ -1,0 +1,71 @@
+/** A snapshot of a large replica: how long it takes, and what it copies. */
+import { randomBytes } from 'node:crypto';
+import { readdir, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { VHD_FOOTER_BYTES } from '../disks/vhd.js';
+import { formatBytes } from '../domain/bytes.js';
+import { vaultPaths } from '../domain/vault.js';
+import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
+import { required, type Bench, type Outcome } from './figures.js';
+import { withScratch } from './scratch.js';
+
+const MiB = 2 ** 20;
+const GiB = 2 ** 30;
+const REPLICA_BYTES = 64 * GiB;
+const WRITTEN_BYTES = 256 * MiB;
+const SNAPSHOTS = 9;
+const BLOB = vaultPaths.disk('bench-01', 'os');
+const FENCE = { scope: vaultPaths.vm('bench-01'), epoch: 1, sequence: 1 };
+
+export const snapshot: Bench = {
+  name: 'snapshot',
+  summary: 'a snapshot of a sparse replica of 64 GiB',
+  run: (say) => withScratch((folder) => measure(path.join(folder, 'store'), say)),
+};
+
+async function measure(folder: string, say: (line: string) => void): Promise<Outcome[]> {
+  const store = await EmbeddedReplicaStore.open(folder, { create: true });
+  try {
+    await store.createPageBlob(BLOB, REPLICA_BYTES + VHD_FOOTER_BYTES, FENCE);
+    const step = REPLICA_BYTES / (WRITTEN_BYTES / MiB);
+    for (let offset = 0; offset < REPLICA_BYTES; offset += step) await write(store, offset);
+    const times: number[] = [];
+    const copied: number[] = [];
+    for (let taken = 0; taken < SNAPSHOTS; taken += 1) {
+      const before = await allocated(folder);
+      const started = performance.now();
+      await store.snapshotPageBlob(BLOB, FENCE);
+      times.push(performance.now() - started);
+      copied.push(((await allocated(folder)) - before) / MiB);
+      // Between two recovery points there are writes; the next snapshot has something to be about.
+      await write(store, taken * step);
+      say(`snapshot ${taken + 1}: ${times.at(-1)!.toFixed(1)} ms`);
+    }
+    const size = `${formatBytes(REPLICA_BYTES)} with ${formatBytes(WRITTEN_BYTES)} of data`;
+    return [
+      { name: `snapshot of ${size}`, unit: 'ms', samples: times, targets: [required('at most', 100)], details: [] },
+      {
+        name: 'snapshot, space it takes',
+        unit: 'MiB',
+        samples: copied,
+        // Names, a header, an empty bitmap.
+        targets: [required('at most', 1)],
+        details: [
+          `allocated before and after: ${copied.map((bytes) => `${(bytes * 1024).toFixed(0)} KiB`).join(', ')}`,
+        ],
+      },
+    ];
+  } finally {
+    await store.close();
+  }
+}
+
+const write = (store: EmbeddedReplicaStore, offset: number): Promise<void> =>
+  store.writePages(BLOB, [{ offset, data: randomBytes(MiB) }], FENCE);
+
+/** Bytes that all files below a folder take on their disk. */
+async function allocated(folder: string): Promise<number> {
+  const entries = await readdir(folder, { recursive: true });
+  const stats = await Promise.all(entries.map((entry) => stat(path.join(folder, entry))));
+  return stats.reduce((sum, { blocks }) => sum + blocks * 512, 0);
+}

@@ -1,0 +1,47 @@
+import { randomBytes } from 'node:crypto';
+import { open, readFile, truncate, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { alignedBuffer, fitsDirectIo, openDirect, readDirect, writeDirect } from '../../disks/direct-io.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
+
+const KiB = 1024;
+
+test('only what is aligned in every respect, and large, fits', () => {
+  const buffer = alignedBuffer(256 * KiB);
+  expect(buffer.length).toBe(256 * KiB);
+  expect(fitsDirectIo(buffer, 8 * KiB)).toBe(true);
+  expect(fitsDirectIo(buffer.subarray(4 * KiB), 0)).toBe(true);
+  expect(fitsDirectIo(buffer, 512)).toBe(false);
+  expect(fitsDirectIo(buffer.subarray(512), 0)).toBe(false);
+  expect(fitsDirectIo(buffer.subarray(0, 128 * KiB + 512), 0)).toBe(false);
+  expect(fitsDirectIo(buffer.subarray(0, 32 * KiB), 0)).toBe(false);
+});
+
+// A folder in memory is the file system that knows least of it.
+test.each([undefined, '/dev/shm'])(
+  'what is written directly is read the ordinary way, and the reverse (%s)',
+  async (at) => {
+    const file = path.join(await temporaryFolder(at), 'file');
+    await writeFile(file, '');
+    await truncate(file, 1024 * KiB + 512);
+    const writer = await openDirect(file, 'write');
+    const reader = await openDirect(file, 'read');
+    const data = alignedBuffer(256 * KiB);
+    randomBytes(data.length).copy(data);
+    if (!writer || !reader || !(await writeDirect(writer, data, 512 * KiB))) return;
+    expect((await readFile(file)).subarray(512 * KiB, 768 * KiB).equals(data)).toBe(true);
+    const ordinary = await open(file, 'r+');
+    const other = randomBytes(100);
+    await ordinary.write(other, 0, 100, 600 * KiB);
+    const target = alignedBuffer(256 * KiB);
+    expect(await readDirect(reader, target, 512 * KiB)).toBe(256 * KiB);
+    other.copy(data, 88 * KiB);
+    expect(target.equals(data)).toBe(true);
+    for (const handle of [ordinary, writer, reader]) await handle.close();
+  },
+);
+
+test('a file that is not there is an error, not a refusal', async () => {
+  await expect(openDirect(path.join(await temporaryFolder(), 'none'), 'read')).rejects.toThrow('ENOENT');
+});
