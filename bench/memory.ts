@@ -10,6 +10,7 @@ import { NbdGuest } from '../sites/embedded/guest.js';
 import { DataFolder } from '../workers/data-folder.js';
 import { loadSite } from '../workers/site-file.js';
 import { startInstance, type RunningInstance } from '../workers/up.js';
+import type { ProtectedItemView } from '../workflows/messages.js';
 import { required, type Bench, type Outcome } from './figures.js';
 import { createPartlyFilled } from './images.js';
 import { withScratch } from './scratch.js';
@@ -59,12 +60,15 @@ async function measure(folder: string, size: number, share: number, say: (line: 
     try {
       say(`${formatBytes(size)}: initial copy`);
       await farshore.protect(VM);
-      await appliedAtLeast(farshore, 1);
+      await until(farshore, ({ item }) => item.phase === 'Protected');
       for (let cycle = 1; cycle <= CYCLES; cycle += 1) {
         await guest.written(CYCLE_BYTES);
-        const { sequence } = await farshore.sync(VM);
-        await appliedAtLeast(farshore, sequence);
-        say(`${formatBytes(size)}: cycle ${sequence} applied`);
+        const before = await until(farshore, ({ operations }) => operations.sync.allowed);
+        const applied = before.item.applied?.sequence ?? 0;
+        // Refused when a scheduled cycle has begun meanwhile, which does as well.
+        await farshore.sync(VM).catch(() => undefined);
+        await until(farshore, ({ item }) => (item.applied?.sequence ?? 0) > applied);
+        say(`${formatBytes(size)}: cycle ${cycle} applied`);
       }
     } finally {
       await guest.stop();
@@ -94,11 +98,11 @@ vms:
   - { name: ${VM}, host: ${HOST}, policy: fast, disks: [{ name: os, path: os.img }] }
 `;
 
-async function appliedAtLeast(farshore: Farshore, sequence: number): Promise<void> {
+async function until(farshore: Farshore, reached: (view: ProtectedItemView) => boolean): Promise<ProtectedItemView> {
   for (;;) {
     const view = await farshore.protectedItem(VM);
     if (view?.item.resync !== undefined) throw new Error('a resynchronization was asked for');
-    if ((view?.item.applied?.sequence ?? 0) >= sequence) return;
+    if (view && reached(view)) return view;
     await sleep(200);
   }
 }

@@ -1,7 +1,7 @@
 /** Jobs: everything that is done to a VM is one, with named tasks, as the portal of the field shows them. */
 import { z } from 'zod';
 import { failureSchema } from './errors.js';
-import { isoTimeSchema } from './time.js';
+import { isoTimeSchema, toIso, toMs } from './time.js';
 
 export const jobKinds = [
   'enableProtection',
@@ -136,6 +136,20 @@ export const newJob = (kind: JobKind, id: string, vault: string, vm: string, sta
 });
 
 export const currentTask = (job: Job): Task | undefined => job.tasks.find((task) => task.state === 'InProgress');
+
+/**
+ * When the task that copies will have ended, if it goes on as fast as until now. @param now ISO 8601.
+ * @returns ISO 8601; undefined while there is nothing to go by.
+ */
+export function expectedEnd(job: Job, now: string): string | undefined {
+  const { startedAt } = currentTask(job) ?? {};
+  const { progress } = job;
+  if (startedAt === undefined || !progress || progress.bytesDone === 0 || job.retry) return undefined;
+  const { bytesDone, bytesTotal } = progress;
+  if (bytesDone >= bytesTotal) return undefined;
+  const spentMs = toMs(now) - toMs(startedAt);
+  return toIso(toMs(now) + Math.round((spentMs * (bytesTotal - bytesDone)) / bytesDone));
+}
 
 /** Per disk: what the source issued and what the replica holds. Equal numbers: nothing was lost. */
 export const failoverResultSchema = z.object({

@@ -20,7 +20,7 @@ import {
   type NbdErrorCode,
   type NbdRequest,
 } from './nbd-protocol.js';
-import { SocketReader, StreamEnded } from './nbd-stream.js';
+import { StreamEnded, type SocketReader } from './nbd-stream.js';
 
 /** Payload bytes in flight per connection; one request is always let through. */
 const IN_FLIGHT_BYTES = 16 * 1024 * 1024;

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { open, readFile, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { alignedBuffer, fitsDirectIo, openDirect, readDirect, writeDirect } from '../../disks/direct-io.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
@@ -29,16 +29,18 @@ test.each([undefined, '/dev/shm'])(
     const reader = await openDirect(file, 'read');
     const data = alignedBuffer(256 * KiB);
     randomBytes(data.length).copy(data);
+    const ordinary = await open(file, 'r+');
+    onTestFinished(async () => {
+      for (const handle of [ordinary, writer, reader]) await handle?.close();
+    });
     if (!writer || !reader || !(await writeDirect(writer, data, 512 * KiB))) return;
     expect((await readFile(file)).subarray(512 * KiB, 768 * KiB).equals(data)).toBe(true);
-    const ordinary = await open(file, 'r+');
     const other = randomBytes(100);
     await ordinary.write(other, 0, 100, 600 * KiB);
     const target = alignedBuffer(256 * KiB);
     expect(await readDirect(reader, target, 512 * KiB)).toBe(256 * KiB);
     other.copy(data, 88 * KiB);
     expect(target.equals(data)).toBe(true);
-    for (const handle of [ordinary, writer, reader]) await handle.close();
   },
 );
 

@@ -1,6 +1,6 @@
 /** An instance with one VM of one small disk, as a person at the command line sees it. */
 import { randomBytes } from 'node:crypto';
-import { open, writeFile } from 'node:fs/promises';
+import { open, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
@@ -18,18 +18,24 @@ import { runReader } from '../support/readers.js';
 const MiB = 1024 * 1024;
 const DISK_BYTES = 32 * MiB;
 /** Everything here takes seconds; the processes' first steps, on a busy machine, some more. */
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 100_000;
 export const VM = 'db-01';
 
-/** The policy's cycles are far apart: what is sent is what a test asks for. */
+/** The policy's cycles are far apart, and its window is half a day away: what is sent is what a test asks for. */
 const siteText = (source: string) => `
 vault: { name: vault-01, store: { kind: embedded, path: store } }
 vmmServers:
   - { name: vmm-01, clouds: [{ name: cloud, hosts: [{ name: hyperv-01 }] }] }
-policies: [{ name: slow, copyFrequency: 15m }]
+policies:
+  - name: slow
+    copyFrequency: 15m
+    resynchronizationWindow: { from: '${clock(12)}', to: '${clock(13)}', timeZone: UTC }
 vms:
   - { name: ${VM}, host: hyperv-01, policy: slow, disks: [{ name: os, path: ${source}/os.img }] }
 `;
+
+/** Time of the day in so many hours, in UTC. */
+const clock = (hours: number) => new Date(Date.now() + hours * 3_600_000).toISOString().slice(11, 16);
 
 export class SmallSite {
   readonly hypervisor: HypervisorClient;
@@ -109,6 +115,13 @@ export class SmallSite {
   /** Sends what there is to send. @returns the cycle's sequence. */
   async sync(): Promise<number> {
     return (await this.farshore.sync(VM)).sequence;
+  }
+
+  /** Paths of the disk's change logs, the oldest first. */
+  async logs(): Promise<string[]> {
+    const folder = path.dirname(this.disk);
+    const names = (await readdir(folder)).filter((name) => name.endsWith('.hrl'));
+    return names.toSorted().map((name) => path.join(folder, name));
   }
 
   async expectEqual(): Promise<void> {
