@@ -23,7 +23,7 @@ import {
 import type { Failure } from '../domain/errors.js';
 import { protectedItemId } from '../domain/ids.js';
 import { currentTask, newJob, type Job, type JobKind, type RetryState, type TaskName } from '../domain/job.js';
-import type { JobOutcome } from '../domain/transitions.js';
+import type { JobOutcome } from '../domain/job-outcome.js';
 import { toIso } from '../domain/time.js';
 import { climb, type LadderControl } from './ladder.js';
 import {
