@@ -8,8 +8,8 @@ export default defineConfig({
     environment: 'node',
     include: ['test/**/*.test.ts'],
     // Real servers and real disks: what takes long is a machine that has other work.
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     // Processes, not threads: the SDK's native runtime exists once in a process, and tests stop each other's otherwise.
     pool: 'forks',
     maxWorkers: 2,

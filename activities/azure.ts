@@ -13,19 +13,32 @@ import {
   pruneRecoveryPoints,
 } from '../replication/recovery-points.js';
 import { prepareReplica } from '../replication/replica.js';
-import { readApplied, readDescription, vmFence, writeDescription } from '../replication/replica-state.js';
+import {
+  readApplied,
+  readDescription,
+  readVaultState,
+  vmFence,
+  writeDescription,
+  writeVaultState,
+} from '../replication/replica-state.js';
 import { releaseSeed } from '../replication/seed-record.js';
 import { readManifest } from '../replication/ship.js';
 import { verifySeed } from '../replication/verify-seed.js';
 import type { RecoveryCompute, ReplicaStore } from '../sites/ports.js';
+import { alertActivities } from './alerts.js';
 import { classified } from './failures.js';
 import { beating } from './heartbeat.js';
+import { recordFailover, unplannedFailoverActivities } from './unplanned-failover.js';
+import { refuseReplicaVm, removalActivities } from './removal.js';
+import { digestActivities } from './verification.js';
 
 export interface AzureDeps {
   readonly store: ReplicaStore;
   readonly compute: RecoveryCompute;
   /** Networks and subnets of the recovery side. */
   readonly networks: readonly { readonly name: string; readonly subnets: readonly string[] }[];
+  /** Told when the health of a VM changes; an http or https address. */
+  readonly webhook?: string;
 }
 
 export interface AppliedCycle {
@@ -38,7 +51,7 @@ export interface AppliedCycle {
 
 export type AzureActivities = ReturnType<typeof createAzureActivities>;
 
-export function createAzureActivities({ store, compute, networks }: AzureDeps) {
+export function createAzureActivities({ store, compute, networks, webhook }: AzureDeps) {
   const description = async (vm: string): Promise<ReplicaDescription> => {
     const found = await readDescription(store, vm);
     if (!found) throw new CatalogueError('InvalidReplicaState', `the store holds no description of ${vm}`);
@@ -56,6 +69,11 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
     }
   };
   return classified({
+    ...unplannedFailoverActivities({ store, compute }),
+    ...removalActivities({ store, compute }),
+    ...alertActivities(webhook),
+    ...digestActivities(store),
+
     /** @returns the epoch this protection gets: above every one that the store or the source's tracking has seen. */
     async identifyTarget(input: {
       vm: string;
@@ -69,6 +87,7 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
 
     /** Creates the replica disks and the VM's description, and fences whoever wrote there before. */
     async prepareReplica({ description: wanted }: { description: ReplicaDescription }): Promise<void> {
+      await refuseReplicaVm(compute, wanted.vm, 'a new initial replication');
       await prepareReplica(store, wanted, { epoch: wanted.epoch, sequence: 0 });
     },
 
@@ -86,8 +105,8 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
         const options = { signal, onProgress: ({ bytesDone }: { bytesDone: number }) => report(bytesDone) };
         const applied = await applyCycle(store, { vm, epoch, sequence }, options);
         const manifest = await readManifest(store, vm, applied);
-        // A cycle without changes is no new state to recover to.
-        const changed = manifest?.disks.some((disk) => disk.length > 0) ?? false;
+        // A cycle without changes is no new state to recover to, unless it is the first on top of a copy.
+        const changed = sequence === 1 || (manifest?.disks.some((disk) => disk.length > 0) ?? false);
         const id = changed ? await makeRecoveryPoint(applied, vm) : undefined;
         const olderThan = toIso(toMs(applied.sealedAt) - input.retentionHours * 3_600_000);
         await pruneRecoveryPoints(store, { vm, epoch, olderThan });
@@ -149,6 +168,7 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
           epoch: failoverEpoch,
           disks: point.disks.map(({ name, snapshot }) => ({ name, snapshot, blob: vaultPaths.disk(vm, name) })),
         });
+        await recordFailover(store, vm, failoverEpoch, point);
         return { recoveryPoint: { id, time: point.time } };
       });
     },
@@ -190,6 +210,8 @@ export function createAzureActivities({ store, compute, networks }: AzureDeps) {
       recoveryPoint: string;
     }): Promise<{ deleted: number }> {
       const deleted = await deleteRecoveryPoints(store, { vm, epoch, keep: [recoveryPoint] });
+      const state = await readVaultState(store, vm);
+      if (state) await writeVaultState(store, vm, { ...state, phase: 'Committed', at: toIso(Date.now()) });
       return { deleted: deleted.length };
     },
 

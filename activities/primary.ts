@@ -6,6 +6,8 @@ import { readManifest, shipCycle } from '../replication/ship.js';
 import type { Hypervisor, ReplicaStore } from '../sites/ports.js';
 import { classified } from './failures.js';
 import { beating } from './heartbeat.js';
+import { comparisonActivities } from './verification.js';
+import { hostActivities } from './watch-host.js';
 
 export interface PrimaryDeps {
   readonly hypervisor: Hypervisor;
@@ -38,6 +40,9 @@ export type PrimaryActivities = ReturnType<typeof createPrimaryActivities>;
 export function createPrimaryActivities(deps: PrimaryDeps) {
   const { hypervisor, store } = deps;
   return classified({
+    ...hostActivities(hypervisor),
+    ...comparisonActivities(hypervisor, store, deps.copySliceMs ?? DEFAULT_COPY_SLICE_MS),
+
     /**
      * Is everything on this host as replication needs it?
      * @returns the disks with their sizes, and the epoch of tracking that is on or was left behind; 0 when there is none.

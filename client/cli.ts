@@ -5,9 +5,14 @@ import { commitCommand, failoverCommand } from './commands/failover.js';
 import { jobCommand } from './commands/job.js';
 import { planCommand } from './commands/plan.js';
 import { protectCommand, retryCommand, syncCommand } from './commands/replication.js';
+import { resynchronizeCommand } from './commands/resynchronize.js';
+import { pauseCommand, resumeCommand, setPolicyCommand } from './commands/settings.js';
 import { siteCommand } from './commands/site.js';
 import { statusCommand } from './commands/status.js';
+import { unprotectCommand } from './commands/unprotect.js';
 import { downCommand, upCommand } from './commands/up.js';
+import { vaultCommand } from './commands/vault.js';
+import { verifyCommand } from './commands/verify.js';
 import { vmCommand } from './commands/vm.js';
 import { openCommand } from './commands/web-ui.js';
 import { workerCommand } from './commands/worker.js';
@@ -44,9 +49,16 @@ function program(): Command {
     protectCommand(),
     syncCommand(),
     retryCommand(),
+    resynchronizeCommand(),
+    pauseCommand(),
+    resumeCommand(),
+    setPolicyCommand(),
+    verifyCommand(),
+    unprotectCommand(),
     failoverCommand(),
     commitCommand(),
     planCommand(),
+    vaultCommand(),
     jobCommand(),
     openCommand(),
     workerCommand(),

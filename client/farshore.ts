@@ -14,16 +14,17 @@ import {
   type WorkflowHandle,
 } from '@temporalio/client';
 import { planRunId, protectedItemId, taskQueues } from '../domain/ids.js';
-import { waitsForPerson, type Job } from '../domain/job.js';
+import { waitsForPerson, type Job, type JobParameters } from '../domain/job.js';
+import type { JobOperation } from '../domain/operations.js';
 import type { RecoveryPlan } from '../domain/plan.js';
 import { policyOf, vmmServerOf, type Site, type SiteVm } from '../domain/site.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
 import { configuredServer } from '../workers/temporal-executables.js';
 import { FARSHORE_NAMESPACE } from '../workers/temporal-server.js';
 import * as messages from '../workflows/messages.js';
+import { answered } from './answered.js';
 import { RefusedError, UnreachableError } from './errors.js';
 import { follow } from './follow.js';
-import { isServerAway, isWorkerAway } from './grpc-status.js';
 
 type ProtectVm = (input: messages.ProtectVmInput) => Promise<ProtectedItem>;
 type RunRecoveryPlan = (input: messages.RunRecoveryPlanInput) => Promise<messages.PlanRun>;
@@ -35,14 +36,12 @@ export interface ConnectOptions {
   readonly namespace?: string;
 }
 
-/** What is asked of running workflows needs an answer within this, ms: a worker that is down is told as such. */
-const ANSWER_TIMEOUT_MS = 20_000;
 const POLL_MS = 500;
 const DEFAULT_ADDRESS = 'localhost:7233';
 /** An accepted job waits at most for one activity of the delta loop, ms. */
 const BEGIN_TIMEOUT_MS = 10 * 60_000;
 
-type Entity = WorkflowHandle<ProtectVm>;
+export type Entity = WorkflowHandle<ProtectVm>;
 
 export class Farshore {
   private constructor(
@@ -114,7 +113,7 @@ export class Farshore {
         { vault, vm: name, host: vm.host, vmmServer: vmmServerOf(this.site, vm.host), policy: policyOf(this.site, vm) },
       ],
     });
-    return this.ask(name, (entity) => entity.executeUpdate(messages.enableProtectionUpdate, { args: [{ requestId }] }));
+    return this.startJob(name, 'enableProtection', {}, requestId);
   }
 
   /** A cycle now. @returns its number. */
@@ -122,17 +121,36 @@ export class Farshore {
     return this.ask(vm, (entity) => entity.executeUpdate(messages.syncUpdate, { args: [{ requestId }] }));
   }
 
+  /**
+   * Compares both sides and sends what differs: at once, or in the window of the VM's policy.
+   * @returns the job, when it begins at once.
+   */
+  async resynchronize(
+    vm: string,
+    now: boolean,
+    requestId: string = randomUUID(),
+  ): Promise<{ readonly jobId?: string }> {
+    return this.ask(vm, (entity) => entity.executeUpdate(messages.resynchronizeUpdate, { args: [{ requestId, now }] }));
+  }
+
   /** Tries at once what is failing. */
   async retry(vm: string, requestId: string = randomUUID()): Promise<{ readonly retried: string }> {
     return this.ask(vm, (entity) => entity.executeUpdate(messages.retryUpdate, { args: [{ requestId }] }));
   }
 
-  async plannedFailover(vm: string, requestId: string = randomUUID()): Promise<messages.JobAccepted> {
-    return this.ask(vm, (entity) => entity.executeUpdate(messages.plannedFailoverUpdate, { args: [{ requestId }] }));
-  }
-
-  async commit(vm: string, requestId: string = randomUUID()): Promise<messages.JobAccepted> {
-    return this.ask(vm, (entity) => entity.executeUpdate(messages.commitFailoverUpdate, { args: [{ requestId }] }));
+  /**
+   * Asks for a job on a protected VM.
+   * @param parameters what the job may be told, see `JobParameters`
+   * @throws RefusedError with the reason when the VM's state does not allow it now.
+   */
+  async startJob(
+    vm: string,
+    operation: JobOperation,
+    parameters: JobParameters = {},
+    requestId: string = randomUUID(),
+  ): Promise<messages.JobAccepted> {
+    const update = messages.jobUpdates[operation];
+    return this.ask(vm, (entity) => entity.executeUpdate(update, { args: [{ requestId, parameters }] }));
   }
 
   /** @param plan checked against the site already. @returns the id of the run. */
@@ -242,7 +260,8 @@ export class Farshore {
     return this.temporal.workflow.getHandle<ProtectVm>(protectedItemId(this.site.vault.name, vm));
   }
 
-  private async ask<T>(vm: string, call: (entity: Entity) => Promise<T>): Promise<T> {
+  /** Asks the protection of a VM. @throws RefusedError with its reason, UnreachableError */
+  async ask<T>(vm: string, call: (entity: Entity) => Promise<T>): Promise<T> {
     this.siteVm(vm);
     try {
       return await this.answer(() => call(this.entity(vm)));
@@ -265,23 +284,8 @@ export class Farshore {
     }
   }
 
-  private async answer<T>(call: () => Promise<T>): Promise<T> {
-    try {
-      return await this.connection.withDeadline(Date.now() + ANSWER_TIMEOUT_MS, call);
-    } catch (error) {
-      if (isServerAway(error)) {
-        throw new UnreachableError('Temporal does not answer any more. Is the instance still up (`farshore status`)?', {
-          cause: error,
-        });
-      }
-      if (isWorkerAway(error)) {
-        throw new UnreachableError(
-          `The Azure worker of vault ${this.site.vault.name} does not answer. It runs the workflows: start it (\`farshore worker --role azure\`, or \`farshore up\`).`,
-          { cause: error },
-        );
-      }
-      throw error;
-    }
+  private answer<T>(call: () => Promise<T>): Promise<T> {
+    return answered(this.connection, this.site.vault.name, call);
   }
 }
 

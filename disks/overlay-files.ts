@@ -17,6 +17,7 @@ import { BlockBitmap } from './block-bitmap.js';
 import { diskError } from './disk-errors.js';
 import { readAt, writeAt } from './positional-io.js';
 import { RawDisk, openDiskFile } from './raw.js';
+import { syncFolder } from './sync-folder.js';
 
 const HEADER_BYTES = 4096;
 const MAGIC = 'FSOVRLAY';
@@ -140,16 +141,6 @@ async function readHeader(
   const state = (Object.keys(STATES) as OverlayState[]).find((name) => STATES[name] === header[STATE_AT]);
   if (!state) throw broken(`unknown state ${header[STATE_AT]}`);
   return { blockSize: header.readUInt32LE(12), state };
-}
-
-/** A name in a folder is durable only once the folder is. */
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
 }
 
 async function fileExists(path: string): Promise<boolean> {

@@ -8,6 +8,9 @@ import { z } from 'zod';
 export const fenceSchema = z.object({ epoch: z.int().min(0), sequence: z.int().min(0) });
 export type Fence = z.infer<typeof fenceSchema>;
 
+/** Above every sequence that a cycle may get. */
+export const LAST_SEQUENCE = 2 ** 32 - 1;
+
 /** Negative when `a` is older than `b`, 0 when equal. */
 export const compareFences = (a: Fence, b: Fence): number => a.epoch - b.epoch || a.sequence - b.sequence;
 

@@ -3,11 +3,11 @@
  * health. Nothing is stored, so nothing can be forgotten to be cleared.
  */
 import { formatSeconds, secondsBetween, toIso, toMs } from './time.js';
-import { seedingStopped, type ProtectedItem } from './protected-item.js';
+import { isReplicated, seedingStopped, type Health, type ProtectedItem } from './protected-item.js';
+import type { HostTrouble } from './host.js';
 import type { RetryState } from './job.js';
 
-export const healths = ['Normal', 'Warning', 'Critical'] as const;
-export type Health = (typeof healths)[number];
+export type { Health };
 
 export interface Condition {
   readonly reason: string;
@@ -29,8 +29,12 @@ export function conditionsOf(item: ProtectedItem, now: string): Condition[] {
   const found: Condition[] = [];
   const retry = item.retry ?? item.job?.retry;
   if (retry) found.push(retryCondition(retry, now));
+  // What fails for the same reason says more.
+  if (item.hostTrouble && isReplicated(item) && retry?.failure.code !== item.hostTrouble.failure.code) {
+    found.push(troubleCondition(item.hostTrouble, now));
+  }
   if (item.resync) {
-    found.push({ reason: 'ResyncRequired', health: 'Critical', message: item.resync.cause, since: item.resync.since });
+    found.push(resyncCondition(item, item.resync));
   }
   if (seedingStopped(item)) {
     const last = item.recentJobs.at(-1);
@@ -45,6 +49,15 @@ export function conditionsOf(item: ProtectedItem, now: string): Condition[] {
       reason: 'InitialReplicationIncomplete',
       health: 'Warning',
       message: 'initial replication is not complete',
+    });
+  }
+  if (item.paused) {
+    found.push({
+      reason: 'Paused',
+      health: 'Warning',
+      message: 'replication is paused; changes are tracked, but not sent',
+      remedy: `farshore resume ${item.vm}`,
+      since: item.paused.since,
     });
   }
   if (item.phase === 'Protected' && item.shipped && toMs(now) - toMs(item.shipped.sealedAt) > LAST_SEND_LIMIT_MS) {
@@ -70,8 +83,33 @@ export function conditionsOf(item: ProtectedItem, now: string): Condition[] {
       message: 'the VM runs at the recovery side and is not replicated back',
     });
   }
+  if (item.sourceFence) {
+    const { since, problem } = item.sourceFence;
+    found.push({
+      reason: 'SourceNotFenced',
+      health: 'Warning',
+      message: `the source has not been told yet that the VM runs at the recovery side${problem === undefined ? '' : ` (${problem})`}`,
+      remedy: 'Keep the source VM off until the Provider is back; then it is turned off and fenced by itself.',
+      since,
+    });
+  }
   const severity = (condition: Condition) => (condition.health === 'Critical' ? 0 : 1);
   return found.sort((a, b) => severity(a) - severity(b));
+}
+
+function resyncCondition(
+  item: ProtectedItem,
+  { cause, since, dueAt }: NonNullable<ProtectedItem['resync']>,
+): Condition {
+  const running = item.job?.kind === 'resynchronize';
+  const outlook = running ? 'being resynchronized' : dueAt === undefined ? '' : `to be resynchronized at ${dueAt}`;
+  return {
+    reason: 'ResyncRequired',
+    health: 'Critical',
+    message: outlook ? `${cause}; ${outlook}` : cause,
+    ...(!running && { remedy: `To begin at once: farshore resynchronize ${item.vm} --now` }),
+    since,
+  };
 }
 
 export const healthOf = (item: ProtectedItem, now: string): Health => conditionsOf(item, now)[0]?.health ?? 'Normal';
@@ -91,6 +129,14 @@ function retryCondition(retry: RetryState, now: string): Condition {
   };
 }
 
+const troubleCondition = ({ failure, since }: HostTrouble, now: string): Condition => ({
+  reason: failure.code,
+  health: toMs(now) - toMs(since) >= CANNOT_SEND_AFTER_MS ? 'Critical' : 'Warning',
+  message: failure.message,
+  remedy: failure.remedy,
+  since,
+});
+
 /** Now − seal time of the newest durable cycle, in seconds; undefined while there is none or the VM runs elsewhere. */
 export const rpoSeconds = (item: ProtectedItem, now: string): number | undefined =>
   item.shipped && item.activeSide === 'primary' ? secondsBetween(item.shipped.sealedAt, now) : undefined;
@@ -100,6 +146,7 @@ export function nextHealthChange(item: ProtectedItem, now: string): string | und
   const instants: number[] = [];
   const retry = item.retry ?? item.job?.retry;
   if (retry) instants.push(toMs(retry.since) + CANNOT_SEND_AFTER_MS);
+  if (item.hostTrouble) instants.push(toMs(item.hostTrouble.since) + CANNOT_SEND_AFTER_MS);
   if (item.phase === 'Protected' && item.shipped) {
     instants.push(toMs(item.shipped.sealedAt) + LAST_SEND_LIMIT_MS + 1);
   }

@@ -26,6 +26,9 @@ export const taskQueues = {
 /** The protection entity of a VM: one per VM and vault, for the VM's whole protected life. */
 export const protectedItemId = (vault: string, vm: string): string => `vm/${vault}/${vm}`;
 
+/** Who watches a host for the VMs of a vault. */
+export const hostWatchId = (vault: string, host: string): string => `host/${vault}/${host}`;
+
 /** `2026-03-01T12:30:05.123Z` as `20260301T123005Z`: sorts, and needs no quoting in a shell. */
 export const compactTime = (iso: string): string => iso.replace(/[-:]/g, '').replace(/\.\d+Z$/, 'Z');
 

@@ -1,13 +1,14 @@
-/**
- * The state of one protected VM, and the only function that changes it. `phase` holds resting states; what is on its
- * way is the running job and its task. The workflow performs, this decides: no time, no chance, no I/O in here.
- */
+/** The state of one protected VM. `phase` holds resting states; what is on its way is the running job and its task. */
 import { z } from 'zod';
-import { failureSchema, type Failure } from './errors.js';
+import { failureSchema } from './errors.js';
+import { hostTroubleSchema } from './host.js';
 import { nameSchema } from './ids.js';
-import { jobKindSchema, jobTitles, progressSchema, retryStateSchema, type JobKind, type RetryState } from './job.js';
-import { copyFrequencyMs, policySchema } from './policy.js';
-import { isoTimeSchema, toIso, toMs } from './time.js';
+import { jobKindSchema, jobParametersSchema, progressSchema, retryStateSchema } from './job.js';
+import { policySchema } from './policy.js';
+import { isoTimeSchema, toMs } from './time.js';
+
+const healths = ['Normal', 'Warning', 'Critical'] as const;
+export type Health = (typeof healths)[number];
 
 export const phases = ['Unprotected', 'Seeding', 'Protected', 'FailedOver', 'Committed', 'FailedBack'] as const;
 export type Phase = (typeof phases)[number];
@@ -17,6 +18,7 @@ const jobRequestSchema = z.object({
   requestId: z.string(),
   jobId: z.string(),
   kind: jobKindSchema,
+  parameters: jobParametersSchema.optional(),
   /** Workflow id of the plan run that asked. */
   planRun: z.string().optional(),
   /** Tasks the job holds before until the plan run releases them. */
@@ -33,7 +35,7 @@ const runningJobSchema = jobRequestSchema.extend({
   heardAt: isoTimeSchema,
 });
 
-const cycleSchema = z.object({ sequence: z.int(), sealedAt: isoTimeSchema, bytes: z.number() });
+export const cycleSchema = z.object({ sequence: z.int(), sealedAt: isoTimeSchema, bytes: z.number() });
 
 export const protectedItemSchema = z.object({
   stateVersion: z.literal(1),
@@ -47,6 +49,10 @@ export const protectedItemSchema = z.object({
   epoch: z.int().min(0),
   /** The next cycle to be cut. */
   nextSequence: z.int().min(1),
+  /** The newest cycle that was begun: when it is `nextSequence`, its logs may be cut already. */
+  begunSequence: z.int().optional(),
+  /** The cycle that an administrator's `sync` waits for; it is due as soon as the one before it is applied. */
+  requestedSequence: z.int().optional(),
   /** When the next cycle is due; only with delta replication on. */
   cycleDueAt: isoTimeSchema.optional(),
   /** The newest cycle whose manifest is durable: its seal time is what the RPO counts from. */
@@ -57,7 +63,23 @@ export const protectedItemSchema = z.object({
   /** Of the last cycles, the newest last: was it on time? */
   cycleHistory: z.array(z.boolean()),
   retry: retryStateSchema.optional(),
-  resync: z.object({ cause: z.string(), since: isoTimeSchema }).optional(),
+  /** Set while the replica can't be brought up to date by changes: why, since when, and when it will be resynchronized. */
+  resync: z
+    .object({
+      cause: z.string(),
+      since: isoTimeSchema,
+      /** Not known until the window has been looked up. */
+      dueAt: isoTimeSchema.optional(),
+      /** It was cancelled: not again in the window that is open now. */
+      skipOpen: z.boolean().optional(),
+    })
+    .optional(),
+  /** The delta loop rests at an administrator's wish. Changes are tracked all the same. */
+  paused: z.object({ since: isoTimeSchema }).optional(),
+  /** Its host, or the agent there, does not answer. */
+  hostTrouble: hostTroubleSchema.optional(),
+  /** The health that the last alert told of. */
+  alertedHealth: z.enum(healths).optional(),
   job: runningJobSchema.optional(),
   pending: z.array(jobRequestSchema),
   answered: z.array(z.object({ requestId: z.string(), jobId: z.string() })),
@@ -70,13 +92,11 @@ export const protectedItemSchema = z.object({
       failure: failureSchema.optional(),
     }),
   ),
+  /** After an unplanned failover: the source has still to be told that it must not run, under this epoch. */
+  sourceFence: z.object({ epoch: z.int(), since: isoTimeSchema, problem: z.string().optional() }).optional(),
   protectedSince: isoTimeSchema.optional(),
 });
 export type ProtectedItem = z.infer<typeof protectedItemSchema>;
-
-const CYCLES_REMEMBERED = 20;
-const REQUESTS_REMEMBERED = 50;
-const JOBS_REMEMBERED = 10;
 
 export type NewItem = Pick<ProtectedItem, 'vault' | 'vm' | 'host' | 'vmmServer' | 'policy'>;
 
@@ -93,178 +113,30 @@ export const newProtectedItem = (of: NewItem): ProtectedItem => ({
   recentJobs: [],
 });
 
-/** What a job tells the entity when it ends; only the fields of its kind are there. */
-export const jobOutcomeSchema = z.object({
-  outcome: z.enum(['succeeded', 'failed', 'cancelled']),
-  failure: failureSchema.optional(),
-  epoch: z.int().optional(),
-  /** Cycles the job itself made, so that the loop goes on after them. */
-  cycle: cycleSchema.optional(),
-  recoveryPoint: z.object({ id: z.string(), time: isoTimeSchema }).optional(),
-});
-export type JobOutcome = z.infer<typeof jobOutcomeSchema>;
-
-export type ItemEvent =
-  | { type: 'jobRequested'; request: JobRequest }
-  | { type: 'jobStarted'; jobId: string; at: string }
-  | {
-      type: 'jobProgressed';
-      jobId: string;
-      at: string;
-      task?: string | undefined;
-      progress?: { bytesDone: number; bytesTotal: number } | undefined;
-      retry?: RetryState | undefined;
-    }
-  | { type: 'jobEnded'; jobId: string; at: string; result: JobOutcome }
-  | { type: 'cycleRequested'; at: string }
-  | { type: 'cycleShipped'; cycle: { sequence: number; sealedAt: string; bytes: number } }
-  | {
-      type: 'cycleApplied';
-      cycle: { sequence: number; sealedAt: string; bytes: number };
-      recoveryPoint?: { id: string; time: string } | undefined;
-      at: string;
-    }
-  | { type: 'stepFailed'; retry: RetryState }
-  | { type: 'stepRecovered' }
-  | { type: 'resyncRequired'; failure: Failure; at: string };
-
-/** @returns the item after the event; the same object when the event changes nothing. */
-export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
-  switch (event.type) {
-    case 'jobRequested':
-      return {
-        ...item,
-        pending: [...item.pending, event.request],
-        answered: [...item.answered, { requestId: event.request.requestId, jobId: event.request.jobId }].slice(
-          -REQUESTS_REMEMBERED,
-        ),
-      };
-    case 'jobStarted': {
-      const request = item.pending.find((candidate) => candidate.jobId === event.jobId);
-      if (!request) return item;
-      const { retry: _, ...rest } = item;
-      return {
-        ...rest,
-        pending: item.pending.filter((candidate) => candidate !== request),
-        job: { ...request, startedAt: event.at, heardAt: event.at },
-      };
-    }
-    case 'jobProgressed': {
-      if (item.job?.jobId !== event.jobId) return item;
-      const { task: _t, progress: _p, retry: _r, ...rest } = item.job;
-      const news = {
-        ...(event.task && { task: event.task }),
-        ...(event.progress && { progress: event.progress }),
-        ...(event.retry && { retry: event.retry }),
-      };
-      return { ...item, job: { ...rest, ...news, heardAt: event.at } };
-    }
-    case 'jobEnded':
-      return item.job?.jobId === event.jobId ? afterJob(item, item.job.kind, event) : item;
-    case 'cycleRequested':
-      return { ...item, cycleDueAt: event.at };
-    case 'cycleShipped':
-      return { ...item, shipped: event.cycle };
-    case 'cycleApplied':
-      return afterCycle(item, event);
-    case 'stepFailed':
-      return { ...item, retry: event.retry };
-    case 'stepRecovered': {
-      const { retry: _, ...rest } = item;
-      return item.retry ? rest : item;
-    }
-    case 'resyncRequired': {
-      const { retry: _, cycleDueAt: _due, ...rest } = item;
-      return { ...rest, resync: { cause: event.failure.message, since: item.resync?.since ?? event.at } };
-    }
-  }
+/** Of a VM that is marked for resynchronization: has it a time yet, and has that come? @param now ISO 8601. */
+export function resyncState({ phase, resync }: ProtectedItem, now: string): 'none' | 'unscheduled' | 'waiting' | 'due' {
+  if (!resync || (phase !== 'Protected' && phase !== 'Seeding')) return 'none';
+  if (resync.dueAt === undefined) return 'unscheduled';
+  return toMs(resync.dueAt) <= toMs(now) ? 'due' : 'waiting';
 }
 
-/** The next due time stays on its grid; ticks that went by meanwhile count as missed. */
-function afterCycle(item: ProtectedItem, event: ItemEvent & { type: 'cycleApplied' }): ProtectedItem {
-  const period = copyFrequencyMs(item.policy);
-  const { retry: _, ...rest } = item;
-  const dueAt = toMs(item.cycleDueAt ?? event.at);
-  const missed = Math.max(0, Math.floor((toMs(event.at) - dueAt) / period));
-  const history = [...item.cycleHistory, ...Array<boolean>(Math.min(missed, CYCLES_REMEMBERED)).fill(false), true];
-  return {
-    ...rest,
-    nextSequence: event.cycle.sequence + 1,
-    shipped: event.cycle,
-    applied: event.cycle,
-    cycleDueAt: toIso(dueAt + (missed + 1) * period),
-    cycleHistory: history.slice(-CYCLES_REMEMBERED),
-    ...(event.recoveryPoint && { latestRecoveryPoint: event.recoveryPoint }),
-  };
-}
+/** Not by itself during a pause: nothing is to be sent then. An administrator may ask for it all the same. */
+export const isResyncDue = (item: ProtectedItem, now: string): boolean =>
+  !item.paused && resyncState(item, now) === 'due';
 
-function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type: 'jobEnded' }): ProtectedItem {
-  const { job: _, ...rest } = item;
-  const { outcome, failure, epoch, cycle, recoveryPoint } = event.result;
-  const ended: ProtectedItem = {
-    ...rest,
-    recentJobs: [
-      ...item.recentJobs,
-      { id: event.jobId, kind, outcome, endedAt: event.at, ...(failure && { failure }) },
-    ].slice(-JOBS_REMEMBERED),
-    ...(epoch !== undefined && { epoch }),
-    ...(cycle && { shipped: cycle, applied: cycle, nextSequence: cycle.sequence + 1 }),
-    ...(recoveryPoint && { latestRecoveryPoint: recoveryPoint }),
-  };
-  if (outcome !== 'succeeded' && failure?.class === 'needsResync') {
-    return next(ended, { type: 'resyncRequired', failure, at: event.at });
-  }
-  if (outcome !== 'succeeded') {
-    // A failover that was given up: the source runs again and its changes go on being sent.
-    return kind === 'plannedFailover' ? { ...ended, cycleDueAt: event.at } : ended;
-  }
-  switch (kind) {
-    case 'enableProtection':
-      return { ...ended, phase: 'Seeding', nextSequence: 1 };
-    case 'initialReplication':
-      return ended;
-    case 'finalizeProtection':
-      return { ...ended, phase: 'Protected', cycleDueAt: event.at, protectedSince: event.at };
-    case 'plannedFailover': {
-      const { cycleDueAt: _due, ...stopped } = ended;
-      return { ...stopped, phase: 'FailedOver', activeSide: 'recovery' };
-    }
-    case 'commitFailover':
-      return { ...ended, phase: 'Committed' };
-  }
-}
-
-/** The job that follows by itself when the given one has succeeded. */
-export const followUpOf = (kind: JobKind): JobKind | undefined =>
-  ({ enableProtection: 'initialReplication', initialReplication: 'finalizeProtection' } as const)[kind as string];
-
-export const operations = ['enableProtection', 'sync', 'retry', 'plannedFailover', 'commitFailover'] as const;
-export type Operation = (typeof operations)[number];
-export type Permission = { allowed: true } | { allowed: false; reason: string };
-
-const yes: Permission = { allowed: true };
-const no = (reason: string): Permission => ({ allowed: false, reason });
-
-/** What may be asked of the VM now, and why not the rest. */
-export function allowedOperations(item: ProtectedItem): Record<Operation, Permission> {
-  const busyWith = item.job ?? item.pending[0];
-  const busy = busyWith && no(`the job "${jobTitles[busyWith.kind]}" is running (${busyWith.jobId})`);
-  const resync = item.resync && no('the VM is marked for resynchronization');
-  const inPhase = (wanted: Phase, what: string) =>
-    item.phase === wanted ? undefined : no(`${what}; it is ${phaseText[item.phase]}`);
-  return {
-    enableProtection:
-      item.phase === 'Unprotected' ? (busy ?? yes) : no(`the VM is protected already: it is ${phaseText[item.phase]}`),
-    sync: busy ?? inPhase('Protected', 'only a protected VM is synchronized') ?? resync ?? yes,
-    retry: item.retry || item.job?.retry || seedingStopped(item) ? yes : no('nothing is waiting for a retry'),
-    plannedFailover: busy ?? inPhase('Protected', 'only a protected VM can be failed over') ?? resync ?? yes,
-    commitFailover: busy ?? inPhase('FailedOver', 'there is no failover to commit') ?? yes,
-  };
+/** A cycle that failed is due as long as it fails: the ladder knows when. @param now ISO 8601. */
+export function isCycleDue({ phase, resync, paused, cycleDueAt, retry }: ProtectedItem, now: string): boolean {
+  if (phase !== 'Protected' || resync || paused || cycleDueAt === undefined) return false;
+  return retry !== undefined || toMs(cycleDueAt) <= toMs(now);
 }
 
 /** Initial replication or its finalizing was cancelled or failed: `retry` starts it again. */
 export const seedingStopped = (item: ProtectedItem): boolean =>
-  item.phase === 'Seeding' && !item.job && item.pending.length === 0;
+  item.phase === 'Seeding' && !item.resync && !item.job && item.pending.length === 0;
+
+/** Its changes are sent from its host, or are meant to be. */
+export const isReplicated = ({ phase, activeSide }: ProtectedItem): boolean =>
+  activeSide === 'primary' && (phase === 'Seeding' || phase === 'Protected');
 
 export const phaseText: Record<Phase, string> = {
   Unprotected: 'not protected',

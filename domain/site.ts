@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { nameSchema } from './ids.js';
+import { isTimeZone } from './resync-window.js';
 import { policySchema, type Policy } from './policy.js';
 
 const pathSchema = z.string().min(1);
@@ -57,6 +58,11 @@ const vmSchema = z.strictObject({
 });
 export type SiteVm = z.infer<typeof vmSchema>;
 
+const alertsSchema = z.strictObject({
+  /** Each change of a VM's replication health is posted here. */
+  webhook: z.url({ protocol: /^https?$/, error: 'an http or https address is wanted' }),
+});
+
 export const siteSchema = z.strictObject({
   vault: z.strictObject({ name: nameSchema, store: storeSchema }),
   vmmServers: z.array(vmmServerSchema).min(1),
@@ -65,6 +71,7 @@ export const siteSchema = z.strictObject({
     .array(z.strictObject({ vmNetwork: nameSchema, azureNetwork: nameSchema, subnet: nameSchema.optional() }))
     .default([]),
   policies: z.array(policySchema).default([]),
+  alerts: alertsSchema.optional(),
   vms: z.array(vmSchema).default([]),
 });
 export type Site = z.infer<typeof siteSchema>;
@@ -78,7 +85,7 @@ export interface Finding {
 
 /** Cross-checks: names used once, references that lead somewhere, networks mapped. The first finding is the one to show. */
 export function checkSite(site: Site): Finding[] {
-  return [...duplicateNames(site), ...danglingReferences(site), ...unmappedNetworks(site)];
+  return [...duplicateNames(site), ...unknownTimeZones(site), ...danglingReferences(site), ...unmappedNetworks(site)];
 }
 
 function* duplicateNames(site: Site): Generator<Finding> {
@@ -130,6 +137,17 @@ const duplicate = (path: (string | number)[], what: string): Finding => ({
   message: `this name is already taken by another ${what}`,
   remedy: 'rename one of the two',
 });
+
+function* unknownTimeZones(site: Site): Generator<Finding> {
+  for (const [p, { resynchronizationWindow: window }] of site.policies.entries()) {
+    if (window === 'always' || isTimeZone(window.timeZone)) continue;
+    yield {
+      path: ['policies', p, 'resynchronizationWindow', 'timeZone'],
+      message: 'unknown time zone',
+      remedy: 'use a name of the time zone database, such as Europe/Paris or UTC',
+    };
+  }
+}
 
 function* danglingReferences(site: Site): Generator<Finding> {
   const hosts = site.vmmServers.flatMap((server) => server.clouds.flatMap((cloud) => cloud.hosts.map((h) => h.name)));
@@ -197,9 +215,21 @@ export function vmmServerOf(site: Site, host: string): string {
   throw new Error(`host ${host} is in no cloud`);
 }
 
+/** What a VM that names no policy has, unless the site file defines its own of this name. */
+const DEFAULT_POLICY = 'default';
+
 export function policyOf(site: Site, vm: SiteVm): Policy {
-  return site.policies.find((policy) => policy.name === vm.policy) ?? policySchema.parse({ name: 'default' });
+  return policyNamed(site, vm.policy ?? DEFAULT_POLICY) ?? policySchema.parse({ name: DEFAULT_POLICY });
 }
+
+export function policyNamed(site: Site, name: string): Policy | undefined {
+  const found = site.policies.find((policy) => policy.name === name);
+  return found ?? (name === DEFAULT_POLICY ? policySchema.parse({ name }) : undefined);
+}
+
+export const policyNames = (site: Site): string[] => [
+  ...new Set([...site.policies.map(({ name }) => name), DEFAULT_POLICY]),
+];
 
 /** The disk the VM boots from. */
 export const osDiskOf = (vm: SiteVm): SiteDisk => vm.disks.find((disk) => disk.os) ?? vm.disks[0]!;

@@ -6,11 +6,14 @@
  *   vms/<vm>/description.json            the VM as it will be created at failover
  *   vms/<vm>/disks/<disk>.vhd            page blob: the replica, a fixed VHD at the newest applied state
  *   vms/<vm>/seed/<epoch>/<disk>/<n>.json  digests of the n-th slice of the initial copy
+ *   vms/<vm>/resync/<epoch>/<disk>/<n>.digests  digests of the replica's blocks when a resynchronization began
  *   vms/<vm>/verified/<epoch>/<disk>.json  the initial copy of the disk was read back and found equal
+ *   vms/<vm>/verify/<cycle>/<disk>/<n>.digests  blocks of the replica at a cycle, while it is verified
  *   vms/<vm>/cycles/<cycle>/<disk>.changes  one disk's change set
  *   vms/<vm>/cycles/<cycle>/manifest.json   written last: the cycle exists when this does
  *   vms/<vm>/applied.json                the newest cycle that every replica disk holds
  *   vms/<vm>/points/<point>.json         recovery points
+ *   vms/<vm>/state.json                  which side the VM runs at, of the epoch in which that was settled
  *   jobs/<...>.json                      records of finished jobs
  */
 import { z } from 'zod';
@@ -30,16 +33,26 @@ export const vaultPaths = {
   seedPrefix: (vm: string, epoch: number, disk: string) => `vms/${vm}/seed/${epoch}/${disk}/`,
   seedSlice: (vm: string, epoch: number, disk: string, slice: number) =>
     `vms/${vm}/seed/${epoch}/${disk}/${String(slice).padStart(8, '0')}.json`,
+  allTargetDigests: (vm: string) => `vms/${vm}/resync/`,
+  targetDigestPrefix: (vm: string, epoch: number, disk: string) => `vms/${vm}/resync/${epoch}/${disk}/`,
+  targetDigests: (vm: string, epoch: number, disk: string, slice: number) =>
+    `vms/${vm}/resync/${epoch}/${disk}/${String(slice).padStart(8, '0')}.digests`,
   verifiedDisks: (vm: string) => `vms/${vm}/verified/`,
   verifiedDisk: (vm: string, epoch: number, disk: string) => `vms/${vm}/verified/${epoch}/${disk}.json`,
+  verification: (vm: string) => `vms/${vm}/verify/`,
+  verificationDigests: (vm: string, epoch: number, sequence: number, disk: string, slice: number) =>
+    `vms/${vm}/verify/${cycleName(epoch, sequence)}/${disk}/${String(slice).padStart(8, '0')}.digests`,
   cyclePrefix: (vm: string) => `vms/${vm}/cycles/`,
   changes: (vm: string, epoch: number, sequence: number, disk: string) =>
     `vms/${vm}/cycles/${cycleName(epoch, sequence)}/${disk}.changes`,
   manifest: (vm: string, epoch: number, sequence: number) =>
     `vms/${vm}/cycles/${cycleName(epoch, sequence)}/manifest.json`,
   applied: (vm: string) => `vms/${vm}/applied.json`,
+  vms: 'vms/',
+  state: (vm: string) => `vms/${vm}/state.json`,
   pointPrefix: (vm: string) => `vms/${vm}/points/`,
   point: (vm: string, point: string) => `vms/${vm}/points/${point}.json`,
+  jobs: (vm: string) => `jobs/job/${vm}/`,
   jobRecord: (jobId: string) => `jobs/${jobId}.json`,
 } as const;
 
@@ -63,6 +76,8 @@ export const replicaDescriptionSchema = z.object({
   networkAdapters: z.array(z.object({ name: nameSchema, network: nameSchema, subnet: nameSchema })),
   /** False until finalize protection has settled network, boot disk and interfaces. */
   finalized: z.boolean(),
+  /** Protection was disabled then and the replica kept as it was; nothing is added to it any more. */
+  unprotectedAt: isoTimeSchema.exactOptional(),
 });
 export type ReplicaDescription = z.infer<typeof replicaDescriptionSchema>;
 
@@ -125,3 +140,14 @@ export const recoveryPointSchema = z.object({
 export type RecoveryPoint = z.infer<typeof recoveryPointSchema>;
 
 export const recoveryPointId = (epoch: number, sequence: number): string => cycleName(epoch, sequence);
+
+/** Written at a failover and at its commit. One of an older epoch than the fence speaks of what has been undone since. */
+export const vaultStateSchema = z.object({
+  epoch: z.int().min(1),
+  phase: z.enum(['FailedOver', 'Committed']),
+  /** The point the replica VM was made from. */
+  recoveryPoint: z.string(),
+  recoveryPointTime: isoTimeSchema,
+  at: isoTimeSchema,
+});
+export type VaultState = z.infer<typeof vaultStateSchema>;

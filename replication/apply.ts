@@ -132,12 +132,12 @@ interface ProvenChanges {
   readonly reader: ChangeFileReader;
 }
 
-/** @throws CatalogueError LogBroken */
-async function proveChanges(
+/** Holds every change file of a cycle against its digest. @throws CatalogueError LogBroken */
+export async function proveChanges(
   store: ReplicaStore,
   manifest: CycleManifest,
-  advance: (bytes: number) => void,
-  signal: AbortSignal | undefined,
+  advance: (bytes: number) => void = () => undefined,
+  signal?: AbortSignal,
 ): Promise<ProvenChanges[]> {
   const { vm, epoch, sequence } = manifest;
   const changed = manifest.disks.filter(({ length }) => length > 0);

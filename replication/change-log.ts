@@ -5,6 +5,7 @@
 import { open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
+import { syncFolder } from '../disks/sync-folder.js';
 import { cycleName } from '../domain/ids.js';
 import type { Range } from '../domain/ranges.js';
 import { Appender, writeFully } from './change-log-appender.js';
@@ -256,15 +257,5 @@ export class ChangeLog {
       });
     this.#headerWrites = written;
     return written;
-  }
-}
-
-/** Makes the names in a folder outlive the machine. */
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }

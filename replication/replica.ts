@@ -4,7 +4,7 @@
  */
 import { blake3 } from '@napi-rs/blake-hash';
 import { CatalogueError } from '../domain/errors.js';
-import { compareFences, formatFence, type Fence } from '../domain/fence.js';
+import { compareFences, formatFence, type Fence, LAST_SEQUENCE } from '../domain/fence.js';
 import { alignUp } from '../domain/ranges.js';
 import { vaultPaths, type ReplicaDescription } from '../domain/vault.js';
 import { fixedVhdFooter, VHD_FOOTER_BYTES } from '../disks/vhd.js';
@@ -17,7 +17,6 @@ import { deleteSeedRecords } from './seed-record.js';
 
 /** Bytes. Azure takes virtual disks whose size is a multiple of it. */
 const REPLICA_ALIGNMENT = 1024 * 1024;
-const LAST_SEQUENCE = 2 ** 32 - 1;
 
 /** Virtual size of the replica of a disk of `size` bytes. */
 export const replicaSizeOf = (size: number): number => alignUp(size, REPLICA_ALIGNMENT);
@@ -60,7 +59,7 @@ export async function prepareReplica(
     const preparing = vmFence(vm, { epoch: epoch - 1, sequence: LAST_SEQUENCE });
     const writing = compareFences(current, preparing) > 0 ? vmFence(vm, fence) : preparing;
     await store.raiseFence(writing);
-    await clear(store, vm, [...(present?.disks ?? []), ...description.disks], writing);
+    await clearReplica(store, vm, [...(present?.disks ?? []), ...description.disks], writing);
     for (const disk of description.disks) await createDisk(store, vm, disk, writing);
     await writeDescription(store, description, writing);
   }
@@ -108,8 +107,8 @@ async function checkSameReplica(
   }
 }
 
-/** Manifests and records go before what they speak of. */
-async function clear(
+/** For a holder of the fence. Manifests and records go before what they speak of. Repeated: nothing. */
+export async function clearReplica(
   store: ReplicaStore,
   vm: string,
   disks: readonly { name: string }[],

@@ -28,18 +28,21 @@ export const sliceRange = (slice: number, replicaSize: number): Range => ({
 });
 
 /** Numbers of the slices that have a record. */
-export async function copiedSlices(store: ReplicaStore, vm: string, epoch: number, disk: string): Promise<Set<number>> {
-  const prefix = vaultPaths.seedPrefix(vm, epoch, disk);
+export const copiedSlices = (store: ReplicaStore, vm: string, epoch: number, disk: string): Promise<Set<number>> =>
+  sliceNumbers(store, vaultPaths.seedPrefix(vm, epoch, disk), 'json');
+
+/** Of the objects below a prefix that are named by a slice: the numbers of the slices. */
+export async function sliceNumbers(store: ReplicaStore, prefix: string, extension: string): Promise<Set<number>> {
   const slices = new Set<number>();
   for (const name of await store.listObjects(prefix)) {
-    const number = /^(\d{8})\.json$/.exec(name.slice(prefix.length))?.[1];
-    if (number !== undefined) slices.add(Number(number));
+    const [number, ending] = name.slice(prefix.length).split('.', 2);
+    if (ending === extension && /^\d{8}$/.test(number ?? '')) slices.add(Number(number));
   }
   return slices;
 }
 
 /**
- * Removes the records of the initial copy, of this epoch and older ones, once a cycle has been applied on top of it.
+ * Removes the records of the initial copy or resynchronization, of this epoch and older ones, once a cycle has been applied on top of it.
  * @throws CatalogueError StaleEpoch, InvalidReplicaState while the copy may still be needed.
  */
 export async function releaseSeed(store: ReplicaStore, { vm, epoch }: { vm: string; epoch: number }): Promise<void> {
@@ -56,7 +59,7 @@ export async function releaseSeed(store: ReplicaStore, { vm, epoch }: { vm: stri
 
 /** Of every epoch. */
 export async function deleteSeedRecords(store: ReplicaStore, vm: string, fence: WriteFence): Promise<void> {
-  for (const prefix of [vaultPaths.verifiedDisks(vm), vaultPaths.seeds(vm)]) {
+  for (const prefix of [vaultPaths.verifiedDisks(vm), vaultPaths.seeds(vm), vaultPaths.allTargetDigests(vm)]) {
     await inParallel(await store.listObjects(prefix), 8, (name) => store.deleteObject(name, fence));
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The initial copy of a disk, slice by slice: reads what is not a hole, drops what is zero, and writes the rest to the
- * replica's page blob. Every write says what the source says at that place, so a copier that was thought dead and
+ * The copy of a disk, slice by slice: reads what is not a hole, drops what is zero, and writes the rest to the replica's
+ * page blob; of a slice whose replica was digested before, as in a resynchronization, only the blocks that differ. Every write says what the source says at that place, so a copier that was thought dead and
  * writes late does no harm; for the same reason nothing is ever cleared that is about to be written.
  */
 import { CatalogueError } from '../domain/errors.js';
@@ -16,6 +16,7 @@ import { inParallel, readAhead } from './read-ahead.js';
 import { describedDisk, descriptionOfEpoch, vmFence } from './replica-state.js';
 import { copiedSlices, sliceCount, sliceRange, SLICE_SIZE } from './seed-record.js';
 import { Slots } from './slots.js';
+import { differingBlocks, digestedSlices, readTargetDigests, type TargetDigests } from './target-digests.js';
 import { encodeRecord } from './vault-record.js';
 
 /** Bytes. A multiple of the digest's blocks. */
@@ -78,6 +79,8 @@ export async function copySlice(
   const first = Math.floor(task.fromOffset / SLICE_SIZE);
   const count = sliceCount(replicaSize);
   const copied = await copiedSlices(store, vm, fence.epoch, task.disk);
+  const target = { vm, epoch: fence.epoch, disk: task.disk };
+  const digested = await digestedSlices(store, target);
   const copier = new SliceCopier(store, disk, vaultPaths.disk(vm, task.disk), vmFence(vm, fence));
   const start = first * SLICE_SIZE;
   let toRead = 0;
@@ -95,7 +98,8 @@ export async function copySlice(
   }
   const copy = async ({ slice, range, data }: OpenSlice): Promise<{ stop: number; sent: number }> => {
     if (!data) return { stop: end(range), sent: 0 };
-    const record = await copier.copy(range, data, options.signal);
+    const held = digested.has(slice) ? await readTargetDigests(store, target, slice, range) : undefined;
+    const record = await copier.copy(range, data, held, options.signal);
     const name = vaultPaths.seedSlice(vm, fence.epoch, task.disk, slice);
     await store.putObject(name, encodeRecord(seedSliceSchema, record), vmFence(vm, fence));
     return { stop: end(range), sent: record.dataBytes };
@@ -141,15 +145,20 @@ class SliceCopier {
   }
 
   /** @returns the slice's record; everything it covers is durable in the replica. */
-  async copy(slice: Range, data: readonly Range[], signal: AbortSignal | undefined) {
+  async copy(slice: Range, data: readonly Range[], target: TargetDigests | undefined, signal: AbortSignal | undefined) {
     // An earlier attempt, or damage that was found on reading back, may have left something where the source has zeroes.
     const occupied = await this.#store.listPageRanges(this.#blob, slice);
     const digest = new SliceDigest(slice);
-    const sent: Range[] = [];
-    if (data.length > 0) await this.#withData.run(() => this.#send(this.#batches(data, digest, sent), signal));
-    const clears = subtractRanges(occupied, sent).map(({ offset, length }): PageWrite => ({ offset, clear: length }));
+    const found: Found = { content: [], sent: [] };
+    if (data.length > 0) {
+      await this.#withData.run(() => this.#send(this.#batches(data, target, digest, found), signal));
+    }
+    const clears = subtractRanges(occupied, found.content).map(({ offset, length }): PageWrite => ({
+      offset,
+      clear: length,
+    }));
     if (clears.length > 0) await this.#store.writePages(this.#blob, clears, this.#fence);
-    return { offset: slice.offset, length: slice.length, digest: digest.finish(), dataBytes: totalLength(sent) };
+    return { offset: slice.offset, length: slice.length, digest: digest.finish(), dataBytes: totalLength(found.sent) };
   }
 
   async #send(batches: AsyncIterable<Batch>, signal: AbortSignal | undefined): Promise<void> {
@@ -160,18 +169,22 @@ class SliceCopier {
     });
   }
 
-  /** Reads ahead, digests in order, and gathers what is not zero. `sent` collects its ranges, sorted. */
-  async *#batches(data: readonly Range[], digest: SliceDigest, sent: Range[]) {
+  /** Reads ahead, digests in order, and gathers what has to be sent. */
+  async *#batches(data: readonly Range[], target: TargetDigests | undefined, digest: SliceDigest, found: Found) {
     let batch = new Batch();
     for await (const { buffer, pieces } of readAhead(packs(data), READS_AHEAD, (pack) => this.#read(pack))) {
       let at = 0;
       const writesBefore = batch.writes.length;
       for (const piece of pieces) {
         const content = buffer.subarray(at, at + piece.length);
+        const partOf = ({ offset, length }: Range) =>
+          content.subarray(offset - piece.offset, offset - piece.offset + length);
         for (const run of digest.add(content, piece.offset)) {
-          const from = run.offset - piece.offset;
-          batch.writes.push({ offset: run.offset, data: content.subarray(from, from + run.length) });
-          sent.push(run);
+          found.content.push(run);
+          for (const part of target ? differingBlocks(target, run, partOf(run)) : [run]) {
+            batch.writes.push({ offset: part.offset, data: partOf(part) });
+            found.sent.push(part);
+          }
         }
         at += piece.length;
       }
@@ -215,6 +228,12 @@ function* packs(ranges: readonly Range[]): Generator<Range[]> {
     }
   }
   if (pack.length > 0) yield pack;
+}
+
+/** Ranges of the slice, sorted: what is not zero at the source, and what of it was sent. */
+interface Found {
+  readonly content: Range[];
+  readonly sent: Range[];
 }
 
 class Batch {

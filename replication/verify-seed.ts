@@ -1,22 +1,19 @@
-/** Reads an initial copy back, beside the store, and compares it with what was read at the source. */
+/** Reads a copy back, beside the store, and compares it with what was read at the source. */
 import { CatalogueError } from '../domain/errors.js';
-import { splitRange, type Range } from '../domain/ranges.js';
+import type { Range } from '../domain/ranges.js';
 import { seedSliceSchema, vaultPaths, verifiedDiskSchema, type ReplicaDescription } from '../domain/vault.js';
 import type { ReplicaStore, WriteFence } from '../sites/ports.js';
 import { VHD_FOOTER_BYTES } from '../disks/vhd.js';
 import { BufferPool } from './buffer-pool.js';
-import { SliceDigest, wholeBlocks } from './digest.js';
+import { SliceDigest } from './digest.js';
 import { progressMeter, type StepOptions } from './progress.js';
 import { readAhead } from './read-ahead.js';
 import { replicaFooter } from './replica.js';
 import { describedDisk, descriptionOfEpoch, fenceOfEpoch, vmFence } from './replica-state.js';
 import { copiedSlices, SEEDED_SEQUENCE, sliceCount, sliceRange } from './seed-record.js';
+import { READ_SIZE, readTargetDigests, replicaContent } from './target-digests.js';
 import { encodeRecord, readRecord } from './vault-record.js';
 
-const READ_SIZE = 4 * 1024 * 1024;
-/** Bytes of hole that are read rather than gone around: fewer and larger reads cost less than zeroes. */
-const BRIDGE = 1024 * 1024;
-const READS_AHEAD = 2;
 const SLICES_IN_FLIGHT = 2;
 
 export interface VerifyTask {
@@ -60,7 +57,11 @@ export async function verifySeed(
   const differing = await differingSlices(store, task, replicaSize, count, options);
   if (differing.length > 0) {
     await store.deleteObject(verifiedName, fence);
-    for (const slice of differing) await store.deleteObject(vaultPaths.seedSlice(vm, epoch, disk, slice), fence);
+    for (const slice of differing) {
+      // Its digests first: with them gone the next copy sends all of it.
+      await store.deleteObject(vaultPaths.targetDigests(vm, epoch, disk, slice), fence);
+      await store.deleteObject(vaultPaths.seedSlice(vm, epoch, disk, slice), fence);
+    }
     throw new CatalogueError('ReplicaDiffers', `${vm}/${disk}: ${describeSlices(differing, replicaSize)}`);
   }
   await checkFooter(store, vm, disk, replicaSize, fence);
@@ -70,11 +71,12 @@ export async function verifySeed(
 
 async function differingSlices(
   store: ReplicaStore,
-  { vm, disk, epoch }: VerifyTask,
+  task: VerifyTask,
   replicaSize: number,
   count: number,
   options: StepOptions,
 ): Promise<number[]> {
+  const { vm, disk, epoch } = task;
   const differing: number[] = [];
   const advance = progressMeter(replicaSize, options);
   const blob = vaultPaths.disk(vm, disk);
@@ -87,7 +89,9 @@ async function differingSlices(
     const matches =
       record?.offset === range.offset &&
       record.length === range.length &&
-      record.digest === (await digestOfReplica(store, blob, range, buffers));
+      // What was found equal before anything was sent has not been written since: others are fenced out.
+      (record.digest === (await readTargetDigests(store, task, slice, range))?.digest ||
+        record.digest === (await digestOfReplica(store, blob, range, buffers)));
     if (!matches) differing.push(slice);
     advance(range.length);
   };
@@ -97,18 +101,7 @@ async function differingSlices(
 
 async function digestOfReplica(store: ReplicaStore, blob: string, slice: Range, buffers: BufferPool): Promise<string> {
   const digest = new SliceDigest(slice);
-  const occupied = await store.listPageRanges(blob, slice);
-  const pieces = wholeBlocks(occupied, slice, BRIDGE).flatMap((range) => [...splitRange(range, READ_SIZE)]);
-  const read = async (piece: Range) => {
-    const buffer = buffers.take();
-    const data = buffer.subarray(0, piece.length);
-    await store.readPagesInto(blob, piece.offset, data);
-    return { piece, buffer, data };
-  };
-  for await (const { piece, buffer, data } of readAhead(pieces, READS_AHEAD, read)) {
-    digest.add(data, piece.offset);
-    buffers.give(buffer);
-  }
+  for await (const { offset, data } of replicaContent(store, blob, slice, buffers)) digest.add(data, offset);
   return digest.finish();
 }
 

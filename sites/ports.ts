@@ -110,6 +110,11 @@ export interface Hypervisor {
   mergeSnapshot(vm: string): Promise<number>;
   /** Seals the open logs (`fence.sequence` must be theirs) and opens the next. Repeated: answers with the same cut. */
   cut(vm: string, fence: Fence): Promise<Cut>;
+  /**
+   * As `cut`, and in the same instant, with nothing in flight, takes a VM snapshot. Repeated until the logs are released: the
+   * same cut. @throws InvalidVmState when this cycle was cut without one.
+   */
+  snapshotAndCut(vm: string, fence: Fence): Promise<Cut>;
   openChangeSet(cut: Cut): Promise<ChangeSet>;
   /** Deletes sealed logs up to and including this sequence. */
   releaseLogs(vm: string, fence: Fence): Promise<void>;

@@ -8,6 +8,7 @@ import { open, mkdir, readFile, rename, rm, writeFile, type FileHandle } from 'n
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
+import { makeFolder } from '../disks/make-folder.js';
 import { tryLockFile } from '../disks/native.js';
 
 const instanceSchema = z.object({
@@ -43,9 +44,13 @@ export class DataFolder {
   readonly recoveryControl = () => path.join(this.#sockets('r', ''), 'control.sock');
   readonly recoveryNbd = () => this.#sockets('r', '');
 
-  /** Folders that have to be there before anything is started; sockets' folders are for this user only. */
+  /** Makes the folder, if need be. @throws the errno of the file system. */
+  async make(): Promise<void> {
+    await makeFolder(path.join(this.path, 'logs'));
+  }
+
+  /** The sockets' folders, which have to be there before anything is started; they are for this user only. */
   async prepare(hosts: readonly string[]): Promise<void> {
-    await mkdir(path.join(this.path, 'logs'), { recursive: true });
     for (const folder of [...hosts.map((host) => this.hypervisorNbd(host)), this.recoveryNbd()]) {
       await mkdir(folder, { recursive: true, mode: 0o700 });
     }
@@ -56,7 +61,7 @@ export class DataFolder {
    * @throws Error that names the process which holds it.
    */
   async hold(): Promise<FileHandle> {
-    await mkdir(this.path, { recursive: true });
+    await this.make();
     const file = await open(path.join(this.path, 'lock'), 'a');
     if (tryLockFile(file.fd, 'exclusive')) return file;
     await file.close();

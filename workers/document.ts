@@ -130,9 +130,14 @@ function wantedOf(issue: Issue): string | undefined {
   if (issue.code === 'invalid_type') return typeNames[issue.expected] ?? issue.expected;
   if (issue.code === 'invalid_union' && 'options' in issue && issue.options)
     return `one of: ${issue.options.map(String).join(', ')}`;
+  if (issue.code === 'too_small' && isOfNumbers(issue)) return `a number of at least ${issue.minimum}`;
+  if (issue.code === 'too_big' && isOfNumbers(issue)) return `a number of at most ${issue.maximum}`;
   if (issue.code !== 'invalid_value') return undefined;
   return issue.values.length === 1 ? String(issue.values[0]) : `one of: ${issue.values.map(String).join(', ')}`;
 }
+
+const isOfNumbers = ({ origin, inclusive }: { origin: string; inclusive?: boolean | undefined }): boolean =>
+  (origin === 'number' || origin === 'int') && inclusive !== false;
 
 const formatPath = (path: readonly (string | number)[]): string =>
   path.map((part, i) => (typeof part === 'number' ? `[${part}]` : i > 0 ? `.${part}` : part)).join('') || '(document)';

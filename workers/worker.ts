@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { NativeConnection, Runtime, Worker, makeTelemetryFilterString, type WorkerOptions } from '@temporalio/worker';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { createAzureActivities } from '../activities/azure.js';
+import { createResynchronizationActivities } from '../activities/resynchronization.js';
 import { createPrimaryActivities } from '../activities/primary.js';
 import { createProviderActivities } from '../activities/provider.js';
 import { taskQueues } from '../domain/ids.js';
@@ -94,11 +95,15 @@ async function optionsOf({
       return {
         taskQueue: taskQueues.azure(name),
         workflowBundle: { code: await readFile(workflowBundlePath, 'utf8') },
-        activities: createAzureActivities({
-          store,
-          compute: new RecoveryComputeClient(data.recoveryControl()),
-          networks: site.azureNetworks,
-        }),
+        activities: {
+          ...createAzureActivities({
+            store,
+            compute: new RecoveryComputeClient(data.recoveryControl()),
+            networks: site.azureNetworks,
+            ...(site.alerts && { webhook: site.alerts.webhook }),
+          }),
+          ...createResynchronizationActivities({ store }),
+        },
         maxConcurrentActivityTaskExecutions: AZURE_ACTIVITIES,
         maxCachedWorkflows: CACHED_WORKFLOWS,
       };

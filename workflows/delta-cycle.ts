@@ -1,12 +1,14 @@
 /**
  * One cycle of the delta loop: the logs of all disks are cut and sent, then applied to the replica. A retry takes the
  * place of the next cycle; a job that is asked for ends the waiting.
+ * Cancelled, when an unplanned failover takes over, it waits for nobody: late uploads are refused by the raised epoch.
  * Restart: a cycle is named by (epoch, sequence) on both sides, so doing it again goes on where it stood.
  */
-import type { ItemEvent, ProtectedItem } from '../domain/protected-item.js';
+import type { ItemEvent } from '../domain/transitions.js';
+import type { ProtectedItem } from '../domain/protected-item.js';
 import { toIso } from '../domain/time.js';
 import { climb, type LadderControl } from './ladder.js';
-import { agentOf, azureOf } from './sides.js';
+import { cycleSidesOf } from './sides.js';
 import { StepFailure } from './step-failure.js';
 
 export async function deltaCycle(
@@ -15,11 +17,13 @@ export async function deltaCycle(
   on: (event: ItemEvent) => void,
 ): Promise<void> {
   const { vm, epoch, nextSequence: sequence } = item;
+  const { agent, azure } = cycleSidesOf(item.host, item.vault);
   const retentionHours = item.policy.recoveryPointRetentionHours;
+  on({ type: 'cycleBegun' });
   try {
     const shipped = await climb(
       `cycle ${sequence}`,
-      () => agentOf(item.host).cutAndShip({ vm, epoch, sequence, final: false }),
+      () => agent.cutAndShip({ vm, epoch, sequence, final: false }),
       ladder,
       item.retry,
     );
@@ -29,13 +33,13 @@ export async function deltaCycle(
     on({ type: 'cycleShipped', cycle });
     const applied = await climb(
       `apply cycle ${sequence}`,
-      () => azureOf(item.vault).applyCycle({ vm, epoch, sequence, retentionHours }),
+      () => azure.applyCycle({ vm, epoch, sequence, retentionHours }),
       ladder,
     );
     if (!applied.done) return;
     on({ type: 'cycleApplied', cycle, recoveryPoint: applied.value.recoveryPoint, at: toIso(Date.now()) });
   } catch (error) {
     if (!(error instanceof StepFailure)) throw error;
-    on({ type: 'resyncRequired', failure: error.failure, at: toIso(Date.now()) });
+    on({ type: 'resyncRequired', cause: error.failure.message, at: toIso(Date.now()) });
   }
 }

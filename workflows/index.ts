@@ -1,8 +1,13 @@
 /** The workflow types of the worker: every function exported here becomes one. */
 export { protectVm } from './protect-vm.js';
+export { hostWatch } from './host-watch.js';
 export { enableProtection } from './enable-protection.js';
 export { initialReplication } from './initial-replication.js';
 export { finalizeProtection } from './finalize-protection.js';
+export { resynchronize } from './resynchronize.js';
 export { plannedFailover } from './planned-failover.js';
+export { unplannedFailover } from './unplanned-failover.js';
 export { commitFailover } from './commit-failover.js';
+export { disableProtection } from './disable-protection.js';
+export { verifyReplica } from './verify-replica.js';
 export { runRecoveryPlan } from './run-recovery-plan.js';

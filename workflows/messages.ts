@@ -1,17 +1,21 @@
 /** What can be asked of and told to the running workflows, and the types on both ends. */
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import { z } from 'zod';
-import { jobKindSchema, jobSchema, progressSchema, retryStateSchema, type Job } from '../domain/job.js';
+import {
+  jobKindSchema,
+  jobParametersSchema,
+  jobSchema,
+  progressSchema,
+  retryStateSchema,
+  type Job,
+} from '../domain/job.js';
+import { hostStateSchema, hostTroubleSchema, type HostNews } from '../domain/host.js';
 import { nameSchema } from '../domain/ids.js';
 import { recoveryPlanSchema } from '../domain/plan.js';
 import { policySchema } from '../domain/policy.js';
-import {
-  jobOutcomeSchema,
-  protectedItemSchema,
-  type Operation,
-  type Permission,
-  type ProtectedItem,
-} from '../domain/protected-item.js';
+import { jobOutcomeSchema } from '../domain/transitions.js';
+import { protectedItemSchema, type ProtectedItem } from '../domain/protected-item.js';
+import type { JobOperation, Operation, Permission } from '../domain/operations.js';
 import type { Condition, Health } from '../domain/health.js';
 
 /** Knobs for tests. */
@@ -49,9 +53,12 @@ export const jobInputSchema = z.object({
   vmmServer: nameSchema,
   epoch: z.int(),
   nextSequence: z.int(),
+  /** Where the VM runs. */
+  activeSide: z.enum(['primary', 'recovery']).default('primary'),
   /** The newest recovery point the entity knows; empty while there is none. */
   recoveryPoint: z.string(),
   policy: policySchema,
+  parameters: jobParametersSchema.optional(),
   planRun: z.string().optional(),
   holdBefore: z.array(z.string()).optional(),
   carried: carriedJobSchema.optional(),
@@ -67,6 +74,15 @@ export const operationRequestSchema = z.object({
 });
 export type OperationRequest = z.infer<typeof operationRequestSchema>;
 
+export const jobOperationRequestSchema = operationRequestSchema.extend({ parameters: jobParametersSchema.optional() });
+export type JobOperationRequest = z.infer<typeof jobOperationRequestSchema>;
+
+export const policyRequestSchema = operationRequestSchema.extend({ policy: policySchema });
+export type PolicyRequest = z.infer<typeof policyRequestSchema>;
+
+/** What a request has to look like. */
+export type RequestSchema = z.ZodType<OperationRequest>;
+
 export interface JobAccepted {
   readonly jobId: string;
 }
@@ -75,12 +91,37 @@ export interface SyncAccepted {
   readonly sequence: number;
 }
 
-export const enableProtectionUpdate = defineUpdate<JobAccepted, [OperationRequest]>('enableProtection');
-export const plannedFailoverUpdate = defineUpdate<JobAccepted, [OperationRequest]>('plannedFailover');
-export const commitFailoverUpdate = defineUpdate<JobAccepted, [OperationRequest]>('commitFailover');
+const jobUpdate = (operation: JobOperation) => defineUpdate<JobAccepted, [JobOperationRequest]>(operation);
+/** Each asks for a job and is answered with its id. */
+export const jobUpdates = {
+  enableProtection: jobUpdate('enableProtection'),
+  plannedFailover: jobUpdate('plannedFailover'),
+  unplannedFailover: jobUpdate('unplannedFailover'),
+  commitFailover: jobUpdate('commitFailover'),
+  disableProtection: jobUpdate('disableProtection'),
+  verifyReplica: jobUpdate('verifyReplica'),
+} as const satisfies Record<JobOperation, unknown>;
 export const syncUpdate = defineUpdate<SyncAccepted, [OperationRequest]>('sync');
+export const resynchronizeRequestSchema = operationRequestSchema.extend({
+  /** At once; else in the window of the policy. */
+  now: z.boolean(),
+});
+export type ResynchronizeRequest = z.infer<typeof resynchronizeRequestSchema>;
+/** @returns the job, when it was to begin at once. */
+export const resynchronizeUpdate = defineUpdate<{ readonly jobId?: string }, [ResynchronizeRequest]>('resynchronize');
 /** Tries the failing step at once. @returns what is tried again. */
 export const retryUpdate = defineUpdate<{ readonly retried: string }, [OperationRequest]>('retry');
+
+/** The delta loop rests until `resume`. @returns since when. */
+export const pauseUpdate = defineUpdate<{ readonly since: string }, [OperationRequest]>('pause');
+export interface NextCycle {
+  /** When the next cycle is due; undefined while none are made. */
+  readonly cycleDueAt?: string;
+}
+/** A cycle is due at once. */
+export const resumeUpdate = defineUpdate<NextCycle, [OperationRequest]>('resume');
+/** Takes effect with the next cycle. */
+export const setPolicyUpdate = defineUpdate<NextCycle, [PolicyRequest]>('setPolicy');
 
 /** A query's answer about a VM. */
 export interface ProtectedItemView {
@@ -112,13 +153,33 @@ export const jobProgressedSignal = defineSignal<[z.infer<typeof jobProgressSchem
 export const jobEndSchema = z.object({ jobId: z.string(), result: jobOutcomeSchema });
 export const jobEndedSignal = defineSignal<[z.infer<typeof jobEndSchema>]>('jobEnded');
 
+export const hostNewsSignal = defineSignal<[HostNews]>('hostNews');
+
+// ---- to the watch over a host -------------------------------------------------------------------------------------
+
+export const hostWatchInputSchema = z.object({
+  vault: nameSchema,
+  host: nameSchema,
+  /** Protected VMs of the host. */
+  vms: z.array(nameSchema),
+  /** Carried through continue-as-new. */
+  told: z.record(z.string(), z.string()).optional(),
+  state: hostStateSchema.optional(),
+  trouble: hostTroubleSchema.optional(),
+  tuning: tuningSchema.optional(),
+});
+export type HostWatchInput = z.infer<typeof hostWatchInputSchema>;
+/** A VM joins, or leaves; one that joins is told at once how its host is. */
+export const watchVmSignal = defineSignal<[{ vm: string; watched: boolean }]>('watchVm');
+
 // ---- to a job ---------------------------------------------------------------------------------------------------
 
 export const jobQuery = defineQuery<Job>('job');
 export const retryJobSignal = defineSignal('retryJob');
 /** Lets a held job go on with a task. */
 export const releaseTaskSignal = defineSignal<[{ task: string }]>('releaseTask');
-export const cancelJobSignal = defineSignal<[{ reason: string }]>('cancelJob');
+/** `superseded`: another job takes over, so nothing is undone, and where it can't be cancelled it ends at the next failure. */
+export const cancelJobSignal = defineSignal<[{ reason: string; superseded?: boolean }]>('cancelJob');
 /** Asks for nothing: it fails when the job does not exist any more, and that is the answer. */
 export const stillThereSignal = defineSignal('stillThere');
 

@@ -10,14 +10,15 @@ import type { ShippedCycle } from '../activities/primary.js';
 import { toFailure } from '../domain/errors.js';
 import type { FailoverResult, Job } from '../domain/job.js';
 import { secondsBetween, toMs } from '../domain/time.js';
+import type { JobRun } from './job-run.js';
 import { runJob } from './run-job.js';
 import type { JobInput } from './messages.js';
-import { replicateOnce } from './replicate-once.js';
+import { replicateOnce, type ReplicatedCycle } from './replicate-once.js';
 import { StepFailure } from './step-failure.js';
 
 export async function plannedFailover(input: JobInput): Promise<Job> {
   return runJob(input, 'plannedFailover', async (run) => {
-    const { vm, epoch, nextSequence: sequence } = run.input;
+    const { vm, epoch } = run.input;
     const failoverEpoch = epoch + 1;
     await run.task('Prerequisites check for planned failover', async () => {
       await run.step('check the source VM', () => run.provider.checkFailoverSource({ vm, epoch }));
@@ -28,7 +29,7 @@ export async function plannedFailover(input: JobInput): Promise<Job> {
       run.step('shut down the source VM', () => run.provider.shutDownVm({ vm })),
     );
     const { shipped, applied, outcome } = await run.task('Preparing for failover', async () => {
-      const cycle = await replicateOnce(run, { vm, epoch, sequence, final: true });
+      const cycle = await sendWhatIsLeft(run, exportsClosedAt);
       requireNothingLost(vm, exportsClosedAt, cycle.shipped, cycle.applied);
       return cycle;
     });
@@ -58,6 +59,20 @@ export async function plannedFailover(input: JobInput): Promise<Job> {
   });
 }
 
+/**
+ * The next cycle may have been cut already, while the VM ran or before it ran last, and not have been sent: the delta
+ * loop was waiting to try again. It is sent as it is, and what was written after it goes with the one that follows.
+ */
+async function sendWhatIsLeft(run: JobRun<'plannedFailover'>, exportsClosedAt: string): Promise<ReplicatedCycle> {
+  const { vm, epoch, nextSequence: sequence } = run.input;
+  const next = await replicateOnce(run, { vm, epoch, sequence, final: false });
+  if (holdsEverything(next.shipped, exportsClosedAt)) return next;
+  return replicateOnce(run, { vm, epoch, sequence: sequence + 1, final: true });
+}
+
+const holdsEverything = ({ final, sealedAt }: ShippedCycle, exportsClosedAt: string): boolean =>
+  final && toMs(sealedAt) >= toMs(exportsClosedAt);
+
 const comparedWrites = (shipped: ShippedCycle, applied: AppliedCycle): FailoverResult['disks'] =>
   shipped.lastWrites.map(({ name, lastWrite }) => ({
     name,
@@ -75,7 +90,7 @@ function requireNothingLost(vm: string, exportsClosedAt: string, shipped: Shippe
       ),
     );
   }
-  if (!shipped.final || toMs(shipped.sealedAt) < toMs(exportsClosedAt)) {
+  if (!holdsEverything(shipped, exportsClosedAt)) {
     throw new StepFailure(
       toFailure(
         'InvalidVmState',

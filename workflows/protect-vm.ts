@@ -10,6 +10,7 @@
  */
 import {
   ApplicationFailure,
+  CancellationScope,
   allHandlersFinished,
   condition,
   continueAsNew,
@@ -18,32 +19,40 @@ import {
   log,
   setHandler,
 } from '@temporalio/workflow';
-import { conditionsOf, healthOf, nextHealthChange, rpoSeconds } from '../domain/health.js';
 import { jobId as makeJobId } from '../domain/ids.js';
 import { jobTitles, type JobKind } from '../domain/job.js';
+import { jobOperations, type Operation } from '../domain/operations.js';
+import { cycleToRequest, next, type ItemEvent, type JobOutcome } from '../domain/transitions.js';
+import { followUpOf } from '../domain/job.js';
 import {
-  allowedOperations,
-  followUpOf,
+  isCycleDue,
+  isResyncDue,
   newProtectedItem,
-  next,
-  type ItemEvent,
-  type JobOutcome,
+  resyncState,
   type JobRequest,
-  type Operation,
   type ProtectedItem,
 } from '../domain/protected-item.js';
 import { toIso, toMs } from '../domain/time.js';
 import { deltaCycle } from './delta-cycle.js';
+import { fenceSource } from './fence-source.js';
 import type { LadderControl } from './ladder.js';
 import * as messages from './messages.js';
 import { shouldContinueAsNew } from './history-limit.js';
+import { viewOf } from './item-view.js';
 import { publishItem } from './publish.js';
+import { answeredBefore, refuseUnlessAllowed } from './refusal.js';
+import { resyncOpening } from './sides.js';
+import { handleSettings } from './settings.js';
 import { startJob } from './start-job.js';
+import { answerPlan } from './plan-request.js';
+import { CLOSED_FROM_OUTSIDE, isStillThere, supersede } from './running-job.js';
+import { tellOthers } from './tell-others.js';
+import { watchHealth } from './watch-health.js';
 
 /** A job that has not been heard of for this long is asked whether it still exists, ms. */
 const SILENT_JOB_MS = 10 * 60_000;
 
-const FAR_FUTURE = '9999-01-01T00:00:00.000Z';
+type NewJobRequest = Omit<JobRequest, 'jobId' | 'kind'>;
 
 const now = () => toIso(Date.now());
 
@@ -61,6 +70,8 @@ export async function protectVm(raw: messages.ProtectVmInput): Promise<Protected
 class ProtectionEntity {
   private item: ProtectedItem;
   private closing = false;
+  /** The cycle under way. */
+  private cycling: CancellationScope | undefined;
   private readonly ladder: LadderControl;
 
   constructor(private readonly input: messages.ProtectVmInput) {
@@ -68,7 +79,8 @@ class ProtectionEntity {
     this.item = input.item ?? newProtectedItem({ vault, vm, host, vmmServer, policy });
     this.ladder = {
       retryRequested: false,
-      interrupted: () => this.item.pending.length > 0 || shouldContinueAsNew(this.input.tuning),
+      interrupted: () =>
+        this.item.pending.length > 0 || this.item.paused !== undefined || shouldContinueAsNew(this.input.tuning),
       publish: (retry) => this.on(retry ? { type: 'stepFailed', retry } : { type: 'stepRecovered' }),
     };
     this.registerHandlers();
@@ -76,103 +88,102 @@ class ProtectionEntity {
   }
 
   async run(): Promise<ProtectedItem> {
-    void this.watchHealth();
+    const itself = {
+      item: () => this.item,
+      over: () => this.closing,
+      publish: () => this.publish(),
+      on: (event: ItemEvent) => this.on(event),
+      tuning: this.input.tuning,
+    };
+    void watchHealth(itself);
+    void fenceSource(itself);
+    const watched = tellOthers(itself);
     while (!this.isOver()) {
       if (shouldContinueAsNew(this.input.tuning)) await this.continueAsNew();
       const request = this.item.pending[0];
-      if (this.item.job) await this.waitForJob();
+      if (this.item.job && this.isTakenOver()) await this.giveJobUp(this.item.job.jobId);
+      else if (this.item.job) await this.waitForJob();
       else if (request) await this.startJob(request);
-      else if (this.isCycleDue()) await deltaCycle(this.item, this.ladder, (event) => this.on(event));
+      else if (resyncState(this.item, now()) === 'unscheduled') await this.scheduleResync();
+      else if (isResyncDue(this.item, now()))
+        this.enqueue('resynchronize', { requestId: `resync/${this.item.vm}/${now()}` });
+      else if (isCycleDue(this.item, now())) await this.cycle();
       else await this.sleep();
     }
     this.closing = true;
+    await watched;
     await condition(allHandlersFinished);
     return this.item;
   }
 
   private registerHandlers(): void {
-    const asJob = (operation: Operation & JobKind) => ({
-      validator: (request: messages.OperationRequest) => this.validate(operation, request),
-    });
-    setHandler(
-      messages.enableProtectionUpdate,
-      (request) => this.accept('enableProtection', request),
-      asJob('enableProtection'),
-    );
-    setHandler(
-      messages.plannedFailoverUpdate,
-      (request) => this.accept('plannedFailover', request),
-      asJob('plannedFailover'),
-    );
-    setHandler(
-      messages.commitFailoverUpdate,
-      (request) => this.accept('commitFailover', request),
-      asJob('commitFailover'),
-    );
+    for (const operation of jobOperations) {
+      setHandler(messages.jobUpdates[operation], (request) => this.accept(operation, request), {
+        validator: (request) => this.validate(operation, request),
+      });
+    }
     setHandler(messages.syncUpdate, () => this.sync(), { validator: (request) => this.validate('sync', request) });
+    setHandler(messages.resynchronizeUpdate, (request) => this.resynchronize(request), {
+      validator: (request) => this.validate('resynchronize', request),
+    });
     setHandler(messages.retryUpdate, () => this.retry(), { validator: (request) => this.validate('retry', request) });
-    setHandler(messages.protectedItemQuery, () => this.view());
-    setHandler(messages.requestJobSignal, (request) => this.answerPlan(request));
+    handleSettings({
+      item: () => this.item,
+      on: (event) => this.on(event),
+      validate: (...request) => this.validate(...request),
+    });
+    setHandler(messages.protectedItemQuery, () => viewOf(this.item, now()));
+    setHandler(messages.hostNewsSignal, (news) => this.on({ type: 'hostChanged', news, at: now() }));
+    setHandler(messages.requestJobSignal, (request) =>
+      answerPlan(request, this.item.vm, (kind, wanted) => {
+        this.validate(kind, { requestId: wanted.requestId });
+        return this.accept(kind, wanted);
+      }),
+    );
     setHandler(messages.jobProgressedSignal, (news) => this.on({ type: 'jobProgressed', at: now(), ...news }));
     setHandler(messages.jobEndedSignal, ({ jobId, result }) => this.onJobEnded(jobId, result));
   }
 
-  private validate(operation: Operation, raw: messages.OperationRequest): void {
-    const request = messages.operationRequestSchema.safeParse(raw);
-    if (!request.success)
-      throw ApplicationFailure.nonRetryable('requestId: a non-empty text is needed', 'InvalidInput');
-    if (this.answeredBefore(request.data.requestId)) return;
-    const permission = allowedOperations(this.item)[operation];
-    if (!permission.allowed) {
-      throw ApplicationFailure.nonRetryable(`${this.item.vm}: ${permission.reason}`, 'OperationNotAllowed');
-    }
+  private validate(operation: Operation, raw: messages.OperationRequest, schema?: messages.RequestSchema): void {
+    refuseUnlessAllowed(this.item, operation, raw, schema);
   }
 
-  private accept(
-    kind: JobKind,
-    request: { requestId: string; planRun?: string; holdBefore?: string[] },
-  ): messages.JobAccepted {
-    const answered = this.answeredBefore(request.requestId);
+  private accept(kind: JobKind, request: NewJobRequest): messages.JobAccepted {
+    const answered = answeredBefore(this.item, request.requestId);
     if (answered !== undefined) return { jobId: answered };
     return { jobId: this.enqueue(kind, request) };
   }
 
-  private enqueue(kind: JobKind, request: { requestId: string; planRun?: string; holdBefore?: string[] }): string {
+  private enqueue(kind: JobKind, request: NewJobRequest): string {
     const { vm, answered } = this.item;
     let serial = 0;
     let jobId = makeJobId(vm, kind, now(), serial);
     while (answered.some((entry) => entry.jobId === jobId)) jobId = makeJobId(vm, kind, now(), (serial += 1));
     this.on({ type: 'jobRequested', request: { ...request, kind, jobId } });
+    if (kind === 'unplannedFailover') this.cycling?.cancel();
     return jobId;
   }
 
-  private answeredBefore(requestId: string): string | undefined {
-    return this.item.answered.find((entry) => entry.requestId === requestId)?.jobId;
-  }
-
-  /** A plan run asks by signal and is answered by signal. */
-  private async answerPlan(raw: unknown): Promise<void> {
-    const parsed = messages.jobRequestSignalSchema.safeParse(raw);
-    if (!parsed.success) return log.error('A request of a plan run is not valid', { problem: parsed.error.message });
-    const { requestId, kind, planRun, holdBefore } = parsed.data;
-    const { vm } = this.item;
-    let answer: { jobId: string } | { refusal: string };
-    try {
-      if (kind !== 'plannedFailover' && kind !== 'commitFailover') throw new Error(`a plan does not run ${kind}`);
-      this.validate(kind, { requestId });
-      answer = this.accept(kind, { requestId, planRun, holdBefore });
-    } catch (error) {
-      answer = { refusal: error instanceof Error ? error.message : String(error) };
-    }
-    await getExternalWorkflowHandle(planRun)
-      .signal(messages.jobAnsweredSignal, { vm, requestId, ...answer })
-      .catch(() => log.warn('The plan run that asked is gone', { planRun }));
-  }
-
   private sync(): messages.SyncAccepted {
+    const sequence = cycleToRequest(this.item);
     this.on({ type: 'cycleRequested', at: now() });
     if (this.item.retry) this.ladder.retryRequested = true;
-    return { sequence: this.item.nextSequence };
+    return { sequence };
+  }
+
+  private resynchronize({ requestId, now: atOnce }: messages.ResynchronizeRequest): { jobId?: string } {
+    if (atOnce) return this.accept('resynchronize', { requestId });
+    if (!this.item.resync) {
+      this.on({ type: 'resyncRequired', cause: 'An administrator asked for a resynchronization', at: now() });
+    }
+    return {};
+  }
+
+  private async scheduleResync(): Promise<void> {
+    const { policy, resync } = this.item;
+    const window = policy.resynchronizationWindow;
+    const { opensAt } = await resyncOpening({ window, now: now(), skipOpen: resync?.skipOpen ?? false });
+    this.on({ type: 'resyncScheduled', dueAt: opensAt });
   }
 
   private async retry(): Promise<{ retried: string }> {
@@ -192,16 +203,26 @@ class ProtectionEntity {
     return { retried: jobTitles[kind] };
   }
 
-  private view(): messages.ProtectedItemView {
-    const at = now();
-    const rpo = rpoSeconds(this.item, at);
-    return {
-      item: this.item,
-      health: healthOf(this.item, at),
-      conditions: conditionsOf(this.item, at),
-      ...(rpo !== undefined && { rpoSeconds: rpo }),
-      operations: allowedOperations(this.item),
-    };
+  private async cycle(): Promise<void> {
+    this.cycling = new CancellationScope();
+    try {
+      await this.cycling.run(() => deltaCycle(this.item, this.ladder, (event) => this.on(event)));
+    } catch (error) {
+      if (!isCancellation(error) || !this.isTakenOver()) throw error;
+    } finally {
+      this.cycling = undefined;
+    }
+  }
+
+  /** An unplanned failover waits for nothing that runs. */
+  private isTakenOver(): boolean {
+    return this.item.pending[0]?.kind === 'unplannedFailover';
+  }
+
+  private async giveJobUp(jobId: string): Promise<void> {
+    const isGone = () => this.item.job?.jobId !== jobId;
+    await supersede(jobId, isGone);
+    if (!isGone()) this.onJobEnded(jobId, { outcome: 'cancelled' });
   }
 
   private async startJob(request: JobRequest): Promise<void> {
@@ -214,57 +235,37 @@ class ProtectionEntity {
   private onJobEnded(jobId: string, result: JobOutcome): void {
     const kind = this.item.job?.jobId === jobId ? this.item.job.kind : undefined;
     this.on({ type: 'jobEnded', jobId, at: now(), result });
-    const followUp = kind && result.outcome === 'succeeded' ? followUpOf(kind) : undefined;
+    const followUp = kind && result.outcome === 'succeeded' ? followUpOf(kind, this.item.phase) : undefined;
     if (followUp) this.enqueue(followUp, { requestId: `after/${jobId}` });
   }
 
   /** A job that was terminated from outside can't tell; a signal to it fails then. */
   private async waitForJob(): Promise<void> {
-    if (await condition(() => !this.item.job || shouldContinueAsNew(this.input.tuning), SILENT_JOB_MS)) return;
+    const woken = () => !this.item.job || this.isTakenOver() || shouldContinueAsNew(this.input.tuning);
+    if (await condition(woken, SILENT_JOB_MS)) return;
     const job = this.item.job;
     if (!job || Date.now() - toMs(job.heardAt) < SILENT_JOB_MS) return;
-    try {
-      await getExternalWorkflowHandle(job.jobId).signal(messages.stillThereSignal);
-    } catch (error) {
-      if (isCancellation(error)) throw error;
-      if (this.item.job?.jobId !== job.jobId) return;
-      log.error('The job of this VM was closed from outside', { job: job.jobId });
-      this.onJobEnded(job.jobId, {
-        outcome: 'failed',
-        failure: {
-          code: 'Unexpected',
-          class: 'nonRecoverable',
-          message: 'The job was closed from outside',
-          remedy: 'Look at the VM on both sides before you go on.',
-        },
-      });
-    }
-  }
-
-  private isCycleDue(): boolean {
-    const { phase, resync, cycleDueAt, retry } = this.item;
-    if (phase !== 'Protected' || resync || cycleDueAt === undefined) return false;
-    return retry !== undefined || toMs(cycleDueAt) <= Date.now();
+    if ((await isStillThere(job.jobId)) || this.item.job?.jobId !== job.jobId) return;
+    log.error('The job of this VM was closed from outside', { job: job.jobId });
+    this.onJobEnded(job.jobId, CLOSED_FROM_OUTSIDE);
   }
 
   private async sleep(): Promise<void> {
+    const { cycleDueAt, resync, paused, vm } = this.item;
     const woken = () =>
-      this.item.pending.length > 0 || this.isCycleDue() || this.isOver() || shouldContinueAsNew(this.input.tuning);
-    const { cycleDueAt, resync } = this.item;
-    if (cycleDueAt === undefined || resync) await condition(woken);
-    else
-      await condition(woken, Math.max(1, toMs(cycleDueAt) - Date.now()), { summary: `Next cycle of ${this.item.vm}` });
-  }
-
-  /** Health may get worse by time alone, whatever else is waited for. One timer at a time, replaced only by an earlier one. */
-  private async watchHealth(): Promise<void> {
-    const nextChange = () => toMs(nextHealthChange(this.item, now()) ?? FAR_FUTURE);
-    while (!this.closing) {
-      const at = nextChange();
-      const changed = () => this.closing || nextChange() < at;
-      if (at === toMs(FAR_FUTURE)) await condition(changed);
-      else await condition(changed, Math.max(1, at - Date.now()), { summary: 'Health' });
-      this.publish();
+      this.item.pending.length > 0 ||
+      isCycleDue(this.item, now()) ||
+      isResyncDue(this.item, now()) ||
+      this.item.cycleDueAt !== cycleDueAt ||
+      this.item.resync !== resync ||
+      this.item.paused !== paused ||
+      this.isOver() ||
+      shouldContinueAsNew(this.input.tuning);
+    const wakeAt = paused ? undefined : resync ? resync.dueAt : cycleDueAt;
+    if (wakeAt === undefined) await condition(woken);
+    else {
+      const summary = resync ? `Resynchronization of ${vm}` : `Next cycle of ${vm}`;
+      await condition(woken, Math.max(1, toMs(wakeAt) - Date.now()), { summary });
     }
   }
 

@@ -5,9 +5,9 @@
 import { log, setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
 import { formatBytes } from '../domain/bytes.js';
 import { conditionsOf, healthOf, rpoSeconds } from '../domain/health.js';
-import { currentTask, jobTitles, type Job } from '../domain/job.js';
+import { currentTask, expectedEnd, jobTitles, type Job } from '../domain/job.js';
 import { phaseText, type ProtectedItem } from '../domain/protected-item.js';
-import { formatSeconds } from '../domain/time.js';
+import { formatSeconds, toIso } from '../domain/time.js';
 import type { PlanRun } from './messages.js';
 import { searchAttributes } from './search-attributes.js';
 
@@ -59,7 +59,7 @@ export function publishItem(item: ProtectedItem, now: string): void {
       `Last cycle sent: ${item.shipped.sequence} (epoch ${item.epoch}), sealed at ${item.shipped.sealedAt}, ${formatBytes(item.shipped.bytes)}.`,
     );
   if (rpoNow !== undefined) lines.push(`RPO at ${now}: ${formatSeconds(rpoNow)}.`);
-  if (item.cycleDueAt) lines.push(`Next cycle at ${item.cycleDueAt}.`);
+  if (item.cycleDueAt && !item.paused) lines.push(`Next cycle at ${item.cycleDueAt}.`);
   if (item.latestRecoveryPoint)
     lines.push(`Latest recovery point: ${item.latestRecoveryPoint.time} (${item.latestRecoveryPoint.id}).`);
   if (item.job) {
@@ -82,6 +82,8 @@ export function publishJob(job: Job): void {
   const lines = [`**${jobTitles[job.kind]}** of ${job.vm}: ${stateOf(job)}.`, ''];
   for (const task of job.tasks) lines.push(`1. ${task.name}: ${task.state}`);
   if (job.progress) lines.push('', progressLine(job.progress));
+  const expected = expectedEnd(job, toIso(Date.now()));
+  if (expected !== undefined) lines.push(`Expected to be done at ${expected}.`);
   if (job.heldBefore !== undefined) lines.push('', `Holds before "${job.heldBefore}" until the recovery plan goes on.`);
   if (job.retry) {
     const { failure, attempt, nextTryAt } = job.retry;

@@ -2,7 +2,7 @@
 import type { AppliedCycle } from '../activities/azure.js';
 import type { ShippedCycle } from '../activities/primary.js';
 import type { JobKind } from '../domain/job.js';
-import type { JobOutcome } from '../domain/protected-item.js';
+import type { JobOutcome } from '../domain/transitions.js';
 import type { JobRun } from './job-run.js';
 
 export interface ReplicatedCycle {

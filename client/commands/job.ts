@@ -1,11 +1,12 @@
 /** `job list` and `job show`. */
 import { Command, InvalidArgumentError } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
-import { currentTask, jobTitles, type Job } from '../../domain/job.js';
-import { formatSeconds, secondsBetween } from '../../domain/time.js';
+import { currentTask, expectedEnd, jobTitles, type Job } from '../../domain/job.js';
+import { formatSeconds, secondsBetween, toIso } from '../../domain/time.js';
 import { fields, table } from '../output.js';
 import { failoverResultOf, failoverText } from './failover-report.js';
 import { outputOf, withFarshore } from './place.js';
+import { verifyResultOf, verifyText } from './verify.js';
 import { retryText } from './wait.js';
 
 const DEFAULT_LIMIT = 20;
@@ -57,6 +58,9 @@ function jobTable(jobs: readonly Job[]): string {
   return table(['STARTED', 'VM', 'JOB', 'STATE', 'TASK', 'ID'], rows);
 }
 
+const sentText = ({ progress }: Job): string =>
+  progress?.bytesSent === undefined ? '' : `, ${formatBytes(progress.bytesSent)} of it sent`;
+
 function jobText(job: Job): string {
   const { progress, failure, endedAt, startedAt } = job;
   const head = fields([
@@ -68,7 +72,11 @@ function jobText(job: Job): string {
       endedAt === undefined ? undefined : `${endedAt}, after ${formatSeconds(secondsBetween(startedAt, endedAt))}`,
     ],
     ['Plan run', job.planRun],
-    ['Progress', progress && `${formatBytes(progress.bytesDone)} of ${formatBytes(progress.bytesTotal)}`],
+    [
+      'Progress',
+      progress && `${formatBytes(progress.bytesDone)} of ${formatBytes(progress.bytesTotal)}${sentText(job)}`,
+    ],
+    ['Expected', job.state === 'InProgress' ? expectedEnd(job, toIso(Date.now())) : undefined],
     ['Holds', job.heldBefore === undefined ? undefined : `before "${job.heldBefore}", until the plan goes on`],
     ['Failing', job.retry && `${retryText(job.retry)}\nRemedy: ${job.retry.failure.remedy}`],
     ['Failed', failure && `${failure.message}\nRemedy: ${failure.remedy}`],
@@ -77,6 +85,8 @@ function jobText(job: Job): string {
     ['TASK', 'STATE', 'STARTED', 'ENDED'],
     job.tasks.map(({ name, state, startedAt: from, endedAt: to }) => [name, state, from ?? '', to ?? '']),
   );
-  const result = failoverResultOf(job.result);
-  return [head, tasks, ...(result ? [failoverText(job.vm, result)] : [])].join('\n\n');
+  const failover = failoverResultOf(job.result);
+  const verified = verifyResultOf(job);
+  const result = failover ? failoverText(job.vm, failover) : verified && verifyText(job.vm, verified);
+  return [head, tasks, ...(result === undefined ? [] : [result])].join('\n\n');
 }

@@ -16,6 +16,7 @@ export function nextCommand(vm: string, view: ProtectedItemView | undefined): st
   if (item.job) return `farshore job show ${item.job.jobId}  (the job "${jobTitles[item.job.kind]}" is running)`;
   switch (item.phase) {
     case 'Protected':
+      if (item.paused && !item.resync) return `farshore resume ${vm}  (replication is paused)`;
       if (item.resync) return `farshore vm show ${vm}  (it has to be resynchronized first)`;
       return `farshore failover ${vm} --type planned --wait  (only when it shall run at the recovery side; now there is nothing to do)`;
     case 'FailedOver':

@@ -151,7 +151,7 @@ async function commitPlan(id: string, options: PlanOptions, command: Command): P
     throwRefusals(await Promise.all(vms.map((vm) => refusalOf(farshore, vm, 'commitFailover'))));
     await confirm(commitConsequences(vms), options.yes);
     const jobs: { vm: string; jobId: string }[] = [];
-    for (const vm of vms) jobs.push({ vm, ...(await farshore.commit(vm)) });
+    for (const vm of vms) jobs.push({ vm, ...(await farshore.startJob(vm, 'commitFailover')) });
     if (!options.wait) {
       outputOf(command).result(jobs, jobs.map(({ vm, jobId }) => `${vm}: is being committed (${jobId})`).join('\n'));
       return;

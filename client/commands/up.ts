@@ -1,6 +1,6 @@
 /** `up` and `down`: a whole instance on this machine. */
 import { spawn } from 'node:child_process';
-import { mkdir, open, readFile, stat } from 'node:fs/promises';
+import { open, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, InvalidArgumentError } from 'commander';
@@ -74,7 +74,7 @@ const logsOf = (data: DataFolder): string => path.dirname(data.log('up'));
 
 /** @throws RefusedError */
 async function makeFolder(data: DataFolder): Promise<void> {
-  await mkdir(logsOf(data), { recursive: true }).catch((error: unknown) => {
+  await data.make().catch((error: unknown) => {
     throw new RefusedError(`the data folder ${data.path} can't be used: ${(error as Error).message}`, { cause: error });
   });
 }

@@ -1,6 +1,7 @@
 /** `vm list` and `vm show`. */
 import { Command, Option } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
+import { CatalogueError } from '../../domain/errors.js';
 import { policyOf, type Site, type SiteVm } from '../../domain/site.js';
 import { formatSeconds } from '../../domain/time.js';
 import type { RecoveryPoint } from '../../domain/vault.js';
@@ -111,11 +112,17 @@ async function show(name: string, _options: object, command: Command): Promise<v
     const local = new LocalSite(site, data);
     const view = await farshore.protectedItem(name);
     const answer = await local.askHypervisor(vm);
-    const points = view ? await local.recoveryPoints(name) : [];
+    // A side that does not answer is when people look: everything else is shown all the same.
+    const problems: string[] = [];
+    const unanswered = (error: unknown): undefined => {
+      if (!(error instanceof CatalogueError)) throw error;
+      problems.push(error.message);
+    };
+    const points = view ? await local.recoveryPoints(name).catch(unanswered) : [];
     // Only what is running there is worth a question that may stay without an answer.
-    const replica =
-      view?.item.activeSide === 'recovery' ? (await local.replicaVms()).find((each) => each.name === name) : undefined;
-    const found: Found = { vm, site, view, answer, points, replica };
+    const replicas = view?.item.activeSide === 'recovery' ? await local.replicaVms().catch(unanswered) : [];
+    const replica = replicas?.find((each) => each.name === name);
+    const found: Found = { vm, site, view, answer, points, replica, problems };
     outputOf(command).result(showValue(found), showText(found));
   });
 }
@@ -125,11 +132,13 @@ interface Found {
   readonly site: Site;
   readonly view: ProtectedItemView | undefined;
   readonly answer: HypervisorAnswer;
-  readonly points: readonly RecoveryPoint[];
+  /** Undefined: the store does not answer. */
+  readonly points: readonly RecoveryPoint[] | undefined;
   readonly replica: HypervisorVm | undefined;
+  readonly problems: readonly string[];
 }
 
-function showValue({ vm, site, view, answer, points, replica }: Found) {
+function showValue({ vm, site, view, answer, points, replica, problems }: Found) {
   return {
     vm: vm.name,
     host: vm.host,
@@ -143,16 +152,21 @@ function showValue({ vm, site, view, answer, points, replica }: Found) {
     job: view?.item.job,
     state: answer.vm?.state,
     disks: answer.vm?.disks ?? [],
-    problem: problemOf(answer),
+    problem: problemText(answer, problems),
     replicaVm: replica,
-    recoveryPoints: points.map(({ id, time, kind }) => ({ id, time, kind })),
+    recoveryPoints: points?.map(({ id, time, kind }) => ({ id, time, kind })),
     operations: view?.operations,
     next: nextCommand(vm.name, view),
   };
 }
 
+function problemText(answer: HypervisorAnswer, problems: readonly string[]): string | undefined {
+  const all = [problemOf(answer), ...problems].filter((problem) => problem !== undefined);
+  return all.length > 0 ? all.join('\n') : undefined;
+}
+
 function showText(found: Found): string {
-  const { vm, site, view, answer, points, replica } = found;
+  const { vm, site, view, answer, points, replica, problems } = found;
   const { name, copyFrequency, recoveryPointRetentionHours } = view?.item.policy ?? policyOf(site, vm);
   const conditions = view?.conditions.map(
     ({ health, message, since, remedy }) =>
@@ -170,11 +184,11 @@ function showText(found: Found): string {
         `${name}: changes are sent every ${copyFrequency}, recovery points kept for ${recoveryPointRetentionHours} h`,
       ],
       ['Job', job && `${job.jobId}${job.task === undefined ? '' : `: ${job.task}`}`],
-      ['Problem', problemOf(answer)],
+      ['Problem', problemText(answer, problems)],
     ]),
     diskTable(answer.vm?.disks ?? []),
     replica && `Replica VM, ${replica.state}:\n${diskTable(replica.disks)}`,
-    view && pointsText(points),
+    view && points && pointsText(points),
     view && operationsText(view),
     `Next: ${nextCommand(vm.name, view)}`,
   ];

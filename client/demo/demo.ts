@@ -114,7 +114,7 @@ async function conduct(
     await guests.start((disk) => replicaUri(failovers, disk));
     note('The guests go on at the recovery side, on the disks of the replica VMs');
     for (const vm of vms) {
-      const { jobId } = await farshore.commit(vm);
+      const { jobId } = await farshore.startJob(vm, 'commitFailover');
       const job = await farshore.followJob(jobId);
       if (job.state !== 'Succeeded') throw new JobFailedError(`commit of ${vm}: ${job.failure?.message ?? job.state}`);
     }

@@ -76,6 +76,10 @@ export class HypervisorClient implements Hypervisor {
     return this.#control.call('cut', { vm, fence: { epoch: fence.epoch, sequence: fence.sequence } });
   }
 
+  snapshotAndCut(vm: string, fence: Fence): Promise<Cut> {
+    return this.#control.call('snapshotAndCut', { vm, fence: { epoch: fence.epoch, sequence: fence.sequence } });
+  }
+
   async openChangeSet(cut: Cut): Promise<ChangeSet> {
     const { disks } = await this.describeVm(cut.vm);
     return openLogChangeSet(

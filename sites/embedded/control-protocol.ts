@@ -78,6 +78,7 @@ export const hypervisorOperations = {
   ),
   mergeSnapshot: operation(vm, count, 60_000),
   cut: operation(vmAndFence, cut, 300_000),
+  snapshotAndCut: operation(vmAndFence, cut, 300_000),
   releaseLogs: operation(vmAndFence, nothing, 60_000),
 } satisfies Record<string, Operation>;
 

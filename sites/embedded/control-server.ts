@@ -27,6 +27,7 @@ export const serveHypervisor = (socketPath: string, hypervisor: EmbeddedHypervis
     snapshotFile: async ({ vm, epoch, disk }) => hypervisor.snapshotFile(vm, epoch, disk),
     mergeSnapshot: ({ vm }) => hypervisor.mergeSnapshot(vm),
     cut: ({ vm, fence }) => hypervisor.cut(vm, fence),
+    snapshotAndCut: ({ vm, fence }) => hypervisor.snapshotAndCut(vm, fence),
     releaseLogs: ({ vm, fence }) => done(hypervisor.releaseLogs(vm, fence)),
   });
 

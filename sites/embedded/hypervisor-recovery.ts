@@ -8,6 +8,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { diskError } from '../../disks/disk-errors.js';
 import { OverlayDisk } from '../../disks/overlay.js';
+import { syncFolder } from '../../disks/sync-folder.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { nameSchema } from '../../domain/ids.js';
 import { replicaDescriptionSchema, vaultPaths } from '../../domain/vault.js';
@@ -15,7 +16,7 @@ import type { HypervisorVm, RecoveryCompute, ReplicaStore, ReplicaVmSpec } from 
 import { overlayPath, type DiskOfVm } from './hypervisor-chain.js';
 import type { HypervisorConfig } from './hypervisor-config.js';
 import { HypervisorFloor, type HypervisorLog } from './hypervisor.js';
-import { readJson, syncFolder, VmStateFile, writeJson } from './hypervisor-state.js';
+import { readJson, VmStateFile, writeJson } from './hypervisor-state.js';
 import { EmbeddedVm } from './hypervisor-vm.js';
 import { SnapshotDisk } from './snapshot-disk.js';
 import { Turn } from './turn.js';

@@ -3,6 +3,8 @@
  * It is one only once tracking has begun too; overlays that an attempt left behind are just merged.
  */
 import { CatalogueError } from '../../domain/errors.js';
+import type { Fence } from '../../domain/fence.js';
+import type { TrackingState } from '../ports.js';
 import type { VmDisks } from './hypervisor-disks.js';
 import type { VmStateFile } from './hypervisor-state.js';
 
@@ -34,26 +36,41 @@ export class VmSnapshot {
     throw new CatalogueError('InvalidVmState', `${this.vm}: no snapshot of epoch ${epoch}; ${found}`);
   }
 
-  /** @param startTracking joins in while nothing is in flight. */
-  async take(epoch: number, quietly: Quietly, startTracking: () => Promise<void>): Promise<void> {
+  /** Is this the snapshot that was taken together with that cut? */
+  isOfCut({ epoch, sequence }: Fence): boolean {
+    const { snapshot } = this.state.current;
+    return snapshot?.phase === 'taken' && snapshot.epoch === epoch && snapshot.sequence === sequence;
+  }
+
+  /**
+   * @param at the epoch; with a sequence, that of the cut that joins in.
+   * @param join starts tracking or cuts, while nothing is in flight. @returns its answer.
+   */
+  async take<T>(at: { epoch: number; sequence?: number }, quietly: Quietly, join: () => Promise<T>): Promise<T> {
+    const { epoch, sequence } = at;
+    const snapshot = { epoch, ...(sequence !== undefined && { sequence }) };
     await this.state.change((state) => ({
       ...state,
       replicatedEpoch: epoch,
-      snapshot: { epoch, phase: 'creating' },
+      snapshot: { ...snapshot, phase: 'creating' },
     }));
+    let joined: { answer: T } | undefined;
     await quietly(async () => {
       await this.disks.takeSnapshot();
-      await startTracking();
+      joined = { answer: await join() };
     });
-    await this.state.change((state) => ({ ...state, snapshot: { epoch, phase: 'taken' } }));
+    await this.state.change((state) => ({ ...state, snapshot: { ...snapshot, phase: 'taken' } }));
+    return joined!.answer;
   }
 
   /** After a restart: what a request that died with the process had got to. */
-  async settle(trackedEpoch: number | undefined): Promise<void> {
+  async settle(tracking: TrackingState | undefined): Promise<void> {
     const { snapshot } = this.state.current;
     if (!snapshot) return;
     const overlays = this.disks.snapshots;
-    const isTaken = overlays === this.disks.all.length && trackedEpoch === snapshot.epoch;
+    // What joined in is the last to happen: a sequence that is still open has not been cut.
+    const hasJoined = tracking?.epoch === snapshot.epoch && tracking.openSequence > (snapshot.sequence ?? 0);
+    const isTaken = overlays === this.disks.all.length && hasJoined;
     if (snapshot.phase === 'creating' && isTaken) {
       await this.state.change((state) => ({ ...state, snapshot: { ...snapshot, phase: 'taken' } }));
     } else if (overlays === 0) {

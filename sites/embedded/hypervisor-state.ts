@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { diskError } from '../../disks/disk-errors.js';
 import { tryLockFile } from '../../disks/native.js';
+import { syncFolder } from '../../disks/sync-folder.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { isoTimeSchema } from '../../domain/time.js';
 
@@ -24,7 +25,9 @@ export const vmStateSchema = z.object({
    * The VM snapshot. creating: not all disks may have their overlay, so that it is none; taken: the bases are as they
    * were; merging: they change.
    */
-  snapshot: z.object({ epoch, phase: z.enum(['creating', 'taken', 'merging']) }).exactOptional(),
+  snapshot: z
+    .object({ epoch, sequence: z.int().min(1).exactOptional(), phase: z.enum(['creating', 'taken', 'merging']) })
+    .exactOptional(),
 });
 export type VmState = z.infer<typeof vmStateSchema>;
 
@@ -81,15 +84,6 @@ export async function writeJson(path: string, value: unknown): Promise<void> {
     await syncFolder(dirname(path));
   } catch (error) {
     throw diskError(error, path, 'write');
-  }
-}
-
-export async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
   }
 }
 

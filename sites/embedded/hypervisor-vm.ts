@@ -5,7 +5,7 @@
  * What changes a VM is done one after the other.
  */
 import { CatalogueError } from '../../domain/errors.js';
-import type { Fence } from '../../domain/fence.js';
+import { formatFence, type Fence } from '../../domain/fence.js';
 import { toIso } from '../../domain/time.js';
 import { Tracker, type TrackerOptions } from '../../replication/tracker.js';
 import type { Cut, HypervisorVm, ShutDownResult } from '../ports.js';
@@ -49,9 +49,6 @@ export class EmbeddedVm {
     const vm = new EmbeddedVm(name, disks, state, environment);
     try {
       await vm.#load();
-      const { power, startedEpoch, fencedEpoch } = state.current;
-      if (power === 'Running' && startedEpoch >= fencedEpoch) vm.#export();
-      else await vm.#disks.close(vm.#tracker);
     } catch (error) {
       environment.warn(`${name} stays off`, error);
     }
@@ -122,7 +119,7 @@ export class EmbeddedVm {
       await this.#withDisks(tracker, async (quietly) => {
         // A snapshot of an older epoch, or of an attempt that died: what guests wrote since is in its overlay.
         await this.#snapshot.mergeAll(quietly);
-        await this.#snapshot.take(epoch, quietly, () => tracker.start(epoch));
+        await this.#snapshot.take({ epoch }, quietly, () => tracker.start(epoch));
       });
     });
   }
@@ -152,6 +149,23 @@ export class EmbeddedVm {
       this.#checkFence(fence.epoch);
       const tracker = await this.#loaded();
       return tracker.cut(fence, this.state.current.power === 'Off');
+    });
+  }
+
+  snapshotAndCut(fence: Fence): Promise<Cut> {
+    return this.#turn.run(async () => {
+      this.#checkFence(fence.epoch);
+      const tracker = await this.#loaded();
+      const cut = () => tracker.cut(fence, this.state.current.power === 'Off');
+      if (this.#snapshot.isOfCut(fence)) return cut();
+      const { state } = tracker;
+      if (state?.epoch === fence.epoch && state.openSequence > fence.sequence) {
+        throw new CatalogueError('InvalidVmState', `${this.name}: ${formatFence(fence)} was cut without a snapshot`);
+      }
+      return this.#withDisks(tracker, async (quietly) => {
+        await this.#snapshot.mergeAll(quietly);
+        return this.#snapshot.take(fence, quietly, cut);
+      });
     });
   }
 
@@ -186,15 +200,15 @@ export class EmbeddedVm {
   async #loaded(): Promise<Tracker> {
     if (this.#tracker) return this.#tracker;
     await this.#load();
-    if (this.state.current.power === 'Off') await this.#disks.close(this.#tracker);
     return this.#tracker!;
   }
 
+  /** A VM that is meant to run does from then on. */
   async #load(): Promise<void> {
     try {
       await this.#disks.open();
       const tracker = await Tracker.load(this.name, this.#disks.toTrack(), this.environment);
-      await this.#snapshot.settle(tracker.state?.epoch);
+      await this.#snapshot.settle(tracker.state);
       this.#tracker = tracker;
       this.#failure = undefined;
     } catch (error) {
@@ -206,6 +220,9 @@ export class EmbeddedVm {
           : new CatalogueError('BrokenChain', `${this.name}: ${(error as Error).message}`, { cause: error });
       throw this.#failure;
     }
+    const { power, startedEpoch, fencedEpoch } = this.state.current;
+    if (power === 'Running' && startedEpoch >= fencedEpoch) this.#export();
+    else await this.#disks.close(this.#tracker);
   }
 
   async #open(tracker: Tracker): Promise<void> {

@@ -123,6 +123,10 @@ export class EmbeddedHypervisor {
     return this.#vm(vm).cut(fence);
   }
 
+  snapshotAndCut(vm: string, fence: Fence): Promise<Cut> {
+    return this.#vm(vm).snapshotAndCut(fence);
+  }
+
   releaseLogs(vm: string, fence: Fence): Promise<void> {
     return this.#vm(vm).releaseLogs(fence);
   }

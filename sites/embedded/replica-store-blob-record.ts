@@ -4,8 +4,9 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { writeAt } from '../../disks/positional-io.js';
+import { syncFolder } from '../../disks/sync-folder.js';
 import { CatalogueError } from '../../domain/errors.js';
-import { syncFolder, withFile, type DurableFiles } from './replica-store-files.js';
+import { withFile, type DurableFiles } from './replica-store-files.js';
 
 const FILE = 'blob.json';
 

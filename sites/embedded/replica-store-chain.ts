@@ -10,10 +10,10 @@ import path from 'node:path';
 import type { BlockRun } from '../../disks/block-bitmap.js';
 import { dataRanges } from '../../disks/native.js';
 import { readAt } from '../../disks/positional-io.js';
+import { syncFolder } from '../../disks/sync-folder.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { intersect, mergeRanges, type Range } from '../../domain/ranges.js';
 import { unlessMissing } from './replica-store-errors.js';
-import { syncFolder } from './replica-store-files.js';
 import type { OpenJournals } from './replica-store-journal-files.js';
 import { UNDO_BLOCK, UndoJournal, blocksOf, bytesOf, journalLengths } from './undo-journal.js';
 

@@ -8,6 +8,7 @@ import { link, mkdir, open, readdir, rename, rm, rmdir, stat, unlink, type FileH
 import path from 'node:path';
 import { tryLockFile } from '../../disks/native.js';
 import { writeAt } from '../../disks/positional-io.js';
+import { syncFolder } from '../../disks/sync-folder.js';
 import { errnoOf, unlessMissing } from './replica-store-errors.js';
 
 /** Milliseconds that a temporary file stays untouched, locked or not: it is created a moment before it is locked. */
@@ -39,7 +40,7 @@ export class DurableFiles {
   }
 
   private async withTemporary<T>(create: (at: string) => Promise<FileHandle>, work: (made: Temporary) => Promise<T>) {
-    await mkdir(this.temporaryFolder, { recursive: true });
+    await this.make(this.temporaryFolder);
     const at = path.join(this.temporaryFolder, randomUUID());
     try {
       const handle = await create(at);
@@ -95,7 +96,7 @@ export class DurableFiles {
 
   /** Takes a folder out of sight at once, durably, and removes it at leisure. */
   async discardFolder(folder: string): Promise<void> {
-    await mkdir(this.temporaryFolder, { recursive: true });
+    await this.make(this.temporaryFolder);
     const aside = path.join(this.temporaryFolder, randomUUID());
     const moved = await unlessMissing(
       rename(folder, aside).then(() => true),
@@ -107,7 +108,7 @@ export class DurableFiles {
 
   /** Makes a folder that is to stay, and those that lead to it. */
   async makeFolder(folder: string): Promise<void> {
-    if ((await mkdir(folder, { recursive: true })) !== undefined) await this.syncFolders(path.dirname(folder));
+    if (await this.make(folder)) await this.syncFolders(path.dirname(folder));
   }
 
   /**
@@ -143,10 +144,32 @@ export class DurableFiles {
     }
   }
 
+  /**
+   * Makes a folder and those that lead to it, but never the store's own: one that went away is not begun anew.
+   * @returns whether the folder is new.
+   */
+  private async make(folder: string): Promise<boolean> {
+    const parent = path.dirname(folder);
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        await mkdir(folder);
+        return true;
+      } catch (error) {
+        const code = errnoOf(error);
+        const found = code === 'EEXIST' ? await unlessMissing(stat(folder), undefined) : undefined;
+        if (found?.isDirectory()) return false;
+        // Another process may remove it, or its parent, empty as it is, before there is something in it.
+        if (found || (code !== 'EEXIST' && code !== 'ENOENT') || attempt === 100) throw error;
+        if (code === 'ENOENT' && parent === this.root) throw error;
+        if (code === 'ENOENT') await this.make(parent);
+      }
+    }
+  }
+
   /** Another process may remove the folder, empty as it is, between its creation and its first file. */
   private async inFolder<T>(folder: string, work: () => Promise<T>): Promise<T> {
     for (let attempt = 0; ; attempt += 1) {
-      await mkdir(folder, { recursive: true });
+      await this.make(folder);
       try {
         return await work();
       } catch (error) {
@@ -165,16 +188,6 @@ async function removeIfEmpty(folder: string): Promise<boolean> {
     if (code === 'ENOENT') return true;
     if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
     throw error;
-  }
-}
-
-/** Makes the entries of a folder durable. */
-export async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
 

@@ -3,13 +3,15 @@
  * or replaced by another while processes use it, is unreachable, and is never filled anew.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdir, readFile, readdir, stat } from 'node:fs/promises';
+import { readFile, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
+import { makeFolder } from '../../disks/make-folder.js';
 import { writeAt } from '../../disks/positional-io.js';
+import { syncFolder } from '../../disks/sync-folder.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { errnoOf, unlessMissing } from './replica-store-errors.js';
-import { syncFolder, type DurableFiles } from './replica-store-files.js';
+import type { DurableFiles } from './replica-store-files.js';
 import type { StoreLayout } from './replica-store-names.js';
 
 const markerSchema = z.object({ format: z.literal('farshore replica store'), version: z.literal(1), id: z.uuid() });
@@ -48,9 +50,11 @@ export class StoreMarker {
 
 async function makeStore(layout: StoreLayout, files: DurableFiles): Promise<void> {
   try {
-    await mkdir(layout.root, { recursive: true });
+    await makeFolder(layout.root);
   } catch (error) {
-    if (['EEXIST', 'ENOTDIR'].includes(errnoOf(error) ?? '')) throw unreachable(layout, 'it is a file');
+    const code = errnoOf(error);
+    if (code === 'EEXIST' || code === 'ENOTDIR') throw unreachable(layout, 'it is a file');
+    if (code === 'ENOENT') throw unreachable(layout, (error as Error).message);
     throw error;
   }
   const foreign = (await readdir(layout.root)).filter((entry) => !entry.startsWith('.') && entry !== 'lost+found');

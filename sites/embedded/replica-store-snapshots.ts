@@ -5,10 +5,11 @@
  */
 import { rename } from 'node:fs/promises';
 import path from 'node:path';
+import { syncFolder } from '../../disks/sync-folder.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { readBlobRecord, replaceBlobRecord } from './replica-store-blob-record.js';
 import { listChain } from './replica-store-chain.js';
-import { syncFolder, type DurableFiles } from './replica-store-files.js';
+import type { DurableFiles } from './replica-store-files.js';
 import type { StoreLayout } from './replica-store-names.js';
 import type { PageBlobs } from './replica-store-pages.js';
 import { UndoJournal } from './undo-journal.js';

@@ -13,7 +13,7 @@ import type { Fence } from '../../domain/fence.js';
 import type { Range } from '../../domain/ranges.js';
 import type { PageWrite, ReplicaStore, WriteFence } from '../ports.js';
 import { readExactly } from './replica-store-chain.js';
-import { storeError, unlessMissing } from './replica-store-errors.js';
+import { errnoOf, storeError, unlessMissing } from './replica-store-errors.js';
 import { ScopeFences } from './replica-store-fence.js';
 import { DurableFiles, withFile, type Temporary } from './replica-store-files.js';
 import { OpenJournals } from './replica-store-journal-files.js';
@@ -235,6 +235,8 @@ export class EmbeddedReplicaStore implements ReplicaStore {
       await this.marker.check();
       return await work();
     } catch (error) {
+      // In a store that goes away meanwhile everything seems to be missing.
+      if (errnoOf(error) === 'ENOENT') await this.marker.check();
       throw storeError(error, doing);
     }
   }

@@ -13,8 +13,9 @@ import path from 'node:path';
 import { fillBits, runsOf, type BlockRun } from '../../disks/block-bitmap.js';
 import { dataRanges, punchHole } from '../../disks/native.js';
 import { readAt, writeAt } from '../../disks/positional-io.js';
+import { syncFolder } from '../../disks/sync-folder.js';
 import { alignDown, end, splitRange, type Range } from '../../domain/ranges.js';
-import { syncFolder, withFile } from './replica-store-files.js';
+import { withFile } from './replica-store-files.js';
 import { inFlight } from './replica-store-in-flight.js';
 import type { JournalFiles } from './replica-store-journal-files.js';
 

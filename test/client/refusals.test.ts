@@ -112,7 +112,9 @@ describe('arguments that are wrong', () => {
     [['status', '--jason'], /unknown option '--jason'/],
     [['protect'], /missing required argument 'vm'/],
     [['failover', 'web-01'], /required option '--type <type>'/],
-    [['failover', 'web-01', '--type', 'unplanned'], /Allowed choices are planned/],
+    [['failover', 'web-01', '--type', 'sudden'], /Allowed choices are planned/],
+    [['failover', 'web-01', '--type', 'planned', '--try-shut-down'], /--try-shut-down is for --type unplanned/],
+    [['vault', 'export', 'web-01', '--to', 'out'], /--point/],
     [['job', 'list', '--limit', '0'], /whole number above 0/],
     [['up', '--temporal-port', '70000'], /1 to 65535/],
     [['worker', '--role', 'chief', '--name', 'h1'], /Allowed choices are azure, vmm, host/],
@@ -185,6 +187,9 @@ describe('up', () => {
   test('refuses a data folder that cannot be made', async () => {
     await shell.write('file', '');
     expectOneError(await shell.run('up', '--data', 'file/data'), { code: 3, error: /data folder .* can't be used/ });
+    // Where Node's own recursive mkdir never returns.
+    const error = /data folder \/proc\/farshore can't be used: no folder can be made in \/proc/;
+    expectOneError(await shell.run('up', '--data', '/proc/farshore'), { code: 3, error });
   });
 
   test.each(['--temporal-port', '--ui-port'])('refuses a port that is in use: %s', async (option) => {

@@ -125,7 +125,7 @@ test(
       await until(({ item }) => (item.applied?.sequence ?? 0) >= sequence);
 
       await until(({ item }) => item.job === undefined);
-      const { jobId } = await farshore.plannedFailover(VM);
+      const { jobId } = await farshore.startJob(VM, 'plannedFailover');
       await until(({ item }) => item.job?.task === 'Preparing for failover' || item.phase === 'FailedOver');
       kill();
       await until(({ item }) => item.phase === 'FailedOver');

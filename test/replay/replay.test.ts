@@ -6,11 +6,16 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { randomUUID } from 'node:crypto';
 import { historyFromJSON, historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import type { WorkflowClient } from '@temporalio/client';
+import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker, type WorkflowBundle } from '@temporalio/worker';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { hostWatchId } from '../../domain/ids.js';
 import { jobKinds } from '../../domain/job.js';
 import * as messages from '../../workflows/messages.js';
 import { searchAttributeTypes } from '../../workflows/search-attributes.js';
+import { addSearchAttributes } from '../../workers/search-attributes.js';
+import { startTestDevServer } from '../support/dev-server.js';
 import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
 import { SimulatedSite } from '../workflows/simulated-site.js';
 import { TestVault, workflowBundle } from '../workflows/test-vault.js';
@@ -18,9 +23,12 @@ import { TestVault, workflowBundle } from '../workflows/test-vault.js';
 const folder = fileURLToPath(new URL('histories/', import.meta.url));
 /** How many histories there are of each workflow type: a corpus that is silently empty proves nothing. */
 const expected: Record<string, number> = {
-  protectVm: 1,
   runRecoveryPlan: 1,
   ...Object.fromEntries(jobKinds.map((kind) => [kind, 1])),
+  hostWatch: 1,
+  // One of them a run that another run continued as, one with an unplanned failover, one with its host watched.
+  protectVm: 4,
+  initialReplication: 2,
 };
 
 interface Stored {
@@ -51,21 +59,23 @@ async function replay(bundle: WorkflowBundle, histories: readonly Stored[]): Pro
   return problems;
 }
 
+async function save(client: WorkflowClient, name: string, workflowId: string): Promise<void> {
+  const handle = client.getHandle(workflowId);
+  const { type } = await handle.describe();
+  const history: unknown = JSON.parse(historyToJSON(await handle.fetchHistory()), neutral);
+  await mkdir(folder, { recursive: true });
+  await writeFile(`${folder}${name}.json`, JSON.stringify({ type, workflowId, history }));
+}
+
 describe.runIf(process.env['FARSHORE_RECORD_HISTORIES'])('recording', () => {
   test('histories of every workflow', { timeout: 240_000 }, async () => {
     const env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
     const site = new SimulatedSite(() => env.currentTimeMs());
     const vault = new TestVault(env, site);
-    const save = async (name: string, workflowId: string) => {
-      const handle = env.client.workflow.getHandle(workflowId);
-      const { type } = await handle.describe();
-      const history: unknown = JSON.parse(historyToJSON(await handle.fetchHistory()), neutral);
-      await writeFile(`${folder}${name}.json`, JSON.stringify({ type, workflowId, history }));
-    };
-    await mkdir(folder, { recursive: true });
+    const client = env.client.workflow;
     await vault.run(async () => {
       const entity = await vault.startEntity('db-01');
-      await entity.executeUpdate(messages.enableProtectionUpdate, { args: [{ requestId: randomUUID() }] });
+      await entity.executeUpdate(messages.jobUpdates.enableProtection, { args: [{ requestId: randomUUID() }] });
       await vault.until(entity, ({ item }) => item.phase === 'Protected');
       await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
       site.fail('cutAndShip', 'StoreUnreachable', 3);
@@ -73,13 +83,105 @@ describe.runIf(process.env['FARSHORE_RECORD_HISTORIES'])('recording', () => {
       const plan = await vault.startPlan('recorded', [{ name: 'all', vms: ['db-01'] }]);
       await plan.result();
       const current = vault.entity('db-01');
-      await current.executeUpdate(messages.commitFailoverUpdate, { args: [{ requestId: randomUUID() }] });
+      await current.executeUpdate(messages.jobUpdates.commitFailover, { args: [{ requestId: randomUUID() }] });
       const { item } = await vault.until(current, (view) => view.item.phase === 'Committed');
-      for (const job of item.recentJobs) await save(job.kind, job.id);
-      await save('run-recovery-plan', plan.workflowId);
-      await save('protect-vm', entity.workflowId);
+      for (const job of item.recentJobs) await save(client, job.kind, job.id);
+      await save(client, 'run-recovery-plan', plan.workflowId);
+      await save(client, 'protect-vm', entity.workflowId);
     });
     await env.teardown();
+  });
+
+  test('the history of an unplanned failover', { timeout: 240_000 }, async () => {
+    const env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+    const site = new SimulatedSite(() => env.currentTimeMs());
+    const vault = new TestVault(env, site);
+    await vault.run(async () => {
+      const entity = await vault.protect('db-03');
+      site.fail('shutDownVm', 'HypervisorUnreachable', 1);
+      const parameters = { tryShutDown: true };
+      const { jobId } = await entity.executeUpdate(messages.jobUpdates.unplannedFailover, {
+        args: [{ requestId: randomUUID(), parameters }],
+      });
+      await vault.until(entity, ({ item }) => item.phase === 'FailedOver' && item.sourceFence === undefined, 60_000);
+      await save(env.client.workflow, 'unplannedFailover', jobId);
+      await save(env.client.workflow, 'protect-vm-unplanned', entity.workflowId);
+    });
+    await env.teardown();
+  });
+
+  test('a history of a resynchronization', { timeout: 240_000 }, async () => {
+    const env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+    const vault = new TestVault(env, new SimulatedSite(() => env.currentTimeMs()));
+    await vault.run(async () => {
+      const entity = await vault.protect('db-03');
+      const asked = { requestId: randomUUID(), now: true };
+      const { jobId } = await entity.executeUpdate(messages.resynchronizeUpdate, { args: [asked] });
+      await vault.until(entity, ({ item }) => item.recentJobs.at(-1)?.id === jobId);
+      await save(env.client.workflow, 'resynchronize', jobId!);
+    });
+    await env.teardown();
+  });
+
+  test(
+    'histories of a VM whose host is watched, from its protection to the end of it',
+    { timeout: 240_000 },
+    async () => {
+      const env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+      const site = new SimulatedSite(() => env.currentTimeMs());
+      const vault = new TestVault(env, site);
+      const client = env.client.workflow;
+      await vault.run(async () => {
+        const entity = await vault.protect('db-03');
+        const failure = { code: 'HypervisorUnreachable', class: 'recoverable', message: 'm', remedy: 'r' } as const;
+        site.host = { failure, stopped: {} };
+        // A second VM makes the watch look at once.
+        const other = await vault.protect('db-04');
+        await vault.until(entity, ({ item }) => item.hostTrouble !== undefined);
+        const ask = () => ({ args: [{ requestId: randomUUID() }] as [messages.JobOperationRequest] });
+        await entity.executeUpdate(messages.pauseUpdate, ask());
+        await entity.executeUpdate(messages.resumeUpdate, ask());
+        const verified = await entity.executeUpdate(messages.jobUpdates.verifyReplica, ask());
+        await vault.until(entity, ({ item }) => item.recentJobs.at(-1)?.kind === 'verifyReplica');
+        const disabled = await entity.executeUpdate(messages.jobUpdates.disableProtection, ask());
+        await entity.result();
+        await other.executeUpdate(messages.jobUpdates.disableProtection, ask());
+        await other.result();
+        const watch = client.getHandle(hostWatchId(vault.vault, vault.host));
+        await watch.result();
+        await save(client, 'verifyReplica', verified.jobId);
+        await save(client, 'disableProtection', disabled.jobId);
+        await save(client, 'host-watch', watch.workflowId);
+        await save(client, 'protect-vm-watched', entity.workflowId);
+      });
+      await env.teardown();
+    },
+  );
+
+  test('histories of runs that others continued as', { timeout: 240_000 }, async () => {
+    const server = await startTestDevServer();
+    const env = await TestWorkflowEnvironment.createFromExistingServer({
+      address: server.address,
+      namespace: server.namespace,
+    });
+    await addSearchAttributes(env.connection, server.namespace, searchAttributeTypes);
+    const site = new SimulatedSite();
+    const vault = new TestVault(env, site, { continueAsNewAfterEvents: 40 });
+    const client = env.client.workflow;
+    await vault.run(async () => {
+      const entity = await vault.protect('db-02', 200);
+      const { item } = await vault.view('db-02');
+      await save(client, 'initialReplication-continued', item.recentJobs[1]!.id);
+      const isContinued = async () =>
+        (await client.getHandle(entity.workflowId).describe()).runId !== entity.firstExecutionRunId;
+      while (!(await isContinued()) || (await vault.view('db-02')).item.applied!.sequence < 12) {
+        await vault.entity('db-02').executeUpdate(messages.syncUpdate, { args: [{ requestId: randomUUID() }] });
+        await env.sleep(200);
+      }
+      await save(client, 'protect-vm-continued', entity.workflowId);
+    });
+    await env.teardown();
+    await server.stop();
   });
 });
 
@@ -95,6 +197,11 @@ describe.skipIf(process.env['FARSHORE_RECORD_HISTORIES'])('stored histories', ()
     const counts: Record<string, number> = {};
     for (const { type } of histories) counts[type] = (counts[type] ?? 0) + 1;
     expect(counts).toEqual(expected);
+  });
+
+  test('are of continued runs too', () => {
+    const continued = histories.filter(({ history }) => JSON.stringify(history).includes('continuedExecutionRunId"'));
+    expect(continued.map(({ type }) => type).toSorted()).toEqual(['initialReplication', 'protectVm']);
   });
 
   test('replay', async () => {

@@ -123,9 +123,14 @@ describe('power', () => {
     expect(good).toMatchObject({ name: 'good', state: 'Running' });
     expect(bad).toMatchObject({ name: 'bad', state: 'Off', failure: { code: 'DiskMissing' } });
     await expect(hypervisor.startVm('bad', 1)).rejects.toMatchObject({ code: 'DiskMissing' });
+    // Put back: the first who wants something of it finds it, and it runs as it was meant to.
+    await expect(hypervisor.beginReplication('bad', 1)).rejects.toMatchObject({ code: 'DiskMissing' });
     await rename(join(folder, 'elsewhere'), join(folder, 'bad-os.img'));
+    await hypervisor.beginReplication('bad', 1);
+    const again = await hypervisor.describeVm('bad');
+    expect(again).toMatchObject({ state: 'Running', disks: [{ nbdUri: expect.any(String) }] });
+    expect(again.failure).toBeUndefined();
     await hypervisor.startVm('bad', 1);
-    expect((await hypervisor.describeVm('bad')).failure).toBeUndefined();
     await expect(hypervisor.describeVm('none')).rejects.toMatchObject({ code: 'VmNotFound' });
   });
 

@@ -2,12 +2,13 @@ import { execFile } from 'node:child_process';
 import { copyFile, mkdir, open, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { describe, expect, onTestFinished, test, type TestContext } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { fixedVhdFooter } from '../../disks/vhd.js';
 import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
 import type { ReplicaStore, WriteFence } from '../../sites/ports.js';
 import { content, failsWith } from '../contracts/replica-store.js';
 import { requireReader, runReader } from '../support/readers.js';
+import { smallFileSystem } from '../support/small-file-system.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
 const run = promisify(execFile);
@@ -32,7 +33,27 @@ describe('a folder that is not the store', () => {
     await writeFile(path.join(folder, 'thesis.txt'), 'mine');
     await failsWith('StoreUnreachable', EmbeddedReplicaStore.open(folder, { create: true }));
     await failsWith('StoreUnreachable', EmbeddedReplicaStore.open(path.join(folder, 'thesis.txt'), { create: true }));
+    // Where Node's own recursive mkdir never returns.
+    await failsWith('StoreUnreachable', EmbeddedReplicaStore.open('/proc/farshore', { create: true }));
     expect(await readdir(folder)).toEqual(['thesis.txt']);
+  });
+
+  test('that goes away in the middle of a write is unreachable, not damaged, and is not begun anew', async () => {
+    const { folder, store } = await newStore();
+    await store.createPageBlob(BLOB, MiB, NOW);
+    async function* chunks(between: () => Promise<void>): AsyncGenerator<Buffer> {
+      yield content(MiB, 1);
+      await between();
+    }
+    const leaves = () => rename(folder, `${folder}-away`);
+    await failsWith('StoreUnreachable', store.uploadObject(`${SCOPE}/a/b/c`, chunks(leaves), NOW));
+    await rename(`${folder}-away`, folder);
+    await store.uploadObject(
+      `${SCOPE}/a/b/c`,
+      chunks(async () => undefined),
+      NOW,
+    );
+    expect((await store.getObject(`${SCOPE}/a/b/c`))?.equals(content(MiB, 1))).toBe(true);
   });
 
   test('made by several at once is one store', async () => {
@@ -195,7 +216,7 @@ describe('space', () => {
   });
 
   test('when there is none left: StoreFull, with everything that was there as it was', async (context) => {
-    const folder = await smallFileSystem(context, 12);
+    const folder = await smallFileSystem(path.join(await temporaryFolder(), 'small'), 12, context);
     const store = await EmbeddedReplicaStore.open(folder, { create: true });
     await store.createPageBlob(BLOB, GiB, NOW);
     await store.writePages(BLOB, [{ offset: 0, data: content(4 * MiB, 1) }], NOW);
@@ -237,7 +258,7 @@ describe('space', () => {
   }, 60_000);
 
   test('a file system that is unmounted under a store is unreachable, and its mount point stays empty', async (context) => {
-    const folder = await smallFileSystem(context, 8);
+    const folder = await smallFileSystem(path.join(await temporaryFolder(), 'small'), 8, context);
     const store = await EmbeddedReplicaStore.open(folder, { create: true });
     await store.putObject(`${SCOPE}/x`, Buffer.from('x'), NOW);
     await store.createPageBlob(BLOB, MiB, NOW);
@@ -312,20 +333,4 @@ async function upload(store: ReplicaStore, name: string, mebibytes: number): Pro
     for (let i = 0; i < mebibytes; i += 1) yield content(MiB, i);
   }
   await store.uploadObject(name, chunks(), NOW);
-}
-
-/** Mounts a small file system in memory. Only root may do that: the test is skipped for others. */
-async function smallFileSystem(context: TestContext, mebibytes: number): Promise<string> {
-  const folder = path.join(await temporaryFolder(), 'small');
-  await mkdir(folder);
-  try {
-    await run('mount', ['-t', 'tmpfs', '-o', `size=${mebibytes}m`, 'farshore-test', folder]);
-  } catch (error) {
-    context.skip(`mounting a small file system needs root: ${(error as Error).message}`);
-  }
-  onTestFinished(async () => {
-    // Lazily, for a test that failed before it closed its store; fails when the test itself has unmounted it.
-    await run('umount', ['-l', folder]).catch(() => undefined);
-  });
-  return folder;
 }

@@ -199,3 +199,27 @@ describe('what is no YAML document of fields', () => {
     expect(error.line).toBe(line);
   });
 });
+
+describe('a policy that cannot be', () => {
+  const withPolicy = (line: string) => site((lines) => [...lines, 'policies:', '  - name: gold', `    ${line}`]);
+  test.each([
+    ['recoveryPointRetentionHours: -1', 'recoveryPointRetentionHours', /^a number of at least 0 is wanted/, '-1'],
+    ['recoveryPointRetentionHours: 25', 'recoveryPointRetentionHours', /^a number of at most 24 is wanted/, '25'],
+    ['recoveryPointRetentionHours: 1.5', 'recoveryPointRetentionHours', /^a whole number is wanted/, '1.5'],
+    ['recoveryPointRetentionHours: two', 'recoveryPointRetentionHours', /^a number is wanted/, '"two"'],
+    ['copyFrequency: 1m', 'copyFrequency', /^one of: 30s, 5m, 15m is wanted/, '"1m"'],
+    ['copyFrequency: 300', 'copyFrequency', /^one of: 30s, 5m, 15m is wanted/, '300'],
+    ['frequency: 5m', 'frequency', /^unknown field/, '"5m"'],
+  ])('%s is refused with path, value and remedy', (line, field, problem, value) => {
+    const error = errorOf(withPolicy(line));
+    expect(error).toMatchObject({ path: `policies[0].${field}`, value, line: 22 });
+    expect(error.problem).toMatch(problem);
+    expect(error.remedy).not.toBe('');
+  });
+});
+
+test.each(['ftp://x.example/', 'no address'])('%s is no webhook', (value) => {
+  const error = errorOf(site((lines) => [...lines, 'alerts:', `  webhook: ${value}`]));
+  expect(error).toMatchObject({ path: 'alerts.webhook', line: 21 });
+  expect(error.problem).toMatch(/an http or https address is wanted/);
+});

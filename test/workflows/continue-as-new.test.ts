@@ -4,6 +4,7 @@ import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, Runtime } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { jobKinds, type JobKind } from '../../domain/job.js';
+import type { JobOperation } from '../../domain/operations.js';
 import { addSearchAttributes } from '../../workers/search-attributes.js';
 import type { DevServer } from '../../workers/temporal-server.js';
 import * as messages from '../../workflows/messages.js';
@@ -60,30 +61,35 @@ const failingStep: Record<JobKind, ActivityName> = {
   enableProtection: 'prepareReplica',
   initialReplication: 'copyDisk',
   finalizeProtection: 'finalizeReplica',
+  resynchronize: 'beginResync',
   plannedFailover: 'startFailover',
+  unplannedFailover: 'startUnplannedFailover',
   commitFailover: 'commitFailover',
+  disableProtection: 'removeReplica',
+  verifyReplica: 'digestForVerification',
 };
 
 describe('entity and job continue as new', () => {
   it.each(jobKinds)('in the middle of %s, and lose nothing', async (kind) => {
     const { site, vault } = setUp();
     await vault.run(async () => {
-      const later = kind === 'plannedFailover' || kind === 'commitFailover';
+      const later = !['enableProtection', 'initialReplication', 'finalizeProtection'].includes(kind);
       const entity = later ? await vault.protect('db-01', POLL_MS) : await vault.startEntity('db-01');
       const current = vault.entity('db-01');
       if (kind === 'commitFailover') {
-        await current.executeUpdate(messages.plannedFailoverUpdate, request());
+        await current.executeUpdate(messages.jobUpdates.plannedFailover, request());
         await vault.until(entity, ({ item }) => item.phase === 'FailedOver', POLL_MS);
       }
       site.fail(failingStep[kind], 'StoreUnreachable');
-      const ask =
-        kind === 'plannedFailover'
-          ? messages.plannedFailoverUpdate
-          : kind === 'commitFailover'
-            ? messages.commitFailoverUpdate
-            : messages.enableProtectionUpdate;
-      const once = request();
-      const accepted = await current.executeUpdate(ask, once);
+      const requestId = randomUUID();
+      const ask = (): Promise<{ jobId?: string }> => {
+        if (kind === 'resynchronize') {
+          return current.executeUpdate(messages.resynchronizeUpdate, { args: [{ requestId, now: true }] });
+        }
+        const update = later ? messages.jobUpdates[kind as JobOperation] : messages.jobUpdates.enableProtection;
+        return current.executeUpdate(update, { args: [{ requestId }] });
+      };
+      const accepted = await ask();
       const before = await vault.until(
         entity,
         ({ item }) => item.job?.kind === kind && item.job.retry !== undefined,
@@ -99,7 +105,7 @@ describe('entity and job continue as new', () => {
       expect(after.item).toMatchObject({ answered: before.item.answered, nextSequence: before.item.nextSequence });
       expect(after.item.retry).toEqual(before.item.retry);
       expect((await vault.job(jobId)).retry).toMatchObject({ attempt: after.item.job!.retry!.attempt });
-      expect(await current.executeUpdate(ask, once)).toEqual(accepted);
+      expect(await ask()).toEqual(accepted);
 
       const failed = site.called(failingStep[kind]).length;
       site.heal(failingStep[kind]);

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { failureCatalogue, type FailureCode } from '../../domain/errors.js';
 import * as messages from '../../workflows/messages.js';
 import { searchAttributeTypes } from '../../workflows/search-attributes.js';
@@ -9,10 +9,11 @@ import { SimulatedSite, type Call } from './simulated-site.js';
 import { TestVault } from './test-vault.js';
 
 let env: TestWorkflowEnvironment;
-beforeAll(async () => {
+// A server for each test: one that saw a workflow terminated in the middle of a task may skip no more time.
+beforeEach(async () => {
   env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
 });
-afterAll(() => env.teardown());
+afterEach(() => env.teardown());
 
 const setUp = () => {
   const site = new SimulatedSite(() => env.currentTimeMs());
@@ -58,7 +59,7 @@ describe('a recoverable failure', () => {
     site.fail('copyDisk', 'NetworkError', 7);
     await vault.run(async () => {
       const entity = await vault.startEntity('db-02');
-      await entity.executeUpdate(messages.enableProtectionUpdate, request());
+      await entity.executeUpdate(messages.jobUpdates.enableProtection, request());
       await vault.until(entity, ({ item }) => item.phase === 'Protected', 60_000);
       expect(minutesBetween(site.called('copyDisk')).slice(0, 7)).toEqual([1, 2, 4, 8, 10, 30, 30]);
     });
@@ -72,7 +73,7 @@ describe('a recoverable failure', () => {
     );
     await vault.run(async () => {
       const entity = await vault.startEntity('db-03');
-      await entity.executeUpdate(messages.enableProtectionUpdate, request());
+      await entity.executeUpdate(messages.jobUpdates.enableProtection, request());
       await vault.until(entity, ({ item }) => item.phase === 'Protected', 60_000);
       expect(minutesBetween(site.called('copyDisk')).slice(0, 6)).toEqual([1, 2, 4, 1, 2, 4]);
     });
@@ -99,7 +100,7 @@ describe('a recoverable failure', () => {
     site.fail('copyDisk', 'AgentNotAnswering', 1);
     await vault.run(async () => {
       const entity = await vault.startEntity('db-05');
-      await entity.executeUpdate(messages.enableProtectionUpdate, request());
+      await entity.executeUpdate(messages.jobUpdates.enableProtection, request());
       const view = await vault.until(entity, ({ item }) => item.job?.retry !== undefined, 100);
       expect(view.health).toBe('Warning');
       await vault.until(entity, ({ item }) => item.phase === 'Protected', 10_000);

@@ -70,15 +70,32 @@ describe('the protected life of a VM', () => {
     });
   });
 
+  it('a synchronization asked for while a cycle is under way gets the cycle after it, at once', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-07');
+      site.fail('applyCycle', 'StoreUnreachable');
+      const waiting = await vault.until(entity, ({ item }) => item.retry !== undefined);
+      const { sequence } = await entity.executeUpdate(messages.syncUpdate, request());
+      // The logs of the cycle that waits were cut before the request: what was written since is not in it.
+      expect(sequence).toBe(waiting.item.nextSequence + 1);
+      site.heal('applyCycle');
+      await vault.until(entity, ({ item }) => (item.applied?.sequence ?? 0) >= sequence);
+      const applied = site.called('applyCycle').findLast(({ input }) => input['sequence'] === sequence - 1)!;
+      const cut = site.called('cutAndShip').find(({ input }) => input['sequence'] === sequence)!;
+      expect(cut.at - applied.at).toBeLessThan(60_000);
+    });
+  });
+
   it('refuses what its state does not allow, and changes nothing', async () => {
     const { vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-04');
       const before = (await entity.query(messages.protectedItemQuery)).item;
-      await expect(entity.executeUpdate(messages.enableProtectionUpdate, request())).rejects.toMatchObject({
+      await expect(entity.executeUpdate(messages.jobUpdates.enableProtection, request())).rejects.toMatchObject({
         cause: { message: expect.stringContaining('protected already') },
       });
-      await expect(entity.executeUpdate(messages.commitFailoverUpdate, request())).rejects.toMatchObject({
+      await expect(entity.executeUpdate(messages.jobUpdates.commitFailover, request())).rejects.toMatchObject({
         cause: { message: expect.stringContaining('no failover to commit') },
       });
       await expect(entity.executeUpdate(messages.retryUpdate, request())).rejects.toMatchObject({
@@ -110,9 +127,9 @@ describe('the protected life of a VM', () => {
     await vault.run(async () => {
       const entity = await vault.protect('db-05');
       const once = request();
-      const first = await entity.executeUpdate(messages.plannedFailoverUpdate, once);
+      const first = await entity.executeUpdate(messages.jobUpdates.plannedFailover, once);
       await vault.until(entity, ({ item }) => item.phase === 'FailedOver');
-      const again = await entity.executeUpdate(messages.plannedFailoverUpdate, once);
+      const again = await entity.executeUpdate(messages.jobUpdates.plannedFailover, once);
       expect(again).toEqual(first);
     });
   });
@@ -122,7 +139,7 @@ describe('the protected life of a VM', () => {
     site.fail('checkProtectable', 'PrerequisitesNotMet');
     await vault.run(async () => {
       const entity = await vault.startEntity('db-06');
-      const { jobId } = await entity.executeUpdate(messages.enableProtectionUpdate, request());
+      const { jobId } = await entity.executeUpdate(messages.jobUpdates.enableProtection, request());
       const waiting = await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
       expect(waiting.health).toBe('Critical');
       await env.client.workflow.getHandle(jobId).signal(messages.cancelJobSignal, { reason: 'test' });
@@ -134,11 +151,28 @@ describe('the protected life of a VM', () => {
 });
 
 describe('planned failover and commit', () => {
+  it('sends a cycle that was cut while the VM ran before the final one', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('app-02');
+      await vault.until(entity, ({ item }) => item.nextSequence === 3);
+      site.cutBefore.add(3);
+      await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
+      const { item } = await vault.until(entity, (view) => view.item.phase === 'FailedOver');
+      expect(item.applied?.sequence).toBe(4);
+      const sent = site.called('cutAndShip').slice(-2);
+      expect(sent.map(({ input }) => [input['sequence'], input['final']])).toEqual([
+        [3, false],
+        [4, true],
+      ]);
+    });
+  });
+
   it('loses nothing: exports closed before the final cut, last write issued = last write applied', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('app-01');
-      const { jobId } = await entity.executeUpdate(messages.plannedFailoverUpdate, request());
+      const { jobId } = await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
       const { item } = await vault.until(entity, (view) => view.item.phase === 'FailedOver');
       expect(item).toMatchObject({ activeSide: 'recovery', epoch: 2 });
       const job = await vault.job(jobId);
@@ -159,7 +193,7 @@ describe('planned failover and commit', () => {
       const cycles = site.called('cutAndShip').length;
       await vault.pass(60);
       expect(site.called('cutAndShip').length).toBe(cycles);
-      await entity.executeUpdate(messages.commitFailoverUpdate, request());
+      await entity.executeUpdate(messages.jobUpdates.commitFailover, request());
       await vault.until(entity, (view) => view.item.phase === 'Committed');
       expect(site.called('commitFailover')[0]?.input['recoveryPoint']).toBe('1-final');
     });
@@ -170,7 +204,7 @@ describe('planned failover and commit', () => {
     await vault.run(async () => {
       const entity = await vault.protect('app-02');
       site.fail('cutAndShip', 'StoreUnreachable');
-      const { jobId } = await entity.executeUpdate(messages.plannedFailoverUpdate, request());
+      const { jobId } = await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
       await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
       await env.client.workflow.getHandle(jobId).signal(messages.cancelJobSignal, { reason: 'not today' });
       site.heal('cutAndShip');
@@ -186,7 +220,7 @@ describe('planned failover and commit', () => {
     await vault.run(async () => {
       const entity = await vault.protect('app-03');
       site.fail('checkFailoverTarget', 'InvalidReplicaState');
-      const { jobId } = await entity.executeUpdate(messages.plannedFailoverUpdate, request());
+      const { jobId } = await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
       await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
       await env.client.workflow.getHandle(jobId).terminate('by hand');
       const { item } = await vault.until(entity, (view) => view.item.job === undefined, 60_000);
@@ -199,7 +233,7 @@ describe('planned failover and commit', () => {
     await vault.run(async () => {
       const entity = await vault.protect('app-04');
       site.fail('checkFailoverTarget', 'StoreUnreachable', 1);
-      const { jobId } = await entity.executeUpdate(messages.plannedFailoverUpdate, request());
+      const { jobId } = await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
       await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
       await entity.terminate('by hand');
       await expect(env.client.workflow.getHandle(jobId).result()).rejects.toMatchObject({

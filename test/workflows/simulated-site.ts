@@ -2,13 +2,17 @@
  * Activities of all three sides, typed by the real factories, with a site that is only numbers: for the order of
  * steps, waiting and recovering, which is what workflow tests are about. The real parts are tested in their rooms.
  */
-import { ApplicationFailure } from '@temporalio/common';
+import { ApplicationFailure, type Duration } from '@temporalio/common';
+import { alertActivities, type Alert } from '../../activities/alerts.js';
 import type { AzureActivities } from '../../activities/azure.js';
 import type { PrimaryActivities } from '../../activities/primary.js';
 import type { ProviderActivities } from '../../activities/provider.js';
+import type { ResynchronizationActivities } from '../../activities/resynchronization.js';
 import type { FailureCode } from '../../domain/errors.js';
+import { sameHostState, type HostState } from '../../domain/host.js';
+import { windowOpening } from '../../domain/resync-window.js';
 
-type Activities = AzureActivities & PrimaryActivities & ProviderActivities;
+type Activities = AzureActivities & PrimaryActivities & ProviderActivities & ResynchronizationActivities;
 export type ActivityName = keyof Activities;
 
 export interface Call {
@@ -23,7 +27,16 @@ const SLICE_BYTES = 250;
 
 export class SimulatedSite {
   readonly calls: Call[] = [];
+  readonly alerts: Alert[] = [];
+  webhook: string | undefined;
+  /** What a comparison of each disk finds. */
+  differing: { offset: number; length: number }[] = [];
+  host: HostState = { stopped: {} };
+  /** Seldom, as each look takes the test server its time; who tests the looking asks for more. */
+  lookEvery: Duration = '6 hours';
   private readonly failures = new Map<ActivityName, { left: number; error: () => Error }>();
+  /** Cycles that were cut while the VM ran, and have not been sent. */
+  readonly cutBefore = new Set<number>();
   private epoch = 0;
   private running = true;
   private readonly writes = new Map<string, number>();
@@ -75,12 +88,14 @@ export class SimulatedSite {
         return { bytesLeft: 0 };
       },
       async cutAndShip({ vm, sequence, final }) {
-        if (final && site.running) throw ApplicationFailure.nonRetryable('exports are open', 'InvalidVmState');
+        const cutBefore = site.cutBefore.has(sequence);
+        if (final && (site.running || cutBefore))
+          throw ApplicationFailure.nonRetryable('exports are open', 'InvalidVmState');
         const lastWrite = (site.writes.get(vm) ?? 10) + 1;
         site.writes.set(vm, lastWrite);
         return {
           sequence,
-          final,
+          final: !site.running && !cutBefore,
           sealedAt: await site.now(),
           bytes: 4096,
           lastWrites: [
@@ -143,11 +158,54 @@ export class SimulatedSite {
       async startReplicaVm() {
         return { startedAt: await site.now(), disks: [{ name: 'os', nbdUri: 'nbd+unix:///os' }, { name: 'data' }] };
       },
+      async checkUnplannedFailover({ wanted }) {
+        return { failoverEpoch: site.epoch + 1, ...(wanted === 'gone' && { refusal: 'there is no such point' }) };
+      },
+      async settleRecoveryPoint({ wanted }) {
+        const time = await site.now();
+        return { recoveryPoint: { id: wanted === 'latest' ? 'newest' : wanted, time }, cyclesProcessed: 2 };
+      },
+      async startUnplannedFailover() {
+        return { failedOverAt: await site.now() };
+      },
       async checkCommit() {},
       async commitFailover() {
         return { deleted: 3 };
       },
+      async removeReplica() {},
+      async keepReplica() {},
       async recordJob() {},
+      async snapshotAndCut() {
+        return { sealedAt: await site.now() };
+      },
+      async digestForVerification() {},
+      async compareDisk({ fromOffset }) {
+        const nextOffset = Math.min(DISK_BYTES, fromOffset + SLICE_BYTES);
+        const ranges = fromOffset === 0 ? site.differing : [];
+        return { nextOffset, done: nextOffset === DISK_BYTES, blocks: 4, differingBlocks: ranges.length, ranges };
+      },
+      async endVerification() {},
+      async postAlert(alert) {
+        site.alerts.push(alert);
+        return alertActivities(site.webhook).postAlert(alert);
+      },
+      async watchHost({ known }) {
+        if (known && sameHostState(known, site.host)) {
+          throw ApplicationFailure.create({ message: 'nothing is new', nextRetryDelay: site.lookEvery });
+        }
+        return site.host;
+      },
+      async applyReceivedCycles() {
+        return { sequence: 0 };
+      },
+      async beginResync() {},
+      async digestReplica() {
+        return { digestBytes: 64 };
+      },
+      async endResync() {},
+      async resyncOpening({ window, now, skipOpen }) {
+        return { opensAt: new Date(windowOpening(window, Date.parse(now), skipOpen)).toISOString() };
+      },
     };
   }
 

@@ -1,10 +1,10 @@
 /** A vault, a VMM server and a host on one time-skipping server: starts workflows, waits for states. */
 import { randomUUID } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
-import type { WorkflowHandle } from '@temporalio/client';
+import type { WorkflowHandle, WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { bundleWorkflowCode, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
-import { protectedItemId, taskQueues } from '../../domain/ids.js';
+import { hostWatchId, protectedItemId, taskQueues } from '../../domain/ids.js';
 import { policySchema } from '../../domain/policy.js';
 import type { Job } from '../../domain/job.js';
 import type { protectVm, runRecoveryPlan } from '../../workflows/index.js';
@@ -22,7 +22,8 @@ export const workflowBundle = (): Promise<WorkflowBundleWithSourceMap> =>
 export class TestVault {
   readonly vault = `vault-${randomUUID().slice(0, 8)}`;
   private readonly started = new Set<string>();
-  private readonly host = `host-${this.vault}`;
+  readonly host = `host-${this.vault}`;
+  private agent: { worker: Worker; stopped: Promise<void> } | undefined;
   private readonly server = `vmm-${this.vault}`;
 
   constructor(
@@ -43,8 +44,8 @@ export class TestVault {
         workflowBundle: await workflowBundle(),
       }),
       Worker.create({ ...common, taskQueue: taskQueues.vmm(this.server), activities }),
-      Worker.create({ ...common, taskQueue: taskQueues.host(this.host), activities }),
     ]);
+    await this.startAgent();
     const [first, ...others] = workers;
     const running = others.map((worker) => worker.run());
     try {
@@ -57,8 +58,26 @@ export class TestVault {
       });
     } finally {
       for (const worker of others) worker.shutdown();
-      await Promise.all(running);
+      await Promise.all([...running, this.stopAgent()]);
     }
+  }
+
+  /** The agent on the host; it runs already while `run` does. */
+  async startAgent(): Promise<void> {
+    const worker = await Worker.create({
+      connection: this.env.nativeConnection,
+      namespace: this.env.namespace ?? 'default',
+      taskQueue: taskQueues.host(this.host),
+      activities: this.site.activities(),
+    });
+    this.agent = { worker, stopped: worker.run() };
+  }
+
+  async stopAgent(): Promise<void> {
+    const { agent } = this;
+    this.agent = undefined;
+    agent?.worker.shutdown();
+    await agent?.stopped;
   }
 
   /** What is left running would keep the server from skipping time for whoever comes next. */
@@ -67,8 +86,8 @@ export class TestVault {
     await Promise.allSettled(ends);
   }
 
-  async startEntity(vm: string): Promise<WorkflowHandle<typeof protectVm>> {
-    this.started.add(protectedItemId(this.vault, vm));
+  async startEntity(vm: string): Promise<WorkflowHandleWithFirstExecutionRunId<typeof protectVm>> {
+    this.started.add(protectedItemId(this.vault, vm)).add(hostWatchId(this.vault, this.host));
     return this.env.client.workflow.start<typeof protectVm>('protectVm', {
       workflowId: protectedItemId(this.vault, vm),
       taskQueue: taskQueues.azure(this.vault),
@@ -86,9 +105,9 @@ export class TestVault {
   }
 
   /** Starts the entity of a VM and waits until it is protected. */
-  async protect(vm: string, pollMs?: number): Promise<WorkflowHandle<typeof protectVm>> {
+  async protect(vm: string, pollMs?: number): Promise<WorkflowHandleWithFirstExecutionRunId<typeof protectVm>> {
     const entity = await this.startEntity(vm);
-    await entity.executeUpdate(messages.enableProtectionUpdate, { args: [{ requestId: randomUUID() }] });
+    await entity.executeUpdate(messages.jobUpdates.enableProtection, { args: [{ requestId: randomUUID() }] });
     await this.until(entity, (view) => view.item.phase === 'Protected', pollMs);
     return entity;
   }

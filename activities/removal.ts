@@ -1,0 +1,32 @@
+/** Activities of the Azure worker that end a VM's protection at the recovery side. */
+import { CatalogueError } from '../domain/errors.js';
+import { toIso } from '../domain/time.js';
+import { keepReplica, removeReplica } from '../replication/remove-replica.js';
+import type { RecoveryCompute, ReplicaStore } from '../sites/ports.js';
+import { beating } from './heartbeat.js';
+
+export interface RemovalDeps {
+  readonly store: ReplicaStore;
+  readonly compute: RecoveryCompute;
+}
+
+/** @throws CatalogueError InvalidVmState: a replica VM stands on the disks that were to be overwritten or deleted. */
+export async function refuseReplicaVm(compute: RecoveryCompute, vm: string, deed: string): Promise<void> {
+  if (!(await compute.listVms()).some(({ name }) => name === vm)) return;
+  throw new CatalogueError('InvalidVmState', `there is a replica VM ${vm}; ${deed} would destroy its disks`);
+}
+
+export const removalActivities = ({ store, compute }: RemovalDeps) => ({
+  /** Deletes the replica and everything else the store holds of the VM; never while a replica VM stands on it. */
+  async removeReplica({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
+    await beating(0, async () => {
+      await refuseReplicaVm(compute, vm, 'removing its replica');
+      await removeReplica(store, { vm, epoch });
+    });
+  },
+
+  /** Leaves disks and recovery points; what is told of the VM says that they are kept. */
+  async keepReplica({ vm, epoch, inUse }: { vm: string; epoch: number; inUse: boolean }): Promise<void> {
+    await beating(0, () => keepReplica(store, { vm, epoch, inUse, unprotectedAt: toIso(Date.now()) }));
+  },
+});

@@ -1,0 +1,68 @@
+/** Activities of the Azure worker for a resynchronization: the replica's side of it, and when it may begin. */
+import { windowOpening, type ResyncWindow } from '../domain/resync-window.js';
+import { toIso, toMs } from '../domain/time.js';
+import { CatalogueError } from '../domain/errors.js';
+import { createRecoveryPoint } from '../replication/recovery-points.js';
+import { applyReceived, beginResync, type ResyncTask } from '../replication/resync.js';
+import { releaseSeed } from '../replication/seed-record.js';
+import { digestReplica, type DigestTask } from '../replication/target-digests.js';
+import type { ReplicaStore } from '../sites/ports.js';
+import { classified } from './failures.js';
+import { beating } from './heartbeat.js';
+
+export type ResynchronizationActivities = ReturnType<typeof createResynchronizationActivities>;
+
+export function createResynchronizationActivities({ store }: { store: ReplicaStore }) {
+  return classified({
+    /**
+     * Applies what the store has received completely. What is wrong with it ends the applying, not the resynchronization.
+     * @returns the newest sequence applied; 0 when none.
+     */
+    async applyReceivedCycles({ vm }: { vm: string }): Promise<{ sequence: number }> {
+      return beating(0, async ({ signal, report }) => {
+        let sequence = 0;
+        const options = { signal, onProgress: ({ bytesDone }: { bytesDone: number }) => report(bytesDone) };
+        try {
+          await applyReceived(
+            store,
+            vm,
+            async (applied) => {
+              ({ sequence } = applied);
+              await createRecoveryPoint(store, { vm, ...applied, kind: 'crashConsistent' });
+            },
+            options,
+          );
+        } catch (error) {
+          const unusable = error instanceof CatalogueError && ['LogBroken', 'OutOfSequence'].includes(error.code);
+          if (!unusable) throw error;
+        }
+        return { sequence };
+      });
+    },
+
+    /** A new epoch on the replica as it is; its recovery points stay. */
+    async beginResync(task: ResyncTask): Promise<void> {
+      await beating(0, () => beginResync(store, task));
+    },
+
+    /** Digests a replica disk beside the store, so that only what differs has to cross. */
+    async digestReplica(task: DigestTask): Promise<{ digestBytes: number }> {
+      return beating(0, ({ signal, report }) =>
+        digestReplica(store, task, { signal, onProgress: ({ bytesDone }) => report(bytesDone) }),
+      );
+    },
+
+    /** Deletes the records that the resynchronization went on from. */
+    async endResync({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
+      await beating(0, () => releaseSeed(store, { vm, epoch }));
+    },
+
+    /**
+     * When a resynchronization may begin. To be run as a local activity.
+     * @param input.now ISO 8601. @param input.skipOpen the window that is open now does not count.
+     */
+    async resyncOpening(input: { window: ResyncWindow; now: string; skipOpen: boolean }): Promise<{ opensAt: string }> {
+      return { opensAt: toIso(windowOpening(input.window, toMs(input.now), input.skipOpen)) };
+    },
+  });
+}

@@ -1,0 +1,44 @@
+/** Activities of a verification: the replica is digested beside the store, and compared beside the source. */
+import { compareWithSource, digestForVerification, endVerification, type VerifyTask } from '../replication/verify.js';
+import type { Hypervisor, ReplicaStore } from '../sites/ports.js';
+import { beating } from './heartbeat.js';
+
+/** Of the agent. @param sliceMs longest one call compares, ms. */
+export const comparisonActivities = (hypervisor: Hypervisor, store: ReplicaStore, sliceMs: number) => ({
+  /** VM snapshot and cut in one instant: what the snapshot holds is what the replica holds once the cycle is applied. */
+  async snapshotAndCut({ vm, epoch, sequence }: { vm: string; epoch: number; sequence: number }) {
+    return beating(0, async () => {
+      const { sealedAt } = await hypervisor.snapshotAndCut(vm, { epoch, sequence });
+      return { sealedAt };
+    });
+  },
+
+  /** Compares one disk of the VM snapshot with the digests of its replica, from an offset, for a while. */
+  async compareDisk(task: VerifyTask & { fromOffset: number }) {
+    return beating(task.fromOffset, async ({ signal, report }) => {
+      const source = await hypervisor.openSnapshotDisk(task.vm, task.epoch, task.disk);
+      try {
+        const until = Date.now() + sliceMs;
+        const options = { signal, onProgress: ({ bytesDone }: { bytesDone: number }) => report(bytesDone) };
+        return await compareWithSource(store, source, task, () => Date.now() >= until, options);
+      } finally {
+        await source.close();
+      }
+    });
+  },
+});
+
+/** Of the Azure worker. */
+export const digestActivities = (store: ReplicaStore) => ({
+  /** Digests a replica disk at exactly this cycle. */
+  async digestForVerification(task: VerifyTask): Promise<void> {
+    await beating(0, ({ signal, report }) =>
+      digestForVerification(store, task, { signal, onProgress: ({ bytesDone }) => report(bytesDone) }),
+    );
+  },
+
+  /** Deletes the digests. */
+  async endVerification({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
+    await beating(0, () => endVerification(store, { vm, epoch }));
+  },
+});

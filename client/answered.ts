@@ -1,0 +1,27 @@
+/** Turns a Temporal that does not answer into an error that says who is away. */
+import type { Connection } from '@temporalio/client';
+import { UnreachableError } from './errors.js';
+import { isServerAway, isWorkerAway } from './grpc-status.js';
+
+/** What is asked of running workflows needs an answer within this, ms: a worker that is down is told as such. */
+const ANSWER_TIMEOUT_MS = 20_000;
+
+/** @throws UnreachableError when the server, or the worker that runs the workflows, does not answer in time. */
+export async function answered<T>(connection: Connection, vault: string, call: () => Promise<T>): Promise<T> {
+  try {
+    return await connection.withDeadline(Date.now() + ANSWER_TIMEOUT_MS, call);
+  } catch (error) {
+    if (isServerAway(error)) {
+      throw new UnreachableError('Temporal does not answer any more. Is the instance still up (`farshore status`)?', {
+        cause: error,
+      });
+    }
+    if (isWorkerAway(error)) {
+      throw new UnreachableError(
+        `The Azure worker of vault ${vault} does not answer. It runs the workflows: start it (\`farshore worker --role azure\`, or \`farshore up\`).`,
+        { cause: error },
+      );
+    }
+    throw error;
+  }
+}

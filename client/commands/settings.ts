@@ -1,0 +1,57 @@
+/** `pause`, `resume` and `set-policy`: how a protected VM is replicated. */
+import { Command } from 'commander';
+import { pauseReplication, resumeReplication, setPolicy } from '../settings.js';
+import { outputOf, withFarshore } from './place.js';
+
+export function pauseCommand(): Command {
+  return new Command('pause')
+    .summary('let the replication of a VM rest')
+    .description(
+      'Sends nothing of a protected VM until `resume`. Its changes are tracked all the same: the logs beside its disks grow,\n' +
+        'and when they reach half the size of a disk tracking stops and the VM has to be resynchronized. The VM counts as\n' +
+        'Warning meanwhile. It can be failed over while it is paused.',
+    )
+    .argument('<vm>', 'name of the VM')
+    .addHelpText('after', '\nExample:\n  farshore pause db-01')
+    .action(async (vm: string, _options: object, command: Command) => {
+      await withFarshore(command, async (farshore) => {
+        const { since } = await pauseReplication(farshore, vm);
+        outputOf(command).result({ vm, since }, `${vm}: replication is paused; to go on: farshore resume ${vm}`);
+      });
+    });
+}
+
+export function resumeCommand(): Command {
+  return new Command('resume')
+    .summary('go on with the replication of a VM')
+    .description('Ends a pause: what was written meanwhile is sent at once.')
+    .argument('<vm>', 'name of the VM')
+    .addHelpText('after', '\nExample:\n  farshore resume db-01')
+    .action(async (vm: string, _options: object, command: Command) => {
+      await withFarshore(command, async (farshore) => {
+        const { cycleDueAt } = await resumeReplication(farshore, vm);
+        const next = cycleDueAt === undefined ? '' : '; a cycle is due now';
+        outputOf(command).result({ vm, cycleDueAt }, `${vm}: replication goes on${next}`);
+      });
+    });
+}
+
+export function setPolicyCommand(): Command {
+  return new Command('set-policy')
+    .summary('replicate a VM under another policy')
+    .description(
+      'Gives a protected VM another policy of the site file, or `default`, from its next cycle on: how often changes are sent,\n' +
+        'and how long recovery points are kept. It holds as long as the VM is protected; what the site file says of the VM\n' +
+        'counts when it is protected anew.',
+    )
+    .argument('<vm>', 'name of the VM')
+    .argument('<policy>', 'name of a policy of the site file')
+    .addHelpText('after', '\nExample:\n  farshore set-policy db-01 gold')
+    .action(async (vm: string, policy: string, _options: object, command: Command) => {
+      await withFarshore(command, async (farshore) => {
+        const { cycleDueAt } = await setPolicy(farshore, vm, policy);
+        const next = cycleDueAt === undefined ? '' : `; the next cycle is due at ${cycleDueAt}`;
+        outputOf(command).result({ vm, policy, cycleDueAt }, `${vm}: policy ${policy} counts from now on${next}`);
+      });
+    });
+}

@@ -1,0 +1,171 @@
+/**
+ * Proves that a replica holds what its source held at the instant of a cycle, and finds what differs, changing nothing.
+ * The replica's blocks are digested beside the store (target-digests.ts); who has the source compares, and only blocks that
+ * differ cross, to be told byte by byte.
+ */
+import type { ReadableDisk } from '../disks/disk.js';
+import { CatalogueError } from '../domain/errors.js';
+import { compareFences, formatFence } from '../domain/fence.js';
+import { alignDown, alignUp, end, intersect, mergeRanges, splitRange, type Range } from '../domain/ranges.js';
+import { vaultPaths } from '../domain/vault.js';
+import type { ReplicaStore } from '../sites/ports.js';
+import { BufferPool } from './buffer-pool.js';
+import { BLOCK_SIZE } from './digest.js';
+import { progressMeter, type StepOptions } from './progress.js';
+import { inParallel, readAhead } from './read-ahead.js';
+import { describedDisk, descriptionOfEpoch, fenceOfEpoch, readApplied } from './replica-state.js';
+import { sliceCount, sliceRange } from './seed-record.js';
+import { digestSlice, READ_SIZE, TargetDigests } from './target-digests.js';
+
+export interface VerifyTask {
+  readonly vm: string;
+  readonly disk: string;
+  readonly epoch: number;
+  /** The cycle that source snapshot and replica are at. */
+  readonly sequence: number;
+}
+
+export interface Comparison {
+  /** Where to go on, bytes. */
+  readonly nextOffset: number;
+  readonly done: boolean;
+  /** Blocks of 64 KiB that were compared. */
+  readonly blocks: number;
+  readonly differingBlocks: number;
+  /** What differs, to the byte as far as `EXACT_BLOCKS` go, then in whole blocks. */
+  readonly ranges: readonly Range[];
+}
+
+const SLICES_IN_FLIGHT = 2;
+/** Blocks told byte by byte in one call. */
+const EXACT_BLOCKS = 64;
+/** Differing bytes nearer to each other than this are told as one range. */
+const SECTOR = 512;
+
+/** Digests every block of a replica disk. Repeated: only what is missing. @throws CatalogueError InvalidReplicaState, StaleEpoch */
+export async function digestForVerification(
+  store: ReplicaStore,
+  task: VerifyTask,
+  options: StepOptions = {},
+): Promise<void> {
+  const { vm, disk, epoch, sequence } = task;
+  await requireAt(store, task);
+  const fence = await fenceOfEpoch(store, vm, epoch);
+  const { replicaSize } = describedDisk(await descriptionOfEpoch(store, vm, epoch), disk);
+  const advance = progressMeter(replicaSize, options);
+  const there = new Set(await store.listObjects(vaultPaths.verification(vm)));
+  const buffers = new BufferPool(READ_SIZE);
+  const digest = async (slice: number): Promise<void> => {
+    options.signal?.throwIfAborted();
+    const range = sliceRange(slice, replicaSize);
+    const name = vaultPaths.verificationDigests(vm, epoch, sequence, disk, slice);
+    if (!there.has(name))
+      await store.putObject(name, await digestSlice(store, vaultPaths.disk(vm, disk), range, buffers), fence);
+    advance(range.length);
+  };
+  const slices = Array.from({ length: sliceCount(replicaSize) }, (_, slice) => slice);
+  for await (const done of readAhead(slices, SLICES_IN_FLIGHT, digest)) void done;
+  // What was read is worth something only if nobody has brought the replica further meanwhile.
+  await requireAt(store, task);
+}
+
+/**
+ * Compares the source with the digests, slice by slice, until `until` says that it is enough.
+ * @param fromOffset where an earlier call has ended. @throws CatalogueError InvalidReplicaState, and of reading the source.
+ */
+export async function compareWithSource(
+  store: ReplicaStore,
+  source: ReadableDisk,
+  task: VerifyTask & { readonly fromOffset: number },
+  until: () => boolean,
+  options: StepOptions = {},
+): Promise<Comparison> {
+  const { vm, disk, epoch, sequence, fromOffset } = task;
+  const { replicaSize, size } = describedDisk(await descriptionOfEpoch(store, vm, epoch), disk);
+  if (size !== source.size) {
+    const detail = `${vm}/${disk}: the source has ${source.size} bytes, the replica was made for ${size}`;
+    throw new CatalogueError('InvalidReplicaState', detail);
+  }
+  const count = sliceCount(replicaSize);
+  let slice = Math.floor(fromOffset / sliceRange(0, Infinity).length);
+  let blocks = 0;
+  const differing: Range[] = [];
+  const exact: Range[] = [];
+  do {
+    options.signal?.throwIfAborted();
+    const range = sliceRange(slice, replicaSize);
+    const content = await store.getObject(vaultPaths.verificationDigests(vm, epoch, sequence, disk, slice));
+    if (!content) throw new CatalogueError('InvalidReplicaState', `${vm}/${disk}: slice ${slice} has no digests`);
+    const target = new TargetDigests(range, content);
+    for (const piece of splitRange(range, READ_SIZE)) {
+      const data = await readPadded(source, piece);
+      for (const block of splitRange(piece, BLOCK_SIZE)) {
+        blocks += 1;
+        const from = block.offset - piece.offset;
+        const bytes = data?.subarray(from, from + block.length);
+        if (target.equals(bytes, block.offset)) continue;
+        differing.push(block);
+        if (differing.length > EXACT_BLOCKS) exact.push(block);
+        else exact.push(...(await differingBytes(store, vaultPaths.disk(vm, disk), block, bytes)));
+      }
+    }
+    slice += 1;
+    options.onProgress?.({ bytesDone: Math.min(slice * range.length, replicaSize), bytesTotal: replicaSize });
+  } while (slice < count && !until());
+  const nextOffset = slice < count ? sliceRange(slice, replicaSize).offset : replicaSize;
+  return {
+    nextOffset,
+    done: slice >= count,
+    blocks,
+    differingBlocks: differing.length,
+    ranges: mergeRanges(exact),
+  };
+}
+
+/** Deletes the digests of all verifications. */
+export async function endVerification(
+  store: ReplicaStore,
+  { vm, epoch }: { vm: string; epoch: number },
+): Promise<void> {
+  const fence = await fenceOfEpoch(store, vm, epoch);
+  const names = await store.listObjects(vaultPaths.verification(vm));
+  await inParallel(names, 8, (name) => store.deleteObject(name, fence));
+}
+
+async function requireAt(store: ReplicaStore, task: VerifyTask): Promise<void> {
+  const applied = await readApplied(store, task.vm);
+  if (applied && compareFences(applied, task) === 0) return;
+  const found = applied ? formatFence(applied) : 'no cycle';
+  throw new CatalogueError(
+    'InvalidReplicaState',
+    `${task.vm}: the replica is at ${found}, to be verified was ${formatFence(task)}`,
+  );
+}
+
+/** @returns undefined for zeroes; behind the end of the source are zeroes too. */
+async function readPadded(source: ReadableDisk, piece: Range): Promise<Buffer | undefined> {
+  const part = intersect(piece, { offset: 0, length: source.size });
+  if (!part || (await source.dataRanges(part)).length === 0) return undefined;
+  const data = Buffer.alloc(piece.length);
+  await source.read(data.subarray(0, part.length), part.offset);
+  return data;
+}
+
+/** @param bytes of the source, undefined for zeroes. @returns the whole block when the replica now reads the same. */
+async function differingBytes(
+  store: ReplicaStore,
+  blob: string,
+  block: Range,
+  bytes: Buffer | undefined,
+): Promise<Range[]> {
+  const held = await store.readPages(blob, alignDown(block.offset, SECTOR), alignUp(block.length, SECTOR));
+  const ranges: { offset: number; length: number }[] = [];
+  for (let at = 0; at < block.length; at += 1) {
+    if (held[at] === (bytes?.[at] ?? 0)) continue;
+    const last = ranges.at(-1);
+    const offset = block.offset + at;
+    if (last && offset - end(last) < SECTOR) last.length = offset + 1 - last.offset;
+    else ranges.push({ offset, length: 1 });
+  }
+  return ranges.length > 0 ? ranges : [block];
+}

@@ -1,0 +1,131 @@
+/** Both sites with their real embedded adapters, in this process, and activities run as a worker would. */
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { MockActivityEnvironment } from '@temporalio/testing';
+import { onTestFinished } from 'vitest';
+import { createAzureActivities } from '../../activities/azure.js';
+import { createPrimaryActivities } from '../../activities/primary.js';
+import { createProviderActivities } from '../../activities/provider.js';
+import { siteSchema } from '../../domain/site.js';
+import { HypervisorClient } from '../../sites/embedded/control-client.js';
+import { serveHypervisor } from '../../sites/embedded/control-server.js';
+import { hypervisorConfigSchema } from '../../sites/embedded/hypervisor-config.js';
+import { EmbeddedRecoveryCompute } from '../../sites/embedded/hypervisor-recovery.js';
+import { EmbeddedHypervisor } from '../../sites/embedded/hypervisor.js';
+import { NbdGuest } from '../../sites/embedded/guest.js';
+import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
+import type { ReplicaStore } from '../../sites/ports.js';
+import { pattern, MiB } from '../replication/model.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
+
+export const VM = 'db-01';
+export const DISK_BYTES = 8 * MiB + 512;
+
+const quiet = { warn: () => undefined };
+
+/** Runs an activity. @returns what came of it; `heartbeats` gets what it tells the server meanwhile. */
+export function run<I, O>(activity: (input: I) => Promise<O>, input: I, heartbeats: unknown[] = []): Promise<O> {
+  const environment = quietEnvironment();
+  environment.on('heartbeat', (details: unknown) => heartbeats.push(details));
+  return environment.run(activity, input);
+}
+
+/** What went wrong unexpectedly is logged as an error; here it is what the tests want. */
+export function quietEnvironment(logged: unknown[] = []): MockActivityEnvironment {
+  const logger = {
+    log: () => undefined,
+    trace: () => undefined,
+    debug: () => undefined,
+    info: () => undefined,
+    warn: () => undefined,
+    error: (message: string, meta?: object) => logged.push({ message, ...meta }),
+  };
+  return new MockActivityEnvironment({}, { logger });
+}
+
+export async function openSite(sourceFolder?: string) {
+  const folder = await temporaryFolder();
+  const source = sourceFolder ?? folder;
+  for (const [at, name] of ['os', 'data'].entries()) {
+    const file = await open(join(source, `${name}.img`), 'w');
+    await file.truncate(DISK_BYTES);
+    await file.write(pattern(MiB, at + 1), 0, MiB, at * 512);
+    await file.close();
+  }
+  const disks = ['os', 'data'].map((name) => ({ name, path: join(source, `${name}.img`) }));
+  const config = (name: string, more: object) =>
+    hypervisorConfigSchema.parse({
+      stateFolder: join(folder, `${name}.state`),
+      controlSocket: join(folder, `${name}.sock`),
+      nbdSocketFolder: join(folder, `${name}.nbd`),
+      freeSpaceFloorBytes: 0,
+      ...more,
+    });
+  const host = config('h', { vms: [{ name: VM, disks }] });
+  const hypervisor = await EmbeddedHypervisor.open(host, quiet);
+  const control = await serveHypervisor(host.controlSocket, hypervisor, quiet);
+  const storeFolder = join(folder, 'store');
+  const store = await EmbeddedReplicaStore.open(storeFolder, { create: true });
+  const recovery = config('r', { recovery: { storeFolder } });
+  const compute = await EmbeddedRecoveryCompute.open(recovery, store, quiet);
+  onTestFinished(async () => {
+    await compute.close();
+    await control.close();
+    await hypervisor.close();
+    await store.close();
+  });
+  const client = new HypervisorClient(host.controlSocket);
+  const site = siteSchema.parse({
+    vault: { name: 'vault-1', store: { kind: 'embedded', path: storeFolder } },
+    vmmServers: [
+      {
+        name: 'vmm-1',
+        logicalNetworks: [{ name: 'l' }],
+        vmNetworks: [{ name: 'lan', logicalNetwork: 'l' }],
+        clouds: [{ name: 'c', hosts: [{ name: 'h1' }] }],
+      },
+    ],
+    azureNetworks: [{ name: 'vnet', subnets: ['default'] }],
+    networkMappings: [{ vmNetwork: 'lan', azureNetwork: 'vnet' }],
+    vms: [{ name: VM, host: 'h1', disks, networkAdapters: [{ name: 'nic', vmNetwork: 'lan' }] }],
+  });
+  const activities = (over: ReplicaStore = store) => ({
+    ...createPrimaryActivities({ hypervisor: client, store: over, copySliceMs: 0 }),
+    ...createAzureActivities({ store: over, compute, networks: site.azureNetworks }),
+    ...createProviderActivities({ site, vmmServer: 'vmm-1', hypervisorOf: () => client }),
+  });
+  return { folder, storeFolder, store, hypervisor: client, activities, disks };
+}
+
+type OpenedSite = Awaited<ReturnType<typeof openSite>>;
+
+/** As far as tracked, with a prepared replica. */
+export async function begin({ activities }: OpenedSite): Promise<void> {
+  const all = activities();
+  const description = { ...(await run(all.checkProtectable, { vm: VM })), epoch: 1 };
+  await run(all.prepareReplica, { description });
+  await run(all.beginReplication, { vm: VM, epoch: 1 });
+}
+
+/** As far as an initial copy that has been verified, with the snapshot merged. */
+export async function seed(site: OpenedSite): Promise<void> {
+  await begin(site);
+  const all = site.activities();
+  for (const disk of ['os', 'data']) {
+    for (let fromOffset = 0; fromOffset < DISK_BYTES;) {
+      ({ nextOffset: fromOffset } = await run(all.copyDisk, { vm: VM, epoch: 1, disk, fromOffset }));
+    }
+    await run(all.verifySeed, { vm: VM, epoch: 1, disk });
+  }
+  while ((await run(all.mergeSnapshot, { vm: VM })).bytesLeft > 0);
+}
+
+export async function guestWrites({ hypervisor }: OpenedSite, disk: string, bytes: number, seedOf = 9): Promise<void> {
+  const { disks } = await hypervisor.describeVm(VM);
+  const guest = await NbdGuest.connect(disks.find(({ name }) => name === disk)!.nbdUri!);
+  for (let at = 0; at < bytes; at += MiB) {
+    await guest.write(pattern(Math.min(MiB, bytes - at), seedOf + at), at);
+  }
+  await guest.flush();
+  await guest.close();
+}

@@ -1,0 +1,125 @@
+/** Pause, policy, verification and the end of protection, by the command, against a real instance; the tests build on each other. */
+import { access, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { flipByte } from '../replication/replica-fixture.js';
+import { makeSite, Shell } from './command.js';
+
+let shell: Shell;
+beforeAll(async () => {
+  shell = new Shell(await mkdtemp(join(tmpdir(), 'farshore-cli-')));
+  await makeSite(shell);
+  expect((await shell.run('up', '--detach')).code).toBe(0);
+  expect((await shell.run('protect', 'web-01', '--wait')).code).toBe(0);
+}, 180_000);
+afterAll(async () => {
+  await shell.run('down');
+  await rm(shell.folder, { recursive: true, force: true });
+});
+
+const show = async (vm: string) =>
+  (await shell.json('vm', 'show', vm)).value as {
+    phase: string;
+    health: string;
+    next: string;
+    policy: { name: string };
+    conditions: { reason: string; since?: string }[];
+    recoveryPoints: unknown[];
+  };
+const replica = () => join(shell.folder, 'vault/vms/web-01/disks/os.vhd');
+
+test('pause and resume', { timeout: 180_000 }, async () => {
+  expect(await shell.json('pause', 'web-01')).toMatchObject({ code: 0, value: { vm: 'web-01' } });
+  const paused = await show('web-01');
+  expect(paused).toMatchObject({ health: 'Warning', conditions: [{ reason: 'Paused' }] });
+  expect(paused.next).toMatch(/^farshore resume web-01/);
+  expect((await shell.run('status')).code).toBe(1);
+  const sync = await shell.run('sync', 'web-01');
+  expect(sync).toMatchObject({ code: 3, stdout: '' });
+  expect(sync.stderr).toMatch(/replication has been paused since/);
+  expect((await shell.run('pause', 'web-01')).code).toBe(3);
+  expect((await shell.run('resume', 'web-01')).code).toBe(0);
+  await expect.poll(async () => (await show('web-01')).health, { timeout: 30_000 }).toBe('Normal');
+});
+
+test('set-policy, by the names of the site file', { timeout: 180_000 }, async () => {
+  expect(await shell.json('set-policy', 'web-01', 'default')).toMatchObject({ code: 0, value: { policy: 'default' } });
+  expect((await show('web-01')).policy).toMatchObject({ name: 'default', copyFrequency: '5m' });
+  expect(await shell.run('set-policy', 'web-01', 'gold')).toMatchObject({
+    code: 3,
+    stderr: 'farshore: there is no policy gold; use one of: fast, default\n',
+  });
+});
+
+test(
+  'verify finds the replica equal, then one flipped byte where it is, and a resynchronization mends it',
+  { timeout: 180_000 },
+  async () => {
+    expect(await shell.json('verify', 'web-01', '--wait')).toMatchObject({
+      code: 0,
+      value: { state: 'Succeeded', result: { equal: true, blocks: 256, ranges: [] } },
+    });
+    await flipByte(replica(), 524_288 + 4321);
+    const found = await shell.json('verify', 'web-01', '--wait');
+    expect(found.code).toBe(4);
+    expect(found.value).toMatchObject({
+      state: 'Succeeded',
+      result: { equal: false, differingBlocks: 1, ranges: [{ disk: 'os', offset: 524_288 + 4321, length: 1 }] },
+    });
+    expect(found.stderr).toMatch(/web-01: the replica differs from its source/);
+    expect(await show('web-01')).toMatchObject({ health: 'Critical', conditions: [{ reason: 'ResyncRequired' }] });
+    expect((await shell.run('resynchronize', 'web-01', '--now', '--wait')).code).toBe(0);
+    expect(await shell.json('verify', 'web-01', '--wait')).toMatchObject({
+      code: 0,
+      value: { result: { equal: true } },
+    });
+  },
+);
+
+test(
+  'unprotect says what is lost and wants a yes; then nothing of the replica is left',
+  { timeout: 180_000 },
+  async () => {
+    const asked = await shell.run('unprotect', 'web-01', '--wait');
+    expect(asked.code).toBe(3);
+    expect(asked.stderr).toMatch(/all its recovery points.* will be deleted[^]*repeat it with --yes/);
+    expect(await shell.json('unprotect', 'web-01', '--wait', '--yes')).toMatchObject({
+      code: 0,
+      value: { kind: 'disableProtection', state: 'Succeeded', result: { replicaKept: false } },
+    });
+    expect(await show('web-01')).toMatchObject({ phase: 'Unprotected', recoveryPoints: [] });
+    await expect(access(replica())).rejects.toThrow('ENOENT');
+    expect((await shell.run('unprotect', 'web-01', '--yes')).code).toBe(3);
+  },
+);
+
+test('the VM can be protected again, under a higher epoch, and its replica be kept', { timeout: 180_000 }, async () => {
+  expect((await shell.run('protect', 'web-01', '--wait')).code).toBe(0);
+  expect(await shell.json('vm', 'show', 'web-01')).toMatchObject({ value: { phase: 'Protected', epoch: 4 } });
+  expect(await shell.json('verify', 'web-01', '--wait')).toMatchObject({ code: 0, value: { result: { equal: true } } });
+  expect((await shell.run('unprotect', 'web-01', '--keep-replica', '--wait', '--yes')).code).toBe(0);
+  await access(replica());
+  expect((await shell.run('protect', 'web-01', '--wait')).code).toBe(0);
+});
+
+test(
+  'after a committed failover only the protection ends, and nothing overwrites the disks of the replica VM',
+  { timeout: 180_000 },
+  async () => {
+    expect((await shell.run('failover', 'web-01', '--type', 'planned', '--wait', '--yes')).code).toBe(0);
+    const open = await shell.run('unprotect', 'web-01', '--yes');
+    expect(open.code).toBe(3);
+    expect(open.stderr).toMatch(/failed over, not committed; commit that first/);
+    expect((await shell.run('commit', 'web-01', '--wait', '--yes')).code).toBe(0);
+    expect((await shell.run('unprotect', 'web-01', '--wait', '--yes')).code).toBe(0);
+    expect((await show('web-01')).phase).toBe('Unprotected');
+    const running = await shell.json('vm', 'list', '--side', 'recovery');
+    expect(running.value).toMatchObject([{ name: 'web-01', state: 'Running' }]);
+    await access(replica());
+    const again = await shell.run('protect', 'web-01', '--wait');
+    expect(again.code).toBe(4);
+    expect(again.stderr).toMatch(/there is a replica VM web-01; a new initial replication would destroy its disks/);
+    await access(replica());
+  },
+);

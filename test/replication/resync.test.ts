@@ -1,0 +1,183 @@
+import { describe, expect, test } from 'vitest';
+import { recoveryPointId, vaultPaths } from '../../domain/vault.js';
+import { applyCycle } from '../../replication/apply.js';
+import { createRecoveryPoint, listRecoveryPoints } from '../../replication/recovery-points.js';
+import { replicaSizeOf } from '../../replication/replica.js';
+import { readApplied, readDescription } from '../../replication/replica-state.js';
+import { applyReceived, beginResync } from '../../replication/resync.js';
+import { copySlice } from '../../replication/seed.js';
+import { releaseSeed } from '../../replication/seed-record.js';
+import { shipCycle } from '../../replication/ship.js';
+import { digestReplica } from '../../replication/target-digests.js';
+import { verifySeed } from '../../replication/verify-seed.js';
+import type { ReplicaStore } from '../../sites/ports.js';
+import { dieAtEveryCall } from './faulty-store.js';
+import { KiB, MiB, Model, sizesOf, VM, write, zero } from './model.js';
+import { flipByte, openStore, rawDiskOf, replicaBytes, replicaFile, seedReplica } from './replica-fixture.js';
+
+const EPOCH = 2;
+const SIZE = 3 * MiB + 64 * KiB + 512;
+
+async function ship(store: ReplicaStore, model: Model, epoch: number, sequence: number): Promise<void> {
+  const { cut, changeSet } = model.seal(epoch, sequence);
+  await shipCycle(store, changeSet, cut, { epoch, sequence });
+}
+
+/** A replica of epoch 1 with one cycle and a recovery point, and a source that has gone on since, untracked. */
+async function drifted() {
+  const { store, folder } = await openStore();
+  const model = new Model({ os: SIZE, data: 1 * MiB });
+  model.write('os', write(0, 2 * MiB, 1));
+  model.write('data', write(300 * KiB, 200 * KiB, 2));
+  await seedReplica(store, model);
+  await ship(store, model, 1, 1);
+  await applyCycle(store, { vm: VM, epoch: 1, sequence: 1 });
+  await createRecoveryPoint(store, { vm: VM, epoch: 1, sequence: 1, kind: 'crashConsistent' });
+  const before = new Map([...model.disks].map(([name, content]) => [name, Buffer.from(content)]));
+  model.write('os', write(70 * KiB, 512, 3));
+  model.write('os', zero(1 * MiB, 128 * KiB));
+  model.write('os', write(SIZE - 512, 512, 4));
+  model.seal(1, 2);
+  return { store, folder, model, before };
+}
+
+const source = (model: Model) => Object.entries(sizesOf(model)).map(([name, size]) => ({ name, size }));
+
+/** What the job does, up to the first cycle of the new epoch. @returns bytes sent. */
+async function resync(store: ReplicaStore, model: Model): Promise<number> {
+  await beginResync(store, { vm: VM, epoch: EPOCH, disks: source(model) });
+  let sent = 0;
+  for (const [disk, content] of model.disks) {
+    await digestReplica(store, { vm: VM, disk, epoch: EPOCH });
+    const raw = await rawDiskOf(content);
+    const task = { vm: VM, disk, fromOffset: 0, maxBytes: Infinity, fence: { epoch: EPOCH, sequence: 0 } };
+    try {
+      sent += (await copySlice(store, raw, task)).dataBytes;
+    } finally {
+      await raw.close();
+    }
+  }
+  for (const disk of model.disks.keys()) await verifySeed(store, { vm: VM, disk, epoch: EPOCH });
+  return sent;
+}
+
+async function expectEqual(folder: string, model: Model): Promise<void> {
+  for (const [disk, content] of model.disks) {
+    const replica = await replicaBytes(folder, disk, replicaSizeOf(content.length));
+    expect(replica.subarray(0, content.length).equals(content), disk).toBe(true);
+    expect(replica.subarray(content.length).every((byte) => byte === 0)).toBe(true);
+  }
+}
+
+describe('a resynchronization', () => {
+  test('sends the blocks that differ and no others, and the replica is equal', async () => {
+    const { store, folder, model } = await drifted();
+    // Two blocks changed and hold data; two became zero and are cleared.
+    expect(await resync(store, model)).toBe(2 * 64 * KiB);
+    await expectEqual(folder, model);
+  });
+
+  test('goes on by cycles of its epoch; recovery points from before it are kept as they were', async () => {
+    const { store, folder, model, before } = await drifted();
+    await resync(store, model);
+    model.write('os', write(8 * KiB, 4 * KiB, 5));
+    await ship(store, model, EPOCH, 1);
+    await applyCycle(store, { vm: VM, epoch: EPOCH, sequence: 1 });
+    await createRecoveryPoint(store, { vm: VM, epoch: EPOCH, sequence: 1, kind: 'crashConsistent' });
+    await releaseSeed(store, { vm: VM, epoch: EPOCH });
+    await expectEqual(folder, model);
+    const [old, newer] = await listRecoveryPoints(store, VM);
+    expect([old!.id, newer!.id]).toEqual([recoveryPointId(1, 1), recoveryPointId(EPOCH, 1)]);
+    for (const { name, snapshot } of old!.disks) {
+      const content = before.get(name)!;
+      const kept = await store.readPages(vaultPaths.disk(VM, name), 0, replicaSizeOf(content.length), snapshot);
+      expect(kept.subarray(0, content.length).equals(content), name).toBe(true);
+    }
+    for (const prefix of [vaultPaths.seeds(VM), vaultPaths.allTargetDigests(VM), vaultPaths.verifiedDisks(VM)]) {
+      expect(await store.listObjects(prefix)).toEqual([]);
+    }
+  });
+
+  test('makes the live replica no recovery point until its first cycle, and shuts out the epoch before', async () => {
+    const { store, model } = await drifted();
+    await beginResync(store, { vm: VM, epoch: EPOCH, disks: source(model) });
+    expect((await readDescription(store, VM))!.epoch).toBe(EPOCH);
+    expect((await readApplied(store, VM))!.epoch).toBe(1);
+    await expect(ship(store, model, 1, 3)).rejects.toMatchObject({ code: 'StaleEpoch' });
+    await expect(applyCycle(store, { vm: VM, epoch: 1, sequence: 2 })).rejects.toMatchObject({ code: 'StaleEpoch' });
+    const point = { vm: VM, epoch: EPOCH, sequence: 0, kind: 'crashConsistent' } as const;
+    await expect(createRecoveryPoint(store, point)).rejects.toMatchObject({ code: 'InvalidReplicaState' });
+    await ship(store, model, EPOCH, 1);
+    await expect(applyCycle(store, { vm: VM, epoch: EPOCH, sequence: 1 })).rejects.toMatchObject({
+      code: 'InvalidReplicaState',
+    });
+  });
+
+  test('refuses a source of another size, and an older epoch; nothing is changed', async () => {
+    const { store, model } = await drifted();
+    const disks = source(model).map(({ name, size }) => ({ name, size: size + 512 }));
+    await expect(beginResync(store, { vm: VM, epoch: EPOCH, disks })).rejects.toMatchObject({
+      code: 'InvalidReplicaState',
+      detail: expect.stringContaining(`${SIZE + 512} bytes`),
+    });
+    await beginResync(store, { vm: VM, epoch: 5, disks: source(model) });
+    await expect(beginResync(store, { vm: VM, epoch: 4, disks: source(model) })).rejects.toMatchObject({
+      code: 'StaleEpoch',
+    });
+    expect((await readDescription(store, VM))!.epoch).toBe(5);
+  });
+
+  test('what differs when it is read back is sent again, all of its slice', async () => {
+    const { store, folder, model } = await drifted();
+    await beginResync(store, { vm: VM, epoch: EPOCH, disks: source(model) });
+    await digestReplica(store, { vm: VM, disk: 'os', epoch: EPOCH });
+    const raw = await rawDiskOf(model.disks.get('os')!);
+    const task = { vm: VM, disk: 'os', fromOffset: 0, maxBytes: Infinity, fence: { epoch: EPOCH, sequence: 0 } };
+    await copySlice(store, raw, task);
+    await flipByte(replicaFile(folder, 'os'), 500 * KiB);
+    await expect(verifySeed(store, { vm: VM, disk: 'os', epoch: EPOCH })).rejects.toMatchObject({
+      code: 'ReplicaDiffers',
+    });
+    expect((await copySlice(store, raw, task)).dataBytes).toBeGreaterThan(1 * MiB);
+    await verifySeed(store, { vm: VM, disk: 'os', epoch: EPOCH });
+    await raw.close();
+    const os = model.disks.get('os')!;
+    expect((await replicaBytes(folder, 'os', SIZE)).equals(os)).toBe(true);
+  });
+
+  test('dying at any call and run again, the replica is equal', { timeout: 240_000 }, async () => {
+    const calls = await dieAtEveryCall(async () => {
+      const { store, folder, model } = await drifted();
+      return {
+        store,
+        work: (faulty) => resync(faulty, model),
+        check: async () => {
+          await expectEqual(folder, model);
+          expect(await store.readFence(vaultPaths.vm(VM))).toEqual({ epoch: EPOCH, sequence: 1 });
+          await store.close();
+        },
+      };
+    });
+    expect(calls).toBeGreaterThan(30);
+  });
+});
+
+test('complete cycles that were received are applied before a new epoch begins', async () => {
+  const { store, folder } = await openStore();
+  const model = new Model({ os: 1 * MiB });
+  await seedReplica(store, model);
+  for (const sequence of [1, 2, 3]) {
+    model.write('os', write(sequence * 64 * KiB, 4 * KiB, sequence));
+    await ship(store, model, 1, sequence);
+  }
+  await applyCycle(store, { vm: VM, epoch: 1, sequence: 1 });
+  await store.deleteObject(vaultPaths.manifest(VM, 1, 3), { scope: vaultPaths.vm(VM), epoch: 1, sequence: 3 });
+  const applied: number[] = [];
+  const newest = await applyReceived(store, VM, async ({ sequence }) => void applied.push(sequence));
+  // The third has no manifest: it has not been received whole.
+  expect(applied).toEqual([2]);
+  expect(newest).toMatchObject({ epoch: 1, sequence: 2 });
+  const expected = Buffer.from(model.disks.get('os')!);
+  expected.fill(0, 192 * KiB);
+  expect((await replicaBytes(folder, 'os', 1 * MiB)).equals(expected)).toBe(true);
+});

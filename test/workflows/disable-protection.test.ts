@@ -1,0 +1,100 @@
+import { randomUUID } from 'node:crypto';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import type { JobParameters } from '../../domain/job.js';
+import * as messages from '../../workflows/messages.js';
+import { searchAttributeTypes } from '../../workflows/search-attributes.js';
+import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
+import { SimulatedSite } from './simulated-site.js';
+import { TestVault } from './test-vault.js';
+
+let env: TestWorkflowEnvironment;
+beforeEach(async () => {
+  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+});
+afterEach(() => env.teardown());
+
+const setUp = () => {
+  const site = new SimulatedSite(() => env.currentTimeMs());
+  return { site, vault: new TestVault(env, site) };
+};
+const request = (parameters: JobParameters = {}) => ({
+  args: [{ requestId: randomUUID(), parameters }] as [messages.JobOperationRequest],
+});
+
+it('stops tracking, then removes the replica, ends the entity, and the VM can be protected again', async () => {
+  const { site, vault } = setUp();
+  await vault.run(async () => {
+    const entity = await vault.protect('db-01');
+    await entity.executeUpdate(messages.pauseUpdate, { args: [{ requestId: randomUUID() }] });
+    const { jobId } = await entity.executeUpdate(messages.jobUpdates.disableProtection, request());
+    const item = await entity.result();
+    expect(item).toMatchObject({ phase: 'Unprotected', epoch: 2 });
+    for (const gone of ['paused', 'applied', 'shipped', 'latestRecoveryPoint', 'cycleDueAt']) {
+      expect(item).not.toHaveProperty(gone);
+    }
+    expect((await vault.job(jobId)).result).toEqual({ replicaKept: false });
+    const order = site.calls.map(({ name }) => name);
+    expect(order.indexOf('endReplication')).toBeLessThan(order.indexOf('removeReplica'));
+    expect(site.called('removeReplica')[0]!.input).toEqual({ vm: 'db-01', epoch: 1 });
+    const again = await vault.protect('db-01');
+    expect((await again.query(messages.protectedItemQuery)).item).toMatchObject({ phase: 'Protected' });
+  });
+});
+
+it('keeps the replica when that is wanted', async () => {
+  const { site, vault } = setUp();
+  await vault.run(async () => {
+    const entity = await vault.protect('db-02');
+    await entity.executeUpdate(messages.jobUpdates.disableProtection, request({ keepReplica: true }));
+    expect(await entity.result()).toMatchObject({ phase: 'Unprotected' });
+    expect(site.called('keepReplica')[0]!.input).toEqual({ vm: 'db-02', epoch: 1, inUse: false });
+    expect(site.called('removeReplica')).toEqual([]);
+  });
+});
+
+it('cancelled while the primary site does not answer, it has changed nothing', async () => {
+  const { site, vault } = setUp();
+  await vault.run(async () => {
+    const entity = await vault.protect('db-03');
+    site.fail('endReplication', 'HypervisorUnreachable');
+    const { jobId } = await entity.executeUpdate(messages.jobUpdates.disableProtection, request());
+    await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
+    await env.client.workflow.getHandle(jobId).signal(messages.cancelJobSignal, { reason: 'not today' });
+    const before = (await vault.view('db-03')).item.nextSequence;
+    await vault.until(entity, ({ item }) => item.job === undefined);
+    const { item } = await vault.until(entity, (view) => view.item.nextSequence > before, 60_000);
+    expect(item).toMatchObject({ phase: 'Protected', epoch: 1 });
+    expect(site.called('removeReplica')).toEqual([]);
+  });
+});
+
+it('does without a primary site that is lost', async () => {
+  const { site, vault } = setUp();
+  await vault.run(async () => {
+    const entity = await vault.protect('db-04');
+    site.fail('endReplication', 'HypervisorUnreachable');
+    await entity.executeUpdate(messages.jobUpdates.disableProtection, request({ primaryLost: true }));
+    expect(await entity.result()).toMatchObject({ phase: 'Unprotected' });
+    expect(site.called('endReplication')).toEqual([]);
+    expect(site.called('removeReplica')).toHaveLength(1);
+  });
+});
+
+it('is refused before a failover is committed; after it, only the protection ends', async () => {
+  const { site, vault } = setUp();
+  await vault.run(async () => {
+    const entity = await vault.protect('db-05');
+    await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
+    await vault.until(entity, ({ item }) => item.phase === 'FailedOver');
+    await expect(entity.executeUpdate(messages.jobUpdates.disableProtection, request())).rejects.toMatchObject({
+      cause: { message: expect.stringContaining('commit that first') },
+    });
+    await entity.executeUpdate(messages.jobUpdates.commitFailover, request());
+    await vault.until(entity, ({ item }) => item.phase === 'Committed');
+    await entity.executeUpdate(messages.jobUpdates.disableProtection, request());
+    expect(await entity.result()).toMatchObject({ phase: 'Unprotected', activeSide: 'recovery', epoch: 2 });
+    expect(site.called('keepReplica')[0]!.input).toEqual({ vm: 'db-05', epoch: 2, inUse: true });
+    for (const name of ['endReplication', 'removeReplica'] as const) expect(site.called(name)).toEqual([]);
+  });
+});

@@ -1,0 +1,108 @@
+import { randomUUID } from 'node:crypto';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { hostWatchId } from '../../domain/ids.js';
+import * as messages from '../../workflows/messages.js';
+import { searchAttributeTypes } from '../../workflows/search-attributes.js';
+import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
+import { SimulatedSite } from './simulated-site.js';
+import { TestVault } from './test-vault.js';
+
+let env: TestWorkflowEnvironment;
+beforeEach(async () => {
+  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+});
+afterEach(() => env.teardown());
+
+const setUp = () => {
+  const site = new SimulatedSite(() => env.currentTimeMs());
+  site.lookEvery = '30 seconds';
+  return { site, vault: new TestVault(env, site) };
+};
+const eventsOf = async (workflowId: string) =>
+  (await env.client.workflow.getHandle(workflowId).fetchHistory()).events!.length;
+
+it(
+  'a dead agent shows within two minutes, however rarely changes are sent, and so does its return',
+  { timeout: 180_000 },
+  async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-01');
+      await vault.until(entity, ({ item, health }) => item.applied?.sequence === 2 && health === 'Normal');
+      await vault.stopAgent();
+      const diedAt = await env.currentTimeMs();
+      const sick = await vault.until(entity, ({ health }) => health !== 'Normal', 5_000);
+      expect(sick).toMatchObject({ health: 'Warning', conditions: [{ reason: 'AgentNotAnswering' }] });
+      expect((await env.currentTimeMs()) - diedAt).toBeLessThanOrEqual(120_000);
+      const dead = await vault.until(entity, ({ health }) => health === 'Critical', 5_000);
+      expect(dead.conditions[0]).toMatchObject({ reason: 'AgentNotAnswering', since: sick.conditions[0]!.since });
+      await vault.startAgent();
+      await vault.until(entity, ({ item }) => item.hostTrouble === undefined, 5_000);
+      const { item } = await vault.until(entity, ({ health }) => health === 'Normal', 60_000);
+      expect(item.applied!.sequence).toBeGreaterThan(2);
+      expect(site.alerts.map(({ from, to }) => [from, to])).toEqual([
+        ['Normal', 'Warning'],
+        ['Warning', 'Normal'],
+        ['Normal', 'Warning'],
+        ['Warning', 'Critical'],
+        ...site.alerts.slice(4).map(({ from, to }) => [from, to]),
+      ]);
+      expect(site.alerts[2]).toMatchObject({ vm: 'db-01', reasons: [{ reason: 'AgentNotAnswering' }] });
+      expect(site.alerts.at(-1)).toMatchObject({ to: 'Normal', reasons: [] });
+    });
+  },
+);
+
+it('a host that is well costs no events, whatever the time', { timeout: 180_000 }, async () => {
+  const { site, vault } = setUp();
+  await vault.run(async () => {
+    await vault.protect('db-02');
+    const id = hostWatchId(vault.vault, vault.host);
+    const before = await eventsOf(id);
+    const looks = site.called('watchHost').length;
+    await vault.pass(15);
+    expect(site.called('watchHost').length).toBeGreaterThan(looks + 25);
+    expect(await eventsOf(id)).toBe(before);
+  });
+});
+
+it(
+  'a VM whose tracking has stopped by itself shows before its next cycle, paused or not',
+  { timeout: 180_000 },
+  async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-03');
+      await entity.executeUpdate(messages.pauseUpdate, { args: [{ requestId: randomUUID() }] });
+      site.host = { stopped: { 'db-03': { epoch: 1, cause: 'the logs have reached 50 %' } } };
+      const { item, health } = await vault.until(entity, (view) => view.item.resync !== undefined, 5_000);
+      expect(item.resync?.cause).toContain('the logs have reached 50 %');
+      expect(health).toBe('Critical');
+    });
+  },
+);
+
+it('one watch serves all VMs of a host, and ends with the last of them', { timeout: 180_000 }, async () => {
+  const { site, vault } = setUp();
+  await vault.run(async () => {
+    const first = await vault.protect('db-04');
+    const second = await vault.protect('db-05');
+    const failure = { code: 'HypervisorUnreachable', class: 'recoverable', message: 'm', remedy: 'r' } as const;
+    site.host = { failure, stopped: {} };
+    for (const entity of [first, second]) {
+      await vault.until(entity, ({ conditions }) => conditions[0]?.reason === 'HypervisorUnreachable', 5_000);
+    }
+    site.host = { stopped: {} };
+    const watch = env.client.workflow.getHandle(hostWatchId(vault.vault, vault.host));
+    for (const entity of [first, second]) {
+      expect((await watch.describe()).status.name).toBe('RUNNING');
+      await entity.executeUpdate(messages.jobUpdates.disableProtection, { args: [{ requestId: randomUUID() }] });
+      await entity.result();
+    }
+    await watch.result();
+    // And begins anew.
+    await vault.protect('db-04');
+    await expect.poll(async () => (await watch.describe()).status.name).toBe('RUNNING');
+  });
+});

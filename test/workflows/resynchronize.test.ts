@@ -1,0 +1,96 @@
+import { randomUUID } from 'node:crypto';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import * as messages from '../../workflows/messages.js';
+import { searchAttributeTypes } from '../../workflows/search-attributes.js';
+import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
+import { SimulatedSite } from './simulated-site.js';
+import { TestVault } from './test-vault.js';
+
+let env: TestWorkflowEnvironment;
+let site: SimulatedSite;
+let vault: TestVault;
+beforeEach(async () => {
+  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+  site = new SimulatedSite(() => env.currentTimeMs());
+  vault = new TestVault(env, site);
+});
+afterEach(() => env.teardown());
+
+const resynchronize = (now: boolean) => ({
+  args: [{ requestId: randomUUID(), now }] as [messages.ResynchronizeRequest],
+});
+const HOUR_MS = 3_600_000;
+const isInWindow = (at: number) => {
+  const hours = (at % (24 * HOUR_MS)) / HOUR_MS;
+  return hours >= 18.5 || hours < 6;
+};
+
+describe('a VM that is marked for resynchronization', () => {
+  it('is resynchronized in the window of its policy, and goes on with cycles of a new epoch', async () => {
+    await vault.run(async () => {
+      const entity = await vault.protect('db-01');
+      site.fail('cutAndShip', 'LogBroken', 1);
+      const marked = await vault.until(entity, ({ item }) => item.resync?.dueAt !== undefined, 60_000);
+      const { epoch, resync } = marked.item;
+      expect(isInWindow(Date.parse(resync!.dueAt!))).toBe(true);
+      await vault.until(entity, ({ item }) => item.resync === undefined, 300_000);
+      expect(site.called('beginResync')).toHaveLength(1);
+      expect(isInWindow(site.called('beginResync')[0]!.at)).toBe(true);
+      const after = await vault.until(entity, ({ item }) => (item.applied?.sequence ?? 0) >= 2, 60_000);
+      expect(after.item).toMatchObject({ phase: 'Protected', epoch: epoch + 1 });
+      const sequences = site.called('cutAndShip').filter(({ input }) => input['epoch'] === epoch + 1);
+      expect(sequences.map(({ input }) => input['sequence']).slice(0, 2)).toEqual([1, 2]);
+    });
+  });
+
+  it('that is asked for is begun at once; the disks are digested before anything is sent', async () => {
+    await vault.run(async () => {
+      const entity = await vault.protect('db-02');
+      const { jobId } = await entity.executeUpdate(messages.resynchronizeUpdate, resynchronize(true));
+      await vault.until(entity, ({ item }) => item.recentJobs.at(-1)?.id === jobId);
+      const order = [
+        'applyReceivedCycles',
+        'identifyTarget',
+        'beginResync',
+        'beginReplication',
+        'digestReplica',
+        'copyDisk',
+      ];
+      const last = order.map((name) => site.calls.findLastIndex((call) => call.name === name));
+      expect(last).toEqual(last.toSorted((a, b) => a - b));
+      const job = await vault.job(jobId!);
+      expect(job).toMatchObject({ state: 'Succeeded', result: { bytesSent: 2000, digestBytes: 128 } });
+    });
+  });
+
+  it('whose resynchronization is cancelled waits for the next window, and stays marked', async () => {
+    await vault.run(async () => {
+      const entity = await vault.protect('db-03');
+      await entity.executeUpdate(messages.resynchronizeUpdate, resynchronize(false));
+      site.fail('digestReplica', 'InvalidReplicaState');
+      const { jobId } = await entity.executeUpdate(messages.resynchronizeUpdate, resynchronize(true));
+      await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
+      await env.client.workflow.getHandle(jobId!).signal(messages.cancelJobSignal, { reason: 'test' });
+      const { item, health } = await vault.until(entity, (view) => view.item.job === undefined);
+      expect(health).toBe('Critical');
+      expect(item.resync?.cause).toMatch(/administrator/);
+      const scheduled = await vault.until(entity, (view) => view.item.resync?.dueAt !== undefined);
+      const now = await env.currentTimeMs();
+      expect(Date.parse(scheduled.item.resync!.dueAt!)).toBeGreaterThan(now);
+    });
+  });
+
+  it('is marked again when tracking breaks meanwhile', async () => {
+    await vault.run(async () => {
+      const entity = await vault.protect('db-04');
+      await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
+      site.fail('cutAndShip', 'ResyncRequired', 1);
+      const { jobId } = await entity.executeUpdate(messages.resynchronizeUpdate, resynchronize(true));
+      const marked = await vault.until(entity, ({ item }) => item.recentJobs.at(-1)?.id === jobId);
+      expect(marked.item.recentJobs.at(-1)).toMatchObject({ outcome: 'failed', failure: { code: 'ResyncRequired' } });
+      expect(marked.item.resync).toBeDefined();
+      expect(marked.operations.plannedFailover).toMatchObject({ allowed: false });
+    });
+  });
+});

@@ -1,0 +1,80 @@
+/** Alerts to a real HTTP server that is not always willing. */
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { afterEach, beforeEach, expect, it, onTestFinished } from 'vitest';
+import type { Alert } from '../../activities/alerts.js';
+import { searchAttributeTypes } from '../../workflows/search-attributes.js';
+import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
+import { SimulatedSite } from './simulated-site.js';
+import { TestVault } from './test-vault.js';
+
+let env: TestWorkflowEnvironment;
+beforeEach(async () => {
+  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+});
+afterEach(() => env.teardown());
+
+/** @param status of the answer to the n-th request, from 1. */
+async function webhook(
+  status: (request: number) => number,
+): Promise<{ url: string; asked: () => number; taken: Alert[] }> {
+  const taken: Alert[] = [];
+  let asked = 0;
+  const server = createServer((request, response) => {
+    asked += 1;
+    const code = status(asked);
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      if (code === 200) taken.push(JSON.parse(Buffer.concat(chunks).toString()) as Alert);
+      response.writeHead(code).end();
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => void server.close());
+  const { port } = server.address() as AddressInfo;
+  return { url: `http://127.0.0.1:${port}/hook?token=secret`, asked: () => asked, taken };
+}
+
+it('an alert that is answered with 503 is sent again until it is taken', { timeout: 180_000 }, async () => {
+  const site = new SimulatedSite(() => env.currentTimeMs());
+  const vault = new TestVault(env, site);
+  const hook = await webhook((request) => (request <= 2 ? 503 : 200));
+  site.webhook = hook.url;
+  await vault.run(async () => {
+    const entity = await vault.protect('db-01');
+    await vault.until(entity, ({ item }) => item.alertedHealth === 'Normal' && hook.taken.length >= 2, 5_000);
+    expect(hook.taken[0]).toMatchObject({
+      vault: vault.vault,
+      vm: 'db-01',
+      from: 'Normal',
+      to: 'Warning',
+      reasons: [{ reason: 'InitialReplicationIncomplete' }],
+    });
+    expect(Date.parse(hook.taken[0]!.at)).toBeGreaterThan(0);
+    expect(hook.taken.at(-1)).toMatchObject({ to: 'Normal', reasons: [] });
+    expect(hook.asked()).toBe(hook.taken.length + 2);
+  });
+});
+
+it(
+  'a webhook that is never willing keeps nothing from going on, and is asked a bounded number of times',
+  { timeout: 180_000 },
+  async () => {
+    const site = new SimulatedSite(() => env.currentTimeMs());
+    const vault = new TestVault(env, site);
+    const hook = await webhook(() => 500);
+    site.webhook = hook.url;
+    await vault.run(async () => {
+      const entity = await vault.protect('db-02');
+      await vault.until(entity, ({ item }) => (item.applied?.sequence ?? 0) >= 4, 60_000);
+      await vault.until(entity, ({ item }) => item.alertedHealth === 'Normal', 60_000);
+      await vault.pass(10);
+      // Warning, then Normal, each five times.
+      expect(hook.asked()).toBe(10);
+    });
+  },
+);

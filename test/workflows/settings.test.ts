@@ -1,0 +1,94 @@
+import { randomUUID } from 'node:crypto';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { policySchema } from '../../domain/policy.js';
+import * as messages from '../../workflows/messages.js';
+import { searchAttributeTypes } from '../../workflows/search-attributes.js';
+import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
+import { SimulatedSite } from './simulated-site.js';
+import { TestVault } from './test-vault.js';
+
+let env: TestWorkflowEnvironment;
+beforeEach(async () => {
+  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+});
+afterEach(() => env.teardown());
+
+const setUp = () => {
+  const site = new SimulatedSite(() => env.currentTimeMs());
+  return { site, vault: new TestVault(env, site) };
+};
+const request = () => ({ args: [{ requestId: randomUUID() }] as [messages.OperationRequest] });
+
+it('a paused VM sends nothing, and a cycle at once when it is resumed', async () => {
+  const { site, vault } = setUp();
+  await vault.run(async () => {
+    const entity = await vault.protect('db-01');
+    await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
+    const { since } = await entity.executeUpdate(messages.pauseUpdate, request());
+    const cycles = site.called('cutAndShip').length;
+    await vault.pass(30);
+    const paused = await vault.view('db-01');
+    expect(site.called('cutAndShip').length).toBe(cycles);
+    expect(paused).toMatchObject({ health: 'Warning', conditions: [{ reason: 'Paused', since }] });
+    await expect(entity.executeUpdate(messages.syncUpdate, request())).rejects.toMatchObject({
+      cause: { message: expect.stringContaining('paused since') },
+    });
+    const resumedAt = await env.currentTimeMs();
+    await entity.executeUpdate(messages.resumeUpdate, request());
+    const resumed = await vault.until(entity, ({ item }) => item.applied?.sequence === 3);
+    expect(site.called('cutAndShip').at(-1)!.at - resumedAt).toBeLessThan(60_000);
+    // A pause is not a series of missed cycles.
+    expect(resumed.health).toBe('Normal');
+  });
+});
+
+it('a pause ends the waiting of a cycle that fails; resumed, it is tried at once', async () => {
+  const { site, vault } = setUp();
+  await vault.run(async () => {
+    const entity = await vault.protect('db-02');
+    site.fail('cutAndShip', 'StoreUnreachable');
+    await vault.until(entity, ({ item }) => (item.retry?.attempt ?? 0) >= 3, 60_000);
+    await entity.executeUpdate(messages.pauseUpdate, request());
+    const failed = site.called('cutAndShip').length;
+    await vault.pass(20);
+    expect(site.called('cutAndShip').length).toBe(failed);
+    expect((await vault.view('db-02')).item.retry).toBeUndefined();
+    site.heal('cutAndShip');
+    await entity.executeUpdate(messages.resumeUpdate, request());
+    await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
+  });
+});
+
+it('a paused VM can be failed over, and nothing is lost', async () => {
+  const { site, vault } = setUp();
+  await vault.run(async () => {
+    const entity = await vault.protect('db-03');
+    await entity.executeUpdate(messages.pauseUpdate, request());
+    await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
+    const { item } = await vault.until(entity, (view) => view.item.phase === 'FailedOver');
+    expect(item.paused).toBeUndefined();
+    expect(site.called('cutAndShip').at(-1)!.input).toMatchObject({ final: true });
+  });
+});
+
+it('a policy with a shorter frequency and another retention counts from the next cycle on, which moves up', async () => {
+  const { site, vault } = setUp();
+  await vault.run(async () => {
+    const entity = await vault.protect('db-04');
+    await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
+    const before = (await vault.view('db-04')).item.cycleDueAt!;
+    const policy = policySchema.parse({ name: 'fast', copyFrequency: '30s', recoveryPointRetentionHours: 7 });
+    const args: [messages.PolicyRequest] = [{ requestId: randomUUID(), policy }];
+    const { cycleDueAt } = await entity.executeUpdate(messages.setPolicyUpdate, { args });
+    expect(Date.parse(before) - Date.parse(cycleDueAt!)).toBeGreaterThan(4 * 60_000);
+    await vault.pass(5);
+    const cycles = site.called('cutAndShip').slice(2);
+    expect(cycles.length).toBeGreaterThanOrEqual(8);
+    expect(site.called('applyCycle').at(-1)!.input).toMatchObject({ retentionHours: 7 });
+    const wrong = { ...policy, recoveryPointRetentionHours: 25 };
+    await expect(
+      entity.executeUpdate(messages.setPolicyUpdate, { args: [{ requestId: randomUUID(), policy: wrong }] }),
+    ).rejects.toMatchObject({ cause: { type: 'InvalidInput' } });
+  });
+});

@@ -1,0 +1,80 @@
+import { randomUUID } from 'node:crypto';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { verifyResultSchema } from '../../domain/job.js';
+import * as messages from '../../workflows/messages.js';
+import { searchAttributeTypes } from '../../workflows/search-attributes.js';
+import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
+import { SimulatedSite } from './simulated-site.js';
+import { TestVault } from './test-vault.js';
+
+let env: TestWorkflowEnvironment;
+beforeEach(async () => {
+  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+});
+afterEach(() => env.teardown());
+
+const setUp = () => {
+  const site = new SimulatedSite(() => env.currentTimeMs());
+  return { site, vault: new TestVault(env, site) };
+};
+const request = () => ({ args: [{ requestId: randomUUID() }] as [messages.OperationRequest] });
+
+it('compares at a cycle that nobody else has cut, and replication goes on after it', { timeout: 120_000 }, async () => {
+  const { site, vault } = setUp();
+  await vault.run(async () => {
+    const entity = await vault.protect('db-01');
+    await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
+    const { jobId } = await entity.executeUpdate(messages.jobUpdates.verifyReplica, request());
+    const { item } = await vault.until(entity, (view) => view.item.recentJobs.at(-1)?.kind === 'verifyReplica');
+    const job = await vault.job(jobId);
+    expect(verifyResultSchema.parse(job.result)).toMatchObject({ equal: true, sequence: 4, blocks: 32, ranges: [] });
+    expect(site.called('snapshotAndCut').map(({ input }) => input['sequence'])).toEqual([4]);
+    expect(item.nextSequence).toBeGreaterThanOrEqual(5);
+    const order = site.calls.map(({ name }) => name);
+    expect(order.indexOf('snapshotAndCut')).toBeLessThan(order.indexOf('digestForVerification'));
+    expect(order.indexOf('compareDisk')).toBeLessThan(order.lastIndexOf('mergeSnapshot'));
+    const after = await vault.until(entity, (view) => view.item.applied!.sequence >= 5);
+    expect(after.health).toBe('Normal');
+  });
+});
+
+it('a difference is told, and marks the VM for resynchronization', { timeout: 120_000 }, async () => {
+  const { site, vault } = setUp();
+  await vault.run(async () => {
+    const entity = await vault.protect('db-02');
+    site.differing = [{ offset: 7, length: 1 }];
+    const { jobId } = await entity.executeUpdate(messages.jobUpdates.verifyReplica, request());
+    const { item, health } = await vault.until(entity, (view) => view.item.resync !== undefined);
+    expect(item.resync?.cause).toContain('found 2 ranges of the replica that differ');
+    expect(health).toBe('Critical');
+    expect((await vault.job(jobId)).result).toMatchObject({
+      equal: false,
+      differingBlocks: 2,
+      ranges: ['os', 'data'].map((disk) => ({ disk, offset: 7, length: 1 })),
+    });
+  });
+});
+
+it(
+  'cancelled, it merges its snapshot, and replication goes on behind the cycles it made',
+  { timeout: 120_000 },
+  async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-03');
+      site.fail('digestForVerification', 'StoreUnreachable');
+      const { jobId } = await entity.executeUpdate(messages.jobUpdates.verifyReplica, request());
+      await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
+      const merges = site.called('mergeSnapshot').length;
+      await env.client.workflow.getHandle(jobId).signal(messages.cancelJobSignal, { reason: 'not now' });
+      const { item } = await vault.until(entity, (view) => view.item.job === undefined);
+      expect(site.called('mergeSnapshot').length).toBe(merges + 1);
+      const made = Number(site.called('snapshotAndCut')[0]!.input['sequence']);
+      expect(item.nextSequence).toBeGreaterThan(made);
+      await vault.until(entity, (view) => view.item.applied!.sequence > made);
+      const sequences = site.called('cutAndShip').map(({ input }) => input['sequence']);
+      expect(sequences).toEqual(sequences.map((_, index) => index + 1));
+    });
+  },
+);

@@ -1,0 +1,36 @@
+/**
+ * Job "Disable protection": the primary site stops tracking, then the replica goes, or is kept when that was asked for.
+ * The VM at the primary site is not touched.
+ *
+ * Of a committed failover only the protection ends: the replica VM runs on from its disks, and the primary site, which
+ * may not exist any more, is not asked.
+ * Restart: each step is repeatable. Until tracking has ended the job can be cancelled and nothing has happened; from
+ * then on it only goes forward, as a replica that nobody feeds is worth nothing to a protection.
+ */
+import { CancellationScope } from '@temporalio/workflow';
+import type { Job } from '../domain/job.js';
+import { mergeSnapshot } from './copy-disks.js';
+import { runJob } from './run-job.js';
+import type { JobInput } from './messages.js';
+
+export async function disableProtection(input: JobInput): Promise<Job> {
+  return runJob(input, 'disableProtection', async (run) => {
+    const { vm, epoch, activeSide, parameters } = run.input;
+    const inUse = activeSide === 'recovery';
+    const replicaKept = inUse || (parameters?.keepReplica ?? false);
+    await run.task('Disabling protection at the primary site', async () => {
+      // A tracker that is left alone stops by itself at its limits; a later protection takes over from it.
+      if (inUse || parameters?.primaryLost) return;
+      await mergeSnapshot(run);
+      await run.step('stop tracking', () => run.agent.endReplication({ vm }));
+    });
+    run.pointOfNoReturn();
+    return CancellationScope.nonCancellable(async () => {
+      await run.task('Removing the replica', async () => {
+        if (replicaKept) await run.step('keep the replica', () => run.azure.keepReplica({ vm, epoch, inUse }));
+        else await run.step('remove the replica', () => run.azure.removeReplica({ vm, epoch }));
+      });
+      return { ...(!inUse && { epoch: epoch + 1 }), result: { replicaKept } };
+    });
+  });
+}

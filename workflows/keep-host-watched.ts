@@ -1,0 +1,60 @@
+/** While a VM is replicated from its host, somebody watches that host for it. */
+import {
+  ParentClosePolicy,
+  condition,
+  getExternalWorkflowHandle,
+  isCancellation,
+  startChild,
+} from '@temporalio/workflow';
+import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
+import { hostWatchId } from '../domain/ids.js';
+import { isReplicated, type ProtectedItem } from '../domain/protected-item.js';
+import { hostWatch } from './host-watch.js';
+import { watchVmSignal, type Tuning } from './messages.js';
+
+export interface WatchedItem {
+  item(): ProtectedItem;
+  over(): boolean;
+  readonly tuning: Tuning | undefined;
+}
+
+/** Resolves once the entity is over and, unless another run of it goes on, its host is not watched for it any more. */
+export async function keepHostWatched(watched: WatchedItem): Promise<void> {
+  const wanted = () => isReplicated(watched.item());
+  while (!watched.over()) {
+    await condition(() => wanted() || watched.over());
+    if (watched.over()) return;
+    await join(watched);
+    await condition(() => !wanted() || watched.over());
+    if (!wanted()) await tell(watched.item(), false);
+  }
+}
+
+/** Between asking and starting the watch may begin, or end: then once more. */
+async function join({ item, tuning }: WatchedItem): Promise<void> {
+  const { vault, host, vm } = item();
+  while (!(await tell(item(), true))) {
+    try {
+      await startChild(hostWatch, {
+        workflowId: hostWatchId(vault, host),
+        args: [{ vault, host, vms: [vm], ...(tuning && { tuning }) }],
+        parentClosePolicy: ParentClosePolicy.ABANDON,
+        staticSummary: `Watch over host ${host}`,
+      });
+      return;
+    } catch (error) {
+      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+    }
+  }
+}
+
+/** @returns false when there is no watch. */
+async function tell({ vault, host, vm }: ProtectedItem, isWatched: boolean): Promise<boolean> {
+  try {
+    await getExternalWorkflowHandle(hostWatchId(vault, host)).signal(watchVmSignal, { vm, watched: isWatched });
+    return true;
+  } catch (error) {
+    if (isCancellation(error)) throw error;
+    return false;
+  }
+}

@@ -1,0 +1,58 @@
+/**
+ * Job "Resynchronize": both sides' blocks are digested, and only those that differ are sent. The source is a VM snapshot
+ * taken in the instant at which tracking begins in a new epoch; recovery points are kept.
+ * Restart: goes on at the last slice, as the initial copy does. A break in tracking meanwhile marks the VM again.
+ */
+import type { Job } from '../domain/job.js';
+import { copyDisks, mergeSnapshot, verifyDisks } from './copy-disks.js';
+import type { JobInput } from './messages.js';
+import { replicateOnce } from './replicate-once.js';
+import { runJob } from './run-job.js';
+
+export async function resynchronize(input: JobInput): Promise<Job> {
+  return runJob(input, 'resynchronize', async (run) => {
+    const { vm } = run.input;
+    const { disks, trackedEpoch, networkAdapters } = await run.task(
+      'Prerequisites check for resynchronization',
+      async () => {
+        const { networkAdapters } = await run.step('check that the VM can be protected', () =>
+          run.provider.checkProtectable({ vm }),
+        );
+        const source = await run.step('check the host', () => run.agent.checkSource({ vm }));
+        return { ...source, networkAdapters };
+      },
+    );
+    const epoch = await run.task('Identifying the replication target', async () => {
+      // What has arrived whole is worth a recovery point; what has not will be found by its difference.
+      await run.step('apply what was received', () => run.azure.applyReceivedCycles({ vm }));
+      const target = await run.step('identify the target', () =>
+        run.azure.identifyTarget({ vm, networkAdapters, trackedEpoch }),
+      );
+      return target.epoch;
+    });
+    run.known = { epoch };
+    await run.task('Starting resynchronization', async () => {
+      await run.step('begin the epoch at the replica', () => run.azure.beginResync({ vm, epoch, disks }));
+      await run.step('take a VM snapshot and start tracking', () => run.agent.beginReplication({ vm, epoch }));
+    });
+    const digestBytes = await run.task('Comparing the virtual disks', async () => {
+      let bytes = 0;
+      for (const { name: disk } of disks) {
+        const digested = await run.step(`digest the replica of disk ${disk}`, () =>
+          run.azure.digestReplica({ vm, epoch, disk }),
+        );
+        bytes += digested.digestBytes;
+      }
+      await copyDisks(run, epoch, disks);
+      return bytes;
+    });
+    await run.task('Verifying the replica', () => verifyDisks(run, epoch, disks));
+    await run.task('Deleting the VM snapshot', () => mergeSnapshot(run));
+    const cycle = await run.task('Synchronizing the changes held in the logs', async () => {
+      const first = await replicateOnce(run, { vm, epoch, sequence: 1, final: false });
+      await run.step('delete the records of the resynchronization', () => run.azure.endResync({ vm, epoch }));
+      return first;
+    });
+    return { epoch, ...cycle.outcome, result: { bytesSent: run.job.progress?.bytesSent ?? 0, digestBytes } };
+  });
+}

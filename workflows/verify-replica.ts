@@ -1,0 +1,89 @@
+/**
+ * Job "Verify replication": a VM snapshot is taken in the instant in which the logs are cut; once the replica holds that
+ * cycle both are compared, block by block. No byte of either is changed. While it runs no cycles are made, so the logs grow.
+ *
+ * A cycle before it takes whatever was cut already: the snapshot's cycle has to be one that nobody has cut.
+ * Restart: digests lie in the store, and the comparison goes on where the last slice ended. Cancelled or failed: the
+ * snapshot is merged, and the entity learns which cycles were made.
+ */
+import type { Job, VerifyResult } from '../domain/job.js';
+import type { JobRun } from './job-run.js';
+import { mergeSnapshot } from './copy-disks.js';
+import type { JobInput } from './messages.js';
+import { replicateOnce } from './replicate-once.js';
+import { runJob } from './run-job.js';
+
+/** Differing ranges that are told; how many there are is told in any case. */
+const RANGES_TOLD = 100;
+
+type Run = JobRun<'verifyReplica'>;
+type Found = Pick<VerifyResult, 'blocks' | 'differingBlocks' | 'differingRanges' | 'ranges'>;
+
+export async function verifyReplica(input: JobInput): Promise<Job> {
+  return runJob(input, 'verifyReplica', async (run) => {
+    const { vm, epoch, nextSequence } = run.input;
+    const sequence = nextSequence + 1;
+    const { disks } = await run.step('list the disks', () => run.agent.checkSource({ vm }));
+    const before = await run.task('Synchronizing the changes held in the logs', () =>
+      replicateOnce(run, { vm, epoch, sequence: nextSequence, final: false }),
+    );
+    run.known = before.outcome;
+    run.compensateWith('merge the VM snapshot', async () => {
+      while ((await run.agent.mergeSnapshot({ vm })).bytesLeft > 0);
+    });
+    const cycle = await run.task('Taking a VM snapshot', async () => {
+      await run.step('take a VM snapshot and cut the logs', () => run.agent.snapshotAndCut({ vm, epoch, sequence }));
+      return replicateOnce(run, { vm, epoch, sequence, final: false });
+    });
+    run.known = cycle.outcome;
+    const found = await run.task('Comparing the virtual disks', () => compare(run, sequence, disks));
+    await run.task('Deleting the VM snapshot', async () => {
+      await mergeSnapshot(run);
+      await run.step('delete the digests', () => run.azure.endVerification({ vm, epoch }));
+    });
+    const equal = found.differingBlocks === 0;
+    const result: VerifyResult = { equal, sequence, at: cycle.shipped.sealedAt, ...found };
+    const resyncCause = `a verification found ${found.differingRanges} ranges of the replica that differ from the source`;
+    return { ...cycle.outcome, ...(!equal && { resyncCause }), result };
+  });
+}
+
+async function compare(run: Run, sequence: number, disks: readonly { name: string; size: number }[]): Promise<Found> {
+  const { vm, epoch } = run.input;
+  const total = disks.reduce((sum, { size }) => sum + size, 0);
+  let before = 0;
+  let found: Found = { blocks: 0, differingBlocks: 0, differingRanges: 0, ranges: [] };
+  for (const { name: disk, size } of disks) {
+    await run.step(`digest the replica of disk ${disk}`, () =>
+      run.azure.digestForVerification({ vm, epoch, sequence, disk }),
+    );
+    const start = { fromOffset: 0, found };
+    const end = await run.loop(
+      `compare disk ${disk}`,
+      start,
+      async ({ fromOffset }) => {
+        const slice = await run.agent.compareDisk({ vm, epoch, sequence, disk, fromOffset });
+        await run.report(Math.min(total, before + slice.nextOffset), total, 0);
+        return slice;
+      },
+      (state, slice) => ({
+        state: { fromOffset: slice.nextOffset, found: together(state.found, disk, slice) },
+        done: slice.done,
+      }),
+    );
+    ({ found } = end);
+    before += size;
+  }
+  return found;
+}
+
+const together = (
+  found: Found,
+  disk: string,
+  slice: { blocks: number; differingBlocks: number; ranges: readonly { offset: number; length: number }[] },
+): Found => ({
+  blocks: found.blocks + slice.blocks,
+  differingBlocks: found.differingBlocks + slice.differingBlocks,
+  differingRanges: found.differingRanges + slice.ranges.length,
+  ranges: [...found.ranges, ...slice.ranges.map((range) => ({ disk, ...range }))].slice(0, RANGES_TOLD),
+});
