@@ -158,6 +158,8 @@ export interface ReplicaStore {
   getObject(name: string): Promise<Buffer | undefined>;
   /** Reads a part. @throws InvalidReplicaState when there is no such object or it is shorter. */
   readObject(name: string, offset: number, length: number): Promise<Buffer>;
+  /** As `readObject`, into a buffer that the caller uses again. */
+  readObjectInto(name: string, offset: number, target: Buffer): Promise<void>;
   /** Names below a prefix, sorted. */
   listObjects(prefix: string): Promise<string[]>;
   deleteObject(name: string, fence: WriteFence): Promise<void>;
