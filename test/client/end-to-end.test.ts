@@ -198,7 +198,7 @@ test('sync --tag names a recovery point, also of an unchanged state; a name is u
     `farshore: web-01: recovery point ${named[0]!.id} is named before-upgrade already; choose another name\n`,
   );
   const wrong = await shell.run('sync', 'web-01', '--tag', '../x');
-  expect(wrong.code).toBe(5);
+  expect(wrong.code).toBe(3);
   expect(wrong.stderr).toContain('letters, digits');
 });
 
