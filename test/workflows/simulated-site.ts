@@ -207,7 +207,7 @@ export class SimulatedSite {
         return site.host;
       },
       async applyReceivedCycles() {
-        return { sequence: 0 };
+        return { cycles: 0 };
       },
       async beginResync() {},
       async digestReplica() {
