@@ -15,6 +15,7 @@ import { splitRange } from '../domain/ranges.js';
 import { replicaDescriptionSchema, vaultPaths, type CycleManifest } from '../domain/vault.js';
 import type { ReplicaStore } from '../sites/ports.js';
 import { proveChanges } from './apply.js';
+import { BATCH_BYTES } from './change-file-reader.js';
 import { failoverPoint, LATEST, LATEST_PROCESSED } from './failover-point.js';
 import { readAhead } from './read-ahead.js';
 import { cyclesAfter } from './received-cycles.js';
@@ -169,9 +170,10 @@ async function writeDisk(store: ReplicaStore, task: DiskTask, cycles: readonly C
 /** Every change file is held against the digest of its manifest before the first byte of it is written. */
 async function addCycle(store: ReplicaStore, cycle: CycleManifest, name: string, disk: RawDisk): Promise<void> {
   const ofDisk = { ...cycle, disks: cycle.disks.filter((one) => one.name === name) };
+  const buffer = Buffer.allocUnsafe(BATCH_BYTES);
   for (const { reader } of await proveChanges(store, ofDisk)) {
     for await (const batch of reader.batches()) {
-      for (const write of await reader.load(batch)) {
+      for (const write of await reader.load(batch, buffer)) {
         if ('data' in write) await disk.write(write.data, write.offset);
         else await disk.writeZeroes({ offset: write.offset, length: write.clear });
       }
