@@ -2,7 +2,7 @@
 import { windowOpening, type ResyncWindow } from '../domain/resync-window.js';
 import { toIso, toMs } from '../domain/time.js';
 import { CatalogueError } from '../domain/errors.js';
-import { createRecoveryPoint } from '../replication/recovery-points.js';
+import { createPointOfCycle } from '../replication/cycle-point.js';
 import { applyReceived, beginResync, type ResyncTask } from '../replication/resync.js';
 import { releaseSeed } from '../replication/seed-record.js';
 import { digestReplica, type DigestTask } from '../replication/target-digests.js';
@@ -28,7 +28,7 @@ export function createResynchronizationActivities({ store }: { store: ReplicaSto
             vm,
             async (applied) => {
               ({ sequence } = applied);
-              await createRecoveryPoint(store, { vm, ...applied, kind: 'crashConsistent' });
+              await createPointOfCycle(store, vm, applied);
             },
             options,
           );

@@ -11,6 +11,7 @@ import { siteCommand } from './commands/site.js';
 import { statusCommand } from './commands/status.js';
 import { unprotectCommand } from './commands/unprotect.js';
 import { downCommand, upCommand } from './commands/up.js';
+import { vaultCommand } from './commands/vault.js';
 import { verifyCommand } from './commands/verify.js';
 import { vmCommand } from './commands/vm.js';
 import { openCommand } from './commands/web-ui.js';
@@ -57,6 +58,7 @@ function program(): Command {
     failoverCommand(),
     commitCommand(),
     planCommand(),
+    vaultCommand(),
     jobCommand(),
     openCommand(),
     workerCommand(),

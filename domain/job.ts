@@ -9,6 +9,7 @@ export const jobKinds = [
   'finalizeProtection',
   'resynchronize',
   'plannedFailover',
+  'unplannedFailover',
   'commitFailover',
   'disableProtection',
   'verifyReplica',
@@ -22,6 +23,7 @@ export const jobTitles: Record<JobKind, string> = {
   finalizeProtection: 'Finalize protection on the virtual machine',
   resynchronize: 'Resynchronize',
   plannedFailover: 'Planned failover',
+  unplannedFailover: 'Unplanned failover',
   commitFailover: 'Commit',
   disableProtection: 'Disable protection',
   verifyReplica: 'Verify replication',
@@ -59,6 +61,13 @@ export const jobTasks = {
     'Start failover',
     'Start the replica virtual machine',
   ],
+  unplannedFailover: [
+    'Prerequisites check for unplanned failover',
+    'Shut down the virtual machine',
+    'Preparing for failover',
+    'Start failover',
+    'Start the replica virtual machine',
+  ],
   commitFailover: ['Prerequisites check for commit', 'Commit'],
   disableProtection: ['Disabling protection at the primary site', 'Removing the replica'],
   verifyReplica: [
@@ -82,6 +91,13 @@ export function followUpOf(kind: JobKind, phase: string): JobKind | undefined {
 
 /** What an administrator may choose for a job; each kind reads its own. */
 export const jobParametersSchema = z.strictObject({
+  /**
+   * Unplanned failover: the state to go back to. `latest` processes first what has been received, `latest-processed`
+   * takes what the replica holds, anything else is the id of a recovery point. Left out: `latest`.
+   */
+  recoveryPoint: z.string().min(1).max(63).optional(),
+  /** Unplanned failover: try, for a while, to shut the source down and to fetch its last changes. */
+  tryShutDown: z.boolean().optional(),
   /** Disable protection: the replica's disks and recovery points stay. */
   keepReplica: z.boolean().exactOptional(),
   /** Disable protection: the primary site does not exist any more and is not asked. */
@@ -181,6 +197,27 @@ export const failoverResultSchema = z.object({
   replicaDisks: z.array(z.object({ name: z.string(), nbdUri: z.string().optional() })),
 });
 export type FailoverResult = z.infer<typeof failoverResultSchema>;
+
+/** What an unplanned failover went back to, and what that cost. */
+export const unplannedFailoverResultSchema = z.object({
+  recoveryPoint: z.string(),
+  /** The instant the replica is at. */
+  recoveryPointTime: isoTimeSchema,
+  /** When the source lost the right to write. */
+  failedOverAt: isoTimeSchema,
+  /** From the recovery point to `failedOverAt`: what was written in between is lost. */
+  rpoSeconds: z.number(),
+  rtoSeconds: z.number(),
+  /** Received cycles that were applied before. */
+  cyclesProcessed: z.int().min(0),
+  /** Why not every received cycle could be applied. */
+  processingStoppedBy: z.string().optional(),
+  shutDown: z.enum(['notTried', 'done', 'failed']),
+  shutDownProblem: z.string().optional(),
+  /** Where the replica VM's disks are served. */
+  replicaDisks: z.array(z.object({ name: z.string(), nbdUri: z.string().optional() })),
+});
+export type UnplannedFailoverResult = z.infer<typeof unplannedFailoverResultSchema>;
 
 /** What a verification found. */
 export const verifyResultSchema = z.object({

@@ -11,6 +11,7 @@ export const operations = [
   'setPolicy',
   'resynchronize',
   'plannedFailover',
+  'unplannedFailover',
   'commitFailover',
   'disableProtection',
   'verifyReplica',
@@ -19,6 +20,7 @@ export const operations = [
 export const jobOperations = [
   'enableProtection',
   'plannedFailover',
+  'unplannedFailover',
   'commitFailover',
   'disableProtection',
   'verifyReplica',
@@ -53,10 +55,21 @@ export function allowedOperations(item: ProtectedItem): Record<Operation, Permis
         : (inPhase('Protected', 'only a protected VM can be resynchronized') ?? yes)),
     // Allowed while paused: the failover sends what is left in a cycle of its own, so nothing of the pause is lost.
     plannedFailover: busy ?? inPhase('Protected', 'only a protected VM can be failed over') ?? resync ?? yes,
+    unplannedFailover: unplannedFailoverOf(item),
     commitFailover: busy ?? inPhase('FailedOver', 'there is no failover to commit') ?? yes,
     verifyReplica: busy ?? inPhase('Protected', 'only a protected VM is verified') ?? resync ?? paused ?? yes,
     disableProtection: busy ?? disablable(item.phase),
   };
+}
+
+/** It does not wait for what runs, but takes over from it; a replica that is marked or Critical will do. */
+function unplannedFailoverOf(item: ProtectedItem): Permission {
+  if (item.phase !== 'Protected' && item.phase !== 'Seeding') {
+    return no(`only a protected VM can be failed over; it is ${phaseText[item.phase]}`);
+  }
+  const same = [item.job, ...item.pending].find((job) => job?.kind === 'unplannedFailover');
+  if (same) return no(`the job "${jobTitles[same.kind]}" is running (${same.jobId})`);
+  return item.latestRecoveryPoint || item.applied ? yes : no('there is no recovery point yet');
 }
 
 /** While a failover is open nobody has decided yet which side's data is the one to keep. */

@@ -1,9 +1,11 @@
 /** The state of one protected VM. `phase` holds resting states; what is on its way is the running job and its task. */
 import { z } from 'zod';
+import { appConsistencySchema } from './app-consistency.js';
 import { failureSchema } from './errors.js';
 import { hostTroubleSchema } from './host.js';
 import { nameSchema } from './ids.js';
 import { jobKindSchema, jobParametersSchema, progressSchema, retryStateSchema } from './job.js';
+import { namedPointSchema, tagRequestSchema } from './named-points.js';
 import { policySchema } from './policy.js';
 import { isoTimeSchema, toMs } from './time.js';
 
@@ -60,6 +62,12 @@ export const protectedItemSchema = z.object({
   /** The newest cycle the replica holds. */
   applied: cycleSchema.optional(),
   latestRecoveryPoint: z.object({ id: z.string(), time: isoTimeSchema }).optional(),
+  /** Names asked for of recovery points. */
+  tagRequests: z.array(tagRequestSchema).optional(),
+  /** The points that have a name, as of the newest cycle applied. */
+  namedPoints: z.array(namedPointSchema).optional(),
+  /** Of the newest cycle that was asked to be app-consistent. */
+  appConsistency: appConsistencySchema.optional(),
   /** Of the last cycles, the newest last: was it on time? */
   cycleHistory: z.array(z.boolean()),
   retry: retryStateSchema.optional(),
@@ -92,6 +100,8 @@ export const protectedItemSchema = z.object({
       failure: failureSchema.optional(),
     }),
   ),
+  /** After an unplanned failover: the source has still to be told that it must not run, under this epoch. */
+  sourceFence: z.object({ epoch: z.int(), since: isoTimeSchema, problem: z.string().optional() }).optional(),
   protectedSince: isoTimeSchema.optional(),
 });
 export type ProtectedItem = z.infer<typeof protectedItemSchema>;
@@ -116,6 +126,16 @@ export function resyncState({ phase, resync }: ProtectedItem, now: string): 'non
   if (!resync || (phase !== 'Protected' && phase !== 'Seeding')) return 'none';
   if (resync.dueAt === undefined) return 'unscheduled';
   return toMs(resync.dueAt) <= toMs(now) ? 'due' : 'waiting';
+}
+
+/** Not by itself during a pause: nothing is to be sent then. An administrator may ask for it all the same. */
+export const isResyncDue = (item: ProtectedItem, now: string): boolean =>
+  !item.paused && resyncState(item, now) === 'due';
+
+/** A cycle that failed is due as long as it fails: the ladder knows when. @param now ISO 8601. */
+export function isCycleDue({ phase, resync, paused, cycleDueAt, retry }: ProtectedItem, now: string): boolean {
+  if (phase !== 'Protected' || resync || paused || cycleDueAt === undefined) return false;
+  return retry !== undefined || toMs(cycleDueAt) <= toMs(now);
 }
 
 /** Initial replication or its finalizing was cancelled or failed: `retry` starts it again. */

@@ -13,9 +13,11 @@
  *   vms/<vm>/cycles/<cycle>/manifest.json   written last: the cycle exists when this does
  *   vms/<vm>/applied.json                the newest cycle that every replica disk holds
  *   vms/<vm>/points/<point>.json         recovery points
+ *   vms/<vm>/state.json                  which side the VM runs at, of the epoch in which that was settled
  *   jobs/<...>.json                      records of finished jobs
  */
 import { z } from 'zod';
+import { appConsistentFailureSchema } from './app-consistency.js';
 import { fenceSchema } from './fence.js';
 import { cycleName, nameSchema } from './ids.js';
 import { isoTimeSchema } from './time.js';
@@ -47,8 +49,11 @@ export const vaultPaths = {
   manifest: (vm: string, epoch: number, sequence: number) =>
     `vms/${vm}/cycles/${cycleName(epoch, sequence)}/manifest.json`,
   applied: (vm: string) => `vms/${vm}/applied.json`,
+  vms: 'vms/',
+  state: (vm: string) => `vms/${vm}/state.json`,
   pointPrefix: (vm: string) => `vms/${vm}/points/`,
   point: (vm: string, point: string) => `vms/${vm}/points/${point}.json`,
+  jobs: (vm: string) => `jobs/job/${vm}/`,
   jobRecord: (jobId: string) => `jobs/${jobId}.json`,
 } as const;
 
@@ -96,6 +101,12 @@ export const cycleManifestSchema = z.object({
   sealedAt: isoTimeSchema,
   /** True when the source's exports were closed before the cut, so that nothing can follow. */
   final: z.boolean(),
+  /** The guest was frozen when the logs were sealed. */
+  appConsistent: z.boolean().exactOptional(),
+  /** It was to be, and was not. */
+  appConsistentFailure: appConsistentFailureSchema.exactOptional(),
+  /** Names that the recovery point of this cycle gets. */
+  tags: z.array(z.string()).exactOptional(),
   disks: z.array(
     z.object({
       name: nameSchema,
@@ -131,8 +142,21 @@ export const recoveryPointSchema = z.object({
   /** The instant the disks are at: the cycle's seal time. */
   time: isoTimeSchema,
   kind: z.enum(['crashConsistent', 'appConsistent']),
+  /** Names that administrators gave it. */
+  tags: z.array(z.string()).exactOptional(),
   disks: z.array(z.object({ name: nameSchema, snapshot: z.string() })),
 });
 export type RecoveryPoint = z.infer<typeof recoveryPointSchema>;
 
 export const recoveryPointId = (epoch: number, sequence: number): string => cycleName(epoch, sequence);
+
+/** Written at a failover and at its commit. One of an older epoch than the fence speaks of what has been undone since. */
+export const vaultStateSchema = z.object({
+  epoch: z.int().min(1),
+  phase: z.enum(['FailedOver', 'Committed']),
+  /** The point the replica VM was made from. */
+  recoveryPoint: z.string(),
+  recoveryPointTime: isoTimeSchema,
+  at: isoTimeSchema,
+});
+export type VaultState = z.infer<typeof vaultStateSchema>;

@@ -13,7 +13,8 @@ import {
   type ReplicaDescription,
 } from '../domain/vault.js';
 import type { ReplicaStore } from '../sites/ports.js';
-import { ChangeFileReader, digestOfObject } from './change-file-reader.js';
+import { BufferPool } from './buffer-pool.js';
+import { BATCH_BYTES, ChangeFileReader, digestOfObject } from './change-file-reader.js';
 import { progressMeter, type StepOptions } from './progress.js';
 import { inParallel, readAhead } from './read-ahead.js';
 import { replicaBlobSize } from './replica.js';
@@ -75,11 +76,14 @@ export async function applyCycle(
   const changes = await proveChanges(store, manifest, advance, options.signal);
   const writing = vmFence(vm, task);
   await store.raiseFence(writing);
+  const buffers = new BufferPool(BATCH_BYTES);
   await inParallel(changes, DISKS_IN_FLIGHT, async ({ disk, reader }) => {
     const blob = vaultPaths.disk(vm, disk);
     await inParallel(reader.batches(), BATCHES_IN_FLIGHT, async (batch) => {
       options.signal?.throwIfAborted();
-      await store.writePages(blob, await reader.load(batch), writing);
+      const buffer = buffers.take();
+      await store.writePages(blob, await reader.load(batch, buffer), writing);
+      buffers.give(buffer);
       advance(batch.content.length);
     });
   });
@@ -128,12 +132,12 @@ interface ProvenChanges {
   readonly reader: ChangeFileReader;
 }
 
-/** @throws CatalogueError LogBroken */
-async function proveChanges(
+/** Holds every change file of a cycle against its digest. @throws CatalogueError LogBroken */
+export async function proveChanges(
   store: ReplicaStore,
   manifest: CycleManifest,
-  advance: (bytes: number) => void,
-  signal: AbortSignal | undefined,
+  advance: (bytes: number) => void = () => undefined,
+  signal?: AbortSignal,
 ): Promise<ProvenChanges[]> {
   const { vm, epoch, sequence } = manifest;
   const changed = manifest.disks.filter(({ length }) => length > 0);

@@ -16,6 +16,7 @@ import {
   type ChangeFileIdentity,
   type ChangeRow,
 } from './change-file.js';
+import { BufferPool } from './buffer-pool.js';
 import { readAhead } from './read-ahead.js';
 
 const READ_SIZE = 4 * 1024 * 1024;
@@ -23,9 +24,10 @@ const READS_AHEAD = 3;
 const ROWS_AT_ONCE = 16 * 1024;
 /** Most pages a batch may name: a batch is one durable write. */
 const BATCH_ROWS = 4096;
-const BATCH_BYTES = MAX_ROW_DATA;
+/** Bytes of content a batch has at most. */
+export const BATCH_BYTES = MAX_ROW_DATA;
 
-type ObjectReader = Pick<ReplicaStore, 'readObject'>;
+type ObjectReader = Pick<ReplicaStore, 'readObject' | 'readObjectInto'>;
 
 /** @returns blake3 of the first `length` bytes, hex; undefined when there is no such object or it is shorter. */
 export async function digestOfObject(
@@ -36,10 +38,17 @@ export async function digestOfObject(
 ): Promise<string | undefined> {
   const hasher = new Blake3Hasher();
   try {
-    const read = (part: Range) => store.readObject(name, part.offset, part.length);
-    for await (const data of readAhead(splitRange({ offset: 0, length }, READ_SIZE), READS_AHEAD, read)) {
-      hasher.update(data);
-      onBytes(data.length);
+    const buffers = new BufferPool(READ_SIZE);
+    const read = async (part: Range) => {
+      const buffer = buffers.take();
+      await store.readObjectInto(name, part.offset, buffer.subarray(0, part.length));
+      return { buffer, length: part.length };
+    };
+    const parts = splitRange({ offset: 0, length }, READ_SIZE);
+    for await (const { buffer, length: bytes } of readAhead(parts, READS_AHEAD, read)) {
+      hasher.update(buffer.subarray(0, bytes));
+      buffers.give(buffer);
+      onBytes(bytes);
     }
   } catch (error) {
     if (error instanceof CatalogueError && error.code === 'InvalidReplicaState') return undefined;
@@ -123,14 +132,17 @@ export class ChangeFileReader {
     if (rows.length > 0) yield take();
   }
 
-  /** @throws CatalogueError LogBroken when the content is not what the rows say. */
-  async load({ rows, content }: ChangeBatch): Promise<PageWrite[]> {
-    const data =
-      content.length > 0 ? await this.#store.readObject(this.#name, content.offset, content.length) : undefined;
+  /**
+   * @param buffer of `BATCH_BYTES`, which the content of the writes lies in.
+   * @throws CatalogueError LogBroken when the content is not what the rows say.
+   */
+  async load({ rows, content }: ChangeBatch, buffer: Buffer): Promise<PageWrite[]> {
+    const data = buffer.subarray(0, content.length);
+    if (content.length > 0) await this.#store.readObjectInto(this.#name, content.offset, data);
     let at = 0;
     return rows.map((row): PageWrite => {
       if (row.zero) return { offset: row.offset, clear: row.length };
-      const part = data!.subarray(at, (at += row.length));
+      const part = data.subarray(at, (at += row.length));
       if (crc32(part) !== row.crc) {
         throw new CatalogueError(
           'LogBroken',

@@ -4,9 +4,11 @@ import { formatFence, type Fence } from '../domain/fence.js';
 import {
   appliedStateSchema,
   replicaDescriptionSchema,
+  vaultStateSchema,
   vaultPaths,
   type AppliedState,
   type ReplicaDescription,
+  type VaultState,
 } from '../domain/vault.js';
 import type { ReplicaStore, WriteFence } from '../sites/ports.js';
 import { encodeRecord, readRecord } from './vault-record.js';
@@ -60,3 +62,18 @@ export function describedDisk(description: ReplicaDescription, disk: string): Re
 /** The newest cycle that every replica disk holds; of whatever epoch. */
 export const readApplied = (store: ReplicaStore, vm: string): Promise<AppliedState | undefined> =>
   readRecord(store, vaultPaths.applied(vm), appliedStateSchema);
+
+/** Where the VM runs, if that was settled in the epoch the store is at; undefined: at the primary side. */
+export async function readVaultState(store: ReplicaStore, vm: string): Promise<VaultState | undefined> {
+  const state = await readRecord(store, vaultPaths.state(vm), vaultStateSchema);
+  const fence = await store.readFence(vaultPaths.vm(vm));
+  return state?.epoch === fence.epoch ? state : undefined;
+}
+
+/** @throws CatalogueError StaleEpoch when a newer epoch has taken over. */
+export const writeVaultState = (store: ReplicaStore, vm: string, state: VaultState): Promise<void> =>
+  store.putObject(
+    vaultPaths.state(vm),
+    encodeRecord(vaultStateSchema, state),
+    vmFence(vm, { epoch: state.epoch, sequence: 0 }),
+  );

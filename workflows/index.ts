@@ -6,6 +6,7 @@ export { initialReplication } from './initial-replication.js';
 export { finalizeProtection } from './finalize-protection.js';
 export { resynchronize } from './resynchronize.js';
 export { plannedFailover } from './planned-failover.js';
+export { unplannedFailover } from './unplanned-failover.js';
 export { commitFailover } from './commit-failover.js';
 export { disableProtection } from './disable-protection.js';
 export { verifyReplica } from './verify-replica.js';

@@ -1,4 +1,4 @@
-/** What is told of a VM to whoever asks: its item, and what follows from it at this instant. */
+/** What a protection entity answers when it is asked about its VM. */
 import { conditionsOf, healthOf, rpoSeconds } from '../domain/health.js';
 import { allowedOperations } from '../domain/operations.js';
 import type { ProtectedItem } from '../domain/protected-item.js';

@@ -20,10 +20,10 @@ import {
   log,
   setHandler,
 } from '@temporalio/workflow';
-import { toFailure, type Failure } from '../domain/errors.js';
+import type { Failure } from '../domain/errors.js';
 import { protectedItemId } from '../domain/ids.js';
 import { currentTask, newJob, type Job, type JobKind, type RetryState, type TaskName } from '../domain/job.js';
-import type { JobOutcome } from '../domain/transitions.js';
+import type { JobOutcome } from '../domain/job-outcome.js';
 import { toIso } from '../domain/time.js';
 import { climb, type LadderControl } from './ladder.js';
 import {
@@ -40,13 +40,14 @@ import {
 } from './messages.js';
 import { shouldContinueAsNew } from './history-limit.js';
 import { publishJob } from './publish.js';
+import { ENTITY_CLOSED, entityClosed, ignoreClosed } from './entity-closed.js';
 import { agentOf, azureOf, providerOf } from './sides.js';
 import { StepFailure } from './step-failure.js';
 
 /** What a job's body hands back when it has succeeded. */
 export type JobSuccess = Omit<JobOutcome, 'outcome' | 'failure'> & { result?: Record<string, unknown> };
 
-const ENTITY_CLOSED = 'The protection entity of this VM is closed, so nobody would learn of this job';
+const SUPERSEDED = 'Another job has taken over';
 
 const now = () => toIso(Date.now());
 
@@ -60,6 +61,7 @@ export class JobRun<K extends JobKind> {
   private readonly compensations: { name: string; undo: () => Promise<void> }[] = [];
   private readonly ladder: LadderControl;
   private entityClosed = false;
+  private superseded = false;
   /** What the entity has to know even if the job does not succeed. */
   known: Pick<JobOutcome, 'epoch' | 'cycle' | 'recoveryPoint'> = {};
 
@@ -79,7 +81,7 @@ export class JobRun<K extends JobKind> {
     this.released = new Set(input.carried?.released);
     this.ladder = {
       retryRequested: false,
-      interrupted: () => shouldContinueAsNew(this.input.tuning),
+      interrupted: () => this.superseded || shouldContinueAsNew(this.input.tuning),
       publish: (retry) => this.showRetry(retry),
     };
     setHandler(jobQuery, () => this.job);
@@ -162,8 +164,13 @@ export class JobRun<K extends JobKind> {
 
   async run(body: (run: this) => Promise<JobSuccess>): Promise<Job> {
     const scope = new CancellationScope();
-    setHandler(cancelJobSignal, ({ reason }) => {
+    setHandler(cancelJobSignal, ({ reason, superseded }) => {
       log.info('The job is asked to cancel', { reason });
+      if (superseded) {
+        this.superseded = true;
+        // Undoing would work against who takes over: a source that was shut down must not start again.
+        this.compensations.length = 0;
+      }
       scope.cancel();
     });
     try {
@@ -253,7 +260,8 @@ export class JobRun<K extends JobKind> {
     this.job.heldBefore = task;
     publishJob(this.job);
     await getExternalWorkflowHandle(planRun).signal(jobHeldSignal, { vm: this.job.vm, jobId: this.job.id, task });
-    await condition(() => this.released.has(task));
+    await condition(() => this.released.has(task) || this.superseded);
+    if (this.superseded) throw new CancelledFailure(SUPERSEDED);
     delete this.job.heldBefore;
     publishJob(this.job);
   }
@@ -282,18 +290,9 @@ export class JobRun<K extends JobKind> {
   }
 
   private async continueAsNew(): Promise<never> {
+    if (this.superseded) throw new CancelledFailure(SUPERSEDED);
     await condition(allHandlersFinished);
     const carried = { record: this.job, results: this.results, released: [...this.released] };
     return this.restart({ ...this.input, carried });
   }
 }
-
-/** Only another cancellation may pass: everything else says that the entity is closed. */
-function entityClosed(error: unknown): never {
-  if (isCancellation(error)) throw error;
-  throw new StepFailure(toFailure('InvalidVmState', ENTITY_CLOSED));
-}
-
-const ignoreClosed = (error: unknown): void => {
-  if (isCancellation(error)) throw error;
-};

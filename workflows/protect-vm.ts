@@ -9,31 +9,44 @@
  * - An update answers at once; the work is done by the loop.
  */
 import {
-  ApplicationFailure,
+  CancellationScope,
   allHandlersFinished,
   condition,
   continueAsNew,
   getExternalWorkflowHandle,
+  isCancellation,
   log,
   setHandler,
 } from '@temporalio/workflow';
 import { jobId as makeJobId } from '../domain/ids.js';
 import { jobTitles, type JobKind } from '../domain/job.js';
-import { allowedOperations, jobOperations, type Operation } from '../domain/operations.js';
-import { cycleToRequest, next, type ItemEvent, type JobOutcome } from '../domain/transitions.js';
+import { tagRequestOf } from '../domain/named-points.js';
+import { jobOperations, type Operation } from '../domain/operations.js';
+import { cycleToRequest, next, type ItemEvent } from '../domain/transitions.js';
+import type { JobOutcome } from '../domain/job-outcome.js';
 import { followUpOf } from '../domain/job.js';
-import { newProtectedItem, resyncState, type JobRequest, type ProtectedItem } from '../domain/protected-item.js';
+import {
+  isCycleDue,
+  isResyncDue,
+  newProtectedItem,
+  resyncState,
+  type JobRequest,
+  type ProtectedItem,
+} from '../domain/protected-item.js';
 import { toIso, toMs } from '../domain/time.js';
 import { deltaCycle } from './delta-cycle.js';
+import { fenceSource } from './fence-source.js';
 import type { LadderControl } from './ladder.js';
 import * as messages from './messages.js';
 import { shouldContinueAsNew } from './history-limit.js';
 import { viewOf } from './item-view.js';
 import { publishItem } from './publish.js';
+import { answeredBefore, parsedInput, refuseSyncUnlessAllowed, refuseUnlessAllowed } from './refusal.js';
 import { resyncOpening } from './sides.js';
 import { handleSettings } from './settings.js';
-import { closedFromOutside, isStillThere } from './silent-job.js';
 import { startJob } from './start-job.js';
+import { answerPlan } from './plan-request.js';
+import { CLOSED_FROM_OUTSIDE, isStillThere, supersede } from './running-job.js';
 import { tellOthers } from './tell-others.js';
 import { watchHealth } from './watch-health.js';
 
@@ -45,19 +58,14 @@ type NewJobRequest = Omit<JobRequest, 'jobId' | 'kind'>;
 const now = () => toIso(Date.now());
 
 export async function protectVm(raw: messages.ProtectVmInput): Promise<ProtectedItem> {
-  const parsed = messages.protectVmInputSchema.safeParse(raw);
-  if (!parsed.success) {
-    throw ApplicationFailure.nonRetryable(
-      `the input of protectVm is not valid: ${parsed.error.message}`,
-      'InvalidInput',
-    );
-  }
-  return new ProtectionEntity(parsed.data).run();
+  return new ProtectionEntity(parsedInput(messages.protectVmInputSchema, raw)).run();
 }
 
 class ProtectionEntity {
   private item: ProtectedItem;
   private closing = false;
+  /** The cycle under way. */
+  private cycling: CancellationScope | undefined;
   private readonly ladder: LadderControl;
 
   constructor(private readonly input: messages.ProtectVmInput) {
@@ -74,25 +82,26 @@ class ProtectionEntity {
   }
 
   async run(): Promise<ProtectedItem> {
-    void watchHealth({
+    const itself = {
       item: () => this.item,
       over: () => this.closing,
       publish: () => this.publish(),
-    });
-    const watched = tellOthers({
-      item: () => this.item,
-      over: () => this.closing,
-      on: (event) => this.on(event),
+      on: (event: ItemEvent) => this.on(event),
       tuning: this.input.tuning,
-    });
+    };
+    void watchHealth(itself);
+    void fenceSource(itself);
+    const watched = tellOthers(itself);
     while (!this.isOver()) {
       if (shouldContinueAsNew(this.input.tuning)) await this.continueAsNew();
       const request = this.item.pending[0];
-      if (this.item.job) await this.waitForJob();
+      if (this.item.job && this.isTakenOver()) await this.giveJobUp(this.item.job.jobId);
+      else if (this.item.job) await this.waitForJob();
       else if (request) await this.startJob(request);
       else if (resyncState(this.item, now()) === 'unscheduled') await this.scheduleResync();
-      else if (this.isResyncDue()) this.enqueue('resynchronize', { requestId: `resync/${this.item.vm}/${now()}` });
-      else if (this.isCycleDue()) await deltaCycle(this.item, this.ladder, (event) => this.on(event));
+      else if (isResyncDue(this.item, now()))
+        this.enqueue('resynchronize', { requestId: `resync/${this.item.vm}/${now()}` });
+      else if (isCycleDue(this.item, now())) await this.cycle();
       else await this.sleep();
     }
     this.closing = true;
@@ -107,7 +116,9 @@ class ProtectionEntity {
         validator: (request) => this.validate(operation, request),
       });
     }
-    setHandler(messages.syncUpdate, () => this.sync(), { validator: (request) => this.validate('sync', request) });
+    setHandler(messages.syncUpdate, (request) => this.sync(request), {
+      validator: (request) => refuseSyncUnlessAllowed(this.item, request),
+    });
     setHandler(messages.resynchronizeUpdate, (request) => this.resynchronize(request), {
       validator: (request) => this.validate('resynchronize', request),
     });
@@ -119,30 +130,22 @@ class ProtectionEntity {
     });
     setHandler(messages.protectedItemQuery, () => viewOf(this.item, now()));
     setHandler(messages.hostNewsSignal, (news) => this.on({ type: 'hostChanged', news, at: now() }));
-    setHandler(messages.requestJobSignal, (request) => this.answerPlan(request));
+    setHandler(messages.requestJobSignal, (request) =>
+      answerPlan(request, this.item.vm, (kind, wanted) => {
+        this.validate(kind, { requestId: wanted.requestId });
+        return this.accept(kind, wanted);
+      }),
+    );
     setHandler(messages.jobProgressedSignal, (news) => this.on({ type: 'jobProgressed', at: now(), ...news }));
     setHandler(messages.jobEndedSignal, ({ jobId, result }) => this.onJobEnded(jobId, result));
   }
 
-  private validate(
-    operation: Operation,
-    raw: messages.OperationRequest,
-    schema: messages.RequestSchema = messages.jobOperationRequestSchema,
-  ): void {
-    const request = schema.safeParse(raw);
-    if (!request.success) {
-      const problems = request.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
-      throw ApplicationFailure.nonRetryable(problems.join('; '), 'InvalidInput');
-    }
-    if (this.answeredBefore(request.data.requestId)) return;
-    const permission = allowedOperations(this.item)[operation];
-    if (!permission.allowed) {
-      throw ApplicationFailure.nonRetryable(`${this.item.vm}: ${permission.reason}`, 'OperationNotAllowed');
-    }
+  private validate(operation: Operation, raw: messages.OperationRequest, schema?: messages.RequestSchema): void {
+    refuseUnlessAllowed(this.item, operation, raw, schema);
   }
 
   private accept(kind: JobKind, request: NewJobRequest): messages.JobAccepted {
-    const answered = this.answeredBefore(request.requestId);
+    const answered = answeredBefore(this.item, request.requestId);
     if (answered !== undefined) return { jobId: answered };
     return { jobId: this.enqueue(kind, request) };
   }
@@ -153,35 +156,15 @@ class ProtectionEntity {
     let jobId = makeJobId(vm, kind, now(), serial);
     while (answered.some((entry) => entry.jobId === jobId)) jobId = makeJobId(vm, kind, now(), (serial += 1));
     this.on({ type: 'jobRequested', request: { ...request, kind, jobId } });
+    if (kind === 'unplannedFailover') this.cycling?.cancel();
     return jobId;
   }
 
-  private answeredBefore(requestId: string): string | undefined {
-    return this.item.answered.find((entry) => entry.requestId === requestId)?.jobId;
-  }
-
-  /** A plan run asks by signal and is answered by signal. */
-  private async answerPlan(raw: unknown): Promise<void> {
-    const parsed = messages.jobRequestSignalSchema.safeParse(raw);
-    if (!parsed.success) return log.error('A request of a plan run is not valid', { problem: parsed.error.message });
-    const { requestId, kind, planRun, holdBefore } = parsed.data;
-    const { vm } = this.item;
-    let answer: { jobId: string } | { refusal: string };
-    try {
-      if (kind !== 'plannedFailover' && kind !== 'commitFailover') throw new Error(`a plan does not run ${kind}`);
-      this.validate(kind, { requestId });
-      answer = this.accept(kind, { requestId, planRun, holdBefore });
-    } catch (error) {
-      answer = { refusal: error instanceof Error ? error.message : String(error) };
-    }
-    await getExternalWorkflowHandle(planRun)
-      .signal(messages.jobAnsweredSignal, { vm, requestId, ...answer })
-      .catch(() => log.warn('The plan run that asked is gone', { planRun }));
-  }
-
-  private sync(): messages.SyncAccepted {
+  private sync({ requestId, tag }: messages.SyncRequest): messages.SyncAccepted {
+    const before = tagRequestOf(this.item, requestId);
+    if (before) return { sequence: before.sequence };
     const sequence = cycleToRequest(this.item);
-    this.on({ type: 'cycleRequested', at: now() });
+    this.on({ type: 'cycleRequested', at: now(), ...(tag !== undefined && { tag: { name: tag, requestId } }) });
     if (this.item.retry) this.ladder.retryRequested = true;
     return { sequence };
   }
@@ -218,6 +201,28 @@ class ProtectionEntity {
     return { retried: jobTitles[kind] };
   }
 
+  private async cycle(): Promise<void> {
+    this.cycling = new CancellationScope();
+    try {
+      await this.cycling.run(() => deltaCycle(this.item, this.ladder, (event) => this.on(event)));
+    } catch (error) {
+      if (!isCancellation(error) || !this.isTakenOver()) throw error;
+    } finally {
+      this.cycling = undefined;
+    }
+  }
+
+  /** An unplanned failover waits for nothing that runs. */
+  private isTakenOver(): boolean {
+    return this.item.pending[0]?.kind === 'unplannedFailover';
+  }
+
+  private async giveJobUp(jobId: string): Promise<void> {
+    const isGone = () => this.item.job?.jobId !== jobId;
+    await supersede(jobId, isGone);
+    if (!isGone()) this.onJobEnded(jobId, { outcome: 'cancelled' });
+  }
+
   private async startJob(request: JobRequest): Promise<void> {
     // Before the child exists it can't signal; after this line every signal of it finds the job here.
     const { item } = this;
@@ -234,31 +239,21 @@ class ProtectionEntity {
 
   /** A job that was terminated from outside can't tell; a signal to it fails then. */
   private async waitForJob(): Promise<void> {
-    if (await condition(() => !this.item.job || shouldContinueAsNew(this.input.tuning), SILENT_JOB_MS)) return;
+    const woken = () => !this.item.job || this.isTakenOver() || shouldContinueAsNew(this.input.tuning);
+    if (await condition(woken, SILENT_JOB_MS)) return;
     const job = this.item.job;
     if (!job || Date.now() - toMs(job.heardAt) < SILENT_JOB_MS) return;
     if ((await isStillThere(job.jobId)) || this.item.job?.jobId !== job.jobId) return;
     log.error('The job of this VM was closed from outside', { job: job.jobId });
-    this.onJobEnded(job.jobId, closedFromOutside);
-  }
-
-  /** Not by itself during a pause: nothing is to be sent then. An administrator may ask for it all the same. */
-  private isResyncDue(): boolean {
-    return !this.item.paused && resyncState(this.item, now()) === 'due';
-  }
-
-  private isCycleDue(): boolean {
-    const { phase, resync, paused, cycleDueAt, retry } = this.item;
-    if (phase !== 'Protected' || resync || paused || cycleDueAt === undefined) return false;
-    return retry !== undefined || toMs(cycleDueAt) <= Date.now();
+    this.onJobEnded(job.jobId, CLOSED_FROM_OUTSIDE);
   }
 
   private async sleep(): Promise<void> {
     const { cycleDueAt, resync, paused, vm } = this.item;
     const woken = () =>
       this.item.pending.length > 0 ||
-      this.isCycleDue() ||
-      this.isResyncDue() ||
+      isCycleDue(this.item, now()) ||
+      isResyncDue(this.item, now()) ||
       this.item.cycleDueAt !== cycleDueAt ||
       this.item.resync !== resync ||
       this.item.paused !== paused ||

@@ -1,22 +1,19 @@
 /** One replication cycle inside a job: cut and ship at the source, apply at the replica. */
 import type { AppliedCycle } from '../activities/azure.js';
-import type { ShippedCycle } from '../activities/primary.js';
+import type { CutAndShipInput, ShippedCycle } from '../activities/primary.js';
 import type { JobKind } from '../domain/job.js';
-import type { JobOutcome } from '../domain/transitions.js';
+import type { JobOutcome } from '../domain/job-outcome.js';
 import type { JobRun } from './job-run.js';
 
 export interface ReplicatedCycle {
   readonly shipped: ShippedCycle;
   readonly applied: AppliedCycle;
   /** What the entity has to know of it. */
-  readonly outcome: Pick<JobOutcome, 'cycle' | 'recoveryPoint'>;
+  readonly outcome: Pick<JobOutcome, 'cycle' | 'recoveryPoint' | 'namedPoints'>;
 }
 
 /** @param of final: the cut is refused unless the source's exports are closed. */
-export async function replicateOnce<K extends JobKind>(
-  run: JobRun<K>,
-  of: { vm: string; epoch: number; sequence: number; final: boolean },
-): Promise<ReplicatedCycle> {
+export async function replicateOnce<K extends JobKind>(run: JobRun<K>, of: CutAndShipInput): Promise<ReplicatedCycle> {
   const { vm, epoch, sequence } = of;
   const retentionHours = run.input.policy.recoveryPointRetentionHours;
   const shipped = await run.step(`send cycle ${sequence}`, () => run.agent.cutAndShip(of));
@@ -30,6 +27,7 @@ export async function replicateOnce<K extends JobKind>(
     outcome: {
       cycle: { sequence, sealedAt, bytes },
       ...(applied.recoveryPoint && { recoveryPoint: applied.recoveryPoint }),
+      ...(applied.namedPoints && { namedPoints: [...applied.namedPoints] }),
     },
   };
 }

@@ -1,5 +1,10 @@
 /** The three sides a job works with, each with its task queue and its time limits. Every attempt is a single one: the ladder retries. */
-import { proxyActivities, proxyLocalActivities, type ActivityOptions } from '@temporalio/workflow';
+import {
+  ActivityCancellationType,
+  proxyActivities,
+  proxyLocalActivities,
+  type ActivityOptions,
+} from '@temporalio/workflow';
 import type { AzureActivities } from '../activities/azure.js';
 import type { PrimaryActivities } from '../activities/primary.js';
 import type { ProviderActivities } from '../activities/provider.js';
@@ -16,6 +21,16 @@ const common: ActivityOptions = {
 const long: ActivityOptions = { ...common, startToCloseTimeout: '1 hour', heartbeatTimeout: '30 seconds' };
 const short: ActivityOptions = { ...common, startToCloseTimeout: '2 minutes', heartbeatTimeout: '30 seconds' };
 
+/** What is cancelled is not waited for: its worker may be dead. */
+const letGo: ActivityOptions = { cancellationType: ActivityCancellationType.TRY_CANCEL };
+/** One attempt that must not keep anybody waiting. */
+const brief: ActivityOptions = {
+  ...common,
+  ...letGo,
+  scheduleToStartTimeout: '10 seconds',
+  heartbeatTimeout: '30 seconds',
+};
+
 export const agentOf = (host: string) =>
   marked('agent', proxyActivities<PrimaryActivities>({ ...long, taskQueue: taskQueues.host(host) }));
 
@@ -31,6 +46,44 @@ export const azureOf = (vault: string) =>
   marked(
     'azure',
     proxyActivities<AzureActivities & ResynchronizationActivities>({ ...long, taskQueue: taskQueues.azure(vault) }),
+  );
+
+/** For the delta loop, which an unplanned failover ends at once. */
+export const cycleSidesOf = (host: string, vault: string) => ({
+  agent: marked('agent', proxyActivities<PrimaryActivities>({ ...long, ...letGo, taskQueue: taskQueues.host(host) })),
+  azure: marked('azure', proxyActivities<AzureActivities>({ ...long, ...letGo, taskQueue: taskQueues.azure(vault) })),
+});
+
+/** For what is tried at a primary site that may be gone. */
+export const primaryIfThere = (host: string, server: string) => ({
+  agent: marked(
+    'agent',
+    proxyActivities<PrimaryActivities>({
+      ...brief,
+      startToCloseTimeout: '2 minutes',
+      taskQueue: taskQueues.host(host),
+    }),
+  ),
+  provider: marked(
+    'provider',
+    proxyActivities<ProviderActivities>({
+      ...brief,
+      startToCloseTimeout: '30 seconds',
+      taskQueue: taskQueues.vmm(server),
+    }),
+  ),
+});
+
+/** For what has to be done once the Provider is back: it lies in its queue until then. */
+export const returningProviderOf = (server: string) =>
+  marked(
+    'provider',
+    proxyActivities<ProviderActivities>({
+      startToCloseTimeout: '2 minutes',
+      retry: { maximumAttempts: 1 },
+      ...letGo,
+      taskQueue: taskQueues.vmm(server),
+    }),
   );
 
 /** Makes every failed call remember its side: a queue that nobody polls is called by the name of who should. */

@@ -9,6 +9,7 @@ import { finalizeProtection } from './finalize-protection.js';
 import { initialReplication } from './initial-replication.js';
 import type { JobInput, Tuning } from './messages.js';
 import { plannedFailover } from './planned-failover.js';
+import { unplannedFailover } from './unplanned-failover.js';
 import { verifyReplica } from './verify-replica.js';
 import { resynchronize } from './resynchronize.js';
 
@@ -18,6 +19,7 @@ const jobWorkflows: Record<JobKind, (input: JobInput) => Promise<unknown>> = {
   finalizeProtection,
   resynchronize,
   plannedFailover,
+  unplannedFailover,
   commitFailover,
   disableProtection,
   verifyReplica,
@@ -27,6 +29,7 @@ const jobWorkflows: Record<JobKind, (input: JobInput) => Promise<unknown>> = {
 export async function startJob(item: ProtectedItem, request: JobRequest, tuning: Tuning | undefined): Promise<void> {
   const { vault, vm, host, vmmServer, epoch, nextSequence, activeSide, policy } = item;
   const { jobId, kind, parameters, planRun, holdBefore } = request;
+  const tagRequests = item.tagRequests?.filter(({ done }) => !done) ?? [];
   const input: JobInput = {
     id: jobId,
     vault,
@@ -38,6 +41,7 @@ export async function startJob(item: ProtectedItem, request: JobRequest, tuning:
     activeSide,
     policy,
     recoveryPoint: item.latestRecoveryPoint?.id ?? '',
+    ...(tagRequests.length > 0 && { tagRequests }),
     ...(parameters && { parameters }),
     ...(planRun !== undefined && { planRun }),
     ...(holdBefore && { holdBefore }),

@@ -1,22 +1,15 @@
 /** `failover` and `commit` of one VM. */
 import { Command, Option } from 'commander';
-import type { Job } from '../../domain/job.js';
 import type { Operation } from '../../domain/operations.js';
-import type { JobAccepted } from '../../workflows/messages.js';
 import { RefusedError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
-import { Progress } from '../progress.js';
+import { failOverUnplanned, unplannedOnly, type FailoverOptions } from './unplanned-failover.js';
 import { confirm } from './confirm.js';
 import { failoverResultOf, failoverText } from './failover-report.js';
-import { outputOf, withFarshore } from './place.js';
-import { problemOf, throwProblems, waitForJob } from './wait.js';
+import { followRequest, type DestructiveOptions } from './follow-request.js';
+import { withFarshore } from './place.js';
 
-interface DestructiveOptions {
-  readonly wait?: true;
-  readonly yes?: true;
-}
-
-/** Only planned failovers can be asked for. */
+/** Plans run planned failovers only. */
 export const failoverType = (): Option =>
   new Option('--type <type>', 'planned: the VMs are shut down first, and nothing is lost')
     .choices(['planned'])
@@ -28,15 +21,37 @@ export function failoverCommand(): Command {
     .description(
       'Planned failover of one VM: it is shut down at the primary site, its last changes are sent, and its replica VM is\n' +
         'started at the recovery side. Nothing is lost: the last write of each disk must have arrived, or the failover ends\n' +
-        'and the VM runs on where it was. Several VMs, in an order: `farshore plan run`.',
+        'and the VM runs on where it was. Several VMs, in an order: `farshore plan run`.\n' +
+        'Unplanned failover: from what the vault holds, without the primary side. What was not sent is lost. It does not\n' +
+        'wait for what runs: a running job of the VM is cancelled.',
     )
     .argument('<vm>', 'name of the VM')
-    .addOption(failoverType())
-    .option('--wait', 'return once the replica VM runs, with the numbers that prove that nothing was lost')
+    .addOption(
+      new Option(
+        '--type <type>',
+        'planned: the VM is shut down first, nothing is lost; unplanned: the primary side is dead',
+      )
+        .choices(['planned', 'unplanned'])
+        .makeOptionMandatory(),
+    )
+    .option(
+      '--recovery-point <point>',
+      'unplanned: latest (all that was received, the default), latest-processed, or the id of a recovery point',
+    )
+    .option('--try-shut-down', 'unplanned: try, for a while, to shut the source down and fetch its last changes')
+    .option('--wait', 'return once the replica VM runs, with the numbers that say what was lost, if anything')
     .option('--yes', 'do not ask')
-    .addHelpText('after', '\nExample:\n  farshore failover db-01 --type planned --wait')
-    .action(async (vm: string, options: DestructiveOptions, command: Command) => {
+    .addHelpText(
+      'after',
+      '\nExamples:\n  farshore failover db-01 --type planned --wait\n' +
+        '  farshore failover db-01 --type unplanned --recovery-point latest --yes --wait',
+    )
+    .action(async (vm: string, options: FailoverOptions, command: Command) => {
+      const stray = options.type === 'planned' ? unplannedOnly(options) : undefined;
+      if (stray !== undefined)
+        throw new RefusedError(`${stray} is for --type unplanned: a planned failover loses nothing`);
       await withFarshore(command, async (farshore) => {
+        if (options.type === 'unplanned') return failOverUnplanned(farshore, vm, options, command);
         await requireAllowed(farshore, vm, 'plannedFailover');
         const { host } = farshore.siteVm(vm);
         await confirm(
@@ -44,7 +59,7 @@ export function failoverCommand(): Command {
             'It is not replicated back from there.',
           options.yes,
         );
-        await runJob(command, farshore, await farshore.startJob(vm, 'plannedFailover'), options, (job) => {
+        await followRequest(command, farshore, await farshore.startJob(vm, 'plannedFailover'), options, (job) => {
           const result = failoverResultOf(job.result);
           return `${result ? failoverText(vm, result) : `${vm}: ${job.state}`}\nNext: farshore commit ${vm}`;
         });
@@ -65,7 +80,7 @@ export function commitCommand(): Command {
       await withFarshore(command, async (farshore) => {
         await requireAllowed(farshore, vm, 'commitFailover');
         await confirm(commitConsequences([vm]), options.yes);
-        await runJob(
+        await followRequest(
           command,
           farshore,
           await farshore.startJob(vm, 'commitFailover'),
@@ -91,23 +106,4 @@ export async function refusalOf(farshore: Farshore, vm: string, operation: Opera
   if (!view) return `${vm}: the VM is not protected`;
   const permission = view.operations[operation];
   return permission.allowed ? undefined : `${vm}: ${permission.reason}`;
-}
-
-/** Reports a job that was accepted; with `wait`, once it has ended. @throws JobFailedError */
-export async function runJob(
-  command: Command,
-  farshore: Farshore,
-  { jobId }: JobAccepted,
-  { wait }: DestructiveOptions,
-  successText: (job: Job) => string,
-): Promise<void> {
-  if (!wait) {
-    outputOf(command).result({ jobId }, `Started: ${jobId}\nFollow it with: farshore job show ${jobId}`);
-    return;
-  }
-  const progress = new Progress();
-  const job = await waitForJob(farshore, jobId, progress);
-  progress.close();
-  outputOf(command).result(job, job.state === 'Succeeded' ? successText(job) : `${job.id}: ${job.state}`);
-  throwProblems([problemOf(job)]);
 }

@@ -2,7 +2,8 @@
 import { Command } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
 import type { Job } from '../../domain/job.js';
-import { requireAllowed, runJob } from './failover.js';
+import { requireAllowed } from './failover.js';
+import { followRequest } from './follow-request.js';
 import { outputOf, withFarshore } from './place.js';
 
 interface Options {
@@ -26,7 +27,7 @@ export function resynchronizeCommand(): Command {
         await requireAllowed(farshore, vm, 'resynchronize');
         const { jobId } = await farshore.resynchronize(vm, now ?? false);
         if (jobId !== undefined) {
-          await runJob(command, farshore, { jobId }, wait ? { wait } : {}, (job) => `${vm}: ${sentText(job)}`);
+          await followRequest(command, farshore, { jobId }, wait ? { wait } : {}, (job) => `${vm}: ${sentText(job)}`);
           return;
         }
         const view = await farshore.followVm(vm, (news) => !news?.item.resync || news.item.resync.dueAt !== undefined);

@@ -3,7 +3,8 @@ import { Command } from 'commander';
 import type { ProtectedItem } from '../../domain/protected-item.js';
 import { RefusedError } from '../errors.js';
 import { confirm } from './confirm.js';
-import { requireAllowed, runJob } from './failover.js';
+import { requireAllowed } from './failover.js';
+import { followRequest } from './follow-request.js';
 import { withFarshore } from './place.js';
 
 interface UnprotectOptions {
@@ -39,7 +40,7 @@ export function unprotectCommand(): Command {
         await confirm(consequences(vm, item, keepReplica), options.yes);
         const parameters = { ...(keepReplica && { keepReplica }), ...(options.primaryLost && { primaryLost: true }) };
         const started = await farshore.startJob(vm, 'disableProtection', parameters);
-        await runJob(command, farshore, started, options, (job) => {
+        await followRequest(command, farshore, started, options, (job) => {
           const kept = job.result?.['replicaKept'] === true;
           return `${vm}: it is not protected any more; its replica ${kept ? 'is kept' : 'is deleted'}`;
         });

@@ -3,7 +3,8 @@ import { Command } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
 import { verifyResultSchema, type Job, type VerifyResult } from '../../domain/job.js';
 import { JobFailedError } from '../errors.js';
-import { requireAllowed, runJob } from './failover.js';
+import { requireAllowed } from './failover.js';
+import { followRequest } from './follow-request.js';
 import { withFarshore } from './place.js';
 
 const BLOCK_BYTES = 65_536;
@@ -24,7 +25,7 @@ export function verifyCommand(): Command {
       await withFarshore(command, async (farshore) => {
         await requireAllowed(farshore, vm, 'verifyReplica');
         let found: VerifyResult | undefined;
-        await runJob(command, farshore, await farshore.startJob(vm, 'verifyReplica'), options, (job) => {
+        await followRequest(command, farshore, await farshore.startJob(vm, 'verifyReplica'), options, (job) => {
           found = verifyResultOf(job);
           return found ? verifyText(vm, found) : `${vm}: ${job.state}`;
         });

@@ -78,7 +78,8 @@ export class PageBlobs {
   /** Checks and cuts a request into batches; each is to be written by itself. @throws CatalogueError InvalidReplicaState */
   async batches(name: string, writes: readonly PageWrite[]): Promise<PageWrite[][]> {
     return await this.#withFile(name, 'read', async (blob) => {
-      for (const write of writes) await checkPages(name, blob, rangeOf(write));
+      const { size } = await blob.stat();
+      for (const write of writes) checkPages(name, size, rangeOf(write));
       const batches: PageWrite[][] = [];
       let left = 0;
       for (const { piece, cost } of writes.flatMap((write) => cutToBatch(blob, write))) {
@@ -229,15 +230,18 @@ const rangeOf = (write: PageWrite): Range => ({
   length: 'data' in write ? write.data.length : write.clear,
 });
 
-async function checkPages(name: string, blob: FileHandle, range: Range): Promise<void> {
-  await checkWithin(name, blob, range);
+function checkPages(name: string, size: number, range: Range): void {
+  checkRange(name, size, range);
   if (range.offset % PAGE === 0 && range.length % PAGE === 0) return;
   const found = `offset ${range.offset}, length ${range.length} bytes`;
   throw new CatalogueError('InvalidReplicaState', `${name}: ${found}: multiples of ${PAGE} are wanted`);
 }
 
 async function checkWithin(name: string, blob: FileHandle, range: Range): Promise<void> {
-  const { size } = await blob.stat();
+  checkRange(name, (await blob.stat()).size, range);
+}
+
+function checkRange(name: string, size: number, range: Range): void {
   const sound = Number.isSafeInteger(range.offset) && Number.isSafeInteger(range.length);
   if (sound && range.offset >= 0 && range.length >= 0 && end(range) <= size) return;
   const asked = `offset ${range.offset}, length ${range.length} bytes`;

@@ -81,11 +81,15 @@ export class EmbeddedReplicaStore implements ReplicaStore {
   }
 
   async readObject(name: string, offset: number, length: number): Promise<Buffer> {
-    return await this.#do(`reading ${name}`, async () => {
-      const target = Buffer.allocUnsafe(length);
+    const target = Buffer.allocUnsafe(length);
+    await this.readObjectInto(name, offset, target);
+    return target;
+  }
+
+  async readObjectInto(name: string, offset: number, target: Buffer): Promise<void> {
+    await this.#do(`reading ${name}`, async () => {
       if (!Number.isSafeInteger(offset) || offset < 0) throw new RangeError(`${name}: offset ${offset} was asked for`);
       await withFile(this.layout.file(checkName(name)), 'r', async (file) => await readExactly(file, target, offset));
-      return target;
     });
   }
 

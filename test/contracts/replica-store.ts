@@ -99,6 +99,9 @@ export function replicaStoreContract(
       expect(seenMeanwhile).toEqual(content(1000, 9));
       expect(await store.getObject(object)).toEqual(data);
       expect(await store.readObject(object, 123_456, 4321)).toEqual(data.subarray(123_456, 123_456 + 4321));
+      const target = Buffer.alloc(4321);
+      await store.readObjectInto(object, 123_456, target);
+      expect(target).toEqual(data.subarray(123_456, 123_456 + 4321));
       await failsWith('InvalidReplicaState', store.readObject(object, data.length - 10, 11));
       await failsWith('InvalidReplicaState', store.readObject(`${SCOPE}/missing`, 0, 1));
     });

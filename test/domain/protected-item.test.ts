@@ -32,18 +32,23 @@ function expectSound(before: ProtectedItem, event: ItemEvent, after: ProtectedIt
 /** What a life that the workflow leads never gets into. */
 function expectPossible(item: ProtectedItem): void {
   const { phase, job, pending, cycleDueAt, resync, activeSide, protectedSince } = item;
-  expect(pending.length + (job ? 1 : 0)).toBeLessThanOrEqual(1);
+  // One at a time; besides, an unplanned failover takes over, and what waited goes on if that fails.
+  const takesOver = (one: typeof job | (typeof pending)[number]) => one?.kind === 'unplannedFailover';
+  const jobs = job ? [job, ...pending] : pending;
+  expect(jobs.filter(takesOver).length).toBeLessThanOrEqual(1);
+  expect(jobs.filter((one) => !takesOver(one)).length).toBeLessThanOrEqual(1);
   expect(activeSide).toBe(phase === 'FailedOver' || phase === 'Committed' ? 'recovery' : 'primary');
   if (cycleDueAt !== undefined) expect(phase === 'Protected' && !resync).toBe(true);
   if (phase === 'Protected' && !resync) expect(cycleDueAt).toBeDefined();
   if (phase !== 'Unprotected') expect(item.epoch).toBeGreaterThan(0);
-  expect(protectedSince !== undefined).toBe(['Protected', 'FailedOver', 'Committed'].includes(phase));
+  if (phase === 'Protected') expect(protectedSince).toBeDefined();
+  if (phase === 'Unprotected' || phase === 'Seeding') expect(protectedSince).toBeUndefined();
   if (item.applied) expect(item.nextSequence).toBe(item.applied.sequence + 1);
 }
 
 const follows: Record<Phase, readonly Phase[]> = {
   Unprotected: ['Seeding'],
-  Seeding: ['Protected'],
+  Seeding: ['Protected', 'FailedOver'],
   Protected: ['FailedOver'],
   FailedOver: ['Committed'],
   Committed: [],
@@ -90,6 +95,20 @@ describe('next', () => {
     );
     // Else the property would say little. Nothing fails back yet.
     expect([...seen].sort()).toEqual(phases.filter((phase) => phase !== 'FailedBack').toSorted());
+  });
+
+  it('keeps a mark that finalizing met, and has no cycle due then', () => {
+    const life = live([]);
+    const go = (outcome: 'succeeded' | 'failed') => {
+      life.make({ seconds: 1, does: 'start', asked: 'enableProtection', outcome, code: 'ResyncRequired' });
+      life.end(outcome, 'ResyncRequired');
+    };
+    life.request('enableProtection');
+    for (const outcome of ['succeeded', 'succeeded', 'failed'] as const) go(outcome);
+    life.request('finalizeProtection');
+    go('succeeded');
+    expect(life.item).toMatchObject({ phase: 'Protected', resync: { cause: 'simulated' } });
+    expectPossible(life.item);
   });
 
   it('takes news of the running job only', () => {
@@ -185,6 +204,9 @@ describe('allowedOperations', () => {
           for (const operation of operations) {
             // No jobs: they mend what is there, or say how to go on after it.
             if (['retry', 'resume', 'setPolicy'].includes(operation)) continue;
+            // It takes over from whatever runs, but from another one of its kind.
+            const same = [item.job, ...item.pending].some((job) => job?.kind === 'unplannedFailover');
+            if (operation === 'unplannedFailover' && !same) continue;
             expect(allowed[operation].allowed, operation).toBe(false);
           }
           expect(
@@ -205,6 +227,7 @@ describe('allowedOperations', () => {
         for (const [operation, phase] of [
           ['enableProtection', 'Seeding'],
           ['plannedFailover', 'FailedOver'],
+          ['unplannedFailover', 'FailedOver'],
           ['commitFailover', 'Committed'],
         ] as const) {
           if (!allowed[operation].allowed) continue;

@@ -6,7 +6,8 @@ import { copyFrequencies, policySchema } from '../../domain/policy.js';
 import { allowedOperations } from '../../domain/operations.js';
 import { followUpOf } from '../../domain/job.js';
 import { newProtectedItem, type ProtectedItem } from '../../domain/protected-item.js';
-import { next, type ItemEvent, type JobOutcome } from '../../domain/transitions.js';
+import { next, type ItemEvent } from '../../domain/transitions.js';
+import type { JobOutcome } from '../../domain/job-outcome.js';
 import { toIso } from '../../domain/time.js';
 
 export const START_MS = Date.UTC(2026, 2, 1);
@@ -106,7 +107,12 @@ export const move = fc.record({
     { weight: 3, arbitrary: fc.constant('goOn' as const) },
     { weight: 2, arbitrary: fc.constantFrom('ask', 'retry', 'start', 'end', 'progress', 'cycle', 'fail') },
   ),
-  asked: fc.constantFrom('enableProtection' as const, 'plannedFailover' as const, 'commitFailover' as const),
+  asked: fc.constantFrom(
+    'enableProtection' as const,
+    'plannedFailover' as const,
+    'unplannedFailover' as const,
+    'commitFailover' as const,
+  ),
   outcome: fc.constantFrom(...outcomes),
   code: fc.constantFrom<FailureCode>('StoreUnreachable', 'DiskMissing', 'ResyncRequired'),
 });
@@ -138,7 +144,10 @@ export class Life {
         if (allowedOperations(item).retry.allowed) this.#retry();
         return;
       case 'start':
-        if (!item.job && item.pending[0]) this.#on({ type: 'jobStarted', jobId: item.pending[0].jobId, at: this.now });
+        // An unplanned failover does not wait for what runs.
+        if (item.job && item.pending[0]?.kind === 'unplannedFailover') this.end('cancelled', move.code);
+        if (!this.item.job && this.item.pending[0])
+          this.#on({ type: 'jobStarted', jobId: this.item.pending[0].jobId, at: this.now });
         return;
       case 'progress':
         if (item.job)
@@ -163,8 +172,11 @@ export class Life {
     this.#on({ type: 'jobRequested', request: { requestId: `request-${this.#jobs}`, kind, jobId } });
   }
 
-  end(outcome: (typeof outcomes)[number], code: FailureCode): void {
+  end(wanted: (typeof outcomes)[number], code: FailureCode): void {
     const { jobId, kind } = this.item.job!;
+    // What it took over from has made the replica VM meanwhile.
+    const isLate = kind === 'unplannedFailover' && this.item.phase === 'FailedOver';
+    const outcome = isLate && wanted === 'succeeded' ? 'failed' : wanted;
     const failure = outcome === 'failed' ? { failure: toFailure(code, 'simulated') } : {};
     const result: JobOutcome = outcome === 'succeeded' ? this.#success(kind) : { outcome, ...failure };
     this.#on({ type: 'jobEnded', jobId, at: this.now, result });
@@ -191,6 +203,8 @@ export class Life {
     if (kind === 'enableProtection') return { outcome: 'succeeded', epoch: epoch + 1 };
     if (kind === 'initialReplication') return { outcome: 'succeeded', cycle };
     if (kind === 'plannedFailover') return { outcome: 'succeeded', cycle, epoch: epoch + 1 };
+    if (kind === 'unplannedFailover')
+      return { outcome: 'succeeded', epoch: epoch + 1, recoveryPoint: { id: 'a', time: this.now } };
     return { outcome: 'succeeded' };
   }
 

@@ -26,8 +26,8 @@ const expected: Record<string, number> = {
   runRecoveryPlan: 1,
   ...Object.fromEntries(jobKinds.map((kind) => [kind, 1])),
   hostWatch: 1,
-  // One of them a run that another run continued as, one with its host watched.
-  protectVm: 3,
+  // One of them a run that another run continued as, one with an unplanned failover, one with its host watched.
+  protectVm: 4,
   initialReplication: 2,
 };
 
@@ -88,6 +88,24 @@ describe.runIf(process.env['FARSHORE_RECORD_HISTORIES'])('recording', () => {
       for (const job of item.recentJobs) await save(client, job.kind, job.id);
       await save(client, 'run-recovery-plan', plan.workflowId);
       await save(client, 'protect-vm', entity.workflowId);
+    });
+    await env.teardown();
+  });
+
+  test('the history of an unplanned failover', { timeout: 240_000 }, async () => {
+    const env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+    const site = new SimulatedSite(() => env.currentTimeMs());
+    const vault = new TestVault(env, site);
+    await vault.run(async () => {
+      const entity = await vault.protect('db-03');
+      site.fail('shutDownVm', 'HypervisorUnreachable', 1);
+      const parameters = { tryShutDown: true };
+      const { jobId } = await entity.executeUpdate(messages.jobUpdates.unplannedFailover, {
+        args: [{ requestId: randomUUID(), parameters }],
+      });
+      await vault.until(entity, ({ item }) => item.phase === 'FailedOver' && item.sourceFence === undefined, 60_000);
+      await save(env.client.workflow, 'unplannedFailover', jobId);
+      await save(env.client.workflow, 'protect-vm-unplanned', entity.workflowId);
     });
     await env.teardown();
   });

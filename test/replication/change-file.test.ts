@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { end } from '../../domain/ranges.js';
 import { decodeHeader, HEADER_BYTES, MAX_ROW_DATA, ROW_BYTES } from '../../replication/change-file.js';
-import { ChangeFileReader } from '../../replication/change-file-reader.js';
+import { BATCH_BYTES, ChangeFileReader } from '../../replication/change-file-reader.js';
 import { ChangeFileWriter } from '../../replication/change-file-writer.js';
 import type { ChangeRange, DiskChanges } from '../../sites/ports.js';
 import { KiB, MiB, pattern } from './model.js';
@@ -22,12 +22,13 @@ async function writeFile(changes: DiskChanges, of = identity): Promise<{ file: B
 const readerOf = (file: Buffer) => ({
   readObject: async (_name: string, offset: number, length: number) =>
     Buffer.from(file.subarray(offset, offset + length)),
+  readObjectInto: async (_name: string, offset: number, target: Buffer) => void file.copy(target, 0, offset),
 });
 
 async function readBack(file: Buffer, of = identity) {
   const reader = await ChangeFileReader.open(readerOf(file), 'file', of, file.length);
   const writes = [];
-  for await (const batch of reader.batches()) writes.push(...(await reader.load(batch)));
+  for await (const batch of reader.batches()) writes.push(...(await reader.load(batch, Buffer.alloc(BATCH_BYTES))));
   return writes;
 }
 

@@ -63,6 +63,7 @@ const failingStep: Record<JobKind, ActivityName> = {
   finalizeProtection: 'finalizeReplica',
   resynchronize: 'beginResync',
   plannedFailover: 'startFailover',
+  unplannedFailover: 'startUnplannedFailover',
   commitFailover: 'commitFailover',
   disableProtection: 'removeReplica',
   verifyReplica: 'digestForVerification',

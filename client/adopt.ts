@@ -1,0 +1,56 @@
+/** Starts protection entities anew from what the vault holds: Temporal's database is lost, or has never known them. */
+import { WorkflowExecutionAlreadyStartedError, WorkflowIdConflictPolicy } from '@temporalio/client';
+import { adopt } from '../domain/adopted-item.js';
+import { protectedItemId, taskQueues } from '../domain/ids.js';
+import { phaseText, type ProtectedItem } from '../domain/protected-item.js';
+import { policyOf, vmmServerOf } from '../domain/site.js';
+import type { HypervisorAnswer } from '../workers/local-site.js';
+import type { VaultVm } from '../workers/local-vault.js';
+import type { ProtectVmInput } from '../workflows/messages.js';
+import type { Farshore } from './farshore.js';
+
+export interface Adopted {
+  readonly vm: string;
+  readonly phase?: ProtectedItem['phase'];
+  /** Why it has to be resynchronized. */
+  readonly resync?: string;
+  /** Why it was left alone. */
+  readonly refusal?: string;
+}
+
+/** @param found of the vault. @param answer of the VM's hypervisor; undefined when the VM is not in the site file. */
+export async function adoptVm(
+  farshore: Farshore,
+  found: VaultVm,
+  answer: HypervisorAnswer | undefined,
+): Promise<Adopted> {
+  const { vm } = found;
+  const { site } = farshore;
+  const siteVm = site.vms.find(({ name }) => name === vm);
+  if (!siteVm || !answer) return { vm, refusal: 'it is not in the site file' };
+  const vault = site.vault.name;
+  const of = {
+    vault,
+    vm,
+    host: siteVm.host,
+    vmmServer: vmmServerOf(site, siteVm.host),
+    policy: policyOf(site, siteVm),
+  };
+  const tracking = answer.answered && answer.problem === undefined ? (answer.vm?.tracking ?? 'none') : 'unknown';
+  const adoption = adopt(of, found, tracking, new Date().toISOString());
+  if ('refusal' in adoption) return { vm, refusal: adoption.refusal };
+  const { item } = adoption;
+  try {
+    await farshore.temporal.workflow.start<(input: ProtectVmInput) => Promise<ProtectedItem>>('protectVm', {
+      workflowId: protectedItemId(vault, vm),
+      workflowIdConflictPolicy: WorkflowIdConflictPolicy.FAIL,
+      taskQueue: taskQueues.azure(vault),
+      staticSummary: `Protection of ${vm}, ${phaseText[item.phase]}, adopted from the vault`,
+      args: [{ ...of, item }],
+    });
+  } catch (error) {
+    if (error instanceof WorkflowExecutionAlreadyStartedError) return { vm, refusal: 'it is looked after already' };
+    throw error;
+  }
+  return { vm, phase: item.phase, ...(item.resync && { resync: item.resync.cause }) };
+}

@@ -1,0 +1,33 @@
+/** What a command says of a job it has asked for. */
+import type { Command } from 'commander';
+import type { Job } from '../../domain/job.js';
+import type { JobAccepted } from '../../workflows/messages.js';
+import type { Farshore } from '../farshore.js';
+import { Progress } from '../progress.js';
+import { outputOf } from './place.js';
+import { problemOf, throwProblems, waitForJob } from './wait.js';
+
+/** Of a command that changes what can't be changed back. */
+export interface DestructiveOptions {
+  readonly wait?: true;
+  readonly yes?: true;
+}
+
+/** Says which job was started; with --wait follows it, and says what came of it. @throws JobFailedError */
+export async function followRequest(
+  command: Command,
+  farshore: Farshore,
+  { jobId }: JobAccepted,
+  { wait }: DestructiveOptions,
+  successText: (job: Job) => string,
+): Promise<void> {
+  if (!wait) {
+    outputOf(command).result({ jobId }, `Started: ${jobId}\nFollow it with: farshore job show ${jobId}`);
+    return;
+  }
+  const progress = new Progress();
+  const job = await waitForJob(farshore, jobId, progress);
+  progress.close();
+  outputOf(command).result(job, job.state === 'Succeeded' ? successText(job) : `${job.id}: ${job.state}`);
+  throwProblems([problemOf(job)]);
+}

@@ -1,0 +1,170 @@
+/** `vault`: what the replica store holds. It describes itself, so none of this asks Temporal or the primary site. */
+import path from 'node:path';
+import { Command } from 'commander';
+import { formatBytes } from '../../domain/bytes.js';
+import { jobTitles } from '../../domain/job.js';
+import type { UnreadableVm, VaultVm } from '../../workers/local-vault.js';
+import { loadSite } from '../../workers/site-file.js';
+import { RefusedError } from '../errors.js';
+import { fields, note, table } from '../output.js';
+import type { Adopted } from '../adopt.js';
+import { commonOptions, dataFolderOf, outputOf, siteFileOf, withFarshore } from './place.js';
+
+interface StoreOption {
+  readonly store?: string;
+}
+
+export function vaultCommand(): Command {
+  const vault = new Command('vault')
+    .summary('what the replica store holds, without Temporal')
+    .description(
+      'What the replica store holds. The store describes itself: these commands work while Temporal, or the whole primary\n' +
+        'site, is gone, and beside the workers that use the store.',
+    );
+  const storeOption = ['--store <dir>', "folder of the store (default: the site file's)"] as const;
+  vault
+    .command('list')
+    .summary('VMs, disks, cycles, recovery points and job records of the vault')
+    .description(
+      'Lists every VM the store describes: disks, epoch, the newest cycle the replica holds and what has been received\n' +
+        'beyond it, recovery points, and how many records of finished jobs there are.',
+    )
+    .option(...storeOption)
+    .action(async (options: StoreOption, command: Command) => {
+      const folder = await storeFolder(options, command);
+      const { readVault } = await import('../../workers/local-vault.js');
+      const { vms, unreadable } = await readVault(folder);
+      outputOf(command).result({ store: folder, vms: vms.map(listed), unreadable }, listText(folder, vms, unreadable));
+    });
+  vault
+    .command('export')
+    .summary('write the disks of a recovery point as VHD files')
+    .description(
+      'Writes each disk of a recovery point as a fixed VHD, sparse, with the description of the VM. A file has its name\n' +
+        'only when it is complete; an export that was interrupted is begun anew by the same command.',
+    )
+    .argument('<vm>', 'name of the VM')
+    .requiredOption(
+      '--point <point>',
+      'latest (with every cycle that was received whole), latest-processed, or the id of a recovery point',
+    )
+    .requiredOption('--to <dir>', 'folder to write to; made if it is not there')
+    .option(...storeOption)
+    .addHelpText(
+      'after',
+      '\nExample:\n  farshore vault export db-01 --point latest --to /srv/rescue/db-01 --store /srv/vault',
+    )
+    .action(async (vm: string, options: StoreOption & { point: string; to: string }, command: Command) => {
+      const folder = await storeFolder(options, command);
+      const to = path.resolve(options.to);
+      const onDisk = (disk: string, bytes: number) => note(`${vm}/${disk}: ${formatBytes(bytes)} written`);
+      const { exportFromVault, ExportRefused } = await import('../../workers/local-vault.js');
+      const exported = await exportFromVault(folder, {
+        vm,
+        wanted: options.point,
+        folder: to,
+        onDisk,
+      }).catch((error: unknown) => {
+        throw error instanceof ExportRefused ? new RefusedError(error.message, { cause: error }) : error;
+      });
+      const { recoveryPoint, time, cyclesAdded, disks } = exported;
+      outputOf(command).result(
+        { ...exported, folder: to },
+        fields([
+          ['VM', vm],
+          ['State of', time],
+          ['Recovery point', `${recoveryPoint}${cyclesAdded > 0 ? `, and ${cyclesAdded} received cycles` : ''}`],
+          ['Files', disks.map(({ file, size }) => `${path.join(to, file)} (${formatBytes(size)})`).join('\n')],
+        ]),
+      );
+    });
+  vault
+    .command('adopt')
+    .summary("start protection anew from the vault, when Temporal's database is lost")
+    .description(
+      'Starts the protection of every VM of the vault that nobody looks after, from the vault and the site file. It goes on\n' +
+        'by differences where the change logs follow what the vault holds; where they do not, the VM is marked for\n' +
+        'resynchronization. VMs that run at the recovery side stay there.',
+    )
+    .argument('[vm...]', 'names of VMs (default: all of the vault)')
+    .action(adoptVms);
+  return vault;
+}
+
+async function adoptVms(names: string[], _options: object, command: Command): Promise<void> {
+  const { readVault } = await import('../../workers/local-vault.js');
+  const { LocalSite } = await import('../../workers/local-site.js');
+  const { adoptVm } = await import('../adopt.js');
+  await withFarshore(command, async (farshore, { site: { site }, data }) => {
+    const { vms, unreadable } = await readVault(site.vault.store.path);
+    const unknown = names.find((name) => ![...vms, ...unreadable].some(({ vm }) => vm === name));
+    if (unknown !== undefined) throw new RefusedError(`the vault holds no VM ${unknown}`);
+    const local = new LocalSite(site, data);
+    const adopted: Adopted[] = unreadable.map(({ vm, problem }) => ({ vm, refusal: problem }));
+    for (const found of vms) {
+      if (names.length > 0 && !names.includes(found.vm)) continue;
+      const siteVm = site.vms.find(({ name }) => name === found.vm);
+      adopted.push(await adoptVm(farshore, found, siteVm && (await local.askHypervisor(siteVm))));
+    }
+    const rows = adopted.map(({ vm, phase, resync, refusal }) => [
+      vm,
+      phase ?? 'left alone',
+      refusal ?? (resync === undefined ? '-' : `to be resynchronized: ${resync}`),
+    ]);
+    outputOf(command).result(adopted, rows.length > 0 ? table(['VM', 'PHASE', 'REMARK'], rows) : 'The vault is empty.');
+  });
+}
+
+async function storeFolder({ store }: StoreOption, command: Command): Promise<string> {
+  if (store !== undefined) return path.resolve(store);
+  const options = commonOptions(command);
+  const data = dataFolderOf(options);
+  const instance = (await data.isHeld()) ? await data.readInstance() : undefined;
+  const { site } = await loadSite(options.site ?? instance?.siteFile ?? siteFileOf(options), { disks: false });
+  return site.vault.store.path;
+}
+
+const listed = ({ vm, description, fence, state, applied, received, points, jobs }: VaultVm) => ({
+  vm,
+  state: state?.phase ?? (description.finalized ? 'Protected' : 'Seeding'),
+  host: description.host,
+  disks: description.disks,
+  epoch: description.epoch,
+  fence,
+  applied: applied && { epoch: applied.epoch, sequence: applied.sequence, time: applied.sealedAt },
+  received: received.map(({ sequence, sealedAt }) => ({ sequence, time: sealedAt })),
+  recoveryPoints: points.map(({ id, time, kind }) => ({ id, time, kind })),
+  jobs: { count: jobs?.count ?? 0, newest: jobs?.newest },
+});
+
+function listText(folder: string, vms: readonly VaultVm[], unreadable: readonly UnreadableVm[]): string {
+  const parts = vms.map((found) => vmText(found));
+  for (const { vm, problem } of unreadable) parts.push(`${vm} cannot be read: ${problem}`);
+  return [`Store ${folder}: ${vms.length + unreadable.length} VMs`, ...parts].join('\n\n');
+}
+
+function vmText(found: VaultVm): string {
+  const { vm, description, fence, applied, received, points, jobs } = found;
+  const { kind, state, endedAt } = jobs?.newest ?? {};
+  const lines = fields([
+    ['VM', `${vm}, of host ${description.host}: ${listed(found).state}`],
+    ['Disks', description.disks.map(({ name, size }) => `${name} ${formatBytes(size)}`).join(', ')],
+    ['Epoch', `${description.epoch}${fence.epoch > description.epoch ? `, fenced by ${fence.epoch}` : ''}`],
+    ['Applied', applied ? `cycle ${applied.sequence} of epoch ${applied.epoch}, ${applied.sealedAt}` : 'nothing yet'],
+    [
+      'Received',
+      received.length === 0
+        ? 'nothing more'
+        : `${received.length} complete cycles more, the newest of ${received.at(-1)!.sealedAt}`,
+    ],
+    [
+      'Job records',
+      jobs && `${jobs.count}, the newest: ${kind ? `${jobTitles[kind]} ${state}, ${endedAt}` : jobs.newest.id}`,
+    ],
+  ]);
+  if (points.length === 0) return `${lines}\nNo recovery points.`;
+  return `${lines}\n${table(
+    ['RECOVERY POINT', 'TIME', 'KIND'],
+    points.toReversed().map(({ id, time, kind: pointKind }) => [id, time, pointKind]),
+  )}`;
+}

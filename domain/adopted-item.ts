@@ -1,0 +1,104 @@
+/**
+ * The state of a VM whose protection entity is gone, told from what the vault holds and what the hypervisor tracks.
+ * Replication goes on by differences where the logs follow the vault's newest cycle; where that is not certain, the VM
+ * is marked for resynchronization.
+ */
+import type { Fence } from './fence.js';
+import { jobId } from './ids.js';
+import { newProtectedItem, type NewItem, type ProtectedItem } from './protected-item.js';
+import type { AppliedState, CycleManifest, RecoveryPoint, ReplicaDescription, VaultState } from './vault.js';
+
+/** What the vault tells of a VM. */
+export interface VaultFacts {
+  readonly description: ReplicaDescription;
+  readonly fence: Fence;
+  readonly state: VaultState | undefined;
+  readonly applied: AppliedState | undefined;
+  /** Complete cycles that follow the applied one. */
+  readonly received: readonly CycleManifest[];
+  readonly points: readonly RecoveryPoint[];
+}
+
+/** What the hypervisor tells of a VM's tracking; `unknown` when it does not answer: then the first cycle finds out. */
+export type TrackingFacts =
+  | 'unknown'
+  | 'none'
+  | {
+      readonly epoch: number;
+      readonly openSequence: number;
+      readonly resyncCause?: string | undefined;
+      readonly lastWrites: Readonly<Record<string, number>>;
+    };
+
+export type Adoption = { readonly item: ProtectedItem } | { readonly refusal: string };
+
+/** @param at ISO 8601. */
+export function adopt(of: NewItem, vault: VaultFacts, tracking: TrackingFacts, at: string): Adoption {
+  const { description, fence, state, applied, points } = vault;
+  const newest = points.at(-1);
+  const base: ProtectedItem = {
+    ...newProtectedItem(of),
+    epoch: Math.max(fence.epoch, description.epoch),
+    ...(newest && { latestRecoveryPoint: { id: newest.id, time: newest.time } }),
+  };
+  if (state) {
+    const { epoch, phase, recoveryPoint: id, recoveryPointTime: time } = state;
+    return {
+      item: {
+        ...base,
+        phase,
+        activeSide: 'recovery',
+        epoch,
+        latestRecoveryPoint: { id, time },
+        // Whether the source has been told is not recorded; telling it twice does no harm.
+        sourceFence: { epoch, since: at },
+      },
+    };
+  }
+  const isCurrent = applied !== undefined && applied.epoch === description.epoch;
+  if (!description.finalized && !isCurrent)
+    return { refusal: 'its initial replication was not complete: protect it again' };
+  const cause = discontinuity(vault, tracking);
+  const shipped = vault.received.at(-1) ?? (isCurrent ? applied : undefined);
+  return {
+    item: {
+      ...base,
+      phase: description.finalized ? 'Protected' : 'Seeding',
+      nextSequence: isCurrent ? applied.sequence + 1 : 1,
+      ...(shipped && { shipped: cycleOf(shipped) }),
+      ...(isCurrent && { applied: cycleOf(applied) }),
+      ...(cause === undefined ? next(of.vm, description.finalized, at) : { resync: { cause, since: at } }),
+    },
+  };
+}
+
+/** What is to be done first: a cycle, or what was left to do after the initial copy. */
+const next = (vm: string, isFinalized: boolean, at: string): Pick<ProtectedItem, 'cycleDueAt' | 'pending'> => {
+  if (isFinalized) return { cycleDueAt: at, pending: [] };
+  const kind = 'finalizeProtection';
+  return { pending: [{ requestId: `adopt/${vm}/${at}`, jobId: jobId(vm, kind, at, 0), kind }] };
+};
+
+/** Why replication cannot go on by differences; undefined when it can. */
+function discontinuity(vault: VaultFacts, tracking: TrackingFacts): string | undefined {
+  const { description, fence, applied, received } = vault;
+  if (fence.epoch !== description.epoch) return `the vault was fenced by epoch ${fence.epoch} and no more is known`;
+  if (applied?.epoch !== description.epoch) return 'the replica was being copied when Temporal was lost';
+  if (tracking === 'unknown') return undefined;
+  if (tracking === 'none') return 'the hypervisor does not track the VM any more';
+  if (tracking.resyncCause !== undefined) return tracking.resyncCause;
+  if (tracking.epoch !== description.epoch) {
+    return `the hypervisor tracks epoch ${tracking.epoch}, the vault is at ${description.epoch}`;
+  }
+  const newest = received.at(-1)?.sequence ?? applied.sequence;
+  // The next cycle is open, or was cut and not sent any more.
+  if (tracking.openSequence !== newest + 1 && tracking.openSequence !== newest + 2) {
+    return `the open logs are of cycle ${tracking.openSequence}, the vault's newest is ${newest}`;
+  }
+  const behind = applied.disks.find(({ name, lastWrite }) => (tracking.lastWrites[name] ?? 0) < lastWrite);
+  if (!behind) return undefined;
+  const { name, lastWrite } = behind;
+  return `disk ${name} is at write ${tracking.lastWrites[name] ?? 0}, the replica at ${lastWrite}`;
+}
+
+const cycleOf = ({ sequence, sealedAt }: AppliedState | CycleManifest) => ({ sequence, sealedAt, bytes: 0 });

@@ -1,0 +1,96 @@
+import { describe, expect, test } from 'vitest';
+import { adopt, type TrackingFacts, type VaultFacts } from '../../domain/adopted-item.js';
+import { policySchema } from '../../domain/policy.js';
+import type { CycleManifest } from '../../domain/vault.js';
+
+const of = { vault: 'v', vm: 'db-01', host: 'h', vmmServer: 's', policy: policySchema.parse({ name: 'p' }) };
+const at = '2026-03-01T00:00:00.000Z';
+const time = '2026-02-28T23:00:00.000Z';
+
+const vault = (change: Partial<VaultFacts> = {}): VaultFacts => ({
+  description: {
+    vm: 'db-01',
+    host: 'h',
+    vmmServer: 's',
+    epoch: 3,
+    generation: 2,
+    size: 'small',
+    osDisk: 'os',
+    disks: [{ name: 'os', size: 512, replicaSize: 1_048_576 }],
+    networkAdapters: [],
+    finalized: true,
+  },
+  fence: { epoch: 3, sequence: 7 },
+  state: undefined,
+  applied: { epoch: 3, sequence: 7, sealedAt: time, final: false, disks: [{ name: 'os', lastWrite: 40 }] },
+  received: [],
+  points: [],
+  ...change,
+});
+const tracking = (change: object = {}): TrackingFacts => ({
+  epoch: 3,
+  openSequence: 8,
+  lastWrites: { os: 44 },
+  ...change,
+});
+const received = (sequence: number) => ({ sequence, sealedAt: time }) as CycleManifest;
+const itemOf = (facts: VaultFacts, tracked: TrackingFacts = tracking()) => {
+  const adoption = adopt(of, facts, tracked, at);
+  if ('refusal' in adoption) throw new Error(adoption.refusal);
+  return adoption.item;
+};
+
+describe('a VM adopted from the vault', () => {
+  test.each<[string, VaultFacts, TrackingFacts]>([
+    ['the next cycle is open', vault(), tracking()],
+    ['the next cycle was cut and not sent any more', vault(), tracking({ openSequence: 9 })],
+    ['a received cycle is not applied yet', vault({ received: [received(8)] }), tracking({ openSequence: 9 })],
+    ['nobody can tell: the first cycle finds out', vault(), 'unknown'],
+  ])('goes on by differences: %s', (_, facts, tracked) => {
+    const item = itemOf(facts, tracked);
+    expect(item).toMatchObject({
+      phase: 'Protected',
+      activeSide: 'primary',
+      epoch: 3,
+      nextSequence: 8,
+      cycleDueAt: at,
+    });
+    expect(item.resync).toBeUndefined();
+  });
+
+  test.each<[string, VaultFacts, TrackingFacts]>([
+    ['does not track', vault(), 'none'],
+    ['disk full', vault(), tracking({ resyncCause: 'disk full' })],
+    ['tracks epoch 2', vault(), tracking({ epoch: 2 })],
+    ['open logs are of cycle 10', vault(), tracking({ openSequence: 10 })],
+    ['open logs are of cycle 7', vault(), tracking({ openSequence: 7 })],
+    ['at write 39, the replica at 40', vault(), tracking({ lastWrites: { os: 39 } })],
+    ['fenced by epoch 4', vault({ fence: { epoch: 4, sequence: 0 } }), tracking()],
+    ['was being copied', vault({ applied: { ...vault().applied!, epoch: 2 } }), tracking()],
+  ])('is marked for resynchronization: %s', (cause, facts, tracked) => {
+    const item = itemOf(facts, tracked);
+    expect(item.resync).toEqual({ cause: expect.stringContaining(cause), since: at });
+    expect(item.cycleDueAt).toBeUndefined();
+  });
+
+  test.each(['FailedOver', 'Committed'] as const)(
+    'that is %s stays at the recovery side; the source is told',
+    (phase) => {
+      const state = { epoch: 4, phase, recoveryPoint: '0003-00000007', recoveryPointTime: time, at: time };
+      expect(itemOf(vault({ state, fence: { epoch: 4, sequence: 0 } }), 'unknown')).toMatchObject({
+        phase,
+        activeSide: 'recovery',
+        epoch: 4,
+        latestRecoveryPoint: { id: '0003-00000007', time },
+        sourceFence: { epoch: 4, since: at },
+      });
+    },
+  );
+
+  test('whose copy is complete is finalized next; one that was not complete is refused', () => {
+    const seeding = vault({ description: { ...vault().description, finalized: false } });
+    expect(itemOf(seeding)).toMatchObject({ phase: 'Seeding', pending: [{ kind: 'finalizeProtection' }] });
+    const refusal = { refusal: expect.stringContaining('not complete') };
+    expect(adopt(of, { ...seeding, applied: undefined }, tracking(), at)).toEqual(refusal);
+  });
+});

@@ -1,0 +1,157 @@
+/**
+ * The whole primary side dies in the middle of a cycle, for good: the VM is failed over from the store alone, to an
+ * exact state, while the store is read by others. When the primary side comes back it is fenced.
+ */
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { access, cp, open, readFile, readdir, rename, truncate, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { Farshore } from '../../client/farshore.js';
+import { DataFolder } from '../../dist/workers/data-folder.js';
+import { loadSite } from '../../dist/workers/site-file.js';
+// As built: the instance starts its processes from the folder it is loaded from.
+import { startInstance } from '../../dist/workers/up.js';
+import { unplannedFailoverResultSchema, type Job } from '../../domain/job.js';
+import { appliedStateSchema } from '../../domain/vault.js';
+import { HypervisorClient } from '../../sites/embedded/control-client.js';
+import { NbdGuest } from '../../sites/embedded/guest.js';
+import { NumberedWriter, verifyNumbered } from '../../sites/embedded/numbered-writer.js';
+import type { ProtectedItemView } from '../../workflows/messages.js';
+import { cliPath, Shell } from '../client/command.js';
+import { requireReader, runReader } from '../support/readers.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
+
+const MiB = 1024 * 1024;
+const DISK_BYTES = 192 * MiB;
+const REGION = { offset: DISK_BYTES - 16 * MiB, length: 16 * MiB };
+const VM = 'db-01';
+const PRIMARY = ['hypervisor-hyperv-01', 'host-hyperv-01', 'vmm-vmm-01'];
+
+const siteText = `
+vault: { name: vault-01, store: { kind: embedded, path: store } }
+vmmServers:
+  - { name: vmm-01, clouds: [{ name: cloud, hosts: [{ name: hyperv-01 }] }] }
+policies: [{ name: fast, copyFrequency: 30s }]
+vms:
+  - { name: ${VM}, host: hyperv-01, policy: fast, disks: [{ name: os, path: os.img }] }
+`;
+
+const exists = (file: string) =>
+  access(file).then(
+    () => true,
+    () => false,
+  );
+
+test(
+  'the primary side is dead: failed over from the store to an exact state, exported, and fenced when it is back',
+  { timeout: 600_000 },
+  async (context) => {
+    requireReader('qemu-img', context);
+    const folder = await temporaryFolder();
+    const image = path.join(folder, 'os.img');
+    await writeFile(image, '');
+    await truncate(image, DISK_BYTES);
+    const file = await open(image, 'r+');
+    for (let offset = 0; offset < 128 * MiB; offset += MiB) await file.write(randomBytes(MiB), 0, MiB, offset);
+    await file.close();
+    await writeFile(path.join(folder, 'site.yaml'), siteText);
+    const site = await loadSite(path.join(folder, 'site.yaml'), { disks: true });
+    const data = new DataFolder(folder);
+    const running = await startInstance({ data, site, onProgress: () => undefined });
+    const { address, namespace } = running.instance.temporal;
+    const farshore = await Farshore.connect({ site: site.site, address, namespace });
+    const hypervisor = new HypervisorClient(data.hypervisorControl('hyperv-01'));
+    const until = (reached: (view: ProtectedItemView) => boolean) =>
+      farshore.followVm(VM, (view) => view !== undefined && reached(view));
+    const syncNow = async () => {
+      const { sequence } = await farshore.sync(VM);
+      return await until(({ item }) => (item.applied?.sequence ?? 0) >= sequence);
+    };
+    let writing = true;
+    let guest: Promise<unknown> = Promise.resolve();
+    try {
+      await farshore.protect(VM);
+      await until(({ item }) => item.phase === 'Protected' && item.applied !== undefined);
+      const disk = await NbdGuest.connect((await hypervisor.describeVm(VM)).disks[0]!.nbdUri!);
+      const writer = await NumberedWriter.resume(disk, 'os', REGION);
+      while (writer.acknowledged < 200) await writer.writeNext();
+      const kept = (await syncNow())!.item.latestRecoveryPoint!;
+      await cp(image, path.join(folder, 'kept.img'));
+
+      guest = writer.run(() => writing).catch(() => undefined);
+      await syncNow();
+      const before = (await syncNow())!.item.applied!;
+      const aside = [site.file, data.hypervisorConfig('hyperv-01')];
+      // Whatever the supervisor starts again dies at once.
+      for (const name of aside) await rename(name, `${name}.aside`);
+      await farshore.sync(VM);
+      await sleep(60);
+      for (const name of PRIMARY) process.kill(running.processId(name)!, 'SIGKILL');
+      writing = false;
+      await guest;
+
+      const shell = new Shell(folder);
+      const failover = ['failover', VM, '--type', 'unplanned', '--data', folder, '--site', `${site.file}.aside`];
+      expect(await shell.run(...failover)).toMatchObject({ code: 3, stderr: expect.stringContaining('is lost') });
+      const askedAt = performance.now();
+      const { value } = await shell.json(...failover, '--wait', '--yes');
+      console.log(`asked until failed over: ${Math.round(performance.now() - askedAt)} ms`);
+      const failedOver = (await farshore.protectedItem(VM))!;
+      expect(failedOver.item.phase).toBe('FailedOver');
+      expect(failedOver.conditions.map(({ reason }) => reason)).toContain('SourceNotFenced');
+      const result = unplannedFailoverResultSchema.parse((value as Job).result);
+      const store = path.join(folder, 'store');
+      const applied = appliedStateSchema.parse(
+        JSON.parse(await readFile(path.join(store, 'vms', VM, 'applied.json'), 'utf8')),
+      );
+      expect(applied.sequence).toBeGreaterThanOrEqual(before.sequence);
+      expect(result.recoveryPointTime).toBe(applied.sealedAt);
+      const replicaUri = result.replicaDisks[0]!.nbdUri!;
+      const replica = await NbdGuest.connect(replicaUri);
+      const found = await verifyNumbered(replica, 'os', REGION);
+      await replica.close();
+      // Every write of the guest is a numbered block, and the tracker has counted them.
+      expect(found).toEqual({ last: applied.disks[0]!.lastWrite, faults: [] });
+      expect(found.last).toBeLessThanOrEqual(writer.acknowledged + 1);
+      console.log(`acknowledged ${writer.acknowledged}, replica ${found.last}, RPO ${result.rpoSeconds} s`);
+
+      // What else the store holds, by the command alone, beside the Azure worker.
+      const listing = (await shell.json('vault', 'list', '--store', store)).value as { vms: { state: string }[] };
+      expect(listing.vms).toMatchObject([{ vm: VM, state: 'FailedOver', fence: { epoch: 3 } }]);
+      const target = path.join(folder, 'exported');
+      const args = ['vault', 'export', VM, '--point', kept.id, '--to', target, '--store', store];
+      const first = execFile(process.execPath, [cliPath, ...args], { cwd: folder, env: shell.env });
+      while (!(await exists(path.join(target, 'os.vhd.partial'))) && first.exitCode === null) await sleep(2);
+      first.kill('SIGKILL');
+      expect(await exists(path.join(target, 'os.vhd'))).toBe(false);
+      const again = await shell.run(...args);
+      expect(again).toMatchObject({ code: 0 });
+      const exported = path.join(target, 'os.vhd');
+      expect(
+        await runReader('qemu-img', 'compare', '-f', 'raw', '-F', 'vpc', path.join(folder, 'kept.img'), exported),
+      ).toContain('identical');
+      expect((await readdir(target)).toSorted()).toEqual(['description.json', 'export.json', 'os.vhd']);
+      expect(await shell.run(...args)).toMatchObject({ code: 3, stderr: expect.stringContaining('is there already') });
+      const latest = path.join(folder, 'latest');
+      await shell.run('vault', 'export', VM, '--point', 'latest', '--to', latest, '--store', store);
+      const atLatest = path.join(latest, 'os.vhd');
+      expect(await runReader('qemu-img', 'compare', '-f', 'vpc', '-F', 'raw', atLatest, replicaUri)).toContain(
+        'identical',
+      );
+
+      await farshore.startJob(VM, 'commitFailover');
+      await until(({ item }) => item.phase === 'Committed');
+      for (const name of aside) await rename(`${name}.aside`, name);
+      await until(({ item }) => item.sourceFence === undefined);
+      expect((await hypervisor.describeVm(VM)).state).toBe('Off');
+      await expect(hypervisor.startVm(VM, 1)).rejects.toMatchObject({ code: 'StaleEpoch' });
+    } finally {
+      writing = false;
+      await guest;
+      await farshore.close();
+      await running.stop();
+    }
+  },
+);

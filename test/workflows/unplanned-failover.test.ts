@@ -1,0 +1,118 @@
+import { randomUUID } from 'node:crypto';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { unplannedFailoverResultSchema, type JobParameters } from '../../domain/job.js';
+import * as messages from '../../workflows/messages.js';
+import { searchAttributeTypes } from '../../workflows/search-attributes.js';
+import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
+import { SimulatedSite } from './simulated-site.js';
+import { TestVault } from './test-vault.js';
+
+let env: TestWorkflowEnvironment;
+// A server for each test: one that saw a workflow terminated in the middle of a task may skip no more time.
+beforeEach(async () => {
+  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+});
+afterEach(() => env.teardown());
+
+const setUp = () => {
+  const site = new SimulatedSite(() => env.currentTimeMs());
+  return { site, vault: new TestVault(env, site) };
+};
+const request = (parameters: JobParameters = {}) => ({
+  args: [{ requestId: randomUUID(), parameters }] as [messages.JobOperationRequest],
+});
+
+describe('unplanned failover', () => {
+  it('of a marked VM goes back to the newest point, without the primary side; fencing is owed and done later', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-01');
+      site.fail('cutAndShip', 'LogBroken', 1);
+      const marked = await vault.until(entity, ({ item }) => item.resync !== undefined, 60_000);
+      expect(marked.operations.plannedFailover.allowed).toBe(false);
+      for (const name of ['fenceVm', 'shutDownVm', 'startVm'] as const) site.fail(name, 'HypervisorUnreachable');
+      const asked = site.calls.length;
+      const { jobId } = await entity.executeUpdate(messages.jobUpdates.unplannedFailover, request());
+      const { item, conditions } = await vault.until(
+        entity,
+        (view) => view.item.phase === 'FailedOver' && view.item.sourceFence?.problem !== undefined,
+      );
+      expect(item).toMatchObject({ activeSide: 'recovery', epoch: 2, latestRecoveryPoint: { id: 'newest' } });
+      expect(item.resync).toBeUndefined();
+      expect(conditions.map(({ reason }) => reason)).toContain('SourceNotFenced');
+      expect(site.calls.slice(asked).map(({ name }) => name)).toEqual([
+        'checkUnplannedFailover',
+        'settleRecoveryPoint',
+        'startUnplannedFailover',
+        'startReplicaVm',
+        'recordJob',
+        'fenceVm',
+      ]);
+      const result = unplannedFailoverResultSchema.parse((await vault.job(jobId)).result);
+      expect(result).toMatchObject({ recoveryPoint: 'newest', cyclesProcessed: 2, shutDown: 'notTried' });
+
+      site.heal('fenceVm');
+      site.heal('shutDownVm');
+      const fenced = await vault.until(entity, (view) => view.item.sourceFence === undefined, 60_000);
+      expect(fenced.conditions.map(({ reason }) => reason)).toEqual(['NotReverseReplicated']);
+      expect(site.called('fenceVm').at(-1)?.input).toMatchObject({ epoch: 2 });
+      expect(site.called('shutDownVm')).toHaveLength(1);
+      await entity.executeUpdate(messages.jobUpdates.commitFailover, request());
+      await vault.until(entity, (view) => view.item.phase === 'Committed');
+      expect(site.called('commitFailover')[0]?.input['recoveryPoint']).toBe('newest');
+    });
+  });
+
+  it('takes over from a planned one that is stuck, and does not start the source again', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-01');
+      site.fail('cutAndShip', 'StoreUnreachable');
+      const planned = await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
+      await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
+      await entity.executeUpdate(messages.jobUpdates.unplannedFailover, request({ recoveryPoint: 'latest-processed' }));
+      const { item } = await vault.until(entity, (view) => view.item.phase === 'FailedOver');
+      expect(item.latestRecoveryPoint?.id).toBe('latest-processed');
+      expect(await vault.job(planned.jobId)).toMatchObject({ state: 'Cancelled' });
+      expect(site.called('startVm')).toHaveLength(0);
+    });
+  });
+
+  it('takes over even where the planned one can only go forward', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-01');
+      site.fail('fenceVm', 'HypervisorUnreachable');
+      const planned = await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
+      await vault.until(entity, ({ item }) => item.job?.task === 'Start failover' && item.job.retry !== undefined);
+      await entity.executeUpdate(messages.jobUpdates.unplannedFailover, request());
+      await vault.until(entity, (view) => view.item.phase === 'FailedOver');
+      expect(await vault.job(planned.jobId)).toMatchObject({ state: 'Cancelled' });
+      expect(site.called('startFailover')).toHaveLength(0);
+    });
+  });
+
+  it('refused by the vault it fails, and replication goes on; tried again, a source that answers is shut down first', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-01');
+      const { jobId } = await entity.executeUpdate(
+        messages.jobUpdates.unplannedFailover,
+        request({ recoveryPoint: 'gone' }),
+      );
+      await vault.until(entity, ({ item }) => item.recentJobs.at(-1)?.id === jobId);
+      expect(await vault.job(jobId)).toMatchObject({ state: 'Failed', failure: { code: 'PrerequisitesNotMet' } });
+      const before = (await vault.view('db-01')).item.nextSequence;
+      const { item } = await vault.until(entity, (view) => view.item.nextSequence > before, 60_000);
+      const again = await entity.executeUpdate(messages.jobUpdates.unplannedFailover, request({ tryShutDown: true }));
+      await vault.until(entity, (view) => view.item.phase === 'FailedOver');
+      expect((await vault.job(again.jobId)).result).toMatchObject({ shutDown: 'done' });
+      // One was cut while the source ran, so that one more is needed.
+      expect(site.called('cutAndShip').slice(-2)).toMatchObject([
+        { input: { sequence: item.nextSequence, final: false } },
+        { input: { sequence: item.nextSequence + 1, final: true } },
+      ]);
+    });
+  });
+});

@@ -1,0 +1,25 @@
+/** The replica store for somebody who comes beside the workers, or when all else is gone. */
+import { exportPoint, type Exported, type ExportTask } from '../replication/export-point.js';
+import { surveyVault, type UnreadableVm, type VaultVm } from '../replication/vault-survey.js';
+import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
+import type { ReplicaStore } from '../sites/ports.js';
+
+export { ExportRefused } from '../replication/export-point.js';
+export type { UnreadableVm, VaultVm } from '../replication/vault-survey.js';
+
+/** @param folder of the embedded store. @throws CatalogueError StoreUnreachable */
+export const readVault = (folder: string): Promise<{ vms: VaultVm[]; unreadable: UnreadableVm[] }> =>
+  withStore(folder, surveyVault);
+
+/** See `exportPoint`. @param folder of the embedded store. */
+export const exportFromVault = (folder: string, task: ExportTask): Promise<Exported> =>
+  withStore(folder, (store) => exportPoint(store, task));
+
+async function withStore<T>(folder: string, work: (store: ReplicaStore) => Promise<T>): Promise<T> {
+  const store = await EmbeddedReplicaStore.open(folder);
+  try {
+    return await work(store);
+  } finally {
+    await store.close();
+  }
+}

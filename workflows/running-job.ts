@@ -1,0 +1,40 @@
+/** What an entity does about a job of its VM that runs: asks whether it still exists, ends it when another takes over. */
+import { condition, getExternalWorkflowHandle, isCancellation } from '@temporalio/workflow';
+import type { JobOutcome } from '../domain/job-outcome.js';
+import { cancelJobSignal, stillThereSignal } from './messages.js';
+
+/** A job whose own activities hang is not waited for longer: what it still does is refused by the raised epoch. ms. */
+const TAKE_OVER_MS = 20_000;
+
+/** Ends a job that another one takes over from. Resolves when it is gone, or after a while if it stays. */
+export async function supersede(jobId: string, isGone: () => boolean): Promise<void> {
+  try {
+    const reason = 'an unplanned failover takes over';
+    await getExternalWorkflowHandle(jobId).signal(cancelJobSignal, { reason, superseded: true });
+  } catch (error) {
+    if (isCancellation(error)) throw error;
+    return;
+  }
+  await condition(isGone, TAKE_OVER_MS, { summary: 'Time for the running job to end' });
+}
+
+/** A job that was terminated from outside can't tell; a signal to it fails then. */
+export async function isStillThere(jobId: string): Promise<boolean> {
+  try {
+    await getExternalWorkflowHandle(jobId).signal(stillThereSignal);
+    return true;
+  } catch (error) {
+    if (isCancellation(error)) throw error;
+    return false;
+  }
+}
+
+export const CLOSED_FROM_OUTSIDE: JobOutcome = {
+  outcome: 'failed',
+  failure: {
+    code: 'Unexpected',
+    class: 'nonRecoverable',
+    message: 'The job was closed from outside',
+    remedy: 'Look at the VM on both sides before you go on.',
+  },
+};
