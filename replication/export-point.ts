@@ -15,6 +15,8 @@ import { splitRange } from '../domain/ranges.js';
 import { replicaDescriptionSchema, vaultPaths, type CycleManifest } from '../domain/vault.js';
 import type { ReplicaStore } from '../sites/ports.js';
 import { proveChanges } from './apply.js';
+import { BufferPool } from './buffer-pool.js';
+import { BATCH_BYTES } from './change-file-reader.js';
 import { failoverPoint, LATEST, LATEST_PROCESSED } from './failover-point.js';
 import { readAhead } from './read-ahead.js';
 import { cyclesAfter } from './received-cycles.js';
@@ -168,10 +170,11 @@ async function writeDisk(store: ReplicaStore, task: DiskTask, cycles: readonly C
 
 /** Every change file is held against the digest of its manifest before the first byte of it is written. */
 async function addCycle(store: ReplicaStore, cycle: CycleManifest, name: string, disk: RawDisk): Promise<void> {
+  const buffer = new BufferPool(BATCH_BYTES).take();
   const ofDisk = { ...cycle, disks: cycle.disks.filter((one) => one.name === name) };
   for (const { reader } of await proveChanges(store, ofDisk)) {
     for await (const batch of reader.batches()) {
-      for (const write of await reader.load(batch)) {
+      for (const write of await reader.load(batch, buffer)) {
         if ('data' in write) await disk.write(write.data, write.offset);
         else await disk.writeZeroes({ offset: write.offset, length: write.clear });
       }
