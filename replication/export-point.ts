@@ -16,7 +16,6 @@ import { replicaDescriptionSchema, vaultPaths, type CycleManifest } from '../dom
 import type { ReplicaStore } from '../sites/ports.js';
 import { BATCH_BYTES } from './change-file-reader.js';
 import { proveChanges } from './apply.js';
-import { BATCH_BYTES } from './change-file-reader.js';
 import { failoverPoint, LATEST, LATEST_PROCESSED } from './failover-point.js';
 import { readAhead } from './read-ahead.js';
 import { cyclesAfter } from './received-cycles.js';
