@@ -8,8 +8,9 @@ import { nameSchema } from './ids.js';
 import type { ProtectedItem } from './protected-item.js';
 import { recoveryPointId } from './vault.js';
 
-export const tagSchema = nameSchema.refine((tag) => !/^\d{4,}-\d{8,}$/.test(tag), {
-  error: 'a name that looks like the id of a recovery point is not allowed',
+/** What else a point may be asked for by is no name. */
+export const tagSchema = nameSchema.refine((tag) => !/^\d{4,}-\d{8,}$|^latest(?:-|$)/.test(tag), {
+  error: 'a name that looks like the id of a recovery point, or begins with "latest", is not allowed',
 });
 
 /** A name that was asked for, and the first cycle that may carry it. */

@@ -5,7 +5,7 @@
  */
 import { z } from 'zod';
 import { CatalogueError } from './errors.js';
-import { compareFences, type Fence } from './fence.js';
+import { compareFences, SEEDED_SEQUENCE, type Fence } from './fence.js';
 import { toMs } from './time.js';
 import type { RecoveryPoint } from './vault.js';
 
@@ -19,6 +19,16 @@ export const recoveryPointSelectorSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('custom'), id: z.string().min(1) }),
 ]);
 export type RecoveryPointSelector = z.infer<typeof recoveryPointSelectorSchema>;
+
+/** As administrators write it: `latest`, `latest-processed`, `latest-app-consistent`, else an id or a name. */
+export const selectorOf = (wanted: string): RecoveryPointSelector =>
+  selectorWords[wanted] ?? { kind: 'custom', id: wanted };
+
+const selectorWords: Readonly<Record<string, RecoveryPointSelector | undefined>> = {
+  latest: { kind: 'latest' },
+  'latest-processed': { kind: 'latestProcessed' },
+  'latest-app-consistent': { kind: 'latestAppConsistent' },
+};
 
 const selectorTitles: Record<RecoveryPointSelector['kind'], string> = {
   latest: 'Latest',
@@ -39,6 +49,8 @@ export interface RecoveryState {
   readonly vm: string;
   /** Of the replica's description: the epoch it is of, or is being brought to. */
   readonly epoch: number;
+  /** Up to where writing has begun. */
+  readonly fence: Fence;
   /** What the replica disks hold; undefined while their initial copy is not complete. */
   readonly applied: SealedCycle | undefined;
   readonly points: readonly RecoveryPoint[];
@@ -52,8 +64,9 @@ export type RecoveryTarget =
   | { readonly from: 'replica'; readonly cycle: SealedCycle; readonly process: readonly SealedCycle[] };
 
 /**
- * The replica disks count only while they hold a cycle of the epoch their description names: during a resynchronization
- * they are a mixture of two states, and Latest is the newest point that was kept.
+ * The replica disks count only while they hold a cycle of the epoch their description names, with nothing written on top:
+ * during a resynchronization, or in the middle of a cycle, they are a mixture of two states. A cycle that has been begun
+ * is completed by processing what was received; else the newest point that was kept is the newest state.
  * @throws CatalogueError RecoveryPointNotFound, naming what was asked for and what there is.
  */
 export function chooseRecoveryPoint(selector: RecoveryPointSelector, state: RecoveryState): RecoveryTarget {
@@ -84,9 +97,9 @@ function choose(
   const replica = replicaOf(state);
   switch (selector.kind) {
     case 'latest': {
-      if (!replica) return ofPoint(points.at(-1));
-      const process = unbroken(replica, state.received);
-      return { from: 'replica', cycle: process.at(-1) ?? replica, process };
+      const process = unbroken(state);
+      const cycle = process.at(-1) ?? replica;
+      return cycle ? { from: 'replica', cycle, process } : ofPoint(points.at(-1));
     }
     case 'latestProcessed':
       return replica ? { from: 'replica', cycle: replica, process: [] } : ofPoint(points.at(-1));
@@ -99,14 +112,16 @@ function choose(
   }
 }
 
-const replicaOf = ({ applied, epoch }: RecoveryState): SealedCycle | undefined =>
-  applied?.epoch === epoch ? applied : undefined;
+const replicaOf = ({ applied, epoch, fence }: RecoveryState): SealedCycle | undefined =>
+  applied?.epoch === epoch && compareFences(fence, applied) === 0 ? applied : undefined;
 
-/** The received cycles that follow the replica's without a gap. */
-function unbroken(replica: SealedCycle, received: readonly SealedCycle[]): SealedCycle[] {
-  const bySequence = new Map(received.filter(({ epoch }) => epoch === replica.epoch).map((one) => [one.sequence, one]));
+/** The received cycles that can be applied, up to a gap: one that was begun to be written is the first of them. */
+function unbroken({ applied, epoch, fence, received }: RecoveryState): SealedCycle[] {
+  // Copied disks that were read back take the first cycle of their epoch.
+  if (fence.epoch !== epoch || (applied?.epoch !== epoch && fence.sequence < SEEDED_SEQUENCE)) return [];
+  const bySequence = new Map(received.filter((one) => one.epoch === epoch).map((one) => [one.sequence, one]));
   const found: SealedCycle[] = [];
-  for (let sequence = replica.sequence + 1; ; sequence += 1) {
+  for (let sequence = (applied?.epoch === epoch ? applied.sequence : 0) + 1; ; sequence += 1) {
     const next = bySequence.get(sequence);
     if (!next) return found;
     found.push(next);

@@ -1,11 +1,9 @@
 /** The cycles that lie in the store: which there are, and when they go. */
-import type { Fence } from '../domain/fence.js';
 import { cycleName } from '../domain/ids.js';
-import { cycleManifestSchema, vaultPaths, type CycleManifest } from '../domain/vault.js';
+import { vaultPaths } from '../domain/vault.js';
 import type { ReplicaStore, WriteFence } from '../sites/ports.js';
 import { inParallel } from './read-ahead.js';
 import { fenceOfEpoch, readApplied } from './replica-state.js';
-import { readRecord } from './vault-record.js';
 
 /** Applied cycles that are kept, for whoever has to find out what happened. */
 const KEPT_CYCLES = 2;
@@ -22,25 +20,6 @@ export async function pruneCycles(store: ReplicaStore, { vm, epoch }: { vm: stri
   // Names sort as the cycles do.
   const firstKept = cycleName(epoch, Math.max(0, newest - KEPT_CYCLES + 1));
   return await deleteCycles(store, vm, fence, (cycle) => cycle < firstKept);
-}
-
-/** The cycles of this epoch after a sequence whose manifest is there, in order. */
-export async function listReceivedCycles(
-  store: ReplicaStore,
-  vm: string,
-  after: Fence,
-): Promise<Pick<CycleManifest, 'epoch' | 'sequence' | 'sealedAt'>[]> {
-  const names = await store.listObjects(vaultPaths.cyclePrefix(vm));
-  const from = vaultPaths.manifest(vm, after.epoch, after.sequence + 1);
-  const till = vaultPaths.manifest(vm, after.epoch + 1, 0);
-  // Names sort as the cycles do.
-  const manifests = names.filter((name) => name.endsWith('/manifest.json') && name >= from && name < till);
-  const received: CycleManifest[] = [];
-  for (const name of manifests) {
-    const manifest = await readRecord(store, name, cycleManifestSchema);
-    if (manifest) received.push(manifest);
-  }
-  return received.map(({ epoch, sequence, sealedAt }) => ({ epoch, sequence, sealedAt }));
 }
 
 /** For a replica that is begun anew. */

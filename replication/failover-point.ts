@@ -4,22 +4,20 @@
  * of a resynchronization, only the points that were kept are.
  */
 import { CatalogueError } from '../domain/errors.js';
-import { compareFences } from '../domain/fence.js';
-import { chooseRecoveryPoint, type RecoveryPointSelector, type RecoveryState } from '../domain/recovery-point.js';
+import { SEEDED_SEQUENCE } from '../domain/fence.js';
+import { chooseRecoveryPoint, selectorOf, type RecoveryState } from '../domain/recovery-point.js';
 import { vaultPaths, type RecoveryPoint } from '../domain/vault.js';
 import type { ReplicaStore } from '../sites/ports.js';
 import { applyCycle } from './apply.js';
 import type { StepOptions } from './progress.js';
 import { createPointIfWorth, createPointOfCycle } from './cycle-point.js';
-import { listRecoveryPoints } from './recovery-points.js';
+import { readRecoveryState } from './recovery-target.js';
 import { readApplied, readDescription } from './replica-state.js';
-import { SEEDED_SEQUENCE } from './seed-record.js';
 import { readManifest } from './ship.js';
 
 /** `latest`: everything received is applied first. `latest-processed`: what the replica holds. Else a point. */
 export const LATEST = 'latest';
 export const LATEST_PROCESSED = 'latest-processed';
-export const LATEST_APP_CONSISTENT = 'latest-app-consistent';
 
 export interface Processed {
   /** How many cycles were applied. */
@@ -29,8 +27,8 @@ export interface Processed {
 }
 
 /**
- * Applies every complete cycle of the current epoch that follows what the replica holds, and makes the points of them. One that can't be applied ends
- * it: what came before is whole, as a cycle is proven before its first byte is written.
+ * Applies every complete cycle of the current epoch that follows what the replica holds, and makes the points of them.
+ * One that can't be applied ends it: what came before is whole, as a cycle is proven before its first byte is written.
  * @throws CatalogueError StaleEpoch, and whatever may be tried again.
  */
 export async function processReceived(store: ReplicaStore, vm: string, options: StepOptions = {}): Promise<Processed> {
@@ -55,13 +53,14 @@ export async function processReceived(store: ReplicaStore, vm: string, options: 
 const UNUSABLE: readonly string[] = ['LogBroken', 'OutOfSequence', 'InvalidReplicaState'];
 
 /**
- * The point a failover goes back to; made of the live replica where that is wanted and allowed.
- * @param wanted `latest`, which is what the replica holds once everything received is processed; `latest-processed`,
- * `latest-app-consistent`, or the id or name of a point.
- * @throws CatalogueError RecoveryPointNotFound, StaleEpoch.
+ * The point a failover goes back to; made of the live replica where that is wanted and allowed. What has been received
+ * is not processed here.
+ * @param wanted `latest` or `latest-processed`, which are the same here; `latest-app-consistent`; the id or name of a point.
+ * @throws CatalogueError RecoveryPointNotFound, InvalidReplicaState when there is no replica, StaleEpoch.
  */
 export async function failoverPoint(store: ReplicaStore, vm: string, wanted: string): Promise<RecoveryPoint> {
-  const target = chooseRecoveryPoint(selectorOf(wanted), await recoveryState(store, vm));
+  const selector = selectorOf(wanted === LATEST ? LATEST_PROCESSED : wanted);
+  const target = chooseRecoveryPoint(selector, await recoveryState(store, vm));
   return target.from === 'point' ? target.point : createPointOfCycle(store, vm, target.cycle);
 }
 
@@ -76,21 +75,8 @@ export async function pointProblem(store: ReplicaStore, vm: string, wanted: stri
   }
 }
 
-function selectorOf(wanted: string): RecoveryPointSelector {
-  if (wanted === LATEST || wanted === LATEST_PROCESSED) return { kind: 'latestProcessed' };
-  return wanted === LATEST_APP_CONSISTENT ? { kind: 'latestAppConsistent' } : { kind: 'custom', id: wanted };
-}
-
-/** The live replica counts only while no cycle has been begun on top of the one it holds. */
 async function recoveryState(store: ReplicaStore, vm: string): Promise<RecoveryState> {
-  const description = await readDescription(store, vm);
-  const applied = await readApplied(store, vm);
-  const fence = await store.readFence(vaultPaths.vm(vm));
-  return {
-    vm,
-    epoch: description?.epoch ?? 0,
-    applied: applied && compareFences(fence, applied) === 0 ? applied : undefined,
-    points: await listRecoveryPoints(store, vm),
-    received: [],
-  };
+  const state = await readRecoveryState(store, vm);
+  if (state) return state;
+  throw new CatalogueError('InvalidReplicaState', `the vault holds no description of ${vm}`);
 }

@@ -1,7 +1,8 @@
-/** Which recovery point is meant, by what the store holds of a VM now. */
+/** What the store holds of a VM now, as far as choosing a recovery point needs it. */
 import type { RecoveryState } from '../domain/recovery-point.js';
+import { vaultPaths } from '../domain/vault.js';
 import type { ReplicaStore } from '../sites/ports.js';
-import { listReceivedCycles } from './cycles.js';
+import { cyclesAfter } from './received-cycles.js';
 import { listRecoveryPoints } from './recovery-points.js';
 import { readApplied, readDescription } from './replica-state.js';
 
@@ -10,9 +11,9 @@ export async function readRecoveryState(store: ReplicaStore, vm: string): Promis
   const description = await readDescription(store, vm);
   if (!description) return undefined;
   const { epoch } = description;
-  // The replica before the cycles: what is applied meanwhile is then among both, never among neither.
   const applied = await readApplied(store, vm);
-  const after = applied?.epoch === epoch ? applied.sequence : 0;
-  const received = await listReceivedCycles(store, vm, { epoch, sequence: after });
-  return { vm, epoch, applied, points: await listRecoveryPoints(store, vm), received };
+  const fence = await store.readFence(vaultPaths.vm(vm));
+  const sequence = applied?.epoch === epoch ? applied.sequence : 0;
+  const received = await cyclesAfter(store, vm, { epoch, sequence });
+  return { vm, epoch, fence, applied, received, points: await listRecoveryPoints(store, vm) };
 }

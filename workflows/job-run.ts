@@ -56,6 +56,7 @@ export class JobRun<K extends JobKind> {
   readonly provider;
   readonly azure;
   readonly job: Job;
+  readonly namesGiven = new Set<string>();
   private readonly results: Record<string, unknown>;
   private readonly released: Set<string>;
   private readonly compensations: { name: string; undo: () => Promise<void> }[] = [];

@@ -8,7 +8,6 @@ import { CancellationScope } from '@temporalio/workflow';
 import type { AppliedCycle } from '../activities/azure.js';
 import type { ShippedCycle } from '../activities/primary.js';
 import { toFailure } from '../domain/errors.js';
-import { tagsOfCycle } from '../domain/named-points.js';
 import type { FailoverResult, Job } from '../domain/job.js';
 import { secondsBetween, toMs } from '../domain/time.js';
 import type { JobRun } from './job-run.js';
@@ -66,12 +65,9 @@ export async function plannedFailover(input: JobInput): Promise<Job> {
  */
 async function sendWhatIsLeft(run: JobRun<'plannedFailover'>, exportsClosedAt: string): Promise<ReplicatedCycle> {
   const { vm, epoch, nextSequence: sequence } = run.input;
-  const tags = tagsOfCycle(run.input, { epoch, sequence });
-  const next = await replicateOnce(run, { vm, epoch, sequence, final: false, tags });
+  const next = await replicateOnce(run, { vm, epoch, sequence, final: false });
   if (holdsEverything(next.shipped, exportsClosedAt)) return next;
-  const following = { epoch, sequence: sequence + 1 };
-  const later = tagsOfCycle(run.input, following).filter((tag) => !tags.includes(tag));
-  return replicateOnce(run, { vm, ...following, final: true, tags: later });
+  return replicateOnce(run, { vm, epoch, sequence: sequence + 1, final: true });
 }
 
 const holdsEverything = ({ final, sealedAt }: ShippedCycle, exportsClosedAt: string): boolean =>

@@ -1,7 +1,8 @@
 /** One replication cycle inside a job: cut and ship at the source, apply at the replica. */
 import type { AppliedCycle } from '../activities/azure.js';
-import type { CutAndShipInput, ShippedCycle } from '../activities/primary.js';
+import type { ShippedCycle } from '../activities/primary.js';
 import type { JobKind } from '../domain/job.js';
+import { tagsOfCycle } from '../domain/named-points.js';
 import type { JobOutcome } from '../domain/job-outcome.js';
 import type { JobRun } from './job-run.js';
 
@@ -13,10 +14,17 @@ export interface ReplicatedCycle {
 }
 
 /** @param of final: the cut is refused unless the source's exports are closed. */
-export async function replicateOnce<K extends JobKind>(run: JobRun<K>, of: CutAndShipInput): Promise<ReplicatedCycle> {
+export async function replicateOnce<K extends JobKind>(
+  run: JobRun<K>,
+  of: { vm: string; epoch: number; sequence: number; final: boolean },
+): Promise<ReplicatedCycle> {
   const { vm, epoch, sequence } = of;
+  // Of the cycles a job makes, the first that may carry a name does.
+  const tags = tagsOfCycle(run.input, { epoch, sequence }).filter((tag) => !run.namesGiven.has(tag));
+  for (const tag of tags) run.namesGiven.add(tag);
+  const cutInput = { ...of, ...(tags.length > 0 && { tags }) };
   const retentionHours = run.input.policy.recoveryPointRetentionHours;
-  const shipped = await run.step(`send cycle ${sequence}`, () => run.agent.cutAndShip(of));
+  const shipped = await run.step(`send cycle ${sequence}`, () => run.agent.cutAndShip(cutInput));
   const applied = await run.step(`apply cycle ${sequence}`, () =>
     run.azure.applyCycle({ vm, epoch, sequence, retentionHours }),
   );

@@ -4,7 +4,6 @@
  * Restart: goes on at the last slice, as the initial copy does. A break in tracking meanwhile marks the VM again.
  */
 import type { Job } from '../domain/job.js';
-import { tagsOfCycle } from '../domain/named-points.js';
 import { copyDisks, mergeSnapshot, verifyDisks } from './copy-disks.js';
 import type { JobInput } from './messages.js';
 import { replicateOnce } from './replicate-once.js';
@@ -50,8 +49,7 @@ export async function resynchronize(input: JobInput): Promise<Job> {
     await run.task('Verifying the replica', () => verifyDisks(run, epoch, disks));
     await run.task('Deleting the VM snapshot', () => mergeSnapshot(run));
     const cycle = await run.task('Synchronizing the changes held in the logs', async () => {
-      const tags = tagsOfCycle(run.input, { epoch, sequence: 1 });
-      const first = await replicateOnce(run, { vm, epoch, sequence: 1, final: false, tags });
+      const first = await replicateOnce(run, { vm, epoch, sequence: 1, final: false });
       await run.step('delete the records of the resynchronization', () => run.azure.endResync({ vm, epoch }));
       return first;
     });

@@ -97,7 +97,10 @@ describe('the name of a recovery point', () => {
     expect(done.tagRequests).toHaveLength(21);
   });
 
-  test.each(['a b', '../x', '', '0001-00000007', 'x'.repeat(64)])('%j is no name', (name) => {
-    expect(tagSchema.safeParse(name).success).toBe(false);
-  });
+  test.each(['a b', '../x', '', '0001-00000007', 'latest', 'latest-processed', 'x'.repeat(64)])(
+    '%j is no name',
+    (name) => {
+      expect(tagSchema.safeParse(name).success).toBe(false);
+    },
+  );
 });

@@ -1,11 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { compareFences, type Fence } from '../../domain/fence.js';
+import { compareFences } from '../../domain/fence.js';
 import {
   chooseRecoveryPoint,
   pointsToPrune,
   recoveryPointSelectorSchema,
   retentionStart,
+  selectorOf,
   type RecoveryPointSelector,
   type RecoveryState,
   type SealedCycle,
@@ -20,8 +21,10 @@ const point = (epoch: number, sequence: number, more: Partial<RecoveryPoint> = {
   ...{ vm: 'db-01', epoch, sequence, time: at(sequence), kind: 'crashConsistent', disks: [] },
   ...more,
 });
+/** Nothing is being written unless said otherwise. */
 const state = (more: Partial<RecoveryState>): RecoveryState => ({
   ...{ vm: 'db-01', epoch: 1, applied: undefined, points: [], received: [] },
+  fence: { epoch: more.epoch ?? 1, sequence: more.applied?.sequence ?? 0 },
   ...more,
 });
 
@@ -65,8 +68,32 @@ describe('the choice of a recovery point', () => {
     ['Latest processed', { kind: 'latestProcessed' }],
   ] as const)('%s is the newest kept point while a resynchronization is under way', (_, selector) => {
     // Complete cycles of the new epoch may lie there already; the disks are a mixture all the same.
-    const resynchronizing = { ...protectedVm, epoch: 2, received: [cycle(2, 1), cycle(2, 2)] };
+    const fence = { epoch: 2, sequence: 0 };
+    const resynchronizing = { ...protectedVm, epoch: 2, fence, received: [cycle(2, 1), cycle(2, 2)] };
     expect(chooseRecoveryPoint(selector, resynchronizing)).toEqual({ from: 'point', point: points[2] });
+  });
+
+  test('in the middle of a cycle the replica is none: it is completed, or the newest kept point is meant', () => {
+    const writing = { ...protectedVm, fence: { epoch: 1, sequence: 6 } };
+    expect(chooseRecoveryPoint({ kind: 'latestProcessed' }, writing)).toEqual({ from: 'point', point: points[2] });
+    expect(chooseRecoveryPoint({ kind: 'latest' }, writing)).toMatchObject({ cycle: cycle(1, 8) });
+    const torn = { ...writing, received: [] };
+    expect(chooseRecoveryPoint({ kind: 'latest' }, torn)).toEqual({ from: 'point', point: points[2] });
+  });
+
+  test('a copy that was read back takes the first cycle of its epoch', () => {
+    const copied = { ...protectedVm, epoch: 2, fence: { epoch: 2, sequence: 1 }, received: [cycle(2, 1)] };
+    expect(chooseRecoveryPoint({ kind: 'latest' }, copied)).toMatchObject({ from: 'replica', cycle: cycle(2, 1) });
+    expect(chooseRecoveryPoint({ kind: 'latestProcessed' }, copied)).toEqual({ from: 'point', point: points[2] });
+  });
+
+  test('as it is written', () => {
+    expect(['latest', 'latest-processed', 'latest-app-consistent', 'x'].map(selectorOf)).toEqual([
+      { kind: 'latest' },
+      { kind: 'latestProcessed' },
+      { kind: 'latestAppConsistent' },
+      { kind: 'custom', id: 'x' },
+    ]);
   });
 
   test('never by time: a source clock that was set back changes nothing', () => {
@@ -123,10 +150,18 @@ describe('the choice of a recovery point', () => {
       }),
     );
 
-  test('the replica is chosen only when it holds a cycle of the epoch it is described as, and goes on without a gap', () => {
+  test('the replica is chosen only when it is a whole state, or what was received makes it one', () => {
+    const kinds = fc.constantFrom('latest', 'latestProcessed');
     fc.assert(
-      fc.property(states, fc.constantFrom('latest', 'latestProcessed'), (all, kind) => {
-        const usable = all.applied?.epoch === all.epoch;
+      fc.property(states, kinds, fc.boolean(), (made, kind, begun) => {
+        const isOfEpoch = made.applied?.epoch === made.epoch;
+        const held = isOfEpoch ? made.applied!.sequence : 0;
+        const all = { ...made, fence: { epoch: made.epoch, sequence: held + (begun ? 1 : 0) } };
+        const isReceived = (sequence: number) =>
+          all.received.some((one) => one.epoch === all.epoch && one.sequence === sequence);
+        // Of disks that were only copied, (epoch, 1) says that they were read back.
+        const following = (isOfEpoch || begun) && isReceived(held + 1);
+        const usable = (isOfEpoch && !begun) || (kind === 'latest' && following);
         if (!usable && all.points.length === 0) {
           expect(() => chooseRecoveryPoint({ kind }, all)).toThrow('db-01');
           return;
@@ -139,10 +174,9 @@ describe('the choice of a recovery point', () => {
         }
         expect(usable).toBe(true);
         const sequences = chosen.process.map(({ sequence }) => sequence);
-        expect(sequences).toEqual(sequences.map((_, index) => all.applied!.sequence + 1 + index));
+        expect(sequences).toEqual(sequences.map((_, index) => held + 1 + index));
         expect(chosen.cycle).toEqual(chosen.process.at(-1) ?? all.applied);
-        const following = (one: Fence) => one.epoch === all.epoch && one.sequence === chosen.cycle.sequence + 1;
-        if (kind === 'latest') expect(all.received.some(following)).toBe(false);
+        if (kind === 'latest') expect(isReceived(chosen.cycle.sequence + 1)).toBe(false);
       }),
     );
   });

@@ -87,7 +87,9 @@ describe('recovery points', () => {
     expect(state.received.map(({ sequence }) => sequence)).toEqual([2, 3]);
     expect(chooseRecoveryPoint({ kind: 'latest' }, state)).toMatchObject({ cycle: { sequence: 3 } });
     // As while a resynchronization is under way: what is applied is of an older epoch.
-    await writeDescription(store, describeReplica(sizesOf(model), 2), { epoch: 1, sequence: 3 });
+    const fence = { scope: vaultPaths.vm(VM), epoch: 2, sequence: 0 };
+    await store.raiseFence(fence);
+    await writeDescription(store, describeReplica(sizesOf(model), 2), fence);
     const resynchronizing = (await readRecoveryState(store, VM))!;
     expect(resynchronizing.received).toEqual([]);
     expect(chooseRecoveryPoint({ kind: 'latest' }, resynchronizing)).toEqual({ from: 'point', point });

@@ -114,7 +114,8 @@ describe('an app-consistent point', () => {
     const store = await EmbeddedReplicaStore.open(join(folder, 'store'), { create: true });
     endings.push(() => store.close());
     const primary = createPrimaryActivities({ hypervisor, store });
-    const azure = createAzureActivities({ store, compute: {} as RecoveryCompute, networks: [] });
+    const compute = { listVms: () => Promise.resolve([]) } as Partial<RecoveryCompute> as RecoveryCompute;
+    const azure = createAzureActivities({ store, compute, networks: [] });
     const context = new MockActivityEnvironment();
     const run = <I, O>(activity: (input: I) => Promise<O>, input: I): Promise<O> => context.run(activity, input);
 

@@ -74,6 +74,28 @@ describe('a named recovery point', () => {
   });
 });
 
+describe('a named recovery point of a job that makes several cycles', () => {
+  it('is that of the first cycle that may carry the name, once', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-07');
+      await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
+      const synchronizing = entity.executeUpdate(messages.syncUpdate, named('a'));
+      const verification = { args: [{ requestId: randomUUID() }] as [messages.JobOperationRequest] };
+      await entity.executeUpdate(messages.jobUpdates.verifyReplica, verification);
+      const { sequence } = await synchronizing;
+      const { item } = await vault.until(
+        entity,
+        (view) => view.item.recentJobs.some(({ kind }) => kind === 'verifyReplica') && view.item.job === undefined,
+      );
+      const tagged = site.called('cutAndShip').filter(({ input }) => input['tags'] !== undefined);
+      expect(tagged.map(({ input }) => input['sequence'])).toEqual([sequence]);
+      expect(item.namedPoints).toEqual([{ tag: 'a', id: `0001-0000000${sequence}` }]);
+      expect(item.tagRequests?.map(({ done }) => done)).toEqual([true]);
+    });
+  });
+});
+
 describe('app-consistent points', () => {
   const policy = policySchema.parse({ name: 'p', recoveryPointRetentionHours: 2, appConsistentFrequencyHours: 1 });
   const asked = (site: SimulatedSite) =>
