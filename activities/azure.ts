@@ -2,16 +2,14 @@
 import { CatalogueError } from '../domain/errors.js';
 import type { Fence } from '../domain/fence.js';
 import type { Job } from '../domain/job.js';
-import { toIso, toMs } from '../domain/time.js';
+import type { NamedPoint } from '../domain/named-points.js';
+import { retentionStart } from '../domain/recovery-point.js';
+import { toIso } from '../domain/time.js';
 import { recoveryPointId, vaultPaths, type AppliedState, type ReplicaDescription } from '../domain/vault.js';
 import { applyCycle } from '../replication/apply.js';
+import { createPointIfWorth, createPointOfCycle } from '../replication/cycle-point.js';
 import { pruneCycles } from '../replication/cycles.js';
-import {
-  createRecoveryPoint,
-  deleteRecoveryPoints,
-  listRecoveryPoints,
-  pruneRecoveryPoints,
-} from '../replication/recovery-points.js';
+import { deleteRecoveryPoints, listRecoveryPoints, pruneRecoveryPoints } from '../replication/recovery-points.js';
 import { prepareReplica } from '../replication/replica.js';
 import {
   readApplied,
@@ -22,7 +20,6 @@ import {
   writeVaultState,
 } from '../replication/replica-state.js';
 import { releaseSeed } from '../replication/seed-record.js';
-import { readManifest } from '../replication/ship.js';
 import { verifySeed } from '../replication/verify-seed.js';
 import type { RecoveryCompute, ReplicaStore } from '../sites/ports.js';
 import { alertActivities } from './alerts.js';
@@ -47,6 +44,8 @@ export interface AppliedCycle {
   readonly final: boolean;
   readonly lastWrites: readonly { readonly name: string; readonly lastWrite: number }[];
   readonly recoveryPoint?: { readonly id: string; readonly time: string };
+  /** All points that have a name. */
+  readonly namedPoints?: readonly NamedPoint[];
 }
 
 export type AzureActivities = ReturnType<typeof createAzureActivities>;
@@ -104,16 +103,14 @@ export function createAzureActivities({ store, compute, networks, webhook }: Azu
       return beating(0, async ({ signal, report }) => {
         const options = { signal, onProgress: ({ bytesDone }: { bytesDone: number }) => report(bytesDone) };
         const applied = await applyCycle(store, { vm, epoch, sequence }, options);
-        const manifest = await readManifest(store, vm, applied);
-        // A cycle without changes is no new state to recover to, unless it is the first on top of a copy.
-        const changed = sequence === 1 || (manifest?.disks.some((disk) => disk.length > 0) ?? false);
-        const id = changed ? await makeRecoveryPoint(applied, vm) : undefined;
-        const olderThan = toIso(toMs(applied.sealedAt) - input.retentionHours * 3_600_000);
-        await pruneRecoveryPoints(store, { vm, epoch, olderThan });
+        const point = await createPointIfWorth(store, vm, applied);
+        const retainedFrom = retentionStart(applied.sealedAt, Date.now(), input.retentionHours);
+        const { kept } = await pruneRecoveryPoints(store, { vm, epoch, retainedFrom });
         await pruneCycles(store, { vm, epoch });
         return {
           ...appliedCycleOf(applied),
-          ...(id !== undefined && { recoveryPoint: { id, time: applied.sealedAt } }),
+          ...(point && { recoveryPoint: { id: point.id, time: point.time } }),
+          namedPoints: kept.flatMap(({ id, tags = [] }) => tags.map((tag) => ({ tag, id }))),
         };
       });
     },
@@ -159,7 +156,7 @@ export function createAzureActivities({ store, compute, networks, webhook }: Azu
         const id = recoveryPointId(applied.epoch, applied.sequence);
         const find = async () => (await listRecoveryPoints(store, vm)).find((candidate) => candidate.id === id);
         // Only before the fence rises can the point be made; a second attempt finds it.
-        if (!(await find())) await makeRecoveryPoint(applied, vm);
+        if (!(await find())) await createPointOfCycle(store, vm, applied);
         await store.raiseFence(vmFence(vm, { epoch: failoverEpoch, sequence: 0 }));
         const point = await find();
         if (!point) throw new CatalogueError('InvalidReplicaState', `recovery point ${id} of ${vm} is gone`);
@@ -228,11 +225,6 @@ export function createAzureActivities({ store, compute, networks, webhook }: Azu
       throw new CatalogueError('InvalidReplicaState', `the replica of ${vm} holds no cycle of epoch ${epoch}`);
     }
     return applied;
-  }
-
-  async function makeRecoveryPoint({ epoch, sequence }: Fence, vm: string): Promise<string> {
-    await createRecoveryPoint(store, { vm, epoch, sequence, kind: 'crashConsistent' });
-    return recoveryPointId(epoch, sequence);
   }
 }
 

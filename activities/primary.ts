@@ -1,4 +1,5 @@
 /** Activities of the agent, on the host beside the disks: everything that touches a source disk. */
+import type { AppConsistentFailure } from '../domain/app-consistency.js';
 import { CatalogueError } from '../domain/errors.js';
 import type { CycleManifest } from '../domain/vault.js';
 import { copySlice } from '../replication/seed.js';
@@ -30,8 +31,24 @@ export interface ShippedCycle {
   /** Bytes of disk content sent. */
   readonly bytes: number;
   readonly lastWrites: readonly { readonly name: string; readonly lastWrite: number }[];
+  readonly appConsistent?: boolean;
+  /** Why it is crash-consistent although it was asked to be app-consistent. */
+  readonly appConsistentFailure?: AppConsistentFailure;
 }
 
+export interface CutAndShipInput {
+  readonly vm: string;
+  readonly epoch: number;
+  readonly sequence: number;
+  readonly final: boolean;
+  /** Names that the recovery point of this cycle gets. */
+  readonly tags?: readonly string[];
+  /** Freeze the guest for the cut. Where that fails the cycle goes on without. */
+  readonly appConsistent?: boolean;
+}
+
+/** Longest a guest is kept frozen for a cut, ms: what Windows' shadow copies allow their writers. */
+const FREEZE_DEADLINE_MS = 10_000;
 const DEFAULT_COPY_SLICE_MS = 30_000;
 const COPY_STEP_BYTES = 256 * 1024 * 1024;
 
@@ -105,13 +122,14 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
      * One replication cycle on this side: seal the logs of all disks at one instant, send them, make the cycle exist
      * by its manifest, and only then delete the local logs. A cycle that exists already is returned as it is.
      */
-    async cutAndShip(input: { vm: string; epoch: number; sequence: number; final: boolean }): Promise<ShippedCycle> {
-      const { vm, epoch, sequence, final } = input;
+    async cutAndShip(input: CutAndShipInput): Promise<ShippedCycle> {
+      const { vm, epoch, sequence, final, tags } = input;
       const fence = { epoch, sequence };
       return beating(0, async ({ signal, report }) => {
         let manifest = await readManifest(store, vm, fence);
         if (!manifest) {
-          const cut = await hypervisor.cut(vm, fence);
+          const freeze = input.appConsistent ? { appConsistent: { deadlineMs: FREEZE_DEADLINE_MS } } : undefined;
+          const cut = await hypervisor.cut(vm, fence, freeze);
           if (final && !cut.final) {
             throw new CatalogueError(
               'InvalidVmState',
@@ -123,6 +141,7 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
             manifest = await shipCycle(store, changes, cut, fence, {
               signal,
               onProgress: ({ bytesDone }) => report(bytesDone),
+              tags,
             });
           } finally {
             await changes.close();
@@ -141,4 +160,6 @@ const shippedCycleOf = (manifest: CycleManifest): ShippedCycle => ({
   final: manifest.final,
   bytes: manifest.disks.reduce((sum, disk) => sum + disk.dataBytes, 0),
   lastWrites: manifest.disks.map(({ name, lastWrite }) => ({ name, lastWrite })),
+  ...(manifest.appConsistent !== undefined && { appConsistent: manifest.appConsistent }),
+  ...(manifest.appConsistentFailure && { appConsistentFailure: manifest.appConsistentFailure }),
 });

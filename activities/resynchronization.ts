@@ -1,9 +1,8 @@
 /** Activities of the Azure worker for a resynchronization: the replica's side of it, and when it may begin. */
 import { windowOpening, type ResyncWindow } from '../domain/resync-window.js';
 import { toIso, toMs } from '../domain/time.js';
-import { CatalogueError } from '../domain/errors.js';
-import { createRecoveryPoint } from '../replication/recovery-points.js';
-import { applyReceived, beginResync, type ResyncTask } from '../replication/resync.js';
+import { processReceived, type Processed } from '../replication/failover-point.js';
+import { beginResync, type ResyncTask } from '../replication/resync.js';
 import { releaseSeed } from '../replication/seed-record.js';
 import { digestReplica, type DigestTask } from '../replication/target-digests.js';
 import type { ReplicaStore } from '../sites/ports.js';
@@ -14,30 +13,11 @@ export type ResynchronizationActivities = ReturnType<typeof createResynchronizat
 
 export function createResynchronizationActivities({ store }: { store: ReplicaStore }) {
   return classified({
-    /**
-     * Applies what the store has received completely. What is wrong with it ends the applying, not the resynchronization.
-     * @returns the newest sequence applied; 0 when none.
-     */
-    async applyReceivedCycles({ vm }: { vm: string }): Promise<{ sequence: number }> {
-      return beating(0, async ({ signal, report }) => {
-        let sequence = 0;
-        const options = { signal, onProgress: ({ bytesDone }: { bytesDone: number }) => report(bytesDone) };
-        try {
-          await applyReceived(
-            store,
-            vm,
-            async (applied) => {
-              ({ sequence } = applied);
-              await createRecoveryPoint(store, { vm, ...applied, kind: 'crashConsistent' });
-            },
-            options,
-          );
-        } catch (error) {
-          const unusable = error instanceof CatalogueError && ['LogBroken', 'OutOfSequence'].includes(error.code);
-          if (!unusable) throw error;
-        }
-        return { sequence };
-      });
+    /** Applies what the store has received completely. What is wrong with it ends the applying, not the resynchronization. */
+    async applyReceivedCycles({ vm }: { vm: string }): Promise<Processed> {
+      return beating(0, ({ signal, report }) =>
+        processReceived(store, vm, { signal, onProgress: ({ bytesDone }) => report(bytesDone) }),
+      );
     },
 
     /** A new epoch on the replica as it is; its recovery points stay. */

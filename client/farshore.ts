@@ -116,9 +116,10 @@ export class Farshore {
     return this.startJob(name, 'enableProtection', {}, requestId);
   }
 
-  /** A cycle now. @returns its number. */
-  async sync(vm: string, requestId: string = randomUUID()): Promise<messages.SyncAccepted> {
-    return this.ask(vm, (entity) => entity.executeUpdate(messages.syncUpdate, { args: [{ requestId }] }));
+  /** A cycle now. @returns its number. @param tag names its recovery point, which is made even of an unchanged state. */
+  async sync(vm: string, tag?: string, requestId: string = randomUUID()): Promise<messages.SyncAccepted> {
+    const request = { requestId, ...(tag !== undefined && { tag }) };
+    return this.ask(vm, (entity) => entity.executeUpdate(messages.syncUpdate, { args: [request] }));
   }
 
   /**

@@ -36,9 +36,11 @@ export type Adoption = { readonly item: ProtectedItem } | { readonly refusal: st
 export function adopt(of: NewItem, vault: VaultFacts, tracking: TrackingFacts, at: string): Adoption {
   const { description, fence, state, applied, points } = vault;
   const newest = points.at(-1);
+  const namedPoints = points.flatMap(({ id, tags = [] }) => tags.map((tag) => ({ tag, id })));
   const base: ProtectedItem = {
     ...newProtectedItem(of),
     epoch: Math.max(fence.epoch, description.epoch),
+    ...(namedPoints.length > 0 && { namedPoints }),
     ...(newest && { latestRecoveryPoint: { id: newest.id, time: newest.time } }),
   };
   if (state) {

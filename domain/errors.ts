@@ -81,6 +81,10 @@ export const failureCatalogue = {
     'The replica is not in a state that allows this',
     'Look at the replica in the store; it may have been changed by hand.',
   ),
+  RecoveryPointNotFound: nonRecoverable(
+    'There is no such recovery point',
+    'Choose another one: `farshore vm show` lists them.',
+  ),
   ReplicaDiffers: nonRecoverable(
     'The replica was read back and differs from what was sent',
     'Check the storage below the replica store, then `retry`: the differing part is copied again.',

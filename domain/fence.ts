@@ -15,3 +15,6 @@ export const LAST_SEQUENCE = 2 ** 32 - 1;
 export const compareFences = (a: Fence, b: Fence): number => a.epoch - b.epoch || a.sequence - b.sequence;
 
 export const formatFence = (fence: Fence): string => `epoch ${fence.epoch}, sequence ${fence.sequence}`;
+
+/** The sequence of an epoch's fence from when its copy is complete. It is that of the first cycle, too. */
+export const SEEDED_SEQUENCE = 1;

@@ -76,6 +76,19 @@ export function conditionsOf(item: ProtectedItem, now: string): Condition[] {
       message: `${missed} of the last ${item.cycleHistory.length} cycles were missed`,
     });
   }
+  const withoutApp = item.policy.appConsistentFrequencyHours > 0 ? item.appConsistency?.failure : undefined;
+  if (item.phase === 'Protected' && withoutApp) {
+    const isMissing = withoutApp.reason === 'GuestAgentMissing';
+    found.push({
+      reason: withoutApp.reason,
+      health: 'Warning',
+      message: `recovery points are crash-consistent only: ${withoutApp.message}`,
+      remedy: isMissing
+        ? `Give ${item.vm} a guestAgent in the site file, or a policy without app-consistent points.`
+        : 'Look at the guest agent in the VM; it is asked again within 15 minutes.',
+      since: withoutApp.since,
+    });
+  }
   if (item.phase === 'FailedOver' || item.phase === 'Committed') {
     found.push({
       reason: 'NotReverseReplicated',

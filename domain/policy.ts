@@ -1,4 +1,4 @@
-/** Replication policy: how often changes are sent and how long recovery points are kept. */
+/** Replication policy: how often changes are sent, how long recovery points are kept, how often guests are frozen for one. */
 import { z } from 'zod';
 import { nameSchema } from './ids.js';
 import { resyncWindowSchema } from './resync-window.js';
@@ -12,9 +12,33 @@ export const policySchema = z.strictObject({
   copyFrequency: z.enum(copyFrequencies).default('5m'),
   /** Hours a recovery point is kept; 0 keeps the newest only. */
   recoveryPointRetentionHours: z.int().min(0).max(24).default(2),
+  /** Hours between recovery points for which the guest is frozen; 0: never. */
+  appConsistentFrequencyHours: z.int().min(0).max(12).default(0),
   /** When a resynchronization may begin by itself: outside office hours, or always. */
   resynchronizationWindow: resyncWindowSchema.default({ from: '18:30', to: '06:00', timeZone: 'UTC' }),
 });
 export type Policy = z.infer<typeof policySchema>;
+
+/** What is wrong with a policy although each of its values is possible by itself. */
+export interface PolicyProblem {
+  readonly field: keyof Policy;
+  readonly message: string;
+  readonly remedy: string;
+}
+
+export function checkPolicy(policy: Policy): PolicyProblem[] {
+  const { recoveryPointRetentionHours: retention, appConsistentFrequencyHours: frequency } = policy;
+  if (frequency <= retention) return [];
+  return [
+    {
+      field: 'appConsistentFrequencyHours',
+      message: `app-consistent points would be made every ${frequency} h and kept for ${retention} h, so that most of the time there would be none`,
+      remedy:
+        retention === 0
+          ? 'write 0, or keep recovery points for longer (recoveryPointRetentionHours)'
+          : `write at most ${retention}, or keep recovery points for longer (recoveryPointRetentionHours)`,
+    },
+  ];
+}
 
 export const copyFrequencyMs = (policy: Policy): number => copyFrequencyMilliseconds[policy.copyFrequency];

@@ -1,9 +1,11 @@
 /** The state of one protected VM. `phase` holds resting states; what is on its way is the running job and its task. */
 import { z } from 'zod';
+import { appConsistencySchema } from './app-consistency.js';
 import { failureSchema } from './errors.js';
 import { hostTroubleSchema } from './host.js';
 import { nameSchema } from './ids.js';
 import { jobKindSchema, jobParametersSchema, progressSchema, retryStateSchema } from './job.js';
+import { namedPointSchema, tagRequestSchema } from './named-points.js';
 import { policySchema } from './policy.js';
 import { isoTimeSchema, toMs } from './time.js';
 
@@ -60,6 +62,12 @@ export const protectedItemSchema = z.object({
   /** The newest cycle the replica holds. */
   applied: cycleSchema.optional(),
   latestRecoveryPoint: z.object({ id: z.string(), time: isoTimeSchema }).optional(),
+  /** Names asked for of recovery points. */
+  tagRequests: z.array(tagRequestSchema).optional(),
+  /** The points that have a name, as of the newest cycle applied. */
+  namedPoints: z.array(namedPointSchema).optional(),
+  /** Of the newest cycle that was asked to be app-consistent. */
+  appConsistency: appConsistencySchema.optional(),
   /** Of the last cycles, the newest last: was it on time? */
   cycleHistory: z.array(z.boolean()),
   retry: retryStateSchema.optional(),

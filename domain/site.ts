@@ -4,8 +4,8 @@
  */
 import { z } from 'zod';
 import { nameSchema } from './ids.js';
+import { checkPolicy, policySchema, type Policy } from './policy.js';
 import { isTimeZone } from './resync-window.js';
-import { policySchema, type Policy } from './policy.js';
 
 const pathSchema = z.string().min(1);
 
@@ -53,6 +53,8 @@ const vmSchema = z.strictObject({
   policy: nameSchema.optional(),
   disks: z.array(diskSchema).min(1),
   networkAdapters: z.array(z.strictObject({ name: nameSchema, vmNetwork: nameSchema })).default([]),
+  /** Unix socket of the QEMU guest agent in the VM, which freezes it for app-consistent points; relative to the site file. */
+  guestAgent: pathSchema.optional(),
   /** What the replica VM gets at failover. */
   replica: z.strictObject({ size: z.string().min(1).default('Standard_D2s_v5') }).prefault({}),
 });
@@ -85,7 +87,13 @@ export interface Finding {
 
 /** Cross-checks: names used once, references that lead somewhere, networks mapped. The first finding is the one to show. */
 export function checkSite(site: Site): Finding[] {
-  return [...duplicateNames(site), ...unknownTimeZones(site), ...danglingReferences(site), ...unmappedNetworks(site)];
+  return [
+    ...duplicateNames(site),
+    ...policyProblems(site),
+    ...unknownTimeZones(site),
+    ...danglingReferences(site),
+    ...unmappedNetworks(site),
+  ];
 }
 
 function* duplicateNames(site: Site): Generator<Finding> {
@@ -111,6 +119,19 @@ function* duplicateNames(site: Site): Generator<Finding> {
       paths.set(disk.path, `${vm.name}/${disk.name}`);
     }
   }
+  const agents = new Map<string, string>();
+  for (const [v, { name, guestAgent }] of site.vms.entries()) {
+    if (guestAgent === undefined) continue;
+    const owner = agents.get(guestAgent);
+    if (owner !== undefined) {
+      yield {
+        path: ['vms', v, 'guestAgent'],
+        message: `this is the guest agent of ${owner}, so that the wrong VM would be frozen`,
+        remedy: 'name the socket of this VM',
+      };
+    }
+    agents.set(guestAgent, name);
+  }
   const hosts = new Set<string>();
   for (const [s, server] of site.vmmServers.entries()) {
     yield* repeated(server.clouds, ['vmmServers', s, 'clouds'], 'cloud');
@@ -121,6 +142,13 @@ function* duplicateNames(site: Site): Generator<Finding> {
         hosts.add(host.name);
       }
     }
+  }
+}
+
+function* policyProblems(site: Site): Generator<Finding> {
+  for (const [p, policy] of site.policies.entries()) {
+    for (const { field, message, remedy } of checkPolicy(policy))
+      yield { path: ['policies', p, field], message, remedy };
   }
 }
 

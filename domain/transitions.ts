@@ -3,30 +3,17 @@
  * time, no chance, no I/O in here. Whatever it is told, there is one job at a time, and neither the epoch nor, within it,
  * the sequence goes back.
  */
-import { z } from 'zod';
-import { failureSchema } from './errors.js';
+import { afterAttempt, type AppConsistentFailure } from './app-consistency.js';
 import type { HostNews } from './host.js';
-import type { JobKind, RetryState } from './job.js';
+import type { RetryState } from './job.js';
+import { afterJob, marked, type JobOutcome } from './job-outcome.js';
+import { afterTags, knownNames, withTagRequest, type NamedPoint, type TagRequest } from './named-points.js';
 import { copyFrequencyMs, type Policy } from './policy.js';
-import { cycleSchema, type Health, type JobRequest, type ProtectedItem } from './protected-item.js';
-import { isoTimeSchema, toIso, toMs } from './time.js';
+import type { Health, JobRequest, ProtectedItem } from './protected-item.js';
+import { toIso, toMs } from './time.js';
 
 const CYCLES_REMEMBERED = 20;
 const REQUESTS_REMEMBERED = 50;
-const JOBS_REMEMBERED = 10;
-
-/** What a job tells the entity when it ends; only the fields of its kind are there. */
-export const jobOutcomeSchema = z.object({
-  outcome: z.enum(['succeeded', 'failed', 'cancelled']),
-  failure: failureSchema.optional(),
-  epoch: z.int().optional(),
-  /** Cycles the job itself made, so that the loop goes on after them. */
-  cycle: cycleSchema.optional(),
-  recoveryPoint: z.object({ id: z.string(), time: isoTimeSchema }).optional(),
-  /** Why the replica has to be resynchronized, although the job has succeeded. */
-  resyncCause: z.string().optional(),
-});
-export type JobOutcome = z.infer<typeof jobOutcomeSchema>;
 
 export type ItemEvent =
   | { type: 'jobRequested'; request: JobRequest }
@@ -40,18 +27,25 @@ export type ItemEvent =
       retry?: RetryState | undefined;
     }
   | { type: 'jobEnded'; jobId: string; at: string; result: JobOutcome }
-  | { type: 'cycleRequested'; at: string }
+  /** `tag` names the point that comes of it. */
+  | { type: 'cycleRequested'; at: string; tag?: { name: string; requestId: string } | undefined }
   | { type: 'paused'; at: string }
   | { type: 'resumed'; at: string }
   | { type: 'policyChanged'; policy: Policy; at: string }
   | { type: 'hostChanged'; news: HostNews; at: string }
   | { type: 'alerted'; health: Health }
   | { type: 'cycleBegun' }
-  | { type: 'cycleShipped'; cycle: { sequence: number; sealedAt: string; bytes: number } }
+  | {
+      type: 'cycleShipped';
+      cycle: { sequence: number; sealedAt: string; bytes: number };
+      /** Given when the cycle was asked to be app-consistent. */
+      appConsistency?: { at: string; failure?: AppConsistentFailure | undefined } | undefined;
+    }
   | {
       type: 'cycleApplied';
       cycle: { sequence: number; sealedAt: string; bytes: number };
       recoveryPoint?: { id: string; time: string } | undefined;
+      namedPoints?: readonly NamedPoint[] | undefined;
       at: string;
     }
   | { type: 'stepFailed'; retry: RetryState }
@@ -100,9 +94,13 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
     case 'jobEnded':
       return item.job?.jobId === event.jobId ? afterJob(item, item.job.kind, event) : item;
     case 'cycleRequested':
-      return cycleToRequest(item) === item.nextSequence
-        ? { ...item, cycleDueAt: event.at }
-        : { ...item, requestedSequence: cycleToRequest(item) };
+      return {
+        ...item,
+        ...(cycleToRequest(item) === item.nextSequence
+          ? { cycleDueAt: event.at }
+          : { requestedSequence: cycleToRequest(item) }),
+        ...(event.tag && { tagRequests: withTagRequest(item.tagRequests ?? [], tagRequest(item, event.tag)) }),
+      };
     case 'paused': {
       const { retry: _, ...rest } = item;
       return item.paused ? item : { ...rest, paused: { since: event.at } };
@@ -120,7 +118,14 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
     case 'cycleBegun':
       return item.begunSequence === item.nextSequence ? item : { ...item, begunSequence: item.nextSequence };
     case 'cycleShipped':
-      return { ...item, shipped: event.cycle };
+      return {
+        ...item,
+        shipped: event.cycle,
+        ...afterTags(item, { epoch: item.epoch, ...event.cycle }),
+        ...(event.appConsistency && {
+          appConsistency: afterAttempt(item.appConsistency, event.appConsistency.failure, event.appConsistency.at),
+        }),
+      };
     case 'cycleApplied':
       return afterCycle(item, event);
     case 'stepFailed':
@@ -136,10 +141,8 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
       const { sourceFence: _, ...rest } = item;
       return item.sourceFence?.epoch === event.epoch ? rest : item;
     }
-    case 'resyncRequired': {
-      const { retry: _, cycleDueAt: _due, ...rest } = item;
-      return { ...rest, resync: { cause: event.cause, since: item.resync?.since ?? event.at } };
-    }
+    case 'resyncRequired':
+      return marked(item, event.cause, event.at);
     case 'resyncScheduled':
       return item.resync ? { ...item, resync: { ...item.resync, dueAt: event.dueAt } } : item;
   }
@@ -155,7 +158,7 @@ function afterHostNews(item: ProtectedItem, { trouble, stopped }: HostNews, at: 
   const told = trouble ? { ...rest, hostTrouble: trouble } : hostTrouble ? rest : item;
   const isMarked = stopped?.epoch === item.epoch && item.phase === 'Protected' && !item.job && !item.resync;
   if (!stopped || !isMarked) return told;
-  return next(told, { type: 'resyncRequired', cause: stopped.cause, at });
+  return marked(told, stopped.cause, at);
 }
 
 /** A shorter frequency counts from the newest cycle already; a longer one from the next. */
@@ -185,94 +188,17 @@ function afterCycle(item: ProtectedItem, event: ItemEvent & { type: 'cycleApplie
     cycleDueAt: requested ? event.at : toIso(dueAt + (missed + 1) * period),
     cycleHistory: history.slice(-CYCLES_REMEMBERED),
     ...(event.recoveryPoint && { latestRecoveryPoint: event.recoveryPoint }),
+    ...knownNames(item, event.namedPoints),
   };
 }
 
-function afterJob(item: ProtectedItem, kind: JobKind, event: ItemEvent & { type: 'jobEnded' }): ProtectedItem {
-  const { job: _, ...rest } = item;
-  const { outcome, failure, epoch, cycle, recoveryPoint } = event.result;
-  const ended: ProtectedItem = {
-    ...rest,
-    recentJobs: [
-      ...item.recentJobs,
-      { id: event.jobId, kind, outcome, endedAt: event.at, ...(failure && { failure }) },
-    ].slice(-JOBS_REMEMBERED),
-    epoch: Math.max(item.epoch, epoch ?? 0),
-    ...(cycle && {
-      shipped: cycle,
-      applied: cycle,
-      // Sequences begin anew with an epoch.
-      nextSequence: (epoch ?? 0) > item.epoch ? cycle.sequence + 1 : Math.max(item.nextSequence, cycle.sequence + 1),
-    }),
-    ...(recoveryPoint && { latestRecoveryPoint: recoveryPoint }),
-  };
-  if (outcome !== 'succeeded' && failure?.class === 'needsResync') {
-    return next(ended, { type: 'resyncRequired', cause: failure.message, at: event.at });
-  }
-  if (kind === 'resynchronize' && outcome === 'cancelled' && item.resync) {
-    const { dueAt: _due, ...resync } = item.resync;
-    return { ...ended, resync: { ...resync, skipOpen: true } };
-  }
-  if (outcome !== 'succeeded') {
-    // A failover that was given up: the source runs again and its changes go on being sent.
-    const goesOn =
-      kind === 'plannedFailover' ||
-      kind === 'verifyReplica' ||
-      (kind === 'unplannedFailover' && item.phase === 'Protected' && !item.resync);
-    return goesOn ? { ...ended, cycleDueAt: event.at } : ended;
-  }
-  switch (kind) {
-    case 'enableProtection': {
-      const { begunSequence: _b, requestedSequence: _r, ...fresh } = ended;
-      return { ...whole(fresh), phase: 'Seeding', nextSequence: ended.epoch > item.epoch ? 1 : ended.nextSequence };
-    }
-    case 'initialReplication':
-      return whole(ended);
-    case 'finalizeProtection':
-      return {
-        ...ended,
-        phase: 'Protected',
-        protectedSince: event.at,
-        // A VM that is marked has no cycles to wait for.
-        ...(!ended.resync && { cycleDueAt: event.at }),
-      };
-    case 'resynchronize': {
-      const { begunSequence: _b, requestedSequence: _r, ...equal } = whole(ended);
-      return item.phase === 'Protected' ? { ...equal, cycleDueAt: event.at } : equal;
-    }
-    case 'plannedFailover': {
-      const { cycleDueAt: _due, paused: _p, ...stopped } = ended;
-      return { ...stopped, phase: 'FailedOver', activeSide: 'recovery' };
-    }
-    case 'unplannedFailover': {
-      const { cycleDueAt: _due, resync: _resync, retry: _retry, paused: _p, ...stopped } = ended;
-      return {
-        ...stopped,
-        phase: 'FailedOver',
-        activeSide: 'recovery',
-        // What was waiting was meant for a VM that runs at the primary site.
-        pending: [],
-        sourceFence: { epoch: ended.epoch, since: event.at },
-      };
-    }
-    case 'commitFailover':
-      return { ...ended, phase: 'Committed' };
-    case 'verifyReplica': {
-      // The cycles that were due meanwhile have not been missed: they are made good at once.
-      const due = item.phase === 'Protected' ? { ...ended, cycleDueAt: event.at } : ended;
-      const cause = event.result.resyncCause;
-      return cause === undefined ? due : next(due, { type: 'resyncRequired', cause, at: event.at });
-    }
-    case 'disableProtection': {
-      const { cycleDueAt: _d, shipped: _s, applied: _a, latestRecoveryPoint: _l, resync: _r, ...left } = ended;
-      const { paused: _p, protectedSince: _ps, hostTrouble: _h, ...rest } = left;
-      return { ...rest, phase: 'Unprotected', cycleHistory: [] };
-    }
-  }
-}
-
-/** A mark of what was before a whole copy that has been begun, or read back and found equal, says nothing any more. */
-function whole(item: ProtectedItem): ProtectedItem {
-  const { resync: _, ...rest } = item;
-  return rest;
-}
+const tagRequest = (
+  item: ProtectedItem,
+  { name: tag, requestId }: { name: string; requestId: string },
+): TagRequest => ({
+  requestId,
+  tag,
+  epoch: item.epoch,
+  sequence: cycleToRequest(item),
+  done: false,
+});

@@ -17,6 +17,7 @@
  *   jobs/<...>.json                      records of finished jobs
  */
 import { z } from 'zod';
+import { appConsistentFailureSchema } from './app-consistency.js';
 import { fenceSchema } from './fence.js';
 import { cycleName, nameSchema } from './ids.js';
 import { isoTimeSchema } from './time.js';
@@ -100,6 +101,12 @@ export const cycleManifestSchema = z.object({
   sealedAt: isoTimeSchema,
   /** True when the source's exports were closed before the cut, so that nothing can follow. */
   final: z.boolean(),
+  /** The guest was frozen when the logs were sealed. */
+  appConsistent: z.boolean().exactOptional(),
+  /** It was to be, and was not. */
+  appConsistentFailure: appConsistentFailureSchema.exactOptional(),
+  /** Names that the recovery point of this cycle gets. */
+  tags: z.array(z.string()).exactOptional(),
   disks: z.array(
     z.object({
       name: nameSchema,
@@ -135,6 +142,8 @@ export const recoveryPointSchema = z.object({
   /** The instant the disks are at: the cycle's seal time. */
   time: isoTimeSchema,
   kind: z.enum(['crashConsistent', 'appConsistent']),
+  /** Names that administrators gave it. */
+  tags: z.array(z.string()).exactOptional(),
   disks: z.array(z.object({ name: nameSchema, snapshot: z.string() })),
 });
 export type RecoveryPoint = z.infer<typeof recoveryPointSchema>;

@@ -4,7 +4,7 @@
  * its start, which gives the same bytes.
  */
 import { CatalogueError } from '../domain/errors.js';
-import { formatFence } from '../domain/fence.js';
+import { formatFence, SEEDED_SEQUENCE } from '../domain/fence.js';
 import {
   appliedStateSchema,
   vaultPaths,
@@ -19,7 +19,6 @@ import { progressMeter, type StepOptions } from './progress.js';
 import { inParallel, readAhead } from './read-ahead.js';
 import { replicaBlobSize } from './replica.js';
 import { descriptionOfEpoch, fenceOfEpoch, readApplied, vmFence } from './replica-state.js';
-import { SEEDED_SEQUENCE } from './seed-record.js';
 import { readManifest } from './ship.js';
 import { encodeRecord } from './vault-record.js';
 

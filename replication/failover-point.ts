@@ -4,17 +4,18 @@
  * of a resynchronization, only the points that were kept are.
  */
 import { CatalogueError } from '../domain/errors.js';
-import { compareFences } from '../domain/fence.js';
-import { recoveryPointId, vaultPaths, type RecoveryPoint } from '../domain/vault.js';
+import { SEEDED_SEQUENCE } from '../domain/fence.js';
+import { chooseRecoveryPoint, selectorOf, type RecoveryState } from '../domain/recovery-point.js';
+import { vaultPaths, type RecoveryPoint } from '../domain/vault.js';
 import type { ReplicaStore } from '../sites/ports.js';
 import { applyCycle } from './apply.js';
 import type { StepOptions } from './progress.js';
-import { createRecoveryPoint, listRecoveryPoints } from './recovery-points.js';
+import { createPointIfWorth, createPointOfCycle } from './cycle-point.js';
+import { readRecoveryState } from './recovery-target.js';
 import { readApplied, readDescription } from './replica-state.js';
-import { SEEDED_SEQUENCE } from './seed-record.js';
 import { readManifest } from './ship.js';
 
-/** `latest`: everything received is applied first. `latest-processed`: what the replica holds. Else a point's id. */
+/** `latest`: everything received is applied first. `latest-processed`: what the replica holds. Else a point. */
 export const LATEST = 'latest';
 export const LATEST_PROCESSED = 'latest-processed';
 
@@ -26,8 +27,8 @@ export interface Processed {
 }
 
 /**
- * Applies every complete cycle of the current epoch that follows what the replica holds. One that can't be applied ends
- * it: what came before is whole, as a cycle is proven before its first byte is written.
+ * Applies every complete cycle of the current epoch that follows what the replica holds, and makes the points of them.
+ * One that can't be applied ends it: what came before is whole, as a cycle is proven before its first byte is written.
  * @throws CatalogueError StaleEpoch, and whatever may be tried again.
  */
 export async function processReceived(store: ReplicaStore, vm: string, options: StepOptions = {}): Promise<Processed> {
@@ -40,7 +41,7 @@ export async function processReceived(store: ReplicaStore, vm: string, options: 
   let cycles = 0;
   try {
     for (; await readManifest(store, vm, { epoch, sequence }); sequence += 1, cycles += 1) {
-      await applyCycle(store, { vm, epoch, sequence }, options);
+      await createPointIfWorth(store, vm, await applyCycle(store, { vm, epoch, sequence }, options));
     }
     return { cycles };
   } catch (error) {
@@ -52,44 +53,30 @@ export async function processReceived(store: ReplicaStore, vm: string, options: 
 const UNUSABLE: readonly string[] = ['LogBroken', 'OutOfSequence', 'InvalidReplicaState'];
 
 /**
- * The point a failover goes back to; made of the live replica where that is wanted and allowed.
- * @throws CatalogueError InvalidReplicaState when there is none, StaleEpoch.
+ * The point a failover goes back to; made of the live replica where that is wanted and allowed. What has been received
+ * is not processed here.
+ * @param wanted `latest` or `latest-processed`, which are the same here; `latest-app-consistent`; the id or name of a point.
+ * @throws CatalogueError RecoveryPointNotFound, InvalidReplicaState when there is no replica, StaleEpoch.
  */
 export async function failoverPoint(store: ReplicaStore, vm: string, wanted: string): Promise<RecoveryPoint> {
-  if (wanted === LATEST || wanted === LATEST_PROCESSED) {
-    const live = await livePoint(store, vm);
-    if (live) return live;
-  }
-  const points = await listRecoveryPoints(store, vm);
-  const point = isChoice(wanted) ? points.at(-1) : points.find(({ id }) => id === wanted);
-  if (point) return point;
-  throw new CatalogueError('InvalidReplicaState', noPoint(vm, wanted, points));
+  const selector = selectorOf(wanted === LATEST ? LATEST_PROCESSED : wanted);
+  const target = chooseRecoveryPoint(selector, await recoveryState(store, vm));
+  return target.from === 'point' ? target.point : createPointOfCycle(store, vm, target.cycle);
 }
 
 /** Why a failover can't go back to what is wanted; undefined when it can. Changes nothing. */
 export async function pointProblem(store: ReplicaStore, vm: string, wanted: string): Promise<string | undefined> {
-  const points = await listRecoveryPoints(store, vm);
-  if (!isChoice(wanted)) return points.some(({ id }) => id === wanted) ? undefined : noPoint(vm, wanted, points);
-  if (points.length > 0) return undefined;
-  const description = await readDescription(store, vm);
-  const applied = await readApplied(store, vm);
-  return applied && applied.epoch === description?.epoch ? undefined : noPoint(vm, wanted, points);
+  try {
+    chooseRecoveryPoint(selectorOf(wanted), await recoveryState(store, vm));
+    return undefined;
+  } catch (error) {
+    if (error instanceof CatalogueError && error.code === 'RecoveryPointNotFound') return error.message;
+    throw error;
+  }
 }
 
-const isChoice = (wanted: string): boolean => wanted === LATEST || wanted === LATEST_PROCESSED;
-
-const noPoint = (vm: string, wanted: string, points: readonly RecoveryPoint[]): string =>
-  points.length === 0
-    ? `the vault holds no recovery point of ${vm}`
-    : `the vault holds no recovery point ${isChoice(wanted) ? '' : `${wanted} `}of ${vm}; it has ${points.length}, the newest is ${points.at(-1)!.id}`;
-
-async function livePoint(store: ReplicaStore, vm: string): Promise<RecoveryPoint | undefined> {
-  const description = await readDescription(store, vm);
-  const applied = await readApplied(store, vm);
-  const fence = await store.readFence(vaultPaths.vm(vm));
-  if (!description || applied?.epoch !== description.epoch || compareFences(fence, applied) !== 0) return undefined;
-  const { epoch, sequence } = applied;
-  const id = recoveryPointId(epoch, sequence);
-  const made = (await listRecoveryPoints(store, vm)).find((point) => point.id === id);
-  return made ?? (await createRecoveryPoint(store, { vm, epoch, sequence, kind: 'crashConsistent' }));
+async function recoveryState(store: ReplicaStore, vm: string): Promise<RecoveryState> {
+  const state = await readRecoveryState(store, vm);
+  if (state) return state;
+  throw new CatalogueError('InvalidReplicaState', `the vault holds no description of ${vm}`);
 }

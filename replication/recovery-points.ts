@@ -4,8 +4,8 @@
  */
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences, formatFence } from '../domain/fence.js';
+import { pointsToPrune } from '../domain/recovery-point.js';
 import { recoveryPointId, recoveryPointSchema, vaultPaths, type RecoveryPoint } from '../domain/vault.js';
-import { toMs } from '../domain/time.js';
 import type { ReplicaStore, WriteFence } from '../sites/ports.js';
 import { inParallel, readAhead } from './read-ahead.js';
 import { descriptionOfEpoch, fenceOfEpoch, readApplied, readDescription, vmFence } from './replica-state.js';
@@ -20,6 +20,8 @@ export interface PointTask {
   /** The cycle the replica is at. */
   readonly sequence: number;
   readonly kind: RecoveryPoint['kind'];
+  /** Names it gets. */
+  readonly tags?: readonly string[] | undefined;
 }
 
 /**
@@ -27,7 +29,7 @@ export interface PointTask {
  * @throws CatalogueError InvalidReplicaState when the replica is not exactly at this cycle, StaleEpoch.
  */
 export async function createRecoveryPoint(store: ReplicaStore, task: PointTask): Promise<RecoveryPoint> {
-  const { vm, epoch, sequence, kind } = task;
+  const { vm, epoch, sequence, kind, tags = [] } = task;
   const id = recoveryPointId(epoch, sequence);
   const name = vaultPaths.point(vm, id);
   const fence = vmFence(vm, task);
@@ -52,7 +54,11 @@ export async function createRecoveryPoint(store: ReplicaStore, task: PointTask):
   });
   const names = diskNames(description);
   for await (const taken of readAhead(names, DISKS_IN_FLIGHT, snapshot)) disks.push(taken);
-  const point: RecoveryPoint = { epoch, sequence, id, vm, time: applied.sealedAt, kind, disks };
+  const point: RecoveryPoint = {
+    ...{ epoch, sequence, id, vm, time: applied.sealedAt, kind },
+    ...(tags.length > 0 && { tags: [...tags] }),
+    disks,
+  };
   const created = await store.putObjectIfAbsent(name, encodeRecord(recoveryPointSchema, point), fence);
   const points = await listRecoveryPoints(store, vm);
   await deleteUnlisted(store, vm, names, points, fence);
@@ -74,25 +80,29 @@ export async function listRecoveryPoints(store: ReplicaStore, vm: string): Promi
 export interface PruneTask {
   readonly vm: string;
   readonly epoch: number;
-  /** Points before this instant go. ISO 8601. */
-  readonly olderThan: string;
+  /** Points before this instant go, ms since 1970. */
+  readonly retainedFrom: number;
   /** Ids of points that are in use, and stay. */
   readonly keep?: readonly string[];
 }
 
-/** The newest point stays however old it is. @returns ids of the points that went. @throws CatalogueError StaleEpoch */
-export async function pruneRecoveryPoints(store: ReplicaStore, task: PruneTask): Promise<string[]> {
-  const { vm, epoch, olderThan, keep = [] } = task;
+export interface Pruned {
+  /** Ids of the points that went. */
+  readonly gone: readonly string[];
+  /** What is left, oldest first. */
+  readonly kept: readonly RecoveryPoint[];
+}
+
+/** The newest point stays however old it is. @throws CatalogueError StaleEpoch */
+export async function pruneRecoveryPoints(store: ReplicaStore, task: PruneTask): Promise<Pruned> {
+  const { vm, epoch } = task;
   const fence = await fenceOfEpoch(store, vm, epoch);
   const points = await listRecoveryPoints(store, vm);
-  const newest = points.at(-1);
-  const staying = points.filter(
-    (point) => point === newest || keep.includes(point.id) || toMs(point.time) >= toMs(olderThan),
-  );
-  const going = points.filter((point) => !staying.includes(point));
+  const going = pointsToPrune(points, task);
+  const staying = points.filter((point) => !going.includes(point));
   await inParallel(going, RECORDS_IN_FLIGHT, ({ id }) => store.deleteObject(vaultPaths.point(vm, id), fence));
   await deleteUnlisted(store, vm, [...new Set(points.flatMap(diskNames))], staying, fence);
-  return going.map(({ id }) => id);
+  return { gone: going.map(({ id }) => id), kept: staying };
 }
 
 export interface DeletePointsTask {

@@ -5,14 +5,11 @@
  */
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences, formatFence, LAST_SEQUENCE } from '../domain/fence.js';
-import { vaultPaths, type AppliedState } from '../domain/vault.js';
+import { vaultPaths } from '../domain/vault.js';
 import type { ReplicaStore } from '../sites/ports.js';
-import { applyCycle } from './apply.js';
 import { deleteAllCycles } from './cycles.js';
-import type { StepOptions } from './progress.js';
-import { readApplied, readDescription, vmFence, writeDescription } from './replica-state.js';
+import { readDescription, vmFence, writeDescription } from './replica-state.js';
 import { deleteSeedRecords } from './seed-record.js';
-import { readManifest } from './ship.js';
 
 export interface ResyncTask {
   readonly vm: string;
@@ -58,25 +55,4 @@ function checkSameDisks(vm: string, replica: Sizes, source: Sizes): void {
     'InvalidReplicaState',
     `${vm}: the source has ${told(source)}; the replica was made for ${told(replica)}`,
   );
-}
-
-/**
- * Applies every complete cycle that the store holds behind the newest applied one, in order.
- * @param onApplied is awaited after each. @returns the newest applied state, undefined when nothing ever was applied.
- * @throws CatalogueError as `applyCycle`.
- */
-export async function applyReceived(
-  store: ReplicaStore,
-  vm: string,
-  onApplied: (state: AppliedState) => Promise<void>,
-  options: StepOptions = {},
-): Promise<AppliedState | undefined> {
-  for (;;) {
-    const applied = await readApplied(store, vm);
-    const description = await readDescription(store, vm);
-    if (!applied || applied.epoch !== description?.epoch) return applied;
-    const following = { epoch: applied.epoch, sequence: applied.sequence + 1 };
-    if (!(await readManifest(store, vm, following))) return applied;
-    await onApplied(await applyCycle(store, { vm, ...following }, options));
-  }
 }

@@ -16,9 +16,6 @@ import { fenceOfEpoch, readApplied } from './replica-state.js';
 /** Bytes. A multiple of the digest's blocks and of the 1 MiB replicas are rounded up to. */
 export const SLICE_SIZE = 64 * 1024 * 1024;
 
-/** The sequence of an epoch's fence from when its initial copy is complete. It is that of the first cycle, too. */
-export const SEEDED_SEQUENCE = 1;
-
 export const sliceCount = (replicaSize: number): number => Math.ceil(replicaSize / SLICE_SIZE);
 
 /** The last slice ends with the replica, so that the padding behind the source's end is checked, too. */

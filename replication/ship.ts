@@ -17,6 +17,11 @@ const DISKS_IN_FLIGHT = 4;
 
 type ManifestDisk = CycleManifest['disks'][number];
 
+export interface ShipOptions extends StepOptions {
+  /** Names that the recovery point of this cycle gets. */
+  readonly tags?: readonly string[] | undefined;
+}
+
 /**
  * Can be aborted or die anywhere and be run again. Once the manifest is there it is the truth, and is answered without
  * anything being sent: the logs may be gone by then.
@@ -29,7 +34,7 @@ export async function shipCycle(
   changeSet: ChangeSet,
   cut: Cut,
   fence: Fence,
-  options: StepOptions = {},
+  options: ShipOptions = {},
 ): Promise<CycleManifest> {
   if (compareFences(fence, cut) !== 0) {
     throw new CatalogueError(
@@ -51,8 +56,15 @@ export async function shipCycle(
     disks.push(disk);
   }
 
-  const { vm, epoch, sequence, sealedAt, final } = cut;
-  const manifest: CycleManifest = { vm, epoch, sequence, sealedAt, final, disks };
+  const { vm, epoch, sequence, sealedAt, final, appConsistent, appConsistentFailure } = cut;
+  const { tags = [] } = options;
+  const manifest: CycleManifest = {
+    ...{ vm, epoch, sequence, sealedAt, final },
+    ...(appConsistent !== undefined && { appConsistent }),
+    ...(appConsistentFailure && { appConsistentFailure }),
+    ...(tags.length > 0 && { tags: [...tags] }),
+    disks,
+  };
   options.signal?.throwIfAborted();
   const data = encodeRecord(cycleManifestSchema, manifest);
   if (await store.putObjectIfAbsent(vaultPaths.manifest(vm, epoch, sequence), data, vmFence(vm, fence)))

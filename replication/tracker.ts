@@ -29,6 +29,13 @@ export interface TrackerOptions {
   readonly warn: (message: string, error: unknown) => void;
 }
 
+/** Told when a cut is about to be made, and when it is: what has to be held still for it is so as briefly as possible. */
+export interface CutMoment {
+  /** Must not fail. */
+  before(): Promise<void>;
+  after(): void;
+}
+
 export interface DiskToTrack {
   readonly name: string;
   readonly path: string;
@@ -165,7 +172,7 @@ export class Tracker implements TrackerOfDisk {
    * @param final the VM is shut down: nothing can follow.
    * @throws CatalogueError InvalidVmState (not tracked), ResyncRequired, StaleEpoch, OutOfSequence, SourceDiskFull
    */
-  async cut(fence: Fence, final: boolean): Promise<Cut> {
+  async cut(fence: Fence, final: boolean, moment?: CutMoment): Promise<Cut> {
     const current = this.#at(fence);
     const made = current.cuts.get(fence.sequence);
     if (made) return made;
@@ -176,6 +183,7 @@ export class Tracker implements TrackerOfDisk {
       );
     }
     const next = await this.#createLogs(fence.epoch, fence.sequence + 1, { firstWrite: 0, openedByFinalCut: final });
+    await moment?.before();
     if (this.#cause !== undefined) {
       await dropLogs(next);
       throw new CatalogueError('ResyncRequired', `${this.vm}: ${this.#cause}`);
@@ -189,6 +197,7 @@ export class Tracker implements TrackerOfDisk {
     }
     current.sealing = sealing;
     current.openSequence += 1;
+    moment?.after();
 
     await this.#seal(current, next, sealedAt, final);
     const cut: Cut = {

@@ -1,5 +1,6 @@
 /** Reads a copy back, beside the store, and compares it with what was read at the source. */
 import { CatalogueError } from '../domain/errors.js';
+import { SEEDED_SEQUENCE } from '../domain/fence.js';
 import type { Range } from '../domain/ranges.js';
 import { seedSliceSchema, vaultPaths, verifiedDiskSchema, type ReplicaDescription } from '../domain/vault.js';
 import type { ReplicaStore, WriteFence } from '../sites/ports.js';
@@ -10,7 +11,7 @@ import { progressMeter, type StepOptions } from './progress.js';
 import { readAhead } from './read-ahead.js';
 import { replicaFooter } from './replica.js';
 import { describedDisk, descriptionOfEpoch, fenceOfEpoch, vmFence } from './replica-state.js';
-import { copiedSlices, SEEDED_SEQUENCE, sliceCount, sliceRange } from './seed-record.js';
+import { copiedSlices, sliceCount, sliceRange } from './seed-record.js';
 import { READ_SIZE, readTargetDigests, replicaContent } from './target-digests.js';
 import { encodeRecord, readRecord } from './vault-record.js';
 

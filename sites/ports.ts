@@ -2,6 +2,7 @@
  * The ports: what the engine and the activities need of the two sites. Adapters live in the folders beside this file.
  * Every operation can be repeated: done twice it leaves what once would have left.
  */
+import type { AppConsistentFailure } from '../domain/app-consistency.js';
 import type { FailureCode } from '../domain/errors.js';
 import type { Fence } from '../domain/fence.js';
 import type { Range } from '../domain/ranges.js';
@@ -55,7 +56,16 @@ export interface Cut {
   readonly sealedAt: string;
   /** True when the VM was shut down, its exports closed, when the logs were sealed. */
   readonly final: boolean;
+  /** The guest was frozen at that instant. */
+  readonly appConsistent?: boolean;
+  /** It was to be, and was not: the cut is crash-consistent. */
+  readonly appConsistentFailure?: AppConsistentFailure;
   readonly disks: readonly CutDisk[];
+}
+
+export interface CutOptions {
+  /** Freeze the guest for the cut, for no longer than this, ms. Where that fails the cut is made all the same, and says why. */
+  readonly appConsistent?: { readonly deadlineMs: number };
 }
 
 export interface CutDisk {
@@ -108,8 +118,11 @@ export interface Hypervisor {
   openSnapshotDisk(vm: string, epoch: number, disk: string): Promise<ReadableDisk>;
   /** Merges for a while. @returns bytes still to merge; 0 when the snapshot is gone. */
   mergeSnapshot(vm: string): Promise<number>;
-  /** Seals the open logs (`fence.sequence` must be theirs) and opens the next. Repeated: answers with the same cut. */
-  cut(vm: string, fence: Fence): Promise<Cut>;
+  /**
+   * Seals the open logs (`fence.sequence` must be theirs) and opens the next. Repeated: answers with the same cut.
+   * Freezing, cutting and thawing are this one call: a caller that dies leaves no guest frozen.
+   */
+  cut(vm: string, fence: Fence, options?: CutOptions): Promise<Cut>;
   /**
    * As `cut`, and in the same instant, with nothing in flight, takes a VM snapshot. Repeated until the logs are released: the
    * same cut. @throws InvalidVmState when this cycle was cut without one.

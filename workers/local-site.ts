@@ -3,9 +3,9 @@
  * sockets, and of the replica store, which describes itself.
  */
 import { CatalogueError, failureCatalogue } from '../domain/errors.js';
+import type { RecoveryState } from '../domain/recovery-point.js';
 import type { Site, SiteVm } from '../domain/site.js';
-import type { RecoveryPoint } from '../domain/vault.js';
-import { listRecoveryPoints } from '../replication/recovery-points.js';
+import { readRecoveryState } from '../replication/recovery-target.js';
 import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/control-client.js';
 import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
 import type { HypervisorVm } from '../sites/ports.js';
@@ -47,11 +47,11 @@ export class LocalSite {
     return await new RecoveryComputeClient(this.data.recoveryControl()).listVms();
   }
 
-  /** Oldest first. @throws CatalogueError StoreUnreachable */
-  async recoveryPoints(vm: string): Promise<RecoveryPoint[]> {
+  /** What there is to recover to, as the store says; undefined while it knows no such VM. @throws CatalogueError StoreUnreachable */
+  async recoveryState(vm: string): Promise<RecoveryState | undefined> {
     const store = await EmbeddedReplicaStore.open(this.site.vault.store.path);
     try {
-      return await listRecoveryPoints(store, vm);
+      return await readRecoveryState(store, vm);
     } finally {
       await store.close();
     }

@@ -15,6 +15,8 @@ export interface LoadedSite {
 }
 
 const SECTOR_BYTES = 512;
+/** Of the address of a unix socket. */
+const MAX_SOCKET_PATH = 107;
 
 /**
  * @param options.disks also look at the disk files: there, of the declared format and size, a multiple of 512 bytes.
@@ -25,7 +27,7 @@ export async function loadSite(file: string, options: { disks: boolean }): Promi
   const document = readDocument(await readText(absolute, 'site file'), absolute, siteSchema, checkSite);
   const site = withAbsolutePaths(document.value, path.dirname(absolute));
   if (options.disks) {
-    const finding = await firstDiskFinding(site);
+    const finding = longSocketPath(site) ?? (await firstDiskFinding(site));
     if (finding) throw document.error(finding);
   }
   return { file: absolute, site };
@@ -56,8 +58,19 @@ function withAbsolutePaths(site: Site, folder: string): Site {
     vault: { ...vault, store: { ...vault.store, path: path.resolve(folder, vault.store.path) } },
     vms: site.vms.map((vm) => ({
       ...vm,
+      ...(vm.guestAgent !== undefined && { guestAgent: path.resolve(folder, vm.guestAgent) }),
       disks: vm.disks.map((disk) => ({ ...disk, path: path.resolve(folder, disk.path) })),
     })),
+  };
+}
+
+function longSocketPath({ vms }: Site): Finding | undefined {
+  const v = vms.findIndex(({ guestAgent }) => Buffer.byteLength(guestAgent ?? '') > MAX_SOCKET_PATH);
+  if (v < 0) return undefined;
+  return {
+    path: ['vms', v, 'guestAgent'],
+    message: `the socket's path, ${vms[v]?.guestAgent}, is longer than the ${MAX_SOCKET_PATH} bytes the system takes`,
+    remedy: 'put the socket, or a symbolic link to its folder, where its path is shorter',
   };
 }
 

@@ -125,7 +125,11 @@ async function hypervisorSpecs(site: Site, data: DataFolder): Promise<Omit<Proce
   for (const host of hostsOf(site)) {
     const vms = site.vms
       .filter((vm) => vm.host === host)
-      .map((vm) => ({ name: vm.name, disks: vm.disks.map(({ name, path, format }) => ({ name, path, format })) }));
+      .map(({ name: vm, disks, guestAgent }) => ({
+        name: vm,
+        disks: disks.map(({ name, path, format }) => ({ name, path, format })),
+        ...(guestAgent !== undefined && { guestAgent }),
+      }));
     const config = {
       stateFolder: data.hypervisorState(host),
       controlSocket: data.hypervisorControl(host),

@@ -4,6 +4,9 @@
  * Cancelled, when an unplanned failover takes over, it waits for nobody: late uploads are refused by the raised epoch.
  * Restart: a cycle is named by (epoch, sequence) on both sides, so doing it again goes on where it stood.
  */
+import type { ShippedCycle } from '../activities/primary.js';
+import { isAppConsistentDue, type AppConsistentFailure } from '../domain/app-consistency.js';
+import { tagsOfCycle } from '../domain/named-points.js';
 import type { ItemEvent } from '../domain/transitions.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
 import { toIso } from '../domain/time.js';
@@ -19,27 +22,41 @@ export async function deltaCycle(
   const { vm, epoch, nextSequence: sequence } = item;
   const { agent, azure } = cycleSidesOf(item.host, item.vault);
   const retentionHours = item.policy.recoveryPointRetentionHours;
+  // Both are the same when the cycle is done again: what they are made from changes only once it is sent and applied.
+  const tags = tagsOfCycle(item, { epoch, sequence });
+  const appConsistent = isAppConsistentDue(item, toIso(Date.now()));
+  const cutInput = {
+    ...{ vm, epoch, sequence, final: false },
+    ...(tags.length > 0 && { tags }),
+    ...(appConsistent && { appConsistent }),
+  };
   on({ type: 'cycleBegun' });
   try {
-    const shipped = await climb(
-      `cycle ${sequence}`,
-      () => agent.cutAndShip({ vm, epoch, sequence, final: false }),
-      ladder,
-      item.retry,
-    );
+    const shipped = await climb(`cycle ${sequence}`, () => agent.cutAndShip(cutInput), ladder, item.retry);
     if (!shipped.done) return;
     const { sealedAt, bytes } = shipped.value;
     const cycle = { sequence, sealedAt, bytes };
-    on({ type: 'cycleShipped', cycle });
+    const appConsistency = appConsistent ? { at: toIso(Date.now()), failure: withoutFreeze(shipped.value) } : undefined;
+    on({ type: 'cycleShipped', cycle, appConsistency });
     const applied = await climb(
       `apply cycle ${sequence}`,
       () => azure.applyCycle({ vm, epoch, sequence, retentionHours }),
       ladder,
     );
     if (!applied.done) return;
-    on({ type: 'cycleApplied', cycle, recoveryPoint: applied.value.recoveryPoint, at: toIso(Date.now()) });
+    const { recoveryPoint, namedPoints } = applied.value;
+    on({ type: 'cycleApplied', cycle, recoveryPoint, namedPoints, at: toIso(Date.now()) });
   } catch (error) {
     if (!(error instanceof StepFailure)) throw error;
     on({ type: 'resyncRequired', cause: error.failure.message, at: toIso(Date.now()) });
   }
 }
+
+/** Why a cycle is crash-consistent that was asked to be more. A cycle that was there before it was asked says nothing. */
+const withoutFreeze = ({ appConsistent, appConsistentFailure }: ShippedCycle): AppConsistentFailure | undefined =>
+  appConsistent
+    ? undefined
+    : (appConsistentFailure ?? {
+        reason: 'AppConsistentFailed',
+        message: 'the cycle had been cut before the guest was to be frozen for it',
+      });

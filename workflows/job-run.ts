@@ -23,7 +23,7 @@ import {
 import type { Failure } from '../domain/errors.js';
 import { protectedItemId } from '../domain/ids.js';
 import { currentTask, newJob, type Job, type JobKind, type RetryState, type TaskName } from '../domain/job.js';
-import type { JobOutcome } from '../domain/transitions.js';
+import type { JobOutcome } from '../domain/job-outcome.js';
 import { toIso } from '../domain/time.js';
 import { climb, type LadderControl } from './ladder.js';
 import {
@@ -56,6 +56,7 @@ export class JobRun<K extends JobKind> {
   readonly provider;
   readonly azure;
   readonly job: Job;
+  readonly namesGiven = new Set<string>();
   private readonly results: Record<string, unknown>;
   private readonly released: Set<string>;
   private readonly compensations: { name: string; undo: () => Promise<void> }[] = [];

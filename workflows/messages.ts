@@ -11,9 +11,10 @@ import {
 } from '../domain/job.js';
 import { hostStateSchema, hostTroubleSchema, type HostNews } from '../domain/host.js';
 import { nameSchema } from '../domain/ids.js';
+import { tagRequestSchema, tagSchema } from '../domain/named-points.js';
 import { recoveryPlanSchema } from '../domain/plan.js';
 import { policySchema } from '../domain/policy.js';
-import { jobOutcomeSchema } from '../domain/transitions.js';
+import { jobOutcomeSchema } from '../domain/job-outcome.js';
 import { protectedItemSchema, type ProtectedItem } from '../domain/protected-item.js';
 import type { JobOperation, Operation, Permission } from '../domain/operations.js';
 import type { Condition, Health } from '../domain/health.js';
@@ -58,6 +59,8 @@ export const jobInputSchema = z.object({
   /** The newest recovery point the entity knows; empty while there is none. */
   recoveryPoint: z.string(),
   policy: policySchema,
+  /** Names asked for of recovery points before it began: the cycles it makes carry them. */
+  tagRequests: z.array(tagRequestSchema).optional(),
   parameters: jobParametersSchema.optional(),
   planRun: z.string().optional(),
   holdBefore: z.array(z.string()).optional(),
@@ -82,6 +85,11 @@ export type PolicyRequest = z.infer<typeof policyRequestSchema>;
 
 /** What a request has to look like. */
 export type RequestSchema = z.ZodType<OperationRequest>;
+export const syncRequestSchema = operationRequestSchema.extend({
+  /** Names the recovery point of the cycle, which is made even when nothing has changed. */
+  tag: tagSchema.optional(),
+});
+export type SyncRequest = z.infer<typeof syncRequestSchema>;
 
 export interface JobAccepted {
   readonly jobId: string;
@@ -101,7 +109,7 @@ export const jobUpdates = {
   disableProtection: jobUpdate('disableProtection'),
   verifyReplica: jobUpdate('verifyReplica'),
 } as const satisfies Record<JobOperation, unknown>;
-export const syncUpdate = defineUpdate<SyncAccepted, [OperationRequest]>('sync');
+export const syncUpdate = defineUpdate<SyncAccepted, [SyncRequest]>('sync');
 export const resynchronizeRequestSchema = operationRequestSchema.extend({
   /** At once; else in the window of the policy. */
   now: z.boolean(),

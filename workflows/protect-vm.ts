@@ -9,7 +9,6 @@
  * - An update answers at once; the work is done by the loop.
  */
 import {
-  ApplicationFailure,
   CancellationScope,
   allHandlersFinished,
   condition,
@@ -21,8 +20,10 @@ import {
 } from '@temporalio/workflow';
 import { jobId as makeJobId } from '../domain/ids.js';
 import { jobTitles, type JobKind } from '../domain/job.js';
+import { tagRequestOf } from '../domain/named-points.js';
 import { jobOperations, type Operation } from '../domain/operations.js';
-import { cycleToRequest, next, type ItemEvent, type JobOutcome } from '../domain/transitions.js';
+import { cycleToRequest, next, type ItemEvent } from '../domain/transitions.js';
+import type { JobOutcome } from '../domain/job-outcome.js';
 import { followUpOf } from '../domain/job.js';
 import {
   isCycleDue,
@@ -40,7 +41,7 @@ import * as messages from './messages.js';
 import { shouldContinueAsNew } from './history-limit.js';
 import { viewOf } from './item-view.js';
 import { publishItem } from './publish.js';
-import { answeredBefore, refuseUnlessAllowed } from './refusal.js';
+import { answeredBefore, parsedInput, refuseSyncUnlessAllowed, refuseUnlessAllowed } from './refusal.js';
 import { resyncOpening } from './sides.js';
 import { handleSettings } from './settings.js';
 import { startJob } from './start-job.js';
@@ -57,14 +58,7 @@ type NewJobRequest = Omit<JobRequest, 'jobId' | 'kind'>;
 const now = () => toIso(Date.now());
 
 export async function protectVm(raw: messages.ProtectVmInput): Promise<ProtectedItem> {
-  const parsed = messages.protectVmInputSchema.safeParse(raw);
-  if (!parsed.success) {
-    throw ApplicationFailure.nonRetryable(
-      `the input of protectVm is not valid: ${parsed.error.message}`,
-      'InvalidInput',
-    );
-  }
-  return new ProtectionEntity(parsed.data).run();
+  return new ProtectionEntity(parsedInput(messages.protectVmInputSchema, raw)).run();
 }
 
 class ProtectionEntity {
@@ -122,7 +116,9 @@ class ProtectionEntity {
         validator: (request) => this.validate(operation, request),
       });
     }
-    setHandler(messages.syncUpdate, () => this.sync(), { validator: (request) => this.validate('sync', request) });
+    setHandler(messages.syncUpdate, (request) => this.sync(request), {
+      validator: (request) => refuseSyncUnlessAllowed(this.item, request),
+    });
     setHandler(messages.resynchronizeUpdate, (request) => this.resynchronize(request), {
       validator: (request) => this.validate('resynchronize', request),
     });
@@ -164,9 +160,11 @@ class ProtectionEntity {
     return jobId;
   }
 
-  private sync(): messages.SyncAccepted {
+  private sync({ requestId, tag }: messages.SyncRequest): messages.SyncAccepted {
+    const before = tagRequestOf(this.item, requestId);
+    if (before) return { sequence: before.sequence };
     const sequence = cycleToRequest(this.item);
-    this.on({ type: 'cycleRequested', at: now() });
+    this.on({ type: 'cycleRequested', at: now(), ...(tag !== undefined && { tag: { name: tag, requestId } }) });
     if (this.item.retry) this.ladder.retryRequested = true;
     return { sequence };
   }

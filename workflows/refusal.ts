@@ -1,5 +1,7 @@
 /** What an entity refuses before anything is touched. */
 import { ApplicationFailure } from '@temporalio/workflow';
+import type { z } from 'zod';
+import { tagRefusal, tagRequestOf } from '../domain/named-points.js';
 import { allowedOperations, type Operation } from '../domain/operations.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
 import * as messages from './messages.js';
@@ -8,6 +10,14 @@ import * as messages from './messages.js';
 export const answeredBefore = (item: ProtectedItem, requestId: string): string | undefined =>
   item.answered.find((entry) => entry.requestId === requestId)?.jobId;
 
+/** @throws ApplicationFailure InvalidInput, naming each field. */
+export function parsedInput<S extends z.ZodType>(schema: S, raw: unknown): z.infer<S> {
+  const input = schema.safeParse(raw);
+  if (input.success) return input.data;
+  const problems = input.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
+  throw ApplicationFailure.nonRetryable(problems.join('; '), 'InvalidInput');
+}
+
 /** @throws ApplicationFailure InvalidInput, OperationNotAllowed with the reason. */
 export function refuseUnlessAllowed(
   item: ProtectedItem,
@@ -15,14 +25,17 @@ export function refuseUnlessAllowed(
   raw: messages.OperationRequest,
   schema: messages.RequestSchema = messages.jobOperationRequestSchema,
 ): void {
-  const request = schema.safeParse(raw);
-  if (!request.success) {
-    const problems = request.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
-    throw ApplicationFailure.nonRetryable(problems.join('; '), 'InvalidInput');
-  }
-  if (answeredBefore(item, request.data.requestId) !== undefined) return;
+  const { requestId } = parsedInput(schema, raw);
+  if (answeredBefore(item, requestId) !== undefined) return;
   const permission = allowedOperations(item)[operation];
   if (!permission.allowed) {
     throw ApplicationFailure.nonRetryable(`${item.vm}: ${permission.reason}`, 'OperationNotAllowed');
   }
+}
+
+/** As above; a name that is taken is refused, too. */
+export function refuseSyncUnlessAllowed(item: ProtectedItem, raw: messages.SyncRequest): void {
+  refuseUnlessAllowed(item, 'sync', raw, messages.syncRequestSchema);
+  const reason = raw.tag === undefined || tagRequestOf(item, raw.requestId) ? undefined : tagRefusal(item, raw.tag);
+  if (reason !== undefined) throw ApplicationFailure.nonRetryable(`${item.vm}: ${reason}`, 'OperationNotAllowed');
 }

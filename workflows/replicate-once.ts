@@ -2,14 +2,15 @@
 import type { AppliedCycle } from '../activities/azure.js';
 import type { ShippedCycle } from '../activities/primary.js';
 import type { JobKind } from '../domain/job.js';
-import type { JobOutcome } from '../domain/transitions.js';
+import { tagsOfCycle } from '../domain/named-points.js';
+import type { JobOutcome } from '../domain/job-outcome.js';
 import type { JobRun } from './job-run.js';
 
 export interface ReplicatedCycle {
   readonly shipped: ShippedCycle;
   readonly applied: AppliedCycle;
   /** What the entity has to know of it. */
-  readonly outcome: Pick<JobOutcome, 'cycle' | 'recoveryPoint'>;
+  readonly outcome: Pick<JobOutcome, 'cycle' | 'recoveryPoint' | 'namedPoints'>;
 }
 
 /** @param of final: the cut is refused unless the source's exports are closed. */
@@ -18,8 +19,12 @@ export async function replicateOnce<K extends JobKind>(
   of: { vm: string; epoch: number; sequence: number; final: boolean },
 ): Promise<ReplicatedCycle> {
   const { vm, epoch, sequence } = of;
+  // Of the cycles a job makes, the first that may carry a name does.
+  const tags = tagsOfCycle(run.input, { epoch, sequence }).filter((tag) => !run.namesGiven.has(tag));
+  for (const tag of tags) run.namesGiven.add(tag);
+  const cutInput = { ...of, ...(tags.length > 0 && { tags }) };
   const retentionHours = run.input.policy.recoveryPointRetentionHours;
-  const shipped = await run.step(`send cycle ${sequence}`, () => run.agent.cutAndShip(of));
+  const shipped = await run.step(`send cycle ${sequence}`, () => run.agent.cutAndShip(cutInput));
   const applied = await run.step(`apply cycle ${sequence}`, () =>
     run.azure.applyCycle({ vm, epoch, sequence, retentionHours }),
   );
@@ -30,6 +35,7 @@ export async function replicateOnce<K extends JobKind>(
     outcome: {
       cycle: { sequence, sealedAt, bytes },
       ...(applied.recoveryPoint && { recoveryPoint: applied.recoveryPoint }),
+      ...(applied.namedPoints && { namedPoints: [...applied.namedPoints] }),
     },
   };
 }

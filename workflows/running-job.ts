@@ -1,6 +1,6 @@
 /** What an entity does about a job of its VM that runs: asks whether it still exists, ends it when another takes over. */
 import { condition, getExternalWorkflowHandle, isCancellation } from '@temporalio/workflow';
-import type { JobOutcome } from '../domain/transitions.js';
+import type { JobOutcome } from '../domain/job-outcome.js';
 import { cancelJobSignal, stillThereSignal } from './messages.js';
 
 /** A job whose own activities hang is not waited for longer: what it still does is refused by the raised epoch. ms. */

@@ -29,6 +29,7 @@ const jobWorkflows: Record<JobKind, (input: JobInput) => Promise<unknown>> = {
 export async function startJob(item: ProtectedItem, request: JobRequest, tuning: Tuning | undefined): Promise<void> {
   const { vault, vm, host, vmmServer, epoch, nextSequence, activeSide, policy } = item;
   const { jobId, kind, parameters, planRun, holdBefore } = request;
+  const tagRequests = item.tagRequests?.filter(({ done }) => !done) ?? [];
   const input: JobInput = {
     id: jobId,
     vault,
@@ -40,6 +41,7 @@ export async function startJob(item: ProtectedItem, request: JobRequest, tuning:
     activeSide,
     policy,
     recoveryPoint: item.latestRecoveryPoint?.id ?? '',
+    ...(tagRequests.length > 0 && { tagRequests }),
     ...(parameters && { parameters }),
     ...(planRun !== undefined && { planRun }),
     ...(holdBefore && { holdBefore }),

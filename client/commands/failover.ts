@@ -36,7 +36,7 @@ export function failoverCommand(): Command {
     )
     .option(
       '--recovery-point <point>',
-      'unplanned: latest (all that was received, the default), latest-processed, or the id of a recovery point',
+      'unplanned: latest (all that was received, the default), latest-processed, latest-app-consistent, or the id or name of a point',
     )
     .option('--try-shut-down', 'unplanned: try, for a while, to shut the source down and fetch its last changes')
     .option('--wait', 'return once the replica VM runs, with the numbers that say what was lost, if anything')

@@ -1,7 +1,8 @@
 /** `protect`, `sync` and `retry`. */
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
 import { jobTitles, waitsForPerson } from '../../domain/job.js';
+import { tagSchema } from '../../domain/named-points.js';
 import { phaseText, seedingStopped } from '../../domain/protected-item.js';
 import type { ProtectedItemView } from '../../workflows/messages.js';
 import { JobFailedError, RefusedError } from '../errors.js';
@@ -115,24 +116,37 @@ function showSeeding(vm: string, view: ProtectedItemView | undefined, progress: 
 export function syncCommand(): Command {
   return new Command('sync')
     .summary('send the changes now')
-    .description('Sends the changes of a protected VM now instead of when its policy says so next.')
+    .description(
+      'Sends the changes of a protected VM now instead of when its policy says so next. With --tag the recovery point\n' +
+        'that comes of it has a name, and is made even when nothing has changed. It is kept as long as the others are.',
+    )
     .argument('<vm>', 'name of the VM')
+    .option('--tag <name>', 'name the recovery point; no other point of the VM may have the name', parseTag)
     .option('--wait', 'return once the replica holds them')
-    .action(async (vm: string, { wait }: WaitOption, command: Command) => {
+    .addHelpText('after', '\nExample:\n  farshore sync db-01 --tag before-upgrade --wait')
+    .action(async (vm: string, { wait, tag }: WaitOption & { tag?: string }, command: Command) => {
       await withFarshore(command, async (farshore) => {
-        const { sequence } = await farshore.sync(vm);
+        const { sequence } = await farshore.sync(vm, tag);
         if (!wait) {
-          outputOf(command).result({ vm, sequence }, `${vm}: cycle ${sequence} is due now`);
+          outputOf(command).result({ vm, sequence, tag }, `${vm}: cycle ${sequence} is due now`);
           return;
         }
         const view = await waitForCycle(farshore, vm, sequence);
-        const { applied, latestRecoveryPoint } = view.item;
+        const { applied, latestRecoveryPoint, namedPoints } = view.item;
+        const named = tag === undefined ? undefined : namedPoints?.find((point) => point.tag === tag);
+        const text = `${vm}: the replica holds cycle ${applied?.sequence}, sealed at ${applied?.sealedAt} (${formatBytes(applied?.bytes ?? 0)} sent)`;
         outputOf(command).result(
-          { vm, sequence, applied, recoveryPoint: latestRecoveryPoint, rpoSeconds: view.rpoSeconds },
-          `${vm}: the replica holds cycle ${applied?.sequence}, sealed at ${applied?.sealedAt} (${formatBytes(applied?.bytes ?? 0)} sent)`,
+          { vm, sequence, tag, applied, recoveryPoint: named ?? latestRecoveryPoint, rpoSeconds: view.rpoSeconds },
+          named ? `${text}\n${vm}: recovery point ${named.id} is named ${named.tag}` : text,
         );
       });
     });
+}
+
+function parseTag(text: string): string {
+  const tag = tagSchema.safeParse(text);
+  if (tag.success) return tag.data;
+  throw new InvalidArgumentError(tag.error.issues[0]!.message);
 }
 
 /** @throws JobFailedError when the cycle can't come any more without an administrator. */

@@ -46,7 +46,7 @@ export function vaultCommand(): Command {
     .argument('<vm>', 'name of the VM')
     .requiredOption(
       '--point <point>',
-      'latest (with every cycle that was received whole), latest-processed, or the id of a recovery point',
+      'latest (with every cycle that was received whole), latest-processed, latest-app-consistent, or the id or name of a point',
     )
     .requiredOption('--to <dir>', 'folder to write to; made if it is not there')
     .option(...storeOption)

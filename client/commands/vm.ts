@@ -2,16 +2,17 @@
 import { Command, Option } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
 import { CatalogueError } from '../../domain/errors.js';
+import type { Policy } from '../../domain/policy.js';
+import type { RecoveryState } from '../../domain/recovery-point.js';
 import { policyOf, type Site, type SiteVm } from '../../domain/site.js';
 import { formatSeconds } from '../../domain/time.js';
-import type { RecoveryPoint } from '../../domain/vault.js';
 import type { HypervisorAnswer, HypervisorVm } from '../../workers/local-site.js';
 import type { ProtectedItemView } from '../../workflows/messages.js';
 import { fields, table } from '../output.js';
 import { nextCommand } from './next-command.js';
 import { findPlace, outputOf, withFarshore } from './place.js';
+import { pointsText, pointsValue } from './points-report.js';
 
-const POINTS_SHOWN = 10;
 const NO_ANSWER = 'unknown: hypervisor does not answer';
 
 export function vmCommand(): Command {
@@ -118,11 +119,11 @@ async function show(name: string, _options: object, command: Command): Promise<v
       if (!(error instanceof CatalogueError)) throw error;
       problems.push(error.message);
     };
-    const points = view ? await local.recoveryPoints(name).catch(unanswered) : [];
+    const recovery = view && (await local.recoveryState(name).catch(unanswered));
     // Only what is running there is worth a question that may stay without an answer.
     const replicas = view?.item.activeSide === 'recovery' ? await local.replicaVms().catch(unanswered) : [];
     const replica = replicas?.find((each) => each.name === name);
-    const found: Found = { vm, site, view, answer, points, replica, problems };
+    const found: Found = { vm, site, view, answer, recovery, replica, problems };
     outputOf(command).result(showValue(found), showText(found));
   });
 }
@@ -132,13 +133,13 @@ interface Found {
   readonly site: Site;
   readonly view: ProtectedItemView | undefined;
   readonly answer: HypervisorAnswer;
-  /** Undefined: the store does not answer. */
-  readonly points: readonly RecoveryPoint[] | undefined;
+  /** Undefined: the store does not answer, or knows no such VM. */
+  readonly recovery: RecoveryState | undefined;
   readonly replica: HypervisorVm | undefined;
   readonly problems: readonly string[];
 }
 
-function showValue({ vm, site, view, answer, points, replica, problems }: Found) {
+function showValue({ vm, site, view, answer, recovery, replica, problems }: Found) {
   return {
     vm: vm.name,
     host: vm.host,
@@ -154,7 +155,7 @@ function showValue({ vm, site, view, answer, points, replica, problems }: Found)
     disks: answer.vm?.disks ?? [],
     problem: problemText(answer, problems),
     replicaVm: replica,
-    recoveryPoints: points?.map(({ id, time, kind }) => ({ id, time, kind })),
+    ...pointsValue(recovery),
     operations: view?.operations,
     next: nextCommand(vm.name, view),
   };
@@ -166,8 +167,7 @@ function problemText(answer: HypervisorAnswer, problems: readonly string[]): str
 }
 
 function showText(found: Found): string {
-  const { vm, site, view, answer, points, replica, problems } = found;
-  const { name, copyFrequency, recoveryPointRetentionHours } = view?.item.policy ?? policyOf(site, vm);
+  const { vm, site, view, answer, recovery, replica, problems } = found;
   const conditions = view?.conditions.map(
     ({ health, message, since, remedy }) =>
       `${health}: ${message}${since === undefined ? '' : ` (since ${since})`}${remedy === undefined ? '' : `\n  Remedy: ${remedy}`}`,
@@ -179,20 +179,24 @@ function showText(found: Found): string {
       ['Phase', `${view?.item.phase ?? 'Unprotected'}, runs at the ${view?.item.activeSide ?? 'primary'} side`],
       ['Health', view && [view.health, ...(conditions ?? [])].join('\n')],
       ['RPO', view && (view.rpoSeconds === undefined ? 'none' : formatSeconds(view.rpoSeconds))],
-      [
-        'Policy',
-        `${name}: changes are sent every ${copyFrequency}, recovery points kept for ${recoveryPointRetentionHours} h`,
-      ],
+      ['Policy', policyText(view?.item.policy ?? policyOf(site, vm))],
       ['Job', job && `${job.jobId}${job.task === undefined ? '' : `: ${job.task}`}`],
       ['Problem', problemText(answer, problems)],
     ]),
     diskTable(answer.vm?.disks ?? []),
     replica && `Replica VM, ${replica.state}:\n${diskTable(replica.disks)}`,
-    view && points && pointsText(points),
+    view && pointsText(recovery, view),
     view && operationsText(view),
     `Next: ${nextCommand(vm.name, view)}`,
   ];
   return parts.filter((part) => part !== undefined && part !== '').join('\n\n');
+}
+
+function policyText(policy: Policy): string {
+  const { name, copyFrequency, recoveryPointRetentionHours, appConsistentFrequencyHours } = policy;
+  const appConsistent =
+    appConsistentFrequencyHours > 0 ? `, app-consistent every ${appConsistentFrequencyHours} h` : '';
+  return `${name}: changes are sent every ${copyFrequency}, recovery points kept for ${recoveryPointRetentionHours} h${appConsistent}`;
 }
 
 function diskTable(disks: HypervisorVm['disks']): string {
@@ -206,18 +210,6 @@ function diskTable(disks: HypervisorVm['disks']): string {
     nbdUri ?? '-',
   ]);
   return table(['DISK', 'FORMAT', 'SIZE', 'LOGS', 'FILE', 'SERVED AT'], rows);
-}
-
-function pointsText(points: readonly RecoveryPoint[]): string {
-  if (points.length === 0) return 'No recovery points yet: a cycle that holds changes makes one.';
-  const shown = points.slice(-POINTS_SHOWN).toReversed();
-  const more = points.length > shown.length ? `\n(${points.length - shown.length} older ones: --json shows all)` : '';
-  return (
-    table(
-      ['RECOVERY POINT', 'TIME', 'KIND'],
-      shown.map(({ id, time, kind }) => [id, time, kind]),
-    ) + more
-  );
 }
 
 function operationsText({ operations }: ProtectedItemView): string {

@@ -11,6 +11,7 @@ import { openLogChangeSet } from '../../replication/log-change-set.js';
 import type {
   ChangeSet,
   Cut,
+  CutOptions,
   Hypervisor,
   HypervisorVm,
   RecoveryCompute,
@@ -72,8 +73,8 @@ export class HypervisorClient implements Hypervisor {
     return this.#control.call('mergeSnapshot', { vm });
   }
 
-  cut(vm: string, fence: Fence): Promise<Cut> {
-    return this.#control.call('cut', { vm, fence: { epoch: fence.epoch, sequence: fence.sequence } });
+  cut(vm: string, { epoch, sequence }: Fence, options: CutOptions = {}): Promise<Cut> {
+    return this.#control.call('cut', { vm, fence: { epoch, sequence }, ...options });
   }
 
   snapshotAndCut(vm: string, fence: Fence): Promise<Cut> {

@@ -3,6 +3,7 @@
  * Answers 200 with `{result}`, or an error status with `{code, detail}` of the catalogue.
  */
 import { z } from 'zod';
+import { appConsistentFailureSchema } from '../../domain/app-consistency.js';
 import { failureCodeSchema } from '../../domain/errors.js';
 import { fenceSchema } from '../../domain/fence.js';
 import { nameSchema } from '../../domain/ids.js';
@@ -47,8 +48,13 @@ const cut = z.object({
   ...fenceSchema.shape,
   sealedAt: isoTimeSchema,
   final: z.boolean(),
+  appConsistent: z.boolean().exactOptional(),
+  appConsistentFailure: appConsistentFailureSchema.exactOptional(),
   disks: z.array(z.object({ name: nameSchema, size: count, log: z.string(), lastWrite: count })).readonly(),
 });
+
+/** How long a guest may be kept frozen, ms. */
+const freeze = z.object({ deadlineMs: z.int().min(1).max(60_000) });
 
 interface Operation {
   readonly input: z.ZodType;
@@ -77,7 +83,7 @@ export const hypervisorOperations = {
     z.object({ path: z.string(), format: z.string(), size: count }),
   ),
   mergeSnapshot: operation(vm, count, 60_000),
-  cut: operation(vmAndFence, cut, 300_000),
+  cut: operation(vmAndFence.extend({ appConsistent: freeze.exactOptional() }), cut, 300_000),
   snapshotAndCut: operation(vmAndFence, cut, 300_000),
   releaseLogs: operation(vmAndFence, nothing, 60_000),
 } satisfies Record<string, Operation>;

@@ -26,7 +26,7 @@ export const serveHypervisor = (socketPath: string, hypervisor: EmbeddedHypervis
     endReplication: ({ vm }) => done(hypervisor.endReplication(vm)),
     snapshotFile: async ({ vm, epoch, disk }) => hypervisor.snapshotFile(vm, epoch, disk),
     mergeSnapshot: ({ vm }) => hypervisor.mergeSnapshot(vm),
-    cut: ({ vm, fence }) => hypervisor.cut(vm, fence),
+    cut: ({ vm, fence, ...options }) => hypervisor.cut(vm, fence, options),
     snapshotAndCut: ({ vm, fence }) => hypervisor.snapshotAndCut(vm, fence),
     releaseLogs: ({ vm, fence }) => done(hypervisor.releaseLogs(vm, fence)),
   });

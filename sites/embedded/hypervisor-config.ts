@@ -33,6 +33,8 @@ export const hypervisorConfigSchema = z.strictObject({
         disks: z
           .array(z.strictObject({ name: nameSchema, path: pathSchema, format: z.enum(diskFormats).default('raw') }))
           .min(1),
+        /** Unix socket of the QEMU guest agent, which freezes the guest for app-consistent cuts. */
+        guestAgent: socketPathSchema(0).exactOptional(),
       }),
     )
     .default([]),

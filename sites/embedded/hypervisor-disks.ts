@@ -1,5 +1,6 @@
 /** The chains of a VM's disks, opened and closed together, and what a VM snapshot does to them. */
 import type { Tracker } from '../../replication/tracker.js';
+import type { HypervisorDisk } from '../ports.js';
 import { DiskChain, type DiskOfVm } from './hypervisor-chain.js';
 
 const MERGE_STEP_BYTES = 16 * 1024 * 1024;
@@ -79,5 +80,19 @@ export class VmDisks {
   #opened(): readonly DiskChain[] {
     if (!this.#chains) throw new Error('the disks are closed');
     return this.#chains;
+  }
+
+  /** @param uriOf where a disk is served; undefined while it is not. */
+  describe(tracker: Tracker | undefined, uriOf: (disk: DiskOfVm) => string | undefined): HypervisorDisk[] {
+    return this.all.map((disk, index) => {
+      const { name, path, format } = disk;
+      const tracked = tracker?.disks[index];
+      const nbdUri = uriOf(disk);
+      return {
+        ...{ name, path, format, size: tracked?.size ?? 0 },
+        ...(nbdUri === undefined ? {} : { nbdUri }),
+        logBytes: tracked ? tracker!.logBytes(tracked) : 0,
+      };
+    });
   }
 }

@@ -5,8 +5,11 @@ import { z } from 'zod';
 import { diskError } from '../../disks/disk-errors.js';
 import { tryLockFile } from '../../disks/native.js';
 import { syncFolder } from '../../disks/sync-folder.js';
+import { appConsistentFailureSchema } from '../../domain/app-consistency.js';
 import { CatalogueError } from '../../domain/errors.js';
+import { fenceSchema } from '../../domain/fence.js';
 import { isoTimeSchema } from '../../domain/time.js';
+import { Turn } from './turn.js';
 
 const epoch = z.int().min(0);
 
@@ -28,10 +31,17 @@ export const vmStateSchema = z.object({
   snapshot: z
     .object({ epoch, sequence: z.int().min(1).exactOptional(), phase: z.enum(['creating', 'taken', 'merging']) })
     .exactOptional(),
+  /** Its guest may be frozen, for a cut that was begun then. */
+  frozenSince: isoTimeSchema.exactOptional(),
+  /** The newest cut that was to be app-consistent; without `failure` it is. */
+  guestCut: z.object({ ...fenceSchema.shape, failure: appConsistentFailureSchema.exactOptional() }).exactOptional(),
 });
+export type GuestCut = NonNullable<z.infer<typeof vmStateSchema>['guestCut']>;
 export type VmState = z.infer<typeof vmStateSchema>;
 
 export class VmStateFile {
+  readonly #turn = new Turn();
+
   private constructor(
     private readonly path: string,
     private state: VmState,
@@ -46,10 +56,13 @@ export class VmStateFile {
     return this.state;
   }
 
-  async change(change: (state: VmState) => VmState): Promise<void> {
-    const state = change(this.state);
-    await writeJson(this.path, state);
-    this.state = state;
+  /** Of several at once each starts from what the one before left. */
+  change(change: (state: VmState) => VmState): Promise<void> {
+    return this.#turn.run(async () => {
+      const state = change(this.state);
+      await writeJson(this.path, state);
+      this.state = state;
+    });
   }
 }
 

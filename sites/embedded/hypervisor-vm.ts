@@ -7,8 +7,9 @@
 import { CatalogueError } from '../../domain/errors.js';
 import { formatFence, type Fence } from '../../domain/fence.js';
 import { toIso } from '../../domain/time.js';
-import { Tracker, type TrackerOptions } from '../../replication/tracker.js';
-import type { Cut, HypervisorVm, ShutDownResult } from '../ports.js';
+import { Tracker, type CutMoment, type TrackerOptions } from '../../replication/tracker.js';
+import type { Cut, CutOptions, HypervisorVm, ShutDownResult } from '../ports.js';
+import { GuestFreezer } from './guest-freezer.js';
 import type { DiskOfVm } from './hypervisor-chain.js';
 import { VmDisks } from './hypervisor-disks.js';
 import { exportOf } from './hypervisor-export.js';
@@ -25,6 +26,7 @@ export class EmbeddedVm {
   #tracker: Tracker | undefined;
   readonly #disks: VmDisks;
   readonly #snapshot: VmSnapshot;
+  readonly #freezer: GuestFreezer;
   #exported = false;
   #failure: CatalogueError | undefined;
   readonly #turn = new Turn();
@@ -34,7 +36,9 @@ export class EmbeddedVm {
     disks: readonly DiskOfVm[],
     private readonly state: VmStateFile,
     private readonly environment: VmEnvironment,
+    guestAgent: string | undefined,
   ) {
+    this.#freezer = new GuestFreezer(name, guestAgent, state, environment.warn);
     this.#disks = new VmDisks(disks);
     this.#snapshot = new VmSnapshot(name, this.#disks, state);
   }
@@ -45,33 +49,27 @@ export class EmbeddedVm {
     disks: readonly DiskOfVm[],
     state: VmStateFile,
     environment: VmEnvironment,
+    guestAgent?: string,
   ): Promise<EmbeddedVm> {
-    const vm = new EmbeddedVm(name, disks, state, environment);
+    const vm = new EmbeddedVm(name, disks, state, environment, guestAgent);
     try {
       await vm.#load();
     } catch (error) {
       environment.warn(`${name} stays off`, error);
     }
+    // Its disks are there again when it goes on writing.
+    await vm.#freezer.thawLeftOver();
     return vm;
   }
 
   describe(): HypervisorVm {
-    const snapshot = this.#snapshot.name;
-    const tracking = this.#tracker?.state;
+    const [snapshot, tracking] = [this.#snapshot.name, this.#tracker?.state];
     return {
       name: this.name,
       state: this.#exported ? 'Running' : 'Off',
-      disks: this.#disks.all.map((disk, index) => {
-        const tracked = this.#tracker?.disks[index];
-        return {
-          name: disk.name,
-          path: disk.path,
-          format: disk.format,
-          size: tracked?.size ?? 0,
-          ...(this.#exported ? { nbdUri: this.environment.server.uri(this.#exportName(disk)) } : {}),
-          logBytes: tracked ? this.#tracker!.logBytes(tracked) : 0,
-        };
-      }),
+      disks: this.#disks.describe(this.#tracker, (disk) =>
+        this.#exported ? this.environment.server.uri(this.#exportName(disk)) : undefined,
+      ),
       ...(tracking ? { tracking } : {}),
       ...(snapshot === undefined ? {} : { snapshot }),
       ...(this.#failure ? { failure: { code: this.#failure.code, detail: this.#failure.detail } } : {}),
@@ -144,11 +142,13 @@ export class EmbeddedVm {
     });
   }
 
-  cut(fence: Fence): Promise<Cut> {
+  cut(fence: Fence, { appConsistent }: CutOptions = {}): Promise<Cut> {
     return this.#turn.run(async () => {
       this.#checkFence(fence.epoch);
       const tracker = await this.#loaded();
-      return tracker.cut(fence, this.state.current.power === 'Off');
+      const cut = (moment?: CutMoment) => tracker.cut(fence, this.state.current.power === 'Off', moment);
+      if (!appConsistent) return this.#freezer.recorded(await cut());
+      return this.#freezer.cut(fence, appConsistent.deadlineMs, cut);
     });
   }
 
@@ -176,6 +176,7 @@ export class EmbeddedVm {
   /** Lets go of everything in order; the VM is not shut down by it. */
   close(): Promise<void> {
     return this.#turn.run(async () => {
+      await this.#freezer.close();
       await this.#unexport();
       if (!this.#tracker) return;
       await this.#tracker.pause();
@@ -275,7 +276,8 @@ export class EmbeddedVm {
       this.#tracker?.resume();
     }
     const closedAt = toIso(Date.now());
-    await this.state.change((state) => ({ ...state, power: 'Off', exportsClosedAt: closedAt }));
+    // A guest that is off is not frozen either.
+    await this.state.change(({ frozenSince: _, ...state }) => ({ ...state, power: 'Off', exportsClosedAt: closedAt }));
     await this.#disks.close(this.#tracker);
     return { exportsClosedAt: closedAt };
   }

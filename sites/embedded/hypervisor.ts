@@ -6,7 +6,7 @@ import { mkdir, readFile, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CatalogueError } from '../../domain/errors.js';
 import type { Fence } from '../../domain/fence.js';
-import type { Cut, HypervisorVm, ShutDownResult } from '../ports.js';
+import type { Cut, CutOptions, HypervisorVm, ShutDownResult } from '../ports.js';
 import { diskFile } from './hypervisor-chain.js';
 import { NBD_SOCKET_NAME, type HypervisorConfig } from './hypervisor-config.js';
 import { lockStateFolder, VmStateFile } from './hypervisor-state.js';
@@ -64,10 +64,10 @@ export class EmbeddedHypervisor {
     const floor = await HypervisorFloor.open(config, log);
     const vms = new Map<string, EmbeddedVm>();
     try {
-      for (const { name, disks } of config.vms) {
+      for (const { name, disks, guestAgent } of config.vms) {
         const state = await VmStateFile.open(join(config.stateFolder, `${name}.json`));
         const files = disks.map((disk) => diskFile(disk.name, disk.path, disk.format));
-        vms.set(name, await EmbeddedVm.load(name, files, state, floor.environment));
+        vms.set(name, await EmbeddedVm.load(name, files, state, floor.environment, guestAgent));
       }
       return new EmbeddedHypervisor(floor, vms);
     } catch (error) {
@@ -119,8 +119,8 @@ export class EmbeddedHypervisor {
     return this.#vm(vm).mergeSnapshot();
   }
 
-  cut(vm: string, fence: Fence): Promise<Cut> {
-    return this.#vm(vm).cut(fence);
+  cut(vm: string, fence: Fence, options: CutOptions): Promise<Cut> {
+    return this.#vm(vm).cut(fence, options);
   }
 
   snapshotAndCut(vm: string, fence: Fence): Promise<Cut> {

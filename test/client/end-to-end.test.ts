@@ -8,15 +8,27 @@ import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { NbdGuest } from '../../sites/embedded/guest.js';
 import { DataFolder } from '../../workers/data-folder.js';
+import { GuestAgentServer } from '../support/guest-agent.js';
 import { cliPath, makeSite, planYaml, Shell, siteYaml } from './command.js';
 
 let shell: Shell;
+/** In the guest of web-01. */
+let agent: GuestAgentServer;
 beforeAll(async () => {
   shell = new Shell(await mkdtemp(join(tmpdir(), 'farshore-cli-')));
   await makeSite(shell);
+  await shell.write(
+    'site.yaml',
+    siteYaml
+      .replace('copyFrequency: 30s', 'copyFrequency: 30s\n    appConsistentFrequencyHours: 1')
+      .replace('    policy: fast\n', '    policy: fast\n    guestAgent: agent.sock\n'),
+  );
+  const nothingToFlush = { freeze: () => Promise.resolve(), thaw: () => Promise.resolve() };
+  agent = await GuestAgentServer.listen(join(shell.folder, 'agent.sock'), nothingToFlush);
 });
 afterAll(async () => {
   await shell.run('down');
+  await agent.close();
   await rm(shell.folder, { recursive: true, force: true });
 });
 
@@ -32,7 +44,8 @@ const phases = async () => (await list()).map(({ vm, phase }) => `${vm} ${phase}
 interface ShowJson extends VmJson {
   readonly health: string;
   readonly disks: readonly { name: string; nbdUri?: string; logBytes: number }[];
-  readonly recoveryPoints: readonly { id: string }[];
+  readonly recoveryPoints: readonly { id: string; kind: string; tags?: readonly string[] }[];
+  readonly latest: Readonly<Record<string, { id: string } | undefined>>;
   readonly replicaVm?: { readonly state: string; readonly disks: ShowJson['disks'] };
   readonly operations: Record<string, { allowed: boolean }>;
   readonly next: string;
@@ -155,6 +168,38 @@ test('sync --wait returns once the replica holds what was written', async () => 
     operations: { plannedFailover: { allowed: true }, commitFailover: { allowed: false } },
   });
   expect(after.next).toMatch(/^farshore failover web-01/);
+});
+
+test('vm show lists the points and what a choice means; the guest was frozen for the app-consistent one', async () => {
+  const { recoveryPoints, latest } = await show('web-01');
+  const frozen = recoveryPoints.filter(({ kind }) => kind === 'appConsistent');
+  expect(frozen).toHaveLength(1);
+  expect(latest['latestAppConsistent']?.id).toBe(frozen[0]!.id);
+  expect(agent.commands).toEqual(['status', 'freeze', 'status', 'thaw'].map((command) => `guest-fsfreeze-${command}`));
+  const { stdout } = await shell.run('vm', 'show', 'web-01');
+  expect(stdout).toContain(`Latest app-consistent: ${frozen[0]!.id} of `);
+  expect(stdout).toContain('app-consistent every 1 h');
+});
+
+test('sync --tag names a recovery point, also of an unchanged state; a name is used once', async () => {
+  const before = await show('web-01');
+  const { code, value } = await shell.json('sync', 'web-01', '--tag', 'before-upgrade', '--wait');
+  expect({ code, value }).toMatchObject({
+    code: 0,
+    value: { tag: 'before-upgrade', recoveryPoint: { tag: 'before-upgrade' }, applied: { bytes: 0 } },
+  });
+  const named = (await show('web-01')).recoveryPoints.filter(({ tags }) => tags?.includes('before-upgrade'));
+  expect(named).toHaveLength(1);
+  expect(before.recoveryPoints.map(({ id }) => id)).not.toContain(named[0]!.id);
+  expect((await shell.run('vm', 'show', 'web-01')).stdout).toMatch(/crashConsistent +before-upgrade/);
+  const again = await shell.run('sync', 'web-01', '--tag', 'before-upgrade');
+  expect(again.code).toBe(3);
+  expect(again.stderr).toBe(
+    `farshore: web-01: recovery point ${named[0]!.id} is named before-upgrade already; choose another name\n`,
+  );
+  const wrong = await shell.run('sync', 'web-01', '--tag', '../x');
+  expect(wrong.code).toBe(3);
+  expect(wrong.stderr).toContain('letters, digits');
 });
 
 test('a VM that waits for an administrator is Critical, and retry brings it on', async () => {

@@ -50,6 +50,39 @@ describe('a site file that is wrong', () => {
       /disks\[0\]\.size: the disk's virtual size is 16777216 bytes \(value: 1024\)\n {2}Remedy: write 16777216/,
     ],
     [
+      'a retention that is too long',
+      (site) => site.replace('copyFrequency: 30s', 'recoveryPointRetentionHours: 25'),
+      'recoveryPointRetentionHours: 25',
+      /policies\[0\]\.recoveryPointRetentionHours: .*24.* \(value: 25\)\n {2}Remedy: /,
+    ],
+    [
+      'a negative frequency',
+      (site) => site.replace('copyFrequency: 30s', 'appConsistentFrequencyHours: -1'),
+      'appConsistentFrequencyHours: -1',
+      /policies\[0\]\.appConsistentFrequencyHours: .*0.* \(value: -1\)\n {2}Remedy: /,
+    ],
+    [
+      'app-consistent points more seldom than they are kept',
+      (site) => site.replace('copyFrequency: 30s', 'appConsistentFrequencyHours: 3'),
+      'appConsistentFrequencyHours: 3',
+      /policies\[0\]\.appConsistentFrequencyHours: .* every 3 h and kept for 2 h.* \(value: 3\)\n {2}Remedy: write at most 2/,
+    ],
+    [
+      'a guest agent of another VM',
+      (site) =>
+        site
+          .replace('    host: h1\n    disks', '    host: h1\n    guestAgent: agent.sock # again\n    disks')
+          .replace('    policy: fast', '    guestAgent: agent.sock'),
+      '# again',
+      /vms\[1\]\.guestAgent: this is the guest agent of web-01.* \(value: "agent\.sock"\)\n {2}Remedy: name/,
+    ],
+    [
+      'a guest agent too far down',
+      (site) => site.replace('    host: h1\n', `    host: h1\n    guestAgent: ${'x'.repeat(110)}\n`),
+      'guestAgent',
+      /vms\[0\]\.guestAgent: the socket's path, .* is longer than the 107 bytes/,
+    ],
+    [
       'a name that is used twice',
       (site) => site.replace('name: db-01', 'name: web-01'),
       '- name: web-01',

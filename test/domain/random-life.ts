@@ -6,7 +6,8 @@ import { copyFrequencies, policySchema } from '../../domain/policy.js';
 import { allowedOperations } from '../../domain/operations.js';
 import { followUpOf } from '../../domain/job.js';
 import { newProtectedItem, type ProtectedItem } from '../../domain/protected-item.js';
-import { next, type ItemEvent, type JobOutcome } from '../../domain/transitions.js';
+import { next, type ItemEvent } from '../../domain/transitions.js';
+import type { JobOutcome } from '../../domain/job-outcome.js';
 import { toIso } from '../../domain/time.js';
 
 export const START_MS = Date.UTC(2026, 2, 1);

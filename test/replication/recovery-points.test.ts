@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { chooseRecoveryPoint } from '../../domain/recovery-point.js';
 import { recoveryPointId, vaultPaths } from '../../domain/vault.js';
 import { applyCycle } from '../../replication/apply.js';
 import {
@@ -7,11 +8,13 @@ import {
   listRecoveryPoints,
   pruneRecoveryPoints,
 } from '../../replication/recovery-points.js';
-import { shipCycle } from '../../replication/ship.js';
+import { readRecoveryState } from '../../replication/recovery-target.js';
+import { writeDescription } from '../../replication/replica-state.js';
+import { readManifest, shipCycle } from '../../replication/ship.js';
 import type { ReplicaStore } from '../../sites/ports.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { intercept } from './intercepted-store.js';
-import { KiB, MiB, Model, VM, write } from './model.js';
+import { describeReplica, KiB, MiB, Model, sizesOf, VM, write } from './model.js';
 import { openStore, seedReplica } from './replica-fixture.js';
 
 const task = (sequence: number) => ({ vm: VM, epoch: 1, sequence, kind: 'crashConsistent' as const });
@@ -58,6 +61,38 @@ describe('recovery points', () => {
     }
     expect((await listRecoveryPoints(store, VM)).map((point) => point.id)).toEqual([1, 2, 3].map(id));
     for (const [pointId, state] of states) await expectPoint(store, pointId, state);
+  });
+
+  test('what the cycle says of kind and names is the point’s, and is read back', async () => {
+    const { store, model } = await seeded();
+    await next(store, model, 1);
+    const point = await createRecoveryPoint(store, { ...task(1), kind: 'appConsistent', tags: ['before-upgrade'] });
+    expect(point).toMatchObject({ kind: 'appConsistent', tags: ['before-upgrade'] });
+    expect(await listRecoveryPoints(store, VM)).toEqual([point]);
+  });
+
+  test('what there is to recover to: the replica, the cycles received after it, the points', async () => {
+    const { store, model } = await seeded();
+    expect(await readRecoveryState(store, 'unknown')).toBeUndefined();
+    await next(store, model, 1);
+    const point = await createRecoveryPoint(store, task(1));
+    for (const sequence of [2, 3]) {
+      model.write('os', write(0, 4 * KiB, sequence));
+      const { cut, changeSet } = model.seal(1, sequence);
+      await shipCycle(store, changeSet, cut, { epoch: 1, sequence }, { tags: [`cycle-${sequence}`] });
+    }
+    expect((await readManifest(store, VM, { epoch: 1, sequence: 3 }))?.tags).toEqual(['cycle-3']);
+    const state = (await readRecoveryState(store, VM))!;
+    expect(state).toMatchObject({ vm: VM, epoch: 1, applied: { epoch: 1, sequence: 1 }, points: [point] });
+    expect(state.received.map(({ sequence }) => sequence)).toEqual([2, 3]);
+    expect(chooseRecoveryPoint({ kind: 'latest' }, state)).toMatchObject({ cycle: { sequence: 3 } });
+    // As while a resynchronization is under way: what is applied is of an older epoch.
+    const fence = { scope: vaultPaths.vm(VM), epoch: 2, sequence: 0 };
+    await store.raiseFence(fence);
+    await writeDescription(store, describeReplica(sizesOf(model), 2), fence);
+    const resynchronizing = (await readRecoveryState(store, VM))!;
+    expect(resynchronizing.received).toEqual([]);
+    expect(chooseRecoveryPoint({ kind: 'latest' }, resynchronizing)).toEqual({ from: 'point', point });
   });
 
   test('made twice it is the same point, also after the next cycle', async () => {
@@ -127,13 +162,16 @@ describe('recovery points', () => {
       states.set(sequence, await next(store, model, sequence));
       await createRecoveryPoint(store, task(sequence));
     }
-    const prune = (olderThan: number, keep: string[]) =>
-      pruneRecoveryPoints(store, {
+    const prune = async (olderThan: number, keep: string[]) => {
+      const { gone, kept } = await pruneRecoveryPoints(store, {
         vm: VM,
         epoch: 1,
-        olderThan: new Date(Date.UTC(2026, 0, 1, 1, 5 * olderThan)).toISOString(),
+        retainedFrom: Date.UTC(2026, 0, 1, 1, 5 * olderThan),
         keep,
       });
+      expect(kept).toEqual(await listRecoveryPoints(store, VM));
+      return gone;
+    };
     expect(await prune(4, [id(2)])).toEqual([id(1), id(3)]);
     expect(await prune(4, [id(2)])).toEqual([]);
     expect((await listRecoveryPoints(store, VM)).map((point) => point.id)).toEqual([2, 4, 5].map(id));
@@ -150,12 +188,12 @@ describe('recovery points', () => {
         states.set(id(sequence), await next(store, model, sequence));
         await createRecoveryPoint(store, task(sequence));
       }
-      const olderThan = new Date(Date.UTC(2026, 0, 1, 1, 15)).toISOString();
+      const retainedFrom = Date.UTC(2026, 0, 1, 1, 15);
       return {
         store,
         work: async (faulty) => {
           try {
-            await pruneRecoveryPoints(faulty, { vm: VM, epoch: 1, olderThan });
+            await pruneRecoveryPoints(faulty, { vm: VM, epoch: 1, retainedFrom });
           } finally {
             for (const point of await listRecoveryPoints(store, VM))
               await expectPoint(store, point.id, states.get(point.id)!);
@@ -176,9 +214,9 @@ describe('recovery points', () => {
       await createRecoveryPoint(store, task(sequence));
     }
     const state = await next(store, model, 3);
-    const olderThan = new Date(Date.UTC(2027, 0, 1)).toISOString();
+    const retainedFrom = Date.UTC(2027, 0, 1);
     const pruned = intercept(store, 'putObjectIfAbsent', {
-      before: () => pruneRecoveryPoints(store, { vm: VM, epoch: 1, olderThan }),
+      before: () => pruneRecoveryPoints(store, { vm: VM, epoch: 1, retainedFrom }),
     });
     await createRecoveryPoint(pruned, task(3));
     await expectPoint(store, id(3), state);

@@ -8,9 +8,12 @@ import type { AzureActivities } from '../../activities/azure.js';
 import type { PrimaryActivities } from '../../activities/primary.js';
 import type { ProviderActivities } from '../../activities/provider.js';
 import type { ResynchronizationActivities } from '../../activities/resynchronization.js';
+import type { AppConsistentFailure } from '../../domain/app-consistency.js';
 import type { FailureCode } from '../../domain/errors.js';
 import { sameHostState, type HostState } from '../../domain/host.js';
+import type { NamedPoint } from '../../domain/named-points.js';
 import { windowOpening } from '../../domain/resync-window.js';
+import { recoveryPointId } from '../../domain/vault.js';
 
 type Activities = AzureActivities & PrimaryActivities & ProviderActivities & ResynchronizationActivities;
 export type ActivityName = keyof Activities;
@@ -39,6 +42,9 @@ export class SimulatedSite {
   readonly cutBefore = new Set<number>();
   private epoch = 0;
   private running = true;
+  private readonly named: NamedPoint[] = [];
+  /** Why guests can't be frozen. */
+  freezeFailure: AppConsistentFailure | undefined;
   private readonly writes = new Map<string, number>();
 
   constructor(private readonly clock: () => number | Promise<number> = Date.now) {}
@@ -87,13 +93,17 @@ export class SimulatedSite {
       async mergeSnapshot() {
         return { bytesLeft: 0 };
       },
-      async cutAndShip({ vm, sequence, final }) {
+      async cutAndShip({ vm, epoch, sequence, final, tags = [], appConsistent }) {
         const cutBefore = site.cutBefore.has(sequence);
         if (final && (site.running || cutBefore))
           throw ApplicationFailure.nonRetryable('exports are open', 'InvalidVmState');
         const lastWrite = (site.writes.get(vm) ?? 10) + 1;
         site.writes.set(vm, lastWrite);
+        const id = recoveryPointId(epoch, sequence);
+        site.named.push(...tags.map((tag) => ({ tag, id })));
+        const failure = site.freezeFailure;
         return {
+          ...(appConsistent && (failure ? { appConsistentFailure: failure } : { appConsistent })),
           sequence,
           final: !site.running && !cutBefore,
           sealedAt: await site.now(),
@@ -148,6 +158,7 @@ export class SimulatedSite {
           final: !site.running,
           lastWrites,
           recoveryPoint: { id: `${epoch}-${sequence}`, time: sealedAt },
+          namedPoints: [...site.named],
         };
       },
       async finalizeReplica() {},
@@ -196,7 +207,7 @@ export class SimulatedSite {
         return site.host;
       },
       async applyReceivedCycles() {
-        return { sequence: 0 };
+        return { cycles: 0 };
       },
       async beginResync() {},
       async digestReplica() {

@@ -5,7 +5,7 @@ import type { WorkflowHandle, WorkflowHandleWithFirstExecutionRunId } from '@tem
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { bundleWorkflowCode, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
 import { hostWatchId, protectedItemId, taskQueues } from '../../domain/ids.js';
-import { policySchema } from '../../domain/policy.js';
+import { policySchema, type Policy } from '../../domain/policy.js';
 import type { Job } from '../../domain/job.js';
 import type { protectVm, runRecoveryPlan } from '../../workflows/index.js';
 import * as messages from '../../workflows/messages.js';
@@ -30,6 +30,7 @@ export class TestVault {
     private readonly env: TestWorkflowEnvironment,
     private readonly site: SimulatedSite,
     private readonly tuning?: messages.Tuning,
+    private readonly policy: Policy = policySchema.parse({ name: 'test' }),
   ) {}
 
   /** Runs the workers of all three sides while `work` does its part. */
@@ -97,7 +98,7 @@ export class TestVault {
           vm,
           host: this.host,
           vmmServer: this.server,
-          policy: policySchema.parse({ name: 'test' }),
+          policy: this.policy,
           ...(this.tuning && { tuning: this.tuning }),
         },
       ],

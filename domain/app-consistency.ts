@@ -1,0 +1,48 @@
+/** App-consistent recovery points: when one is due by policy, and what became of the newest attempt. */
+import { z } from 'zod';
+import type { Policy } from './policy.js';
+import { isoTimeSchema, toMs } from './time.js';
+
+/** Why a cut is crash-consistent although an app-consistent one was asked for. */
+export const appConsistentFailureSchema = z.object({
+  reason: z.enum(['GuestAgentMissing', 'AppConsistentFailed']),
+  message: z.string(),
+});
+export type AppConsistentFailure = z.infer<typeof appConsistentFailureSchema>;
+
+/** Of the newest cycle that was asked to be app-consistent. */
+export const appConsistencySchema = z.object({
+  /** When the cycle had been sent, by the workflow's clock: the next is due by the same. */
+  triedAt: isoTimeSchema,
+  /** Absent: it is app-consistent. */
+  failure: appConsistentFailureSchema.extend({ since: isoTimeSchema }).optional(),
+});
+export type AppConsistency = z.infer<typeof appConsistencySchema>;
+
+const HOUR_MS = 3_600_000;
+/** A guest that could not be frozen is not asked again with every cycle: each attempt may hold up what runs in it, ms. */
+const AFTER_FAILURE_MS = 15 * 60_000;
+
+interface Considered {
+  readonly policy: Policy;
+  readonly appConsistency?: AppConsistency | undefined;
+}
+
+/** @param now ISO 8601, of the workflow's clock. */
+export function isAppConsistentDue({ policy, appConsistency: last }: Considered, now: string): boolean {
+  const hours = policy.appConsistentFrequencyHours;
+  if (hours === 0) return false;
+  if (!last) return true;
+  const period = last.failure ? Math.min(AFTER_FAILURE_MS, hours * HOUR_MS) : hours * HOUR_MS;
+  return toMs(now) >= toMs(last.triedAt) + period;
+}
+
+/** @param failure of the attempt; undefined when the cycle is app-consistent. */
+export const afterAttempt = (
+  last: AppConsistency | undefined,
+  failure: AppConsistentFailure | undefined,
+  at: string,
+): AppConsistency => ({
+  triedAt: at,
+  ...(failure && { failure: { ...failure, since: last?.failure?.since ?? at } }),
+});

@@ -1,0 +1,37 @@
+/** The recovery point of an applied cycle: of which kind it is and what it is named, the cycle's manifest says. */
+import type { Fence } from '../domain/fence.js';
+import type { CycleManifest, RecoveryPoint } from '../domain/vault.js';
+import type { ReplicaStore } from '../sites/ports.js';
+import { createRecoveryPoint } from './recovery-points.js';
+import { readManifest } from './ship.js';
+
+/** @throws CatalogueError as `createRecoveryPoint` does. */
+export async function createPointOfCycle(store: ReplicaStore, vm: string, cycle: Fence): Promise<RecoveryPoint> {
+  return create(store, vm, cycle, await readManifest(store, vm, cycle));
+}
+
+/**
+ * A cycle without changes is no new state to recover to, unless it is the first on top of a copy, or somebody wants to
+ * find this very instant again.
+ * @returns undefined when there is no need for a point. @throws CatalogueError as `createRecoveryPoint` does.
+ */
+export async function createPointIfWorth(
+  store: ReplicaStore,
+  vm: string,
+  cycle: Fence,
+): Promise<RecoveryPoint | undefined> {
+  const manifest = await readManifest(store, vm, cycle);
+  const hasChanges = manifest?.disks.some(({ length }) => length > 0);
+  const isWanted = manifest?.tags !== undefined || manifest?.appConsistent;
+  return cycle.sequence === 1 || hasChanges || isWanted ? create(store, vm, cycle, manifest) : undefined;
+}
+
+function create(
+  store: ReplicaStore,
+  vm: string,
+  { epoch, sequence }: Fence,
+  manifest: CycleManifest | undefined,
+): Promise<RecoveryPoint> {
+  const kind = manifest?.appConsistent ? 'appConsistent' : 'crashConsistent';
+  return createRecoveryPoint(store, { vm, epoch, sequence, kind, tags: manifest?.tags });
+}

@@ -1,0 +1,123 @@
+/**
+ * Speaks to the QEMU guest agent of a VM, on the unix socket that its host end is: one JSON object a line, each command
+ * answered before the next is sent. Of its commands the ones for freezing are used, and `guest-sync`, as answers to
+ * somebody who spoke to the agent before may still lie in the channel.
+ */
+import { randomInt } from 'node:crypto';
+import { createConnection, type Socket } from 'node:net';
+import { createInterface } from 'node:readline';
+import { z } from 'zod';
+
+const answerSchema = z.union([
+  z.object({ return: z.unknown() }),
+  z.object({ error: z.object({ desc: z.string().default('no reason given') }) }),
+]);
+
+/** The guest is not to be trusted: it may not fill this process's memory, nor what is shown of it. */
+const MAX_RECEIVED_BYTES = 256 * 1024;
+const MAX_SHOWN = 200;
+
+/** What it did not do, or that it does not answer. The message is meant for people. */
+export class GuestAgentError extends Error {
+  override readonly name = 'GuestAgentError';
+}
+
+/** All deadlines are by `performance.now()`, ms. Whatever is not answered by then ends the connection. */
+export class GuestAgent {
+  readonly #lines: AsyncIterator<string>;
+
+  private constructor(
+    private readonly socketPath: string,
+    private readonly socket: Socket,
+  ) {
+    let received = 0;
+    socket.on('data', (chunk: Buffer) => {
+      received += chunk.length;
+      if (received > MAX_RECEIVED_BYTES) socket.destroy(new GuestAgentError(`${socketPath}: it says too much`));
+    });
+    this.#lines = createInterface(socket)[Symbol.asyncIterator]();
+  }
+
+  /** Resolves when the agent in the guest answers: somebody else may have the host end open. @throws GuestAgentError */
+  static async connect(socketPath: string, deadline: number): Promise<GuestAgent> {
+    const socket = createConnection(socketPath);
+    const agent = new GuestAgent(socketPath, socket);
+    await agent.#by(deadline, 'connecting', async () => {
+      await new Promise<void>((resolve, reject) => {
+        socket.once('connect', resolve);
+        socket.on('error', (error) => reject(new GuestAgentError(`${socketPath}: ${error.message}`)));
+      });
+      const id = randomInt(2 ** 31);
+      // The line end in front ends a command that somebody died in the middle of.
+      socket.write('\n');
+      agent.#send('guest-sync', { id });
+      while ((await agent.#answer().catch(() => undefined)) !== id) if (socket.destroyed) throw agent.#gone();
+    });
+    return agent;
+  }
+
+  /** File systems flush and hold further writes back. @returns how many there are. @throws GuestAgentError */
+  async freeze(deadline: number): Promise<number> {
+    return z.number().parse(await this.#call('guest-fsfreeze-freeze', deadline));
+  }
+
+  /** @throws GuestAgentError */
+  async isFrozen(deadline: number): Promise<boolean> {
+    return (await this.#call('guest-fsfreeze-status', deadline)) === 'frozen';
+  }
+
+  /** Nothing, when it is not frozen. @throws GuestAgentError */
+  async thaw(deadline: number): Promise<void> {
+    await this.#call('guest-fsfreeze-thaw', deadline);
+  }
+
+  get isClosed(): boolean {
+    return this.socket.destroyed;
+  }
+
+  close(): void {
+    this.socket.destroy();
+  }
+
+  #call(command: string, deadline: number): Promise<unknown> {
+    return this.#by(deadline, command, () => {
+      this.#send(command);
+      return this.#answer();
+    });
+  }
+
+  #send(execute: string, args?: object): void {
+    this.socket.write(`${JSON.stringify({ execute, ...(args && { arguments: args }) })}\n`);
+  }
+
+  async #answer(): Promise<unknown> {
+    const line = await this.#lines.next();
+    if (line.done) throw this.#gone();
+    const answer = answerSchema.parse(JSON.parse(line.value));
+    if ('error' in answer) throw new GuestAgentError(`${this.socketPath}: ${answer.error.desc.slice(0, MAX_SHOWN)}`);
+    return answer.return;
+  }
+
+  #gone(): GuestAgentError {
+    this.socket.destroy();
+    return new GuestAgentError(`${this.socketPath}: the connection was closed`);
+  }
+
+  async #by<T>(deadline: number, what: string, action: () => Promise<T>): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      const fail = () => reject(new GuestAgentError(`${this.socketPath}: no answer to ${what} in time`));
+      timer = setTimeout(fail, Math.max(0, deadline - performance.now()));
+    });
+    try {
+      return await Promise.race([action(), late]);
+    } catch (error) {
+      this.close();
+      throw error instanceof GuestAgentError
+        ? error
+        : new GuestAgentError(`${this.socketPath}, ${what}: ${(error as Error).message}`, { cause: error });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
