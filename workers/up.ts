@@ -59,6 +59,8 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
     endings.push(() => supervisor.stop());
     const env = {
       FARSHORE_SUPERVISED: '1',
+      // The allocator would keep a heap for each of the SDK's many threads: 20 to 70 MiB more for a worker.
+      MALLOC_ARENA_MAX: process.env['MALLOC_ARENA_MAX'] ?? '2',
       TEMPORAL_ADDRESS: temporal.address,
       TEMPORAL_NAMESPACE: temporal.namespace,
     };
