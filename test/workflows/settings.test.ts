@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { failoverResultSchema } from '../../domain/job.js';
 import { policySchema } from '../../domain/policy.js';
 import * as messages from '../../workflows/messages.js';
 import { searchAttributeTypes } from '../../workflows/search-attributes.js';
@@ -65,10 +66,13 @@ it('a paused VM can be failed over, and nothing is lost', async () => {
   await vault.run(async () => {
     const entity = await vault.protect('db-03');
     await entity.executeUpdate(messages.pauseUpdate, request());
-    await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
+    const { jobId } = await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
     const { item } = await vault.until(entity, (view) => view.item.phase === 'FailedOver');
     expect(item.paused).toBeUndefined();
-    expect(site.called('cutAndShip').at(-1)!.input).toMatchObject({ final: true });
+    const result = failoverResultSchema.parse((await vault.job(jobId)).result);
+    expect(result.rpoSeconds).toBe(0);
+    for (const disk of result.disks) expect(disk.lastWriteApplied).toBe(disk.lastWriteIssued);
+    expect(site.called('cutAndShip').at(-1)!.at).toBeGreaterThanOrEqual(site.called('shutDownVm')[0]!.at);
   });
 });
 
