@@ -5,7 +5,6 @@
 import { z } from 'zod';
 import { compareFences, fenceSchema, type Fence } from './fence.js';
 import { nameSchema } from './ids.js';
-import type { ProtectedItem } from './protected-item.js';
 import { recoveryPointId } from './vault.js';
 
 /** What else a point may be asked for by is no name. */
@@ -70,7 +69,7 @@ export const afterTaggedCycle = (requests: readonly TagRequest[], cycle: Fence):
 const isOpenAt = (request: TagRequest, cycle: Fence): boolean => !request.done && compareFences(request, cycle) <= 0;
 
 /** Its manifest has the names: the point will have them. Until the store has said so, that is where they are. */
-export function afterTags(item: ProtectedItem, cycle: Fence): Pick<ProtectedItem, 'tagRequests' | 'namedPoints'> {
+export function afterTags(item: Names, cycle: Fence): { tagRequests?: TagRequest[]; namedPoints?: NamedPoint[] } {
   const id = recoveryPointId(cycle.epoch, cycle.sequence);
   const named = tagsOfCycle(item, cycle).map((tag) => ({ tag, id }));
   if (!item.tagRequests || named.length === 0) return {};
@@ -82,7 +81,7 @@ export function afterTags(item: ProtectedItem, cycle: Fence): Pick<ProtectedItem
 
 /** A VM whose points never had a name does not begin to say so. */
 export const knownNames = (
-  item: ProtectedItem,
+  item: Names,
   namedPoints: readonly NamedPoint[] | undefined,
-): Pick<ProtectedItem, 'namedPoints'> =>
+): { namedPoints?: NamedPoint[] } =>
   namedPoints && (namedPoints.length > 0 || item.namedPoints) ? { namedPoints: [...namedPoints] } : {};
