@@ -129,6 +129,12 @@ export function toFailure(code: FailureCode, message: string): Failure {
   return { code, class: entry.class, message, remedy: entry.remedy };
 }
 
+/** Why a VM is marked, for somebody who is told already that it is. */
+export function resyncCauseOf({ code, message }: Failure): string {
+  const known = `${failureCatalogue.ResyncRequired.message}: `;
+  return code === 'ResyncRequired' && message.startsWith(known) ? message.slice(known.length) : message;
+}
+
 /** A bug, or something nobody has met yet: waits for a person, as retrying blindly could do harm. */
 export const unexpectedFailure = (message: string): Failure => ({
   code: 'Unexpected',

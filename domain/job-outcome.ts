@@ -1,6 +1,6 @@
 /** What a job tells its VM when it ends, and what the VM is after it. */
 import { z } from 'zod';
-import { failureSchema } from './errors.js';
+import { failureSchema, resyncCauseOf } from './errors.js';
 import type { JobKind } from './job.js';
 import { afterTags, knownNames, namedPointSchema } from './named-points.js';
 import { cycleSchema, type ProtectedItem } from './protected-item.js';
@@ -48,7 +48,7 @@ export function afterJob(
     ...(recoveryPoint && { latestRecoveryPoint: recoveryPoint }),
   };
   if (outcome !== 'succeeded' && failure?.class === 'needsResync') {
-    return marked(ended, failure.message, event.at);
+    return marked(ended, resyncCauseOf(failure), event.at);
   }
   if (kind === 'resynchronize' && outcome === 'cancelled' && item.resync) {
     const { dueAt: _due, ...resync } = item.resync;

@@ -42,7 +42,9 @@ export function allowedOperations(item: ProtectedItem): Record<Operation, Permis
     item.phase === wanted ? undefined : no(`${what}; it is ${phaseText[item.phase]}`);
   return {
     enableProtection:
-      item.phase === 'Unprotected' ? (busy ?? yes) : no(`the VM is protected already: it is ${phaseText[item.phase]}`),
+      item.phase === 'Unprotected'
+        ? (busy ?? yes)
+        : no(`the VM is protected already${item.phase === 'Protected' ? '' : `: it is ${phaseText[item.phase]}`}`),
     sync: busy ?? inPhase('Protected', 'only a protected VM is synchronized') ?? resync ?? paused ?? yes,
     retry: item.retry || item.job?.retry || seedingStopped(item) ? yes : no('nothing is waiting for a retry'),
     pause: busy ?? inPhase('Protected', 'only the replication of a protected VM is paused') ?? paused ?? yes,

@@ -89,6 +89,7 @@ export interface Finding {
 export function checkSite(site: Site): Finding[] {
   return [
     ...duplicateNames(site),
+    ...severalOsDisks(site),
     ...policyProblems(site),
     ...unknownTimeZones(site),
     ...danglingReferences(site),
@@ -165,6 +166,19 @@ const duplicate = (path: (string | number)[], what: string): Finding => ({
   message: `this name is already taken by another ${what}`,
   remedy: 'rename one of the two',
 });
+
+function* severalOsDisks(site: Site): Generator<Finding> {
+  for (const [v, { disks }] of site.vms.entries()) {
+    const first = disks.findIndex(({ os }) => os);
+    const second = disks.findLastIndex(({ os }) => os);
+    if (first === second) continue;
+    yield {
+      path: ['vms', v, 'disks', second, 'os'],
+      message: `a VM boots from one disk, and ${disks[first]!.name} is it already`,
+      remedy: 'leave os: true to one of them',
+    };
+  }
+}
 
 function* unknownTimeZones(site: Site): Generator<Finding> {
   for (const [p, { resynchronizationWindow: window }] of site.policies.entries()) {

@@ -87,6 +87,13 @@ async function firstDiskFinding(site: Site): Promise<Finding | undefined> {
           remedy: 'correct the path, which is relative to the site file, or create the disk',
         };
       }
+      if (!found.isFile() && !found.isBlockDevice()) {
+        return {
+          path: at('path'),
+          message: `${disk.path} is no file`,
+          remedy: 'name the disk itself, a file or a block device',
+        };
+      }
       const owner = owners.get(`${found.dev}:${found.ino}`);
       if (owner !== undefined) {
         return {

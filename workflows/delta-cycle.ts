@@ -7,6 +7,7 @@
 import type { ShippedCycle } from '../activities/primary.js';
 import { isAppConsistentDue, type AppConsistentFailure } from '../domain/app-consistency.js';
 import { tagsOfCycle } from '../domain/named-points.js';
+import { resyncCauseOf } from '../domain/errors.js';
 import type { ItemEvent } from '../domain/transitions.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
 import { toIso } from '../domain/time.js';
@@ -48,7 +49,7 @@ export async function deltaCycle(
     on({ type: 'cycleApplied', cycle, recoveryPoint, namedPoints, at: toIso(Date.now()) });
   } catch (error) {
     if (!(error instanceof StepFailure)) throw error;
-    on({ type: 'resyncRequired', cause: error.failure.message, at: toIso(Date.now()) });
+    on({ type: 'resyncRequired', cause: resyncCauseOf(error.failure), at: toIso(Date.now()) });
   }
 }
 

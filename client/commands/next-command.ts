@@ -17,7 +17,10 @@ export function nextCommand(vm: string, view: ProtectedItemView | undefined): st
   switch (item.phase) {
     case 'Protected':
       if (item.paused && !item.resync) return `farshore resume ${vm}  (replication is paused)`;
-      if (item.resync) return `farshore vm show ${vm}  (it has to be resynchronized first)`;
+      if (item.resync) {
+        const by = item.resync.dueAt === undefined ? '' : `; by itself at ${item.resync.dueAt}`;
+        return `farshore resynchronize ${vm} --now --wait  (nothing is sent until both sides are equal again${by})`;
+      }
       return `farshore failover ${vm} --type planned --wait  (only when it shall run at the recovery side; now there is nothing to do)`;
     case 'FailedOver':
       return `farshore commit ${vm} --wait  (once the replica VM has been found to work)`;

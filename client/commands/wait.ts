@@ -4,13 +4,22 @@ import { JobFailedError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
 import type { Progress, Step } from '../progress.js';
 
+/** What a shell says of a command that was interrupted. */
+const INTERRUPTED = 130;
+
 /** @returns the job when it has ended and its VM knows of it, or when it waits for an administrator. */
 export async function waitForJob(farshore: Farshore, id: string, progress: Progress): Promise<Job> {
+  const letGo = () => {
+    process.stderr.write(`\n${id} goes on. Follow it with: farshore job show ${id}\n`);
+    process.exit(INTERRUPTED);
+  };
+  process.once('SIGINT', letGo);
   const job = await farshore.followJob(
     id,
     (news) => progress.update(news.vm, stepOfJob(news)),
     (news) => news.state !== 'InProgress' || waitsForPerson(news),
   );
+  process.removeListener('SIGINT', letGo);
   // Else the next command could meet a VM that still believes it is busy.
   if (job.state !== 'InProgress') await farshore.followVm(job.vm, (view) => view?.item.job?.jobId !== id);
   return job;
