@@ -6,7 +6,9 @@ import { tagSchema } from '../../domain/named-points.js';
 import { phaseText, seedingStopped } from '../../domain/protected-item.js';
 import type { ProtectedItemView } from '../../workflows/messages.js';
 import { JobFailedError, RefusedError } from '../errors.js';
+import type { LocalSite } from '../../workers/local-site.js';
 import type { Farshore } from '../farshore.js';
+import { confirm } from './confirm.js';
 import { Progress } from '../progress.js';
 import { outputOf, withFarshore } from './place.js';
 import { problemOf, retryText, standstill, throwProblems, waitForJob } from './wait.js';
@@ -25,10 +27,20 @@ export function protectCommand(): Command {
     .argument('<vm...>', 'names of VMs')
     .option('--wait', 'return once the VMs are Protected')
     .addHelpText('after', '\nExample:\n  farshore protect web-01 db-01 --wait')
-    .action(async (names: string[], { wait }: WaitOption, command: Command) => {
-      await withFarshore(command, async (farshore) => {
+    .option('--yes', 'do not ask')
+    .action(async (names: string[], { wait, yes }: WaitOption & { yes?: true }, command: Command) => {
+      await withFarshore(command, async (farshore, { site, data }) => {
         const vms = [...new Set(names)];
         await requireUnprotected(farshore, vms);
+        const { LocalSite } = await import('../../workers/local-site.js');
+        const kept = await vmsWithPoints(new LocalSite(site.site, data), vms);
+        if (kept.length > 0) {
+          await confirm(
+            `The vault holds recovery points of ${kept.join(', ')} from before: they will be deleted, and all disks copied anew.\n` +
+              'To go on from what the vault holds instead, when Temporal has lost its database: farshore vault adopt',
+            yes,
+          );
+        }
         const jobs: { vm: string; jobId: string }[] = [];
         for (const vm of vms) jobs.push({ vm, ...(await farshore.protect(vm)) });
         if (!wait) {
@@ -54,6 +66,14 @@ export function protectCommand(): Command {
         throwProblems(ends.map(({ problem }) => problem));
       });
     });
+}
+
+/** A store that does not answer is found out by the job. */
+async function vmsWithPoints(local: LocalSite, vms: readonly string[]): Promise<string[]> {
+  const points = await Promise.all(
+    vms.map(async (vm) => (await local.recoveryState(vm).catch(() => undefined))?.points ?? []),
+  );
+  return vms.filter((_, index) => points[index]!.length > 0);
 }
 
 /** @throws RefusedError that lists all VMs that can't be protected now. */

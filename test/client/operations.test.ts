@@ -88,7 +88,9 @@ test(
       code: 0,
       value: { kind: 'disableProtection', state: 'Succeeded', result: { replicaKept: false } },
     });
-    expect(await show('web-01')).toMatchObject({ phase: 'Unprotected', recoveryPoints: [] });
+    const shown = await show('web-01');
+    expect(shown).toMatchObject({ phase: 'Unprotected' });
+    expect(shown).not.toHaveProperty('recoveryPoints');
     await expect(access(replica())).rejects.toThrow('ENOENT');
     expect((await shell.run('unprotect', 'web-01', '--yes')).code).toBe(3);
   },
@@ -100,7 +102,12 @@ test('the VM can be protected again, under a higher epoch, and its replica be ke
   expect(await shell.json('verify', 'web-01', '--wait')).toMatchObject({ code: 0, value: { result: { equal: true } } });
   expect((await shell.run('unprotect', 'web-01', '--keep-replica', '--wait', '--yes')).code).toBe(0);
   await access(replica());
-  expect((await shell.run('protect', 'web-01', '--wait')).code).toBe(0);
+  const asked = await shell.run('protect', 'web-01', '--wait');
+  expect(asked).toMatchObject({
+    code: 3,
+    stderr: expect.stringContaining('The vault holds recovery points of web-01'),
+  });
+  expect((await shell.run('protect', 'web-01', '--wait', '--yes')).code).toBe(0);
 });
 
 test(
@@ -117,7 +124,7 @@ test(
     const running = await shell.json('vm', 'list', '--side', 'recovery');
     expect(running.value).toMatchObject([{ name: 'web-01', state: 'Running' }]);
     await access(replica());
-    const again = await shell.run('protect', 'web-01', '--wait');
+    const again = await shell.run('protect', 'web-01', '--wait', '--yes');
     expect(again.code).toBe(4);
     expect(again.stderr).toMatch(/there is a replica VM web-01; a new initial replication would destroy its disks/);
     await access(replica());
