@@ -63,7 +63,7 @@ export const withTagRequest = (requests: readonly TagRequest[], request: TagRequ
 export const tagsOfCycle = ({ tagRequests = [] }: Names, cycle: Fence): string[] =>
   tagRequests.filter((request) => isOpenAt(request, cycle)).map(({ tag }) => tag);
 
-export const afterTaggedCycle = (requests: readonly TagRequest[], cycle: Fence): TagRequest[] =>
+const afterTaggedCycle = (requests: readonly TagRequest[], cycle: Fence): TagRequest[] =>
   requests.map((request) => (isOpenAt(request, cycle) ? { ...request, done: true } : request));
 
 const isOpenAt = (request: TagRequest, cycle: Fence): boolean => !request.done && compareFences(request, cycle) <= 0;
