@@ -1,6 +1,6 @@
 /** The command's exit codes: a promise to scripts. */
 import { CommanderError } from 'commander';
-import { CatalogueError } from '../domain/errors.js';
+import { CatalogueError, type FailureCode } from '../domain/errors.js';
 import { DocumentError } from '../workers/document.js';
 import { ProvisioningError } from '../workers/provisioning/ways.js';
 import { DetachedStartError, JobFailedError, RefusedError, UnreachableError } from './errors.js';
@@ -25,13 +25,22 @@ Exit codes:
   5   Temporal, a worker, or the instance can't be reached or had
   70  unexpected: a bug (FARSHORE_DEBUG=1 shows where)`;
 
+/** Failures that say that what was asked for is not there, or not in a state for it. */
+const answers: ReadonlySet<FailureCode> = new Set([
+  'RecoveryPointNotFound',
+  'VmNotFound',
+  'InvalidReplicaState',
+  'InvalidVmState',
+  'PrerequisitesNotMet',
+]);
+
 export function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.refused;
   if (error instanceof RefusedError || error instanceof DocumentError) return exitCodes.refused;
   if (error instanceof DetachedStartError) return error.exitCode ?? exitCodes.unexpected;
   if (error instanceof JobFailedError) return exitCodes.failed;
   if (error instanceof UnreachableError || error instanceof ProvisioningError) return exitCodes.unreachable;
-  // Of what the catalogue holds, commands meet only sides that do not answer.
-  if (error instanceof CatalogueError) return exitCodes.unreachable;
+  // Else commands meet only sides that do not answer.
+  if (error instanceof CatalogueError) return answers.has(error.code) ? exitCodes.refused : exitCodes.unreachable;
   return exitCodes.unexpected;
 }

@@ -25,6 +25,7 @@ import * as messages from '../workflows/messages.js';
 import { answered } from './answered.js';
 import { RefusedError, UnreachableError } from './errors.js';
 import { follow } from './follow.js';
+import { listedWorkflowIds } from './listed-workflow-ids.js';
 
 type ProtectVm = (input: messages.ProtectVmInput) => Promise<ProtectedItem>;
 type RunRecoveryPlan = (input: messages.RunRecoveryPlanInput) => Promise<messages.PlanRun>;
@@ -177,6 +178,13 @@ export class Farshore {
     return this.query(id, 'job', () => this.temporal.workflow.getHandle(id).query(messages.jobQuery));
   }
 
+  /** Asks a running job to end, undoing what it can. @throws RefusedError when there is no such job, or it has ended. */
+  async cancelJob(id: string): Promise<void> {
+    const signal = { reason: 'an administrator cancelled it' };
+    const job = this.temporal.workflow.getHandle(id);
+    await this.query(id, 'running job', () => job.signal(messages.cancelJobSignal, signal));
+  }
+
   /** Is there, or was there lately, a workflow with this id? */
   async isKnown(workflowId: string): Promise<boolean> {
     try {
@@ -191,14 +199,21 @@ export class Farshore {
   /** Newest first. @param limit rows */
   async jobs(limit: number): Promise<Job[]> {
     const query = `FarshoreVault = '${this.site.vault.name}' AND FarshoreJobState IS NOT NULL AND FarshoreJob != 'recoveryPlan'`;
-    const jobs = await Promise.all((await this.workflowIds(query, limit)).map((id) => this.job(id)));
+    const jobs = await Promise.all((await this.listed(query, limit)).map((id) => this.job(id)));
     return jobs.sort((a, b) => b.startedAt.localeCompare(a.startedAt));
+  }
+
+  /** As `jobs`. */
+  async planRuns(limit: number): Promise<messages.PlanRun[]> {
+    const query = `FarshoreVault = '${this.site.vault.name}' AND FarshoreJob = 'recoveryPlan'`;
+    const runs = await Promise.all((await this.listed(query, limit)).map((id) => this.planRun(id)));
+    return runs.sort((a, b) => b.startedAt.localeCompare(a.startedAt));
   }
 
   /** Jobs of a plan run that stand still until an administrator does something, as far as the server's list knows. */
   async jobsWaitingForPerson(planRun: string): Promise<Job[]> {
     const query = `FarshorePlanRun = '${planRun}' AND FarshoreJobState = 'WaitingForPerson' AND ExecutionStatus = 'Running'`;
-    const jobs = await Promise.all((await this.workflowIds(query, Infinity)).map((id) => this.job(id)));
+    const jobs = await Promise.all((await this.listed(query, Infinity)).map((id) => this.job(id)));
     return jobs.filter(waitsForPerson);
   }
 
@@ -245,16 +260,8 @@ export class Farshore {
     return follow(() => this.protectedItem(vm), onChange, until);
   }
 
-  /** Newest first; a workflow that continued as new is listed by the server once per run. */
-  private async workflowIds(query: string, limit: number): Promise<string[]> {
-    return this.answer(async () => {
-      const ids = new Set<string>();
-      for await (const { workflowId } of this.temporal.workflow.list({ query })) {
-        ids.add(workflowId);
-        if (ids.size >= limit) break;
-      }
-      return [...ids];
-    });
+  private listed(query: string, limit: number): Promise<string[]> {
+    return this.answer(() => listedWorkflowIds(this.temporal, query, limit));
   }
 
   private entity(vm: string): Entity {

@@ -91,7 +91,8 @@ async function optionsOf({
         activities: createProviderActivities({ site, vmmServer: name, hypervisorOf }),
       };
     case 'azure': {
-      const store = await EmbeddedReplicaStore.open(site.vault.store.path, { create: true });
+      // Never made here: the folder of a file system that is not mounted would become a store without replicas.
+      const store = await EmbeddedReplicaStore.open(site.vault.store.path);
       return {
         taskQueue: taskQueues.azure(name),
         workflowBundle: { code: await readFile(workflowBundlePath, 'utf8') },

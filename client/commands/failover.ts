@@ -50,8 +50,11 @@ export function failoverCommand(): Command {
       const stray = options.type === 'planned' ? unplannedOnly(options) : undefined;
       if (stray !== undefined)
         throw new RefusedError(`${stray} is for --type unplanned: a planned failover loses nothing`);
-      await withFarshore(command, async (farshore) => {
-        if (options.type === 'unplanned') return failOverUnplanned(farshore, vm, options, command);
+      await withFarshore(command, async (farshore, { site, data }) => {
+        if (options.type === 'unplanned') {
+          const { LocalSite } = await import('../../workers/local-site.js');
+          return failOverUnplanned(farshore, new LocalSite(site.site, data), vm, options, command);
+        }
         await requireAllowed(farshore, vm, 'plannedFailover');
         const { host } = farshore.siteVm(vm);
         await confirm(

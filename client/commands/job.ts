@@ -1,15 +1,20 @@
-/** `job list` and `job show`. */
-import { Command, InvalidArgumentError } from 'commander';
+/** `job list`, `job show` and `job cancel`. */
+import { Command } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
 import { currentTask, expectedEnd, jobTitles, type Job } from '../../domain/job.js';
 import { formatSeconds, secondsBetween, toIso } from '../../domain/time.js';
+import { RefusedError } from '../errors.js';
 import { fields, table } from '../output.js';
+import { confirm } from './confirm.js';
 import { failoverResultOf, failoverText } from './failover-report.js';
 import { outputOf, withFarshore } from './place.js';
+import { positive } from './positive.js';
 import { verifyResultOf, verifyText } from './verify.js';
 import { retryText } from './wait.js';
 
 const DEFAULT_LIMIT = 20;
+/** Characters of a row of the list. */
+const TASK_WIDTH = 50;
 
 export function jobCommand(): Command {
   const job = new Command('job')
@@ -37,13 +42,25 @@ export function jobCommand(): Command {
         outputOf(command).result(found, jobText(found));
       });
     });
+  job
+    .command('cancel')
+    .summary('end a running job')
+    .description(
+      'Asks a running job to end. What it did is undone where it can be: a VM that was shut down for a failover is started\n' +
+        'again. Where it no longer can be, the job goes on to its end. Ctrl-C of --wait cancels nothing.',
+    )
+    .argument('<id>', 'id of the job')
+    .option('--yes', 'do not ask')
+    .action(async (id: string, { yes }: { yes?: true }, command: Command) => {
+      await withFarshore(command, async (farshore) => {
+        const found = await farshore.job(id);
+        if (found.state !== 'InProgress') throw new RefusedError(`${id} has ended already: ${found.state}`);
+        await confirm(`${jobTitles[found.kind]} of ${found.vm} will be cancelled.`, yes);
+        await farshore.cancelJob(id);
+        outputOf(command).result({ id }, `Asked to end: ${id}\nFollow it with: farshore job show ${id}`);
+      });
+    });
   return job;
-}
-
-function positive(text: string): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value > 0) return value;
-  throw new InvalidArgumentError('It has to be a whole number above 0.');
 }
 
 function jobTable(jobs: readonly Job[]): string {
@@ -52,11 +69,14 @@ function jobTable(jobs: readonly Job[]): string {
     job.vm,
     jobTitles[job.kind],
     job.state,
-    currentTask(job)?.name ?? job.failure?.message ?? '',
+    shortened(currentTask(job)?.name ?? job.failure?.message ?? ''),
     job.id,
   ]);
   return table(['STARTED', 'VM', 'JOB', 'STATE', 'TASK', 'ID'], rows);
 }
+
+/** `job show` tells the rest. */
+const shortened = (text: string): string => (text.length > TASK_WIDTH ? `${text.slice(0, TASK_WIDTH - 1)}…` : text);
 
 const sentText = ({ progress }: Job): string =>
   progress?.bytesSent === undefined ? '' : `, ${formatBytes(progress.bytesSent)} of it sent`;

@@ -6,6 +6,17 @@ import { fields, table } from '../output.js';
 import { failoverResultOf, failoverText } from './failover-report.js';
 import { retryText } from './wait.js';
 
+export function planRunTable(runs: readonly PlanRun[]): string {
+  const rows = runs.map(({ startedAt, plan, type, state, phase, id }) => [
+    startedAt,
+    plan.name,
+    type,
+    `${state}: ${phase}`,
+    id,
+  ]);
+  return table(['STARTED', 'PLAN', 'TYPE', 'STATE', 'RUN'], rows);
+}
+
 /** @param jobs of its machines, as far as they are known: they tell what a machine is doing. */
 export function planRunText(run: PlanRun, jobs: readonly Job[]): string {
   const rows = run.plan.groups.flatMap((group) =>

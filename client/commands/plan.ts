@@ -1,4 +1,4 @@
-/** `plan run`, `plan show` and `plan commit`. */
+/** `plan run`, `plan list`, `plan show` and `plan commit`. */
 import { Command } from 'commander';
 import { waitsForPerson, type Job } from '../../domain/job.js';
 import { planMachines } from '../../domain/plan.js';
@@ -7,16 +7,20 @@ import type { PlanRun } from '../../workflows/messages.js';
 import { RefusedError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
 import { Progress } from '../progress.js';
+import { note } from '../output.js';
 import { confirm } from './confirm.js';
 import { commitConsequences, failoverType, refusalOf } from './failover.js';
-import { planRunText } from './plan-report.js';
+import { planRunTable, planRunText } from './plan-report.js';
 import { outputOf, withFarshore } from './place.js';
+import { positive } from './positive.js';
 import { problemOf, standstill, throwProblems, waitForJob } from './wait.js';
 
 interface PlanOptions {
   readonly wait?: true;
   readonly yes?: true;
 }
+
+const RUNS_LISTED = 20;
 
 /** The server's list of jobs that stand still is asked this often, ms: it lags behind anyway. */
 const STANDSTILL_CHECK_MS = 5_000;
@@ -38,6 +42,17 @@ export function planCommand(): Command {
     .option('--wait', 'return once the run has ended')
     .option('--yes', 'do not ask')
     .action(runPlan);
+  plan
+    .command('list')
+    .summary('the newest runs')
+    .description('Lists plan runs, the newest first. A run appears about a second after it began.')
+    .option('--limit <n>', 'at most this many', positive, RUNS_LISTED)
+    .action(async ({ limit }: { limit: number }, command: Command) => {
+      await withFarshore(command, async (farshore) => {
+        const runs = await farshore.planRuns(limit);
+        outputOf(command).result(runs, runs.length === 0 ? 'There are no plan runs.' : planRunTable(runs));
+      });
+    });
   plan
     .command('show')
     .summary('how a run stands or ended')
@@ -91,6 +106,7 @@ async function runPlan(file: string, options: PlanOptions & { type: 'planned' },
       outputOf(command).result({ id }, `Started: ${id}\nFollow it with: farshore plan show ${id}`);
       return;
     }
+    note(`${id} runs. It goes on when this command ends: farshore plan show ${id}`);
     const { run, standing } = await waitForRun(farshore, id);
     const next = run.state === 'Succeeded' ? `\nNext: farshore plan commit ${id}` : '';
     outputOf(command).result(run, `${planRunText(run, [])}${next}`);

@@ -33,7 +33,9 @@ export function protectCommand(): Command {
         const vms = [...new Set(names)];
         await requireUnprotected(farshore, vms);
         const { LocalSite } = await import('../../workers/local-site.js');
-        const kept = await vmsWithPoints(new LocalSite(site.site, data), vms);
+        const local = new LocalSite(site.site, data);
+        await refuseReplicaVms(local, vms);
+        const kept = await vmsWithPoints(local, vms);
         if (kept.length > 0) {
           await confirm(
             `The vault holds recovery points of ${kept.join(', ')} from before: they will be deleted, and all disks copied anew.\n` +
@@ -66,6 +68,25 @@ export function protectCommand(): Command {
         throwProblems(ends.map(({ problem }) => problem));
       });
     });
+}
+
+/**
+ * The disks of a replica VM are those that a new initial replication would write to. A recovery side that does not
+ * answer is found out by the job. @throws RefusedError
+ */
+async function refuseReplicaVms(local: LocalSite, vms: readonly string[]): Promise<void> {
+  const replicas = await local.replicaVms().catch(() => []);
+  const found = replicas.filter(({ name }) => vms.includes(name));
+  if (found.length === 0) return;
+  throw new RefusedError(
+    found
+      .map(
+        ({ name, state }) =>
+          `${name}: it was failed over: its replica VM is ${state} at the recovery side, on the disks that a new initial\n` +
+          `  replication would overwrite. Delete the replica VM first, if what it holds is not needed any more.`,
+      )
+      .join('\n'),
+  );
 }
 
 /** A store that does not answer is found out by the job. */

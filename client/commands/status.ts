@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import type { Health } from '../../domain/health.js';
 import { jobTitles } from '../../domain/job.js';
 import { formatSeconds } from '../../domain/time.js';
+import type { LoadedSite } from '../../workers/site-file.js';
 import { exitCodes } from '../exit-codes.js';
 import { table } from '../output.js';
 import type { ProtectedItemView } from '../../workflows/messages.js';
@@ -19,17 +20,27 @@ export function statusCommand(): Command {
     .summary('health, RPO and running job of every VM')
     .description(
       'Shows phase, replication health, RPO and running job of every VM of the site file. Its exit code is that of the\n' +
-        'worst health: 0 Normal, 1 Warning, 2 Critical. VMs that are not protected do not count.',
+        'worst health: 0 Normal, 1 Warning, 2 Critical. VMs that are not protected do not count, unless the vault holds a\n' +
+        'replica that nobody keeps up to date any more: that is Critical.',
     )
     .action(async (_options: object, command: Command) => {
       await withFarshore(command, async (farshore, { site }) => {
         const vms = await Promise.all(
           site.site.vms.map(async ({ name }) => ({ name, view: protectedOf(await farshore.protectedItem(name)) })),
         );
+        const unattended = await unattendedIn(
+          site,
+          vms.filter(({ view }) => !view).map(({ name }) => name),
+        );
         const health = worst(vms.flatMap(({ view }) => (view ? [view.health] : [])));
-        const value = { vault: site.site.vault.name, health, vms: vms.map(({ name, view }) => statusOf(name, view)) };
-        outputOf(command).result(value, statusText(vms));
-        process.exitCode = exitCodeOfHealth[health];
+        const value = {
+          vault: site.site.vault.name,
+          health,
+          vms: vms.map(({ name, view }) => statusOf(name, view)),
+          unattended,
+        };
+        outputOf(command).result(value, `${statusText(vms)}${unattendedText(unattended)}`);
+        process.exitCode = exitCodeOfHealth[unattended.length > 0 ? 'Critical' : health];
       });
     });
 }
@@ -37,6 +48,24 @@ export function statusCommand(): Command {
 /** A VM whose protection is just being enabled, or was never, has no health. */
 const protectedOf = (view: ProtectedItemView | undefined) =>
   view?.item.phase === 'Unprotected' && !view.item.job ? undefined : view;
+
+/**
+ * VMs whose replica the vault holds as protected, while Temporal knows nothing of them: its database was lost. A store
+ * that can't be read here tells nothing.
+ */
+async function unattendedIn({ site }: LoadedSite, vms: readonly string[]): Promise<string[]> {
+  if (vms.length === 0) return [];
+  const { readVault } = await import('../../workers/local-vault.js');
+  const vault = await readVault(site.vault.store.path).catch(() => undefined);
+  const left = vault?.vms.filter(({ vm, description }) => vms.includes(vm) && description.unprotectedAt === undefined);
+  return left?.map(({ vm }) => vm) ?? [];
+}
+
+const unattendedText = (vms: readonly string[]): string =>
+  vms.length === 0
+    ? ''
+    : `\n\nThe vault holds replicas of ${vms.join(', ')} that nobody keeps up to date: Temporal knows nothing of them.\n` +
+      '  Remedy: farshore vault adopt';
 
 const worst = (healths: readonly Health[]): Health =>
   healths.includes('Critical') ? 'Critical' : healths.includes('Warning') ? 'Warning' : 'Normal';

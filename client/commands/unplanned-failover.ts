@@ -9,6 +9,8 @@ import {
 import { formatSeconds } from '../../domain/time.js';
 import type { ProtectedItemView } from '../../workflows/messages.js';
 import { RefusedError } from '../errors.js';
+import { chooseRecoveryPoint, selectorOf } from '../../domain/recovery-point.js';
+import type { LocalSite } from '../../workers/local-site.js';
 import type { Farshore } from '../farshore.js';
 import { fields, table } from '../output.js';
 import { confirm } from './confirm.js';
@@ -28,6 +30,7 @@ export function unplannedOnly({ recoveryPoint, tryShutDown }: FailoverOptions): 
 
 export async function failOverUnplanned(
   farshore: Farshore,
+  local: LocalSite,
   vm: string,
   options: FailoverOptions,
   command: Command,
@@ -36,6 +39,7 @@ export async function failOverUnplanned(
   if (!view) throw new RefusedError(`${vm}: the VM is not protected`);
   const permission = view.operations.unplannedFailover;
   if (!permission.allowed) throw new RefusedError(`${vm}: ${permission.reason}`);
+  if (options.recoveryPoint !== undefined) await requirePoint(local, vm, options.recoveryPoint);
   await confirm(consequences(vm, view, options), options.yes);
   const parameters: JobParameters = {
     ...(options.recoveryPoint !== undefined && { recoveryPoint: options.recoveryPoint }),
@@ -43,6 +47,13 @@ export async function failOverUnplanned(
   };
   const accepted = await farshore.startJob(vm, 'unplannedFailover', parameters);
   await followRequest(command, farshore, accepted, options, (job) => jobText(vm, job));
+}
+
+/** A point that is not there has to be known before a running job is cancelled for it. @throws CatalogueError RecoveryPointNotFound */
+async function requirePoint(local: LocalSite, vm: string, wanted: string): Promise<void> {
+  // A store that can't be read here may be read where the job runs.
+  const state = await local.recoveryState(vm).catch(() => undefined);
+  if (state) chooseRecoveryPoint(selectorOf(wanted), state);
 }
 
 function consequences(vm: string, view: ProtectedItemView, { recoveryPoint, tryShutDown }: FailoverOptions): string {
@@ -56,7 +67,7 @@ function consequences(vm: string, view: ProtectedItemView, { recoveryPoint, tryS
       : `Everything written since the recovery point ${point === 'latest-processed' ? `processed last (${item.latestRecoveryPoint?.time ?? 'unknown'})` : point} is lost.`;
   const source = tryShutDown
     ? 'The source is asked to shut down and to send its last changes; it is not waited for.'
-    : 'The source is not shut down: make sure that nobody uses it any more.';
+    : 'The source is not waited for: make sure that nobody uses it any more. Once its Provider answers it is shut down.';
   const job = item.job ? `\nThe running job ${item.job.jobId} is cancelled.` : '';
   return `${vm} will run at the recovery side, from what the vault holds. ${lost}\n${source}${job}`;
 }

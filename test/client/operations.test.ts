@@ -77,6 +77,23 @@ test(
   },
 );
 
+test('a recovery point that is not there is refused before anything is cancelled for it', async () => {
+  const mistyped = await shell.run(
+    ...['failover', 'web-01', '--type', 'unplanned', '--recovery-point', '0001-00009999', '--yes'],
+  );
+  expect(mistyped).toMatchObject({ code: 3, stdout: '' });
+  expect(mistyped.stderr).toMatch(/There is no such recovery point: web-01: asked for Custom 0001-00009999; there are/);
+  expect(await show('web-01')).toMatchObject({ phase: 'Protected' });
+  const exported = await shell.run('vault', 'export', 'web-01', '--point', '0001-00009999', '--to', 'out');
+  expect(exported).toMatchObject({ code: 3, stdout: '' });
+  const { value } = await shell.json('job', 'list', '--limit', '1');
+  const [{ id }] = value as [{ id: string }];
+  expect(await shell.run('job', 'cancel', id, '--yes')).toMatchObject({
+    code: 3,
+    stderr: `farshore: ${id} has ended already: Succeeded\n`,
+  });
+});
+
 test(
   'unprotect says what is lost and wants a yes; then nothing of the replica is left',
   { timeout: 180_000 },
@@ -125,8 +142,8 @@ test(
     expect(running.value).toMatchObject([{ name: 'web-01', state: 'Running' }]);
     await access(replica());
     const again = await shell.run('protect', 'web-01', '--wait', '--yes');
-    expect(again.code).toBe(4);
-    expect(again.stderr).toMatch(/there is a replica VM web-01; a new initial replication would destroy its disks/);
+    expect(again).toMatchObject({ code: 3, stdout: '' });
+    expect(again.stderr).toMatch(/web-01: it was failed over: its replica VM is Running at the recovery side/);
     await access(replica());
   },
 );
