@@ -1,6 +1,6 @@
 /** What a bench finds out: figures, each with what it ought to be. */
 
-export type Unit = 'ratio' | 'ms' | 'MiB';
+export type Unit = 'ratio' | 'ms' | 'MiB' | 'count';
 
 export interface Target {
   readonly bound: 'at least' | 'at most';
@@ -33,6 +33,8 @@ export const isSkipped = (outcome: Outcome): outcome is Skipped => 'missing' in 
 export interface Bench {
   readonly name: string;
   readonly summary: string;
+  /** Takes long: it is not run with the others. */
+  readonly onlyWhenNamed?: true;
   /** @param say told what is being done. */
   run(say: (line: string) => void): Promise<Outcome[]>;
 }

@@ -8,9 +8,10 @@ import { guestWrites } from './guest-writes.js';
 import { initialCopy } from './initial-copy.js';
 import { memory } from './memory.js';
 import { describe, summarize } from './report.js';
+import { scale } from './scale.js';
 import { snapshot } from './snapshot.js';
 
-const benches = [initialCopy, guestWrites, snapshot, memory];
+const benches = [initialCopy, guestWrites, snapshot, memory, scale];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -27,7 +28,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => 
 
 const outcomes: Outcome[] = [];
 for (const bench of benches) {
-  if (positionals.length > 0 && !positionals.includes(bench.name)) continue;
+  if (positionals.length > 0 ? !positionals.includes(bench.name) : bench.onlyWhenNamed) continue;
   console.error(`${bench.name}: ${bench.summary}`);
   const found = await bench.run((line) => console.error(`  ${line}`));
   for (const outcome of found) console.log(describe(outcome));

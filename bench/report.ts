@@ -36,5 +36,6 @@ function verdict(figure: Figure, target: Target): string {
 
 function number({ unit }: Figure, value: number): string {
   if (unit === 'ratio') return value.toFixed(2);
+  if (unit === 'count') return `${Number(value.toFixed(1))}`;
   return unit === 'ms' ? `${value.toFixed(1)} ms` : `${value.toFixed(0)} MiB`;
 }

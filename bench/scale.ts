@@ -1,0 +1,210 @@
+/**
+ * Many protected VMs on one machine, in real time: does any of them miss a cycle, and what does one cost the Temporal
+ * server? FARSHORE_BENCH_MINUTES: how long it is watched (30).
+ */
+import { open, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Farshore } from '../client/farshore.js';
+import { protectedItemId } from '../domain/ids.js';
+import { formatSeconds } from '../domain/time.js';
+import { HypervisorClient } from '../sites/embedded/control-client.js';
+import { NbdGuest } from '../sites/embedded/guest.js';
+import { DataFolder } from '../workers/data-folder.js';
+import { loadSite } from '../workers/site-file.js';
+import { startInstance, type RunningInstance } from '../workers/up.js';
+import type { ProtectedItemView } from '../workflows/messages.js';
+import { required, type Bench, type Outcome } from './figures.js';
+import { withScratch } from './scratch.js';
+
+const MiB = 1024 * 1024;
+const VMS = 200;
+const HOSTS = 4;
+const DISK_BYTES = 16 * MiB;
+const MINUTES = Number(process.env['FARSHORE_BENCH_MINUTES'] ?? 30);
+/** VMs whose protection is enabled at a time. */
+const PROTECTED_AT_A_TIME = 8;
+/** Each guest writes a block this often, ms. */
+const WRITE_EVERY_MS = 5_000;
+const BLOCK_BYTES = 4_096;
+/** What the kernel counts processor time in: 100 a second on every Linux there is. */
+const TICKS_PER_SECOND = 100;
+
+const hosts = Array.from({ length: HOSTS }, (_, index) => `hyperv-${index + 1}`);
+const vms = Array.from({ length: VMS }, (_, index) => ({ name: `vm-${index + 1}`, host: hosts[index % HOSTS]! }));
+
+export const scale: Bench = {
+  name: 'scale',
+  summary: `${VMS} protected VMs at 5 minutes, for ${MINUTES} minutes`,
+  onlyWhenNamed: true,
+  run: (say) => withScratch((folder) => measure(folder, say)),
+};
+
+const siteText = `
+vault: { name: vault-01, store: { kind: embedded, path: store } }
+vmmServers:
+  - { name: vmm-01, clouds: [{ name: cloud, hosts: [${hosts.map((name) => `{ name: ${name} }`).join(', ')}] }] }
+policies: [{ name: every-five, copyFrequency: 5m }]
+vms:
+${vms.map(({ name, host }) => `  - { name: ${name}, host: ${host}, policy: every-five, disks: [{ name: os, path: ${name}.img }] }`).join('\n')}
+`;
+
+async function measure(folder: string, say: (line: string) => void): Promise<Outcome[]> {
+  for (const { name } of vms) {
+    const disk = await open(path.join(folder, `${name}.img`), 'w');
+    await disk.truncate(DISK_BYTES);
+    await disk.write(Buffer.alloc(MiB, name), 0, MiB, 0);
+    await disk.close();
+  }
+  await writeFile(path.join(folder, 'site.yaml'), siteText);
+  const site = await loadSite(path.join(folder, 'site.yaml'), { disks: true });
+  const data = new DataFolder(folder);
+  const running = await startInstance({ data, site, onProgress: () => undefined });
+  try {
+    const { address, namespace } = running.instance.temporal;
+    const farshore = await Farshore.connect({ site: site.site, address, namespace });
+    const guests = await Guests.start(data);
+    try {
+      await protectAll(farshore, say);
+      return await watch(farshore, running, say);
+    } finally {
+      await guests.stop();
+      await farshore.close();
+    }
+  } finally {
+    await running.stop();
+  }
+}
+
+async function protectAll(farshore: Farshore, say: (line: string) => void): Promise<void> {
+  const left = [...vms];
+  const from = performance.now();
+  const work = async () => {
+    for (let vm = left.shift(); vm !== undefined; vm = left.shift()) {
+      await farshore.protect(vm.name);
+      await farshore.followVm(vm.name, (view) => view?.item.phase === 'Protected');
+    }
+  };
+  await Promise.all(Array.from({ length: PROTECTED_AT_A_TIME }, work));
+  say(`${VMS} VMs are protected, after ${formatSeconds((performance.now() - from) / 1_000)}`);
+}
+
+async function watch(farshore: Farshore, running: RunningInstance, say: (line: string) => void): Promise<Outcome[]> {
+  const before = await Promise.all(vms.map(({ name }) => standingOf(farshore, name)));
+  const cpuBefore = await processorSeconds(running.instance.temporal.pid!);
+  for (let minute = 1; minute <= MINUTES; minute += 1) {
+    await sleep(60_000);
+    if (minute % 5 === 0) say(`${minute} minutes, ${cyclesIn(before, await standings(farshore))} cycles`);
+  }
+  const after = await standings(farshore);
+  const cpu = (await processorSeconds(running.instance.temporal.pid!)) - cpuBefore;
+  const cycles = cyclesIn(before, after);
+  const late = after.filter(({ view }) => view.item.cycleHistory.includes(false));
+  const missed = late.reduce((sum, { view }) => sum + view.item.cycleHistory.filter((onTime) => !onTime).length, 0);
+  const unhealthy = after.filter(({ view }) => view.health !== 'Normal');
+  const expected = VMS * Math.floor(MINUTES / 5);
+  return [
+    {
+      name: `scale, cycles missed by ${VMS} VMs at 5 minutes in ${MINUTES} minutes`,
+      unit: 'count',
+      samples: [missed + Math.max(0, expected - cycles)],
+      targets: [required('at most', 0)],
+      details: [
+        `${cycles} cycles, ${expected} were due at least`,
+        `${unhealthy.length} VMs not Normal at the end${unhealthy.length > 0 ? `: ${unhealthy.map(({ view }) => view.item.vm).join(', ')}` : ''}`,
+      ],
+    },
+    {
+      name: 'scale, events in the history of a VM per cycle',
+      unit: 'count',
+      samples: eventsPerCycle(before, after),
+      targets: [],
+      details: [],
+    },
+    {
+      name: 'scale, processor time of the Temporal server per cycle',
+      unit: 'ms',
+      samples: [(cpu * 1_000) / cycles],
+      targets: [],
+      details: [`${cpu.toFixed(0)} s in ${MINUTES} minutes`],
+    },
+  ];
+}
+
+interface Standing {
+  readonly view: ProtectedItemView;
+  readonly runId: string;
+  readonly events: number;
+}
+
+const standings = (farshore: Farshore) => Promise.all(vms.map(({ name }) => standingOf(farshore, name)));
+
+async function standingOf(farshore: Farshore, vm: string): Promise<Standing> {
+  const view = await farshore.protectedItem(vm);
+  if (!view) throw new Error(`${vm} is not protected any more`);
+  const handle = farshore.temporal.workflow.getHandle(protectedItemId(farshore.site.vault.name, vm));
+  const { runId, historyLength } = await handle.describe();
+  return { view, runId, events: historyLength };
+}
+
+const sequenceOf = ({ view }: Standing): number => view.item.applied?.sequence ?? 0;
+
+const cyclesIn = (before: readonly Standing[], after: readonly Standing[]): number =>
+  after.reduce((sum, one, index) => sum + sequenceOf(one) - sequenceOf(before[index]!), 0);
+
+/** Of the VMs whose workflow has not continued as new meanwhile. */
+const eventsPerCycle = (before: readonly Standing[], after: readonly Standing[]): number[] =>
+  after.flatMap((one, index) => {
+    const first = before[index]!;
+    const cycles = sequenceOf(one) - sequenceOf(first);
+    return one.runId === first.runId && cycles > 0 ? [(one.events - first.events) / cycles] : [];
+  });
+
+/** Processor time a process has used, seconds. */
+async function processorSeconds(pid: number): Promise<number> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+  // The name, which may hold blanks, is in parentheses; utime and stime are the 14th and 15th field.
+  const rest = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(rest[11]) + Number(rest[12])) / TICKS_PER_SECOND;
+}
+
+/** One connection to each disk, a block written now and then. */
+class Guests {
+  #stopped = false;
+
+  private constructor(
+    private readonly disks: readonly NbdGuest[],
+    private readonly running: Promise<void>,
+  ) {}
+
+  static async start(data: DataFolder): Promise<Guests> {
+    const disks: NbdGuest[] = [];
+    for (const host of hosts) {
+      for (const vm of await new HypervisorClient(data.hypervisorControl(host)).listVms())
+        disks.push(await NbdGuest.connect(vm.disks[0]!.nbdUri!));
+    }
+    const guests: Guests = new Guests(
+      disks,
+      Promise.resolve().then(() => guests.#run()),
+    );
+    guests.running.catch(() => undefined);
+    return guests;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.running;
+    for (const disk of this.disks) await disk.close();
+  }
+
+  async #run(): Promise<void> {
+    const block = Buffer.alloc(BLOCK_BYTES);
+    for (let round = 0; !this.#stopped; round += 1) {
+      for (const [index, disk] of this.disks.entries()) {
+        block.writeUInt32LE(round * VMS + index);
+        await disk.write(block, (round * BLOCK_BYTES) % DISK_BYTES);
+      }
+      await sleep(WRITE_EVERY_MS);
+    }
+  }
+}
