@@ -8,7 +8,7 @@ import { randomUUID } from 'node:crypto';
 import { historyFromJSON, historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import type { WorkflowClient } from '@temporalio/client';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { Worker, type WorkflowBundle } from '@temporalio/worker';
+import { Worker } from '@temporalio/worker';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { hostWatchId } from '../../domain/ids.js';
 import { jobKinds } from '../../domain/job.js';
@@ -47,7 +47,7 @@ const neutral = (key: string, value: unknown): unknown =>
   key === 'identity' ? 'recorder' : key === 'stackTrace' ? '' : value;
 
 /** @returns what went wrong, by workflow id. */
-async function replay(bundle: WorkflowBundle, histories: readonly Stored[]): Promise<string[]> {
+async function replay(bundle: { code: string }, histories: readonly Stored[]): Promise<string[]> {
   const problems: string[] = [];
   const all = histories.map(({ workflowId, history }) => ({ workflowId, history: historyFromJSON(history) }));
   for await (const { workflowId, error } of Worker.runReplayHistories(
@@ -186,7 +186,7 @@ describe.runIf(process.env['FARSHORE_RECORD_HISTORIES'])('recording', () => {
 });
 
 describe.skipIf(process.env['FARSHORE_RECORD_HISTORIES'])('stored histories', () => {
-  let bundle: WorkflowBundle;
+  let bundle: { code: string };
   let histories: Stored[];
   beforeAll(async () => {
     bundle = await workflowBundle();

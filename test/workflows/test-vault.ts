@@ -1,9 +1,10 @@
 /** A vault, a VMM server and a host on one time-skipping server: starts workflows, waits for states. */
 import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type { WorkflowHandle, WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { bundleWorkflowCode, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
+import { Worker } from '@temporalio/worker';
 import { hostWatchId, protectedItemId, taskQueues } from '../../domain/ids.js';
 import { policySchema, type Policy } from '../../domain/policy.js';
 import type { Job } from '../../domain/job.js';
@@ -11,13 +12,13 @@ import type { protectVm, runRecoveryPlan } from '../../workflows/index.js';
 import * as messages from '../../workflows/messages.js';
 import type { SimulatedSite } from './simulated-site.js';
 
-let bundle: Promise<WorkflowBundleWithSourceMap> | undefined;
+let bundle: Promise<{ code: string }> | undefined;
 
 /** The workflows as they were built. */
-export const workflowBundle = (): Promise<WorkflowBundleWithSourceMap> =>
-  (bundle ??= bundleWorkflowCode({
-    workflowsPath: fileURLToPath(new URL('../../dist/workflows/index.js', import.meta.url)),
-  }));
+export const workflowBundle = (): Promise<{ code: string }> =>
+  (bundle ??= readFile(fileURLToPath(new URL('../../dist/workflow-bundle.js', import.meta.url)), 'utf8').then(
+    (code) => ({ code }),
+  ));
 
 export class TestVault {
   readonly vault = `vault-${randomUUID().slice(0, 8)}`;
