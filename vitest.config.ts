@@ -1,7 +1,22 @@
+import { relative } from 'node:path';
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 // A file to write the results to, for a program that counts them.
 const report = process.env['FARSHORE_TEST_REPORT'];
+
+/** What takes longest, and waits most for others, goes first, so that nothing long is left for the end. */
+const longestFirst = ['test/faults/', 'test/client/', 'test/workflows/', 'test/replay/', 'test/replication/'];
+
+class LongestFirst extends BaseSequencer {
+  override sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification) => {
+      const room = longestFirst.findIndex((prefix) => relative(import.meta.dirname, moduleId).startsWith(prefix));
+      return room === -1 ? longestFirst.length : room;
+    };
+    return Promise.resolve(files.toSorted((a, b) => rank(a) - rank(b) || a.moduleId.localeCompare(b.moduleId)));
+  }
+}
 
 export default defineConfig({
   test: {
@@ -12,7 +27,9 @@ export default defineConfig({
     hookTimeout: 180_000,
     // Processes, not threads: the SDK's native runtime exists once in a process, and tests stop each other's otherwise.
     pool: 'forks',
-    maxWorkers: 2,
+    // More than there are processors: the long ones wait for servers, heartbeats and timers most of their time.
+    maxWorkers: 3,
+    sequence: { sequencer: LongestFirst },
     reporters: report ? ['default', ['json', { outputFile: report }]] : ['default'],
   },
 });
