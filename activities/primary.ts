@@ -6,13 +6,15 @@ import { copySlice } from '../replication/seed.js';
 import { readManifest, shipCycle } from '../replication/ship.js';
 import type { Hypervisor, ReplicaStore } from '../sites/ports.js';
 import { classified } from './failures.js';
-import { beating } from './heartbeat.js';
+import { beating, type Beating } from './heartbeat.js';
 import { comparisonActivities } from './verification.js';
 import { hostActivities } from './watch-host.js';
 
 export interface PrimaryDeps {
   readonly hypervisor: Hypervisor;
   readonly store: ReplicaStore;
+  /** The store as one activity sends to it, where a bandwidth is to be kept. */
+  readonly sendingStore?: (sender: { signal: AbortSignal; onGranted: () => void }) => ReplicaStore;
   /** Longest one call of `copyDisk` works, ms: then it returns, and the workflow's history holds the progress. */
   readonly copySliceMs?: number;
 }
@@ -56,6 +58,7 @@ export type PrimaryActivities = ReturnType<typeof createPrimaryActivities>;
 
 export function createPrimaryActivities(deps: PrimaryDeps) {
   const { hypervisor, store } = deps;
+  const sendingStore = ({ signal, alive }: Beating) => deps.sendingStore?.({ signal, onGranted: alive }) ?? store;
   return classified({
     ...hostActivities(hypervisor),
     ...comparisonActivities(hypervisor, store, deps.copySliceMs ?? DEFAULT_COPY_SLICE_MS),
@@ -89,7 +92,8 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
      */
     async copyDisk(input: { vm: string; epoch: number; disk: string; fromOffset: number }) {
       const { vm, epoch, disk } = input;
-      return beating(input.fromOffset, async ({ signal, report }) => {
+      return beating(input.fromOffset, async (beat) => {
+        const { signal, report } = beat;
         const source = await hypervisor.openSnapshotDisk(vm, epoch, disk);
         try {
           const until = Date.now() + (deps.copySliceMs ?? DEFAULT_COPY_SLICE_MS);
@@ -97,7 +101,7 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
           let sentBytes = 0;
           while (offset < source.size) {
             const slice = await copySlice(
-              store,
+              sendingStore(beat),
               source,
               { vm, disk, fromOffset: offset, maxBytes: COPY_STEP_BYTES, fence: { epoch, sequence: 0 } },
               { signal, onProgress: ({ nextOffset }) => report(nextOffset) },
@@ -125,7 +129,8 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
     async cutAndShip(input: CutAndShipInput): Promise<ShippedCycle> {
       const { vm, epoch, sequence, final, tags } = input;
       const fence = { epoch, sequence };
-      return beating(0, async ({ signal, report }) => {
+      return beating(0, async (beat) => {
+        const { signal, report } = beat;
         let manifest = await readManifest(store, vm, fence);
         if (!manifest) {
           const freeze = input.appConsistent ? { appConsistent: { deadlineMs: FREEZE_DEADLINE_MS } } : undefined;
@@ -138,7 +143,7 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
           }
           const changes = await hypervisor.openChangeSet(cut);
           try {
-            manifest = await shipCycle(store, changes, cut, fence, {
+            manifest = await shipCycle(sendingStore(beat), changes, cut, fence, {
               signal,
               onProgress: ({ bytesDone }) => report(bytesDone),
               tags,

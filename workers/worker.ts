@@ -13,9 +13,13 @@ import { createAzureActivities } from '../activities/azure.js';
 import { createResynchronizationActivities } from '../activities/resynchronization.js';
 import { createPrimaryActivities } from '../activities/primary.js';
 import { createProviderActivities } from '../activities/provider.js';
+import { bandwidthRule } from '../domain/bandwidth.js';
 import { taskQueues } from '../domain/ids.js';
+import { hostsOf } from '../domain/site.js';
+import { BandwidthLimiter } from '../sites/bandwidth-limiter.js';
 import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/control-client.js';
 import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
+import { LimitedStore } from '../sites/limited-store.js';
 import type { DataFolder } from './data-folder.js';
 import type { LoadedSite } from './site-file.js';
 import { workerLogger } from './logger.js';
@@ -79,9 +83,15 @@ async function optionsOf({
   switch (role) {
     case 'host': {
       const store = await EmbeddedReplicaStore.open(site.vault.store.path);
+      const { bandwidth } = hostsOf(site).find((host) => host.name === name)!;
+      const limiter = bandwidth && new BandwidthLimiter(bandwidthRule(bandwidth));
       return {
         taskQueue: taskQueues.host(name),
-        activities: createPrimaryActivities({ hypervisor: hypervisorOf(name), store }),
+        activities: createPrimaryActivities({
+          hypervisor: hypervisorOf(name),
+          store,
+          ...(limiter && { sendingStore: (sender) => new LimitedStore(store, limiter, sender) }),
+        }),
         maxConcurrentActivityTaskExecutions: HOST_ACTIVITIES,
       };
     }
