@@ -14,17 +14,21 @@ export interface Beating {
   report(bytesDone: number): void;
   /** It gets on, if too slowly for `report` to tell. */
   alive(): void;
+  /** Whether it waits for others, however long: then it does not hang, and the heartbeat says so. */
+  waits(waits: boolean): void;
 }
 
 export async function beating<T>(startAt: number, work: (beat: Beating) => Promise<T>): Promise<T> {
   const context = Context.current();
   let bytesDone = startAt;
   let aliveAt = Date.now();
+  let waitsForItsTurn = false;
   const alive = () => {
     aliveAt = Date.now();
   };
   const beat = () => {
-    if (Date.now() - aliveAt < HANGS_AFTER_MS) context.heartbeat({ bytesDone });
+    if (waitsForItsTurn) context.heartbeat({ bytesDone, waitsForItsTurn });
+    else if (Date.now() - aliveAt < HANGS_AFTER_MS) context.heartbeat({ bytesDone });
   };
   beat();
   const timer = setInterval(beat, HEARTBEAT_EVERY_MS);
@@ -36,6 +40,12 @@ export async function beating<T>(startAt: number, work: (beat: Beating) => Promi
         bytesDone = bytes;
       },
       alive,
+      waits: (waits) => {
+        if (waits === waitsForItsTurn) return;
+        waitsForItsTurn = waits;
+        alive();
+        beat();
+      },
     });
   } catch (error) {
     throw withCheckpoint(error, { bytesDone });

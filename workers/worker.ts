@@ -13,6 +13,7 @@ import { createAzureActivities } from '../activities/azure.js';
 import { createResynchronizationActivities } from '../activities/resynchronization.js';
 import { createPrimaryActivities } from '../activities/primary.js';
 import { createProviderActivities } from '../activities/provider.js';
+import { Turns, type TurnLimits } from '../activities/turns.js';
 import { bandwidthRule } from '../domain/bandwidth.js';
 import { taskQueues } from '../domain/ids.js';
 import { hostsOf } from '../domain/site.js';
@@ -40,9 +41,13 @@ export interface WorkerConfig {
 const HEARTBEAT_THROTTLE_MS = 2_000;
 /** Work under way gets this long to end when the worker is stopped. */
 const SHUTDOWN_GRACE = '10 seconds';
-/** Disk work at a time on one host, and at the recovery side: more would only fight for the same disks. */
-const HOST_ACTIVITIES = 8;
-const AZURE_ACTIVITIES = 16;
+/**
+ * Far more than work at a time: long ones wait inside for their turn, so that the short ones of other VMs never find all
+ * of these taken, which would look like a worker that does not answer.
+ */
+const ACTIVITY_SLOTS = 1_000;
+/** At the recovery side, of all hosts together: more would only fight for the same disks, and for memory. */
+const AZURE_TURNS: TurnLimits = { copies: 4, cycles: 8 };
 /** Entities kept in memory, about 0.15 MB each. */
 const CACHED_WORKFLOWS = 200;
 
@@ -83,16 +88,17 @@ async function optionsOf({
   switch (role) {
     case 'host': {
       const store = await EmbeddedReplicaStore.open(site.vault.store.path);
-      const { bandwidth } = hostsOf(site).find((host) => host.name === name)!;
+      const { bandwidth, concurrentCopies, concurrentCycles } = hostsOf(site).find((host) => host.name === name)!;
       const limiter = bandwidth && new BandwidthLimiter(bandwidthRule(bandwidth));
       return {
         taskQueue: taskQueues.host(name),
         activities: createPrimaryActivities({
           hypervisor: hypervisorOf(name),
           store,
+          turns: new Turns({ copies: concurrentCopies, cycles: concurrentCycles }),
           ...(limiter && { sendingStore: (sender) => new LimitedStore(store, limiter, sender) }),
         }),
-        maxConcurrentActivityTaskExecutions: HOST_ACTIVITIES,
+        maxConcurrentActivityTaskExecutions: ACTIVITY_SLOTS,
       };
     }
     case 'vmm':
@@ -102,6 +108,7 @@ async function optionsOf({
       };
     case 'azure': {
       const store = await EmbeddedReplicaStore.open(site.vault.store.path, { create: true });
+      const turns = new Turns(AZURE_TURNS);
       return {
         taskQueue: taskQueues.azure(name),
         workflowBundle: { code: await readFile(workflowBundlePath, 'utf8') },
@@ -110,11 +117,12 @@ async function optionsOf({
             store,
             compute: new RecoveryComputeClient(data.recoveryControl()),
             networks: site.azureNetworks,
+            turns,
             ...(site.alerts && { webhook: site.alerts.webhook }),
           }),
-          ...createResynchronizationActivities({ store }),
+          ...createResynchronizationActivities({ store, turns }),
         },
-        maxConcurrentActivityTaskExecutions: AZURE_ACTIVITIES,
+        maxConcurrentActivityTaskExecutions: ACTIVITY_SLOTS,
         maxCachedWorkflows: CACHED_WORKFLOWS,
       };
     }
