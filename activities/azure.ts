@@ -24,9 +24,10 @@ import { verifySeed } from '../replication/verify-seed.js';
 import type { RecoveryCompute, ReplicaStore } from '../sites/ports.js';
 import { alertActivities } from './alerts.js';
 import { classified } from './failures.js';
-import { beating } from './heartbeat.js';
+import { beating, type Beating } from './heartbeat.js';
 import { recordFailover, unplannedFailoverActivities } from './unplanned-failover.js';
 import { refuseReplicaVm, removalActivities } from './removal.js';
+import { Turns } from './turns.js';
 import { digestActivities } from './verification.js';
 
 export interface AzureDeps {
@@ -36,6 +37,7 @@ export interface AzureDeps {
   readonly networks: readonly { readonly name: string; readonly subnets: readonly string[] }[];
   /** Told when the health of a VM changes; an http or https address. */
   readonly webhook?: string;
+  readonly turns?: Turns;
 }
 
 export interface AppliedCycle {
@@ -50,7 +52,7 @@ export interface AppliedCycle {
 
 export type AzureActivities = ReturnType<typeof createAzureActivities>;
 
-export function createAzureActivities({ store, compute, networks, webhook }: AzureDeps) {
+export function createAzureActivities({ store, compute, networks, webhook, turns = new Turns() }: AzureDeps) {
   const description = async (vm: string): Promise<ReplicaDescription> => {
     const found = await readDescription(store, vm);
     if (!found) throw new CatalogueError('InvalidReplicaState', `the store holds no description of ${vm}`);
@@ -71,7 +73,7 @@ export function createAzureActivities({ store, compute, networks, webhook }: Azu
     ...unplannedFailoverActivities({ store, compute }),
     ...removalActivities({ store, compute }),
     ...alertActivities(webhook),
-    ...digestActivities(store),
+    ...digestActivities(store, turns),
 
     /** @returns the epoch this protection gets: above every one that the store or the source's tracking has seen. */
     async identifyTarget(input: {
@@ -92,15 +94,15 @@ export function createAzureActivities({ store, compute, networks, webhook }: Azu
 
     /** Reads a disk's replica back and compares it with what was read at the source. */
     async verifySeed({ vm, epoch, disk }: { vm: string; epoch: number; disk: string }): Promise<void> {
-      await beating(0, async ({ signal, report }) => {
-        await verifySeed(store, { vm, epoch, disk }, { signal, onProgress: ({ bytesDone }) => report(bytesDone) });
-      });
+      const verify = ({ signal, report }: Beating) =>
+        verifySeed(store, { vm, epoch, disk }, { signal, onProgress: ({ bytesDone }) => report(bytesDone) });
+      await beating(0, (beat) => turns.take('copies', beat, () => verify(beat)));
     },
 
     /** Applies one cycle to all replica disks, makes a recovery point of it, and prunes what the policy no longer keeps. */
     async applyCycle(input: Fence & { vm: string; retentionHours: number }): Promise<AppliedCycle> {
       const { vm, epoch, sequence } = input;
-      return beating(0, async ({ signal, report }) => {
+      const apply = async ({ signal, report }: Beating): Promise<AppliedCycle> => {
         const options = { signal, onProgress: ({ bytesDone }: { bytesDone: number }) => report(bytesDone) };
         const applied = await applyCycle(store, { vm, epoch, sequence }, options);
         const point = await createPointIfWorth(store, vm, applied);
@@ -112,7 +114,8 @@ export function createAzureActivities({ store, compute, networks, webhook }: Azu
           ...(point && { recoveryPoint: { id: point.id, time: point.time } }),
           namedPoints: kept.flatMap(({ id, tags = [] }) => tags.map((tag) => ({ tag, id }))),
         };
-      });
+      };
+      return beating(0, (beat) => turns.take('cycles', beat, () => apply(beat)));
     },
 
     /** Settles the replica VM's settings: interfaces, boot disk, size. */

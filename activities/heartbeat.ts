@@ -4,25 +4,47 @@ import { withCheckpoint } from './failures.js';
 
 /** Well below the heartbeat timeout of 30 s; the SDK throttles on its own. */
 const HEARTBEAT_EVERY_MS = 2_000;
+/** Work that does not get on for so long hangs: it is not kept alive any more, and the server lets it go. ms. */
+const HANGS_AFTER_MS = 60 * 60_000;
 
 export interface Beating {
   /** Aborts when the activity is cancelled or the worker shuts down. */
   readonly signal: AbortSignal;
   /** @param bytesDone of the whole step, growing. */
   report(bytesDone: number): void;
+  /** It gets on, if too slowly for `report` to tell. */
+  alive(): void;
+  /** Whether it waits for others, however long: then it does not hang, and the heartbeat says so. */
+  waits(waits: boolean): void;
 }
 
 export async function beating<T>(startAt: number, work: (beat: Beating) => Promise<T>): Promise<T> {
   const context = Context.current();
   let bytesDone = startAt;
-  const beat = () => context.heartbeat({ bytesDone });
+  let aliveAt = Date.now();
+  let waitsForItsTurn = false;
+  const alive = () => {
+    aliveAt = Date.now();
+  };
+  const beat = () => {
+    if (waitsForItsTurn) context.heartbeat({ bytesDone, waitsForItsTurn });
+    else if (Date.now() - aliveAt < HANGS_AFTER_MS) context.heartbeat({ bytesDone });
+  };
   beat();
   const timer = setInterval(beat, HEARTBEAT_EVERY_MS);
   try {
     return await work({
       signal: context.cancellationSignal,
       report: (bytes) => {
+        if (bytes !== bytesDone) alive();
         bytesDone = bytes;
+      },
+      alive,
+      waits: (waits) => {
+        if (waits === waitsForItsTurn) return;
+        waitsForItsTurn = waits;
+        alive();
+        beat();
       },
     });
   } catch (error) {

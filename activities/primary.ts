@@ -4,15 +4,19 @@ import { CatalogueError } from '../domain/errors.js';
 import type { CycleManifest } from '../domain/vault.js';
 import { copySlice } from '../replication/seed.js';
 import { readManifest, shipCycle } from '../replication/ship.js';
-import type { Hypervisor, ReplicaStore } from '../sites/ports.js';
+import type { Cut, Hypervisor, ReplicaStore } from '../sites/ports.js';
 import { classified } from './failures.js';
-import { beating } from './heartbeat.js';
+import { beating, type Beating } from './heartbeat.js';
+import { Turns } from './turns.js';
 import { comparisonActivities } from './verification.js';
 import { hostActivities } from './watch-host.js';
 
 export interface PrimaryDeps {
   readonly hypervisor: Hypervisor;
   readonly store: ReplicaStore;
+  /** The store as one activity sends to it, where a bandwidth is to be kept. */
+  readonly sendingStore?: (sender: { signal: AbortSignal; onGranted: () => void }) => ReplicaStore;
+  readonly turns?: Turns;
   /** Longest one call of `copyDisk` works, ms: then it returns, and the workflow's history holds the progress. */
   readonly copySliceMs?: number;
 }
@@ -56,9 +60,21 @@ export type PrimaryActivities = ReturnType<typeof createPrimaryActivities>;
 
 export function createPrimaryActivities(deps: PrimaryDeps) {
   const { hypervisor, store } = deps;
+  const turns = deps.turns ?? new Turns();
+  const sendingStore = ({ signal, alive }: Beating) => deps.sendingStore?.({ signal, onGranted: alive }) ?? store;
+  const ship = async (cut: Cut, beat: Beating, tags: readonly string[] | undefined): Promise<CycleManifest> => {
+    const { signal, report } = beat;
+    const changes = await hypervisor.openChangeSet(cut);
+    try {
+      const onProgress = ({ bytesDone }: { bytesDone: number }) => report(bytesDone);
+      return await shipCycle(sendingStore(beat), changes, cut, cut, { signal, onProgress, tags });
+    } finally {
+      await changes.close();
+    }
+  };
   return classified({
     ...hostActivities(hypervisor),
-    ...comparisonActivities(hypervisor, store, deps.copySliceMs ?? DEFAULT_COPY_SLICE_MS),
+    ...comparisonActivities(hypervisor, store, turns, deps.copySliceMs ?? DEFAULT_COPY_SLICE_MS),
 
     /**
      * Is everything on this host as replication needs it?
@@ -89,7 +105,8 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
      */
     async copyDisk(input: { vm: string; epoch: number; disk: string; fromOffset: number }) {
       const { vm, epoch, disk } = input;
-      return beating(input.fromOffset, async ({ signal, report }) => {
+      const copy = async (beat: Beating) => {
+        const { signal, report } = beat;
         const source = await hypervisor.openSnapshotDisk(vm, epoch, disk);
         try {
           const until = Date.now() + (deps.copySliceMs ?? DEFAULT_COPY_SLICE_MS);
@@ -97,7 +114,7 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
           let sentBytes = 0;
           while (offset < source.size) {
             const slice = await copySlice(
-              store,
+              sendingStore(beat),
               source,
               { vm, disk, fromOffset: offset, maxBytes: COPY_STEP_BYTES, fence: { epoch, sequence: 0 } },
               { signal, onProgress: ({ nextOffset }) => report(nextOffset) },
@@ -110,7 +127,8 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
         } finally {
           await source.close();
         }
-      });
+      };
+      return beating(input.fromOffset, (beat) => turns.take('copies', beat, () => copy(beat)));
     },
 
     /** Merges the VM snapshot into its parent for a while. @returns bytes that are left. */
@@ -125,7 +143,7 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
     async cutAndShip(input: CutAndShipInput): Promise<ShippedCycle> {
       const { vm, epoch, sequence, final, tags } = input;
       const fence = { epoch, sequence };
-      return beating(0, async ({ signal, report }) => {
+      return beating(0, async (beat) => {
         let manifest = await readManifest(store, vm, fence);
         if (!manifest) {
           const freeze = input.appConsistent ? { appConsistent: { deadlineMs: FREEZE_DEADLINE_MS } } : undefined;
@@ -136,16 +154,8 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
               `${vm} still has open exports; the final cut needs it shut down`,
             );
           }
-          const changes = await hypervisor.openChangeSet(cut);
-          try {
-            manifest = await shipCycle(store, changes, cut, fence, {
-              signal,
-              onProgress: ({ bytesDone }) => report(bytesDone),
-              tags,
-            });
-          } finally {
-            await changes.close();
-          }
+          // The cut takes no turn: it says how old the cycle is.
+          manifest = await turns.take('cycles', beat, () => ship(cut, beat, tags));
         }
         await hypervisor.releaseLogs(vm, fence);
         return shippedCycleOf(manifest);

@@ -7,17 +7,24 @@ import { releaseSeed } from '../replication/seed-record.js';
 import { digestReplica, type DigestTask } from '../replication/target-digests.js';
 import type { ReplicaStore } from '../sites/ports.js';
 import { classified } from './failures.js';
-import { beating } from './heartbeat.js';
+import { beating, type Beating } from './heartbeat.js';
+import { Turns } from './turns.js';
 
 export type ResynchronizationActivities = ReturnType<typeof createResynchronizationActivities>;
 
-export function createResynchronizationActivities({ store }: { store: ReplicaStore }) {
+export function createResynchronizationActivities({
+  store,
+  turns = new Turns(),
+}: {
+  store: ReplicaStore;
+  turns?: Turns;
+}) {
   return classified({
     /** Applies what the store has received completely. What is wrong with it ends the applying, not the resynchronization. */
     async applyReceivedCycles({ vm }: { vm: string }): Promise<Processed> {
-      return beating(0, ({ signal, report }) =>
-        processReceived(store, vm, { signal, onProgress: ({ bytesDone }) => report(bytesDone) }),
-      );
+      const apply = ({ signal, report }: Beating) =>
+        processReceived(store, vm, { signal, onProgress: ({ bytesDone }) => report(bytesDone) });
+      return beating(0, (beat) => turns.take('cycles', beat, () => apply(beat)));
     },
 
     /** A new epoch on the replica as it is; its recovery points stay. */
@@ -27,9 +34,9 @@ export function createResynchronizationActivities({ store }: { store: ReplicaSto
 
     /** Digests a replica disk beside the store, so that only what differs has to cross. */
     async digestReplica(task: DigestTask): Promise<{ digestBytes: number }> {
-      return beating(0, ({ signal, report }) =>
-        digestReplica(store, task, { signal, onProgress: ({ bytesDone }) => report(bytesDone) }),
-      );
+      const digest = ({ signal, report }: Beating) =>
+        digestReplica(store, task, { signal, onProgress: ({ bytesDone }) => report(bytesDone) });
+      return beating(0, (beat) => turns.take('copies', beat, () => digest(beat)));
     },
 
     /** Deletes the records that the resynchronization went on from. */

@@ -1,10 +1,11 @@
 /** Activities of a verification: the replica is digested beside the store, and compared beside the source. */
 import { compareWithSource, digestForVerification, endVerification, type VerifyTask } from '../replication/verify.js';
 import type { Hypervisor, ReplicaStore } from '../sites/ports.js';
-import { beating } from './heartbeat.js';
+import { beating, type Beating } from './heartbeat.js';
+import type { Turns } from './turns.js';
 
 /** Of the agent. @param sliceMs longest one call compares, ms. */
-export const comparisonActivities = (hypervisor: Hypervisor, store: ReplicaStore, sliceMs: number) => ({
+export const comparisonActivities = (hypervisor: Hypervisor, store: ReplicaStore, turns: Turns, sliceMs: number) => ({
   /** VM snapshot and cut in one instant: what the snapshot holds is what the replica holds once the cycle is applied. */
   async snapshotAndCut({ vm, epoch, sequence }: { vm: string; epoch: number; sequence: number }) {
     return beating(0, async () => {
@@ -15,7 +16,7 @@ export const comparisonActivities = (hypervisor: Hypervisor, store: ReplicaStore
 
   /** Compares one disk of the VM snapshot with the digests of its replica, from an offset, for a while. */
   async compareDisk(task: VerifyTask & { fromOffset: number }) {
-    return beating(task.fromOffset, async ({ signal, report }) => {
+    const compare = async ({ signal, report }: Beating) => {
       const source = await hypervisor.openSnapshotDisk(task.vm, task.epoch, task.disk);
       try {
         const until = Date.now() + sliceMs;
@@ -24,17 +25,18 @@ export const comparisonActivities = (hypervisor: Hypervisor, store: ReplicaStore
       } finally {
         await source.close();
       }
-    });
+    };
+    return beating(task.fromOffset, (beat) => turns.take('copies', beat, () => compare(beat)));
   },
 });
 
 /** Of the Azure worker. */
-export const digestActivities = (store: ReplicaStore) => ({
+export const digestActivities = (store: ReplicaStore, turns: Turns) => ({
   /** Digests a replica disk at exactly this cycle. */
   async digestForVerification(task: VerifyTask): Promise<void> {
-    await beating(0, ({ signal, report }) =>
-      digestForVerification(store, task, { signal, onProgress: ({ bytesDone }) => report(bytesDone) }),
-    );
+    const digest = ({ signal, report }: Beating) =>
+      digestForVerification(store, task, { signal, onProgress: ({ bytesDone }) => report(bytesDone) });
+    await beating(0, (beat) => turns.take('copies', beat, () => digest(beat)));
   },
 
   /** Deletes the digests. */

@@ -40,6 +40,37 @@ export async function createPartlyFilled(file: string, size: number, share: numb
   return dataBytes;
 }
 
+/**
+ * Writes random bytes into blocks that lie anywhere, each once; which ones depends on the round. Durable when this resolves.
+ * @param share of the blocks, 0 to 1. @param round any number. @returns bytes written.
+ */
+export async function changeBlocks(
+  file: string,
+  { size, block, share, round }: { size: number; block: number; share: number; round: number },
+): Promise<number> {
+  const random = generator(round + 1);
+  const wanted = Math.round((size / block) * share);
+  const blocks = new Set<number>();
+  while (blocks.size < wanted) blocks.add(Math.floor((random() * size) / block));
+  const handle = await open(file, 'r+');
+  try {
+    for (const at of blocks) await handle.write(randomBytes(block), 0, block, at * block);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  return blocks.size * block;
+}
+
+export async function makeDurable(file: string): Promise<void> {
+  const handle = await open(file, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
 const grains = (bytes: number): number => Math.floor(bytes / GRAIN) * GRAIN;
 
 async function withNewFile(file: string, work: (handle: FileHandle) => Promise<void>): Promise<void> {

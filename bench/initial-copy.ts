@@ -1,10 +1,11 @@
 /** The initial copy of a disk, against qemu-img converting the same image into a file of the same format. */
-import { open, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { formatBytes } from '../domain/bytes.js';
 import { vaultPaths } from '../domain/vault.js';
+import type { CopyReport } from './copy-program.js';
 import { aimed, required, type Bench, type Outcome } from './figures.js';
-import { createPartlyFilled } from './images.js';
+import { createPartlyFilled, makeDurable } from './images.js';
 import { measurePairs, spread } from './pairs.js';
 import { missingProgram, run, runOurs, versionOf } from './programs.js';
 import { withScratch } from './scratch.js';
@@ -12,11 +13,6 @@ import { withScratch } from './scratch.js';
 const GiB = 2 ** 30;
 const DISK_BYTES = 4 * GiB;
 const NAME = 'initial copy, qemu-img time / our time';
-
-interface OurTimes {
-  readonly copySeconds: number;
-  readonly verifySeconds: number;
-}
 
 export const initialCopy: Bench = {
   name: 'initial-copy',
@@ -30,12 +26,12 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
   const source = path.join(folder, 'source.raw');
   say(`making a disk of ${formatBytes(DISK_BYTES)}`);
   const dataBytes = await createPartlyFilled(source, DISK_BYTES, 0.5);
-  const times: OurTimes[] = [];
+  const times: CopyReport[] = [];
   let compared = false;
 
   const ours = async (): Promise<number> => {
     const store = path.join(folder, 'store');
-    const time = JSON.parse(await runOurs('bench/initial-copy-program', source, store)) as OurTimes;
+    const time = JSON.parse(await runOurs('bench/copy-program', 'initial', source, store, '1')) as CopyReport;
     times.push(time);
     if (!compared) {
       const replica = path.join(store, vaultPaths.disk('bench-01', 'os'));
@@ -44,7 +40,7 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
       compared = true;
     }
     await rm(store, { recursive: true });
-    return time.copySeconds + time.verifySeconds;
+    return time.digestSeconds + time.copySeconds + time.verifySeconds;
   };
   const peer = async (): Promise<number> => {
     const target = path.join(folder, 'peer.vhd');
@@ -83,13 +79,4 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
       ],
     },
   ];
-}
-
-async function makeDurable(file: string): Promise<void> {
-  const handle = await open(file, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

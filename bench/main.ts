@@ -6,12 +6,13 @@ import { parseArgs } from 'node:util';
 import { isGood, isSkipped, type Outcome } from './figures.js';
 import { guestWrites } from './guest-writes.js';
 import { initialCopy } from './initial-copy.js';
-import { memory } from './memory.js';
+import { memory, memoryRandom } from './memory.js';
 import { describe, summarize } from './report.js';
+import { resync } from './resync.js';
 import { scale } from './scale.js';
 import { snapshot } from './snapshot.js';
 
-const benches = [initialCopy, guestWrites, snapshot, memory, scale];
+const benches = [initialCopy, resync, guestWrites, snapshot, memory, memoryRandom, scale];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

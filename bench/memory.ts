@@ -1,39 +1,32 @@
-/** How much memory the processes take at most while a VM is protected, and whether that grows with its disk. */
+/** How much memory the processes take at most while a VM is protected, and whether that grows with its disk or its writes. */
 import { randomBytes } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Farshore } from '../client/farshore.js';
 import { formatBytes } from '../domain/bytes.js';
-import { HypervisorClient } from '../sites/embedded/control-client.js';
-import { NbdGuest } from '../sites/embedded/guest.js';
-import { DataFolder } from '../workers/data-folder.js';
-import { loadSite } from '../workers/site-file.js';
-import { startInstance, type RunningInstance } from '../workers/up.js';
-import type { ProtectedItemView } from '../workflows/messages.js';
+import type { NbdGuest } from '../sites/embedded/guest.js';
 import { required, type Bench, type Outcome } from './figures.js';
 import { createPartlyFilled } from './images.js';
+import { withInstance, type BenchInstance } from './instance.js';
+import { missingProgram, run } from './programs.js';
 import { withScratch } from './scratch.js';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
 const GiB = 1024 * MiB;
-const HOST = 'hyperv-01';
-const VM = 'db-01';
 const CYCLES = 3;
 /** Bytes a guest writes into each cycle, at least. */
 const CYCLE_BYTES = 64 * MiB;
-const LIMIT_MIB = 300;
-const PROCESSES = [
-  { name: `host-${HOST}`, title: 'agent' },
-  { name: `hypervisor-${HOST}`, title: 'hypervisor' },
-  { name: 'azure-vault-01', title: 'Azure worker' },
-] as const;
 
 const disks = [
   { size: 1 * GiB, share: 0.5 },
   { size: 64 * GiB, share: 1 / 32 },
 ] as const;
+
+/** Of one cycle; their logs stay below half of this disk. */
+const RANDOM_WRITES = 1_000_000;
+const RANDOM_DISK_BYTES = 16 * GiB;
+const SMALL = 4 * KiB;
+const IN_FLIGHT = 64;
 
 export const memory: Bench = {
   name: 'memory',
@@ -47,64 +40,83 @@ export const memory: Bench = {
   },
 };
 
+export const memoryRandom: Bench = {
+  name: 'memory-random',
+  summary: 'peak memory of the same processes, and bytes shipped, when a cycle holds 1,000,000 random 4 KiB writes',
+  run: (say) => withScratch((folder) => measureRandom(folder, say)),
+};
+
 async function measure(folder: string, size: number, share: number, say: (line: string) => void): Promise<Outcome[]> {
   const dataBytes = await createPartlyFilled(path.join(folder, 'os.img'), size, share);
-  await writeFile(path.join(folder, 'site.yaml'), siteText);
-  const site = await loadSite(path.join(folder, 'site.yaml'), { disks: true });
-  const data = new DataFolder(folder);
-  const running = await startInstance({ data, site, onProgress: () => undefined });
-  try {
-    const { address, namespace } = running.instance.temporal;
-    const farshore = await Farshore.connect({ site: site.site, address, namespace });
-    const guest = await WritingGuest.start(new HypervisorClient(data.hypervisorControl(HOST)));
+  return await withInstance(folder, '30s', async (instance) => {
+    const guest = new WritingGuest(await instance.connectGuest());
     try {
       say(`${formatBytes(size)}: initial copy`);
-      await farshore.protect(VM);
-      await until(farshore, ({ item }) => item.phase === 'Protected');
+      await instance.protect();
       for (let cycle = 1; cycle <= CYCLES; cycle += 1) {
         await guest.written(CYCLE_BYTES);
-        const before = await until(farshore, ({ operations }) => operations.sync.allowed);
-        const applied = before.item.applied?.sequence ?? 0;
-        // Refused when a scheduled cycle has begun meanwhile, which does as well.
-        await farshore.sync(VM).catch(() => undefined);
-        await until(farshore, ({ item }) => (item.applied?.sequence ?? 0) > applied);
+        await instance.cycle();
         say(`${formatBytes(size)}: cycle ${cycle} applied`);
       }
     } finally {
       await guest.stop();
-      await farshore.close();
     }
-    const what = `disk of ${formatBytes(size)} with ${formatBytes(dataBytes)} of data`;
-    return await Promise.all(
-      PROCESSES.map(async ({ name, title }) => ({
-        name: `memory, peak of ${title}, ${what}`,
-        unit: 'MiB' as const,
-        samples: [await peakMiB(running, name)],
-        targets: [required('at most', LIMIT_MIB)],
-        details: [],
-      })),
-    );
-  } finally {
-    await running.stop();
-  }
+    return await instance.peaks(`disk of ${formatBytes(size)} with ${formatBytes(dataBytes)} of data`);
+  });
 }
 
-const siteText = `
-vault: { name: vault-01, store: { kind: embedded, path: store } }
-vmmServers:
-  - { name: vmm-01, clouds: [{ name: cloud, hosts: [{ name: ${HOST} }] }] }
-policies: [{ name: fast, copyFrequency: 30s }]
-vms:
-  - { name: ${VM}, host: ${HOST}, policy: fast, disks: [{ name: os, path: os.img }] }
-`;
+async function measureRandom(folder: string, say: (line: string) => void): Promise<Outcome[]> {
+  const name = 'memory, 1,000,000 random writes';
+  const missing = missingProgram('qemu-img');
+  if (missing !== undefined) return [{ name, missing }];
+  await createPartlyFilled(path.join(folder, 'os.img'), RANDOM_DISK_BYTES, 1 / 256);
+  return await withInstance(folder, '5m', async (instance) => {
+    await instance.protect();
+    say('protected');
+    // One cycle is to hold them all.
+    await instance.pause();
+    await writeRandomly(instance);
+    say(`${RANDOM_WRITES} writes are acknowledged`);
+    await instance.cycle();
+    say('their cycle is applied');
+    const peaks = await instance.peaks(`a cycle of ${RANDOM_WRITES} random writes of ${formatBytes(SMALL)}`);
+    const { source, replica } = instance.files;
+    // Fails when they differ. No guest writes any more.
+    say((await run('qemu-img', 'compare', '-U', '-f', 'raw', '-F', 'vpc', source, replica)).trim());
+    const [shipped] = (await instance.manifest()).disks;
+    return [
+      ...peaks,
+      {
+        name: 'delta, bytes shipped / bytes of the blocks written',
+        unit: 'ratio',
+        samples: [shipped!.length / (RANDOM_WRITES * SMALL)],
+        targets: [required('at most', 1.02)],
+        details: [
+          `${shipped!.length} bytes with ${shipped!.ranges} rows; replica equal to its source by qemu-img compare`,
+        ],
+      },
+    ];
+  });
+}
 
-async function until(farshore: Farshore, reached: (view: ProtectedItemView) => boolean): Promise<ProtectedItemView> {
-  for (;;) {
-    const view = await farshore.protectedItem(VM);
-    if (view?.item.resync !== undefined) throw new Error('a resynchronization was asked for');
-    if (view && reached(view)) return view;
-    await sleep(200);
-  }
+/** As many different blocks, all over the disk. */
+async function writeRandomly(instance: BenchInstance): Promise<void> {
+  const guest = await instance.connectGuest();
+  const content = randomBytes(MiB + SMALL);
+  const blocks = RANDOM_DISK_BYTES / SMALL;
+  let next = 0;
+  const lane = async () => {
+    while (next < RANDOM_WRITES) {
+      const write = next++;
+      // An odd factor and a power of two: each block comes once.
+      const block = (write * 2_654_435_761) % blocks;
+      const from = (write * 512) % MiB;
+      await guest.write(content.subarray(from, from + SMALL), block * SMALL);
+    }
+  };
+  await Promise.all(Array.from({ length: IN_FLIGHT }, lane));
+  await guest.flush();
+  await guest.close();
 }
 
 /** Writes without pause, some megabytes a second: large blocks in a row, and small ones anywhere. */
@@ -113,14 +125,9 @@ class WritingGuest {
   #stopped = false;
   readonly #running: Promise<void>;
 
-  private constructor(private readonly disk: NbdGuest) {
+  constructor(private readonly disk: NbdGuest) {
     this.#running = this.#run();
     this.#running.catch(() => undefined);
-  }
-
-  static async start(hypervisor: HypervisorClient): Promise<WritingGuest> {
-    const { disks: found } = await hypervisor.describeVm(VM);
-    return new WritingGuest(await NbdGuest.connect(found[0]!.nbdUri!));
   }
 
   /** Resolves when so many more bytes have been acknowledged. */
@@ -151,12 +158,4 @@ class WritingGuest {
       await sleep(100);
     }
   }
-}
-
-/** The highest resident memory a process has had, as Linux counts it. */
-async function peakMiB(running: RunningInstance, name: string): Promise<number> {
-  const pid = running.processId(name);
-  if (pid === undefined) throw new Error(`${name} does not run`);
-  const status = await readFile(`/proc/${pid}/status`, 'utf8');
-  return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)![1]) / KiB;
 }

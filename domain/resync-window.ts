@@ -3,11 +3,9 @@
  * computed outside workflows, as the time zone tables of two Node builds may differ.
  */
 import { z } from 'zod';
+import { isBetween, localClock, MINUTES_A_DAY, timeOfDaySchema, toMinutes } from './local-time.js';
 
-const MINUTES_A_DAY = 24 * 60;
 const MINUTE_MS = 60_000;
-
-const timeOfDaySchema = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, 'expected a time of day such as 18:30');
 
 export const resyncWindowSchema = z.union([
   z.literal('always'),
@@ -22,23 +20,16 @@ export const resyncWindowSchema = z.union([
 ]);
 export type ResyncWindow = z.infer<typeof resyncWindowSchema>;
 
-export function isTimeZone(name: string): boolean {
-  try {
-    return new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions().timeZone !== '';
-  } catch {
-    return false;
-  }
-}
-
 /**
  * The first instant from `now` on that lies in the window.
  * @param now ms since the epoch. @param skipOpen true: the window that is open now does not count. @returns ms.
  */
 export function windowOpening(window: ResyncWindow, now: number, skipOpen = false): number {
   if (window === 'always') return now;
-  const minuteOf = clockOf(window.timeZone);
+  const clock = localClock(window.timeZone);
+  const minuteOf = (ms: number) => clock(ms).minute;
   const [from, to] = [toMinutes(window.from), toMinutes(window.to)];
-  const isOpen = (minute: number) => (from < to ? from <= minute && minute < to : minute >= from || minute < to);
+  const isOpen = (minute: number) => isBetween(minute, from, to);
   if (isOpen(minuteOf(now)) && !skipOpen) return now;
   const ahead = (from - minuteOf(now) + MINUTES_A_DAY) % MINUTES_A_DAY || MINUTES_A_DAY;
   let opening = now - (now % MINUTE_MS) + ahead * MINUTE_MS;
@@ -48,12 +39,4 @@ export function windowOpening(window: ResyncWindow, now: number, skipOpen = fals
     opening += (off > MINUTES_A_DAY / 2 ? off - MINUTES_A_DAY : off) * MINUTE_MS;
   }
   return isOpen(minuteOf(opening)) ? opening : opening + 60 * MINUTE_MS;
-}
-
-const toMinutes = (time: string): number => Number(time.slice(0, 2)) * 60 + Number(time.slice(3));
-
-/** @returns a function from an instant to the minute of the day there. */
-function clockOf(timeZone: string): (ms: number) => number {
-  const format = new Intl.DateTimeFormat('en-GB', { timeZone, hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
-  return (ms) => toMinutes(format.format(ms));
 }

@@ -3,9 +3,10 @@
  * hosts, the networks and their mappings, and the VMs with their disks.
  */
 import { z } from 'zod';
+import { siteHostSchema, type SiteHost } from './host-settings.js';
 import { nameSchema } from './ids.js';
+import { isTimeZone } from './local-time.js';
 import { checkPolicy, policySchema, type Policy } from './policy.js';
-import { isTimeZone } from './resync-window.js';
 
 const pathSchema = z.string().min(1);
 
@@ -20,7 +21,7 @@ const storeSchema = z.discriminatedUnion('kind', [
 const cloudSchema = z.strictObject({
   name: nameSchema,
   logicalNetworks: z.array(nameSchema).default([]),
-  hosts: z.array(z.strictObject({ name: nameSchema })).min(1),
+  hosts: z.array(siteHostSchema).min(1),
 });
 
 const vmmServerSchema = z.strictObject({
@@ -192,7 +193,7 @@ function* unknownTimeZones(site: Site): Generator<Finding> {
 }
 
 function* danglingReferences(site: Site): Generator<Finding> {
-  const hosts = site.vmmServers.flatMap((server) => server.clouds.flatMap((cloud) => cloud.hosts.map((h) => h.name)));
+  const hosts = hostsOf(site).map(({ name }) => name);
   const policies = site.policies.map((policy) => policy.name);
   const vmNetworks = site.vmmServers.flatMap((server) => server.vmNetworks.map((network) => network.name));
   const azureNetworks = site.azureNetworks.map((network) => network.name);
@@ -248,6 +249,10 @@ function* unmappedNetworks(site: Site): Generator<Finding> {
     }
   }
 }
+
+/** Every host of every cloud. */
+export const hostsOf = (site: Site): SiteHost[] =>
+  site.vmmServers.flatMap(({ clouds }) => clouds.flatMap(({ hosts }) => hosts));
 
 /** Where a VM lives: the VMM server that manages its host. Defined for every VM of a checked site. */
 export function vmmServerOf(site: Site, host: string): string {

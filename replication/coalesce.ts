@@ -1,8 +1,9 @@
 /**
  * From the writes of a log, in order, to the parts of the disk that changed, each with the write that was last there.
  *
- * A sweep over the disk with a heap of the writes that cover the current place, the newest on top: O(n log n), about 30
- * bytes a write besides the result, whatever the size of the disk.
+ * A sweep over the disk with a heap of the writes that cover the current place, the newest on top: O(n log n), about 40
+ * bytes a write, whatever the size of the disk. The result is swept anew each time it is gone through rather than kept: a
+ * million ranges as objects would take more memory than all else.
  */
 import type { ChangeRange } from '../sites/ports.js';
 import { recordBytes, type LogRecordKind } from './change-log-format.js';
@@ -49,14 +50,17 @@ export class WriteIndex {
     this.#positions[index] = write.kind === 'zero' ? -write.position : write.position;
   }
 
-  /** What is on the disk after the last write: sorted, without overlap, 512-aligned. */
-  coalesce(): ChangeRange[] {
-    const ranges: ChangeRange[] = [];
+  /** What is on the disk after the last write: sorted, without overlap, 512-aligned. Nothing may be added after. */
+  coalesce(): Iterable<ChangeRange> {
+    const order = this.#byStart();
+    return { [Symbol.iterator]: () => this.#sweep(order) };
+  }
+
+  *#sweep(order: Uint32Array): Generator<ChangeRange, void, undefined> {
     const starts = this.#starts;
     const ends = this.#ends;
-    const order = this.#byStart();
     const covering = new NewestFirst();
-    const joiner = new Joiner(ranges, starts, ends, this.#positions);
+    const joiner = new Joiner(starts, ends, this.#positions);
     let next = 0;
     let at = 0;
     for (;;) {
@@ -77,10 +81,11 @@ export class WriteIndex {
         // Older: seen only where it outlasts the newest.
         if (ends[write]! > stop) covering.push(write);
       }
-      joiner.add(newest, at, stop);
+      const complete = joiner.add(newest, at, stop);
+      if (complete) yield complete;
       at = stop;
     }
-    return ranges;
+    if (joiner.last) yield joiner.last;
   }
 
   /** Indexes of the writes by where they begin. */
@@ -126,28 +131,27 @@ class Joiner {
   #lastWrite = 0;
 
   constructor(
-    private readonly ranges: ChangeRange[],
     private readonly starts: Float64Array,
     private readonly ends: Float64Array,
     private readonly positions: Float64Array,
   ) {}
 
-  add(write: number, offset: number, stop: number): void {
+  /** The range that the next piece may still join. */
+  get last(): ChangeRange | undefined {
+    return this.#last;
+  }
+
+  /** @returns the range before, when this piece does not join it. */
+  add(write: number, offset: number, stop: number): ChangeRange | undefined {
     const position = this.positions[write]!;
     const zero = position < 0;
     const last = this.#last;
-    if (
-      last &&
-      last.offset + last.length === offset &&
-      last.zero === zero &&
-      (zero || this.#follows(write, offset, stop))
-    ) {
-      last.length = stop - last.offset;
-    } else {
-      this.#last = { offset, length: stop - offset, zero, position: Math.abs(position) };
-      this.ranges.push(this.#last);
-    }
+    const joins =
+      last?.zero === zero && last.offset + last.length === offset && (zero || this.#follows(write, offset, stop));
+    if (joins) last.length = stop - last.offset;
+    else this.#last = { offset, length: stop - offset, zero, position: Math.abs(position) };
     this.#lastWrite = write;
+    return joins ? undefined : last;
   }
 
   /** Whether a reader that goes on in the log behind the last range's end finds this piece there. */

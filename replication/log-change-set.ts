@@ -50,7 +50,7 @@ class LogChanges implements DiskChanges {
   private constructor(
     private readonly log: SealedLog,
     private readonly handle: FileHandle,
-    readonly ranges: readonly ChangeRange[],
+    readonly ranges: Iterable<ChangeRange>,
   ) {}
 
   static async open(log: SealedLog): Promise<LogChanges> {

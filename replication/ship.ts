@@ -130,7 +130,7 @@ class DiskUpload {
     this.#cut = cut;
     this.#disk = disk;
     this.#writer = new ChangeFileWriter({ vm, disk: disk.name, epoch, sequence, diskSize: disk.size }, changes);
-    this.length = changes.ranges.length > 0 ? this.#writer.length : 0;
+    this.length = this.#writer.header.rows > 0 ? this.#writer.length : 0;
   }
 
   async run(advance: (bytes: number) => void, signal: AbortSignal | undefined): Promise<ManifestDisk> {

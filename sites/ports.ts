@@ -83,8 +83,11 @@ export interface ChangeSet {
 
 export interface DiskChanges {
   readonly name: string;
-  /** Sorted, without overlap, 512-aligned; `zero` ranges carry no data. */
-  readonly ranges: readonly ChangeRange[];
+  /**
+   * Sorted, without overlap, 512-aligned; `zero` ranges carry no data. The same each time they are gone through; there may
+   * be millions, so nobody keeps them.
+   */
+  readonly ranges: Iterable<ChangeRange>;
   /** Content of a range at the instant of the change set. @throws CatalogueError LogBroken when a checksum fails. */
   read(range: ChangeRange): Promise<Buffer>;
 }

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { Connection } from '@temporalio/client';
 import { searchAttributeTypes } from '../workflows/search-attributes.js';
 import { taskQueues } from '../domain/ids.js';
-import type { Site } from '../domain/site.js';
+import { hostsOf, type Site } from '../domain/site.js';
 import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/control-client.js';
 import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
 import type { DataFolder, Instance } from './data-folder.js';
@@ -52,7 +52,7 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
   try {
     endings.push(() => data.removeInstance());
     await clearUpAfter(data);
-    await data.prepare(hostsOf(site.site));
+    await data.prepare(hostsOf(site.site).map(({ name }) => name));
     await EmbeddedReplicaStore.open(site.site.vault.store.path, { create: true }).then((store) => store.close());
     const temporal = await connectTemporal(options, endings);
     const supervisor = new Supervisor(onProgress);
@@ -117,12 +117,9 @@ async function connectTemporal(options: UpOptions, endings: (() => Promise<void>
   return temporal;
 }
 
-const hostsOf = (site: Site): string[] =>
-  site.vmmServers.flatMap((server) => server.clouds.flatMap((cloud) => cloud.hosts.map((host) => host.name)));
-
 async function hypervisorSpecs(site: Site, data: DataFolder): Promise<Omit<ProcessSpec, 'env'>[]> {
   const specs: Omit<ProcessSpec, 'env'>[] = [];
-  for (const host of hostsOf(site)) {
+  for (const { name: host } of hostsOf(site)) {
     const vms = site.vms
       .filter((vm) => vm.host === host)
       .map(({ name: vm, disks, guestAgent }) => ({
@@ -186,7 +183,7 @@ function workerSpecs(
   return [
     spec('azure', vault, taskQueues.azure(vault)),
     ...site.site.vmmServers.map(({ name }) => spec('vmm', name, taskQueues.vmm(name))),
-    ...hostsOf(site.site).map((name) => spec('host', name, taskQueues.host(name))),
+    ...hostsOf(site.site).map(({ name }) => spec('host', name, taskQueues.host(name))),
   ];
 }
 

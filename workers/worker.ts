@@ -13,9 +13,14 @@ import { createAzureActivities } from '../activities/azure.js';
 import { createResynchronizationActivities } from '../activities/resynchronization.js';
 import { createPrimaryActivities } from '../activities/primary.js';
 import { createProviderActivities } from '../activities/provider.js';
+import { Turns, type TurnLimits } from '../activities/turns.js';
+import { bandwidthRule } from '../domain/bandwidth.js';
 import { taskQueues } from '../domain/ids.js';
+import { hostsOf } from '../domain/site.js';
+import { BandwidthLimiter } from '../sites/bandwidth-limiter.js';
 import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/control-client.js';
 import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
+import { LimitedStore } from '../sites/limited-store.js';
 import type { DataFolder } from './data-folder.js';
 import type { LoadedSite } from './site-file.js';
 import { workerLogger } from './logger.js';
@@ -36,9 +41,13 @@ export interface WorkerConfig {
 const HEARTBEAT_THROTTLE_MS = 2_000;
 /** Work under way gets this long to end when the worker is stopped. */
 const SHUTDOWN_GRACE = '10 seconds';
-/** Disk work at a time on one host, and at the recovery side: more would only fight for the same disks. */
-const HOST_ACTIVITIES = 8;
-const AZURE_ACTIVITIES = 16;
+/**
+ * Far more than work at a time: long ones wait inside for their turn, so that the short ones of other VMs never find all
+ * of these taken, which would look like a worker that does not answer.
+ */
+const ACTIVITY_SLOTS = 1_000;
+/** At the recovery side, of all hosts together: more would only fight for the same disks, and for memory. */
+const AZURE_TURNS: TurnLimits = { copies: 4, cycles: 8 };
 /** Entities kept in memory, about 0.15 MB each. */
 const CACHED_WORKFLOWS = 200;
 
@@ -79,10 +88,17 @@ async function optionsOf({
   switch (role) {
     case 'host': {
       const store = await EmbeddedReplicaStore.open(site.vault.store.path);
+      const { bandwidth, concurrentCopies, concurrentCycles } = hostsOf(site).find((host) => host.name === name)!;
+      const limiter = bandwidth && new BandwidthLimiter(bandwidthRule(bandwidth));
       return {
         taskQueue: taskQueues.host(name),
-        activities: createPrimaryActivities({ hypervisor: hypervisorOf(name), store }),
-        maxConcurrentActivityTaskExecutions: HOST_ACTIVITIES,
+        activities: createPrimaryActivities({
+          hypervisor: hypervisorOf(name),
+          store,
+          turns: new Turns({ copies: concurrentCopies, cycles: concurrentCycles }),
+          ...(limiter && { sendingStore: (sender) => new LimitedStore(store, limiter, sender) }),
+        }),
+        maxConcurrentActivityTaskExecutions: ACTIVITY_SLOTS,
       };
     }
     case 'vmm':
@@ -93,6 +109,7 @@ async function optionsOf({
     case 'azure': {
       // Never made here: the folder of a file system that is not mounted would become a store without replicas.
       const store = await EmbeddedReplicaStore.open(site.vault.store.path);
+      const turns = new Turns(AZURE_TURNS);
       return {
         taskQueue: taskQueues.azure(name),
         workflowBundle: { code: await readFile(workflowBundlePath, 'utf8') },
@@ -101,11 +118,12 @@ async function optionsOf({
             store,
             compute: new RecoveryComputeClient(data.recoveryControl()),
             networks: site.azureNetworks,
+            turns,
             ...(site.alerts && { webhook: site.alerts.webhook }),
           }),
-          ...createResynchronizationActivities({ store }),
+          ...createResynchronizationActivities({ store, turns }),
         },
-        maxConcurrentActivityTaskExecutions: AZURE_ACTIVITIES,
+        maxConcurrentActivityTaskExecutions: ACTIVITY_SLOTS,
         maxCachedWorkflows: CACHED_WORKFLOWS,
       };
     }

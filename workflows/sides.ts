@@ -17,8 +17,11 @@ const common: ActivityOptions = {
   scheduleToStartTimeout: '1 minute',
   retry: { maximumAttempts: 1 },
 };
-/** Works in slices of seconds to minutes and heartbeats; the limit is for one that hangs. */
-const long: ActivityOptions = { ...common, startToCloseTimeout: '1 hour', heartbeatTimeout: '30 seconds' };
+/**
+ * Heartbeats while it gets on, or waits its turn: one that is lost or hangs is known by that. What is sent at a limited
+ * bandwidth may take hours.
+ */
+const long: ActivityOptions = { ...common, startToCloseTimeout: '1 day', heartbeatTimeout: '30 seconds' };
 const short: ActivityOptions = { ...common, startToCloseTimeout: '2 minutes', heartbeatTimeout: '30 seconds' };
 
 /** What is cancelled is not waited for: its worker may be dead. */

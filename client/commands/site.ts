@@ -1,7 +1,7 @@
 /** `site check`: is the site file right, and is what it names there? */
 import { Command } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
-import type { Site } from '../../domain/site.js';
+import { hostsOf, type Site } from '../../domain/site.js';
 import { loadSite } from '../../workers/site-file.js';
 import { commonOptions, outputOf, siteFileOf } from './place.js';
 
@@ -30,13 +30,14 @@ export function siteCommand(): Command {
   return site;
 }
 
-function countsOf({ vmmServers, azureNetworks, policies, vms }: Site) {
+function countsOf(site: Site) {
+  const { vmmServers, azureNetworks, policies, vms } = site;
   const clouds = vmmServers.flatMap((server) => server.clouds);
   const disks = vms.flatMap((vm) => vm.disks);
   return {
     vmmServers: vmmServers.length,
     clouds: clouds.length,
-    hosts: clouds.flatMap((cloud) => cloud.hosts).length,
+    hosts: hostsOf(site).length,
     vms: vms.length,
     disks: disks.length,
     networks: azureNetworks.length,

@@ -1,6 +1,6 @@
 /** `worker`: one worker in the foreground, as in production. */
 import { Command, Option } from 'commander';
-import type { Site } from '../../domain/site.js';
+import { hostsOf, type Site } from '../../domain/site.js';
 import { stopSignal } from '../../workers/stop-signals.js';
 import type { Role } from '../../workers/worker.js';
 import { RefusedError, UnreachableError } from '../errors.js';
@@ -51,8 +51,6 @@ function namesOf(site: Site, role: Role): string[] {
     case 'vmm':
       return site.vmmServers.map((server) => server.name);
     case 'host':
-      return site.vmmServers.flatMap((server) =>
-        server.clouds.flatMap((cloud) => cloud.hosts.map((host) => host.name)),
-      );
+      return hostsOf(site).map((host) => host.name);
   }
 }

@@ -43,16 +43,23 @@ export function quietEnvironment(logged: unknown[] = []): MockActivityEnvironmen
   return new MockActivityEnvironment({}, { logger });
 }
 
-export async function openSite(sourceFolder?: string) {
+async function makeDisk(path: string, number: number): Promise<void> {
+  const file = await open(path, 'w');
+  await file.truncate(DISK_BYTES);
+  await file.write(pattern(MiB, number + 1), 0, MiB, number * 512);
+  await file.close();
+}
+
+/** @param others VMs besides the usual one, each with a single disk, `os`, in a file of the VM's name. */
+export async function openSite(sourceFolder?: string, others: readonly string[] = []) {
   const folder = await temporaryFolder();
   const source = sourceFolder ?? folder;
-  for (const [at, name] of ['os', 'data'].entries()) {
-    const file = await open(join(source, `${name}.img`), 'w');
-    await file.truncate(DISK_BYTES);
-    await file.write(pattern(MiB, at + 1), 0, MiB, at * 512);
-    await file.close();
-  }
   const disks = ['os', 'data'].map((name) => ({ name, path: join(source, `${name}.img`) }));
+  const vms = [
+    { name: VM, disks },
+    ...others.map((name) => ({ name, disks: [{ name: 'os', path: join(source, `${name}.img`) }] })),
+  ];
+  for (const [number, { path }] of vms.flatMap((vm) => vm.disks).entries()) await makeDisk(path, number);
   const config = (name: string, more: object) =>
     hypervisorConfigSchema.parse({
       stateFolder: join(folder, `${name}.state`),
@@ -61,7 +68,7 @@ export async function openSite(sourceFolder?: string) {
       freeSpaceFloorBytes: 0,
       ...more,
     });
-  const host = config('h', { vms: [{ name: VM, disks }] });
+  const host = config('h', { vms });
   const hypervisor = await EmbeddedHypervisor.open(host, quiet);
   const control = await serveHypervisor(host.controlSocket, hypervisor, quiet);
   const storeFolder = join(folder, 'store');
@@ -87,7 +94,7 @@ export async function openSite(sourceFolder?: string) {
     ],
     azureNetworks: [{ name: 'vnet', subnets: ['default'] }],
     networkMappings: [{ vmNetwork: 'lan', azureNetwork: 'vnet' }],
-    vms: [{ name: VM, host: 'h1', disks, networkAdapters: [{ name: 'nic', vmNetwork: 'lan' }] }],
+    vms: vms.map((vm) => ({ ...vm, host: 'h1', networkAdapters: [{ name: 'nic', vmNetwork: 'lan' }] })),
   });
   const activities = (over: ReplicaStore = store) => ({
     ...createPrimaryActivities({ hypervisor: client, store: over, copySliceMs: 0 }),
@@ -100,11 +107,11 @@ export async function openSite(sourceFolder?: string) {
 type OpenedSite = Awaited<ReturnType<typeof openSite>>;
 
 /** As far as tracked, with a prepared replica. */
-export async function begin({ activities }: OpenedSite): Promise<void> {
+export async function begin({ activities }: OpenedSite, vm = VM): Promise<void> {
   const all = activities();
-  const description = { ...(await run(all.checkProtectable, { vm: VM })), epoch: 1 };
+  const description = { ...(await run(all.checkProtectable, { vm })), epoch: 1 };
   await run(all.prepareReplica, { description });
-  await run(all.beginReplication, { vm: VM, epoch: 1 });
+  await run(all.beginReplication, { vm, epoch: 1 });
 }
 
 /** As far as an initial copy that has been verified, with the snapshot merged. */

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { isTimeZone, resyncWindowSchema, windowOpening, type ResyncWindow } from '../../domain/resync-window.js';
+import { isTimeZone } from '../../domain/local-time.js';
+import { resyncWindowSchema, windowOpening, type ResyncWindow } from '../../domain/resync-window.js';
 
 const opening = (window: ResyncWindow, at: string, skipOpen?: boolean) =>
   new Date(windowOpening(window, Date.parse(at), skipOpen)).toISOString();

@@ -127,7 +127,7 @@ describe('tracker', () => {
     const second = await tracker.cut({ epoch: 3, sequence: 2 }, false);
     expect(second.disks[0]!.lastWrite).toBe(7);
     const changes = await changesOf(first);
-    const ranges = changes.disks[0]!.ranges;
+    const ranges = [...changes.disks[0]!.ranges];
     expect(ranges.map((range) => range.length)).toEqual([4 * MIB, MIB + 512]);
     expect(Buffer.concat(await Promise.all(ranges.map((range) => changes.disks[0]!.read(range)))).equals(content)).toBe(
       true,
@@ -383,7 +383,8 @@ describe('tracker', () => {
     const byte = (await readFile(path))[4096 + 40 + 60_000]!;
     await writeAt(path, 4096 + 40 + 60_000, Buffer.from([byte ^ 1]));
     // The first range is another part of the same record.
-    await expect(changes.disks[0]!.read(changes.disks[0]!.ranges[0]!)).rejects.toMatchObject({ code: 'LogBroken' });
+    const [first] = changes.disks[0]!.ranges;
+    await expect(changes.disks[0]!.read(first!)).rejects.toMatchObject({ code: 'LogBroken' });
     await changes.close();
     await expect(changesOf(cut)).rejects.toMatchObject({ code: 'LogBroken' });
     await shutDown(tracker);

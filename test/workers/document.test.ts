@@ -218,6 +218,53 @@ describe('a policy that cannot be', () => {
   });
 });
 
+describe('a host that cannot be', () => {
+  const withHost = (line: string) =>
+    site((lines) => [...lines.slice(0, 11), `            ${line}`, ...lines.slice(11)]);
+  const hours = (more: string) => `bandwidth: { workHours: { from: '08:00', to: '18:00', limit: 1 Mbit/s, ${more} } }`;
+  const WORK = 'bandwidth.workHours';
+  test.each<[line: string, field: string, problem: RegExp, value: string | undefined, remedy: RegExp]>([
+    ['bandwidth: { limit: -5 Mbit/s }', 'bandwidth.limit', /a rate such as 50 Mbit/, '"-5 Mbit/s"', /correct/],
+    ['bandwidth: { limit: 0 Mbit/s }', 'bandwidth.limit', /at least 64 kbit/, '"0 Mbit/s"', /correct/],
+    ['bandwidth: { limit: 50 MB/s }', 'bandwidth.limit', /in kbit\/s, Mbit\/s or Gbit\/s/, '"50 MB/s"', /correct/],
+    ['bandwidth: { limit: 50 }', 'bandwidth.limit', /^text is wanted/, '50', /correct/],
+    ['bandwidth: {}', 'bandwidth', /nothing is limited/, '{}', /correct/],
+    [
+      "bandwidth: { workHours: { from: '08:00', to: '18:00' } }",
+      `${WORK}.limit`,
+      /required/,
+      undefined,
+      /add the field/,
+    ],
+    [hours("to: '08:00'").replace(" to: '18:00',", ''), `${WORK}.to`, /working hours are empty/, '"08:00"', /correct/],
+    [
+      hours("from: '8 am'").replace(" from: '08:00',", ''),
+      `${WORK}.from`,
+      /a time of day such as/,
+      '"8 am"',
+      /correct/,
+    ],
+    [hours('days: [mon, someday]'), `${WORK}.days[1]`, /^one of: mon, .*, sun is wanted/, '"someday"', /correct/],
+    [hours('days: []'), `${WORK}.days`, /at least one day/, '[]', /correct/],
+    [
+      hours('timeZone: Mars/Olympus'),
+      `${WORK}.timeZone`,
+      /unknown time zone.*Europe\/Paris/,
+      '"Mars/Olympus"',
+      /correct/,
+    ],
+    ['concurrentCopies: 0', 'concurrentCopies', /^a number of at least 1 is wanted/, '0', /correct/],
+    ['concurrentCycles: 65', 'concurrentCycles', /^a number of at most 64 is wanted/, '65', /correct/],
+    ['concurrentCycles: 1.5', 'concurrentCycles', /^a whole number is wanted/, '1.5', /correct/],
+  ])('%s is refused with path, value and remedy', (line, field, problem, value, remedy) => {
+    const error = errorOf(withHost(line));
+    expect(error).toMatchObject({ path: `vmmServers[0].clouds[0].hosts[0].${field}`, line: 12 });
+    expect(error.value).toBe(value);
+    expect(error.problem).toMatch(problem);
+    expect(error.remedy).toMatch(remedy);
+  });
+});
+
 test.each(['ftp://x.example/', 'no address'])('%s is no webhook', (value) => {
   const error = errorOf(site((lines) => [...lines, 'alerts:', `  webhook: ${value}`]));
   expect(error).toMatchObject({ path: 'alerts.webhook', line: 21 });

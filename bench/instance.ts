@@ -1,0 +1,128 @@
+/** A whole instance with one VM of one disk, as `farshore up` runs it, and the memory that its processes take. */
+import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Farshore } from '../client/farshore.js';
+import { pauseReplication, resumeReplication } from '../client/settings.js';
+import { cycleManifestSchema, vaultPaths, type CycleManifest } from '../domain/vault.js';
+import { HypervisorClient } from '../sites/embedded/control-client.js';
+import { NbdGuest } from '../sites/embedded/guest.js';
+import { DataFolder } from '../workers/data-folder.js';
+import { loadSite } from '../workers/site-file.js';
+import { startInstance, type RunningInstance } from '../workers/up.js';
+import type { ProtectedItemView } from '../workflows/messages.js';
+import { required, type Outcome } from './figures.js';
+
+const HOST = 'hyperv-01';
+const VM = 'db-01';
+const KiB = 1024;
+const LIMIT_MIB = 300;
+const PROCESSES = [
+  { name: `host-${HOST}`, title: 'agent' },
+  { name: `hypervisor-${HOST}`, title: 'hypervisor' },
+  { name: 'azure-vault-01', title: 'Azure worker' },
+] as const;
+
+export interface BenchInstance {
+  /** Of the disk, and of its replica. */
+  readonly files: { readonly source: string; readonly replica: string };
+  connectGuest(): Promise<NbdGuest>;
+  protect(): Promise<void>;
+  /** No cycle is sent until `cycle` lets it. */
+  pause(): Promise<void>;
+  /** Sends what has changed, or lets a scheduled cycle do that, and waits until it is applied. */
+  cycle(): Promise<void>;
+  /** Of the newest cycle that was applied. */
+  manifest(): Promise<CycleManifest>;
+  /** The highest resident memory of each process so far. @param what was done. */
+  peaks(what: string): Promise<Outcome[]>;
+}
+
+/**
+ * @param folder where `os.img` is, the disk of the VM.
+ * @param copyFrequency of its policy.
+ */
+export async function withInstance<T>(
+  folder: string,
+  copyFrequency: string,
+  work: (instance: BenchInstance) => Promise<T>,
+): Promise<T> {
+  await writeFile(path.join(folder, 'site.yaml'), siteText(copyFrequency));
+  const site = await loadSite(path.join(folder, 'site.yaml'), { disks: true });
+  const data = new DataFolder(folder);
+  const running = await startInstance({ data, site, onProgress: () => undefined });
+  try {
+    const { address, namespace } = running.instance.temporal;
+    const farshore = await Farshore.connect({ site: site.site, address, namespace });
+    try {
+      return await work({
+        files: {
+          source: path.join(folder, 'os.img'),
+          replica: path.join(folder, 'store', vaultPaths.disk(VM, 'os')),
+        },
+        connectGuest: async () => {
+          const { disks: found } = await new HypervisorClient(data.hypervisorControl(HOST)).describeVm(VM);
+          return await NbdGuest.connect(found[0]!.nbdUri!);
+        },
+        protect: async () => {
+          await farshore.protect(VM);
+          await until(farshore, ({ item }) => item.phase === 'Protected');
+        },
+        pause: async () => void (await pauseReplication(farshore, VM)),
+        cycle: async () => {
+          if ((await farshore.protectedItem(VM))?.operations.resume.allowed) await resumeReplication(farshore, VM);
+          const before = await until(farshore, ({ operations }) => operations.sync.allowed);
+          const applied = before.item.applied?.sequence ?? 0;
+          // Refused when a scheduled cycle has begun meanwhile, which does as well.
+          await farshore.sync(VM).catch(() => undefined);
+          await until(farshore, ({ item }) => (item.applied?.sequence ?? 0) > applied);
+        },
+        manifest: async () => {
+          const { item } = await until(farshore, ({ item: { applied } }) => applied !== undefined);
+          const name = vaultPaths.manifest(VM, item.epoch, item.applied!.sequence);
+          return cycleManifestSchema.parse(JSON.parse(await readFile(path.join(folder, 'store', name), 'utf8')));
+        },
+        peaks: (what) =>
+          Promise.all(
+            PROCESSES.map(async ({ name, title }) => ({
+              name: `memory, peak of ${title}, ${what}`,
+              unit: 'MiB' as const,
+              samples: [await peakMiB(running, name)],
+              targets: [required('at most', LIMIT_MIB)],
+              details: [],
+            })),
+          ),
+      });
+    } finally {
+      await farshore.close();
+    }
+  } finally {
+    await running.stop();
+  }
+}
+
+const siteText = (copyFrequency: string) => `
+vault: { name: vault-01, store: { kind: embedded, path: store } }
+vmmServers:
+  - { name: vmm-01, clouds: [{ name: cloud, hosts: [{ name: ${HOST} }] }] }
+policies: [{ name: fast, copyFrequency: ${copyFrequency} }]
+vms:
+  - { name: ${VM}, host: ${HOST}, policy: fast, disks: [{ name: os, path: os.img }] }
+`;
+
+async function until(farshore: Farshore, reached: (view: ProtectedItemView) => boolean): Promise<ProtectedItemView> {
+  for (;;) {
+    const view = await farshore.protectedItem(VM);
+    if (view?.item.resync !== undefined) throw new Error('a resynchronization was asked for');
+    if (view && reached(view)) return view;
+    await sleep(200);
+  }
+}
+
+/** The highest resident memory a process has had, as Linux counts it. */
+async function peakMiB(running: RunningInstance, name: string): Promise<number> {
+  const pid = running.processId(name);
+  if (pid === undefined) throw new Error(`${name} does not run`);
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)![1]) / KiB;
+}

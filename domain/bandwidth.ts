@@ -1,0 +1,81 @@
+/**
+ * How fast a host may send to the store: a limit for working hours, in a time zone of their own, and one for the other
+ * time.
+ */
+import { z } from 'zod';
+import { isBetween, isTimeZone, localClock, timeOfDaySchema, toMinutes, weekdays, type Weekday } from './local-time.js';
+
+const bitsOfUnit: Readonly<Record<string, number>> = { kbit: 1e3, Mbit: 1e6, Gbit: 1e9 };
+const RATE = /^(\d+(?:\.\d+)?) ?(kbit|Mbit|Gbit)\/s$/;
+/** Less would take hours for one slice of a copy. */
+const SLOWEST_BITS = 64e3;
+
+/** Text such as `50 Mbit/s`, with decimal units as networks have them. */
+const rateSchema = z
+  .string()
+  .regex(RATE, { error: 'a rate such as 50 Mbit/s is wanted, in kbit/s, Mbit/s or Gbit/s', abort: true })
+  .refine((text) => bytesPerSecond(text) * 8 >= SLOWEST_BITS, { error: 'a rate of at least 64 kbit/s is wanted' });
+
+const workHoursSchema = z
+  .strictObject({
+    from: timeOfDaySchema,
+    to: timeOfDaySchema,
+    /** Days on which they begin. */
+    days: z
+      .array(z.enum(weekdays))
+      .min(1, { error: 'at least one day is wanted; without the field they are mon to fri' })
+      .default(['mon', 'tue', 'wed', 'thu', 'fri']),
+    /** A name of the time zone database. */
+    timeZone: z
+      .string()
+      .refine(isTimeZone, { error: 'unknown time zone; a name such as Europe/Paris or UTC is wanted' })
+      .default('UTC'),
+    limit: rateSchema,
+  })
+  .refine(({ from, to }) => from !== to, {
+    error: 'the working hours are empty; for all day, remove workHours and give limit alone',
+    path: ['to'],
+  });
+
+export const bandwidthSchema = z
+  .strictObject({
+    /** At all times, or outside the working hours; none: unlimited. */
+    limit: rateSchema.optional(),
+    workHours: workHoursSchema.optional(),
+  })
+  .refine(({ limit, workHours }) => limit !== undefined || workHours !== undefined, {
+    error: 'nothing is limited: a limit, workHours or both are wanted; without the field bandwidth nothing is limited',
+  });
+export type Bandwidth = z.infer<typeof bandwidthSchema>;
+
+export interface BandwidthRule {
+  /** The limit that holds at an instant, bytes a second; undefined: none. @param now ms since the epoch. */
+  rateAt(now: number): number | undefined;
+  /** The lowest limit that may ever hold, bytes a second. */
+  readonly lowest: number;
+}
+
+export function bandwidthRule({ limit, workHours }: Bandwidth): BandwidthRule {
+  const usual = limit === undefined ? undefined : bytesPerSecond(limit);
+  if (!workHours) return { rateAt: () => usual, lowest: usual ?? Infinity };
+  const atWork = bytesPerSecond(workHours.limit);
+  const clock = localClock(workHours.timeZone);
+  const [from, to] = [toMinutes(workHours.from), toMinutes(workHours.to)];
+  const isWorkTime = (now: number) => {
+    const { minute, weekday } = clock(now);
+    if (!isBetween(minute, from, to)) return false;
+    const sinceMidnight = from > to && minute < to;
+    return workHours.days.includes(sinceMidnight ? dayBefore(weekday) : weekday);
+  };
+  return {
+    rateAt: (now) => (isWorkTime(now) ? atWork : usual),
+    lowest: Math.min(atWork, usual ?? Infinity),
+  };
+}
+
+const dayBefore = (day: Weekday): Weekday => weekdays[(weekdays.indexOf(day) + weekdays.length - 1) % weekdays.length]!;
+
+function bytesPerSecond(rate: string): number {
+  const [, number, unit] = RATE.exec(rate)!;
+  return (Number(number) * bitsOfUnit[unit!]!) / 8;
+}

@@ -1,0 +1,105 @@
+/** Long activities take turns; the engine below is real, and so are both sites. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { CancelledFailure } from '@temporalio/common';
+import { expect, test } from 'vitest';
+import { vaultPaths } from '../../domain/vault.js';
+import { deferred } from '../../replication/deferred.js';
+import { intercept } from '../replication/intercepted-store.js';
+import { MiB } from '../replication/model.js';
+import { begin, DISK_BYTES, guestWrites, openSite, quietEnvironment, run, seed, VM } from './embedded-site.js';
+
+const COPIES = 2;
+const others = [1, 2, 3, 4, 5, 6, 7, 8].map((number) => `vm-${number}`);
+const disk = 'os';
+const epoch = 1;
+
+/** The store stops answering whoever writes the disks of these VMs. */
+function held(site: Awaited<ReturnType<typeof openSite>>) {
+  const gate = deferred<void>();
+  const waiting: string[] = [];
+  const store = intercept(site.store, 'writePages', {
+    before: async (name) => {
+      const vm = others.find((other) => String(name).startsWith(`${vaultPaths.vm(other)}/`));
+      if (vm === undefined) return;
+      if (!waiting.includes(vm)) waiting.push(vm);
+      await gate.promise;
+    },
+  });
+  return { waiting, store, open: gate.resolve };
+}
+
+async function expectEqual(storeFolder: string, vm: string, name: string, path: string): Promise<void> {
+  const replica = await readFile(join(storeFolder, ...vaultPaths.disk(vm, name).split('/')));
+  expect(replica.subarray(0, DISK_BYTES).equals(await readFile(path)), `${vm}/${name}`).toBe(true);
+}
+
+test('eight copies that are held do not keep the cycle of a ninth VM waiting, nor anything short', async () => {
+  const site = await openSite(undefined, others);
+  await seed(site);
+  for (const vm of others) await begin(site, vm);
+  const { waiting, store, open } = held(site);
+  const all = site.activities(store);
+  const copies = others.map((vm) => {
+    const environment = quietEnvironment();
+    const beats: unknown[] = [];
+    environment.on('heartbeat', (details: unknown) => beats.push(details));
+    return { environment, beats, done: environment.run(all.copyDisk, { vm, epoch, disk, fromOffset: 0 }) };
+  });
+  while (waiting.length < COPIES) await setImmediate();
+
+  await guestWrites(site, disk, 3 * MiB);
+  await run(all.cutAndShip, { vm: VM, epoch, sequence: 1, final: false });
+  await run(all.applyCycle, { vm: VM, epoch, sequence: 1, retentionHours: 2 });
+  for (const { name, path } of site.disks) await expectEqual(site.storeFolder, VM, name, path);
+  expect((await run(all.checkSource, { vm: others[7]! })).trackedEpoch).toBe(epoch);
+  // Only as many work as may; the others say in their heartbeats that they wait.
+  expect(waiting).toEqual(others.slice(0, COPIES));
+  const last = copies.map(({ beats }) => (beats.at(-1) as { waitsForItsTurn?: true }).waitsForItsTurn === true);
+  expect(last).toEqual(others.map((_, place) => place >= COPIES));
+
+  // Cancelled while it waits, a copy is heard at once; the next in order is not kept waiting by it.
+  copies[3]!.environment.cancel();
+  await expect(copies[3]!.done).rejects.toBeInstanceOf(CancelledFailure);
+  open();
+  const stayed = copies.filter((_, place) => place !== 3);
+  for (const { done } of stayed) expect(await done).toMatchObject({ done: true });
+  expect(waiting.toSorted()).toEqual(others.filter((_, place) => place !== 3));
+  for (const vm of waiting) await expectEqual(site.storeFolder, vm, disk, join(site.folder, `${vm}.img`));
+  expect(stayed.map(({ beats }) => (beats.at(-1) as object | undefined) ?? {})).not.toContainEqual(
+    expect.objectContaining({ waitsForItsTurn: true }),
+  );
+});
+
+test('a cut is made before its cycle waits to be sent', async () => {
+  const site = await openSite(undefined, others);
+  const sequence = 1;
+  await seed(site);
+  for (const vm of others) {
+    await begin(site, vm);
+    await run(site.activities().copyDisk, { vm, epoch, disk, fromOffset: 0 });
+    while ((await run(site.activities().mergeSnapshot, { vm })).bytesLeft > 0);
+  }
+  const gate = deferred<void>();
+  let sending = 0;
+  const store = intercept(site.store, 'putObjectIfAbsent', {
+    before: async () => {
+      sending += 1;
+      await gate.promise;
+    },
+  });
+  const all = site.activities(store);
+  const cycles = others.map((vm) => run(all.cutAndShip, { vm, epoch, sequence, final: false }));
+  while (sending < others.length) await setImmediate();
+  await guestWrites(site, disk, MiB);
+  const ninth = run(all.cutAndShip, { vm: VM, epoch, sequence, final: false });
+  const openSequence = async () => (await site.hypervisor.describeVm(VM)).tracking?.openSequence;
+  while ((await openSequence()) !== sequence + 1) await setImmediate();
+  expect(sending).toBe(others.length);
+  gate.resolve();
+  await Promise.all(cycles);
+  expect(await ninth).toMatchObject({ sequence, bytes: MiB });
+  await run(all.applyCycle, { vm: VM, epoch, sequence, retentionHours: 2 });
+  for (const { name, path } of site.disks) await expectEqual(site.storeFolder, VM, name, path);
+});

@@ -1,0 +1,142 @@
+/** A limited store sends what it is given, all of it, at the pace it is given; everything else it passes on. */
+import { randomBytes } from 'node:crypto';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { BandwidthLimiter } from '../../sites/bandwidth-limiter.js';
+import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
+import { LimitedStore } from '../../sites/limited-store.js';
+import type { PageWrite, ReplicaStore } from '../../sites/ports.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
+import { FakeClock } from './fake-clock.js';
+
+const RATE = 100_000;
+const rule = { rateAt: () => RATE, lowest: RATE };
+
+/** Time passes as soon as somebody waits. */
+class HurriedClock extends FakeClock {
+  override sleep = async (ms: number): Promise<void> => this.advance(ms);
+}
+
+const fence = { scope: 'vms/db-01', epoch: 1, sequence: 0 };
+const BLOB = 'vms/db-01/disks/os.vhd';
+
+/** A store that notes how much reaches it, and when. */
+async function notingStore(clock: FakeClock) {
+  const inner = await EmbeddedReplicaStore.open(path.join(await temporaryFolder(), 'store'), { create: true });
+  const arrived: { at: number; bytes: number }[] = [];
+  const note = (bytes: number) => arrived.push({ at: clock.now(), bytes });
+  const noting = new Proxy(inner, {
+    get: (target, property) => {
+      if (property === 'writePages') {
+        return async (name: string, writes: readonly PageWrite[], at: typeof fence) => {
+          note(writes.reduce((sum, write) => sum + ('data' in write ? write.data.length : 0), 0));
+          await target.writePages(name, writes, at);
+        };
+      }
+      const value: unknown = Reflect.get(target, property, target);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  }) as ReplicaStore;
+  return { inner, noting, arrived };
+}
+
+test('pages of all lengths arrive whole, and in pieces that the bandwidth allows; clearing costs nothing', async () => {
+  const clock = new HurriedClock();
+  const { inner, noting, arrived } = await notingStore(clock);
+  const limiter = new BandwidthLimiter(rule, clock);
+  const store = new LimitedStore(noting, limiter);
+  const size = 8 * 2 ** 20;
+  await inner.createPageBlob(BLOB, size, fence);
+  await inner.writePages(BLOB, [{ offset: 0, data: Buffer.alloc(size, 0xee) }], fence);
+  const expected = Buffer.alloc(size, 0xee);
+  const writes: PageWrite[] = [];
+  for (const [index, sectors] of [1, 700, 3, 1, 1900, 8, 2].entries()) {
+    const data = Buffer.alloc(sectors * 512, index + 1);
+    const offset = index * 2 ** 20;
+    writes.push({ offset, data }, { offset: offset + data.length, clear: 512 });
+    data.copy(expected, offset);
+    expected.fill(0, offset + data.length, offset + data.length + 512);
+  }
+  await store.writePages(BLOB, writes, fence);
+  expect((await inner.readPages(BLOB, 0, size)).equals(expected)).toBe(true);
+  const total = arrived.reduce((sum, { bytes }) => sum + bytes, 0);
+  expect(total).toBe(2615 * 512);
+  expect(Math.max(...arrived.map(({ bytes }) => bytes))).toBeLessThanOrEqual(limiter.burst);
+  const seconds = (arrived.at(-1)!.at - arrived[0]!.at) / 1000;
+  expect(seconds).toBeGreaterThanOrEqual((total - limiter.burst) / RATE);
+
+  const before = clock.now();
+  await store.writePages(BLOB, [{ offset: 0, clear: size }], fence);
+  expect(clock.now()).toBe(before);
+  expect(await inner.listPageRanges(BLOB, { offset: 0, length: size })).toEqual([]);
+});
+
+test('a cancelled sender stops waiting, and what comes later is refused nothing', async () => {
+  const clock = new FakeClock();
+  const { inner, noting, arrived } = await notingStore(clock);
+  await inner.createPageBlob(BLOB, 2 ** 20, fence);
+  const limiter = new BandwidthLimiter(rule, clock);
+  const controller = new AbortController();
+  const store = new LimitedStore(noting, limiter, { signal: controller.signal });
+  const writing = store.writePages(BLOB, [{ offset: 0, data: Buffer.alloc(2 ** 20, 7) }], fence);
+  const cancelled = expect(writing).rejects.toThrow('no longer wanted');
+  while (arrived.length === 0) await new Promise((resolve) => setImmediate(resolve));
+  controller.abort(new Error('no longer wanted'));
+  await cancelled;
+  expect(arrived).toHaveLength(1);
+  const whole = Buffer.alloc(2 ** 20, 8);
+  await clock.drive(new LimitedStore(noting, limiter).writePages(BLOB, [{ offset: 0, data: whole }], fence));
+  expect((await inner.readPages(BLOB, 0, 2 ** 20)).equals(whole)).toBe(true);
+});
+
+test('an upload arrives whole, an object in one piece', async () => {
+  const clock = new HurriedClock();
+  const { inner } = await notingStore(clock);
+  const store = new LimitedStore(inner, new BandwidthLimiter(rule, clock));
+  const data = randomBytes(700_001);
+  await store.uploadObject('vms/db-01/upload', chunksOf(data, 300_000), fence);
+  expect((await inner.getObject('vms/db-01/upload'))?.equals(data)).toBe(true);
+  const began = clock.now();
+  await store.putObject('vms/db-01/object', data, fence);
+  expect((await inner.getObject('vms/db-01/object'))?.equals(data)).toBe(true);
+  expect(await store.putObjectIfAbsent('vms/db-01/object', Buffer.alloc(10), fence)).toBe(false);
+  expect(clock.now() - began).toBeGreaterThanOrEqual(7_000);
+});
+
+async function* chunksOf(data: Buffer, size: number) {
+  for (let at = 0; at < data.length; at += size) yield data.subarray(at, at + size);
+}
+
+test('what sends no content is passed on as it is, answer and all', async () => {
+  const calls: unknown[][] = [];
+  const answering = new Proxy({} as ReplicaStore, {
+    get:
+      (_, name: string) =>
+      async (...args: unknown[]): Promise<unknown> => {
+        calls.push([name, ...args]);
+        return `answer of ${name}`;
+      },
+  });
+  const limiter = new BandwidthLimiter(rule, new FakeClock());
+  const store = new LimitedStore(answering, limiter) as unknown as Record<
+    string,
+    (...args: unknown[]) => Promise<unknown>
+  >;
+  const passedOn: (keyof ReplicaStore)[] = [
+    ...(['getObject', 'readObject', 'readObjectInto', 'listObjects', 'deleteObject', 'createPageBlob'] as const),
+    ...([
+      'pageBlobSize',
+      'readPages',
+      'readPagesInto',
+      'listPageRanges',
+      'deletePageBlob',
+      'snapshotPageBlob',
+    ] as const),
+    ...(['listSnapshots', 'deleteSnapshot', 'raiseFence', 'readFence', 'close'] as const),
+  ];
+  for (const name of passedOn) {
+    const args = Array.from({ length: store[name]!.length }, (_, index) => `${name} ${index}`);
+    expect(await store[name]!(...args)).toBe(`answer of ${name}`);
+    expect(calls.at(-1)).toEqual([name, ...args]);
+  }
+});
