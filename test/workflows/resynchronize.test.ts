@@ -81,6 +81,23 @@ describe('a VM that is marked for resynchronization', () => {
     });
   });
 
+  it('allows no planned failover meanwhile, and an unplanned one cancels its resynchronization', async () => {
+    await vault.run(async () => {
+      const entity = await vault.protect('db-05');
+      site.fail('copyDisk', 'StoreUnreachable');
+      const { jobId } = await entity.executeUpdate(messages.resynchronizeUpdate, resynchronize(true));
+      await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
+      const request = { args: [{ requestId: randomUUID() }] as [messages.JobOperationRequest] };
+      await expect(entity.executeUpdate(messages.jobUpdates.plannedFailover, request)).rejects.toMatchObject({
+        cause: { message: expect.stringMatching(/resynchroniz/i) },
+      });
+      await entity.executeUpdate(messages.jobUpdates.unplannedFailover, request);
+      const { item } = await vault.until(entity, (view) => view.item.phase === 'FailedOver');
+      expect(item.resync).toBeUndefined();
+      expect(await vault.job(jobId!)).toMatchObject({ state: 'Cancelled' });
+    });
+  });
+
   it('is marked again when tracking breaks meanwhile', async () => {
     await vault.run(async () => {
       const entity = await vault.protect('db-04');
