@@ -106,8 +106,9 @@ export function createAzureActivities({ store, compute, networks, webhook, turns
         const options = { signal, onProgress: ({ bytesDone }: { bytesDone: number }) => report(bytesDone) };
         const applied = await applyCycle(store, { vm, epoch, sequence }, options);
         const point = await createPointIfWorth(store, vm, applied);
-        const retainedFrom = retentionStart(applied.sealedAt, Date.now(), input.retentionHours);
-        const { kept } = await pruneRecoveryPoints(store, { vm, epoch, retainedFrom });
+        const until = Date.now();
+        const retainedFrom = retentionStart(applied.sealedAt, until, input.retentionHours);
+        const { kept } = await pruneRecoveryPoints(store, { vm, epoch, retainedFrom, until });
         await pruneCycles(store, { vm, epoch });
         return {
           ...appliedCycleOf(applied),

@@ -23,6 +23,7 @@ import { configuredServer } from '../workers/temporal-executables.js';
 import { FARSHORE_NAMESPACE } from '../workers/temporal-server.js';
 import * as messages from '../workflows/messages.js';
 import { answered } from './answered.js';
+import { withCurrentRpo } from './current-rpo.js';
 import { RefusedError, UnreachableError } from './errors.js';
 import { follow } from './follow.js';
 import { listedWorkflowIds } from './listed-workflow-ids.js';
@@ -90,7 +91,7 @@ export class Farshore {
       const entity = this.entity(vm);
       const { status } = await entity.describe();
       if (status.name !== 'RUNNING') return undefined;
-      return await this.answer(() => entity.query(messages.protectedItemQuery));
+      return withCurrentRpo(await this.answer(() => entity.query(messages.protectedItemQuery)));
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) return undefined;
       throw error;

@@ -7,6 +7,7 @@ import type { Fence } from './fence.js';
 import { jobId } from './ids.js';
 import { newProtectedItem, type NewItem, type ProtectedItem } from './protected-item.js';
 import type { AppliedState, CycleManifest, RecoveryPoint, ReplicaDescription, VaultState } from './vault.js';
+import { earlier } from './time.js';
 
 /** What the vault tells of a VM. */
 export interface VaultFacts {
@@ -67,8 +68,8 @@ export function adopt(of: NewItem, vault: VaultFacts, tracking: TrackingFacts, a
       ...base,
       phase: description.finalized ? 'Protected' : 'Seeding',
       nextSequence: isCurrent ? applied.sequence + 1 : 1,
-      ...(shipped && { shipped: cycleOf(shipped) }),
-      ...(isCurrent && { applied: cycleOf(applied) }),
+      ...(shipped && { shipped: cycleOf(shipped, at) }),
+      ...(isCurrent && { applied: cycleOf(applied, at) }),
       ...(cause === undefined ? next(of.vm, description.finalized, at) : { resync: { cause, since: at } }),
     },
   };
@@ -103,4 +104,9 @@ function discontinuity(vault: VaultFacts, tracking: TrackingFacts): string | und
   return `disk ${name} is at write ${tracking.lastWrites[name] ?? 0}, the replica at ${lastWrite}`;
 }
 
-const cycleOf = ({ sequence, sealedAt }: AppliedState | CycleManifest) => ({ sequence, sealedAt, bytes: 0 });
+/** @param at now: a source clock may have run ahead. */
+const cycleOf = ({ sequence, sealedAt }: AppliedState | CycleManifest, at: string) => ({
+  sequence,
+  sealedAt: earlier(sealedAt, at),
+  bytes: 0,
+});

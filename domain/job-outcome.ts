@@ -4,7 +4,7 @@ import { failureSchema, resyncCauseOf } from './errors.js';
 import type { JobKind } from './job.js';
 import { afterTags, knownNames, namedPointSchema } from './named-points.js';
 import { cycleSchema, type ProtectedItem } from './protected-item.js';
-import { isoTimeSchema } from './time.js';
+import { earlier, isoTimeSchema } from './time.js';
 
 const JOBS_REMEMBERED = 10;
 
@@ -29,7 +29,10 @@ export function afterJob(
   event: { jobId: string; at: string; result: JobOutcome },
 ): ProtectedItem {
   const { job: _, ...rest } = item;
-  const { outcome, failure, epoch, cycle, recoveryPoint, namedPoints } = event.result;
+  const { outcome, failure, epoch, recoveryPoint, namedPoints } = event.result;
+  const sent = event.result.cycle;
+  // As in the delta loop: a source clock that runs ahead must not hide how old the replica is.
+  const cycle = sent && { ...sent, sealedAt: earlier(sent.sealedAt, event.at) };
   const ended: ProtectedItem = {
     ...rest,
     recentJobs: [

@@ -138,12 +138,25 @@ export const retentionStart = (sealedAt: string, now: number, retentionHours: nu
 /**
  * What goes: points older than the retention, named ones too. The newest stays however old it is, so that there always
  * is one; the newest app-consistent one needs no rule of its own, as within the retention nothing goes.
+ * No point is older than one before it: made while the source clock was behind it counts from the newest time before it.
  * @param retainedFrom ms since 1970. @param keep ids of points in use.
+ * @param until a point of a later time, of a clock that ran ahead, makes no other younger, ms since 1970.
  */
 export function pointsToPrune<P extends Pick<RecoveryPoint, 'id' | 'epoch' | 'sequence' | 'time'>>(
   points: readonly P[],
-  { retainedFrom, keep = [] }: { readonly retainedFrom: number; readonly keep?: readonly string[] },
+  {
+    retainedFrom,
+    until = Infinity,
+    keep = [],
+  }: { readonly retainedFrom: number; readonly until?: number; readonly keep?: readonly string[] },
 ): P[] {
-  const newest = points.toSorted(compareFences).at(-1);
-  return points.filter((point) => point !== newest && !keep.includes(point.id) && toMs(point.time) < retainedFrom);
+  const inOrder = points.toSorted(compareFences);
+  const gone: P[] = [];
+  let newestBefore = -Infinity;
+  for (const point of inOrder.slice(0, -1)) {
+    const time = toMs(point.time);
+    if (Math.max(time, newestBefore) < retainedFrom && !keep.includes(point.id)) gone.push(point);
+    if (time <= until) newestBefore = Math.max(newestBefore, time);
+  }
+  return gone;
 }

@@ -9,6 +9,9 @@ export const toMs = (iso: string): number => Date.parse(iso);
 export const secondsBetween = (from: string, to: string): number =>
   Math.max(0, Math.round((toMs(to) - toMs(from)) / 1000));
 
+/** The earlier of two instants. */
+export const earlier = (a: string, b: string): string => (toMs(a) <= toMs(b) ? a : b);
+
 /** `90061` as `1 d 1 h`: the two largest units, for people. */
 export function formatSeconds(seconds: number): string {
   const units: [string, number][] = [

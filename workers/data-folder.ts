@@ -35,6 +35,8 @@ export class DataFolder {
 
   readonly temporalDatabase = () => path.join(this.path, 'temporal', 'temporal.db');
   readonly log = (name: string) => path.join(this.path, 'logs', `${name}.log`);
+  /** Of a worker, `host-<host>` for example: a folder for each of its processes. */
+  readonly runningActivities = (worker: string) => path.join(this.path, 'running', worker);
   readonly hypervisorConfig = (host: string) => path.join(this.path, 'hypervisors', host, 'config.json');
   readonly hypervisorState = (host: string) => path.join(this.path, 'hypervisors', host, 'state');
   readonly recoveryConfig = () => path.join(this.path, 'recovery', 'config.json');

@@ -2,6 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { open } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { RestartDelay } from './restart-delay.js';
 
 export interface ProcessSpec {
   readonly name: string;
@@ -13,11 +14,6 @@ export interface ProcessSpec {
   ready(): Promise<void>;
 }
 
-/** A process that dies is started again after this long, doubled each time it dies soon, ms. */
-const FIRST_RESTART_MS = 250;
-const MAX_RESTART_MS = 30_000;
-/** One that ran longer than this is taken to have been well, ms. */
-const WELL_AFTER_MS = 30_000;
 const STOP_GRACE_MS = 20_000;
 
 export class Supervisor {
@@ -77,15 +73,14 @@ export class Supervisor {
 
   async #keep(spec: ProcessSpec, first: ChildProcess): Promise<void> {
     let child = first;
-    let delay = FIRST_RESTART_MS;
+    const restart = new RestartDelay();
     for (;;) {
       const startedAt = performance.now();
       if (child.exitCode === null && child.signalCode === null) {
         await new Promise<void>((resolve) => child.once('exit', () => resolve()));
       }
       if (this.#stopping) return;
-      const ran = performance.now() - startedAt;
-      delay = ran > WELL_AFTER_MS ? FIRST_RESTART_MS : Math.min(delay * 2, MAX_RESTART_MS);
+      const delay = restart.after(performance.now() - startedAt);
       this.onEvent(
         `${spec.name} ended (${child.signalCode ?? `code ${child.exitCode}`}); starting it again in ${delay} ms`,
       );

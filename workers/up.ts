@@ -14,11 +14,12 @@ import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/contr
 import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
 import type { DataFolder, Instance } from './data-folder.js';
 import { ensureSearchAttributes } from './search-attributes.js';
+import { KeptServer } from './kept-server.js';
 import { clearUpAfter } from './left-over-server.js';
 import type { LoadedSite } from './site-file.js';
 import { Supervisor, type ProcessSpec } from './supervisor.js';
 import { findDevServer } from './temporal-executables.js';
-import { FARSHORE_NAMESPACE, ensureNamespace, startDevServer } from './temporal-server.js';
+import { FARSHORE_NAMESPACE, ensureNamespace, type DevServer } from './temporal-server.js';
 import type { Role } from './worker.js';
 
 export interface UpOptions {
@@ -32,8 +33,9 @@ export interface UpOptions {
 }
 
 export interface RunningInstance {
+  /** As it is now: a Temporal server of its own that was started again is another process. */
   readonly instance: Instance;
-  /** Of a process by its name, `host-<host>` for example, while it runs. */
+  /** Of a process by its name, `host-<host>` or `temporal` for example, while it runs. */
   processId(name: string): number | undefined;
   stop(): Promise<void>;
 }
@@ -54,7 +56,12 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
     await clearUpAfter(data);
     await data.prepare(hostsOf(site.site).map(({ name }) => name));
     await EmbeddedReplicaStore.open(site.site.vault.store.path, { create: true }).then((store) => store.close());
-    const temporal = await connectTemporal(options, endings);
+    let instance: Instance | undefined;
+    const { temporal, server } = await connectTemporal(options, endings, async (restarted) => {
+      if (!instance) return;
+      instance = { ...instance, temporal: restarted };
+      await data.writeInstance(instance);
+    });
     const supervisor = new Supervisor(onProgress);
     endings.push(() => supervisor.stop());
     const env = {
@@ -71,39 +78,57 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
     endings.push(() => connection.close());
     const polled = (queue: string) => () => untilPolled(connection, temporal.namespace, queue);
     await Promise.all(workerSpecs(site, data, polled).map((spec) => supervisor.start({ ...spec, env })));
-    const instance: Instance = {
+    const started: Instance = {
       pid: process.pid,
       siteFile: site.file,
       vault: site.site.vault.name,
-      temporal,
+      temporal: server ? temporalOf(server.current) : temporal,
       startedAt: new Date().toISOString(),
     };
-    await data.writeInstance(instance);
-    return { instance, stop, processId: (name) => supervisor.pid(name) };
+    instance = started;
+    await data.writeInstance(started);
+    return {
+      get instance() {
+        return instance ?? started;
+      },
+      stop,
+      processId: (name) => (name === 'temporal' ? server?.pid : supervisor.pid(name)),
+    };
   } catch (error) {
     await stop();
     throw error;
   }
 }
 
-async function connectTemporal(options: UpOptions, endings: (() => Promise<void>)[]): Promise<Instance['temporal']> {
+type TemporalPlace = Instance['temporal'];
+
+/** @param onRestart told where it is after a server of its own was started again. */
+async function connectTemporal(
+  options: UpOptions,
+  endings: (() => Promise<void>)[],
+  onRestart: (temporal: TemporalPlace) => Promise<void>,
+): Promise<{ temporal: TemporalPlace; server?: KeptServer }> {
   const { data, onProgress } = options;
   const found = await findDevServer({ onProgress });
-  let temporal: Instance['temporal'];
+  let temporal: TemporalPlace;
+  let server: KeptServer | undefined;
   if (found.kind === 'address') {
     onProgress(`Using Temporal at ${found.address}`);
     temporal = { address: found.address, namespace: found.namespace ?? FARSHORE_NAMESPACE };
   } else {
     onProgress('Starting Temporal');
-    const server = await startDevServer({
+    const kept = await KeptServer.start({
       executable: found.path,
       dbFile: data.temporalDatabase(),
       logFile: data.log('temporal'),
       ...(options.temporalPort !== undefined && { port: options.temporalPort }),
       ...(options.uiPort !== undefined && { uiPort: options.uiPort }),
+      onEvent: onProgress,
+      onRestart: (restarted) => onRestart(temporalOf(restarted)),
     });
-    endings.push(() => server.stop());
-    temporal = { address: server.address, namespace: server.namespace, uiUrl: server.uiUrl, pid: server.pid };
+    endings.push(() => kept.stop());
+    server = kept;
+    temporal = temporalOf(kept.current);
   }
   const connection = await Connection.connect(
     found.kind === 'address' ? found.connectionOptions : { address: temporal.address },
@@ -114,8 +139,15 @@ async function connectTemporal(options: UpOptions, endings: (() => Promise<void>
   } finally {
     await connection.close();
   }
-  return temporal;
+  return { temporal, ...(server && { server }) };
 }
+
+const temporalOf = ({ address, namespace, uiUrl, pid }: DevServer): TemporalPlace => ({
+  address,
+  namespace,
+  uiUrl,
+  pid,
+});
 
 async function hypervisorSpecs(site: Site, data: DataFolder): Promise<Omit<ProcessSpec, 'env'>[]> {
   const specs: Omit<ProcessSpec, 'env'>[] = [];

@@ -21,6 +21,7 @@ import { BandwidthLimiter } from '../sites/bandwidth-limiter.js';
 import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/control-client.js';
 import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
 import { LimitedStore } from '../sites/limited-store.js';
+import { RunningActivities } from './lost-activities.js';
 import type { DataFolder } from './data-folder.js';
 import type { LoadedSite } from './site-file.js';
 import { workerLogger } from './logger.js';
@@ -50,6 +51,8 @@ const ACTIVITY_SLOTS = 1_000;
 const AZURE_TURNS: TurnLimits = { copies: 4, cycles: 8 };
 /** Entities kept in memory, about 0.15 MB each. */
 const CACHED_WORKFLOWS = 200;
+/** A workflow goes to the process that has it in memory; one that does not take it within this is dead, or may reload it. */
+const STICKY_TIMEOUT = '3 seconds';
 
 /** Polls until the process is told to stop; drains what is under way. */
 export async function runWorker(config: WorkerConfig, signal: AbortSignal): Promise<void> {
@@ -59,10 +62,12 @@ export async function runWorker(config: WorkerConfig, signal: AbortSignal): Prom
   });
   const { connectionOptions, namespace } = loadClientConnectConfig();
   const connection = await NativeConnection.connect(connectionOptions);
+  const running = await RunningActivities.open(config.data.runningActivities(`${config.role}-${config.name}`));
   try {
     const worker = await Worker.create({
       connection,
       namespace: namespace ?? FARSHORE_NAMESPACE,
+      interceptors: { activity: [running.interceptor] },
       identity: `${config.role}:${config.name}@${process.pid}`,
       shutdownGraceTime: SHUTDOWN_GRACE,
       maxHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
@@ -72,8 +77,13 @@ export async function runWorker(config: WorkerConfig, signal: AbortSignal): Prom
     const stop = () => worker.shutdown();
     signal.addEventListener('abort', stop, { once: true });
     if (signal.aborted) stop();
+    void running.reportLost(connectionOptions, namespace ?? FARSHORE_NAMESPACE).then(
+      (count) => count > 0 && Runtime.instance().logger.warn(`${count} activities of a worker that died were lost`),
+      (error: unknown) => Runtime.instance().logger.warn('What a worker that died was doing is not known', { error }),
+    );
     await worker.run();
   } finally {
+    await running.close();
     await connection.close();
   }
 }
@@ -125,6 +135,7 @@ async function optionsOf({
         },
         maxConcurrentActivityTaskExecutions: ACTIVITY_SLOTS,
         maxCachedWorkflows: CACHED_WORKFLOWS,
+        stickyQueueScheduleToStartTimeout: STICKY_TIMEOUT,
       };
     }
   }

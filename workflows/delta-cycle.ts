@@ -10,7 +10,7 @@ import { tagsOfCycle } from '../domain/named-points.js';
 import { resyncCauseOf } from '../domain/errors.js';
 import type { ItemEvent } from '../domain/transitions.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
-import { toIso } from '../domain/time.js';
+import { earlier, toIso } from '../domain/time.js';
 import { climb, type LadderControl } from './ladder.js';
 import { cycleSidesOf } from './sides.js';
 import { StepFailure } from './step-failure.js';
@@ -36,7 +36,8 @@ export async function deltaCycle(
     const shipped = await climb(`cycle ${sequence}`, () => agent.cutAndShip(cutInput), ladder, item.retry);
     if (!shipped.done) return;
     const { sealedAt, bytes } = shipped.value;
-    const cycle = { sequence, sealedAt, bytes };
+    // Nothing is sent before it is sealed: a source clock that runs ahead must not hide how old the replica is.
+    const cycle = { sequence, sealedAt: earlier(sealedAt, toIso(Date.now())), bytes };
     const appConsistency = appConsistent ? { at: toIso(Date.now()), failure: withoutFreeze(shipped.value) } : undefined;
     on({ type: 'cycleShipped', cycle, appConsistency });
     const applied = await climb(

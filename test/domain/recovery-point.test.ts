@@ -200,7 +200,9 @@ describe('the choice of a recovery point', () => {
         const gone = pointsToPrune(all, { retainedFrom, keep });
         const newest = all.toSorted(compareFences).at(-1);
         for (const one of all) {
-          const stays = one === newest || keep.includes(one.id) || Date.parse(one.time) >= retainedFrom;
+          // None is older than one before it.
+          const times = all.filter((other) => compareFences(other, one) <= 0).map(({ time }) => Date.parse(time));
+          const stays = one === newest || keep.includes(one.id) || Math.max(...times) >= retainedFrom;
           expect(gone.includes(one)).toBe(!stays);
         }
         // Again there is nothing left to go, and the newest app-consistent one within the retention is still there.
@@ -217,6 +219,20 @@ describe('the choice of a recovery point', () => {
     expect(pointsToPrune(all, { retainedFrom: retentionStart(at(HOUR), Date.parse(at(2 * HOUR)), 0) })).toEqual([
       all[0],
     ]);
+  });
+
+  test('points made while the source clock was behind are as young as those before them', () => {
+    const all = [
+      point(1, 1, { time: at(10 * HOUR) }),
+      point(1, 2, { time: at(5 * HOUR) }),
+      point(1, 3, { time: at(10 * HOUR + 2) }),
+    ];
+    expect(pointsToPrune(all, { retainedFrom: Date.parse(at(9 * HOUR)) })).toEqual([]);
+    expect(pointsToPrune(all, { retainedFrom: Date.parse(at(10 * HOUR + 1)) })).toEqual(all.slice(0, 2));
+    // A time that has not come yet says nothing of those that follow.
+    const ahead = [point(1, 0, { time: at(1_000 * HOUR) }), ...all];
+    const until = Date.parse(at(11 * HOUR));
+    expect(pointsToPrune(ahead, { retainedFrom: Date.parse(at(10 * HOUR + 1)), until })).toEqual(all.slice(0, 2));
   });
 
   test('a source clock that jumps ahead does not cost the points that were made before', () => {

@@ -1,4 +1,4 @@
-/** An instance with one VM of one small disk, as a person at the command line sees it. */
+/** An instance with small VMs, as a person at the command line sees it. */
 import { randomBytes } from 'node:crypto';
 import { open, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -9,6 +9,9 @@ import { DataFolder } from '../../dist/workers/data-folder.js';
 import { loadSite } from '../../dist/workers/site-file.js';
 // As built: the instance starts its processes from the folder it is loaded from.
 import { startInstance, type RunningInstance } from '../../dist/workers/up.js';
+import { createFixedVhd } from '../../disks/vhd.js';
+import type { copyFrequencies } from '../../domain/policy.js';
+import type { DiskFormat } from '../../domain/site.js';
 import { HypervisorClient } from '../../sites/embedded/control-client.js';
 import { NbdGuest } from '../../sites/embedded/guest.js';
 import type { ProtectedItemView } from '../../workflows/messages.js';
@@ -21,17 +24,48 @@ const DISK_BYTES = 32 * MiB;
 const PATIENCE_MS = 100_000;
 export const VM = 'db-01';
 
-/** The policy's cycles are far apart, and its window is half a day away: what is sent is what a test asks for. */
-const siteText = (source: string) => `
-vault: { name: vault-01, store: { kind: embedded, path: store } }
+export interface SiteOptions {
+  /** @default one, {@link VM} */
+  readonly vms?: readonly string[];
+  /** Names of each VM's disks. @default one, `os` */
+  readonly disks?: readonly string[];
+  /** Bytes. @default 32 MiB */
+  readonly diskBytes?: number;
+  /** Bytes of random data that each disk begins with, from 4 MiB on. @default 8 MiB */
+  readonly dataBytes?: number;
+  /** @default raw */
+  readonly format?: DiskFormat;
+  /** @default 15m: what is sent is what a test asks for. */
+  readonly copyFrequency?: (typeof copyFrequencies)[number];
+  /** How long recovery points are kept. @default 24 */
+  readonly retentionHours?: number;
+  /** `store:` of the site file. @default an embedded one in the folder `store` */
+  readonly store?: string;
+  /** Told what the instance says of its processes. */
+  readonly onProgress?: (line: string) => void;
+}
+
+const fileOf = (source: string, vm: string, disk: string) => `${source}/${vm === VM ? '' : `${vm}-`}${disk}.img`;
+
+/** The policy's window is half a day away: what is resynchronized is what a test asks for. */
+const siteText = (source: string, options: Required<Omit<SiteOptions, 'onProgress'>>) => `
+vault: { name: vault-01, store: ${options.store} }
 vmmServers:
   - { name: vmm-01, clouds: [{ name: cloud, hosts: [{ name: hyperv-01 }] }] }
 policies:
-  - name: slow
-    copyFrequency: 15m
+  - name: small
+    copyFrequency: ${options.copyFrequency}
+    recoveryPointRetentionHours: ${options.retentionHours}
     resynchronizationWindow: { from: '${clock(12)}', to: '${clock(13)}', timeZone: UTC }
 vms:
-  - { name: ${VM}, host: hyperv-01, policy: slow, disks: [{ name: os, path: ${source}/os.img }] }
+${options.vms
+  .map((vm) => {
+    const disks = options.disks.map(
+      (disk) => `{ name: ${disk}, path: ${fileOf(source, vm, disk)}, format: ${options.format} }`,
+    );
+    return `  - { name: ${vm}, host: hyperv-01, policy: small, disks: [${disks.join(', ')}] }`;
+  })
+  .join('\n')}
 `;
 
 /** Time of the day in so many hours, in UTC. */
@@ -39,33 +73,51 @@ const clock = (hours: number) => new Date(Date.now() + hours * 3_600_000).toISOS
 
 export class SmallSite {
   readonly hypervisor: HypervisorClient;
-  readonly #shell: Shell;
+  readonly shell: Shell;
+  /** The first disk of the first VM. */
+  readonly disk: string;
 
   private constructor(
     readonly folder: string,
-    readonly disk: string,
+    private readonly source: string,
+    private readonly options: Required<Omit<SiteOptions, 'onProgress'>>,
     readonly running: RunningInstance,
     readonly farshore: Farshore,
-    data: DataFolder,
+    readonly data: DataFolder,
   ) {
     this.hypervisor = new HypervisorClient(data.hypervisorControl('hyperv-01'));
-    this.#shell = new Shell(folder);
+    this.shell = new Shell(folder);
+    this.disk = this.diskFile(options.disks[0]!, options.vms[0]);
   }
 
-  /** @param source folder of the disk, inside the site's. */
-  static async start(folder: string, source: string): Promise<SmallSite> {
-    const disk = path.join(folder, source, 'os.img');
-    const file = await open(disk, 'w');
-    await file.truncate(DISK_BYTES);
-    await file.write(randomBytes(8 * MiB), 0, 8 * MiB, 4 * MiB);
-    await file.close();
-    await writeFile(path.join(folder, 'site.yaml'), siteText(source));
+  /** @param source folder of the disks, inside the site's. */
+  static async start(folder: string, source: string, wanted: SiteOptions = {}): Promise<SmallSite> {
+    const { onProgress = () => undefined, ...rest } = wanted;
+    const options = {
+      vms: [VM],
+      disks: ['os'],
+      diskBytes: DISK_BYTES,
+      dataBytes: 8 * MiB,
+      format: 'raw' as const,
+      copyFrequency: '15m' as const,
+      retentionHours: 24,
+      store: '{ kind: embedded, path: store }',
+      ...rest,
+    };
+    for (const vm of options.vms) {
+      for (const disk of options.disks) await makeDisk(path.join(folder, fileOf(source, vm, disk)), options);
+    }
+    await writeFile(path.join(folder, 'site.yaml'), siteText(source, options));
     const site = await loadSite(path.join(folder, 'site.yaml'), { disks: true });
     const data = new DataFolder(path.join(folder, 'data'));
-    const running = await startInstance({ data, site, onProgress: () => undefined });
+    const running = await startInstance({ data, site, onProgress });
     const { address, namespace } = running.instance.temporal;
     const farshore = await Farshore.connect({ site: site.site, address, namespace });
-    return new SmallSite(folder, disk, running, farshore, data);
+    return new SmallSite(folder, source, options, running, farshore, data);
+  }
+
+  diskFile(disk: string, vm: string = VM): string {
+    return path.join(this.folder, fileOf(this.source, vm, disk));
   }
 
   async stop(): Promise<void> {
@@ -74,14 +126,55 @@ export class SmallSite {
   }
 
   /** @throws with what the VM is when it does not get there. */
-  async until(reached: (view: ProtectedItemView) => boolean): Promise<ProtectedItemView> {
+  async until(
+    reached: (view: ProtectedItemView) => boolean | Promise<boolean>,
+    vm: string = VM,
+    meanwhile: (view: ProtectedItemView) => Promise<void> = () => Promise.resolve(),
+  ): Promise<ProtectedItemView> {
     const deadline = performance.now() + PATIENCE_MS;
     for (;;) {
-      const view = await this.farshore.protectedItem(VM).catch(() => undefined);
-      if (view && reached(view)) return view;
+      const view = await this.farshore.protectedItem(vm).catch(() => undefined);
+      if (view && (await reached(view))) return view;
       if (performance.now() > deadline)
-        throw new Error(`${VM} did not get there: ${JSON.stringify(view, undefined, 1)}`);
+        throw new Error(`${vm} did not get there: ${JSON.stringify(view, undefined, 1)}`);
+      if (view) await meanwhile(view);
       await sleep(50);
+    }
+  }
+
+  /** As `until`, with an administrator who does not wait for the ladder. */
+  untilRetried(
+    reached: (view: ProtectedItemView) => boolean | Promise<boolean>,
+    vm: string = VM,
+  ): Promise<ProtectedItemView> {
+    return this.until(reached, vm, async ({ operations }) => {
+      if (operations.retry.allowed) await this.farshore.retry(vm).catch(() => undefined);
+    });
+  }
+
+  /** Kills a process, as nothing else ends one. @returns its id; undefined when it does not run just now. */
+  kill(name: string): number | undefined {
+    const pid = this.running.processId(name);
+    if (pid === undefined) return undefined;
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // It has ended, and nobody has noticed yet.
+    }
+    return pid;
+  }
+
+  /** Kills processes and waits until each runs again. @throws when one does not come back. */
+  async killAndReturn(...names: string[]): Promise<void> {
+    const killed = names.map((name) => ({ name, pid: this.kill(name) }));
+    const deadline = performance.now() + PATIENCE_MS;
+    const isBack = ({ name, pid }: (typeof killed)[number]) => {
+      const now = this.running.processId(name);
+      return now !== undefined && now !== pid;
+    };
+    while (!killed.every(isBack)) {
+      if (performance.now() > deadline) throw new Error(`${names.join(', ')}: killed, and not all came back`);
+      await sleep(20);
     }
   }
 
@@ -90,8 +183,8 @@ export class SmallSite {
     const { health: whole } = await this.until(({ conditions }) => conditions.some(({ reason }) => reason === code));
     expect(whole).toBe(health);
     const [shown, status] = await Promise.all([
-      this.#shell.run('vm', 'show', VM, '--data', 'data'),
-      this.#shell.run('status', '--data', 'data'),
+      this.shell.run('vm', 'show', VM, '--data', 'data'),
+      this.shell.run('status', '--data', 'data'),
     ]);
     expect(shown.stdout).toMatch(remedy);
     expect(status).toMatchObject({ code: health === 'Critical' ? 2 : 1, stdout: expect.stringContaining(VM) });
@@ -113,8 +206,19 @@ export class SmallSite {
   }
 
   /** Sends what there is to send. @returns the cycle's sequence. */
-  async sync(): Promise<number> {
-    return (await this.farshore.sync(VM)).sequence;
+  async sync(vm: string = VM): Promise<number> {
+    return (await this.farshore.sync(vm)).sequence;
+  }
+
+  /** As `sync`; resolves once the replica holds the cycle. */
+  async syncNow(vm: string = VM): Promise<ProtectedItemView> {
+    const sequence = await this.sync(vm);
+    return await this.until(({ item }) => (item.applied?.sequence ?? 0) >= sequence, vm);
+  }
+
+  /** Where the disks of a running VM are served, in their order. */
+  async diskUris(vm: string = VM): Promise<string[]> {
+    return (await this.hypervisor.describeVm(vm)).disks.map(({ nbdUri }) => nbdUri!);
   }
 
   /** Paths of the disk's change logs, the oldest first. */
@@ -124,9 +228,29 @@ export class SmallSite {
     return names.toSorted().map((name) => path.join(folder, name));
   }
 
-  async expectEqual(): Promise<void> {
-    const replica = path.join(this.folder, 'store', 'vms', VM, 'disks', 'os.vhd');
-    const said = await runReader('qemu-img', 'compare', '-f', 'raw', '-F', 'vpc', this.disk, replica);
-    expect(said).toContain('identical');
+  /** @param replicaOf path of the live replica of a disk. @default in the folder `store` */
+  async expectEqual(
+    vm: string = VM,
+    replicaOf: (vm: string, disk: string) => Promise<string> = async (_, disk) =>
+      path.join(this.folder, 'store', 'vms', vm, 'disks', `${disk}.vhd`),
+  ): Promise<void> {
+    const format = this.options.format === 'vhd' ? 'vpc' : 'raw';
+    for (const disk of this.options.disks) {
+      const files = [this.diskFile(disk, vm), await replicaOf(vm, disk)];
+      const said = await runReader('qemu-img', 'compare', '-f', format, '-F', 'vpc', ...files);
+      expect(said).toContain('identical');
+    }
   }
+}
+
+async function makeDisk(file: string, options: { format: DiskFormat; diskBytes: number; dataBytes: number }) {
+  const { format, diskBytes, dataBytes } = options;
+  if (format === 'vhd') await createFixedVhd(file, diskBytes);
+  const disk = await open(file, format === 'vhd' ? 'r+' : 'w');
+  if (format === 'raw') await disk.truncate(diskBytes);
+  for (let at = 0; at < dataBytes; at += MiB) {
+    const length = Math.min(MiB, dataBytes - at);
+    await disk.write(randomBytes(length), 0, length, 4 * MiB + at);
+  }
+  await disk.close();
 }

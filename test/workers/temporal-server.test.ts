@@ -3,8 +3,10 @@ import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
 import type { SearchAttributes } from '@temporalio/common';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { KeptServer } from '../../workers/kept-server.js';
 import { ensureSearchAttributes } from '../../workers/search-attributes.js';
 import { startDevServer, type DevServer } from '../../workers/temporal-server.js';
+import { findTemporalExecutable } from '../../workers/temporal-executables.js';
 import { startTestDevServer } from '../support/dev-server.js';
 import { fakeExecutable } from '../support/fake-executable.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
@@ -82,6 +84,43 @@ describe('startDevServer', () => {
     await withClient(second, async (client) => {
       expect((await client.workflow.getHandle('stays').describe()).status.name).toBe('RUNNING');
     });
+  });
+});
+
+describe('KeptServer', () => {
+  it('is killed and comes back where it was, with what it knew; once stopped it stays away', async () => {
+    const folder = await temporaryFolder();
+    const { path: executable } = await findTemporalExecutable();
+    const events: string[] = [];
+    const restarted: number[] = [];
+    const kept = await KeptServer.start({
+      executable,
+      dbFile: join(folder, 'temporal.db'),
+      logFile: join(folder, 'temporal.log'),
+      onEvent: (line) => void events.push(line),
+      onRestart: async ({ pid }) => void restarted.push(pid),
+    });
+    const { address, uiUrl, pid } = kept.current;
+    try {
+      const connection = await Connection.connect({ address });
+      const client = new Client({ connection, namespace: 'farshore' });
+      await client.workflow.start('anything', { workflowId: 'stays', taskQueue: 'nobody' });
+      for (const count of [1, 2]) {
+        process.kill(kept.current.pid, 'SIGKILL');
+        await expect.poll(() => restarted.length, { timeout: 60_000 }).toBe(count);
+        expect(kept.current).toMatchObject({ address, uiUrl });
+        expect(kept.pid).toBe(restarted.at(-1));
+        // The same connection, which was there before.
+        expect((await client.workflow.getHandle('stays').describe()).status.name).toBe('RUNNING');
+      }
+      expect(new Set([pid, ...restarted]).size).toBe(3);
+      expect(events).toEqual([1, 2].map(() => expect.stringMatching(/^temporal ended; starting it again in \d+ ms$/)));
+      await connection.close();
+    } finally {
+      await kept.stop();
+    }
+    await expect(Connection.connect({ address, connectTimeout: 500 })).rejects.toThrow();
+    expect(restarted).toHaveLength(2);
   });
 });
 

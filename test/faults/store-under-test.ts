@@ -1,0 +1,104 @@
+/**
+ * A replica store that can be made to misbehave, one entry for each adapter: the fault suite and the soak run know no
+ * more of a store than this.
+ */
+import { mkdir, readFile, rename, stat } from 'node:fs/promises';
+import path from 'node:path';
+import type { TestContext } from 'vitest';
+import { fenceSchema } from '../../domain/fence.js';
+import { vaultPaths } from '../../domain/vault.js';
+import { withLock } from '../../sites/embedded/replica-store-lock.js';
+import { StoreLayout } from '../../sites/embedded/replica-store-names.js';
+import { exportFromVault, readVault } from '../../workers/local-vault.js';
+import { leave, resize, smallFileSystem } from '../support/small-file-system.js';
+
+export interface StoreUnderTest {
+  /** What `store:` is in a site file. */
+  readonly siteText: string;
+  /** What `farshore vault` needs to be told of it. */
+  readonly arguments: readonly string[];
+  /** Nothing that is asked of it is answered, until {@link reach}. */
+  cut(): Promise<void>;
+  reach(): Promise<void>;
+  /** What is to be written finds no room, until {@link free}. */
+  fill(): Promise<void>;
+  free(): Promise<void>;
+  /** What is written below a VM waits, until it is let go: a store that is slow beyond measure. @returns what to call then. */
+  hold(vm: string): Promise<() => Promise<void>>;
+  /** Path of a VHD file that holds the live replica of a disk, for other people's programs. */
+  replica(vm: string, disk: string): Promise<string>;
+  /** The recovery points of a VM, as `farshore vault list` tells them. */
+  points(vm: string): Promise<readonly { readonly id: string; readonly time: string }[]>;
+  /** What `farshore vault export` does, without a process for each point: writes each disk to `<folder>/<disk>.vhd`. */
+  exportPoint(vm: string, point: string, folder: string): Promise<void>;
+  /** The newest epoch that the store knows of a VM; 0 for none. */
+  epoch(vm: string): Promise<number>;
+  /** Has the VM's cycle been received whole? */
+  received(vm: string, epoch: number, sequence: number): Promise<boolean>;
+}
+
+export const storeAdapters = ['embedded'] as const;
+export type StoreAdapter = (typeof storeAdapters)[number];
+
+/** @param folder of the site; what the store needs on this machine lies below it. */
+export async function startStore(
+  adapter: StoreAdapter,
+  folder: string,
+  context: Pick<TestContext, 'skip'>,
+): Promise<StoreUnderTest> {
+  switch (adapter) {
+    case 'embedded':
+      return embeddedStore(await smallFileSystem(path.join(folder, 'vault'), MEBIBYTES, context));
+  }
+}
+
+const MEBIBYTES = 2048;
+
+/** @param volume a small file system, so that it can be filled. */
+async function embeddedStore(volume: string): Promise<StoreUnderTest> {
+  const store = path.join(volume, 'store');
+  const layout = new StoreLayout(store);
+  await mkdir(store);
+  return {
+    siteText: `{ kind: embedded, path: ${store} }`,
+    arguments: ['--store', store],
+    cut: () => rename(store, `${store}.away`),
+    reach: () => rename(`${store}.away`, store),
+    fill: () => leave(volume, 0),
+    free: () => resize(volume, MEBIBYTES),
+    async hold(vm) {
+      let release!: () => void;
+      const released = new Promise<void>((resolve) => (release = resolve));
+      let ended!: Promise<void>;
+      await new Promise<void>((held, failed) => {
+        ended = withLock(layout.scopeLock(vaultPaths.vm(vm)), 'exclusive', async () => {
+          held();
+          await released;
+        });
+        ended.catch(failed);
+      });
+      return async () => {
+        release();
+        await ended;
+      };
+    },
+    replica: async (vm, disk) => layout.file(vaultPaths.disk(vm, disk)),
+    async points(vm) {
+      const { vms } = await readVault(store);
+      return vms.find((candidate) => candidate.vm === vm)?.points ?? [];
+    },
+    async exportPoint(vm, wanted, folder) {
+      await mkdir(path.dirname(folder), { recursive: true });
+      await exportFromVault(store, { vm, wanted, folder, onDisk: () => undefined });
+    },
+    async epoch(vm) {
+      const text = await readFile(layout.fence(vaultPaths.vm(vm)), 'utf8').catch(() => undefined);
+      return text === undefined ? 0 : fenceSchema.parse(JSON.parse(text)).epoch;
+    },
+    received: (vm, epoch, sequence) =>
+      stat(layout.file(vaultPaths.manifest(vm, epoch, sequence))).then(
+        () => true,
+        () => false,
+      ),
+  };
+}

@@ -1,0 +1,158 @@
+/**
+ * What a worker process was doing when it was killed is lost, and the worker that takes its place knows that before the
+ * server does, which waits for heartbeats that no longer come: it says so, and the work is tried again by its own rules.
+ *
+ * Each process notes what it runs in a folder of its own, and holds a lock there: a folder nobody holds is of a dead
+ * process. A note that is missing, or can't be sent, costs nothing but the wait for the heartbeat timeout.
+ */
+import { mkdir, open, readdir, readFile, rename, rm, writeFile, type FileHandle } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Info } from '@temporalio/activity';
+import { AsyncCompletionClient, Connection, type ConnectionOptions } from '@temporalio/client';
+import { ApplicationFailure, defaultPayloadConverter } from '@temporalio/common';
+import type { ActivityInterceptorsFactory } from '@temporalio/worker';
+import { z } from 'zod';
+import { tryLockFile } from '../disks/native.js';
+import { failureCatalogue } from '../domain/errors.js';
+
+const noteSchema = z.object({
+  taskToken: z.string(),
+  workflowId: z.string(),
+  runId: z.string(),
+  activityId: z.string(),
+});
+type Note = z.infer<typeof noteSchema>;
+
+const LOCK = 'lock';
+/** A folder that is being made begins with this. */
+const UNHELD = '.';
+/** After this long the server has noticed by itself, ms. */
+const GIVE_UP_MS = 30_000;
+const PAUSE_MS = 500;
+
+export class RunningActivities {
+  private constructor(
+    private readonly folder: string,
+    private readonly own: string,
+    /** Its lock lasts as long as the process. */
+    private readonly held: FileHandle,
+  ) {}
+
+  /** @param folder of this worker's processes, made if it is not there. @throws the errno of the file system. */
+  static async open(folder: string): Promise<RunningActivities> {
+    const name = `${process.pid}-${Date.now()}`;
+    const [made, own] = [path.join(folder, `${UNHELD}${name}`), path.join(folder, name)];
+    await mkdir(made, { recursive: true });
+    const held = await open(path.join(made, LOCK), 'w');
+    if (!tryLockFile(held.fd, 'exclusive')) throw new Error(`${made} is held by another process`);
+    // Others see it from here on: held, so that none of them takes it for a dead process's.
+    await rename(made, own);
+    return new RunningActivities(folder, own, held);
+  }
+
+  /** Notes each activity while it runs. */
+  readonly interceptor: ActivityInterceptorsFactory = ({ info }) => ({
+    inbound: {
+      execute: async (input, next) => {
+        const file = info.isLocal ? undefined : path.join(this.own, `${info.activityId}-${info.attempt}-${Date.now()}`);
+        if (file) await writeFile(file, JSON.stringify(noteOf(info))).catch(() => undefined);
+        try {
+          return await next(input);
+        } finally {
+          if (file) await rm(file, { force: true }).catch(() => undefined);
+        }
+      },
+    },
+  });
+
+  /**
+   * Tells the server which activities of dead processes are lost, and forgets them. Resolves when it has heard, or has
+   * noticed by itself. @returns how many it took.
+   */
+  async reportLost(connectionOptions: ConnectionOptions, namespace: string): Promise<number> {
+    const dead = await this.#dead();
+    const notes = (await Promise.all(dead.map(readNotes))).flat();
+    let reported = 0;
+    if (notes.length > 0) {
+      const connection = Connection.lazy(connectionOptions);
+      const taken = await Promise.all(notes.map((note) => reportUntil(connection, namespace, note)));
+      reported = taken.filter(Boolean).length;
+      await connection.close();
+    }
+    for (const folder of dead) await rm(folder, { recursive: true, force: true });
+    return reported;
+  }
+
+  async close(): Promise<void> {
+    await rm(this.own, { recursive: true, force: true });
+    await this.held.close();
+  }
+
+  async #dead(): Promise<string[]> {
+    const dead: string[] = [];
+    for (const name of await readdir(this.folder)) {
+      const folder = path.join(this.folder, name);
+      if (folder === this.own || name.startsWith(UNHELD)) continue;
+      const lock = await open(path.join(folder, LOCK), 'r').catch(() => undefined);
+      // Without its lock file it is being removed.
+      if (!lock) continue;
+      if (tryLockFile(lock.fd, 'exclusive')) dead.push(folder);
+      await lock.close();
+    }
+    return dead;
+  }
+}
+
+function noteOf({ taskToken, workflowExecution, activityId }: Info): Note {
+  const { workflowId, runId } = workflowExecution ?? { workflowId: '', runId: '' };
+  return { taskToken: Buffer.from(taskToken).toString('base64'), workflowId, runId, activityId };
+}
+
+async function readNotes(folder: string): Promise<Note[]> {
+  const notes: Note[] = [];
+  for (const name of await readdir(folder).catch(() => [])) {
+    if (name === LOCK) continue;
+    try {
+      notes.push(noteSchema.parse(JSON.parse(await readFile(path.join(folder, name), 'utf8'))));
+    } catch {
+      // Killed while it was written.
+    }
+  }
+  return notes;
+}
+
+/** The server may be starting again itself. @returns false when it knows of no such activity any more. */
+async function reportUntil(connection: Connection, namespace: string, note: Note): Promise<boolean> {
+  const client = new AsyncCompletionClient({ connection, namespace });
+  const deadline = performance.now() + GIVE_UP_MS;
+  for (;;) {
+    try {
+      const failure = ApplicationFailure.create({
+        type: 'WorkerLost',
+        message: failureCatalogue.WorkerLost.message,
+        details: await lastHeartbeat(connection, namespace, note),
+      });
+      await client.fail(Buffer.from(note.taskToken, 'base64'), failure);
+      return true;
+    } catch (error) {
+      if (isGone(error) || performance.now() > deadline) return false;
+      await sleep(PAUSE_MS);
+    }
+  }
+}
+
+/** How far it had come, as far as the server has heard: what a heartbeat timeout would tell, too. */
+async function lastHeartbeat(connection: Connection, namespace: string, note: Note): Promise<unknown[]> {
+  const { workflowId, runId, activityId } = note;
+  const { pendingActivities } = await connection.workflowService.describeWorkflowExecution({
+    namespace,
+    execution: { workflowId, runId },
+  });
+  const pending = pendingActivities?.find((candidate) => candidate.activityId === activityId);
+  return (pending?.heartbeatDetails?.payloads ?? []).map((payload) => defaultPayloadConverter.fromPayload(payload));
+}
+
+/** Ended meanwhile, in whatever way. */
+const isGone = (error: unknown): boolean =>
+  error instanceof Error && (error.name === 'ActivityNotFoundError' || (error as { code?: unknown }).code === 5);
