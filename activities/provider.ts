@@ -38,7 +38,8 @@ export function createProviderActivities(deps: ProviderDeps) {
       const found = await deps.hypervisorOf(vm.host).describeVm(name);
       if (found.failure) throw new CatalogueError(found.failure.code, found.failure.detail);
       const osDisk = osDiskOf(vm).name;
-      const problems = limitsExceeded(found.disks, osDisk);
+      const disks = found.disks.filter(({ excluded }) => !excluded);
+      const problems = limitsExceeded(disks, osDisk);
       if (problems.length > 0) throw new CatalogueError('PrerequisitesNotMet', `${name}: ${problems.join('; ')}`);
       return {
         vm: name,
@@ -47,7 +48,7 @@ export function createProviderActivities(deps: ProviderDeps) {
         generation: vm.generation,
         size: vm.replica.size,
         osDisk,
-        disks: found.disks.map((disk) => ({ name: disk.name, size: disk.size, replicaSize: alignUp(disk.size, MiB) })),
+        disks: disks.map((disk) => ({ name: disk.name, size: disk.size, replicaSize: alignUp(disk.size, MiB) })),
         networkAdapters: adaptersOf(deps.site, vm),
         finalized: false,
       };

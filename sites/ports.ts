@@ -31,6 +31,8 @@ export interface HypervisorDisk {
   readonly nbdUri?: string;
   /** Bytes of all its `.hrl` files. */
   readonly logBytes: number;
+  /** Set when it is not replicated. */
+  readonly excluded?: boolean;
 }
 
 export interface TrackingState {

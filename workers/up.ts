@@ -127,7 +127,7 @@ async function hypervisorSpecs(site: Site, data: DataFolder): Promise<Omit<Proce
       .filter((vm) => vm.host === host)
       .map(({ name: vm, disks, guestAgent }) => ({
         name: vm,
-        disks: disks.map(({ name, path, format }) => ({ name, path, format })),
+        disks: disks.map(({ name, path, format, excluded }) => ({ name, path, format, excluded })),
         ...(guestAgent !== undefined && { guestAgent }),
       }));
     const config = {

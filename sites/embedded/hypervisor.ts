@@ -66,7 +66,7 @@ export class EmbeddedHypervisor {
     try {
       for (const { name, disks, guestAgent } of config.vms) {
         const state = await VmStateFile.open(join(config.stateFolder, `${name}.json`));
-        const files = disks.map((disk) => diskFile(disk.name, disk.path, disk.format));
+        const files = disks.map(diskFile);
         vms.set(name, await EmbeddedVm.load(name, files, state, floor.environment, guestAgent));
       }
       return new EmbeddedHypervisor(floor, vms);
