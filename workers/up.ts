@@ -15,6 +15,7 @@ import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
 import type { DataFolder, Instance } from './data-folder.js';
 import { ensureSearchAttributes } from './search-attributes.js';
 import { clearUpAfter } from './left-over-server.js';
+import { moveVmStates } from './moved-vm-state.js';
 import type { LoadedSite } from './site-file.js';
 import { Supervisor, type ProcessSpec } from './supervisor.js';
 import { findDevServer } from './temporal-executables.js';
@@ -65,6 +66,7 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
       TEMPORAL_NAMESPACE: temporal.namespace,
     };
     onProgress('Starting the hypervisors');
+    await moveVmStates(site.site, data);
     for (const spec of await hypervisorSpecs(site.site, data)) await supervisor.start({ ...spec, env });
     onProgress('Starting the workers');
     const connection = await Connection.connect({ address: temporal.address });

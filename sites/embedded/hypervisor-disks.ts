@@ -51,7 +51,7 @@ export class VmDisks {
 
   /** What their files are now, in their order. */
   identify(): Promise<Identities> {
-    return Promise.all(this.all.map((disk) => (disk.excluded ? undefined : disk.identify?.())));
+    return Promise.all(this.all.map(async (disk) => (disk.excluded ? undefined : await disk.identify?.())));
   }
 
   /** Are the open disks of the sizes that the tracker knows? */

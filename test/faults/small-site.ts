@@ -1,6 +1,6 @@
 /** An instance with one VM of one small disk, as a person at the command line sees it. */
 import { randomBytes } from 'node:crypto';
-import { open, readdir, writeFile } from 'node:fs/promises';
+import { open, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
@@ -38,15 +38,15 @@ vms:
 const clock = (hours: number) => new Date(Date.now() + hours * 3_600_000).toISOString().slice(11, 16);
 
 export class SmallSite {
-  readonly hypervisor: HypervisorClient;
+  hypervisor: HypervisorClient;
   readonly #shell: Shell;
 
   private constructor(
     readonly folder: string,
     readonly disk: string,
-    readonly running: RunningInstance,
-    readonly farshore: Farshore,
-    data: DataFolder,
+    public running: RunningInstance,
+    public farshore: Farshore,
+    private readonly data: DataFolder,
   ) {
     this.hypervisor = new HypervisorClient(data.hypervisorControl('hyperv-01'));
     this.#shell = new Shell(folder);
@@ -60,12 +60,29 @@ export class SmallSite {
     await file.write(randomBytes(8 * MiB), 0, 8 * MiB, 4 * MiB);
     await file.close();
     await writeFile(path.join(folder, 'site.yaml'), siteText(source));
-    const site = await loadSite(path.join(folder, 'site.yaml'), { disks: true });
     const data = new DataFolder(path.join(folder, 'data'));
+    const { running, farshore } = await SmallSite.run(folder, data);
+    return new SmallSite(folder, disk, running, farshore, data);
+  }
+
+  private static async run(folder: string, data: DataFolder) {
+    const site = await loadSite(path.join(folder, 'site.yaml'), { disks: true });
     const running = await startInstance({ data, site, onProgress: () => undefined });
     const { address, namespace } = running.instance.temporal;
-    const farshore = await Farshore.connect({ site: site.site, address, namespace });
-    return new SmallSite(folder, disk, running, farshore, data);
+    return { running, farshore: await Farshore.connect({ site: site.site, address, namespace }) };
+  }
+
+  /** Ends the instance in order, does something, and starts it by an edited site file. */
+  async restart(
+    edit: (site: string) => string,
+    options: { host?: string; meanwhile?: () => Promise<unknown> } = {},
+  ): Promise<void> {
+    await this.stop();
+    await options.meanwhile?.();
+    const file = path.join(this.folder, 'site.yaml');
+    await writeFile(file, edit(await readFile(file, 'utf8')));
+    Object.assign(this, await SmallSite.run(this.folder, this.data));
+    if (options.host !== undefined) this.hypervisor = new HypervisorClient(this.data.hypervisorControl(options.host));
   }
 
   async stop(): Promise<void> {
@@ -104,9 +121,9 @@ export class SmallSite {
   }
 
   /** Writes as the guest does. */
-  async write(bytes: number, offset: number): Promise<void> {
+  async write(bytes: number, offset: number, disk = 'os'): Promise<void> {
     const { disks } = await this.hypervisor.describeVm(VM);
-    const guest = await NbdGuest.connect(disks[0]!.nbdUri!);
+    const guest = await NbdGuest.connect(disks.find(({ name }) => name === disk)!.nbdUri!);
     await guest.write(randomBytes(bytes), offset);
     await guest.flush();
     await guest.close();
@@ -124,9 +141,13 @@ export class SmallSite {
     return names.toSorted().map((name) => path.join(folder, name));
   }
 
-  async expectEqual(): Promise<void> {
-    const replica = path.join(this.folder, 'store', 'vms', VM, 'disks', 'os.vhd');
-    const said = await runReader('qemu-img', 'compare', '-f', 'raw', '-F', 'vpc', this.disk, replica);
-    expect(said).toContain('identical');
+  /** What somebody else's program says of the source and the replica of each disk. */
+  async expectEqual(...disks: string[]): Promise<void> {
+    for (const disk of disks.length > 0 ? disks : ['os']) {
+      const source = path.join(path.dirname(this.disk), `${disk}.img`);
+      const replica = path.join(this.folder, 'store', 'vms', VM, 'disks', `${disk}.vhd`);
+      const said = await runReader('qemu-img', 'compare', '-f', 'raw', '-F', 'vpc', source, replica);
+      expect(said).toContain('identical');
+    }
   }
 }
