@@ -110,8 +110,9 @@ export class EmbeddedHypervisor {
 
   snapshotFile(vm: string, epoch: number, disk: string): SnapshotFile {
     this.#vm(vm).checkSnapshot(epoch);
-    const found = this.describeVm(vm).disks.find(({ name }) => name === disk);
-    if (!found) throw new CatalogueError('VmNotFound', `${vm} has no disk ${disk}`);
+    const found = this.describeVm(vm).disks.find(({ name, excluded }) => name === disk && !excluded);
+    // It had when the snapshot was taken: what is copied from it is of another set of disks.
+    if (!found) throw new CatalogueError('ResyncRequired', `${vm} has no disk ${disk} any more`);
     return { path: found.path, format: found.format, size: found.size };
   }
 

@@ -132,6 +132,12 @@ test('a disk that is added, removed, excluded or has another size is named, and 
     ['os', SIZE],
     ['last', 3 * SIZE],
   ]);
+
+  // In the middle of a copy.
+  await vm.hypervisor.beginReplication(VM, 9);
+  await vm.restart({ disks: ['os'] });
+  await expect(vm.hypervisor.openSnapshotDisk(VM, 9, 'last')).rejects.toMatchObject({ code: 'ResyncRequired' });
+  await vm.begin(10);
 });
 
 test('a disk that was edited or replaced while nobody had it open is noticed; a kill is not taken for that', async () => {
