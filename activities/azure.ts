@@ -9,6 +9,7 @@ import { recoveryPointId, vaultPaths, type AppliedState, type ReplicaDescription
 import { applyCycle } from '../replication/apply.js';
 import { createPointIfWorth, createPointOfCycle } from '../replication/cycle-point.js';
 import { pruneCycles } from '../replication/cycles.js';
+import { describedAt } from '../replication/described-point.js';
 import { deleteRecoveryPoints, listRecoveryPoints, pruneRecoveryPoints } from '../replication/recovery-points.js';
 import { prepareReplica } from '../replication/replica.js';
 import {
@@ -165,7 +166,7 @@ export function createAzureActivities({ store, compute, networks, webhook, turns
         const point = await find();
         if (!point) throw new CatalogueError('InvalidReplicaState', `recovery point ${id} of ${vm} is gone`);
         await compute.createVm({
-          description: await description(vm),
+          description: await describedAt(store, await description(vm), point),
           epoch: failoverEpoch,
           disks: point.disks.map(({ name, snapshot }) => ({ name, snapshot, blob: vaultPaths.disk(vm, name) })),
         });

@@ -1,10 +1,11 @@
 /** Activities of the agent, on the host beside the disks: everything that touches a source disk. */
+import { isDeepStrictEqual } from 'node:util';
 import type { AppConsistentFailure } from '../domain/app-consistency.js';
 import { CatalogueError } from '../domain/errors.js';
 import type { CycleManifest } from '../domain/vault.js';
 import { copySlice } from '../replication/seed.js';
 import { readManifest, shipCycle } from '../replication/ship.js';
-import type { Cut, Hypervisor, ReplicaStore } from '../sites/ports.js';
+import type { Cut, Hypervisor, HypervisorVm, ReplicaStore } from '../sites/ports.js';
 import { classified } from './failures.js';
 import { beating, type Beating } from './heartbeat.js';
 import { Turns } from './turns.js';
@@ -84,14 +85,20 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
       const found = await hypervisor.describeVm(vm);
       if (found.failure) throw new CatalogueError(found.failure.code, found.failure.detail);
       return {
-        disks: found.disks.map(({ name, size }) => ({ name, size })),
+        disks: replicatedDisks(found),
         trackedEpoch: found.tracking?.epoch ?? 0,
       };
     },
 
-    /** VM snapshot and start of tracking in one instant. Repeated within the epoch: nothing. */
-    async beginReplication({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
+    /**
+     * VM snapshot and start of tracking in one instant. Repeated within the epoch: nothing.
+     * @param input.disks what the replica was made ready for. @throws ResyncRequired when the VM has others by now.
+     */
+    async beginReplication({ vm, epoch, disks }: { vm: string; epoch: number; disks?: DiskSize[] }): Promise<void> {
       await hypervisor.beginReplication(vm, epoch);
+      const found = replicatedDisks(await hypervisor.describeVm(vm));
+      if (!disks || isDeepStrictEqual(found, disks)) return;
+      throw new CatalogueError('ResyncRequired', `the disks of ${vm} have changed while this was being begun`);
     },
 
     /** Stops tracking and removes snapshot and logs. */
@@ -163,6 +170,9 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
     },
   });
 }
+
+const replicatedDisks = ({ disks }: HypervisorVm): DiskSize[] =>
+  disks.flatMap(({ name, size, excluded }) => (excluded ? [] : [{ name, size }]));
 
 const shippedCycleOf = (manifest: CycleManifest): ShippedCycle => ({
   sequence: manifest.sequence,

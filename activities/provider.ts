@@ -1,5 +1,6 @@
 /** Activities of the Provider, on the VMM server: inventory, prerequisites, VM power, networks. */
 import { CatalogueError } from '../domain/errors.js';
+import type { LocatedVm } from '../domain/host.js';
 import { osDiskOf, replicaNetworkOf, type Site, type SiteVm } from '../domain/site.js';
 import { alignUp } from '../domain/ranges.js';
 import type { ReplicaDescription } from '../domain/vault.js';
@@ -22,45 +23,87 @@ const MAX_DATA_DISKS = 16;
 export type ProviderActivities = ReturnType<typeof createProviderActivities>;
 
 export function createProviderActivities(deps: ProviderDeps) {
+  const { site, vmmServer } = deps;
   const find = (name: string): SiteVm => {
-    const vm = deps.site.vms.find((candidate) => candidate.name === name);
-    if (!vm) throw new CatalogueError('VmNotFound', `${name} is not in the inventory of VMM server ${deps.vmmServer}`);
+    const vm = site.vms.find((candidate) => candidate.name === name);
+    if (!vm) throw new CatalogueError('VmNotFound', `${name} is not in the inventory of VMM server ${vmmServer}`);
     return vm;
   };
-  const hypervisorOfVm = (name: string) => deps.hypervisorOf(find(name).host);
+  const hosts =
+    site.vmmServers
+      .find(({ name }) => name === vmmServer)
+      ?.clouds.flatMap((cloud) => cloud.hosts.map(({ name }) => name)) ?? [];
+
+  /** Asks the hosts, these first: the site file may not know yet. @returns undefined when none of those that answer has it. */
+  const locate = async (name: string, first: readonly string[]) => {
+    const unreachable: CatalogueError[] = [];
+    for (const host of new Set([...first, ...hosts])) {
+      try {
+        return { host, vm: await deps.hypervisorOf(host).describeVm(name), unreachable };
+      } catch (error) {
+        if (!(error instanceof CatalogueError)) throw error;
+        if (error.code === 'HypervisorUnreachable') unreachable.push(error);
+        else if (error.code !== 'VmNotFound') throw error;
+      }
+    }
+    return { unreachable };
+  };
+
+  /** @throws CatalogueError HypervisorUnreachable when a host that may have it does not answer, VmNotFound. */
+  const describe = async (name: string) => {
+    const { host, vm, unreachable } = await locate(name, [find(name).host]);
+    if (vm) return { host, vm };
+    if (unreachable[0]) throw unreachable[0];
+    throw new CatalogueError('VmNotFound', `${name} is on none of the hosts of VMM server ${vmmServer}`);
+  };
+  const hypervisorOfVm = async (name: string) => deps.hypervisorOf((await describe(name)).host);
   return classified({
+    /**
+     * Which host has the VM now? @param input.host where it was, which is asked first.
+     * @returns undefined when none of those that answer has it.
+     */
+    async locateVm({ vm: name, host: before }: { vm: string; host: string }): Promise<LocatedVm | undefined> {
+      const { host, vm } = await locate(name, hosts.includes(before) ? [before] : []);
+      if (!vm) return undefined;
+      const { tracking } = vm;
+      const { epoch, resyncCause } = tracking ?? {};
+      if (epoch === undefined) return { host };
+      return { host, tracking: { epoch, ...(resyncCause !== undefined && { resyncCause }) } };
+    },
+
     /**
      * Checks the VM against what the recovery side can run.
      * @returns the description of the replica VM, without epoch.
      */
     async checkProtectable({ vm: name }: { vm: string }): Promise<Omit<ReplicaDescription, 'epoch'>> {
       const vm = find(name);
-      const found = await deps.hypervisorOf(vm.host).describeVm(name);
+      const { host, vm: found } = await describe(name);
       if (found.failure) throw new CatalogueError(found.failure.code, found.failure.detail);
       const osDisk = osDiskOf(vm).name;
-      const problems = limitsExceeded(found.disks, osDisk);
+      const disks = found.disks.filter(({ excluded }) => !excluded);
+      const problems = limitsExceeded(disks, osDisk);
       if (problems.length > 0) throw new CatalogueError('PrerequisitesNotMet', `${name}: ${problems.join('; ')}`);
       return {
         vm: name,
-        host: vm.host,
-        vmmServer: deps.vmmServer,
+        host,
+        vmmServer,
         generation: vm.generation,
         size: vm.replica.size,
         osDisk,
-        disks: found.disks.map((disk) => ({ name: disk.name, size: disk.size, replicaSize: alignUp(disk.size, MiB) })),
-        networkAdapters: adaptersOf(deps.site, vm),
+        disks: disks.map((disk) => ({ name: disk.name, size: disk.size, replicaSize: alignUp(disk.size, MiB) })),
+        networkAdapters: adaptersOf(site, vm),
         finalized: false,
       };
     },
 
     /** The interfaces of the replica VM as the network mappings are now. */
     async resolveNetworks({ vm: name }: { vm: string }): Promise<ReplicaDescription['networkAdapters']> {
-      return adaptersOf(deps.site, find(name));
+      return adaptersOf(site, find(name));
     },
 
     /** Is the source VM in a state from which it can be failed over? */
     async checkFailoverSource({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
-      const found = await hypervisorOfVm(vm).describeVm(vm);
+      const { vm: found } = await describe(vm);
       if (found.failure) throw new CatalogueError(found.failure.code, found.failure.detail);
       if (found.tracking?.resyncCause !== undefined)
         throw new CatalogueError('ResyncRequired', found.tracking.resyncCause);
@@ -76,22 +119,22 @@ export function createProviderActivities(deps: ProviderDeps) {
 
     /** Closes the exports of all disks; resolves when everything in flight is on disk. */
     async shutDownVm({ vm }: { vm: string }): Promise<{ exportsClosedAt: string }> {
-      return hypervisorOfVm(vm).shutDownVm(vm);
+      return (await hypervisorOfVm(vm)).shutDownVm(vm);
     },
 
     /** @throws StaleEpoch when the VM runs elsewhere under a newer epoch. */
     async startVm({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
-      await hypervisorOfVm(vm).startVm(vm, epoch);
+      await (await hypervisorOfVm(vm)).startVm(vm, epoch);
     },
 
     /** From now on the VM can't be started at the primary site under an older epoch. */
     async fenceVm({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
-      await hypervisorOfVm(vm).fenceVm(vm, epoch);
+      await (await hypervisorOfVm(vm)).fenceVm(vm, epoch);
     },
 
     /** Asks the hypervisor for what it knows, so that job and hypervisor agree before the job ends. */
     async updateProviderState({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
-      const { tracking } = await hypervisorOfVm(vm).describeVm(vm);
+      const { tracking } = (await describe(vm)).vm;
       if (tracking?.epoch !== epoch) {
         throw new CatalogueError('InvalidVmState', `${vm} is not tracked under epoch ${epoch}`);
       }

@@ -2,6 +2,7 @@
 import { CatalogueError } from '../domain/errors.js';
 import { toIso } from '../domain/time.js';
 import { vaultPaths, type RecoveryPoint } from '../domain/vault.js';
+import { describedAt } from '../replication/described-point.js';
 import { failoverPoint, LATEST, pointProblem, processReceived } from '../replication/failover-point.js';
 import { listRecoveryPoints } from '../replication/recovery-points.js';
 import { readDescription, vmFence, writeVaultState } from '../replication/replica-state.js';
@@ -75,7 +76,7 @@ export function unplannedFailoverActivities({ store, compute }: { store: Replica
           throw new CatalogueError('InvalidReplicaState', `recovery point ${recoveryPoint} of ${vm} is gone`);
         }
         await createReplicaVm(compute, {
-          description,
+          description: await describedAt(store, description, point),
           epoch: failoverEpoch,
           disks: point.disks.map(({ name, snapshot }) => ({ name, snapshot, blob: vaultPaths.disk(vm, name) })),
         });

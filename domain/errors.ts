@@ -74,7 +74,10 @@ export const failureCatalogue = {
   OutOfSequence: needsResync('A change set arrived out of sequence', RESYNC_REMEDY),
 
   // Non-recoverable: an administrator has to act, then `retry`.
-  VmNotFound: nonRecoverable('The VM is not known to the hypervisor', 'Restore the VM or its entry in the site file.'),
+  VmNotFound: nonRecoverable(
+    'The VM is not known to the hypervisor',
+    'Bring it back to a host of its VMM server, or correct its host in the site file and start `farshore up` anew; then `retry`.',
+  ),
   DiskMissing: nonRecoverable('A virtual disk of the VM is missing', 'Put the disk file back where it was.'),
   BrokenChain: nonRecoverable('The virtual disk or its chain is broken', 'Repair the virtual disk.'),
   InvalidReplicaState: nonRecoverable(

@@ -1,6 +1,7 @@
 /** What is known of a host between two cycles: does everything there answer, and are all its VMs still tracked? */
 import { z } from 'zod';
 import { failureSchema } from './errors.js';
+import { nameSchema } from './ids.js';
 import { isoTimeSchema } from './time.js';
 
 export const hostTroubleSchema = z.object({ failure: failureSchema, since: isoTimeSchema });
@@ -22,6 +23,13 @@ export const hostNewsSchema = z.object({
   stopped: stoppedTrackingSchema.optional(),
 });
 export type HostNews = z.infer<typeof hostNewsSchema>;
+
+/** Where a VM was found, and what the hypervisor there knows of its tracking. */
+export const locatedVmSchema = z.object({
+  host: nameSchema,
+  tracking: z.object({ epoch: z.int(), resyncCause: z.string().optional() }).optional(),
+});
+export type LocatedVm = z.infer<typeof locatedVmSchema>;
 
 export const sameHostState = (a: HostState, b: HostState): boolean =>
   a.failure?.code === b.failure?.code && stoppedText(a) === stoppedText(b);

@@ -44,6 +44,8 @@ const diskSchema = z.strictObject({
   size: z.int().positive().multipleOf(512, { error: 'must be a multiple of 512 bytes' }).optional(),
   /** The disk the VM boots from. Without one, the first disk is. */
   os: z.boolean().default(false),
+  /** The VM has it, its replica does not: it is neither tracked nor copied. Never the disk the VM boots from. */
+  excluded: z.boolean().default(false),
 });
 export type SiteDisk = z.infer<typeof diskSchema>;
 
@@ -90,7 +92,7 @@ export interface Finding {
 export function checkSite(site: Site): Finding[] {
   return [
     ...duplicateNames(site),
-    ...severalOsDisks(site),
+    ...osDiskProblems(site),
     ...policyProblems(site),
     ...unknownTimeZones(site),
     ...danglingReferences(site),
@@ -168,16 +170,22 @@ const duplicate = (path: (string | number)[], what: string): Finding => ({
   remedy: 'rename one of the two',
 });
 
-function* severalOsDisks(site: Site): Generator<Finding> {
-  for (const [v, { disks }] of site.vms.entries()) {
+/** As there always is a disk to boot from, there always is one that is replicated. */
+function* osDiskProblems(site: Site): Generator<Finding> {
+  for (const [v, vm] of site.vms.entries()) {
+    const { name, disks } = vm;
+    const at = (disk: number, field: string) => ['vms', v, 'disks', disk, field];
     const first = disks.findIndex(({ os }) => os);
     const second = disks.findLastIndex(({ os }) => os);
-    if (first === second) continue;
-    yield {
-      path: ['vms', v, 'disks', second, 'os'],
-      message: `a VM boots from one disk, and ${disks[first]!.name} is it already`,
-      remedy: 'leave os: true to one of them',
-    };
+    if (first !== second) {
+      const message = `a VM boots from one disk, and ${disks[first]!.name} is it already`;
+      yield { path: at(second, 'os'), message, remedy: 'leave os: true to one of them' };
+    }
+    if (osDiskOf(vm).excluded) {
+      const message = `${name} boots from this disk, so that a replica without it would be none`;
+      const remedy = 'leave excluded out, or name the disk it boots from with os: true';
+      yield { path: at(Math.max(first, 0), 'excluded'), message, remedy };
+    }
   }
 }
 

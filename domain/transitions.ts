@@ -4,7 +4,7 @@
  * the sequence goes back.
  */
 import { afterAttempt, type AppConsistentFailure } from './app-consistency.js';
-import type { HostNews } from './host.js';
+import type { HostNews, LocatedVm } from './host.js';
 import type { RetryState } from './job.js';
 import { afterJob, marked, type JobOutcome } from './job-outcome.js';
 import { afterTags, knownNames, withTagRequest, type NamedPoint, type TagRequest } from './named-points.js';
@@ -33,6 +33,7 @@ export type ItemEvent =
   | { type: 'resumed'; at: string }
   | { type: 'policyChanged'; policy: Policy; at: string }
   | { type: 'hostChanged'; news: HostNews; at: string }
+  | { type: 'vmMoved'; found: LocatedVm; at: string }
   | { type: 'alerted'; health: Health }
   | { type: 'cycleBegun' }
   | {
@@ -113,6 +114,8 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
       return withPolicy(item, event.policy, event.at);
     case 'hostChanged':
       return afterHostNews(item, event.news, event.at);
+    case 'vmMoved':
+      return afterMove(item, event.found, event.at);
     case 'alerted':
       return { ...item, alertedHealth: event.health };
     case 'cycleBegun':
@@ -159,6 +162,20 @@ function afterHostNews(item: ProtectedItem, { trouble, stopped }: HostNews, at: 
   const isMarked = stopped?.epoch === item.epoch && item.phase === 'Protected' && !item.job && !item.resync;
   if (!stopped || !isMarked) return told;
   return marked(told, stopped.cause, at);
+}
+
+/** What was told of the former host says nothing of the new one. A job finds out by itself what is tracked there. */
+function afterMove(item: ProtectedItem, { host, tracking }: LocatedVm, at: string): ProtectedItem {
+  if (host === item.host) return item;
+  const { hostTrouble: _, ...rest } = item;
+  const moved = { ...rest, host };
+  if (item.phase !== 'Protected' || item.job || item.resync) return moved;
+  const cause = tracking
+    ? tracking.epoch === item.epoch
+      ? tracking.resyncCause
+      : `the VM was moved to host ${host}, where epoch ${tracking.epoch} is tracked, not ${item.epoch}`
+    : `the VM was moved to host ${host}, where its changes were not tracked`;
+  return cause === undefined ? moved : marked(moved, cause, at);
 }
 
 /** A shorter frequency counts from the newest cycle already; a longer one from the next. */

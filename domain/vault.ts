@@ -77,6 +77,8 @@ export const replicaDescriptionSchema = z.object({
   networkAdapters: z.array(z.object({ name: nameSchema, network: nameSchema, subnet: nameSchema })),
   /** False until finalize protection has settled network, boot disk and interfaces. */
   finalized: z.boolean(),
+  /** Disks the VM had once; their page blobs are there as long as a recovery point names them. */
+  formerDisks: z.array(nameSchema).exactOptional(),
   /** Protection was disabled then and the replica kept as it was; nothing is added to it any more. */
   unprotectedAt: isoTimeSchema.exactOptional(),
 });
@@ -144,7 +146,14 @@ export const recoveryPointSchema = z.object({
   kind: z.enum(['crashConsistent', 'appConsistent']),
   /** Names that administrators gave it. */
   tags: z.array(z.string()).exactOptional(),
-  disks: z.array(z.object({ name: nameSchema, snapshot: z.string() })),
+  disks: z.array(
+    z.object({
+      name: nameSchema,
+      snapshot: z.string(),
+      /** Virtual size of the source at that time, bytes. */
+      size: bytes.exactOptional(),
+    }),
+  ),
 });
 export type RecoveryPoint = z.infer<typeof recoveryPointSchema>;
 

@@ -6,16 +6,19 @@
  * an update leaves the one before.
  *
  *   slot:   0 magic "FARSHRL1" | 8 version u32 | 12 flags u32 (1 sealed, 2 final, 4 resync, 8 opened by a final cut,
- *           16 closed) | 16 generation | 24 disk size | 32 epoch | 40 sequence | 48 created at, ms | 56 first write
+ *           16 closed, 32 disk put down) | 16 generation | 24 disk size | 32 epoch | 40 sequence | 48 created at, ms | 56 first write
  *           (0: not switched to yet) | 64 watermark | 72 last write below the watermark | 80 last write | 88 length of
  *           the file | 96 sealed at, ms | 104 boot id, 16 bytes | 120 vm | 184 disk (u8 length + 63 bytes each)
- *           | 248 cause (u16 length + 1022 bytes) | 2044 crc32 of the 2044 bytes before
+ *           | 248 cause (u16 length + 1022 bytes) | 1272 time of the disk file's last change, ns, i64 | 1280 its length
+ *           | 1288 number of disks tracked together, u16 (0: not told) | 1290 their names (u8 length + bytes each, as
+ *           many as there is room for) | 2044 crc32 of the 2044 bytes before
  *   record: 0 magic "HREC" | 4 kind u32 (1 data, 2 zeroes) | 8 write number u64 | 16 offset u64 | 24 length u64
  *           | 32 crc32 of the data u32 (0 for zeroes) | 36 crc32 of the 36 bytes before | 40 data
  *
  * Numbers without a width are u64.
  */
 import { crc32 } from 'node:zlib';
+import type { FileIdentity } from '../disks/file-identity.js';
 
 export const LOG_HEADER_BYTES = 4096;
 export const RECORD_HEADER_BYTES = 40;
@@ -27,7 +30,10 @@ const SLOT_MAGIC = 'FARSHRL1';
 const RECORD_MAGIC = 0x43455248;
 const VERSION = 1;
 const MAX_CAUSE_BYTES = 1022;
-const flag = { sealed: 1, final: 2, resync: 4, openedByFinalCut: 8, closed: 16 } as const;
+const REST_AT = 1272;
+const TRACKED_AT = 1288;
+const CRC_AT = SLOT_BYTES - 4;
+const flag = { sealed: 1, final: 2, resync: 4, openedByFinalCut: 8, closed: 16, rest: 32 } as const;
 
 /** Which log this is; never changes. */
 export interface LogIdentity {
@@ -39,7 +45,17 @@ export interface LogIdentity {
   readonly sequence: number;
 }
 
+/** The disks that are tracked together: their number, and as many of their names as a header has room for. */
+export interface TrackedSet {
+  readonly count: number;
+  readonly names: readonly string[];
+}
+
 export interface LogHeader extends LogIdentity {
+  /** Undefined in logs from before it was told. */
+  tracked?: TrackedSet;
+  /** The disk's file as it was put down in order; set while nobody has it open for writing. */
+  rest?: FileIdentity;
   /** Of the machine while the log was open: the log of another boot may lack what never left the page cache. */
   bootId: string;
   /** ms since 1970. */
@@ -87,7 +103,8 @@ export function encodeSlot(header: LogHeader, generation: number): Buffer {
       (sealed?.final ? flag.final : 0) |
       (header.resyncCause === undefined ? 0 : flag.resync) |
       (header.openedByFinalCut ? flag.openedByFinalCut : 0) |
-      (closed ? flag.closed : 0),
+      (closed ? flag.closed : 0) |
+      (header.rest ? flag.rest : 0),
     12,
   );
   const numbers = [
@@ -108,8 +125,38 @@ export function encodeSlot(header: LogHeader, generation: number): Buffer {
   slot.writeUInt8(slot.write(header.vm, 121, 63), 120);
   slot.writeUInt8(slot.write(header.disk, 185, 63), 184);
   slot.writeUInt16LE(slot.write(header.resyncCause ?? '', 250, MAX_CAUSE_BYTES), 248);
-  slot.writeUInt32LE(crc32(slot.subarray(0, SLOT_BYTES - 4)), SLOT_BYTES - 4);
+  if (header.rest) {
+    slot.writeBigInt64LE(header.rest.mtimeNs, REST_AT);
+    slot.writeBigUInt64LE(BigInt(header.rest.size), REST_AT + 8);
+  }
+  if (header.tracked) encodeTracked(slot, header.tracked);
+  slot.writeUInt32LE(crc32(slot.subarray(0, CRC_AT)), CRC_AT);
   return slot;
+}
+
+function encodeTracked(slot: Buffer, { count, names }: TrackedSet): void {
+  slot.writeUInt16LE(count, TRACKED_AT);
+  let at = TRACKED_AT + 2;
+  for (const name of names) {
+    const length = Buffer.byteLength(name);
+    if (at + 1 + length > CRC_AT) return;
+    slot.writeUInt8(length, at);
+    slot.write(name, at + 1);
+    at += 1 + length;
+  }
+}
+
+function decodeTracked(slot: Buffer): TrackedSet | undefined {
+  const count = slot.readUInt16LE(TRACKED_AT);
+  if (count === 0) return undefined;
+  const names: string[] = [];
+  for (let at = TRACKED_AT + 2; names.length < count && at < CRC_AT;) {
+    const length = slot.readUInt8(at);
+    if (length === 0) break;
+    names.push(slot.toString('utf8', at + 1, at + 1 + length));
+    at += 1 + length;
+  }
+  return { count, names };
 }
 
 /** @param bytes the first 4096 of the file. @returns undefined when neither slot can be read. */
@@ -121,7 +168,7 @@ export function decodeHeader(bytes: Buffer): { header: LogHeader; generation: nu
 function decodeSlot(slot: Buffer): { header: LogHeader; generation: number } | undefined {
   if (slot.length < SLOT_BYTES || slot.toString('latin1', 0, 8) !== SLOT_MAGIC) return undefined;
   if (slot.readUInt32LE(8) !== VERSION) return undefined;
-  if (crc32(slot.subarray(0, SLOT_BYTES - 4)) !== slot.readUInt32LE(SLOT_BYTES - 4)) return undefined;
+  if (crc32(slot.subarray(0, CRC_AT)) !== slot.readUInt32LE(CRC_AT)) return undefined;
   const flags = slot.readUInt32LE(12);
   const number = (index: number) => Number(slot.readBigUInt64LE(16 + index * 8));
   const text = (at: number) => slot.toString('utf8', at + 1, at + 1 + slot.readUInt8(at));
@@ -140,6 +187,11 @@ function decodeSlot(slot: Buffer): { header: LogHeader; generation: number } | u
     watermark: number(6),
     watermarkWrite: number(7),
   };
+  const tracked = decodeTracked(slot);
+  if (tracked) header.tracked = tracked;
+  if (flags & flag.rest) {
+    header.rest = { mtimeNs: slot.readBigInt64LE(REST_AT), size: Number(slot.readBigUInt64LE(REST_AT + 8)) };
+  }
   if (flags & flag.sealed) header.sealed = { at: number(10), final: (flags & flag.final) !== 0, lastWrite, length };
   if (flags & flag.closed) header.closed = { lastWrite, length };
   if (flags & flag.resync) header.resyncCause = slot.toString('utf8', 250, 250 + slot.readUInt16LE(248));

@@ -5,6 +5,7 @@
 import { open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
+import type { FileIdentity } from '../disks/file-identity.js';
 import { syncFolder } from '../disks/sync-folder.js';
 import { cycleName } from '../domain/ids.js';
 import type { Range } from '../domain/ranges.js';
@@ -41,7 +42,7 @@ interface OpenRecord extends LogRecord {
 }
 
 export type NewLog = LogIdentity &
-  Pick<LogHeader, 'bootId' | 'createdAt' | 'openedByFinalCut' | 'firstWrite' | 'resyncCause'>;
+  Pick<LogHeader, 'bootId' | 'createdAt' | 'openedByFinalCut' | 'firstWrite' | 'resyncCause' | 'tracked' | 'rest'>;
 
 export class ChangeLog {
   /** Records whose disk write has not ended, oldest first, and settled ones behind them. */
@@ -111,6 +112,7 @@ export class ChangeLog {
     try {
       const header = { ...found.header, bootId: state.bootId };
       delete header.closed;
+      delete header.rest;
       header.watermark = state.position;
       header.watermarkWrite = state.lastWrite;
       const log = new ChangeLog(path, header, handle, found.generation, state.position, state.lastWrite);
@@ -208,6 +210,22 @@ export class ChangeLog {
    */
   async mark(cause: string): Promise<void> {
     this.header.resyncCause ??= cause;
+    await this.#writeHeader(true);
+  }
+
+  /**
+   * Remembers, on stable storage, what the disk's file is while nobody has it open. Every write has ended, and the disk
+   * has been flushed: nothing of this log is left to be replayed.
+   */
+  async rest(identity: FileIdentity): Promise<void> {
+    this.header.rest = identity;
+    await this.#writeHeader(true);
+  }
+
+  /** Forgets it, on stable storage: to be done before the disk is written again. */
+  async wake(): Promise<void> {
+    if (!this.header.rest) return;
+    delete this.header.rest;
     await this.#writeHeader(true);
   }
 

@@ -16,6 +16,7 @@ import { replicaDescriptionSchema, vaultPaths, type CycleManifest } from '../dom
 import type { ReplicaStore } from '../sites/ports.js';
 import { BATCH_BYTES } from './change-file-reader.js';
 import { proveChanges } from './apply.js';
+import { describedAt } from './described-point.js';
 import { failoverPoint, LATEST, LATEST_PROCESSED } from './failover-point.js';
 import { readAhead } from './read-ahead.js';
 import { cyclesAfter } from './received-cycles.js';
@@ -68,6 +69,7 @@ export async function exportPoint(store: ReplicaStore, task: ExportTask): Promis
   await untilApplied(store, vm);
   const point = await failoverPoint(store, vm, wanted === LATEST ? LATEST_PROCESSED : wanted);
   const cycles = wanted === LATEST && point.epoch === description.epoch ? await cyclesAfter(store, vm, point) : [];
+  const described = await describedAt(store, description, point);
   const disks = point.disks.map(({ name, snapshot }) => ({ name, snapshot, file: path.join(folder, `${name}.vhd`) }));
 
   const marker = await claim(folder, [...disks.map(({ file }) => file), path.join(folder, SUMMARY)]);
@@ -85,7 +87,7 @@ export async function exportPoint(store: ReplicaStore, task: ExportTask): Promis
       cyclesAdded: cycles.length,
       disks: disks.map(({ name, file }) => ({ name, file: path.basename(file), size: sizes.get(name)! })),
     };
-    await writeWhole(path.join(folder, 'description.json'), encodeRecord(replicaDescriptionSchema, description));
+    await writeWhole(path.join(folder, 'description.json'), encodeRecord(replicaDescriptionSchema, described));
     await writeWhole(path.join(folder, SUMMARY), Buffer.from(`${JSON.stringify(exported, undefined, 2)}\n`));
     await rm(path.join(folder, MARKER));
     await syncFolder(folder);
@@ -135,7 +137,7 @@ interface DiskTask {
 async function writeDisk(store: ReplicaStore, task: DiskTask, cycles: readonly CycleManifest[]): Promise<number> {
   const { vm, name, snapshot, file } = task;
   const blob = vaultPaths.disk(vm, name);
-  const blobSize = await store.pageBlobSize(blob);
+  const blobSize = await store.pageBlobSize(blob, snapshot);
   if (blobSize === undefined) throw new CatalogueError('InvalidReplicaState', `there is no ${blob}`);
   const unfinished = `${file}.partial`;
   const handle = await openNew(unfinished, blobSize);

@@ -5,8 +5,15 @@
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences, formatFence } from '../domain/fence.js';
 import { pointsToPrune } from '../domain/recovery-point.js';
-import { recoveryPointId, recoveryPointSchema, vaultPaths, type RecoveryPoint } from '../domain/vault.js';
+import {
+  recoveryPointId,
+  recoveryPointSchema,
+  vaultPaths,
+  type RecoveryPoint,
+  type ReplicaDescription,
+} from '../domain/vault.js';
 import type { ReplicaStore, WriteFence } from '../sites/ports.js';
+import { allDiskNames, dropFormerDisks } from './former-disks.js';
 import { inParallel, readAhead } from './read-ahead.js';
 import { descriptionOfEpoch, fenceOfEpoch, readApplied, readDescription, vmFence } from './replica-state.js';
 import { encodeRecord, readRecord } from './vault-record.js';
@@ -48,12 +55,13 @@ export async function createRecoveryPoint(store: ReplicaStore, task: PointTask):
     );
   }
   const disks: RecoveryPoint['disks'] = [];
-  const snapshot = async (disk: string) => ({
+  const snapshot = async ({ name: disk, size }: ReplicaDescription['disks'][number]) => ({
     name: disk,
     snapshot: await store.snapshotPageBlob(vaultPaths.disk(vm, disk), fence),
+    size,
   });
   const names = diskNames(description);
-  for await (const taken of readAhead(names, DISKS_IN_FLIGHT, snapshot)) disks.push(taken);
+  for await (const taken of readAhead(description.disks, DISKS_IN_FLIGHT, snapshot)) disks.push(taken);
   const point: RecoveryPoint = {
     ...{ epoch, sequence, id, vm, time: applied.sealedAt, kind },
     ...(tags.length > 0 && { tags: [...tags] }),
@@ -104,6 +112,8 @@ export async function pruneRecoveryPoints(store: ReplicaStore, task: PruneTask):
   const staying = points.filter((point) => !going.includes(point));
   await inParallel(going, RECORDS_IN_FLIGHT, ({ id }) => store.deleteObject(vaultPaths.point(vm, id), fence));
   await deleteUnlisted(store, vm, [...new Set(points.flatMap(diskNames))], staying, fence);
+  const description = await readDescription(store, vm);
+  if (description) await dropFormerDisks(store, description, staying, fence);
   return { gone: going.map(({ id }) => id), kept: staying };
 }
 
@@ -122,7 +132,9 @@ export async function deleteRecoveryPoints(store: ReplicaStore, task: DeletePoin
   const { vm, epoch, keep = [] } = task;
   const fence = await fenceOfEpoch(store, vm, epoch);
   const description = await readDescription(store, vm);
-  return await removeRecoveryPoints(store, vm, description ? diskNames(description) : [], keep, fence);
+  const gone = await removeRecoveryPoints(store, vm, description ? allDiskNames(description) : [], keep, fence);
+  if (description) await dropFormerDisks(store, description, await listRecoveryPoints(store, vm), fence);
+  return gone;
 }
 
 /** For a holder of the fence who knows that nobody is making a point. @returns ids of the points that went. */

@@ -5,6 +5,7 @@
 import { vaultPaths } from '../domain/vault.js';
 import type { ReplicaStore } from '../sites/ports.js';
 import { deleteAllCycles } from './cycles.js';
+import { allDiskNames } from './former-disks.js';
 import { inParallel } from './read-ahead.js';
 import { clearReplica } from './replica.js';
 import { fenceOfEpoch, readDescription, vmFence, writeDescription } from './replica-state.js';
@@ -24,7 +25,7 @@ export async function removeReplica(store: ReplicaStore, { vm, epoch }: RemovalT
   const fence = vmFence(vm, { epoch: epoch + 1, sequence: 0 });
   await store.raiseFence(fence);
   const description = await readDescription(store, vm);
-  await clearReplica(store, vm, description?.disks ?? [], fence);
+  await clearReplica(store, vm, description ? allDiskNames(description) : [], fence);
   const rest = await store.listObjects(`${vaultPaths.vm(vm)}/`);
   const last = vaultPaths.description(vm);
   await inParallel(

@@ -10,6 +10,7 @@ import { vaultPaths, type ReplicaDescription } from '../domain/vault.js';
 import { fixedVhdFooter, VHD_FOOTER_BYTES } from '../disks/vhd.js';
 import type { ReplicaStore, WriteFence } from '../sites/ports.js';
 import { deleteAllCycles } from './cycles.js';
+import { allDiskNames } from './former-disks.js';
 import { inParallel } from './read-ahead.js';
 import { removeRecoveryPoints } from './recovery-points.js';
 import { readDescription, vmFence, writeDescription } from './replica-state.js';
@@ -22,6 +23,9 @@ const REPLICA_ALIGNMENT = 1024 * 1024;
 export const replicaSizeOf = (size: number): number => alignUp(size, REPLICA_ALIGNMENT);
 
 export const replicaBlobSize = (replicaSize: number): number => replicaSize + VHD_FOOTER_BYTES;
+
+/** The other way round: bytes of the disk that a page blob holds. */
+export const sizeInBlob = (blobSize: number): number => blobSize - VHD_FOOTER_BYTES;
 
 /** The same bytes whenever it is asked for, so that it can be checked on reading back. */
 export const replicaFooter = (vm: string, disk: string, replicaSize: number): Buffer =>
@@ -59,8 +63,8 @@ export async function prepareReplica(
     const preparing = vmFence(vm, { epoch: epoch - 1, sequence: LAST_SEQUENCE });
     const writing = compareFences(current, preparing) > 0 ? vmFence(vm, fence) : preparing;
     await store.raiseFence(writing);
-    await clearReplica(store, vm, [...(present?.disks ?? []), ...description.disks], writing);
-    for (const disk of description.disks) await createDisk(store, vm, disk, writing);
+    await clearReplica(store, vm, [...(present ? [present] : []), description].flatMap(allDiskNames), writing);
+    for (const disk of description.disks) await prepareDisk(store, vm, disk, writing);
     await writeDescription(store, description, writing);
   }
   await store.raiseFence(vmFence(vm, fence));
@@ -111,10 +115,10 @@ async function checkSameReplica(
 export async function clearReplica(
   store: ReplicaStore,
   vm: string,
-  disks: readonly { name: string }[],
+  disks: readonly string[],
   fence: WriteFence,
 ): Promise<void> {
-  const names = [...new Set(disks.map(({ name }) => name))];
+  const names = [...new Set(disks)];
   await removeRecoveryPoints(store, vm, names, [], fence);
   await store.deleteObject(vaultPaths.applied(vm), fence);
   await deleteAllCycles(store, vm, fence);
@@ -122,10 +126,11 @@ export async function clearReplica(
   await inParallel(names, 4, (name) => store.deletePageBlob(vaultPaths.disk(vm, name), fence));
 }
 
-async function createDisk(
+/** The blob of a disk, created if it is not there, and its footer. */
+export async function prepareDisk(
   store: ReplicaStore,
   vm: string,
-  { name, replicaSize }: ReplicaDescription['disks'][number],
+  { name, replicaSize }: Pick<ReplicaDescription['disks'][number], 'name' | 'replicaSize'>,
   fence: WriteFence,
 ): Promise<void> {
   const blob = vaultPaths.disk(vm, name);

@@ -1,13 +1,17 @@
 /**
- * Begins a resynchronization at the replica: a new epoch on the disks as they are. Recovery points stay. From here until
- * the first cycle of the epoch is applied the live replica is a mixture, and no recovery point:
- * `applied.json` is of an older epoch than `description.json`.
+ * Begins a resynchronization at the replica: a new epoch on the disks as they are, and made ready for those the source
+ * has now. Recovery points stay. From here until the first cycle of the epoch is applied the live replica is a mixture,
+ * and no recovery point: `applied.json` is of an older epoch than `description.json`.
  */
+import { formatBytes } from '../domain/bytes.js';
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences, formatFence, LAST_SEQUENCE } from '../domain/fence.js';
-import { vaultPaths } from '../domain/vault.js';
-import type { ReplicaStore } from '../sites/ports.js';
+import { vaultPaths, type ReplicaDescription } from '../domain/vault.js';
+import type { ReplicaStore, WriteFence } from '../sites/ports.js';
 import { deleteAllCycles } from './cycles.js';
+import { allDiskNames, isNamed } from './former-disks.js';
+import { listRecoveryPoints } from './recovery-points.js';
+import { prepareDisk, replicaBlobSize, replicaSizeOf, sizeInBlob } from './replica.js';
 import { readDescription, vmFence, writeDescription } from './replica-state.js';
 import { deleteSeedRecords } from './seed-record.js';
 
@@ -15,34 +19,102 @@ export interface ResyncTask {
   readonly vm: string;
   /** The new epoch. */
   readonly epoch: number;
-  /** Of the source, sizes in bytes. */
-  readonly disks: readonly { readonly name: string; readonly size: number }[];
+  /** Of the source, sizes in bytes: the set that the new epoch is of. */
+  readonly disks: Sizes;
+  /** What else the replica VM is told of its source; left out: as it was. */
+  readonly settings?: Partial<Pick<ReplicaDescription, 'host' | 'vmmServer' | 'osDisk'>>;
 }
+
+type Sizes = readonly { readonly name: string; readonly size: number }[];
 
 /**
  * Run again under the same epoch it changes nothing. Everything is done just below the new epoch's first fence, which is
  * raised last: an attempt that was thought dead can't delete what was copied since.
- * @throws CatalogueError StaleEpoch; InvalidReplicaState when there is no replica, or one of other disks.
+ * @throws CatalogueError StaleEpoch; PrerequisitesNotMet when a disk has become smaller; InvalidReplicaState when there is
+ * no replica, or the epoch was begun with other disks.
  */
-export async function beginResync(store: ReplicaStore, { vm, epoch, disks }: ResyncTask): Promise<void> {
+export async function beginResync(store: ReplicaStore, task: ResyncTask): Promise<void> {
+  const { vm, epoch, disks } = task;
   const description = await readDescription(store, vm);
   const current = await store.readFence(vaultPaths.vm(vm));
   if (!description) throw new CatalogueError('InvalidReplicaState', `${vm}: there is no replica to resynchronize`);
   if (current.epoch > epoch || description.epoch > epoch) {
     throw new CatalogueError('StaleEpoch', `${vm}: asked to begin ${epoch}, the store is at ${formatFence(current)}`);
   }
-  checkSameDisks(vm, description.disks, disks);
   const preparing = { epoch: epoch - 1, sequence: LAST_SEQUENCE };
-  if (description.epoch < epoch && compareFences(current, preparing) <= 0) {
-    await store.raiseFence(vmFence(vm, preparing));
-    await deleteSeedRecords(store, vm, vmFence(vm, preparing));
-    await deleteAllCycles(store, vm, vmFence(vm, preparing));
-    await writeDescription(store, { ...description, epoch }, preparing);
+  if (description.epoch === epoch) checkSameDisks(vm, description.disks, disks);
+  else {
+    const unneeded = await checkFits(store, description, disks);
+    if (compareFences(current, preparing) <= 0) {
+      const fence = vmFence(vm, preparing);
+      await store.raiseFence(fence);
+      await deleteSeedRecords(store, vm, fence);
+      await deleteAllCycles(store, vm, fence);
+      const added = disks.map(({ name }) => name).filter((name) => !allDiskNames(description).includes(name));
+      if (added.length > 0) {
+        // Whoever removes what a dead attempt has left needs their names.
+        const formerDisks = [...(description.formerDisks ?? []), ...added];
+        await writeDescription(store, { ...description, formerDisks }, preparing);
+      }
+      for (const disk of unneeded) await store.deletePageBlob(vaultPaths.disk(vm, disk), fence);
+      for (const disk of disks) await fitDisk(store, vm, disk, fence);
+      await writeDescription(store, describedWith(description, task), preparing);
+    }
   }
   await store.raiseFence(vmFence(vm, { epoch, sequence: 0 }));
 }
 
-type Sizes = readonly { readonly name: string; readonly size: number }[];
+function describedWith(description: ReplicaDescription, { epoch, disks, settings }: ResyncTask): ReplicaDescription {
+  const { formerDisks: _, ...rest } = description;
+  const names = disks.map(({ name }) => name);
+  const former = [...new Set(allDiskNames(description))].filter((name) => !names.includes(name));
+  return {
+    ...rest,
+    ...settings,
+    epoch,
+    disks: disks.map(({ name, size }) => ({ name, size, replicaSize: replicaSizeOf(size) })),
+    ...(former.length > 0 && { formerDisks: former }),
+  };
+}
+
+/** Before anything is touched. @returns disks whose page blobs are left from a former time, and needed by no point. */
+async function checkFits(store: ReplicaStore, description: ReplicaDescription, disks: Sizes): Promise<string[]> {
+  const { vm } = description;
+  const unneeded: string[] = [];
+  const tooSmall = (name: string, from: string, size: number) =>
+    new CatalogueError(
+      'PrerequisitesNotMet',
+      `${vm}: disk ${name} has ${size} bytes, ${from}; a replica disk cannot be made smaller. ` +
+        `Give the disk its former size, or end the protection of ${vm} and protect it anew`,
+    );
+  for (const { name, size } of disks) {
+    const before = description.disks.find((disk) => disk.name === name);
+    if (before && size < before.size) throw tooSmall(name, `and had ${before.size}`, size);
+    const held = await store.pageBlobSize(vaultPaths.disk(vm, name));
+    if (before || held === undefined) continue;
+    if (!isNamed(await listRecoveryPoints(store, vm), name)) unneeded.push(name);
+    else if (held > replicaBlobSize(replicaSizeOf(size))) {
+      throw tooSmall(name, `and recovery points hold one of that name with ${formatBytes(sizeInBlob(held))}`, size);
+    }
+  }
+  return unneeded;
+}
+
+/** Whatever a larger blob holds that the source does not, its former footer too, is a difference like any other. */
+async function fitDisk(
+  store: ReplicaStore,
+  vm: string,
+  { name, size }: Sizes[number],
+  fence: WriteFence,
+): Promise<void> {
+  const blob = vaultPaths.disk(vm, name);
+  const replicaSize = replicaSizeOf(size);
+  const held = await store.pageBlobSize(blob);
+  if (held !== undefined && held < replicaBlobSize(replicaSize)) {
+    await store.resizePageBlob(blob, replicaBlobSize(replicaSize), fence);
+  }
+  await prepareDisk(store, vm, { name, replicaSize }, fence);
+}
 
 function checkSameDisks(vm: string, replica: Sizes, source: Sizes): void {
   const told = (disks: Sizes) =>
@@ -53,6 +125,6 @@ function checkSameDisks(vm: string, replica: Sizes, source: Sizes): void {
   if (told(replica) === told(source)) return;
   throw new CatalogueError(
     'InvalidReplicaState',
-    `${vm}: the source has ${told(source)}; the replica was made for ${told(replica)}`,
+    `${vm}: the source has ${told(source)}; the epoch was begun with ${told(replica)}`,
   );
 }

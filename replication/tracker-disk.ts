@@ -4,6 +4,7 @@
  * disk is written, then the next one that overlaps may begin.
  */
 import type { VirtualDisk } from '../disks/disk.js';
+import type { FileIdentity } from '../disks/file-identity.js';
 import { RangeLock } from '../disks/range-lock.js';
 import { CatalogueError } from '../domain/errors.js';
 import { alignDown, alignUp, end, splitRange, type Range } from '../domain/ranges.js';
@@ -23,6 +24,13 @@ export interface TrackerOfDisk {
   appended(disk: TrackedDisk, bytes: number): void;
 }
 
+/** For a disk whose writes nobody wants to know. */
+export const UNTRACKED: TrackerOfDisk = {
+  resyncCause: undefined,
+  mark: () => Promise.resolve(),
+  appended: () => undefined,
+};
+
 /** Whole sectors; `data` undefined for zeroes. */
 interface Piece extends Range {
   readonly data: Buffer | undefined;
@@ -31,6 +39,8 @@ interface Piece extends Range {
 export class TrackedDisk implements VirtualDisk {
   /** The open log. Only the tracker sets it; undefined while the VM is not replicated. */
   log: ChangeLog | undefined;
+  /** Its file as it was put down, while nobody has it open. Only the tracker sets it. */
+  rest: FileIdentity | undefined;
   #chain: VirtualDisk | undefined;
   readonly #locks = new RangeLock();
   #inFlight = 0;

@@ -4,59 +4,61 @@
  * - Logs n+1 that exist for some disks only: the cut had not happened yet; they are empty and go.
  * - Logs n+1 for all disks: the cut counts as made; logs n are sealed now.
  * - An open log of this boot, or one that was closed in order: its tail is replayed onto the disk, a torn end dropped.
- * - An open log of another boot, a log that is missing, foreign or damaged: the VM is marked for resynchronization.
+ * - An open log of another boot, a log that is missing, foreign or damaged, a set of disks or a size that is not the one
+ *   tracked, a disk that was changed since it was put down: the VM is marked for resynchronization.
  */
-import { open, readdir, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { open, rm } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { CatalogueError } from '../domain/errors.js';
 import { toIso } from '../domain/time.js';
-import type { VirtualDisk } from '../disks/disk.js';
 import type { Cut } from '../sites/ports.js';
 import { ChangeLog, logPath } from './change-log.js';
 import { logError } from './change-log-errors.js';
-import { LOG_HEADER_BYTES } from './change-log-format.js';
+import { LOG_HEADER_BYTES, type TrackedSet } from './change-log-format.js';
+import { changeOfDisks, type DiskNow } from './tracker-changes.js';
+import type { DiskToTrack } from './tracker-options.js';
+import { chooseEpoch, listLogs, type LogFile } from './tracker-log-files.js';
 import { readLogHeader, scanLog, type FoundLog, type LogEnd } from './change-log-scan.js';
 
-export interface DiskToLoad {
-  readonly name: string;
-  readonly path: string;
-  readonly size: number;
-  readonly chain: VirtualDisk;
-}
+interface DiskToLoad extends DiskNow, DiskToTrack {}
 
 export interface LoadedTracking {
   readonly epoch: number;
   readonly openSequence: number;
   readonly resyncCause: string | undefined;
-  /** The open log of each disk, in the order of the disks. */
+  /** The open log of each disk that is not excluded, in their order. */
   readonly logs: readonly ChangeLog[];
   /** Bytes of the sealed logs of each disk by sequence, in the order of the disks. */
   readonly sealedBytes: readonly Map<number, number>[];
   readonly cuts: readonly Cut[];
 }
 
-interface LogFile {
-  readonly path: string;
-  readonly epoch: number;
-  readonly sequence: number;
-}
+/** What the headers of all logs of an epoch say. */
+export const trackedSet = (disks: readonly { readonly name: string }[]): TrackedSet => ({
+  count: disks.length,
+  names: disks.map(({ name }) => name),
+});
 
 interface FoundFile extends LogFile, FoundLog {}
 
 /** A reason to mark the VM rather than an error of the operation. */
 class Unusable extends Error {}
 
-/** @returns undefined when the VM is not replicated. */
+/** @param all disks of the VM. @returns undefined when the VM is not replicated. */
 export async function loadTracking(
   vm: string,
-  disks: readonly DiskToLoad[],
+  all: readonly DiskToTrack[],
   bootId: string,
 ): Promise<LoadedTracking | undefined> {
+  const disks = all.filter((disk) => !disk.excluded).map((disk) => ({ ...disk, size: disk.chain.size }));
+  const excluded = all.filter((disk) => disk.excluded).map(({ name }) => name);
   const files = await Promise.all(disks.map((disk) => listLogs(disk.path)));
-  const epoch = await chooseEpoch(files);
+  const epoch = await chooseEpoch(disks, files);
   for (const file of files.flat()) if (file.epoch < (epoch ?? Infinity)) await rm(file.path, { force: true });
   if (epoch === undefined) return undefined;
   const current = files.map((ofDisk) => ofDisk.filter((file) => file.epoch === epoch));
+  const change = await changeOfDisks(vm, disks, current, excluded);
+  if (change !== undefined) return markFound(vm, epoch, disks, current, bootId, change);
   try {
     return await loadEpoch(vm, epoch, disks, current, bootId);
   } catch (error) {
@@ -64,37 +66,6 @@ export async function loadTracking(
     if (!unusable) throw error;
     return markFound(vm, epoch, disks, current, bootId, error.message);
   }
-}
-
-/** All logs of a disk, oldest first. Files that a killed process left unfinished are removed. */
-export async function listLogs(diskPath: string): Promise<LogFile[]> {
-  const folder = dirname(diskPath);
-  const prefix = `${basename(diskPath)}.`;
-  const logs: LogFile[] = [];
-  for (const name of await readdir(folder)) {
-    if (!name.startsWith(prefix)) continue;
-    const match = /^(\d{4,})-(\d{8,})\.hrl(\.new)?$/.exec(name.slice(prefix.length));
-    if (!match) continue;
-    const path = join(folder, name);
-    if (match[3] !== undefined) await rm(path, { force: true });
-    else logs.push({ path, epoch: Number(match[1]), sequence: Number(match[2]) });
-  }
-  return logs.sort((a, b) => a.epoch - b.epoch || a.sequence - b.sequence);
-}
-
-/** The newest epoch that was begun; what is left of a newer one whose logs were not all created is removed. */
-async function chooseEpoch(files: readonly LogFile[][]): Promise<number | undefined> {
-  const epochs = [...new Set(files.flat().map((file) => file.epoch))].sort((a, b) => b - a);
-  for (const epoch of epochs) {
-    const inEpoch = files.map((ofDisk) => ofDisk.filter((file) => file.epoch === epoch));
-    if (inEpoch.every((ofDisk) => ofDisk.length > 0)) return epoch;
-    const left = inEpoch.flat();
-    const sizes = await Promise.all(left.map(async (file) => (await stat(file.path)).size));
-    const neverBegun = left.every((file, index) => file.sequence === 1 && sizes[index]! <= LOG_HEADER_BYTES);
-    if (!neverBegun) return epoch;
-    for (const file of left) await rm(file.path, { force: true });
-  }
-  return undefined;
 }
 
 async function loadEpoch(
@@ -291,7 +262,8 @@ async function markFound(
       const state = { position: LOG_HEADER_BYTES, lastWrite: found.header.firstWrite, bootId };
       logs.push(await ChangeLog.reopen(path, { ...found, header: { ...found.header, resyncCause } }, state));
     } else {
-      const fresh = { createdAt: Date.now(), openedByFinalCut: false, firstWrite: 1, bootId, resyncCause };
+      const tracked = trackedSet(disks);
+      const fresh = { createdAt: Date.now(), openedByFinalCut: false, firstWrite: 1, bootId, resyncCause, tracked };
       logs.push(await ChangeLog.create(path, { ...identity, ...fresh }));
     }
   }

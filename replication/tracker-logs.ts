@@ -3,7 +3,8 @@ import { rm } from 'node:fs/promises';
 import { ChangeLog, logPath } from './change-log.js';
 import type { LogHeader } from './change-log-format.js';
 import type { TrackedDisk } from './tracker-disk.js';
-import { listLogs } from './tracker-load.js';
+import { trackedSet } from './tracker-load.js';
+import { listLogs } from './tracker-log-files.js';
 
 export interface LogsToCreate extends Pick<LogHeader, 'bootId' | 'openedByFinalCut' | 'firstWrite'> {
   readonly vm: string;
@@ -16,8 +17,9 @@ export async function createLogs(disks: readonly TrackedDisk[], logs: LogsToCrea
   const createdAt = Date.now();
   const created: ChangeLog[] = [];
   try {
-    for (const { name, size, path } of disks) {
-      const log = { ...logs, disk: name, diskSize: size, createdAt };
+    const tracked = trackedSet(disks);
+    for (const { name, size, path, rest } of disks) {
+      const log = { ...logs, disk: name, diskSize: size, createdAt, tracked, ...(rest && { rest }) };
       created.push(await ChangeLog.create(logPath(path, logs.epoch, logs.sequence), log));
     }
     return created;

@@ -3,7 +3,6 @@
  * logs would outgrow what they are worth it stops by itself, says why on stable storage, and the guest goes on.
  */
 import { dirname } from 'node:path';
-import type { VirtualDisk } from '../disks/disk.js';
 import { formatBytes } from '../domain/bytes.js';
 import { CatalogueError } from '../domain/errors.js';
 import { formatFence, type Fence } from '../domain/fence.js';
@@ -11,39 +10,22 @@ import { toIso } from '../domain/time.js';
 import type { Cut, TrackingState } from '../sites/ports.js';
 import type { ChangeLog } from './change-log.js';
 import { logError } from './change-log-errors.js';
-import { TrackedDisk, type TrackerOfDisk } from './tracker-disk.js';
+import { TrackedDisk, UNTRACKED, type TrackerOfDisk } from './tracker-disk.js';
 import { loadTracking, type LoadedTracking } from './tracker-load.js';
 import { TrackedEpoch } from './tracker-epoch.js';
 import { createLogs, dropLogs, removeLogs } from './tracker-logs.js';
+import type { CutMoment, DiskToTrack, TrackerOptions } from './tracker-options.js';
+import { changeAtRest, putDown, takeUp, type Identities } from './tracker-rest.js';
 import { SpaceWatch } from './tracker-space.js';
 
 /** Beyond this part of a disk's size a resynchronization is cheaper than its logs. */
 const MAX_LOG_SHARE = 0.5;
 
-export interface TrackerOptions {
-  /** Of this machine since it was started. */
-  readonly bootId: string;
-  /** Tracking stops when a folder with logs has less free space, bytes. */
-  readonly freeSpaceFloor: number;
-  /** What went wrong without anybody waiting for it. */
-  readonly warn: (message: string, error: unknown) => void;
-}
-
-/** Told when a cut is about to be made, and when it is: what has to be held still for it is so as briefly as possible. */
-export interface CutMoment {
-  /** Must not fail. */
-  before(): Promise<void>;
-  after(): void;
-}
-
-export interface DiskToTrack {
-  readonly name: string;
-  readonly path: string;
-  readonly chain: VirtualDisk;
-}
-
 export class Tracker implements TrackerOfDisk {
+  /** All of the VM, in their order. */
   readonly disks: readonly TrackedDisk[];
+  /** Those that are not excluded. */
+  readonly #tracked: readonly TrackedDisk[];
   #current: TrackedEpoch | undefined;
   #cause: string | undefined;
   #marking: Promise<void> | undefined;
@@ -55,9 +37,12 @@ export class Tracker implements TrackerOfDisk {
     disks: readonly DiskToTrack[],
     private readonly options: TrackerOptions,
   ) {
-    this.disks = disks.map(({ name, path, chain }) => new TrackedDisk(name, path, chain.size, chain, this));
+    this.disks = disks.map(
+      ({ name, path, chain, excluded }) => new TrackedDisk(name, path, chain.size, chain, excluded ? UNTRACKED : this),
+    );
+    this.#tracked = this.disks.filter((_, index) => !disks[index]!.excluded);
     this.#space = new SpaceWatch(
-      disks.map((disk) => disk.path),
+      this.#tracked.map((disk) => disk.path),
       options.freeSpaceFloor,
     );
   }
@@ -69,7 +54,7 @@ export class Tracker implements TrackerOfDisk {
   static async load(vm: string, disks: readonly DiskToTrack[], options: TrackerOptions): Promise<Tracker> {
     const tracker = new Tracker(vm, disks, options);
     try {
-      const loaded = await loadTracking(vm, tracker.disks, options.bootId);
+      const loaded = await loadTracking(vm, disks, options.bootId);
       if (loaded) tracker.#adopt(loaded);
     } catch (error) {
       throw logError(error, dirname(disks[0]?.path ?? ''));
@@ -78,11 +63,11 @@ export class Tracker implements TrackerOfDisk {
   }
 
   #adopt(loaded: LoadedTracking): void {
-    this.#current = new TrackedEpoch(loaded.epoch, loaded.openSequence, this.disks, loaded.sealedBytes);
+    this.#current = new TrackedEpoch(loaded.epoch, loaded.openSequence, this.#tracked, loaded.sealedBytes);
     for (const cut of loaded.cuts) this.#current.cuts.set(cut.sequence, cut);
     this.#cause = loaded.resyncCause;
     if (loaded.resyncCause !== undefined) this.#marking = Promise.resolve();
-    for (const [index, disk] of this.disks.entries()) disk.log = loaded.logs[index]!;
+    for (const [index, disk] of this.#tracked.entries()) disk.log = loaded.logs[index]!;
   }
 
   get state(): TrackingState | undefined {
@@ -91,7 +76,7 @@ export class Tracker implements TrackerOfDisk {
       epoch: this.#current.epoch,
       openSequence: this.#current.openSequence,
       ...(this.#cause === undefined ? {} : { resyncCause: this.#cause }),
-      lastWrites: Object.fromEntries(this.disks.map((disk) => [disk.name, disk.log?.lastWrite ?? 0])),
+      lastWrites: Object.fromEntries(this.#tracked.map((disk) => [disk.name, disk.log?.lastWrite ?? 0])),
     };
   }
 
@@ -101,7 +86,7 @@ export class Tracker implements TrackerOfDisk {
 
   /** Bytes of all `.hrl` files of a disk. */
   logBytes(disk: TrackedDisk): number {
-    return this.#current?.logBytes(disk) ?? 0;
+    return this.#tracked.includes(disk) ? (this.#current?.logBytes(disk) ?? 0) : 0;
   }
 
   /** Holds guests back; resolves when nothing is in flight on any disk. */
@@ -150,10 +135,10 @@ export class Tracker implements TrackerOfDisk {
     if (shortage !== undefined) throw new CatalogueError('SourceDiskFull', `${this.vm}: ${shortage}`);
     const logs = await this.#createLogs(epoch, 1, { firstWrite: 1, openedByFinalCut: false });
     const old = this.#openLogs();
-    this.#current = new TrackedEpoch(epoch, 1, this.disks);
+    this.#current = new TrackedEpoch(epoch, 1, this.#tracked);
     this.#cause = undefined;
     this.#marking = undefined;
-    for (const [index, disk] of this.disks.entries()) disk.log = logs[index]!;
+    for (const [index, disk] of this.#tracked.entries()) disk.log = logs[index]!;
     await this.#remove(old, epoch);
   }
 
@@ -170,7 +155,7 @@ export class Tracker implements TrackerOfDisk {
   /**
    * Seals the open logs of all disks at one instant and opens the next. One at a time.
    * @param final the VM is shut down: nothing can follow.
-   * @throws CatalogueError InvalidVmState (not tracked), ResyncRequired, StaleEpoch, OutOfSequence, SourceDiskFull
+   * @throws CatalogueError ResyncRequired (not tracked, too), StaleEpoch, OutOfSequence, SourceDiskFull
    */
   async cut(fence: Fence, final: boolean, moment?: CutMoment): Promise<Cut> {
     const current = this.#at(fence);
@@ -190,8 +175,8 @@ export class Tracker implements TrackerOfDisk {
     }
     // The cut: from here on writes join the next logs. Nothing in this part may wait.
     const sealedAt = Date.now();
-    const sealing = this.disks.map((disk) => disk.log!);
-    for (const [index, disk] of this.disks.entries()) {
+    const sealing = this.#tracked.map((disk) => disk.log!);
+    for (const [index, disk] of this.#tracked.entries()) {
       next[index]!.switchTo(sealing[index]!.lastWrite + 1);
       disk.log = next[index]!;
     }
@@ -206,7 +191,7 @@ export class Tracker implements TrackerOfDisk {
       sequence: fence.sequence,
       sealedAt: toIso(sealedAt),
       final,
-      disks: this.disks.map((disk, index) => {
+      disks: this.#tracked.map((disk, index) => {
         const log = sealing[index]!;
         return { name: disk.name, size: disk.size, log: log.name, lastWrite: log.lastWrite };
       }),
@@ -220,6 +205,21 @@ export class Tracker implements TrackerOfDisk {
     if (this.#current?.epoch === fence.epoch) await this.#current.release(fence.sequence);
   }
 
+  /** See `putDown`. To be followed by `wake` before the disks are written again. */
+  async rest(found: Identities): Promise<void> {
+    if (this.#cause === undefined) await putDown(this.disks, found);
+  }
+
+  /** Of disks that were put down: marks the VM when somebody has changed one since. */
+  async checkRest(found: Identities): Promise<void> {
+    const change = changeAtRest(this.disks, found);
+    if (change !== undefined) await this.mark(change);
+  }
+
+  wake(): Promise<void> {
+    return takeUp(this.disks);
+  }
+
   /** Puts the logs down in order; nothing may be in flight, and what is on the disks must have been flushed. */
   async close(): Promise<void> {
     await this.#discarding;
@@ -230,7 +230,7 @@ export class Tracker implements TrackerOfDisk {
   }
 
   #at(fence: Fence): TrackedEpoch {
-    if (!this.#current) throw new CatalogueError('InvalidVmState', `${this.vm} is not being tracked`);
+    if (!this.#current) throw new CatalogueError('ResyncRequired', `the changes of ${this.vm} are not tracked here`);
     const { epoch } = this.#current;
     if (fence.epoch < epoch) throw new CatalogueError('StaleEpoch', `${this.vm} is tracked in epoch ${epoch}`);
     if (fence.epoch > epoch) {
@@ -262,7 +262,7 @@ export class Tracker implements TrackerOfDisk {
     sequence: number,
     opened: { firstWrite: number; openedByFinalCut: boolean },
   ): Promise<ChangeLog[]> {
-    return createLogs(this.disks, { vm: this.vm, bootId: this.options.bootId, epoch, sequence, ...opened });
+    return createLogs(this.#tracked, { vm: this.vm, bootId: this.options.bootId, epoch, sequence, ...opened });
   }
 
   #openLogs(): ChangeLog[] {
@@ -281,7 +281,7 @@ export class Tracker implements TrackerOfDisk {
   }
 
   async #persistMark(cause: string): Promise<void> {
-    const results = await Promise.allSettled(this.disks.map((disk) => disk.log!.mark(cause)));
+    const results = await Promise.allSettled(this.#tracked.map((disk) => disk.log!.mark(cause)));
     const failed = results.filter((result) => result.status === 'rejected');
     // One is enough: a restart looks at all of them.
     if (failed.length === results.length) throw logError(failed[0]?.reason, `the change logs of ${this.vm}`);

@@ -60,6 +60,8 @@ export class LimitedStore implements ReplicaStore {
 
   createPageBlob = (name: string, size: number, fence: WriteFence): Promise<void> =>
     this.#store.createPageBlob(name, size, fence);
+  resizePageBlob = (name: string, size: number, fence: WriteFence): Promise<void> =>
+    this.#store.resizePageBlob(name, size, fence);
   pageBlobSize = (name: string): Promise<number | undefined> => this.#store.pageBlobSize(name);
   readPages = (name: string, offset: number, length: number, snapshot?: string): Promise<Buffer> =>
     this.#store.readPages(name, offset, length, snapshot);

@@ -31,6 +31,8 @@ export interface HypervisorDisk {
   readonly nbdUri?: string;
   /** Bytes of all its `.hrl` files. */
   readonly logBytes: number;
+  /** Set when it is not replicated. */
+  readonly excluded?: boolean;
 }
 
 export interface TrackingState {
@@ -169,7 +171,13 @@ export interface ReplicaStore {
 
   /** All zeroes. Repeated with the same size: nothing; with another: InvalidReplicaState. */
   createPageBlob(name: string, size: number, fence: WriteFence): Promise<void>;
-  pageBlobSize(name: string): Promise<number | undefined>;
+  /**
+   * To a larger size, zeroes behind what there was; snapshots keep the size and the content they have. Repeated with the
+   * same size: nothing. @throws InvalidReplicaState when there is no such blob, or it is larger.
+   */
+  resizePageBlob(name: string, size: number, fence: WriteFence): Promise<void>;
+  /** Bytes, of the blob or of a snapshot of it; undefined when there is no such blob. @throws InvalidReplicaState when it has no such snapshot. */
+  pageBlobSize(name: string, snapshot?: string): Promise<number | undefined>;
   writePages(name: string, writes: readonly PageWrite[], fence: WriteFence): Promise<void>;
   readPages(name: string, offset: number, length: number, snapshot?: string): Promise<Buffer>;
   /** Fills `target` with what is stored, rather than with what some cache remembers of it: for reading back. */

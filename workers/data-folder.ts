@@ -4,7 +4,7 @@
  * again by the data folder's path.
  */
 import { createHash } from 'node:crypto';
-import { open, mkdir, readFile, rename, rm, writeFile, type FileHandle } from 'node:fs/promises';
+import { open, mkdir, readdir, readFile, rename, rm, writeFile, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
@@ -45,6 +45,11 @@ export class DataFolder {
   readonly hypervisorNbd = (host: string) => this.#sockets('h', host);
   readonly recoveryControl = () => path.join(this.#sockets('r', ''), 'control.sock');
   readonly recoveryNbd = () => this.#sockets('r', '');
+
+  /** Hosts that have had a hypervisor here. */
+  async hypervisorHosts(): Promise<string[]> {
+    return await readdir(path.join(this.path, 'hypervisors')).catch(() => []);
+  }
 
   /** Makes the folder, if need be. @throws the errno of the file system. */
   async make(): Promise<void> {

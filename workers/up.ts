@@ -16,6 +16,7 @@ import type { DataFolder, Instance } from './data-folder.js';
 import { ensureSearchAttributes } from './search-attributes.js';
 import { KeptServer } from './kept-server.js';
 import { clearUpAfter } from './left-over-server.js';
+import { moveVmStates } from './moved-vm-state.js';
 import type { LoadedSite } from './site-file.js';
 import { Supervisor, type ProcessSpec } from './supervisor.js';
 import { findDevServer } from './temporal-executables.js';
@@ -72,6 +73,7 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
       TEMPORAL_NAMESPACE: temporal.namespace,
     };
     onProgress('Starting the hypervisors');
+    await moveVmStates(site.site, data);
     for (const spec of await hypervisorSpecs(site.site, data)) await supervisor.start({ ...spec, env });
     onProgress('Starting the workers');
     const connection = await Connection.connect({ address: temporal.address });
@@ -156,7 +158,7 @@ async function hypervisorSpecs(site: Site, data: DataFolder): Promise<Omit<Proce
       .filter((vm) => vm.host === host)
       .map(({ name: vm, disks, guestAgent }) => ({
         name: vm,
-        disks: disks.map(({ name, path, format }) => ({ name, path, format })),
+        disks: disks.map(({ name, path, format, excluded }) => ({ name, path, format, excluded })),
         ...(guestAgent !== undefined && { guestAgent }),
       }));
     const config = {

@@ -8,20 +8,17 @@ import type { ShippedCycle } from '../activities/primary.js';
 import { isAppConsistentDue, type AppConsistentFailure } from '../domain/app-consistency.js';
 import { tagsOfCycle } from '../domain/named-points.js';
 import { resyncCauseOf } from '../domain/errors.js';
-import type { ItemEvent } from '../domain/transitions.js';
-import type { ProtectedItem } from '../domain/protected-item.js';
 import { earlier, toIso } from '../domain/time.js';
+import type { MovingEntity } from './find-vm.js';
 import { climb, type LadderControl } from './ladder.js';
 import { cycleSidesOf } from './sides.js';
 import { StepFailure } from './step-failure.js';
 
-export async function deltaCycle(
-  item: ProtectedItem,
-  ladder: LadderControl,
-  on: (event: ItemEvent) => void,
-): Promise<void> {
+export async function deltaCycle(entity: MovingEntity, ladder: LadderControl): Promise<void> {
+  const item = entity.item();
+  const on = entity.on.bind(entity);
   const { vm, epoch, nextSequence: sequence } = item;
-  const { agent, azure } = cycleSidesOf(item.host, item.vault);
+  const sides = () => cycleSidesOf(entity.item().host, item.vault);
   const retentionHours = item.policy.recoveryPointRetentionHours;
   // Both are the same when the cycle is done again: what they are made from changes only once it is sent and applied.
   const tags = tagsOfCycle(item, { epoch, sequence });
@@ -33,7 +30,7 @@ export async function deltaCycle(
   };
   on({ type: 'cycleBegun' });
   try {
-    const shipped = await climb(`cycle ${sequence}`, () => agent.cutAndShip(cutInput), ladder, item.retry);
+    const shipped = await climb(`cycle ${sequence}`, () => sides().agent.cutAndShip(cutInput), ladder, item.retry);
     if (!shipped.done) return;
     const { sealedAt, bytes } = shipped.value;
     // Nothing is sent before it is sealed: a source clock that runs ahead must not hide how old the replica is.
@@ -42,7 +39,7 @@ export async function deltaCycle(
     on({ type: 'cycleShipped', cycle, appConsistency });
     const applied = await climb(
       `apply cycle ${sequence}`,
-      () => azure.applyCycle({ vm, epoch, sequence, retentionHours }),
+      () => sides().azure.applyCycle({ vm, epoch, sequence, retentionHours }),
       ladder,
     );
     if (!applied.done) return;

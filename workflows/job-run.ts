@@ -32,17 +32,19 @@ import {
   jobHeldSignal,
   jobProgressedSignal,
   jobQuery,
-  planJobEndedSignal,
   releaseTaskSignal,
   retryJobSignal,
   stillThereSignal,
+  vmMovedSignal,
   type JobInput,
 } from './messages.js';
 import { shouldContinueAsNew } from './history-limit.js';
+import { findMoved } from './find-vm.js';
 import { publishJob } from './publish.js';
-import { ENTITY_CLOSED, entityClosed, ignoreClosed } from './entity-closed.js';
+import { ENTITY_CLOSED, entityClosed } from './entity-closed.js';
 import { agentOf, azureOf, providerOf } from './sides.js';
 import { StepFailure } from './step-failure.js';
+import { tellPlan } from './tell-plan.js';
 
 /** What a job's body hands back when it has succeeded. */
 export type JobSuccess = Omit<JobOutcome, 'outcome' | 'failure'> & { result?: Record<string, unknown> };
@@ -52,7 +54,7 @@ const SUPERSEDED = 'Another job has taken over';
 const now = () => toIso(Date.now());
 
 export class JobRun<K extends JobKind> {
-  readonly agent;
+  agent;
   readonly provider;
   readonly azure;
   readonly job: Job;
@@ -67,7 +69,7 @@ export class JobRun<K extends JobKind> {
   known: Pick<JobOutcome, 'epoch' | 'cycle' | 'recoveryPoint'> = {};
 
   constructor(
-    readonly input: JobInput,
+    public input: JobInput,
     readonly kind: K,
     private readonly restart: (carried: JobInput) => Promise<never>,
   ) {
@@ -83,6 +85,7 @@ export class JobRun<K extends JobKind> {
     this.ladder = {
       retryRequested: false,
       interrupted: () => this.superseded || shouldContinueAsNew(this.input.tuning),
+      moved: (failure) => this.follow(failure),
       publish: (retry) => this.showRetry(retry),
     };
     setHandler(jobQuery, () => this.job);
@@ -228,21 +231,9 @@ export class JobRun<K extends JobKind> {
     delete this.job.heldBefore;
     publishJob(this.job);
     await this.leaveRecord();
-    const { id, vm, planRun } = this.job;
-    const reason = outcome.failure?.message;
-    if (planRun !== undefined) {
-      const news = {
-        vm,
-        jobId: id,
-        outcome: outcome.outcome,
-        ...(reason !== undefined && { reason }),
-        ...(this.job.result && { result: this.job.result }),
-      };
-      // A plan run that is gone does not make the failover undone.
-      await getExternalWorkflowHandle(planRun).signal(planJobEndedSignal, news).catch(ignoreClosed);
-    }
+    await tellPlan(this.job, outcome);
     await this.entity()
-      .signal(jobEndedSignal, { jobId: id, result: outcome })
+      .signal(jobEndedSignal, { jobId: this.job.id, result: outcome })
       .catch(() => {
         this.entityClosed = true;
       });
@@ -265,6 +256,16 @@ export class JobRun<K extends JobKind> {
     if (this.superseded) throw new CancelledFailure(SUPERSEDED);
     delete this.job.heldBefore;
     publishJob(this.job);
+  }
+
+  /** What the job does at its host goes on where the VM is now. */
+  private async follow(failure: Failure): Promise<boolean> {
+    const found = await findMoved(this.input, failure);
+    if (!found) return false;
+    this.input = { ...this.input, host: found.host };
+    this.agent = agentOf(found.host);
+    await this.entity().signal(vmMovedSignal, found).catch(entityClosed);
+    return true;
   }
 
   private showRetry(retry: RetryState | undefined): void {

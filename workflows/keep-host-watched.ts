@@ -24,16 +24,17 @@ export async function keepHostWatched(watched: WatchedItem): Promise<void> {
   while (!watched.over()) {
     await condition(() => wanted() || watched.over());
     if (watched.over()) return;
-    await join(watched);
-    await condition(() => !wanted() || watched.over());
-    if (!wanted()) await tell(watched.item(), false);
+    const joined = watched.item();
+    await join(watched, joined);
+    await condition(() => !wanted() || watched.item().host !== joined.host || watched.over());
+    if (!wanted() || watched.item().host !== joined.host) await tell(joined, false);
   }
 }
 
 /** Between asking and starting the watch may begin, or end: then once more. */
-async function join({ item, tuning }: WatchedItem): Promise<void> {
-  const { vault, host, vm } = item();
-  while (!(await tell(item(), true))) {
+async function join({ tuning }: WatchedItem, item: ProtectedItem): Promise<void> {
+  const { vault, host, vm } = item;
+  while (!(await tell(item, true))) {
     try {
       await startChild(hostWatch, {
         workflowId: hostWatchId(vault, host),

@@ -16,6 +16,8 @@ export interface LadderControl {
   publish(retry: RetryState | undefined): void;
   /** Set by the administrator's `retry`; the ladder takes it back. */
   retryRequested: boolean;
+  /** After a failure: is what the step needs somewhere else now? Then it is tried there, at once. @throws StepFailure */
+  moved(failure: Failure): Promise<boolean>;
   /** True when going on waiting makes no sense: a job is asked for, the run has to continue as new. */
   interrupted(): boolean;
 }
@@ -34,12 +36,14 @@ export async function climb<T>(
 ): Promise<Climb<T>> {
   let state = from;
   let lastCheckpoint: number | undefined;
+  let atOnce = false;
   for (;;) {
-    if (state) {
+    if (state && !atOnce) {
       await waitForTurn(state, what, control);
       if (!control.retryRequested && control.interrupted() && !isDue(state)) return { done: false };
       control.retryRequested = false;
     }
+    atOnce = false;
     try {
       const value = await attemptStep();
       if (state) control.publish(undefined);
@@ -50,6 +54,10 @@ export async function climb<T>(
       if (failure.class === 'needsResync') {
         control.publish(undefined);
         throw new StepFailure(failure);
+      }
+      if (await control.moved(failure)) {
+        atOnce = true;
+        continue;
       }
       const checkpoint = checkpointOf(error);
       const advanced = checkpoint !== undefined && lastCheckpoint !== undefined && checkpoint > lastCheckpoint;

@@ -9,7 +9,7 @@ import {
   retryStateSchema,
   type Job,
 } from '../domain/job.js';
-import { hostStateSchema, hostTroubleSchema, type HostNews } from '../domain/host.js';
+import { hostStateSchema, hostTroubleSchema, type HostNews, type LocatedVm } from '../domain/host.js';
 import { nameSchema } from '../domain/ids.js';
 import { tagRequestSchema, tagSchema } from '../domain/named-points.js';
 import { recoveryPlanSchema } from '../domain/plan.js';
@@ -162,6 +162,8 @@ export const jobEndSchema = z.object({ jobId: z.string(), result: jobOutcomeSche
 export const jobEndedSignal = defineSignal<[z.infer<typeof jobEndSchema>]>('jobEnded');
 
 export const hostNewsSignal = defineSignal<[HostNews]>('hostNews');
+/** A job has found its VM on another host. */
+export const vmMovedSignal = defineSignal<[LocatedVm]>('vmMoved');
 
 // ---- to the watch over a host -------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ import {
 import { toIso, toMs } from '../domain/time.js';
 import { deltaCycle } from './delta-cycle.js';
 import { fenceSource } from './fence-source.js';
+import { followVm } from './find-vm.js';
 import type { LadderControl } from './ladder.js';
 import * as messages from './messages.js';
 import { shouldContinueAsNew } from './history-limit.js';
@@ -67,14 +68,24 @@ class ProtectionEntity {
   /** The cycle under way. */
   private cycling: CancellationScope | undefined;
   private readonly ladder: LadderControl;
+  /** For what works beside the loop. */
+  private readonly itself;
 
   constructor(private readonly input: messages.ProtectVmInput) {
     const { vault, vm, host, vmmServer, policy } = input;
     this.item = input.item ?? newProtectedItem({ vault, vm, host, vmmServer, policy });
+    this.itself = {
+      item: () => this.item,
+      over: () => this.closing,
+      publish: () => this.publish(),
+      on: (event: ItemEvent) => this.on(event),
+      tuning: input.tuning,
+    };
     this.ladder = {
       retryRequested: false,
       interrupted: () =>
         this.item.pending.length > 0 || this.item.paused !== undefined || shouldContinueAsNew(this.input.tuning),
+      moved: (failure) => followVm(this.itself, failure),
       publish: (retry) => this.on(retry ? { type: 'stepFailed', retry } : { type: 'stepRecovered' }),
     };
     this.registerHandlers();
@@ -82,16 +93,9 @@ class ProtectionEntity {
   }
 
   async run(): Promise<ProtectedItem> {
-    const itself = {
-      item: () => this.item,
-      over: () => this.closing,
-      publish: () => this.publish(),
-      on: (event: ItemEvent) => this.on(event),
-      tuning: this.input.tuning,
-    };
-    void watchHealth(itself);
-    void fenceSource(itself);
-    const watched = tellOthers(itself);
+    void watchHealth(this.itself);
+    void fenceSource(this.itself);
+    const watched = tellOthers(this.itself);
     while (!this.isOver()) {
       if (shouldContinueAsNew(this.input.tuning)) await this.continueAsNew();
       const request = this.item.pending[0];
@@ -130,6 +134,7 @@ class ProtectionEntity {
     });
     setHandler(messages.protectedItemQuery, () => viewOf(this.item, now()));
     setHandler(messages.hostNewsSignal, (news) => this.on({ type: 'hostChanged', news, at: now() }));
+    setHandler(messages.vmMovedSignal, (found) => this.on({ type: 'vmMoved', found, at: now() }));
     setHandler(messages.requestJobSignal, (request) =>
       answerPlan(request, this.item.vm, (kind, wanted) => {
         this.validate(kind, { requestId: wanted.requestId });
@@ -204,7 +209,7 @@ class ProtectionEntity {
   private async cycle(): Promise<void> {
     this.cycling = new CancellationScope();
     try {
-      await this.cycling.run(() => deltaCycle(this.item, this.ladder, (event) => this.on(event)));
+      await this.cycling.run(() => deltaCycle(this.itself, this.ladder));
     } catch (error) {
       if (!isCancellation(error) || !this.isTakenOver()) throw error;
     } finally {

@@ -12,14 +12,14 @@ import { runJob } from './run-job.js';
 export async function resynchronize(input: JobInput): Promise<Job> {
   return runJob(input, 'resynchronize', async (run) => {
     const { vm } = run.input;
-    const { disks, trackedEpoch, networkAdapters } = await run.task(
+    const { disks, trackedEpoch, networkAdapters, settings } = await run.task(
       'Prerequisites check for resynchronization',
       async () => {
-        const { networkAdapters } = await run.step('check that the VM can be protected', () =>
+        const { networkAdapters, host, vmmServer, osDisk } = await run.step('check that the VM can be protected', () =>
           run.provider.checkProtectable({ vm }),
         );
         const source = await run.step('check the host', () => run.agent.checkSource({ vm }));
-        return { ...source, networkAdapters };
+        return { ...source, networkAdapters, settings: { host, vmmServer, osDisk } };
       },
     );
     const epoch = await run.task('Identifying the replication target', async () => {
@@ -32,8 +32,8 @@ export async function resynchronize(input: JobInput): Promise<Job> {
     });
     run.known = { epoch };
     await run.task('Starting resynchronization', async () => {
-      await run.step('begin the epoch at the replica', () => run.azure.beginResync({ vm, epoch, disks }));
-      await run.step('take a VM snapshot and start tracking', () => run.agent.beginReplication({ vm, epoch }));
+      await run.step('begin the epoch at the replica', () => run.azure.beginResync({ vm, epoch, disks, settings }));
+      await run.step('take a VM snapshot and start tracking', () => run.agent.beginReplication({ vm, epoch, disks }));
     });
     const digestBytes = await run.task('Comparing the virtual disks', async () => {
       let bytes = 0;

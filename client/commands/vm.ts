@@ -59,6 +59,7 @@ async function listPrimary(command: Command): Promise<void> {
         health: view && view.item.phase !== 'Unprotected' ? view.health : undefined,
         state: answer.vm?.state,
         disks: vm.disks.length,
+        excludedDisks: vm.disks.filter(({ excluded }) => excluded).map(({ name }) => name),
         bytes: answer.vm && sizeOf(answer.vm),
         protectable: protectable(answer),
         problem: problemOf(answer),
@@ -82,9 +83,14 @@ function primaryTable(
     const phase = view?.item.phase ?? 'Unprotected';
     const verdict =
       problemOf(answer) ?? (phase === 'Unprotected' ? 'can be protected' : `health ${view?.health ?? 'unknown'}`);
-    return [vm.name, vm.host, phase, answer.vm?.state ?? '-', `${vm.disks.length}`, size, verdict];
+    return [vm.name, vm.host, phase, answer.vm?.state ?? '-', diskCount(vm), size, verdict];
   });
   return table(['VM', 'HOST', 'PHASE', 'POWER', 'DISKS', 'SIZE', 'REMARK'], rows);
+}
+
+function diskCount({ disks }: SiteVm): string {
+  const excluded = disks.filter((disk) => disk.excluded).length;
+  return excluded > 0 ? `${disks.length} (${excluded} excluded)` : `${disks.length}`;
 }
 
 async function listRecovery(command: Command): Promise<void> {
@@ -201,11 +207,11 @@ function policyText(policy: Policy): string {
 
 function diskTable(disks: HypervisorVm['disks']): string {
   if (disks.length === 0) return '';
-  const rows = disks.map(({ name, format, size, logBytes, path, nbdUri }) => [
+  const rows = disks.map(({ name, format, size, logBytes, path, nbdUri, excluded }) => [
     name,
     format,
     formatBytes(size),
-    formatBytes(logBytes),
+    excluded ? 'excluded' : formatBytes(logBytes),
     path,
     nbdUri ?? '-',
   ]);

@@ -28,6 +28,7 @@ const describedVm = z.object({
         size: count,
         nbdUri: z.string().exactOptional(),
         logBytes: count,
+        excluded: z.boolean().exactOptional(),
       }),
     )
     .readonly(),

@@ -9,7 +9,7 @@
  */
 import { compareFences, type Fence } from '../../domain/fence.js';
 import { toIso } from '../../domain/time.js';
-import type { CutMoment } from '../../replication/tracker.js';
+import type { CutMoment } from '../../replication/tracker-options.js';
 import type { Cut } from '../ports.js';
 import { GuestAgent } from './guest-agent.js';
 import type { GuestCut, VmStateFile } from './hypervisor-state.js';

@@ -5,6 +5,7 @@
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import type { ReadableDisk, VirtualDisk } from '../../disks/disk.js';
 import { diskError } from '../../disks/disk-errors.js';
+import { identifyFile, type FileIdentity } from '../../disks/file-identity.js';
 import { tryLockFile } from '../../disks/native.js';
 import { openDisk } from '../../disks/open-disk.js';
 import { OverlayDisk } from '../../disks/overlay.js';
@@ -17,6 +18,10 @@ export interface DiskOfVm {
   /** Overlay and change logs lie beside this file. */
   readonly path: string;
   readonly format: string;
+  /** Not replicated: neither tracked nor part of a VM snapshot. */
+  readonly excluded?: boolean;
+  /** What its file is now. Left out where there is none that somebody else might change. */
+  identify?(): Promise<FileIdentity | undefined>;
   /** A base that can only be read always has an overlay, made with the VM. */
   openBase(): Promise<ReadableDisk | VirtualDisk>;
 }
@@ -24,23 +29,23 @@ export interface DiskOfVm {
 export const overlayPath = (diskPath: string): string => `${diskPath}.avhd`;
 
 /** A disk file, kept from any other hypervisor of this machine while it is open. */
-export const diskFile = (name: string, path: string, format: DiskFormat): DiskOfVm => ({
-  name,
-  path,
-  format,
+export const diskFile = (disk: { name: string; path: string; format: DiskFormat; excluded: boolean }): DiskOfVm => ({
+  ...disk,
+  identify: () => identifyFile(disk.path),
   openBase: async () => {
+    const { path, format } = disk;
     const lock = await lockDisk(path);
     try {
-      const disk = await openDisk(path, format);
-      const close = disk.close.bind(disk);
-      disk.close = async () => {
+      const opened = await openDisk(path, format);
+      const close = opened.close.bind(opened);
+      opened.close = async () => {
         try {
           await close();
         } finally {
           await lock.close();
         }
       };
-      return disk;
+      return opened;
     } catch (error) {
       await lock.close();
       throw error;

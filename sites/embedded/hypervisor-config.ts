@@ -31,7 +31,15 @@ export const hypervisorConfigSchema = z.strictObject({
       z.strictObject({
         name: nameSchema,
         disks: z
-          .array(z.strictObject({ name: nameSchema, path: pathSchema, format: z.enum(diskFormats).default('raw') }))
+          .array(
+            z.strictObject({
+              name: nameSchema,
+              path: pathSchema,
+              format: z.enum(diskFormats).default('raw'),
+              /** Served to the guest, and neither tracked nor part of a VM snapshot. */
+              excluded: z.boolean().default(false),
+            }),
+          )
           .min(1),
         /** Unix socket of the QEMU guest agent, which freezes the guest for app-consistent cuts. */
         guestAgent: socketPathSchema(0).exactOptional(),

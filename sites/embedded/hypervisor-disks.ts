@@ -1,5 +1,7 @@
 /** The chains of a VM's disks, opened and closed together, and what a VM snapshot does to them. */
 import type { Tracker } from '../../replication/tracker.js';
+import type { DiskToTrack } from '../../replication/tracker-options.js';
+import type { Identities } from '../../replication/tracker-rest.js';
 import type { HypervisorDisk } from '../ports.js';
 import { DiskChain, type DiskOfVm } from './hypervisor-chain.js';
 
@@ -12,6 +14,11 @@ export class VmDisks {
 
   get areOpen(): boolean {
     return this.#chains !== undefined;
+  }
+
+  /** How many disks a VM snapshot has. */
+  get replicated(): number {
+    return this.all.filter(({ excluded }) => !excluded).length;
   }
 
   /** How many disks have the overlay of a VM snapshot. */
@@ -32,9 +39,24 @@ export class VmDisks {
     }
   }
 
-  /** For a tracker to be loaded on. */
-  toTrack(): Parameters<typeof Tracker.load>[1] {
-    return this.#opened().map((chain, index) => ({ ...this.all[index]!, chain: chain.top }));
+  /** For a tracker to be loaded on, before anything is written. @throws CatalogueError DiskMissing, ReadFailed */
+  async toTrack(): Promise<DiskToTrack[]> {
+    const identities = await this.identify();
+    return this.#opened().map((chain, index) => ({
+      ...this.all[index]!,
+      chain: chain.top,
+      identity: identities[index],
+    }));
+  }
+
+  /** What their files are now, in their order. */
+  identify(): Promise<Identities> {
+    return Promise.all(this.all.map(async (disk) => (disk.excluded ? undefined : await disk.identify?.())));
+  }
+
+  /** Are the open disks of the sizes that the tracker knows? */
+  fit(tracker: Tracker): boolean {
+    return this.#opened().every(({ top }, index) => top.size === tracker.disks[index]!.size);
   }
 
   /** Puts the tracked disks on the chains' tops; nothing may be in flight. */
@@ -55,7 +77,9 @@ export class VmDisks {
 
   /** Nothing may be in flight. */
   async takeSnapshot(): Promise<void> {
-    for (const chain of this.#opened()) await chain.takeSnapshot();
+    for (const [index, chain] of this.#opened().entries()) {
+      if (!this.all[index]!.excluded) await chain.takeSnapshot();
+    }
   }
 
   /** @param milliseconds how long to work at most. @returns bytes left. */
@@ -85,13 +109,14 @@ export class VmDisks {
   /** @param uriOf where a disk is served; undefined while it is not. */
   describe(tracker: Tracker | undefined, uriOf: (disk: DiskOfVm) => string | undefined): HypervisorDisk[] {
     return this.all.map((disk, index) => {
-      const { name, path, format } = disk;
+      const { name, path, format, excluded } = disk;
       const tracked = tracker?.disks[index];
       const nbdUri = uriOf(disk);
       return {
         ...{ name, path, format, size: tracked?.size ?? 0 },
         ...(nbdUri === undefined ? {} : { nbdUri }),
         logBytes: tracked ? tracker!.logBytes(tracked) : 0,
+        ...(excluded && { excluded }),
       };
     });
   }

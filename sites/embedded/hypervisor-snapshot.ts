@@ -70,7 +70,7 @@ export class VmSnapshot {
     const overlays = this.disks.snapshots;
     // What joined in is the last to happen: a sequence that is still open has not been cut.
     const hasJoined = tracking?.epoch === snapshot.epoch && tracking.openSequence > (snapshot.sequence ?? 0);
-    const isTaken = overlays === this.disks.all.length && hasJoined;
+    const isTaken = overlays === this.disks.replicated && hasJoined;
     if (snapshot.phase === 'creating' && isTaken) {
       await this.state.change((state) => ({ ...state, snapshot: { ...snapshot, phase: 'taken' } }));
     } else if (overlays === 0) {

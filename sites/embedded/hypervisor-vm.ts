@@ -7,7 +7,8 @@
 import { CatalogueError } from '../../domain/errors.js';
 import { formatFence, type Fence } from '../../domain/fence.js';
 import { toIso } from '../../domain/time.js';
-import { Tracker, type CutMoment, type TrackerOptions } from '../../replication/tracker.js';
+import type { Tracker } from '../../replication/tracker.js';
+import type { CutMoment, TrackerOptions } from '../../replication/tracker-options.js';
 import type { Cut, CutOptions, HypervisorVm, ShutDownResult } from '../ports.js';
 import { GuestFreezer } from './guest-freezer.js';
 import type { DiskOfVm } from './hypervisor-chain.js';
@@ -15,6 +16,7 @@ import { VmDisks } from './hypervisor-disks.js';
 import { exportOf } from './hypervisor-export.js';
 import { VmSnapshot, type Quietly } from './hypervisor-snapshot.js';
 import type { VmStateFile } from './hypervisor-state.js';
+import { VmTracking } from './hypervisor-tracking.js';
 import type { NbdServer } from './nbd-server.js';
 import { Turn } from './turn.js';
 
@@ -23,8 +25,8 @@ export interface VmEnvironment extends TrackerOptions {
 }
 
 export class EmbeddedVm {
-  #tracker: Tracker | undefined;
   readonly #disks: VmDisks;
+  readonly #tracking: VmTracking;
   readonly #snapshot: VmSnapshot;
   readonly #freezer: GuestFreezer;
   #exported = false;
@@ -40,6 +42,7 @@ export class EmbeddedVm {
   ) {
     this.#freezer = new GuestFreezer(name, guestAgent, state, environment.warn);
     this.#disks = new VmDisks(disks);
+    this.#tracking = new VmTracking(name, this.#disks, environment);
     this.#snapshot = new VmSnapshot(name, this.#disks, state);
   }
 
@@ -63,11 +66,11 @@ export class EmbeddedVm {
   }
 
   describe(): HypervisorVm {
-    const [snapshot, tracking] = [this.#snapshot.name, this.#tracker?.state];
+    const [snapshot, tracking] = [this.#snapshot.name, this.#tracking.tracker?.state];
     return {
       name: this.name,
       state: this.#exported ? 'Running' : 'Off',
-      disks: this.#disks.describe(this.#tracker, (disk) =>
+      disks: this.#disks.describe(this.#tracking.tracker, (disk) =>
         this.#exported ? this.environment.server.uri(this.#exportName(disk)) : undefined,
       ),
       ...(tracking ? { tracking } : {}),
@@ -79,9 +82,9 @@ export class EmbeddedVm {
   start(epoch: number): Promise<void> {
     return this.#turn.run(async () => {
       this.#checkFence(epoch);
-      const tracker = await this.#loaded();
+      await this.#loaded();
       if (this.#exported && epoch <= this.state.current.startedEpoch) return;
-      await this.#open(tracker);
+      await this.#tracking.open();
       await this.state.change(({ exportsClosedAt: _, ...state }) => ({
         ...state,
         power: 'Running',
@@ -109,12 +112,12 @@ export class EmbeddedVm {
   beginReplication(epoch: number): Promise<void> {
     return this.#turn.run(async () => {
       this.#checkFence(epoch);
-      const tracker = await this.#loaded();
-      if (tracker.state?.epoch === epoch) return;
-      if (epoch < Math.max(this.state.current.replicatedEpoch, tracker.state?.epoch ?? 0)) {
+      const { state } = await this.#loaded();
+      if (state?.epoch === epoch) return;
+      if (epoch < Math.max(this.state.current.replicatedEpoch, state?.epoch ?? 0)) {
         throw new CatalogueError('StaleEpoch', `${this.name} has been replicated in a newer epoch than ${epoch}`);
       }
-      await this.#withDisks(tracker, async (quietly) => {
+      await this.#withDisks(async (tracker, quietly) => {
         // A snapshot of an older epoch, or of an attempt that died: what guests wrote since is in its overlay.
         await this.#snapshot.mergeAll(quietly);
         await this.#snapshot.take({ epoch }, quietly, () => tracker.start(epoch));
@@ -124,9 +127,8 @@ export class EmbeddedVm {
 
   endReplication(): Promise<void> {
     return this.#turn.run(async () => {
-      const tracker = await this.#loaded();
-      await tracker.stop();
-      await this.#withDisks(tracker, (quietly) => this.#snapshot.mergeAll(quietly));
+      await (await this.#loaded()).stop();
+      await this.#withDisks((_, quietly) => this.#snapshot.mergeAll(quietly));
     });
   }
 
@@ -137,8 +139,8 @@ export class EmbeddedVm {
 
   mergeSnapshot(): Promise<number> {
     return this.#turn.run(async () => {
-      const tracker = await this.#loaded();
-      return this.#withDisks(tracker, (quietly) => this.#snapshot.merge(quietly));
+      await this.#loaded();
+      return this.#withDisks((_, quietly) => this.#snapshot.merge(quietly));
     });
   }
 
@@ -146,6 +148,7 @@ export class EmbeddedVm {
     return this.#turn.run(async () => {
       this.#checkFence(fence.epoch);
       const tracker = await this.#loaded();
+      await this.#tracking.checkRest();
       const cut = (moment?: CutMoment) => tracker.cut(fence, this.state.current.power === 'Off', moment);
       if (!appConsistent) return this.#freezer.recorded(await cut());
       return this.#freezer.cut(fence, appConsistent.deadlineMs, cut);
@@ -155,16 +158,16 @@ export class EmbeddedVm {
   snapshotAndCut(fence: Fence): Promise<Cut> {
     return this.#turn.run(async () => {
       this.#checkFence(fence.epoch);
-      const tracker = await this.#loaded();
-      const cut = () => tracker.cut(fence, this.state.current.power === 'Off');
-      if (this.#snapshot.isOfCut(fence)) return cut();
-      const { state } = tracker;
+      const loaded = await this.#loaded();
+      const cut = (tracker: Tracker) => tracker.cut(fence, this.state.current.power === 'Off');
+      if (this.#snapshot.isOfCut(fence)) return cut(loaded);
+      const { state } = loaded;
       if (state?.epoch === fence.epoch && state.openSequence > fence.sequence) {
         throw new CatalogueError('InvalidVmState', `${this.name}: ${formatFence(fence)} was cut without a snapshot`);
       }
-      return this.#withDisks(tracker, async (quietly) => {
+      return this.#withDisks(async (tracker, quietly) => {
         await this.#snapshot.mergeAll(quietly);
-        return this.#snapshot.take(fence, quietly, cut);
+        return this.#snapshot.take(fence, quietly, () => cut(tracker));
       });
     });
   }
@@ -178,16 +181,18 @@ export class EmbeddedVm {
     return this.#turn.run(async () => {
       await this.#freezer.close();
       await this.#unexport();
-      if (!this.#tracker) return;
-      await this.#tracker.pause();
+      const { tracker } = this.#tracking;
+      if (!tracker) return;
+      await tracker.pause();
       try {
         await this.#disks.flush();
-        await this.#tracker.close();
+        await this.#tracking.putDown();
+        await tracker.close();
       } catch (error) {
         // Its logs stay as those of a killed process.
         this.environment.warn(`${this.name} could not be put down in order`, error);
       }
-      await this.#disks.close(this.#tracker);
+      await this.#disks.close(tracker);
     });
   }
 
@@ -199,21 +204,16 @@ export class EmbeddedVm {
 
   /** Opens the disks and picks up their logs; tried again after a failure, as the disk may have been put back. */
   async #loaded(): Promise<Tracker> {
-    if (this.#tracker) return this.#tracker;
-    await this.#load();
-    return this.#tracker!;
+    if (!this.#tracking.tracker) await this.#load();
+    return this.#tracking.tracker!;
   }
 
   /** A VM that is meant to run does from then on. */
   async #load(): Promise<void> {
     try {
-      await this.#disks.open();
-      const tracker = await Tracker.load(this.name, this.#disks.toTrack(), this.environment);
-      await this.#snapshot.settle(tracker.state);
-      this.#tracker = tracker;
+      await this.#tracking.load((tracker) => this.#snapshot.settle(tracker.state));
       this.#failure = undefined;
     } catch (error) {
-      await this.#disks.close();
       // Whatever it is, it is this VM's alone.
       this.#failure =
         error instanceof CatalogueError
@@ -223,31 +223,17 @@ export class EmbeddedVm {
     }
     const { power, startedEpoch, fencedEpoch } = this.state.current;
     if (power === 'Running' && startedEpoch >= fencedEpoch) this.#export();
-    else await this.#disks.close(this.#tracker);
-  }
-
-  async #open(tracker: Tracker): Promise<void> {
-    if (this.#disks.areOpen) return;
-    await this.#disks.open();
-    try {
-      this.#disks.attach(tracker);
-    } catch (error) {
-      await this.#disks.close(tracker);
-      throw error;
-    }
+    else await this.#tracking.putDown();
   }
 
   /** Opens the disks of a VM that is off for as long as it takes. */
-  async #withDisks<T>(tracker: Tracker, action: (quietly: Quietly) => Promise<T>): Promise<T> {
+  async #withDisks<T>(action: (tracker: Tracker, quietly: Quietly) => Promise<T>): Promise<T> {
     const wereOpen = this.#disks.areOpen;
-    await this.#open(tracker);
+    const tracker = await this.#tracking.open();
     try {
-      return await action((change) => this.#quietly(tracker, change));
+      return await action(tracker, (change) => this.#quietly(tracker, change));
     } finally {
-      if (!wereOpen) {
-        await this.#disks.flush();
-        await this.#disks.close(tracker);
-      }
+      if (!wereOpen) await this.#tracking.putDown();
     }
   }
 
@@ -266,25 +252,28 @@ export class EmbeddedVm {
     const { power, exportsClosedAt } = this.state.current;
     if (power === 'Off' && exportsClosedAt !== undefined) return { exportsClosedAt };
     await this.#unexport();
+    const { tracker } = this.#tracking;
     try {
-      await this.#tracker?.pause();
+      await tracker?.pause();
       await this.#disks.flush();
     } catch (error) {
       if (inOrder) throw error;
       this.environment.warn(`${this.name} was turned off; a disk could not be flushed`, error);
+      // Nobody can tell what is on it: it is not put down in order.
+      await this.#disks.close(tracker);
     } finally {
-      this.#tracker?.resume();
+      tracker?.resume();
     }
     const closedAt = toIso(Date.now());
     // A guest that is off is not frozen either.
     await this.state.change(({ frozenSince: _, ...state }) => ({ ...state, power: 'Off', exportsClosedAt: closedAt }));
-    await this.#disks.close(this.#tracker);
+    await this.#tracking.putDown();
     return { exportsClosedAt: closedAt };
   }
 
   #export(): void {
     for (const [index, disk] of this.#disks.all.entries()) {
-      this.environment.server.addExport(this.#exportName(disk), exportOf(this.#tracker!.disks[index]!));
+      this.environment.server.addExport(this.#exportName(disk), exportOf(this.#tracking.tracker!.disks[index]!));
     }
     this.#exported = true;
   }

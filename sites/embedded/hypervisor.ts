@@ -66,7 +66,7 @@ export class EmbeddedHypervisor {
     try {
       for (const { name, disks, guestAgent } of config.vms) {
         const state = await VmStateFile.open(join(config.stateFolder, `${name}.json`));
-        const files = disks.map((disk) => diskFile(disk.name, disk.path, disk.format));
+        const files = disks.map(diskFile);
         vms.set(name, await EmbeddedVm.load(name, files, state, floor.environment, guestAgent));
       }
       return new EmbeddedHypervisor(floor, vms);
@@ -110,8 +110,9 @@ export class EmbeddedHypervisor {
 
   snapshotFile(vm: string, epoch: number, disk: string): SnapshotFile {
     this.#vm(vm).checkSnapshot(epoch);
-    const found = this.describeVm(vm).disks.find(({ name }) => name === disk);
-    if (!found) throw new CatalogueError('VmNotFound', `${vm} has no disk ${disk}`);
+    const found = this.describeVm(vm).disks.find(({ name, excluded }) => name === disk && !excluded);
+    // It had when the snapshot was taken: what is copied from it is of another set of disks.
+    if (!found) throw new CatalogueError('ResyncRequired', `${vm} has no disk ${disk} any more`);
     return { path: found.path, format: found.format, size: found.size };
   }
 

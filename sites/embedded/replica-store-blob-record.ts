@@ -18,6 +18,8 @@ const blobRecordSchema = z.object({
   incarnation: z.string().regex(/^[0-9a-f]{8}$/),
   /** Raised before a snapshot is taken, so that no id is given twice. */
   nextSnapshot: z.int().positive(),
+  /** Of a blob that has grown, the oldest first: snapshots numbered below `before` were taken of so many bytes. */
+  grown: z.array(z.object({ before: z.int().positive(), size: z.int().positive() })).exactOptional(),
 });
 export type BlobRecord = z.infer<typeof blobRecordSchema>;
 
@@ -33,6 +35,19 @@ export async function createBlobRecord(folder: string, size: number): Promise<vo
 
 export async function replaceBlobRecord(folder: string, record: BlobRecord, files: DurableFiles): Promise<void> {
   await files.replace(path.join(folder, FILE), Buffer.from(JSON.stringify(record)));
+}
+
+/** What the blob will be once it has grown to `size`: the snapshots there are stay as they are. */
+export const grownRecord = (record: BlobRecord, size: number): BlobRecord => ({
+  ...record,
+  size,
+  grown: [...(record.grown ?? []), { before: record.nextSnapshot, size: record.size }],
+});
+
+/** @param id of a snapshot. @returns bytes the blob had when it was taken. */
+export function sizeAtSnapshot({ size, grown = [] }: BlobRecord, id: string): number {
+  const number = Number(id.split('-', 1)[0]);
+  return grown.find(({ before }) => number < before)?.size ?? size;
 }
 
 /** @throws CatalogueError InvalidReplicaState when it is none. */

@@ -13,6 +13,7 @@ import { readAt } from '../../disks/positional-io.js';
 import { syncFolder } from '../../disks/sync-folder.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { intersect, mergeRanges, type Range } from '../../domain/ranges.js';
+import { readBlobRecord, sizeAtSnapshot, type BlobRecord } from './replica-store-blob-record.js';
 import { unlessMissing } from './replica-store-errors.js';
 import type { OpenJournals } from './replica-store-journal-files.js';
 import { UNDO_BLOCK, UndoJournal, blocksOf, bytesOf, journalLengths } from './undo-journal.js';
@@ -37,6 +38,7 @@ export async function listChain(journals: string): Promise<ChainLink[]> {
 
 export class UndoChain {
   readonly #open = new Map<string, { readonly journal: UndoJournal; readonly release: () => Promise<void> }>();
+  #record: BlobRecord | undefined;
 
   private constructor(
     private readonly journals: string,
@@ -70,7 +72,8 @@ export class UndoChain {
     if (this.#newestLive() < 0) return [];
     // A mark whose maker died may not be durable yet, and without it this snapshot would want its blocks.
     if (holders.length > 1) await syncFolder(this.journals);
-    let rest: readonly BlockRun[] = runs;
+    // What was behind its end at the snapshot, nobody can ask for.
+    let rest: readonly BlockRun[] = within(runs, (await this.#journal(holders[0]!)).size);
     for (const link of holders) {
       const journal = await this.#journal(link);
       rest = (await journal.split(rest)).rest;
@@ -85,6 +88,11 @@ export class UndoChain {
     if (missing.length === 0) return;
     const newest = await this.#journal(this.links[this.#newestLive()]!);
     await newest.keep(missing, async (target, offset) => await readExactly(this.blob, target, offset));
+  }
+
+  /** Bytes the blob had at the snapshot. @throws CatalogueError InvalidReplicaState when there is no such snapshot. */
+  async sizeAt(snapshot: string): Promise<number> {
+    return await this.#sizeOf(this.links[this.#liveIndex(snapshot)]!);
   }
 
   /** Fills `target` with what the blob held at the snapshot. @throws CatalogueError InvalidReplicaState */
@@ -125,15 +133,22 @@ export class UndoChain {
       left -= count;
       if (left === 0) break;
     }
-    let missing: readonly BlockRun[] = wanted;
+    const into = await this.#journal(this.links[target]!);
+    let missing: readonly BlockRun[] = within(wanted, into.size);
     for (const older of this.links.slice(target, index)) {
       missing = (await (await this.#journal(older)).split(missing)).rest;
     }
-    const into = await this.#journal(this.links[target]!);
     if (missing.length > 0) await into.keep(missing, async (bytes, offset) => await source.read(bytes, offset));
     await source.release(missing);
     const last = wanted.at(-1);
     return last && left === 0 ? last.start + last.count : undefined;
+  }
+
+  /** @throws CatalogueError InvalidReplicaState */
+  #liveIndex(snapshot: string): number {
+    const index = this.links.findIndex((link) => link.id === snapshot && !link.deleting);
+    if (index >= 0) return index;
+    throw new CatalogueError('InvalidReplicaState', `${this.journals}: there is no snapshot ${snapshot}`);
   }
 
   #newestLive(): number {
@@ -145,9 +160,7 @@ export class UndoChain {
     range: Range,
     use: (journal: UndoJournal, held: Range) => Promise<void>,
   ): Promise<Range[]> {
-    const first = this.links.findIndex((link) => link.id === snapshot && !link.deleting);
-    if (first < 0)
-      throw new CatalogueError('InvalidReplicaState', `${this.journals}: there is no snapshot ${snapshot}`);
+    const first = this.#liveIndex(snapshot);
     let rest: BlockRun[] = [blocksOf(range)];
     for (const link of this.links.slice(first)) {
       if (rest.length === 0) break;
@@ -167,12 +180,23 @@ export class UndoChain {
     let opened = this.#open.get(link.id);
     if (!opened) {
       const key = path.join(this.journals, link.id);
-      const lengths = journalLengths(this.size);
-      const { files, release } = await this.openJournals.use(key, link.folder, this.access, lengths);
-      this.#open.set(link.id, (opened = { journal: new UndoJournal(this.size, files), release }));
+      const size = await this.#sizeOf(link);
+      const { files, release } = await this.openJournals.use(key, link.folder, this.access, journalLengths(size));
+      this.#open.set(link.id, (opened = { journal: new UndoJournal(size, files), release }));
     }
     return opened.journal;
   }
+
+  async #sizeOf({ id }: ChainLink): Promise<number> {
+    this.#record ??= await readBlobRecord(this.journals);
+    return sizeAtSnapshot(this.#record, id);
+  }
+}
+
+/** What of these blocks a blob of `size` bytes has. */
+function within(runs: readonly BlockRun[], size: number): BlockRun[] {
+  const { count: stop } = blocksOf({ offset: 0, length: size });
+  return runs.flatMap(({ start, count }) => (start < stop ? [{ start, count: Math.min(count, stop - start) }] : []));
 }
 
 /** @throws CatalogueError InvalidReplicaState when the file ends before. */

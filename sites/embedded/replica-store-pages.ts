@@ -10,9 +10,9 @@ import { fitsDirectIo, openDirect, readDirect, writeDirect } from '../../disks/d
 import { dataRanges, punchHole } from '../../disks/native.js';
 import { writeAt } from '../../disks/positional-io.js';
 import { CatalogueError } from '../../domain/errors.js';
-import { end, mergeRanges, overlaps, splitRange, totalLength, type Range } from '../../domain/ranges.js';
+import { mergeRanges, overlaps, splitRange, totalLength, type Range } from '../../domain/ranges.js';
 import type { PageWrite } from '../ports.js';
-import { createBlobRecord } from './replica-store-blob-record.js';
+import { createBlobRecord, grownRecord, readBlobRecord, replaceBlobRecord } from './replica-store-blob-record.js';
 import { UndoChain, readExactly } from './replica-store-chain.js';
 import { unlessMissing } from './replica-store-errors.js';
 import type { DurableFiles } from './replica-store-files.js';
@@ -20,9 +20,9 @@ import { inFlight } from './replica-store-in-flight.js';
 import type { OpenJournals } from './replica-store-journal-files.js';
 import { withLock } from './replica-store-lock.js';
 import type { StoreLayout } from './replica-store-names.js';
+import { checkPages, checkRange, checkSize, checkWithin, rangeOf } from './replica-store-requests.js';
 import { blocksOf } from './undo-journal.js';
 
-const PAGE = 512;
 /** Bytes written under one lock and made durable with one sync: what a fence or a reader may have to wait for. */
 const BATCH = 16 * 1024 * 1024;
 /** Writes of one batch: small ones cost by number. */
@@ -41,12 +41,7 @@ export class PageBlobs {
   ) {}
 
   async create(name: string, size: number): Promise<void> {
-    if (!Number.isSafeInteger(size) || size <= 0 || size % PAGE !== 0) {
-      throw new CatalogueError(
-        'InvalidReplicaState',
-        `${name}: ${size} is no size of a page blob; multiples of ${PAGE} are`,
-      );
-    }
+    checkSize(name, size);
     const file = this.layout.file(name);
     await this.files.makeFolder(path.dirname(file));
     await withLock(this.layout.blobLock(name), 'exclusive', async () => {
@@ -70,9 +65,28 @@ export class PageBlobs {
     });
   }
 
+  /** The record first: a size that says it has been reached is never without what tells the sizes of the snapshots. */
+  async resize(name: string, size: number): Promise<void> {
+    checkSize(name, size);
+    await this.withBlob(name, 'exclusive', 'write', async (blob) => {
+      const journals = this.layout.journals(name);
+      const record = await readBlobRecord(journals);
+      const found = (await blob.stat()).size;
+      if (size < found || size < record.size) {
+        const detail = `${name} has ${found} bytes and cannot be made smaller; ${size} were asked for`;
+        throw new CatalogueError('InvalidReplicaState', detail);
+      }
+      if (record.size < size) await replaceBlobRecord(journals, grownRecord(record, size), this.files);
+      if (found < size) await blob.truncate(size);
+      await blob.sync();
+    });
+  }
+
   /** Bytes; undefined when there is no such blob. @throws CatalogueError InvalidReplicaState when it is an object. */
-  async size(name: string): Promise<number | undefined> {
-    return await this.#sizeOf(name);
+  async size(name: string, snapshot?: string): Promise<number | undefined> {
+    const size = await this.#sizeOf(name);
+    if (size === undefined || snapshot === undefined) return size;
+    return await this.withBlob(name, 'shared', 'read', async (_blob, chain) => await chain.sizeAt(snapshot));
   }
 
   /** Checks and cuts a request into batches; each is to be written by itself. @throws CatalogueError InvalidReplicaState */
@@ -121,8 +135,8 @@ export class PageBlobs {
         return target;
       });
     }
-    return await this.withBlob(name, 'shared', 'read', async (blob, chain) => {
-      await checkWithin(name, blob, range);
+    return await this.withBlob(name, 'shared', 'read', async (_blob, chain) => {
+      checkRange(name, await chain.sizeAt(snapshot), range);
       const target = Buffer.allocUnsafe(range.length);
       await chain.read(snapshot, target, range.offset);
       return target;
@@ -150,8 +164,8 @@ export class PageBlobs {
         return dataRanges(blob.fd, range);
       });
     }
-    return await this.withBlob(name, 'shared', 'read', async (blob, chain) => {
-      await checkWithin(name, blob, range);
+    return await this.withBlob(name, 'shared', 'read', async (_blob, chain) => {
+      checkRange(name, await chain.sizeAt(snapshot), range);
       return await chain.dataRanges(snapshot, range);
     });
   }
@@ -224,29 +238,6 @@ export class PageBlobs {
 }
 
 const missingBlob = (name: string) => new CatalogueError('InvalidReplicaState', `there is no page blob ${name}`);
-
-const rangeOf = (write: PageWrite): Range => ({
-  offset: write.offset,
-  length: 'data' in write ? write.data.length : write.clear,
-});
-
-function checkPages(name: string, size: number, range: Range): void {
-  checkRange(name, size, range);
-  if (range.offset % PAGE === 0 && range.length % PAGE === 0) return;
-  const found = `offset ${range.offset}, length ${range.length} bytes`;
-  throw new CatalogueError('InvalidReplicaState', `${name}: ${found}: multiples of ${PAGE} are wanted`);
-}
-
-async function checkWithin(name: string, blob: FileHandle, range: Range): Promise<void> {
-  checkRange(name, (await blob.stat()).size, range);
-}
-
-function checkRange(name: string, size: number, range: Range): void {
-  const sound = Number.isSafeInteger(range.offset) && Number.isSafeInteger(range.length);
-  if (sound && range.offset >= 0 && range.length >= 0 && end(range) <= size) return;
-  const asked = `offset ${range.offset}, length ${range.length} bytes`;
-  throw new CatalogueError('InvalidReplicaState', `${name}: ${asked}: not within its ${size} bytes`);
-}
 
 /** Clearing costs by the data that is there: what is a hole already is cleared in large pieces. */
 function cutToBatch(blob: FileHandle, write: PageWrite): { piece: PageWrite; cost: number }[] {

@@ -115,9 +115,13 @@ export class EmbeddedReplicaStore implements ReplicaStore {
     await this.#fenced(`creating ${name}`, name, fence, async () => await this.#blobs.create(name, size));
   }
 
-  async pageBlobSize(name: string): Promise<number | undefined> {
+  async resizePageBlob(name: string, size: number, fence: WriteFence): Promise<void> {
+    await this.#fenced(`resizing ${name}`, name, fence, async () => await this.#blobs.resize(name, size));
+  }
+
+  async pageBlobSize(name: string, snapshot?: string): Promise<number | undefined> {
     return await this.#do(`looking for ${name}`, async () => {
-      const size = await this.#blobs.size(checkName(name));
+      const size = await this.#blobs.size(checkName(name), snapshot);
       if (size === undefined) await this.marker.check();
       return size;
     });

@@ -332,6 +332,47 @@ export function replicaStoreContract(
       ]);
     });
 
+    test('one grows, its snapshots keep size and content, and it never shrinks', async () => {
+      const { open } = await makeStore();
+      const store = await open();
+      const [small, large] = [64 * KiB + 512, 256 * KiB + 512];
+      await failsWith('InvalidReplicaState', store.resizePageBlob(BLOB, small, NOW));
+      await store.createPageBlob(BLOB, small, NOW);
+      await store.writePages(BLOB, [{ offset: 0, data: content(small, 1) }], NOW);
+      const before = await store.snapshotPageBlob(BLOB, NOW);
+      await store.resizePageBlob(BLOB, large, NOW);
+      await store.resizePageBlob(BLOB, large, NOW);
+      const other = await open();
+      expect(await other.pageBlobSize(BLOB)).toBe(large);
+      expect(await other.pageBlobSize(BLOB, before)).toBe(small);
+      const live = Buffer.concat([content(small, 1)], large);
+      expect((await other.readPages(BLOB, 0, large)).equals(live)).toBe(true);
+      const after = await store.snapshotPageBlob(BLOB, NOW);
+      // Across the former end, where the block the footer was in is longer now.
+      await store.writePages(BLOB, [{ offset: small - 512, data: content(100 * KiB, 2) }], NOW);
+      await store.writePages(BLOB, [{ offset: large - 512, data: content(512, 3) }], NOW);
+      const check = async (of: ReplicaStore) => {
+        expect((await of.readPages(BLOB, 0, small, before)).equals(content(small, 1))).toBe(true);
+        expect(await of.listPageRanges(BLOB, { offset: 0, length: small }, before)).toEqual([
+          { offset: 0, length: small },
+        ]);
+        await failsWith('InvalidReplicaState', of.readPages(BLOB, small, 512, before));
+        expect(await of.pageBlobSize(BLOB, before)).toBe(small);
+      };
+      await check(other);
+      expect(await other.pageBlobSize(BLOB, after)).toBe(large);
+      expect((await other.readPages(BLOB, 0, large, after)).equals(live)).toBe(true);
+      await store.deleteSnapshot(BLOB, after, NOW);
+      await check(await open());
+      content(100 * KiB, 2).copy(live, small - 512);
+      content(512, 3).copy(live, large - 512);
+      expect((await store.readPages(BLOB, 0, large)).equals(live)).toBe(true);
+      await failsWith('InvalidReplicaState', store.resizePageBlob(BLOB, small, NOW));
+      await failsWith('InvalidReplicaState', store.resizePageBlob(BLOB, large + 100, NOW));
+      await failsWith('InvalidReplicaState', store.pageBlobSize(BLOB, after));
+      expect(await store.pageBlobSize(BLOB)).toBe(large);
+    });
+
     test('deleting one takes its snapshots along, and can be repeated; a new one is empty', async () => {
       const { open } = await makeStore();
       const store = await open();
@@ -446,6 +487,7 @@ export function replicaStoreContract(
         () => store.createPageBlob(`${SCOPE}/disks/new.vhd`, 4096, fence),
         () => store.writePages(BLOB, [{ offset: 0, data: content(512, 1) }], fence),
         () => store.writePages(BLOB, [{ offset: 0, clear: 512 }], fence),
+        () => store.resizePageBlob(BLOB, 128 * KiB, fence),
         () => store.snapshotPageBlob(BLOB, fence),
         () => store.deleteSnapshot(BLOB, snapshot, fence),
         () => store.deletePageBlob(BLOB, fence),
@@ -515,6 +557,7 @@ type Step =
   | { readonly kind: 'write'; readonly batch: readonly { page: number; pages: number; seed: number }[] }
   | { readonly kind: 'snapshot' }
   | { readonly kind: 'reopen' }
+  | { readonly kind: 'grow'; readonly pages: number }
   | { readonly kind: 'delete'; readonly pick: number };
 
 /** Pages of 512 bytes; not a multiple of any block a store may work with, as a VHD with its footer isn't. */
@@ -533,6 +576,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 3, arbitrary: fc.constant({ kind: 'snapshot' as const }) },
   { weight: 2, arbitrary: fc.nat(20).map((pick) => ({ kind: 'delete' as const, pick })) },
   { weight: 1, arbitrary: fc.constant({ kind: 'reopen' as const }) },
+  { weight: 2, arbitrary: fc.nat(40).map((pages) => ({ kind: 'grow' as const, pages })) },
 );
 
 /** A store and what it should hold. */
@@ -556,6 +600,11 @@ class History {
       this.store = await this.open();
     } else if (next.kind === 'snapshot') {
       this.#snapshots.set(await this.store.snapshotPageBlob(BLOB, NOW), Buffer.from(this.#live));
+    } else if (next.kind === 'grow') {
+      const size = this.#live.length + next.pages * 512;
+      await this.store.resizePageBlob(BLOB, size, NOW);
+      this.#live = Buffer.concat([this.#live], size);
+      await this.check();
     } else if (next.kind === 'delete') {
       const id = [...this.#snapshots.keys()][next.pick % Math.max(1, this.#snapshots.size)];
       if (id === undefined) return;
@@ -570,8 +619,10 @@ class History {
       );
   }
 
+  /** Places are counted from the end as often as from the beginning, so that what has grown is written, too. */
   #write({ page, pages, seed }: { page: number; pages: number; seed: number }): PageWrite {
-    const [offset, length] = [page * 512, pages * 512];
+    const from = seed % 2 === 0 ? 0 : this.#live.length - SIZE;
+    const [offset, length] = [from + page * 512, pages * 512];
     this.#live.fill(0, offset, offset + length);
     if (seed === 0) return { offset, clear: length };
     const data = content(length, seed + 13 * (this.#writes += 1));
@@ -586,11 +637,13 @@ class History {
   }
 
   async #checkContent(expected: Buffer, snapshot: string | undefined): Promise<void> {
-    const found = await this.store.readPages(BLOB, 0, SIZE, snapshot);
+    const size = expected.length;
+    expect(await this.store.pageBlobSize(BLOB, snapshot)).toBe(size);
+    const found = await this.store.readPages(BLOB, 0, size, snapshot);
     expect(firstDifference(found, expected), `first byte that differs, snapshot ${snapshot}`).toBeUndefined();
     const part = await this.store.readPages(BLOB, 5000, 9000, snapshot);
     expect(part.equals(expected.subarray(5000, 14_000))).toBe(true);
-    const ranges = await this.store.listPageRanges(BLOB, { offset: 0, length: SIZE }, snapshot);
+    const ranges = await this.store.listPageRanges(BLOB, { offset: 0, length: size }, snapshot);
     expect(firstDifference(onlyIn(ranges, expected), expected), 'first byte that no range covers').toBeUndefined();
     expect(ranges.every((range, i) => i === 0 || end(ranges[i - 1]!) <= range.offset)).toBe(true);
   }

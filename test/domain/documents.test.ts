@@ -115,6 +115,18 @@ describe('a site', () => {
     ],
     ['two VMs of a name', ['vms', 1, 'name'], 'web', { message: /taken by another VM/, remedy: /rename/ }],
     [
+      'the only disk excluded',
+      ['vms', 0, 'disks', 0, 'excluded'],
+      true,
+      { message: /boots from this disk/, remedy: /leave excluded out/ },
+    ],
+    [
+      'the disk it boots from excluded',
+      ['vms', 1, 'disks', 1, 'excluded'],
+      true,
+      { message: /boots from this disk/, remedy: /os: true/ },
+    ],
+    [
       'two disks of a name',
       ['vms', 1, 'disks', 1, 'name'],
       'data',

@@ -95,6 +95,17 @@ export const anyEvent: fc.Arbitrary<ItemEvent> = fc.oneof(
     ),
     at: time,
   }),
+  fc.record({
+    type: fc.constant('vmMoved' as const),
+    found: fc.record(
+      {
+        host: fc.constantFrom('h', 'h2'),
+        tracking: fc.record({ epoch: fc.nat(5), resyncCause: fc.string() }, { requiredKeys: ['epoch'] }),
+      },
+      { requiredKeys: ['host'] },
+    ),
+    at: time,
+  }),
   fc.record({ type: fc.constant('alerted' as const), health: fc.constantFrom('Normal', 'Warning', 'Critical') }),
 );
 

@@ -179,7 +179,7 @@ class FaultRun {
 
     const result = failoverResultSchema.parse((await site.farshore.job(jobId)).result);
     for (const disk of result.disks) expect(disk.lastWriteApplied).toBe(disk.lastWriteIssued);
-    await site.expectEqual(VM, (vm, disk) => store.replica(vm, disk));
+    await site.expectEqual({ replicaOf: (disk) => store.replica(VM, disk) });
     const files = await Promise.all(DISKS.map((disk) => store.replica(VM, disk)));
     const now = Date.now();
     const { last, faults } = await withFiles(files, (sources) => checkPrefix(guest, sources, now));

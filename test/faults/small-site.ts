@@ -1,6 +1,6 @@
 /** An instance with small VMs, as a person at the command line sees it. */
 import { randomBytes } from 'node:crypto';
-import { open, readdir, writeFile } from 'node:fs/promises';
+import { open, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
@@ -72,7 +72,7 @@ ${options.vms
 const clock = (hours: number) => new Date(Date.now() + hours * 3_600_000).toISOString().slice(11, 16);
 
 export class SmallSite {
-  readonly hypervisor: HypervisorClient;
+  hypervisor: HypervisorClient;
   readonly shell: Shell;
   /** The first disk of the first VM. */
   readonly disk: string;
@@ -81,8 +81,8 @@ export class SmallSite {
     readonly folder: string,
     private readonly source: string,
     private readonly options: Required<Omit<SiteOptions, 'onProgress'>>,
-    readonly running: RunningInstance,
-    readonly farshore: Farshore,
+    public running: RunningInstance,
+    public farshore: Farshore,
     readonly data: DataFolder,
   ) {
     this.hypervisor = new HypervisorClient(data.hypervisorControl('hyperv-01'));
@@ -108,12 +108,29 @@ export class SmallSite {
       for (const disk of options.disks) await makeDisk(path.join(folder, fileOf(source, vm, disk)), options);
     }
     await writeFile(path.join(folder, 'site.yaml'), siteText(source, options));
-    const site = await loadSite(path.join(folder, 'site.yaml'), { disks: true });
     const data = new DataFolder(path.join(folder, 'data'));
+    const { running, farshore } = await SmallSite.run(folder, data, onProgress);
+    return new SmallSite(folder, source, options, running, farshore, data);
+  }
+
+  private static async run(folder: string, data: DataFolder, onProgress: (line: string) => void = () => undefined) {
+    const site = await loadSite(path.join(folder, 'site.yaml'), { disks: true });
     const running = await startInstance({ data, site, onProgress });
     const { address, namespace } = running.instance.temporal;
-    const farshore = await Farshore.connect({ site: site.site, address, namespace });
-    return new SmallSite(folder, source, options, running, farshore, data);
+    return { running, farshore: await Farshore.connect({ site: site.site, address, namespace }) };
+  }
+
+  /** Ends the instance in order, does something, and starts it by an edited site file. */
+  async restart(
+    edit: (site: string) => string,
+    options: { host?: string; meanwhile?: () => Promise<unknown> } = {},
+  ): Promise<void> {
+    await this.stop();
+    await options.meanwhile?.();
+    const file = path.join(this.folder, 'site.yaml');
+    await writeFile(file, edit(await readFile(file, 'utf8')));
+    Object.assign(this, await SmallSite.run(this.folder, this.data));
+    if (options.host !== undefined) this.hypervisor = new HypervisorClient(this.data.hypervisorControl(options.host));
   }
 
   diskFile(disk: string, vm: string = VM): string {
@@ -197,9 +214,9 @@ export class SmallSite {
   }
 
   /** Writes as the guest does. */
-  async write(bytes: number, offset: number): Promise<void> {
+  async write(bytes: number, offset: number, disk = 'os'): Promise<void> {
     const { disks } = await this.hypervisor.describeVm(VM);
-    const guest = await NbdGuest.connect(disks[0]!.nbdUri!);
+    const guest = await NbdGuest.connect(disks.find(({ name }) => name === disk)!.nbdUri!);
     await guest.write(randomBytes(bytes), offset);
     await guest.flush();
     await guest.close();
@@ -228,15 +245,19 @@ export class SmallSite {
     return names.toSorted().map((name) => path.join(folder, name));
   }
 
-  /** @param replicaOf path of the live replica of a disk. @default in the folder `store` */
-  async expectEqual(
-    vm: string = VM,
-    replicaOf: (vm: string, disk: string) => Promise<string> = async (_, disk) =>
-      path.join(this.folder, 'store', 'vms', vm, 'disks', `${disk}.vhd`),
-  ): Promise<void> {
+  /** What somebody else's program says of the source and the replica of each disk, which by default is in the folder `store`. */
+  async expectEqual({
+    vm = VM,
+    disks = this.options.disks,
+    replicaOf = async (disk: string) => path.join(this.folder, 'store', 'vms', vm, 'disks', `${disk}.vhd`),
+  }: {
+    vm?: string;
+    disks?: readonly string[];
+    replicaOf?: (disk: string) => Promise<string>;
+  } = {}): Promise<void> {
     const format = this.options.format === 'vhd' ? 'vpc' : 'raw';
-    for (const disk of this.options.disks) {
-      const files = [this.diskFile(disk, vm), await replicaOf(vm, disk)];
+    for (const disk of disks) {
+      const files = [this.diskFile(disk, vm), await replicaOf(disk)];
       const said = await runReader('qemu-img', 'compare', '-f', format, '-F', 'vpc', ...files);
       expect(said).toContain('identical');
     }

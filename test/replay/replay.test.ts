@@ -26,8 +26,10 @@ const expected: Record<string, number> = {
   runRecoveryPlan: 1,
   ...Object.fromEntries(jobKinds.map((kind) => [kind, 1])),
   hostWatch: 1,
-  // One of them a run that another run continued as, one with an unplanned failover, one with its host watched.
-  protectVm: 4,
+  // One of them a run that another run continued as, one with an unplanned failover, one with its host watched, one of a
+  // VM that moves.
+  protectVm: 5,
+  verifyReplica: 2,
   initialReplication: 2,
 };
 
@@ -157,6 +159,29 @@ describe.runIf(process.env['FARSHORE_RECORD_HISTORIES'])('recording', () => {
       await env.teardown();
     },
   );
+
+  test('histories of a VM that moves, between its cycles and within a job', { timeout: 240_000 }, async () => {
+    const env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+    const site = new SimulatedSite(() => env.currentTimeMs());
+    const vault = new TestVault(env, site);
+    await vault.run(async () => {
+      const other = `other-${vault.vault}`;
+      await vault.startAgent(other);
+      const entity = await vault.protect('db-05');
+      const ask = () => ({ args: [{ requestId: randomUUID() }] as [messages.JobOperationRequest] });
+      site.moved.set('db-05', { host: other, tracking: { epoch: 1 } });
+      site.fail('cutAndShip', 'VmNotFound', 1);
+      await entity.executeUpdate(messages.syncUpdate, ask());
+      await vault.until(entity, ({ item }) => item.host === other && item.retry === undefined);
+      site.moved.set('db-05', { host: vault.host, tracking: { epoch: 1 } });
+      site.fail('checkSource', 'VmNotFound', 1);
+      const { jobId } = await entity.executeUpdate(messages.jobUpdates.verifyReplica, ask());
+      await vault.until(entity, ({ item }) => item.host === vault.host && item.recentJobs.at(-1)?.id === jobId);
+      await save(env.client.workflow, 'verifyReplica-moved', jobId);
+      await save(env.client.workflow, 'protect-vm-moved', entity.workflowId);
+    });
+    await env.teardown();
+  });
 
   test('histories of runs that others continued as', { timeout: 240_000 }, async () => {
     const server = await startTestDevServer();

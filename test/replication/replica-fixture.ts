@@ -1,10 +1,13 @@
 /** The replica of a model in a real store, and what others read there. */
 import { open, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { expect } from 'vitest';
 import { RawDisk } from '../../disks/raw.js';
 import { vaultPaths } from '../../domain/vault.js';
-import { prepareReplica } from '../../replication/replica.js';
+import { prepareReplica, replicaSizeOf } from '../../replication/replica.js';
+import { beginResync } from '../../replication/resync.js';
 import { copySlice } from '../../replication/seed.js';
+import { digestReplica } from '../../replication/target-digests.js';
 import { verifySeed } from '../../replication/verify-seed.js';
 import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
 import type { ReplicaStore } from '../../sites/ports.js';
@@ -35,6 +38,34 @@ export async function seedReplica(store: ReplicaStore, model: Model, epoch = 1):
   }
   for (const disk of model.disks.keys()) await verifySeed(store, { vm: VM, disk, epoch });
   model.seal(epoch, 0);
+}
+
+/** What a resynchronization does, up to the first cycle of the epoch. @returns bytes sent. */
+export async function resyncReplica(store: ReplicaStore, model: Model, epoch: number): Promise<number> {
+  const disks = Object.entries(sizesOf(model)).map(([name, size]) => ({ name, size }));
+  await beginResync(store, { vm: VM, epoch, disks });
+  let sent = 0;
+  for (const [disk, content] of model.disks) {
+    await digestReplica(store, { vm: VM, disk, epoch });
+    const raw = await rawDiskOf(content);
+    const task = { vm: VM, disk, fromOffset: 0, maxBytes: Infinity, fence: { epoch, sequence: 0 } };
+    try {
+      sent += (await copySlice(store, raw, task)).dataBytes;
+    } finally {
+      await raw.close();
+    }
+  }
+  for (const disk of model.disks.keys()) await verifySeed(store, { vm: VM, disk, epoch });
+  return sent;
+}
+
+/** The source's bytes, and zeroes behind them up to the end of the replica. */
+export async function expectReplicaOf(folder: string, model: Model): Promise<void> {
+  for (const [disk, content] of model.disks) {
+    const replica = await replicaBytes(folder, disk, replicaSizeOf(content.length));
+    expect(replica.subarray(0, content.length).equals(content), disk).toBe(true);
+    expect(replica.subarray(content.length).every((byte) => byte === 0)).toBe(true);
+  }
 }
 
 export async function rawDiskOf(content: Buffer): Promise<RawDisk> {

@@ -14,7 +14,16 @@ import { verifySeed } from '../../replication/verify-seed.js';
 import type { ReplicaStore } from '../../sites/ports.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { KiB, MiB, Model, sizesOf, VM, write, zero } from './model.js';
-import { flipByte, openStore, rawDiskOf, replicaBytes, replicaFile, seedReplica } from './replica-fixture.js';
+import {
+  expectReplicaOf,
+  flipByte,
+  openStore,
+  rawDiskOf,
+  replicaBytes,
+  replicaFile,
+  resyncReplica,
+  seedReplica,
+} from './replica-fixture.js';
 
 const EPOCH = 2;
 const SIZE = 3 * MiB + 64 * KiB + 512;
@@ -44,49 +53,23 @@ async function drifted() {
 
 const source = (model: Model) => Object.entries(sizesOf(model)).map(([name, size]) => ({ name, size }));
 
-/** What the job does, up to the first cycle of the new epoch. @returns bytes sent. */
-async function resync(store: ReplicaStore, model: Model): Promise<number> {
-  await beginResync(store, { vm: VM, epoch: EPOCH, disks: source(model) });
-  let sent = 0;
-  for (const [disk, content] of model.disks) {
-    await digestReplica(store, { vm: VM, disk, epoch: EPOCH });
-    const raw = await rawDiskOf(content);
-    const task = { vm: VM, disk, fromOffset: 0, maxBytes: Infinity, fence: { epoch: EPOCH, sequence: 0 } };
-    try {
-      sent += (await copySlice(store, raw, task)).dataBytes;
-    } finally {
-      await raw.close();
-    }
-  }
-  for (const disk of model.disks.keys()) await verifySeed(store, { vm: VM, disk, epoch: EPOCH });
-  return sent;
-}
-
-async function expectEqual(folder: string, model: Model): Promise<void> {
-  for (const [disk, content] of model.disks) {
-    const replica = await replicaBytes(folder, disk, replicaSizeOf(content.length));
-    expect(replica.subarray(0, content.length).equals(content), disk).toBe(true);
-    expect(replica.subarray(content.length).every((byte) => byte === 0)).toBe(true);
-  }
-}
-
 describe('a resynchronization', () => {
   test('sends the blocks that differ and no others, and the replica is equal', async () => {
     const { store, folder, model } = await drifted();
     // Two blocks changed and hold data; two became zero and are cleared.
-    expect(await resync(store, model)).toBe(2 * 64 * KiB);
-    await expectEqual(folder, model);
+    expect(await resyncReplica(store, model, EPOCH)).toBe(2 * 64 * KiB);
+    await expectReplicaOf(folder, model);
   });
 
   test('goes on by cycles of its epoch; recovery points from before it are kept as they were', async () => {
     const { store, folder, model, before } = await drifted();
-    await resync(store, model);
+    await resyncReplica(store, model, EPOCH);
     model.write('os', write(8 * KiB, 4 * KiB, 5));
     await ship(store, model, EPOCH, 1);
     await applyCycle(store, { vm: VM, epoch: EPOCH, sequence: 1 });
     await createRecoveryPoint(store, { vm: VM, epoch: EPOCH, sequence: 1, kind: 'crashConsistent' });
     await releaseSeed(store, { vm: VM, epoch: EPOCH });
-    await expectEqual(folder, model);
+    await expectReplicaOf(folder, model);
     const [old, newer] = await listRecoveryPoints(store, VM);
     expect([old!.id, newer!.id]).toEqual([recoveryPointId(1, 1), recoveryPointId(EPOCH, 1)]);
     for (const { name, snapshot } of old!.disks) {
@@ -114,14 +97,14 @@ describe('a resynchronization', () => {
     });
   });
 
-  test('refuses a source of another size, and an older epoch; nothing is changed', async () => {
+  test('refuses a source of another size under an epoch that has begun, and an older epoch; nothing is changed', async () => {
     const { store, model } = await drifted();
+    await beginResync(store, { vm: VM, epoch: 5, disks: source(model) });
     const disks = source(model).map(({ name, size }) => ({ name, size: size + 512 }));
-    await expect(beginResync(store, { vm: VM, epoch: EPOCH, disks })).rejects.toMatchObject({
+    await expect(beginResync(store, { vm: VM, epoch: 5, disks })).rejects.toMatchObject({
       code: 'InvalidReplicaState',
       detail: expect.stringContaining(`${SIZE + 512} bytes`),
     });
-    await beginResync(store, { vm: VM, epoch: 5, disks: source(model) });
     await expect(beginResync(store, { vm: VM, epoch: 4, disks: source(model) })).rejects.toMatchObject({
       code: 'StaleEpoch',
     });
@@ -151,9 +134,9 @@ describe('a resynchronization', () => {
       const { store, folder, model } = await drifted();
       return {
         store,
-        work: (faulty) => resync(faulty, model),
+        work: (faulty) => resyncReplica(faulty, model, EPOCH),
         check: async () => {
-          await expectEqual(folder, model);
+          await expectReplicaOf(folder, model);
           expect(await store.readFence(vaultPaths.vm(VM))).toEqual({ epoch: EPOCH, sequence: 1 });
           await store.close();
         },

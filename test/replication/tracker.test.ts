@@ -139,7 +139,7 @@ describe('tracker', () => {
   it('answers a repeated cut with the same, also after a restart, and refuses any other', async () => {
     await makeDisks(['a', 'b'], MIB);
     let tracker = await load(['a', 'b']);
-    await expect(tracker.cut({ epoch: 1, sequence: 1 }, false)).rejects.toMatchObject({ code: 'InvalidVmState' });
+    await expect(tracker.cut({ epoch: 1, sequence: 1 }, false)).rejects.toMatchObject({ code: 'ResyncRequired' });
     await tracker.start(2);
     await tracker.start(2);
     await tracker.disks[1]!.write(Buffer.alloc(512, 7), 1024);

@@ -146,6 +146,24 @@ describe('what was changed by hand or died half-way', () => {
     expect(left.filter((entry) => !entry.startsWith('.'))).toEqual([]);
   });
 
+  test('a blob that died while it grew has its old size, and its snapshots too, until it is done again', async () => {
+    const { folder, store } = await newStore();
+    await store.createPageBlob(BLOB, MiB, NOW);
+    await store.writePages(BLOB, [{ offset: 0, data: content(MiB, 1) }], NOW);
+    const snapshot = await store.snapshotPageBlob(BLOB, NOW);
+    await store.resizePageBlob(BLOB, 2 * MiB, NOW);
+    // The record was there first; the file had not grown yet.
+    await truncate(path.join(folder, BLOB), MiB);
+    expect(await store.pageBlobSize(BLOB)).toBe(MiB);
+    await store.writePages(BLOB, [{ offset: 0, data: content(MiB, 2) }], NOW);
+    expect((await store.readPages(BLOB, 0, MiB, snapshot)).equals(content(MiB, 1))).toBe(true);
+    await failsWith('InvalidReplicaState', store.snapshotPageBlob(BLOB, NOW));
+    await store.resizePageBlob(BLOB, 2 * MiB, NOW);
+    expect(await store.pageBlobSize(BLOB, await store.snapshotPageBlob(BLOB, NOW))).toBe(2 * MiB);
+    expect((await store.readPages(BLOB, 0, MiB, snapshot)).equals(content(MiB, 1))).toBe(true);
+    expect((await store.readPages(BLOB, 0, MiB)).equals(content(MiB, 2))).toBe(true);
+  });
+
   test('a blob or a journal that was cut off is told', async () => {
     const { folder, store } = await newStore();
     await store.createPageBlob(BLOB, MiB, NOW);

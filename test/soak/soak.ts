@@ -113,7 +113,7 @@ async function failOverAll(
     await guest.stop();
     const result = failoverResultSchema.parse((await site.farshore.job(jobId)).result);
     for (const disk of result.disks) expect(disk.lastWriteApplied).toBe(disk.lastWriteIssued);
-    await site.expectEqual(vm, (name, disk) => store.replica(name, disk));
+    await site.expectEqual({ vm, replicaOf: (disk) => store.replica(vm, disk) });
     const files = await Promise.all(DISKS.map((disk) => store.replica(vm, disk)));
     const report = await withFiles(files, (sources) => checkPrefix(guest, sources, Date.now()));
     for (const fault of report.faults) watch.find(`${vm}, failed over: ${fault}`);

@@ -2,6 +2,7 @@
  * Activities of all three sides, typed by the real factories, with a site that is only numbers: for the order of
  * steps, waiting and recovering, which is what workflow tests are about. The real parts are tested in their rooms.
  */
+import { Context } from '@temporalio/activity';
 import { ApplicationFailure, type Duration } from '@temporalio/common';
 import { alertActivities, type Alert } from '../../activities/alerts.js';
 import type { AzureActivities } from '../../activities/azure.js';
@@ -10,7 +11,7 @@ import type { ProviderActivities } from '../../activities/provider.js';
 import type { ResynchronizationActivities } from '../../activities/resynchronization.js';
 import type { AppConsistentFailure } from '../../domain/app-consistency.js';
 import type { FailureCode } from '../../domain/errors.js';
-import { sameHostState, type HostState } from '../../domain/host.js';
+import { sameHostState, type HostState, type LocatedVm } from '../../domain/host.js';
 import type { NamedPoint } from '../../domain/named-points.js';
 import { windowOpening } from '../../domain/resync-window.js';
 import { recoveryPointId } from '../../domain/vault.js';
@@ -21,6 +22,8 @@ export type ActivityName = keyof Activities;
 export interface Call {
   readonly name: ActivityName;
   readonly input: Record<string, unknown>;
+  /** Task queue it came by. */
+  readonly queue: string;
   /** Workflow time is not known here; the test environment's is, ms. */
   readonly at: number;
 }
@@ -34,6 +37,8 @@ export class SimulatedSite {
   webhook: string | undefined;
   /** What a comparison of each disk finds. */
   differing: { offset: number; length: number }[] = [];
+  /** Where each VM is that has moved; undefined where none of the hosts has it. */
+  readonly moved = new Map<string, LocatedVm | undefined>();
   host: HostState = { stopped: {} };
   /** Seldom, as each look takes the test server its time; who tests the looking asks for more. */
   lookEvery: Duration = '6 hours';
@@ -126,6 +131,9 @@ export class SimulatedSite {
           networkAdapters: [],
           finalized: false,
         };
+      },
+      async locateVm({ vm, host }) {
+        return site.moved.has(vm) ? site.moved.get(vm) : { host };
       },
       async resolveNetworks() {
         return [];
@@ -228,7 +236,8 @@ export class SimulatedSite {
     const wrapped: Record<string, unknown> = {};
     for (const [name, activity] of Object.entries(activities)) {
       wrapped[name] = async (input: never) => {
-        const call = { name: name as ActivityName, input, at: await this.clock() };
+        const { taskQueue: queue } = Context.current().info;
+        const call = { name: name as ActivityName, input, queue, at: await this.clock() };
         this.calls.push(call);
         const failure = this.failures.get(call.name);
         if (failure && failure.left > 0) {

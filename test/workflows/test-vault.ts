@@ -24,7 +24,7 @@ export class TestVault {
   readonly vault = `vault-${randomUUID().slice(0, 8)}`;
   private readonly started = new Set<string>();
   readonly host = `host-${this.vault}`;
-  private agent: { worker: Worker; stopped: Promise<void> } | undefined;
+  private readonly agents = new Map<string, { worker: Worker; stopped: Promise<void> }>();
   private readonly server = `vmm-${this.vault}`;
 
   constructor(
@@ -60,24 +60,25 @@ export class TestVault {
       });
     } finally {
       for (const worker of others) worker.shutdown();
-      await Promise.all([...running, this.stopAgent()]);
+      await Promise.all([...running, ...[...this.agents.keys()].map((host) => this.stopAgent(host))]);
     }
   }
 
-  /** The agent on the host; it runs already while `run` does. */
-  async startAgent(): Promise<void> {
+  /** The agent on a host; the one of the VMs' host runs already while `run` does. */
+  async startAgent(host = this.host): Promise<void> {
     const worker = await Worker.create({
       connection: this.env.nativeConnection,
       namespace: this.env.namespace ?? 'default',
-      taskQueue: taskQueues.host(this.host),
+      taskQueue: taskQueues.host(host),
       activities: this.site.activities(),
     });
-    this.agent = { worker, stopped: worker.run() };
+    this.agents.set(host, { worker, stopped: worker.run() });
+    this.started.add(hostWatchId(this.vault, host));
   }
 
-  async stopAgent(): Promise<void> {
-    const { agent } = this;
-    this.agent = undefined;
+  async stopAgent(host = this.host): Promise<void> {
+    const agent = this.agents.get(host);
+    this.agents.delete(host);
     agent?.worker.shutdown();
     await agent?.stopped;
   }

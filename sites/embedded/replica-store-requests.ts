@@ -1,0 +1,39 @@
+/** What may be asked of a page blob: whole pages, within it. @throws CatalogueError InvalidReplicaState */
+import type { FileHandle } from 'node:fs/promises';
+import { CatalogueError } from '../../domain/errors.js';
+import { end, type Range } from '../../domain/ranges.js';
+import type { PageWrite } from '../ports.js';
+
+/** Bytes. */
+const PAGE = 512;
+
+export const rangeOf = (write: PageWrite): Range => ({
+  offset: write.offset,
+  length: 'data' in write ? write.data.length : write.clear,
+});
+
+export function checkSize(name: string, size: number): void {
+  if (Number.isSafeInteger(size) && size > 0 && size % PAGE === 0) return;
+  throw new CatalogueError(
+    'InvalidReplicaState',
+    `${name}: ${size} is no size of a page blob; multiples of ${PAGE} are`,
+  );
+}
+
+export function checkPages(name: string, size: number, range: Range): void {
+  checkRange(name, size, range);
+  if (range.offset % PAGE === 0 && range.length % PAGE === 0) return;
+  const found = `offset ${range.offset}, length ${range.length} bytes`;
+  throw new CatalogueError('InvalidReplicaState', `${name}: ${found}: multiples of ${PAGE} are wanted`);
+}
+
+export async function checkWithin(name: string, blob: FileHandle, range: Range): Promise<void> {
+  checkRange(name, (await blob.stat()).size, range);
+}
+
+export function checkRange(name: string, size: number, range: Range): void {
+  const sound = Number.isSafeInteger(range.offset) && Number.isSafeInteger(range.length);
+  if (sound && range.offset >= 0 && range.length >= 0 && end(range) <= size) return;
+  const asked = `offset ${range.offset}, length ${range.length} bytes`;
+  throw new CatalogueError('InvalidReplicaState', `${name}: ${asked}: not within its ${size} bytes`);
+}
