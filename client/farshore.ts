@@ -3,7 +3,6 @@
  * protected and running, and, on the machine that has them, to the hypervisors and the store for what they know.
  */
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import {
   Client,
   Connection,
@@ -25,7 +24,7 @@ import * as messages from '../workflows/messages.js';
 import { answered } from './answered.js';
 import { withCurrentRpo } from './current-rpo.js';
 import { RefusedError, UnreachableError } from './errors.js';
-import { follow } from './follow.js';
+import { follow, onceBegun } from './follow.js';
 import { listedWorkflowIds } from './listed-workflow-ids.js';
 
 type ProtectVm = (input: messages.ProtectVmInput) => Promise<ProtectedItem>;
@@ -38,10 +37,7 @@ export interface ConnectOptions {
   readonly namespace?: string;
 }
 
-const POLL_MS = 500;
 const DEFAULT_ADDRESS = 'localhost:7233';
-/** An accepted job waits at most for one activity of the delta loop, ms. */
-const BEGIN_TIMEOUT_MS = 10 * 60_000;
 
 export type Entity = WorkflowHandle<ProtectVm>;
 
@@ -228,19 +224,11 @@ export class Farshore {
     onChange: (job: Job) => void = () => undefined,
     until: (job: Job) => boolean = hasEnded,
   ): Promise<Job> {
-    // A job that was accepted begins once the VM has ended the cycle it is in.
-    const giveUpAt = Date.now() + BEGIN_TIMEOUT_MS;
-    const read = async () => {
-      for (;;) {
-        try {
-          return await this.job(id);
-        } catch (error) {
-          if (!(error instanceof RefusedError) || Date.now() > giveUpAt) throw error;
-          await sleep(POLL_MS);
-        }
-      }
-    };
-    return follow(read, onChange, until);
+    return follow(
+      onceBegun(() => this.job(id)),
+      onChange,
+      until,
+    );
   }
 
   /** As `followJob`, for a plan run. */

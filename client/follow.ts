@@ -1,10 +1,27 @@
 /** Watching something that goes on by itself. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { UnreachableError } from './errors.js';
+import { RefusedError, UnreachableError } from './errors.js';
 
 const POLL_MS = 500;
 /** Workers and Temporal may be away this long while something is watched: they are started again, ms. */
 const ABSENCE_TIMEOUT_MS = 5 * 60_000;
+/** An accepted job waits at most for one activity of the delta loop, ms. */
+const BEGIN_TIMEOUT_MS = 10 * 60_000;
+
+/** Reads a job that was accepted, and begins once its VM has ended the cycle it is in: until then there is none. */
+export function onceBegun<T>(read: () => Promise<T>): () => Promise<T> {
+  const giveUpAt = performance.now() + BEGIN_TIMEOUT_MS;
+  return async () => {
+    for (;;) {
+      try {
+        return await read();
+      } catch (error) {
+        if (!(error instanceof RefusedError) || performance.now() > giveUpAt) throw error;
+        await sleep(POLL_MS);
+      }
+    }
+  };
+}
 
 /**
  * Reads again and again until it is as wanted. The work goes on without those who watch it, so a server or worker that
