@@ -79,3 +79,33 @@ test('half a disk of logs, a flipped bit in a log, and a kill in the middle', { 
     await site.stop();
   }
 });
+
+test('half a disk of logs while its initial copy runs', { timeout: 240_000 }, async (context) => {
+  requireReader('qemu-img', context);
+  const folder = await temporaryFolder();
+  // So slow that the guest writes half a disk before the 8 MiB of data are copied.
+  const site = await SmallSite.start(folder, '.', { bandwidth: '8 Mbit/s' });
+  try {
+    await site.farshore.protect(VM);
+    await site.until(({ item }) => item.job?.task === 'Copying the virtual disks');
+    const { size } = (await site.hypervisor.describeVm(VM)).disks[0]!;
+    for (let written = 0; written <= size / 2; written += 4 * MiB) await site.write(4 * MiB, 4 * MiB);
+    expect((await site.hypervisor.describeVm(VM)).tracking?.resyncCause).toMatch(/reached 50 % of its size/);
+    expect((await site.farshore.protectedItem(VM))!.item.job?.kind).toBe('initialReplication');
+    const marked = await site.until(({ item }) => item.resync !== undefined);
+    expect(marked).toMatchObject({
+      health: 'Critical',
+      item: { resync: { cause: expect.stringMatching(/reached 50 % of its size/) } },
+    });
+    await site.until(({ item }) => item.job === undefined);
+    const { jobId } = await site.farshore.resynchronize(VM, true);
+    await site.write(MiB, 16 * MiB);
+    await site.until(({ item }) => item.resync === undefined && item.job === undefined && item.phase === 'Protected');
+    expect((await site.farshore.job(jobId!)).state).toBe('Succeeded');
+    const last = await site.sync();
+    await site.until(({ item }) => (item.applied?.sequence ?? 0) >= last);
+    await site.expectEqual();
+  } finally {
+    await site.stop();
+  }
+});

@@ -41,6 +41,8 @@ export interface SiteOptions {
   readonly retentionHours?: number;
   /** `store:` of the site file. @default an embedded one in the folder `store` */
   readonly store?: string;
+  /** Of the host, such as `16 Mbit/s`. @default unlimited */
+  readonly bandwidth?: string;
   /** Told what the instance says of its processes. */
   readonly onProgress?: (line: string) => void;
 }
@@ -51,7 +53,7 @@ const fileOf = (source: string, vm: string, disk: string) => `${source}/${vm ===
 const siteText = (source: string, options: Required<Omit<SiteOptions, 'onProgress'>>) => `
 vault: { name: vault-01, store: ${options.store} }
 vmmServers:
-  - { name: vmm-01, clouds: [{ name: cloud, hosts: [{ name: hyperv-01 }] }] }
+  - { name: vmm-01, clouds: [{ name: cloud, hosts: [{ name: hyperv-01${options.bandwidth === '' ? '' : `, bandwidth: { limit: ${options.bandwidth} }`} }] }] }
 policies:
   - name: small
     copyFrequency: ${options.copyFrequency}
@@ -102,6 +104,7 @@ export class SmallSite {
       copyFrequency: '15m' as const,
       retentionHours: 24,
       store: '{ kind: embedded, path: store }',
+      bandwidth: '',
       ...rest,
     };
     for (const vm of options.vms) {
