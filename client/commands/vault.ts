@@ -73,7 +73,7 @@ export function vaultCommand(): Command {
         fields([
           ['VM', vm],
           ['State of', time],
-          ['Recovery point', `${recoveryPoint}${cyclesAdded > 0 ? `, and ${cyclesAdded} received cycles` : ''}`],
+          ['Recovery point', `${recoveryPoint}${cyclesAdded > 0 ? `, and what was received after it (cycles: ${cyclesAdded})` : ''}`],
           ['Files', disks.map(({ file, size }) => `${path.join(to, file)} (${formatBytes(size)})`).join('\n')],
         ]),
       );
@@ -155,7 +155,7 @@ function vmText(found: VaultVm): string {
       'Received',
       received.length === 0
         ? 'nothing more'
-        : `${received.length} complete cycles more, the newest of ${received.at(-1)!.sealedAt}`,
+        : `complete cycles more: ${received.length}, the newest of ${received.at(-1)!.sealedAt}`,
     ],
     [
       'Job records',

@@ -49,6 +49,6 @@ export function verifyText(vm: string, found: VerifyResult): string {
   if (equal) return `${compared}: equal`;
   const lines = ranges.map(({ disk, offset, length }) => `  ${disk}: ${length} bytes from ${offset}`);
   const more = differingRanges > ranges.length ? [`  and ${differingRanges - ranges.length} more`] : [];
-  const told = `${differingBlocks} blocks differ, in ${differingRanges} ranges:`;
+  const told = `Blocks that differ: ${differingBlocks}; ranges of bytes that do: ${differingRanges}`;
   return [`${compared}: ${told}`, ...lines, ...more].join('\n');
 }
