@@ -33,7 +33,7 @@ export async function fenceOfEpoch(store: ReplicaStore, vm: string, epoch: numbe
 export const readDescription = (store: ReplicaStore, vm: string): Promise<ReplicaDescription | undefined> =>
   readRecord(store, vaultPaths.description(vm), replicaDescriptionSchema);
 
-/** Replaces it: what changes of a VM while it is protected. The disks are not for changing. */
+/** Replaces it: what changes of a VM while it is protected. Other disks come with another epoch only. */
 export const writeDescription = (store: ReplicaStore, description: ReplicaDescription, fence: Fence): Promise<void> =>
   store.putObject(
     vaultPaths.description(description.vm),

@@ -64,6 +64,14 @@ export class VmTracking {
     if (found) await this.#tracker?.checkRest(found);
   }
 
+  /** By how many bytes each disk has another size than the tracker knows: somebody else's doing, while the VM is off. */
+  async growth(): Promise<number[]> {
+    const { disks = [] } = this.#tracker ?? {};
+    if (this.disks.areOpen || !disks.some(({ rest }) => rest)) return disks.map(() => 0);
+    const found = await this.disks.identify().catch(() => []);
+    return disks.map(({ rest }, index) => (rest ? (found[index]?.size ?? rest.size) - rest.size : 0));
+  }
+
   /** Flushes and closes the disks, with nothing in flight, and remembers what they are. Closed already: nothing. */
   async putDown(): Promise<void> {
     if (!this.disks.areOpen) return;

@@ -79,6 +79,13 @@ export class EmbeddedVm {
     };
   }
 
+  /** As `describe`, with the sizes that the disks of a VM that is off have now: what is begun next is of these. */
+  async describeNow(): Promise<HypervisorVm> {
+    const growth = await this.#tracking.growth();
+    const vm = this.describe();
+    return { ...vm, disks: vm.disks.map((disk, index) => ({ ...disk, size: disk.size + (growth[index] ?? 0) })) };
+  }
+
   start(epoch: number): Promise<void> {
     return this.#turn.run(async () => {
       this.#checkFence(epoch);

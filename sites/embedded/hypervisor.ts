@@ -80,8 +80,8 @@ export class EmbeddedHypervisor {
     return [...this.vms.values()].map((vm) => vm.describe());
   }
 
-  describeVm(vm: string): HypervisorVm {
-    return this.#vm(vm).describe();
+  async describeVm(vm: string): Promise<HypervisorVm> {
+    return this.#vm(vm).describeNow();
   }
 
   startVm(vm: string, epoch: number): Promise<void> {
@@ -110,7 +110,9 @@ export class EmbeddedHypervisor {
 
   snapshotFile(vm: string, epoch: number, disk: string): SnapshotFile {
     this.#vm(vm).checkSnapshot(epoch);
-    const found = this.describeVm(vm).disks.find(({ name, excluded }) => name === disk && !excluded);
+    const found = this.#vm(vm)
+      .describe()
+      .disks.find(({ name, excluded }) => name === disk && !excluded);
     // It had when the snapshot was taken: what is copied from it is of another set of disks.
     if (!found) throw new CatalogueError('ResyncRequired', `${vm} has no disk ${disk} any more`);
     return { path: found.path, format: found.format, size: found.size };

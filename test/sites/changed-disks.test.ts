@@ -133,11 +133,23 @@ test('a disk that is added, removed, excluded or has another size is named, and 
     ['last', 3 * SIZE],
   ]);
 
+  // Off, grown, and protected as it is then, without having been started.
+  await vm.hypervisor.shutDownVm(VM);
+  await truncate(vm.path('os'), 4 * SIZE);
+  const sizes = async () => (await vm.hypervisor.describeVm(VM)).disks.map(({ size }) => size);
+  expect(await sizes()).toEqual([4 * SIZE, SIZE, 3 * SIZE]);
+  await vm.hypervisor.beginReplication(VM, 81);
+  expect(await sizes()).toEqual([4 * SIZE, SIZE, 3 * SIZE]);
+  while ((await vm.hypervisor.mergeSnapshot(VM)) > 0);
+  const { disks: grown } = await vm.hypervisor.cut(VM, { epoch: 81, sequence: 1 });
+  expect(grown.map(({ size }) => size)).toEqual([4 * SIZE, 3 * SIZE]);
+  await vm.hypervisor.startVm(VM, 81);
+
   // In the middle of a copy.
-  await vm.hypervisor.beginReplication(VM, 9);
+  await vm.hypervisor.beginReplication(VM, 90);
   await vm.restart({ disks: ['os'] });
-  await expect(vm.hypervisor.openSnapshotDisk(VM, 9, 'last')).rejects.toMatchObject({ code: 'ResyncRequired' });
-  await vm.begin(10);
+  await expect(vm.hypervisor.openSnapshotDisk(VM, 90, 'last')).rejects.toMatchObject({ code: 'ResyncRequired' });
+  await vm.begin(100);
 });
 
 test('a disk that was edited or replaced while nobody had it open is noticed; a kill is not taken for that', async () => {
