@@ -42,8 +42,6 @@ const HOST_ACTIVITIES = 8;
 const AZURE_ACTIVITIES = 16;
 /** Entities kept in memory, about 0.15 MB each. */
 const CACHED_WORKFLOWS = 200;
-/** A workflow goes to the process that has it in memory; one that does not take it within this is dead, or may reload it. */
-const STICKY_TIMEOUT = '3 seconds';
 
 /** Polls until the process is told to stop; drains what is under way. */
 export async function runWorker(config: WorkerConfig, signal: AbortSignal): Promise<void> {
@@ -116,7 +114,6 @@ async function optionsOf({
         },
         maxConcurrentActivityTaskExecutions: AZURE_ACTIVITIES,
         maxCachedWorkflows: CACHED_WORKFLOWS,
-        stickyQueueScheduleToStartTimeout: STICKY_TIMEOUT,
       };
     }
   }
