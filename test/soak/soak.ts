@@ -62,10 +62,11 @@ test(`soak, ${MINUTES} minutes, seed ${SEED}`, { timeout: MINUTES * MINUTE_MS + 
     );
   };
   let succeeded = false;
+  let endWatch = () => Promise.resolve();
   try {
     for (const guest of guests) guest.start();
     for (const vm of VMS) await site.farshore.protect(vm);
-    const endWatch = watch.start();
+    endWatch = watch.start();
     const startedAt = performance.now();
     let minute = 0;
     while (performance.now() - startedAt < MINUTES * MINUTE_MS) {
@@ -73,7 +74,9 @@ test(`soak, ${MINUTES} minutes, seed ${SEED}`, { timeout: MINUTES * MINUTE_MS + 
       done[name] = (done[name] ?? 0) + 1;
       await act(world, vm).catch((error: unknown) => watch.find(`${name} ${vm}: ${(error as Error).message}`));
       await sleep(random.below(3_000));
-      if (performance.now() - startedAt >= (minute + 1) * MINUTE_MS) summary(`minute ${(minute += 1)}`);
+      if (performance.now() - startedAt < (minute + 1) * MINUTE_MS) continue;
+      summary(`minute ${(minute += 1)}`);
+      await watch.checkWorkflows();
     }
     // The administrator goes on until all is well.
     for (const vm of VMS) await resumeUntilDone(site, vm);
@@ -85,10 +88,12 @@ test(`soak, ${MINUTES} minutes, seed ${SEED}`, { timeout: MINUTES * MINUTE_MS + 
       const unchecked = points.filter(({ id }) => !watch.checkedPoints.has(`${guest.vm}/${id}`));
       expect(unchecked).toEqual([]);
     }
+    await watch.checkWorkflows();
     summary('end');
     expect(watch.findings, `Again: ${again}`).toEqual([]);
     succeeded = true;
   } finally {
+    await endWatch();
     for (const guest of guests) await guest.stop().catch((error: unknown) => watch.find((error as Error).message));
     await site.stop();
     if (succeeded) await rm(folder, { recursive: true, force: true }).catch(() => undefined);
