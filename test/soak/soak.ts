@@ -7,7 +7,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { failoverResultSchema } from '../../domain/job.js';
 import { OrderedGuest } from '../faults/ordered-guest.js';
 import { checkPrefix, withFiles } from '../faults/prefix-check.js';
@@ -28,6 +28,9 @@ test(`soak, ${MINUTES} minutes, seed ${SEED}`, { timeout: MINUTES * MINUTE_MS + 
   const again = `FARSHORE_SOAK_SEED=${SEED} FARSHORE_SOAK_MINUTES=${MINUTES} npm run test:soak`;
   console.log(`Seed ${SEED}. Again: ${again}`);
   const folder = await mkdtemp(path.join(tmpdir(), 'farshore-soak-'));
+  let succeeded = false;
+  // Before the store is mounted in it, as what is registered first is done last.
+  onTestFinished(() => (succeeded ? rm(folder, { recursive: true, force: true }) : undefined));
   await mkdir(path.join(folder, 'source'));
   const store = await startStore('embedded', folder, context);
   const site = await SmallSite.start(folder, 'source', {
@@ -61,7 +64,6 @@ test(`soak, ${MINUTES} minutes, seed ${SEED}`, { timeout: MINUTES * MINUTE_MS + 
         `longest RPO ${watch.longestRpo} s, ${watch.findings.length} findings; ${counts}`,
     );
   };
-  let succeeded = false;
   let endWatch = () => Promise.resolve();
   try {
     for (const guest of guests) guest.start();
@@ -96,8 +98,7 @@ test(`soak, ${MINUTES} minutes, seed ${SEED}`, { timeout: MINUTES * MINUTE_MS + 
     await endWatch();
     for (const guest of guests) await guest.stop().catch((error: unknown) => watch.find((error as Error).message));
     await site.stop();
-    if (succeeded) await rm(folder, { recursive: true, force: true }).catch(() => undefined);
-    else console.log(`Logs and disks: ${folder}. Again: ${again}`);
+    if (!succeeded) console.log(`Logs and disks: ${folder}. Again: ${again}`);
   }
 });
 
