@@ -51,8 +51,6 @@ const ACTIVITY_SLOTS = 1_000;
 const AZURE_TURNS: TurnLimits = { copies: 4, cycles: 8 };
 /** Entities kept in memory, about 0.15 MB each. */
 const CACHED_WORKFLOWS = 200;
-/** A workflow goes to the process that has it in memory; one that does not take it within this is dead, or may reload it. */
-const STICKY_TIMEOUT = '3 seconds';
 
 /** Polls until the process is told to stop; drains what is under way. */
 export async function runWorker(config: WorkerConfig, signal: AbortSignal): Promise<void> {
@@ -135,7 +133,6 @@ async function optionsOf({
         },
         maxConcurrentActivityTaskExecutions: ACTIVITY_SLOTS,
         maxCachedWorkflows: CACHED_WORKFLOWS,
-        stickyQueueScheduleToStartTimeout: STICKY_TIMEOUT,
       };
     }
   }

@@ -1,4 +1,5 @@
 /** Those who look after a site in a soak run: an administrator who retries and resynchronizes, and one who checks every recovery point. */
+import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { verifyResultSchema } from '../../domain/job.js';
 import type { OrderedGuest } from '../faults/ordered-guest.js';
@@ -16,6 +17,7 @@ export class SoakWatch {
   resynchronizations = 0;
   longestRpo = 0;
   #over = false;
+  readonly #replayProblems = new Set<string>();
   readonly #progress = new Map<string, { state: string; at: number }>();
   readonly #applied = new Map<string, { epoch: number; sequence: number }>();
 
@@ -99,6 +101,16 @@ export class SoakWatch {
         this.checkedPoints.add(key);
         for (const fault of report.faults) this.find(`${guest.vm}, recovery point ${point.id}: ${fault}`);
       }
+    }
+  }
+
+  /** A workflow that does not replay as it ran is stuck for good: the worker that runs it says so. */
+  async checkWorkflows(): Promise<void> {
+    const log = await readFile(this.world.site.data.log('azure-vault-01'), 'utf8');
+    for (const [, problem] of log.matchAll(/(Nondeterminism error: [^"\\\\]*)/g)) {
+      if (this.#replayProblems.has(problem!)) continue;
+      this.#replayProblems.add(problem!);
+      this.find(problem!);
     }
   }
 

@@ -7,7 +7,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { failoverResultSchema } from '../../domain/job.js';
 import { OrderedGuest } from '../faults/ordered-guest.js';
 import { checkPrefix, withFiles } from '../faults/prefix-check.js';
@@ -28,6 +28,9 @@ test(`soak, ${MINUTES} minutes, seed ${SEED}`, { timeout: MINUTES * MINUTE_MS + 
   const again = `FARSHORE_SOAK_SEED=${SEED} FARSHORE_SOAK_MINUTES=${MINUTES} npm run test:soak`;
   console.log(`Seed ${SEED}. Again: ${again}`);
   const folder = await mkdtemp(path.join(tmpdir(), 'farshore-soak-'));
+  let succeeded = false;
+  // Before the store is mounted in it, as what is registered first is done last.
+  onTestFinished(() => (succeeded ? rm(folder, { recursive: true, force: true }) : undefined));
   await mkdir(path.join(folder, 'source'));
   const store = await startStore('embedded', folder, context);
   const site = await SmallSite.start(folder, 'source', {
@@ -61,11 +64,11 @@ test(`soak, ${MINUTES} minutes, seed ${SEED}`, { timeout: MINUTES * MINUTE_MS + 
         `longest RPO ${watch.longestRpo} s, ${watch.findings.length} findings; ${counts}`,
     );
   };
-  let succeeded = false;
+  let endWatch = () => Promise.resolve();
   try {
     for (const guest of guests) guest.start();
     for (const vm of VMS) await site.farshore.protect(vm);
-    const endWatch = watch.start();
+    endWatch = watch.start();
     const startedAt = performance.now();
     let minute = 0;
     while (performance.now() - startedAt < MINUTES * MINUTE_MS) {
@@ -73,7 +76,9 @@ test(`soak, ${MINUTES} minutes, seed ${SEED}`, { timeout: MINUTES * MINUTE_MS + 
       done[name] = (done[name] ?? 0) + 1;
       await act(world, vm).catch((error: unknown) => watch.find(`${name} ${vm}: ${(error as Error).message}`));
       await sleep(random.below(3_000));
-      if (performance.now() - startedAt >= (minute + 1) * MINUTE_MS) summary(`minute ${(minute += 1)}`);
+      if (performance.now() - startedAt < (minute + 1) * MINUTE_MS) continue;
+      summary(`minute ${(minute += 1)}`);
+      await watch.checkWorkflows();
     }
     // The administrator goes on until all is well.
     for (const vm of VMS) await resumeUntilDone(site, vm);
@@ -85,14 +90,15 @@ test(`soak, ${MINUTES} minutes, seed ${SEED}`, { timeout: MINUTES * MINUTE_MS + 
       const unchecked = points.filter(({ id }) => !watch.checkedPoints.has(`${guest.vm}/${id}`));
       expect(unchecked).toEqual([]);
     }
+    await watch.checkWorkflows();
     summary('end');
     expect(watch.findings, `Again: ${again}`).toEqual([]);
     succeeded = true;
   } finally {
+    await endWatch();
     for (const guest of guests) await guest.stop().catch((error: unknown) => watch.find((error as Error).message));
     await site.stop();
-    if (succeeded) await rm(folder, { recursive: true, force: true }).catch(() => undefined);
-    else console.log(`Logs and disks: ${folder}. Again: ${again}`);
+    if (!succeeded) console.log(`Logs and disks: ${folder}. Again: ${again}`);
   }
 });
 
