@@ -78,12 +78,12 @@ async function measureRandom(folder: string, say: (line: string) => void): Promi
     await writeRandomly(instance);
     say(`${RANDOM_WRITES} writes are acknowledged`);
     await instance.cycle();
+    const [shipped] = (await instance.manifest()).disks;
     say('their cycle is applied');
     const peaks = await instance.peaks(`a cycle of ${RANDOM_WRITES} random writes of ${formatBytes(SMALL)}`);
     const { source, replica } = instance.files;
     // Fails when they differ. No guest writes any more.
     say((await run('qemu-img', 'compare', '-U', '-f', 'raw', '-F', 'vpc', source, replica)).trim());
-    const [shipped] = (await instance.manifest()).disks;
     return [
       ...peaks,
       {

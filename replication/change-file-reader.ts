@@ -153,14 +153,15 @@ export class ChangeFileReader {
     });
   }
 
-  async *#rows(): AsyncGenerator<ChangeRow[], void, undefined> {
+  /** Some at a time, decoded as they are gone through: a million rows at once would be memory until it is collected. */
+  async *#rows(): AsyncGenerator<Iterable<ChangeRow>, void, undefined> {
     const table = { offset: 0, length: this.#header.rows * ROW_BYTES };
     const read = (part: Range) =>
       this.#store.readObject(this.#name, HEADER_BYTES + this.#header.payload + part.offset, part.length);
-    for await (const data of readAhead(splitRange(table, ROWS_AT_ONCE * ROW_BYTES), 2, read)) {
-      const rows: ChangeRow[] = [];
-      for (let at = 0; at < data.length; at += ROW_BYTES) rows.push(decodeRow(data, at));
-      yield rows;
-    }
+    for await (const data of readAhead(splitRange(table, ROWS_AT_ONCE * ROW_BYTES), 2, read)) yield decodeRows(data);
   }
+}
+
+function* decodeRows(table: Buffer): Generator<ChangeRow, void, undefined> {
+  for (let at = 0; at < table.length; at += ROW_BYTES) yield decodeRow(table, at);
 }

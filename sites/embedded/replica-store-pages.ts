@@ -145,14 +145,17 @@ export class PageBlobs {
 
   /** Of the blob as it is now. */
   async readInto(name: string, offset: number, target: Buffer): Promise<void> {
+    const direct = fitsDirectIo(target, offset)
+      ? await unlessMissing(openDirect(this.layout.file(name), 'read'), undefined)
+      : undefined;
+    try {
+      // A blob never changes its size: what is read whole lies within it.
+      if (direct && (await readDirect(direct, target, offset)) === target.length) return;
+    } finally {
+      await direct?.close();
+    }
     await this.#withFile(name, 'read', async (blob) => {
       await checkWithin(name, blob, { offset, length: target.length });
-      const direct = fitsDirectIo(target, offset) ? await openDirect(this.layout.file(name), 'read') : undefined;
-      try {
-        if (direct && (await readDirect(direct, target, offset)) === target.length) return;
-      } finally {
-        await direct?.close();
-      }
       await readExactly(blob, target, offset);
     });
   }

@@ -15,6 +15,7 @@ import { dataRanges, punchHole } from '../../disks/native.js';
 import { readAt, writeAt } from '../../disks/positional-io.js';
 import { syncFolder } from '../../disks/sync-folder.js';
 import { alignDown, end, splitRange, type Range } from '../../domain/ranges.js';
+import { BufferPool } from '../../replication/buffer-pool.js';
 import { withFile } from './replica-store-files.js';
 import { inFlight } from './replica-store-in-flight.js';
 import type { JournalFiles } from './replica-store-journal-files.js';
@@ -108,12 +109,17 @@ export class UndoJournal {
    * @param source fills the buffer with what the blocks at this offset held when the snapshot was taken.
    */
   async keep(runs: readonly BlockRun[], source: (target: Buffer, offset: number) => Promise<void>): Promise<void> {
+    // Used again: a buffer for each of a million small blocks would be memory until it is collected.
+    const longest = runs.reduce((most, { count }) => Math.max(most, count), 0) * UNDO_BLOCK;
+    const buffers = new BufferPool(Math.min(PIECE, longest));
     await inFlight(piecesOf(runs, this.size), LANES, async ({ offset, length }) => {
-      const content = Buffer.allocUnsafe(length);
+      const buffer = buffers.take();
+      const content = buffer.subarray(0, length);
       await source(content, offset);
       for (const part of nonZeroParts(content)) {
         await writeAt(this.files.before, content.subarray(part.offset, end(part)), offset + part.offset);
       }
+      buffers.give(buffer);
     });
     await this.files.before.datasync();
     for (const run of runs) await this.#mark(run);
