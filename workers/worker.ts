@@ -49,8 +49,12 @@ const SHUTDOWN_GRACE = '10 seconds';
 const ACTIVITY_SLOTS = 1_000;
 /** At the recovery side, of all hosts together: more would only fight for the same disks, and for memory. */
 const AZURE_TURNS: TurnLimits = { copies: 4, cycles: 8 };
-/** Entities kept in memory, about 0.15 MB each. */
-const CACHED_WORKFLOWS = 200;
+/**
+ * None are kept in memory from one task to the next. A worker that has just started, and is asked a query about a workflow
+ * that has events waiting for it, takes these for answered: what it would then keep in memory is another course of events
+ * than the history's, and the workflow would never get on again. Nobody's worker is waited for either when it is killed.
+ */
+const CACHED_WORKFLOWS = 0;
 
 /** Polls until the process is told to stop; drains what is under way. */
 export async function runWorker(config: WorkerConfig, signal: AbortSignal): Promise<void> {

@@ -73,7 +73,10 @@ export function vaultCommand(): Command {
         fields([
           ['VM', vm],
           ['State of', time],
-          ['Recovery point', `${recoveryPoint}${cyclesAdded > 0 ? `, and what was received after it (cycles: ${cyclesAdded})` : ''}`],
+          [
+            'Recovery point',
+            `${recoveryPoint}${cyclesAdded > 0 ? `, and what was received after it (cycles: ${cyclesAdded})` : ''}`,
+          ],
           ['Files', disks.map(({ file, size }) => `${path.join(to, file)} (${formatBytes(size)})`).join('\n')],
         ]),
       );
