@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { processEnvironment, WORKER_FLAGS } from '../workers/process-settings.js';
 
 const execFileAsync = promisify(execFile);
 const children = new Set<ChildProcess>();
@@ -23,14 +24,16 @@ export const versionOf = (program: string): string =>
   spawnSync(program, ['--version'], { encoding: 'utf8' }).stdout.split('\n')[0]!.trim();
 
 /** Runs it to its end. @returns what it printed. @throws with what it said when it fails. */
-export async function run(program: string, ...args: readonly string[]): Promise<string> {
-  const { stdout } = await execFileAsync(program, args, { maxBuffer: 2 ** 26 });
-  return stdout;
+export const run = (program: string, ...args: readonly string[]): Promise<string> => runIn({}, program, args);
+
+async function runIn(environment: NodeJS.ProcessEnv, program: string, args: readonly string[]): Promise<string> {
+  const options = { maxBuffer: 2 ** 26, env: { ...process.env, ...environment } };
+  return (await execFileAsync(program, args, options)).stdout;
 }
 
-/** Runs a program of ours, from the built files. @param program path from the root, without `.js`. */
+/** Runs a program of ours as a worker is run, from the built files. @param program path from the root, without `.js`. */
 export const runOurs = (program: string, ...args: readonly string[]): Promise<string> =>
-  run(process.execPath, built(program), ...args);
+  runIn(processEnvironment(), process.execPath, [...WORKER_FLAGS, built(program), ...args]);
 
 /** A program that goes on until it is stopped. */
 export interface Running {
@@ -39,7 +42,10 @@ export interface Running {
 
 /** Resolves at the first line it prints. */
 export async function startOurs(program: string, ...args: readonly string[]): Promise<Running> {
-  const child = spawn(process.execPath, [built(program), ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [built(program), ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, ...processEnvironment() },
+  });
   const running = keep(child);
   const line = once(createInterface(child.stdout), 'line');
   const ended = once(child, 'exit').then(() => Promise.reject(new Error(`${program} has ended`)));

@@ -22,6 +22,7 @@ import { Supervisor, type ProcessSpec } from './supervisor.js';
 import { findDevServer } from './temporal-executables.js';
 import { FARSHORE_NAMESPACE, ensureNamespace, type DevServer } from './temporal-server.js';
 import type { Role } from './worker.js';
+import { processEnvironment, WORKER_FLAGS } from './process-settings.js';
 
 export interface UpOptions {
   readonly data: DataFolder;
@@ -67,8 +68,7 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
     endings.push(() => supervisor.stop());
     const env = {
       FARSHORE_SUPERVISED: '1',
-      // The allocator would keep a heap for each of the SDK's many threads: 20 to 70 MiB more for a worker.
-      MALLOC_ARENA_MAX: process.env['MALLOC_ARENA_MAX'] ?? '2',
+      ...processEnvironment(),
       TEMPORAL_ADDRESS: temporal.address,
       TEMPORAL_NAMESPACE: temporal.namespace,
     };
@@ -200,9 +200,6 @@ async function hypervisorSpec(
     ready: () => until(ask, `${name} does not answer; see ${data.log(name)}`),
   };
 }
-
-/** Of Node: collects garbage sooner. What is small and many, as the pages of a cycle, would be 100 MiB of it at times. */
-const WORKER_FLAGS = ['--optimize-for-size'];
 
 function workerSpecs(
   site: LoadedSite,
