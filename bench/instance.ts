@@ -10,7 +10,7 @@ import { NbdGuest } from '../sites/embedded/guest.js';
 import { DataFolder } from '../workers/data-folder.js';
 import { loadSite } from '../workers/site-file.js';
 import { startInstance, type RunningInstance } from '../workers/up.js';
-import type { ProtectedItemView } from '../workflows/messages.js';
+import type { ProtectedItemView } from '../domain/item-view.js';
 import { required, type Outcome } from './figures.js';
 
 const HOST = 'hyperv-01';

@@ -13,7 +13,7 @@ import { NbdGuest } from '../sites/embedded/guest.js';
 import { DataFolder } from '../workers/data-folder.js';
 import { loadSite } from '../workers/site-file.js';
 import { startInstance, type RunningInstance } from '../workers/up.js';
-import type { ProtectedItemView } from '../workflows/messages.js';
+import type { ProtectedItemView } from '../domain/item-view.js';
 import { required, type Bench, type Outcome } from './figures.js';
 import { withScratch } from './scratch.js';
 

@@ -2,6 +2,7 @@
  * The typed client library: everything the `farshore` command can ask, for scripts. It talks to Temporal for what is
  * protected and running, and, on the machine that has them, to the hypervisors and the store for what they know.
  */
+import { viewOf, type ProtectedItemView } from '../domain/item-view.js';
 import { randomUUID } from 'node:crypto';
 import {
   Client,
@@ -22,10 +23,10 @@ import { configuredServer } from '../workers/temporal-executables.js';
 import { FARSHORE_NAMESPACE } from '../workers/temporal-server.js';
 import * as messages from '../workflows/messages.js';
 import { answered } from './answered.js';
-import { withCurrentRpo } from './current-rpo.js';
 import { RefusedError, UnreachableError } from './errors.js';
-import { follow, onceBegun } from './follow.js';
+import { follow, hasEnded, onceBegun } from './follow.js';
 import { listedWorkflowIds } from './listed-workflow-ids.js';
+import { workflowState } from './workflow-state.js';
 
 type ProtectVm = (input: messages.ProtectVmInput) => Promise<ProtectedItem>;
 type RunRecoveryPlan = (input: messages.RunRecoveryPlanInput) => Promise<messages.PlanRun>;
@@ -81,13 +82,16 @@ export class Farshore {
   }
 
   /** What is known of a VM; undefined while it is not protected. */
-  async protectedItem(vm: string): Promise<messages.ProtectedItemView | undefined> {
+  async protectedItem(vm: string): Promise<ProtectedItemView | undefined> {
     this.siteVm(vm);
     try {
-      const entity = this.entity(vm);
-      const { status } = await entity.describe();
-      if (status.name !== 'RUNNING') return undefined;
-      return withCurrentRpo(await this.answer(() => entity.query(messages.protectedItemQuery)));
+      const id = protectedItemId(this.site.vault.name, vm);
+      const { state, status } = await this.answer(() =>
+        workflowState<ProtectedItem>(this.temporal, id, 'protectedItem', async (entity) => {
+          return (await entity.query(messages.protectedItemQuery)).item;
+        }),
+      );
+      return status === 'RUNNING' ? viewOf(state, new Date().toISOString()) : undefined;
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) return undefined;
       throw error;
@@ -167,19 +171,19 @@ export class Farshore {
 
   /** @throws RefusedError when there is no such run. */
   async planRun(id: string): Promise<messages.PlanRun> {
-    return this.query(id, 'plan run', () => this.temporal.workflow.getHandle(id).query(messages.planRunQuery));
+    return this.state(id, 'plan run', 'planRun', (run) => run.query(messages.planRunQuery));
   }
 
   /** @throws RefusedError when there is no such job. */
   async job(id: string): Promise<Job> {
-    return this.query(id, 'job', () => this.temporal.workflow.getHandle(id).query(messages.jobQuery));
+    return this.state(id, 'job', 'job', (job) => job.query(messages.jobQuery));
   }
 
   /** Asks a running job to end, undoing what it can. @throws RefusedError when there is no such job, or it has ended. */
   async cancelJob(id: string): Promise<void> {
     const signal = { reason: 'an administrator cancelled it' };
     const job = this.temporal.workflow.getHandle(id);
-    await this.query(id, 'running job', () => job.signal(messages.cancelJobSignal, signal));
+    await this.known(id, 'running job', () => job.signal(messages.cancelJobSignal, signal));
   }
 
   /** Is there, or was there lately, a workflow with this id? */
@@ -243,9 +247,9 @@ export class Farshore {
   /** Resolves once the VM is in a state. @param onChange is told of every change seen. */
   async followVm(
     vm: string,
-    until: (view: messages.ProtectedItemView | undefined) => boolean,
-    onChange: (view: messages.ProtectedItemView | undefined) => void = () => undefined,
-  ): Promise<messages.ProtectedItemView | undefined> {
+    until: (view: ProtectedItemView | undefined) => boolean,
+    onChange: (view: ProtectedItemView | undefined) => void = () => undefined,
+  ): Promise<ProtectedItemView | undefined> {
     return follow(() => this.protectedItem(vm), onChange, until);
   }
 
@@ -271,7 +275,16 @@ export class Farshore {
     }
   }
 
-  private async query<T>(id: string, what: string, call: () => Promise<T>): Promise<T> {
+  private async state<T>(
+    id: string,
+    what: string,
+    key: keyof typeof messages.memoKeys,
+    ask: (workflow: WorkflowHandle) => Promise<T>,
+  ): Promise<T> {
+    return (await this.known(id, what, () => workflowState(this.temporal, id, key, ask))).state;
+  }
+
+  private async known<T>(id: string, what: string, call: () => Promise<T>): Promise<T> {
     try {
       return await this.answer(call);
     } catch (error) {
@@ -285,5 +298,3 @@ export class Farshore {
     return answered(this.connection, this.site.vault.name, call);
   }
 }
-
-const hasEnded = ({ state }: { state: string }): boolean => state !== 'InProgress';

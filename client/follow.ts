@@ -47,3 +47,6 @@ export async function follow<T>(
     await sleep(POLL_MS);
   }
 }
+
+/** Of a job, or of a plan run. */
+export const hasEnded = ({ state }: { state: string }): boolean => state !== 'InProgress';

@@ -2,6 +2,7 @@
 export { RefusedError, UnreachableError } from './errors.js';
 export { Farshore, type ConnectOptions } from './farshore.js';
 export { pauseReplication, resumeReplication, setPolicy } from './settings.js';
-export type { JobAccepted, PlanRun, ProtectedItemView, SyncAccepted } from '../workflows/messages.js';
+export type { ProtectedItemView } from '../domain/item-view.js';
+export type { JobAccepted, PlanRun, SyncAccepted } from '../workflows/messages.js';
 export type { Job, FailoverResult, VerifyResult } from '../domain/job.js';
 export { loadPlan, loadSite, type LoadedSite } from '../workers/site-file.js';

@@ -15,9 +15,9 @@ import { tagRequestSchema, tagSchema } from '../domain/named-points.js';
 import { recoveryPlanSchema } from '../domain/plan.js';
 import { policySchema } from '../domain/policy.js';
 import { jobOutcomeSchema } from '../domain/job-outcome.js';
-import { protectedItemSchema, type ProtectedItem } from '../domain/protected-item.js';
-import type { JobOperation, Operation, Permission } from '../domain/operations.js';
-import type { Condition, Health } from '../domain/health.js';
+import type { ProtectedItemView } from '../domain/item-view.js';
+import { protectedItemSchema } from '../domain/protected-item.js';
+import type { JobOperation } from '../domain/operations.js';
 
 /** Knobs for tests. */
 export const tuningSchema = z.object({
@@ -68,6 +68,12 @@ export const jobInputSchema = z.object({
   tuning: tuningSchema.optional(),
 });
 export type JobInput = z.infer<typeof jobInputSchema>;
+
+/**
+ * Where workflows leave what they would answer, for those who ask the server: no worker is needed for it, and none has to
+ * go through a history. The memo of an entity, a job, a plan run.
+ */
+export const memoKeys = { protectedItem: 'protectedItem', job: 'job', planRun: 'planRun' } as const;
 
 // ---- to the protection entity -------------------------------------------------------------------------------------
 
@@ -131,14 +137,6 @@ export const resumeUpdate = defineUpdate<NextCycle, [OperationRequest]>('resume'
 /** Takes effect with the next cycle. */
 export const setPolicyUpdate = defineUpdate<NextCycle, [PolicyRequest]>('setPolicy');
 
-/** A query's answer about a VM. */
-export interface ProtectedItemView {
-  readonly item: ProtectedItem;
-  readonly health: Health;
-  readonly conditions: Condition[];
-  readonly rpoSeconds?: number;
-  readonly operations: Record<Operation, Permission>;
-}
 export const protectedItemQuery = defineQuery<ProtectedItemView>('protectedItem');
 
 /** A plan run asks for a job by signal and is answered by signal. */

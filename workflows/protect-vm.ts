@@ -40,7 +40,7 @@ import { followVm } from './find-vm.js';
 import type { LadderControl } from './ladder.js';
 import * as messages from './messages.js';
 import { shouldContinueAsNew } from './history-limit.js';
-import { viewOf } from './item-view.js';
+import { viewOf } from '../domain/item-view.js';
 import { publishItem } from './publish.js';
 import { answeredBefore, parsedInput, refuseSyncUnlessAllowed, refuseUnlessAllowed } from './refusal.js';
 import { resyncOpening } from './sides.js';

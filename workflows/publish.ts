@@ -1,14 +1,14 @@
 /**
- * The one place that shows state to people: search attributes, current details in the Temporal Web UI, and the log.
+ * The one place that shows state: search attributes, current details in the Temporal Web UI, the log, and the memo.
  * Attributes are sent only when they change, as each upsert is an event of the history.
  */
-import { log, setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
+import { log, patched, setCurrentDetails, upsertMemo, upsertSearchAttributes } from '@temporalio/workflow';
 import { formatBytes } from '../domain/bytes.js';
 import { conditionsOf, healthOf, rpoSeconds } from '../domain/health.js';
 import { currentTask, expectedEnd, jobTitles, type Job } from '../domain/job.js';
 import { phaseText, type ProtectedItem } from '../domain/protected-item.js';
 import { formatSeconds, toIso } from '../domain/time.js';
-import type { PlanRun } from './messages.js';
+import { memoKeys, type PlanRun } from './messages.js';
 import { searchAttributes } from './search-attributes.js';
 
 type Shown = Record<string, string | number | null>;
@@ -28,8 +28,20 @@ function attributes(values: Shown): void {
 
 const { vault, vm, phase, health, jobKind, jobState, planRun, rpoSeconds: rpo } = searchAttributes;
 
+let remembered = '';
+
+/** For those who ask the server instead of the workflow; see `memoKeys`. Each change is an event of the history. */
+function remember(key: string, state: unknown): void {
+  const text = JSON.stringify(state);
+  // Runs that began before this go on as they did.
+  if (text === remembered || !patched('state-in-memo')) return;
+  remembered = text;
+  upsertMemo({ [key]: state });
+}
+
 /** @param now ISO 8601. */
 export function publishItem(item: ProtectedItem, now: string): void {
+  remember(memoKeys.protectedItem, item);
   const conditions = conditionsOf(item, now);
   const newHealth = healthOf(item, now);
   const rpoNow = rpoSeconds(item, now);
@@ -72,6 +84,7 @@ export function publishItem(item: ProtectedItem, now: string): void {
 }
 
 export function publishJob(job: Job): void {
+  remember(memoKeys.job, job);
   attributes({
     [vault.name]: job.vault,
     [vm.name]: job.vm,
@@ -98,6 +111,7 @@ export function publishJob(job: Job): void {
 }
 
 export function publishPlanRun(run: PlanRun): void {
+  remember(memoKeys.planRun, run);
   attributes({
     [vault.name]: run.vault,
     [jobKind.name]: 'recoveryPlan',

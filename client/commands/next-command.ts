@@ -1,7 +1,7 @@
 /** What to type next for a VM: the one command that brings it on. */
 import { jobTitles, waitsForPerson } from '../../domain/job.js';
 import { seedingStopped } from '../../domain/protected-item.js';
-import type { ProtectedItemView } from '../../workflows/messages.js';
+import type { ProtectedItemView } from '../../domain/item-view.js';
 
 /** @returns a command, and what it is for. */
 export function nextCommand(vm: string, view: ProtectedItemView | undefined): string {

@@ -7,7 +7,7 @@ import {
   type RecoveryState,
 } from '../../domain/recovery-point.js';
 import { recoveryPointId } from '../../domain/vault.js';
-import type { ProtectedItemView } from '../../workflows/messages.js';
+import type { ProtectedItemView } from '../../domain/item-view.js';
 import { table } from '../output.js';
 
 const POINTS_SHOWN = 10;

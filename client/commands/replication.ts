@@ -4,7 +4,7 @@ import { formatBytes } from '../../domain/bytes.js';
 import { jobTitles, waitsForPerson } from '../../domain/job.js';
 import { tagSchema } from '../../domain/named-points.js';
 import { phaseText, seedingStopped } from '../../domain/protected-item.js';
-import type { ProtectedItemView } from '../../workflows/messages.js';
+import type { ProtectedItemView } from '../../domain/item-view.js';
 import { JobFailedError, RefusedError } from '../errors.js';
 import type { LocalSite } from '../../workers/local-site.js';
 import type { Farshore } from '../farshore.js';

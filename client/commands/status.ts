@@ -6,7 +6,7 @@ import { formatSeconds } from '../../domain/time.js';
 import type { LoadedSite } from '../../workers/site-file.js';
 import { exitCodes } from '../exit-codes.js';
 import { table } from '../output.js';
-import type { ProtectedItemView } from '../../workflows/messages.js';
+import type { ProtectedItemView } from '../../domain/item-view.js';
 import { outputOf, withFarshore } from './place.js';
 
 const exitCodeOfHealth: Record<Health, number> = {

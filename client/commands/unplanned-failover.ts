@@ -7,7 +7,7 @@ import {
   type UnplannedFailoverResult,
 } from '../../domain/job.js';
 import { formatSeconds } from '../../domain/time.js';
-import type { ProtectedItemView } from '../../workflows/messages.js';
+import type { ProtectedItemView } from '../../domain/item-view.js';
 import { RefusedError } from '../errors.js';
 import { chooseRecoveryPoint, selectorOf } from '../../domain/recovery-point.js';
 import type { LocalSite } from '../../workers/local-site.js';

@@ -7,7 +7,7 @@ import type { RecoveryState } from '../../domain/recovery-point.js';
 import { policyOf, type Site, type SiteVm } from '../../domain/site.js';
 import { formatSeconds } from '../../domain/time.js';
 import type { HypervisorAnswer, HypervisorVm } from '../../workers/local-site.js';
-import type { ProtectedItemView } from '../../workflows/messages.js';
+import type { ProtectedItemView } from '../../domain/item-view.js';
 import { fields, table } from '../output.js';
 import { nextCommand } from './next-command.js';
 import { findPlace, outputOf, withFarshore } from './place.js';

@@ -18,7 +18,7 @@ import { appliedStateSchema } from '../../domain/vault.js';
 import { HypervisorClient } from '../../sites/embedded/control-client.js';
 import { NbdGuest } from '../../sites/embedded/guest.js';
 import { NumberedWriter, verifyNumbered } from '../../sites/embedded/numbered-writer.js';
-import type { ProtectedItemView } from '../../workflows/messages.js';
+import type { ProtectedItemView } from '../../domain/item-view.js';
 import { cliPath, Shell } from '../client/command.js';
 import { requireReader, runReader } from '../support/readers.js';
 import { temporaryFolder } from '../support/temporary-folder.js';

@@ -11,7 +11,7 @@ import { failoverResultSchema } from '../../domain/job.js';
 import { protectedItemId } from '../../domain/ids.js';
 import type { ProtectedItem } from '../../domain/protected-item.js';
 import type { DiskFormat } from '../../domain/site.js';
-import type { ProtectedItemView } from '../../workflows/messages.js';
+import type { ProtectedItemView } from '../../domain/item-view.js';
 import { requireReader } from '../support/readers.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { OrderedGuest } from './ordered-guest.js';

@@ -13,7 +13,7 @@ import { startInstance } from '../../dist/workers/up.js';
 import { HypervisorClient } from '../../sites/embedded/control-client.js';
 import { NbdGuest } from '../../sites/embedded/guest.js';
 import { NumberedWriter } from '../../sites/embedded/numbered-writer.js';
-import type { ProtectedItemView } from '../../workflows/messages.js';
+import type { ProtectedItemView } from '../../domain/item-view.js';
 import { Shell } from '../client/command.js';
 import { requireReader, runReader } from '../support/readers.js';
 import { temporaryFolder } from '../support/temporary-folder.js';

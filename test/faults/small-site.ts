@@ -14,7 +14,7 @@ import type { copyFrequencies } from '../../domain/policy.js';
 import type { DiskFormat } from '../../domain/site.js';
 import { HypervisorClient } from '../../sites/embedded/control-client.js';
 import { NbdGuest } from '../../sites/embedded/guest.js';
-import type { ProtectedItemView } from '../../workflows/messages.js';
+import type { ProtectedItemView } from '../../domain/item-view.js';
 import { Shell } from '../client/command.js';
 import { runReader } from '../support/readers.js';
 

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { verifyResultSchema } from '../../domain/job.js';
 import type { OrderedGuest } from '../faults/ordered-guest.js';
 import { checkPoint } from '../faults/recovery-points-check.js';
-import type { ProtectedItemView } from '../../workflows/messages.js';
+import type { ProtectedItemView } from '../../domain/item-view.js';
 import type { SoakWorld } from './soak-actions.js';
 
 /** A VM that comes no further for this long, with an administrator who retries, is stuck, ms. */

@@ -1,4 +1,5 @@
 /** A vault, a VMM server and a host on one time-skipping server: starts workflows, waits for states. */
+import type { ProtectedItemView } from '../../domain/item-view.js';
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
@@ -120,7 +121,7 @@ export class TestVault {
     return this.env.client.workflow.getHandle<typeof protectVm>(protectedItemId(this.vault, vm));
   }
 
-  async view(vm: string): Promise<messages.ProtectedItemView> {
+  async view(vm: string): Promise<ProtectedItemView> {
     return this.entity(vm).query(messages.protectedItemQuery);
   }
 
@@ -131,10 +132,10 @@ export class TestVault {
   /** Lets workflow time pass until the entity is in a state. The bound is in polls, not in time. */
   async until(
     entity: WorkflowHandle<typeof protectVm>,
-    reached: (view: messages.ProtectedItemView) => boolean,
+    reached: (view: ProtectedItemView) => boolean,
     stepMs = 1_000,
-    look: (view: messages.ProtectedItemView) => Promise<void> = () => Promise.resolve(),
-  ): Promise<messages.ProtectedItemView> {
+    look: (view: ProtectedItemView) => Promise<void> = () => Promise.resolve(),
+  ): Promise<ProtectedItemView> {
     const handle = this.env.client.workflow.getHandle<typeof protectVm>(entity.workflowId);
     for (let poll = 0; poll < 400; poll += 1) {
       const view = await handle.query(messages.protectedItemQuery);
