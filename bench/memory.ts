@@ -67,7 +67,7 @@ async function measure(folder: string, size: number, share: number, say: (line: 
 
 async function measureRandom(folder: string, say: (line: string) => void): Promise<Outcome[]> {
   const name = 'memory, 1,000,000 random writes';
-  const missing = missingProgram('qemu-img');
+  const missing = missingProgram('cmp');
   if (missing !== undefined) return [{ name, missing }];
   await createPartlyFilled(path.join(folder, 'os.img'), RANDOM_DISK_BYTES, 1 / 256);
   return await withInstance(folder, '5m', async (instance) => {
@@ -82,8 +82,9 @@ async function measureRandom(folder: string, say: (line: string) => void): Promi
     say('their cycle is applied');
     const peaks = await instance.peaks(`a cycle of ${RANDOM_WRITES} random writes of ${formatBytes(SMALL)}`);
     const { source, replica } = instance.files;
-    // Fails when they differ. No guest writes any more.
-    say((await run('qemu-img', 'compare', '-U', '-f', 'raw', '-F', 'vpc', source, replica)).trim());
+    // Fails when they differ. No guest writes any more. On files of so many pieces qemu-img compare takes ten minutes.
+    await run('cmp', '-n', String(RANDOM_DISK_BYTES), source, replica);
+    say('the replica is equal to its source');
     return [
       ...peaks,
       {
@@ -91,9 +92,7 @@ async function measureRandom(folder: string, say: (line: string) => void): Promi
         unit: 'ratio',
         samples: [shipped!.length / (RANDOM_WRITES * SMALL)],
         targets: [required('at most', 1.02)],
-        details: [
-          `${shipped!.length} bytes with ${shipped!.ranges} rows; replica equal to its source by qemu-img compare`,
-        ],
+        details: [`${shipped!.length} bytes with ${shipped!.ranges} rows; replica equal to its source by cmp`],
       },
     ];
   });
