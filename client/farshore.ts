@@ -7,7 +7,6 @@ import { randomUUID } from 'node:crypto';
 import {
   Client,
   Connection,
-  QueryNotRegisteredError,
   WorkflowIdConflictPolicy,
   WorkflowNotFoundError,
   WorkflowUpdateFailedError,
@@ -87,11 +86,9 @@ export class Farshore {
     try {
       const id = protectedItemId(this.site.vault.name, vm);
       const { state, status } = await this.answer(() =>
-        workflowState<ProtectedItem>(this.temporal, id, 'protectedItem', async (entity) => {
-          return (await entity.query(messages.protectedItemQuery)).item;
-        }),
+        workflowState<ProtectedItem>(this.temporal, id, 'protectedItem'),
       );
-      return status === 'RUNNING' ? viewOf(state, new Date().toISOString()) : undefined;
+      return state && status === 'RUNNING' ? viewOf(state, new Date().toISOString()) : undefined;
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) return undefined;
       throw error;
@@ -171,12 +168,12 @@ export class Farshore {
 
   /** @throws RefusedError when there is no such run. */
   async planRun(id: string): Promise<messages.PlanRun> {
-    return this.state(id, 'plan run', 'planRun', (run) => run.query(messages.planRunQuery));
+    return this.state(id, 'plan run', 'planRun');
   }
 
   /** @throws RefusedError when there is no such job. */
   async job(id: string): Promise<Job> {
-    return this.state(id, 'job', 'job', (job) => job.query(messages.jobQuery));
+    return this.state(id, 'job', 'job');
   }
 
   /** Asks a running job to end, undoing what it can. @throws RefusedError when there is no such job, or it has ended. */
@@ -275,13 +272,10 @@ export class Farshore {
     }
   }
 
-  private async state<T>(
-    id: string,
-    what: string,
-    key: keyof typeof messages.memoKeys,
-    ask: (workflow: WorkflowHandle) => Promise<T>,
-  ): Promise<T> {
-    return (await this.known(id, what, () => workflowState(this.temporal, id, key, ask))).state;
+  private async state<T>(id: string, what: string, key: keyof typeof messages.memoKeys): Promise<T> {
+    const { state } = await this.known(id, what, () => workflowState<T>(this.temporal, id, key));
+    if (state === undefined) throw new RefusedError(`${id} is no ${what}`);
+    return state;
   }
 
   private async known<T>(id: string, what: string, call: () => Promise<T>): Promise<T> {
@@ -289,7 +283,6 @@ export class Farshore {
       return await this.answer(call);
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) throw new RefusedError(`there is no ${what} ${id}`, { cause: error });
-      if (error instanceof QueryNotRegisteredError) throw new RefusedError(`${id} is no ${what}`, { cause: error });
       throw error;
     }
   }

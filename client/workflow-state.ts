@@ -1,24 +1,43 @@
-/** The state that a workflow has left with the server, as its memo: to read it needs no worker. */
-import type { Client, WorkflowExecutionDescription, WorkflowHandle } from '@temporalio/client';
+/**
+ * The state that a workflow has left with the server, as its memo. Workflows are never queried: the answer would need a
+ * worker, and a query that a worker gets too early leads the workflow astray (ARCHITECTURE.md).
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Client, WorkflowExecutionDescription } from '@temporalio/client';
 import { memoKeys } from '../workflows/messages.js';
+import { UnreachableError } from './errors.js';
 
-interface Found<T> {
-  readonly state: T;
+export interface Found<T> {
+  /** Undefined: it is a workflow of another kind, or one that was closed before its first task was done. */
+  readonly state: T | undefined;
   readonly status: WorkflowExecutionDescription['status']['name'];
 }
 
-/**
- * @param ask of the workflow itself, which alone knows before its first task is done.
- * @throws WorkflowNotFoundError; what asking throws when it is a workflow of another kind.
- */
-export async function workflowState<T>(
-  client: Client,
-  id: string,
-  key: keyof typeof memoKeys,
-  ask: (workflow: WorkflowHandle) => Promise<T>,
-): Promise<Found<T>> {
-  const workflow = client.workflow.getHandle(id);
-  const { memo, status } = await workflow.describe();
-  const state = memo?.[memoKeys[key]] as T | undefined;
-  return { state: state ?? (await ask(workflow)), status: status.name };
+/** The first task of a run, which leaves the state, takes a moment; a worker that is away longer is told as such, ms. */
+const FIRST_TASK_MS = 20_000;
+const POLL_MS = 100;
+
+/** @throws WorkflowNotFoundError; UnreachableError when no worker has begun it. */
+export async function workflowState<T>(client: Client, id: string, key: keyof typeof memoKeys): Promise<Found<T>> {
+  const giveUpAt = performance.now() + FIRST_TASK_MS;
+  for (;;) {
+    const { memo, status, type } = await client.workflow.getHandle(id).describe();
+    const state = memo?.[memoKeys[key]] as T | undefined;
+    if (state !== undefined || status.name !== 'RUNNING' || !isOf(type, key)) return { state, status: status.name };
+    if (performance.now() > giveUpAt) {
+      throw new UnreachableError(
+        `${id} has not begun: the Azure worker does not answer. It runs the workflows: start it (\`farshore worker --role azure\`, or \`farshore up\`).`,
+      );
+    }
+    await sleep(POLL_MS);
+  }
 }
+
+/** Every other type is a job. */
+const isOf = (type: string, key: keyof typeof memoKeys): boolean => key === (workflowKinds[type] ?? 'job');
+
+const workflowKinds: Readonly<Record<string, keyof typeof memoKeys | 'none'>> = {
+  protectVm: 'protectedItem',
+  runRecoveryPlan: 'planRun',
+  hostWatch: 'none',
+};
