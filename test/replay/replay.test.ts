@@ -23,12 +23,14 @@ import { TestVault, workflowBundle } from '../workflows/test-vault.js';
 const folder = fileURLToPath(new URL('histories/', import.meta.url));
 /** How many histories there are of each workflow type: a corpus that is silently empty proves nothing. */
 const expected: Record<string, number> = {
-  runRecoveryPlan: 1,
+  // Of the newer ones each leaves its state with the server.
+  runRecoveryPlan: 2,
   ...Object.fromEntries(jobKinds.map((kind) => [kind, 1])),
   hostWatch: 1,
   // One of them a run that another run continued as, one with an unplanned failover, one with its host watched, one of a
-  // VM that moves.
-  protectVm: 5,
+  // VM that moves, one that leaves its state with the server.
+  protectVm: 6,
+  plannedFailover: 2,
   verifyReplica: 2,
   initialReplication: 2,
 };
@@ -179,6 +181,22 @@ describe.runIf(process.env['FARSHORE_RECORD_HISTORIES'])('recording', () => {
       await vault.until(entity, ({ item }) => item.host === vault.host && item.recentJobs.at(-1)?.id === jobId);
       await save(env.client.workflow, 'verifyReplica-moved', jobId);
       await save(env.client.workflow, 'protect-vm-moved', entity.workflowId);
+    });
+    await env.teardown();
+  });
+
+  test('histories of what leaves its state with the server', { timeout: 240_000 }, async () => {
+    const env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+    const vault = new TestVault(env, new SimulatedSite(() => env.currentTimeMs()));
+    await vault.run(async () => {
+      const entity = await vault.protect('db-06');
+      await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
+      const plan = await vault.startPlan('recorded', [{ name: 'all', vms: ['db-06'] }]);
+      const { machines } = await plan.result();
+      await vault.until(entity, ({ item }) => item.phase === 'FailedOver' && item.job === undefined);
+      await save(env.client.workflow, 'plannedFailover-state', machines[0]!.jobId!);
+      await save(env.client.workflow, 'run-recovery-plan-state', plan.workflowId);
+      await save(env.client.workflow, 'protect-vm-state', entity.workflowId);
     });
     await env.teardown();
   });
