@@ -1,3 +1,4 @@
+import { existsSync, statfsSync } from 'node:fs';
 import { relative } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
@@ -7,6 +8,22 @@ const report = process.env['FARSHORE_TEST_REPORT'];
 
 /** What takes longest, and waits most for others, goes first, so that nothing long is left for the end. */
 const longestFirst = ['test/faults/', 'test/client/', 'test/workflows/', 'test/replay/', 'test/replication/'];
+
+/** Tests that leave nothing behind in their process; those of overlays put something in the place of a module. */
+const parts = ['test/domain/*.test.ts', 'test/disks/!(overlay*).test.ts', 'test/replication/*.test.ts'];
+
+/**
+ * What those sync need not survive a power cut: in memory, where there is room, a sync costs nothing. Real disks are for
+ * the tests of whole sites, and for the benchmarks.
+ */
+const SHARED_MEMORY = '/dev/shm';
+const ROOM = 4 * 1024 ** 3;
+const inMemory = existsSync(SHARED_MEMORY) && roomIn(SHARED_MEMORY) >= ROOM;
+
+function roomIn(folder: string): number {
+  const { bavail, bsize } = statfsSync(folder);
+  return bavail * bsize;
+}
 
 class LongestFirst extends BaseSequencer {
   override sort(files: TestSpecification[]): Promise<TestSpecification[]> {
@@ -21,7 +38,6 @@ class LongestFirst extends BaseSequencer {
 export default defineConfig({
   test: {
     environment: 'node',
-    include: ['test/**/*.test.ts'],
     // Real servers and real disks: what takes long is a machine that has other work.
     testTimeout: 180_000,
     hookTimeout: 180_000,
@@ -30,6 +46,14 @@ export default defineConfig({
     // More than there are processors: the long ones wait for servers, heartbeats and timers most of their time.
     maxWorkers: 3,
     sequence: { sequencer: LongestFirst },
+    projects: [
+      // Loading the code takes longer than most of these: they share it.
+      {
+        extends: true,
+        test: { name: 'parts', include: parts, isolate: false, ...(inMemory && { env: { TMPDIR: SHARED_MEMORY } }) },
+      },
+      { extends: true, test: { name: 'sites', include: ['test/**/*.test.ts'], exclude: parts } },
+    ],
     reporters: report ? ['default', ['json', { outputFile: report }]] : ['default'],
   },
 });

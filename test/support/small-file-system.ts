@@ -5,6 +5,8 @@ import { promisify } from 'node:util';
 import { onTestFinished, type TestContext } from 'vitest';
 
 const run = promisify(execFile);
+/** What is written meanwhile is measured again this often. */
+const REMEASURED = 20;
 
 /**
  * Makes a folder that is a file system of its own, in memory, until the running test ends. Skips the test where that
@@ -38,7 +40,14 @@ export async function resize(folder: string, mebibytes: number): Promise<void> {
 
 /** Leaves room for so many bytes, rounded down to pages. */
 export async function leave(folder: string, bytes: number): Promise<void> {
-  const { blocks, bfree, bsize } = await statfs(folder);
-  const size = (blocks - bfree + Math.floor(bytes / bsize)) * bsize;
-  await run('mount', ['-o', `remount,size=${size}`, folder]);
+  for (let attempt = 1; ; attempt += 1) {
+    const { blocks, bfree, bsize } = await statfs(folder);
+    const size = (blocks - bfree + Math.floor(bytes / bsize)) * bsize;
+    try {
+      return void (await run('mount', ['-o', `remount,size=${size}`, folder]));
+    } catch (error) {
+      // Refused when more than that has come to be in use meanwhile.
+      if (attempt === REMEASURED) throw error;
+    }
+  }
 }
