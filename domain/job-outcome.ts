@@ -4,7 +4,7 @@ import { failureSchema, resyncCauseOf } from './errors.js';
 import type { JobKind } from './job.js';
 import { afterTags, knownNames, namedPointSchema } from './named-points.js';
 import { cycleSchema, type ProtectedItem } from './protected-item.js';
-import { earlier, isoTimeSchema } from './time.js';
+import { earlier, isoTimeSchema, toIso, toMs } from './time.js';
 
 const JOBS_REMEMBERED = 10;
 
@@ -51,11 +51,14 @@ export function afterJob(
     ...(recoveryPoint && { latestRecoveryPoint: recoveryPoint }),
   };
   if (outcome !== 'succeeded' && failure?.class === 'needsResync') {
-    return marked(ended, resyncCauseOf(failure), event.at);
+    const again = marked(ended, resyncCauseOf(failure), event.at);
+    return kind === 'resynchronize'
+      ? { ...again, resync: { ...again.resync!, notBefore: restUntil(event.at) } }
+      : again;
   }
   if (kind === 'resynchronize' && outcome === 'cancelled' && item.resync) {
     const { dueAt: _due, ...resync } = item.resync;
-    return { ...ended, resync: { ...resync, skipOpen: true } };
+    return { ...ended, resync: { ...resync, skipOpen: true, notBefore: restUntil(event.at) } };
   }
   if (outcome !== 'succeeded') {
     // A failover that was given up: the source runs again and its changes go on being sent.
@@ -114,6 +117,10 @@ export function afterJob(
     }
   }
 }
+
+/** Comparing both sides is dear: what breaks off each one must not have them begun without end. */
+const RESYNC_REST_MS = 30 * 60_000;
+const restUntil = (at: string): string => toIso(toMs(at) + RESYNC_REST_MS);
 
 /** A mark of what was before a whole copy that has been begun, or read back and found equal, says nothing any more. */
 function whole(item: ProtectedItem): ProtectedItem {

@@ -80,6 +80,8 @@ export const protectedItemSchema = z.object({
       dueAt: isoTimeSchema.optional(),
       /** It was cancelled: not again in the window that is open now. */
       skipOpen: z.boolean().optional(),
+      /** One that came to nothing is not begun again before this by itself, whatever the window. */
+      notBefore: isoTimeSchema.optional(),
     })
     .optional(),
   /** The delta loop rests at an administrator's wish. Changes are tracked all the same. */

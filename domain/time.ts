@@ -12,6 +12,9 @@ export const secondsBetween = (from: string, to: string): number =>
 /** The earlier of two instants. */
 export const earlier = (a: string, b: string): string => (toMs(a) <= toMs(b) ? a : b);
 
+/** The later of two instants. */
+export const later = (a: string, b: string): string => (toMs(a) >= toMs(b) ? a : b);
+
 /** `90061` as `1 d 1 h`: the two largest units, for people. */
 export function formatSeconds(seconds: number): string {
   const units: [string, number][] = [

@@ -33,7 +33,7 @@ import {
   type JobRequest,
   type ProtectedItem,
 } from '../domain/protected-item.js';
-import { toIso, toMs } from '../domain/time.js';
+import { later, toIso, toMs } from '../domain/time.js';
 import { deltaCycle } from './delta-cycle.js';
 import { fenceSource } from './fence-source.js';
 import { followVm } from './find-vm.js';
@@ -185,7 +185,8 @@ class ProtectionEntity {
   private async scheduleResync(): Promise<void> {
     const { policy, resync } = this.item;
     const window = policy.resynchronizationWindow;
-    const { opensAt } = await resyncOpening({ window, now: now(), skipOpen: resync?.skipOpen ?? false });
+    const from = later(now(), resync?.notBefore ?? now());
+    const { opensAt } = await resyncOpening({ window, now: from, skipOpen: resync?.skipOpen ?? false });
     this.on({ type: 'resyncScheduled', dueAt: opensAt });
   }
 

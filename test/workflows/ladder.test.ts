@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { failureCatalogue, type FailureCode } from '../../domain/errors.js';
+import { policySchema } from '../../domain/policy.js';
 import * as messages from '../../workflows/messages.js';
 import { searchAttributeTypes } from '../../workflows/search-attributes.js';
 import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
@@ -15,9 +16,16 @@ beforeEach(async () => {
 });
 afterEach(() => env.teardown());
 
+/** A window half a day away: whatever the time, no resynchronization begins by itself. */
+const hoursAhead = (hours: number) => new Date(Date.now() + hours * 3_600_000).toISOString().slice(11, 16);
+const resynchronizationWindow = { from: hoursAhead(12), to: hoursAhead(13), timeZone: 'UTC' };
+
 const setUp = () => {
   const site = new SimulatedSite(() => env.currentTimeMs());
-  return { site, vault: new TestVault(env, site) };
+  return {
+    site,
+    vault: new TestVault(env, site, undefined, policySchema.parse({ name: 'test', resynchronizationWindow })),
+  };
 };
 const request = () => ({ args: [{ requestId: randomUUID() }] as [messages.OperationRequest] });
 const minutesBetween = (calls: Call[]) =>

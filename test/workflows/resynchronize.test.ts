@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { policySchema } from '../../domain/policy.js';
 import * as messages from '../../workflows/messages.js';
 import { searchAttributeTypes } from '../../workflows/search-attributes.js';
 import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
@@ -78,6 +79,23 @@ describe('a VM that is marked for resynchronization', () => {
       const scheduled = await vault.until(entity, (view) => view.item.resync?.dueAt !== undefined);
       const now = await env.currentTimeMs();
       expect(Date.parse(scheduled.item.resync!.dueAt!)).toBeGreaterThan(now);
+    });
+  });
+
+  it('is not resynchronized without end when each resynchronization comes to nothing', async () => {
+    const policy = policySchema.parse({ name: 'test', resynchronizationWindow: 'always' });
+    const always = new TestVault(env, site, undefined, policy);
+    await always.run(async () => {
+      const entity = await always.protect('db-06');
+      await always.until(entity, ({ item }) => item.applied?.sequence === 2);
+      site.fail('cutAndShip', 'LogBroken');
+      await always.pass(70);
+      const begun = site.called('beginResync').map(({ at }) => at);
+      expect(begun.length).toBeGreaterThanOrEqual(2);
+      const gaps = begun.slice(1).map((at, index) => at - begun[index]!);
+      for (const gap of gaps) expect(gap).toBeGreaterThanOrEqual(30 * 60_000);
+      site.heal('cutAndShip');
+      await always.until(entity, ({ item }) => item.resync === undefined, 60_000);
     });
   });
 
