@@ -16,6 +16,7 @@ import { HypervisorClient } from '../../sites/embedded/control-client.js';
 import { NbdGuest } from '../../sites/embedded/guest.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import { Shell } from '../client/command.js';
+import { farWindow } from '../support/far-window.js';
 import { runReader } from '../support/readers.js';
 
 const MiB = 1024 * 1024;
@@ -58,7 +59,7 @@ policies:
   - name: small
     copyFrequency: ${options.copyFrequency}
     recoveryPointRetentionHours: ${options.retentionHours}
-    resynchronizationWindow: { from: '${clock(12)}', to: '${clock(13)}', timeZone: UTC }
+    resynchronizationWindow: ${JSON.stringify(farWindow())}
 vms:
 ${options.vms
   .map((vm) => {
@@ -69,9 +70,6 @@ ${options.vms
   })
   .join('\n')}
 `;
-
-/** Time of the day in so many hours, in UTC. */
-const clock = (hours: number) => new Date(Date.now() + hours * 3_600_000).toISOString().slice(11, 16);
 
 export class SmallSite {
   hypervisor: HypervisorClient;

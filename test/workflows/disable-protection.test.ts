@@ -1,23 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import type { JobParameters } from '../../domain/job.js';
 import * as messages from '../../workflows/messages.js';
-import { searchAttributeTypes } from '../../workflows/search-attributes.js';
-import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
-import { SimulatedSite } from './simulated-site.js';
-import { TestVault } from './test-vault.js';
+import { skippedTime } from './skipped-time.js';
 
-let env: TestWorkflowEnvironment;
-beforeEach(async () => {
-  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
-});
-afterEach(() => env.teardown());
-
-const setUp = () => {
-  const site = new SimulatedSite(() => env.currentTimeMs());
-  return { site, vault: new TestVault(env, site) };
-};
+const time = skippedTime();
+const { setUp } = time;
 const request = (parameters: JobParameters = {}) => ({
   args: [{ requestId: randomUUID(), parameters }] as [messages.JobOperationRequest],
 });
@@ -60,7 +48,7 @@ it('cancelled while the primary site does not answer, it has changed nothing', a
     site.fail('endReplication', 'HypervisorUnreachable');
     const { jobId } = await entity.executeUpdate(messages.jobUpdates.disableProtection, request());
     await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
-    await env.client.workflow.getHandle(jobId).signal(messages.cancelJobSignal, { reason: 'not today' });
+    await time.env.client.workflow.getHandle(jobId).signal(messages.cancelJobSignal, { reason: 'not today' });
     const before = (await vault.view('db-03')).item.nextSequence;
     await vault.until(entity, ({ item }) => item.job === undefined);
     const { item } = await vault.until(entity, (view) => view.item.nextSequence > before, 60_000);

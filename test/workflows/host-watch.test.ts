@@ -1,26 +1,18 @@
 import { randomUUID } from 'node:crypto';
-import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { hostWatchId } from '../../domain/ids.js';
 import * as messages from '../../workflows/messages.js';
-import { searchAttributeTypes } from '../../workflows/search-attributes.js';
-import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
-import { SimulatedSite } from './simulated-site.js';
-import { TestVault } from './test-vault.js';
+import { skippedTime } from './skipped-time.js';
 
-let env: TestWorkflowEnvironment;
-beforeEach(async () => {
-  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
-});
-afterEach(() => env.teardown());
+const time = skippedTime();
 
 const setUp = () => {
-  const site = new SimulatedSite(() => env.currentTimeMs());
+  const { site, vault } = time.setUp();
   site.lookEvery = '30 seconds';
-  return { site, vault: new TestVault(env, site) };
+  return { site, vault };
 };
 const eventsOf = async (workflowId: string) =>
-  (await env.client.workflow.getHandle(workflowId).fetchHistory()).events!.length;
+  (await time.env.client.workflow.getHandle(workflowId).fetchHistory()).events!.length;
 
 it('a host that is well costs no events, whatever the time', { timeout: 180_000 }, async () => {
   const { site, vault } = setUp();
@@ -62,7 +54,7 @@ it('one watch serves all VMs of a host, and ends with the last of them', { timeo
       await vault.until(entity, ({ conditions }) => conditions[0]?.reason === 'HypervisorUnreachable', 5_000);
     }
     site.host = { stopped: {} };
-    const watch = env.client.workflow.getHandle(hostWatchId(vault.vault, vault.host));
+    const watch = time.env.client.workflow.getHandle(hostWatchId(vault.vault, vault.host));
     for (const entity of [first, second]) {
       expect((await watch.describe()).status.name).toBe('RUNNING');
       await entity.executeUpdate(messages.jobUpdates.disableProtection, { args: [{ requestId: randomUUID() }] });

@@ -1,32 +1,16 @@
 import { randomUUID } from 'node:crypto';
-import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { failureCatalogue, type FailureCode } from '../../domain/errors.js';
 import { policySchema } from '../../domain/policy.js';
 import * as messages from '../../workflows/messages.js';
-import { searchAttributeTypes } from '../../workflows/search-attributes.js';
-import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
-import { SimulatedSite, type Call } from './simulated-site.js';
-import { TestVault } from './test-vault.js';
+import { farWindow } from '../support/far-window.js';
+import type { Call } from './simulated-site.js';
+import { skippedTime } from './skipped-time.js';
 
-let env: TestWorkflowEnvironment;
-// A server for each test: one that saw a workflow terminated in the middle of a task may skip no more time.
-beforeEach(async () => {
-  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
-});
-afterEach(() => env.teardown());
+const time = skippedTime();
 
-/** A window half a day away: whatever the time, no resynchronization begins by itself. */
-const hoursAhead = (hours: number) => new Date(Date.now() + hours * 3_600_000).toISOString().slice(11, 16);
-const resynchronizationWindow = { from: hoursAhead(12), to: hoursAhead(13), timeZone: 'UTC' };
-
-const setUp = () => {
-  const site = new SimulatedSite(() => env.currentTimeMs());
-  return {
-    site,
-    vault: new TestVault(env, site, undefined, policySchema.parse({ name: 'test', resynchronizationWindow })),
-  };
-};
+const policy = policySchema.parse({ name: 'test', resynchronizationWindow: farWindow() });
+const setUp = () => time.setUp(policy);
 const request = () => ({ args: [{ requestId: randomUUID() }] as [messages.OperationRequest] });
 const minutesBetween = (calls: Call[]) =>
   calls.slice(1).map((call, index) => Math.round((call.at - calls[index]!.at) / 60_000));
@@ -98,7 +82,7 @@ describe('a recoverable failure', () => {
       await vault.until(entity, ({ item }) => (item.retry?.attempt ?? 0) >= 6, 60_000);
       await vault.pass(10);
       site.heal('cutAndShip');
-      const asked = await env.currentTimeMs();
+      const asked = await time.env.currentTimeMs();
       expect(await entity.executeUpdate(messages.retryUpdate, request())).toEqual({ retried: 'replication cycle' });
       await vault.until(entity, ({ item }) => item.applied?.sequence === 3);
       expect(site.called('cutAndShip').at(-1)!.at - asked).toBeLessThan(60_000);

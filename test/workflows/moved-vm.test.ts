@@ -1,27 +1,18 @@
 import { randomUUID } from 'node:crypto';
-import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { hostWatchId, taskQueues } from '../../domain/ids.js';
 import * as messages from '../../workflows/messages.js';
-import { searchAttributeTypes } from '../../workflows/search-attributes.js';
-import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
-import { SimulatedSite } from './simulated-site.js';
-import { TestVault } from './test-vault.js';
+import { skippedTime } from './skipped-time.js';
 
-let env: TestWorkflowEnvironment;
-beforeEach(async () => {
-  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
-});
-afterEach(() => env.teardown());
+const time = skippedTime();
 
 const setUp = () => {
-  const site = new SimulatedSite(() => env.currentTimeMs());
-  const vault = new TestVault(env, site);
+  const { site, vault } = time.setUp();
   return { site, vault, other: `other-${vault.vault}` };
 };
 const request = () => ({ args: [{ requestId: randomUUID() }] as [messages.OperationRequest] });
 const runs = async (workflowId: string) =>
-  (await env.client.workflow.getHandle(workflowId).describe()).status.name === 'RUNNING';
+  (await time.env.client.workflow.getHandle(workflowId).describe()).status.name === 'RUNNING';
 
 it(
   'a VM that has moved is found by its cycle, which goes on there, and its watch with it',

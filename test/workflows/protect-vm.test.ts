@@ -1,19 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { jobTasks } from '../../domain/job.js';
 import * as messages from '../../workflows/messages.js';
-import { searchAttributeTypes } from '../../workflows/search-attributes.js';
-import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
-import { SimulatedSite } from './simulated-site.js';
-import { TestVault } from './test-vault.js';
+import { skippedTime } from './skipped-time.js';
 
-let env: TestWorkflowEnvironment;
-// A server for each test: one that saw a workflow terminated in the middle of a task may skip no more time.
-beforeEach(async () => {
-  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
-});
-afterEach(() => env.teardown());
+const time = skippedTime();
 
 /**
  * A timer, two activities, and the workflow tasks and search attributes between: what a year of cycles every 30 seconds
@@ -21,10 +12,7 @@ afterEach(() => env.teardown());
  */
 const EVENTS_PER_CYCLE = 30;
 
-const setUp = (tuning?: messages.Tuning) => {
-  const site = new SimulatedSite(() => env.currentTimeMs());
-  return { site, vault: new TestVault(env, site, tuning) };
-};
+const { setUp } = time;
 const request = () => ({ args: [{ requestId: randomUUID() }] as [messages.OperationRequest] });
 
 describe('the protected life of a VM', () => {
@@ -151,7 +139,7 @@ describe('the protected life of a VM', () => {
       const { jobId } = await entity.executeUpdate(messages.jobUpdates.enableProtection, request());
       const waiting = await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
       expect(waiting.health).toBe('Critical');
-      await env.client.workflow.getHandle(jobId).signal(messages.cancelJobSignal, { reason: 'test' });
+      await time.env.client.workflow.getHandle(jobId).signal(messages.cancelJobSignal, { reason: 'test' });
       expect(await entity.result()).toMatchObject({ phase: 'Unprotected' });
       site.heal('checkProtectable');
       await vault.protect('db-06');
@@ -215,7 +203,7 @@ describe('planned failover and commit', () => {
       site.fail('cutAndShip', 'StoreUnreachable');
       const { jobId } = await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
       await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
-      await env.client.workflow.getHandle(jobId).signal(messages.cancelJobSignal, { reason: 'not today' });
+      await time.env.client.workflow.getHandle(jobId).signal(messages.cancelJobSignal, { reason: 'not today' });
       site.heal('cutAndShip');
       await vault.until(entity, ({ item }) => item.job === undefined);
       expect(site.called('startVm')).toHaveLength(1);
@@ -231,7 +219,7 @@ describe('planned failover and commit', () => {
       site.fail('checkFailoverTarget', 'InvalidReplicaState');
       const { jobId } = await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
       await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
-      await env.client.workflow.getHandle(jobId).terminate('by hand');
+      await time.env.client.workflow.getHandle(jobId).terminate('by hand');
       const { item } = await vault.until(entity, (view) => view.item.job === undefined, 60_000);
       expect(item.recentJobs.at(-1)).toMatchObject({ outcome: 'failed' });
     });
@@ -245,7 +233,7 @@ describe('planned failover and commit', () => {
       const { jobId } = await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
       await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
       await entity.terminate('by hand');
-      await expect(env.client.workflow.getHandle(jobId).result()).rejects.toMatchObject({
+      await expect(time.env.client.workflow.getHandle(jobId).result()).rejects.toMatchObject({
         cause: { type: 'EntityClosed' },
       });
       // The source was not left shut down.

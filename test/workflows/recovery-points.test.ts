@@ -1,23 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { policySchema, type Policy } from '../../domain/policy.js';
+import { describe, expect, it } from 'vitest';
+import { policySchema } from '../../domain/policy.js';
 import * as messages from '../../workflows/messages.js';
-import { searchAttributeTypes } from '../../workflows/search-attributes.js';
-import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
-import { SimulatedSite } from './simulated-site.js';
-import { TestVault } from './test-vault.js';
+import type { SimulatedSite } from './simulated-site.js';
+import { skippedTime } from './skipped-time.js';
 
-let env: TestWorkflowEnvironment;
-beforeEach(async () => {
-  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
-});
-afterEach(() => env.teardown());
-
-const setUp = (policy?: Policy) => {
-  const site = new SimulatedSite(() => env.currentTimeMs());
-  return { site, vault: new TestVault(env, site, undefined, policy) };
-};
+const time = skippedTime();
+const { setUp } = time;
 const named = (tag: string, requestId = randomUUID()) => ({ args: [{ requestId, tag }] as [messages.SyncRequest] });
 
 describe('a named recovery point', () => {

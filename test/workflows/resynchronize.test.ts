@@ -1,22 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { policySchema } from '../../domain/policy.js';
 import * as messages from '../../workflows/messages.js';
-import { searchAttributeTypes } from '../../workflows/search-attributes.js';
-import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
-import { SimulatedSite } from './simulated-site.js';
-import { TestVault } from './test-vault.js';
+import type { SimulatedSite } from './simulated-site.js';
+import { skippedTime } from './skipped-time.js';
+import type { TestVault } from './test-vault.js';
 
-let env: TestWorkflowEnvironment;
+const time = skippedTime();
 let site: SimulatedSite;
 let vault: TestVault;
-beforeEach(async () => {
-  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
-  site = new SimulatedSite(() => env.currentTimeMs());
-  vault = new TestVault(env, site);
+beforeEach(() => {
+  ({ site, vault } = time.setUp());
 });
-afterEach(() => env.teardown());
 
 const resynchronize = (now: boolean) => ({
   args: [{ requestId: randomUUID(), now }] as [messages.ResynchronizeRequest],
@@ -72,19 +67,19 @@ describe('a VM that is marked for resynchronization', () => {
       site.fail('digestReplica', 'InvalidReplicaState');
       const { jobId } = await entity.executeUpdate(messages.resynchronizeUpdate, resynchronize(true));
       await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
-      await env.client.workflow.getHandle(jobId!).signal(messages.cancelJobSignal, { reason: 'test' });
+      await time.env.client.workflow.getHandle(jobId!).signal(messages.cancelJobSignal, { reason: 'test' });
       const { item, health } = await vault.until(entity, (view) => view.item.job === undefined);
       expect(health).toBe('Critical');
       expect(item.resync?.cause).toMatch(/administrator/);
       const scheduled = await vault.until(entity, (view) => view.item.resync?.dueAt !== undefined);
-      const now = await env.currentTimeMs();
+      const now = await time.env.currentTimeMs();
       expect(Date.parse(scheduled.item.resync!.dueAt!)).toBeGreaterThan(now);
     });
   });
 
   it('is not resynchronized without end when each resynchronization comes to nothing', async () => {
     const policy = policySchema.parse({ name: 'test', resynchronizationWindow: 'always' });
-    const always = new TestVault(env, site, undefined, policy);
+    const { site, vault: always } = time.setUp(policy);
     await always.run(async () => {
       const entity = await always.protect('db-06');
       await always.until(entity, ({ item }) => item.applied?.sequence === 2);

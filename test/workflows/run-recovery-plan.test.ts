@@ -1,20 +1,15 @@
-import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { beforeEach, expect, it } from 'vitest';
 import * as messages from '../../workflows/messages.js';
-import { searchAttributeTypes } from '../../workflows/search-attributes.js';
-import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
-import { SimulatedSite } from './simulated-site.js';
-import { TestVault } from './test-vault.js';
+import type { SimulatedSite } from './simulated-site.js';
+import { skippedTime } from './skipped-time.js';
+import type { TestVault } from './test-vault.js';
 
-let env: TestWorkflowEnvironment;
+const time = skippedTime();
 let site: SimulatedSite;
 let vault: TestVault;
-beforeEach(async () => {
-  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
-  site = new SimulatedSite(() => env.currentTimeMs());
-  vault = new TestVault(env, site);
+beforeEach(() => {
+  ({ site, vault } = time.setUp());
 });
-afterEach(() => env.teardown());
 
 const groups = [
   { name: 'data', vms: ['db-01'] },
@@ -66,7 +61,7 @@ it('waits at a step that waits for an administrator, and goes on after `retry`',
     };
     let vm: string | undefined;
     for (let poll = 0; poll < 100 && vm === undefined; poll += 1) {
-      await env.sleep(1_000);
+      await time.env.sleep(1_000);
       vm = await waiting();
     }
     expect((await run.query(messages.planRunQuery)).state).toBe('InProgress');
@@ -81,7 +76,7 @@ it('cancelled before the point of no return, it starts the sources again', async
     await protectAll();
     site.fail('cutAndShip', 'NetworkError');
     const run = await vault.startPlan('cancelled', groups);
-    for (let poll = 0; poll < 100 && site.called('shutDownVm').length < 3; poll += 1) await env.sleep(1_000);
+    for (let poll = 0; poll < 100 && site.called('shutDownVm').length < 3; poll += 1) await time.env.sleep(1_000);
     await run.cancel();
     await expect(run.result()).rejects.toThrow();
     expect(site.called('startVm')).toHaveLength(3);

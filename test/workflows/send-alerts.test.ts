@@ -2,19 +2,11 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { afterEach, beforeEach, expect, it, onTestFinished } from 'vitest';
+import { expect, it, onTestFinished } from 'vitest';
 import type { Alert } from '../../activities/alerts.js';
-import { searchAttributeTypes } from '../../workflows/search-attributes.js';
-import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
-import { SimulatedSite } from './simulated-site.js';
-import { TestVault } from './test-vault.js';
+import { skippedTime } from './skipped-time.js';
 
-let env: TestWorkflowEnvironment;
-beforeEach(async () => {
-  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
-});
-afterEach(() => env.teardown());
+const time = skippedTime();
 
 /** @param status of the answer to the n-th request, from 1. */
 async function webhook(
@@ -40,8 +32,7 @@ async function webhook(
 }
 
 it('an alert that is answered with 503 is sent again until it is taken', { timeout: 180_000 }, async () => {
-  const site = new SimulatedSite(() => env.currentTimeMs());
-  const vault = new TestVault(env, site);
+  const { site, vault } = time.setUp();
   const hook = await webhook((request) => (request <= 2 ? 503 : 200));
   site.webhook = hook.url;
   await vault.run(async () => {
@@ -64,8 +55,7 @@ it(
   'a webhook that is never willing keeps nothing from going on, and is asked a bounded number of times',
   { timeout: 180_000 },
   async () => {
-    const site = new SimulatedSite(() => env.currentTimeMs());
-    const vault = new TestVault(env, site);
+    const { site, vault } = time.setUp();
     const hook = await webhook(() => 500);
     site.webhook = hook.url;
     await vault.run(async () => {

@@ -1,24 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { failoverResultSchema } from '../../domain/job.js';
 import { policySchema } from '../../domain/policy.js';
 import * as messages from '../../workflows/messages.js';
-import { searchAttributeTypes } from '../../workflows/search-attributes.js';
-import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
-import { SimulatedSite } from './simulated-site.js';
-import { TestVault } from './test-vault.js';
+import { skippedTime } from './skipped-time.js';
 
-let env: TestWorkflowEnvironment;
-beforeEach(async () => {
-  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
-});
-afterEach(() => env.teardown());
-
-const setUp = () => {
-  const site = new SimulatedSite(() => env.currentTimeMs());
-  return { site, vault: new TestVault(env, site) };
-};
+const time = skippedTime();
+const { setUp } = time;
 const request = () => ({ args: [{ requestId: randomUUID() }] as [messages.OperationRequest] });
 
 it('a paused VM sends nothing, and a cycle at once when it is resumed', async () => {
@@ -35,7 +23,7 @@ it('a paused VM sends nothing, and a cycle at once when it is resumed', async ()
     await expect(entity.executeUpdate(messages.syncUpdate, request())).rejects.toMatchObject({
       cause: { message: expect.stringContaining('paused since') },
     });
-    const resumedAt = await env.currentTimeMs();
+    const resumedAt = await time.env.currentTimeMs();
     await entity.executeUpdate(messages.resumeUpdate, request());
     const resumed = await vault.until(entity, ({ item }) => item.applied?.sequence === 3);
     expect(site.called('cutAndShip').at(-1)!.at - resumedAt).toBeLessThan(60_000);

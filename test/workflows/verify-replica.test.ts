@@ -1,23 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { verifyResultSchema } from '../../domain/job.js';
 import * as messages from '../../workflows/messages.js';
-import { searchAttributeTypes } from '../../workflows/search-attributes.js';
-import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
-import { SimulatedSite } from './simulated-site.js';
-import { TestVault } from './test-vault.js';
+import { skippedTime } from './skipped-time.js';
 
-let env: TestWorkflowEnvironment;
-beforeEach(async () => {
-  env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
-});
-afterEach(() => env.teardown());
-
-const setUp = () => {
-  const site = new SimulatedSite(() => env.currentTimeMs());
-  return { site, vault: new TestVault(env, site) };
-};
+const time = skippedTime();
+const { setUp } = time;
 const request = () => ({ args: [{ requestId: randomUUID() }] as [messages.OperationRequest] });
 
 it('compares at a cycle that nobody else has cut, and replication goes on after it', { timeout: 120_000 }, async () => {
@@ -67,7 +55,7 @@ it(
       const { jobId } = await entity.executeUpdate(messages.jobUpdates.verifyReplica, request());
       await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
       const merges = site.called('mergeSnapshot').length;
-      await env.client.workflow.getHandle(jobId).signal(messages.cancelJobSignal, { reason: 'not now' });
+      await time.env.client.workflow.getHandle(jobId).signal(messages.cancelJobSignal, { reason: 'not now' });
       const { item } = await vault.until(entity, (view) => view.item.job === undefined);
       expect(site.called('mergeSnapshot').length).toBe(merges + 1);
       const made = Number(site.called('snapshotAndCut')[0]!.input['sequence']);
