@@ -9,7 +9,7 @@ import { recoveryPointId, vaultPaths, type AppliedState, type ReplicaDescription
 import { applyCycle } from '../replication/apply.js';
 import { createPointIfWorth, createPointOfCycle } from '../replication/cycle-point.js';
 import { pruneCycles } from '../replication/cycles.js';
-import { describedAt } from '../replication/described-point.js';
+import { replicaVmAt } from '../replication/described-point.js';
 import { deleteRecoveryPoints, listRecoveryPoints, pruneRecoveryPoints } from '../replication/recovery-points.js';
 import { prepareReplica } from '../replication/replica.js';
 import {
@@ -25,7 +25,7 @@ import { verifySeed } from '../replication/verify-seed.js';
 import type { RecoveryCompute, ReplicaStore } from '../sites/ports.js';
 import { alertActivities } from './alerts.js';
 import { classified } from './failures.js';
-import { beating, type Beating } from './heartbeat.js';
+import { beating } from './heartbeat.js';
 import { recordFailover, unplannedFailoverActivities } from './unplanned-failover.js';
 import { refuseReplicaVm, removalActivities } from './removal.js';
 import { Turns } from './turns.js';
@@ -95,17 +95,14 @@ export function createAzureActivities({ store, compute, networks, webhook, turns
 
     /** Reads a disk's replica back and compares it with what was read at the source. */
     async verifySeed({ vm, epoch, disk }: { vm: string; epoch: number; disk: string }): Promise<void> {
-      const verify = ({ signal, report }: Beating) =>
-        verifySeed(store, { vm, epoch, disk }, { signal, onProgress: ({ bytesDone }) => report(bytesDone) });
-      await beating(0, (beat) => turns.take('copies', beat, () => verify(beat)));
+      await turns.beating('copies', 0, (beat) => verifySeed(store, { vm, epoch, disk }, beat));
     },
 
     /** Applies one cycle to all replica disks, makes a recovery point of it, and prunes what the policy no longer keeps. */
     async applyCycle(input: Fence & { vm: string; retentionHours: number }): Promise<AppliedCycle> {
       const { vm, epoch, sequence } = input;
-      const apply = async ({ signal, report }: Beating): Promise<AppliedCycle> => {
-        const options = { signal, onProgress: ({ bytesDone }: { bytesDone: number }) => report(bytesDone) };
-        const applied = await applyCycle(store, { vm, epoch, sequence }, options);
+      return turns.beating('cycles', 0, async (beat) => {
+        const applied = await applyCycle(store, { vm, epoch, sequence }, beat);
         const point = await createPointIfWorth(store, vm, applied);
         const until = Date.now();
         const retainedFrom = retentionStart(applied.sealedAt, until, input.retentionHours);
@@ -116,8 +113,7 @@ export function createAzureActivities({ store, compute, networks, webhook, turns
           ...(point && { recoveryPoint: { id: point.id, time: point.time } }),
           namedPoints: kept.flatMap(({ id, tags = [] }) => tags.map((tag) => ({ tag, id }))),
         };
-      };
-      return beating(0, (beat) => turns.take('cycles', beat, () => apply(beat)));
+      });
     },
 
     /** Settles the replica VM's settings: interfaces, boot disk, size. */
@@ -165,11 +161,7 @@ export function createAzureActivities({ store, compute, networks, webhook, turns
         await store.raiseFence(vmFence(vm, { epoch: failoverEpoch, sequence: 0 }));
         const point = await find();
         if (!point) throw new CatalogueError('InvalidReplicaState', `recovery point ${id} of ${vm} is gone`);
-        await compute.createVm({
-          description: await describedAt(store, await description(vm), point),
-          epoch: failoverEpoch,
-          disks: point.disks.map(({ name, snapshot }) => ({ name, snapshot, blob: vaultPaths.disk(vm, name) })),
-        });
+        await compute.createVm(await replicaVmAt(store, await description(vm), point, failoverEpoch));
         await recordFailover(store, vm, failoverEpoch, point);
         return { recoveryPoint: { id, time: point.time } };
       });

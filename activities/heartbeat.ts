@@ -10,9 +10,9 @@ const HANGS_AFTER_MS = 60 * 60_000;
 export interface Beating {
   /** Aborts when the activity is cancelled or the worker shuts down. */
   readonly signal: AbortSignal;
-  /** @param bytesDone of the whole step, growing. */
-  report(bytesDone: number): void;
-  /** It gets on, if too slowly for `report` to tell. */
+  /** @param progress of the whole step, growing, bytes. */
+  readonly onProgress: (progress: { readonly bytesDone: number }) => void;
+  /** It gets on, if too slowly for `onProgress` to tell. */
   alive(): void;
   /** Whether it waits for others, however long: then it does not hang, and the heartbeat says so. */
   waits(waits: boolean): void;
@@ -35,9 +35,9 @@ export async function beating<T>(startAt: number, work: (beat: Beating) => Promi
   try {
     return await work({
       signal: context.cancellationSignal,
-      report: (bytes) => {
-        if (bytes !== bytesDone) alive();
-        bytesDone = bytes;
+      onProgress: (progress) => {
+        if (progress.bytesDone !== bytesDone) alive();
+        bytesDone = progress.bytesDone;
       },
       alive,
       waits: (waits) => {

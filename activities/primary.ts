@@ -64,11 +64,9 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
   const turns = deps.turns ?? new Turns();
   const sendingStore = ({ signal, alive }: Beating) => deps.sendingStore?.({ signal, onGranted: alive }) ?? store;
   const ship = async (cut: Cut, beat: Beating, tags: readonly string[] | undefined): Promise<CycleManifest> => {
-    const { signal, report } = beat;
     const changes = await hypervisor.openChangeSet(cut);
     try {
-      const onProgress = ({ bytesDone }: { bytesDone: number }) => report(bytesDone);
-      return await shipCycle(sendingStore(beat), changes, cut, cut, { signal, onProgress, tags });
+      return await shipCycle(sendingStore(beat), changes, cut, cut, { ...beat, tags });
     } finally {
       await changes.close();
     }
@@ -112,8 +110,8 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
      */
     async copyDisk(input: { vm: string; epoch: number; disk: string; fromOffset: number }) {
       const { vm, epoch, disk } = input;
-      const copy = async (beat: Beating) => {
-        const { signal, report } = beat;
+      return turns.beating('copies', input.fromOffset, async (beat) => {
+        const { signal } = beat;
         const source = await hypervisor.openSnapshotDisk(vm, epoch, disk);
         try {
           const until = Date.now() + (deps.copySliceMs ?? DEFAULT_COPY_SLICE_MS);
@@ -124,7 +122,7 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
               sendingStore(beat),
               source,
               { vm, disk, fromOffset: offset, maxBytes: COPY_STEP_BYTES, fence: { epoch, sequence: 0 } },
-              { signal, onProgress: ({ nextOffset }) => report(nextOffset) },
+              { signal, onProgress: ({ nextOffset }) => beat.onProgress({ bytesDone: nextOffset }) },
             );
             offset = slice.nextOffset;
             sentBytes += slice.dataBytes;
@@ -134,8 +132,7 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
         } finally {
           await source.close();
         }
-      };
-      return beating(input.fromOffset, (beat) => turns.take('copies', beat, () => copy(beat)));
+      });
     },
 
     /** Merges the VM snapshot into its parent for a while. @returns bytes that are left. */

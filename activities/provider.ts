@@ -1,7 +1,7 @@
 /** Activities of the Provider, on the VMM server: inventory, prerequisites, VM power, networks. */
 import { CatalogueError } from '../domain/errors.js';
 import type { LocatedVm } from '../domain/host.js';
-import { osDiskOf, replicaNetworkOf, type Site, type SiteVm } from '../domain/site.js';
+import { hostsOf, osDiskOf, replicaNetworkOf, vmmServerOf, type Site, type SiteVm } from '../domain/site.js';
 import { alignUp } from '../domain/ranges.js';
 import type { ReplicaDescription } from '../domain/vault.js';
 import type { Hypervisor } from '../sites/ports.js';
@@ -29,10 +29,9 @@ export function createProviderActivities(deps: ProviderDeps) {
     if (!vm) throw new CatalogueError('VmNotFound', `${name} is not in the inventory of VMM server ${vmmServer}`);
     return vm;
   };
-  const hosts =
-    site.vmmServers
-      .find(({ name }) => name === vmmServer)
-      ?.clouds.flatMap((cloud) => cloud.hosts.map(({ name }) => name)) ?? [];
+  const hosts = hostsOf(site)
+    .map(({ name }) => name)
+    .filter((host) => vmmServerOf(site, host) === vmmServer);
 
   /** Asks the hosts, these first: the site file may not know yet. @returns undefined when none of those that answer has it. */
   const locate = async (name: string, first: readonly string[]) => {

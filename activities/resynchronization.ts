@@ -7,7 +7,7 @@ import { releaseSeed } from '../replication/seed-record.js';
 import { digestReplica, type DigestTask } from '../replication/target-digests.js';
 import type { ReplicaStore } from '../sites/ports.js';
 import { classified } from './failures.js';
-import { beating, type Beating } from './heartbeat.js';
+import { beating } from './heartbeat.js';
 import { Turns } from './turns.js';
 
 export type ResynchronizationActivities = ReturnType<typeof createResynchronizationActivities>;
@@ -22,9 +22,7 @@ export function createResynchronizationActivities({
   return classified({
     /** Applies what the store has received completely. What is wrong with it ends the applying, not the resynchronization. */
     async applyReceivedCycles({ vm }: { vm: string }): Promise<Processed> {
-      const apply = ({ signal, report }: Beating) =>
-        processReceived(store, vm, { signal, onProgress: ({ bytesDone }) => report(bytesDone) });
-      return beating(0, (beat) => turns.take('cycles', beat, () => apply(beat)));
+      return turns.beating('cycles', 0, (beat) => processReceived(store, vm, beat));
     },
 
     /** A new epoch on the replica as it is; its recovery points stay. */
@@ -34,9 +32,7 @@ export function createResynchronizationActivities({
 
     /** Digests a replica disk beside the store, so that only what differs has to cross. */
     async digestReplica(task: DigestTask): Promise<{ digestBytes: number }> {
-      const digest = ({ signal, report }: Beating) =>
-        digestReplica(store, task, { signal, onProgress: ({ bytesDone }) => report(bytesDone) });
-      return beating(0, (beat) => turns.take('copies', beat, () => digest(beat)));
+      return turns.beating('copies', 0, (beat) => digestReplica(store, task, beat));
     },
 
     /** Deletes the records that the resynchronization went on from. */

@@ -4,7 +4,7 @@
  * it is not taken for a worker that does not answer.
  */
 import { Slots } from '../replication/slots.js';
-import type { Beating } from './heartbeat.js';
+import { beating, type Beating } from './heartbeat.js';
 
 export interface TurnLimits {
   /** Copies, resynchronizations and verifications, and their reading back, that work at a time. */
@@ -20,6 +20,11 @@ export class Turns {
 
   constructor({ copies, cycles }: TurnLimits = USUAL_LIMITS) {
     this.#slots = { copies: new Slots(copies), cycles: new Slots(cycles) };
+  }
+
+  /** A whole activity that beats, waits for its turn, and works. @param startAt of its progress, bytes. */
+  beating<T>(kind: keyof TurnLimits, startAt: number, work: (beat: Beating) => Promise<T>): Promise<T> {
+    return beating(startAt, (beat) => this.take(kind, beat, () => work(beat)));
   }
 
   /** Waits for a turn, first come, first served, then works. Rejects with the reason when the activity is cancelled. */

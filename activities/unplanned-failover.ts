@@ -2,7 +2,7 @@
 import { CatalogueError } from '../domain/errors.js';
 import { toIso } from '../domain/time.js';
 import { vaultPaths, type RecoveryPoint } from '../domain/vault.js';
-import { describedAt } from '../replication/described-point.js';
+import { replicaVmAt } from '../replication/described-point.js';
 import { failoverPoint, LATEST, pointProblem, processReceived } from '../replication/failover-point.js';
 import { listRecoveryPoints } from '../replication/recovery-points.js';
 import { readDescription, vmFence, writeVaultState } from '../replication/replica-state.js';
@@ -75,11 +75,7 @@ export function unplannedFailoverActivities({ store, compute }: { store: Replica
         if (!point || !description) {
           throw new CatalogueError('InvalidReplicaState', `recovery point ${recoveryPoint} of ${vm} is gone`);
         }
-        await createReplicaVm(compute, {
-          description: await describedAt(store, description, point),
-          epoch: failoverEpoch,
-          disks: point.disks.map(({ name, snapshot }) => ({ name, snapshot, blob: vaultPaths.disk(vm, name) })),
-        });
+        await createReplicaVm(compute, await replicaVmAt(store, description, point, failoverEpoch));
         await recordFailover(store, vm, failoverEpoch, point);
         return { failedOverAt };
       });

@@ -1,7 +1,7 @@
 /** Activities of a verification: the replica is digested beside the store, and compared beside the source. */
 import { compareWithSource, digestForVerification, endVerification, type VerifyTask } from '../replication/verify.js';
 import type { Hypervisor, ReplicaStore } from '../sites/ports.js';
-import { beating, type Beating } from './heartbeat.js';
+import { beating } from './heartbeat.js';
 import type { Turns } from './turns.js';
 
 /** Of the agent. @param sliceMs longest one call compares, ms. */
@@ -16,17 +16,15 @@ export const comparisonActivities = (hypervisor: Hypervisor, store: ReplicaStore
 
   /** Compares one disk of the VM snapshot with the digests of its replica, from an offset, for a while. */
   async compareDisk(task: VerifyTask & { fromOffset: number }) {
-    const compare = async ({ signal, report }: Beating) => {
+    return turns.beating('copies', task.fromOffset, async (beat) => {
       const source = await hypervisor.openSnapshotDisk(task.vm, task.epoch, task.disk);
       try {
         const until = Date.now() + sliceMs;
-        const options = { signal, onProgress: ({ bytesDone }: { bytesDone: number }) => report(bytesDone) };
-        return await compareWithSource(store, source, task, () => Date.now() >= until, options);
+        return await compareWithSource(store, source, task, () => Date.now() >= until, beat);
       } finally {
         await source.close();
       }
-    };
-    return beating(task.fromOffset, (beat) => turns.take('copies', beat, () => compare(beat)));
+    });
   },
 });
 
@@ -34,9 +32,7 @@ export const comparisonActivities = (hypervisor: Hypervisor, store: ReplicaStore
 export const digestActivities = (store: ReplicaStore, turns: Turns) => ({
   /** Digests a replica disk at exactly this cycle. */
   async digestForVerification(task: VerifyTask): Promise<void> {
-    const digest = ({ signal, report }: Beating) =>
-      digestForVerification(store, task, { signal, onProgress: ({ bytesDone }) => report(bytesDone) });
-    await beating(0, (beat) => turns.take('copies', beat, () => digest(beat)));
+    await turns.beating('copies', 0, (beat) => digestForVerification(store, task, beat));
   },
 
   /** Deletes the digests. */

@@ -42,12 +42,62 @@ export interface BenchInstance {
  * @param folder where `os.img` is, the disk of the VM.
  * @param copyFrequency of its policy.
  */
-export async function withInstance<T>(
+export function withInstance<T>(
   folder: string,
   copyFrequency: string,
   work: (instance: BenchInstance) => Promise<T>,
 ): Promise<T> {
-  await writeFile(path.join(folder, 'site.yaml'), siteText(copyFrequency));
+  return withSite(folder, siteText(copyFrequency), ({ data, running, farshore }) =>
+    work({
+      files: {
+        source: path.join(folder, 'os.img'),
+        replica: path.join(folder, 'store', vaultPaths.disk(VM, 'os')),
+      },
+      connectGuest: async () => {
+        const { disks: found } = await new HypervisorClient(data.hypervisorControl(HOST)).describeVm(VM);
+        return await NbdGuest.connect(found[0]!.nbdUri!);
+      },
+      protect: async () => {
+        await farshore.protect(VM);
+        await until(farshore, ({ item }) => item.phase === 'Protected');
+      },
+      pause: async () => void (await pauseReplication(farshore, VM)),
+      cycle: async () => {
+        if ((await farshore.protectedItem(VM))?.operations.resume.allowed) await resumeReplication(farshore, VM);
+        const before = await until(farshore, ({ operations }) => operations.sync.allowed);
+        const applied = before.item.applied?.sequence ?? 0;
+        // Refused when a scheduled cycle has begun meanwhile, which does as well.
+        await farshore.sync(VM).catch(() => undefined);
+        await until(farshore, ({ item }) => (item.applied?.sequence ?? 0) > applied);
+      },
+      manifest: async () => {
+        const { item } = await until(farshore, ({ item: { applied } }) => applied !== undefined);
+        const name = vaultPaths.manifest(VM, item.epoch, item.applied!.sequence);
+        return cycleManifestSchema.parse(JSON.parse(await readFile(path.join(folder, 'store', name), 'utf8')));
+      },
+      peaks: (what) =>
+        Promise.all(
+          PROCESSES.map(async ({ name, title }) => ({
+            name: `memory, peak of ${title}, ${what}`,
+            unit: 'MiB' as const,
+            samples: [await peakMiB(running, name)],
+            targets: [required('at most', LIMIT_MIB)],
+            details: [],
+          })),
+        ),
+    }),
+  );
+}
+
+interface SiteUp {
+  readonly data: DataFolder;
+  readonly running: RunningInstance;
+  readonly farshore: Farshore;
+}
+
+/** Runs an instance while the work lasts. @param folder where the disks of the site are. */
+export async function withSite<T>(folder: string, siteText: string, work: (up: SiteUp) => Promise<T>): Promise<T> {
+  await writeFile(path.join(folder, 'site.yaml'), siteText);
   const site = await loadSite(path.join(folder, 'site.yaml'), { disks: true });
   const data = new DataFolder(folder);
   const running = await startInstance({ data, site, onProgress: () => undefined });
@@ -55,44 +105,7 @@ export async function withInstance<T>(
     const { address, namespace } = running.instance.temporal;
     const farshore = await Farshore.connect({ site: site.site, address, namespace });
     try {
-      return await work({
-        files: {
-          source: path.join(folder, 'os.img'),
-          replica: path.join(folder, 'store', vaultPaths.disk(VM, 'os')),
-        },
-        connectGuest: async () => {
-          const { disks: found } = await new HypervisorClient(data.hypervisorControl(HOST)).describeVm(VM);
-          return await NbdGuest.connect(found[0]!.nbdUri!);
-        },
-        protect: async () => {
-          await farshore.protect(VM);
-          await until(farshore, ({ item }) => item.phase === 'Protected');
-        },
-        pause: async () => void (await pauseReplication(farshore, VM)),
-        cycle: async () => {
-          if ((await farshore.protectedItem(VM))?.operations.resume.allowed) await resumeReplication(farshore, VM);
-          const before = await until(farshore, ({ operations }) => operations.sync.allowed);
-          const applied = before.item.applied?.sequence ?? 0;
-          // Refused when a scheduled cycle has begun meanwhile, which does as well.
-          await farshore.sync(VM).catch(() => undefined);
-          await until(farshore, ({ item }) => (item.applied?.sequence ?? 0) > applied);
-        },
-        manifest: async () => {
-          const { item } = await until(farshore, ({ item: { applied } }) => applied !== undefined);
-          const name = vaultPaths.manifest(VM, item.epoch, item.applied!.sequence);
-          return cycleManifestSchema.parse(JSON.parse(await readFile(path.join(folder, 'store', name), 'utf8')));
-        },
-        peaks: (what) =>
-          Promise.all(
-            PROCESSES.map(async ({ name, title }) => ({
-              name: `memory, peak of ${title}, ${what}`,
-              unit: 'MiB' as const,
-              samples: [await peakMiB(running, name)],
-              targets: [required('at most', LIMIT_MIB)],
-              details: [],
-            })),
-          ),
-      });
+      return await work({ data, running, farshore });
     } finally {
       await farshore.close();
     }

@@ -2,19 +2,19 @@
  * Many protected VMs on one machine, in real time: does any of them miss a cycle, and what does one cost the Temporal
  * server? FARSHORE_BENCH_MINUTES: how long it is watched (30).
  */
-import { open, readFile, writeFile } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Farshore } from '../client/farshore.js';
+import type { Farshore } from '../client/farshore.js';
 import { protectedItemId } from '../domain/ids.js';
 import { formatSeconds } from '../domain/time.js';
 import { HypervisorClient } from '../sites/embedded/control-client.js';
 import { NbdGuest } from '../sites/embedded/guest.js';
-import { DataFolder } from '../workers/data-folder.js';
-import { loadSite } from '../workers/site-file.js';
-import { startInstance, type RunningInstance } from '../workers/up.js';
+import type { DataFolder } from '../workers/data-folder.js';
+import type { RunningInstance } from '../workers/up.js';
 import type { ProtectedItemView } from '../domain/item-view.js';
 import { required, type Bench, type Outcome } from './figures.js';
+import { withSite } from './instance.js';
 import { withScratch } from './scratch.js';
 
 const MiB = 1024 * 1024;
@@ -56,24 +56,15 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
     await disk.write(Buffer.alloc(MiB, name), 0, MiB, 0);
     await disk.close();
   }
-  await writeFile(path.join(folder, 'site.yaml'), siteText);
-  const site = await loadSite(path.join(folder, 'site.yaml'), { disks: true });
-  const data = new DataFolder(folder);
-  const running = await startInstance({ data, site, onProgress: () => undefined });
-  try {
-    const { address, namespace } = running.instance.temporal;
-    const farshore = await Farshore.connect({ site: site.site, address, namespace });
+  return withSite(folder, siteText, async ({ data, running, farshore }) => {
     const guests = await Guests.start(data);
     try {
       await protectAll(farshore, say);
       return await watch(farshore, running, say);
     } finally {
       await guests.stop();
-      await farshore.close();
     }
-  } finally {
-    await running.stop();
-  }
+  });
 }
 
 async function protectAll(farshore: Farshore, say: (line: string) => void): Promise<void> {

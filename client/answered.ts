@@ -17,11 +17,15 @@ export async function answered<T>(connection: Connection, vault: string, call: (
       });
     }
     if (isWorkerAway(error)) {
-      throw new UnreachableError(
-        `The Azure worker of vault ${vault} does not answer. It runs the workflows: start it (\`farshore worker --role azure\`, or \`farshore up\`).`,
-        { cause: error },
-      );
+      throw azureWorkerAway(`The Azure worker of vault ${vault}`, { cause: error });
     }
     throw error;
   }
 }
+
+/** @param who what does not answer, as a sentence begins. */
+export const azureWorkerAway = (who: string, options?: ErrorOptions): UnreachableError =>
+  new UnreachableError(
+    `${who} does not answer. It runs the workflows: start it (\`farshore worker --role azure\`, or \`farshore up\`).`,
+    options,
+  );

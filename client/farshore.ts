@@ -2,7 +2,6 @@
  * The typed client library: everything the `farshore` command can ask, for scripts. It talks to Temporal for what is
  * protected and running, and, on the machine that has them, to the hypervisors and the store for what they know.
  */
-import { viewOf, type ProtectedItemView } from '../domain/item-view.js';
 import { randomUUID } from 'node:crypto';
 import {
   Client,
@@ -12,6 +11,7 @@ import {
   WorkflowUpdateFailedError,
   type WorkflowHandle,
 } from '@temporalio/client';
+import { viewOf, type ProtectedItemView } from '../domain/item-view.js';
 import { planRunId, protectedItemId, taskQueues } from '../domain/ids.js';
 import { waitsForPerson, type Job, type JobParameters } from '../domain/job.js';
 import type { JobOperation } from '../domain/operations.js';
@@ -272,7 +272,7 @@ export class Farshore {
     }
   }
 
-  private async state<T>(id: string, what: string, key: keyof typeof messages.memoKeys): Promise<T> {
+  private async state<T>(id: string, what: string, key: messages.MemoKey): Promise<T> {
     const { state } = await this.known(id, what, () => workflowState<T>(this.temporal, id, key));
     if (state === undefined) throw new RefusedError(`${id} is no ${what}`);
     return state;

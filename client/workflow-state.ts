@@ -4,8 +4,8 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client, WorkflowExecutionDescription } from '@temporalio/client';
-import { memoKeys } from '../workflows/messages.js';
-import { UnreachableError } from './errors.js';
+import type { MemoKey } from '../workflows/messages.js';
+import { azureWorkerAway } from './answered.js';
 
 export interface Found<T> {
   /** Undefined: it is a workflow of another kind, or one that was closed before its first task was done. */
@@ -18,25 +18,23 @@ const FIRST_TASK_MS = 20_000;
 const POLL_MS = 100;
 
 /** @throws WorkflowNotFoundError; UnreachableError when no worker has begun it. */
-export async function workflowState<T>(client: Client, id: string, key: keyof typeof memoKeys): Promise<Found<T>> {
+export async function workflowState<T>(client: Client, id: string, key: MemoKey): Promise<Found<T>> {
   const giveUpAt = performance.now() + FIRST_TASK_MS;
   for (;;) {
     const { memo, status, type } = await client.workflow.getHandle(id).describe();
-    const state = memo?.[memoKeys[key]] as T | undefined;
+    const state = memo?.[key] as T | undefined;
     if (state !== undefined || status.name !== 'RUNNING' || !isOf(type, key)) return { state, status: status.name };
     if (performance.now() > giveUpAt) {
-      throw new UnreachableError(
-        `${id} has not begun: the Azure worker does not answer. It runs the workflows: start it (\`farshore worker --role azure\`, or \`farshore up\`).`,
-      );
+      throw azureWorkerAway(`${id} has not begun: the Azure worker`);
     }
     await sleep(POLL_MS);
   }
 }
 
 /** Every other type is a job. */
-const isOf = (type: string, key: keyof typeof memoKeys): boolean => key === (workflowKinds[type] ?? 'job');
+const isOf = (type: string, key: MemoKey): boolean => key === (workflowKinds[type] ?? 'job');
 
-const workflowKinds: Readonly<Record<string, keyof typeof memoKeys | 'none'>> = {
+const workflowKinds: Readonly<Record<string, MemoKey | 'none'>> = {
   protectVm: 'protectedItem',
   runRecoveryPlan: 'planRun',
   hostWatch: 'none',

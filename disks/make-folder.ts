@@ -22,7 +22,8 @@ export async function makeFolder(folder: string): Promise<void> {
   }
 }
 
-const isThere = (at: string): Promise<boolean> =>
+/** Whether there is anything of that name; what can't be looked at counts as not there. */
+export const isThere = (at: string): Promise<boolean> =>
   stat(at).then(
     () => true,
     () => false,

@@ -1,8 +1,29 @@
-/** A VM as a recovery point has it, which may be with other disks, or smaller ones, than it has now. */
+/** The replica VM that a recovery point gives: as it was then, which may be with other disks, or smaller ones, than now. */
 import { CatalogueError } from '../domain/errors.js';
 import { vaultPaths, type RecoveryPoint, type ReplicaDescription } from '../domain/vault.js';
-import type { ReplicaStore } from '../sites/ports.js';
+import type { ReplicaStore, ReplicaVmSpec } from '../sites/ports.js';
 import { replicaSizeOf, sizeInBlob } from './replica.js';
+
+/**
+ * @param epoch of the failover.
+ * @throws CatalogueError InvalidReplicaState as `describedAt`.
+ */
+export async function replicaVmAt(
+  store: ReplicaStore,
+  description: ReplicaDescription,
+  point: RecoveryPoint,
+  epoch: number,
+): Promise<ReplicaVmSpec> {
+  return {
+    description: await describedAt(store, description, point),
+    epoch,
+    disks: point.disks.map(({ name, snapshot }) => ({
+      name,
+      snapshot,
+      blob: vaultPaths.disk(description.vm, name),
+    })),
+  };
+}
 
 /** @throws CatalogueError InvalidReplicaState when the store does not hold what the point names. */
 export async function describedAt(

@@ -21,6 +21,7 @@ import { failoverPoint, LATEST, LATEST_PROCESSED } from './failover-point.js';
 import { readAhead } from './read-ahead.js';
 import { cyclesAfter } from './received-cycles.js';
 import { readApplied, readDescription } from './replica-state.js';
+import { sizeInBlob } from './replica.js';
 import { encodeRecord } from './vault-record.js';
 
 export interface ExportTask {
@@ -154,9 +155,9 @@ async function writeDisk(store: ReplicaStore, task: DiskTask, cycles: readonly C
     }
     for (const cycle of cycles) await addCycle(store, cycle, name, disk);
     const footer = Buffer.alloc(VHD_FOOTER_BYTES);
-    await disk.read(footer, blobSize - VHD_FOOTER_BYTES);
+    await disk.read(footer, sizeInBlob(blobSize));
     const { size } = parseVhdFooter(footer);
-    if (size !== blobSize - VHD_FOOTER_BYTES) {
+    if (size !== sizeInBlob(blobSize)) {
       throw new CatalogueError('BrokenChain', `${blob}: its footer tells of ${size} bytes, it has ${blobSize}`);
     }
     await disk.flush();

@@ -1,6 +1,7 @@
 /** A VM that the site file gives to another host takes along what its hypervisor remembers of it: power, fence, snapshot. */
-import { mkdir, rename, stat } from 'node:fs/promises';
+import { mkdir, rename } from 'node:fs/promises';
 import path from 'node:path';
+import { isThere } from '../disks/make-folder.js';
 import { syncFolder } from '../disks/sync-folder.js';
 import type { Site } from '../domain/site.js';
 import type { DataFolder } from './data-folder.js';
@@ -20,9 +21,3 @@ export async function moveVmStates({ vms }: Site, data: DataFolder): Promise<voi
     }
   }
 }
-
-const isThere = (file: string): Promise<boolean> =>
-  stat(file).then(
-    () => true,
-    () => false,
-  );

@@ -73,7 +73,7 @@ export type JobInput = z.infer<typeof jobInputSchema>;
  * Where workflows leave what they would answer, for those who ask the server: no worker is needed for it, and none has to
  * go through a history. The memo of an entity, a job, a plan run.
  */
-export const memoKeys = { protectedItem: 'protectedItem', job: 'job', planRun: 'planRun' } as const;
+export type MemoKey = 'protectedItem' | 'job' | 'planRun';
 
 // ---- to the protection entity -------------------------------------------------------------------------------------
 

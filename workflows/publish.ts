@@ -8,7 +8,7 @@ import { conditionsOf, healthOf, rpoSeconds } from '../domain/health.js';
 import { currentTask, expectedEnd, jobTitles, type Job } from '../domain/job.js';
 import { phaseText, type ProtectedItem } from '../domain/protected-item.js';
 import { formatSeconds, toIso } from '../domain/time.js';
-import { memoKeys, type PlanRun } from './messages.js';
+import type { MemoKey, PlanRun } from './messages.js';
 import { searchAttributes } from './search-attributes.js';
 
 type Shown = Record<string, string | number | null>;
@@ -30,8 +30,8 @@ const { vault, vm, phase, health, jobKind, jobState, planRun, rpoSeconds: rpo } 
 
 let remembered = '';
 
-/** For those who ask the server instead of the workflow; see `memoKeys`. Each change is an event of the history. */
-function remember(key: string, state: unknown): void {
+/** For those who ask the server instead of the workflow; see `MemoKey`. Each change is an event of the history. */
+function remember(key: MemoKey, state: unknown): void {
   const text = JSON.stringify(state);
   // Runs that began before this go on as they did.
   if (text === remembered || !patched('state-in-memo')) return;
@@ -41,7 +41,7 @@ function remember(key: string, state: unknown): void {
 
 /** @param now ISO 8601. */
 export function publishItem(item: ProtectedItem, now: string): void {
-  remember(memoKeys.protectedItem, item);
+  remember('protectedItem', item);
   const conditions = conditionsOf(item, now);
   const newHealth = healthOf(item, now);
   const rpoNow = rpoSeconds(item, now);
@@ -84,7 +84,7 @@ export function publishItem(item: ProtectedItem, now: string): void {
 }
 
 export function publishJob(job: Job): void {
-  remember(memoKeys.job, job);
+  remember('job', job);
   attributes({
     [vault.name]: job.vault,
     [vm.name]: job.vm,
@@ -111,7 +111,7 @@ export function publishJob(job: Job): void {
 }
 
 export function publishPlanRun(run: PlanRun): void {
-  remember(memoKeys.planRun, run);
+  remember('planRun', run);
   attributes({
     [vault.name]: run.vault,
     [jobKind.name]: 'recoveryPlan',

@@ -55,10 +55,8 @@ const protectedOf = (view: ProtectedItemView | undefined) =>
  */
 async function unattendedIn({ site }: LoadedSite, vms: readonly string[]): Promise<string[]> {
   if (vms.length === 0) return [];
-  const { readVault } = await import('../../workers/local-vault.js');
-  const vault = await readVault(site.vault.store.path).catch(() => undefined);
-  const left = vault?.vms.filter(({ vm, description }) => vms.includes(vm) && description.unprotectedAt === undefined);
-  return left?.map(({ vm }) => vm) ?? [];
+  const { protectedInVault } = await import('../../workers/local-vault.js');
+  return await protectedInVault(site.vault.store.path, vms).catch(() => []);
 }
 
 const unattendedText = (vms: readonly string[]): string =>

@@ -2,6 +2,7 @@
 import { currentTask, jobTitles, waitsForPerson, type Job, type RetryState } from '../../domain/job.js';
 import { JobFailedError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
+import { note } from '../output.js';
 import type { Progress, Step } from '../progress.js';
 
 /** What a shell says of a command that was interrupted. */
@@ -10,7 +11,7 @@ const INTERRUPTED = 130;
 /** @returns the job when it has ended and its VM knows of it, or when it waits for an administrator. */
 export async function waitForJob(farshore: Farshore, id: string, progress: Progress): Promise<Job> {
   const letGo = () => {
-    process.stderr.write(`\n${id} goes on. Follow it with: farshore job show ${id}\n`);
+    note(`\n${id} goes on. Follow it with: farshore job show ${id}`);
     process.exit(INTERRUPTED);
   };
   process.once('SIGINT', letGo);

@@ -80,11 +80,11 @@ describe('heartbeats', () => {
       const environment = quietEnvironment();
       environment.on('heartbeat', (details: unknown) => heartbeats.push(details));
       await environment.run(() =>
-        beating(5, async ({ report }) => {
-          report(10);
+        beating(5, async ({ onProgress }) => {
+          onProgress({ bytesDone: 10 });
           await vi.advanceTimersByTimeAsync(2_000);
-          report(20);
-          report(30);
+          onProgress({ bytesDone: 20 });
+          onProgress({ bytesDone: 30 });
           await vi.advanceTimersByTimeAsync(2_000);
         }),
       );
@@ -99,8 +99,8 @@ describe('heartbeats', () => {
   test('a failure carries how far it had come', async () => {
     const { work } = classified({
       work: () =>
-        beating(5, async ({ report }) => {
-          report(42);
+        beating(5, async ({ onProgress }) => {
+          onProgress({ bytesDone: 42 });
           throw new CatalogueError('StoreFull', 'no space');
         }),
     });

@@ -1,9 +1,7 @@
-import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, open, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createFixedVhd } from '../../disks/vhd.js';
 import { decodeHeader, encodeSlot } from '../../replication/change-log-format.js';
@@ -12,10 +10,11 @@ import { NbdGuest } from '../../sites/embedded/guest.js';
 import type { ChangeSet } from '../../sites/ports.js';
 import { HypervisorProcess } from '../support/hypervisor-process.js';
 import { requireReader, runReader } from '../support/readers.js';
+import { smallFileSystem } from '../support/small-file-system.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 
 const MIB = 1024 * 1024;
 const SIZE = 8 * MIB;
-const run = promisify(execFile);
 
 let folder: string;
 let started: HypervisorProcess[];
@@ -312,39 +311,28 @@ describe('replication', () => {
     ['the volume is full', 0, 'ENOSPC|no space'],
     ['the free space falls under the floor', 16 * MIB, 'are free in'],
   ] as const)('stops when %s, and the guest goes on', async ([, floor, cause], context) => {
-    const volume = join(folder, 'volume');
-    await mkdir(volume);
-    const mounting = run('mount', ['-t', 'tmpfs', '-o', 'size=40m', 'none', volume]);
-    const refused = await mounting.then(
-      () => undefined,
-      (error: Error) => error.message,
-    );
-    if (refused !== undefined) context.skip(`a small volume cannot be mounted here: ${refused}`);
-    try {
-      // As large as to never reach half of it, and allocated where the guest writes.
-      await makeDisk(join(volume, 'vm-os.img'), 256 * MIB);
-      const file = await open(join(volume, 'vm-os.img'), 'r+');
-      await file.write(Buffer.alloc(8 * MIB, 1), 0, 8 * MIB, 0);
-      await file.close();
-      const { process: hv, hypervisor } = await startSite({ vm: ['os'] }, { diskFolder: volume, floor });
-      await hypervisor.beginReplication('vm', 1);
-      await mergeAll(hypervisor, 'vm');
-      const guest = await guestOf(hypervisor, 'vm', 'os');
-      const data = randomBytes(MIB);
-      for (let i = 0; i < 48; i += 1) await guest.write(data, (i % 8) * MIB);
-      const { tracking, disks } = await hypervisor.describeVm('vm');
-      expect(tracking!.resyncCause).toMatch(new RegExp(cause, 'i'));
-      await hv.kill();
-      await hv.start();
-      expect((await hypervisor.describeVm('vm')).tracking!.resyncCause).toBe(tracking!.resyncCause);
-      expect(disks[0]!.logBytes).toBeLessThan(40 * MIB);
-      // The space is there again.
-      const [log] = (await readdir(volume)).filter((name) => name.endsWith('.hrl'));
-      expect((await stat(join(volume, log!))).size).toBe(4096);
-      await hv.kill();
-    } finally {
-      await run('umount', [volume]);
-    }
+    const volume = await smallFileSystem(join(await temporaryFolder(), 'volume'), 40, context);
+    // As large as to never reach half of it, and allocated where the guest writes.
+    await makeDisk(join(volume, 'vm-os.img'), 256 * MIB);
+    const file = await open(join(volume, 'vm-os.img'), 'r+');
+    await file.write(Buffer.alloc(8 * MIB, 1), 0, 8 * MIB, 0);
+    await file.close();
+    const { process: hv, hypervisor } = await startSite({ vm: ['os'] }, { diskFolder: volume, floor });
+    await hypervisor.beginReplication('vm', 1);
+    await mergeAll(hypervisor, 'vm');
+    const guest = await guestOf(hypervisor, 'vm', 'os');
+    const data = randomBytes(MIB);
+    for (let i = 0; i < 48; i += 1) await guest.write(data, (i % 8) * MIB);
+    const { tracking, disks } = await hypervisor.describeVm('vm');
+    expect(tracking!.resyncCause).toMatch(new RegExp(cause, 'i'));
+    await hv.kill();
+    await hv.start();
+    expect((await hypervisor.describeVm('vm')).tracking!.resyncCause).toBe(tracking!.resyncCause);
+    expect(disks[0]!.logBytes).toBeLessThan(40 * MIB);
+    // The space is there again.
+    const [log] = (await readdir(volume)).filter((name) => name.endsWith('.hrl'));
+    expect((await stat(join(volume, log!))).size).toBe(4096);
+    await hv.kill();
   });
 });
 
