@@ -9,8 +9,10 @@ import { skippedTime } from './skipped-time.js';
 
 const time = skippedTime();
 
-const policy = policySchema.parse({ name: 'test', resynchronizationWindow: farWindow() });
-const setUp = () => time.setUp(policy);
+const setUp = async () => {
+  const resynchronizationWindow = farWindow(await time.env.currentTimeMs());
+  return time.setUp(policySchema.parse({ name: 'test', resynchronizationWindow }));
+};
 const request = () => ({ args: [{ requestId: randomUUID() }] as [messages.OperationRequest] });
 const minutesBetween = (calls: Call[]) =>
   calls.slice(1).map((call, index) => Math.round((call.at - calls[index]!.at) / 60_000));
@@ -21,7 +23,7 @@ const codesOf = (wanted: string) =>
 
 describe('a recoverable failure', () => {
   it('in the delta loop is tried again after 1, 2, 4, 8, 10, then every 30 minutes, and recovers', async () => {
-    const { site, vault } = setUp();
+    const { site, vault } = await setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-01');
       const before = await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
@@ -49,7 +51,7 @@ describe('a recoverable failure', () => {
   });
 
   it('in a job climbs the same ladder', async () => {
-    const { site, vault } = setUp();
+    const { site, vault } = await setUp();
     site.fail('copyDisk', 'NetworkError', 7);
     await vault.run(async () => {
       const entity = await vault.startEntity('db-02');
@@ -60,7 +62,7 @@ describe('a recoverable failure', () => {
   });
 
   it('starts the count again once the checkpoint has advanced', async () => {
-    const { site, vault } = setUp();
+    const { site, vault } = await setUp();
     let checkpoint = 0;
     site.fail('copyDisk', 'WorkerLost', 6, () =>
       site.called('copyDisk').length === 4 ? (checkpoint = 100) : checkpoint,
@@ -74,7 +76,7 @@ describe('a recoverable failure', () => {
   });
 
   it('`retry` ends the wait at once, in the middle of 30 minutes', async () => {
-    const { site, vault } = setUp();
+    const { site, vault } = await setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-04');
       await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
@@ -90,7 +92,7 @@ describe('a recoverable failure', () => {
   });
 
   it('a host whose agent is gone is called so', async () => {
-    const { site, vault } = setUp();
+    const { site, vault } = await setUp();
     site.fail('copyDisk', 'AgentNotAnswering', 1);
     await vault.run(async () => {
       const entity = await vault.startEntity('db-05');
@@ -103,7 +105,7 @@ describe('a recoverable failure', () => {
 });
 
 it('no non-recoverable failure is tried again; each is Critical, and waits for `retry`', async () => {
-  const { site, vault } = setUp();
+  const { site, vault } = await setUp();
   await vault.run(async () => {
     const entity = await vault.protect('db-06');
     let { applied } = (await vault.until(entity, ({ item }) => item.applied?.sequence === 2)).item;
@@ -125,7 +127,7 @@ it('no non-recoverable failure is tried again; each is Critical, and waits for `
 
 describe('a failure that needs a resynchronization', () => {
   it.each(codesOf('needsResync'))('%s marks the VM, and no cycle is made any more', async (code) => {
-    const { site, vault } = setUp();
+    const { site, vault } = await setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-07');
       await vault.until(entity, ({ item }) => item.applied?.sequence === 2);

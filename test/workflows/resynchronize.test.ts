@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { policySchema } from '../../domain/policy.js';
 import * as messages from '../../workflows/messages.js';
+import { farWindow } from '../support/far-window.js';
 import type { SimulatedSite } from './simulated-site.js';
 import { skippedTime } from './skipped-time.js';
 import type { TestVault } from './test-vault.js';
@@ -61,6 +62,8 @@ describe('a VM that is marked for resynchronization', () => {
   });
 
   it('whose resynchronization is cancelled waits for the next window, and stays marked', async () => {
+    const resynchronizationWindow = farWindow(await time.env.currentTimeMs());
+    const { site, vault } = time.setUp(policySchema.parse({ name: 'test', resynchronizationWindow }));
     await vault.run(async () => {
       const entity = await vault.protect('db-03');
       await entity.executeUpdate(messages.resynchronizeUpdate, resynchronize(false));

@@ -1,6 +1,6 @@
-/** What a test file of workflows begins with: for each of its tests a server that skips time, and a vault on it. */
+/** What a test file of workflows begins with: a server that skips time, and for each of its tests a vault on it. */
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { afterEach, beforeEach } from 'vitest';
+import { afterAll, afterEach, beforeEach } from 'vitest';
 import type { Policy } from '../../domain/policy.js';
 import { searchAttributeTypes } from '../../workflows/search-attributes.js';
 import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
@@ -14,20 +14,45 @@ export interface SkippedTime {
   readonly setUp: (policy?: Policy) => { readonly site: SimulatedSite; readonly vault: TestVault };
 }
 
-/** A server for each test: one that saw a workflow terminated in the middle of a task may skip no more time. */
+/** A server that skips a minute does so at once, and answers. ms */
+const SKIPS_WITHIN_MS = 2_000;
+
+/** One server for all tests of a file, as starting it takes longer than most of them. */
 export function skippedTime(): SkippedTime {
-  let env: TestWorkflowEnvironment;
+  let current: TestWorkflowEnvironment | undefined;
+  const tearDown = async () => {
+    await current?.teardown();
+    current = undefined;
+  };
   beforeEach(async () => {
-    env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+    current ??= await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
   });
-  afterEach(() => env.teardown());
+  // One that saw a workflow terminated in the middle of a task may skip no more time.
+  afterEach(async () => {
+    if (current && !(await skips(current))) {console.log('STUCK');await tearDown();}
+  });
+  afterAll(tearDown);
+  const env = (): TestWorkflowEnvironment => {
+    if (!current) throw new Error('no test is running');
+    return current;
+  };
   return {
     get env() {
-      return env;
+      return env();
     },
     setUp: (policy) => {
-      const site = new SimulatedSite(() => env.currentTimeMs());
-      return { site, vault: new TestVault(env, site, undefined, policy) };
+      const of = env();
+      const site = new SimulatedSite(() => of.currentTimeMs());
+      return { site, vault: new TestVault(of, site, undefined, policy) };
     },
   };
+}
+
+async function skips(env: TestWorkflowEnvironment): Promise<boolean> {
+  return await env.connection
+    .withDeadline(Date.now() + SKIPS_WITHIN_MS, () => env.sleep(60_000))
+    .then(
+      () => true,
+      () => false,
+    );
 }

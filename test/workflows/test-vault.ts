@@ -45,6 +45,8 @@ export class TestVault {
         taskQueue: taskQueues.azure(this.vault),
         activities,
         workflowBundle: await workflowBundle(),
+        // In this thread: one of its own would load the whole SDK once more, for each test.
+        debugMode: true,
       }),
       Worker.create({ ...common, taskQueue: taskQueues.vmm(this.server), activities }),
     ]);
@@ -52,16 +54,11 @@ export class TestVault {
     const [first, ...others] = workers;
     const running = others.map((worker) => worker.run());
     try {
-      await first!.runUntil(async () => {
-        try {
-          await work();
-        } finally {
-          await this.endEntities();
-        }
-      });
+      await first!.runUntil(work);
     } finally {
       for (const worker of others) worker.shutdown();
       await Promise.all([...running, ...[...this.agents.keys()].map((host) => this.stopAgent(host))]);
+      await this.endEntities();
     }
   }
 
