@@ -52,7 +52,7 @@ export default defineConfig({
         extends: true,
         test: { name: 'parts', include: parts, isolate: false, ...(inMemory && { env: { TMPDIR: SHARED_MEMORY } }) },
       },
-      { extends: true, test: { name: 'sites', include: ['test/**/*.test.ts'], exclude: parts } },
+      { extends: true, test: { name: 'sites', include: ['test/**/*.test.ts'], exclude: parts, isolate: false } },
     ],
     reporters: report ? ['default', ['json', { outputFile: report }]] : ['default'],
   },

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The `farshore` command. */
 import { Command, CommanderError } from 'commander';
+import { demoCommand } from './commands/demo.js';
 import { commitCommand, failoverCommand } from './commands/failover.js';
 import { jobCommand } from './commands/job.js';
 import { planCommand } from './commands/plan.js';
@@ -16,7 +17,6 @@ import { verifyCommand } from './commands/verify.js';
 import { vmCommand } from './commands/vm.js';
 import { openCommand } from './commands/web-ui.js';
 import { workerCommand } from './commands/worker.js';
-import { demoCommand } from './demo/demo.js';
 import { exitCodeOf, exitCodes, exitCodesHelp } from './exit-codes.js';
 import { note } from './output.js';
 

@@ -1,7 +1,9 @@
 /** `pause`, `resume` and `set-policy`: how a protected VM is replicated. */
 import { Command } from 'commander';
-import { pauseReplication, resumeReplication, setPolicy } from '../settings.js';
 import { outputOf, withFarshore } from './place.js';
+
+/** Loaded when it is needed, as `withFarshore` does. */
+const settings = () => import('../settings.js');
 
 export function pauseCommand(): Command {
   return new Command('pause')
@@ -15,7 +17,7 @@ export function pauseCommand(): Command {
     .addHelpText('after', '\nExample:\n  farshore pause db-01')
     .action(async (vm: string, _options: object, command: Command) => {
       await withFarshore(command, async (farshore) => {
-        const { since } = await pauseReplication(farshore, vm);
+        const { since } = await (await settings()).pauseReplication(farshore, vm);
         outputOf(command).result({ vm, since }, `${vm}: replication is paused; to go on: farshore resume ${vm}`);
       });
     });
@@ -29,7 +31,7 @@ export function resumeCommand(): Command {
     .addHelpText('after', '\nExample:\n  farshore resume db-01')
     .action(async (vm: string, _options: object, command: Command) => {
       await withFarshore(command, async (farshore) => {
-        const { cycleDueAt } = await resumeReplication(farshore, vm);
+        const { cycleDueAt } = await (await settings()).resumeReplication(farshore, vm);
         const next = cycleDueAt === undefined ? '' : '; a cycle is due now';
         outputOf(command).result({ vm, cycleDueAt }, `${vm}: replication goes on${next}`);
       });
@@ -49,7 +51,7 @@ export function setPolicyCommand(): Command {
     .addHelpText('after', '\nExample:\n  farshore set-policy db-01 gold')
     .action(async (vm: string, policy: string, _options: object, command: Command) => {
       await withFarshore(command, async (farshore) => {
-        const { cycleDueAt } = await setPolicy(farshore, vm, policy);
+        const { cycleDueAt } = await (await settings()).setPolicy(farshore, vm, policy);
         const next = cycleDueAt === undefined ? '' : `; the next cycle is due at ${cycleDueAt}`;
         outputOf(command).result({ vm, policy, cycleDueAt }, `${vm}: policy ${policy} counts from now on${next}`);
       });

@@ -8,7 +8,6 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { Command } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
 import { failoverResultSchema, type FailoverResult } from '../../domain/job.js';
 import { formatSeconds } from '../../domain/time.js';
@@ -17,7 +16,6 @@ import { DataFolder, type Instance } from '../../workers/data-folder.js';
 import { loadPlan, loadSite, type LoadedSite } from '../../workers/site-file.js';
 import type { PlanRun } from '../../workflows/messages.js';
 import { JobFailedError } from '../errors.js';
-import { exitCodes } from '../exit-codes.js';
 import type { Farshore } from '../farshore.js';
 import { fields, note } from '../output.js';
 import { Progress } from '../progress.js';
@@ -27,34 +25,11 @@ import { proveAndPrint, type DemoRecord } from './demo-report.js';
 import { Guests, tryForbiddenWrite } from './guests.js';
 import { findTool } from './tools.js';
 
-interface DemoOptions {
-  readonly keep?: true;
-  readonly check?: string;
-}
-
 const cliPath = fileURLToPath(new URL('../cli.js', import.meta.url));
 const RECORD = 'demo.json';
 
-export function demoCommand(): Command {
-  return new Command('demo')
-    .summary('run the main job from end to end on this machine')
-    .description(
-      'Makes three VMs with real file systems, protects them while they are being written to, fails them over by a\n' +
-        'recovery plan, commits, and proves that each replica disk equals its source. Takes a minute or two.',
-    )
-    .option('--keep', 'leave the site running, and its files in place')
-    .option('--check <folder>', 'only prove again what a kept demo left in this folder')
-    .action(async (options: DemoOptions, command: Command) => {
-      const { json, data } = command.optsWithGlobals<{ json?: boolean; data?: string }>();
-      const ok =
-        options.check === undefined
-          ? await demonstrate(data, options.keep ?? false, json ?? false)
-          : await checkAgain(options.check, json ?? false);
-      if (!ok) process.exitCode = exitCodes.failed;
-    });
-}
-
-async function demonstrate(dataOption: string | undefined, keep: boolean, json: boolean): Promise<boolean> {
+/** @param dataOption a folder to work in; else one is made. @returns whether all was proven. */
+export async function demonstrate(dataOption: string | undefined, keep: boolean, json: boolean): Promise<boolean> {
   const folder =
     dataOption === undefined ? await mkdtemp(path.join(tmpdir(), 'farshore-demo-')) : path.resolve(dataOption);
   try {
@@ -222,7 +197,7 @@ function printNothingLost(failovers: ReadonlyMap<string, FailoverResult>): void 
   }
 }
 
-async function checkAgain(folder: string, json: boolean): Promise<boolean> {
+export async function checkAgain(folder: string, json: boolean): Promise<boolean> {
   const root = path.resolve(folder);
   const record = JSON.parse(await readFile(path.join(root, RECORD), 'utf8')) as DemoRecord;
   const site = await loadSite(path.join(root, 'site.yaml'), { disks: false });

@@ -115,8 +115,8 @@ describe('a site file that is wrong', () => {
     const number = what.includes('twice')
       ? lineOf('- name: web-01', changed.replace('- name: web-01', ''))
       : lineOf(line, changed);
-    for (const command of [['site', 'check'], ['up'], ['up', '--detach']]) {
-      const outcome = await shell.run(...command);
+    const commands = [['site', 'check'], ['up'], ['up', '--detach']];
+    for (const outcome of await Promise.all(commands.map((command) => shell.run(...command)))) {
       expectOneError(outcome, { code: 3, error });
       expect(outcome.stderr).toContain(`farshore: ${join(shell.folder, 'site.yaml')}:${number}: `);
     }

@@ -23,6 +23,7 @@ const MiB = 1024 * 1024;
 const DISK_BYTES = 32 * MiB;
 /** Everything here takes seconds; the processes' first steps, on a busy machine, some more. */
 const PATIENCE_MS = 100_000;
+const POLL_MS = 100;
 export const VM = 'db-01';
 
 export interface SiteOptions {
@@ -156,7 +157,7 @@ export class SmallSite {
       if (performance.now() > deadline)
         throw new Error(`${vm} did not get there: ${JSON.stringify(view, undefined, 1)}`);
       if (view) await meanwhile(view);
-      await sleep(50);
+      await sleep(POLL_MS);
     }
   }
 

@@ -70,12 +70,14 @@ const failingStep: Record<JobKind, ActivityName> = {
 };
 
 describe('entity and job continue as new', () => {
-  it.each(jobKinds)('in the middle of %s, and lose nothing', async (kind) => {
+  it.concurrent.each(jobKinds)('in the middle of %s, and lose nothing', async (kind) => {
     const { site, vault } = setUp();
+    // Jobs are named by their VM, and all of these begin at once.
+    const vm = `vm-${kind}`;
     await vault.run(async () => {
       const later = !['enableProtection', 'initialReplication', 'finalizeProtection'].includes(kind);
-      const entity = later ? await vault.protect('db-01', POLL_MS) : await vault.startEntity('db-01');
-      const current = vault.entity('db-01');
+      const entity = later ? await vault.protect(vm, POLL_MS) : await vault.startEntity(vm);
+      const current = vault.entity(vm);
       if (kind === 'commitFailover') {
         await current.executeUpdate(messages.jobUpdates.plannedFailover, request());
         await vault.until(entity, ({ item }) => item.phase === 'FailedOver', POLL_MS);
@@ -99,7 +101,7 @@ describe('entity and job continue as new', () => {
 
       await entityContinues(entity.workflowId);
       await jobContinues(jobId);
-      const after = await vault.view('db-01');
+      const after = await vault.view(vm);
       // Where the ladder stood, and what was asked and answered before.
       expect(after.item.job).toMatchObject({ jobId, task: before.item.job!.task });
       expect(after.item).toMatchObject({ answered: before.item.answered, nextSequence: before.item.nextSequence });

@@ -29,7 +29,10 @@ export function skippedTime(): SkippedTime {
   });
   // One that saw a workflow terminated in the middle of a task may skip no more time.
   afterEach(async () => {
-    if (current && !(await skips(current))) {console.log('STUCK');await tearDown();}
+    if (current && !(await skips(current))) {
+      console.log('STUCK');
+      await tearDown();
+    }
   });
   afterAll(tearDown);
   const env = (): TestWorkflowEnvironment => {
