@@ -1,15 +1,20 @@
 /** Turns a Temporal that does not answer into an error that says who is away. */
 import type { Connection } from '@temporalio/client';
 import { UnreachableError } from './errors.js';
-import { isServerAway, isWorkerAway } from './grpc-status.js';
+import { isNotHeard, isServerAway, isWorkerAway } from './grpc-status.js';
 
 /** What is asked of running workflows needs an answer within this, ms: a worker that is down is told as such. */
 const ANSWER_TIMEOUT_MS = 20_000;
+/** To be heard: twice in a row it hardly fails. */
+const ATTEMPTS = 5;
 
-/** @throws UnreachableError when the server, or the worker that runs the workflows, does not answer in time. */
+/**
+ * @param call may be made again: what it asks of a workflow carries the id of the request.
+ * @throws UnreachableError when the server, or the worker that runs the workflows, does not answer in time.
+ */
 export async function answered<T>(connection: Connection, vault: string, call: () => Promise<T>): Promise<T> {
   try {
-    return await connection.withDeadline(Date.now() + ANSWER_TIMEOUT_MS, call);
+    return await connection.withDeadline(Date.now() + ANSWER_TIMEOUT_MS, () => heard(call));
   } catch (error) {
     if (isServerAway(error)) {
       throw new UnreachableError('Temporal does not answer any more. Is the instance still up (`farshore status`)?', {
@@ -20,6 +25,16 @@ export async function answered<T>(connection: Connection, vault: string, call: (
       throw azureWorkerAway(`The Azure worker of vault ${vault}`, { cause: error });
     }
     throw error;
+  }
+}
+
+async function heard<T>(call: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await call();
+    } catch (error) {
+      if (attempt === ATTEMPTS || !isNotHeard(error)) throw error;
+    }
   }
 }
 

@@ -10,6 +10,14 @@ export const isWorkerAway = (error: unknown): boolean =>
   hasStatus(error, GrpcStatus.DEADLINE_EXCEEDED) ||
   (hasStatus(error, GrpcStatus.FAILED_PRECONDITION) && messagesOf(error).some((message) => message.includes('poller')));
 
+/**
+ * The workflow was asked while it completed a task that the server did not take, as when it continues as new and a message
+ * arrives: it has not heard the question.
+ */
+export const isNotHeard = (error: unknown): boolean =>
+  hasStatus(error, GrpcStatus.FAILED_PRECONDITION) &&
+  messagesOf(error).some((message) => message.includes('workflow task failure'));
+
 const hasStatus = (error: unknown, status: number): boolean =>
   chainOf(error).some((cause) => (cause as { code?: unknown }).code === status);
 

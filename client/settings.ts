@@ -6,12 +6,16 @@ import { RefusedError } from './errors.js';
 import type { Farshore } from './farshore.js';
 
 /** Lets replication rest; changes are tracked all the same. */
-export const pauseReplication = (farshore: Farshore, vm: string): Promise<{ readonly since: string }> =>
-  farshore.ask(vm, (entity) => entity.executeUpdate(messages.pauseUpdate, { args: [{ requestId: randomUUID() }] }));
+export function pauseReplication(farshore: Farshore, vm: string): Promise<{ readonly since: string }> {
+  const requestId = randomUUID();
+  return farshore.ask(vm, (entity) => entity.executeUpdate(messages.pauseUpdate, { args: [{ requestId }] }));
+}
 
 /** Ends a pause with a cycle at once. */
-export const resumeReplication = (farshore: Farshore, vm: string): Promise<messages.NextCycle> =>
-  farshore.ask(vm, (entity) => entity.executeUpdate(messages.resumeUpdate, { args: [{ requestId: randomUUID() }] }));
+export function resumeReplication(farshore: Farshore, vm: string): Promise<messages.NextCycle> {
+  const requestId = randomUUID();
+  return farshore.ask(vm, (entity) => entity.executeUpdate(messages.resumeUpdate, { args: [{ requestId }] }));
+}
 
 /** From the next cycle on. @param name of a policy of the site file; `default` is there always. */
 export async function setPolicy(farshore: Farshore, vm: string, name: string): Promise<messages.NextCycle> {

@@ -4,12 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { flipByte } from '../replication/replica-fixture.js';
-import { makeSite, Shell } from './command.js';
+import { farWindow } from '../support/far-window.js';
+import { makeSite, Shell, siteYaml } from './command.js';
 
 let shell: Shell;
 beforeAll(async () => {
   shell = new Shell(await mkdtemp(join(tmpdir(), 'farshore-cli-')));
   await makeSite(shell);
+  // No resynchronization begins by itself.
+  const byDefault = `  - name: default\n    resynchronizationWindow: ${JSON.stringify(farWindow())}\nvms:\n`;
+  await shell.write('site.yaml', siteYaml.replace('vms:\n', byDefault));
   expect((await shell.run('up', '--detach')).code).toBe(0);
   expect((await shell.run('protect', 'web-01', '--wait')).code).toBe(0);
 }, 180_000);

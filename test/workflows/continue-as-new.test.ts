@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, Runtime } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { answered } from '../../client/answered.js';
 import { jobKinds, type JobKind } from '../../domain/job.js';
 import type { JobOperation } from '../../domain/operations.js';
 import { addSearchAttributes } from '../../workers/search-attributes.js';
@@ -78,8 +79,10 @@ describe('entity and job continue as new', () => {
       const later = !['enableProtection', 'initialReplication', 'finalizeProtection'].includes(kind);
       const entity = later ? await vault.protect(vm, POLL_MS) : await vault.startEntity(vm);
       const current = vault.entity(vm);
+      const heard = <T>(call: () => Promise<T>) => answered(env.connection, vault.vault, call);
       if (kind === 'commitFailover') {
-        await current.executeUpdate(messages.jobUpdates.plannedFailover, request());
+        const failover = request();
+        await heard(() => current.executeUpdate(messages.jobUpdates.plannedFailover, failover));
         await vault.until(entity, ({ item }) => item.phase === 'FailedOver', POLL_MS);
       }
       site.fail(failingStep[kind], 'StoreUnreachable');
@@ -91,7 +94,7 @@ describe('entity and job continue as new', () => {
         const update = later ? messages.jobUpdates[kind as JobOperation] : messages.jobUpdates.enableProtection;
         return current.executeUpdate(update, { args: [{ requestId }] });
       };
-      const accepted = await ask();
+      const accepted = await heard(ask);
       const before = await vault.until(
         entity,
         ({ item }) => item.job?.kind === kind && item.job.retry !== undefined,
@@ -107,11 +110,12 @@ describe('entity and job continue as new', () => {
       expect(after.item).toMatchObject({ answered: before.item.answered, nextSequence: before.item.nextSequence });
       expect(after.item.retry).toEqual(before.item.retry);
       expect((await vault.job(jobId)).retry).toMatchObject({ attempt: after.item.job!.retry!.attempt });
-      expect(await ask()).toEqual(accepted);
+      expect(await heard(ask)).toEqual(accepted);
 
       const failed = site.called(failingStep[kind]).length;
       site.heal(failingStep[kind]);
-      await current.executeUpdate(messages.retryUpdate, request());
+      const retry = request();
+      await heard(() => current.executeUpdate(messages.retryUpdate, retry));
       const done = await vault.until(entity, ({ item }) => item.recentJobs.some((job) => job.kind === kind), POLL_MS);
       expect(done.item.recentJobs.find((job) => job.kind === kind)).toMatchObject({ id: jobId, outcome: 'succeeded' });
       // Nothing that was done is done again.

@@ -1,18 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { failureCatalogue, type FailureCode } from '../../domain/errors.js';
-import { policySchema } from '../../domain/policy.js';
 import * as messages from '../../workflows/messages.js';
-import { farWindow } from '../support/far-window.js';
 import type { Call } from './simulated-site.js';
 import { skippedTime } from './skipped-time.js';
 
 const time = skippedTime();
 
-const setUp = async () => {
-  const resynchronizationWindow = farWindow(await time.env.currentTimeMs());
-  return time.setUp(policySchema.parse({ name: 'test', resynchronizationWindow }));
-};
+const { setUp } = time;
 const request = () => ({ args: [{ requestId: randomUUID() }] as [messages.OperationRequest] });
 const minutesBetween = (calls: Call[]) =>
   calls.slice(1).map((call, index) => Math.round((call.at - calls[index]!.at) / 60_000));
@@ -23,7 +18,7 @@ const codesOf = (wanted: string) =>
 
 describe('a recoverable failure', () => {
   it('in the delta loop is tried again after 1, 2, 4, 8, 10, then every 30 minutes, and recovers', async () => {
-    const { site, vault } = await setUp();
+    const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-01');
       const before = await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
@@ -51,7 +46,7 @@ describe('a recoverable failure', () => {
   });
 
   it('in a job climbs the same ladder', async () => {
-    const { site, vault } = await setUp();
+    const { site, vault } = setUp();
     site.fail('copyDisk', 'NetworkError', 7);
     await vault.run(async () => {
       const entity = await vault.startEntity('db-02');
@@ -62,7 +57,7 @@ describe('a recoverable failure', () => {
   });
 
   it('starts the count again once the checkpoint has advanced', async () => {
-    const { site, vault } = await setUp();
+    const { site, vault } = setUp();
     let checkpoint = 0;
     site.fail('copyDisk', 'WorkerLost', 6, () =>
       site.called('copyDisk').length === 4 ? (checkpoint = 100) : checkpoint,
@@ -76,7 +71,7 @@ describe('a recoverable failure', () => {
   });
 
   it('`retry` ends the wait at once, in the middle of 30 minutes', async () => {
-    const { site, vault } = await setUp();
+    const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-04');
       await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
@@ -92,7 +87,7 @@ describe('a recoverable failure', () => {
   });
 
   it('a host whose agent is gone is called so', async () => {
-    const { site, vault } = await setUp();
+    const { site, vault } = setUp();
     site.fail('copyDisk', 'AgentNotAnswering', 1);
     await vault.run(async () => {
       const entity = await vault.startEntity('db-05');
@@ -105,7 +100,7 @@ describe('a recoverable failure', () => {
 });
 
 it('no non-recoverable failure is tried again; each is Critical, and waits for `retry`', async () => {
-  const { site, vault } = await setUp();
+  const { site, vault } = setUp();
   await vault.run(async () => {
     const entity = await vault.protect('db-06');
     let { applied } = (await vault.until(entity, ({ item }) => item.applied?.sequence === 2)).item;
@@ -127,7 +122,7 @@ it('no non-recoverable failure is tried again; each is Critical, and waits for `
 
 describe('a failure that needs a resynchronization', () => {
   it.each(codesOf('needsResync'))('%s marks the VM, and no cycle is made any more', async (code) => {
-    const { site, vault } = await setUp();
+    const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-07');
       await vault.until(entity, ({ item }) => item.applied?.sequence === 2);

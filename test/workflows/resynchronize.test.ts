@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { policySchema } from '../../domain/policy.js';
 import * as messages from '../../workflows/messages.js';
-import { farWindow } from '../support/far-window.js';
 import type { SimulatedSite } from './simulated-site.js';
 import { skippedTime } from './skipped-time.js';
 import type { TestVault } from './test-vault.js';
@@ -25,6 +24,7 @@ const isInWindow = (at: number) => {
 
 describe('a VM that is marked for resynchronization', () => {
   it('is resynchronized in the window of its policy, and goes on with cycles of a new epoch', async () => {
+    const { site, vault } = time.setUp(policySchema.parse({ name: 'test' }));
     await vault.run(async () => {
       const entity = await vault.protect('db-01');
       site.fail('cutAndShip', 'LogBroken', 1);
@@ -62,8 +62,6 @@ describe('a VM that is marked for resynchronization', () => {
   });
 
   it('whose resynchronization is cancelled waits for the next window, and stays marked', async () => {
-    const resynchronizationWindow = farWindow(await time.env.currentTimeMs());
-    const { site, vault } = time.setUp(policySchema.parse({ name: 'test', resynchronizationWindow }));
     await vault.run(async () => {
       const entity = await vault.protect('db-03');
       await entity.executeUpdate(messages.resynchronizeUpdate, resynchronize(false));

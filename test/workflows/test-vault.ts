@@ -45,8 +45,6 @@ export class TestVault {
         taskQueue: taskQueues.azure(this.vault),
         activities,
         workflowBundle: await workflowBundle(),
-        // In this thread: one of its own would load the whole SDK once more, for each test.
-        debugMode: true,
       }),
       Worker.create({ ...common, taskQueue: taskQueues.vmm(this.server), activities }),
     ]);
