@@ -9,8 +9,11 @@ const report = process.env['FARSHORE_TEST_REPORT'];
 /** What takes longest, and waits most for others, goes first, so that nothing long is left for the end. */
 const longestFirst = ['test/faults/', 'test/client/', 'test/workflows/', 'test/replay/', 'test/replication/'];
 
-/** Tests that leave nothing behind in their process; those of overlays put something in the place of a module. */
-const parts = ['test/domain/*.test.ts', 'test/disks/!(overlay*).test.ts', 'test/replication/*.test.ts'];
+/** Tests that change their process: they put something in the place of a module, or set its clock. */
+const alone = ['test/disks/overlay*.test.ts', 'test/faults/wrong-clocks.test.ts'];
+
+/** Tests that need no disk that survives a power cut. */
+const parts = ['test/domain/*.test.ts', 'test/disks/*.test.ts', 'test/replication/*.test.ts'];
 
 /**
  * What those sync need not survive a power cut: in memory, where there is room, a sync costs nothing. Real disks are for
@@ -47,12 +50,22 @@ export default defineConfig({
     maxWorkers: 3,
     sequence: { sequencer: LongestFirst },
     projects: [
-      // Loading the code takes longer than most of these: they share it.
+      // Loading the code takes longer than most tests: they share it.
       {
         extends: true,
-        test: { name: 'parts', include: parts, isolate: false, ...(inMemory && { env: { TMPDIR: SHARED_MEMORY } }) },
+        test: {
+          name: 'parts',
+          include: parts,
+          exclude: alone,
+          isolate: false,
+          ...(inMemory && { env: { TMPDIR: SHARED_MEMORY } }),
+        },
       },
-      { extends: true, test: { name: 'sites', include: ['test/**/*.test.ts'], exclude: parts, isolate: false } },
+      {
+        extends: true,
+        test: { name: 'sites', include: ['test/**/*.test.ts'], exclude: [...parts, ...alone], isolate: false },
+      },
+      { extends: true, test: { name: 'alone', include: alone } },
     ],
     reporters: report ? ['default', ['json', { outputFile: report }]] : ['default'],
   },

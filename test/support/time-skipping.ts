@@ -1,7 +1,7 @@
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { DefaultLogger, Runtime } from '@temporalio/worker';
 import { addSearchAttributes, type SearchAttributeKind } from '../../workers/search-attributes.js';
 import { findTestServer } from '../../workers/test-server-executable.js';
+import { quietenRuntime } from './quiet-runtime.js';
 
 /** What {@link createTimeSkippingEnvironment} sets up. */
 interface TimeSkippingOptions {
@@ -40,14 +40,5 @@ async function start(path: string): Promise<TestWorkflowEnvironment> {
     } catch (error) {
       if (attempt === ATTEMPTS) throw error;
     }
-  }
-}
-
-/** The SDK's runtime exists once in a process and logs at INFO unless installed otherwise before its first use. */
-function quietenRuntime(): void {
-  try {
-    Runtime.install({ logger: new DefaultLogger('WARN') });
-  } catch {
-    // Installed already, by an earlier environment or by the test itself.
   }
 }

@@ -1,7 +1,6 @@
 /** On a real server: it alone continues workflows as new while messages arrive, as in production. */
 import { randomUUID } from 'node:crypto';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { DefaultLogger, Runtime } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { answered } from '../../client/answered.js';
 import { jobKinds, type JobKind } from '../../domain/job.js';
@@ -11,13 +10,14 @@ import type { DevServer } from '../../workers/temporal-server.js';
 import * as messages from '../../workflows/messages.js';
 import { searchAttributeTypes } from '../../workflows/search-attributes.js';
 import { startTestDevServer } from '../support/dev-server.js';
+import { quietenRuntime } from '../support/quiet-runtime.js';
 import { SimulatedSite, type ActivityName } from './simulated-site.js';
 import { TestVault } from './test-vault.js';
 
 let server: DevServer;
 let env: TestWorkflowEnvironment;
 beforeAll(async () => {
-  Runtime.install({ logger: new DefaultLogger('WARN') });
+  quietenRuntime();
   server = await startTestDevServer();
   env = await TestWorkflowEnvironment.createFromExistingServer({
     address: server.address,

@@ -1,19 +1,19 @@
 /** On a real server: the watch lives by how it retries an activity, and by when it gives up on a queue nobody polls. */
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { DefaultLogger, Runtime } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { hostWatchId } from '../../domain/ids.js';
 import { addSearchAttributes } from '../../workers/search-attributes.js';
 import type { DevServer } from '../../workers/temporal-server.js';
 import { searchAttributeTypes } from '../../workflows/search-attributes.js';
 import { startTestDevServer } from '../support/dev-server.js';
+import { quietenRuntime } from '../support/quiet-runtime.js';
 import { SimulatedSite } from './simulated-site.js';
 import { TestVault } from './test-vault.js';
 
 let server: DevServer;
 let env: TestWorkflowEnvironment;
 beforeAll(async () => {
-  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  quietenRuntime();
   server = await startTestDevServer();
   env = await TestWorkflowEnvironment.createFromExistingServer({
     address: server.address,
