@@ -1,4 +1,5 @@
 /** Activities of a verification: the replica is digested beside the store, and compared beside the source. */
+import { markSuspect } from '../replication/recovery-points.js';
 import { compareWithSource, digestForVerification, endVerification, type VerifyTask } from '../replication/verify.js';
 import type { Hypervisor, ReplicaStore } from '../sites/ports.js';
 import { beating } from './heartbeat.js';
@@ -35,8 +36,11 @@ export const digestActivities = (store: ReplicaStore, turns: Turns) => ({
     await turns.beating('copies', 0, (beat) => digestForVerification(store, task, beat));
   },
 
-  /** Deletes the digests. */
-  async endVerification({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
-    await beating(0, () => endVerification(store, { vm, epoch }));
+  /** Deletes the digests. @param input.damage what was found wrong, if anything: the recovery points are marked with it. */
+  async endVerification({ vm, epoch, damage }: { vm: string; epoch: number; damage?: string }): Promise<void> {
+    await beating(0, async () => {
+      if (damage !== undefined) await markSuspect(store, { vm, epoch, reason: damage });
+      await endVerification(store, { vm, epoch });
+    });
   },
 });

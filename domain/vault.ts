@@ -146,6 +146,8 @@ export const recoveryPointSchema = z.object({
   kind: z.enum(['crashConsistent', 'appConsistent']),
   /** Names that administrators gave it. */
   tags: z.array(z.string()).exactOptional(),
+  /** Why it may not be what the guest wrote: a verification has found the replica damaged since. */
+  suspect: z.string().exactOptional(),
   disks: z.array(
     z.object({
       name: nameSchema,

@@ -3,14 +3,16 @@
  * its name when all of it is on stable storage; `export.json`, which says what it is an export of, comes last. Until
  * then a marker says that what lies there is half an export, which a second attempt begins anew.
  */
-import { mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { diskError } from '../disks/disk-errors.js';
+import { makeFolder } from '../disks/make-folder.js';
 import { tryLockFile } from '../disks/native.js';
 import { RawDisk } from '../disks/raw.js';
 import { parseVhdFooter, VHD_FOOTER_BYTES } from '../disks/vhd.js';
 import { CatalogueError } from '../domain/errors.js';
+import { nameSchema } from '../domain/ids.js';
 import { splitRange } from '../domain/ranges.js';
 import { replicaDescriptionSchema, vaultPaths, type CycleManifest } from '../domain/vault.js';
 import type { ReplicaStore } from '../sites/ports.js';
@@ -40,6 +42,8 @@ export interface Exported {
   readonly time: string;
   /** Received cycles that were added on top of the point. */
   readonly cyclesAdded: number;
+  /** Why the point may not be what the guest wrote. */
+  readonly suspect?: string;
   readonly disks: readonly { readonly name: string; readonly file: string; readonly size: number }[];
 }
 
@@ -65,8 +69,8 @@ const APPLY_POLL_MS = 250;
  */
 export async function exportPoint(store: ReplicaStore, task: ExportTask): Promise<Exported> {
   const { vm, wanted, folder } = task;
-  const description = await readDescription(store, vm);
-  if (!description) throw new CatalogueError('InvalidReplicaState', `the store holds no description of ${vm}`);
+  const description = nameSchema.safeParse(vm).success ? await readDescription(store, vm) : undefined;
+  if (!description) throw new ExportRefused(`the vault holds no VM ${vm}`);
   await untilApplied(store, vm);
   const point = await failoverPoint(store, vm, wanted === LATEST ? LATEST_PROCESSED : wanted);
   const cycles = wanted === LATEST && point.epoch === description.epoch ? await cyclesAfter(store, vm, point) : [];
@@ -86,6 +90,7 @@ export async function exportPoint(store: ReplicaStore, task: ExportTask): Promis
       recoveryPoint: point.id,
       time: cycles.at(-1)?.sealedAt ?? point.time,
       cyclesAdded: cycles.length,
+      ...(point.suspect !== undefined && { suspect: point.suspect }),
       disks: disks.map(({ name, file }) => ({ name, file: path.basename(file), size: sizes.get(name)! })),
     };
     await writeWhole(path.join(folder, 'description.json'), encodeRecord(replicaDescriptionSchema, described));
@@ -110,7 +115,11 @@ async function untilApplied(store: ReplicaStore, vm: string): Promise<void> {
 
 /** @returns the marker, locked: two exports into one folder would write over each other. */
 async function claim(folder: string, targets: readonly string[]): Promise<FileHandle> {
-  await mkdir(folder, { recursive: true });
+  try {
+    await makeFolder(folder);
+  } catch (error) {
+    throw new ExportRefused(`${folder} can't be written to: ${(error as Error).message}`, { cause: error });
+  }
   const isResumed = (await sizeOf(path.join(folder, MARKER))) !== undefined;
   const taken: string[] = [];
   for (const target of targets) if (((await sizeOf(target)) ?? 0) > 0) taken.push(target);

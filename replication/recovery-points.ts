@@ -76,6 +76,23 @@ export async function createRecoveryPoint(store: ReplicaStore, task: PointTask):
   throw new CatalogueError('InvalidReplicaState', `${vm}: recovery point ${id} came and went`);
 }
 
+/**
+ * Marks every point there is: what is damaged in a replica may have been for long, and points share with it what has not
+ * changed since. Repeated: a point keeps the reason it was marked for first.
+ */
+export async function markSuspect(
+  store: ReplicaStore,
+  { vm, epoch, reason }: { vm: string; epoch: number; reason: string },
+): Promise<void> {
+  // Read first: who comes late meets a newer fence, and brings no point back that was pruned meanwhile.
+  const fence = await fenceOfEpoch(store, vm, epoch);
+  for (const point of await listRecoveryPoints(store, vm)) {
+    if (point.suspect !== undefined) continue;
+    const marked = encodeRecord(recoveryPointSchema, { ...point, suspect: reason });
+    await store.putObject(vaultPaths.point(vm, point.id), marked, fence);
+  }
+}
+
 /** Oldest first. */
 export async function listRecoveryPoints(store: ReplicaStore, vm: string): Promise<RecoveryPoint[]> {
   const names = await store.listObjects(vaultPaths.pointPrefix(vm));

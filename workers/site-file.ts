@@ -1,6 +1,7 @@
 /** Reads the site file and the plan files, and checks them against what is really there, before anything is started. */
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { isInside } from '../disks/inside-folder.js';
 import { openDisk } from '../disks/open-disk.js';
 import { CatalogueError } from '../domain/errors.js';
 import { checkPlan, recoveryPlanSchema, type RecoveryPlan } from '../domain/plan.js';
@@ -92,6 +93,13 @@ async function firstDiskFinding(site: Site): Promise<Finding | undefined> {
           path: at('path'),
           message: `${disk.path} is no file`,
           remedy: 'name the disk itself, a file or a block device',
+        };
+      }
+      if (await isInside(site.vault.store.path, disk.path)) {
+        return {
+          path: at('path'),
+          message: `${disk.path} lies in the replica store, ${site.vault.store.path}`,
+          remedy: "name the VM's own disk, not a replica, or give the store a folder of its own",
         };
       }
       const owner = owners.get(`${found.dev}:${found.ino}`);

@@ -37,11 +37,12 @@ export async function verifyReplica(input: JobInput): Promise<Job> {
     });
     run.known = cycle.outcome;
     const found = await run.task('Comparing the virtual disks', () => compare(run, sequence, disks));
+    const equal = found.differingBlocks === 0;
+    const damage = `a verification of the state of ${cycle.shipped.sealedAt} found ${found.differingRanges} ranges that differ from the source`;
     await run.task('Deleting the VM snapshot', async () => {
       await mergeSnapshot(run);
-      await run.step('delete the digests', () => run.azure.endVerification({ vm, epoch }));
+      await run.step('delete the digests', () => run.azure.endVerification({ vm, epoch, ...(!equal && { damage }) }));
     });
-    const equal = found.differingBlocks === 0;
     const result: VerifyResult = { equal, sequence, at: cycle.shipped.sealedAt, ...found };
     const resyncCause = `a verification found ${found.differingRanges} ranges of the replica that differ from the source`;
     return { ...cycle.outcome, ...(!equal && { resyncCause }), result };

@@ -1,4 +1,4 @@
-/** The numbers of a planned failover: the proof that nothing was lost. */
+/** The numbers of a planned failover: the proof that no write was lost on its way. */
 import { failoverResultSchema, type FailoverResult } from '../../domain/job.js';
 import { formatSeconds } from '../../domain/time.js';
 import { fields, table } from '../output.js';
@@ -30,8 +30,8 @@ export function failoverDisks({ disks, replicaDisks }: FailoverResult): string {
     name,
     `${lastWriteIssued}`,
     `${lastWriteApplied}`,
-    lastWriteIssued === lastWriteApplied ? 'equal' : 'DIFFERENT',
+    lastWriteIssued === lastWriteApplied ? 'all' : 'NOT ALL',
     replicaDisks.find((disk) => disk.name === name)?.nbdUri ?? '-',
   ]);
-  return table(['DISK', 'LAST WRITE ISSUED', 'LAST WRITE APPLIED', 'COMPARED', 'SERVED AT'], rows);
+  return table(['DISK', 'LAST WRITE ISSUED', 'LAST WRITE APPLIED', 'APPLIED', 'SERVED AT'], rows);
 }

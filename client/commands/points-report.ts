@@ -6,7 +6,7 @@ import {
   type RecoveryPointSelector,
   type RecoveryState,
 } from '../../domain/recovery-point.js';
-import { recoveryPointId } from '../../domain/vault.js';
+import { recoveryPointId, type RecoveryPoint } from '../../domain/vault.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import { table } from '../output.js';
 
@@ -14,7 +14,7 @@ const POINTS_SHOWN = 10;
 const choices = [{ kind: 'latest' }, { kind: 'latestProcessed' }, { kind: 'latestAppConsistent' }] as const;
 
 export const pointsValue = (recovery: RecoveryState | undefined) => ({
-  recoveryPoints: recovery?.points.map(({ id, time, kind, tags }) => ({ id, time, kind, tags })),
+  recoveryPoints: recovery?.points.map(({ id, time, kind, tags, suspect }) => ({ id, time, kind, tags, suspect })),
   latest: recovery && Object.fromEntries(choices.map((choice) => [choice.kind, chosen(choice, recovery)])),
 });
 
@@ -32,10 +32,19 @@ export function pointsText(recovery: RecoveryState | undefined, { item }: Protec
   const more = points.length > shown.length ? `\n(${points.length - shown.length} older ones: --json shows all)` : '';
   const list = table(
     ['RECOVERY POINT', 'TIME', 'KIND', 'NAME'],
-    shown.map(({ id, time, kind, tags = [] }) => [id, time, kind, tags.join(', ') || '-']),
+    shown.map((point) => [point.id, point.time, kindText(point), point.tags?.join(', ') || '-']),
   );
   const meant = choices.map((choice) => `${selectorText(choice)}: ${meantBy(choice, recovery)}`);
-  return [list + more, ...meant].join('\n');
+  return [list + more + suspectText(points), ...meant].join('\n');
+}
+
+export const kindText = ({ kind, suspect }: Pick<RecoveryPoint, 'kind' | 'suspect'>): string =>
+  suspect === undefined ? kind : `${kind}, suspect`;
+
+/** What the word means, below a table that has it. */
+export function suspectText(points: readonly Pick<RecoveryPoint, 'suspect'>[]): string {
+  const reasons = new Set(points.flatMap(({ suspect }) => suspect ?? []));
+  return [...reasons].map((reason) => `\nSuspect, may not be what the guest wrote: ${reason}.`).join('');
 }
 
 function meantBy(choice: RecoveryPointSelector, recovery: RecoveryState): string {

@@ -39,8 +39,8 @@ export async function failOverUnplanned(
   if (!view) throw new RefusedError(`${vm}: the VM is not protected`);
   const permission = view.operations.unplannedFailover;
   if (!permission.allowed) throw new RefusedError(`${vm}: ${permission.reason}`);
-  if (options.recoveryPoint !== undefined) await requirePoint(local, vm, options.recoveryPoint);
-  await confirm(consequences(vm, view, options), options.yes);
+  const suspect = await requirePoint(local, vm, options.recoveryPoint);
+  await confirm(consequences(vm, view, options, suspect), options.yes);
   const parameters: JobParameters = {
     ...(options.recoveryPoint !== undefined && { recoveryPoint: options.recoveryPoint }),
     ...(options.tryShutDown && { tryShutDown: true }),
@@ -49,14 +49,32 @@ export async function failOverUnplanned(
   await followRequest(command, farshore, accepted, options, (job) => jobText(vm, job));
 }
 
-/** A point that is not there has to be known before a running job is cancelled for it. @throws CatalogueError RecoveryPointNotFound */
-async function requirePoint(local: LocalSite, vm: string, wanted: string): Promise<void> {
+/**
+ * A point that is not there has to be known before a running job is cancelled for it.
+ * @returns why it is suspect, if it is. @throws CatalogueError RecoveryPointNotFound
+ */
+async function requirePoint(local: LocalSite, vm: string, wanted: string | undefined): Promise<string | undefined> {
   // A store that can't be read here may be read where the job runs.
   const state = await local.recoveryState(vm).catch(() => undefined);
-  if (state) chooseRecoveryPoint(selectorOf(wanted), state);
+  if (!state) return undefined;
+  try {
+    const target = chooseRecoveryPoint(selectorOf(wanted ?? 'latest'), state);
+    return target.from === 'point'
+      ? target.point.suspect
+      : state.points.find(({ epoch, sequence }) => epoch === target.cycle.epoch && sequence === target.cycle.sequence)
+          ?.suspect;
+  } catch (error) {
+    if (wanted !== undefined) throw error;
+    return undefined;
+  }
 }
 
-function consequences(vm: string, view: ProtectedItemView, { recoveryPoint, tryShutDown }: FailoverOptions): string {
+function consequences(
+  vm: string,
+  view: ProtectedItemView,
+  { recoveryPoint, tryShutDown }: FailoverOptions,
+  suspect: string | undefined,
+): string {
   const { item, rpoSeconds } = view;
   const point = recoveryPoint ?? 'latest';
   const lost =
@@ -68,8 +86,9 @@ function consequences(vm: string, view: ProtectedItemView, { recoveryPoint, tryS
   const source = tryShutDown
     ? 'The source is asked to shut down and to send its last changes; it is not waited for.'
     : 'The source is not waited for: make sure that nobody uses it any more. Once its Provider answers it is shut down.';
+  const warning = suspect === undefined ? '' : `\nThat state is suspect, may not be what the guest wrote: ${suspect}.`;
   const job = item.job ? `\nThe running job ${item.job.jobId} is cancelled.` : '';
-  return `${vm} will run at the recovery side, from what the vault holds. ${lost}\n${source}${job}`;
+  return `${vm} will run at the recovery side, from what the vault holds. ${lost}\n${source}${job}${warning}`;
 }
 
 function jobText(vm: string, job: Job): string {

@@ -4,6 +4,7 @@ import { open, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, InvalidArgumentError } from 'commander';
+import type { Site } from '../../domain/site.js';
 import type { DataFolder, Instance } from '../../workers/data-folder.js';
 import { clearUpAfter } from '../../workers/left-over-server.js';
 import { loadSite, type LoadedSite } from '../../workers/site-file.js';
@@ -46,7 +47,7 @@ export function upCommand(): Command {
       await makeFolder(data);
       const started = options.detach ? await startDetached(data, site, options) : await startHere(data, site, options);
       const { instance } = started;
-      outputOf(command).result({ ...instance, data: data.path }, upText(instance, data, site));
+      outputOf(command).result({ ...instance, data: data.path }, await upText(instance, data, site));
       await started.untilStopped();
     });
 }
@@ -196,19 +197,28 @@ async function heldError(data: DataFolder): Promise<RefusedError> {
   );
 }
 
-function upText(instance: Instance, data: DataFolder, { site }: LoadedSite): string {
+async function upText(instance: Instance, data: DataFolder, { site }: LoadedSite): Promise<string> {
   const { address, uiUrl, namespace } = instance.temporal;
   const first = site.vms[0]?.name;
   const here =
     process.env['FARSHORE_DATA'] === undefined && data.path !== path.resolve('.farshore') ? ` --data ${data.path}` : '';
+  const isKnown = await holdsReplicas(site);
+  const next = isKnown ? ['status'] : ['vm list', ...(first === undefined ? [] : [`protect ${first} --wait`])];
   return `Farshore is up: vault ${instance.vault}, ${site.vms.length} VMs.\n${fields([
     ['Web UI', uiUrl === undefined ? undefined : workflowsUrl(uiUrl, namespace)],
     ['Temporal', `${address}, namespace ${namespace}`],
     ['Data', data.path],
     ['Logs', logsOf(data)],
     ['Stop', `farshore down${here}`],
-    ['Next', `farshore vm list${here}${first === undefined ? '' : `\nfarshore protect ${first} --wait${here}`}`],
+    ['Next', next.map((command) => `farshore ${command}${here}`).join('\n')],
   ])}`;
+}
+
+/** Whoever has replicas already wants to know how they are. A store that can't be read here tells nothing. */
+async function holdsReplicas({ vault, vms }: Site): Promise<boolean> {
+  const { protectedInVault } = await import('../../workers/local-vault.js');
+  const names = vms.map(({ name }) => name);
+  return (await protectedInVault(vault.store.path, names).catch(() => [])).length > 0;
 }
 
 function portNumber(text: string): number {

@@ -8,6 +8,7 @@ import { loadSite } from '../../workers/site-file.js';
 import { RefusedError } from '../errors.js';
 import { fields, note, table } from '../output.js';
 import type { Adopted } from '../adopt.js';
+import { kindText, suspectText } from './points-report.js';
 import { commonOptions, dataFolderOf, outputOf, siteFileOf, withFarshore } from './place.js';
 
 interface StoreOption {
@@ -67,7 +68,8 @@ export function vaultCommand(): Command {
       }).catch((error: unknown) => {
         throw error instanceof ExportRefused ? new RefusedError(error.message, { cause: error }) : error;
       });
-      const { recoveryPoint, time, cyclesAdded, disks } = exported;
+      const { recoveryPoint, time, cyclesAdded, disks, suspect } = exported;
+      if (suspect !== undefined) note(`Recovery point ${recoveryPoint} is suspect: ${suspect}`);
       outputOf(command).result(
         { ...exported, folder: to },
         fields([
@@ -136,7 +138,7 @@ const listed = ({ vm, description, fence, state, applied, received, points, jobs
   fence,
   applied: applied && { epoch: applied.epoch, sequence: applied.sequence, time: applied.sealedAt },
   received: received.map(({ sequence, sealedAt }) => ({ sequence, time: sealedAt })),
-  recoveryPoints: points.map(({ id, time, kind }) => ({ id, time, kind })),
+  recoveryPoints: points.map(({ id, time, kind, tags }) => ({ id, time, kind, tags })),
   jobs: { count: jobs?.count ?? 0, newest: jobs?.newest },
 });
 
@@ -167,7 +169,7 @@ function vmText(found: VaultVm): string {
   ]);
   if (points.length === 0) return `${lines}\nNo recovery points.`;
   return `${lines}\n${table(
-    ['RECOVERY POINT', 'TIME', 'KIND'],
-    points.toReversed().map(({ id, time, kind: pointKind }) => [id, time, pointKind]),
-  )}`;
+    ['RECOVERY POINT', 'TIME', 'KIND', 'NAME'],
+    points.toReversed().map((point) => [point.id, point.time, kindText(point), point.tags?.join(', ') || '-']),
+  )}${suspectText(points)}`;
 }

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { vaultPaths } from '../../domain/vault.js';
+import { listRecoveryPoints } from '../../replication/recovery-points.js';
 import { MiB } from '../replication/model.js';
 import { flipByte } from '../replication/replica-fixture.js';
 import { DISK_BYTES, guestWrites, openSite, run, seed, VM } from './embedded-site.js';
@@ -58,8 +59,19 @@ test('snapshot and replica are at one instant, whatever the guest writes; a flip
   });
   expect((await compare(site, 2, 'data')).differingBlocks).toBe(0);
 
+  // Every point there is may hold them; one that is made later holds what is repaired until then.
+  const before = await listRecoveryPoints(site.store, VM);
+  for (const damage of ['3 ranges', 'once more']) await run(all.endVerification, { vm, epoch, damage });
+  const marked = before.map((point) => ({ ...point, suspect: '3 ranges' }));
+  expect(await listRecoveryPoints(site.store, VM)).toEqual(marked);
+
   while ((await run(all.mergeSnapshot, { vm })).bytesLeft > 0);
+  await guestWrites(site, 'os', MiB);
   await cycle(site, 3);
+  const points = await listRecoveryPoints(site.store, VM);
+  expect(points.slice(0, -1)).toEqual(marked);
+  expect(points.at(-1)).toMatchObject({ sequence: 3 });
+  expect(points.at(-1)!.suspect).toBeUndefined();
   await expect(run(all.digestForVerification, { vm, epoch, sequence: 2, disk: 'data' })).rejects.toMatchObject({
     type: 'InvalidReplicaState',
   });

@@ -292,7 +292,7 @@ test('a plan run, from its start to its commit', async () => {
   const { id } = value as { id: string };
   const shown = await shell.run('plan', 'show', id);
   expect(shown.code).toBe(0);
-  expect(shown.stdout).toMatch(/db-01 runs at the recovery side\.[^]*data +\d+ +\d+ +equal/);
+  expect(shown.stdout).toMatch(/db-01 runs at the recovery side\.[^]*data +\d+ +\d+ +all/);
   expect((await shell.run('plan', 'commit', id)).stderr).toMatch(/repeat it with --yes/);
   expect(await shell.json('plan', 'commit', id, '--wait', '--yes')).toMatchObject({
     code: 0,

@@ -29,7 +29,7 @@ const show = async (vm: string) =>
     next: string;
     policy: { name: string };
     conditions: { reason: string; since?: string }[];
-    recoveryPoints: unknown[];
+    recoveryPoints: { suspect?: string }[];
   };
 const replica = () => join(shell.folder, 'vault/vms/web-01/disks/os.vhd');
 
@@ -72,7 +72,19 @@ test(
       result: { equal: false, differingBlocks: 1, ranges: [{ disk: 'os', offset: 524_288 + 4321, length: 1 }] },
     });
     expect(found.stderr).toMatch(/web-01: the replica differs from its source/);
-    expect(await show('web-01')).toMatchObject({ health: 'Critical', conditions: [{ reason: 'ResyncRequired' }] });
+    const damaged = await show('web-01');
+    expect(damaged).toMatchObject({ health: 'Critical', conditions: [{ reason: 'ResyncRequired' }] });
+    for (const { suspect } of damaged.recoveryPoints) expect(suspect).toMatch(/1 ranges? that differ/);
+    expect((await shell.run('vm', 'show', 'web-01')).stdout).toMatch(/, suspect .*\n[^]*Suspect, may not be/);
+    const listed = await shell.run('vault', 'list');
+    expect(listed.stdout).toMatch(/RECOVERY POINT +TIME +KIND +NAME\n.*, suspect/);
+    for (const wrong of ['site.yaml', 'vault/out']) {
+      const exported = await shell.run('vault', 'export', 'web-01', '--point', 'latest', '--to', wrong);
+      expect(exported).toMatchObject({ code: 3, stdout: '' });
+    }
+    const exported = await shell.json('vault', 'export', 'web-01', '--point', 'latest-processed', '--to', 'out');
+    expect(exported).toMatchObject({ code: 0, value: { suspect: expect.any(String) } });
+    expect(exported.stderr).toMatch(/Recovery point .* is suspect: /);
     expect((await shell.run('resynchronize', 'web-01', '--now', '--wait')).code).toBe(0);
     expect(await shell.json('verify', 'web-01', '--wait')).toMatchObject({
       code: 0,

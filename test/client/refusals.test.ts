@@ -89,6 +89,12 @@ describe('a site file that is wrong', () => {
       /vms\[1\]\.name: this name is already taken by another VM \(value: "web-01"\)\n {2}Remedy: rename/,
     ],
     [
+      'a disk that is a replica',
+      (site) => site.replace('path: vault', 'path: disks'),
+      'path: disks/web-os.raw',
+      /vms\[0\]\.disks\[0\]\.path: .*web-os\.raw lies in the replica store, .*\n {2}Remedy: name the VM's own disk/,
+    ],
+    [
       'a disk that is not there',
       (site) => site.replace('disks/db-data.raw', 'disks/nowhere.raw'),
       'nowhere',
