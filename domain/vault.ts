@@ -51,6 +51,7 @@ export const vaultPaths = {
   applied: (vm: string) => `vms/${vm}/applied.json`,
   vms: 'vms/',
   state: (vm: string) => `vms/${vm}/state.json`,
+  damage: (vm: string) => `vms/${vm}/damage.json`,
   pointPrefix: (vm: string) => `vms/${vm}/points/`,
   point: (vm: string, point: string) => `vms/${vm}/points/${point}.json`,
   jobs: (vm: string) => `jobs/job/${vm}/`,
@@ -136,6 +137,9 @@ export const appliedStateSchema = z.object({
   disks: z.array(z.object({ name: nameSchema, lastWrite: z.int().min(0) })),
 });
 export type AppliedState = z.infer<typeof appliedStateSchema>;
+
+/** A verification has found the replica damaged; with the next epoch it is repaired. */
+export const damageSchema = z.object({ epoch: z.int().min(1), reason: z.string() });
 
 export const recoveryPointSchema = z.object({
   ...fenceSchema.shape,

@@ -6,6 +6,7 @@ import { CatalogueError } from '../domain/errors.js';
 import { compareFences, formatFence } from '../domain/fence.js';
 import { pointsToPrune } from '../domain/recovery-point.js';
 import {
+  damageSchema,
   recoveryPointId,
   recoveryPointSchema,
   vaultPaths,
@@ -62,9 +63,11 @@ export async function createRecoveryPoint(store: ReplicaStore, task: PointTask):
   });
   const names = diskNames(description);
   for await (const taken of readAhead(description.disks, DISKS_IN_FLIGHT, snapshot)) disks.push(taken);
+  const damage = await readRecord(store, vaultPaths.damage(vm), damageSchema);
   const point: RecoveryPoint = {
     ...{ epoch, sequence, id, vm, time: applied.sealedAt, kind },
     ...(tags.length > 0 && { tags: [...tags] }),
+    ...(damage?.epoch === epoch && { suspect: damage.reason }),
     disks,
   };
   const created = await store.putObjectIfAbsent(name, encodeRecord(recoveryPointSchema, point), fence);
@@ -77,8 +80,8 @@ export async function createRecoveryPoint(store: ReplicaStore, task: PointTask):
 }
 
 /**
- * Marks every point there is: what is damaged in a replica may have been for long, and points share with it what has not
- * changed since. Repeated: a point keeps the reason it was marked for first.
+ * Marks every point there is, and those that the epoch still gets: what is damaged in a replica may have been for long, and
+ * points share with it what has not changed since. Repeated: a point keeps the reason it was marked for first.
  */
 export async function markSuspect(
   store: ReplicaStore,
@@ -86,6 +89,7 @@ export async function markSuspect(
 ): Promise<void> {
   // Read first: who comes late meets a newer fence, and brings no point back that was pruned meanwhile.
   const fence = await fenceOfEpoch(store, vm, epoch);
+  await store.putObject(vaultPaths.damage(vm), encodeRecord(damageSchema, { epoch, reason }), fence);
   for (const point of await listRecoveryPoints(store, vm)) {
     if (point.suspect !== undefined) continue;
     const marked = encodeRecord(recoveryPointSchema, { ...point, suspect: reason });

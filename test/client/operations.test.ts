@@ -86,6 +86,8 @@ test(
     expect(exported).toMatchObject({ code: 0, value: { suspect: expect.any(String) } });
     expect(exported.stderr).toMatch(/Recovery point .* is suspect: /);
     expect((await shell.run('resynchronize', 'web-01', '--now', '--wait')).code).toBe(0);
+    const repaired = (await show('web-01')).recoveryPoints.map(({ suspect }) => suspect !== undefined);
+    expect([repaired[0], repaired.at(-1)]).toEqual([true, false]);
     expect(await shell.json('verify', 'web-01', '--wait')).toMatchObject({
       code: 0,
       value: { result: { equal: true } },

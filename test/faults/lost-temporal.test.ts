@@ -16,6 +16,7 @@ import { NumberedWriter } from '../../sites/embedded/numbered-writer.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import { Shell } from '../client/command.js';
 import { requireReader, runReader } from '../support/readers.js';
+import { farWindow } from '../support/far-window.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
 const MiB = 1024 * 1024;
@@ -28,7 +29,7 @@ const siteText = `
 vault: { name: vault-01, store: { kind: embedded, path: store } }
 vmmServers:
   - { name: vmm-01, clouds: [{ name: cloud, hosts: [{ name: hyperv-01 }] }] }
-policies: [{ name: fast, copyFrequency: 30s }]
+policies: [{ name: fast, copyFrequency: 30s, resynchronizationWindow: ${JSON.stringify(farWindow())} }]
 vms:
 ${VMS.map((vm) => `  - { name: ${vm}, host: hyperv-01, policy: fast, disks: [{ name: os, path: ${vm}.img }] }`).join('\n')}
 `;
