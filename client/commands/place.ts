@@ -1,5 +1,6 @@
 /** Where a command works: which data folder, site file, instance and Temporal it is about. */
 import type { Command } from 'commander';
+import type { Site } from '../../domain/site.js';
 import { DataFolder, type Instance } from '../../workers/data-folder.js';
 import { loadSite, type LoadedSite } from '../../workers/site-file.js';
 import { configuredServer, type ConfiguredServer } from '../../workers/temporal-executables.js';
@@ -97,4 +98,11 @@ export async function withFarshore<T>(
   } finally {
     await farshore.close();
   }
+}
+
+/** Those of the VMs whose replica the vault holds as protected. A store that can't be read here tells nothing. */
+export async function keptReplicas({ vault }: Site, vms: readonly string[]): Promise<string[]> {
+  if (vms.length === 0) return [];
+  const { protectedInVault } = await import('../../workers/local-vault.js');
+  return await protectedInVault(vault.store.path, vms).catch(() => []);
 }

@@ -55,7 +55,7 @@ function meantBy(choice: RecoveryPointSelector, recovery: RecoveryState): string
 }
 
 /** Undefined: there is no such point. */
-function chosen(choice: RecoveryPointSelector, recovery: RecoveryState) {
+export function chosen(choice: RecoveryPointSelector, recovery: RecoveryState) {
   try {
     const target = chooseRecoveryPoint(choice, recovery);
     if (target.from === 'point') return { id: target.point.id, time: target.point.time, process: 0 };

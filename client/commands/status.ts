@@ -3,11 +3,10 @@ import { Command } from 'commander';
 import type { Health } from '../../domain/health.js';
 import { jobTitles } from '../../domain/job.js';
 import { formatSeconds } from '../../domain/time.js';
-import type { LoadedSite } from '../../workers/site-file.js';
 import { exitCodes } from '../exit-codes.js';
 import { table } from '../output.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
-import { outputOf, withFarshore } from './place.js';
+import { keptReplicas, outputOf, withFarshore } from './place.js';
 
 const exitCodeOfHealth: Record<Health, number> = {
   Normal: exitCodes.ok,
@@ -28,8 +27,9 @@ export function statusCommand(): Command {
         const vms = await Promise.all(
           site.site.vms.map(async ({ name }) => ({ name, view: protectedOf(await farshore.protectedItem(name)) })),
         );
-        const unattended = await unattendedIn(
-          site,
+        // Temporal knows nothing of these: its database was lost.
+        const unattended = await keptReplicas(
+          site.site,
           vms.filter(({ view }) => !view).map(({ name }) => name),
         );
         const health = worst(vms.flatMap(({ view }) => (view ? [view.health] : [])));
@@ -48,16 +48,6 @@ export function statusCommand(): Command {
 /** A VM whose protection is just being enabled, or was never, has no health. */
 const protectedOf = (view: ProtectedItemView | undefined) =>
   view?.item.phase === 'Unprotected' && !view.item.job ? undefined : view;
-
-/**
- * VMs whose replica the vault holds as protected, while Temporal knows nothing of them: its database was lost. A store
- * that can't be read here tells nothing.
- */
-async function unattendedIn({ site }: LoadedSite, vms: readonly string[]): Promise<string[]> {
-  if (vms.length === 0) return [];
-  const { protectedInVault } = await import('../../workers/local-vault.js');
-  return await protectedInVault(site.vault.store.path, vms).catch(() => []);
-}
 
 const unattendedText = (vms: readonly string[]): string =>
   vms.length === 0

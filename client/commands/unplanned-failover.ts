@@ -15,6 +15,7 @@ import type { Farshore } from '../farshore.js';
 import { fields, table } from '../output.js';
 import { confirm } from './confirm.js';
 import { followRequest, type DestructiveOptions } from './follow-request.js';
+import { chosen } from './points-report.js';
 
 export interface FailoverOptions extends DestructiveOptions {
   readonly type: 'planned' | 'unplanned';
@@ -39,7 +40,7 @@ export async function failOverUnplanned(
   if (!view) throw new RefusedError(`${vm}: the VM is not protected`);
   const permission = view.operations.unplannedFailover;
   if (!permission.allowed) throw new RefusedError(`${vm}: ${permission.reason}`);
-  const suspect = await requirePoint(local, vm, options.recoveryPoint);
+  const suspect = await suspicionOf(local, vm, options.recoveryPoint);
   await confirm(consequences(vm, view, options, suspect), options.yes);
   const parameters: JobParameters = {
     ...(options.recoveryPoint !== undefined && { recoveryPoint: options.recoveryPoint }),
@@ -51,22 +52,15 @@ export async function failOverUnplanned(
 
 /**
  * A point that is not there has to be known before a running job is cancelled for it.
- * @returns why it is suspect, if it is. @throws CatalogueError RecoveryPointNotFound
+ * @returns why the state that is wanted is suspect, if it is. @throws CatalogueError RecoveryPointNotFound
  */
-async function requirePoint(local: LocalSite, vm: string, wanted: string | undefined): Promise<string | undefined> {
+async function suspicionOf(local: LocalSite, vm: string, wanted: string | undefined): Promise<string | undefined> {
   // A store that can't be read here may be read where the job runs.
   const state = await local.recoveryState(vm).catch(() => undefined);
   if (!state) return undefined;
-  try {
-    const target = chooseRecoveryPoint(selectorOf(wanted ?? 'latest'), state);
-    return target.from === 'point'
-      ? target.point.suspect
-      : state.points.find(({ epoch, sequence }) => epoch === target.cycle.epoch && sequence === target.cycle.sequence)
-          ?.suspect;
-  } catch (error) {
-    if (wanted !== undefined) throw error;
-    return undefined;
-  }
+  if (wanted !== undefined) chooseRecoveryPoint(selectorOf(wanted), state);
+  const point = chosen(selectorOf(wanted ?? 'latest'), state);
+  return state.points.find(({ id }) => id === point?.id)?.suspect;
 }
 
 function consequences(

@@ -4,14 +4,13 @@ import { open, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, InvalidArgumentError } from 'commander';
-import type { Site } from '../../domain/site.js';
 import type { DataFolder, Instance } from '../../workers/data-folder.js';
 import { clearUpAfter } from '../../workers/left-over-server.js';
 import { loadSite, type LoadedSite } from '../../workers/site-file.js';
 import { stopSignal } from '../../workers/stop-signals.js';
 import { DetachedStartError, RefusedError, UnreachableError } from '../errors.js';
 import { fields, note } from '../output.js';
-import { commonOptions, dataFolderOf, environmentServer, outputOf, siteFileOf } from './place.js';
+import { commonOptions, dataFolderOf, environmentServer, keptReplicas, outputOf, siteFileOf } from './place.js';
 import { workflowsUrl } from './web-ui.js';
 
 interface UpOptions {
@@ -202,8 +201,12 @@ async function upText(instance: Instance, data: DataFolder, { site }: LoadedSite
   const first = site.vms[0]?.name;
   const here =
     process.env['FARSHORE_DATA'] === undefined && data.path !== path.resolve('.farshore') ? ` --data ${data.path}` : '';
-  const isKnown = await holdsReplicas(site);
-  const next = isKnown ? ['status'] : ['vm list', ...(first === undefined ? [] : [`protect ${first} --wait`])];
+  // Whoever has replicas already wants to know how they are.
+  const kept = await keptReplicas(
+    site,
+    site.vms.map(({ name }) => name),
+  );
+  const next = kept.length > 0 ? ['status'] : ['vm list', ...(first === undefined ? [] : [`protect ${first} --wait`])];
   return `Farshore is up: vault ${instance.vault}, ${site.vms.length} VMs.\n${fields([
     ['Web UI', uiUrl === undefined ? undefined : workflowsUrl(uiUrl, namespace)],
     ['Temporal', `${address}, namespace ${namespace}`],
@@ -212,13 +215,6 @@ async function upText(instance: Instance, data: DataFolder, { site }: LoadedSite
     ['Stop', `farshore down${here}`],
     ['Next', next.map((command) => `farshore ${command}${here}`).join('\n')],
   ])}`;
-}
-
-/** Whoever has replicas already wants to know how they are. A store that can't be read here tells nothing. */
-async function holdsReplicas({ vault, vms }: Site): Promise<boolean> {
-  const { protectedInVault } = await import('../../workers/local-vault.js');
-  const names = vms.map(({ name }) => name);
-  return (await protectedInVault(vault.store.path, names).catch(() => [])).length > 0;
 }
 
 function portNumber(text: string): number {
