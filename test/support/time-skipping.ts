@@ -1,3 +1,4 @@
+import { isGrpcDeadlineError } from '@temporalio/client';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { addSearchAttributes, type SearchAttributeKind } from '../../workers/search-attributes.js';
 import { findTestServer } from '../../workers/test-server-executable.js';
@@ -8,6 +9,11 @@ interface TimeSkippingOptions {
   /** Registered before the environment is returned. @default none */
   readonly searchAttributes?: Readonly<Record<string, SearchAttributeKind>>;
 }
+
+/** Nothing asked here takes longer, ms, but for an answer that was lost. */
+const ANSWERED_WITHIN_MS = 10_000;
+/** The worker notices that its own was lost after half a minute; until then it answers nothing of that workflow. */
+const ASKED_TIMES = 8;
 
 /** Times the server is started before its failure is believed: the SDK gives it five seconds, whatever the load. */
 const ATTEMPTS = 5;
@@ -34,11 +40,29 @@ export async function createTimeSkippingEnvironment(
 async function start(path: string): Promise<TestWorkflowEnvironment> {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await TestWorkflowEnvironment.createTimeSkipping({
+      const environment: TestWorkflowEnvironment = await TestWorkflowEnvironment.createTimeSkipping({
         server: { executable: { type: 'existing-path', path } },
+        client: {
+          interceptors: { workflow: [{ query: (input, next) => untilAnswered(environment, () => next(input)) }] },
+        },
       });
+      return environment;
     } catch (error) {
       if (attempt === ATTEMPTS) throw error;
+    }
+  }
+}
+
+/**
+ * Asks again when no answer comes. To a worker that is late with a workflow task the server answers now and then with its
+ * whole stack, which is more than gRPC takes; what the worker was asked with that task nobody answers any more.
+ */
+async function untilAnswered<T>(environment: TestWorkflowEnvironment, ask: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await environment.connection.withDeadline(Date.now() + ANSWERED_WITHIN_MS, ask);
+    } catch (error) {
+      if (attempt === ASKED_TIMES || !isGrpcDeadlineError(error)) throw error;
     }
   }
 }
