@@ -50,6 +50,7 @@ export type ItemEvent =
       at: string;
     }
   | { type: 'stepFailed'; retry: RetryState }
+  | { type: 'retryRequested'; at: string }
   | { type: 'stepRecovered' }
   | { type: 'sourceNotFenced'; problem: string }
   | { type: 'sourceFenced'; epoch: number }
@@ -134,6 +135,9 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
     case 'stepFailed':
       // What was under way when the pause began is not tried again before its end, so it is not said to be.
       return item.paused && !item.job ? item : { ...item, retry: event.retry };
+    case 'retryRequested':
+      // Whoever waits for what comes of it is not to be told of what is over: that it waits for a `retry`.
+      return item.retry ? { ...item, retry: { ...item.retry, nextTryAt: event.at } } : item;
     case 'stepRecovered': {
       const { retry: _, ...rest } = item;
       return item.retry ? rest : item;

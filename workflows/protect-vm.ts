@@ -150,9 +150,7 @@ class ProtectionEntity {
   }
 
   private accept(kind: JobKind, request: NewJobRequest): messages.JobAccepted {
-    const answered = answeredBefore(this.item, request.requestId);
-    if (answered !== undefined) return { jobId: answered };
-    return { jobId: this.enqueue(kind, request) };
+    return { jobId: answeredBefore(this.item, request.requestId) ?? this.enqueue(kind, request) };
   }
 
   private enqueue(kind: JobKind, request: NewJobRequest): string {
@@ -170,7 +168,7 @@ class ProtectionEntity {
     if (before) return { sequence: before.sequence };
     const sequence = cycleToRequest(this.item);
     this.on({ type: 'cycleRequested', at: now(), ...(tag !== undefined && { tag: { name: tag, requestId } }) });
-    if (this.item.retry) this.ladder.retryRequested = true;
+    this.retryCycle();
     return { sequence };
   }
 
@@ -196,15 +194,18 @@ class ProtectionEntity {
       await getExternalWorkflowHandle(job.jobId).signal(messages.retryJobSignal);
       return { retried: jobTitles[job.kind] };
     }
-    if (retry) {
-      this.ladder.retryRequested = true;
-      return { retried: 'replication cycle' };
-    }
+    if (retry) return this.retryCycle();
     // Initial replication or its finalizing ended early: what is done already is not done again.
     const kind: JobKind =
       this.item.recentJobs.at(-1)?.kind === 'finalizeProtection' ? 'finalizeProtection' : 'initialReplication';
     this.enqueue(kind, { requestId: `retry/${vm}/${now()}` });
     return { retried: jobTitles[kind] };
+  }
+
+  private retryCycle(): { retried: string } {
+    this.ladder.retryRequested ||= this.item.retry !== undefined;
+    this.on({ type: 'retryRequested', at: now() });
+    return { retried: 'replication cycle' };
   }
 
   private async cycle(): Promise<void> {
@@ -266,11 +267,9 @@ class ProtectionEntity {
       this.isOver() ||
       shouldContinueAsNew(this.input.tuning);
     const wakeAt = paused ? undefined : resync ? resync.dueAt : cycleDueAt;
+    const summary = resync ? `Resynchronization of ${vm}` : `Next cycle of ${vm}`;
     if (wakeAt === undefined) await condition(woken);
-    else {
-      const summary = resync ? `Resynchronization of ${vm}` : `Next cycle of ${vm}`;
-      await condition(woken, Math.max(1, toMs(wakeAt) - Date.now()), { summary });
-    }
+    else await condition(woken, Math.max(1, toMs(wakeAt) - Date.now()), { summary });
   }
 
   private on(event: ItemEvent): void {

@@ -3,8 +3,14 @@ import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdir, open, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { LoadedCommand } from './loaded-command.js';
 
-export const cliPath = path.resolve(process.env['FARSHORE_TEST_DIST'] ?? 'dist', 'client/cli.js');
+const client = path.resolve(process.env['FARSHORE_TEST_DIST'] ?? 'dist', 'client');
+export const cliPath = path.join(client, 'cli.js');
+/** Of everything that this process tests. */
+let loaded: Promise<LoadedCommand> | undefined;
+/** Commands that start processes, or last as long as what they run. */
+const lasting: readonly (string | undefined)[] = ['up', 'worker', 'demo'];
 
 export interface Outcome {
   readonly code: number;
@@ -26,6 +32,17 @@ export class Shell {
 
   /** Resolves with whatever came of it; standard input is no terminal. */
   run(...args: string[]): Promise<Outcome> {
+    return lasting.includes(args[0]) ? this.runAlone(...args) : this.runLoaded(...args);
+  }
+
+  /** As `run`, in a process that has the command loaded, unless that is busy. For what starts nothing that lasts. */
+  async runLoaded(...args: string[]): Promise<Outcome> {
+    const command = await (loaded ??= LoadedCommand.start(path.join(client, 'program.js')));
+    return command.isFree ? command.run(args, this.folder, this.env) : this.runAlone(...args);
+  }
+
+  /** As `run`, in a process of its own, as everybody else runs it. */
+  runAlone(...args: string[]): Promise<Outcome> {
     return new Promise((resolve) => {
       const child = execFile(
         process.execPath,

@@ -203,7 +203,7 @@ test('sync --tag names a recovery point, also of an unchanged state; a name is u
 });
 
 test('a VM that waits for an administrator is Critical, and retry brings it on', async () => {
-  expect((await shell.run('protect', 'db-01', '--wait')).code).toBe(0);
+  expect((await shell.runAlone('protect', 'db-01', '--wait')).code).toBe(0);
   const description = join(shell.folder, 'vault/vms/db-01/description.json');
   await rename(description, `${description}.away`);
   const sync = await shell.run('sync', 'db-01', '--wait');
@@ -236,7 +236,8 @@ test('failover --wait moves the VM, and proves that nothing was lost', async () 
 
 test('failed over and not replicated back is a warning', async () => {
   expect(await shell.json('status')).toMatchObject({ code: 1, value: { health: 'Warning' } });
-  const { code, stdout } = await shell.run('vm', 'show', 'web-01');
+  expect((await shell.runAlone('status')).code).toBe(1);
+  const { code, stdout } = await shell.runAlone('vm', 'show', 'web-01');
   expect(code).toBe(0);
   expect(stdout).toMatch(/Phase +FailedOver, runs at the recovery side/);
   expect(stdout).toMatch(/Replica VM, Running:\n/);
@@ -258,7 +259,7 @@ test('commit settles it, once', async () => {
   const { code, value } = await shell.json('commit', 'web-01', '--wait', '--yes');
   expect({ code, value }).toMatchObject({ code: 0, value: { kind: 'commitFailover', state: 'Succeeded' } });
   expect(await phases()).toEqual(['web-01 Committed', 'db-01 Protected']);
-  expect((await shell.run('commit', 'web-01', '--yes')).code).toBe(3);
+  expect((await shell.runAlone('commit', 'web-01', '--yes')).code).toBe(3);
 });
 
 test('a plan that is wrong, or that names a VM that cannot fail over, starts nothing', async () => {
@@ -290,7 +291,7 @@ test('a plan run, from its start to its commit', async () => {
     value: { state: 'Succeeded', machines: [{ vm: 'db-01', state: 'Succeeded' }] },
   });
   const { id } = value as { id: string };
-  const shown = await shell.run('plan', 'show', id);
+  const shown = await shell.runAlone('plan', 'show', id);
   expect(shown.code).toBe(0);
   expect(shown.stdout).toMatch(/db-01 runs at the recovery side\.[^]*data +\d+ +\d+ +all/);
   expect((await shell.run('plan', 'commit', id)).stderr).toMatch(/repeat it with --yes/);
@@ -304,7 +305,7 @@ test('a plan run, from its start to its commit', async () => {
 });
 
 test('open leads to the Web UI', async () => {
-  const { code, stdout } = await shell.run('open', 'db-01');
+  const { code, stdout } = await shell.runAlone('open', 'db-01');
   expect(code).toBe(0);
   expect(stdout).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/namespaces\/farshore\/workflows\/vm%2Fvault-1%2Fdb-01\n$/);
   expect((await shell.run('open', 'job/none')).code).toBe(3);

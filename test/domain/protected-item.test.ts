@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { allowedOperations, operations } from '../../domain/operations.js';
-import { followUpOf } from '../../domain/job.js';
+import { followUpOf, waitsForPerson } from '../../domain/job.js';
 import { next, type ItemEvent } from '../../domain/transitions.js';
 import { phases, protectedItemSchema, type Phase, type ProtectedItem } from '../../domain/protected-item.js';
 import { toMs } from '../../domain/time.js';
@@ -190,6 +190,14 @@ describe('cycles', () => {
     });
     expect(failed.retry).toBeDefined();
     expect(applied(failed, 60).retry).toBeUndefined();
+  });
+
+  it('a cycle that waited for an administrator waits for nobody once a retry is asked for', () => {
+    const failure = { code: 'InvalidReplicaState', class: 'nonRecoverable', message: 'm', remedy: 'r' } as const;
+    const failed = next(protectedItem, { type: 'stepFailed', retry: { failure, attempt: 1, since: at(0) } });
+    expect(waitsForPerson(failed)).toBe(true);
+    expect(waitsForPerson(next(failed, { type: 'retryRequested', at: at(60) }))).toBe(false);
+    expect(next(protectedItem, { type: 'retryRequested', at: at(60) })).toBe(protectedItem);
   });
 });
 

@@ -75,6 +75,7 @@ export const anyEvent: fc.Arbitrary<ItemEvent> = fc.oneof(
     recoveryPoint: fc.option(point, { nil: undefined }),
   }),
   fc.record({ type: fc.constant('stepFailed' as const), retry }),
+  fc.record({ type: fc.constant('retryRequested' as const), at: time }),
   fc.record({ type: fc.constant('stepRecovered' as const) }),
   fc.record({ type: fc.constant('resyncRequired' as const), cause: fc.constant('a cause'), at: time }),
   fc.record({ type: fc.constant('resyncScheduled' as const), dueAt: time }),

@@ -1,0 +1,105 @@
+/** The `farshore` command: what it is made of, and how its errors are told. */
+import { Command, CommanderError } from 'commander';
+import { demoCommand } from './commands/demo.js';
+import { commitCommand, failoverCommand } from './commands/failover.js';
+import { jobCommand } from './commands/job.js';
+import { planCommand } from './commands/plan.js';
+import { protectCommand, retryCommand, syncCommand } from './commands/replication.js';
+import { resynchronizeCommand } from './commands/resynchronize.js';
+import { pauseCommand, resumeCommand, setPolicyCommand } from './commands/settings.js';
+import { siteCommand } from './commands/site.js';
+import { statusCommand } from './commands/status.js';
+import { unprotectCommand } from './commands/unprotect.js';
+import { downCommand, upCommand } from './commands/up.js';
+import { vaultCommand } from './commands/vault.js';
+import { verifyCommand } from './commands/verify.js';
+import { vmCommand } from './commands/vm.js';
+import { openCommand } from './commands/web-ui.js';
+import { workerCommand } from './commands/worker.js';
+import { exitCodeOf, exitCodes, exitCodesHelp } from './exit-codes.js';
+import { note } from './output.js';
+
+const firstSteps = `
+First steps:
+  farshore site check                              is the site file right? (examples/site.yaml explains it)
+  farshore up                                      start everything on this machine; Ctrl-C stops it
+  farshore vm list                                 in another terminal: what can be protected
+  farshore protect db-01 --wait                    copy a VM to the recovery side and keep the copy up to date
+  farshore status                                  health and RPO
+  farshore vm show db-01                           everything about one VM, and the next command to type
+  farshore failover db-01 --type planned --wait    let it run at the recovery side
+  farshore commit db-01 --wait                     settle that`;
+
+function program(): Command {
+  const farshore = new Command('farshore')
+    .description('Site recovery for Hyper-V virtual machines, orchestrated by Temporal.')
+    .option('--json', 'print the answer as one JSON value on standard output; everything else goes to standard error')
+    .option('--data <dir>', 'data folder of the instance (default: $FARSHORE_DATA, else .farshore)')
+    .option('--site <file>', "site file (default: the running instance's, else $FARSHORE_SITE, else site.yaml)")
+    .addHelpText('after', firstSteps)
+    .addHelpText('afterAll', exitCodesHelp)
+    .helpCommand(false);
+  const commands = [
+    siteCommand(),
+    upCommand(),
+    downCommand(),
+    statusCommand(),
+    vmCommand(),
+    protectCommand(),
+    syncCommand(),
+    retryCommand(),
+    resynchronizeCommand(),
+    pauseCommand(),
+    resumeCommand(),
+    setPolicyCommand(),
+    verifyCommand(),
+    unprotectCommand(),
+    failoverCommand(),
+    commitCommand(),
+    planCommand(),
+    vaultCommand(),
+    jobCommand(),
+    openCommand(),
+    workerCommand(),
+    demoCommand(),
+  ];
+  for (const command of commands) farshore.addCommand(command);
+  settle(farshore);
+  return farshore;
+}
+
+/** Commands that were made apart do not inherit this. */
+function settle(command: Command): void {
+  command
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: true })
+    .showHelpAfterError('(add --help for what can be given)');
+  for (const child of command.commands) settle(child);
+}
+
+/** Runs one command; `process.exitCode` says how it ended. @param args what follows `farshore`. */
+export async function runCommand(args: readonly string[]): Promise<void> {
+  const farshore = program();
+  try {
+    if (args.length === 0) farshore.outputHelp();
+    else await farshore.parseAsync(args, { from: 'user' });
+  } catch (error) {
+    report(error);
+  }
+}
+
+function report(error: unknown): void {
+  process.exitCode = exitCodeOf(error);
+  // Commander has said it already.
+  if (error instanceof CommanderError) return;
+  const message = error instanceof Error ? error.message : String(error);
+  note(
+    `farshore: ${process.exitCode === exitCodes.unexpected ? `unexpected: ${message} (FARSHORE_DEBUG=1 shows where)` : message}`,
+  );
+  if (process.env['FARSHORE_DEBUG'] && error instanceof Error) note(stackOf(error));
+}
+
+function stackOf(error: Error): string {
+  const stack = error.stack ?? error.message;
+  return error.cause instanceof Error ? `${stack}\ncaused by ${stackOf(error.cause)}` : stack;
+}
