@@ -35,8 +35,8 @@ export interface SiteOptions {
   readonly diskBytes?: number;
   /** Bytes of random data that each disk begins with, from 4 MiB on. @default 8 MiB */
   readonly dataBytes?: number;
-  /** @default raw */
-  readonly format?: DiskFormat;
+  /** Of each VM's disks, in their order. @default raw, all of them */
+  readonly formats?: readonly DiskFormat[];
   /** @default 15m: what is sent is what a test asks for. */
   readonly copyFrequency?: (typeof copyFrequencies)[number];
   /** How long recovery points are kept. @default 24 */
@@ -48,6 +48,9 @@ export interface SiteOptions {
   /** Told what the instance says of its processes. */
   readonly onProgress?: (line: string) => void;
 }
+
+const formatOf = (disk: string, { disks, formats }: Pick<Required<SiteOptions>, 'disks' | 'formats'>): DiskFormat =>
+  formats[disks.indexOf(disk)] ?? 'raw';
 
 const fileOf = (source: string, vm: string, disk: string) => `${source}/${vm === VM ? '' : `${vm}-`}${disk}.img`;
 
@@ -65,7 +68,7 @@ vms:
 ${options.vms
   .map((vm) => {
     const disks = options.disks.map(
-      (disk) => `{ name: ${disk}, path: ${fileOf(source, vm, disk)}, format: ${options.format} }`,
+      (disk) => `{ name: ${disk}, path: ${fileOf(source, vm, disk)}, format: ${formatOf(disk, options)} }`,
     );
     return `  - { name: ${vm}, host: hyperv-01, policy: small, disks: [${disks.join(', ')}] }`;
   })
@@ -99,7 +102,7 @@ export class SmallSite {
       disks: ['os'],
       diskBytes: DISK_BYTES,
       dataBytes: 8 * MiB,
-      format: 'raw' as const,
+      formats: [],
       copyFrequency: '15m' as const,
       retentionHours: 24,
       store: '{ kind: embedded, path: store }',
@@ -107,7 +110,8 @@ export class SmallSite {
       ...rest,
     };
     for (const vm of options.vms) {
-      for (const disk of options.disks) await makeDisk(path.join(folder, fileOf(source, vm, disk)), options);
+      for (const disk of options.disks)
+        await makeDisk(path.join(folder, fileOf(source, vm, disk)), formatOf(disk, options), options);
     }
     await writeFile(path.join(folder, 'site.yaml'), siteText(source, options));
     const data = new DataFolder(path.join(folder, 'data'));
@@ -257,8 +261,8 @@ export class SmallSite {
     disks?: readonly string[];
     replicaOf?: (disk: string) => Promise<string>;
   } = {}): Promise<void> {
-    const format = this.options.format === 'vhd' ? 'vpc' : 'raw';
     for (const disk of disks) {
+      const format = formatOf(disk, this.options) === 'vhd' ? 'vpc' : 'raw';
       const files = [this.diskFile(disk, vm), await replicaOf(disk)];
       const said = await runReader('qemu-img', 'compare', '-f', format, '-F', 'vpc', ...files);
       expect(said).toContain('identical');
@@ -266,8 +270,11 @@ export class SmallSite {
   }
 }
 
-async function makeDisk(file: string, options: { format: DiskFormat; diskBytes: number; dataBytes: number }) {
-  const { format, diskBytes, dataBytes } = options;
+async function makeDisk(
+  file: string,
+  format: DiskFormat,
+  { diskBytes, dataBytes }: Pick<Required<SiteOptions>, 'diskBytes' | 'dataBytes'>,
+) {
   if (format === 'vhd') await createFixedVhd(file, diskBytes);
   const disk = await open(file, format === 'vhd' ? 'r+' : 'w');
   if (format === 'raw') await disk.truncate(diskBytes);
