@@ -22,6 +22,7 @@ import { configuredServer } from '../workers/temporal-executables.js';
 import { FARSHORE_NAMESPACE } from '../workers/temporal-server.js';
 import * as messages from '../workflows/messages.js';
 import { answered } from './answered.js';
+import { unlessEnding } from './ending-protection.js';
 import { RefusedError, UnreachableError } from './errors.js';
 import { follow, hasEnded, onceBegun } from './follow.js';
 import { listedWorkflowIds } from './listed-workflow-ids.js';
@@ -103,16 +104,18 @@ export class Farshore {
   async protect(name: string, requestId: string = randomUUID()): Promise<messages.JobAccepted> {
     const vm = this.siteVm(name);
     const vault = this.site.vault.name;
-    await this.temporal.workflow.start<ProtectVm>('protectVm', {
-      workflowId: protectedItemId(vault, name),
-      workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
-      taskQueue: taskQueues.azure(vault),
-      staticSummary: `Protection of ${name}`,
-      args: [
-        { vault, vm: name, host: vm.host, vmmServer: vmmServerOf(this.site, vm.host), policy: policyOf(this.site, vm) },
-      ],
+    const vmmServer = vmmServerOf(this.site, vm.host);
+    const input = { vault, vm: name, host: vm.host, vmmServer, policy: policyOf(this.site, vm) };
+    return unlessEnding(async () => {
+      await this.temporal.workflow.start<ProtectVm>('protectVm', {
+        workflowId: protectedItemId(vault, name),
+        workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
+        taskQueue: taskQueues.azure(vault),
+        staticSummary: `Protection of ${name}`,
+        args: [input],
+      });
+      return this.startJob(name, 'enableProtection', {}, requestId);
     });
-    return this.startJob(name, 'enableProtection', {}, requestId);
   }
 
   /** A cycle now. @returns its number. @param tag names its recovery point, which is made even of an unchanged state. */

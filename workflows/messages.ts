@@ -137,6 +137,9 @@ export const resumeUpdate = defineUpdate<NextCycle, [OperationRequest]>('resume'
 /** Takes effect with the next cycle. */
 export const setPolicyUpdate = defineUpdate<NextCycle, [PolicyRequest]>('setPolicy');
 
+/** Type of the failure of what was asked of an entity that is over, and has not closed yet. */
+export const PROTECTION_ENDING = 'ProtectionEnding';
+
 export const protectedItemQuery = defineQuery<ProtectedItemView>('protectedItem');
 
 /** A plan run asks for a job by signal and is answered by signal. */

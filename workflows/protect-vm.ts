@@ -146,7 +146,7 @@ class ProtectionEntity {
   }
 
   private validate(operation: Operation, raw: messages.OperationRequest, schema?: messages.RequestSchema): void {
-    refuseUnlessAllowed(this.item, operation, raw, schema);
+    refuseUnlessAllowed(this.item, operation, raw, schema, this.closing && this.isOver());
   }
 
   private accept(kind: JobKind, request: NewJobRequest): messages.JobAccepted {

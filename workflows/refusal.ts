@@ -18,15 +18,21 @@ export function parsedInput<S extends z.ZodType>(schema: S, raw: unknown): z.inf
   throw ApplicationFailure.nonRetryable(problems.join('; '), 'InvalidInput');
 }
 
-/** @throws ApplicationFailure InvalidInput, OperationNotAllowed with the reason. */
+/**
+ * @param over the entity has nothing to look after any more: what it accepted now would be lost when it closes.
+ * @throws ApplicationFailure InvalidInput, OperationNotAllowed with the reason, ProtectionEnding: ask again, of another.
+ */
 export function refuseUnlessAllowed(
   item: ProtectedItem,
   operation: Operation,
   raw: messages.OperationRequest,
   schema: messages.RequestSchema = messages.jobOperationRequestSchema,
+  over = false,
 ): void {
   const { requestId } = parsedInput(schema, raw);
   if (answeredBefore(item, requestId) !== undefined) return;
+  if (over)
+    throw ApplicationFailure.nonRetryable(`${item.vm}: its protection is just ending`, messages.PROTECTION_ENDING);
   const permission = allowedOperations(item)[operation];
   if (!permission.allowed) {
     throw ApplicationFailure.nonRetryable(`${item.vm}: ${permission.reason}`, 'OperationNotAllowed');
