@@ -26,7 +26,7 @@ it('stops tracking, then removes the replica, ends the entity, and the VM can be
     expect(order.indexOf('endReplication')).toBeLessThan(order.indexOf('removeReplica'));
     expect(site.called('removeReplica')[0]!.input).toEqual({ vm: 'db-01', epoch: 1 });
     const again = await vault.protect('db-01');
-    expect((await again.query(messages.protectedItemQuery)).item).toMatchObject({ phase: 'Protected' });
+    expect((await vault.shown(again)).item).toMatchObject({ phase: 'Protected' });
   });
 });
 

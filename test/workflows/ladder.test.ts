@@ -29,7 +29,7 @@ describe('a recoverable failure', () => {
       const delays = minutesBetween(attempts).slice(0, 7);
       console.log(`ladder: ${delays.join(', ')}`);
       expect(delays).toEqual([1, 2, 4, 8, 10, 30, 30]);
-      const failing = await entity.query(messages.protectedItemQuery);
+      const failing = await vault.shown(entity);
       expect(failing.health).toBe('Critical');
       expect(failing.conditions[0]).toMatchObject({ reason: 'StoreUnreachable' });
       expect(failing.item.retry?.nextTryAt).toBeDefined();
@@ -109,7 +109,7 @@ it('no non-recoverable failure is tried again; each is Critical, and waits for `
       const before = site.called('applyCycle').length;
       await vault.pass(AN_HOUR);
       expect(site.called('applyCycle'), code).toHaveLength(before + 1);
-      const view = await entity.query(messages.protectedItemQuery);
+      const view = await vault.shown(entity);
       expect(view).toMatchObject({ health: 'Critical', operations: { retry: { allowed: true } } });
       expect(view.conditions[0]?.reason).toBe(code);
       site.heal('applyCycle');

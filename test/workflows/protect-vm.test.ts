@@ -45,7 +45,7 @@ describe('the protected life of a VM', () => {
       const events = async () => (await entity.fetchHistory()).events!.length;
       const before = { events: await events(), cycles: site.called('cutAndShip').length };
       await vault.pass(31);
-      const { item } = await entity.query(messages.protectedItemQuery);
+      const { item } = await vault.shown(entity);
       const cycles = site.called('cutAndShip');
       expect((await events()) - before.events).toBeLessThanOrEqual(EVENTS_PER_CYCLE * (cycles.length - before.cycles));
       expect(cycles.length).toBeGreaterThanOrEqual(7);
@@ -88,7 +88,7 @@ describe('the protected life of a VM', () => {
     const { vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-04');
-      const before = (await entity.query(messages.protectedItemQuery)).item;
+      const before = (await vault.shown(entity)).item;
       await expect(entity.executeUpdate(messages.jobUpdates.enableProtection, request())).rejects.toMatchObject({
         cause: { message: expect.stringContaining('protected already') },
       });
@@ -98,7 +98,7 @@ describe('the protected life of a VM', () => {
       await expect(entity.executeUpdate(messages.retryUpdate, request())).rejects.toMatchObject({
         cause: { message: expect.stringContaining('nothing is waiting') },
       });
-      const after = (await entity.query(messages.protectedItemQuery)).item;
+      const after = (await vault.shown(entity)).item;
       expect({
         ...after,
         applied: 0,
