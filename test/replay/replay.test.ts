@@ -18,7 +18,8 @@ import { addSearchAttributes } from '../../workers/search-attributes.js';
 import { startTestDevServer } from '../support/dev-server.js';
 import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
 import { SimulatedSite } from '../workflows/simulated-site.js';
-import { TestVault, workflowBundle } from '../workflows/test-vault.js';
+import { TestVault } from '../workflows/test-vault.js';
+import { workflowBundle } from '../workflows/workflow-worker.js';
 
 const folder = fileURLToPath(new URL('histories/', import.meta.url));
 /** How many histories there are of each workflow type: a corpus that is silently empty proves nothing. */

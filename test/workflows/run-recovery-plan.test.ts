@@ -4,7 +4,8 @@ import type { SimulatedSite } from './simulated-site.js';
 import { skippedTime } from './skipped-time.js';
 import type { TestVault } from './test-vault.js';
 
-const time = skippedTime();
+// Jobs of several VMs are under way at once, and are terminated together.
+const time = skippedTime({ serverPerTest: true });
 let site: SimulatedSite;
 let vault: TestVault;
 beforeEach(() => {

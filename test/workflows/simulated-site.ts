@@ -31,6 +31,10 @@ export interface Call {
 const DISK_BYTES = 1000;
 const SLICE_BYTES = 250;
 
+/** Local to the workflows: it is run by whoever runs them. */
+export const resyncOpening: ResynchronizationActivities['resyncOpening'] = ({ window, now, skipOpen }) =>
+  Promise.resolve({ opensAt: new Date(windowOpening(window, Date.parse(now), skipOpen)).toISOString() });
+
 export class SimulatedSite {
   readonly calls: Call[] = [];
   readonly alerts: Alert[] = [];
@@ -222,9 +226,7 @@ export class SimulatedSite {
         return { digestBytes: 64 };
       },
       async endResync() {},
-      async resyncOpening({ window, now, skipOpen }) {
-        return { opensAt: new Date(windowOpening(window, Date.parse(now), skipOpen)).toISOString() };
-      },
+      resyncOpening,
     };
   }
 

@@ -7,6 +7,7 @@ import { farWindow } from '../support/far-window.js';
 import { createTimeSkippingEnvironment } from '../support/time-skipping.js';
 import { SimulatedSite } from './simulated-site.js';
 import { TestVault } from './test-vault.js';
+import { WorkflowWorker } from './workflow-worker.js';
 
 export interface SkippedTime {
   /** Of the running test. */
@@ -18,21 +19,28 @@ export interface SkippedTime {
 /** A server that skips a minute does so at once, and answers. ms */
 const SKIPS_WITHIN_MS = 2_000;
 
-/** One server for all tests of a file, as starting it takes longer than most of them. */
-export function skippedTime(): SkippedTime {
+/**
+ * One server, and one worker that has the workflows, for all tests of a file: starting them takes longer than most tests.
+ * @param options.serverPerTest for tests after which the server hardly ever skips time any more. @default false
+ */
+export function skippedTime({ serverPerTest = false } = {}): SkippedTime {
   let current: TestWorkflowEnvironment | undefined;
+  let workflows: WorkflowWorker | undefined;
   let startedAt = 0;
   const tearDown = async () => {
+    await workflows?.stop();
+    workflows = undefined;
     await current?.teardown();
     current = undefined;
   };
   beforeEach(async () => {
     current ??= await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+    workflows ??= await WorkflowWorker.start(current);
     startedAt = await current.currentTimeMs();
   });
   // One that saw a workflow terminated in the middle of a task may skip no more time.
   afterEach(async () => {
-    if (current && !(await skips(current))) await tearDown();
+    if (current && (serverPerTest || !(await skips(current)))) await tearDown();
   });
   afterAll(tearDown);
   const env = (): TestWorkflowEnvironment => {
@@ -46,7 +54,7 @@ export function skippedTime(): SkippedTime {
     setUp: (policy = policySchema.parse({ name: 'test', resynchronizationWindow: farWindow(startedAt) })) => {
       const of = env();
       const site = new SimulatedSite(() => of.currentTimeMs());
-      return { site, vault: new TestVault(of, site, undefined, policy) };
+      return { site, vault: new TestVault(of, site, undefined, policy, workflows) };
     },
   };
 }

@@ -3,8 +3,6 @@ import { workflowState } from '../../client/workflow-state.js';
 import { viewOf, type ProtectedItemView } from '../../domain/item-view.js';
 import type { ProtectedItem } from '../../domain/protected-item.js';
 import { randomUUID } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { fileURLToPath } from 'node:url';
 import type { WorkflowHandle, WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
@@ -14,14 +12,7 @@ import type { Job } from '../../domain/job.js';
 import type { protectVm, runRecoveryPlan } from '../../workflows/index.js';
 import * as messages from '../../workflows/messages.js';
 import type { SimulatedSite } from './simulated-site.js';
-
-let bundle: Promise<{ code: string }> | undefined;
-
-/** The workflows as they were built. */
-export const workflowBundle = (): Promise<{ code: string }> =>
-  (bundle ??= readFile(fileURLToPath(new URL('../../dist/workflow-bundle.js', import.meta.url)), 'utf8').then(
-    (code) => ({ code }),
-  ));
+import { WorkflowWorker } from './workflow-worker.js';
 
 export class TestVault {
   readonly vault = `vault-${randomUUID().slice(0, 8)}`;
@@ -29,49 +20,58 @@ export class TestVault {
   readonly host = `host-${this.vault}`;
   private readonly agents = new Map<string, { worker: Worker; stopped: Promise<void> }>();
   private readonly server = `vmm-${this.vault}`;
+  private readonly vms = new Set<string>();
 
+  /** @param workflows what runs its workflows. @default one of its own */
   constructor(
     private readonly env: TestWorkflowEnvironment,
     private readonly site: SimulatedSite,
     private readonly tuning?: messages.Tuning,
     private readonly policy: Policy = policySchema.parse({ name: 'test' }),
+    private workflows?: WorkflowWorker,
   ) {}
 
   /** Runs the workers of all three sides while `work` does its part. */
   async run(work: () => Promise<void>): Promise<void> {
-    const common = { connection: this.env.nativeConnection, namespace: this.env.namespace ?? 'default' };
-    const activities = this.site.activities();
-    const workers = await Promise.all([
-      Worker.create({
-        ...common,
-        taskQueue: taskQueues.azure(this.vault),
-        activities,
-        workflowBundle: await workflowBundle(),
-      }),
-      Worker.create({ ...common, taskQueue: taskQueues.vmm(this.server), activities }),
+    const shared = this.workflows;
+    this.workflows ??= await WorkflowWorker.start(this.env);
+    const [first, second] = await Promise.all([
+      this.activityWorker(taskQueues.azure(this.vault)),
+      this.activityWorker(taskQueues.vmm(this.server)),
     ]);
     await this.startAgent();
-    const [first, ...others] = workers;
-    const running = others.map((worker) => worker.run());
+    const running = second.run();
     try {
-      await first!.runUntil(work);
+      await first.runUntil(work);
     } finally {
-      for (const worker of others) worker.shutdown();
-      await Promise.all([...running, ...[...this.agents.keys()].map((host) => this.stopAgent(host))]);
-      await this.endEntities();
+      second.shutdown();
+      const agents = [...this.agents.keys()].map((host) => this.stopAgent(host));
+      await Promise.all([running, ...agents]);
+      await this.endWorkflows();
+      if (!shared) await this.workflows.stop();
+      this.workflows = shared;
     }
+  }
+
+  private activityWorker(taskQueue: string): Promise<Worker> {
+    return Worker.create({
+      connection: this.env.nativeConnection,
+      namespace: this.env.namespace ?? 'default',
+      taskQueue,
+      activities: this.site.activities(),
+    });
   }
 
   /** The agent on a host; the one of the VMs' host runs already while `run` does. */
   async startAgent(host = this.host): Promise<void> {
-    const worker = await Worker.create({
-      connection: this.env.nativeConnection,
-      namespace: this.env.namespace ?? 'default',
-      taskQueue: taskQueues.host(host),
-      activities: this.site.activities(),
-    });
+    const worker = await this.activityWorker(taskQueues.host(host));
     this.agents.set(host, { worker, stopped: worker.run() });
     this.started.add(hostWatchId(this.vault, host));
+  }
+
+  private get workflowQueue(): string {
+    if (!this.workflows) throw new Error(`${this.vault} is not running`);
+    return this.workflows.taskQueue;
   }
 
   async stopAgent(host = this.host): Promise<void> {
@@ -82,16 +82,19 @@ export class TestVault {
   }
 
   /** What is left running would keep the server from skipping time for whoever comes next. */
-  private async endEntities(): Promise<void> {
-    const ends = [...this.started].map((id) => this.env.client.workflow.getHandle(id).terminate('the test is over'));
-    await Promise.allSettled(ends);
+  private async endWorkflows(): Promise<void> {
+    const jobs = [...this.vms].map((vm) => this.view(vm).then(({ item }) => item.job?.jobId));
+    const found = (await Promise.allSettled(jobs)).map((job) => (job.status === 'fulfilled' ? job.value : undefined));
+    const ids = [...this.started, ...found.filter((id) => id !== undefined)];
+    await Promise.allSettled(ids.map((id) => this.env.client.workflow.getHandle(id).terminate('the test is over')));
   }
 
   async startEntity(vm: string): Promise<WorkflowHandleWithFirstExecutionRunId<typeof protectVm>> {
+    this.vms.add(vm);
     this.started.add(protectedItemId(this.vault, vm)).add(hostWatchId(this.vault, this.host));
     return this.env.client.workflow.start<typeof protectVm>('protectVm', {
       workflowId: protectedItemId(this.vault, vm),
-      taskQueue: taskQueues.azure(this.vault),
+      taskQueue: this.workflowQueue,
       args: [
         {
           vault: this.vault,
@@ -161,9 +164,11 @@ export class TestVault {
     name: string,
     groups: { name: string; vms: string[] }[],
   ): Promise<WorkflowHandle<typeof runRecoveryPlan>> {
+    const workflowId = `plan/${this.vault}/${name}`;
+    this.started.add(workflowId);
     return this.env.client.workflow.start<typeof runRecoveryPlan>('runRecoveryPlan', {
-      workflowId: `plan/${this.vault}/${name}`,
-      taskQueue: taskQueues.azure(this.vault),
+      workflowId,
+      taskQueue: this.workflowQueue,
       args: [
         { vault: this.vault, type: 'planned', plan: { name, groups }, ...(this.tuning && { tuning: this.tuning }) },
       ],
