@@ -33,7 +33,7 @@ export const vaultPaths = {
   seeds: (vm: string) => `vms/${vm}/seed/`,
   seedPrefix: (vm: string, epoch: number, disk: string) => `vms/${vm}/seed/${epoch}/${disk}/`,
   seedSlice: (vm: string, epoch: number, disk: string, slice: number) =>
-    `vms/${vm}/seed/${epoch}/${disk}/${String(slice).padStart(8, '0')}.json`,
+    `vms/${vm}/seed/${epoch}/${disk}/${String(slice).padStart(8, '0')}.digests`,
   allTargetDigests: (vm: string) => `vms/${vm}/resync/`,
   targetDigestPrefix: (vm: string, epoch: number, disk: string) => `vms/${vm}/resync/${epoch}/${disk}/`,
   targetDigests: (vm: string, epoch: number, disk: string, slice: number) =>
@@ -85,16 +85,7 @@ export const replicaDescriptionSchema = z.object({
 });
 export type ReplicaDescription = z.infer<typeof replicaDescriptionSchema>;
 
-/** Digests of one slice of the initial copy: what was read at the source, for the reader at the other side. */
-export const seedSliceSchema = z.object({
-  offset: bytes,
-  length: bytes,
-  digest: digestSchema,
-  /** Bytes that were not zero and so were sent. */
-  dataBytes: bytes,
-});
-
-/** Says that every slice of a disk's initial copy was read back and had the digest of its record. */
+/** Says that what was written of every slice of a disk was read back and had the digests of its record. */
 export const verifiedDiskSchema = z.object({ epoch: z.int().min(1), disk: nameSchema, replicaSize: bytes });
 
 export const cycleManifestSchema = z.object({

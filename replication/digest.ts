@@ -1,89 +1,125 @@
 /**
- * Digests by which both sides prove to each other that they hold the same bytes.
+ * Digests by which both sides prove to each other that they hold the same bytes: of each 64 KiB block of a slice its
+ * blake3, and none of a block that is all zeroes. As a hole, a run of zeroes and a cleared page all are the same to
+ * them, they do not depend on how either side stores zeroes, and holes cost nothing.
  *
- * A slice's digest is blake3 over
- *   1. the content of every 64 KiB block of the slice that is not all zeroes, in order (the last may be shorter),
- *   2. a bitmap, one bit a block from the lowest bit of the first byte on, set for the blocks hashed in 1,
- *   3. offset and length of the slice, two 64-bit little-endian numbers of bytes.
- * Read from its end this can be taken apart in only one way, so two different slices cannot share an input; and as a
- * hole, a run of zeroes and a cleared page all are the same unset bit, it does not depend on how either side stores
- * zeroes, and holes cost nothing.
+ * In the store they are one object a slice:
+ *   1. a bitmap, one bit a block from the lowest bit of the first byte on, set for the blocks that are not all zeroes,
+ *   2. 32 bytes for each of those, in order: blake3 of its content (the last block may be shorter),
+ *   3. 32 bytes: blake3 over 1, 2, and offset and length of the slice, two 64-bit little-endian numbers of bytes.
  */
-import { Blake3Hasher } from '@napi-rs/blake-hash';
-import { alignDown, alignUp, end, mergeRanges, type Range } from '../domain/ranges.js';
+import { blake3, Blake3Hasher } from '@napi-rs/blake-hash';
+import { alignDown, alignUp, end, mergeRanges, splitRange, type Range } from '../domain/ranges.js';
 
 /** Bytes. The granularity at which zeroes are told from data; blocks start at multiples of it. */
 export const BLOCK_SIZE = 64 * 1024;
+const DIGEST_BYTES = 32;
 
 const zeroes = Buffer.alloc(BLOCK_SIZE);
 
-export const isZero = (block: Buffer): boolean =>
+const isZero = (block: Buffer): boolean =>
   block.equals(block.length === BLOCK_SIZE ? zeroes : zeroes.subarray(0, block.length));
 
 /**
  * The whole blocks that `ranges` touch, but for the last block, which ends with the slice.
- * @param bridge joins what is not further apart than this, bytes: reading on may be cheaper than beginning again.
+ * @param bridge joins what is not further apart, bytes: reading on may be cheaper than beginning again.
  */
 export function wholeBlocks(ranges: readonly Range[], slice: Range, bridge = 0): Range[] {
-  const blocks = ranges.map((range) => {
+  const blocks: { offset: number; length: number }[] = [];
+  for (const range of mergeRanges(ranges)) {
     const offset = alignDown(range.offset, BLOCK_SIZE);
-    return { offset, length: Math.min(alignUp(end(range), BLOCK_SIZE) + bridge, end(slice)) - offset };
-  });
-  return mergeRanges(blocks);
+    const stop = Math.min(alignUp(end(range), BLOCK_SIZE), end(slice));
+    const last = blocks.at(-1);
+    if (last && offset - end(last) <= bridge) last.length = stop - last.offset;
+    else blocks.push({ offset, length: stop - offset });
+  }
+  return blocks;
 }
 
-/** Takes in the content of one slice, in rising order; what it is not given counts as zeroes. */
-export class SliceDigest {
-  readonly #hasher = new Blake3Hasher();
-  readonly #bitmap: Buffer;
-  readonly #slice: Range;
-  #next: number;
+/** Takes in the content of one slice; what it is not given counts as zeroes. */
+export class SliceDigests {
+  /** `DIGEST_BYTES` for each block, all zeroes for a block of zeroes: no content has that digest. */
+  readonly #digests: Buffer;
 
   /** @param slice starts at a multiple of `BLOCK_SIZE`. */
-  constructor(slice: Range) {
+  constructor(private readonly slice: Range) {
     if (slice.offset % BLOCK_SIZE !== 0) throw new RangeError(`slice at ${slice.offset} is not on a block boundary`);
-    this.#slice = slice;
-    this.#next = slice.offset;
-    this.#bitmap = Buffer.alloc(Math.ceil(Math.ceil(slice.length / BLOCK_SIZE) / 8));
+    this.#digests = Buffer.alloc(Math.ceil(slice.length / BLOCK_SIZE) * DIGEST_BYTES);
   }
 
   /**
-   * @param offset on the disk, a multiple of `BLOCK_SIZE`, not before the end of the data added last.
-   * @param data whole blocks, but for the last block of the slice.
+   * @param offset on the disk, a multiple of `BLOCK_SIZE`. @param data whole blocks, but for the last block of the slice.
    * @returns the parts of `data` that are not zeroes, as ranges of the disk.
    */
   add(data: Buffer, offset: number): Range[] {
-    const stop = offset + data.length;
-    if (offset < this.#next || offset % BLOCK_SIZE !== 0 || stop > end(this.#slice)) {
-      throw new RangeError(`data at ${offset} (${data.length} bytes) does not continue the slice`);
-    }
-    if (stop % BLOCK_SIZE !== 0 && stop !== end(this.#slice))
-      throw new RangeError(`data ends inside a block, at ${stop}`);
-    this.#next = stop;
-    const runs: Range[] = [];
-    let runStart = -1;
-    for (let at = offset; at < stop; at += BLOCK_SIZE) {
-      const zero = isZero(data.subarray(at - offset, Math.min(at + BLOCK_SIZE, stop) - offset));
-      if (zero && runStart >= 0) {
-        runs.push({ offset: runStart, length: at - runStart });
-        runStart = -1;
-      } else if (!zero) {
-        if (runStart < 0) runStart = at;
-        const block = (at - this.#slice.offset) / BLOCK_SIZE;
-        this.#bitmap[block >> 3]! |= 1 << (block & 7);
+    const given = { offset, length: data.length };
+    this.#checkBlocks(given);
+    const runs: { offset: number; length: number }[] = [];
+    for (const block of splitRange(given, BLOCK_SIZE)) {
+      const from = block.offset - offset;
+      const content = data.subarray(from, from + block.length);
+      const digest = this.#of(block);
+      if (isZero(content)) {
+        digest.fill(0);
+        continue;
       }
+      blake3(content).copy(digest);
+      const last = runs.at(-1);
+      if (last && end(last) === block.offset) last.length += block.length;
+      else runs.push({ ...block });
     }
-    if (runStart >= 0) runs.push({ offset: runStart, length: stop - runStart });
-    for (const run of runs) this.#hasher.update(data.subarray(run.offset - offset, end(run) - offset));
     return runs;
   }
 
-  /** @returns the digest, hex. Nothing can be added after. */
-  finish(): string {
-    const place = Buffer.alloc(16);
-    place.writeBigUInt64LE(BigInt(this.#slice.offset), 0);
-    place.writeBigUInt64LE(BigInt(this.#slice.length), 8);
-    this.#next = Infinity;
-    return this.#hasher.update(this.#bitmap).update(place).digest('hex');
+  /** @param within whole blocks. @returns the blocks of it that the two do not hold alike, joined. */
+  differing(other: SliceDigests, within: Range = this.slice): Range[] {
+    this.#checkBlocks(within);
+    const blocks = [...splitRange(within, BLOCK_SIZE)];
+    return mergeRanges(blocks.filter((block) => !this.#of(block).equals(other.#of(block))));
   }
+
+  /** The object, see above. */
+  encode(): Buffer {
+    const blocks = [...splitRange(this.slice, BLOCK_SIZE)];
+    const bitmap = Buffer.alloc(Math.ceil(blocks.length / 8));
+    const digests = blocks.flatMap((block, index) => {
+      const digest = this.#of(block);
+      if (isZero(digest)) return [];
+      bitmap[index >> 3]! |= 1 << (index & 7);
+      return [digest];
+    });
+    return sealed(Buffer.concat([bitmap, ...digests]), this.slice);
+  }
+
+  /** @returns undefined when the object is damaged, or of another slice. */
+  static decode(slice: Range, object: Buffer): SliceDigests | undefined {
+    const content = object.subarray(0, Math.max(object.length - DIGEST_BYTES, 0));
+    if (!sealed(content, slice).equals(object)) return undefined;
+    const decoded = new SliceDigests(slice);
+    let at = Math.ceil(decoded.#digests.length / DIGEST_BYTES / 8);
+    for (const [index, block] of [...splitRange(slice, BLOCK_SIZE)].entries()) {
+      if ((content[index >> 3]! & (1 << (index & 7))) === 0) continue;
+      at += content.copy(decoded.#of(block), 0, at, at + DIGEST_BYTES);
+    }
+    return decoded;
+  }
+
+  #of(block: Range): Buffer {
+    const at = ((block.offset - this.slice.offset) / BLOCK_SIZE) * DIGEST_BYTES;
+    return this.#digests.subarray(at, at + DIGEST_BYTES);
+  }
+
+  #checkBlocks(range: Range): void {
+    const stop = end(range);
+    const whole = range.offset % BLOCK_SIZE === 0 && (stop % BLOCK_SIZE === 0 || stop === end(this.slice));
+    if (whole && range.offset >= this.slice.offset && stop <= end(this.slice)) return;
+    throw new RangeError(`${range.length} bytes at ${range.offset} are no whole blocks of the slice`);
+  }
+}
+
+function sealed(content: Buffer, slice: Range): Buffer {
+  const place = Buffer.alloc(16);
+  place.writeBigUInt64LE(BigInt(slice.offset), 0);
+  place.writeBigUInt64LE(BigInt(slice.length), 8);
+  return Buffer.concat([content, new Blake3Hasher().update(content).update(place).digestBuffer()]);
 }

@@ -1,6 +1,6 @@
 /**
  * The records of an initial copy. A disk is copied in slices; a slice counts once its record is durable, and its
- * record tells whoever reads the replica back what was read at the source.
+ * record, the digests of its blocks (digest.ts), tells whoever reads the replica back what was read at the source.
  *
  * The sequence of the fence says how far an epoch's copy is: (epoch, 0) while slices are written, (epoch, 1) from when
  * every disk has been read back and found equal. Raising it shuts out a copier that was thought dead, before the
@@ -26,14 +26,14 @@ export const sliceRange = (slice: number, replicaSize: number): Range => ({
 
 /** Numbers of the slices that have a record. */
 export const copiedSlices = (store: ReplicaStore, vm: string, epoch: number, disk: string): Promise<Set<number>> =>
-  sliceNumbers(store, vaultPaths.seedPrefix(vm, epoch, disk), 'json');
+  sliceNumbers(store, vaultPaths.seedPrefix(vm, epoch, disk));
 
 /** Of the objects below a prefix that are named by a slice: the numbers of the slices. */
-export async function sliceNumbers(store: ReplicaStore, prefix: string, extension: string): Promise<Set<number>> {
+export async function sliceNumbers(store: ReplicaStore, prefix: string): Promise<Set<number>> {
   const slices = new Set<number>();
   for (const name of await store.listObjects(prefix)) {
     const [number, ending] = name.slice(prefix.length).split('.', 2);
-    if (ending === extension && /^\d{8}$/.test(number ?? '')) slices.add(Number(number));
+    if (ending === 'digests' && /^\d{8}$/.test(number ?? '')) slices.add(Number(number));
   }
   return slices;
 }

@@ -1,23 +1,23 @@
 /**
  * The copy of a disk, slice by slice: reads what is not a hole, drops what is zero, and writes the rest to the replica's
- * page blob; of a slice whose replica was digested before, as in a resynchronization, only the blocks that differ. Every write says what the source says at that place, so a copier that was thought dead and
- * writes late does no harm; for the same reason nothing is ever cleared that is about to be written.
+ * page blob; of a slice whose replica was digested before, as in a resynchronization, only the blocks that differ. Every
+ * write says what the source says at that place, so a copier that was thought dead and writes late does no harm; for the
+ * same reason nothing is ever cleared that is about to be written.
  */
 import { CatalogueError } from '../domain/errors.js';
 import type { Fence } from '../domain/fence.js';
 import { end, subtractRanges, totalLength, type Range } from '../domain/ranges.js';
-import { seedSliceSchema, vaultPaths } from '../domain/vault.js';
+import { vaultPaths } from '../domain/vault.js';
 import type { ReadableDisk } from '../disks/disk.js';
 import type { PageWrite, ReplicaStore, WriteFence } from '../sites/ports.js';
 import { BufferPool } from './buffer-pool.js';
-import { SliceDigest, wholeBlocks } from './digest.js';
+import { SliceDigests, wholeBlocks } from './digest.js';
 import type { Progress, StepOptions } from './progress.js';
 import { inParallel, readAhead } from './read-ahead.js';
 import { describedDisk, descriptionOfEpoch, vmFence } from './replica-state.js';
 import { copiedSlices, sliceCount, sliceRange, SLICE_SIZE } from './seed-record.js';
 import { Slots } from './slots.js';
-import { differingBlocks, digestedSlices, readTargetDigests, type TargetDigests } from './target-digests.js';
-import { encodeRecord } from './vault-record.js';
+import { digestedSlices, readTargetDigests } from './target-digests.js';
 
 /** Bytes. A multiple of the digest's blocks. */
 const BUFFER_SIZE = 4 * 1024 * 1024;
@@ -99,10 +99,10 @@ export async function copySlice(
   const copy = async ({ slice, range, data }: OpenSlice): Promise<{ stop: number; sent: number }> => {
     if (!data) return { stop: end(range), sent: 0 };
     const held = digested.has(slice) ? await readTargetDigests(store, target, slice, range) : undefined;
-    const record = await copier.copy(range, data, held, options.signal);
+    const { digests, sent } = await copier.copy(range, data, held, options.signal);
     const name = vaultPaths.seedSlice(vm, fence.epoch, task.disk, slice);
-    await store.putObject(name, encodeRecord(seedSliceSchema, record), vmFence(vm, fence));
-    return { stop: end(range), sent: record.dataBytes };
+    await store.putObject(name, digests.encode(), vmFence(vm, fence));
+    return { stop: end(range), sent };
   };
   // In order: what is reported as done has no gaps.
   for await (const { stop, sent } of readAhead(open(), SLICES_IN_FLIGHT, copy)) {
@@ -144,21 +144,31 @@ class SliceCopier {
     this.#fence = fence;
   }
 
-  /** @returns the slice's record; everything it covers is durable in the replica. */
-  async copy(slice: Range, data: readonly Range[], target: TargetDigests | undefined, signal: AbortSignal | undefined) {
+  /**
+   * Everything of the slice is durable in the replica then. Only blocks whose digests differ from the target's are touched:
+   * whoever reads back goes by it. @returns digests of the source, and bytes that were sent.
+   */
+  async copy(
+    slice: Range,
+    data: readonly Range[],
+    target: SliceDigests | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<{ digests: SliceDigests; sent: number }> {
     // An earlier attempt, or damage that was found on reading back, may have left something where the source has zeroes.
     const occupied = await this.#store.listPageRanges(this.#blob, slice);
-    const digest = new SliceDigest(slice);
+    const digests = new SliceDigests(slice);
     const found: Found = { content: [], sent: [] };
     if (data.length > 0) {
-      await this.#withData.run(() => this.#send(this.#batches(data, target, digest, found), signal));
+      await this.#withData.run(() => this.#send(this.#batches(data, target, digests, found), signal));
     }
-    const clears = subtractRanges(occupied, found.content).map(({ offset, length }): PageWrite => ({
+    const wrong = target ? digests.differing(target) : [slice];
+    const zeroes = subtractRanges(wrong, found.content);
+    const clears = subtractRanges(occupied, subtractRanges([slice], zeroes)).map(({ offset, length }): PageWrite => ({
       offset,
       clear: length,
     }));
     if (clears.length > 0) await this.#store.writePages(this.#blob, clears, this.#fence);
-    return { offset: slice.offset, length: slice.length, digest: digest.finish(), dataBytes: totalLength(found.sent) };
+    return { digests, sent: totalLength(found.sent) };
   }
 
   async #send(batches: AsyncIterable<Batch>, signal: AbortSignal | undefined): Promise<void> {
@@ -169,8 +179,8 @@ class SliceCopier {
     });
   }
 
-  /** Reads ahead, digests in order, and gathers what has to be sent. */
-  async *#batches(data: readonly Range[], target: TargetDigests | undefined, digest: SliceDigest, found: Found) {
+  /** Reads ahead, digests, and gathers what has to be sent. */
+  async *#batches(data: readonly Range[], target: SliceDigests | undefined, digests: SliceDigests, found: Found) {
     let batch = new Batch();
     for await (const { buffer, pieces } of readAhead(packs(data), READS_AHEAD, (pack) => this.#read(pack))) {
       let at = 0;
@@ -179,9 +189,9 @@ class SliceCopier {
         const content = buffer.subarray(at, at + piece.length);
         const partOf = ({ offset, length }: Range) =>
           content.subarray(offset - piece.offset, offset - piece.offset + length);
-        for (const run of digest.add(content, piece.offset)) {
+        for (const run of digests.add(content, piece.offset)) {
           found.content.push(run);
-          for (const part of target ? differingBlocks(target, run, partOf(run)) : [run]) {
+          for (const part of target ? digests.differing(target, run) : [run]) {
             batch.writes.push({ offset: part.offset, data: partOf(part) });
             found.sent.push(part);
           }

@@ -1,18 +1,18 @@
 /** Reads a copy back, beside the store, and compares it with what was read at the source. */
 import { CatalogueError } from '../domain/errors.js';
 import { SEEDED_SEQUENCE } from '../domain/fence.js';
-import type { Range } from '../domain/ranges.js';
-import { seedSliceSchema, vaultPaths, verifiedDiskSchema, type ReplicaDescription } from '../domain/vault.js';
+import { end, mergeRanges, type Range } from '../domain/ranges.js';
+import { vaultPaths, verifiedDiskSchema, type ReplicaDescription } from '../domain/vault.js';
 import type { ReplicaStore, WriteFence } from '../sites/ports.js';
 import { VHD_FOOTER_BYTES } from '../disks/vhd.js';
 import { BufferPool } from './buffer-pool.js';
-import { SliceDigest } from './digest.js';
+import { SliceDigests } from './digest.js';
 import { progressMeter, type StepOptions } from './progress.js';
 import { readAhead } from './read-ahead.js';
 import { replicaFooter } from './replica.js';
 import { describedDisk, descriptionOfEpoch, fenceOfEpoch, vmFence } from './replica-state.js';
 import { copiedSlices, sliceCount, sliceRange } from './seed-record.js';
-import { READ_SIZE, readTargetDigests, replicaContent } from './target-digests.js';
+import { digestReplicaSlice, READ_SIZE, readTargetDigests } from './target-digests.js';
 import { encodeRecord, readRecord } from './vault-record.js';
 
 const SLICES_IN_FLIGHT = 2;
@@ -48,62 +48,57 @@ export async function verifySeed(
   const copied = await copiedSlices(store, vm, epoch, disk);
   const missing = Array.from({ length: count }, (_, slice) => slice).filter((slice) => !copied.has(slice));
   if (missing.length > 0) {
-    const where = describeSlices(missing, replicaSize);
+    const where = describeRanges(missing.map((slice) => sliceRange(slice, replicaSize)));
     throw new CatalogueError(
       'InvalidReplicaState',
       `${vm}/${disk}: the initial copy is not complete: ${where} missing`,
     );
   }
   const verifiedName = vaultPaths.verifiedDisk(vm, epoch, disk);
-  const differing = await differingSlices(store, task, replicaSize, count, options);
-  if (differing.length > 0) {
+  const differing = await differingBlocks(store, task, replicaSize, count, options);
+  if (differing.size > 0) {
     await store.deleteObject(verifiedName, fence);
-    for (const slice of differing) {
+    for (const slice of differing.keys()) {
       // Its digests first: with them gone the next copy sends all of it.
       await store.deleteObject(vaultPaths.targetDigests(vm, epoch, disk, slice), fence);
       await store.deleteObject(vaultPaths.seedSlice(vm, epoch, disk, slice), fence);
     }
-    throw new CatalogueError('ReplicaDiffers', `${vm}/${disk}: ${describeSlices(differing, replicaSize)}`);
+    throw new CatalogueError('ReplicaDiffers', `${vm}/${disk}: ${describeRanges([...differing.values()].flat())}`);
   }
   await checkFooter(store, vm, disk, replicaSize, fence);
   await store.putObject(verifiedName, encodeRecord(verifiedDiskSchema, { epoch, disk, replicaSize }), fence);
   return { seedComplete: await completeSeed(store, description) };
 }
 
-async function differingSlices(
+/** @returns by slice; of a slice whose record is damaged, all. */
+async function differingBlocks(
   store: ReplicaStore,
   task: VerifyTask,
   replicaSize: number,
   count: number,
   options: StepOptions,
-): Promise<number[]> {
+): Promise<Map<number, readonly Range[]>> {
   const { vm, disk, epoch } = task;
-  const differing: number[] = [];
+  const differing = new Map<number, readonly Range[]>();
   const advance = progressMeter(replicaSize, options);
   const blob = vaultPaths.disk(vm, disk);
   const buffers = new BufferPool(READ_SIZE);
-  const slices = Array.from({ length: count }, (_, slice) => slice);
   const check = async (slice: number): Promise<void> => {
     options.signal?.throwIfAborted();
     const range = sliceRange(slice, replicaSize);
-    const record = await readRecord(store, vaultPaths.seedSlice(vm, epoch, disk, slice), seedSliceSchema);
-    const matches =
-      record?.offset === range.offset &&
-      record.length === range.length &&
-      // What was found equal before anything was sent has not been written since: others are fenced out.
-      (record.digest === (await readTargetDigests(store, task, slice, range))?.digest ||
-        record.digest === (await digestOfReplica(store, blob, range, buffers)));
-    if (!matches) differing.push(slice);
+    const record = await store.getObject(vaultPaths.seedSlice(vm, epoch, disk, slice));
+    const source = record && SliceDigests.decode(range, record);
+    const target = await readTargetDigests(store, task, slice, range);
+    // What was found equal before anything was sent has not been written since: others are fenced out.
+    const written = source && target ? source.differing(target) : [range];
+    const held = await digestReplicaSlice(store, blob, range, buffers, written);
+    const wrong = source ? written.flatMap((part) => held.differing(source, part)) : [range];
+    if (wrong.length > 0) differing.set(slice, wrong);
     advance(range.length);
   };
+  const slices = Array.from({ length: count }, (_, slice) => slice);
   for await (const checked of readAhead(slices, SLICES_IN_FLIGHT, check)) void checked;
-  return differing.sort((a, b) => a - b);
-}
-
-async function digestOfReplica(store: ReplicaStore, blob: string, slice: Range, buffers: BufferPool): Promise<string> {
-  const digest = new SliceDigest(slice);
-  for await (const { offset, data } of replicaContent(store, blob, slice, buffers)) digest.add(data, offset);
-  return digest.finish();
+  return differing;
 }
 
 /** Nothing is lost by writing it anew: it is made of names and sizes only. */
@@ -135,11 +130,8 @@ async function completeSeed(store: ReplicaStore, { vm, epoch, disks }: ReplicaDe
 }
 
 /** The first few, for people. */
-function describeSlices(slices: readonly number[], replicaSize: number): string {
-  const shown = slices.slice(0, 4).map((slice) => {
-    const { offset, length } = sliceRange(slice, replicaSize);
-    return `bytes ${offset} to ${offset + length - 1}`;
-  });
-  const more = slices.length > shown.length ? ` and ${slices.length - shown.length} more slices` : '';
-  return shown.join(', ') + more;
+function describeRanges(ranges: readonly Range[]): string {
+  const joined = mergeRanges(ranges);
+  const shown = joined.slice(0, 4).map((range) => `bytes ${range.offset} to ${end(range) - 1}`);
+  return shown.join(', ') + (joined.length > shown.length ? ` and ${joined.length - shown.length} more ranges` : '');
 }

@@ -10,12 +10,12 @@ import { alignDown, alignUp, end, intersect, mergeRanges, splitRange, type Range
 import { vaultPaths } from '../domain/vault.js';
 import type { ReplicaStore } from '../sites/ports.js';
 import { BufferPool } from './buffer-pool.js';
-import { BLOCK_SIZE } from './digest.js';
+import { BLOCK_SIZE, SliceDigests } from './digest.js';
 import { progressMeter, type StepOptions } from './progress.js';
 import { inParallel, readAhead } from './read-ahead.js';
 import { describedDisk, descriptionOfEpoch, fenceOfEpoch, readApplied } from './replica-state.js';
 import { sliceCount, sliceRange } from './seed-record.js';
-import { digestSlice, READ_SIZE, TargetDigests } from './target-digests.js';
+import { digestReplicaSlice, READ_SIZE } from './target-digests.js';
 
 export interface VerifyTask {
   readonly vm: string;
@@ -59,8 +59,10 @@ export async function digestForVerification(
     options.signal?.throwIfAborted();
     const range = sliceRange(slice, replicaSize);
     const name = vaultPaths.verificationDigests(vm, epoch, sequence, disk, slice);
-    if (!there.has(name))
-      await store.putObject(name, await digestSlice(store, vaultPaths.disk(vm, disk), range, buffers), fence);
+    if (!there.has(name)) {
+      const digests = await digestReplicaSlice(store, vaultPaths.disk(vm, disk), range, buffers);
+      await store.putObject(name, digests.encode(), fence);
+    }
     advance(range.length);
   };
   const slices = Array.from({ length: sliceCount(replicaSize) }, (_, slice) => slice);
@@ -95,15 +97,16 @@ export async function compareWithSource(
     options.signal?.throwIfAborted();
     const range = sliceRange(slice, replicaSize);
     const content = await store.getObject(vaultPaths.verificationDigests(vm, epoch, sequence, disk, slice));
-    if (!content) throw new CatalogueError('InvalidReplicaState', `${vm}/${disk}: slice ${slice} has no digests`);
-    const target = new TargetDigests(range, content);
+    const replica = content && SliceDigests.decode(range, content);
+    if (!replica) throw new CatalogueError('InvalidReplicaState', `${vm}/${disk}: slice ${slice} has no digests`);
+    const digests = new SliceDigests(range);
     for (const piece of splitRange(range, READ_SIZE)) {
       const data = await readPadded(source, piece);
-      for (const block of splitRange(piece, BLOCK_SIZE)) {
-        blocks += 1;
+      if (data) digests.add(data, piece.offset);
+      blocks += Math.ceil(piece.length / BLOCK_SIZE);
+      for (const block of digests.differing(replica, piece).flatMap((run) => [...splitRange(run, BLOCK_SIZE)])) {
         const from = block.offset - piece.offset;
         const bytes = data?.subarray(from, from + block.length);
-        if (target.equals(bytes, block.offset)) continue;
         differing.push(block);
         if (differing.length > EXACT_BLOCKS) exact.push(block);
         else exact.push(...(await differingBytes(store, vaultPaths.disk(vm, disk), block, bytes)));

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { recoveryPointId, vaultPaths } from '../../domain/vault.js';
 import { applyCycle } from '../../replication/apply.js';
 import { createRecoveryPoint, listRecoveryPoints } from '../../replication/recovery-points.js';
@@ -111,6 +111,25 @@ describe('a resynchronization', () => {
     expect((await readDescription(store, VM))!.epoch).toBe(5);
   });
 
+  test('reads back the blocks that it sent or cleared, and no others', async () => {
+    const { store, model } = await drifted();
+    await beginResync(store, { vm: VM, epoch: EPOCH, disks: source(model) });
+    await digestReplica(store, { vm: VM, disk: 'os', epoch: EPOCH });
+    const raw = await rawDiskOf(model.disks.get('os')!);
+    await copySlice(store, raw, {
+      ...{ vm: VM, disk: 'os', fromOffset: 0, maxBytes: Infinity },
+      fence: { epoch: EPOCH, sequence: 0 },
+    });
+    await raw.close();
+    const reads = vi.spyOn(store, 'readPagesInto');
+    await verifySeed(store, { vm: VM, disk: 'os', epoch: EPOCH });
+    // The cleared ones are holes, which are listed and not read.
+    expect(reads.mock.calls.map(([, offset, target]) => [offset, target.length])).toEqual([
+      [64 * KiB, 64 * KiB],
+      [3 * MiB + 64 * KiB, 64 * KiB],
+    ]);
+  });
+
   test('what differs when it is read back is sent again, all of its slice', async () => {
     const { store, folder, model } = await drifted();
     await beginResync(store, { vm: VM, epoch: EPOCH, disks: source(model) });
@@ -118,9 +137,11 @@ describe('a resynchronization', () => {
     const raw = await rawDiskOf(model.disks.get('os')!);
     const task = { vm: VM, disk: 'os', fromOffset: 0, maxBytes: Infinity, fence: { epoch: EPOCH, sequence: 0 } };
     await copySlice(store, raw, task);
-    await flipByte(replicaFile(folder, 'os'), 500 * KiB);
+    // In a block that was sent: the others are known from before, and nobody could write them since.
+    await flipByte(replicaFile(folder, 'os'), 71 * KiB);
     await expect(verifySeed(store, { vm: VM, disk: 'os', epoch: EPOCH })).rejects.toMatchObject({
       code: 'ReplicaDiffers',
+      detail: expect.stringContaining(`bytes ${64 * KiB} to ${128 * KiB - 1}`),
     });
     expect((await copySlice(store, raw, task)).dataBytes).toBeGreaterThan(1 * MiB);
     await verifySeed(store, { vm: VM, disk: 'os', epoch: EPOCH });

@@ -4,8 +4,9 @@ import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { RawDisk } from '../../disks/raw.js';
 import { dataRanges } from '../../disks/native.js';
-import { end, mergeRanges } from '../../domain/ranges.js';
+import { alignDown, end, mergeRanges } from '../../domain/ranges.js';
 import { vaultPaths } from '../../domain/vault.js';
+import { BLOCK_SIZE } from '../../replication/digest.js';
 import { prepareReplica, replicaSizeOf } from '../../replication/replica.js';
 import { copySlice, type CopyProgress } from '../../replication/seed.js';
 import { releaseSeed, SLICE_SIZE } from '../../replication/seed-record.js';
@@ -176,11 +177,15 @@ describe('initial copy', () => {
 
 describe('reading the initial copy back', () => {
   const size = SOURCE_SIZE;
+  const blockAt = (offset: number) => {
+    const start = alignDown(offset, BLOCK_SIZE);
+    return `bytes ${start} to ${start + BLOCK_SIZE - 1}`;
+  };
   test.each([
-    ['in data', 1 * MiB + 7, `bytes 0 to ${SLICE_SIZE - 1}`],
-    ['in a hole', SLICE_SIZE + 10 * MiB, `bytes ${SLICE_SIZE} to ${2 * SLICE_SIZE - 1}`],
-    ['in the last sector', size - 1, `bytes ${2 * SLICE_SIZE} to ${replicaSizeOf(size) - 1}`],
-    ['in the padding', size + 1, `bytes ${2 * SLICE_SIZE} to ${replicaSizeOf(size) - 1}`],
+    ['in data', 1 * MiB + 7, blockAt(1 * MiB)],
+    ['in a hole', SLICE_SIZE + 10 * MiB, blockAt(SLICE_SIZE + 10 * MiB)],
+    ['in the last sector', size - 1, blockAt(size - 1)],
+    ['in the padding', size + 1, blockAt(size + 1)],
     ['in the footer', replicaSizeOf(size) + 40, 'footer'],
   ])('one flipped byte %s is found, named, and mended by copying again', async (_name, offset, named) => {
     const { store, folder, source, expectEqual } = await prepared();
@@ -194,6 +199,20 @@ describe('reading the initial copy back', () => {
     await copySlice(store, source, copyAll);
     await expectEqual();
     expect(await verifySeed(store, osTask)).toEqual({ seedComplete: true });
+    await source.close();
+  });
+
+  test('a damaged record counts as none, and its slice is sent again', async () => {
+    const { store, folder, source, expectEqual } = await prepared();
+    await copySlice(store, source, copyAll);
+    await flipByte(path.join(folder, ...vaultPaths.seedSlice(VM, 1, 'os', 0).split('/')), 200);
+    await expect(verifySeed(store, osTask)).rejects.toMatchObject({
+      code: 'ReplicaDiffers',
+      detail: expect.stringContaining(`bytes 0 to ${SLICE_SIZE - 1}`),
+    });
+    expect((await copySlice(store, source, copyAll)).dataBytes).toBeGreaterThan(5 * MiB);
+    expect(await verifySeed(store, osTask)).toEqual({ seedComplete: true });
+    await expectEqual();
     await source.close();
   });
 
