@@ -107,9 +107,10 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
     /**
      * Copies one disk of the VM snapshot to the replica, from an offset, for a while. Slices that the store has a
      * record of are not sent again, so a second attempt goes on where the first one died.
+     * @param input.toOffset stops there, bytes: the end of a slice. @default the end of the disk
      */
-    async copyDisk(input: { vm: string; epoch: number; disk: string; fromOffset: number }) {
-      const { vm, epoch, disk } = input;
+    async copyDisk(input: { vm: string; epoch: number; disk: string; fromOffset: number; toOffset?: number }) {
+      const { vm, epoch, disk, toOffset = Infinity } = input;
       return turns.beating('copies', input.fromOffset, async (beat) => {
         const { signal } = beat;
         const source = await hypervisor.openSnapshotDisk(vm, epoch, disk);
@@ -117,11 +118,11 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
           const until = Date.now() + (deps.copySliceMs ?? DEFAULT_COPY_SLICE_MS);
           let offset = input.fromOffset;
           let sentBytes = 0;
-          while (offset < source.size) {
+          while (offset < Math.min(source.size, toOffset)) {
             const slice = await copySlice(
               sendingStore(beat),
               source,
-              { vm, disk, fromOffset: offset, maxBytes: COPY_STEP_BYTES, fence: { epoch, sequence: 0 } },
+              { vm, disk, fromOffset: offset, toOffset, maxBytes: COPY_STEP_BYTES, fence: { epoch, sequence: 0 } },
               { signal, onProgress: ({ nextOffset }) => beat.onProgress({ bytesDone: nextOffset }) },
             );
             offset = slice.nextOffset;

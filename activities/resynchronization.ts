@@ -4,7 +4,7 @@ import { toIso, toMs } from '../domain/time.js';
 import { processReceived, type Processed } from '../replication/failover-point.js';
 import { beginResync, type ResyncTask } from '../replication/resync.js';
 import { releaseSeed } from '../replication/seed-record.js';
-import { digestReplica, type DigestTask } from '../replication/target-digests.js';
+import { digestReplica, type Digested, type DigestTask } from '../replication/target-digests.js';
 import type { ReplicaStore } from '../sites/ports.js';
 import { classified } from './failures.js';
 import { beating } from './heartbeat.js';
@@ -30,9 +30,18 @@ export function createResynchronizationActivities({
       await beating(0, () => beginResync(store, task));
     },
 
-    /** Digests a replica disk beside the store, so that only what differs has to cross. */
-    async digestReplica(task: DigestTask): Promise<{ digestBytes: number }> {
-      return turns.beating('copies', 0, (beat) => digestReplica(store, task, beat));
+    /**
+     * Digests a replica disk beside the store, so that only what differs has to cross; from an offset, for a while.
+     * @param input.forMs after that long no further slice is begun. @default until the end of the disk
+     */
+    async digestReplica({
+      forMs = Infinity,
+      ...task
+    }: DigestTask & { fromOffset?: number; forMs?: number }): Promise<Digested> {
+      return turns.beating('copies', task.fromOffset ?? 0, (beat) => {
+        const until = Date.now() + forMs;
+        return digestReplica(store, task, { ...beat, enough: () => Date.now() >= until });
+      });
     },
 
     /** Deletes the records that the resynchronization went on from. */

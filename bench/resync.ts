@@ -81,7 +81,7 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
         `ours ${spread(
           pairs.map((pair) => pair.ours),
           's',
-        )}: digests ${seconds((report) => report.digestSeconds)}, comparing and sending ${seconds((report) => report.copySeconds)}, reading back ${seconds((report) => report.verifySeconds)}`,
+        )}: until all is digested ${seconds((report) => report.digestSeconds)}, comparing and sending the rest ${seconds((report) => report.copySeconds)}, reading back ${seconds((report) => report.verifySeconds)}`,
         `peer ${spread(
           pairs.map((pair) => pair.peer),
           's',

@@ -12,6 +12,7 @@ import type { ReadableDisk } from '../disks/disk.js';
 import type { PageWrite, ReplicaStore, WriteFence } from '../sites/ports.js';
 import { BufferPool } from './buffer-pool.js';
 import { SliceDigests, wholeBlocks } from './digest.js';
+import { packs } from './packs.js';
 import type { Progress, StepOptions } from './progress.js';
 import { inParallel, readAhead } from './read-ahead.js';
 import { describedDisk, descriptionOfEpoch, vmFence } from './replica-state.js';
@@ -35,6 +36,8 @@ export interface CopyTask {
   readonly disk: string;
   /** Where to go on, bytes; in the middle of a slice the slice is begun again. */
   readonly fromOffset: number;
+  /** Where to stop, bytes: slices that begin there or later are left. @default the end of the disk */
+  readonly toOffset?: number;
   /** Stops at the end of the slice that brings the bytes read at the source to this; holes cost nothing. */
   readonly maxBytes: number;
   readonly fence: Fence;
@@ -77,7 +80,7 @@ export async function copySlice(
   }
   const { replicaSize } = described;
   const first = Math.floor(task.fromOffset / SLICE_SIZE);
-  const count = sliceCount(replicaSize);
+  const count = sliceCount(Math.min(replicaSize, task.toOffset ?? replicaSize));
   const copied = await copiedSlices(store, vm, fence.epoch, task.disk);
   const target = { vm, epoch: fence.epoch, disk: task.disk };
   const digested = await digestedSlices(store, target);
@@ -182,7 +185,9 @@ class SliceCopier {
   /** Reads ahead, digests, and gathers what has to be sent. */
   async *#batches(data: readonly Range[], target: SliceDigests | undefined, digests: SliceDigests, found: Found) {
     let batch = new Batch();
-    for await (const { buffer, pieces } of readAhead(packs(data), READS_AHEAD, (pack) => this.#read(pack))) {
+    for await (const { buffer, pieces } of readAhead(packs(data, BUFFER_SIZE), READS_AHEAD, (pack) =>
+      this.#read(pack),
+    )) {
       let at = 0;
       const writesBefore = batch.writes.length;
       for (const piece of pieces) {
@@ -219,25 +224,6 @@ class SliceCopier {
     }
     return { buffer, pieces };
   }
-}
-
-/** Fills buffers with whole blocks from wherever they are: data that lies scattered takes no more memory, or syncs. */
-function* packs(ranges: readonly Range[]): Generator<Range[]> {
-  let pack: Range[] = [];
-  let free = BUFFER_SIZE;
-  for (const range of ranges) {
-    for (let offset = range.offset; offset < end(range);) {
-      const length = Math.min(free, end(range) - offset);
-      pack.push({ offset, length });
-      offset += length;
-      free -= length;
-      if (free > 0) continue;
-      yield pack;
-      pack = [];
-      free = BUFFER_SIZE;
-    }
-  }
-  if (pack.length > 0) yield pack;
 }
 
 /** Ranges of the slice, sorted: what is not zero at the source, and what of it was sent. */

@@ -5,21 +5,24 @@
  * They tell what the replica held when the resynchronization began. What is sent later makes them older, not wrong: a
  * block that is sent twice gets the same bytes twice, as the source is a snapshot.
  */
-import { intersect, splitRange, type Range } from '../domain/ranges.js';
+import { end, intersect, type Range } from '../domain/ranges.js';
 import { vaultPaths } from '../domain/vault.js';
 import type { ReplicaStore } from '../sites/ports.js';
 import { BufferPool } from './buffer-pool.js';
 import { SliceDigests, wholeBlocks } from './digest.js';
-import { progressMeter, type StepOptions } from './progress.js';
-import { readAhead } from './read-ahead.js';
+import { packs } from './packs.js';
+import type { StepOptions } from './progress.js';
+import { inParallel, readAhead } from './read-ahead.js';
 import { describedDisk, descriptionOfEpoch, vmFence } from './replica-state.js';
-import { sliceCount, sliceNumbers, sliceRange } from './seed-record.js';
+import { SLICE_SIZE, sliceCount, sliceNumbers, sliceRange } from './seed-record.js';
 
 /** Bytes. */
 export const READ_SIZE = 4 * 1024 * 1024;
 /** Bytes of hole that are read rather than gone around: fewer and larger reads cost less than zeroes. */
 const BRIDGE = 1024 * 1024;
 const READS_AHEAD = 2;
+/** At once, of the many that fill a buffer where little has to be read in each place. */
+const READS_OF_A_BUFFER = 8;
 const SLICES_IN_FLIGHT = 2;
 
 export interface DigestTask {
@@ -28,24 +31,43 @@ export interface DigestTask {
   readonly epoch: number;
 }
 
+export interface Digested {
+  /** In the store for the slices gone through. */
+  readonly digestBytes: number;
+  /** The disk is digested from where it was begun up to here, bytes. */
+  readonly nextOffset: number;
+  readonly done: boolean;
+}
+
+export interface DigestOptions extends StepOptions {
+  /** Asked before each slice but the first; when it says so, no further slice is begun. @default never */
+  readonly enough?: () => boolean;
+}
+
 /**
- * Digests every slice of a replica disk that has not been digested in this epoch. Can die anywhere and be run again.
- * @returns bytes of digests in the store for this disk. @throws CatalogueError StaleEpoch, InvalidReplicaState
+ * Digests the slices of a replica disk that have not been digested in this epoch. Can die anywhere and be run again.
+ * @param task.fromOffset where an earlier call has ended. @default 0
+ * @throws CatalogueError StaleEpoch, InvalidReplicaState
  */
 export async function digestReplica(
   store: ReplicaStore,
-  task: DigestTask,
-  options: StepOptions = {},
-): Promise<{ digestBytes: number }> {
-  const { vm, disk, epoch } = task;
+  task: DigestTask & { readonly fromOffset?: number },
+  { enough = () => false, ...options }: DigestOptions = {},
+): Promise<Digested> {
+  const { vm, disk, epoch, fromOffset = 0 } = task;
   const { replicaSize } = describedDisk(await descriptionOfEpoch(store, vm, epoch), disk);
   const fence = vmFence(vm, { epoch, sequence: 0 });
   const there = await digestedSlices(store, task);
-  const advance = progressMeter(replicaSize, options);
-  const slices = Array.from({ length: sliceCount(replicaSize) }, (_, slice) => slice);
   const buffers = new BufferPool(READ_SIZE);
+  const first = Math.floor(fromOffset / SLICE_SIZE);
   let digestBytes = 0;
-  const digest = async (slice: number): Promise<void> => {
+  let nextOffset = Math.min(first * SLICE_SIZE, replicaSize);
+
+  function* toDigest(): Generator<number> {
+    const count = sliceCount(replicaSize);
+    for (let slice = first; slice < count && (slice === first || !enough()); slice += 1) yield slice;
+  }
+  const digest = async (slice: number): Promise<Range> => {
     options.signal?.throwIfAborted();
     const range = sliceRange(slice, replicaSize);
     const name = vaultPaths.targetDigests(vm, epoch, disk, slice);
@@ -55,10 +77,14 @@ export async function digestReplica(
       await store.putObjectIfAbsent(name, content, fence);
     }
     digestBytes += content.length;
-    advance(range.length);
+    return range;
   };
-  for await (const done of readAhead(slices, SLICES_IN_FLIGHT, digest)) void done;
-  return { digestBytes };
+  // In order: what is told as digested has no gaps.
+  for await (const range of readAhead(toDigest(), SLICES_IN_FLIGHT, digest)) {
+    nextOffset = end(range);
+    options.onProgress?.({ bytesDone: nextOffset, bytesTotal: replicaSize });
+  }
+  return { digestBytes, nextOffset, done: nextOffset >= replicaSize };
 }
 
 /** Numbers of the slices that have been digested. */
@@ -103,15 +129,20 @@ async function* replicaContent(
   if (parts.length === 0) return;
   const occupied = await store.listPageRanges(blob, slice);
   const wanted = occupied.flatMap((range) => parts.map((part) => intersect(range, part)).filter((found) => !!found));
-  const pieces = wholeBlocks(wanted, slice, BRIDGE).flatMap((range) => [...splitRange(range, READ_SIZE)]);
-  const read = async ({ offset, length }: Range) => {
+  const blocks = wholeBlocks(wanted, slice, BRIDGE);
+  const read = async (pieces: readonly Range[]) => {
     const buffer = buffers.take();
-    const data = buffer.subarray(0, length);
-    await store.readPagesInto(blob, offset, data);
-    return { offset, buffer, data };
+    let filled = 0;
+    const content = pieces.map(({ offset, length }) => {
+      const data = buffer.subarray(filled, filled + length);
+      filled += length;
+      return { offset, data };
+    });
+    await inParallel(content, READS_OF_A_BUFFER, ({ offset, data }) => store.readPagesInto(blob, offset, data));
+    return { buffer, content };
   };
-  for await (const { offset, buffer, data } of readAhead(pieces, READS_AHEAD, read)) {
-    yield { offset, data };
+  for await (const { buffer, content } of readAhead(packs(blocks, READ_SIZE), READS_AHEAD, read)) {
+    yield* content;
     buffers.give(buffer);
   }
 }

@@ -7,7 +7,7 @@ import { readApplied, readDescription } from '../../replication/replica-state.js
 import { processReceived } from '../../replication/failover-point.js';
 import { beginResync } from '../../replication/resync.js';
 import { copySlice } from '../../replication/seed.js';
-import { releaseSeed } from '../../replication/seed-record.js';
+import { releaseSeed, SLICE_SIZE } from '../../replication/seed-record.js';
 import { shipCycle } from '../../replication/ship.js';
 import { digestReplica } from '../../replication/target-digests.js';
 import { verifySeed } from '../../replication/verify-seed.js';
@@ -165,6 +165,28 @@ describe('a resynchronization', () => {
     });
     expect(calls).toBeGreaterThan(30);
   });
+});
+
+test('digests and comparing go on stretch by stretch, the comparing no further than it is told', async () => {
+  const { store } = await openStore();
+  const model = new Model({ os: 2 * SLICE_SIZE + MiB });
+  await seedReplica(store, model);
+  for (const block of [0, 1, 2]) model.write('os', write(block * SLICE_SIZE, 4 * KiB, block + 1));
+  await beginResync(store, { vm: VM, epoch: EPOCH, disks: source(model) });
+  const raw = await rawDiskOf(model.disks.get('os')!);
+  const copy = { vm: VM, disk: 'os', maxBytes: Infinity, fence: { epoch: EPOCH, sequence: 0 } };
+  const digested: number[] = [];
+  for (let fromOffset = 0; fromOffset < 2 * SLICE_SIZE + MiB;) {
+    const step = await digestReplica(store, { vm: VM, disk: 'os', epoch: EPOCH, fromOffset }, { enough: () => true });
+    digested.push(step.nextOffset);
+    expect(step.done).toBe(digested.length === 3);
+    const copied = await copySlice(store, raw, { ...copy, fromOffset, toOffset: step.nextOffset });
+    expect(copied).toMatchObject({ nextOffset: step.nextOffset, dataBytes: 64 * KiB, done: step.done });
+    fromOffset = step.nextOffset;
+  }
+  expect(digested).toEqual([SLICE_SIZE, 2 * SLICE_SIZE, 2 * SLICE_SIZE + MiB]);
+  expect(await verifySeed(store, { vm: VM, disk: 'os', epoch: EPOCH })).toEqual({ seedComplete: true });
+  await raw.close();
 });
 
 test('complete cycles that were received are applied before a new epoch begins', async () => {

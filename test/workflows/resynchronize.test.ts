@@ -57,7 +57,15 @@ describe('a VM that is marked for resynchronization', () => {
       const last = order.map((name) => site.calls.findLastIndex((call) => call.name === name));
       expect(last).toEqual(last.toSorted((a, b) => a - b));
       const job = await vault.job(jobId!);
-      expect(job).toMatchObject({ state: 'Succeeded', result: { bytesSent: 2000, digestBytes: 128 } });
+      expect(job).toMatchObject({ state: 'Succeeded', result: { bytesSent: 2000, digestBytes: 512 } });
+      // Ahead of what is compared, and never behind: what has no digests would be sent whole.
+      const stretches = (name: 'digestReplica' | 'copyDisk') =>
+        site
+          .called(name)
+          .filter(({ input }) => input['disk'] === 'os' && input['epoch'] === 2)
+          .map(({ input }) => [input['fromOffset'], input['toOffset']]);
+      expect(stretches('digestReplica').map(([from]) => from)).toEqual([0, 250, 500, 750]);
+      expect(stretches('copyDisk')).toEqual([0, 250, 500, 750].map((from) => [from, from + 250]));
     });
   });
 

@@ -95,8 +95,8 @@ export class SimulatedSite {
       },
       async beginReplication() {},
       async endReplication() {},
-      async copyDisk({ fromOffset }) {
-        const nextOffset = Math.min(DISK_BYTES, fromOffset + SLICE_BYTES);
+      async copyDisk({ fromOffset, toOffset = DISK_BYTES }) {
+        const nextOffset = Math.min(toOffset, fromOffset + SLICE_BYTES);
         return { nextOffset, sentBytes: nextOffset - fromOffset, done: nextOffset === DISK_BYTES };
       },
       async mergeSnapshot() {
@@ -222,8 +222,9 @@ export class SimulatedSite {
         return { cycles: 0 };
       },
       async beginResync() {},
-      async digestReplica() {
-        return { digestBytes: 64 };
+      async digestReplica({ fromOffset = 0 }) {
+        const nextOffset = Math.min(DISK_BYTES, fromOffset + SLICE_BYTES);
+        return { digestBytes: 64, nextOffset, done: nextOffset === DISK_BYTES };
       },
       async endResync() {},
       resyncOpening,

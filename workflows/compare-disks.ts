@@ -1,0 +1,77 @@
+/**
+ * The steps by which a resynchronization brings disks to what a VM snapshot holds: the replica is digested beside the
+ * store, a stretch ahead of the agent, which compares and sends what differs. Both sides work at once.
+ */
+import type { JobRun } from './job-run.js';
+
+interface ComparedDisk {
+  readonly name: string;
+  /** Bytes. */
+  readonly size: number;
+}
+
+interface Compared {
+  /** Up to here the replica is digested, bytes. */
+  readonly digested: number;
+  readonly allDigested: boolean;
+  /** Up to here source and replica are the same, bytes. */
+  readonly copied: number;
+  readonly digestBytes: number;
+  /** How long the next stretch of digests takes, ms. */
+  readonly forMs: number;
+}
+
+/** The agent waits for the first stretch; later ones are long, as each costs events. */
+const FIRST_STRETCH_MS = 1_000;
+const LONGEST_STRETCH_MS = 30_000;
+
+/** Goes on where both stood; within a stretch, at the store's own records. @returns bytes of digests. */
+export async function compareDisks(
+  run: JobRun<'resynchronize'>,
+  epoch: number,
+  disks: readonly ComparedDisk[],
+): Promise<number> {
+  const { vm } = run.input;
+  const total = disks.reduce((sum, disk) => sum + disk.size, 0);
+  let before = 0;
+  let digestBytes = 0;
+  for (const { name: disk, size } of disks) {
+    const start: Compared = { digested: 0, allDigested: false, copied: 0, digestBytes: 0, forMs: FIRST_STRETCH_MS };
+    const compared = await run.loop(
+      `compare disk ${disk}`,
+      start,
+      async ({ digested, allDigested, copied, forMs }) => {
+        const [digests, copy] = await toTheirEnds(
+          allDigested ? undefined : run.azure.digestReplica({ vm, epoch, disk, fromOffset: digested, forMs }),
+          copied < digested
+            ? run.agent.copyDisk({ vm, epoch, disk, fromOffset: copied, toOffset: digested })
+            : undefined,
+        );
+        if (copy) await run.report(before + Math.min(copy.nextOffset, size), total, copy.sentBytes);
+        return { digests, copy };
+      },
+      (state, { digests, copy }) => ({
+        state: {
+          digested: digests?.nextOffset ?? state.digested,
+          allDigested: state.allDigested || digests?.done === true,
+          copied: copy?.nextOffset ?? state.copied,
+          digestBytes: state.digestBytes + (digests?.digestBytes ?? 0),
+          forMs: Math.min(state.forMs * 2, LONGEST_STRETCH_MS),
+        },
+        done: copy?.done === true,
+      }),
+    );
+    digestBytes += compared.digestBytes;
+    before += size;
+  }
+  return digestBytes;
+}
+
+/** Neither is left behind when the other fails: what is tried again would be done twice at once. */
+async function toTheirEnds<A, B>(
+  one: Promise<A> | undefined,
+  other: Promise<B> | undefined,
+): Promise<[A | undefined, B | undefined]> {
+  await Promise.allSettled([one, other]);
+  return [await one, await other];
+}
