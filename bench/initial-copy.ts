@@ -12,7 +12,8 @@ import { withScratch } from './scratch.js';
 
 const GiB = 2 ** 30;
 const DISK_BYTES = 4 * GiB;
-const NAME = 'initial copy, qemu-img time / our time';
+const COPIED = 'initial copy, hashed and durable, qemu-img time / our time';
+const READ_BACK = 'initial copy, read back from the disk besides, qemu-img time / our time';
 
 export const initialCopy: Bench = {
   name: 'initial-copy',
@@ -22,7 +23,7 @@ export const initialCopy: Bench = {
 
 async function measure(folder: string, say: (line: string) => void): Promise<Outcome[]> {
   const missing = missingProgram('qemu-img');
-  if (missing !== undefined) return [{ name: NAME, missing }];
+  if (missing !== undefined) return [COPIED, READ_BACK].map((name) => ({ name, missing }));
   const source = path.join(folder, 'source.raw');
   say(`making a disk of ${formatBytes(DISK_BYTES)}`);
   const dataBytes = await createPartlyFilled(source, DISK_BYTES, 0.5);
@@ -54,28 +55,33 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
 
   const pairs = await measurePairs(ours, peer, say);
   const measured = times.slice(1);
+  const peerSeconds = pairs.map((pair) => pair.peer);
+  const copySeconds = measured.map((time) => time.digestSeconds + time.copySeconds);
   return [
     {
-      name: NAME,
+      name: COPIED,
       unit: 'ratio',
-      samples: pairs.map((pair) => pair.peer / pair.ours),
+      samples: peerSeconds.map((seconds, index) => seconds / copySeconds[index]!),
       targets: [required('at least', 0.3), aimed('at least', 0.5)],
       details: [
         `${formatBytes(DISK_BYTES)} with ${formatBytes(dataBytes)} of data; replica equal to its source by qemu-img compare`,
+        `ours ${spread(copySeconds, 's')}`,
+        `peer ${spread(peerSeconds, 's')}: ${versionOf('qemu-img')}, convert and fsync`,
+      ],
+    },
+    {
+      name: READ_BACK,
+      unit: 'ratio',
+      samples: pairs.map((pair) => pair.peer / pair.ours),
+      targets: [aimed('at least', 0.5)],
+      details: [
         `ours ${spread(
           pairs.map((pair) => pair.ours),
           's',
-        )}: copy ${spread(
-          measured.map((time) => time.copySeconds),
-          's',
-        )}, reading back ${spread(
+        )}, of it reading back ${spread(
           measured.map((time) => time.verifySeconds),
           's',
-        )}`,
-        `peer ${spread(
-          pairs.map((pair) => pair.peer),
-          's',
-        )}: ${versionOf('qemu-img')}, convert and fsync`,
+        )}; the peer reads nothing back`,
       ],
     },
   ];
