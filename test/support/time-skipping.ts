@@ -2,6 +2,7 @@ import { isGrpcDeadlineError } from '@temporalio/client';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { addSearchAttributes, type SearchAttributeKind } from '../../workers/search-attributes.js';
 import { findTestServer } from '../../workers/test-server-executable.js';
+import { withEndingRetries } from './ending-retries.js';
 import { quietenRuntime } from './quiet-runtime.js';
 
 /** What {@link createTimeSkippingEnvironment} sets up. */
@@ -40,12 +41,15 @@ export async function createTimeSkippingEnvironment(
 async function start(path: string): Promise<TestWorkflowEnvironment> {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      const environment: TestWorkflowEnvironment = await TestWorkflowEnvironment.createTimeSkipping({
-        server: { executable: { type: 'existing-path', path } },
-        client: {
-          interceptors: { workflow: [{ query: (input, next) => untilAnswered(environment, () => next(input)) }] },
-        },
-      });
+      const environment: TestWorkflowEnvironment = await withEndingRetries((plugins) =>
+        TestWorkflowEnvironment.createTimeSkipping({
+          server: { executable: { type: 'existing-path', path } },
+          client: {
+            interceptors: { workflow: [{ query: (input, next) => untilAnswered(environment, () => next(input)) }] },
+          },
+          plugins,
+        }),
+      );
       return environment;
     } catch (error) {
       if (attempt === ATTEMPTS) throw error;
