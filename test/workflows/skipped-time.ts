@@ -27,6 +27,7 @@ export function skippedTime({ serverPerTest = false } = {}): SkippedTime {
   let current: TestWorkflowEnvironment | undefined;
   let workflows: WorkflowWorker | undefined;
   let startedAt = 0;
+  let vaults: TestVault[] = [];
   const tearDown = async () => {
     await workflows?.stop();
     workflows = undefined;
@@ -40,6 +41,8 @@ export function skippedTime({ serverPerTest = false } = {}): SkippedTime {
   });
   // One that saw a workflow terminated in the middle of a task may skip no more time.
   afterEach(async () => {
+    await Promise.all(vaults.map((vault) => vault.abandon()));
+    vaults = [];
     if (current && (serverPerTest || !(await skips(current)))) await tearDown();
   });
   afterAll(tearDown);
@@ -54,7 +57,9 @@ export function skippedTime({ serverPerTest = false } = {}): SkippedTime {
     setUp: (policy = policySchema.parse({ name: 'test', resynchronizationWindow: farWindow(startedAt) })) => {
       const of = env();
       const site = new SimulatedSite(() => of.currentTimeMs());
-      return { site, vault: new TestVault(of, site, undefined, policy, workflows) };
+      const vault = new TestVault(of, site, undefined, policy, workflows);
+      vaults.push(vault);
+      return { site, vault };
     },
   };
 }
