@@ -4,6 +4,7 @@ import { addSearchAttributes, type SearchAttributeKind } from '../../workers/sea
 import { findTestServer } from '../../workers/test-server-executable.js';
 import { withEndingRetries } from './ending-retries.js';
 import { quietenRuntime } from './quiet-runtime.js';
+import { sleepsInTurn } from './sleeps-in-turn.js';
 
 /** What {@link createTimeSkippingEnvironment} sets up. */
 interface TimeSkippingOptions {
@@ -50,6 +51,7 @@ async function start(path: string): Promise<TestWorkflowEnvironment> {
           plugins,
         }),
       );
+      environment.sleep = sleepsInTurn(environment.sleep);
       return environment;
     } catch (error) {
       if (attempt === ATTEMPTS) throw error;
@@ -58,8 +60,8 @@ async function start(path: string): Promise<TestWorkflowEnvironment> {
 }
 
 /**
- * Asks again when no answer comes. To a worker that is late with a workflow task the server answers now and then with its
- * whole stack, which is more than gRPC takes; what the worker was asked with that task nobody answers any more.
+ * Asks again when no answer comes. To a worker that is done with a workflow task the server answers now and then with more
+ * than gRPC takes; what the worker was asked with that task nobody answers any more.
  */
 async function untilAnswered<T>(environment: TestWorkflowEnvironment, ask: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {
