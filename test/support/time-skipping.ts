@@ -2,7 +2,9 @@ import { isGrpcDeadlineError } from '@temporalio/client';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { addSearchAttributes, type SearchAttributeKind } from '../../workers/search-attributes.js';
 import { findTestServer } from '../../workers/test-server-executable.js';
+import { withEndingRetries } from './ending-retries.js';
 import { quietenRuntime } from './quiet-runtime.js';
+import { sleepsInTurn } from './sleeps-in-turn.js';
 
 /** What {@link createTimeSkippingEnvironment} sets up. */
 interface TimeSkippingOptions {
@@ -40,12 +42,16 @@ export async function createTimeSkippingEnvironment(
 async function start(path: string): Promise<TestWorkflowEnvironment> {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      const environment: TestWorkflowEnvironment = await TestWorkflowEnvironment.createTimeSkipping({
-        server: { executable: { type: 'existing-path', path } },
-        client: {
-          interceptors: { workflow: [{ query: (input, next) => untilAnswered(environment, () => next(input)) }] },
-        },
-      });
+      const environment: TestWorkflowEnvironment = await withEndingRetries((plugins) =>
+        TestWorkflowEnvironment.createTimeSkipping({
+          server: { executable: { type: 'existing-path', path } },
+          client: {
+            interceptors: { workflow: [{ query: (input, next) => untilAnswered(environment, () => next(input)) }] },
+          },
+          plugins,
+        }),
+      );
+      environment.sleep = sleepsInTurn(environment.sleep);
       return environment;
     } catch (error) {
       if (attempt === ATTEMPTS) throw error;
@@ -54,8 +60,8 @@ async function start(path: string): Promise<TestWorkflowEnvironment> {
 }
 
 /**
- * Asks again when no answer comes. To a worker that is late with a workflow task the server answers now and then with its
- * whole stack, which is more than gRPC takes; what the worker was asked with that task nobody answers any more.
+ * Asks again when no answer comes. To a worker that is done with a workflow task the server answers now and then with more
+ * than gRPC takes; what the worker was asked with that task nobody answers any more.
  */
 async function untilAnswered<T>(environment: TestWorkflowEnvironment, ask: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {

@@ -1,5 +1,6 @@
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
 import type { SearchAttributes } from '@temporalio/common';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
@@ -177,6 +178,19 @@ describe('createTimeSkippingEnvironment', () => {
     const soon = Date.now() + 1_000;
     const other = environment.connection.withDeadline(soon, () => start('another', { FarshoreOther: ['db-01'] }));
     await expect(other).rejects.toMatchObject({ cause: { details: /FarshoreOther is not defined/ } });
+  });
+
+  it('ends the calls that are under way, and about to be repeated, when it is torn down', async () => {
+    const environment = await createTimeSkippingEnvironment();
+    const start = (workflowId: string, searchAttributes: SearchAttributes) =>
+      environment.client.workflow.start('anything', { workflowId, taskQueue: 'nobody', searchAttributes });
+    const { workflowId } = await start('awaited', {});
+    const calls = [environment.client.workflow.getHandle(workflowId).result(), start('refused', { Unknown: [1] })];
+    const ended = Promise.allSettled(calls);
+    await sleep(500);
+    await environment.teardown();
+    // Repeated on the closed connection a call would never end, and what it throws would fail the whole run.
+    expect((await ended).map(({ status }) => status)).toEqual(['rejected', 'rejected']);
   });
 });
 

@@ -11,6 +11,7 @@ import type { DevServer } from '../../workers/temporal-server.js';
 import * as messages from '../../workflows/messages.js';
 import { searchAttributeTypes } from '../../workflows/search-attributes.js';
 import { startTestDevServer } from '../support/dev-server.js';
+import { withEndingRetries } from '../support/ending-retries.js';
 import { quietenRuntime } from '../support/quiet-runtime.js';
 import { SimulatedSite, type ActivityName } from './simulated-site.js';
 import { TestVault } from './test-vault.js';
@@ -20,11 +21,11 @@ let env: TestWorkflowEnvironment;
 beforeAll(async () => {
   quietenRuntime();
   server = await startTestDevServer();
-  env = await TestWorkflowEnvironment.createFromExistingServer({
-    address: server.address,
-    namespace: server.namespace,
-  });
-  await addSearchAttributes(env.connection, server.namespace, searchAttributeTypes);
+  const { address, namespace } = server;
+  env = await withEndingRetries((plugins) =>
+    TestWorkflowEnvironment.createFromExistingServer({ address, namespace, plugins }),
+  );
+  await addSearchAttributes(env.connection, namespace, searchAttributeTypes);
 });
 afterAll(async () => {
   await env?.teardown();

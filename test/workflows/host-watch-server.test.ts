@@ -6,6 +6,7 @@ import { addSearchAttributes } from '../../workers/search-attributes.js';
 import type { DevServer } from '../../workers/temporal-server.js';
 import { searchAttributeTypes } from '../../workflows/search-attributes.js';
 import { startTestDevServer } from '../support/dev-server.js';
+import { withEndingRetries } from '../support/ending-retries.js';
 import { quietenRuntime } from '../support/quiet-runtime.js';
 import { SimulatedSite } from './simulated-site.js';
 import { TestVault } from './test-vault.js';
@@ -15,11 +16,11 @@ let env: TestWorkflowEnvironment;
 beforeAll(async () => {
   quietenRuntime();
   server = await startTestDevServer();
-  env = await TestWorkflowEnvironment.createFromExistingServer({
-    address: server.address,
-    namespace: server.namespace,
-  });
-  await addSearchAttributes(env.connection, server.namespace, searchAttributeTypes);
+  const { address, namespace } = server;
+  env = await withEndingRetries((plugins) =>
+    TestWorkflowEnvironment.createFromExistingServer({ address, namespace, plugins }),
+  );
+  await addSearchAttributes(env.connection, namespace, searchAttributeTypes);
 });
 afterAll(async () => {
   await env?.teardown();

@@ -30,10 +30,18 @@ export interface Call {
 
 const DISK_BYTES = 1000;
 const SLICE_BYTES = 250;
+/** Of an activity that is held. */
+export const HEARTBEAT_MS = 100;
 
 /** Local to the workflows: it is run by whoever runs them. */
 export const resyncOpening: ResynchronizationActivities['resyncOpening'] = ({ window, now, skipOpen }) =>
   Promise.resolve({ opensAt: new Date(windowOpening(window, Date.parse(now), skipOpen)).toISOString() });
+
+async function untilCancelled(): Promise<never> {
+  const { cancelled, heartbeat } = Context.current();
+  const beating = setInterval(heartbeat, HEARTBEAT_MS);
+  return cancelled.finally(() => clearInterval(beating));
+}
 
 export class SimulatedSite {
   readonly calls: Call[] = [];
@@ -47,6 +55,7 @@ export class SimulatedSite {
   /** Seldom, as each look takes the test server its time; who tests the looking asks for more. */
   lookEvery: Duration = '6 hours';
   private readonly failures = new Map<ActivityName, { left: number; error: () => Error }>();
+  private readonly held = new Set<ActivityName>();
   /** Cycles that were cut while the VM ran, and have not been sent. */
   readonly cutBefore = new Set<number>();
   private epoch = 0;
@@ -72,6 +81,11 @@ export class SimulatedSite {
 
   heal(name: ActivityName): void {
     this.failures.delete(name);
+  }
+
+  /** Calls of an activity do not end but by being cancelled. */
+  holdUntilCancelled(name: ActivityName): void {
+    this.held.add(name);
   }
 
   called(name: ActivityName, vm?: string): Call[] {
@@ -242,6 +256,7 @@ export class SimulatedSite {
         const { taskQueue: queue } = Context.current().info;
         const call = { name: name as ActivityName, input, queue, at: await this.clock() };
         this.calls.push(call);
+        if (this.held.has(call.name)) await untilCancelled();
         const failure = this.failures.get(call.name);
         if (failure && failure.left > 0) {
           failure.left -= 1;

@@ -11,8 +11,12 @@ import { policySchema, type Policy } from '../../domain/policy.js';
 import type { Job } from '../../domain/job.js';
 import type { protectVm, runRecoveryPlan } from '../../workflows/index.js';
 import * as messages from '../../workflows/messages.js';
-import type { SimulatedSite } from './simulated-site.js';
+import { HEARTBEAT_MS, type SimulatedSite } from './simulated-site.js';
+import { onStuckServer } from './stuck-server.js';
 import { WorkflowWorker } from './workflow-worker.js';
+
+/** A server that does not end workflows within this, ms, is not asked for anything more. */
+const ENDED_WITHIN_MS = 20_000;
 
 export class TestVault {
   readonly vault = `vault-${randomUUID().slice(0, 8)}`;
@@ -21,6 +25,8 @@ export class TestVault {
   private readonly agents = new Map<string, { worker: Worker; stopped: Promise<void> }>();
   private readonly server = `vmm-${this.vault}`;
   private readonly vms = new Set<string>();
+  private giveUp: (reason: Error) => void = () => {};
+  private running: Promise<unknown> = Promise.resolve();
 
   /** @param workflows what runs its workflows. @default one of its own */
   constructor(
@@ -31,8 +37,27 @@ export class TestVault {
     private workflows?: WorkflowWorker,
   ) {}
 
-  /** Runs the workers of all three sides while `work` does its part. */
+  /**
+   * Runs the workers of all three sides while `work` does its part.
+   * @throws what `work` throws; when the test server is stuck, or after `abandon`, at once.
+   */
   async run(work: () => Promise<void>): Promise<void> {
+    const givenUp = new Promise<never>((_, reject) => (this.giveUp = reject));
+    // It may be before, or after, anybody awaits it.
+    givenUp.catch(() => {});
+    const unwatch = onStuckServer(this.giveUp);
+    const running = this.runWorkersWhile(() => Promise.race([work(), givenUp])).finally(unwatch);
+    this.running = Promise.allSettled([running]);
+    await running;
+  }
+
+  /** For a test that has timed out: stops its workers before their server stops. */
+  async abandon(): Promise<void> {
+    this.giveUp(new Error('the test is over'));
+    await this.running;
+  }
+
+  private async runWorkersWhile(work: () => Promise<void>): Promise<void> {
     const shared = this.workflows;
     this.workflows ??= await WorkflowWorker.start(this.env);
     const [first, second] = await Promise.all([
@@ -59,6 +84,8 @@ export class TestVault {
       namespace: this.env.namespace ?? 'default',
       taskQueue,
       activities: this.site.activities(),
+      // What is held hears by its heartbeats that it is cancelled.
+      maxHeartbeatThrottleInterval: HEARTBEAT_MS,
     });
   }
 
@@ -83,6 +110,10 @@ export class TestVault {
 
   /** What is left running would keep the server from skipping time for whoever comes next. */
   private async endWorkflows(): Promise<void> {
+    await this.env.connection.withDeadline(Date.now() + ENDED_WITHIN_MS, () => this.terminateAll());
+  }
+
+  private async terminateAll(): Promise<void> {
     const jobs = [...this.vms].map((vm) => this.view(vm).then(({ item }) => item.job?.jobId));
     const found = (await Promise.allSettled(jobs)).map((job) => (job.status === 'fulfilled' ? job.value : undefined));
     const ids = [...this.started, ...found.filter((id) => id !== undefined)];
