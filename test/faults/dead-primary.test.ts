@@ -4,6 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { access, cp, open, readFile, readdir, rename, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -124,7 +125,10 @@ test(
       const args = ['vault', 'export', VM, '--point', kept.id, '--to', target, '--store', store];
       const first = execFile(process.execPath, [cliPath, ...args], { cwd: folder, env: shell.env });
       while (!(await exists(path.join(target, 'os.vhd.partial'))) && first.exitCode === null) await sleep(2);
+      const ended = first.exitCode === null ? once(first, 'exit') : undefined;
       first.kill('SIGKILL');
+      // Until it is gone it holds the folder.
+      await ended;
       expect(await exists(path.join(target, 'os.vhd'))).toBe(false);
       const again = await shell.run(...args);
       expect(again).toMatchObject({ code: 0 });

@@ -13,7 +13,7 @@ import { requireReader, runReader } from '../support/readers.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { intercept } from './intercepted-store.js';
 import { describeReplica, KiB, MiB, Model, sizesOf, VM, write, zero } from './model.js';
-import { flipByte, openStore, replicaBytes, replicaFile, seedReplica } from './replica-fixture.js';
+import { copiesOf, flipByte, openStore, replicaBytes, replicaFile, seedReplica } from './replica-fixture.js';
 
 const cycle = (sequence: number, epoch = 1) => ({ vm: VM, epoch, sequence });
 
@@ -96,10 +96,12 @@ describe('applying cycles', () => {
   });
 
   test('dying at any call, applied again it gives the same bytes', async () => {
+    const { model, ...prepared } = await seeded();
+    change(model, 5);
+    await ship(prepared.store, model, 1);
+    const copy = await copiesOf(prepared);
     const calls = await dieAtEveryCall(async () => {
-      const { store, folder, model } = await seeded();
-      change(model, 5);
-      await ship(store, model, 1);
+      const { store, folder } = await copy();
       return {
         store,
         work: (faulty) => applyCycle(faulty, cycle(1)),

@@ -16,7 +16,7 @@ import { requireReader, runReader } from '../support/readers.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { KiB, MiB, Model, VM, write } from './model.js';
-import { expectReplicaOf, openStore, replicaFile, resyncReplica, seedReplica } from './replica-fixture.js';
+import { copiesOf, expectReplicaOf, openStore, replicaFile, resyncReplica, seedReplica } from './replica-fixture.js';
 
 const OS = 2 * MiB + 512;
 const point = (epoch: number) => ({ vm: VM, epoch, sequence: 1, kind: 'crashConsistent' as const });
@@ -138,8 +138,10 @@ test('a disk that is there again takes its blob up again; one that is smaller is
 });
 
 test('beginning died at any call and is done again, disks and points are what they are to be', async () => {
+  const { before, model, ...prepared } = await changed();
+  const copy = await copiesOf(prepared);
   const calls = await dieAtEveryCall(async () => {
-    const { store, folder, before, model } = await changed();
+    const { store, folder } = await copy();
     const disks = [...model.disks].map(([name, { length: size }]) => ({ name, size }));
     return {
       store,

@@ -21,7 +21,7 @@ import { requireReader, runReader } from '../support/readers.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { KiB, MiB, Model, sizesOf, VM, write, zero } from './model.js';
-import { flipByte, openStore, seedReplica } from './replica-fixture.js';
+import { copiesOf, flipByte, openStore, seedReplica } from './replica-fixture.js';
 
 type State = Map<string, Buffer>;
 const stateOf = (model: Model): State => new Map([...model.disks].map(([name, bytes]) => [name, Buffer.from(bytes)]));
@@ -97,8 +97,10 @@ describe('what a failover without the source goes back to', () => {
   });
 
   test('killed at any instant of the processing, and done again, it is the same', { timeout: 120_000 }, async () => {
+    const { states, ...prepared } = await received(2);
+    const copy = await copiesOf(prepared);
     await dieAtEveryCall(async () => {
-      const { store, states } = await received(2);
+      const { store } = await copy();
       return {
         store,
         work: async (dying) => {

@@ -15,7 +15,7 @@ import type { ReplicaStore } from '../../sites/ports.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { intercept } from './intercepted-store.js';
 import { describeReplica, KiB, MiB, Model, sizesOf, VM, write } from './model.js';
-import { openStore, seedReplica } from './replica-fixture.js';
+import { copiesOf, openStore, seedReplica } from './replica-fixture.js';
 
 const task = (sequence: number) => ({ vm: VM, epoch: 1, sequence, kind: 'crashConsistent' as const });
 const id = (sequence: number) => recoveryPointId(1, sequence);
@@ -181,14 +181,16 @@ describe('recovery points', () => {
   });
 
   test('dying while pruning, no point is left whose snapshots are gone', async () => {
+    const { model, ...prepared } = await seeded();
+    const states = new Map<string, Map<string, Buffer>>();
+    for (const sequence of [1, 2, 3]) {
+      states.set(id(sequence), await next(prepared.store, model, sequence));
+      await createRecoveryPoint(prepared.store, task(sequence));
+    }
+    const retainedFrom = Date.UTC(2026, 0, 1, 1, 15);
+    const copy = await copiesOf(prepared);
     await dieAtEveryCall(async () => {
-      const { store, model } = await seeded();
-      const states = new Map<string, Map<string, Buffer>>();
-      for (const sequence of [1, 2, 3]) {
-        states.set(id(sequence), await next(store, model, sequence));
-        await createRecoveryPoint(store, task(sequence));
-      }
-      const retainedFrom = Date.UTC(2026, 0, 1, 1, 15);
+      const { store } = await copy();
       return {
         store,
         work: async (faulty) => {

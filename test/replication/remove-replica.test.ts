@@ -12,7 +12,7 @@ import type { ReplicaStore } from '../../sites/ports.js';
 import { failsWith } from '../contracts/replica-store.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { KiB, MiB, Model, VM, write } from './model.js';
-import { openStore, replicaBytes, seedReplica } from './replica-fixture.js';
+import { copiesOf, openStore, replicaBytes, seedReplica } from './replica-fixture.js';
 
 const AT = '2026-01-02T00:00:00.000Z';
 
@@ -60,8 +60,9 @@ test('the VM can be protected again above it; a removal that comes late deletes 
 });
 
 test('a removal that dies anywhere is ended by the next', { timeout: 180_000 }, async () => {
+  const copy = await copiesOf(await replica());
   const calls = await dieAtEveryCall(async () => {
-    const { store } = await replica();
+    const { store } = await copy();
     return {
       store,
       work: (faulty) => removeReplica(faulty, { vm: VM, epoch: 1 }),

@@ -1,6 +1,8 @@
 /** The replica of a model in a real store, and what others read there. */
+import { execFile } from 'node:child_process';
 import { open, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import { expect } from 'vitest';
 import { RawDisk } from '../../disks/raw.js';
 import { vaultPaths } from '../../domain/vault.js';
@@ -22,6 +24,19 @@ export interface OpenedStore {
 export async function openStore(): Promise<OpenedStore> {
   const folder = path.join(await temporaryFolder(), 'store');
   return { store: await EmbeddedReplicaStore.open(folder, { create: true }), folder };
+}
+
+/**
+ * Stores that are as one was prepared, each in a folder of its own: making all of it durable takes longer than most of what
+ * is tested with it. Holes stay holes.
+ */
+export async function copiesOf({ store, folder }: OpenedStore): Promise<() => Promise<OpenedStore>> {
+  await store.close();
+  return async () => {
+    const copy = path.join(await temporaryFolder(), 'store');
+    await promisify(execFile)('cp', ['-a', '--sparse=always', folder, copy]);
+    return { store: await EmbeddedReplicaStore.open(copy), folder: copy };
+  };
 }
 
 /** Prepares, copies and verifies the model as it is; what follows can be shipped and applied. */

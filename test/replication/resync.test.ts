@@ -15,6 +15,7 @@ import type { ReplicaStore } from '../../sites/ports.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { KiB, MiB, Model, sizesOf, VM, write, zero } from './model.js';
 import {
+  copiesOf,
   expectReplicaOf,
   flipByte,
   openStore,
@@ -151,8 +152,10 @@ describe('a resynchronization', () => {
   });
 
   test('dying at any call and run again, the replica is equal', { timeout: 240_000 }, async () => {
+    const { model, ...prepared } = await drifted();
+    const copy = await copiesOf(prepared);
     const calls = await dieAtEveryCall(async () => {
-      const { store, folder, model } = await drifted();
+      const { store, folder } = await copy();
       return {
         store,
         work: (faulty) => resyncReplica(faulty, model, EPOCH),

@@ -16,7 +16,7 @@ import { temporaryFolder } from '../support/temporary-folder.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { intercept } from './intercepted-store.js';
 import { describeReplica, KiB, MiB, Model, pattern, sizesOf, VM, write } from './model.js';
-import { flipByte, openStore, rawDiskOf, replicaBytes, replicaFile, seedReplica } from './replica-fixture.js';
+import { copiesOf, flipByte, openStore, rawDiskOf, replicaBytes, replicaFile, seedReplica } from './replica-fixture.js';
 
 const FENCE = { epoch: 1, sequence: 0 };
 const copyAll = { vm: VM, disk: 'os', fromOffset: 0, maxBytes: Infinity, fence: FENCE };
@@ -259,11 +259,13 @@ describe('preparing a replica', () => {
   });
 
   test('under a newer epoch begins from nothing, with other disks too; dying anywhere, it is run again', async () => {
+    const opened = await openStore();
+    const model = new Model({ os: 1 * MiB, old: 1 * MiB });
+    model.write('os', write(0, 1 * MiB, 1));
+    await seedReplica(opened.store, model);
+    const copy = await copiesOf(opened);
     const calls = await dieAtEveryCall(async () => {
-      const { store, folder } = await openStore();
-      const model = new Model({ os: 1 * MiB, old: 1 * MiB });
-      model.write('os', write(0, 1 * MiB, 1));
-      await seedReplica(store, model);
+      const { store, folder } = await copy();
       const description = describeReplica({ os: 2 * MiB, data: 1 * MiB }, 2);
       return {
         store,
