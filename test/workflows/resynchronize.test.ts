@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { policySchema } from '../../domain/policy.js';
 import * as messages from '../../workflows/messages.js';
+import { farWindow } from '../support/far-window.js';
 import type { SimulatedSite } from './simulated-site.js';
 import { skippedTime } from './skipped-time.js';
 import type { TestVault } from './test-vault.js';
@@ -16,15 +17,16 @@ beforeEach(() => {
 const resynchronize = (now: boolean) => ({
   args: [{ requestId: randomUUID(), now }] as [messages.ResynchronizeRequest],
 });
-const HOUR_MS = 3_600_000;
-const isInWindow = (at: number) => {
-  const hours = (at % (24 * HOUR_MS)) / HOUR_MS;
-  return hours >= 18.5 || hours < 6;
-};
-
 describe('a VM that is marked for resynchronization', () => {
   it('is resynchronized in the window of its policy, and goes on with cycles of a new epoch', async () => {
-    const { site, vault } = time.setUp(policySchema.parse({ name: 'test' }));
+    const window = farWindow(await time.env.currentTimeMs());
+    const { site, vault } = time.setUp(policySchema.parse({ name: 'test', resynchronizationWindow: window }));
+    const isInWindow = (at: number) => {
+      const clock = new Date(at).toISOString().slice(11, 16);
+      const isBetween = window.from <= clock && clock < window.to;
+      const isOutside = window.to <= clock && clock < window.from;
+      return window.from < window.to ? isBetween : !isOutside;
+    };
     await vault.run(async () => {
       const entity = await vault.protect('db-01');
       site.fail('cutAndShip', 'LogBroken', 1);

@@ -11,6 +11,7 @@ import { policySchema, type Policy } from '../../domain/policy.js';
 import type { Job } from '../../domain/job.js';
 import type { protectVm, runRecoveryPlan } from '../../workflows/index.js';
 import * as messages from '../../workflows/messages.js';
+import { farWindow } from '../support/far-window.js';
 import { HEARTBEAT_MS, type SimulatedSite } from './simulated-site.js';
 import { onStuckServer } from './stuck-server.js';
 import { WorkflowWorker } from './workflow-worker.js';
@@ -33,7 +34,7 @@ export class TestVault {
     private readonly env: TestWorkflowEnvironment,
     private readonly site: SimulatedSite,
     private readonly tuning?: messages.Tuning,
-    private readonly policy: Policy = policySchema.parse({ name: 'test' }),
+    private readonly policy: Policy = policySchema.parse({ name: 'test', resynchronizationWindow: farWindow() }),
     private workflows?: WorkflowWorker,
   ) {}
 
