@@ -5,7 +5,7 @@
  * Each process notes what it runs in a folder of its own, and holds a lock there: a folder nobody holds is of a dead
  * process. A note that is missing, or can't be sent, costs nothing but the wait for the heartbeat timeout.
  */
-import { mkdir, open, readdir, readFile, rename, rm, writeFile, type FileHandle } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, writeFile, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Info } from '@temporalio/activity';
@@ -41,9 +41,9 @@ export class RunningActivities {
 
   /** @param folder of this worker's processes, made if it is not there. @throws the errno of the file system. */
   static async open(folder: string): Promise<RunningActivities> {
-    const name = `${process.pid}-${Date.now()}`;
-    const [made, own] = [path.join(folder, `${UNHELD}${name}`), path.join(folder, name)];
-    await mkdir(made, { recursive: true });
+    await mkdir(folder, { recursive: true });
+    const made = await mkdtemp(path.join(folder, `${UNHELD}${process.pid}-`));
+    const own = path.join(folder, path.basename(made).slice(UNHELD.length));
     const held = await open(path.join(made, LOCK), 'w');
     if (!tryLockFile(held.fd, 'exclusive')) throw new Error(`${made} is held by another process`);
     // Others see it from here on: held, so that none of them takes it for a dead process's.
