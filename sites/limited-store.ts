@@ -62,7 +62,8 @@ export class LimitedStore implements ReplicaStore {
     this.#store.createPageBlob(name, size, fence);
   resizePageBlob = (name: string, size: number, fence: WriteFence): Promise<void> =>
     this.#store.resizePageBlob(name, size, fence);
-  pageBlobSize = (name: string): Promise<number | undefined> => this.#store.pageBlobSize(name);
+  pageBlobSize = (name: string, snapshot?: string): Promise<number | undefined> =>
+    this.#store.pageBlobSize(name, snapshot);
   readPages = (name: string, offset: number, length: number, snapshot?: string): Promise<Buffer> =>
     this.#store.readPages(name, offset, length, snapshot);
   readPagesInto = (name: string, offset: number, target: Buffer): Promise<void> =>

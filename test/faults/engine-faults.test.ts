@@ -130,6 +130,18 @@ class FaultRun {
       await this.#until(({ item }) => (item.applied?.sequence ?? 0) >= sequence);
     }
     this.#say('store full, store away');
+
+    // Slow is no failure: the cycle takes longer, and nothing is tried again.
+    const { release, sequence } = await this.#cycleBeingSent();
+    const faster = store.slow(VM);
+    await release();
+    const fast = await faster;
+    await this.#until(({ item, conditions }) => {
+      expect(conditions.map(({ reason }) => reason)).not.toContain('StoreUnreachable');
+      return (item.applied?.sequence ?? 0) >= sequence;
+    });
+    await fast();
+    this.#say('store slow');
   }
 
   async terminatedEntity(): Promise<void> {

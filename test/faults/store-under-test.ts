@@ -4,6 +4,7 @@
  */
 import { mkdir, readFile, rename, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { TestContext } from 'vitest';
 import { fenceSchema } from '../../domain/fence.js';
 import { vaultPaths } from '../../domain/vault.js';
@@ -25,6 +26,8 @@ export interface StoreUnderTest {
   free(): Promise<void>;
   /** What is written below a VM waits, until it is let go: a store that is slow beyond measure. @returns what to call then. */
   hold(vm: string): Promise<() => Promise<void>>;
+  /** What is written below a VM takes long, and gets there, until what is returned is called. */
+  slow(vm: string): Promise<() => Promise<void>>;
   /** Path of a VHD file that holds the live replica of a disk, for other people's programs. */
   replica(vm: string, disk: string): Promise<string>;
   /** The recovery points of a VM, as `farshore vault list` tells them. */
@@ -54,11 +57,30 @@ export async function startStore(
 
 const MEBIBYTES = 2048;
 
+/** Milliseconds that each write below a VM may have to wait in a slow store, and the gap in which those that wait get on. */
+const SLOW = { waits: 400, gap: 15 };
+
 /** @param volume a small file system, so that it can be filled. */
 async function embeddedStore(volume: string): Promise<StoreUnderTest> {
   const store = path.join(volume, 'store');
   const layout = new StoreLayout(store);
   await mkdir(store);
+  const hold = async (vm: string): Promise<() => Promise<void>> => {
+    let release!: () => void;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    let ended!: Promise<void>;
+    await new Promise<void>((held, failed) => {
+      ended = withLock(layout.scopeLock(vaultPaths.vm(vm)), 'exclusive', async () => {
+        held();
+        await released;
+      });
+      ended.catch(failed);
+    });
+    return async () => {
+      release();
+      await ended;
+    };
+  };
   return {
     siteText: `{ kind: embedded, path: ${store} }`,
     arguments: ['--store', store],
@@ -66,20 +88,22 @@ async function embeddedStore(volume: string): Promise<StoreUnderTest> {
     reach: () => rename(`${store}.away`, store),
     fill: () => leave(volume, 0),
     free: () => resize(volume, MEBIBYTES),
-    async hold(vm) {
-      let release!: () => void;
-      const released = new Promise<void>((resolve) => (release = resolve));
-      let ended!: Promise<void>;
-      await new Promise<void>((held, failed) => {
-        ended = withLock(layout.scopeLock(vaultPaths.vm(vm)), 'exclusive', async () => {
-          held();
-          await released;
-        });
-        ended.catch(failed);
-      });
+    hold,
+    async slow(vm) {
+      let over = false;
+      let release = await hold(vm);
+      const pulses = (async () => {
+        for (;;) {
+          await sleep(SLOW.waits);
+          await release();
+          if (over) return;
+          await sleep(SLOW.gap);
+          release = await hold(vm);
+        }
+      })();
       return async () => {
-        release();
-        await ended;
+        over = true;
+        await pulses;
       };
     },
     replica: async (vm, disk) => layout.file(vaultPaths.disk(vm, disk)),
