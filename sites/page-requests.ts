@@ -1,8 +1,7 @@
 /** What may be asked of a page blob: whole pages, within it. @throws CatalogueError InvalidReplicaState */
-import type { FileHandle } from 'node:fs/promises';
-import { CatalogueError } from '../../domain/errors.js';
-import { end, type Range } from '../../domain/ranges.js';
-import type { PageWrite } from '../ports.js';
+import { CatalogueError } from '../domain/errors.js';
+import { end, type Range } from '../domain/ranges.js';
+import type { PageWrite } from './ports.js';
 
 /** Bytes. */
 const PAGE = 512;
@@ -25,10 +24,6 @@ export function checkPages(name: string, size: number, range: Range): void {
   if (range.offset % PAGE === 0 && range.length % PAGE === 0) return;
   const found = `offset ${range.offset}, length ${range.length} bytes`;
   throw new CatalogueError('InvalidReplicaState', `${name}: ${found}: multiples of ${PAGE} are wanted`);
-}
-
-export async function checkWithin(name: string, blob: FileHandle, range: Range): Promise<void> {
-  checkRange(name, (await blob.stat()).size, range);
 }
 
 export function checkRange(name: string, size: number, range: Range): void {

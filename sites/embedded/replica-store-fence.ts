@@ -4,14 +4,14 @@
  */
 import { readFile } from 'node:fs/promises';
 import { CatalogueError } from '../../domain/errors.js';
-import { compareFences, fenceSchema, formatFence, type Fence } from '../../domain/fence.js';
+import { compareFences, fenceSchema, type Fence } from '../../domain/fence.js';
+import { checkScope } from '../blob-names.js';
 import type { WriteFence } from '../ports.js';
+import { NO_FENCE, refuseOlder, scopeOf } from '../write-fence.js';
 import { unlessMissing } from './replica-store-errors.js';
 import type { DurableFiles } from './replica-store-files.js';
 import { withLock } from './replica-store-lock.js';
-import { checkScope, type StoreLayout } from './replica-store-names.js';
-
-const NONE: Fence = { epoch: 0, sequence: 0 };
+import type { StoreLayout } from './replica-store-names.js';
 
 export class ScopeFences {
   constructor(
@@ -24,18 +24,12 @@ export class ScopeFences {
   async read(scope: string): Promise<Fence> {
     const file = this.layout.fence(scope);
     const text = await unlessMissing(readFile(file, 'utf8'), undefined);
-    return text === undefined ? NONE : parseFence(text, file);
+    return text === undefined ? NO_FENCE : parseFence(text, file);
   }
 
   /** @throws CatalogueError StaleEpoch when a newer fence is recorded. */
   async check(name: string, fence: WriteFence): Promise<void> {
-    const scope = checkScope(fence.scope);
-    if (!name.startsWith(`${scope}/`)) throw new Error(`${name} is not below ${scope}, whose fence was to protect it`);
-    fenceSchema.parse(fence);
-    const recorded = await this.read(scope);
-    if (compareFences(fence, recorded) >= 0) return;
-    const detail = `${scope} is fenced at ${formatFence(recorded)}; ${name} was to be written at ${formatFence(fence)}`;
-    throw new CatalogueError('StaleEpoch', detail);
+    refuseOlder(name, fence, await this.read(scopeOf(name, fence)));
   }
 
   /**

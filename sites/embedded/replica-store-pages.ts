@@ -20,7 +20,7 @@ import { inFlight } from './replica-store-in-flight.js';
 import type { OpenJournals } from './replica-store-journal-files.js';
 import { withLock } from './replica-store-lock.js';
 import type { StoreLayout } from './replica-store-names.js';
-import { checkPages, checkRange, checkSize, checkWithin, rangeOf } from './replica-store-requests.js';
+import { checkPages, checkRange, checkSize, rangeOf } from '../page-requests.js';
 import { blocksOf } from './undo-journal.js';
 
 /** Bytes written under one lock and made durable with one sync: what a fence or a reader may have to wait for. */
@@ -129,7 +129,7 @@ export class PageBlobs {
   async read(name: string, range: Range, snapshot?: string): Promise<Buffer> {
     if (snapshot === undefined) {
       return await this.#withFile(name, 'read', async (blob) => {
-        await checkWithin(name, blob, range);
+        checkRange(name, (await blob.stat()).size, range);
         const target = Buffer.allocUnsafe(range.length);
         await readExactly(blob, target, range.offset);
         return target;
@@ -155,7 +155,7 @@ export class PageBlobs {
       await direct?.close();
     }
     await this.#withFile(name, 'read', async (blob) => {
-      await checkWithin(name, blob, { offset, length: target.length });
+      checkRange(name, (await blob.stat()).size, { offset, length: target.length });
       await readExactly(blob, target, offset);
     });
   }
@@ -163,7 +163,7 @@ export class PageBlobs {
   async ranges(name: string, range: Range, snapshot?: string): Promise<Range[]> {
     if (snapshot === undefined) {
       return await this.#withFile(name, 'read', async (blob) => {
-        await checkWithin(name, blob, range);
+        checkRange(name, (await blob.stat()).size, range);
         return dataRanges(blob.fd, range);
       });
     }

@@ -11,6 +11,7 @@ import { writeAt } from '../../disks/positional-io.js';
 import { CatalogueError } from '../../domain/errors.js';
 import type { Fence } from '../../domain/fence.js';
 import type { Range } from '../../domain/ranges.js';
+import { checkName, checkScope } from '../blob-names.js';
 import type { PageWrite, ReplicaStore, WriteFence } from '../ports.js';
 import { readExactly } from './replica-store-chain.js';
 import { errnoOf, storeError, unlessMissing } from './replica-store-errors.js';
@@ -18,7 +19,7 @@ import { ScopeFences } from './replica-store-fence.js';
 import { DurableFiles, withFile, type Temporary } from './replica-store-files.js';
 import { OpenJournals } from './replica-store-journal-files.js';
 import { StoreMarker } from './replica-store-marker.js';
-import { StoreLayout, checkName, checkScope, isInternal } from './replica-store-names.js';
+import { StoreLayout, isInternal } from './replica-store-names.js';
 import { PageBlobs } from './replica-store-pages.js';
 import { Snapshots } from './replica-store-snapshots.js';
 
