@@ -10,6 +10,7 @@ import { makeFolder } from '../../disks/make-folder.js';
 import { writeAt } from '../../disks/positional-io.js';
 import { syncFolder } from '../../disks/sync-folder.js';
 import { CatalogueError } from '../../domain/errors.js';
+import { MARKER } from '../blob-names.js';
 import { errnoOf, unlessMissing } from './replica-store-errors.js';
 import type { DurableFiles } from './replica-store-files.js';
 import type { StoreLayout } from './replica-store-names.js';
@@ -57,7 +58,10 @@ async function makeStore(layout: StoreLayout, files: DurableFiles): Promise<void
     if (code === 'ENOENT') throw unreachable(layout, (error as Error).message);
     throw error;
   }
-  const foreign = (await readdir(layout.root)).filter((entry) => !entry.startsWith('.') && entry !== 'lost+found');
+  const entries = await readdir(layout.root);
+  // Somebody else was quicker.
+  if (entries.includes(MARKER)) return;
+  const foreign = entries.filter((entry) => !entry.startsWith('.') && entry !== 'lost+found');
   if (foreign.length > 0) throw unreachable(layout, `it is no store, and holds ${foreign.slice(0, 3).join(', ')}`);
   const marker = { format: 'farshore replica store', version: 1, id: randomUUID() } as const;
   await files.withTemporaryFile(async (file) => {

@@ -109,7 +109,16 @@ const faults: Record<string, Action> = {
 /** How often each happens, next to each other. */
 const odds: Record<string, number> = {
   ...{ sync: 6, tag: 3, pause: 1, resynchronize: 1, verify: 2 },
-  ...{ killOne: 5, killSome: 3, killTwice: 1, storeAway: 2, storeFull: 2, storeHangs: 3, storeSlow: 2, storeAwayAndKilled: 1 },
+  ...{
+    killOne: 5,
+    killSome: 3,
+    killTwice: 1,
+    storeAway: 2,
+    storeFull: 2,
+    storeHangs: 3,
+    storeSlow: 2,
+    storeAwayAndKilled: 1,
+  },
   ...{ terminated: 1, flippedBit: 1 },
 };
 const actions: Record<string, Action> = { ...operations, ...faults };
