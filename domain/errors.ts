@@ -92,6 +92,18 @@ export const failureCatalogue = {
     'The replica was read back and differs from what was sent',
     'Check the storage below the replica store, then `retry`: the differing part is copied again.',
   ),
+  StoreNotFound: nonRecoverable(
+    'There is no replica store where the configuration says',
+    'Correct `vault.store` in the site file, or create the container; nothing is made anew by itself, as it would be empty.',
+  ),
+  StoreUnsuitable: nonRecoverable(
+    'The storage account is of a kind that cannot hold a replica store',
+    'Use a general-purpose v2 account without a hierarchical namespace: it takes page blobs and block blobs.',
+  ),
+  TlsMismatch: nonRecoverable(
+    'No secure connection could be made',
+    'Check that the address, http or https, and the certificate belong together, and that this machine trusts who signed it (NODE_EXTRA_CA_CERTS).',
+  ),
   AuthenticationFailed: nonRecoverable('Authentication failed', 'Correct the credentials in the configuration.'),
   AuthorizationFailed: nonRecoverable('Permission was denied', 'Grant the missing permission.'),
   StaleEpoch: nonRecoverable(

@@ -1,0 +1,75 @@
+/**
+ * Azurite, the storage emulator, as a process of its own: what stands in for a storage account in the demo and in tests.
+ * It loses up to five seconds of acknowledged writes when it is killed, and is no place for a replica anybody needs.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createRequire } from 'node:module';
+
+/** The emulator's only account; everybody knows its key. */
+const ACCOUNT = 'devstoreaccount1';
+const KEY = 'Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==';
+const READY_TIMEOUT_MS = 30_000;
+
+export interface AzuriteOptions {
+  /** Where it keeps its data. @default in memory */
+  readonly folder?: string;
+  /** PEM files, for https. */
+  readonly tls?: { readonly certificate: string; readonly key: string };
+}
+
+export class Azurite {
+  private constructor(
+    private readonly child: ChildProcess,
+    /** Address of the account. */
+    readonly url: string,
+  ) {}
+
+  /** @throws when it is not installed, or does not come up. */
+  static async start({ folder, tls }: AzuriteOptions = {}): Promise<Azurite> {
+    const program = createRequire(import.meta.url).resolve('azurite/dist/src/blob/main.js');
+    const place = folder === undefined ? ['--inMemoryPersistence'] : ['--location', folder];
+    const secure = tls ? ['--cert', tls.certificate, '--key', tls.key] : [];
+    const child = spawn(
+      process.execPath,
+      [program, '--loose', '--skipApiVersionCheck', '--disableTelemetry', '--blobPort', '0', ...place, ...secure],
+      { stdio: ['ignore', 'pipe', 'pipe'] },
+    );
+    return new Azurite(child, `${await listening(child)}/${ACCOUNT}`);
+  }
+
+  get pid(): number {
+    return this.child.pid!;
+  }
+
+  /** For a client, and for `FARSHORE_STORE_CONNECTION_STRING`. @param url when it is reached by another address. */
+  connectionString(url: string = this.url): string {
+    const protocol = new URL(url).protocol.slice(0, -1);
+    return `DefaultEndpointsProtocol=${protocol};AccountName=${ACCOUNT};AccountKey=${KEY};BlobEndpoint=${url};`;
+  }
+
+  async stop(): Promise<void> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    this.child.kill();
+    await once(this.child, 'exit');
+  }
+}
+
+/** @returns the address it listens at. */
+async function listening(child: ChildProcess): Promise<string> {
+  let said = '';
+  const address = new Promise<string>((resolve, reject) => {
+    child.stdout!.on('data', (part: Buffer) => {
+      said += part.toString();
+      const [, found] = /successfully listens on (\S+)/.exec(said) ?? [];
+      if (found !== undefined) resolve(found);
+    });
+    child.stderr!.on('data', (part: Buffer) => (said += part.toString()));
+    child.once('exit', () => reject(new Error(`Azurite has ended: ${said.trim()}`)));
+    setTimeout(() => reject(new Error(`Azurite does not come up: ${said.trim()}`)), READY_TIMEOUT_MS).unref();
+  });
+  return await address.catch((error: unknown) => {
+    child.kill();
+    throw error;
+  });
+}

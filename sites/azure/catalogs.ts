@@ -1,0 +1,47 @@
+/** The catalogs of a store, and which of them a name belongs to. A scope lies in no other scope. */
+import { CATALOG_FOLDER, scopeOfCatalog, type Catalog } from './catalog-format.js';
+import type { Container } from './container.js';
+import { ScopeCatalog } from './scope-catalog.js';
+
+/** How often what has just been replaced is looked up anew. */
+export const LOOKUPS = 5;
+
+export class Catalogs {
+  readonly #open = new Map<string, ScopeCatalog>();
+
+  constructor(private readonly container: Container) {}
+
+  of(scope: string): ScopeCatalog {
+    let catalog = this.#open.get(scope);
+    if (!catalog) this.#open.set(scope, (catalog = new ScopeCatalog(scope, this.container)));
+    return catalog;
+  }
+
+  /** The catalog of the scope a name lies in; undefined when nothing was ever written there. */
+  containing = async (name: string): Promise<Catalog | undefined> => await (await this.#ofName(name))?.read();
+
+  /** As `containing`, as it was when it was last seen. */
+  recentlyContaining = async (name: string): Promise<Catalog | undefined> => await (await this.#ofName(name))?.recent();
+
+  /** Those that may hold names with this prefix. */
+  async below(prefix: string): Promise<Catalog[]> {
+    const inside = prefix.includes('/') ? await this.#ofName(prefix) : undefined;
+    if (inside) return [await inside.read()];
+    const found: Catalog[] = [];
+    for await (const { name } of this.container.list(`${CATALOG_FOLDER}${prefix}`, { snapshots: false })) {
+      found.push(await this.of(scopeOfCatalog(name)).read());
+    }
+    return found;
+  }
+
+  async #ofName(name: string): Promise<ScopeCatalog | undefined> {
+    const parts = name.split('/').slice(0, -1);
+    const scopes = parts.map((_, index) => parts.slice(0, index + 1).join('/'));
+    for (const scope of scopes) {
+      const known = this.#open.get(scope);
+      if (known && (await known.exists())) return known;
+    }
+    for (const scope of scopes) if (await this.of(scope).exists()) return this.of(scope);
+    return undefined;
+  }
+}

@@ -1,0 +1,271 @@
+/**
+ * The container a store lies in: the operations of the service that the store needs, each with its time limit and
+ * retries, checked in transit, and failing with errors of the catalogue.
+ */
+import { createHash } from 'node:crypto';
+import {
+  RestError,
+  type BlobClient,
+  type BlockBlobClient,
+  type ContainerClient,
+  type PageBlobClient,
+} from '@azure/storage-blob';
+import { mergeRanges, type Range } from '../../domain/ranges.js';
+import { readAhead } from '../../replication/read-ahead.js';
+import type { PageRequest } from './page-requests.js';
+import type { Requests } from './requests.js';
+
+/** Bytes of one request that reads. */
+const READ_BLOCK = 4 * 1024 * 1024;
+const READS_IN_FLIGHT = 4;
+/** Bytes of a block of an upload. */
+const UPLOAD_BLOCK = 4 * 1024 * 1024;
+const BLOCKS_IN_FLIGHT = 4;
+
+export interface Content {
+  readonly data: Buffer;
+  readonly etag: string;
+}
+
+const md5 = (data: Buffer): Buffer => createHash('md5').update(data).digest();
+
+export class Container {
+  constructor(
+    private readonly client: ContainerClient,
+    readonly requests: Requests,
+  ) {}
+
+  /**
+   * @param known etag of what the caller has.
+   * @returns `unchanged` when it is that still; undefined when there is no such blob.
+   */
+  async get(blob: string, known?: string): Promise<Content | 'unchanged' | undefined> {
+    try {
+      return await this.requests.send(async (abortSignal) => {
+        const conditions = known === undefined ? {} : { conditions: { ifNoneMatch: known } };
+        const answer = await this.#blob(blob).download(0, undefined, { abortSignal, ...conditions });
+        const data = await collected(answer.readableStreamBody!, answer.contentLength ?? 0);
+        return { data, etag: answer.etag! };
+      });
+    } catch (error) {
+      if (statusOf(error) === 304) return 'unchanged';
+      if (isMissing(error)) return undefined;
+      throw this.requests.failed(`reading ${blob}`, error);
+    }
+  }
+
+  /**
+   * Writes a blob whole.
+   * @param replaces etag of what it replaces; `nothing` when there must be none; undefined for whatever there is.
+   * @returns its etag; undefined when something else is there.
+   */
+  async put(blob: string, data: Buffer, replaces?: { etag: string } | 'nothing'): Promise<string | undefined> {
+    const conditions =
+      replaces === undefined ? {} : replaces === 'nothing' ? { ifNoneMatch: '*' } : { ifMatch: replaces.etag };
+    try {
+      const answer = await this.requests.send((abortSignal) =>
+        this.#block(blob).upload(data, data.length, {
+          ...{ abortSignal, conditions },
+          blobHTTPHeaders: { blobContentMD5: md5(data), ...(blob.endsWith('.json') && JSON_TYPE) },
+        }),
+      );
+      return answer.etag!;
+    } catch (error) {
+      if (replaces !== undefined && [409, 412].includes(statusOf(error) ?? 0) && isOvertaken(error)) return undefined;
+      throw this.requests.failed(`writing ${blob}`, error);
+    }
+  }
+
+  /** Writes a blob of any length. Nothing is seen of it before it is whole. @returns its length, bytes. */
+  async upload(blob: string, chunks: AsyncIterable<Buffer>): Promise<number> {
+    const client = this.#block(blob);
+    const ids: string[] = [];
+    let length = 0;
+    const numbered = async function* () {
+      for await (const data of blocksOf(chunks)) {
+        const id = Buffer.from(String(ids.length).padStart(8, '0')).toString('base64');
+        ids.push(id);
+        length += data.length;
+        yield { id, data };
+      }
+    };
+    const stage = ({ id, data }: { id: string; data: Buffer }) =>
+      this.requests.do(`writing ${blob}`, (abortSignal) =>
+        client.stageBlock(id, data, data.length, { abortSignal, transactionalContentMD5: md5(data) }),
+      );
+    for await (const staged of readAhead(numbered(), BLOCKS_IN_FLIGHT, stage)) void staged;
+    await this.requests.do(`writing ${blob}`, (abortSignal) => client.commitBlockList(ids, { abortSignal }));
+    return length;
+  }
+
+  /** @returns false when there is no such blob, or snapshot. @throws CatalogueError InvalidReplicaState when it ends before. */
+  async read(blob: string, offset: number, target: Buffer, snapshot?: string): Promise<boolean> {
+    if (target.length === 0) return true;
+    try {
+      await this.requests.send((abortSignal) =>
+        this.#blob(blob, snapshot).downloadToBuffer(target, offset, target.length, {
+          ...{ abortSignal, blockSize: READ_BLOCK, concurrency: READS_IN_FLIGHT },
+        }),
+      );
+      return true;
+    } catch (error) {
+      if (isMissing(error)) return false;
+      throw this.requests.failed(`reading ${blob}`, error);
+    }
+  }
+
+  /** With its snapshots, or one of these alone. What is gone already is fine. */
+  async delete(blob: string, snapshot?: string): Promise<void> {
+    const options = snapshot === undefined ? { deleteSnapshots: 'include' as const } : {};
+    try {
+      await this.requests.send((abortSignal) => this.#blob(blob, snapshot).delete({ abortSignal, ...options }));
+    } catch (error) {
+      if (!isMissing(error)) throw this.requests.failed(`deleting ${blob}`, error);
+    }
+  }
+
+  /** @param include snapshots, each an entry of its own. */
+  async *list(prefix: string, include: { snapshots: boolean }): AsyncGenerator<ListedBlob, void, undefined> {
+    const pages = this.client.listBlobsFlat({ prefix, includeSnapshots: include.snapshots }).byPage();
+    for (;;) {
+      const page = await this.requests.do(`listing ${prefix}`, () => pages.next());
+      if (page.done) return;
+      for (const { name, snapshot, properties } of page.value.segment.blobItems) {
+        yield snapshot
+          ? { name, snapshot, changedAt: new Date(snapshot) }
+          : { name, changedAt: properties.lastModified };
+      }
+    }
+  }
+
+  async createPages(blob: string, size: number, sequenceNumber: number): Promise<void> {
+    await this.requests.do(`creating ${blob}`, (abortSignal) =>
+      this.#pages(blob).create(size, { abortSignal, blobSequenceNumber: sequenceNumber }),
+    );
+  }
+
+  async resizePages(blob: string, size: number): Promise<void> {
+    await this.requests.do(`resizing ${blob}`, (abortSignal) => this.#pages(blob).resize(size, { abortSignal }));
+  }
+
+  /**
+   * Writes, or clears, pages unless the blob has a higher sequence number: the service looks at it and writes in one step.
+   * @returns `stale` when it has; `missing` when there is no such blob.
+   */
+  async writePages(
+    blob: string,
+    request: PageRequest,
+    sequenceNumber: number,
+  ): Promise<'written' | 'stale' | 'missing'> {
+    const { offset, length, data } = request;
+    const conditions = { ifSequenceNumberLessThanOrEqualTo: sequenceNumber };
+    const pages = this.#pages(blob);
+    const checksum = data && md5(data);
+    try {
+      await this.requests.send((abortSignal) =>
+        data
+          ? pages.uploadPages(data, offset, length, { abortSignal, conditions, transactionalContentMD5: checksum! })
+          : pages.clearPages(offset, length, { abortSignal, conditions }),
+      );
+      return 'written';
+    } catch (error) {
+      if (codeOf(error) === 'SequenceNumberConditionNotMet') return 'stale';
+      if (isMissing(error)) return 'missing';
+      throw this.requests.failed(`writing ${blob}`, error);
+    }
+  }
+
+  /** Raises the number, never lowers it. A blob that is gone has no writers. */
+  async raiseSequenceNumber(blob: string, sequenceNumber: number): Promise<void> {
+    try {
+      await this.requests.send((abortSignal) =>
+        this.#pages(blob).updateSequenceNumber('max', sequenceNumber, { abortSignal }),
+      );
+    } catch (error) {
+      if (!isMissing(error)) throw this.requests.failed(`fencing ${blob}`, error);
+    }
+  }
+
+  /** @returns what the service calls the snapshot; undefined when there is no such blob. */
+  async snapshot(blob: string): Promise<string | undefined> {
+    try {
+      const answer = await this.requests.send((abortSignal) => this.#blob(blob).createSnapshot({ abortSignal }));
+      return answer.snapshot!;
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw this.requests.failed(`taking a snapshot of ${blob}`, error);
+    }
+  }
+
+  /** Pages that were written and not cleared, sorted, neighbours joined. @returns undefined when there is no such blob. */
+  async pageRanges(blob: string, { offset, length }: Range, snapshot?: string): Promise<Range[] | undefined> {
+    const client = snapshot === undefined ? this.#pages(blob) : this.#pages(blob).withSnapshot(snapshot);
+    // Not `getPageRanges`, which gives counts that are one byte short.
+    const pages = client.listPageRanges(offset, length).byPage();
+    const found: Range[] = [];
+    try {
+      for (;;) {
+        const page = await this.requests.send(() => pages.next());
+        if (page.done) return mergeRanges(found);
+        for (const { start, end } of page.value.pageRange ?? []) found.push({ offset: start, length: end - start + 1 });
+      }
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw this.requests.failed(`reading ${blob}`, error);
+    }
+  }
+
+  #blob(name: string, snapshot?: string): BlobClient {
+    const client = this.client.getBlobClient(name);
+    return snapshot === undefined ? client : client.withSnapshot(snapshot);
+  }
+
+  #block = (name: string): BlockBlobClient => this.client.getBlockBlobClient(name);
+  #pages = (name: string): PageBlobClient => this.client.getPageBlobClient(name);
+}
+
+export interface ListedBlob {
+  readonly name: string;
+  readonly snapshot?: string;
+  /** By the service's clock. */
+  readonly changedAt: Date;
+}
+
+const JSON_TYPE = { blobContentType: 'application/json' };
+
+const statusOf = (error: unknown): number | undefined => (error instanceof RestError ? error.statusCode : undefined);
+const codeOf = (error: unknown): string | undefined => (error instanceof RestError ? error.code : undefined);
+
+/** The blob is not there; a container that is not there is another matter. */
+const isMissing = (error: unknown): boolean =>
+  statusOf(error) === 404 && !['ContainerNotFound', 'ResourceNotFound'].includes(codeOf(error) ?? '');
+
+const isOvertaken = (error: unknown): boolean => ['ConditionNotMet', 'BlobAlreadyExists'].includes(codeOf(error) ?? '');
+
+async function collected(stream: NodeJS.ReadableStream, length: number): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  for await (const part of stream) parts.push(part as Buffer);
+  const data = Buffer.concat(parts);
+  if (data.length !== length) {
+    throw Object.assign(new Error(`${data.length} of ${length} bytes arrived`), { code: 'ECONNRESET' });
+  }
+  return data;
+}
+
+/** Cuts content into blocks of one size. The chunks may be the same memory each time: what is kept is copied. */
+async function* blocksOf(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
+  let block = Buffer.allocUnsafe(UPLOAD_BLOCK);
+  let filled = 0;
+  for await (const chunk of chunks) {
+    for (let at = 0; at < chunk.length;) {
+      const copied = chunk.copy(block, filled, at);
+      at += copied;
+      filled += copied;
+      if (filled < block.length) continue;
+      yield block;
+      block = Buffer.allocUnsafe(UPLOAD_BLOCK);
+      filled = 0;
+    }
+  }
+  if (filled > 0) yield block.subarray(0, filled);
+}

@@ -1,0 +1,100 @@
+/** What the storage service, or the way to it, answers, in the words of the catalogue. */
+import { RestError } from '@azure/storage-blob';
+import { CatalogueError, type FailureCode } from '../../domain/errors.js';
+
+/** By the service's own error codes. */
+const byCode: Readonly<Record<string, FailureCode>> = {
+  AuthenticationFailed: 'AuthenticationFailed',
+  InvalidAuthenticationInfo: 'AuthenticationFailed',
+  NoAuthenticationInformation: 'AuthenticationFailed',
+  ContainerNotFound: 'StoreNotFound',
+  ResourceNotFound: 'StoreNotFound',
+  ContainerBeingDeleted: 'StoreUnreachable',
+  AccountBeingCreated: 'StoreUnreachable',
+  ServerBusy: 'StoreUnreachable',
+  Md5Mismatch: 'UploadDamaged',
+  InvalidMd5: 'UploadDamaged',
+  BlobTypeNotSupported: 'StoreUnsuitable',
+  FeatureNotSupportedForAccount: 'StoreUnsuitable',
+  BlobTypeNotSupportedForAccount: 'StoreUnsuitable',
+  EndpointUnsupported: 'StoreUnsuitable',
+};
+
+/** Of Node's network layer and of TLS, as `code` of the error or of its cause. */
+const NETWORK =
+  /^(E(TIMEDOUT|CONN\w+|PIPE|AI_AGAIN|NOTFOUND|HOSTUNREACH|NETUNREACH|NETDOWN|HOSTDOWN|ADDRNOTAVAIL)|REQUEST_SEND_ERROR|PARSE_ERROR|ENOTFOUND)$/;
+const TLS =
+  /CERT|SELF_SIGNED|UNABLE_TO_(VERIFY|GET_ISSUER)|ERR_TLS|ERR_SSL|^EPROTO$|ALTNAME|packet length too long|wrong version number/;
+
+/** Further apart than this, and the service takes no signature. Milliseconds. */
+const CLOCK_TOLERANCE = 15 * 60_000;
+
+/** Whether the same request may well succeed in a moment. */
+export function isRecoverable(error: unknown): boolean {
+  const code = codeOf(error);
+  return code === 'StoreUnreachable' || code === 'UploadDamaged';
+}
+
+/** @returns the error to throw: of the catalogue where it has one, else the error itself, which is a bug. */
+export function storeError(error: unknown, doing: string, where: string): unknown {
+  if (error instanceof CatalogueError) return error;
+  const code = codeOf(error);
+  if (code === undefined) return error;
+  return new CatalogueError(code, `${doing} in ${where}: ${reasonOf(error as Error)}`, { cause: error });
+}
+
+function codeOf(error: unknown): FailureCode | undefined {
+  if (!(error instanceof Error) || error instanceof CatalogueError) return undefined;
+  if (causes(error).some((text) => TLS.test(text))) return 'TlsMismatch';
+  if (error.name === 'TimeoutError' || error.name === 'AbortError') return 'StoreUnreachable';
+  if (error.name === 'CredentialUnavailableError' || error.name.startsWith('AuthenticationError'))
+    return 'AuthenticationFailed';
+  if (error instanceof RestError) return ofAnswer(error);
+  const { code } = error as NodeJS.ErrnoException;
+  return code !== undefined && NETWORK.test(code) ? 'StoreUnreachable' : undefined;
+}
+
+function ofAnswer(error: RestError): FailureCode {
+  const known = byCode[error.code ?? ''];
+  const status = error.statusCode;
+  if (known) return known;
+  if (status === undefined || status === 408 || status === 429 || status >= 500) return 'StoreUnreachable';
+  // The emulator answers with the code for a lack of permission.
+  if (/failed to authenticate/i.test(error.message)) return 'AuthenticationFailed';
+  if (status === 401) return 'AuthenticationFailed';
+  if (status === 403) return 'AuthorizationFailed';
+  return 'InvalidReplicaState';
+}
+
+/** The codes and messages of an error and of what caused it, short and without a stack. */
+function causes(error: Error): string[] {
+  const found: string[] = [];
+  for (let at: unknown = error, depth = 0; at instanceof Error && depth < 4; at = at.cause, depth += 1) {
+    found.push(String((at as NodeJS.ErrnoException).code ?? ''), at.message);
+  }
+  return found;
+}
+
+/** What the service says of itself, in one line, and never what was sent: an address may hold a signature. */
+function reasonOf(error: Error): string {
+  if (error.name === 'TimeoutError' || error.name === 'AbortError') return 'it did not answer in time';
+  const [first = ''] = error.message.split('\n');
+  const text = first.replace(/\?[^\s"']*(sig|se|sv)=[^\s"']*/g, '?…').trim();
+  if (!(error instanceof RestError)) return text;
+  const { code, statusCode, response, details } = error;
+  const detail = (details as { authenticationErrorDetail?: string } | undefined)?.authenticationErrorDetail;
+  const skew = clockSkew(response?.headers.get('date'), statusCode);
+  return [
+    `${text}${statusCode === undefined || text.includes(code ?? ' ') ? '' : ` (${[statusCode, code].filter(Boolean).join(' ')})`}`,
+    ...(detail === undefined ? [] : [detail]),
+    ...(skew === undefined ? [] : [skew]),
+  ].join('; ');
+}
+
+function clockSkew(date: string | undefined, status: number | undefined): string | undefined {
+  if (date === undefined || status !== 403) return undefined;
+  const ahead = Date.now() - Date.parse(date);
+  if (!(Math.abs(ahead) > CLOCK_TOLERANCE)) return undefined;
+  const minutes = Math.round(Math.abs(ahead) / 60_000);
+  return `the clock of this machine is ${minutes} minutes ${ahead > 0 ? 'ahead of' : 'behind'} the service's: set it`;
+}

@@ -1,0 +1,8 @@
+/** What is wrong with something in the store. */
+import { CatalogueError } from '../../domain/errors.js';
+
+export const invalid = (name: string, problem: string): CatalogueError =>
+  new CatalogueError('InvalidReplicaState', `${name}: ${problem}`);
+
+export const missingContent = (name: string): CatalogueError =>
+  invalid(name, 'the catalog names it, and its content is not there');
