@@ -6,17 +6,10 @@ import { z } from 'zod';
 import { siteHostSchema, type SiteHost } from './host-settings.js';
 import { nameSchema } from './ids.js';
 import { isTimeZone } from './local-time.js';
+import { storeAddressSchema } from './store-address.js';
 import { checkPolicy, policySchema, type Policy } from './policy.js';
 
 const pathSchema = z.string().min(1);
-
-const storeSchema = z.discriminatedUnion('kind', [
-  z.strictObject({
-    kind: z.literal('embedded'),
-    /** Folder of the store; relative to the site file. */
-    path: pathSchema,
-  }),
-]);
 
 const cloudSchema = z.strictObject({
   name: nameSchema,
@@ -69,7 +62,7 @@ const alertsSchema = z.strictObject({
 });
 
 export const siteSchema = z.strictObject({
-  vault: z.strictObject({ name: nameSchema, store: storeSchema }),
+  vault: z.strictObject({ name: nameSchema, store: storeAddressSchema }),
   vmmServers: z.array(vmmServerSchema).min(1),
   azureNetworks: z.array(z.strictObject({ name: nameSchema, subnets: z.array(nameSchema).min(1) })).default([]),
   networkMappings: z

@@ -8,7 +8,7 @@ import { serveHypervisor, serveRecoveryCompute, type ControlServer } from '../si
 import { readHypervisorConfig, type HypervisorConfig } from '../sites/embedded/hypervisor-config.js';
 import { EmbeddedHypervisor, type HypervisorLog } from '../sites/embedded/hypervisor.js';
 import { EmbeddedRecoveryCompute } from '../sites/embedded/hypervisor-recovery.js';
-import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
+import { openReplicaStore } from './replica-store.js';
 import { stopSignal } from './stop-signals.js';
 
 const logger = pino({ name: 'hypervisor' }, pino.destination({ dest: 2, sync: true }));
@@ -20,7 +20,7 @@ type Running = readonly { close(): Promise<void> }[];
 async function start(config: HypervisorConfig): Promise<Running> {
   let control: ControlServer;
   if (config.recovery) {
-    const store = await EmbeddedReplicaStore.open(config.recovery.storeFolder);
+    const store = await openReplicaStore(config.recovery.store);
     const compute = await EmbeddedRecoveryCompute.open(config, store, log);
     control = await serveRecoveryCompute(config.controlSocket, compute, log);
     return [control, compute, store];

@@ -7,9 +7,9 @@ import type { RecoveryState } from '../domain/recovery-point.js';
 import type { Site, SiteVm } from '../domain/site.js';
 import { readRecoveryState } from '../replication/recovery-target.js';
 import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/control-client.js';
-import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
 import type { HypervisorVm } from '../sites/ports.js';
 import type { DataFolder } from './data-folder.js';
+import { withReplicaStore } from './replica-store.js';
 
 export type { HypervisorVm } from '../sites/ports.js';
 
@@ -49,12 +49,7 @@ export class LocalSite {
 
   /** What there is to recover to, as the store says; undefined while it knows no such VM. @throws CatalogueError StoreUnreachable */
   async recoveryState(vm: string): Promise<RecoveryState | undefined> {
-    const store = await EmbeddedReplicaStore.open(this.site.vault.store.path);
-    try {
-      return await readRecoveryState(store, vm);
-    } finally {
-      await store.close();
-    }
+    return await withReplicaStore(this.site.vault.store, (store) => readRecoveryState(store, vm));
   }
 }
 

@@ -1,12 +1,13 @@
 /** Reads the site file and the plan files, and checks them against what is really there, before anything is started. */
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { isInside } from '../disks/inside-folder.js';
 import { openDisk } from '../disks/open-disk.js';
 import { CatalogueError } from '../domain/errors.js';
 import { checkPlan, recoveryPlanSchema, type RecoveryPlan } from '../domain/plan.js';
 import { checkSite, siteSchema, type Finding, type Site } from '../domain/site.js';
+import { formatStoreAddress, type StoreAddress } from '../domain/store-address.js';
 import { DocumentError, readDocument } from './document.js';
+import { liesInStore } from './replica-store.js';
 
 export interface LoadedSite {
   /** The file it was read from, absolute. */
@@ -56,7 +57,7 @@ function withAbsolutePaths(site: Site, folder: string): Site {
   const { vault } = site;
   return {
     ...site,
-    vault: { ...vault, store: { ...vault.store, path: path.resolve(folder, vault.store.path) } },
+    vault: { ...vault, store: absoluteStore(vault.store, folder) },
     vms: site.vms.map((vm) => ({
       ...vm,
       ...(vm.guestAgent !== undefined && { guestAgent: path.resolve(folder, vm.guestAgent) }),
@@ -64,6 +65,9 @@ function withAbsolutePaths(site: Site, folder: string): Site {
     })),
   };
 }
+
+const absoluteStore = (store: StoreAddress, folder: string): StoreAddress =>
+  store.kind === 'embedded' ? { ...store, path: path.resolve(folder, store.path) } : store;
 
 function longSocketPath({ vms }: Site): Finding | undefined {
   const v = vms.findIndex(({ guestAgent }) => Buffer.byteLength(guestAgent ?? '') > MAX_SOCKET_PATH);
@@ -95,10 +99,10 @@ async function firstDiskFinding(site: Site): Promise<Finding | undefined> {
           remedy: 'name the disk itself, a file or a block device',
         };
       }
-      if (await isInside(site.vault.store.path, disk.path)) {
+      if (await liesInStore(site.vault.store, disk.path)) {
         return {
           path: at('path'),
-          message: `${disk.path} lies in the replica store, ${site.vault.store.path}`,
+          message: `${disk.path} lies in the replica store, ${formatStoreAddress(site.vault.store)}`,
           remedy: "name the VM's own disk, not a replica, or give the store a folder of its own",
         };
       }

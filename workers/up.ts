@@ -11,12 +11,12 @@ import { searchAttributeTypes } from '../workflows/search-attributes.js';
 import { taskQueues } from '../domain/ids.js';
 import { hostsOf, type Site } from '../domain/site.js';
 import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/control-client.js';
-import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
 import type { DataFolder, Instance } from './data-folder.js';
 import { ensureSearchAttributes } from './search-attributes.js';
 import { KeptServer } from './kept-server.js';
 import { clearUpAfter } from './left-over-server.js';
 import { moveVmStates } from './moved-vm-state.js';
+import { openReplicaStore } from './replica-store.js';
 import type { LoadedSite } from './site-file.js';
 import { Supervisor, type ProcessSpec } from './supervisor.js';
 import { findDevServer } from './temporal-executables.js';
@@ -57,7 +57,7 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
     endings.push(() => data.removeInstance());
     await clearUpAfter(data);
     await data.prepare(hostsOf(site.site).map(({ name }) => name));
-    await EmbeddedReplicaStore.open(site.site.vault.store.path, { create: true }).then((store) => store.close());
+    await openReplicaStore(site.site.vault.store, { create: true }).then((store) => store.close());
     let instance: Instance | undefined;
     const { temporal, server } = await connectTemporal(options, endings, async (restarted) => {
       if (!instance) return;
@@ -176,7 +176,7 @@ async function hypervisorSpecs(site: Site, data: DataFolder): Promise<Omit<Proce
     stateFolder: data.recoveryState(),
     controlSocket: data.recoveryControl(),
     nbdSocketFolder: data.recoveryNbd(),
-    recovery: { storeFolder: site.vault.store.path },
+    recovery: { store: site.vault.store },
   };
   const compute = new RecoveryComputeClient(recovery.controlSocket);
   specs.push(await hypervisorSpec('recovery-compute', data, data.recoveryConfig(), recovery, () => compute.listVms()));

@@ -19,10 +19,10 @@ import { taskQueues } from '../domain/ids.js';
 import { hostsOf } from '../domain/site.js';
 import { BandwidthLimiter } from '../sites/bandwidth-limiter.js';
 import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/control-client.js';
-import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
 import { LimitedStore } from '../sites/limited-store.js';
 import { RunningActivities } from './lost-activities.js';
 import type { DataFolder } from './data-folder.js';
+import { openReplicaStore } from './replica-store.js';
 import type { LoadedSite } from './site-file.js';
 import { workerLogger } from './logger.js';
 import { FARSHORE_NAMESPACE } from './temporal-server.js';
@@ -97,7 +97,7 @@ async function optionsOf({
   const hypervisorOf = (host: string) => new HypervisorClient(data.hypervisorControl(host));
   switch (role) {
     case 'host': {
-      const store = await EmbeddedReplicaStore.open(site.vault.store.path);
+      const store = await openReplicaStore(site.vault.store);
       const { bandwidth, concurrentCopies, concurrentCycles } = hostsOf(site).find((host) => host.name === name)!;
       const limiter = bandwidth && new BandwidthLimiter(bandwidthRule(bandwidth));
       return {
@@ -117,8 +117,7 @@ async function optionsOf({
         activities: createProviderActivities({ site, vmmServer: name, hypervisorOf }),
       };
     case 'azure': {
-      // Never made here: the folder of a file system that is not mounted would become a store without replicas.
-      const store = await EmbeddedReplicaStore.open(site.vault.store.path);
+      const store = await openReplicaStore(site.vault.store);
       const turns = new Turns(AZURE_TURNS);
       return {
         taskQueue: taskQueues.azure(name),

@@ -1,11 +1,16 @@
 /** `demo`: the main job from end to end. */
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
+import type { DemoStorage } from '../demo/demo-store.js';
 import { exitCodes } from '../exit-codes.js';
 
 interface DemoOptions {
   readonly keep?: boolean;
   readonly check?: string;
+  readonly storage: DemoStorage;
 }
+
+/** Where the demo keeps its replicas. */
+const storages: readonly DemoStorage[] = ['embedded', 'azurite'];
 
 export function demoCommand(): Command {
   return new Command('demo')
@@ -15,12 +20,17 @@ export function demoCommand(): Command {
         'recovery plan, commits, and proves that each replica disk equals its source. Takes a minute or two.',
     )
     .option('--keep', 'leave the site running, and its files in place')
+    .addOption(
+      new Option('--storage <kind>', 'where replicas are kept: a folder, or the emulator of a storage account')
+        .choices(storages)
+        .default('embedded'),
+    )
     .option('--check <folder>', 'only prove again what a kept demo left in this folder')
-    .action(async ({ keep = false, check }: DemoOptions, command: Command) => {
+    .action(async ({ keep = false, check, storage }: DemoOptions, command: Command) => {
       const { json = false, data } = command.optsWithGlobals<{ json?: boolean; data?: string }>();
       // Loaded when it is needed: every other command would wait for it.
       const { checkAgain, demonstrate } = await import('../demo/demo.js');
-      const ok = check === undefined ? await demonstrate(data, keep, json) : await checkAgain(check, json);
+      const ok = check === undefined ? await demonstrate(data, { storage, keep, json }) : await checkAgain(check, json);
       if (!ok) process.exitCode = exitCodes.failed;
     });
 }

@@ -104,5 +104,5 @@ export async function withFarshore<T>(
 export async function keptReplicas({ vault }: Site, vms: readonly string[]): Promise<string[]> {
   if (vms.length === 0) return [];
   const { protectedInVault } = await import('../../workers/local-vault.js');
-  return await protectedInVault(vault.store.path, vms).catch(() => []);
+  return await protectedInVault(vault.store, vms).catch(() => []);
 }

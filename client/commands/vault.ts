@@ -1,6 +1,7 @@
 /** `vault`: what the replica store holds. It describes itself, so none of this asks Temporal or the primary site. */
 import path from 'node:path';
 import { Command } from 'commander';
+import { formatStoreAddress, storeAddressSchema, type StoreAddress } from '../../domain/store-address.js';
 import { formatBytes } from '../../domain/bytes.js';
 import { jobTitles } from '../../domain/job.js';
 import type { UnreadableVm, VaultVm } from '../../workers/local-vault.js';
@@ -22,7 +23,10 @@ export function vaultCommand(): Command {
       'What the replica store holds. The store describes itself: these commands work while Temporal, or the whole primary\n' +
         'site, is gone, and beside the workers that use the store.',
     );
-  const storeOption = ['--store <dir>', "folder of the store (default: the site file's)"] as const;
+  const storeOption = [
+    '--store <place>',
+    "folder of the store, or address of its container (default: the site file's)",
+  ] as const;
   vault
     .command('list')
     .summary('VMs, disks, cycles, recovery points and job records of the vault')
@@ -32,10 +36,11 @@ export function vaultCommand(): Command {
     )
     .option(...storeOption)
     .action(async (options: StoreOption, command: Command) => {
-      const folder = await storeFolder(options, command);
+      const store = await storeOf(options, command);
+      const place = formatStoreAddress(store);
       const { readVault } = await import('../../workers/local-vault.js');
-      const { vms, unreadable } = await readVault(folder);
-      outputOf(command).result({ store: folder, vms: vms.map(listed), unreadable }, listText(folder, vms, unreadable));
+      const { vms, unreadable } = await readVault(store);
+      outputOf(command).result({ store: place, vms: vms.map(listed), unreadable }, listText(place, vms, unreadable));
     });
   vault
     .command('export')
@@ -56,11 +61,11 @@ export function vaultCommand(): Command {
       '\nExample:\n  farshore vault export db-01 --point latest --to /srv/rescue/db-01 --store /srv/vault',
     )
     .action(async (vm: string, options: StoreOption & { point: string; to: string }, command: Command) => {
-      const folder = await storeFolder(options, command);
+      const store = await storeOf(options, command);
       const to = path.resolve(options.to);
       const onDisk = (disk: string, bytes: number) => note(`${vm}/${disk}: ${formatBytes(bytes)} written`);
       const { exportFromVault, ExportRefused } = await import('../../workers/local-vault.js');
-      const exported = await exportFromVault(folder, {
+      const exported = await exportFromVault(store, {
         vm,
         wanted: options.point,
         folder: to,
@@ -101,7 +106,7 @@ async function adoptVms(names: string[], _options: object, command: Command): Pr
   const { LocalSite } = await import('../../workers/local-site.js');
   const { adoptVm } = await import('../adopt.js');
   await withFarshore(command, async (farshore, { site: { site }, data }) => {
-    const { vms, unreadable } = await readVault(site.vault.store.path);
+    const { vms, unreadable } = await readVault(site.vault.store);
     const unknown = names.find((name) => ![...vms, ...unreadable].some(({ vm }) => vm === name));
     if (unknown !== undefined) throw new RefusedError(`the vault holds no VM ${unknown}`);
     const local = new LocalSite(site, data);
@@ -120,13 +125,21 @@ async function adoptVms(names: string[], _options: object, command: Command): Pr
   });
 }
 
-async function storeFolder({ store }: StoreOption, command: Command): Promise<string> {
-  if (store !== undefined) return path.resolve(store);
+async function storeOf({ store }: StoreOption, command: Command): Promise<StoreAddress> {
+  if (store !== undefined) return storeNamed(store);
   const options = commonOptions(command);
   const data = dataFolderOf(options);
   const instance = (await data.isHeld()) ? await data.readInstance() : undefined;
   const { site } = await loadSite(options.site ?? instance?.siteFile ?? siteFileOf(options), { disks: false });
-  return site.vault.store.path;
+  return site.vault.store;
+}
+
+/** @throws RefusedError */
+function storeNamed(text: string): StoreAddress {
+  if (!/^https?:/.test(text)) return { kind: 'embedded', path: path.resolve(text) };
+  const { data, error } = storeAddressSchema.safeParse({ kind: 'azure', url: text });
+  if (data) return data;
+  throw new RefusedError(`--store: ${error.issues[0]?.message}`);
 }
 
 const listed = ({ vm, description, fence, state, applied, received, points, jobs }: VaultVm) => ({

@@ -1,14 +1,15 @@
 /** Proves what a run of the demo left, and tells it: a table for people, one JSON object for programs. */
-import path from 'node:path';
+
 import { formatBytes } from '../../domain/bytes.js';
 import type { FailoverResult } from '../../domain/job.js';
-import { vaultPaths } from '../../domain/vault.js';
+
 import type { Instance } from '../../workers/data-folder.js';
 import type { LoadedSite } from '../../workers/site-file.js';
 import { workflowsUrl } from '../commands/web-ui.js';
 import { fields, note, table } from '../output.js';
 import type { DemoDisk } from './demo-site.js';
 import type { GuestReport } from './guests.js';
+import { replicaFile } from './replica-file.js';
 import { proveDisk, type DiskProof } from './verify.js';
 
 /** What a finished run leaves beside its site, for `--check`. */
@@ -26,8 +27,9 @@ interface VmFigures {
   readonly failover: FailoverResult;
 }
 
-/** @returns false when a replica differs. */
+/** @param folder for what has to be fetched. @returns false when a replica differs. */
 export async function proveAndPrint(
+  folder: string,
   disks: readonly DemoDisk[],
   { site }: LoadedSite,
   record: DemoRecord,
@@ -37,7 +39,7 @@ export async function proveAndPrint(
   note('Proving that each replica equals its source');
   const proofs: { disk: DemoDisk; proof: DiskProof }[] = [];
   for (const disk of disks) {
-    const replica = path.join(site.vault.store.path, vaultPaths.disk(disk.vm, disk.name));
+    const replica = await replicaFile(site.vault.store, disk, folder);
     const acknowledged =
       record.guests.find((guest) => guest.vm === disk.vm && guest.disk === disk.name)?.acknowledged ?? 0;
     const proof = await proveDisk(disk, replica, acknowledged);

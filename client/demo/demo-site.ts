@@ -54,10 +54,10 @@ export const demoPlan = {
   ],
 } as const;
 
-const siteFileText = `# The site of the demo.
+const siteFileText = (store: string): string => `# The site of the demo.
 vault:
   name: demo-vault
-  store: { kind: embedded, path: store }
+  store: ${store}
 vmmServers:
   - name: vmm-01
     logicalNetworks: [{ name: corp }]
@@ -98,10 +98,10 @@ groups:
 ${demoPlan.groups.map((group) => `  - name: ${group.name}\n    vms: [${group.vms.join(', ')}]`).join('\n')}
 `;
 
-/** Writes site file, plan and disks. @returns the disks; where mke2fs is missing they hold the content without a file system. */
-export async function makeDemoSite(folder: string): Promise<DemoDisk[]> {
+/** Writes site file, plan and disks. @param store `store:` of the site file. @returns the disks; where mke2fs is missing they hold the content without a file system. */
+export async function makeDemoSite(folder: string, store: string): Promise<DemoDisk[]> {
   await mkdir(path.join(folder, 'disks'), { recursive: true });
-  await writeFile(path.join(folder, 'site.yaml'), siteFileText);
+  await writeFile(path.join(folder, 'site.yaml'), siteFileText(store));
   await writeFile(path.join(folder, 'plan.yaml'), planFileText);
   const mke2fs = await findTool('mke2fs');
   const disks = demoDisks(folder);

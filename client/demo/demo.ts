@@ -22,19 +22,31 @@ import { Progress } from '../progress.js';
 import { waitForJob } from '../commands/wait.js';
 import { demoDisks, makeDemoSite, type DemoDisk } from './demo-site.js';
 import { proveAndPrint, type DemoRecord } from './demo-report.js';
+import { againBeside, demoStores, type DemoStorage } from './demo-store.js';
 import { Guests, tryForbiddenWrite } from './guests.js';
 import { findTool } from './tools.js';
 
 const cliPath = fileURLToPath(new URL('../cli.js', import.meta.url));
 const RECORD = 'demo.json';
 
+export interface DemoOptions {
+  readonly storage: DemoStorage;
+  /** Leave the site running, and its files in place. */
+  readonly keep: boolean;
+  readonly json: boolean;
+}
+
 /** @param dataOption a folder to work in; else one is made. @returns whether all was proven. */
-export async function demonstrate(dataOption: string | undefined, keep: boolean, json: boolean): Promise<boolean> {
+export async function demonstrate(
+  dataOption: string | undefined,
+  { storage, keep, json }: DemoOptions,
+): Promise<boolean> {
   const folder =
     dataOption === undefined ? await mkdtemp(path.join(tmpdir(), 'farshore-demo-')) : path.resolve(dataOption);
+  const store = demoStores[storage]();
   try {
     note(`Making the disks of three VMs in ${folder}`);
-    const disks = await makeDemoSite(folder);
+    const disks = await makeDemoSite(folder, await store.begin(folder));
     if (!disks.every((disk) => disk.fileSystem))
       note('mke2fs is not installed: the disks hold data, but no file system');
     const siteFile = path.join(folder, 'site.yaml');
@@ -48,6 +60,7 @@ export async function demonstrate(dataOption: string | undefined, keep: boolean,
     if (keep) note(keepText(folder, ended.instance));
     return ended.ok;
   } finally {
+    if (!keep) await store.end();
     if (!keep && dataOption === undefined) await rm(folder, { recursive: true, force: true });
   }
 }
@@ -101,7 +114,7 @@ async function conduct(
       vms: vms.map((name) => ({ name, ...seeded.get(name)!, failover: failovers.get(name)! })),
     };
     await writeFile(path.join(folder, RECORD), JSON.stringify(record, null, 2));
-    const ok = await proveAndPrint(disks, site, record, json, instance);
+    const ok = await proveAndPrint(folder, disks, site, record, json, instance);
     return { record, instance, ok };
   } finally {
     await guests.stop();
@@ -200,10 +213,11 @@ function printNothingLost(failovers: ReadonlyMap<string, FailoverResult>): void 
 export async function checkAgain(folder: string, json: boolean): Promise<boolean> {
   const root = path.resolve(folder);
   const record = JSON.parse(await readFile(path.join(root, RECORD), 'utf8')) as DemoRecord;
+  await againBeside(root);
   const site = await loadSite(path.join(root, 'site.yaml'), { disks: false });
   const mke2fs = await findTool('mke2fs');
   const disks = demoDisks(root).map((disk) => ({ ...disk, fileSystem: mke2fs !== undefined }));
-  return proveAndPrint(disks, site, record, json, await new DataFolder(root).readInstance());
+  return proveAndPrint(root, disks, site, record, json, await new DataFolder(root).readInstance());
 }
 
 const keepText = (folder: string, instance: Instance): string =>

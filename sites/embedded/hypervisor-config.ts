@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { diskFormats } from '../../domain/site.js';
 import { nameSchema } from '../../domain/ids.js';
+import { storeAddressSchema } from '../../domain/store-address.js';
 
 const DEFAULT_FREE_SPACE_FLOOR = 64 * 1024 * 1024;
 /** What the system takes for the address of a unix socket, bytes. */
@@ -47,7 +48,7 @@ export const hypervisorConfigSchema = z.strictObject({
     )
     .default([]),
   /** Given: this is compute at the recovery side, its VMs are made from recovery points in this store. */
-  recovery: z.strictObject({ storeFolder: pathSchema }).optional(),
+  recovery: z.strictObject({ store: storeAddressSchema }).optional(),
 });
 export type HypervisorConfig = z.infer<typeof hypervisorConfigSchema>;
 

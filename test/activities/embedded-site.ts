@@ -73,7 +73,7 @@ export async function openSite(sourceFolder?: string, others: readonly string[] 
   const control = await serveHypervisor(host.controlSocket, hypervisor, quiet);
   const storeFolder = join(folder, 'store');
   const store = await EmbeddedReplicaStore.open(storeFolder, { create: true });
-  const recovery = config('r', { recovery: { storeFolder } });
+  const recovery = config('r', { recovery: { store: { kind: 'embedded', path: storeFolder } } });
   const compute = await EmbeddedRecoveryCompute.open(recovery, store, quiet);
   onTestFinished(async () => {
     await compute.close();

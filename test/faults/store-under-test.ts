@@ -108,12 +108,12 @@ async function embeddedStore(volume: string): Promise<StoreUnderTest> {
     },
     replica: async (vm, disk) => layout.file(vaultPaths.disk(vm, disk)),
     async points(vm) {
-      const { vms } = await readVault(store);
+      const { vms } = await readVault({ kind: 'embedded', path: store });
       return vms.find((candidate) => candidate.vm === vm)?.points ?? [];
     },
     async exportPoint(vm, wanted, folder) {
       await mkdir(path.dirname(folder), { recursive: true });
-      await exportFromVault(store, { vm, wanted, folder, onDisk: () => undefined });
+      await exportFromVault({ kind: 'embedded', path: store }, { vm, wanted, folder, onDisk: () => undefined });
     },
     async epoch(vm) {
       const text = await readFile(layout.fence(vaultPaths.vm(vm)), 'utf8').catch(() => undefined);

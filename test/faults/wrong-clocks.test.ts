@@ -28,7 +28,7 @@ test('clocks that are an hour wrong', { timeout: 240_000 }, async () => {
   vi.stubEnv('FARSHORE_TEST_CLOCK', clocks);
   vi.stubEnv('NODE_OPTIONS', `${process.env['NODE_OPTIONS'] ?? ''} --import=${preload}`);
   const site = await SmallSite.start(folder, 'source', { retentionHours: 1 });
-  const points = async () => (await readVault(path.join(folder, 'store'))).vms[0]!.points;
+  const points = async () => (await readVault({ kind: 'embedded', path: path.join(folder, 'store') })).vms[0]!.points;
   const made: string[] = [];
   let written = 0;
   /** Sends what a guest has just written. @returns the RPO, s, and by how much the new point's time is off, ms. */

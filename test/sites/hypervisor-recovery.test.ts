@@ -22,7 +22,9 @@ let compute: RecoveryComputeClient;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'fs-rc-'));
   store = await EmbeddedReplicaStore.open(join(folder, 'store'), { create: true });
-  process = await HypervisorProcess.configure(folder, 'rc', { recovery: { storeFolder: join(folder, 'store') } });
+  process = await HypervisorProcess.configure(folder, 'rc', {
+    recovery: { store: { kind: 'embedded', path: join(folder, 'store') } },
+  });
   compute = new RecoveryComputeClient(process.controlSocket);
 });
 afterEach(async () => {

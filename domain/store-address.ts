@@ -1,0 +1,47 @@
+/** Where a vault's replica store is: a folder, or a container of a storage account. Credentials are never part of it. */
+import { z } from 'zod';
+
+const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
+/** What the service takes as the name of a container. */
+const CONTAINER = /^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*$/;
+
+export const storeAddressSchema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('embedded'),
+    /** Folder of the store; relative to the site file. */
+    path: z.string().min(1),
+  }),
+  z.strictObject({
+    kind: z.literal('azure'),
+    /** Address of the container, such as `https://account.blob.core.windows.net/vault-01`. */
+    url: z.string().superRefine((url, context) => {
+      const problem = urlProblem(url);
+      if (problem !== undefined) context.addIssue({ code: 'custom', message: problem });
+    }),
+  }),
+]);
+export type StoreAddress = z.infer<typeof storeAddressSchema>;
+
+/** For people: never holds more than the address. */
+export const formatStoreAddress = (store: StoreAddress): string => (store.kind === 'embedded' ? store.path : store.url);
+
+/** @returns the container's name, the last part of its address. */
+export const containerOf = (url: string): string => new URL(url).pathname.split('/').at(-1)!;
+
+/** @returns the address of the account, without the container. */
+export const accountUrlOf = (url: string): string => url.slice(0, url.length - containerOf(url).length - 1);
+
+function urlProblem(text: string): string | undefined {
+  if (!URL.canParse(text))
+    return 'the address of a container is wanted: https://ACCOUNT.blob.core.windows.net/CONTAINER';
+  const { protocol, hostname, search, hash, username, pathname } = new URL(text);
+  // The text itself is not repeated: what is wrong with it may be that it holds a signature.
+  if (search !== '' || hash !== '' || username !== '') {
+    return 'credentials do not belong into the site file: give a SAS in FARSHORE_STORE_SAS, and the address up to the container here';
+  }
+  if (protocol !== 'https:' && !(protocol === 'http:' && LOOPBACK.test(hostname))) {
+    return 'https is wanted; http is taken for addresses of this machine alone';
+  }
+  if (CONTAINER.test(pathname.split('/').at(-1)!)) return undefined;
+  return 'it must end with the name of a container: 3 to 63 lower-case letters, digits and single hyphens';
+}

@@ -1,0 +1,132 @@
+/**
+ * How a process gets at a storage account: by what its environment holds, never by the site file.
+ * `FARSHORE_STORE_CONNECTION_STRING` or `FARSHORE_STORE_SAS`, or a file that holds it, named by the same with `_FILE`; with
+ * neither, the identity that the machine or the person has (`@azure/identity`: managed identity, environment, `az login`).
+ */
+import { readFileSync } from 'node:fs';
+import { ContainerClient, StorageSharedKeyCredential } from '@azure/storage-blob';
+import { CatalogueError } from '../../domain/errors.js';
+import { accountUrlOf } from '../../domain/store-address.js';
+import { AzureReplicaStore, type OpenOptions } from './replica-store.js';
+
+export const CONNECTION_STRING = 'FARSHORE_STORE_CONNECTION_STRING';
+export const SAS = 'FARSHORE_STORE_SAS';
+
+/** Permissions of a SAS. */
+const NEEDED = { r: 'read', w: 'write', d: 'delete', l: 'list' };
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** @param url address of the container. @throws CatalogueError AuthenticationFailed and those of `AzureReplicaStore.open`. */
+export async function openAzureStore(
+  url: string,
+  options: Omit<OpenOptions, 'where'> = {},
+  environment: Environment = process.env,
+): Promise<AzureReplicaStore> {
+  const { client, by } = await containerClient(url, environment);
+  return await AzureReplicaStore.open(client, { ...options, where: `${url} (vault.store.url; credentials: ${by})` });
+}
+
+/** @returns `by`: where the credentials come from, for error messages. */
+export async function containerClient(
+  url: string,
+  environment: Environment,
+): Promise<{ client: ContainerClient; by: string }> {
+  const connectionString = secretOf(CONNECTION_STRING, environment);
+  const sas = secretOf(SAS, environment);
+  if (connectionString && sas) {
+    throw refused(`${connectionString.from} and ${sas.from} are both given: give one of them`);
+  }
+  // Retries are our own (requests.ts): the client's know nothing of Retry-After.
+  const options = { retryOptions: { maxTries: 1 } };
+  if (connectionString) {
+    const { from, value } = connectionString;
+    return { client: byConnectionString(url, value, from, options), by: from };
+  }
+  if (sas) {
+    const token = sas.value.replace(/^\?/, '');
+    checkSas(token, sas.from);
+    return { client: new ContainerClient(`${url}?${token}`, undefined, options), by: sas.from };
+  }
+  const { DefaultAzureCredential } = await import('@azure/identity');
+  const by = `the identity of this machine, as neither ${CONNECTION_STRING} nor ${SAS} is set`;
+  return { client: new ContainerClient(url, new DefaultAzureCredential(), options), by };
+}
+
+function secretOf(name: string, environment: Environment): { from: string; value: string } | undefined {
+  const value = environment[name]?.trim();
+  const file = environment[`${name}_FILE`]?.trim();
+  if (value && file) throw refused(`${name} and ${name}_FILE are both set: set one of them`);
+  if (value) return { from: name, value };
+  if (!file) return undefined;
+  const from = `the file ${file} (${name}_FILE)`;
+  try {
+    const content = readFileSync(file, 'utf8').trim();
+    if (content !== '') return { from, value: content };
+  } catch (error) {
+    throw refused(`${from} can't be read: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
+  }
+  throw refused(`${from} is empty`);
+}
+
+function byConnectionString(
+  url: string,
+  text: string,
+  from: string,
+  options: { retryOptions: { maxTries: number } },
+): ContainerClient {
+  const parts = new Map(
+    text
+      .split(';')
+      .filter((part) => part.includes('='))
+      .map((part): [string, string] => [part.slice(0, part.indexOf('=')), part.slice(part.indexOf('=') + 1)]),
+  );
+  const account = parts.get('AccountName');
+  const key = parts.get('AccountKey');
+  const signature = parts.get('SharedAccessSignature');
+  const endpoint = endpointOf(parts);
+  if (endpoint !== undefined && endpoint !== accountUrlOf(url)) {
+    throw refused(
+      `${from} is of the account ${endpoint}, and vault.store.url of ${accountUrlOf(url)}: make them the same`,
+    );
+  }
+  if (account !== undefined && key !== undefined) {
+    return new ContainerClient(url, new StorageSharedKeyCredential(account, key), options);
+  }
+  if (signature === undefined) {
+    throw refused(`${from} has neither AccountName and AccountKey nor SharedAccessSignature: copy it whole`);
+  }
+  checkSas(signature, from);
+  return new ContainerClient(`${url}?${signature}`, undefined, options);
+}
+
+/** Address of the account, without a slash at its end. */
+function endpointOf(parts: ReadonlyMap<string, string>): string | undefined {
+  const given = parts.get('BlobEndpoint');
+  if (given !== undefined) return given.replace(/\/$/, '');
+  const account = parts.get('AccountName');
+  if (account === undefined) return undefined;
+  const protocol = parts.get('DefaultEndpointsProtocol') ?? 'https';
+  return `${protocol}://${account}.blob.${parts.get('EndpointSuffix') ?? 'core.windows.net'}`;
+}
+
+/** What a SAS tells of itself is told before the service refuses it with less. */
+function checkSas(token: string, from: string): void {
+  const fields = new URLSearchParams(token);
+  if (!fields.has('sig')) throw refused(`${from} is no SAS: it has no signature (sig=)`);
+  const expiry = Date.parse(fields.get('se') ?? '');
+  if (expiry < Date.now()) {
+    throw refused(`the SAS of ${from} has expired at ${new Date(expiry).toISOString()}: make another one`);
+  }
+  const permissions = fields.get('sp');
+  const missing = Object.entries(NEEDED).filter(([letter]) => permissions !== null && !permissions.includes(letter));
+  if (missing.length > 0) {
+    const wanted = missing.map(([, name]) => name).join(', ');
+    throw new CatalogueError(
+      'AuthorizationFailed',
+      `the SAS of ${from} lacks the permissions to ${wanted}: make one with sp=rcwdl for the container`,
+    );
+  }
+}
+
+const refused = (problem: string): CatalogueError => new CatalogueError('AuthenticationFailed', problem);
