@@ -58,8 +58,8 @@ export interface LogHeader extends LogIdentity {
   rest?: FileIdentity;
   /** Of the machine while the log was open: the log of another boot may lack what never left the page cache. */
   bootId: string;
-  /** ms since 1970. */
-  readonly createdAt: number;
+  /** When a cut switched to it, ms since 1970; before that, when the file was made. */
+  createdAt: number;
   /** The cut that opened this log found the VM shut down: so the log before this one is a final one. */
   readonly openedByFinalCut: boolean;
   /** Number of the first write that may be in it; 0 while nobody has switched to it. */

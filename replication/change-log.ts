@@ -2,6 +2,7 @@
  * The `.hrl` log that one disk's writes are tracked in, while it is being written. The file is always a prefix of what
  * joined, so that a torn tail holds nothing anyone was told about.
  */
+import { writeSync } from 'node:fs';
 import { open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
@@ -139,11 +140,23 @@ export class ChangeLog {
     return this.#lastWrite;
   }
 
-  /** From here on writes may join, numbered from `firstWrite`. In memory only: `persistFirstWrite` is to follow. */
-  switchTo(firstWrite: number): void {
+  /**
+   * From here on writes may join, numbered from `firstWrite`. The header says so at once, in a step nothing comes
+   * between, so that it is known when the process is killed; `persistFirstWrite`, for the loss of the machine, is to follow.
+   * @param at ms since 1970.
+   */
+  switchTo(firstWrite: number, at: number): void {
+    this.header.createdAt = at;
     this.header.firstWrite = firstWrite;
     this.header.watermarkWrite = firstWrite - 1;
     this.#lastWrite = firstWrite - 1;
+    this.generation += 1;
+    try {
+      const slot = encodeSlot(this.header, this.generation);
+      writeSync(this.handle.fd, slot, 0, slot.length, slotPosition(this.generation));
+    } catch {
+      // What is to follow fails, too, and says so.
+    }
   }
 
   persistFirstWrite(): Promise<void> {

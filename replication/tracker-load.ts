@@ -177,8 +177,10 @@ async function checkOlder(found: FoundFile[][], openSequence: number): Promise<{
     throw new Unusable(`change log ${openSequence + 1} is missing`);
   }
   const sealed = found.map((ofDisk) => ofDisk.at(-2)?.header.sealed).find((seal) => seal !== undefined);
-  // Created before the switch: whatever was acknowledged until then is in the older log.
-  return sealed ?? { at: open[0]!.createdAt, final: open[0]!.openedByFinalCut };
+  if (sealed) return sealed;
+  // Nobody had switched to the open logs: every write there was is in the older ones.
+  const switched = open.find(({ firstWrite }) => firstWrite > 0);
+  return { at: switched?.createdAt ?? Date.now(), final: open[0]!.openedByFinalCut };
 }
 
 /** As `Promise.all`, but nothing goes on behind the back of whoever handles the failure. */

@@ -177,7 +177,7 @@ export class Tracker implements TrackerOfDisk {
     const sealedAt = Date.now();
     const sealing = this.#tracked.map((disk) => disk.log!);
     for (const [index, disk] of this.#tracked.entries()) {
-      next[index]!.switchTo(sealing[index]!.lastWrite + 1);
+      next[index]!.switchTo(sealing[index]!.lastWrite + 1, sealedAt);
       disk.log = next[index]!;
     }
     current.sealing = sealing;

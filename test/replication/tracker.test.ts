@@ -1,6 +1,8 @@
 import { mkdtemp, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { cpSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { VirtualDisk } from '../../disks/disk.js';
@@ -219,7 +221,7 @@ describe('tracker', () => {
     // Of both disks: it did, and a write had joined already, which overlaps one of the log before.
     const a = await ChangeLog.create(logPath(pathOf('a'), 1, 2), { ...identity, ...opened, disk: 'a' });
     await (await ChangeLog.create(logPath(pathOf('b'), 1, 2), { ...identity, ...opened, disk: 'b' })).abandon();
-    a.switchTo(2);
+    a.switchTo(2, 1_700_000_000_000);
     await a.append({ offset: 0, length: 512 }, Buffer.alloc(512, 2)).appended;
     await a.abandon();
     tracker = await load(['a', 'b']);
@@ -242,6 +244,46 @@ describe('tracker', () => {
     await kill(tracker);
   });
 
+  it.each(['before', 'after'] as const)(
+    'tells the instant of a cut that was killed right %s the switch',
+    async (when) => {
+      await makeDisks(['a', 'b'], MIB);
+      const tracker = await load(['a', 'b']);
+      await tracker.start(1);
+      await tracker.disks[0]!.write(Buffer.alloc(512, 1), 0);
+      const kept = await mkdtemp(join(tmpdir(), 'farshore-tracker-'));
+      const [lived, times] = [folder, { lastWrite: 0, switched: 0 }];
+      await tracker.cut({ epoch: 1, sequence: 1 }, false, {
+        async before() {
+          // The next logs are there. A good while later a guest writes once more.
+          await sleep(20);
+          await tracker.disks[1]!.write(Buffer.alloc(512, 2), 512);
+          times.lastWrite = Date.now();
+          await sleep(5);
+          if (when === 'before') cpSync(folder, kept, { recursive: true });
+        },
+        after() {
+          times.switched = Date.now();
+          if (when === 'after') cpSync(folder, kept, { recursive: true });
+        },
+      });
+      await kill(tracker);
+      folder = kept;
+      try {
+        const again = await load(['a', 'b']);
+        const cut = await again.cut({ epoch: 1, sequence: 1 }, false);
+        expect(cut.disks.map(({ lastWrite }) => lastWrite)).toEqual([1, 1]);
+        const at = Date.parse(cut.sealedAt);
+        expect(at).toBeGreaterThanOrEqual(times.lastWrite);
+        if (when === 'after') expect(at).toBeLessThanOrEqual(times.switched);
+        await kill(again);
+      } finally {
+        await rm(kept, { recursive: true, force: true });
+        folder = lived;
+      }
+    },
+  );
+
   it('replays the next log from its beginning when the one before is replayed', async () => {
     await makeDisks(['a'], MIB);
     let tracker = await load(['a']);
@@ -254,7 +296,7 @@ describe('tracker', () => {
       openedByFinalCut: false,
       firstWrite: 0,
     });
-    next.switchTo(2);
+    next.switchTo(2, 1);
     const record = next.append({ offset: 0, length: 512 }, Buffer.alloc(512, 2));
     await record.appended;
     // Its watermark is ahead, the older log's is behind: the older write must not end up on top.
