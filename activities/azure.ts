@@ -3,6 +3,7 @@ import { CatalogueError } from '../domain/errors.js';
 import type { Fence } from '../domain/fence.js';
 import type { Job } from '../domain/job.js';
 import type { NamedPoint } from '../domain/named-points.js';
+import type { Policy } from '../domain/policy.js';
 import { retentionStart } from '../domain/recovery-point.js';
 import { toIso } from '../domain/time.js';
 import { recoveryPointId, vaultPaths, type AppliedState, type ReplicaDescription } from '../domain/vault.js';
@@ -13,6 +14,7 @@ import { replicaVmAt } from '../replication/described-point.js';
 import { deleteRecoveryPoints, listRecoveryPoints, pruneRecoveryPoints } from '../replication/recovery-points.js';
 import { prepareReplica } from '../replication/replica.js';
 import {
+  keepPolicy,
   readApplied,
   readDescription,
   readVaultState,
@@ -99,10 +101,12 @@ export function createAzureActivities({ store, compute, networks, webhook, turns
     },
 
     /** Applies one cycle to all replica disks, makes a recovery point of it, and prunes what the policy no longer keeps. */
-    async applyCycle(input: Fence & { vm: string; retentionHours: number }): Promise<AppliedCycle> {
+    async applyCycle(input: Fence & { vm: string; retentionHours: number; policy?: Policy }): Promise<AppliedCycle> {
       const { vm, epoch, sequence } = input;
       return turns.beating('cycles', 0, async (beat) => {
         const applied = await applyCycle(store, { vm, epoch, sequence }, beat);
+        // For whoever adopts the VM when nobody remembers it.
+        if (input.policy) await keepPolicy(store, vm, input.policy, { epoch, sequence });
         const point = await createPointIfWorth(store, vm, applied);
         const until = Date.now();
         const retainedFrom = retentionStart(applied.sealedAt, until, input.retentionHours);

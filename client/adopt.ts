@@ -1,4 +1,5 @@
 /** Starts protection entities anew from what the vault holds: Temporal's database is lost, or has never known them. */
+import { isDeepStrictEqual } from 'node:util';
 import { WorkflowExecutionAlreadyStartedError, WorkflowIdConflictPolicy } from '@temporalio/client';
 import { adopt } from '../domain/adopted-item.js';
 import { protectedItemId, taskQueues } from '../domain/ids.js';
@@ -12,6 +13,8 @@ import type { Farshore } from './farshore.js';
 export interface Adopted {
   readonly vm: string;
   readonly phase?: ProtectedItem['phase'];
+  /** The policy it goes on by, when the site file has another for it. */
+  readonly policy?: string;
   /** Why it has to be resynchronized. */
   readonly resync?: string;
   /** Why it was left alone. */
@@ -34,7 +37,7 @@ export async function adoptVm(
     vm,
     host: siteVm.host,
     vmmServer: vmmServerOf(site, siteVm.host),
-    policy: policyOf(site, siteVm),
+    policy: found.policy ?? policyOf(site, siteVm),
   };
   const tracking = answer.answered && answer.problem === undefined ? (answer.vm?.tracking ?? 'none') : 'unknown';
   const adoption = adopt(of, found, tracking, new Date().toISOString());
@@ -52,5 +55,12 @@ export async function adoptVm(
     if (error instanceof WorkflowExecutionAlreadyStartedError) return { vm, refusal: 'it is looked after already' };
     throw error;
   }
-  return { vm, phase: item.phase, ...(item.resync && { resync: item.resync.cause }) };
+  const ofSite = policyOf(site, siteVm);
+  const policy = isDeepStrictEqual(of.policy, ofSite) ? undefined : of.policy.name;
+  return {
+    vm,
+    phase: item.phase,
+    ...(policy !== undefined && { policy }),
+    ...(item.resync && { resync: item.resync.cause }),
+  };
 }

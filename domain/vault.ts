@@ -13,6 +13,7 @@
  *   vms/<vm>/cycles/<cycle>/manifest.json   written last: the cycle exists when this does
  *   vms/<vm>/applied.json                the newest cycle that every replica disk holds
  *   vms/<vm>/points/<point>.json         recovery points
+ *   vms/<vm>/policy.json                the policy it is replicated by
  *   vms/<vm>/state.json                  which side the VM runs at, of the epoch in which that was settled
  *   jobs/<...>.json                      records of finished jobs
  */
@@ -51,10 +52,12 @@ export const vaultPaths = {
   applied: (vm: string) => `vms/${vm}/applied.json`,
   vms: 'vms/',
   state: (vm: string) => `vms/${vm}/state.json`,
+  policy: (vm: string) => `vms/${vm}/policy.json`,
   damage: (vm: string) => `vms/${vm}/damage.json`,
   pointPrefix: (vm: string) => `vms/${vm}/points/`,
   point: (vm: string, point: string) => `vms/${vm}/points/${point}.json`,
   jobs: (vm: string) => `jobs/job/${vm}/`,
+  allJobs: 'jobs/job/',
   jobRecord: (jobId: string) => `jobs/${jobId}.json`,
 } as const;
 

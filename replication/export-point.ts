@@ -81,7 +81,12 @@ export async function exportPoint(store: ReplicaStore, task: ExportTask): Promis
   try {
     const sizes = new Map<string, number>();
     for (const { name, snapshot, file } of disks) {
-      const size = await writeDisk(store, { vm, name, snapshot, file }, cycles);
+      const size = await writeDisk(store, { vm, name, snapshot, file }, cycles).catch((error: unknown) => {
+        if (!(error instanceof CatalogueError) || error.code !== 'SourceDiskFull') throw error;
+        throw new ExportRefused(`${folder} has no room for disk ${name}; make room, and give the same command again`, {
+          cause: error,
+        });
+      });
       sizes.set(name, size);
       task.onDisk?.(name, size);
     }

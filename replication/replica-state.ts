@@ -1,6 +1,7 @@
 /** What the vault says about a replica: who may write, what it is a replica of, and how far it has come. */
 import { CatalogueError } from '../domain/errors.js';
 import { formatFence, type Fence } from '../domain/fence.js';
+import { policySchema, type Policy } from '../domain/policy.js';
 import {
   appliedStateSchema,
   replicaDescriptionSchema,
@@ -62,6 +63,18 @@ export function describedDisk(description: ReplicaDescription, disk: string): Re
 /** The newest cycle that every replica disk holds; of whatever epoch. */
 export const readApplied = (store: ReplicaStore, vm: string): Promise<AppliedState | undefined> =>
   readRecord(store, vaultPaths.applied(vm), appliedStateSchema);
+
+/** The policy the VM was last replicated by; undefined when no cycle has told. */
+export const readPolicy = (store: ReplicaStore, vm: string): Promise<Policy | undefined> =>
+  readRecord(store, vaultPaths.policy(vm), policySchema);
+
+/** Writes it when it is another than the one that is there. */
+export async function keepPolicy(store: ReplicaStore, vm: string, policy: Policy, fence: Fence): Promise<void> {
+  const record = encodeRecord(policySchema, policy);
+  const there = await store.getObject(vaultPaths.policy(vm));
+  if (there?.equals(record)) return;
+  await store.putObject(vaultPaths.policy(vm), record, vmFence(vm, fence));
+}
 
 /** Where the VM runs, if that was settled in the epoch the store is at; undefined: at the primary side. */
 export async function readVaultState(store: ReplicaStore, vm: string): Promise<VaultState | undefined> {

@@ -2,6 +2,7 @@
 import { CatalogueError } from '../domain/errors.js';
 import type { Fence } from '../domain/fence.js';
 import { jobSchema, type Job } from '../domain/job.js';
+import type { Policy } from '../domain/policy.js';
 import {
   vaultPaths,
   type AppliedState,
@@ -13,7 +14,7 @@ import {
 import type { ReplicaStore } from '../sites/ports.js';
 import { cyclesAfter } from './received-cycles.js';
 import { listRecoveryPoints } from './recovery-points.js';
-import { readApplied, readDescription, readVaultState } from './replica-state.js';
+import { readApplied, readDescription, readPolicy, readVaultState } from './replica-state.js';
 import { readRecord } from './vault-record.js';
 
 export interface VaultVm {
@@ -23,6 +24,8 @@ export interface VaultVm {
   /** Undefined: it runs at the primary side. */
   readonly state: VaultState | undefined;
   readonly applied: AppliedState | undefined;
+  /** It was last replicated by; undefined when no cycle has told. */
+  readonly policy: Policy | undefined;
   /** Complete, and not applied yet. */
   readonly received: readonly CycleManifest[];
   /** Oldest first. */
@@ -74,16 +77,28 @@ export async function surveyVm(store: ReplicaStore, vm: string): Promise<VaultVm
     fence: await store.readFence(vaultPaths.vm(vm)),
     state: await readVaultState(store, vm),
     applied,
+    policy: await readPolicy(store, vm),
     received: await cyclesAfter(store, vm, state),
     points: await listRecoveryPoints(store, vm),
     jobs: await jobsOf(store, vm),
   };
 }
 
+/** The records of finished jobs, the newest first. One of a kind this version does not know is left out. */
+export async function jobRecords(store: ReplicaStore, limit: number): Promise<Job[]> {
+  const names = (await store.listObjects(vaultPaths.allJobs)).toSorted((a, b) => timeOf(b).localeCompare(timeOf(a)));
+  const records = names.slice(0, limit).map((name) => readRecord(store, name, jobSchema).catch(() => undefined));
+  return (await Promise.all(records)).filter((record) => record !== undefined);
+}
+
+export const jobRecord = (store: ReplicaStore, id: string): Promise<Job | undefined> =>
+  readRecord(store, vaultPaths.jobRecord(id), jobSchema);
+
+/** Ids end with the time the job was asked for. */
+const timeOf = (name: string): string => name.slice(name.lastIndexOf('/') + 1);
+
 async function jobsOf(store: ReplicaStore, vm: string): Promise<VaultVm['jobs']> {
   const names = await store.listObjects(vaultPaths.jobs(vm));
-  // Ids end with the time the job was asked for.
-  const timeOf = (name: string) => name.slice(name.lastIndexOf('/') + 1);
   const newest = names.toSorted((a, b) => timeOf(a).localeCompare(timeOf(b))).at(-1);
   if (newest === undefined) return undefined;
   const id = newest.slice('jobs/'.length).replace(/\.json$/, '');

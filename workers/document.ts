@@ -153,7 +153,10 @@ function valueAt(raw: unknown, path: readonly PropertyKey[]): unknown {
 
 function shownValue(value: unknown): string | undefined {
   if (value === undefined) return undefined;
-  const text = JSON.stringify(value);
+  // Messages end up in logs: what gives access is no part of them.
+  const text = JSON.stringify(value)
+    ?.replace(/\bsig=[^&"]*/g, 'sig=…')
+    .replace(/\/\/[^/"]*@/g, '//…@');
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 

@@ -2,6 +2,7 @@
  * What can be learned on this machine without Temporal: of the hypervisors and the recovery compute by their control
  * sockets, and of the replica store, which describes itself.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { CatalogueError, failureCatalogue } from '../domain/errors.js';
 import type { RecoveryState } from '../domain/recovery-point.js';
 import type { Site, SiteVm } from '../domain/site.js';
@@ -18,6 +19,8 @@ export interface HypervisorAnswer {
   readonly vm?: HypervisorVm;
   /** Why the VM can't be protected as it is. */
   readonly problem?: string;
+  /** What the site file says by now, and the hypervisor was not told. */
+  readonly untold?: string;
   readonly answered: boolean;
 }
 
@@ -28,10 +31,11 @@ export class LocalSite {
   ) {}
 
   /** @throws CatalogueError that says neither that the VM is unknown nor that the hypervisor is away. */
-  async askHypervisor({ name, host }: SiteVm): Promise<HypervisorAnswer> {
+  async askHypervisor({ name, host, disks }: SiteVm): Promise<HypervisorAnswer> {
     try {
-      const vm = await new HypervisorClient(this.data.hypervisorControl(host)).describeVm(name);
-      if (!vm.failure) return { vm, answered: true };
+      const vm = await soon(new HypervisorClient(this.data.hypervisorControl(host)).describeVm(name));
+      const untold = untoldDisks(disks, vm);
+      if (!vm.failure) return { vm, answered: true, ...(untold !== undefined && { untold }) };
       const { code, detail } = vm.failure;
       return { vm, answered: true, problem: `${failureCatalogue[code].message}: ${detail}` };
     } catch (error) {
@@ -51,6 +55,32 @@ export class LocalSite {
   async recoveryState(vm: string): Promise<RecoveryState | undefined> {
     return await withReplicaStore(this.site.vault.store, (store) => readRecoveryState(store, vm));
   }
+}
+
+function untoldDisks(disks: SiteVm['disks'], vm: HypervisorVm): string | undefined {
+  const told = new Map(vm.disks.map((disk) => [disk.name, disk]));
+  const added = disks.filter(({ name }) => !told.has(name)).map(({ name }) => `${name} added`);
+  const removed = vm.disks
+    .filter(({ name }) => !disks.some((disk) => disk.name === name))
+    .map(({ name }) => `${name} removed`);
+  const excluded = disks
+    .filter(({ name, excluded: now }) => told.has(name) && (told.get(name)!.excluded ?? false) !== now)
+    .map(({ name, excluded: now }) => `${name} ${now ? 'excluded' : 'not excluded any more'}`);
+  const changes = [...added, ...removed, ...excluded];
+  if (changes.length === 0) return undefined;
+  return `The site file has other disks by now (${changes.join(', ')}), which its host learns at the next \`farshore up\``;
+}
+
+/** Whoever asks has more to tell than what a hypervisor that hangs would say. */
+const PATIENCE_MS = 3_000;
+
+async function soon<T>(work: Promise<T>): Promise<T> {
+  work.catch(() => undefined);
+  const late = async () => {
+    await sleep(PATIENCE_MS, undefined, { ref: false });
+    throw new CatalogueError('HypervisorUnreachable', `no answer within ${PATIENCE_MS / 1000} s`);
+  };
+  return await Promise.race([work, late()]);
 }
 
 const NOT_KNOWN =

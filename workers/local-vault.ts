@@ -1,8 +1,10 @@
 /** The replica store for somebody who comes beside the workers, or when all else is gone. */
+import { CatalogueError } from '../domain/errors.js';
+import type { Job } from '../domain/job.js';
 import type { StoreAddress } from '../domain/store-address.js';
 import { ExportRefused, exportPoint, type Exported, type ExportTask } from '../replication/export-point.js';
 import { readDescription } from '../replication/replica-state.js';
-import { surveyVault, type UnreadableVm, type VaultVm } from '../replication/vault-survey.js';
+import { jobRecord, jobRecords, surveyVault, type UnreadableVm, type VaultVm } from '../replication/vault-survey.js';
 import { liesInStore, withReplicaStore } from './replica-store.js';
 
 export { ExportRefused };
@@ -18,9 +20,25 @@ export const readVault = (address: StoreAddress): Promise<{ vms: VaultVm[]; unre
  */
 export const protectedInVault = (address: StoreAddress, vms: readonly string[]): Promise<string[]> =>
   withReplicaStore(address, async (store) => {
-    const described = await Promise.all(vms.map((vm) => readDescription(store, vm)));
-    return vms.filter((_, index) => described[index] && described[index].unprotectedAt === undefined);
+    // One whose record is damaged is one that somebody has to look after.
+    const isKept = async (vm: string) => {
+      const described = await readDescription(store, vm).catch((error: unknown) => {
+        if (error instanceof CatalogueError && error.code === 'InvalidReplicaState') return 'damaged' as const;
+        throw error;
+      });
+      return described === 'damaged' || (described !== undefined && described.unprotectedAt === undefined);
+    };
+    const kept = await Promise.all(vms.map(isKept));
+    return vms.filter((_, index) => kept[index]);
   });
+
+/** Records of finished jobs, the newest first. */
+export const readJobRecords = (address: StoreAddress, limit: number): Promise<Job[]> =>
+  withReplicaStore(address, (store) => jobRecords(store, limit));
+
+/** Undefined when the vault has no record of it. */
+export const readJobRecord = (address: StoreAddress, id: string): Promise<Job | undefined> =>
+  withReplicaStore(address, (store) => jobRecord(store, id));
 
 /** See `exportPoint`. */
 export async function exportFromVault(address: StoreAddress, task: ExportTask): Promise<Exported> {

@@ -19,7 +19,8 @@ export async function deltaCycle(entity: MovingEntity, ladder: LadderControl): P
   const on = entity.on.bind(entity);
   const { vm, epoch, nextSequence: sequence } = item;
   const sides = () => cycleSidesOf(entity.item().host, item.vault);
-  const retentionHours = item.policy.recoveryPointRetentionHours;
+  const { policy } = item;
+  const retentionHours = policy.recoveryPointRetentionHours;
   // Both are the same when the cycle is done again: what they are made from changes only once it is sent and applied.
   const tags = tagsOfCycle(item, { epoch, sequence });
   const appConsistent = isAppConsistentDue(item, toIso(Date.now()));
@@ -39,7 +40,7 @@ export async function deltaCycle(entity: MovingEntity, ladder: LadderControl): P
     on({ type: 'cycleShipped', cycle, appConsistency });
     const applied = await climb(
       `apply cycle ${sequence}`,
-      () => sides().azure.applyCycle({ vm, epoch, sequence, retentionHours }),
+      () => sides().azure.applyCycle({ vm, epoch, sequence, retentionHours, policy }),
       ladder,
     );
     if (!applied.done) return;

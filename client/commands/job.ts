@@ -25,9 +25,11 @@ export function jobCommand(): Command {
     .summary('the newest jobs')
     .description('Lists jobs, the newest first. A job appears about a second after it began.')
     .option('--limit <n>', 'at most this many', positive, DEFAULT_LIMIT)
-    .action(async ({ limit }: { limit: number }, command: Command) => {
-      await withFarshore(command, async (farshore) => {
-        const jobs = await farshore.jobs(limit);
+    .option('--vault', 'those that the vault has records of, though Temporal may know them no more')
+    .action(async ({ limit, vault = false }: { limit: number; vault?: boolean }, command: Command) => {
+      await withFarshore(command, async (farshore, { site: { site } }) => {
+        const { readJobRecords } = await import('../../workers/local-vault.js');
+        const jobs = vault ? await readJobRecords(site.vault.store, limit) : await farshore.jobs(limit);
         outputOf(command).result(jobs, jobs.length === 0 ? 'There are no jobs.' : jobTable(jobs));
       });
     });
@@ -37,8 +39,15 @@ export function jobCommand(): Command {
     .description('Shows a job: its tasks, its progress, what went wrong, and what came of it.')
     .argument('<id>', 'id of the job')
     .action(async (id: string, _options: object, command: Command) => {
-      await withFarshore(command, async (farshore) => {
-        const found = await farshore.job(id);
+      await withFarshore(command, async (farshore, { site: { site } }) => {
+        const found = await farshore.job(id).catch(async (error: unknown) => {
+          if (!(error instanceof RefusedError)) throw error;
+          // Temporal forgets what ended long ago, or its database was lost: the vault does not.
+          const { readJobRecord } = await import('../../workers/local-vault.js');
+          const record = await readJobRecord(site.vault.store, id).catch(() => undefined);
+          if (!record) throw error;
+          return record;
+        });
         outputOf(command).result(found, jobText(found));
       });
     });

@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
 import type { Job } from '../../domain/job.js';
+import { RefusedError } from '../errors.js';
 import { requireAllowed } from './failover.js';
 import { followRequest } from './follow-request.js';
 import { outputOf, withFarshore } from './place.js';
@@ -23,6 +24,8 @@ export function resynchronizeCommand(): Command {
     .option('--now', 'begin at once, whatever the window')
     .option('--wait', 'with --now: return once it is done')
     .action(async (vm: string, { now, wait }: Options, command: Command) => {
+      if (wait && !now)
+        throw new RefusedError('--wait goes with --now: without it the window of the policy may be hours away');
       await withFarshore(command, async (farshore) => {
         await requireAllowed(farshore, vm, 'resynchronize');
         const { jobId } = await farshore.resynchronize(vm, now ?? false);

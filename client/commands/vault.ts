@@ -2,6 +2,7 @@
 import path from 'node:path';
 import { Command } from 'commander';
 import { formatStoreAddress, storeAddressSchema, type StoreAddress } from '../../domain/store-address.js';
+import { exitCodes } from '../exit-codes.js';
 import { formatBytes } from '../../domain/bytes.js';
 import { jobTitles } from '../../domain/job.js';
 import type { UnreadableVm, VaultVm } from '../../workers/local-vault.js';
@@ -41,6 +42,7 @@ export function vaultCommand(): Command {
       const { readVault } = await import('../../workers/local-vault.js');
       const { vms, unreadable } = await readVault(store);
       outputOf(command).result({ store: place, vms: vms.map(listed), unreadable }, listText(place, vms, unreadable));
+      if (unreadable.length > 0) process.exitCode = exitCodes.failed;
     });
   vault
     .command('export')
@@ -116,11 +118,19 @@ async function adoptVms(names: string[], _options: object, command: Command): Pr
       const siteVm = site.vms.find(({ name }) => name === found.vm);
       adopted.push(await adoptVm(farshore, found, siteVm && (await local.askHypervisor(siteVm))));
     }
-    const rows = adopted.map(({ vm, phase, resync, refusal }) => [
+    const rows = adopted.map(({ vm, phase, resync, policy, refusal }) => [
       vm,
       phase ?? 'left alone',
-      refusal ?? (resync === undefined ? '-' : `to be resynchronized: ${resync}`),
+      refusal ??
+        ([
+          ...(resync === undefined ? [] : [`to be resynchronized: ${resync}`]),
+          ...(policy === undefined ? [] : [`by the policy ${policy}, as before; the site file has another for it`]),
+        ].join('; ') ||
+          '-'),
     ]);
+    if (adopted.some(({ phase }) => phase !== undefined))
+      note('Replication that was paused goes on: the vault knows of no pause.');
+    if (unreadable.length > 0) process.exitCode = exitCodes.failed;
     outputOf(command).result(adopted, rows.length > 0 ? table(['VM', 'PHASE', 'REMARK'], rows) : 'The vault is empty.');
   });
 }

@@ -82,7 +82,9 @@ function primaryTable(
     const size = answer.vm && sizeOf(answer.vm) > 0 ? formatBytes(sizeOf(answer.vm)) : '-';
     const phase = view?.item.phase ?? 'Unprotected';
     const verdict =
-      problemOf(answer) ?? (phase === 'Unprotected' ? 'can be protected' : `health ${view?.health ?? 'unknown'}`);
+      problemOf(answer) ??
+      answer.untold ??
+      (phase === 'Unprotected' ? 'can be protected' : `health ${view?.health ?? 'unknown'}`);
     return [vm.name, vm.host, phase, answer.vm?.state ?? '-', diskCount(vm), size, verdict];
   });
   return table(['VM', 'HOST', 'PHASE', 'POWER', 'DISKS', 'SIZE', 'REMARK'], rows);
@@ -120,7 +122,7 @@ async function show(name: string, _options: object, command: Command): Promise<v
     const view = await farshore.protectedItem(name);
     const answer = await local.askHypervisor(vm);
     // A side that does not answer is when people look: everything else is shown all the same.
-    const problems: string[] = [];
+    const problems: string[] = answer.untold === undefined ? [] : [answer.untold];
     const unanswered = (error: unknown): undefined => {
       if (!(error instanceof CatalogueError)) throw error;
       problems.push(error.message);

@@ -62,7 +62,7 @@ describe('a site', () => {
   it.each<[string, Path, unknown, Path?]>([
     ['no name', ['vault', 'name'], ''],
     ['a name that is a path', ['vms', 0, 'name'], '../web'],
-    ['another kind of store', ['vault', 'store', 'kind'], 'azure'],
+    ['another kind of store', ['vault', 'store', 'kind'], 'tape'],
     ['a store without a folder', ['vault', 'store', 'path'], ''],
     ['no VMM server', ['vmmServers'], []],
     ['a server without clouds', ['vmmServers', 0, 'clouds'], []],

@@ -29,7 +29,9 @@ const siteText = `
 vault: { name: vault-01, store: { kind: embedded, path: store } }
 vmmServers:
   - { name: vmm-01, clouds: [{ name: cloud, hosts: [{ name: hyperv-01 }] }] }
-policies: [{ name: fast, copyFrequency: 30s, resynchronizationWindow: ${JSON.stringify(farWindow())} }]
+policies:
+  - { name: fast, copyFrequency: 30s, resynchronizationWindow: ${JSON.stringify(farWindow())} }
+  - { name: slow, copyFrequency: 15m, resynchronizationWindow: ${JSON.stringify(farWindow())} }
 vms:
 ${VMS.map((vm) => `  - { name: ${vm}, host: hyperv-01, policy: fast, disks: [{ name: os, path: ${vm}.img }] }`).join('\n')}
 `;
@@ -68,8 +70,11 @@ test('Temporal is lost: the vault is adopted, and goes on by differences', { tim
     for (const vm of VMS) await farshore.protect(vm);
     for (const vm of VMS) await until(vm, ({ item }) => item.phase === 'Protected' && item.applied !== undefined);
     for (const vm of VMS) await write(vm, 50);
+    const shell = new Shell(folder);
+    const place = ['--data', folder, '--site', site.file];
+    expect(await shell.run('set-policy', 'db-01', 'slow', ...place)).toMatchObject({ code: 0 });
     for (const vm of VMS) await syncNow(vm);
-    await farshore.startJob('app-01', 'plannedFailover');
+    const { jobId } = await farshore.startJob('app-01', 'plannedFailover');
     await until('app-01', ({ item }) => item.phase === 'FailedOver');
     const before = (await farshore.protectedItem('db-01'))!.item;
 
@@ -79,15 +84,20 @@ test('Temporal is lost: the vault is adopted, and goes on by differences', { tim
     running = await startInstance({ data, site, onProgress: () => undefined });
     farshore = await connect();
     expect(await farshore.protectedItem('db-01')).toBeUndefined();
+    expect(await shell.run('status', ...place)).toMatchObject({
+      code: 2,
+      stdout: expect.stringContaining('farshore vault adopt'),
+    });
+    // What was done is not forgotten.
+    expect((await shell.json('job', 'show', jobId, ...place)).value).toMatchObject({ id: jobId, state: 'Succeeded' });
+    expect((await shell.json('job', 'list', '--vault', '--limit', '1', ...place)).value).toMatchObject([{ id: jobId }]);
     for (const vm of ['db-01', 'web-01'] as const) await write(vm, 50);
     await hypervisor.endReplication('web-01');
 
-    const shell = new Shell(folder);
-    const place = ['--data', folder, '--site', site.file];
     const adopted = (await shell.json('vault', 'adopt', ...place)).value;
     expect(adopted).toMatchObject([
       { vm: 'app-01', phase: 'FailedOver' },
-      { vm: 'db-01', phase: 'Protected' },
+      { vm: 'db-01', phase: 'Protected', policy: 'slow' },
       { vm: 'web-01', phase: 'Protected', resync: expect.stringContaining('does not track') },
     ]);
     expect((await shell.json('vault', 'adopt', 'db-01', ...place)).value).toMatchObject([
@@ -97,7 +107,7 @@ test('Temporal is lost: the vault is adopted, and goes on by differences', { tim
     await write('db-01', 50);
     await syncNow('db-01');
     const after = (await farshore.protectedItem('db-01'))!.item;
-    expect(after).toMatchObject({ phase: 'Protected', epoch: before.epoch });
+    expect(after).toMatchObject({ phase: 'Protected', epoch: before.epoch, policy: { name: 'slow' } });
     expect(after.resync).toBeUndefined();
     expect(after.applied!.sequence).toBeGreaterThan(before.applied!.sequence);
     const replica = path.join(folder, 'store', 'vms', 'db-01', 'disks', 'os.vhd');
