@@ -10,10 +10,12 @@ import {
   type ContainerClient,
   type PageBlobClient,
 } from '@azure/storage-blob';
+import { CatalogueError } from '../../domain/errors.js';
 import { mergeRanges, type Range } from '../../domain/ranges.js';
 import { readAhead } from '../../replication/read-ahead.js';
 import type { PageRequest } from './page-requests.js';
 import type { Requests } from './requests.js';
+import { serviceCode } from './store-errors.js';
 
 /** Bytes of one request that reads. */
 const READ_BLOCK = 4 * 1024 * 1024;
@@ -126,11 +128,10 @@ export class Container {
 
   /** @param include snapshots, each an entry of its own. */
   async *list(prefix: string, include: { snapshots: boolean }): AsyncGenerator<ListedBlob, void, undefined> {
-    const pages = this.client.listBlobsFlat({ prefix, includeSnapshots: include.snapshots }).byPage();
-    for (;;) {
-      const page = await this.requests.do(`listing ${prefix}`, () => pages.next());
-      if (page.done) return;
-      for (const { name, snapshot, properties } of page.value.segment.blobItems) {
+    const open = (place: PlaceInList) =>
+      this.client.listBlobsFlat({ prefix, includeSnapshots: include.snapshots }).byPage(place);
+    for await (const page of this.#pagesOf(`listing ${prefix}`, open)) {
+      for (const { name, snapshot, properties } of page.segment.blobItems) {
         yield snapshot
           ? { name, snapshot, changedAt: new Date(snapshot) }
           : { name, changedAt: properties.lastModified };
@@ -169,7 +170,7 @@ export class Container {
       );
       return 'written';
     } catch (error) {
-      if (codeOf(error) === 'SequenceNumberConditionNotMet') return 'stale';
+      if (serviceCode(error) === 'SequenceNumberConditionNotMet') return 'stale';
       if (isMissing(error)) return 'missing';
       throw this.requests.failed(`writing ${blob}`, error);
     }
@@ -201,18 +202,36 @@ export class Container {
   async pageRanges(blob: string, { offset, length }: Range, snapshot?: string): Promise<Range[] | undefined> {
     const client = snapshot === undefined ? this.#pages(blob) : this.#pages(blob).withSnapshot(snapshot);
     // Not `getPageRanges`, which gives counts that are one byte short.
-    const pages = client.listPageRanges(offset, length).byPage();
+    const open = (place: PlaceInList) => client.listPageRanges(offset, length).byPage(place);
     const found: Range[] = [];
     try {
-      for (;;) {
-        const page = await this.requests.send(() => pages.next());
-        if (page.done) return mergeRanges(found);
-        for (const { start, end } of page.value.pageRange ?? []) found.push({ offset: start, length: end - start + 1 });
+      for await (const { pageRange = [] } of this.#pagesOf(`reading ${blob}`, open)) {
+        for (const { start, end } of pageRange) found.push({ offset: start, length: end - start + 1 });
       }
+      return mergeRanges(found);
     } catch (error) {
-      if (isMissing(error)) return undefined;
-      throw this.requests.failed(`reading ${blob}`, error);
+      if (error instanceof CatalogueError && isMissing(error.cause)) return undefined;
+      throw error;
     }
+  }
+
+  /**
+   * The pages of a list, each asked for by itself: an iterator of the client's that has failed once ends, when it is asked
+   * again, as if the list were over.
+   */
+  async *#pagesOf<P extends { continuationToken?: string }>(
+    doing: string,
+    open: (place: PlaceInList) => AsyncIterableIterator<P>,
+  ): AsyncGenerator<P, void, undefined> {
+    let token: string | undefined;
+    do {
+      const page = await this.requests.do(doing, () =>
+        open(token === undefined ? {} : { continuationToken: token }).next(),
+      );
+      if (page.done) return;
+      yield page.value;
+      token = page.value.continuationToken;
+    } while (token !== undefined && token !== '');
   }
 
   #blob(name: string, snapshot?: string): BlobClient {
@@ -222,6 +241,10 @@ export class Container {
 
   #block = (name: string): BlockBlobClient => this.client.getBlockBlobClient(name);
   #pages = (name: string): PageBlobClient => this.client.getPageBlobClient(name);
+}
+
+interface PlaceInList {
+  readonly continuationToken?: string;
 }
 
 export interface ListedBlob {
@@ -234,13 +257,13 @@ export interface ListedBlob {
 const JSON_TYPE = { blobContentType: 'application/json' };
 
 const statusOf = (error: unknown): number | undefined => (error instanceof RestError ? error.statusCode : undefined);
-const codeOf = (error: unknown): string | undefined => (error instanceof RestError ? error.code : undefined);
 
 /** The blob is not there; a container that is not there is another matter. */
 const isMissing = (error: unknown): boolean =>
-  statusOf(error) === 404 && !['ContainerNotFound', 'ResourceNotFound'].includes(codeOf(error) ?? '');
+  statusOf(error) === 404 && !['ContainerNotFound', 'ResourceNotFound'].includes(serviceCode(error) ?? '');
 
-const isOvertaken = (error: unknown): boolean => ['ConditionNotMet', 'BlobAlreadyExists'].includes(codeOf(error) ?? '');
+const isOvertaken = (error: unknown): boolean =>
+  ['ConditionNotMet', 'BlobAlreadyExists'].includes(serviceCode(error) ?? '');
 
 async function collected(stream: NodeJS.ReadableStream, length: number): Promise<Buffer> {
   const parts: Buffer[] = [];

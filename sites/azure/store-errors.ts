@@ -29,6 +29,10 @@ const TLS =
 /** Further apart than this, and the service takes no signature. Milliseconds. */
 const CLOCK_TOLERANCE = 15 * 60_000;
 
+/** The service's own code, which an answer without a body has in a header alone. */
+export const serviceCode = (error: unknown): string | undefined =>
+  error instanceof RestError ? (error.code ?? error.response?.headers.get('x-ms-error-code')) : undefined;
+
 /** Whether the same request may well succeed in a moment. */
 export function isRecoverable(error: unknown): boolean {
   const code = codeOf(error);
@@ -55,11 +59,13 @@ function codeOf(error: unknown): FailureCode | undefined {
 }
 
 function ofAnswer(error: RestError): FailureCode {
-  const known = byCode[error.code ?? ''];
+  const known = byCode[serviceCode(error) ?? ''];
   const status = error.statusCode;
   if (known) return known;
   if (status === undefined || status === 408 || status === 429 || status >= 500) return 'StoreUnreachable';
-  // The emulator answers with the code for a lack of permission.
+  // The emulator's words for a checksum that does not fit.
+  if (/contentMD5 doesn't match/i.test(error.message)) return 'UploadDamaged';
+  // And its code for a lack of permission.
   if (/failed to authenticate/i.test(error.message)) return 'AuthenticationFailed';
   if (status === 401) return 'AuthenticationFailed';
   if (status === 403) return 'AuthorizationFailed';

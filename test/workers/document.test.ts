@@ -107,7 +107,7 @@ describe('what is wrong is told with line, path, value and remedy', () => {
       replace(4, '    kind: cloudy'),
       4,
       'vault.store.kind',
-      /^one of: embedded is wanted/,
+      /^one of: embedded, azure is wanted/,
       '"cloudy"',
       /correct/,
     ],
