@@ -1,14 +1,16 @@
 /**
- * A disk brought to its replica by a process of its own: `copy-program initial|resync SOURCE STORE EPOCH`. Does what the
+ * A disk brought to its replica by a process of its own: `copy-program initial|resync SOURCE STORE EPOCH`, STORE being a
+ * folder or the address of a container. Does what the
  * activities of agent and Azure worker do, as the workflow has them do it, and prints how long it took and what was sent.
  */
+import type { StoreAddress } from '../domain/store-address.js';
 import { RawDisk } from '../disks/raw.js';
 import { prepareReplica, replicaSizeOf } from '../replication/replica.js';
 import { beginResync } from '../replication/resync.js';
 import { copySlice } from '../replication/seed.js';
 import { digestReplica } from '../replication/target-digests.js';
 import { verifySeed } from '../replication/verify-seed.js';
-import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
+import { openReplicaStore } from '../workers/replica-store.js';
 
 export interface CopyReport {
   /** Of a resynchronization: until all of the replica is digested, most of it compared meanwhile. 0 of an initial copy. */
@@ -28,10 +30,10 @@ const COPY_STEP_BYTES = 256 * 1024 * 1024;
 /** As the workflow asks for them: twice as long each time. */
 const FIRST_STRETCH_MS = 1_000;
 
-async function main(kind: string, sourceFile: string, storeFolder: string, epoch: number): Promise<CopyReport> {
+async function main(kind: string, sourceFile: string, storePlace: string, epoch: number): Promise<CopyReport> {
   const started = performance.now();
   const fence = { epoch, sequence: 0 };
-  const store = await EmbeddedReplicaStore.open(storeFolder, { create: true });
+  const store = await openReplicaStore(addressOf(storePlace), { create: true });
   const source = await RawDisk.open(sourceFile, { readOnly: true });
   const copied = { offset: 0, bytes: 0 };
   const copyUpTo = async (toOffset: number): Promise<void> => {
@@ -73,6 +75,9 @@ async function main(kind: string, sourceFile: string, storeFolder: string, epoch
     digestBytes,
   };
 }
+
+const addressOf = (place: string): StoreAddress =>
+  place.startsWith('http') ? { kind: 'azure', url: place } : { kind: 'embedded', path: place };
 
 const describe = (size: number, epoch: number) => ({
   vm: VM,

@@ -7,12 +7,13 @@ import { isGood, isSkipped, type Outcome } from './figures.js';
 import { guestWrites } from './guest-writes.js';
 import { initialCopy } from './initial-copy.js';
 import { memory, memoryRandom } from './memory.js';
+import { azureCopy } from './azure-copy.js';
 import { describe, summarize } from './report.js';
 import { resync } from './resync.js';
 import { scale } from './scale.js';
 import { snapshot } from './snapshot.js';
 
-const benches = [initialCopy, resync, guestWrites, snapshot, memory, memoryRandom, scale];
+const benches = [initialCopy, azureCopy, resync, guestWrites, snapshot, memory, memoryRandom, scale];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

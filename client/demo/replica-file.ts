@@ -9,7 +9,11 @@ import type { DemoDisk } from './demo-site.js';
 const READ_BYTES = 4 * 1024 * 1024;
 
 /** @param folder of the demo: what lies in a storage account is fetched into it. */
-export async function replicaFile(store: StoreAddress, disk: DemoDisk, folder: string): Promise<string> {
+export async function replicaFile(
+  store: StoreAddress,
+  disk: Pick<DemoDisk, 'vm' | 'name'>,
+  folder: string,
+): Promise<string> {
   const name = vaultPaths.disk(disk.vm, disk.name);
   if (store.kind === 'embedded') return path.join(store.path, name);
   const service = BlobServiceClient.fromConnectionString(process.env['FARSHORE_STORE_CONNECTION_STRING'] ?? '');

@@ -70,7 +70,12 @@ class FaultRun {
     await mkdir(path.join(folder, 'source'));
     const store = await startStore(adapter, folder, context);
     const sizes = { disks: DISKS, diskBytes: 64 * MiB, dataBytes: 24 * MiB };
-    const site = await SmallSite.start(folder, 'source', { ...sizes, formats: FORMATS, store: store.siteText });
+    const site = await SmallSite.start(folder, 'source', {
+      ...sizes,
+      formats: FORMATS,
+      store: store.siteText,
+      environment: store.environment,
+    });
     const guest = new OrderedGuest({
       ...{ vm: VM, disks: DISKS, region: BLOCKS, noise: NOISE, pauseMs: 6 },
       urisOf: () => site.diskUris(),
@@ -81,6 +86,7 @@ class FaultRun {
   async stop(): Promise<void> {
     await this.guest.stop().catch(() => undefined);
     await this.site.stop();
+    await this.store.stop();
   }
 
   async initialCopy(): Promise<void> {
@@ -118,7 +124,7 @@ class FaultRun {
   async storeFaults(): Promise<void> {
     const { store } = this;
     const faults = [
-      { code: 'StoreFull', begin: store.fill, end: store.free },
+      { code: store.refusal, begin: store.refuse, end: store.accept },
       { code: 'StoreUnreachable', begin: store.cut, end: store.reach },
     ];
     for (const { code, begin, end } of faults) {
@@ -129,7 +135,7 @@ class FaultRun {
       await end();
       await this.#until(({ item }) => (item.applied?.sequence ?? 0) >= sequence);
     }
-    this.#say('store full, store away');
+    this.#say('store refusing, store away');
 
     // Slow is no failure: the cycle takes longer, and nothing is tried again.
     const { release, sequence } = await this.#cycleBeingSent();

@@ -45,6 +45,8 @@ export interface SiteOptions {
   readonly store?: string;
   /** Of the host, such as `16 Mbit/s`. @default unlimited */
   readonly bandwidth?: string;
+  /** Of the commands, besides what there is. */
+  readonly environment?: Readonly<Record<string, string>>;
   /** Told what the instance says of its processes. */
   readonly onProgress?: (line: string) => void;
 }
@@ -90,7 +92,7 @@ export class SmallSite {
     readonly data: DataFolder,
   ) {
     this.hypervisor = new HypervisorClient(data.hypervisorControl('hyperv-01'));
-    this.shell = new Shell(folder);
+    this.shell = new Shell(folder, options.environment);
     this.disk = this.diskFile(options.disks[0]!, options.vms[0]);
   }
 
@@ -107,6 +109,7 @@ export class SmallSite {
       retentionHours: 24,
       store: '{ kind: embedded, path: store }',
       bandwidth: '',
+      environment: {},
       ...rest,
     };
     for (const vm of options.vms) {

@@ -6,24 +6,30 @@ import { mkdir, readFile, rename, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TestContext } from 'vitest';
+import type { FailureCode } from '../../domain/errors.js';
 import { fenceSchema } from '../../domain/fence.js';
 import { vaultPaths } from '../../domain/vault.js';
 import { withLock } from '../../sites/embedded/replica-store-lock.js';
 import { StoreLayout } from '../../sites/embedded/replica-store-names.js';
+import { azureStore } from './azure-store.js';
 import { exportFromVault, readVault } from '../../workers/local-vault.js';
 import { leave, resize, smallFileSystem } from '../support/small-file-system.js';
 
 export interface StoreUnderTest {
   /** What `store:` is in a site file. */
   readonly siteText: string;
+  /** What a command finds in its environment. */
+  readonly environment: Readonly<Record<string, string>>;
   /** What `farshore vault` needs to be told of it. */
   readonly arguments: readonly string[];
   /** Nothing that is asked of it is answered, until {@link reach}. */
   cut(): Promise<void>;
   reach(): Promise<void>;
-  /** What is to be written finds no room, until {@link free}. */
-  fill(): Promise<void>;
-  free(): Promise<void>;
+  /** What is to be written is refused, until {@link accept}; each adapter in its own way. */
+  refuse(): Promise<void>;
+  accept(): Promise<void>;
+  /** What the VM then waits for. */
+  readonly refusal: FailureCode;
   /** What is written below a VM waits, until it is let go: a store that is slow beyond measure. @returns what to call then. */
   hold(vm: string): Promise<() => Promise<void>>;
   /** What is written below a VM takes long, and gets there, until what is returned is called. */
@@ -38,9 +44,10 @@ export interface StoreUnderTest {
   epoch(vm: string): Promise<number>;
   /** Has the VM's cycle been received whole? */
   received(vm: string, epoch: number, sequence: number): Promise<boolean>;
+  stop(): Promise<void>;
 }
 
-export const storeAdapters = ['embedded'] as const;
+export const storeAdapters = ['embedded', 'azure'] as const;
 export type StoreAdapter = (typeof storeAdapters)[number];
 
 /** @param folder of the site; what the store needs on this machine lies below it. */
@@ -52,6 +59,8 @@ export async function startStore(
   switch (adapter) {
     case 'embedded':
       return embeddedStore(await smallFileSystem(path.join(folder, 'vault'), MEBIBYTES, context));
+    case 'azure':
+      return await azureStore(folder);
   }
 }
 
@@ -83,11 +92,13 @@ async function embeddedStore(volume: string): Promise<StoreUnderTest> {
   };
   return {
     siteText: `{ kind: embedded, path: ${store} }`,
+    environment: {},
     arguments: ['--store', store],
     cut: () => rename(store, `${store}.away`),
     reach: () => rename(`${store}.away`, store),
-    fill: () => leave(volume, 0),
-    free: () => resize(volume, MEBIBYTES),
+    refuse: () => leave(volume, 0),
+    accept: () => resize(volume, MEBIBYTES),
+    refusal: 'StoreFull',
     hold,
     async slow(vm) {
       let over = false;
@@ -124,5 +135,6 @@ async function embeddedStore(volume: string): Promise<StoreUnderTest> {
         () => true,
         () => false,
       ),
+    stop: () => Promise.resolve(),
   };
 }

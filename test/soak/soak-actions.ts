@@ -63,9 +63,9 @@ const faults: Record<string, Action> = {
     await store.reach();
   },
   async storeFull({ store, random }) {
-    await store.fill();
+    await store.refuse();
     await sleep(random.below(6_000));
-    await store.free();
+    await store.accept();
   },
   async storeHangs({ store, site, random }, vm) {
     // A VM that the store does not know yet, or a store that is away, can't be held.

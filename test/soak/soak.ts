@@ -12,7 +12,7 @@ import { failoverResultSchema } from '../../domain/job.js';
 import { OrderedGuest } from '../faults/ordered-guest.js';
 import { checkPrefix, withFiles } from '../faults/prefix-check.js';
 import { SmallSite } from '../faults/small-site.js';
-import { startStore } from '../faults/store-under-test.js';
+import { startStore, storeAdapters } from '../faults/store-under-test.js';
 import { Random } from './random.js';
 import { chooseAction, resumeUntilDone, type SoakWorld } from './soak-actions.js';
 import { SoakWatch } from './soak-watch.js';
@@ -20,87 +20,93 @@ import { SoakWatch } from './soak-watch.js';
 const MiB = 1024 * 1024;
 const MINUTES = Number(process.env['FARSHORE_SOAK_MINUTES'] ?? 30);
 const SEED = Number(process.env['FARSHORE_SOAK_SEED'] ?? Date.now() % 2 ** 31);
+const ADAPTER = storeAdapters.find((adapter) => adapter === process.env['FARSHORE_SOAK_STORE']) ?? 'embedded';
 const VMS = ['db-02', 'app-02', 'web-02'];
 const DISKS = ['os', 'data'];
 const MINUTE_MS = 60_000;
 
-test(`soak, ${MINUTES} minutes, seed ${SEED}`, { timeout: MINUTES * MINUTE_MS + 30 * MINUTE_MS }, async (context) => {
-  const again = `FARSHORE_SOAK_SEED=${SEED} FARSHORE_SOAK_MINUTES=${MINUTES} npm run test:soak`;
-  console.log(`Seed ${SEED}. Again: ${again}`);
-  const folder = await mkdtemp(path.join(tmpdir(), 'farshore-soak-'));
-  let succeeded = false;
-  // Before the store is mounted in it, as what is registered first is done last.
-  onTestFinished(() => (succeeded ? rm(folder, { recursive: true, force: true }) : undefined));
-  await mkdir(path.join(folder, 'source'));
-  const store = await startStore('embedded', folder, context);
-  const site = await SmallSite.start(folder, 'source', {
-    ...{ vms: VMS, disks: DISKS, diskBytes: 64 * MiB, dataBytes: 16 * MiB },
-    ...{ copyFrequency: '30s', store: store.siteText },
-  });
-  const random = new Random(SEED);
-  const guests = VMS.map(
-    (vm, index) =>
-      new OrderedGuest({
-        ...{
-          vm,
-          disks: DISKS,
-          region: { offset: MiB, length: 2 * MiB },
-          noise: { offset: 12 * MiB, length: 16 * MiB },
-        },
-        ...{ pauseMs: 15, urisOf: () => site.diskUris(vm), random: new Random(SEED + index + 1).next },
-      }),
-  );
-  const tags = { count: 0 };
-  const world: SoakWorld = { site, store, vms: VMS, random, mayNeedResync: new Set(), verifications: [], tags };
-  const watch = new SoakWatch(world, guests);
-  const done: Record<string, number> = {};
-  const summary = (minute: string) => {
-    const blocks = guests.map(({ acknowledged }) => acknowledged).join('+');
-    const counts = Object.entries(done)
-      .map(([name, count]) => `${name} ${count}`)
-      .join(', ');
-    console.log(
-      `${minute}: ${blocks} blocks, ${watch.checkedPoints.size} points checked, ${watch.verified} verifications equal, ` +
-        `longest RPO ${watch.longestRpo} s, ${watch.findings.length} findings; ${counts}`,
+test(
+  `soak, ${MINUTES} minutes, seed ${SEED}, ${ADAPTER} store`,
+  { timeout: MINUTES * MINUTE_MS + 30 * MINUTE_MS },
+  async (context) => {
+    const again = `FARSHORE_SOAK_STORE=${ADAPTER} FARSHORE_SOAK_SEED=${SEED} FARSHORE_SOAK_MINUTES=${MINUTES} npm run test:soak`;
+    console.log(`Seed ${SEED}. Again: ${again}`);
+    const folder = await mkdtemp(path.join(tmpdir(), 'farshore-soak-'));
+    let succeeded = false;
+    // Before the store is mounted in it, as what is registered first is done last.
+    onTestFinished(() => (succeeded ? rm(folder, { recursive: true, force: true }) : undefined));
+    await mkdir(path.join(folder, 'source'));
+    const store = await startStore(ADAPTER, folder, context);
+    const site = await SmallSite.start(folder, 'source', {
+      ...{ vms: VMS, disks: DISKS, diskBytes: 64 * MiB, dataBytes: 16 * MiB },
+      ...{ copyFrequency: '30s', store: store.siteText, environment: store.environment },
+    });
+    const random = new Random(SEED);
+    const guests = VMS.map(
+      (vm, index) =>
+        new OrderedGuest({
+          ...{
+            vm,
+            disks: DISKS,
+            region: { offset: MiB, length: 2 * MiB },
+            noise: { offset: 12 * MiB, length: 16 * MiB },
+          },
+          ...{ pauseMs: 15, urisOf: () => site.diskUris(vm), random: new Random(SEED + index + 1).next },
+        }),
     );
-  };
-  let endWatch = () => Promise.resolve();
-  try {
-    for (const guest of guests) guest.start();
-    for (const vm of VMS) await site.farshore.protect(vm);
-    endWatch = watch.start();
-    const startedAt = performance.now();
-    let minute = 0;
-    while (performance.now() - startedAt < MINUTES * MINUTE_MS) {
-      const { name, vm, act } = chooseAction(world);
-      done[name] = (done[name] ?? 0) + 1;
-      await act(world, vm).catch((error: unknown) => watch.find(`${name} ${vm}: ${(error as Error).message}`));
-      await sleep(random.below(3_000));
-      if (performance.now() - startedAt < (minute + 1) * MINUTE_MS) continue;
-      summary(`minute ${(minute += 1)}`);
+    const tags = { count: 0 };
+    const world: SoakWorld = { site, store, vms: VMS, random, mayNeedResync: new Set(), verifications: [], tags };
+    const watch = new SoakWatch(world, guests);
+    const done: Record<string, number> = {};
+    const summary = (minute: string) => {
+      const blocks = guests.map(({ acknowledged }) => acknowledged).join('+');
+      const counts = Object.entries(done)
+        .map(([name, count]) => `${name} ${count}`)
+        .join(', ');
+      console.log(
+        `${minute}: ${blocks} blocks, ${watch.checkedPoints.size} points checked, ${watch.verified} verifications equal, ` +
+          `longest RPO ${watch.longestRpo} s, ${watch.findings.length} findings; ${counts}`,
+      );
+    };
+    let endWatch = () => Promise.resolve();
+    try {
+      for (const guest of guests) guest.start();
+      for (const vm of VMS) await site.farshore.protect(vm);
+      endWatch = watch.start();
+      const startedAt = performance.now();
+      let minute = 0;
+      while (performance.now() - startedAt < MINUTES * MINUTE_MS) {
+        const { name, vm, act } = chooseAction(world);
+        done[name] = (done[name] ?? 0) + 1;
+        await act(world, vm).catch((error: unknown) => watch.find(`${name} ${vm}: ${(error as Error).message}`));
+        await sleep(random.below(3_000));
+        if (performance.now() - startedAt < (minute + 1) * MINUTE_MS) continue;
+        summary(`minute ${(minute += 1)}`);
+        await watch.checkWorkflows();
+      }
+      // The administrator goes on until all is well.
+      for (const vm of VMS) await resumeUntilDone(site, vm);
+      await failOverAll(site, guests, store, watch);
+      await endWatch();
+      await watch.checkNewPoints();
+      for (const guest of guests) {
+        const points = await store.points(guest.vm);
+        const unchecked = points.filter(({ id }) => !watch.checkedPoints.has(`${guest.vm}/${id}`));
+        expect(unchecked).toEqual([]);
+      }
       await watch.checkWorkflows();
+      summary('end');
+      expect(watch.findings, `Again: ${again}`).toEqual([]);
+      succeeded = true;
+    } finally {
+      await endWatch();
+      for (const guest of guests) await guest.stop().catch((error: unknown) => watch.find((error as Error).message));
+      await site.stop();
+      await store.stop();
+      if (!succeeded) console.log(`Logs and disks: ${folder}. Again: ${again}`);
     }
-    // The administrator goes on until all is well.
-    for (const vm of VMS) await resumeUntilDone(site, vm);
-    await failOverAll(site, guests, store, watch);
-    await endWatch();
-    await watch.checkNewPoints();
-    for (const guest of guests) {
-      const points = await store.points(guest.vm);
-      const unchecked = points.filter(({ id }) => !watch.checkedPoints.has(`${guest.vm}/${id}`));
-      expect(unchecked).toEqual([]);
-    }
-    await watch.checkWorkflows();
-    summary('end');
-    expect(watch.findings, `Again: ${again}`).toEqual([]);
-    succeeded = true;
-  } finally {
-    await endWatch();
-    for (const guest of guests) await guest.stop().catch((error: unknown) => watch.find((error as Error).message));
-    await site.stop();
-    if (!succeeded) console.log(`Logs and disks: ${folder}. Again: ${again}`);
-  }
-});
+  },
+);
 
 async function failOverAll(
   site: SmallSite,
