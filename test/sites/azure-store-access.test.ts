@@ -1,0 +1,235 @@
+/** Wrong credentials, places and clocks: each says which, where it was configured, and what to do. */
+import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import {
+  BlobServiceClient,
+  ContainerSASPermissions,
+  StorageSharedKeyCredential,
+  generateBlobSASQueryParameters,
+} from '@azure/storage-blob';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { Azurite } from '../../client/demo/azurite.js';
+import { failureCatalogue } from '../../domain/errors.js';
+import { openAzureStore } from '../../sites/azure/store-access.js';
+import { failsWith } from '../contracts/replica-store.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
+
+const QUICK = { timeoutMs: 5_000, tries: 2, firstDelayMs: 1, longestDelayMs: 100 };
+const DAY_MS = 24 * 60 * 60_000;
+
+let azurite: Azurite;
+beforeAll(async () => {
+  azurite = await Azurite.start();
+});
+afterAll(() => azurite.stop());
+
+const newUrl = () => `${azurite.url}/vault-${randomUUID()}`;
+const byKey = () => ({ FARSHORE_STORE_CONNECTION_STRING: azurite.connectionString() });
+const open = (url: string, environment: Record<string, string>, create = false) =>
+  openAzureStore(url, { create, limits: QUICK }, environment);
+
+const [, account = '', key = ''] =
+  /AccountName=([^;]+);AccountKey=([^;]+)/.exec(
+    'AccountName=devstoreaccount1;AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==',
+  ) ?? [];
+const sas = (url: string, permissions: string, expiresOn: Date): string =>
+  generateBlobSASQueryParameters(
+    {
+      containerName: url.split('/').at(-1)!,
+      permissions: ContainerSASPermissions.parse(permissions),
+      startsOn: new Date(Date.now() - 2 * DAY_MS),
+      expiresOn,
+    },
+    new StorageSharedKeyCredential(account, key),
+  ).toString();
+
+/** A service that answers everything alike. @returns its address, as of a container. */
+async function stubbornService(status: number, headers: http.OutgoingHttpHeaders, body = ''): Promise<string> {
+  const server = http.createServer((_, response) => response.writeHead(status, headers).end(body));
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(async () => {
+    server.close();
+    server.closeAllConnections();
+    await once(server, 'close');
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/${account}/vault-01`;
+}
+
+const keyFor = (url: string) => ({
+  FARSHORE_STORE_CONNECTION_STRING: `AccountName=${account};AccountKey=${key};BlobEndpoint=${url.slice(0, url.lastIndexOf('/'))}`,
+});
+
+describe('credentials that serve', () => {
+  test('a connection string, by itself or in a file', async () => {
+    const url = newUrl();
+    await (await open(url, byKey(), true)).close();
+    const file = join(await temporaryFolder(), 'connection-string');
+    await writeFile(file, `${azurite.connectionString()}\n`, { mode: 0o600 });
+    await (await open(url, { FARSHORE_STORE_CONNECTION_STRING_FILE: file })).close();
+  });
+
+  test('a SAS for the container, with what the store needs and no more', async () => {
+    const url = newUrl();
+    await (await open(url, byKey(), true)).close();
+    const store = await open(url, { FARSHORE_STORE_SAS: sas(url, 'rcwdl', new Date(Date.now() + DAY_MS)) });
+    const fence = { scope: 'vms/db-01', epoch: 1, sequence: 0 };
+    const blob = 'vms/db-01/disks/os.vhd';
+    await store.createPageBlob(blob, 4096, fence);
+    await store.writePages(blob, [{ offset: 0, data: Buffer.alloc(512, 7) }], fence);
+    const snapshot = await store.snapshotPageBlob(blob, fence);
+    await store.raiseFence({ ...fence, sequence: 1 });
+    await store.deleteSnapshot(blob, snapshot, { ...fence, sequence: 1 });
+    await store.putObject('vms/db-01/applied.json', Buffer.from('{}'), { ...fence, sequence: 1 });
+    expect(await store.listObjects('')).toEqual(['vms/db-01/applied.json']);
+    await store.deletePageBlob(blob, { ...fence, sequence: 1 });
+    await store.close();
+  });
+});
+
+describe('what is refused before anything is asked of the service', () => {
+  const url = 'https://acme.blob.core.windows.net/vault-01';
+  const ofAcme = (rest: string) => `AccountName=acme;EndpointSuffix=core.windows.net;${rest}`;
+  test.each<[string, Record<string, string>, 'AuthenticationFailed' | 'AuthorizationFailed', RegExp]>([
+    [
+      'two kinds of credentials',
+      { FARSHORE_STORE_SAS: 'sig=x', FARSHORE_STORE_CONNECTION_STRING: ofAcme('AccountKey=eA==') },
+      'AuthenticationFailed',
+      /FARSHORE_STORE_CONNECTION_STRING and FARSHORE_STORE_SAS are both given/,
+    ],
+    [
+      'one kind twice',
+      { FARSHORE_STORE_SAS: 'sig=x', FARSHORE_STORE_SAS_FILE: '/etc/sas' },
+      'AuthenticationFailed',
+      /FARSHORE_STORE_SAS and FARSHORE_STORE_SAS_FILE are both set/,
+    ],
+    [
+      'a file that is not there',
+      { FARSHORE_STORE_SAS_FILE: '/nowhere/sas' },
+      'AuthenticationFailed',
+      /\/nowhere\/sas .*FARSHORE_STORE_SAS_FILE.*ENOENT/,
+    ],
+    [
+      'a SAS without a signature',
+      { FARSHORE_STORE_SAS: 'sv=2025-01-05&sp=rcwdl' },
+      'AuthenticationFailed',
+      /no signature/,
+    ],
+    [
+      'a SAS that has expired',
+      { FARSHORE_STORE_SAS: '?sv=2025-01-05&sp=rcwdl&se=2025-02-03T00:00:00Z&sig=c2VjcmV0' },
+      'AuthenticationFailed',
+      /SAS of FARSHORE_STORE_SAS has expired at 2025-02-03T00:00:00.000Z: make another one/,
+    ],
+    [
+      'a SAS that allows too little',
+      { FARSHORE_STORE_SAS: 'sv=2025-01-05&sp=rl&se=2099-02-03T00:00:00Z&sig=c2VjcmV0' },
+      'AuthorizationFailed',
+      /lacks the permissions to write, delete: make one with sp=rcwdl/,
+    ],
+    [
+      'the key of another account',
+      { FARSHORE_STORE_CONNECTION_STRING: 'AccountName=other;AccountKey=c2VjcmV0;EndpointSuffix=core.windows.net' },
+      'AuthenticationFailed',
+      /https:\/\/other\.blob\.core\.windows\.net, and vault\.store\.url of https:\/\/acme\.blob\.core\.windows\.net/,
+    ],
+    [
+      'a connection string cut short',
+      { FARSHORE_STORE_CONNECTION_STRING: 'AccountName=acme;DefaultEndpointsProtocol=https' },
+      'AuthenticationFailed',
+      /neither AccountName and AccountKey nor SharedAccessSignature/,
+    ],
+  ])('%s', async (_, environment, code, said) => {
+    const error = await failsWith(code, open(url, environment));
+    expect(error.detail).toMatch(said);
+    expect(error.message).not.toContain('c2VjcmV0');
+  });
+});
+
+describe('what the service refuses', () => {
+  test('a wrong key: not recoverable, and says which was used', async () => {
+    const url = newUrl();
+    const wrong = azurite.connectionString().replace(key, Buffer.alloc(64, 9).toString('base64'));
+    const error = await failsWith('AuthenticationFailed', open(url, { FARSHORE_STORE_CONNECTION_STRING: wrong }, true));
+    expect(error.detail).toContain(`${url} (vault.store.url; credentials: FARSHORE_STORE_CONNECTION_STRING)`);
+    expect(failureCatalogue[error.code].class).toBe('nonRecoverable');
+    expect(error.message).not.toContain(Buffer.alloc(64, 9).toString('base64'));
+  });
+
+  test('a container that is not there, or is no store, or holds something else', async () => {
+    const url = newUrl();
+    const missing = await failsWith('StoreNotFound', open(url, byKey()));
+    expect(missing.detail).toContain(url);
+    expect(failureCatalogue.StoreNotFound.remedy).toContain('vault.store');
+    const service = BlobServiceClient.fromConnectionString(azurite.connectionString());
+    const container = service.getContainerClient(url.split('/').at(-1)!);
+    await container.create();
+    expect((await failsWith('StoreNotFound', open(url, byKey()))).detail).toContain('holds no store');
+    await container.getBlockBlobClient('thesis.txt').upload('x', 1);
+    expect((await failsWith('StoreNotFound', open(url, byKey(), true))).detail).toContain('thesis.txt');
+  });
+
+  test('an account of another kind', async () => {
+    const url = newUrl();
+    const info = vi
+      .spyOn((await import('@azure/storage-blob')).ContainerClient.prototype, 'getAccountInfo')
+      .mockResolvedValue({ accountKind: 'BlockBlobStorage', skuName: 'Premium_LRS' } as never);
+    onTestFinished(() => info.mockRestore());
+    const error = await failsWith('StoreUnsuitable', open(url, byKey(), true));
+    expect(error.detail).toContain('BlockBlobStorage, Premium_LRS');
+  });
+
+  test('a clock that is far off', async () => {
+    const url = await stubbornService(403, {
+      'x-ms-error-code': 'AuthenticationFailed',
+      date: new Date(Date.now() - 3 * 60 * 60_000).toUTCString(),
+    });
+    const error = await failsWith('AuthenticationFailed', open(url, keyFor(url)));
+    expect(error.detail).toMatch(/the clock of this machine is 180 minutes ahead of the service's: set it/);
+  });
+
+  test.each([
+    [403, 'AuthorizationPermissionMismatch', 'AuthorizationFailed'],
+    [403, 'KeyBasedAuthenticationNotPermitted', 'AuthorizationFailed'],
+    [409, 'FeatureNotSupportedForAccount', 'StoreUnsuitable'],
+    [503, 'ServerBusy', 'StoreUnreachable'],
+    [500, 'InternalError', 'StoreUnreachable'],
+    [429, 'TooManyRequests', 'StoreUnreachable'],
+  ] as const)('%s %s is %s', async (status, said, code) => {
+    const url = await stubbornService(status, { 'x-ms-error-code': said });
+    expect((await failsWith(code, open(url, keyFor(url)))).detail).toContain(url);
+  });
+
+  test('nobody at the address is recoverable', async () => {
+    const url = `http://127.0.0.1:9/${account}/vault-01`;
+    const error = await failsWith('StoreUnreachable', open(url, keyFor(url)));
+    expect(error.detail).toMatch(/ECONNREFUSED/);
+    expect(failureCatalogue[error.code].class).toBe('recoverable');
+  });
+
+  test('TLS that does not fit: a certificate nobody trusts, or no TLS at all', async () => {
+    const folder = await temporaryFolder();
+    const [certificate, privateKey] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
+    execFileSync(
+      'openssl',
+      [
+        ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=127.0.0.1'],
+        ...['-keyout', privateKey, '-out', certificate],
+      ],
+      { stdio: 'ignore' },
+    );
+    const secure = await Azurite.start({ tls: { certificate, key: privateKey } });
+    onTestFinished(() => secure.stop());
+    const untrusted = `${secure.url}/vault-01`;
+    const error = await failsWith('TlsMismatch', open(untrusted, keyFor(untrusted), true));
+    expect(error.detail).toContain(untrusted);
+    expect(failureCatalogue.TlsMismatch.remedy).toContain('NODE_EXTRA_CA_CERTS');
+    const plain = newUrl().replace('http:', 'https:');
+    await failsWith('TlsMismatch', open(plain, keyFor(plain), true));
+  });
+});
