@@ -22,6 +22,8 @@ const instanceSchema = z.object({
     uiUrl: z.string().optional(),
     pid: z.int().optional(),
   }),
+  /** What Temporal holds is encrypted with this key file; the endpoint is what the Web UI decrypts by. */
+  encryption: z.object({ keyFile: z.string(), codecEndpoint: z.string().optional() }).optional(),
   startedAt: z.string(),
 });
 export type Instance = z.infer<typeof instanceSchema>;
