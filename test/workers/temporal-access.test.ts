@@ -61,9 +61,16 @@ describe('of the environment', () => {
     await makeSite(shell);
     const heard = await firstBytes();
     const address = `127.0.0.1:${heard.port}`;
-    const env = { TEMPORAL_ADDRESS: address, TEMPORAL_TLS: 'true', TEMPORAL_TLS_SERVER_NAME: 'frontend.example' };
-    const { code, stderr } = await new Shell(shell.folder, env).runAlone(...args);
+    const env = {
+      TEMPORAL_ADDRESS: address,
+      TEMPORAL_TLS: 'true',
+      TEMPORAL_TLS_SERVER_NAME: 'frontend.example',
+      TEMPORAL_API_KEY: 'not-to-be-shown',
+      FARSHORE_DEBUG: '1',
+    };
+    const { code, stdout, stderr } = await new Shell(shell.folder, env).runAlone(...args);
     expect(stderr).toContain(address);
+    expect(stdout + stderr).not.toContain('not-to-be-shown');
     expect(code).toBe(5);
     const hello = await heard.bytes;
     // A handshake, in which the name stands readably.

@@ -142,7 +142,7 @@ test('without keys payloads pass as they are', async () => {
 
 const plain = ({ metadata, data }: Payload) => ({
   metadata: Object.entries(metadata ?? {})
-    .map(([name, bytes]) => [name, Buffer.from(bytes).toString('hex')])
+    .map(([name, bytes]) => `${JSON.stringify(name)} ${Buffer.from(bytes).toString('hex')}`)
     .toSorted(),
   data: Buffer.from(data ?? []).toString('hex'),
 });
