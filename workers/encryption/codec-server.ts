@@ -95,7 +95,8 @@ class TooLarge extends Error {}
 async function body(request: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = [];
   let length = 0;
-  for await (const chunk of request) {
+  // What is too large still gets an answer: the connection stays, and the rest is thrown away.
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
     chunks.push(chunk as Buffer);
     length += (chunk as Buffer).length;
     if (length > MAX_REQUEST_BYTES) throw new TooLarge(`a request of more than ${MAX_REQUEST_BYTES} bytes`);
