@@ -30,8 +30,11 @@ export interface BenchInstance {
   protect(): Promise<void>;
   /** No cycle is sent until `cycle` lets it. */
   pause(): Promise<void>;
-  /** Sends what has changed, or lets a scheduled cycle do that, and waits until it is applied. */
-  cycle(): Promise<void>;
+  /**
+   * Sends what has changed, or lets a scheduled cycle do that, and waits until it is applied.
+   * @param pollMs how often it is looked at, milliseconds. @default 200
+   */
+  cycle(pollMs?: number): Promise<void>;
   /** Of the newest cycle that was applied. */
   manifest(): Promise<CycleManifest>;
   /** The highest resident memory of each process so far. @param what was done. */
@@ -62,13 +65,13 @@ export function withInstance<T>(
         await until(farshore, ({ item }) => item.phase === 'Protected');
       },
       pause: async () => void (await pauseReplication(farshore, VM)),
-      cycle: async () => {
+      cycle: async (pollMs) => {
         if ((await farshore.protectedItem(VM))?.operations.resume.allowed) await resumeReplication(farshore, VM);
-        const before = await until(farshore, ({ operations }) => operations.sync.allowed);
+        const before = await until(farshore, ({ operations }) => operations.sync.allowed, pollMs);
         const applied = before.item.applied?.sequence ?? 0;
         // Refused when a scheduled cycle has begun meanwhile, which does as well.
         await farshore.sync(VM).catch(() => undefined);
-        await until(farshore, ({ item }) => (item.applied?.sequence ?? 0) > applied);
+        await until(farshore, ({ item }) => (item.applied?.sequence ?? 0) > applied, pollMs);
       },
       manifest: async () => {
         const { item } = await until(farshore, ({ item: { applied } }) => applied !== undefined);
@@ -123,12 +126,16 @@ vms:
   - { name: ${VM}, host: ${HOST}, policy: fast, disks: [{ name: os, path: os.img }] }
 `;
 
-async function until(farshore: Farshore, reached: (view: ProtectedItemView) => boolean): Promise<ProtectedItemView> {
+async function until(
+  farshore: Farshore,
+  reached: (view: ProtectedItemView) => boolean,
+  pollMs = 200,
+): Promise<ProtectedItemView> {
   for (;;) {
     const view = await farshore.protectedItem(VM);
     if (view?.item.resync !== undefined) throw new Error('a resynchronization was asked for');
     if (view && reached(view)) return view;
-    await sleep(200);
+    await sleep(pollMs);
   }
 }
 

@@ -3,6 +3,7 @@
  * when a required target is missed, and with `--strict` also when a figure could not be taken.
  */
 import { parseArgs } from 'node:util';
+import { encryption } from './encryption.js';
 import { isGood, isSkipped, type Outcome } from './figures.js';
 import { guestWrites } from './guest-writes.js';
 import { initialCopy } from './initial-copy.js';
@@ -13,7 +14,7 @@ import { resync } from './resync.js';
 import { scale } from './scale.js';
 import { snapshot } from './snapshot.js';
 
-const benches = [initialCopy, azureCopy, resync, guestWrites, snapshot, memory, memoryRandom, scale];
+const benches = [initialCopy, azureCopy, resync, guestWrites, snapshot, memory, memoryRandom, encryption, scale];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -18,8 +18,8 @@ import type { JobOperation } from '../domain/operations.js';
 import type { RecoveryPlan } from '../domain/plan.js';
 import { policyOf, vmmServerOf, type Site, type SiteVm } from '../domain/site.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
-import { configuredServer } from '../workers/temporal-executables.js';
-import { FARSHORE_NAMESPACE } from '../workers/temporal-server.js';
+import { clientDataConverter, configuredKeys } from '../workers/encryption/data-converter.js';
+import { configuredAccess, plainAccess } from '../workers/temporal-access.js';
 import * as messages from '../workflows/messages.js';
 import { answered } from './answered.js';
 import { unlessEnding } from './ending-protection.js';
@@ -33,7 +33,10 @@ type RunRecoveryPlan = (input: messages.RunRecoveryPlanInput) => Promise<message
 
 export interface ConnectOptions {
   readonly site: Site;
-  /** Host and port; else what the environment configures for Temporal clients, else Temporal's usual port here. */
+  /**
+   * Host and port of a server without TLS; else what the environment configures for Temporal clients, TLS and API key
+   * included, else Temporal's usual port here.
+   */
   readonly address?: string;
   readonly namespace?: string;
 }
@@ -49,19 +52,20 @@ export class Farshore {
     private readonly connection: Connection,
   ) {}
 
-  /** @throws UnreachableError that names the address when Temporal does not answer. */
+  /**
+   * What Temporal holds is encrypted and decrypted by the keys that `FARSHORE_ENCRYPTION_KEYS` names, if it is set.
+   * @throws UnreachableError that names the address when Temporal does not answer; DocumentError for the key file.
+   */
   static async connect(options: ConnectOptions): Promise<Farshore> {
-    const configured = options.address === undefined ? configuredServer() : undefined;
-    const address = options.address ?? configured?.address ?? DEFAULT_ADDRESS;
-    const namespace = options.namespace ?? configured?.namespace ?? FARSHORE_NAMESPACE;
-    const connection = await Connection.connect(configured?.connectionOptions ?? { address }).catch(
-      (error: unknown) => {
-        throw new UnreachableError(`Temporal does not answer at ${address}. Is the instance up (\`farshore up\`)?`, {
-          cause: error,
-        });
-      },
-    );
-    return new Farshore(options.site, new Client({ connection, namespace }), connection);
+    const configured = options.address === undefined ? configuredAccess() : undefined;
+    const access = configured ?? plainAccess(options.address ?? DEFAULT_ADDRESS);
+    const { connectionOptions, namespace } = { ...access, ...options };
+    const dataConverter = clientDataConverter(await configuredKeys());
+    const connection = await Connection.connect(connectionOptions).catch((error: unknown) => {
+      const problem = `Temporal does not answer at ${connectionOptions.address}`;
+      throw new UnreachableError(`${problem}. Is the instance up (\`farshore up\`)?`, { cause: error });
+    });
+    return new Farshore(options.site, new Client({ connection, namespace, dataConverter }), connection);
   }
 
   get namespace(): string {

@@ -1,8 +1,10 @@
 /** The `farshore` command: what it is made of, and how its errors are told. */
 import { Command, CommanderError } from 'commander';
+import { codecServerCommand } from './commands/codec-server.js';
 import { demoCommand } from './commands/demo.js';
 import { commitCommand, failoverCommand } from './commands/failover.js';
 import { jobCommand } from './commands/job.js';
+import { keysCommand } from './commands/keys.js';
 import { planCommand } from './commands/plan.js';
 import { protectCommand, retryCommand, syncCommand } from './commands/replication.js';
 import { resynchronizeCommand } from './commands/resynchronize.js';
@@ -61,6 +63,8 @@ function program(): Command {
     jobCommand(),
     openCommand(),
     workerCommand(),
+    keysCommand(),
+    codecServerCommand(),
     demoCommand(),
   ];
   for (const command of commands) farshore.addCommand(command);

@@ -1,11 +1,18 @@
-/** A step of the build: bundles the workflows once, for every worker to load. `node dist/workers/bundle-workflows.js` */
+/**
+ * A step of the build: bundles the workflows for every worker to load, once for sites without keys and once for those
+ * with. `node dist/workers/bundle-workflows.js`
+ */
 import { writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { DefaultLogger, bundleWorkflowCode } from '@temporalio/worker';
-import { workflowBundlePath } from './worker.js';
+import { failureConverterPath } from './encryption/data-converter.js';
+import { encryptedWorkflowBundlePath, workflowBundlePath } from './worker.js';
 
-const { code } = await bundleWorkflowCode({
+const options = {
   workflowsPath: fileURLToPath(new URL('../workflows/index.js', import.meta.url)),
   logger: new DefaultLogger('WARN'),
-});
-await writeFile(workflowBundlePath, code);
+};
+const plain = await bundleWorkflowCode(options);
+await writeFile(workflowBundlePath, plain.code);
+const encrypted = await bundleWorkflowCode({ ...options, failureConverterPath });
+await writeFile(encryptedWorkflowBundlePath, encrypted.code);

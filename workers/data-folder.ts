@@ -4,7 +4,7 @@
  * again by the data folder's path.
  */
 import { createHash } from 'node:crypto';
-import { open, mkdir, readdir, readFile, rename, rm, writeFile, type FileHandle } from 'node:fs/promises';
+import { chmod, lstat, open, mkdir, readdir, readFile, rename, rm, writeFile, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
@@ -22,6 +22,8 @@ const instanceSchema = z.object({
     uiUrl: z.string().optional(),
     pid: z.int().optional(),
   }),
+  /** What Temporal holds is encrypted with this key file; the endpoint is what the Web UI decrypts by. */
+  encryption: z.object({ keyFile: z.string(), codecEndpoint: z.string().optional() }).optional(),
   startedAt: z.string(),
 });
 export type Instance = z.infer<typeof instanceSchema>;
@@ -56,8 +58,12 @@ export class DataFolder {
     await makeFolder(path.join(this.path, 'logs'));
   }
 
-  /** The sockets' folders, which have to be there before anything is started; they are for this user only. */
+  /**
+   * The sockets' folders, which have to be there before anything is started; they are for this user only.
+   * @throws Error for one that is somebody else's: whoever owns it could put a socket of theirs in it.
+   */
   async prepare(hosts: readonly string[]): Promise<void> {
+    await ownFolder(this.#socketsRoot());
     for (const folder of [...hosts.map((host) => this.hypervisorNbd(host)), this.recoveryNbd()]) {
       await mkdir(folder, { recursive: true, mode: 0o700 });
     }
@@ -118,4 +124,20 @@ export class DataFolder {
   #sockets(kind: string, name: string): string {
     return path.join(this.#socketsRoot(), kind + createHash('sha256').update(name).digest('hex').slice(0, 8));
   }
+}
+
+/** Where anybody may make folders, one of that name may have been made by anybody. */
+async function ownFolder(folder: string): Promise<void> {
+  await mkdir(path.dirname(folder), { recursive: true });
+  await mkdir(folder, { mode: 0o700 }).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  });
+  const found = await lstat(folder);
+  if (!found.isDirectory() || found.uid !== process.getuid?.()) {
+    throw new Error(
+      `${folder}, where the sockets of this instance belong, is not a folder of this user: have it removed, or set ` +
+        'XDG_RUNTIME_DIR to a folder that only this user may write to',
+    );
+  }
+  await chmod(folder, 0o700);
 }

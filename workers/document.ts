@@ -29,12 +29,19 @@ export interface ParsedDocument<T> {
   readonly error: (finding: Finding) => DocumentError;
 }
 
-/** @throws DocumentError for YAML syntax, shape, and the first finding of `check`. */
+/** Longer than any name of a field: a value that stands in the wrong place. */
+const HIDDEN_FROM = 33;
+
+/**
+ * @param options.secret nothing of the content is shown but the names of its fields.
+ * @throws DocumentError for YAML syntax, shape, and the first finding of `check`.
+ */
 export function readDocument<S extends z.ZodType>(
   text: string,
   file: string,
   schema: S,
   check: (value: z.infer<S>) => Finding[] = () => [],
+  { secret = false }: { readonly secret?: boolean } = {},
 ): ParsedDocument<z.infer<S>> {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
@@ -42,16 +49,17 @@ export function readDocument<S extends z.ZodType>(
   const syntax = document.errors[0];
   if (syntax) {
     const line = lines.linePos(syntax.pos[0]).line;
-    throw new DocumentError(file, line, '(syntax)', syntax.message, undefined, 'correct the YAML syntax on this line');
+    const problem = secret ? `this is no YAML (${syntax.code})` : syntax.message;
+    throw new DocumentError(file, line, '(syntax)', problem, undefined, 'correct the YAML syntax on this line');
   }
-  const raw = contentOf(document, file);
+  const raw = contentOf(document, file, secret);
   const error = (finding: Finding) =>
     new DocumentError(
       file,
       lineOf(finding.path),
-      formatPath(finding.path),
+      formatPath(secret ? finding.path.map(shortOrHidden) : finding.path),
       finding.message,
-      shownValue(valueAt(raw, finding.path)),
+      secret ? undefined : shownValue(valueAt(raw, finding.path)),
       finding.remedy,
     );
   const result = schema.safeParse(raw);
@@ -62,11 +70,11 @@ export function readDocument<S extends z.ZodType>(
 }
 
 /** An alias without its anchor is found only here. */
-function contentOf(document: Document.Parsed, file: string): unknown {
+function contentOf(document: Document.Parsed, file: string, secret: boolean): unknown {
   try {
     return document.toJS();
   } catch (error) {
-    const { message } = error as Error;
+    const message = secret ? 'an alias leads nowhere' : (error as Error).message;
     throw new DocumentError(file, 1, '(syntax)', message, undefined, 'correct the anchors and aliases of the file');
   }
 }
@@ -138,6 +146,9 @@ function wantedOf(issue: Issue): string | undefined {
 
 const isOfNumbers = ({ origin, inclusive }: { origin: string; inclusive?: boolean | undefined }): boolean =>
   (origin === 'number' || origin === 'int') && inclusive !== false;
+
+const shortOrHidden = (part: string | number): string | number =>
+  typeof part === 'string' && part.length >= HIDDEN_FROM ? '(hidden)' : part;
 
 const formatPath = (path: readonly (string | number)[]): string =>
   path.map((part, i) => (typeof part === 'number' ? `[${part}]` : i > 0 ? `.${part}` : part)).join('') || '(document)';

@@ -10,7 +10,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Info } from '@temporalio/activity';
 import { AsyncCompletionClient, Connection, type ConnectionOptions } from '@temporalio/client';
-import { ApplicationFailure, defaultPayloadConverter } from '@temporalio/common';
+import { ApplicationFailure, defaultPayloadConverter, type DataConverter } from '@temporalio/common';
 import type { ActivityInterceptorsFactory } from '@temporalio/worker';
 import { z } from 'zod';
 import { tryLockFile } from '../disks/native.js';
@@ -70,13 +70,18 @@ export class RunningActivities {
    * Tells the server which activities of dead processes are lost, and forgets them. Resolves when it has heard, or has
    * noticed by itself. @returns how many it took.
    */
-  async reportLost(connectionOptions: ConnectionOptions, namespace: string): Promise<number> {
+  async reportLost(
+    connectionOptions: ConnectionOptions,
+    namespace: string,
+    dataConverter: DataConverter,
+  ): Promise<number> {
     const dead = await this.#dead();
     const notes = (await Promise.all(dead.map(readNotes))).flat();
     let reported = 0;
     if (notes.length > 0) {
       const connection = Connection.lazy(connectionOptions);
-      const taken = await Promise.all(notes.map((note) => reportUntil(connection, namespace, note)));
+      const client = new AsyncCompletionClient({ connection, namespace, dataConverter });
+      const taken = await Promise.all(notes.map((note) => reportUntil(client, connection, note)));
       reported = taken.filter(Boolean).length;
       await connection.close();
     }
@@ -123,15 +128,14 @@ async function readNotes(folder: string): Promise<Note[]> {
 }
 
 /** The server may be starting again itself. @returns false when it knows of no such activity any more. */
-async function reportUntil(connection: Connection, namespace: string, note: Note): Promise<boolean> {
-  const client = new AsyncCompletionClient({ connection, namespace });
+async function reportUntil(client: AsyncCompletionClient, connection: Connection, note: Note): Promise<boolean> {
   const deadline = performance.now() + GIVE_UP_MS;
   for (;;) {
     try {
       const failure = ApplicationFailure.create({
         type: 'WorkerLost',
         message: failureCatalogue.WorkerLost.message,
-        details: await lastHeartbeat(connection, namespace, note),
+        details: await lastHeartbeat(client, connection, note),
       });
       await client.fail(Buffer.from(note.taskToken, 'base64'), failure);
       return true;
@@ -143,14 +147,18 @@ async function reportUntil(connection: Connection, namespace: string, note: Note
 }
 
 /** How far it had come, as far as the server has heard: what a heartbeat timeout would tell, too. */
-async function lastHeartbeat(connection: Connection, namespace: string, note: Note): Promise<unknown[]> {
+async function lastHeartbeat(client: AsyncCompletionClient, connection: Connection, note: Note): Promise<unknown[]> {
   const { workflowId, runId, activityId } = note;
+  const { namespace, loadedDataConverter } = client.options;
   const { pendingActivities } = await connection.workflowService.describeWorkflowExecution({
     namespace,
     execution: { workflowId, runId },
   });
   const pending = pendingActivities?.find((candidate) => candidate.activityId === activityId);
-  return (pending?.heartbeatDetails?.payloads ?? []).map((payload) => defaultPayloadConverter.fromPayload(payload));
+  const { payloadCodecs } = loadedDataConverter;
+  let payloads = pending?.heartbeatDetails?.payloads ?? [];
+  for (const codec of payloadCodecs.toReversed()) payloads = await codec.decode(payloads);
+  return payloads.map((payload) => defaultPayloadConverter.fromPayload(payload));
 }
 
 /** Ended meanwhile, in whatever way. */

@@ -32,6 +32,8 @@ export interface DevServerOptions {
   readonly port?: number;
   /** Port of the Web UI on 127.0.0.1. @default a free one */
   readonly uiPort?: number;
+  /** Where the Web UI has what is encrypted decrypted. @default nowhere */
+  readonly codecEndpoint?: string;
   /** Registered if missing. @default {@link FARSHORE_NAMESPACE} */
   readonly namespace?: string;
   /** Milliseconds the server may take to be usable. @default 30000 */
@@ -77,7 +79,7 @@ export async function startDevServer(options: DevServerOptions): Promise<DevServ
 
   const log = await open(logFile, 'a');
   const logStart = (await stat(logFile)).size;
-  const child = spawn(executable, serverArguments(port, uiPort, dbFile), {
+  const child = spawn(executable, serverArguments(port, uiPort, dbFile, options.codecEndpoint), {
     stdio: ['ignore', log.fd, log.fd],
     // A group of its own: Ctrl-C must reach the workers first, which need the server to finish what they do.
     detached: true,
@@ -126,7 +128,7 @@ export async function ensureNamespace(connection: Connection, namespace: string)
   }
 }
 
-function serverArguments(port: number, uiPort: number, dbFile: string): string[] {
+function serverArguments(port: number, uiPort: number, dbFile: string, codecEndpoint?: string): string[] {
   const dynamicConfig = {
     // One partition each: on one machine more of them only add latency to a task that finds no waiting worker.
     'matching.numTaskqueueReadPartitions': 1,
@@ -144,6 +146,7 @@ function serverArguments(port: number, uiPort: number, dbFile: string): string[]
     color: 'never',
     // What is committed is in the file all the same, for one sync instead of four: a third less processor time.
     'sqlite-pragma': 'journal_mode=WAL',
+    ...(codecEndpoint !== undefined && { 'ui-codec-endpoint': codecEndpoint }),
   };
   return [
     'server',

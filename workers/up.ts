@@ -12,6 +12,10 @@ import { taskQueues } from '../domain/ids.js';
 import { hostsOf, type Site } from '../domain/site.js';
 import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/control-client.js';
 import type { DataFolder, Instance } from './data-folder.js';
+import { CodecServer } from './encryption/codec-server.js';
+import { EncryptionCodec } from './encryption/codec.js';
+import { configuredKeys } from './encryption/data-converter.js';
+import type { KeyRing } from './encryption/key-ring.js';
 import { ensureSearchAttributes } from './search-attributes.js';
 import { KeptServer } from './kept-server.js';
 import { clearUpAfter } from './left-over-server.js';
@@ -19,8 +23,9 @@ import { moveVmStates } from './moved-vm-state.js';
 import { openReplicaStore } from './replica-store.js';
 import type { LoadedSite } from './site-file.js';
 import { Supervisor, type ProcessSpec } from './supervisor.js';
+import { accessOf, plainAccess, type TemporalAccess } from './temporal-access.js';
 import { findDevServer } from './temporal-executables.js';
-import { FARSHORE_NAMESPACE, ensureNamespace, type DevServer } from './temporal-server.js';
+import { ensureNamespace, type DevServer } from './temporal-server.js';
 import type { Role } from './worker.js';
 import { processEnvironment, WORKER_FLAGS } from './process-settings.js';
 
@@ -45,9 +50,13 @@ export interface RunningInstance {
 const READY_TIMEOUT_MS = 60_000;
 const READY_POLL_MS = 100;
 
-/** Resolves when everything answers. @throws Error when something can't be had; nothing is left running then. */
+/**
+ * Resolves when everything answers. @throws Error when something can't be had, DocumentError for the key file; nothing is
+ * left running then.
+ */
 export async function startInstance(options: UpOptions): Promise<RunningInstance> {
   const { data, site, onProgress } = options;
+  const keys = await configuredKeys();
   const hold = await data.hold();
   const endings: (() => Promise<void>)[] = [() => hold.close()];
   const stop = async () => {
@@ -59,32 +68,31 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
     await data.prepare(hostsOf(site.site).map(({ name }) => name));
     await openReplicaStore(site.site.vault.store, { create: true }).then((store) => store.close());
     let instance: Instance | undefined;
-    const { temporal, server } = await connectTemporal(options, endings, async (restarted) => {
+    const onRestart = async (restarted: TemporalPlace) => {
       if (!instance) return;
       instance = { ...instance, temporal: restarted };
       await data.writeInstance(instance);
-    });
+    };
+    const { temporal, access, server, codecEndpoint } = await connectTemporal(options, keys, endings, onRestart);
     const supervisor = new Supervisor(onProgress);
     endings.push(() => supervisor.stop());
-    const env = {
-      FARSHORE_SUPERVISED: '1',
-      ...processEnvironment(),
-      TEMPORAL_ADDRESS: temporal.address,
-      TEMPORAL_NAMESPACE: temporal.namespace,
-    };
+    const env = { FARSHORE_SUPERVISED: '1', ...processEnvironment() };
     onProgress('Starting the hypervisors');
     await moveVmStates(site.site, data);
     for (const spec of await hypervisorSpecs(site.site, data)) await supervisor.start({ ...spec, env });
     onProgress('Starting the workers');
-    const connection = await Connection.connect({ address: temporal.address });
+    const connection = await Connection.connect(access.connectionOptions);
     endings.push(() => connection.close());
     const polled = (queue: string) => () => untilPolled(connection, temporal.namespace, queue);
-    await Promise.all(workerSpecs(site, data, polled).map((spec) => supervisor.start({ ...spec, env })));
+    // The environment that they inherit may name another server, and what belongs to it.
+    const where = server ? [temporal.address, temporal.namespace] : [];
+    await Promise.all(workerSpecs(site, data, where, polled).map((spec) => supervisor.start({ ...spec, env })));
     const started: Instance = {
       pid: process.pid,
       siteFile: site.file,
       vault: site.site.vault.name,
       temporal: server ? temporalOf(server.current) : temporal,
+      ...(keys && { encryption: { keyFile: keys.file, ...(codecEndpoint !== undefined && { codecEndpoint }) } }),
       startedAt: new Date().toISOString(),
     };
     instance = started;
@@ -104,44 +112,71 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
 
 type TemporalPlace = Instance['temporal'];
 
+interface ConnectedTemporal {
+  readonly temporal: TemporalPlace;
+  readonly access: TemporalAccess;
+  /** When it is one of the instance's own. */
+  readonly server?: KeptServer;
+  readonly codecEndpoint?: string;
+}
+
 /** @param onRestart told where it is after a server of its own was started again. */
 async function connectTemporal(
   options: UpOptions,
+  keys: KeyRing | undefined,
   endings: (() => Promise<void>)[],
   onRestart: (temporal: TemporalPlace) => Promise<void>,
-): Promise<{ temporal: TemporalPlace; server?: KeptServer }> {
-  const { data, onProgress } = options;
-  const found = await findDevServer({ onProgress });
-  let temporal: TemporalPlace;
-  let server: KeptServer | undefined;
+): Promise<ConnectedTemporal> {
+  const found = await findDevServer({ onProgress: options.onProgress });
+  let connected: ConnectedTemporal;
   if (found.kind === 'address') {
-    onProgress(`Using Temporal at ${found.address}`);
-    temporal = { address: found.address, namespace: found.namespace ?? FARSHORE_NAMESPACE };
+    options.onProgress(`Using Temporal at ${found.address}`);
+    const access = accessOf(found);
+    connected = { temporal: { address: found.address, namespace: access.namespace }, access };
   } else {
-    onProgress('Starting Temporal');
-    const kept = await KeptServer.start({
-      executable: found.path,
-      dbFile: data.temporalDatabase(),
-      logFile: data.log('temporal'),
-      ...(options.temporalPort !== undefined && { port: options.temporalPort }),
-      ...(options.uiPort !== undefined && { uiPort: options.uiPort }),
-      onEvent: onProgress,
-      onRestart: (restarted) => onRestart(temporalOf(restarted)),
-    });
-    endings.push(() => kept.stop());
-    server = kept;
-    temporal = temporalOf(kept.current);
+    options.onProgress('Starting Temporal');
+    connected = await startTemporal(found.path, options, keys, endings, onRestart);
   }
-  const connection = await Connection.connect(
-    found.kind === 'address' ? found.connectionOptions : { address: temporal.address },
-  );
+  const { connectionOptions, namespace } = connected.access;
+  const connection = await Connection.connect(connectionOptions);
   try {
-    await ensureNamespace(connection, temporal.namespace);
-    await ensureSearchAttributes(connection, temporal.namespace, searchAttributeTypes);
+    await ensureNamespace(connection, namespace);
+    await ensureSearchAttributes(connection, namespace, searchAttributeTypes);
   } finally {
     await connection.close();
   }
-  return { temporal, ...(server && { server }) };
+  return connected;
+}
+
+/** A server of the instance's own, whose Web UI shows what is encrypted. */
+async function startTemporal(
+  executable: string,
+  { data, temporalPort, uiPort, onProgress }: UpOptions,
+  keys: KeyRing | undefined,
+  endings: (() => Promise<void>)[],
+  onRestart: (temporal: TemporalPlace) => Promise<void>,
+): Promise<ConnectedTemporal> {
+  // The Web UI is told of the codec server at its start, and the codec server of the Web UI once that has a port.
+  let uiUrl: URL | undefined;
+  const allows = (origin: string) =>
+    uiUrl !== undefined && [uiUrl.origin, `http://localhost:${uiUrl.port}`].includes(origin);
+  const codecServer = keys && (await CodecServer.listen({ codec: new EncryptionCodec(keys), port: 0, allows }));
+  if (codecServer) endings.push(() => codecServer.close());
+  const server = await KeptServer.start({
+    executable,
+    dbFile: data.temporalDatabase(),
+    logFile: data.log('temporal'),
+    ...(temporalPort !== undefined && { port: temporalPort }),
+    ...(uiPort !== undefined && { uiPort }),
+    ...(codecServer && { codecEndpoint: codecServer.url }),
+    onEvent: onProgress,
+    onRestart: (restarted) => onRestart(temporalOf(restarted)),
+  });
+  endings.push(() => server.stop());
+  const temporal = temporalOf(server.current);
+  uiUrl = new URL(server.current.uiUrl);
+  const access = plainAccess(temporal.address, temporal.namespace);
+  return { temporal, access, server, ...(codecServer && { codecEndpoint: codecServer.url }) };
 }
 
 const temporalOf = ({ address, namespace, uiUrl, pid }: DevServer): TemporalPlace => ({
@@ -204,12 +239,13 @@ async function hypervisorSpec(
 function workerSpecs(
   site: LoadedSite,
   data: DataFolder,
+  where: readonly string[],
   polled: (queue: string) => () => Promise<void>,
 ): Omit<ProcessSpec, 'env'>[] {
   const spec = (role: Role, name: string, queue: string): Omit<ProcessSpec, 'env'> => ({
     name: `${role}-${name}`,
     command: process.execPath,
-    args: [...WORKER_FLAGS, entry('worker-main'), role, name, site.file, data.path],
+    args: [...WORKER_FLAGS, entry('worker-main'), role, name, site.file, data.path, ...where],
     logFile: data.log(`${role}-${name}`),
     ready: polled(queue),
   });

@@ -1,15 +1,22 @@
-/** Process entry of a worker under a supervisor: `node dist/workers/worker-main.js ROLE NAME SITE_FILE DATA_FOLDER`. */
+/**
+ * Process entry of a worker under a supervisor:
+ * `node dist/workers/worker-main.js ROLE NAME SITE_FILE DATA_FOLDER [ADDRESS NAMESPACE]`, the latter two of a Temporal
+ * server of the instance's own; else it is the one that the environment configures.
+ */
 import { DataFolder } from './data-folder.js';
 import { loadSite } from './site-file.js';
 import { stopSignal } from './stop-signals.js';
+import { configuredAccess, plainAccess } from './temporal-access.js';
 import { roles, runWorker, type Role } from './worker.js';
 
-const [role, name, siteFile, dataFolder] = process.argv.slice(2);
+const [role, name, siteFile, dataFolder, address, namespace] = process.argv.slice(2);
+const temporal = address === undefined ? configuredAccess() : plainAccess(address, namespace);
 if (!roles.includes(role as Role) || name === undefined || siteFile === undefined || dataFolder === undefined) {
-  throw new Error('usage: worker-main ROLE NAME SITE_FILE DATA_FOLDER');
+  throw new Error('usage: worker-main ROLE NAME SITE_FILE DATA_FOLDER [ADDRESS NAMESPACE]');
 }
+if (!temporal) throw new Error('no Temporal server is named, neither by an argument nor by the environment');
 const site = await loadSite(siteFile, { disks: false });
 const signal = stopSignal({ withSupervisor: process.env['FARSHORE_SUPERVISED'] === '1' });
-await runWorker({ role: role as Role, name, site, data: new DataFolder(dataFolder) }, signal);
+await runWorker({ role: role as Role, name, site, data: new DataFolder(dataFolder), temporal }, signal);
 // Standard input is being listened to and would keep the process.
 process.exit(0);

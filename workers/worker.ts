@@ -8,7 +8,6 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { NativeConnection, Runtime, Worker, makeTelemetryFilterString, type WorkerOptions } from '@temporalio/worker';
-import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { createAzureActivities } from '../activities/azure.js';
 import { createResynchronizationActivities } from '../activities/resynchronization.js';
 import { createPrimaryActivities } from '../activities/primary.js';
@@ -20,12 +19,13 @@ import { hostsOf } from '../domain/site.js';
 import { BandwidthLimiter } from '../sites/bandwidth-limiter.js';
 import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/control-client.js';
 import { LimitedStore } from '../sites/limited-store.js';
+import { configuredKeys, workerDataConverter } from './encryption/data-converter.js';
 import { RunningActivities } from './lost-activities.js';
 import type { DataFolder } from './data-folder.js';
 import { openReplicaStore } from './replica-store.js';
 import type { LoadedSite } from './site-file.js';
 import { workerLogger } from './logger.js';
-import { FARSHORE_NAMESPACE } from './temporal-server.js';
+import type { TemporalAccess } from './temporal-access.js';
 
 export const roles = ['azure', 'vmm', 'host'] as const;
 export type Role = (typeof roles)[number];
@@ -36,6 +36,7 @@ export interface WorkerConfig {
   readonly name: string;
   readonly site: LoadedSite;
   readonly data: DataFolder;
+  readonly temporal: TemporalAccess;
 }
 
 /** Heartbeats are sent at most this often, ms: checkpoints travel with them. */
@@ -54,30 +55,33 @@ const CACHED_WORKFLOWS = 500;
 /** A workflow goes to the process that has it in memory; one that does not take it within this is dead, or may reload it. */
 const STICKY_TIMEOUT = '3 seconds';
 
-/** Polls until the process is told to stop; drains what is under way. */
+/** Polls until the process is told to stop; drains what is under way. @throws DocumentError for the key file. */
 export async function runWorker(config: WorkerConfig, signal: AbortSignal): Promise<void> {
   Runtime.install({
     logger: workerLogger(config.role, config.name),
     telemetryOptions: { logging: { filter: makeTelemetryFilterString({ core: 'WARN' }), forward: {} } },
   });
-  const { connectionOptions, namespace } = loadClientConnectConfig();
+  const keys = await configuredKeys();
+  const dataConverter = workerDataConverter(keys);
+  const { connectionOptions, namespace } = config.temporal;
   const connection = await NativeConnection.connect(connectionOptions);
   const running = await RunningActivities.open(config.data.runningActivities(`${config.role}-${config.name}`));
   try {
     const worker = await Worker.create({
       connection,
-      namespace: namespace ?? FARSHORE_NAMESPACE,
+      namespace,
+      dataConverter,
       interceptors: { activity: [running.interceptor] },
       identity: `${config.role}:${config.name}@${process.pid}`,
       shutdownGraceTime: SHUTDOWN_GRACE,
       maxHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
       defaultHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
-      ...(await optionsOf(config)),
+      ...(await optionsOf(config, keys !== undefined)),
     });
     const stop = () => worker.shutdown();
     signal.addEventListener('abort', stop, { once: true });
     if (signal.aborted) stop();
-    void running.reportLost(connectionOptions, namespace ?? FARSHORE_NAMESPACE).then(
+    void running.reportLost(connectionOptions, namespace, dataConverter).then(
       (count) => count > 0 && Runtime.instance().logger.warn(`${count} activities of a worker that died were lost`),
       (error: unknown) => Runtime.instance().logger.warn('What a worker that died was doing is not known', { error }),
     );
@@ -88,12 +92,10 @@ export async function runWorker(config: WorkerConfig, signal: AbortSignal): Prom
   }
 }
 
-async function optionsOf({
-  role,
-  name,
-  site: { site },
-  data,
-}: WorkerConfig): Promise<Pick<WorkerOptions, 'taskQueue'> & Partial<WorkerOptions>> {
+async function optionsOf(
+  { role, name, site: { site }, data }: WorkerConfig,
+  encrypts: boolean,
+): Promise<Pick<WorkerOptions, 'taskQueue'> & Partial<WorkerOptions>> {
   const hypervisorOf = (host: string) => new HypervisorClient(data.hypervisorControl(host));
   switch (role) {
     case 'host': {
@@ -121,7 +123,7 @@ async function optionsOf({
       const turns = new Turns(AZURE_TURNS);
       return {
         taskQueue: taskQueues.azure(name),
-        workflowBundle: { code: await readFile(workflowBundlePath, 'utf8') },
+        workflowBundle: { code: await readFile(encrypts ? encryptedWorkflowBundlePath : workflowBundlePath, 'utf8') },
         activities: {
           ...createAzureActivities({
             store,
@@ -142,3 +144,5 @@ async function optionsOf({
 
 /** Written by the build, so that no worker spends its start on bundling. */
 export const workflowBundlePath = fileURLToPath(new URL('../workflow-bundle.js', import.meta.url));
+/** The same for a site with keys: what workflows fail with is encrypted, too. */
+export const encryptedWorkflowBundlePath = fileURLToPath(new URL('../workflow-bundle-encrypted.js', import.meta.url));

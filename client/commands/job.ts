@@ -8,7 +8,7 @@ import { fields, table } from '../output.js';
 import { confirm } from './confirm.js';
 import { failoverResultOf, failoverText } from './failover-report.js';
 import { outputOf, withFarshore } from './place.js';
-import { positive } from './positive.js';
+import { positive } from './numbers.js';
 import { verifyResultOf, verifyText } from './verify.js';
 import { retryText } from './wait.js';
 

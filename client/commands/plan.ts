@@ -12,7 +12,7 @@ import { confirm } from './confirm.js';
 import { commitConsequences, failoverType, refusalOf } from './failover.js';
 import { planRunTable, planRunText } from './plan-report.js';
 import { outputOf, withFarshore } from './place.js';
-import { positive } from './positive.js';
+import { positive } from './numbers.js';
 import { problemOf, standstill, throwProblems, waitForJob } from './wait.js';
 
 interface PlanOptions {

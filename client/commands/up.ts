@@ -3,13 +3,15 @@ import { spawn } from 'node:child_process';
 import { open, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import type { DataFolder, Instance } from '../../workers/data-folder.js';
+import { configuredKeyFile, readKeyFile } from '../../workers/encryption/key-file.js';
 import { clearUpAfter } from '../../workers/left-over-server.js';
 import { loadSite, type LoadedSite } from '../../workers/site-file.js';
 import { stopSignal } from '../../workers/stop-signals.js';
 import { DetachedStartError, RefusedError, UnreachableError } from '../errors.js';
 import { fields, note } from '../output.js';
+import { portNumber } from './numbers.js';
 import { commonOptions, dataFolderOf, environmentServer, keptReplicas, outputOf, siteFileOf } from './place.js';
 import { workflowsUrl } from './web-ui.js';
 
@@ -31,7 +33,8 @@ export function upCommand(): Command {
       'Starts Temporal, a hypervisor for each host of the site file, the compute of the recovery side, and a worker for\n' +
         'each role; starts again what dies. Stays in the foreground until Ctrl-C; what is protected goes on from there at\n' +
         'the next `up` with the same data folder. The site file and its disks are checked before anything is started.\n' +
-        'With TEMPORAL_ADDRESS set, that Temporal is used instead of one of its own.',
+        'With TEMPORAL_ADDRESS set, that Temporal is used instead of one of its own. With FARSHORE_ENCRYPTION_KEYS set, what\n' +
+        'Temporal holds is encrypted, and the Web UI gets a codec endpoint to show it.',
     )
     .option('--detach', 'return once the instance is up, and leave it in the background (its log: DATA/logs/up.log)')
     .option('--temporal-port <port>', 'port of the Temporal server on 127.0.0.1 (default: a free one)', portNumber)
@@ -43,6 +46,7 @@ export function upCommand(): Command {
       const site = await loadSite(siteFileOf(common), { disks: true });
       if (await data.isHeld()) throw await heldError(data);
       environmentServer();
+      await checkKeys();
       await makeFolder(data);
       const started = options.detach ? await startDetached(data, site, options) : await startHere(data, site, options);
       const { instance } = started;
@@ -68,6 +72,12 @@ export function downCommand(): Command {
         text,
       );
     });
+}
+
+/** @throws DocumentError */
+async function checkKeys(): Promise<void> {
+  const file = configuredKeyFile();
+  if (file !== undefined) await readKeyFile(file);
 }
 
 const logsOf = (data: DataFolder): string => path.dirname(data.log('up'));
@@ -210,6 +220,7 @@ async function upText(instance: Instance, data: DataFolder, { site }: LoadedSite
   return `Farshore is up: vault ${instance.vault}, ${site.vms.length} VMs.\n${fields([
     ['Web UI', uiUrl === undefined ? undefined : workflowsUrl(uiUrl, namespace)],
     ['Temporal', `${address}, namespace ${namespace}`],
+    ['Encrypted', encryptionText(instance)],
     ['Data', data.path],
     ['Logs', logsOf(data)],
     ['Stop', `farshore down${here}`],
@@ -217,8 +228,8 @@ async function upText(instance: Instance, data: DataFolder, { site }: LoadedSite
   ])}`;
 }
 
-function portNumber(text: string): number {
-  const port = Number(text);
-  if (Number.isInteger(port) && port >= 1 && port <= 65_535) return port;
-  throw new InvalidArgumentError('A port is a number from 1 to 65535.');
+function encryptionText({ encryption }: Instance): string | undefined {
+  if (!encryption) return undefined;
+  const { keyFile, codecEndpoint } = encryption;
+  return `with ${keyFile}${codecEndpoint === undefined ? '' : `; the Web UI decrypts by ${codecEndpoint}`}`;
 }

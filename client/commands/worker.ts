@@ -27,13 +27,12 @@ export function workerCommand(): Command {
       if (!names.includes(name)) {
         throw new RefusedError(`${name} is no ${role} of the site file ${site.file}; it has: ${names.join(', ')}`);
       }
-      if (!temporal.isConfigured) {
-        process.env['TEMPORAL_ADDRESS'] = temporal.address;
-        if (temporal.namespace !== undefined) process.env['TEMPORAL_NAMESPACE'] = temporal.namespace;
-      }
+      const { configuredAccess, plainAccess } = await import('../../workers/temporal-access.js');
+      const access = configuredAccess() ?? plainAccess(temporal.address, temporal.namespace);
       const { runWorker } = await import('../../workers/worker.js');
       note(`Worker ${role} of ${name}, with Temporal at ${temporal.address}; Ctrl-C stops it`);
-      await runWorker({ role, name, site, data }, stopSignal({ withSupervisor: false })).catch((error: unknown) => {
+      const config = { role, name, site, data, temporal: access };
+      await runWorker(config, stopSignal({ withSupervisor: false })).catch((error: unknown) => {
         if (error instanceof Error && error.name === 'TransportError') {
           throw new UnreachableError(`Temporal does not answer at ${temporal.address}: ${error.message}`, {
             cause: error,

@@ -55,16 +55,17 @@ export class ControlServer {
       void answer(request, response, operations, answerFor, log);
     });
     await rm(socketPath, { force: true });
-    // Nobody may connect before the mode is right; binding happens within the call.
-    const mask = process.umask(0o177);
-    try {
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', reject);
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      // Nobody may connect before the mode is right. Binding happens within the call: what others make meanwhile is not
+      // to have this mode.
+      const mask = process.umask(0o177);
+      try {
         server.listen(socketPath, () => resolve());
-      });
-    } finally {
-      process.umask(mask);
-    }
+      } finally {
+        process.umask(mask);
+      }
+    });
     return new ControlServer(server);
   }
 

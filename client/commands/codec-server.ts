@@ -1,0 +1,54 @@
+/** `codec-server`: lets the Web UI show what is encrypted. */
+import { Command, InvalidArgumentError } from 'commander';
+import { stopSignal } from '../../workers/stop-signals.js';
+import { RefusedError } from '../errors.js';
+import { note } from '../output.js';
+import { portNumber } from './numbers.js';
+
+const DEFAULT_PORT = 8888;
+
+interface CodecServerOptions {
+  readonly port: number;
+  readonly uiOrigin: string[];
+}
+
+export function codecServerCommand(): Command {
+  return new Command('codec-server')
+    .summary('let the Temporal Web UI show what is encrypted')
+    .description(
+      'Decrypts what Temporal holds for the pages of its Web UI, until Ctrl-C, with the keys that FARSHORE_ENCRYPTION_KEYS\n' +
+        'names. Give its address to the Web UI as the codec endpoint. It listens on 127.0.0.1 only, and answers whoever can\n' +
+        'connect there: run it where none but administrators log in. `farshore up` has one of its own.',
+    )
+    .option('--port <port>', 'port on 127.0.0.1', portNumber, DEFAULT_PORT)
+    .requiredOption('--ui-origin <origin...>', "the Web UI's, as the browser shows it: http://host:port", originOf)
+    .addHelpText('after', '\nExample:\n  farshore codec-server --ui-origin http://127.0.0.1:8233')
+    .action(async ({ port, uiOrigin }: CodecServerOptions) => {
+      const signal = stopSignal({ withSupervisor: false });
+      // Loaded when it is needed: every other command would wait for it.
+      const [{ CodecServer }, { EncryptionCodec }, { configuredKeys }] = await Promise.all([
+        import('../../workers/encryption/codec-server.js'),
+        import('../../workers/encryption/codec.js'),
+        import('../../workers/encryption/data-converter.js'),
+      ]);
+      const keys = await configuredKeys();
+      if (!keys) throw new RefusedError('nothing is encrypted here: set FARSHORE_ENCRYPTION_KEYS to the key file');
+      const allowed = new Set(uiOrigin);
+      const options = { codec: new EncryptionCodec(keys), port, allows: (origin: string) => allowed.has(origin) };
+      const server = await CodecServer.listen(options).catch((error: unknown) => {
+        const problem = `Port ${port} of 127.0.0.1 cannot be listened on (${(error as NodeJS.ErrnoException).code})`;
+        throw new RefusedError(`${problem}: choose another one with --port`, { cause: error });
+      });
+      note(`Codec endpoint ${server.url}, for pages of ${uiOrigin.join(' and ')}; Ctrl-C stops it`);
+      if (!signal.aborted) {
+        await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+      }
+      await server.close();
+    });
+}
+
+function originOf(text: string, before: string[] = []): string[] {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url && /^https?:$/.test(url.protocol) && url.origin === text.replace(/\/$/, '')) return [...before, url.origin];
+  throw new InvalidArgumentError('An origin is http://host:port or https://host, without a path.');
+}

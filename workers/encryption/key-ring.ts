@@ -1,0 +1,45 @@
+/** The keys as the file has them. It is read again for an id it did not have: a key that was added needs no restart. */
+import { createSecretKey, type KeyObject } from 'node:crypto';
+import { readKeyFile, type EncryptionKeys } from './key-file.js';
+
+export interface Key {
+  readonly id: string;
+  readonly secret: KeyObject;
+}
+
+export class KeyRing {
+  private constructor(
+    readonly file: string,
+    private keys: ReadonlyMap<string, KeyObject>,
+    private currentId: string,
+  ) {}
+
+  /** @throws DocumentError as `readKeyFile` does. */
+  static async open(file: string): Promise<KeyRing> {
+    const read = await readKeyFile(file);
+    return new KeyRing(file, secretsOf(read), read.current);
+  }
+
+  /** The key that encrypts. */
+  get current(): Key {
+    return { id: this.currentId, secret: this.keys.get(this.currentId)! };
+  }
+
+  get ids(): readonly string[] {
+    return [...this.keys.keys()];
+  }
+
+  /** @returns undefined for an id that the file does not have. @throws DocumentError when it can't be read any more. */
+  async find(id: string): Promise<KeyObject | undefined> {
+    const known = this.keys.get(id);
+    if (known) return known;
+    const read = await readKeyFile(this.file);
+    this.keys = secretsOf(read);
+    // Others encrypt with another key already, so this process may, too.
+    this.currentId = read.current;
+    return this.keys.get(id);
+  }
+}
+
+const secretsOf = ({ keys }: EncryptionKeys): ReadonlyMap<string, KeyObject> =>
+  new Map([...keys].map(([id, bytes]) => [id, createSecretKey(bytes)]));
