@@ -159,6 +159,8 @@ function showValue({ vm, site, view, answer, recovery, replica, problems }: Foun
     rpoSeconds: view?.rpoSeconds,
     policy: view?.item.policy ?? policyOf(site, vm),
     job: view?.item.job,
+    applied: view?.item.applied,
+    resync: view?.item.resync,
     state: answer.vm?.state,
     disks: answer.vm?.disks ?? [],
     problem: problemText(answer, problems),

@@ -14,6 +14,10 @@ const READY_TIMEOUT_MS = 30_000;
 export interface AzuriteOptions {
   /** Where it keeps its data. @default in memory */
   readonly folder?: string;
+  /** @default 127.0.0.1 */
+  readonly host?: string;
+  /** What to put before its command. */
+  readonly launcher?: readonly string[];
   /** PEM files, for https. */
   readonly tls?: { readonly certificate: string; readonly key: string };
 }
@@ -26,15 +30,13 @@ export class Azurite {
   ) {}
 
   /** @throws when it is not installed, or does not come up. */
-  static async start({ folder, tls }: AzuriteOptions = {}): Promise<Azurite> {
+  static async start({ folder, tls, host = '127.0.0.1', launcher = [] }: AzuriteOptions = {}): Promise<Azurite> {
     const program = createRequire(import.meta.url).resolve('azurite/dist/src/blob/main.js');
     const place = folder === undefined ? ['--inMemoryPersistence'] : ['--location', folder];
     const secure = tls ? ['--cert', tls.certificate, '--key', tls.key] : [];
-    const child = spawn(
-      process.execPath,
-      [program, '--loose', '--skipApiVersionCheck', '--disableTelemetry', '--blobPort', '0', ...place, ...secure],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
-    );
+    const settings = ['--loose', '--skipApiVersionCheck', '--disableTelemetry', '--blobHost', host, '--blobPort', '0'];
+    const command = [...launcher, process.execPath, program, ...settings, ...place, ...secure] as [string, ...string[]];
+    const child = spawn(command[0], command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] });
     return new Azurite(child, `${await listening(child)}/${ACCOUNT}`);
   }
 
