@@ -6,6 +6,7 @@ import { workflowBundlePath } from './worker.js';
 
 const { code } = await bundleWorkflowCode({
   workflowsPath: fileURLToPath(new URL('../workflows/index.js', import.meta.url)),
+  workflowInterceptorModules: [fileURLToPath(new URL('../workflows/work-log.js', import.meta.url))],
   logger: new DefaultLogger('WARN'),
 });
 await writeFile(workflowBundlePath, code);

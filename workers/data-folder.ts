@@ -23,6 +23,8 @@ const instanceSchema = z.object({
     pid: z.int().optional(),
   }),
   startedAt: z.string(),
+  /** Where each worker's metrics are served, by the name of its process. */
+  metrics: z.record(z.string(), z.string()).exactOptional(),
 });
 export type Instance = z.infer<typeof instanceSchema>;
 

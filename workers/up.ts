@@ -14,8 +14,10 @@ import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/contr
 import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
 import type { DataFolder, Instance } from './data-folder.js';
 import { ensureSearchAttributes } from './search-attributes.js';
+import { freePorts } from './free-port.js';
 import { KeptServer } from './kept-server.js';
 import { clearUpAfter } from './left-over-server.js';
+import { METRICS_VARIABLE } from './metrics-address.js';
 import { moveVmStates } from './moved-vm-state.js';
 import type { LoadedSite } from './site-file.js';
 import { Supervisor, type ProcessSpec } from './supervisor.js';
@@ -32,6 +34,8 @@ export interface UpOptions {
   /** Ports on 127.0.0.1; free ones when left out. */
   readonly temporalPort?: number;
   readonly uiPort?: number;
+  /** Serves the metrics of each worker at a port of 127.0.0.1, which stays the same while the instance lasts. */
+  readonly metrics?: boolean;
 }
 
 export interface RunningInstance {
@@ -71,6 +75,8 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
       ...processEnvironment(),
       TEMPORAL_ADDRESS: temporal.address,
       TEMPORAL_NAMESPACE: temporal.namespace,
+      // One address can't be that of several.
+      [METRICS_VARIABLE]: '',
     };
     onProgress('Starting the hypervisors');
     await moveVmStates(site.site, data);
@@ -79,13 +85,24 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
     const connection = await Connection.connect({ address: temporal.address });
     endings.push(() => connection.close());
     const polled = (queue: string) => () => untilPolled(connection, temporal.namespace, queue);
-    await Promise.all(workerSpecs(site, data, polled).map((spec) => supervisor.start({ ...spec, env })));
+    const metrics: Record<string, string> = {};
+    const specs = workerSpecs(site, data, polled);
+    const ports = options.metrics ? await freePorts(specs.length) : [];
+    await Promise.all(
+      specs.map((spec, index) => {
+        const port = ports[index];
+        if (port === undefined) return supervisor.start({ ...spec, env });
+        metrics[spec.name] = `http://127.0.0.1:${port}/metrics`;
+        return supervisor.start({ ...spec, env: { ...env, [METRICS_VARIABLE]: `127.0.0.1:${port}` } });
+      }),
+    );
     const started: Instance = {
       pid: process.pid,
       siteFile: site.file,
       vault: site.site.vault.name,
       temporal: server ? temporalOf(server.current) : temporal,
       startedAt: new Date().toISOString(),
+      ...(options.metrics && { metrics }),
     };
     instance = started;
     await data.writeInstance(started);

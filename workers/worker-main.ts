@@ -1,5 +1,6 @@
 /** Process entry of a worker under a supervisor: `node dist/workers/worker-main.js ROLE NAME SITE_FILE DATA_FOLDER`. */
 import { DataFolder } from './data-folder.js';
+import { configuredMetricsAddress } from './metrics-address.js';
 import { loadSite } from './site-file.js';
 import { stopSignal } from './stop-signals.js';
 import { roles, runWorker, type Role } from './worker.js';
@@ -9,7 +10,8 @@ if (!roles.includes(role as Role) || name === undefined || siteFile === undefine
   throw new Error('usage: worker-main ROLE NAME SITE_FILE DATA_FOLDER');
 }
 const site = await loadSite(siteFile, { disks: false });
+const metrics = configuredMetricsAddress();
 const signal = stopSignal({ withSupervisor: process.env['FARSHORE_SUPERVISED'] === '1' });
-await runWorker({ role: role as Role, name, site, data: new DataFolder(dataFolder) }, signal);
+await runWorker({ role: role as Role, name, site, data: new DataFolder(dataFolder), metrics }, signal);
 // Standard input is being listened to and would keep the process.
 process.exit(0);

@@ -7,7 +7,8 @@
  */
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { NativeConnection, Runtime, Worker, makeTelemetryFilterString, type WorkerOptions } from '@temporalio/worker';
+import { Client } from '@temporalio/client';
+import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { createAzureActivities } from '../activities/azure.js';
 import { createResynchronizationActivities } from '../activities/resynchronization.js';
@@ -16,6 +17,7 @@ import { createProviderActivities } from '../activities/provider.js';
 import { Turns, type TurnLimits } from '../activities/turns.js';
 import { bandwidthRule } from '../domain/bandwidth.js';
 import { taskQueues } from '../domain/ids.js';
+import { workerInfo } from '../domain/measures.js';
 import { hostsOf } from '../domain/site.js';
 import { BandwidthLimiter } from '../sites/bandwidth-limiter.js';
 import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/control-client.js';
@@ -25,6 +27,10 @@ import { RunningActivities } from './lost-activities.js';
 import type { DataFolder } from './data-folder.js';
 import type { LoadedSite } from './site-file.js';
 import { workerLogger } from './logger.js';
+import type { MetricsAddress } from './metrics-address.js';
+import { installRuntime } from './telemetry.js';
+import { VaultWatch } from './vault-watch.js';
+import { workInterceptor } from './work-interceptor.js';
 import { FARSHORE_NAMESPACE } from './temporal-server.js';
 
 export const roles = ['azure', 'vmm', 'host'] as const;
@@ -36,6 +42,8 @@ export interface WorkerConfig {
   readonly name: string;
   readonly site: LoadedSite;
   readonly data: DataFolder;
+  /** Where its metrics are served. @default nowhere */
+  readonly metrics?: MetricsAddress | undefined;
 }
 
 /** Heartbeats are sent at most this often, ms: checkpoints travel with them. */
@@ -54,21 +62,26 @@ const CACHED_WORKFLOWS = 500;
 /** A workflow goes to the process that has it in memory; one that does not take it within this is dead, or may reload it. */
 const STICKY_TIMEOUT = '3 seconds';
 
-/** Polls until the process is told to stop; drains what is under way. */
+/** Polls until the process is told to stop; drains what is under way. @throws MetricsAddressError before anything is done */
 export async function runWorker(config: WorkerConfig, signal: AbortSignal): Promise<void> {
-  Runtime.install({
-    logger: workerLogger(config.role, config.name),
-    telemetryOptions: { logging: { filter: makeTelemetryFilterString({ core: 'WARN' }), forward: {} } },
-  });
+  const { role, name, site } = config;
+  const vault = site.site.vault.name;
+  const work = { vault, ...(role === 'host' && { host: name }) };
+  const logger = workerLogger(role, name, work);
+  const metrics = await installRuntime(logger, config.metrics);
   const { connectionOptions, namespace } = loadClientConnectConfig();
-  const connection = await NativeConnection.connect(connectionOptions);
-  const running = await RunningActivities.open(config.data.runningActivities(`${config.role}-${config.name}`));
+  const temporal = { namespace: namespace ?? FARSHORE_NAMESPACE };
+  const endings: (() => Promise<void>)[] = [async () => metrics?.close()];
   try {
+    const connection = await NativeConnection.connect(connectionOptions);
+    endings.push(() => connection.close());
+    const running = await RunningActivities.open(config.data.runningActivities(`${role}-${name}`));
+    endings.push(() => running.close());
     const worker = await Worker.create({
       connection,
-      namespace: namespace ?? FARSHORE_NAMESPACE,
-      interceptors: { activity: [running.interceptor] },
-      identity: `${config.role}:${config.name}@${process.pid}`,
+      ...temporal,
+      interceptors: { activity: [running.interceptor, workInterceptor(work)] },
+      identity: `${role}:${name}@${process.pid}`,
       shutdownGraceTime: SHUTDOWN_GRACE,
       maxHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
       defaultHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
@@ -77,14 +90,20 @@ export async function runWorker(config: WorkerConfig, signal: AbortSignal): Prom
     const stop = () => worker.shutdown();
     signal.addEventListener('abort', stop, { once: true });
     if (signal.aborted) stop();
-    void running.reportLost(connectionOptions, namespace ?? FARSHORE_NAMESPACE).then(
-      (count) => count > 0 && Runtime.instance().logger.warn(`${count} activities of a worker that died were lost`),
-      (error: unknown) => Runtime.instance().logger.warn('What a worker that died was doing is not known', { error }),
+    void running.reportLost(connectionOptions, temporal.namespace).then(
+      (lost) => lost.forEach((workflowId) => logger.warn('An activity of a worker that died was lost', { workflowId })),
+      (error: unknown) => logger.warn('What a worker that died was doing is not known', { error }),
     );
+    const info = workerInfo({ role, name, ...work });
+    metrics?.tell(() => [info]);
+    if (metrics && role === 'azure') {
+      const watch = await VaultWatch.start(site.site, new Client({ connection, ...temporal }), logger);
+      metrics.tell(() => [info, ...watch.measures()]);
+      endings.push(() => watch.stop());
+    }
     await worker.run();
   } finally {
-    await running.close();
-    await connection.close();
+    for (const end of endings.toReversed()) await end();
   }
 }
 

@@ -56,8 +56,8 @@ test('of a dead process, with how far it had come; not of a living one', async (
     await writeFile(path.join(folder, own!, '1-1-1'), JSON.stringify(lives));
 
     const next = await RunningActivities.open(folder);
-    expect(await next.reportLost({ address: server.address }, namespace)).toBe(1);
-    expect(await next.reportLost({ address: server.address }, namespace)).toBe(0);
+    expect(await next.reportLost({ address: server.address }, namespace)).toEqual(['of-the-dead']);
+    expect(await next.reportLost({ address: server.address }, namespace)).toEqual([]);
     expect(await pendingOf('of-the-living')).toBe(1);
     expect(await pendingOf('of-the-dead')).toBe(0);
     const { history } = await workflowService.getWorkflowExecutionHistory({
