@@ -96,6 +96,9 @@ export function vaultMeasures(state: VaultState, now: string): Measure[] {
     perVm('farshore_copy_frequency_seconds', 'How often changes are to be sent, by the policy', ({ policy }) => {
       return copyFrequencyMs(policy) / 1000;
     }),
+    perVm('farshore_paused', 'Whether replication rests at the wish of an administrator: 0 or 1', ({ paused }) =>
+      paused ? 1 : 0,
+    ),
     perVm(
       'farshore_latest_recovery_point_timestamp_seconds',
       'The instant that the newest recovery point is of, as Unix time',

@@ -42,14 +42,15 @@ export class VaultWatch {
     private readonly client: Client,
     private readonly store: ReplicaStore,
     private readonly logger: Logger,
+    private readonly everyMs: number,
   ) {
     this.#state = { vault: site.vault.name };
     this.#ended = this.#run(this.#stopping.signal);
   }
 
-  /** @throws CatalogueError StoreUnreachable */
-  static async start(site: Site, client: Client, logger: Logger): Promise<VaultWatch> {
-    return new VaultWatch(site, client, await EmbeddedReplicaStore.open(site.vault.store.path), logger);
+  /** @param everyMs from one reading to the next, ms. @throws CatalogueError StoreUnreachable */
+  static async start(site: Site, client: Client, logger: Logger, everyMs: number = READ_EVERY_MS): Promise<VaultWatch> {
+    return new VaultWatch(site, client, await EmbeddedReplicaStore.open(site.vault.store.path), logger, everyMs);
   }
 
   async stop(): Promise<void> {
@@ -77,7 +78,7 @@ export class VaultWatch {
           if (read % UNATTENDED_EVERY_READS === 0) await this.#readUnattended(items);
         });
       }
-      await sleep(READ_EVERY_MS, undefined, { signal }).catch(() => undefined);
+      await sleep(this.everyMs, undefined, { signal }).catch(() => undefined);
     }
   }
 
