@@ -37,7 +37,8 @@ const answers: ReadonlySet<FailureCode> = new Set([
 
 export function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.refused;
-  if (error instanceof RefusedError || error instanceof DocumentError || error instanceof MetricsAddressError) return exitCodes.refused;
+  if (error instanceof RefusedError || error instanceof DocumentError || error instanceof MetricsAddressError)
+    return exitCodes.refused;
   if (error instanceof DetachedStartError) return error.exitCode ?? exitCodes.unexpected;
   if (error instanceof JobFailedError) return exitCodes.failed;
   if (error instanceof UnreachableError || error instanceof ProvisioningError) return exitCodes.unreachable;

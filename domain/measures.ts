@@ -73,8 +73,9 @@ export function vaultMeasures(state: VaultState, now: string): Measure[] {
       help: 'What makes the replication health of a VM what it is: 1 while it lasts',
       samples: items.flatMap((item) =>
         // A VM may have one reason twice, as of a job and of its host; a series is there once.
-        [...new Map(conditionsOf(item, now).map(({ reason, health }) => [`${reason} ${health}`, { reason, health }]))]
-          .map(([, condition]) => ({ labels: { ...ofVm(item), ...condition }, value: 1 })),
+        [
+          ...new Map(conditionsOf(item, now).map(({ reason, health }) => [`${reason} ${health}`, { reason, health }])),
+        ].map(([, condition]) => ({ labels: { ...ofVm(item), ...condition }, value: 1 })),
       ),
     },
     {

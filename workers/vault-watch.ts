@@ -87,7 +87,8 @@ export class VaultWatch {
       await read();
       this.#silent.delete(who);
     } catch (error) {
-      if (!this.#silent.has(who) && !this.#stopping.signal.aborted) this.logger.warn(`${who} does not tell the state of the vault`, { error });
+      if (!this.#silent.has(who) && !this.#stopping.signal.aborted)
+        this.logger.warn(`${who} does not tell the state of the vault`, { error });
       this.#silent.add(who);
     }
   }

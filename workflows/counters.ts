@@ -12,7 +12,11 @@ export function countCycle(item: ProtectedItem, at: string): void {
   metricMeter.createCounter('farshore_cycles', '', 'Replication cycles that were sent and applied').add(1, tags);
   // None is counted too: a series that begins with its first one would not be seen to rise.
   metricMeter
-    .createCounter('farshore_cycles_missed', '', 'Cycles that were due while another was late; counted when that is done')
+    .createCounter(
+      'farshore_cycles_missed',
+      '',
+      'Cycles that were due while another was late; counted when that is done',
+    )
     .add(missedCycles(item, at), tags);
 }
 

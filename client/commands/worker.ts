@@ -42,14 +42,16 @@ export function workerCommand(): Command {
       }
       const { runWorker } = await import('../../workers/worker.js');
       note(`Worker ${role} of ${name}, with Temporal at ${temporal.address}; Ctrl-C stops it`);
-      await runWorker({ role, name, site, data, metrics }, stopSignal({ withSupervisor: false })).catch((error: unknown) => {
-        if (error instanceof Error && error.name === 'TransportError') {
-          throw new UnreachableError(`Temporal does not answer at ${temporal.address}: ${error.message}`, {
-            cause: error,
-          });
-        }
-        throw error;
-      });
+      await runWorker({ role, name, site, data, metrics }, stopSignal({ withSupervisor: false })).catch(
+        (error: unknown) => {
+          if (error instanceof Error && error.name === 'TransportError') {
+            throw new UnreachableError(`Temporal does not answer at ${temporal.address}: ${error.message}`, {
+              cause: error,
+            });
+          }
+          throw error;
+        },
+      );
     });
 }
 

@@ -24,14 +24,8 @@ test('measures as Prometheus reads them', () => {
 
 describe("what the SDK's meters add", () => {
   test.each([
-    [
-      'farshore_x_total{namespace="n",taskQueue="q",vm="a",workflowType="t"} 3',
-      'farshore_x_total{vm="a"} 3',
-    ],
-    [
-      'farshore_d_bucket{activityType="a",kind="k",namespace="n",le="0.5"} 1',
-      'farshore_d_bucket{kind="k",le="0.5"} 1',
-    ],
+    ['farshore_x_total{namespace="n",taskQueue="q",vm="a",workflowType="t"} 3', 'farshore_x_total{vm="a"} 3'],
+    ['farshore_d_bucket{activityType="a",kind="k",namespace="n",le="0.5"} 1', 'farshore_d_bucket{kind="k",le="0.5"} 1'],
     ['farshore_y{vm="a\\"},namespace=\\"b",namespace="n"} 1', 'farshore_y{vm="a\\"},namespace=\\"b"} 1'],
     ['temporal_x_total{namespace="n",task_queue="q"} 3', 'temporal_x_total{namespace="n",task_queue="q"} 3'],
     ['# HELP farshore_x_total {namespace="n"} 1', '# HELP farshore_x_total {namespace="n"} 1'],

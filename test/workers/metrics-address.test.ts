@@ -13,12 +13,20 @@ test.each([
   expect(formatAddress(address)).toBe(written);
 });
 
-test.each(['', 'localhost', ':9464', '127.0.0.1:', '127.0.0.1:0', '65536', 'a:99999', '::1:9464', 'http://a:1', 'a b:1'])(
-  'refuses "%s"',
-  (text) => {
-    expect(() => parseMetricsAddress(text, '--metrics')).toThrow(MetricsAddressError);
-    expect(() => parseMetricsAddress(text, '--metrics')).toThrow(
-      `--metrics: not an address to serve metrics at (value: ${JSON.stringify(text)})\n  Remedy: write HOST:PORT`,
-    );
-  },
-);
+test.each([
+  '',
+  'localhost',
+  ':9464',
+  '127.0.0.1:',
+  '127.0.0.1:0',
+  '65536',
+  'a:99999',
+  '::1:9464',
+  'http://a:1',
+  'a b:1',
+])('refuses "%s"', (text) => {
+  expect(() => parseMetricsAddress(text, '--metrics')).toThrow(MetricsAddressError);
+  expect(() => parseMetricsAddress(text, '--metrics')).toThrow(
+    `--metrics: not an address to serve metrics at (value: ${JSON.stringify(text)})\n  Remedy: write HOST:PORT`,
+  );
+});
