@@ -39,7 +39,7 @@ export const workerInfo = (worker: Readonly<Record<string, string>>): Measure =>
   samples: [{ labels: worker, value: 1 }],
 });
 
-export const healthValues: Readonly<Record<Health, number>> = { Normal: 0, Warning: 1, Critical: 2 };
+const healthValues: Readonly<Record<Health, number>> = { Normal: 0, Warning: 1, Critical: 2 };
 
 /** One whose protection was never enabled, and is not just being enabled, is none. */
 const isProtected = ({ phase, job }: ProtectedItem): boolean => phase !== 'Unprotected' || job !== undefined;
