@@ -6,6 +6,7 @@ import type { CycleManifest } from '../domain/vault.js';
 import { copySlice } from '../replication/seed.js';
 import { readManifest, shipCycle } from '../replication/ship.js';
 import type { Cut, Hypervisor, HypervisorVm, ReplicaStore } from '../sites/ports.js';
+import { countShipped } from './counters.js';
 import { classified } from './failures.js';
 import { beating, type Beating } from './heartbeat.js';
 import { Turns } from './turns.js';
@@ -127,6 +128,7 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
             );
             offset = slice.nextOffset;
             sentBytes += slice.dataBytes;
+            countShipped('copy', slice.dataBytes);
             if (Date.now() >= until) break;
           }
           return { nextOffset: offset, sentBytes, done: offset >= source.size };
@@ -161,6 +163,7 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
           }
           // The cut takes no turn: it says how old the cycle is.
           manifest = await turns.take('cycles', beat, () => ship(cut, beat, tags));
+          countShipped('cycle', contentOf(manifest));
         }
         await hypervisor.releaseLogs(vm, fence);
         return shippedCycleOf(manifest);
@@ -172,11 +175,14 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
 const replicatedDisks = ({ disks }: HypervisorVm): DiskSize[] =>
   disks.flatMap(({ name, size, excluded }) => (excluded ? [] : [{ name, size }]));
 
+/** Bytes. */
+const contentOf = ({ disks }: CycleManifest): number => disks.reduce((sum, { dataBytes }) => sum + dataBytes, 0);
+
 const shippedCycleOf = (manifest: CycleManifest): ShippedCycle => ({
   sequence: manifest.sequence,
   sealedAt: manifest.sealedAt,
   final: manifest.final,
-  bytes: manifest.disks.reduce((sum, disk) => sum + disk.dataBytes, 0),
+  bytes: contentOf(manifest),
   lastWrites: manifest.disks.map(({ name, lastWrite }) => ({ name, lastWrite })),
   ...(manifest.appConsistent !== undefined && { appConsistent: manifest.appConsistent }),
   ...(manifest.appConsistentFailure && { appConsistentFailure: manifest.appConsistentFailure }),

@@ -3,6 +3,7 @@ import { CommanderError } from 'commander';
 import { CatalogueError, type FailureCode } from '../domain/errors.js';
 import { DocumentError } from '../workers/document.js';
 import { EncryptionError, UnknownKeyError } from '../workers/encryption/errors.js';
+import { MetricsAddressError } from '../workers/metrics-address.js';
 import { ProvisioningError } from '../workers/provisioning/ways.js';
 import { DetachedStartError, JobFailedError, RefusedError, UnreachableError } from './errors.js';
 
@@ -37,7 +38,8 @@ const answers: ReadonlySet<FailureCode> = new Set([
 
 export function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.refused;
-  if (error instanceof RefusedError || error instanceof DocumentError) return exitCodes.refused;
+  if (error instanceof RefusedError || error instanceof DocumentError || error instanceof MetricsAddressError)
+    return exitCodes.refused;
   if (error instanceof EncryptionError || error instanceof UnknownKeyError) return exitCodes.refused;
   if (error instanceof DetachedStartError) return error.exitCode ?? exitCodes.unexpected;
   if (error instanceof JobFailedError) return exitCodes.failed;

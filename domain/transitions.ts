@@ -192,6 +192,10 @@ function withPolicy(item: ProtectedItem, policy: Policy, at: string): ProtectedI
   return { ...item, policy, cycleDueAt };
 }
 
+/** Cycles that came due, and could not be begun, before the one that is done at `at`, ISO 8601. */
+export const missedCycles = ({ cycleDueAt, policy }: ProtectedItem, at: string): number =>
+  Math.max(0, Math.floor((toMs(at) - toMs(cycleDueAt ?? at)) / copyFrequencyMs(policy)));
+
 /** The next due time stays on its grid; ticks that went by meanwhile count as missed. */
 function afterCycle(item: ProtectedItem, event: ItemEvent & { type: 'cycleApplied' }): ProtectedItem {
   if (event.cycle.sequence < item.nextSequence) return item;
@@ -199,7 +203,7 @@ function afterCycle(item: ProtectedItem, event: ItemEvent & { type: 'cycleApplie
   const { retry: _, ...rest } = item;
   const dueAt = toMs(item.cycleDueAt ?? event.at);
   const requested = item.requestedSequence === event.cycle.sequence + 1;
-  const missed = Math.max(0, Math.floor((toMs(event.at) - dueAt) / period));
+  const missed = missedCycles(item, event.at);
   const history = [...item.cycleHistory, ...Array<boolean>(Math.min(missed, CYCLES_REMEMBERED)).fill(false), true];
   return {
     ...rest,

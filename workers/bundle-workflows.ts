@@ -10,6 +10,7 @@ import { encryptedWorkflowBundlePath, workflowBundlePath } from './worker.js';
 
 const options = {
   workflowsPath: fileURLToPath(new URL('../workflows/index.js', import.meta.url)),
+  workflowInterceptorModules: [fileURLToPath(new URL('../workflows/work-log.js', import.meta.url))],
   logger: new DefaultLogger('WARN'),
 };
 const plain = await bundleWorkflowCode(options);

@@ -25,6 +25,8 @@ const instanceSchema = z.object({
   /** What Temporal holds is encrypted with this key file; the endpoint is what the Web UI decrypts by. */
   encryption: z.object({ keyFile: z.string(), codecEndpoint: z.string().optional() }).optional(),
   startedAt: z.string(),
+  /** Where each worker's metrics are served, by the name of its process. */
+  metrics: z.record(z.string(), z.string()).exactOptional(),
 });
 export type Instance = z.infer<typeof instanceSchema>;
 

@@ -1,15 +1,22 @@
 /** Structured logs on standard error, one JSON object a line, for the SDK and for us alike. */
-import { pino } from 'pino';
+import { pino, type DestinationStream } from 'pino';
 import type { Logger, LogLevel, LogMetadata } from '@temporalio/worker';
+import { fieldsOfWorkflow, type WorkFields } from '../domain/work-fields.js';
 
-/** @param role and name of the worker go into every line. */
-export function workerLogger(role: string, name: string): Logger {
-  const logger = pino(
-    { base: { role, name }, level: process.env['FARSHORE_LOG_LEVEL'] ?? 'info' },
-    pino.destination(2),
-  );
+/**
+ * @param role and name of the worker go into every line.
+ * @param work too, where the line does not say otherwise.
+ * @param destination where the lines go. @default standard error
+ */
+export function workerLogger(
+  role: string,
+  name: string,
+  work: WorkFields = {},
+  destination: DestinationStream = pino.destination(2),
+): Logger {
+  const logger = pino({ base: { role, name }, level: process.env['FARSHORE_LOG_LEVEL'] ?? 'info' }, destination);
   const at = (level: 'trace' | 'debug' | 'info' | 'warn' | 'error') => (message: string, meta?: LogMetadata) =>
-    logger[level](plain(meta), message);
+    logger[level](plain(meta, work), message);
   const write = {
     TRACE: at('trace'),
     DEBUG: at('debug'),
@@ -27,11 +34,12 @@ export function workerLogger(role: string, name: string): Logger {
   };
 }
 
-/** Metadata may hold bigints and errors, which JSON does not know. */
-function plain(meta: LogMetadata | undefined): object {
-  if (!meta) return {};
+/** Metadata may hold bigints and errors, which JSON does not know. What names a workflow is of the VM that it works for. */
+function plain(meta: LogMetadata = {}, work: WorkFields): object {
+  const workflowId: unknown = meta['workflowId'] ?? meta['workflow_id'];
+  const ofWorkflow = typeof workflowId === 'string' ? fieldsOfWorkflow(workflowId) : {};
   return Object.fromEntries(
-    Object.entries(meta).map(([key, value]: [string, unknown]) => {
+    Object.entries({ ...work, ...ofWorkflow, ...meta }).map(([key, value]: [string, unknown]) => {
       if (typeof value === 'bigint') return [key, value.toString()];
       if (value instanceof Error) return [key, { type: value.name, message: value.message, stack: value.stack }];
       return [key, value];

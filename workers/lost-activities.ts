@@ -68,21 +68,21 @@ export class RunningActivities {
 
   /**
    * Tells the server which activities of dead processes are lost, and forgets them. Resolves when it has heard, or has
-   * noticed by itself. @returns how many it took.
+   * noticed by itself. @returns the ids of the workflows of those that it took.
    */
   async reportLost(
     connectionOptions: ConnectionOptions,
     namespace: string,
     dataConverter: DataConverter,
-  ): Promise<number> {
+  ): Promise<string[]> {
     const dead = await this.#dead();
     const notes = (await Promise.all(dead.map(readNotes))).flat();
-    let reported = 0;
+    let reported: string[] = [];
     if (notes.length > 0) {
       const connection = Connection.lazy(connectionOptions);
       const client = new AsyncCompletionClient({ connection, namespace, dataConverter });
       const taken = await Promise.all(notes.map((note) => reportUntil(client, connection, note)));
-      reported = taken.filter(Boolean).length;
+      reported = notes.filter((_, index) => taken[index]).map(({ workflowId }) => workflowId);
       await connection.close();
     }
     for (const folder of dead) await rm(folder, { recursive: true, force: true });

@@ -17,8 +17,10 @@ import { EncryptionCodec } from './encryption/codec.js';
 import { configuredKeys } from './encryption/data-converter.js';
 import type { KeyRing } from './encryption/key-ring.js';
 import { ensureSearchAttributes } from './search-attributes.js';
+import { freePorts } from './free-port.js';
 import { KeptServer } from './kept-server.js';
 import { clearUpAfter } from './left-over-server.js';
+import { METRICS_VARIABLE } from './metrics-address.js';
 import { moveVmStates } from './moved-vm-state.js';
 import { openReplicaStore } from './replica-store.js';
 import type { LoadedSite } from './site-file.js';
@@ -37,6 +39,8 @@ export interface UpOptions {
   /** Ports on 127.0.0.1; free ones when left out. */
   readonly temporalPort?: number;
   readonly uiPort?: number;
+  /** Serves the metrics of each worker at a port of 127.0.0.1, which stays the same while the instance lasts. */
+  readonly metrics?: boolean;
 }
 
 export interface RunningInstance {
@@ -76,7 +80,8 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
     const { temporal, access, server, codecEndpoint } = await connectTemporal(options, keys, endings, onRestart);
     const supervisor = new Supervisor(onProgress);
     endings.push(() => supervisor.stop());
-    const env = { FARSHORE_SUPERVISED: '1', ...processEnvironment() };
+    // One address of metrics can't be that of several.
+    const env = { FARSHORE_SUPERVISED: '1', ...processEnvironment(), [METRICS_VARIABLE]: '' };
     onProgress('Starting the hypervisors');
     await moveVmStates(site.site, data);
     for (const spec of await hypervisorSpecs(site.site, data)) await supervisor.start({ ...spec, env });
@@ -86,7 +91,17 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
     const polled = (queue: string) => () => untilPolled(connection, temporal.namespace, queue);
     // The environment that they inherit may name another server, and what belongs to it.
     const where = server ? [temporal.address, temporal.namespace] : [];
-    await Promise.all(workerSpecs(site, data, where, polled).map((spec) => supervisor.start({ ...spec, env })));
+    const metrics: Record<string, string> = {};
+    const specs = workerSpecs(site, data, where, polled);
+    const ports = options.metrics ? await freePorts(specs.length) : [];
+    await Promise.all(
+      specs.map((spec, index) => {
+        const port = ports[index];
+        if (port === undefined) return supervisor.start({ ...spec, env });
+        metrics[spec.name] = `http://127.0.0.1:${port}/metrics`;
+        return supervisor.start({ ...spec, env: { ...env, [METRICS_VARIABLE]: `127.0.0.1:${port}` } });
+      }),
+    );
     const started: Instance = {
       pid: process.pid,
       siteFile: site.file,
@@ -94,6 +109,7 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
       temporal: server ? temporalOf(server.current) : temporal,
       ...(keys && { encryption: { keyFile: keys.file, ...(codecEndpoint !== undefined && { codecEndpoint }) } }),
       startedAt: new Date().toISOString(),
+      ...(options.metrics && { metrics }),
     };
     instance = started;
     await data.writeInstance(started);

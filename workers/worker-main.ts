@@ -4,6 +4,7 @@
  * server of the instance's own; else it is the one that the environment configures.
  */
 import { DataFolder } from './data-folder.js';
+import { configuredMetricsAddress } from './metrics-address.js';
 import { loadSite } from './site-file.js';
 import { stopSignal } from './stop-signals.js';
 import { configuredAccess, plainAccess } from './temporal-access.js';
@@ -16,7 +17,8 @@ if (!roles.includes(role as Role) || name === undefined || siteFile === undefine
 }
 if (!temporal) throw new Error('no Temporal server is named, neither by an argument nor by the environment');
 const site = await loadSite(siteFile, { disks: false });
+const metrics = configuredMetricsAddress();
 const signal = stopSignal({ withSupervisor: process.env['FARSHORE_SUPERVISED'] === '1' });
-await runWorker({ role: role as Role, name, site, data: new DataFolder(dataFolder), temporal }, signal);
+await runWorker({ role: role as Role, name, site, data: new DataFolder(dataFolder), temporal, metrics }, signal);
 // Standard input is being listened to and would keep the process.
 process.exit(0);

@@ -7,7 +7,8 @@
  */
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { NativeConnection, Runtime, Worker, makeTelemetryFilterString, type WorkerOptions } from '@temporalio/worker';
+import { Client } from '@temporalio/client';
+import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
 import { createAzureActivities } from '../activities/azure.js';
 import { createResynchronizationActivities } from '../activities/resynchronization.js';
 import { createPrimaryActivities } from '../activities/primary.js';
@@ -15,6 +16,7 @@ import { createProviderActivities } from '../activities/provider.js';
 import { Turns, type TurnLimits } from '../activities/turns.js';
 import { bandwidthRule } from '../domain/bandwidth.js';
 import { taskQueues } from '../domain/ids.js';
+import { workerInfo } from '../domain/measures.js';
 import { hostsOf } from '../domain/site.js';
 import { BandwidthLimiter } from '../sites/bandwidth-limiter.js';
 import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/control-client.js';
@@ -25,7 +27,11 @@ import type { DataFolder } from './data-folder.js';
 import { openReplicaStore } from './replica-store.js';
 import type { LoadedSite } from './site-file.js';
 import { workerLogger } from './logger.js';
+import type { MetricsAddress } from './metrics-address.js';
+import { installRuntime } from './telemetry.js';
 import type { TemporalAccess } from './temporal-access.js';
+import { VaultWatch } from './vault-watch.js';
+import { workInterceptor } from './work-interceptor.js';
 
 export const roles = ['azure', 'vmm', 'host'] as const;
 export type Role = (typeof roles)[number];
@@ -37,6 +43,8 @@ export interface WorkerConfig {
   readonly site: LoadedSite;
   readonly data: DataFolder;
   readonly temporal: TemporalAccess;
+  /** Where its metrics are served. @default nowhere */
+  readonly metrics?: MetricsAddress | undefined;
 }
 
 /** Heartbeats are sent at most this often, ms: checkpoints travel with them. */
@@ -55,24 +63,31 @@ const CACHED_WORKFLOWS = 500;
 /** A workflow goes to the process that has it in memory; one that does not take it within this is dead, or may reload it. */
 const STICKY_TIMEOUT = '3 seconds';
 
-/** Polls until the process is told to stop; drains what is under way. @throws DocumentError for the key file. */
+/**
+ * Polls until the process is told to stop; drains what is under way.
+ * @throws MetricsAddressError, or DocumentError for the key file, before anything is done.
+ */
 export async function runWorker(config: WorkerConfig, signal: AbortSignal): Promise<void> {
-  Runtime.install({
-    logger: workerLogger(config.role, config.name),
-    telemetryOptions: { logging: { filter: makeTelemetryFilterString({ core: 'WARN' }), forward: {} } },
-  });
-  const keys = await configuredKeys();
-  const dataConverter = workerDataConverter(keys);
-  const { connectionOptions, namespace } = config.temporal;
-  const connection = await NativeConnection.connect(connectionOptions);
-  const running = await RunningActivities.open(config.data.runningActivities(`${config.role}-${config.name}`));
+  const { role, name, site, temporal } = config;
+  const vault = site.site.vault.name;
+  const work = { vault, ...(role === 'host' && { host: name }) };
+  const logger = workerLogger(role, name, work);
+  const metrics = await installRuntime(logger, config.metrics);
+  const { connectionOptions, namespace } = temporal;
+  const endings: (() => Promise<void>)[] = [async () => metrics?.close()];
   try {
+    const keys = await configuredKeys();
+    const dataConverter = workerDataConverter(keys);
+    const connection = await NativeConnection.connect(connectionOptions);
+    endings.push(() => connection.close());
+    const running = await RunningActivities.open(config.data.runningActivities(`${role}-${name}`));
+    endings.push(() => running.close());
     const worker = await Worker.create({
       connection,
       namespace,
       dataConverter,
-      interceptors: { activity: [running.interceptor] },
-      identity: `${config.role}:${config.name}@${process.pid}`,
+      interceptors: { activity: [running.interceptor, workInterceptor(work)] },
+      identity: `${role}:${name}@${process.pid}`,
       shutdownGraceTime: SHUTDOWN_GRACE,
       maxHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
       defaultHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
@@ -82,13 +97,19 @@ export async function runWorker(config: WorkerConfig, signal: AbortSignal): Prom
     signal.addEventListener('abort', stop, { once: true });
     if (signal.aborted) stop();
     void running.reportLost(connectionOptions, namespace, dataConverter).then(
-      (count) => count > 0 && Runtime.instance().logger.warn(`${count} activities of a worker that died were lost`),
-      (error: unknown) => Runtime.instance().logger.warn('What a worker that died was doing is not known', { error }),
+      (lost) => lost.forEach((workflowId) => logger.warn('An activity of a worker that died was lost', { workflowId })),
+      (error: unknown) => logger.warn('What a worker that died was doing is not known', { error }),
     );
+    const info = workerInfo({ role, name, ...work });
+    metrics?.tell(() => [info]);
+    if (metrics && role === 'azure') {
+      const watch = await VaultWatch.start(site.site, new Client({ connection, namespace, dataConverter }), logger);
+      metrics.tell(() => [info, ...watch.measures()]);
+      endings.push(() => watch.stop());
+    }
     await worker.run();
   } finally {
-    await running.close();
-    await connection.close();
+    for (const end of endings.toReversed()) await end();
   }
 }
 

@@ -9,6 +9,7 @@ import { isAppConsistentDue, type AppConsistentFailure } from '../domain/app-con
 import { tagsOfCycle } from '../domain/named-points.js';
 import { resyncCauseOf } from '../domain/errors.js';
 import { earlier, toIso } from '../domain/time.js';
+import { countCycle } from './counters.js';
 import type { MovingEntity } from './find-vm.js';
 import { climb, type LadderControl } from './ladder.js';
 import { cycleSidesOf } from './sides.js';
@@ -45,7 +46,10 @@ export async function deltaCycle(entity: MovingEntity, ladder: LadderControl): P
     );
     if (!applied.done) return;
     const { recoveryPoint, namedPoints } = applied.value;
-    on({ type: 'cycleApplied', cycle, recoveryPoint, namedPoints, at: toIso(Date.now()) });
+    const before = entity.item();
+    const at = toIso(Date.now());
+    on({ type: 'cycleApplied', cycle, recoveryPoint, namedPoints, at });
+    if (entity.item() !== before) countCycle(before, at);
   } catch (error) {
     if (!(error instanceof StepFailure)) throw error;
     on({ type: 'resyncRequired', cause: resyncCauseOf(error.failure), at: toIso(Date.now()) });

@@ -1,6 +1,7 @@
 /** What every job workflow is made of: its input is checked, and its body runs in the frame of a job. */
 import { ApplicationFailure, continueAsNew } from '@temporalio/workflow';
 import type { Job, JobKind } from '../domain/job.js';
+import { countJob, expectJob } from './counters.js';
 import { JobRun, type JobSuccess } from './job-run.js';
 import { jobInputSchema, type JobInput } from './messages.js';
 
@@ -13,7 +14,11 @@ export async function runJob<K extends JobKind>(
   const parsed = jobInputSchema.safeParse(raw);
   if (!parsed.success)
     throw ApplicationFailure.nonRetryable(`the job's input is not valid: ${parsed.error.message}`, 'InvalidInput');
-  return new JobRun(parsed.data, kind, (carried) => continueAsNew<(input: JobInput) => Promise<Job>>(carried)).run(
-    body,
-  );
+  const run = new JobRun(parsed.data, kind, (carried) => continueAsNew<(input: JobInput) => Promise<Job>>(carried));
+  if (!parsed.data.carried) expectJob(run.job);
+  try {
+    return await run.run(body);
+  } finally {
+    countJob(run.job);
+  }
 }

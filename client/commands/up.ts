@@ -19,6 +19,7 @@ interface UpOptions {
   readonly detach?: true;
   readonly temporalPort?: number;
   readonly uiPort?: number;
+  readonly metrics?: true;
 }
 
 const POLL_MS = 200;
@@ -39,6 +40,7 @@ export function upCommand(): Command {
     .option('--detach', 'return once the instance is up, and leave it in the background (its log: DATA/logs/up.log)')
     .option('--temporal-port <port>', 'port of the Temporal server on 127.0.0.1 (default: a free one)', portNumber)
     .option('--ui-port <port>', 'port of the Temporal Web UI on 127.0.0.1 (default: a free one)', portNumber)
+    .option('--metrics', 'serve the metrics of each worker for Prometheus, at a free port of 127.0.0.1')
     .addHelpText('after', '\nExample:\n  farshore up --site examples/site.yaml --data /var/tmp/farshore --detach')
     .action(async (options: UpOptions, command: Command) => {
       const common = commonOptions(command);
@@ -94,14 +96,15 @@ interface Started {
   untilStopped(): Promise<void>;
 }
 
-async function startHere(data: DataFolder, site: LoadedSite, ports: UpOptions): Promise<Started> {
+async function startHere(data: DataFolder, site: LoadedSite, options: UpOptions): Promise<Started> {
   const signal = stopSignal({ withSupervisor: false });
   const { startInstance } = await import('../../workers/up.js');
-  const { temporalPort, uiPort } = ports;
+  const { temporalPort, uiPort, metrics = false } = options;
   const running = await startInstance({
     data,
     site,
     onProgress: note,
+    metrics,
     ...(temporalPort !== undefined && { temporalPort }),
     ...(uiPort !== undefined && { uiPort }),
   }).catch((error: unknown) => {
@@ -128,11 +131,11 @@ function startError(error: unknown, data: DataFolder): unknown {
 }
 
 /** The same command without --detach, in a session of its own. */
-async function startDetached(data: DataFolder, site: LoadedSite, ports: UpOptions): Promise<Started> {
+async function startDetached(data: DataFolder, site: LoadedSite, options: UpOptions): Promise<Started> {
   const logFile = data.log('up');
   const log = await open(logFile, 'a');
   const logStart = (await stat(logFile)).size;
-  const args = ['up', '--data', data.path, '--site', site.file, ...portArguments(ports)];
+  const args = ['up', '--data', data.path, '--site', site.file, ...repeatedArguments(options)];
   const child = spawn(process.execPath, [process.argv[1]!, ...args], {
     detached: true,
     stdio: ['ignore', log.fd, log.fd],
@@ -162,7 +165,8 @@ async function startDetached(data: DataFolder, site: LoadedSite, ports: UpOption
   }
 }
 
-const portArguments = ({ temporalPort, uiPort }: UpOptions): string[] => [
+const repeatedArguments = ({ temporalPort, uiPort, metrics }: UpOptions): string[] => [
+  ...(metrics ? ['--metrics'] : []),
   ...(temporalPort === undefined ? [] : ['--temporal-port', `${temporalPort}`]),
   ...(uiPort === undefined ? [] : ['--ui-port', `${uiPort}`]),
 ];
@@ -223,6 +227,7 @@ async function upText(instance: Instance, data: DataFolder, { site }: LoadedSite
     ['Encrypted', encryptionText(instance)],
     ['Data', data.path],
     ['Logs', logsOf(data)],
+    ['Metrics', instance.metrics && Object.values(instance.metrics).sort().join('\n')],
     ['Stop', `farshore down${here}`],
     ['Next', next.map((command) => `farshore ${command}${here}`).join('\n')],
   ])}`;

@@ -1,6 +1,7 @@
 /** `worker`: one worker in the foreground, as in production. */
 import { Command, Option } from 'commander';
 import { hostsOf, type Site } from '../../domain/site.js';
+import { configuredMetricsAddress, METRICS_VARIABLE, parseMetricsAddress } from '../../workers/metrics-address.js';
 import { stopSignal } from '../../workers/stop-signals.js';
 import type { Role } from '../../workers/worker.js';
 import { RefusedError, UnreachableError } from '../errors.js';
@@ -8,6 +9,12 @@ import { note } from '../output.js';
 import { findPlace } from './place.js';
 
 const roles: readonly Role[] = ['azure', 'vmm', 'host'];
+
+interface WorkerCommandOptions {
+  readonly role: Role;
+  readonly name: string;
+  readonly metrics?: string;
+}
 
 export function workerCommand(): Command {
   return new Command('worker')
@@ -21,7 +28,9 @@ export function workerCommand(): Command {
     )
     .addOption(new Option('--role <role>', 'what it does').choices(roles).makeOptionMandatory())
     .requiredOption('--name <name>', 'the vault, VMM server or host, as in the site file')
-    .action(async ({ role, name }: { role: Role; name: string }, command: Command) => {
+    .option('--metrics <host:port>', `serve metrics for Prometheus there (default: ${METRICS_VARIABLE}, else nowhere)`)
+    .action(async ({ role, name, metrics: wanted }: WorkerCommandOptions, command: Command) => {
+      const metrics = wanted === undefined ? configuredMetricsAddress() : parseMetricsAddress(wanted, '--metrics');
       const { data, site, temporal } = await findPlace(command);
       const names = namesOf(site.site, role);
       if (!names.includes(name)) {
@@ -31,7 +40,7 @@ export function workerCommand(): Command {
       const access = configuredAccess() ?? plainAccess(temporal.address, temporal.namespace);
       const { runWorker } = await import('../../workers/worker.js');
       note(`Worker ${role} of ${name}, with Temporal at ${temporal.address}; Ctrl-C stops it`);
-      const config = { role, name, site, data, temporal: access };
+      const config = { role, name, site, data, temporal: access, metrics };
       await runWorker(config, stopSignal({ withSupervisor: false })).catch((error: unknown) => {
         if (error instanceof Error && error.name === 'TransportError') {
           throw new UnreachableError(`Temporal does not answer at ${temporal.address}: ${error.message}`, {

@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { NbdGuest } from '../../sites/embedded/guest.js';
 import { DataFolder } from '../../workers/data-folder.js';
+import { freePorts } from '../../workers/free-port.js';
 import { GuestAgentServer } from '../support/guest-agent.js';
 import { cliPath, makeSite, planYaml, Shell, siteYaml } from './command.js';
 
@@ -64,12 +65,14 @@ async function withGuest<T>(uri: string | undefined, work: (guest: NbdGuest) => 
 const PATTERN = Buffer.alloc(65_536, 'farshore');
 
 test('up --detach starts an instance and says where it is', async () => {
-  const { code, value, stderr } = await shell.json('up', '--detach');
+  const { code, value, stderr } = await shell.json('up', '--detach', '--metrics');
   expect(stderr).toContain('Starting in the background');
   expect(code).toBe(0);
   expect(value).toMatchObject({ vault: 'vault-1', siteFile: join(shell.folder, 'site.yaml') });
-  const { temporal } = value as { temporal: { uiUrl: string } };
+  const { temporal, metrics } = value as { temporal: { uiUrl: string }; metrics: Record<string, string> };
   expect((await fetch(`${temporal.uiUrl}/namespaces/farshore/workflows`)).status).toBe(200);
+  expect(Object.keys(metrics).toSorted()).toEqual(['azure-vault-1', 'host-h1', 'vmm-vmm-1']);
+  for (const url of Object.values(metrics)) expect(await (await fetch(url)).text()).toContain('farshore_worker_info{');
 });
 
 test('a second one in the same folder is refused', async () => {
@@ -315,7 +318,8 @@ test('a worker of one role can be run beside the instance, and ends when it is t
   const unknown = await shell.run('worker', '--role', 'host', '--name', 'h9');
   expect(unknown.code).toBe(3);
   expect(unknown.stderr).toMatch(/h9 is no host of the site file .*; it has: h1/);
-  const child = spawn(process.execPath, [cliPath, 'worker', '--role', 'host', '--name', 'h1'], {
+  const [port] = await freePorts(1);
+  const child = spawn(process.execPath, [cliPath, 'worker', '--role', 'host', '--name', 'h1', '--metrics', `${port}`], {
     cwd: shell.folder,
     env: shell.env,
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -324,6 +328,8 @@ test('a worker of one role can be run beside the instance, and ends when it is t
   const ended = once(child, 'exit');
   for await (const line of createInterface(child.stderr)) if (line.includes('"RUNNING"')) break;
   child.stderr.resume();
+  const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  expect(metrics).toContain('farshore_worker_info{role="host",name="h1",vault="vault-1",host="h1"} 1');
   child.kill('SIGTERM');
   expect(await ended).toEqual([0, null]);
 });

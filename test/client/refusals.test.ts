@@ -248,6 +248,32 @@ describe('up', () => {
     expect(await new DataFolder(join(shell.folder, '.farshore')).isHeld()).toBe(false);
   });
 
+  test.each([
+    ['the option', ['--metrics', '127.0.0.1'], {}, '--metrics'],
+    ['the environment', [], { FARSHORE_METRICS_ADDRESS: '127.0.0.1' }, 'FARSHORE_METRICS_ADDRESS'],
+  ])('refuses an address for metrics that is none: %s', async (_, args, env, field) => {
+    const outcome = await new Shell(shell.folder, env).run('worker', '--role', 'vmm', '--name', 'vmm-1', ...args);
+    const error = new RegExp(
+      `${field}: not an address .* \\(value: "127\\.0\\.0\\.1"\\)\\n {2}Remedy: write HOST:PORT`,
+    );
+    expectOneError(outcome, { code: 3, error });
+  });
+
+  test('refuses an address for metrics that is in use', async () => {
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => void server.close());
+    const { port } = server.address() as AddressInfo;
+    // Nobody listens on the discard port: what is refused is refused before anybody is asked.
+    const alone = new Shell(shell.folder, { TEMPORAL_ADDRESS: '127.0.0.1:9' });
+    const outcome = await alone.run('worker', '--role', 'vmm', '--name', 'vmm-1', '--metrics', `${port}`);
+    const error = new RegExp(
+      `metrics can't be served at 127\\.0\\.0\\.1:${port}: .*EADDRINUSE[^]*Remedy: choose another`,
+    );
+    expect(outcome.stderr).toMatch(error);
+    expect(outcome).toMatchObject({ code: 3, stdout: '' });
+  });
+
   test('lists every way tried when no Temporal can be had', async () => {
     const empty = join(shell.folder, 'empty');
     await mkdir(empty);

@@ -49,7 +49,11 @@ export interface SiteOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** Told what the instance says of its processes. */
   readonly onProgress?: (line: string) => void;
+  /** Serves the metrics of each worker. @default false */
+  readonly metrics?: boolean;
 }
+
+type DiskOptions = Required<Omit<SiteOptions, 'onProgress' | 'metrics'>>;
 
 const formatOf = (disk: string, { disks, formats }: Pick<Required<SiteOptions>, 'disks' | 'formats'>): DiskFormat =>
   formats[disks.indexOf(disk)] ?? 'raw';
@@ -57,7 +61,7 @@ const formatOf = (disk: string, { disks, formats }: Pick<Required<SiteOptions>, 
 const fileOf = (source: string, vm: string, disk: string) => `${source}/${vm === VM ? '' : `${vm}-`}${disk}.img`;
 
 /** The policy's window is half a day away: what is resynchronized is what a test asks for. */
-const siteText = (source: string, options: Required<Omit<SiteOptions, 'onProgress'>>) => `
+const siteText = (source: string, options: DiskOptions) => `
 vault: { name: vault-01, store: ${options.store} }
 vmmServers:
   - { name: vmm-01, clouds: [{ name: cloud, hosts: [{ name: hyperv-01${options.bandwidth === '' ? '' : `, bandwidth: { limit: ${options.bandwidth} }`} }] }] }
@@ -86,7 +90,7 @@ export class SmallSite {
   private constructor(
     readonly folder: string,
     private readonly source: string,
-    private readonly options: Required<Omit<SiteOptions, 'onProgress'>>,
+    private readonly options: DiskOptions,
     public running: RunningInstance,
     public farshore: Farshore,
     readonly data: DataFolder,
@@ -98,7 +102,7 @@ export class SmallSite {
 
   /** @param source folder of the disks, inside the site's. */
   static async start(folder: string, source: string, wanted: SiteOptions = {}): Promise<SmallSite> {
-    const { onProgress = () => undefined, ...rest } = wanted;
+    const { onProgress = () => undefined, metrics = false, ...rest } = wanted;
     const options = {
       vms: [VM],
       disks: ['os'],
@@ -118,13 +122,18 @@ export class SmallSite {
     }
     await writeFile(path.join(folder, 'site.yaml'), siteText(source, options));
     const data = new DataFolder(path.join(folder, 'data'));
-    const { running, farshore } = await SmallSite.run(folder, data, onProgress);
+    const { running, farshore } = await SmallSite.run(folder, data, onProgress, metrics);
     return new SmallSite(folder, source, options, running, farshore, data);
   }
 
-  private static async run(folder: string, data: DataFolder, onProgress: (line: string) => void = () => undefined) {
+  private static async run(
+    folder: string,
+    data: DataFolder,
+    onProgress: (line: string) => void = () => undefined,
+    metrics = false,
+  ) {
     const site = await loadSite(path.join(folder, 'site.yaml'), { disks: true });
-    const running = await startInstance({ data, site, onProgress });
+    const running = await startInstance({ data, site, onProgress, metrics });
     const { address, namespace } = running.instance.temporal;
     return { running, farshore: await Farshore.connect({ site: site.site, address, namespace }) };
   }

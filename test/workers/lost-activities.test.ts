@@ -63,8 +63,8 @@ test.each(['without keys', 'with keys'])(
       await writeFile(path.join(folder, own!, '1-1-1'), JSON.stringify(lives));
 
       const next = await RunningActivities.open(folder);
-      expect(await next.reportLost({ address: server.address }, namespace, converter)).toBe(1);
-      expect(await next.reportLost({ address: server.address }, namespace, converter)).toBe(0);
+      expect(await next.reportLost({ address: server.address }, namespace, converter)).toEqual(['of-the-dead']);
+      expect(await next.reportLost({ address: server.address }, namespace, converter)).toEqual([]);
       expect(await pendingOf('of-the-living')).toBe(1);
       expect(await pendingOf('of-the-dead')).toBe(0);
       const { history } = await workflowService.getWorkflowExecutionHistory({

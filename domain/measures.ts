@@ -1,0 +1,130 @@
+/**
+ * What a vault's monitoring is told of its protected VMs, evaluated at one instant: what is derived from the time, such as
+ * the RPO, goes on between cycles, and a VM that is not protected any more is not told of.
+ */
+import { conditionsOf, healthOf, rpoSeconds } from './health.js';
+import { jobKinds } from './job.js';
+import { copyFrequencyMs } from './policy.js';
+import type { Health, ProtectedItem } from './protected-item.js';
+import { toMs } from './time.js';
+
+/** A gauge of Prometheus: its name, and what it measures, in base units. */
+export interface Measure {
+  readonly name: string;
+  readonly help: string;
+  readonly samples: readonly Sample[];
+}
+
+export interface Sample {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
+/** What is known of a vault. What has not been read yet is left out, rather than told as nothing. */
+export interface VaultState {
+  readonly vault: string;
+  readonly items?: readonly ProtectedItem[] | undefined;
+  /** When Temporal told the items, ISO 8601. */
+  readonly readAt?: string | undefined;
+  /** Number of recovery points by VM. */
+  readonly points?: ReadonlyMap<string, number> | undefined;
+  /** Replicas that the store holds as protected, and nobody keeps up to date. */
+  readonly unattended?: number | undefined;
+}
+
+/** Of any worker: which it is. */
+export const workerInfo = (worker: Readonly<Record<string, string>>): Measure => ({
+  name: 'farshore_worker_info',
+  help: 'Role and name of this worker; always 1',
+  samples: [{ labels: worker, value: 1 }],
+});
+
+const healthValues: Readonly<Record<Health, number>> = { Normal: 0, Warning: 1, Critical: 2 };
+
+/** One whose protection was never enabled, and is not just being enabled, is none. */
+const isProtected = ({ phase, job }: ProtectedItem): boolean => phase !== 'Unprotected' || job !== undefined;
+
+/** @param now ISO 8601. @returns all there are, those without a sample too. */
+export function vaultMeasures(state: VaultState, now: string): Measure[] {
+  const { vault, readAt, points, unattended } = state;
+  const items = (state.items ?? []).filter(isProtected);
+  const seconds = (iso: string) => toMs(iso) / 1000;
+  const ofVm = ({ vm, host }: ProtectedItem) => ({ vault, vm, host });
+  /** Of each VM that has such a value. */
+  const perVm = (name: string, help: string, value: (item: ProtectedItem) => number | undefined): Measure => ({
+    name,
+    help,
+    samples: items.flatMap((item) => {
+      const found = value(item);
+      return found === undefined ? [] : [{ labels: ofVm(item), value: found }];
+    }),
+  });
+  const ofVault = (name: string, help: string, value: number | undefined): Measure => ({
+    name,
+    help,
+    samples: value === undefined ? [] : [{ labels: { vault }, value }],
+  });
+  return [
+    perVm('farshore_replication_health', 'Replication health: 0 Normal, 1 Warning, 2 Critical', (item) => {
+      return healthValues[healthOf(item, now)];
+    }),
+    {
+      name: 'farshore_condition',
+      help: 'What makes the replication health of a VM what it is: 1 while it lasts',
+      samples: items.flatMap((item) =>
+        // A VM may have one reason twice, as of a job and of its host; a series is there once.
+        [
+          ...new Map(conditionsOf(item, now).map(({ reason, health }) => [`${reason} ${health}`, { reason, health }])),
+        ].map(([, condition]) => ({ labels: { ...ofVm(item), ...condition }, value: 1 })),
+      ),
+    },
+    {
+      name: 'farshore_vm_info',
+      help: 'Phase, active side and policy of a protected VM; always 1',
+      samples: items.map((item) => ({
+        labels: { ...ofVm(item), phase: item.phase, active_side: item.activeSide, policy: item.policy.name },
+        value: 1,
+      })),
+    },
+    perVm(
+      'farshore_last_cycle_sealed_timestamp_seconds',
+      'When the newest cycle that is safe in the store was sealed, as Unix time; of VMs that run at the primary side',
+      ({ activeSide, shipped }) => (activeSide === 'primary' && shipped ? seconds(shipped.sealedAt) : undefined),
+    ),
+    perVm('farshore_rpo_seconds', 'What would be lost if the primary site were lost now', (item) =>
+      rpoSeconds(item, now),
+    ),
+    perVm('farshore_copy_frequency_seconds', 'How often changes are to be sent, by the policy', ({ policy }) => {
+      return copyFrequencyMs(policy) / 1000;
+    }),
+    perVm('farshore_paused', 'Whether replication rests at the wish of an administrator: 0 or 1', ({ paused }) =>
+      paused ? 1 : 0,
+    ),
+    perVm(
+      'farshore_latest_recovery_point_timestamp_seconds',
+      'The instant that the newest recovery point is of, as Unix time',
+      ({ latestRecoveryPoint: point }) => point && seconds(point.time),
+    ),
+    perVm('farshore_recovery_points', 'Recovery points that the store holds', ({ vm }) => points?.get(vm)),
+    {
+      name: 'farshore_running_jobs',
+      help: 'Jobs that run now, by kind; those that wait for a retry are among them',
+      samples: state.items
+        ? jobKinds.map((kind) => ({
+            labels: { vault, kind },
+            value: items.filter(({ job }) => job?.kind === kind).length,
+          }))
+        : [],
+    },
+    ofVault(
+      'farshore_unattended_replicas',
+      'VMs of the site file whose replica is held as protected by the store while Temporal knows nothing of them',
+      unattended,
+    ),
+    ofVault(
+      'farshore_state_read_timestamp_seconds',
+      'When Temporal last told the state of the VMs, as Unix time: what is above is derived from that',
+      readAt === undefined ? undefined : seconds(readAt),
+    ),
+  ];
+}

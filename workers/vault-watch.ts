@@ -1,0 +1,134 @@
+/**
+ * What the Azure worker tells of the VMs of its vault, read again and again: their state from the memos that the entities
+ * leave with Temporal, all of them in one list, and from the store what only the store knows. While Temporal or the store
+ * does not answer, what it told last goes on being told, with the time at which it did: an RPO goes on rising.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Client } from '@temporalio/client';
+import type { Logger } from '@temporalio/worker';
+import { vaultMeasures, type Measure, type VaultState } from '../domain/measures.js';
+import { protectedItemSchema, type ProtectedItem } from '../domain/protected-item.js';
+import type { Site } from '../domain/site.js';
+import { toIso } from '../domain/time.js';
+import { vaultPaths } from '../domain/vault.js';
+import { readDescription } from '../replication/replica-state.js';
+import { openReplicaStore } from './replica-store.js';
+import type { ReplicaStore } from '../sites/ports.js';
+import type { MemoKey } from '../workflows/messages.js';
+
+const READ_EVERY_MS = 10_000;
+/** For this the store is asked for each VM that is not protected. */
+const UNATTENDED_EVERY_READS = 6;
+const ANSWER_TIMEOUT_MS = 10_000;
+const PAGE = 100;
+const MEMO: MemoKey = 'protectedItem';
+
+interface CountedPoints {
+  /** The state of the VM when they were counted. */
+  readonly at: string;
+  readonly count: number;
+}
+
+export class VaultWatch {
+  #state: VaultState;
+  #points: ReadonlyMap<string, CountedPoints> = new Map();
+  /** What did not answer the last time: told once. */
+  readonly #silent = new Set<string>();
+  readonly #stopping = new AbortController();
+  readonly #ended: Promise<void>;
+
+  private constructor(
+    private readonly site: Site,
+    private readonly client: Client,
+    private readonly store: ReplicaStore,
+    private readonly logger: Logger,
+    private readonly everyMs: number,
+  ) {
+    this.#state = { vault: site.vault.name };
+    this.#ended = this.#run(this.#stopping.signal);
+  }
+
+  /** @param everyMs from one reading to the next, ms. @throws CatalogueError StoreUnreachable */
+  static async start(site: Site, client: Client, logger: Logger, everyMs: number = READ_EVERY_MS): Promise<VaultWatch> {
+    return new VaultWatch(site, client, await openReplicaStore(site.vault.store), logger, everyMs);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#ended;
+    await this.store.close();
+  }
+
+  measures(): Measure[] {
+    return vaultMeasures(this.#state, toIso(Date.now()));
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    for (let read = 0; !signal.aborted; read += 1) {
+      await this.#read('Temporal', async () => {
+        const items = await this.client.withAbortSignal(signal, () =>
+          this.client.withDeadline(Date.now() + ANSWER_TIMEOUT_MS, () => this.#items()),
+        );
+        this.#state = { ...this.#state, items, readAt: toIso(Date.now()) };
+      });
+      const { items } = this.#state;
+      if (items) {
+        await this.#read('The store', async () => {
+          await this.#readPoints(items);
+          if (read % UNATTENDED_EVERY_READS === 0) await this.#readUnattended(items);
+        });
+      }
+      await sleep(this.everyMs, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  async #read(who: string, read: () => Promise<void>): Promise<void> {
+    try {
+      await read();
+      this.#silent.delete(who);
+    } catch (error) {
+      if (!this.#silent.has(who) && !this.#stopping.signal.aborted)
+        this.logger.warn(`${who} does not tell the state of the vault`, { error });
+      this.#silent.add(who);
+    }
+  }
+
+  async #items(): Promise<ProtectedItem[]> {
+    const { vault } = this.#state;
+    const query = `WorkflowType = 'protectVm' AND ExecutionStatus = 'Running' AND FarshoreVault = '${vault}'`;
+    const items: ProtectedItem[] = [];
+    for await (const { memo } of this.client.workflow.list({ query, pageSize: PAGE })) {
+      // One that has just begun has left none yet.
+      const { data } = protectedItemSchema.safeParse(memo?.[MEMO]);
+      if (data) items.push(data);
+    }
+    return items;
+  }
+
+  /** Points come and go with cycles, and with what changes the phase: until then they are as they were. */
+  async #readPoints(items: readonly ProtectedItem[]): Promise<void> {
+    const counted = new Map<string, CountedPoints>();
+    for (const { vm, phase, epoch, applied, latestRecoveryPoint } of items) {
+      const at = JSON.stringify([phase, epoch, applied?.sequence, latestRecoveryPoint?.id]);
+      const before = this.#points.get(vm);
+      const count = before?.at === at ? before.count : await this.#countPoints(vm);
+      counted.set(vm, { at, count });
+    }
+    this.#points = counted;
+    this.#state = { ...this.#state, points: new Map([...counted].map(([vm, { count }]) => [vm, count])) };
+  }
+
+  async #countPoints(vm: string): Promise<number> {
+    return (await this.store.listObjects(vaultPaths.pointPrefix(vm))).length;
+  }
+
+  async #readUnattended(items: readonly ProtectedItem[]): Promise<void> {
+    let unattended = 0;
+    for (const { name } of this.site.vms) {
+      if (items.some(({ vm }) => vm === name)) continue;
+      const description = await readDescription(this.store, name);
+      if (description && description.unprotectedAt === undefined) unattended += 1;
+    }
+    this.#state = { ...this.#state, unattended };
+  }
+}
