@@ -10,8 +10,10 @@ import { loadSite, type LoadedSite } from '../../workers/site-file.js';
 import { stopSignal } from '../../workers/stop-signals.js';
 import { DetachedStartError, RefusedError, UnreachableError } from '../errors.js';
 import { fields, note } from '../output.js';
+import { savedQueries } from '../saved-queries.js';
+import { workflowsUrl } from '../web-ui-pages.js';
 import { commonOptions, dataFolderOf, environmentServer, keptReplicas, outputOf, siteFileOf } from './place.js';
-import { workflowsUrl } from './web-ui.js';
+
 
 interface UpOptions {
   readonly detach?: true;
@@ -208,11 +210,20 @@ async function upText(instance: Instance, data: DataFolder, { site }: LoadedSite
   );
   const next = kept.length > 0 ? ['status'] : ['vm list', ...(first === undefined ? [] : [`protect ${first} --wait`])];
   return `Farshore is up: vault ${instance.vault}, ${site.vms.length} VMs.\n${fields([
-    ['Web UI', uiUrl === undefined ? undefined : workflowsUrl(uiUrl, namespace)],
+    ['Web UI', uiUrl === undefined ? undefined : workflowsUrl({ uiUrl, namespace })],
     ['Temporal', `${address}, namespace ${namespace}`],
     ['Data', data.path],
     ['Logs', logsOf(data)],
     ['Stop', `farshore down${here}`],
+    ['Watch', `farshore status --watch${here}`],
+    [
+      'Look',
+      uiUrl === undefined
+        ? undefined
+        : Object.entries(savedQueries)
+            .map(([name, { description }]) => `farshore open --query ${name}${here}  (${description})`)
+            .join('\n'),
+    ],
     ['Next', next.map((command) => `farshore ${command}${here}`).join('\n')],
   ])}`;
 }
