@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { demoCommand } from './commands/demo.js';
 import { commitCommand, failoverCommand } from './commands/failover.js';
+import { infrastructureCommand } from './commands/infrastructure.js';
 import { jobCommand } from './commands/job.js';
 import { planCommand } from './commands/plan.js';
 import { protectCommand, retryCommand, syncCommand } from './commands/replication.js';
@@ -44,6 +45,7 @@ function program(): Command {
     upCommand(),
     downCommand(),
     statusCommand(),
+    infrastructureCommand(),
     vmCommand(),
     protectCommand(),
     syncCommand(),

@@ -5,12 +5,13 @@ import { openInBrowser } from '../browser.js';
 import { RefusedError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
 import { savedQueries, savedQuery } from '../saved-queries.js';
-import { queryUrl, workflowUrl, type WebUi } from '../web-ui-pages.js';
+import { detailsUrl, queryUrl, workflowUrl, type WebUi } from '../web-ui-pages.js';
 import { commonOptions, outputOf, withFarshore, type Place } from './place.js';
 
 interface OpenOptions {
   readonly query?: string;
   readonly save?: true;
+  readonly details?: true;
   readonly print?: true;
 }
 
@@ -28,13 +29,14 @@ export function openCommand(): Command {
     .argument('[vm-or-id]', 'a VM, or the id of a job or of a plan run')
     .option('--query <name>', 'the list of what a saved query finds, instead')
     .option('--save', "with --query: keep it among the Web UI's saved views, in this browser; once is enough")
+    .option('--details', 'of a VM, a job or a plan run: at once its current details (tab "User Metadata") of the newest run')
     .option('--print', 'only print the address')
     .addHelpText('after', `\nSaved queries, all of this vault:\n${queriesHelp}`)
     .addHelpText('after', '\nExamples:\n  farshore open db-01\n  farshore open --query needs-attention')
     .action(async (what: string | undefined, options: OpenOptions, command: Command) => {
       checkArguments(what, options);
       await withFarshore(command, async (farshore, place) => {
-        const page = what === undefined ? queryPage(place, farshore, options) : await workflowPage(place, farshore, what);
+        const page = what === undefined ? queryPage(place, farshore, options) : await workflowPage(place, farshore, what, options);
         const onlyPrint = options.print ?? commonOptions(command).json ?? false;
         const opened = !onlyPrint && (await openInBrowser(page.url));
         outputOf(command).result({ ...page, opened }, page.url);
@@ -43,11 +45,12 @@ export function openCommand(): Command {
 }
 
 /** @throws RefusedError */
-function checkArguments(what: string | undefined, { query, save }: OpenOptions): void {
+function checkArguments(what: string | undefined, { query, save, details }: OpenOptions): void {
   if (what === undefined && query === undefined)
     throw new RefusedError('name a VM, a job or a plan run, or a saved query with --query');
   if (what !== undefined && query !== undefined)
     throw new RefusedError(`${what} and --query ${query}: only one page is opened; leave one of them out`);
+  if (details && what === undefined) throw new RefusedError('--details are of a VM, a job or a plan run: name one');
   if (save && query === undefined) throw new RefusedError('--save keeps a query: name it with --query');
 }
 
@@ -56,14 +59,16 @@ function queryPage(place: Place, farshore: Farshore, { query: name, save }: Open
   return { query, url: queryUrl(webUiOf(place, farshore, query), query, save && title) };
 }
 
-async function workflowPage(place: Place, farshore: Farshore, what: string) {
+async function workflowPage(place: Place, farshore: Farshore, what: string, { details }: OpenOptions) {
   const isId = what.includes('/');
   if (!isId) farshore.siteVm(what);
   const workflowId = isId ? what : protectedItemId(place.site.site.vault.name, what);
-  if (!(await farshore.isKnown(workflowId))) {
+  const run = await farshore.newestRun(workflowId);
+  if (run === undefined) {
     throw new RefusedError(isId ? `there is nothing with the id ${what}` : `${what}: the VM is not protected`);
   }
-  return { workflowId, url: workflowUrl(webUiOf(place, farshore, workflowId), workflowId) };
+  const ui = webUiOf(place, farshore, workflowId);
+  return { workflowId, url: details ? detailsUrl(ui, workflowId, run) : workflowUrl(ui, workflowId) };
 }
 
 /** @param wanted what to look for there. @throws RefusedError */

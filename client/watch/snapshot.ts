@@ -97,6 +97,7 @@ function vmRow(vm: string, view: ProtectedItemView | undefined): VmRow {
   if (!view) return { vm, phase: 'Unprotected' };
   const { item, health, rpoSeconds } = view;
   const { phase, activeSide, shipped, cycleDueAt, paused, resync, job } = item;
+  const nextCycleAt = item.retry ? item.retry.nextTryAt : cycleDueAt;
   const rests = paused !== undefined || resync !== undefined || job !== undefined || phase !== 'Protected';
   return {
     vm,
@@ -105,7 +106,7 @@ function vmRow(vm: string, view: ProtectedItemView | undefined): VmRow {
     health,
     ...(rpoSeconds !== undefined && { rpoSeconds }),
     ...(shipped && { lastCycle: shipped }),
-    ...(cycleDueAt !== undefined && !rests && { nextCycleAt: item.retry?.nextTryAt ?? cycleDueAt }),
+    ...(nextCycleAt !== undefined && !rests && { nextCycleAt }),
   };
 }
 
