@@ -104,10 +104,11 @@ export function publishJob(job: Job): void {
     ...(job.planRun !== undefined && { [planRun.name]: job.planRun }),
   });
   const lines = [`**${jobTitles[job.kind]}** of ${job.vm}: ${stateOf(job)}.`, ''];
-  for (const task of job.tasks) lines.push(`1. ${task.name}: ${task.state}`);
-  if (job.progress) lines.push('', progressLine(job.progress));
+  // Before the tasks: the Web UI cuts off what is long.
+  if (job.progress) lines.push(progressLine(job.progress));
   const expected = expectedEnd(job, toIso(Date.now()));
   if (expected !== undefined) lines.push(`Expected to be done at ${expected}.`);
+  lines.push('', ...job.tasks.map((task) => `1. ${task.name}: ${task.state}`));
   if (job.heldBefore !== undefined) lines.push('', `Holds before "${job.heldBefore}" until the recovery plan goes on.`);
   if (job.retry) {
     const { failure, attempt, nextTryAt } = job.retry;

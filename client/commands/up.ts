@@ -14,7 +14,6 @@ import { savedQueries } from '../saved-queries.js';
 import { workflowsUrl } from '../web-ui-pages.js';
 import { commonOptions, dataFolderOf, environmentServer, keptReplicas, outputOf, siteFileOf } from './place.js';
 
-
 interface UpOptions {
   readonly detach?: true;
   readonly temporalPort?: number;

@@ -29,14 +29,18 @@ export function openCommand(): Command {
     .argument('[vm-or-id]', 'a VM, or the id of a job or of a plan run')
     .option('--query <name>', 'the list of what a saved query finds, instead')
     .option('--save', "with --query: keep it among the Web UI's saved views, in this browser; once is enough")
-    .option('--details', 'of a VM, a job or a plan run: at once its current details (tab "User Metadata") of the newest run')
+    .option(
+      '--details',
+      'of a VM, a job or a plan run: at once its current details (tab "User Metadata") of the newest run',
+    )
     .option('--print', 'only print the address')
     .addHelpText('after', `\nSaved queries, all of this vault:\n${queriesHelp}`)
     .addHelpText('after', '\nExamples:\n  farshore open db-01\n  farshore open --query needs-attention')
     .action(async (what: string | undefined, options: OpenOptions, command: Command) => {
       checkArguments(what, options);
       await withFarshore(command, async (farshore, place) => {
-        const page = what === undefined ? queryPage(place, farshore, options) : await workflowPage(place, farshore, what, options);
+        const page =
+          what === undefined ? queryPage(place, farshore, options) : await workflowPage(place, farshore, what, options);
         const onlyPrint = options.print ?? commonOptions(command).json ?? false;
         const opened = !onlyPrint && (await openInBrowser(page.url));
         outputOf(command).result({ ...page, opened }, page.url);

@@ -14,7 +14,9 @@ export function infrastructureText({ vault, vmmServers }: Infrastructure, at: st
     {
       text: `Vault ${vault.name}`,
       children: [
-        { text: `store: ${vault.store.kind}, ${vault.store.path}${vault.store.answers ? '' : ', does not answer here'}` },
+        {
+          text: `store: ${vault.store.kind}, ${vault.store.path}${vault.store.answers ? '' : ', does not answer here'}`,
+        },
         { text: `Azure worker: ${workerText(vault.worker, at)}` },
         {
           text: `recovery compute: ${vault.recoveryCompute.answers ? `answers, replica VMs: ${vault.recoveryCompute.vms}` : 'does not answer here'}`,
@@ -71,9 +73,6 @@ const networkText = (mapped: { network: string; subnet: string } | undefined): s
 function branches({ children = [] }: Node): string[] {
   return children.flatMap((child, index) => {
     const last = index === children.length - 1;
-    return [
-      `${last ? '└─ ' : '├─ '}${child.text}`,
-      ...branches(child).map((line) => `${last ? '   ' : '│  '}${line}`),
-    ];
+    return [`${last ? '└─ ' : '├─ '}${child.text}`, ...branches(child).map((line) => `${last ? '   ' : '│  '}${line}`)];
   });
 }

@@ -65,7 +65,14 @@ export function infrastructureOf(site: Site, facts: Facts) {
             hypervisor: { answers: known !== undefined },
             vms: site.vms
               .filter((vm) => vm.host === host.name)
-              .map((vm) => vmOf(site, vm, known?.find((each) => each.name === vm.name), facts)),
+              .map((vm) =>
+                vmOf(
+                  site,
+                  vm,
+                  known?.find((each) => each.name === vm.name),
+                  facts,
+                ),
+              ),
           };
         }),
       })),

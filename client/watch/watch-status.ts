@@ -95,7 +95,9 @@ async function print(latest: Latest, { json, intervalMs, signal }: WatchOptions)
   await untilAborted(signal, async () => {
     await latest.ask();
     const snapshot = latest.snapshot()!;
-    process.stdout.write(json ? `${JSON.stringify(snapshot)}\n` : `${renderSnapshot(snapshot, UNLIMITED).join('\n')}\n\n`);
+    process.stdout.write(
+      json ? `${JSON.stringify(snapshot)}\n` : `${renderSnapshot(snapshot, UNLIMITED).join('\n')}\n\n`,
+    );
     await sleep(intervalMs, undefined, { signal });
   });
 }

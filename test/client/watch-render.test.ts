@@ -46,11 +46,13 @@ test('VMs with phase, health, RPO, last and next cycle, and those that are not p
 test('a running job with task, progress, speed and when it is done; a plan run with its phase', () => {
   const plan = { id: 'plan/shop/x', plan: { name: 'shop', groups: [] }, phase: 'starting group data' };
   const lines = show(heard([], { jobs: [seeding('db-01')], planRuns: [plan as never] }));
-  expect(lines.slice(-3)).toEqual([
-    'RUNNING              VM     TASK                       PROGRESS                       SPEED       DONE',
-    'Recovery plan shop   -      starting group data        -                              -           -',
-    'Initial replication  db-01  Copying the virtual disks  [######....]  60 % of 1000.0 MiB  10.0 MiB/s  in 40 s',
-  ].map((line) => expect.stringMatching(new RegExp(line.replace(/[[\]().*+?]/g, '\\$&').replace(/ {2,}/g, ' +')))));
+  expect(lines.slice(-3)).toEqual(
+    [
+      'RUNNING              VM     TASK                       PROGRESS                       SPEED       DONE',
+      'Recovery plan shop   -      starting group data        -                              -           -',
+      'Initial replication  db-01  Copying the virtual disks  [######....]  60 % of 1000.0 MiB  10.0 MiB/s  in 40 s',
+    ].map((line) => expect.stringMatching(new RegExp(line.replace(/[[\]().*+?]/g, '\\$&').replace(/ {2,}/g, ' +')))),
+  );
 });
 
 test('a job that stands still says for whom', () => {

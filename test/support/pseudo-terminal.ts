@@ -21,7 +21,12 @@ export class PseudoTerminal {
    * @param script of a shell; it may tell its settings, and process ids, before and after the program.
    * @param size columns and lines.
    */
-  static start(script: string, folder: string, env: NodeJS.ProcessEnv, [columns, rows]: [number, number]): PseudoTerminal {
+  static start(
+    script: string,
+    folder: string,
+    env: NodeJS.ProcessEnv,
+    [columns, rows]: [number, number],
+  ): PseudoTerminal {
     const command = `stty cols ${columns} rows ${rows}; echo "tty:$(tty)"; ${script}`;
     const child = spawn('script', ['-qec', command, '/dev/null'], {
       cwd: folder,
