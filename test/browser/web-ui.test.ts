@@ -37,8 +37,6 @@ let failing: string;
 const COLUMNS = ['Workflow ID', 'FarshorePhase', 'FarshoreHealth', 'FarshoreJobState'];
 const KEPT = JSON.stringify({ farshore: COLUMNS.map((label) => ({ label })) });
 const keepColumns = `localStorage.setItem('namespace-workflow-table-columns', ${JSON.stringify(KEPT)})`;
-  localStorage.setItem('namespace-workflow-table-columns', JSON.stringify(kept));
-};
 
 /** Where the command leads to. */
 const address = async (...args: string[]): Promise<string> => {
