@@ -190,13 +190,13 @@ export class Farshore {
     await this.known(id, 'running job', () => job.signal(messages.cancelJobSignal, signal));
   }
 
-  /** Is there, or was there lately, a workflow with this id? */
-  async isKnown(workflowId: string): Promise<boolean> {
+  /** The newest run of the workflow with this id; undefined when there is none, and was none lately. */
+  async newestRun(workflowId: string): Promise<string | undefined> {
     try {
-      await this.answer(() => this.temporal.workflow.getHandle(workflowId).describe());
-      return true;
+      const { runId } = await this.answer(() => this.temporal.workflow.getHandle(workflowId).describe());
+      return runId;
     } catch (error) {
-      if (error instanceof WorkflowNotFoundError) return false;
+      if (error instanceof WorkflowNotFoundError) return undefined;
       throw error;
     }
   }

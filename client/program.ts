@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { codecServerCommand } from './commands/codec-server.js';
 import { demoCommand } from './commands/demo.js';
 import { commitCommand, failoverCommand } from './commands/failover.js';
+import { infrastructureCommand } from './commands/infrastructure.js';
 import { jobCommand } from './commands/job.js';
 import { keysCommand } from './commands/keys.js';
 import { planCommand } from './commands/plan.js';
@@ -46,6 +47,7 @@ function program(): Command {
     upCommand(),
     downCommand(),
     statusCommand(),
+    infrastructureCommand(),
     vmCommand(),
     protectCommand(),
     syncCommand(),

@@ -4,7 +4,7 @@ import { appConsistencySchema } from './app-consistency.js';
 import { failureSchema } from './errors.js';
 import { hostTroubleSchema } from './host.js';
 import { nameSchema } from './ids.js';
-import { jobKindSchema, jobParametersSchema, progressSchema, retryStateSchema } from './job.js';
+import { jobKindSchema, jobParametersSchema, progressSchema, retryStateSchema, waitsForPerson } from './job.js';
 import { namedPointSchema, tagRequestSchema } from './named-points.js';
 import { policySchema } from './policy.js';
 import { isoTimeSchema, toMs } from './time.js';
@@ -143,6 +143,10 @@ export function isCycleDue({ phase, resync, paused, cycleDueAt, retry }: Protect
 /** Initial replication or its finalizing was cancelled or failed: `retry` starts it again. */
 export const seedingStopped = (item: ProtectedItem): boolean =>
   item.phase === 'Seeding' && !item.resync && !item.job && item.pending.length === 0;
+
+/** Nothing goes on for the VM until an administrator asks for `retry`; a job of it that waits says so itself. */
+export const standsStill = (item: ProtectedItem): boolean =>
+  waitsForPerson(item) || (seedingStopped(item) && item.recentJobs.at(-1)?.outcome !== 'succeeded');
 
 /** Its changes are sent from its host, or are meant to be. */
 export const isReplicated = ({ phase, activeSide }: ProtectedItem): boolean =>

@@ -46,6 +46,16 @@ export class LocalSite {
     }
   }
 
+  /** The VMs a host's hypervisor runs; undefined when it does not answer here. */
+  async hypervisorVms(host: string): Promise<HypervisorVm[] | undefined> {
+    try {
+      return await new HypervisorClient(this.data.hypervisorControl(host)).listVms();
+    } catch (error) {
+      if (error instanceof CatalogueError && error.code === 'HypervisorUnreachable') return undefined;
+      throw error;
+    }
+  }
+
   /** The replica VMs. @throws CatalogueError RecoverySideNotAnswering */
   async replicaVms(): Promise<HypervisorVm[]> {
     return await new RecoveryComputeClient(this.data.recoveryControl()).listVms();

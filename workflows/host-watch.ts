@@ -27,6 +27,7 @@ import { toIso } from '../domain/time.js';
 import { shouldContinueAsNew } from './history-limit.js';
 import { hostNewsSignal, hostWatchInputSchema, watchVmSignal, type HostWatchInput } from './messages.js';
 import { atSide, failureOf } from './step-failure.js';
+import { uncancelled } from './uncancelled.js';
 
 /** How often the agent looks. With the minute that it may take to answer, its death shows within two. */
 const LOOK_EVERY = '30 seconds';
@@ -50,7 +51,7 @@ export async function hostWatch(raw: HostWatchInput): Promise<void> {
       'InvalidInput',
     );
   }
-  return new HostWatch(parsed.data).run();
+  return uncancelled(() => new HostWatch(parsed.data).run());
 }
 
 class HostWatch {

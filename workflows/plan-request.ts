@@ -1,6 +1,7 @@
 /** A plan run asks a protection entity for a job by signal, and is answered by signal. */
 import { getExternalWorkflowHandle, log } from '@temporalio/workflow';
 import * as messages from './messages.js';
+import { uncancelled } from './uncancelled.js';
 
 type PlanJob = 'plannedFailover' | 'commitFailover';
 
@@ -20,7 +21,8 @@ export async function answerPlan(
   } catch (error) {
     answer = { refusal: error instanceof Error ? error.message : String(error) };
   }
-  await getExternalWorkflowHandle(planRun)
-    .signal(messages.jobAnsweredSignal, { vm, requestId, ...answer })
-    .catch(() => log.warn('The plan run that asked is gone', { planRun }));
+  const news = { vm, requestId, ...answer };
+  await uncancelled(() => getExternalWorkflowHandle(planRun).signal(messages.jobAnsweredSignal, news)).catch(() =>
+    log.warn('The plan run that asked is gone', { planRun }),
+  );
 }

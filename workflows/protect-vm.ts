@@ -19,12 +19,11 @@ import {
   setHandler,
 } from '@temporalio/workflow';
 import { jobId as makeJobId } from '../domain/ids.js';
-import { jobTitles, type JobKind } from '../domain/job.js';
+import { followUpOf, jobTitles, type JobKind } from '../domain/job.js';
 import { tagRequestOf } from '../domain/named-points.js';
 import { jobOperations, type Operation } from '../domain/operations.js';
 import { cycleToRequest, next, type ItemEvent } from '../domain/transitions.js';
 import type { JobOutcome } from '../domain/job-outcome.js';
-import { followUpOf } from '../domain/job.js';
 import {
   isCycleDue,
   isResyncDue,
@@ -49,6 +48,7 @@ import { startJob } from './start-job.js';
 import { answerPlan } from './plan-request.js';
 import { CLOSED_FROM_OUTSIDE, isStillThere, supersede } from './running-job.js';
 import { tellOthers } from './tell-others.js';
+import { uncancelled } from './uncancelled.js';
 import { watchHealth } from './watch-health.js';
 
 /** A job that has not been heard of for this long is asked whether it still exists, ms. */
@@ -59,7 +59,8 @@ type NewJobRequest = Omit<JobRequest, 'jobId' | 'kind'>;
 const now = () => toIso(Date.now());
 
 export async function protectVm(raw: messages.ProtectVmInput): Promise<ProtectedItem> {
-  return new ProtectionEntity(parsedInput(messages.protectVmInputSchema, raw)).run();
+  const entity = new ProtectionEntity(parsedInput(messages.protectVmInputSchema, raw));
+  return uncancelled(() => entity.run());
 }
 
 class ProtectionEntity {
@@ -191,7 +192,7 @@ class ProtectionEntity {
   private async retry(): Promise<{ retried: string }> {
     const { job, retry, vm } = this.item;
     if (job?.retry) {
-      await getExternalWorkflowHandle(job.jobId).signal(messages.retryJobSignal);
+      await uncancelled(() => getExternalWorkflowHandle(job.jobId).signal(messages.retryJobSignal));
       return { retried: jobTitles[job.kind] };
     }
     if (retry) return this.retryCycle();

@@ -6,7 +6,7 @@ import { log, patched, setCurrentDetails, upsertMemo, upsertSearchAttributes } f
 import { formatBytes } from '../domain/bytes.js';
 import { conditionsOf, healthOf, rpoSeconds } from '../domain/health.js';
 import { currentTask, expectedEnd, jobTitles, type Job } from '../domain/job.js';
-import { phaseText, type ProtectedItem } from '../domain/protected-item.js';
+import { phaseText, standsStill, type ProtectedItem } from '../domain/protected-item.js';
 import { formatSeconds, toIso } from '../domain/time.js';
 import type { MemoKey, PlanRun } from './messages.js';
 import { searchAttributes } from './search-attributes.js';
@@ -28,6 +28,8 @@ function attributes(values: Shown): void {
 
 const { vault, vm, phase, health, jobKind, jobState, planRun, rpoSeconds: rpo } = searchAttributes;
 
+const WAITING_FOR_PERSON = 'WaitingForPerson';
+
 let remembered = '';
 
 /** For those who ask the server instead of the workflow; see `MemoKey`. Each change is an event of the history. */
@@ -37,6 +39,14 @@ function remember(key: MemoKey, state: unknown): void {
   if (text === remembered || !patched('state-in-memo')) return;
   remembered = text;
   upsertMemo({ [key]: state });
+}
+
+/** Whatever waits for a person can be listed by one value, jobs and VMs alike. Says nothing as long as there is nothing to say. */
+function standstill(item: ProtectedItem): Shown {
+  const state = standsStill(item) ? WAITING_FOR_PERSON : null;
+  if (state === null && (shown[jobState.name] ?? null) === null) return {};
+  // Runs that began before this go on as they did.
+  return patched('waiting-vm-listed') ? { [jobState.name]: state } : {};
 }
 
 /** @param now ISO 8601. */
@@ -58,6 +68,7 @@ export function publishItem(item: ProtectedItem, now: string): void {
     [phase.name]: item.phase,
     [health.name]: newHealth,
     ...(rpoChanged && { [rpo.name]: rpoNow ?? null }),
+    ...standstill(item),
   });
   const lines = [
     `**${item.vm}** is ${phaseText[item.phase]}, active at the ${item.activeSide} side. Replication health: **${newHealth}**.`,
@@ -93,10 +104,11 @@ export function publishJob(job: Job): void {
     ...(job.planRun !== undefined && { [planRun.name]: job.planRun }),
   });
   const lines = [`**${jobTitles[job.kind]}** of ${job.vm}: ${stateOf(job)}.`, ''];
-  for (const task of job.tasks) lines.push(`1. ${task.name}: ${task.state}`);
-  if (job.progress) lines.push('', progressLine(job.progress));
+  // Before the tasks: the Web UI cuts off what is long.
+  if (job.progress) lines.push(progressLine(job.progress));
   const expected = expectedEnd(job, toIso(Date.now()));
   if (expected !== undefined) lines.push(`Expected to be done at ${expected}.`);
+  lines.push('', ...job.tasks.map((task) => `1. ${task.name}: ${task.state}`));
   if (job.heldBefore !== undefined) lines.push('', `Holds before "${job.heldBefore}" until the recovery plan goes on.`);
   if (job.retry) {
     const { failure, attempt, nextTryAt } = job.retry;
@@ -134,7 +146,7 @@ export function publishPlanRun(run: PlanRun): void {
 
 function stateOf(job: Job): string {
   if (job.state !== 'InProgress') return job.state;
-  if (job.retry) return job.retry.nextTryAt === undefined ? 'WaitingForPerson' : 'WaitingForRetry';
+  if (job.retry) return job.retry.nextTryAt === undefined ? WAITING_FOR_PERSON : 'WaitingForRetry';
   return job.heldBefore === undefined ? 'InProgress' : 'Held';
 }
 

@@ -9,7 +9,10 @@ export const searchAttributes = {
   health: defineSearchAttributeKey('FarshoreHealth', SearchAttributeType.KEYWORD),
   /** Jobs and plan runs: what is done. */
   jobKind: defineSearchAttributeKey('FarshoreJob', SearchAttributeType.KEYWORD),
-  /** Jobs and plan runs: InProgress, WaitingForRetry, WaitingForPerson, Held, Succeeded, Failed, Cancelled. */
+  /**
+   * Jobs and plan runs: InProgress, WaitingForRetry, WaitingForPerson, Held, Succeeded, Failed, Cancelled. Entities:
+   * WaitingForPerson, while nothing of their own goes on without one; else none.
+   */
   jobState: defineSearchAttributeKey('FarshoreJobState', SearchAttributeType.KEYWORD),
   planRun: defineSearchAttributeKey('FarshorePlanRun', SearchAttributeType.KEYWORD),
   rpoSeconds: defineSearchAttributeKey('FarshoreRpoSeconds', SearchAttributeType.INT),

@@ -79,20 +79,25 @@ export function environmentServer(): ConfiguredServer | undefined {
   }
 }
 
+/** @throws UnreachableError when Temporal does not answer. */
+export async function connectTo(place: Place): Promise<Farshore> {
+  const { address, namespace, isConfigured } = place.temporal;
+  // Takes a while to load, which commands that need no Temporal are spared.
+  const { Farshore } = await import('../farshore.js');
+  return await Farshore.connect({
+    site: place.site.site,
+    ...(!isConfigured && { address }),
+    ...(namespace !== undefined && { namespace }),
+  });
+}
+
 /** Connects, works, and closes the connection whatever comes of it. */
 export async function withFarshore<T>(
   command: Command,
   work: (farshore: Farshore, place: Place) => Promise<T>,
 ): Promise<T> {
   const place = await findPlace(command);
-  const { address, namespace, isConfigured } = place.temporal;
-  // Takes a while to load, which commands that need no Temporal are spared.
-  const { Farshore } = await import('../farshore.js');
-  const farshore = await Farshore.connect({
-    site: place.site.site,
-    ...(!isConfigured && { address }),
-    ...(namespace !== undefined && { namespace }),
-  });
+  const farshore = await connectTo(place);
   try {
     return await work(farshore, place);
   } finally {

@@ -6,7 +6,14 @@ import { formatSeconds } from '../../domain/time.js';
 import { exitCodes } from '../exit-codes.js';
 import { table } from '../output.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
-import { keptReplicas, outputOf, withFarshore } from './place.js';
+import { stopSignal } from '../../workers/stop-signals.js';
+import { VaultSource } from '../watch/vault-source.js';
+import { watchStatus } from '../watch/watch-status.js';
+import { commonOptions, keptReplicas, outputOf, withFarshore } from './place.js';
+import { positive } from './positive.js';
+
+/** Seconds. */
+const DEFAULT_INTERVAL = 2;
 
 const exitCodeOfHealth: Record<Health, number> = {
   Normal: exitCodes.ok,
@@ -20,9 +27,14 @@ export function statusCommand(): Command {
     .description(
       'Shows phase, replication health, RPO and running job of every VM of the site file. Its exit code is that of the\n' +
         'worst health: 0 Normal, 1 Warning, 2 Critical. VMs that are not protected do not count, unless the vault holds a\n' +
-        'replica that nobody keeps up to date any more: that is Critical.',
+        'replica that nobody keeps up to date any more: that is Critical.\n' +
+        'With --watch it goes on showing that, with the cycles, the running jobs and what to do, until Ctrl-C or q; then its\n' +
+        'exit code is 0. Where standard output is no terminal it prints a block each time, with --json an object a line.',
     )
-    .action(async (_options: object, command: Command) => {
+    .option('--watch', 'show it again and again, in place')
+    .option('--interval <seconds>', 'with --watch: how often to ask', positive, DEFAULT_INTERVAL)
+    .action(async ({ watch, interval }: { watch?: true; interval: number }, command: Command) => {
+      if (watch) return await watchVault(command, interval);
       await withFarshore(command, async (farshore, { site }) => {
         const vms = await Promise.all(
           site.site.vms.map(async ({ name }) => ({ name, view: protectedOf(await farshore.protectedItem(name)) })),
@@ -43,6 +55,15 @@ export function statusCommand(): Command {
         process.exitCode = exitCodeOfHealth[unattended.length > 0 ? 'Critical' : health];
       });
     });
+}
+
+async function watchVault(command: Command, intervalSeconds: number): Promise<void> {
+  const signal = stopSignal({ withSupervisor: false });
+  const source = await VaultSource.open(command);
+  const json = commonOptions(command).json ?? false;
+  await watchStatus(source, { intervalMs: intervalSeconds * 1000, json, signal });
+  // A question under way may be repeated for some seconds, and nobody waits for its answer any more.
+  process.exit(exitCodes.ok);
 }
 
 /** A VM whose protection is just being enabled, or was never, has no health. */

@@ -12,8 +12,9 @@ import { stopSignal } from '../../workers/stop-signals.js';
 import { DetachedStartError, RefusedError, UnreachableError } from '../errors.js';
 import { fields, note } from '../output.js';
 import { portNumber } from './numbers.js';
+import { savedQueries } from '../saved-queries.js';
+import { workflowsUrl } from '../web-ui-pages.js';
 import { commonOptions, dataFolderOf, environmentServer, keptReplicas, outputOf, siteFileOf } from './place.js';
-import { workflowsUrl } from './web-ui.js';
 
 interface UpOptions {
   readonly detach?: true;
@@ -222,13 +223,22 @@ async function upText(instance: Instance, data: DataFolder, { site }: LoadedSite
   );
   const next = kept.length > 0 ? ['status'] : ['vm list', ...(first === undefined ? [] : [`protect ${first} --wait`])];
   return `Farshore is up: vault ${instance.vault}, ${site.vms.length} VMs.\n${fields([
-    ['Web UI', uiUrl === undefined ? undefined : workflowsUrl(uiUrl, namespace)],
+    ['Web UI', uiUrl === undefined ? undefined : workflowsUrl({ uiUrl, namespace })],
     ['Temporal', `${address}, namespace ${namespace}`],
     ['Encrypted', encryptionText(instance)],
     ['Data', data.path],
     ['Logs', logsOf(data)],
     ['Metrics', instance.metrics && Object.values(instance.metrics).sort().join('\n')],
     ['Stop', `farshore down${here}`],
+    ['Watch', `farshore status --watch${here}`],
+    [
+      'Look',
+      uiUrl === undefined
+        ? undefined
+        : Object.entries(savedQueries)
+            .map(([name, { description }]) => `farshore open --query ${name}${here}  (${description})`)
+            .join('\n'),
+    ],
     ['Next', next.map((command) => `farshore ${command}${here}`).join('\n')],
   ])}`;
 }

@@ -1,37 +1,84 @@
-/** `open`, and where the Temporal Web UI shows things. */
+/** `open`: the Temporal Web UI's page of a VM, a job or a plan run, or its list by a saved query. */
 import { Command } from 'commander';
 import { protectedItemId } from '../../domain/ids.js';
+import { openInBrowser } from '../browser.js';
 import { RefusedError } from '../errors.js';
-import { outputOf, withFarshore } from './place.js';
+import type { Farshore } from '../farshore.js';
+import { savedQueries, savedQuery } from '../saved-queries.js';
+import { detailsUrl, queryUrl, workflowUrl, type WebUi } from '../web-ui-pages.js';
+import { commonOptions, outputOf, withFarshore, type Place } from './place.js';
 
-export const workflowsUrl = (uiUrl: string, namespace: string): string =>
-  `${uiUrl}/namespaces/${encodeURIComponent(namespace)}/workflows`;
+interface OpenOptions {
+  readonly query?: string;
+  readonly save?: true;
+  readonly details?: true;
+  readonly print?: true;
+}
 
-const workflowUrl = (uiUrl: string, namespace: string, workflowId: string): string =>
-  `${workflowsUrl(uiUrl, namespace)}/${encodeURIComponent(workflowId)}`;
+const queriesHelp = Object.entries(savedQueries)
+  .map(([name, { description }]) => `  ${name.padEnd(20)}${description}`)
+  .join('\n');
 
 export function openCommand(): Command {
   return new Command('open')
-    .summary('where the Temporal Web UI shows a VM, a job or a plan run')
-    .description('Prints the address at which the Temporal Web UI shows a VM, a job or a plan run.')
-    .argument('<vm-or-id>', 'a VM, or the id of a job or of a plan run')
-    .addHelpText('after', '\nExample:\n  xdg-open $(farshore open db-01)')
-    .action(async (what: string, _options: object, command: Command) => {
-      await withFarshore(command, async (farshore, { temporal, site }) => {
-        const isId = what.includes('/');
-        if (!isId) farshore.siteVm(what);
-        const workflowId = isId ? what : protectedItemId(site.site.vault.name, what);
-        if (!(await farshore.isKnown(workflowId))) {
-          throw new RefusedError(isId ? `there is nothing with the id ${what}` : `${what}: the VM is not protected`);
-        }
-        const { uiUrl, address } = temporal;
-        if (uiUrl === undefined) {
-          throw new RefusedError(
-            `where the Web UI of the Temporal server ${address} is, is not known; look there for ${workflowId}`,
-          );
-        }
-        const url = workflowUrl(uiUrl, farshore.namespace, workflowId);
-        outputOf(command).result({ workflowId, url }, url);
+    .summary('the Temporal Web UI of a VM, a job, a plan run, or of a saved query')
+    .description(
+      'Opens the page at which the Temporal Web UI shows a VM, a job or a plan run, or the list of workflows by a saved\n' +
+        'query. Prints its address, and only that with --print or --json, or where no browser can be opened.',
+    )
+    .argument('[vm-or-id]', 'a VM, or the id of a job or of a plan run')
+    .option('--query <name>', 'the list of what a saved query finds, instead')
+    .option('--save', "with --query: keep it among the Web UI's saved views, in this browser; once is enough")
+    .option(
+      '--details',
+      'of a VM, a job or a plan run: at once its current details (tab "User Metadata") of the newest run',
+    )
+    .option('--print', 'only print the address')
+    .addHelpText('after', `\nSaved queries, all of this vault:\n${queriesHelp}`)
+    .addHelpText('after', '\nExamples:\n  farshore open db-01\n  farshore open --query needs-attention')
+    .action(async (what: string | undefined, options: OpenOptions, command: Command) => {
+      checkArguments(what, options);
+      await withFarshore(command, async (farshore, place) => {
+        const page =
+          what === undefined ? queryPage(place, farshore, options) : await workflowPage(place, farshore, what, options);
+        const onlyPrint = options.print ?? commonOptions(command).json ?? false;
+        const opened = !onlyPrint && (await openInBrowser(page.url));
+        outputOf(command).result({ ...page, opened }, page.url);
       });
     });
+}
+
+/** @throws RefusedError */
+function checkArguments(what: string | undefined, { query, save, details }: OpenOptions): void {
+  if (what === undefined && query === undefined)
+    throw new RefusedError('name a VM, a job or a plan run, or a saved query with --query');
+  if (what !== undefined && query !== undefined)
+    throw new RefusedError(`${what} and --query ${query}: only one page is opened; leave one of them out`);
+  if (details && what === undefined) throw new RefusedError('--details are of a VM, a job or a plan run: name one');
+  if (save && query === undefined) throw new RefusedError('--save keeps a query: name it with --query');
+}
+
+function queryPage(place: Place, farshore: Farshore, { query: name, save }: OpenOptions) {
+  const { title, query } = savedQuery(name!, place.site.site.vault.name);
+  return { query, url: queryUrl(webUiOf(place, farshore, query), query, save && title) };
+}
+
+async function workflowPage(place: Place, farshore: Farshore, what: string, { details }: OpenOptions) {
+  const isId = what.includes('/');
+  if (!isId) farshore.siteVm(what);
+  const workflowId = isId ? what : protectedItemId(place.site.site.vault.name, what);
+  const run = await farshore.newestRun(workflowId);
+  if (run === undefined) {
+    throw new RefusedError(isId ? `there is nothing with the id ${what}` : `${what}: the VM is not protected`);
+  }
+  const ui = webUiOf(place, farshore, workflowId);
+  return { workflowId, url: details ? detailsUrl(ui, workflowId, run) : workflowUrl(ui, workflowId) };
+}
+
+/** @param wanted what to look for there. @throws RefusedError */
+function webUiOf({ temporal: { uiUrl, address } }: Place, { namespace }: Farshore, wanted: string): WebUi {
+  if (uiUrl !== undefined) return { uiUrl, namespace };
+  throw new RefusedError(
+    `where the Web UI of the Temporal server ${address} is, is not known; look there for ${wanted}`,
+  );
 }

@@ -5,7 +5,7 @@ import type { FailoverResult } from '../../domain/job.js';
 
 import type { Instance } from '../../workers/data-folder.js';
 import type { LoadedSite } from '../../workers/site-file.js';
-import { workflowsUrl } from '../commands/web-ui.js';
+import { workflowsUrl } from '../web-ui-pages.js';
 import { fields, note, table } from '../output.js';
 import type { DemoDisk } from './demo-site.js';
 import type { GuestReport } from './guests.js';
@@ -94,7 +94,7 @@ function resultTable(record: DemoRecord, proofs: readonly { disk: DemoDisk; proo
 
 function webUiText({ temporal: { uiUrl, namespace } }: Instance, record: DemoRecord): string {
   return fields([
-    ['Web UI', workflowsUrl(uiUrl!, namespace)],
+    ['Web UI', workflowsUrl({ uiUrl: uiUrl!, namespace })],
     ['Entities', record.vms.map((vm) => `vm/demo-vault/${vm.name}`).join(', ')],
     ['Plan run', record.planRun],
   ]);

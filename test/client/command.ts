@@ -1,7 +1,7 @@
 /** Runs the built `farshore` command as a person or a script does. */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { LoadedCommand } from './loaded-command.js';
 
@@ -66,12 +66,17 @@ export class Shell {
     await writeFile(path.join(this.folder, name), content);
   }
 
-  /** A sparse disk with some data in it. */
-  async writeDisk(name: string, bytes: number): Promise<void> {
+  read(name: string): Promise<string> {
+    return readFile(path.join(this.folder, name), 'utf8');
+  }
+
+  /** A sparse disk with some data in it. @param dataBytes that it begins with. @default few */
+  async writeDisk(name: string, bytes: number, dataBytes = 0): Promise<void> {
     await mkdir(path.dirname(path.join(this.folder, name)), { recursive: true });
     const file = await open(path.join(this.folder, name), 'w');
     await file.truncate(bytes);
     if (bytes >= 2 ** 20) await file.write(randomBytes(65_536), 0, 65_536, 2 ** 19);
+    for (let at = 0; at < dataBytes; at += MiB) await file.write(randomBytes(MiB), 0, MiB, at);
     await file.close();
   }
 }

@@ -308,7 +308,7 @@ test('a plan run, from its start to its commit', async () => {
 });
 
 test('open leads to the Web UI', async () => {
-  const { code, stdout } = await shell.runAlone('open', 'db-01');
+  const { code, stdout } = await shell.runAlone('open', 'db-01', '--print');
   expect(code).toBe(0);
   expect(stdout).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/namespaces\/farshore\/workflows\/vm%2Fvault-1%2Fdb-01\n$/);
   expect((await shell.run('open', 'job/none')).code).toBe(3);

@@ -29,8 +29,8 @@ const expected: Record<string, number> = {
   ...Object.fromEntries(jobKinds.map((kind) => [kind, 1])),
   hostWatch: 1,
   // One of them a run that another run continued as, one with an unplanned failover, one with its host watched, one of a
-  // VM that moves, one that leaves its state with the server.
-  protectVm: 6,
+  // VM that moves, one that leaves its state with the server, one that waits for a person.
+  protectVm: 7,
   plannedFailover: 2,
   verifyReplica: 2,
   initialReplication: 2,
@@ -200,6 +200,23 @@ describe.runIf(process.env['FARSHORE_RECORD_HISTORIES'])('recording', () => {
       await save(env.client.workflow, 'plannedFailover-state', machines[0]!.jobId!);
       await save(env.client.workflow, 'run-recovery-plan-state', plan.workflowId);
       await save(env.client.workflow, 'protect-vm-state', entity.workflowId);
+    });
+    await env.teardown();
+  });
+
+  test('the history of a VM that waits for a person, and is retried', { timeout: 240_000 }, async () => {
+    const env = await createTimeSkippingEnvironment({ searchAttributes: searchAttributeTypes });
+    const site = new SimulatedSite(() => env.currentTimeMs());
+    const vault = new TestVault(env, site);
+    await vault.run(async () => {
+      const entity = await vault.protect('db-07');
+      await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
+      site.fail('cutAndShip', 'DiskMissing');
+      await vault.until(entity, ({ item }) => item.retry !== undefined, 60_000);
+      site.heal('cutAndShip');
+      await entity.executeUpdate(messages.retryUpdate, { args: [{ requestId: randomUUID() }] });
+      await vault.until(entity, ({ item }) => item.applied?.sequence === 3);
+      await save(env.client.workflow, 'protect-vm-waiting', entity.workflowId);
     });
     await env.teardown();
   });

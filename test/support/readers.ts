@@ -5,7 +5,17 @@ import type { TestContext } from 'vitest';
 
 const execFileAsync = promisify(execFile);
 
-export type Reader = 'qemu-img' | 'qemu-io' | 'qemu-nbd' | 'nbdcopy' | 'nbdinfo' | 'nbdkit' | 'fio' | 'promtool';
+export type Reader =
+  | 'qemu-img'
+  | 'qemu-io'
+  | 'qemu-nbd'
+  | 'nbdcopy'
+  | 'nbdinfo'
+  | 'nbdkit'
+  | 'fio'
+  | 'promtool'
+  | 'chromium'
+  | 'script';
 
 /**
  * Skips the running test when the program is missing. Where FARSHORE_REQUIRE_READERS is set, missing it is a failure:

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { failureCatalogue, type FailureCode } from '../../domain/errors.js';
 import * as messages from '../../workflows/messages.js';
 import type { Call } from './simulated-site.js';
+import { searchAttributes } from '../../workflows/search-attributes.js';
 import { skippedTime } from './skipped-time.js';
 
 const time = skippedTime();
@@ -117,6 +118,33 @@ it('no non-recoverable failure is tried again; each is Critical, and waits for `
       const next = applied!.sequence + 1;
       ({ applied } = (await vault.until(entity, ({ item }) => item.applied?.sequence === next)).item);
     }
+  });
+});
+
+it('a VM of which nothing goes on without a person is listed as such, until somebody retries', async () => {
+  const { site, vault } = setUp();
+  await vault.run(async () => {
+    const entity = await vault.startEntity('db-08');
+    const listedAs = async () => (await entity.describe()).typedSearchAttributes.get(searchAttributes.jobState);
+    site.fail('copyDisk', 'DiskMissing');
+    await entity.executeUpdate(messages.jobUpdates.enableProtection, request());
+    const { item } = await vault.until(entity, ({ item: { job } }) => job?.retry !== undefined);
+    // The job itself is listed.
+    expect(await listedAs()).toBeUndefined();
+    await time.env.client.workflow.getHandle(item.job!.jobId).signal(messages.cancelJobSignal, { reason: 'test' });
+    await vault.until(entity, ({ item: { job, pending } }) => job === undefined && pending.length === 0);
+    expect(await listedAs()).toBe('WaitingForPerson');
+    site.heal('copyDisk');
+    await entity.executeUpdate(messages.retryUpdate, request());
+    await vault.until(entity, ({ item: { applied } }) => applied?.sequence === 2);
+    expect(await listedAs()).toBeUndefined();
+    site.fail('cutAndShip', 'DiskMissing');
+    await vault.until(entity, ({ item: { retry } }) => retry !== undefined, 60_000);
+    expect(await listedAs()).toBe('WaitingForPerson');
+    site.heal('cutAndShip');
+    await entity.executeUpdate(messages.retryUpdate, request());
+    await vault.until(entity, ({ item: { applied } }) => applied?.sequence === 3);
+    expect(await listedAs()).toBeUndefined();
   });
 });
 

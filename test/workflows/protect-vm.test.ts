@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
+import { hostWatchId } from '../../domain/ids.js';
 import { jobTasks } from '../../domain/job.js';
 import * as messages from '../../workflows/messages.js';
 import { skippedTime } from './skipped-time.js';
@@ -81,6 +82,29 @@ describe('the protected life of a VM', () => {
       const applied = site.called('applyCycle').findLast(({ input }) => input['sequence'] === sequence - 1)!;
       const cut = site.called('cutAndShip').find(({ input }) => input['sequence'] === sequence)!;
       expect(cut.at - applied.at).toBeLessThan(60_000);
+    });
+  });
+
+  it('goes on when somebody asks for its cancellation, and everything can still be asked of it', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-08');
+      const watch = time.env.client.workflow.getHandle(hostWatchId(vault.vault, vault.host));
+      await entity.cancel();
+      await watch.cancel();
+      const { sequence } = await entity.executeUpdate(messages.syncUpdate, request());
+      await vault.until(entity, ({ item }) => (item.applied?.sequence ?? 0) >= sequence);
+      // A step that waits, in the loop as in a job, is retried as ever.
+      site.fail('cutAndShip', 'DiskMissing', 1);
+      await vault.until(entity, ({ item }) => item.retry !== undefined, 60_000);
+      await entity.executeUpdate(messages.retryUpdate, request());
+      await vault.until(entity, ({ item }) => item.retry === undefined);
+      site.fail('checkFailoverTarget', 'InvalidReplicaState', 1);
+      const plan = await vault.startPlan('cancelled', [{ name: 'all', vms: ['db-08'] }]);
+      await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
+      await entity.executeUpdate(messages.retryUpdate, request());
+      expect(await plan.result()).toMatchObject({ state: 'Succeeded' });
+      expect((await entity.describe()).status.name).toBe('RUNNING');
     });
   });
 

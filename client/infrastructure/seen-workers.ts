@@ -1,0 +1,30 @@
+/** Which task queues somebody works on, as the Temporal server knows. */
+import { tsToMs } from '@temporalio/common/lib/time.js';
+import { toIso } from '../../domain/time.js';
+import type { Farshore } from '../farshore.js';
+
+/** Of the protocol: the workers that take activities. */
+const ACTIVITIES = 2;
+const ANSWER_TIMEOUT_MS = 10_000;
+
+/** @returns by queue when a worker has asked for work last, ISO 8601; those that nobody has asked lately are not in it. */
+export async function seenWorkers(
+  { temporal, namespace }: Farshore,
+  queues: readonly string[],
+): Promise<Map<string, string>> {
+  const seen = new Map<string, string>();
+  await temporal.withDeadline(Date.now() + ANSWER_TIMEOUT_MS, () =>
+    Promise.all(
+      queues.map(async (name) => {
+        const { pollers } = await temporal.workflowService.describeTaskQueue({
+          namespace,
+          taskQueue: { name },
+          taskQueueType: ACTIVITIES,
+        });
+        const times = (pollers ?? []).flatMap(({ lastAccessTime }) => (lastAccessTime ? [tsToMs(lastAccessTime)] : []));
+        if (times.length > 0) seen.set(name, toIso(Math.max(...times)));
+      }),
+    ),
+  );
+  return seen;
+}

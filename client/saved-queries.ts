@@ -1,0 +1,49 @@
+/** What an operator looks for in the list of workflows, by name: each a query that the server's list understands. */
+import { RefusedError } from './errors.js';
+
+interface SavedQuery {
+  /** As the Web UI shows a view that is kept. */
+  readonly title: string;
+  readonly description: string;
+  /** Without the vault, and without what has ended: the list has a row for each continued run. */
+  readonly condition?: string;
+}
+
+export const savedQueries = {
+  'needs-attention': {
+    title: 'Needs attention',
+    description: 'VMs whose replication health is Warning or Critical',
+    condition: "FarshoreHealth IN ('Critical', 'Warning')",
+  },
+  'waiting-for-person': {
+    title: 'Waits for a person',
+    description: 'jobs and VMs that stand still until somebody acts and retries',
+    condition: "FarshoreJobState = 'WaitingForPerson'",
+  },
+  'running-jobs': {
+    title: 'Running jobs',
+    description: 'jobs and plan runs that have not ended',
+    condition: 'FarshoreJob IS NOT NULL',
+  },
+  vault: {
+    title: 'All of the vault',
+    description: 'every VM, job and plan run there is now',
+  },
+} as const satisfies Record<string, SavedQuery>;
+
+type SavedQueryName = keyof typeof savedQueries;
+
+const isSaved = (name: string): name is SavedQueryName => Object.hasOwn(savedQueries, name);
+
+/**
+ * @param vault its name; letters, digits, ".", "_" and "-" need no quoting in a query.
+ * @throws RefusedError that lists the names there are.
+ */
+export function savedQuery(name: string, vault: string): { readonly title: string; readonly query: string } {
+  if (!isSaved(name))
+    throw new RefusedError(`there is no query ${name}; use one of: ${Object.keys(savedQueries).join(', ')}`);
+  const { title, condition }: SavedQuery = savedQueries[name];
+  const parts = [`FarshoreVault = '${vault}'`, condition, "ExecutionStatus = 'Running'"];
+  // Views are kept by namespace, which may hold several vaults.
+  return { title: `${title}: ${vault}`, query: parts.filter((part) => part !== undefined).join(' AND ') };
+}

@@ -1,0 +1,199 @@
+/** A snapshot as lines of text: pure, so that it can be looked at without a terminal. */
+import { formatBytes } from '../../domain/bytes.js';
+import type { Health } from '../../domain/health.js';
+import { formatSeconds, secondsBetween, toMs } from '../../domain/time.js';
+import { severity, type Attention, type JobRow, type Snapshot, type VmRow } from './snapshot.js';
+
+export interface Format {
+  /** Characters of a line; nothing wraps. */
+  readonly columns: number;
+  /** Lines there are; left out, all is shown. */
+  readonly rows?: number;
+  readonly colour: boolean;
+}
+
+type Style = Health | 'dim' | 'bold';
+interface Cell {
+  readonly text: string;
+  readonly style?: Style;
+}
+type Line = readonly Cell[];
+
+interface Section {
+  readonly head: Line;
+  /** What belongs together is shown together or not at all. */
+  readonly blocks: readonly (readonly Line[])[];
+}
+
+/** Of SGR: what is set, what sets it back. */
+const styles: Record<Style, readonly [on: number, off: number]> = {
+  Critical: [31, 39],
+  Warning: [33, 39],
+  Normal: [32, 39],
+  dim: [2, 22],
+  bold: [1, 22],
+};
+const GAP = '  ';
+const BAR_WIDTH = 10;
+
+/** @returns lines without their ends, none longer than the columns. */
+export function renderSnapshot(snapshot: Snapshot, { columns, rows, colour }: Format): string[] {
+  const sections = [
+    vmSection(snapshot, rows !== undefined),
+    ...(snapshot.jobs.length > 0 ? [jobSection(snapshot)] : []),
+    ...(snapshot.attention.length > 0 ? [attentionSection(snapshot)] : []),
+  ];
+  const top = heading(snapshot);
+  const lines = [...top, ...fitted(sections, rows === undefined ? Infinity : rows - top.length)];
+  return lines.slice(0, rows).map((line) => textOf(line, columns, colour));
+}
+
+function heading({ vault, health, at, vms, jobs, stale }: Snapshot): Line[] {
+  const counts = (['Critical', 'Warning', 'Normal'] as const).flatMap((each): Cell[] => {
+    const count = vms.filter((vm) => vm.health === each).length;
+    return count > 0 ? [{ text: `${GAP}${count} ${each}`, style: each }] : [];
+  });
+  const unprotected = vms.filter((vm) => vm.health === undefined).length;
+  return [
+    [
+      { text: `Vault ${vault}`, style: 'bold' },
+      { text: `${GAP}${vms.length} VMs:` },
+      ...counts,
+      ...(unprotected > 0 ? [{ text: `${GAP}${unprotected} not protected`, style: 'dim' as const }] : []),
+      ...(jobs.length > 0 ? [{ text: `${GAP}${jobs.length} running` }] : []),
+      { text: `${GAP}${at.slice(0, 19)}Z`, style: 'dim' },
+    ],
+    ...(stale ? [[staleness(stale, at, health)]] : []),
+  ];
+}
+
+function staleness({ message, heardAt }: NonNullable<Snapshot['stale']>, at: string, health: Health): Cell {
+  const since = heardAt === undefined ? '' : ` This is as of ${formatSeconds(secondsBetween(heardAt, at))} ago.`;
+  return { text: `${message}.${since} Trying again.`, style: health === 'Critical' ? 'Critical' : 'Warning' };
+}
+
+/** @param worstFirst where not all may fit. */
+function vmSection({ vms, at }: Snapshot, worstFirst: boolean): Section {
+  const rank = ({ health }: VmRow) => (health === undefined ? severity.Normal + 1 : severity[health]);
+  const shown = worstFirst ? vms.toSorted((a, b) => rank(a) - rank(b)) : vms;
+  const [head, ...rows] = aligned([
+    ['VM', 'PHASE', 'RUNS AT', 'HEALTH', 'RPO', 'LAST CYCLE', 'NEXT CYCLE'].map((text) => ({ text, style: 'dim' })),
+    ...shown.map((vm) => vmCells(vm, at)),
+  ]);
+  return { head: head!, blocks: rows.map((row) => [row]) };
+}
+
+function vmCells({ vm, phase, activeSide, health, rpoSeconds, lastCycle, nextCycleAt }: VmRow, at: string): Cell[] {
+  return [
+    { text: vm },
+    { text: phase },
+    { text: activeSide ?? '-' },
+    health ? { text: health, style: health } : { text: '-' },
+    { text: rpoSeconds === undefined ? '-' : formatSeconds(rpoSeconds) },
+    { text: lastCycle ? formatBytes(lastCycle.bytes) : '-' },
+    { text: nextCycleAt === undefined ? '-' : inTime(nextCycleAt, at) },
+  ];
+}
+
+function jobSection({ jobs, at }: Snapshot): Section {
+  const [head, ...rows] = aligned([
+    ['RUNNING', 'VM', 'TASK', 'PROGRESS', 'SPEED', 'DONE'].map((text) => ({ text, style: 'dim' })),
+    ...jobs.map((job) => jobCells(job, at)),
+  ]);
+  return { head: head!, blocks: rows.map((row) => [row]) };
+}
+
+const standstills: Record<NonNullable<JobRow['waitsFor']>, Cell> = {
+  person: { text: 'waits for a person', style: 'Critical' },
+  retry: { text: 'waits for a retry', style: 'Warning' },
+  plan: { text: 'waits for the plan' },
+};
+
+function jobCells({ title, vm, task, progress, bytesPerSecond, expectedEnd, waitsFor }: JobRow, at: string): Cell[] {
+  return [
+    { text: title },
+    { text: vm ?? '-' },
+    { text: task === undefined || task === title ? '-' : task },
+    waitsFor ? standstills[waitsFor] : { text: progress ? progressText(progress) : '-' },
+    { text: bytesPerSecond === undefined ? '-' : `${formatBytes(bytesPerSecond)}/s` },
+    { text: expectedEnd === undefined ? '-' : inTime(expectedEnd, at) },
+  ];
+}
+
+function progressText({ bytesDone, bytesTotal }: NonNullable<JobRow['progress']>): string {
+  const share = bytesTotal === 0 ? 1 : Math.min(1, bytesDone / bytesTotal);
+  const done = Math.floor(share * BAR_WIDTH);
+  return `[${'#'.repeat(done)}${'.'.repeat(BAR_WIDTH - done)}] ${`${Math.floor(share * 100)}`.padStart(3)} % of ${formatBytes(bytesTotal)}`;
+}
+
+function attentionSection({ attention, at }: Snapshot): Section {
+  return {
+    head: [{ text: `NEEDS ATTENTION: ${attention.length}`, style: 'dim' }],
+    blocks: attention.map((each) => attentionBlock(each, at)),
+  };
+}
+
+function attentionBlock({ vm, health, message, since, remedy, command }: Attention, at: string): Line[] {
+  const lasting = since === undefined ? '' : `, for ${formatSeconds(secondsBetween(since, at))}`;
+  return [
+    [{ text: `${health}${GAP}`, style: health }, { text: `${vm}: ${message}${lasting}` }],
+    ...[remedy, command].flatMap((text) => (text === undefined ? [] : [[{ text: `${GAP}-> ${text}` }]])),
+  ];
+}
+
+/** Sections one below the other, with an empty line before each. Each gets as much as the others leave. */
+function fitted(sections: readonly Section[], rows: number): Line[] {
+  const wanted = sections.map(({ blocks }) => blocks.flat().length);
+  const room = shared(wanted, rows - 2 * sections.length);
+  return sections.flatMap(({ head, blocks }, index) => [[], head, ...cutOff(blocks, room[index]!)]);
+}
+
+/** Shares lines out one after the other, so that what is short is shown whole. */
+function shared(wanted: readonly number[], lines: number): number[] {
+  if (wanted.reduce((sum, each) => sum + each, 0) <= lines) return [...wanted];
+  const given = wanted.map(() => 0);
+  for (let left = lines; left > 0;) {
+    for (const [index, want] of wanted.entries()) {
+      if (left > 0 && given[index]! < want) {
+        given[index]! += 1;
+        left -= 1;
+      }
+    }
+  }
+  return given;
+}
+
+function cutOff(blocks: Section['blocks'], room: number): Line[] {
+  if (blocks.flat().length <= room) return blocks.flat();
+  const shown: Line[] = [];
+  let count = 0;
+  // The last line says what is missing.
+  while (shown.length + blocks[count]!.length <= room - 1) shown.push(...blocks[count++]!);
+  return room > 0 ? [...shown, [{ text: `... ${blocks.length - count} more`, style: 'dim' }]] : [];
+}
+
+function aligned(rows: readonly (readonly Cell[])[]): Line[] {
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.text.length)));
+  return rows.map((row) => row.map((cell, column) => ({ ...cell, text: cell.text.padEnd(widths[column]!) + GAP })));
+}
+
+function textOf(line: Line, columns: number, colour: boolean): string {
+  let left = columns;
+  const last = line.length - 1;
+  return line
+    .map(({ text, style }, index) => {
+      const shown = printable(text).slice(0, left);
+      left -= shown.length;
+      const trimmed = index === last || left === 0 ? shown.trimEnd() : shown;
+      if (!colour || style === undefined || trimmed === '') return trimmed;
+      const [on, off] = styles[style];
+      return `\u001b[${on}m${trimmed}\u001b[${off}m`;
+    })
+    .join('');
+}
+
+/** What others say must not move the cursor, nor colour anything. */
+const printable = (text: string): string => text.replace(/[\p{Cc}\p{Cf}]+/gu, ' ');
+
+const inTime = (then: string, now: string): string =>
+  toMs(then) <= toMs(now) ? 'now' : `in ${formatSeconds(secondsBetween(now, then))}`;

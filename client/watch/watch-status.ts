@@ -1,0 +1,117 @@
+/** `status --watch`: shows the vault until it is told to stop, whatever becomes of Temporal meanwhile. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { UnreachableError } from '../errors.js';
+import { renderSnapshot } from './render.js';
+import { snapshotOf, type Heard, type Snapshot } from './snapshot.js';
+import { TerminalScreen } from './terminal-screen.js';
+
+/** Ages are counted on this often, ms. */
+const DRAW_EVERY_MS = 1_000;
+/** Of lines that no terminal cuts off. */
+const UNLIMITED = { columns: Infinity, colour: false };
+
+export interface Watched {
+  readonly vault: string;
+  /** @throws UnreachableError when there is no answer just now. */
+  read(): Promise<Heard>;
+}
+
+export interface WatchOptions {
+  readonly intervalMs: number;
+  readonly json: boolean;
+  /** Ends the watching. */
+  readonly signal: AbortSignal;
+}
+
+/** What was heard last, and what has kept the newest question from being answered. */
+class Latest {
+  #heard: { readonly heard: Heard; readonly at: string } | undefined;
+  #problem: string | undefined;
+
+  constructor(private readonly source: Watched) {}
+
+  /** @throws what is no absence. */
+  async ask(): Promise<void> {
+    try {
+      this.#heard = { heard: await this.source.read(), at: new Date().toISOString() };
+      this.#problem = undefined;
+    } catch (error) {
+      if (!(error instanceof UnreachableError)) throw error;
+      this.#problem = error.message;
+    }
+  }
+
+  /** Undefined until something is known. */
+  snapshot(): Snapshot | undefined {
+    const at = new Date().toISOString();
+    if (!this.#heard && this.#problem === undefined) return undefined;
+    const { heard, at: heardAt } = this.#heard ?? {};
+    const known = heard ? snapshotOf(heard, at) : nothingHeard(this.source.vault, at);
+    if (this.#problem === undefined) return known;
+    return { ...known, stale: { message: this.#problem, ...(heardAt !== undefined && { heardAt }) } };
+  }
+}
+
+/** Not even whether there is something to worry about. */
+const nothingHeard = (vault: string, at: string): Snapshot => ({
+  at,
+  vault,
+  health: 'Critical',
+  vms: [],
+  jobs: [],
+  attention: [],
+});
+
+/** Resolves when the signal is aborted. @throws what is no absence of Temporal; the terminal is as it was in any case. */
+export async function watchStatus(source: Watched, options: WatchOptions): Promise<void> {
+  const { stdout, stdin } = process;
+  const latest = new Latest(source);
+  if (options.json || !stdout.isTTY) return await print(latest, options);
+  const stop = new AbortController();
+  const signal = AbortSignal.any([options.signal, stop.signal]);
+  const draw = () => {
+    const snapshot = latest.snapshot();
+    const lines = snapshot ? renderSnapshot(snapshot, screen.format) : [`Vault ${source.vault}: asking Temporal`];
+    screen.draw(lines);
+  };
+  const screen: TerminalScreen = new TerminalScreen(stdout, stdin, () => stop.abort(), draw);
+  screen.enter();
+  draw();
+  const drawing = setInterval(draw, DRAW_EVERY_MS);
+  try {
+    await untilAborted(signal, async () => {
+      await latest.ask();
+      draw();
+      await sleep(options.intervalMs, undefined, { signal });
+    });
+  } finally {
+    clearInterval(drawing);
+    screen.leave();
+  }
+}
+
+/** A block of text each time, or with --json an object a line. */
+async function print(latest: Latest, { json, intervalMs, signal }: WatchOptions): Promise<void> {
+  await untilAborted(signal, async () => {
+    await latest.ask();
+    const snapshot = latest.snapshot()!;
+    process.stdout.write(
+      json ? `${JSON.stringify(snapshot)}\n` : `${renderSnapshot(snapshot, UNLIMITED).join('\n')}\n\n`,
+    );
+    await sleep(intervalMs, undefined, { signal });
+  });
+}
+
+/** A question under way is not waited for. */
+async function untilAborted(signal: AbortSignal, round: () => Promise<void>): Promise<void> {
+  const aborted = new Promise<'aborted'>((resolve) => {
+    if (signal.aborted) resolve('aborted');
+    signal.addEventListener('abort', () => resolve('aborted'), { once: true });
+  });
+  while (!signal.aborted) {
+    const ended = round().catch((error: unknown) => {
+      if (!signal.aborted) throw error;
+    });
+    await Promise.race([ended, aborted]);
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * What an operator sees in the Temporal Web UI, in a real browser against a real instance: the saved queries find what they
+ * say, and the pages of VMs and jobs tell phase, health and tasks. With FARSHORE_SCREENSHOTS it leaves docs/images.
+ */
+import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import type { Job } from '../../domain/job.js';
+import { MiB, Shell } from '../client/command.js';
+import { browserPage } from '../support/browser.js';
+import { farWindow } from '../support/far-window.js';
+import { requireReader } from '../support/readers.js';
+
+const SCREENSHOTS = process.env['FARSHORE_SCREENSHOTS'] ? path.resolve('docs/images') : undefined;
+const REST_MS = 1_000;
+/** What is copied for as long as the tests take; what is copied before it is a known share. */
+const LARGE_DISK = 448 * MiB;
+const SMALL_DISK = 64 * MiB;
+
+const vm = (name: string, host: string, disks = [name]) =>
+  `  - { name: ${name}, host: ${host}, policy: fast, disks: [${disks.map((disk) => `{ name: ${disk}, path: disks/${disk}.raw }`).join(', ')}] }\n`;
+const siteYaml = `vault: { name: vault-01, store: { kind: embedded, path: store } }
+vmmServers:
+  - name: vmm-01
+    clouds: [{ name: production, hosts: [{ name: hv-01 }, { name: hv-02, bandwidth: { limit: 24 Mbit/s } }] }]
+policies: [{ name: fast, copyFrequency: 30s, resynchronizationWindow: ${JSON.stringify(farWindow())} }]
+vms:
+${vm('db-01', 'hv-01')}${vm('web-01', 'hv-01')}${vm('app-01', 'hv-01')}${vm('files-01', 'hv-02', ['files', 'archive'])}`;
+
+let shell: Shell;
+let copying: string;
+let failing: string;
+
+/** As an operator would choose them in the page: kept by the browser, too. */
+const COLUMNS = ['Workflow ID', 'FarshorePhase', 'FarshoreHealth', 'FarshoreJobState'];
+const KEPT = JSON.stringify({ farshore: COLUMNS.map((label) => ({ label })) });
+const keepColumns = `localStorage.setItem('namespace-workflow-table-columns', ${JSON.stringify(KEPT)})`;
+
+/** Where the command leads to. */
+const address = async (...args: string[]): Promise<string> => {
+  const { code, stdout, stderr } = await shell.run('open', ...args, '--print');
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  return stdout.trim();
+};
+/** The id of a VM's initial replication, once that is so far. */
+const jobThat = (name: string, isSo: (job: Job) => boolean): Promise<string> =>
+  vi.waitFor(
+    async () => {
+      const jobs = (await shell.json('job', 'list')).value as Job[];
+      const found = jobs.find((job) => job.vm === name && job.kind === 'initialReplication' && isSo(job));
+      if (!found) throw new Error(`${name} is not so far: ${JSON.stringify(jobs)}`);
+      return found.id;
+    },
+    { timeout: 60_000, interval: 200 },
+  );
+
+beforeAll(async () => {
+  shell = new Shell(await mkdtemp(path.join(tmpdir(), 'farshore-ui-')));
+  await shell.write('site.yaml', siteYaml);
+  for (const name of ['db-01', 'web-01', 'app-01']) await shell.writeDisk(`disks/${name}.raw`, 16 * MiB);
+  await shell.writeDisk('disks/files.raw', SMALL_DISK);
+  await shell.writeDisk('disks/archive.raw', LARGE_DISK, LARGE_DISK);
+  expect((await shell.run('up', '--detach')).stderr).toContain('Starting in the background');
+  // The hypervisor has it open; who copies it does not find it.
+  const disk = path.join(shell.folder, 'disks/app-01.raw');
+  await rename(disk, `${disk}.away`);
+  for (const name of ['files-01', 'app-01']) await shell.run('protect', name);
+  for (const name of ['db-01', 'web-01']) expect((await shell.run('protect', name, '--wait')).code).toBe(0);
+  expect((await shell.run('pause', 'web-01')).code).toBe(0);
+  failing = await jobThat('app-01', (job) => job.retry !== undefined);
+  copying = await jobThat('files-01', (job) => job.progress !== undefined);
+}, 240_000);
+afterAll(async () => {
+  await shell.run('down');
+  await rm(shell.folder, { recursive: true, force: true });
+});
+
+async function screenshot(page: Page, name: string): Promise<void> {
+  if (SCREENSHOTS === undefined) return;
+  await mkdir(SCREENSHOTS, { recursive: true });
+  // What slides in, or is being resized, is to have come to rest.
+  await page.waitForTimeout(REST_MS);
+  await page.screenshot({ path: path.join(SCREENSHOTS, `${name}.png`) });
+}
+
+/** Ids of the workflows that the page lists, in the order of their names. */
+const listed = async (page: Page): Promise<string[]> => {
+  const texts = await page.locator('tbody tr a').allInnerTexts();
+  return [...new Set(texts.filter((text) => /^(vm|job|plan|host)\//.test(text)))].toSorted();
+};
+
+test.for<[string, () => string[]]>([
+  ['needs-attention', () => ['vm/vault-01/app-01', 'vm/vault-01/files-01', 'vm/vault-01/web-01']],
+  ['waiting-for-person', () => [failing]],
+  ['running-jobs', () => [failing, copying]],
+  [
+    'vault',
+    () => [failing, copying, ...['app-01', 'db-01', 'files-01', 'web-01'].map((name) => `vm/vault-01/${name}`)],
+  ],
+])('the saved query %s finds what it says, and nothing else', async ([name, wanted], context) => {
+  requireReader('chromium', context);
+  const page = await browserPage();
+  await page.goto(await address('--query', name));
+  await expect.poll(() => listed(page), { timeout: 30_000 }).toEqual(wanted().toSorted());
+});
+
+test('a query that is kept stands among the saved views, and is there without the address', async (context) => {
+  requireReader('chromium', context);
+  const page = await browserPage();
+  await page.addInitScript({ content: keepColumns });
+  for (const name of ['needs-attention', 'running-jobs', 'waiting-for-person', 'vault']) {
+    await page.goto(await address('--query', name, '--save'));
+    await expect.poll(() => listed(page), { timeout: 30_000 }).not.toEqual([]);
+  }
+  await expect.poll(() => page.innerText('body')).toMatch(/All of the vault: vault-01/);
+  await screenshot(page, 'saved-queries');
+  await page.goto((await address('--query', 'vault')).replace(/\?.*/, ''));
+  await page.getByText('Waits for a person: vault-01').click();
+  await expect.poll(() => listed(page), { timeout: 30_000 }).toEqual([failing]);
+});
+
+test("a VM's page leads to its phase, health, RPO and next cycle", async (context) => {
+  requireReader('chromium', context);
+  const page = await browserPage();
+  await page.goto(await address('db-01'));
+  await page.getByText('User Metadata', { exact: true }).click();
+  const shown = async () => (await framesOf(page)).join('\n');
+  await expect.poll(shown, { timeout: 30_000 }).toMatch(/db-01 is protected, active at the primary side/);
+  expect(await shown()).toMatch(/Replication health: Normal\.[^]*Last cycle sent: \d+[^]*RPO at .*Next cycle at 20/);
+  await screenshot(page, 'vm');
+});
+
+test("a failing job's details name its tasks, what is wrong, and the remedy", async (context) => {
+  requireReader('chromium', context);
+  const page = await browserPage();
+  await page.goto(await address(failing, '--details'));
+  const shown = async () => (await framesOf(page)).join('\n');
+  await expect.poll(shown, { timeout: 30_000 }).toMatch(/Initial replication of app-01: WaitingForPerson/);
+  expect(await shown()).toMatch(
+    /Copying the virtual disks: InProgress[^]*Verifying the replica: NotStarted[^]*A virtual disk of the VM is missing[^]*farshore retry app-01/,
+  );
+});
+
+test("a running job's details show how far it is", async (context) => {
+  requireReader('chromium', context);
+  const page = await browserPage();
+  await page.goto(await address(copying, '--details'));
+  const shown = async () => (await framesOf(page)).join('\n');
+  await expect.poll(shown, { timeout: 30_000 }).toMatch(/Initial replication of files-01: InProgress/);
+  expect(await shown()).toMatch(/MiB of 512\.0 MiB \(\d+ %\)[^]*Copying the virtual disks: InProgress/);
+  await screenshot(page, 'job');
+});
+
+/** The Web UI shows text of others in frames of their own. */
+const framesOf = (page: Page): Promise<string[]> =>
+  Promise.all(page.frames().map((frame) => frame.innerText('body').catch(() => '')));
