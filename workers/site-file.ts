@@ -5,7 +5,8 @@ import { isInside } from '../disks/inside-folder.js';
 import { openDisk } from '../disks/open-disk.js';
 import { CatalogueError } from '../domain/errors.js';
 import { checkPlan, recoveryPlanSchema, type RecoveryPlan } from '../domain/plan.js';
-import { checkSite, siteSchema, type Finding, type Site } from '../domain/site.js';
+import { checkSite } from '../domain/site-checks.js';
+import { siteSchema, type Finding, type Site } from '../domain/site.js';
 import { DocumentError, readDocument } from './document.js';
 
 export interface LoadedSite {
