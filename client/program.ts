@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { demoCommand } from './commands/demo.js';
 import { commitCommand, failoverCommand } from './commands/failover.js';
+import { initCommand } from './commands/init.js';
 import { jobCommand } from './commands/job.js';
 import { planCommand } from './commands/plan.js';
 import { protectCommand, retryCommand, syncCommand } from './commands/replication.js';
@@ -21,7 +22,8 @@ import { note } from './output.js';
 
 const firstSteps = `
 First steps:
-  farshore site check                              is the site file right? (examples/site.yaml explains it)
+  farshore init                                    write a site file to begin with; it explains itself
+  farshore site check                              is the site file right?
   farshore up                                      start everything on this machine; Ctrl-C stops it
   farshore vm list                                 in another terminal: what can be protected
   farshore protect db-01 --wait                    copy a VM to the recovery side and keep the copy up to date
@@ -40,6 +42,7 @@ function program(): Command {
     .addHelpText('afterAll', exitCodesHelp)
     .helpCommand(false);
   const commands = [
+    initCommand(),
     siteCommand(),
     upCommand(),
     downCommand(),
