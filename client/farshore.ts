@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import {
   Client,
-  Connection,
+  type Connection,
   WorkflowIdConflictPolicy,
   WorkflowNotFoundError,
   WorkflowUpdateFailedError,
@@ -18,12 +18,13 @@ import type { JobOperation } from '../domain/operations.js';
 import type { RecoveryPlan } from '../domain/plan.js';
 import { policyOf, vmmServerOf, type Site, type SiteVm } from '../domain/site.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
-import { configuredServer } from '../workers/temporal-executables.js';
-import { FARSHORE_NAMESPACE } from '../workers/temporal-server.js';
+import { connectChecked, connectTarget } from '../workers/temporal-connection.js';
+import type { TemporalTarget } from '../workers/temporal-problem.js';
 import * as messages from '../workflows/messages.js';
+import { answerOf } from './temporal-answer.js';
 import { answered } from './answered.js';
 import { unlessEnding } from './ending-protection.js';
-import { RefusedError, UnreachableError } from './errors.js';
+import { RefusedError } from './errors.js';
 import { follow, hasEnded, onceBegun } from './follow.js';
 import { listedWorkflowIds } from './listed-workflow-ids.js';
 import { workflowState } from './workflow-state.js';
@@ -36,9 +37,11 @@ export interface ConnectOptions {
   /** Host and port; else what the environment configures for Temporal clients, else Temporal's usual port here. */
   readonly address?: string;
   readonly namespace?: string;
+  /** Where these two come from, for what is said of them when they can't be used. */
+  readonly configuredBy?: string;
+  /** Told what is not well with that Temporal, but hinders nobody. */
+  readonly onRemark?: (line: string) => void;
 }
-
-const DEFAULT_ADDRESS = 'localhost:7233';
 
 export type Entity = WorkflowHandle<ProtectVm>;
 
@@ -47,21 +50,20 @@ export class Farshore {
     readonly site: Site,
     readonly temporal: Client,
     private readonly connection: Connection,
+    private readonly target: TemporalTarget,
   ) {}
 
-  /** @throws UnreachableError that names the address when Temporal does not answer. */
+  /**
+   * @throws UnreachableError when Temporal does not answer; RefusedError when it can't be used as it is configured. Both
+   *   say what is wrong, where it was configured, and what to do.
+   */
   static async connect(options: ConnectOptions): Promise<Farshore> {
-    const configured = options.address === undefined ? configuredServer() : undefined;
-    const address = options.address ?? configured?.address ?? DEFAULT_ADDRESS;
-    const namespace = options.namespace ?? configured?.namespace ?? FARSHORE_NAMESPACE;
-    const connection = await Connection.connect(configured?.connectionOptions ?? { address }).catch(
-      (error: unknown) => {
-        throw new UnreachableError(`Temporal does not answer at ${address}. Is the instance up (\`farshore up\`)?`, {
-          cause: error,
-        });
-      },
-    );
-    return new Farshore(options.site, new Client({ connection, namespace }), connection);
+    const { site, onRemark, ...given } = options;
+    const target = connectTarget(given);
+    const connection = await connectChecked(target, ({ message }) => onRemark?.(message)).catch((error: unknown) => {
+      throw answerOf(error);
+    });
+    return new Farshore(site, new Client({ connection, namespace: target.namespace }), connection, target);
   }
 
   get namespace(): string {
@@ -291,6 +293,6 @@ export class Farshore {
   }
 
   private answer<T>(call: () => Promise<T>): Promise<T> {
-    return answered(this.connection, this.site.vault.name, call);
+    return answered(this.connection, this.target, this.site.vault.name, call);
   }
 }

@@ -18,6 +18,9 @@ import { KeptServer } from './kept-server.js';
 import { clearUpAfter } from './left-over-server.js';
 import { moveVmStates } from './moved-vm-state.js';
 import type { LoadedSite } from './site-file.js';
+import { checkSearchAttributes, checkServerVersion, checkTemporal } from './temporal-checks.js';
+import { refusedCredentials } from './temporal-problem.js';
+import { connectTarget, connectTemporal, type ConnectTarget } from './temporal-connection.js';
 import { Supervisor, type ProcessSpec } from './supervisor.js';
 import { findDevServer } from './temporal-executables.js';
 import { FARSHORE_NAMESPACE, ensureNamespace, type DevServer } from './temporal-server.js';
@@ -59,7 +62,7 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
     await data.prepare(hostsOf(site.site).map(({ name }) => name));
     await EmbeddedReplicaStore.open(site.site.vault.store.path, { create: true }).then((store) => store.close());
     let instance: Instance | undefined;
-    const { temporal, server } = await connectTemporal(options, endings, async (restarted) => {
+    const { temporal, server, connectionOptions } = await findTemporal(options, endings, async (restarted) => {
       if (!instance) return;
       instance = { ...instance, temporal: restarted };
       await data.writeInstance(instance);
@@ -76,7 +79,7 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
     await moveVmStates(site.site, data);
     for (const spec of await hypervisorSpecs(site.site, data)) await supervisor.start({ ...spec, env });
     onProgress('Starting the workers');
-    const connection = await Connection.connect({ address: temporal.address });
+    const connection = await Connection.connect({ ...connectionOptions, address: temporal.address });
     endings.push(() => connection.close());
     const polled = (queue: string) => () => untilPolled(connection, temporal.namespace, queue);
     await Promise.all(workerSpecs(site, data, polled).map((spec) => supervisor.start({ ...spec, env })));
@@ -105,11 +108,11 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
 type TemporalPlace = Instance['temporal'];
 
 /** @param onRestart told where it is after a server of its own was started again. */
-async function connectTemporal(
+async function findTemporal(
   options: UpOptions,
   endings: (() => Promise<void>)[],
   onRestart: (temporal: TemporalPlace) => Promise<void>,
-): Promise<{ temporal: TemporalPlace; server?: KeptServer }> {
+): Promise<{ temporal: TemporalPlace; server?: KeptServer; connectionOptions: ConnectTarget['connectionOptions'] }> {
   const { data, onProgress } = options;
   const found = await findDevServer({ onProgress });
   let temporal: TemporalPlace;
@@ -132,16 +135,23 @@ async function connectTemporal(
     server = kept;
     temporal = temporalOf(kept.current);
   }
-  const connection = await Connection.connect(
-    found.kind === 'address' ? found.connectionOptions : { address: temporal.address },
-  );
+  const target = connectTarget(found.kind === 'address' ? {} : { ...temporal, configuredBy: 'this instance' });
+  const connection = await connectTemporal(target);
   try {
+    await checkServerVersion(connection, target);
     await ensureNamespace(connection, temporal.namespace);
-    await ensureSearchAttributes(connection, temporal.namespace, searchAttributeTypes);
+    await ensureSearchAttributes(connection, temporal.namespace, searchAttributeTypes).catch(async (error: unknown) => {
+      // Where they may not even be asked for, whoever may has made them.
+      if ((await checkSearchAttributes(connection, target)) !== undefined) throw error;
+    });
+    const remark = await checkTemporal(connection, target);
+    if (remark) onProgress(`Note: ${remark.message}`);
+  } catch (error) {
+    throw refusedCredentials(error, target) ?? error;
   } finally {
     await connection.close();
   }
-  return { temporal, ...(server && { server }) };
+  return { temporal, ...(server && { server }), connectionOptions: target.connectionOptions };
 }
 
 const temporalOf = ({ address, namespace, uiUrl, pid }: DevServer): TemporalPlace => ({

@@ -2,6 +2,7 @@
 import { DataFolder } from './data-folder.js';
 import { loadSite } from './site-file.js';
 import { stopSignal } from './stop-signals.js';
+import { connectTarget } from './temporal-connection.js';
 import { roles, runWorker, type Role } from './worker.js';
 
 const [role, name, siteFile, dataFolder] = process.argv.slice(2);
@@ -10,6 +11,7 @@ if (!roles.includes(role as Role) || name === undefined || siteFile === undefine
 }
 const site = await loadSite(siteFile, { disks: false });
 const signal = stopSignal({ withSupervisor: process.env['FARSHORE_SUPERVISED'] === '1' });
-await runWorker({ role: role as Role, name, site, data: new DataFolder(dataFolder) }, signal);
+const temporal = connectTarget();
+await runWorker({ role: role as Role, name, site, data: new DataFolder(dataFolder), temporal }, signal);
 // Standard input is being listened to and would keep the process.
 process.exit(0);

@@ -6,9 +6,9 @@
  * - `host`: the agent on a Hyper-V host: all disk I/O at the primary site.
  */
 import { readFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { NativeConnection, Runtime, Worker, makeTelemetryFilterString, type WorkerOptions } from '@temporalio/worker';
-import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { createAzureActivities } from '../activities/azure.js';
 import { createResynchronizationActivities } from '../activities/resynchronization.js';
 import { createPrimaryActivities } from '../activities/primary.js';
@@ -25,7 +25,7 @@ import { RunningActivities } from './lost-activities.js';
 import type { DataFolder } from './data-folder.js';
 import type { LoadedSite } from './site-file.js';
 import { workerLogger } from './logger.js';
-import { FARSHORE_NAMESPACE } from './temporal-server.js';
+import { connectChecked, problemOf, type ConnectTarget } from './temporal-connection.js';
 
 export const roles = ['azure', 'vmm', 'host'] as const;
 export type Role = (typeof roles)[number];
@@ -36,6 +36,7 @@ export interface WorkerConfig {
   readonly name: string;
   readonly site: LoadedSite;
   readonly data: DataFolder;
+  readonly temporal: ConnectTarget;
 }
 
 /** Heartbeats are sent at most this often, ms: checkpoints travel with them. */
@@ -54,21 +55,33 @@ const CACHED_WORKFLOWS = 500;
 /** A workflow goes to the process that has it in memory; one that does not take it within this is dead, or may reload it. */
 const STICKY_TIMEOUT = '3 seconds';
 
-/** Polls until the process is told to stop; drains what is under way. */
+/**
+ * Polls until the process is told to stop; drains what is under way.
+ * @throws TemporalProblem when there is no Temporal to work with.
+ */
 export async function runWorker(config: WorkerConfig, signal: AbortSignal): Promise<void> {
+  const { role, name, temporal } = config;
+  const { address, namespace } = temporal;
+  const logger = workerLogger(role, name);
+  const connectionOptions = { ...temporal.connectionOptions, address };
+  const checked = await connectChecked(temporal, ({ message }) => logger.warn(message));
+  await checked.close();
   Runtime.install({
-    logger: workerLogger(config.role, config.name),
+    logger,
     telemetryOptions: { logging: { filter: makeTelemetryFilterString({ core: 'WARN' }), forward: {} } },
   });
-  const { connectionOptions, namespace } = loadClientConnectConfig();
-  const connection = await NativeConnection.connect(connectionOptions);
-  const running = await RunningActivities.open(config.data.runningActivities(`${config.role}-${config.name}`));
+  const connection = await NativeConnection.connect(connectionOptions).catch(async (error: unknown) => {
+    // Without a connection that is closed some day, it would keep the process for good.
+    await Runtime.instance().shutdown();
+    throw await problemOf(error, temporal);
+  });
+  const running = await RunningActivities.open(config.data.runningActivities(`${role}-${name}`));
   try {
     const worker = await Worker.create({
       connection,
-      namespace: namespace ?? FARSHORE_NAMESPACE,
+      namespace,
       interceptors: { activity: [running.interceptor] },
-      identity: `${config.role}:${config.name}@${process.pid}`,
+      identity: `${role}:${name}@${hostname()}:${process.pid}`,
       shutdownGraceTime: SHUTDOWN_GRACE,
       maxHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
       defaultHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
@@ -77,9 +90,9 @@ export async function runWorker(config: WorkerConfig, signal: AbortSignal): Prom
     const stop = () => worker.shutdown();
     signal.addEventListener('abort', stop, { once: true });
     if (signal.aborted) stop();
-    void running.reportLost(connectionOptions, namespace ?? FARSHORE_NAMESPACE).then(
-      (count) => count > 0 && Runtime.instance().logger.warn(`${count} activities of a worker that died were lost`),
-      (error: unknown) => Runtime.instance().logger.warn('What a worker that died was doing is not known', { error }),
+    void running.reportLost(connectionOptions, namespace).then(
+      (count) => count > 0 && logger.warn(`${count} activities of a worker that died were lost`),
+      (error: unknown) => logger.warn('What a worker that died was doing is not known', { error }),
     );
     await worker.run();
   } finally {

@@ -10,6 +10,7 @@ import { loadSite, type LoadedSite } from '../../workers/site-file.js';
 import { stopSignal } from '../../workers/stop-signals.js';
 import { DetachedStartError, RefusedError, UnreachableError } from '../errors.js';
 import { fields, note } from '../output.js';
+import { answerOf } from '../temporal-answer.js';
 import { commonOptions, dataFolderOf, environmentServer, keptReplicas, outputOf, siteFileOf } from './place.js';
 import { workflowsUrl } from './web-ui.js';
 
@@ -112,6 +113,7 @@ async function startHere(data: DataFolder, site: LoadedSite, ports: UpOptions): 
 /** What startInstance throws says enough to people, but not to scripts. */
 function startError(error: unknown, data: DataFolder): unknown {
   if (!(error instanceof Error) || error.name === 'ProvisioningError') return error;
+  if (error.name === 'TemporalProblem') return answerOf(error);
   if (error.name === 'PortUnavailableError') return new RefusedError(error.message, { cause: error });
   const message = `the instance could not be started: ${error.message}\n  Logs: ${logsOf(data)}`;
   return new UnreachableError(message, { cause: error });

@@ -3,9 +3,10 @@ import { Command, Option } from 'commander';
 import { hostsOf, type Site } from '../../domain/site.js';
 import { stopSignal } from '../../workers/stop-signals.js';
 import type { Role } from '../../workers/worker.js';
-import { RefusedError, UnreachableError } from '../errors.js';
+import { RefusedError } from '../errors.js';
 import { note } from '../output.js';
-import { findPlace } from './place.js';
+import { answerOf } from '../temporal-answer.js';
+import { findPlace, givenBy } from './place.js';
 
 const roles: readonly Role[] = ['azure', 'vmm', 'host'];
 
@@ -27,19 +28,13 @@ export function workerCommand(): Command {
       if (!names.includes(name)) {
         throw new RefusedError(`${name} is no ${role} of the site file ${site.file}; it has: ${names.join(', ')}`);
       }
-      if (!temporal.isConfigured) {
-        process.env['TEMPORAL_ADDRESS'] = temporal.address;
-        if (temporal.namespace !== undefined) process.env['TEMPORAL_NAMESPACE'] = temporal.namespace;
-      }
       const { runWorker } = await import('../../workers/worker.js');
+      const { connectTarget } = await import('../../workers/temporal-connection.js');
       note(`Worker ${role} of ${name}, with Temporal at ${temporal.address}; Ctrl-C stops it`);
-      await runWorker({ role, name, site, data }, stopSignal({ withSupervisor: false })).catch((error: unknown) => {
-        if (error instanceof Error && error.name === 'TransportError') {
-          throw new UnreachableError(`Temporal does not answer at ${temporal.address}: ${error.message}`, {
-            cause: error,
-          });
-        }
-        throw error;
+      const target = connectTarget(givenBy(temporal));
+      const signal = stopSignal({ withSupervisor: false });
+      await runWorker({ role, name, site, data, temporal: target }, signal).catch((error: unknown) => {
+        throw answerOf(error);
       });
     });
 }
