@@ -1,6 +1,7 @@
 /** The `farshore` command: what it is made of, and how its errors are told. */
 import { Command, CommanderError } from 'commander';
 import { demoCommand } from './commands/demo.js';
+import { doctorCommand } from './commands/doctor.js';
 import { commitCommand, failoverCommand } from './commands/failover.js';
 import { initCommand } from './commands/init.js';
 import { jobCommand } from './commands/job.js';
@@ -47,6 +48,7 @@ function program(): Command {
     upCommand(),
     downCommand(),
     statusCommand(),
+    doctorCommand(),
     vmCommand(),
     protectCommand(),
     syncCommand(),

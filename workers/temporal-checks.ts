@@ -133,7 +133,6 @@ async function asked<T>(target: TemporalTarget, ask: () => Promise<T>): Promise<
 }
 
 /** Credentials that may run workflows need not be allowed to look at a namespace; Temporal Cloud has its own ways. */
-const mayNotAsk = (error: unknown): boolean =>
-  hasStatus(error, PERMISSION_DENIED) || hasStatus(error, UNIMPLEMENTED);
+const mayNotAsk = (error: unknown): boolean => hasStatus(error, PERMISSION_DENIED) || hasStatus(error, UNIMPLEMENTED);
 
 const hasStatus = (error: unknown, code: number): boolean => isGrpcServiceError(error) && Number(error.code) === code;

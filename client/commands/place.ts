@@ -52,16 +52,14 @@ export async function findPlace(command: Command): Promise<Place> {
   const options = commonOptions(command);
   const data = dataFolderOf(options);
   const instance = (await data.isHeld()) ? await data.readInstance() : undefined;
-  const temporal = temporalOf(environmentServer(), instance, data);
+  const temporal = temporalPlaceOf(instance, data);
   const site = await loadSite(options.site ?? instance?.siteFile ?? siteFileOf(options), { disks: false });
   return { data, site, instance, temporal };
 }
 
-function temporalOf(
-  server: ConfiguredServer | undefined,
-  instance: Instance | undefined,
-  data: DataFolder,
-): TemporalPlace {
+/** @throws UnreachableError when there is none, RefusedError when the environment names none properly. */
+export function temporalPlaceOf(instance: Instance | undefined, data: DataFolder): TemporalPlace {
+  const server = environmentServer();
   if (server) {
     const { address, namespace, configuredBy } = server;
     const uiUrl = instance?.temporal.address === address ? instance.temporal.uiUrl : undefined;

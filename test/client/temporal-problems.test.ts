@@ -170,7 +170,9 @@ describe('a server that is not prepared', () => {
       const { code, stderr } = await lacking.run(...args);
       expect(code).toBe(3);
       expect(stderr).toMatch(/namespace farshore lacks the search attributes FarshoreVault, .*FarshoreRpoSeconds/);
-      expect(stderr).toMatch(/search-attribute create --namespace farshore --name FarshoreVault --type Keyword .*Int$/m);
+      expect(stderr).toMatch(
+        /search-attribute create --namespace farshore --name FarshoreVault --type Keyword .*Int$/m,
+      );
     }
     await addSearchAttributes(connection, 'farshore', { FarshoreVm: 'Int' });
     const mistyped = await lacking.runLoaded('status');
