@@ -45,6 +45,10 @@ export const failureCatalogue = {
     'The worker stopped in the middle of its work',
     'Nothing: the work goes on from its last checkpoint as soon as a worker is there.',
   ),
+  WorkerStopped: recoverable(
+    'The worker was stopped in the middle of its work',
+    'Nothing: the work goes on from its last checkpoint, at once, with the next worker.',
+  ),
   HypervisorUnreachable: recoverable(
     'The hypervisor does not answer on its control interface',
     'Start the hypervisor service on the host.',

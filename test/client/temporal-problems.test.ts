@@ -1,6 +1,4 @@
 /** A Temporal that can't be used: every command says what is wrong, where that was configured, and what to do. */
-import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { createServer as createHttp } from 'node:http';
 import { createSecureServer } from 'node:http2';
 import { createServer as createTcp, type AddressInfo, type Server } from 'node:net';
@@ -13,6 +11,7 @@ import { addSearchAttributes, ensureSearchAttributes } from '../../workers/searc
 import { searchAttributeTypes } from '../../workflows/search-attributes.js';
 import { startTestDevServer } from '../support/dev-server.js';
 import { startGrpcServer, textField } from '../support/grpc-server.js';
+import { selfSignedCertificate, selfSignedKey } from '../support/self-signed.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { Shell, makeSite, type Outcome } from './command.js';
 
@@ -36,15 +35,6 @@ async function listening(server: Server): Promise<string> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   onTestFinished(() => void server.close());
   return `127.0.0.1:${(server.address() as AddressInfo).port}`;
-}
-
-async function selfSigned(): Promise<{ key: Buffer; cert: Buffer; file: string }> {
-  const folder = await temporaryFolder();
-  const [key, file] = [path.join(folder, 'key.pem'), path.join(folder, 'cert.pem')];
-  const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
-  const args = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1', '-keyout', key, '-out', file, ...names];
-  execFileSync('openssl', args, { stdio: 'ignore' });
-  return { key: readFileSync(key), cert: readFileSync(file), file };
 }
 
 describe('what answers is not what was meant', () => {
@@ -83,9 +73,11 @@ describe('what answers is not what was meant', () => {
   });
 
   test('a web server, TLS where none is wanted and the reverse, a stranger with a certificate, and silence', async () => {
-    const { key, cert, file } = await selfSigned();
+    await shell.write('cert.pem', selfSignedCertificate);
+    const file = path.join(shell.folder, 'cert.pem');
+    const own = { key: selfSignedKey, cert: selfSignedCertificate, allowHTTP1: true };
     const web = await listening(createHttp((_, answer) => answer.end('hello')));
-    const secure = await listening(createSecureServer({ key, cert, allowHTTP1: true }) as unknown as Server);
+    const secure = await listening(createSecureServer(own) as unknown as Server);
     const silent = await listening(createTcp(() => undefined));
     const port = secure.split(':')[1]!;
     const cases: [env: NodeJS.ProcessEnv, code: number, problem: RegExp][] = [
