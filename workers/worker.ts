@@ -25,6 +25,7 @@ import { RunningActivities } from './lost-activities.js';
 import type { DataFolder } from './data-folder.js';
 import type { LoadedSite } from './site-file.js';
 import { workerLogger } from './logger.js';
+import { makeCurrent, versioningOptions, workerVersion } from './worker-version.js';
 import { connectChecked, problemOf, type ConnectTarget } from './temporal-connection.js';
 
 export const roles = ['azure', 'vmm', 'host'] as const;
@@ -75,17 +76,19 @@ export async function runWorker(config: WorkerConfig, signal: AbortSignal): Prom
     await Runtime.instance().shutdown();
     throw await problemOf(error, temporal);
   });
+  const identity = `${role}:${name}@${hostname()}:${process.pid}`;
   const running = await RunningActivities.open(config.data.runningActivities(`${role}-${name}`));
   try {
+    const options = await optionsOf(config);
     const worker = await Worker.create({
       connection,
       namespace,
       interceptors: { activity: [running.interceptor] },
-      identity: `${role}:${name}@${hostname()}:${process.pid}`,
+      identity,
       shutdownGraceTime: SHUTDOWN_GRACE,
       maxHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
       defaultHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
-      ...(await optionsOf(config)),
+      ...options,
     });
     const stop = () => worker.shutdown();
     signal.addEventListener('abort', stop, { once: true });
@@ -94,6 +97,14 @@ export async function runWorker(config: WorkerConfig, signal: AbortSignal): Prom
       (count) => count > 0 && logger.warn(`${count} activities of a worker that died were lost`),
       (error: unknown) => logger.warn('What a worker that died was doing is not known', { error }),
     );
+    if (role === 'azure') {
+      const version = options.workerDeploymentOptions?.version;
+      void makeCurrent(connectionOptions, namespace, name, version, identity).then(
+        (changed) =>
+          changed && logger.info(`The current version is ${version?.buildId ?? 'that of workers without one'}`),
+        (error: unknown) => logger.warn('Which worker version is current could not be settled', { error }),
+      );
+    }
     await worker.run();
   } finally {
     await running.close();
@@ -133,9 +144,12 @@ async function optionsOf({
       // Never made here: the folder of a file system that is not mounted would become a store without replicas.
       const store = await EmbeddedReplicaStore.open(site.vault.store.path);
       const turns = new Turns(AZURE_TURNS);
+      const code = await readFile(workflowBundlePath, 'utf8');
+      const version = workerVersion(name, code);
       return {
         taskQueue: taskQueues.azure(name),
-        workflowBundle: { code: await readFile(workflowBundlePath, 'utf8') },
+        workflowBundle: { code },
+        ...(version && versioningOptions(version)),
         activities: {
           ...createAzureActivities({
             store,

@@ -41,7 +41,7 @@ test(
       const { events } = await entity().fetchHistory();
       const all = events ?? [];
       const typeOf = (scheduled: unknown) =>
-        all.find((event) => `${event.eventId}` === `${String(scheduled)}`)?.activityTaskScheduledEventAttributes
+        all.find((event) => String(event.eventId) === String(scheduled))?.activityTaskScheduledEventAttributes
           ?.activityType?.name;
       return all
         .filter((event) => Number(event.eventId) > eventId)
