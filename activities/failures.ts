@@ -3,9 +3,9 @@
  * ApplicationFailure of that type, never retried by the server (the ladder does that, visibly). Anything else is a bug
  * and says so.
  */
-import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
+import { ApplicationFailure, ApplicationFailureCategory, CancelledFailure } from '@temporalio/common';
 import { Context } from '@temporalio/activity';
-import { CatalogueError } from '../domain/errors.js';
+import { CatalogueError, failureCatalogue } from '../domain/errors.js';
 
 /** @param checkpoint travels with the failure, so that the ladder sees whether the step had come further. */
 export function toApplicationFailure(error: unknown, checkpoint?: { bytesDone: number }): Error {
@@ -41,8 +41,12 @@ export function classified<T extends object>(activities: T): T {
         return await activity(input);
       } catch (error) {
         const context = Context.current();
-        // `cancelled` never resolves: it rejects with the reason, which is what the server has to hear.
-        if (context.cancellationSignal.aborted) await context.cancelled;
+        if (context.cancellationSignal.aborted) {
+          // `cancelled` never resolves: it rejects with the reason, which is what the server has to hear.
+          await context.cancelled.catch((reason: unknown) => {
+            throw isShutdown(reason) ? workerStopped(lastCheckpoint(error)) : reason;
+          });
+        }
         const failure = toApplicationFailure(error, lastCheckpoint(error));
         if (failure instanceof ApplicationFailure && failure.type === 'Unexpected') {
           context.log.error('An activity failed in an unexpected way', { error });
@@ -53,6 +57,21 @@ export function classified<T extends object>(activities: T): T {
   }
   return wrapped as T;
 }
+
+/** The worker is told to stop, and what it does has had its time to end. */
+const isShutdown = (reason: unknown): boolean =>
+  reason instanceof CancelledFailure && reason.message === 'WORKER_SHUTDOWN';
+
+/** Handed back, for the next worker. What the SDK would say by itself means nothing to the ladder. */
+const workerStopped = (checkpoint: { bytesDone: number } | undefined): ApplicationFailure =>
+  ApplicationFailure.create({
+    type: 'WorkerStopped',
+    message: failureCatalogue.WorkerStopped.message,
+    // The server may call again by itself what is polled or posted; all else is the ladder's.
+    nonRetryable: false,
+    details: checkpoint ? [checkpoint] : [],
+    category: ApplicationFailureCategory.BENIGN,
+  });
 
 const checkpoints = new WeakMap<object, { bytesDone: number }>();
 

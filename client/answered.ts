@@ -1,6 +1,8 @@
 /** Turns a Temporal that does not answer into an error that says who is away. */
 import type { Connection } from '@temporalio/client';
+import { refusedCredentials, type TemporalTarget } from '../workers/temporal-problem.js';
 import { UnreachableError } from './errors.js';
+import { answerOf } from './temporal-answer.js';
 import { isNotHeard, isServerAway, isWorkerAway } from './grpc-status.js';
 
 /** What is asked of running workflows needs an answer within this, ms: a worker that is down is told as such. */
@@ -10,21 +12,29 @@ const ATTEMPTS = 5;
 
 /**
  * @param call may be made again: what it asks of a workflow carries the id of the request.
- * @throws UnreachableError when the server, or the worker that runs the workflows, does not answer in time.
+ * @throws UnreachableError when the server, or the worker that runs the workflows, does not answer in time; RefusedError
+ *   when the server refuses the credentials.
  */
-export async function answered<T>(connection: Connection, vault: string, call: () => Promise<T>): Promise<T> {
+export async function answered<T>(
+  connection: Connection,
+  target: TemporalTarget,
+  vault: string,
+  call: () => Promise<T>,
+): Promise<T> {
   try {
     return await connection.withDeadline(Date.now() + ANSWER_TIMEOUT_MS, () => heard(call));
   } catch (error) {
     if (isServerAway(error)) {
-      throw new UnreachableError('Temporal does not answer any more. Is the instance still up (`farshore status`)?', {
-        cause: error,
-      });
+      const where = `${target.address}, configured by ${target.configuredBy}`;
+      throw new UnreachableError(
+        `Temporal does not answer any more at ${where}. Is it still up (\`farshore doctor\`)?`,
+        { cause: error },
+      );
     }
     if (isWorkerAway(error)) {
       throw azureWorkerAway(`The Azure worker of vault ${vault}`, { cause: error });
     }
-    throw error;
+    throw answerOf(refusedCredentials(error, target) ?? error);
   }
 }
 

@@ -20,9 +20,9 @@ export const exitCodes = {
 export const exitCodesHelp = `
 Exit codes:
   0   it is done, or under way where --wait was not given
-  1   status: the worst health is Warning
-  2   status: the worst health is Critical
-  3   refused, nothing was changed: bad arguments, site file or plan, or the state does not allow it
+  1   status: the worst health is Warning; doctor: a warning
+  2   status: the worst health is Critical; doctor: a problem
+  3   refused, nothing was changed: bad arguments, site file, plan or Temporal, or the state does not allow it
   4   the job or the plan failed, was cancelled, or stands still until an administrator acts
   5   Temporal, a worker, or the instance can't be reached or had
   70  unexpected: a bug (FARSHORE_DEBUG=1 shows where)`;

@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import {
   Client,
-  Connection,
+  type Connection,
   WorkflowIdConflictPolicy,
   WorkflowNotFoundError,
   WorkflowUpdateFailedError,
@@ -19,11 +19,13 @@ import type { RecoveryPlan } from '../domain/plan.js';
 import { policyOf, vmmServerOf, type Site, type SiteVm } from '../domain/site.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
 import { clientDataConverter, configuredKeys } from '../workers/encryption/data-converter.js';
-import { configuredAccess, plainAccess } from '../workers/temporal-access.js';
+import { connectChecked, connectTarget } from '../workers/temporal-connection.js';
+import type { TemporalTarget } from '../workers/temporal-problem.js';
 import * as messages from '../workflows/messages.js';
+import { answerOf } from './temporal-answer.js';
 import { answered } from './answered.js';
 import { unlessEnding } from './ending-protection.js';
-import { RefusedError, UnreachableError } from './errors.js';
+import { RefusedError } from './errors.js';
 import { follow, hasEnded, onceBegun } from './follow.js';
 import { listedWorkflowIds } from './listed-workflow-ids.js';
 import { workflowState } from './workflow-state.js';
@@ -39,9 +41,11 @@ export interface ConnectOptions {
    */
   readonly address?: string;
   readonly namespace?: string;
+  /** Where these two come from, for what is said of them when they can't be used. */
+  readonly configuredBy?: string;
+  /** Told what is not well with that Temporal, but hinders nobody. */
+  readonly onRemark?: (line: string) => void;
 }
-
-const DEFAULT_ADDRESS = 'localhost:7233';
 
 export type Entity = WorkflowHandle<ProtectVm>;
 
@@ -50,22 +54,27 @@ export class Farshore {
     readonly site: Site,
     readonly temporal: Client,
     private readonly connection: Connection,
+    private readonly target: TemporalTarget,
   ) {}
 
   /**
    * What Temporal holds is encrypted and decrypted by the keys that `FARSHORE_ENCRYPTION_KEYS` names, if it is set.
-   * @throws UnreachableError that names the address when Temporal does not answer; DocumentError for the key file.
+   * @throws UnreachableError when Temporal does not answer; RefusedError when it can't be used as it is configured. Both
+   *   say what is wrong, where it was configured, and what to do. DocumentError for the key file.
    */
   static async connect(options: ConnectOptions): Promise<Farshore> {
-    const configured = options.address === undefined ? configuredAccess() : undefined;
-    const access = configured ?? plainAccess(options.address ?? DEFAULT_ADDRESS);
-    const { connectionOptions, namespace } = { ...access, ...options };
+    const { site, onRemark, ...given } = options;
+    const target = connectTarget(given);
     const dataConverter = clientDataConverter(await configuredKeys());
-    const connection = await Connection.connect(connectionOptions).catch((error: unknown) => {
-      const problem = `Temporal does not answer at ${connectionOptions.address}`;
-      throw new UnreachableError(`${problem}. Is the instance up (\`farshore up\`)?`, { cause: error });
+    const connection = await connectChecked(target, ({ message }) => onRemark?.(message)).catch((error: unknown) => {
+      throw answerOf(error);
     });
-    return new Farshore(options.site, new Client({ connection, namespace, dataConverter }), connection);
+    return new Farshore(
+      site,
+      new Client({ connection, namespace: target.namespace, dataConverter }),
+      connection,
+      target,
+    );
   }
 
   get namespace(): string {
@@ -295,6 +304,6 @@ export class Farshore {
   }
 
   private answer<T>(call: () => Promise<T>): Promise<T> {
-    return answered(this.connection, this.site.vault.name, call);
+    return answered(this.connection, this.target, this.site.vault.name, call);
   }
 }

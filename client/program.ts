@@ -2,8 +2,10 @@
 import { Command, CommanderError } from 'commander';
 import { codecServerCommand } from './commands/codec-server.js';
 import { demoCommand } from './commands/demo.js';
+import { doctorCommand } from './commands/doctor.js';
 import { commitCommand, failoverCommand } from './commands/failover.js';
 import { infrastructureCommand } from './commands/infrastructure.js';
+import { initCommand } from './commands/init.js';
 import { jobCommand } from './commands/job.js';
 import { keysCommand } from './commands/keys.js';
 import { planCommand } from './commands/plan.js';
@@ -24,7 +26,8 @@ import { note } from './output.js';
 
 const firstSteps = `
 First steps:
-  farshore site check                              is the site file right? (examples/site.yaml explains it)
+  farshore init                                    write a site file to begin with; it explains itself
+  farshore site check                              is the site file right?
   farshore up                                      start everything on this machine; Ctrl-C stops it
   farshore vm list                                 in another terminal: what can be protected
   farshore protect db-01 --wait                    copy a VM to the recovery side and keep the copy up to date
@@ -43,11 +46,13 @@ function program(): Command {
     .addHelpText('afterAll', exitCodesHelp)
     .helpCommand(false);
   const commands = [
+    initCommand(),
     siteCommand(),
     upCommand(),
     downCommand(),
     statusCommand(),
     infrastructureCommand(),
+    doctorCommand(),
     vmCommand(),
     protectCommand(),
     syncCommand(),

@@ -20,17 +20,17 @@ const workHoursSchema = z
   .strictObject({
     from: timeOfDaySchema,
     to: timeOfDaySchema,
-    /** Days on which they begin. */
     days: z
       .array(z.enum(weekdays))
       .min(1, { error: 'at least one day is wanted; without the field they are mon to fri' })
-      .default(['mon', 'tue', 'wed', 'thu', 'fri']),
-    /** A name of the time zone database. */
+      .default(['mon', 'tue', 'wed', 'thu', 'fri'])
+      .describe('Days on which they begin.'),
     timeZone: z
       .string()
       .refine(isTimeZone, { error: 'unknown time zone; a name such as Europe/Paris or UTC is wanted' })
-      .default('UTC'),
-    limit: rateSchema,
+      .default('UTC')
+      .describe('A name of the time zone database.'),
+    limit: rateSchema.describe('The limit within these hours, such as 10 Mbit/s.'),
   })
   .refine(({ from, to }) => from !== to, {
     error: 'the working hours are empty; for all day, remove workHours and give limit alone',
@@ -39,9 +39,10 @@ const workHoursSchema = z
 
 export const bandwidthSchema = z
   .strictObject({
-    /** At all times, or outside the working hours; none: unlimited. */
-    limit: rateSchema.optional(),
-    workHours: workHoursSchema.optional(),
+    limit: rateSchema
+      .optional()
+      .describe('The limit at all times, or outside the working hours, such as 50 Mbit/s; none: unlimited.'),
+    workHours: workHoursSchema.optional().describe('Hours in which another limit holds; they may go over midnight.'),
   })
   .refine(({ limit, workHours }) => limit !== undefined || workHours !== undefined, {
     error: 'nothing is limited: a limit, workHours or both are wanted; without the field bandwidth nothing is limited',

@@ -45,6 +45,10 @@ export const failureCatalogue = {
     'The worker stopped in the middle of its work',
     'Nothing: the work goes on from its last checkpoint as soon as a worker is there.',
   ),
+  WorkerStopped: recoverable(
+    'The worker was stopped in the middle of its work',
+    'Nothing: the work goes on from its last checkpoint, at once, with the next worker.',
+  ),
   HypervisorUnreachable: recoverable(
     'The hypervisor does not answer on its control interface',
     'Start the hypervisor service on the host.',
@@ -59,6 +63,7 @@ export const failureCatalogue = {
     'Free space on that volume.',
   ),
   LowMemory: recoverable('There is not enough memory', 'Free memory on the machine that reported it.'),
+  TemporalUnreachable: recoverable('Temporal cannot be reached', 'Start it, or check its address and the network.'),
   NetworkError: recoverable('A network connection failed', 'Check the network between the sites.'),
   ReadFailed: recoverable('A source disk could not be read', 'Check the volume that holds the disk.'),
   WriteFailed: recoverable('A virtual disk could not be written', 'Check the volume that holds the disk.'),
@@ -99,6 +104,10 @@ export const failureCatalogue = {
   StoreUnsuitable: nonRecoverable(
     'The storage account is of a kind that cannot hold a replica store',
     'Use a general-purpose v2 account without a hierarchical namespace: it takes page blobs and block blobs.',
+  ),
+  TemporalUnsuitable: nonRecoverable(
+    'The Temporal that is configured cannot be used as it is',
+    'Correct what is named; `farshore doctor` shows all of it.',
   ),
   TlsMismatch: nonRecoverable(
     'No secure connection could be made',

@@ -7,11 +7,10 @@ const atATime = z.int().min(1).max(64);
 
 export const siteHostSchema = z.strictObject({
   name: nameSchema,
-  /** What the agent sends to the store, in sum; left out: unlimited. */
-  bandwidth: bandwidthSchema.optional(),
-  /** Initial copies, resynchronizations and verifications that work at a time. */
-  concurrentCopies: atATime.default(2),
-  /** Replication cycles that are sent at a time. */
-  concurrentCycles: atATime.default(8),
+  bandwidth: bandwidthSchema.optional().describe('What the agent sends to the store, in sum; left out: unlimited.'),
+  concurrentCopies: atATime
+    .default(2)
+    .describe('Initial copies, resynchronizations and verifications that work at a time.'),
+  concurrentCycles: atATime.default(8).describe('Replication cycles that are sent at a time.'),
 });
 export type SiteHost = z.infer<typeof siteHostSchema>;

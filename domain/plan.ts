@@ -6,12 +6,18 @@ import type { Finding, Site } from './site.js';
 export const MAX_PLAN_MACHINES = 100;
 export const MAX_PLAN_GROUPS = 7;
 
-const groupSchema = z.strictObject({ name: nameSchema, vms: z.array(nameSchema).min(1) });
+const groupSchema = z.strictObject({
+  name: nameSchema,
+  vms: z.array(nameSchema).min(1).describe('VMs of the site file; a VM is in one group only.'),
+});
 
 export const recoveryPlanSchema = z.strictObject({
-  name: nameSchema,
-  /** In starting order: group N+1 starts after every machine of group N has started. */
-  groups: z.array(groupSchema).min(1).max(MAX_PLAN_GROUPS),
+  name: nameSchema.describe('Appears in the ids of its runs.'),
+  groups: z
+    .array(groupSchema)
+    .min(1)
+    .max(MAX_PLAN_GROUPS)
+    .describe('In starting order: a group starts once every VM of the group before it has started.'),
 });
 export type RecoveryPlan = z.infer<typeof recoveryPlanSchema>;
 

@@ -8,14 +8,22 @@ const copyFrequencyMilliseconds = { '30s': 30_000, '5m': 300_000, '15m': 900_000
 
 export const policySchema = z.strictObject({
   name: nameSchema,
-  /** How often the changes are cut and sent. */
-  copyFrequency: z.enum(copyFrequencies).default('5m'),
-  /** Hours a recovery point is kept; 0 keeps the newest only. */
-  recoveryPointRetentionHours: z.int().min(0).max(24).default(2),
-  /** Hours between recovery points for which the guest is frozen; 0: never. */
-  appConsistentFrequencyHours: z.int().min(0).max(12).default(0),
-  /** When a resynchronization may begin by itself: outside office hours, or always. */
-  resynchronizationWindow: resyncWindowSchema.default({ from: '18:30', to: '06:00', timeZone: 'UTC' }),
+  copyFrequency: z.enum(copyFrequencies).default('5m').describe('How often the changes are cut and sent.'),
+  recoveryPointRetentionHours: z
+    .int()
+    .min(0)
+    .max(24)
+    .default(2)
+    .describe('Hours a recovery point is kept; 0 keeps the newest only.'),
+  appConsistentFrequencyHours: z
+    .int()
+    .min(0)
+    .max(12)
+    .default(0)
+    .describe('Hours between recovery points for which the guest is frozen, at most the retention; 0: never.'),
+  resynchronizationWindow: resyncWindowSchema
+    .default({ from: '18:30', to: '06:00', timeZone: 'UTC' })
+    .describe('When a resynchronization may begin by itself: outside office hours, or always.'),
 });
 export type Policy = z.infer<typeof policySchema>;
 

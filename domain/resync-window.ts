@@ -13,8 +13,7 @@ export const resyncWindowSchema = z.union([
     .strictObject({
       from: timeOfDaySchema.default('18:30'),
       to: timeOfDaySchema.default('06:00'),
-      /** A name of the time zone database. */
-      timeZone: z.string().default('UTC'),
+      timeZone: z.string().default('UTC').describe('A name of the time zone database.'),
     })
     .refine(({ from, to }) => from !== to, { error: 'the window is empty; write always for all day', path: ['to'] }),
 ]);

@@ -7,17 +7,18 @@ const CONTAINER = /^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*$/;
 
 export const storeAddressSchema = z.discriminatedUnion('kind', [
   z.strictObject({
-    kind: z.literal('embedded'),
-    /** Folder of the store; relative to the site file. */
-    path: z.string().min(1),
+    kind: z.literal('embedded').describe('A folder of this machine, or one that is mounted.'),
+    path: z.string().min(1).describe('Folder of the store; relative to the site file.'),
   }),
   z.strictObject({
-    kind: z.literal('azure'),
-    /** Address of the container, such as `https://account.blob.core.windows.net/vault-01`. */
-    url: z.string().superRefine((url, context) => {
-      const problem = urlProblem(url);
-      if (problem !== undefined) context.addIssue({ code: 'custom', message: problem });
-    }),
+    kind: z.literal('azure').describe('A container of a storage account. Credentials are taken from the environment.'),
+    url: z
+      .string()
+      .superRefine((url, context) => {
+        const problem = urlProblem(url);
+        if (problem !== undefined) context.addIssue({ code: 'custom', message: problem });
+      })
+      .describe('Address of the container: https://ACCOUNT.blob.core.windows.net/CONTAINER'),
   }),
 ]);
 export type StoreAddress = z.infer<typeof storeAddressSchema>;

@@ -34,3 +34,6 @@ export function formatSeconds(seconds: number): string {
   }
   return parts.join(' ') || '0 s';
 }
+
+/** As {@link formatSeconds}. */
+export const formatDuration = (ms: number): string => formatSeconds(ms / 1000);

@@ -64,21 +64,41 @@ export async function addSearchAttributes(
   }
 }
 
+export interface LackingAttribute {
+  readonly name: string;
+  readonly wanted: SearchAttributeKind;
+  /** The type it has, when it is there with another one. */
+  readonly found?: string;
+}
+
+/** Those that a namespace does not have as they are wanted. Throws gRPC errors as they come. */
+export async function lackingAttributes(
+  connection: Connection,
+  namespace: string,
+  keys: Readonly<Record<string, SearchAttributeKind>>,
+): Promise<LackingAttribute[]> {
+  const { customAttributes } = await connection.operatorService.listSearchAttributes({ namespace });
+  return Object.entries(keys).flatMap(([name, wanted]) => {
+    const existing = customAttributes?.[name];
+    if (existing === INDEXED_VALUE_TYPE[wanted]) return [];
+    if (existing === undefined) return [{ name, wanted }];
+    const found = Object.entries(INDEXED_VALUE_TYPE).find(([, type]) => type === Number(existing))?.[0];
+    return [{ name, wanted, found: found ?? `${existing}` }];
+  });
+}
+
 async function missingAttributes(
   connection: Connection,
   namespace: string,
   keys: Readonly<Record<string, SearchAttributeKind>>,
 ): Promise<[string, SearchAttributeKind][]> {
-  const { customAttributes } = await connection.operatorService.listSearchAttributes({ namespace });
-  return Object.entries(keys).filter(([name, kind]) => {
-    const existing = customAttributes?.[name];
-    if (existing !== undefined && existing !== INDEXED_VALUE_TYPE[kind]) {
-      const found = Object.entries(INDEXED_VALUE_TYPE).find(([, type]) => type === Number(existing))?.[0] ?? existing;
-      throw new Error(
-        `Search attribute ${name} of namespace ${namespace} has type ${found}, and Farshore needs ${kind}. ` +
-          'Use another namespace, or remove the attribute with temporal operator search-attribute remove.',
-      );
-    }
-    return existing === undefined;
-  });
+  const lacking = await lackingAttributes(connection, namespace, keys);
+  for (const { name, wanted, found } of lacking) {
+    if (found === undefined) continue;
+    throw new Error(
+      `Search attribute ${name} of namespace ${namespace} has type ${found}, and Farshore needs ${wanted}. ` +
+        'Use another namespace, or remove the attribute with temporal operator search-attribute remove.',
+    );
+  }
+  return lacking.map(({ name, wanted }) => [name, wanted]);
 }

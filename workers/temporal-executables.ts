@@ -4,9 +4,10 @@
  */
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { loadClientConnectConfig, type ClientConnectConfig } from '@temporalio/envconfig';
+import { configuredServer, type ConfiguredServer } from './configured-server.js';
 import { cacheFolder } from './provisioning/cache-folder.js';
 import { withInstallLock } from './provisioning/install-lock.js';
+import { isSupportedServer, MINIMUM_SERVER } from './server-version.js';
 import { executableName, findOnPath, isExecutable, runCommand } from './provisioning/run-command.js';
 import { downloadWithSdk } from './provisioning/sdk-download.js';
 import {
@@ -27,17 +28,6 @@ export interface FindOptions {
   readonly downloadStallMs?: number;
 }
 
-/** A Temporal server that runs already, as the environment describes it. */
-export interface ConfiguredServer {
-  readonly kind: 'address';
-  /** Host and port. */
-  readonly address: string;
-  /** The namespace that the environment names, if it names one. */
-  readonly namespace: string | undefined;
-  /** Address, TLS, API key and metadata, as `NativeConnection.connect` and `Connection.connect` take them. */
-  readonly connectionOptions: ClientConnectConfig['connectionOptions'];
-}
-
 /** An executable of the Temporal CLI that holds a suitable server. */
 export interface ServerExecutable {
   readonly kind: 'executable';
@@ -51,8 +41,6 @@ export interface ServerExecutable {
  * have `replace` directives, which `go install` refuses).
  */
 const GO_PACKAGE = 'github.com/temporalio/cli/cmd/temporal@v1.5.1';
-/** The oldest Temporal server accepted: the one that Farshore is tested with. */
-const MINIMUM_SERVER = [1, 29] as const;
 /** Milliseconds a build from source may take; on two cores it takes three to six minutes. */
 const BUILD_TIMEOUT_MS = 30 * 60_000;
 
@@ -62,28 +50,6 @@ const BUILD_TIMEOUT_MS = 30 * 60_000;
  */
 export async function findDevServer(options: FindOptions = {}): Promise<ConfiguredServer | ServerExecutable> {
   return configuredServer(options.env) ?? (await findTemporalExecutable(options));
-}
-
-/**
- * The server that `TEMPORAL_ADDRESS`, `TEMPORAL_PROFILE` or `TEMPORAL_CONFIG_FILE` point at, with everything else that
- * the Temporal client configuration says about it; undefined if none of them is set. Throws if they are set but name no
- * address: falling back to another server would be a surprise.
- */
-export function configuredServer(env: NodeJS.ProcessEnv = process.env): ConfiguredServer | undefined {
-  // The default profile of the user's own configuration file is not consulted unasked: it may well be a production
-  // cluster, and `farshore up` would create a namespace there.
-  const named = ['TEMPORAL_ADDRESS', 'TEMPORAL_PROFILE', 'TEMPORAL_CONFIG_FILE'].filter((name) => env[name]);
-  if (named.length === 0) return undefined;
-  const defined = Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined);
-  const { connectionOptions, namespace } = loadClientConnectConfig({ overrideEnvVars: Object.fromEntries(defined) });
-  const { address } = connectionOptions;
-  if (!address) {
-    throw new Error(
-      `${named.join(' and ')} is set, but names no Temporal address. ` +
-        'Set TEMPORAL_ADDRESS to host:port, name a profile that has an address, or unset it to use a local server.',
-    );
-  }
-  return { kind: 'address', address, namespace, connectionOptions };
 }
 
 /**
@@ -198,8 +164,6 @@ async function problemWith(path: string, env: NodeJS.ProcessEnv): Promise<string
   if (major === undefined || minor === undefined) {
     return `${path} is not the Temporal CLI: --version printed ${JSON.stringify(output.trim())}`;
   }
-  const [wantedMajor, wantedMinor] = MINIMUM_SERVER;
-  const recent = Number(major) > wantedMajor || (Number(major) === wantedMajor && Number(minor) >= wantedMinor);
-  if (recent) return undefined;
+  if (isSupportedServer(`${major}.${minor}`)) return undefined;
   return `${path} holds Temporal server ${major}.${minor}, and ${MINIMUM_SERVER.join('.')} or newer is needed`;
 }

@@ -24,8 +24,10 @@ import { METRICS_VARIABLE } from './metrics-address.js';
 import { moveVmStates } from './moved-vm-state.js';
 import { openReplicaStore } from './replica-store.js';
 import type { LoadedSite } from './site-file.js';
+import { checkSearchAttributes, checkServerVersion, checkTemporal } from './temporal-checks.js';
+import { refusedCredentials } from './temporal-problem.js';
+import { connectTarget, connectTemporal, type ConnectTarget } from './temporal-connection.js';
 import { Supervisor, type ProcessSpec } from './supervisor.js';
-import { accessOf, plainAccess, type TemporalAccess } from './temporal-access.js';
 import { findDevServer } from './temporal-executables.js';
 import { ensureNamespace, type DevServer } from './temporal-server.js';
 import type { Role } from './worker.js';
@@ -77,7 +79,7 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
       instance = { ...instance, temporal: restarted };
       await data.writeInstance(instance);
     };
-    const { temporal, access, server, codecEndpoint } = await connectTemporal(options, keys, endings, onRestart);
+    const { temporal, target, server, codecEndpoint } = await findTemporal(options, keys, endings, onRestart);
     const supervisor = new Supervisor(onProgress);
     endings.push(() => supervisor.stop());
     // One address of metrics can't be that of several.
@@ -86,7 +88,7 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
     await moveVmStates(site.site, data);
     for (const spec of await hypervisorSpecs(site.site, data)) await supervisor.start({ ...spec, env });
     onProgress('Starting the workers');
-    const connection = await Connection.connect(access.connectionOptions);
+    const connection = await Connection.connect({ ...target.connectionOptions, address: temporal.address });
     endings.push(() => connection.close());
     const polled = (queue: string) => () => untilPolled(connection, temporal.namespace, queue);
     // The environment that they inherit may name another server, and what belongs to it.
@@ -128,40 +130,48 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
 
 type TemporalPlace = Instance['temporal'];
 
-interface ConnectedTemporal {
+interface FoundTemporal {
   readonly temporal: TemporalPlace;
-  readonly access: TemporalAccess;
+  readonly target: ConnectTarget;
   /** When it is one of the instance's own. */
   readonly server?: KeptServer;
   readonly codecEndpoint?: string;
 }
 
 /** @param onRestart told where it is after a server of its own was started again. */
-async function connectTemporal(
+async function findTemporal(
   options: UpOptions,
   keys: KeyRing | undefined,
   endings: (() => Promise<void>)[],
   onRestart: (temporal: TemporalPlace) => Promise<void>,
-): Promise<ConnectedTemporal> {
+): Promise<FoundTemporal> {
   const found = await findDevServer({ onProgress: options.onProgress });
-  let connected: ConnectedTemporal;
+  let reached: FoundTemporal;
   if (found.kind === 'address') {
     options.onProgress(`Using Temporal at ${found.address}`);
-    const access = accessOf(found);
-    connected = { temporal: { address: found.address, namespace: access.namespace }, access };
+    const target = connectTarget();
+    reached = { temporal: { address: target.address, namespace: target.namespace }, target };
   } else {
     options.onProgress('Starting Temporal');
-    connected = await startTemporal(found.path, options, keys, endings, onRestart);
+    reached = await startTemporal(found.path, options, keys, endings, onRestart);
   }
-  const { connectionOptions, namespace } = connected.access;
-  const connection = await Connection.connect(connectionOptions);
+  const { target, temporal } = reached;
+  const connection = await connectTemporal(target);
   try {
-    await ensureNamespace(connection, namespace);
-    await ensureSearchAttributes(connection, namespace, searchAttributeTypes);
+    await checkServerVersion(connection, target);
+    await ensureNamespace(connection, temporal.namespace);
+    await ensureSearchAttributes(connection, temporal.namespace, searchAttributeTypes).catch(async (error: unknown) => {
+      // Where they may not even be asked for, whoever may has made them.
+      if ((await checkSearchAttributes(connection, target)) !== undefined) throw error;
+    });
+    const remark = await checkTemporal(connection, target);
+    if (remark) options.onProgress(`Note: ${remark.message}`);
+  } catch (error) {
+    throw refusedCredentials(error, target) ?? error;
   } finally {
     await connection.close();
   }
-  return connected;
+  return reached;
 }
 
 /** A server of the instance's own, whose Web UI shows what is encrypted. */
@@ -171,7 +181,7 @@ async function startTemporal(
   keys: KeyRing | undefined,
   endings: (() => Promise<void>)[],
   onRestart: (temporal: TemporalPlace) => Promise<void>,
-): Promise<ConnectedTemporal> {
+): Promise<FoundTemporal> {
   // The Web UI is told of the codec server at its start, and the codec server of the Web UI once that has a port.
   let uiUrl: URL | undefined;
   const allows = (origin: string) =>
@@ -191,8 +201,9 @@ async function startTemporal(
   endings.push(() => server.stop());
   const temporal = temporalOf(server.current);
   uiUrl = new URL(server.current.uiUrl);
-  const access = plainAccess(temporal.address, temporal.namespace);
-  return { temporal, access, server, ...(codecServer && { codecEndpoint: codecServer.url }) };
+  const { address, namespace } = temporal;
+  const target = connectTarget({ address, namespace, configuredBy: 'this instance' });
+  return { temporal, target, server, ...(codecServer && { codecEndpoint: codecServer.url }) };
 }
 
 const temporalOf = ({ address, namespace, uiUrl, pid }: DevServer): TemporalPlace => ({

@@ -7,15 +7,15 @@ import { DataFolder } from './data-folder.js';
 import { configuredMetricsAddress } from './metrics-address.js';
 import { loadSite } from './site-file.js';
 import { stopSignal } from './stop-signals.js';
-import { configuredAccess, plainAccess } from './temporal-access.js';
+import { connectTarget } from './temporal-connection.js';
 import { roles, runWorker, type Role } from './worker.js';
 
 const [role, name, siteFile, dataFolder, address, namespace] = process.argv.slice(2);
-const temporal = address === undefined ? configuredAccess() : plainAccess(address, namespace);
 if (!roles.includes(role as Role) || name === undefined || siteFile === undefined || dataFolder === undefined) {
   throw new Error('usage: worker-main ROLE NAME SITE_FILE DATA_FOLDER [ADDRESS NAMESPACE]');
 }
-if (!temporal) throw new Error('no Temporal server is named, neither by an argument nor by the environment');
+const own = address !== undefined && namespace !== undefined && { address, namespace, configuredBy: 'this instance' };
+const temporal = connectTarget(own || {});
 const site = await loadSite(siteFile, { disks: false });
 const metrics = configuredMetricsAddress();
 const signal = stopSignal({ withSupervisor: process.env['FARSHORE_SUPERVISED'] === '1' });

@@ -6,9 +6,10 @@
  * - `host`: the agent on a Hyper-V host: all disk I/O at the primary site.
  */
 import { readFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Client } from '@temporalio/client';
-import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
+import { NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import { createAzureActivities } from '../activities/azure.js';
 import { createResynchronizationActivities } from '../activities/resynchronization.js';
 import { createPrimaryActivities } from '../activities/primary.js';
@@ -29,9 +30,10 @@ import type { LoadedSite } from './site-file.js';
 import { workerLogger } from './logger.js';
 import type { MetricsAddress } from './metrics-address.js';
 import { installRuntime } from './telemetry.js';
-import type { TemporalAccess } from './temporal-access.js';
+import { connectChecked, problemOf, type ConnectTarget } from './temporal-connection.js';
 import { VaultWatch } from './vault-watch.js';
 import { workInterceptor } from './work-interceptor.js';
+import { makeCurrent, versioningOptions, workerVersion } from './worker-version.js';
 
 export const roles = ['azure', 'vmm', 'host'] as const;
 export type Role = (typeof roles)[number];
@@ -42,7 +44,7 @@ export interface WorkerConfig {
   readonly name: string;
   readonly site: LoadedSite;
   readonly data: DataFolder;
-  readonly temporal: TemporalAccess;
+  readonly temporal: ConnectTarget;
   /** Where its metrics are served. @default nowhere */
   readonly metrics?: MetricsAddress | undefined;
 }
@@ -65,33 +67,43 @@ const STICKY_TIMEOUT = '3 seconds';
 
 /**
  * Polls until the process is told to stop; drains what is under way.
- * @throws MetricsAddressError, or DocumentError for the key file, before anything is done.
+ * @throws MetricsAddressError, DocumentError for the key file, or TemporalProblem when there is no Temporal to work with,
+ * before anything is done.
  */
 export async function runWorker(config: WorkerConfig, signal: AbortSignal): Promise<void> {
   const { role, name, site, temporal } = config;
+  const { address, namespace } = temporal;
   const vault = site.site.vault.name;
   const work = { vault, ...(role === 'host' && { host: name }) };
   const logger = workerLogger(role, name, work);
+  const connectionOptions = { ...temporal.connectionOptions, address };
+  const checked = await connectChecked(temporal, ({ message }) => logger.warn(message));
+  await checked.close();
+  const keys = await configuredKeys();
+  const dataConverter = workerDataConverter(keys);
   const metrics = await installRuntime(logger, config.metrics);
-  const { connectionOptions, namespace } = temporal;
   const endings: (() => Promise<void>)[] = [async () => metrics?.close()];
   try {
-    const keys = await configuredKeys();
-    const dataConverter = workerDataConverter(keys);
-    const connection = await NativeConnection.connect(connectionOptions);
+    const connection = await NativeConnection.connect(connectionOptions).catch(async (error: unknown) => {
+      // Without a connection that is closed some day, it would keep the process for good.
+      await Runtime.instance().shutdown();
+      throw await problemOf(error, temporal);
+    });
     endings.push(() => connection.close());
     const running = await RunningActivities.open(config.data.runningActivities(`${role}-${name}`));
     endings.push(() => running.close());
+    const identity = `${role}:${name}@${hostname()}:${process.pid}`;
+    const options = await optionsOf(config, keys !== undefined);
     const worker = await Worker.create({
       connection,
       namespace,
       dataConverter,
       interceptors: { activity: [running.interceptor, workInterceptor(work)] },
-      identity: `${role}:${name}@${process.pid}`,
+      identity,
       shutdownGraceTime: SHUTDOWN_GRACE,
       maxHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
       defaultHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
-      ...(await optionsOf(config, keys !== undefined)),
+      ...options,
     });
     const stop = () => worker.shutdown();
     signal.addEventListener('abort', stop, { once: true });
@@ -100,6 +112,14 @@ export async function runWorker(config: WorkerConfig, signal: AbortSignal): Prom
       (lost) => lost.forEach((workflowId) => logger.warn('An activity of a worker that died was lost', { workflowId })),
       (error: unknown) => logger.warn('What a worker that died was doing is not known', { error }),
     );
+    if (role === 'azure') {
+      const version = options.workerDeploymentOptions?.version;
+      void makeCurrent(connectionOptions, namespace, name, version, identity).then(
+        (changed) =>
+          changed && logger.info(`The current version is ${version?.buildId ?? 'that of workers without one'}`),
+        (error: unknown) => logger.warn('Which worker version is current could not be settled', { error }),
+      );
+    }
     const info = workerInfo({ role, name, ...work });
     metrics?.tell(() => [info]);
     if (metrics && role === 'azure') {
@@ -142,9 +162,12 @@ async function optionsOf(
     case 'azure': {
       const store = await openReplicaStore(site.vault.store);
       const turns = new Turns(AZURE_TURNS);
+      const code = await readFile(encrypts ? encryptedWorkflowBundlePath : workflowBundlePath, 'utf8');
+      const version = workerVersion(name, code);
       return {
         taskQueue: taskQueues.azure(name),
-        workflowBundle: { code: await readFile(encrypts ? encryptedWorkflowBundlePath : workflowBundlePath, 'utf8') },
+        workflowBundle: { code },
+        ...(version && versioningOptions(version)),
         activities: {
           ...createAzureActivities({
             store,

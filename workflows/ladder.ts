@@ -1,7 +1,8 @@
 /**
  * The ladder: runs one step until it succeeds. Each attempt is one activity execution (maximumAttempts 1); between
  * attempts it waits 1, 2, 4, 8, 10, then every 30 minutes, visibly, and an administrator's `retry` ends the wait.
- * The count starts again once the step's checkpoint has advanced. A non-recoverable failure waits for `retry` only;
+ * The count starts again once the step's checkpoint has advanced. What a worker handed back as it was told to stop is no
+ * attempt: the next one gets it at once. A non-recoverable failure waits for `retry` only;
  * a failure that needs a resynchronization is thrown.
  */
 import { condition, isCancellation } from '@temporalio/workflow';
@@ -55,7 +56,7 @@ export async function climb<T>(
         control.publish(undefined);
         throw new StepFailure(failure);
       }
-      if (await control.moved(failure)) {
+      if (failure.code === 'WorkerStopped' || (await control.moved(failure))) {
         atOnce = true;
         continue;
       }

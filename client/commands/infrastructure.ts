@@ -54,7 +54,7 @@ const queuesOf = (site: Site): string[] => [
 
 async function storeIsThere({ vault }: Site): Promise<boolean> {
   const { protectedInVault } = await import('../../workers/local-vault.js');
-  return await protectedInVault(vault.store.path, []).then(
+  return await protectedInVault(vault.store, []).then(
     () => true,
     () => false,
   );

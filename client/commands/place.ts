@@ -3,10 +3,10 @@ import type { Command } from 'commander';
 import type { Site } from '../../domain/site.js';
 import { DataFolder, type Instance } from '../../workers/data-folder.js';
 import { loadSite, type LoadedSite } from '../../workers/site-file.js';
-import { configuredServer, type ConfiguredServer } from '../../workers/temporal-executables.js';
+import { configuredServer, type ConfiguredServer } from '../../workers/configured-server.js';
 import { RefusedError, UnreachableError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
-import { Output } from '../output.js';
+import { note, Output } from '../output.js';
 
 /** Options every command takes; they are the program's. */
 export interface CommonOptions {
@@ -31,6 +31,8 @@ export interface TemporalPlace {
   readonly uiUrl: string | undefined;
   /** Named by the environment, with all it says about reaching it. */
   readonly isConfigured: boolean;
+  /** Where the address stands. */
+  readonly configuredBy: string;
 }
 
 export const commonOptions = (command: Command): CommonOptions => command.optsWithGlobals<CommonOptions>();
@@ -50,24 +52,22 @@ export async function findPlace(command: Command): Promise<Place> {
   const options = commonOptions(command);
   const data = dataFolderOf(options);
   const instance = (await data.isHeld()) ? await data.readInstance() : undefined;
-  const temporal = temporalOf(environmentServer(), instance, data);
+  const temporal = temporalPlaceOf(instance, data);
   const site = await loadSite(options.site ?? instance?.siteFile ?? siteFileOf(options), { disks: false });
   return { data, site, instance, temporal };
 }
 
-function temporalOf(
-  server: ConfiguredServer | undefined,
-  instance: Instance | undefined,
-  data: DataFolder,
-): TemporalPlace {
+/** @throws UnreachableError when there is none, RefusedError when the environment names none properly. */
+export function temporalPlaceOf(instance: Instance | undefined, data: DataFolder): TemporalPlace {
+  const server = environmentServer();
   if (server) {
-    const { address, namespace } = server;
+    const { address, namespace, configuredBy } = server;
     const uiUrl = instance?.temporal.address === address ? instance.temporal.uiUrl : undefined;
-    return { address, namespace, uiUrl, isConfigured: true };
+    return { address, namespace, uiUrl, isConfigured: true, configuredBy };
   }
   if (!instance) throw new UnreachableError(`no instance is up in ${data.path}: start one with \`farshore up\``);
   const { address, namespace, uiUrl } = instance.temporal;
-  return { address, namespace, uiUrl, isConfigured: false };
+  return { address, namespace, uiUrl, isConfigured: false, configuredBy: `the instance in ${data.path}` };
 }
 
 /** The Temporal server that the environment names. @throws RefusedError when it names none properly. */
@@ -81,13 +81,12 @@ export function environmentServer(): ConfiguredServer | undefined {
 
 /** @throws UnreachableError when Temporal does not answer. */
 export async function connectTo(place: Place): Promise<Farshore> {
-  const { address, namespace, isConfigured } = place.temporal;
   // Takes a while to load, which commands that need no Temporal are spared.
   const { Farshore } = await import('../farshore.js');
   return await Farshore.connect({
     site: place.site.site,
-    ...(!isConfigured && { address }),
-    ...(namespace !== undefined && { namespace }),
+    ...givenBy(place.temporal),
+    onRemark: (line) => note(`Note: ${line}`),
   });
 }
 
@@ -104,6 +103,10 @@ export async function withFarshore<T>(
     await farshore.close();
   }
 }
+
+/** What has to be told of a Temporal: of one that the environment names, nothing. */
+export const givenBy = ({ address, namespace, isConfigured, configuredBy }: TemporalPlace) =>
+  isConfigured ? {} : { address, ...(namespace !== undefined && { namespace }), configuredBy };
 
 /** Those of the VMs whose replica the vault holds as protected. A store that can't be read here tells nothing. */
 export async function keptReplicas({ vault }: Site, vms: readonly string[]): Promise<string[]> {

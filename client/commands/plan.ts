@@ -9,6 +9,7 @@ import type { Farshore } from '../farshore.js';
 import { Progress } from '../progress.js';
 import { note } from '../output.js';
 import { confirm } from './confirm.js';
+import { schemaCommand } from './site.js';
 import { commitConsequences, failoverType, refusalOf } from './failover.js';
 import { planRunTable, planRunText } from './plan-report.js';
 import { outputOf, withFarshore } from './place.js';
@@ -42,6 +43,7 @@ export function planCommand(): Command {
     .option('--wait', 'return once the run has ended')
     .option('--yes', 'do not ask')
     .action(runPlan);
+  plan.addCommand(schemaCommand('plan', 'recovery plans'));
   plan
     .command('list')
     .summary('the newest runs')

@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
 import { hostsOf, type Site } from '../../domain/site.js';
+import { schemaText, type DocumentKind } from '../../workers/document-schemas.js';
 import { loadSite } from '../../workers/site-file.js';
 import { commonOptions, outputOf, siteFileOf } from './place.js';
 
@@ -27,8 +28,18 @@ export function siteCommand(): Command {
           `VMs: ${vms}, disks: ${disks}${size}, Azure networks: ${networks}, policies: ${policies}.`,
       );
     });
+  site.addCommand(schemaCommand('site', 'site files'));
   return site;
 }
+
+/** @param what as in "The JSON Schema of ...". */
+export const schemaCommand = (kind: DocumentKind, what: string): Command =>
+  new Command('schema')
+    .summary(`the JSON Schema of ${what}, for editors`)
+    .description(`Prints the JSON Schema of ${what}, for editors and other programs that check documents.`)
+    .action(() => {
+      process.stdout.write(schemaText(kind));
+    });
 
 function countsOf(site: Site) {
   const { vmmServers, azureNetworks, policies, vms } = site;

@@ -10,7 +10,7 @@ import { stopSignal } from '../../workers/stop-signals.js';
 import { VaultSource } from '../watch/vault-source.js';
 import { watchStatus } from '../watch/watch-status.js';
 import { commonOptions, keptReplicas, outputOf, withFarshore } from './place.js';
-import { positive } from './positive.js';
+import { positive } from './numbers.js';
 
 /** Seconds. */
 const DEFAULT_INTERVAL = 2;

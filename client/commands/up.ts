@@ -14,6 +14,7 @@ import { fields, note } from '../output.js';
 import { portNumber } from './numbers.js';
 import { savedQueries } from '../saved-queries.js';
 import { workflowsUrl } from '../web-ui-pages.js';
+import { answerOf } from '../temporal-answer.js';
 import { commonOptions, dataFolderOf, environmentServer, keptReplicas, outputOf, siteFileOf } from './place.js';
 
 interface UpOptions {
@@ -126,6 +127,7 @@ async function startHere(data: DataFolder, site: LoadedSite, options: UpOptions)
 /** What startInstance throws says enough to people, but not to scripts. */
 function startError(error: unknown, data: DataFolder): unknown {
   if (!(error instanceof Error) || error.name === 'ProvisioningError') return error;
+  if (error.name === 'TemporalProblem') return answerOf(error);
   if (error.name === 'PortUnavailableError') return new RefusedError(error.message, { cause: error });
   const message = `the instance could not be started: ${error.message}\n  Logs: ${logsOf(data)}`;
   return new UnreachableError(message, { cause: error });

@@ -4,9 +4,10 @@ import { hostsOf, type Site } from '../../domain/site.js';
 import { configuredMetricsAddress, METRICS_VARIABLE, parseMetricsAddress } from '../../workers/metrics-address.js';
 import { stopSignal } from '../../workers/stop-signals.js';
 import type { Role } from '../../workers/worker.js';
-import { RefusedError, UnreachableError } from '../errors.js';
+import { RefusedError } from '../errors.js';
 import { note } from '../output.js';
-import { findPlace } from './place.js';
+import { answerOf } from '../temporal-answer.js';
+import { findPlace, givenBy } from './place.js';
 
 const roles: readonly Role[] = ['azure', 'vmm', 'host'];
 
@@ -36,18 +37,13 @@ export function workerCommand(): Command {
       if (!names.includes(name)) {
         throw new RefusedError(`${name} is no ${role} of the site file ${site.file}; it has: ${names.join(', ')}`);
       }
-      const { configuredAccess, plainAccess } = await import('../../workers/temporal-access.js');
-      const access = configuredAccess() ?? plainAccess(temporal.address, temporal.namespace);
       const { runWorker } = await import('../../workers/worker.js');
+      const { connectTarget } = await import('../../workers/temporal-connection.js');
       note(`Worker ${role} of ${name}, with Temporal at ${temporal.address}; Ctrl-C stops it`);
-      const config = { role, name, site, data, temporal: access, metrics };
-      await runWorker(config, stopSignal({ withSupervisor: false })).catch((error: unknown) => {
-        if (error instanceof Error && error.name === 'TransportError') {
-          throw new UnreachableError(`Temporal does not answer at ${temporal.address}: ${error.message}`, {
-            cause: error,
-          });
-        }
-        throw error;
+      const target = connectTarget(givenBy(temporal));
+      const signal = stopSignal({ withSupervisor: false });
+      await runWorker({ role, name, site, data, temporal: target, metrics }, signal).catch((error: unknown) => {
+        throw answerOf(error);
       });
     });
 }

@@ -1,5 +1,6 @@
 /** The infrastructure as a tree: pure. */
 import { formatBytes } from '../../domain/bytes.js';
+import { formatStoreAddress } from '../../domain/store-address.js';
 import { formatSeconds, secondsBetween } from '../../domain/time.js';
 import type { Infrastructure, InfrastructureVm, WorkerState } from './infrastructure.js';
 
@@ -15,7 +16,7 @@ export function infrastructureText({ vault, vmmServers }: Infrastructure, at: st
       text: `Vault ${vault.name}`,
       children: [
         {
-          text: `store: ${vault.store.kind}, ${vault.store.path}${vault.store.answers ? '' : ', does not answer here'}`,
+          text: `store: ${vault.store.kind}, ${formatStoreAddress(vault.store)}${vault.store.answers ? '' : ', does not answer here'}`,
         },
         { text: `Azure worker: ${workerText(vault.worker, at)}` },
         {

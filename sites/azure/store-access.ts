@@ -8,6 +8,7 @@ import { ContainerClient, StorageSharedKeyCredential } from '@azure/storage-blob
 import { CatalogueError } from '../../domain/errors.js';
 import { accountUrlOf } from '../../domain/store-address.js';
 import { AzureReplicaStore, type OpenOptions } from './replica-store.js';
+import { Requests } from './requests.js';
 
 export const CONNECTION_STRING = 'FARSHORE_STORE_CONNECTION_STRING';
 export const SAS = 'FARSHORE_STORE_SAS';
@@ -24,8 +25,19 @@ export async function openAzureStore(
   environment: Environment = process.env,
 ): Promise<AzureReplicaStore> {
   const { client, by } = await containerClient(url, environment);
-  return await AzureReplicaStore.open(client, { ...options, where: `${url} (vault.store.url; credentials: ${by})` });
+  return await AzureReplicaStore.open(client, { ...options, where: whereOf(url, by) });
 }
+
+/** @returns what time it is by the service's clock, ms since 1970. @throws CatalogueError */
+export async function serviceTime(url: string, environment: Environment = process.env): Promise<number> {
+  const { client, by } = await containerClient(url, environment);
+  const requests = new Requests(whereOf(url, by));
+  const { date } = await requests.do('asking for the time', (abortSignal) => client.getProperties({ abortSignal }));
+  return date?.getTime() ?? Number.NaN;
+}
+
+/** The store, as error messages call it. */
+const whereOf = (url: string, by: string): string => `${url} (vault.store.url; credentials: ${by})`;
 
 /** @returns `by`: where the credentials come from, for error messages. */
 export async function containerClient(

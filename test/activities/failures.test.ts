@@ -56,7 +56,7 @@ describe('classified', () => {
     await expect(run(failing(failure), undefined)).rejects.toBe(failure);
   });
 
-  test.each(['CANCELLED', 'TIMED_OUT', 'WORKER_SHUTDOWN'] as const)(
+  test.each(['CANCELLED', 'TIMED_OUT'] as const)(
     'once cancelled (%s) no error is anything but that',
     async (reason) => {
       for (const error of [new Error('aborted'), new CatalogueError('StoreUnreachable', 'cut off'), 'text']) {
@@ -70,6 +70,26 @@ describe('classified', () => {
       }
     },
   );
+});
+
+test('what a worker is told to stop in is handed back, with how far it had come', async () => {
+  const logged: unknown[] = [];
+  const environment = quietEnvironment(logged);
+  const work = classified({
+    copy: () =>
+      beating(0, async ({ onProgress, signal }) => {
+        onProgress({ bytesDone: 42 });
+        environment.cancel('WORKER_SHUTDOWN');
+        signal.throwIfAborted();
+      }),
+  });
+  await expect(environment.run(work.copy)).rejects.toMatchObject({
+    name: 'ApplicationFailure',
+    type: 'WorkerStopped',
+    nonRetryable: false,
+    details: [{ bytesDone: 42 }],
+  });
+  expect(logged).toEqual([]);
 });
 
 describe('heartbeats', () => {

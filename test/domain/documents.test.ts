@@ -1,16 +1,9 @@
 /** What people write: site, plan and policy. Each bad input is refused where it stands, with a remedy. */
+import { checkSite } from '../../domain/site-checks.js';
 import { describe, expect, it } from 'vitest';
 import { checkPlan, planMachines, recoveryPlanSchema, type RecoveryPlan } from '../../domain/plan.js';
 import { copyFrequencyMs, policySchema } from '../../domain/policy.js';
-import {
-  checkSite,
-  osDiskOf,
-  policyOf,
-  replicaNetworkOf,
-  siteSchema,
-  vmmServerOf,
-  type Site,
-} from '../../domain/site.js';
+import { osDiskOf, policyOf, replicaNetworkOf, siteSchema, vmmServerOf, type Site } from '../../domain/site.js';
 
 const disk = (name: string, more: object = {}) => ({ name, path: `${name}.img`, ...more });
 const vm = (name: string, more: object = {}) => ({ name, host: 'h1', disks: [disk(`${name}-os`)], ...more });

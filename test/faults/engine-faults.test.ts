@@ -254,7 +254,7 @@ class FaultRun {
   async #isBeingDone(jobId = protectedItemId('vault-01', VM)): Promise<boolean> {
     const { raw } = await this.site.farshore.temporal.workflow.getHandle(jobId).describe();
     return (raw.pendingActivities ?? []).some(({ lastWorkerIdentity }) => {
-      const [, role, name, pid] = /^(\w+):(.+)@(\d+)$/.exec(lastWorkerIdentity ?? '') ?? [];
+      const [, role, name, pid] = /^(\w+):(.+)@.+:(\d+)$/.exec(lastWorkerIdentity ?? '') ?? [];
       return Number(pid) === this.site.running.processId(`${role}-${name}`);
     });
   }

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { recoveryPlanSchema } from '../../domain/plan.js';
-import { checkSite, siteSchema } from '../../domain/site.js';
+import { checkSite } from '../../domain/site-checks.js';
+import { siteSchema } from '../../domain/site.js';
 import { DocumentError, readDocument } from '../../workers/document.js';
 
 function errorOf(text: string, schema: z.ZodType = siteSchema): DocumentError {

@@ -8,6 +8,7 @@ import { jobKinds, type JobKind } from '../../domain/job.js';
 import type { JobOperation } from '../../domain/operations.js';
 import { addSearchAttributes } from '../../workers/search-attributes.js';
 import type { DevServer } from '../../workers/temporal-server.js';
+import { connectTarget } from '../../workers/temporal-connection.js';
 import * as messages from '../../workflows/messages.js';
 import { searchAttributeTypes } from '../../workflows/search-attributes.js';
 import { startTestDevServer } from '../support/dev-server.js';
@@ -85,7 +86,7 @@ describe('entity and job continue as new', () => {
       const later = !['enableProtection', 'initialReplication', 'finalizeProtection'].includes(kind);
       const entity = later ? await vault.protect(vm, POLL_MS) : await vault.startEntity(vm);
       const current = vault.entity(vm);
-      const heard = <T>(call: () => Promise<T>) => answered(env.connection, vault.vault, call);
+      const heard = <T>(call: () => Promise<T>) => answered(env.connection, connectTarget(), vault.vault, call);
       if (kind === 'commitFailover') {
         const failover = request();
         await heard(() => current.executeUpdate(messages.jobUpdates.plannedFailover, failover));

@@ -71,6 +71,17 @@ describe('a recoverable failure', () => {
     });
   });
 
+  it('takes what a worker handed back for no attempt, and gives it to the next one at once', async () => {
+    const { site, vault } = setUp();
+    site.fail('copyDisk', 'WorkerStopped', 3);
+    await vault.run(async () => {
+      const entity = await vault.startEntity('db-08');
+      await entity.executeUpdate(messages.jobUpdates.enableProtection, request());
+      await vault.until(entity, ({ item }) => item.phase === 'Protected', 60_000);
+      expect(minutesBetween(site.called('copyDisk')).slice(0, 3)).toEqual([0, 0, 0]);
+    });
+  });
+
   it('`retry` ends the wait at once, in the middle of 30 minutes', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {

@@ -4,7 +4,8 @@ import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { makeSite, Shell } from '../client/command.js';
-import { configuredAccess, plainAccess } from '../../workers/temporal-access.js';
+import { configuredServer } from '../../workers/configured-server.js';
+import { connectTarget } from '../../workers/temporal-connection.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
 /** What a certificate file holds: nobody checks it before there is a server. */
@@ -29,7 +30,7 @@ describe('of the environment', () => {
       TEMPORAL_TLS_SERVER_CA_CERT_PATH: join(shell.folder, 'ca.pem'),
       TEMPORAL_TLS_SERVER_NAME: 'frontend.example',
     };
-    expect(configuredAccess(env)).toMatchObject({
+    expect(configuredServer(env)).toMatchObject({
       namespace: 'recovery',
       connectionOptions: {
         address: 'temporal.example:7233',
@@ -40,16 +41,17 @@ describe('of the environment', () => {
         },
       },
     });
-    const { connectionOptions } = configuredAccess({ TEMPORAL_ADDRESS: 'h:1', TEMPORAL_API_KEY: 'k' })!;
+    const { connectionOptions } = configuredServer({ TEMPORAL_ADDRESS: 'h:1', TEMPORAL_API_KEY: 'k' })!;
     expect(connectionOptions).toMatchObject({ address: 'h:1', apiKey: 'k', tls: true });
-    expect(configuredAccess({ TEMPORAL_ADDRESS: 'h:1', TEMPORAL_TLS: 'true' })!.connectionOptions.tls).toBeTruthy();
+    expect(configuredServer({ TEMPORAL_ADDRESS: 'h:1', TEMPORAL_TLS: 'true' })!.connectionOptions.tls).toBeTruthy();
   });
 
   test('without an address it names no server, whatever else is set', () => {
-    expect(configuredAccess({ TEMPORAL_TLS: 'true', TEMPORAL_API_KEY: 'k' })).toBeUndefined();
-    expect(plainAccess('127.0.0.1:1')).toEqual({
-      connectionOptions: { address: '127.0.0.1:1' },
-      namespace: 'farshore',
+    expect(configuredServer({ TEMPORAL_TLS: 'true', TEMPORAL_API_KEY: 'k' })).toBeUndefined();
+    // Of a server that is named otherwise, nothing is taken from the environment.
+    expect(connectTarget({ address: '127.0.0.1:1' })).toMatchObject({
+      ...{ address: '127.0.0.1:1', namespace: 'farshore' },
+      connectionOptions: {},
     });
   });
 

@@ -1,0 +1,69 @@
+/** `doctor`: is everything there that a deployment needs? */
+import { Command } from 'commander';
+import { loadSite, type LoadedSite } from '../../workers/site-file.js';
+import { DocumentError } from '../../workers/document.js';
+import type { CheckResult, CheckStatus } from '../../workers/doctor/check.js';
+import type { Unknown } from '../../workers/doctor/doctor.js';
+import type { Instance } from '../../workers/data-folder.js';
+import type { ConnectTarget } from '../../workers/temporal-connection.js';
+import { RefusedError, UnreachableError } from '../errors.js';
+import { exitCodes } from '../exit-codes.js';
+import { commonOptions, dataFolderOf, givenBy, outputOf, siteFileOf, temporalPlaceOf } from './place.js';
+
+export function doctorCommand(): Command {
+  return new Command('doctor')
+    .summary('check a deployment: Temporal, store, workers, disks')
+    .description(
+      'Checks what a deployment needs, as seen from this machine, and says of each thing whether it is well, else what to\n' +
+        'do and where it is configured: Temporal (address, version, namespace and its retention, search attributes, clock),\n' +
+        'the workers of each task queue, the replica store (clock, space), and of hosts that this machine is, disks and\n' +
+        'hypervisors. What can only be seen from elsewhere is skipped. Changes nothing, but for an empty file that it makes\n' +
+        'and removes in the store. Its exit code is that of the worst: 0 well, 1 a warning, 2 a problem.',
+    )
+    .action(async (_options: object, command: Command) => {
+      const options = commonOptions(command);
+      const data = dataFolderOf(options);
+      const instance = (await data.isHeld()) ? await data.readInstance() : undefined;
+      const { examine } = await import('../../workers/doctor/doctor.js');
+      const { connectTarget } = await import('../../workers/temporal-connection.js');
+      const checks = await examine({
+        data,
+        isUp: instance !== undefined,
+        site: await siteOf(options.site ?? instance?.siteFile ?? siteFileOf(options)),
+        temporal: temporalOf(instance, () => connectTarget(givenBy(temporalPlaceOf(instance, data)))),
+      });
+      const worst = worstOf(checks);
+      outputOf(command).result({ status: worst, checks }, checks.map(textOf).join('\n'));
+      process.exitCode = { ok: exitCodes.ok, warning: exitCodes.warning, problem: exitCodes.critical }[worst];
+    });
+}
+
+async function siteOf(file: string): Promise<LoadedSite | Unknown> {
+  try {
+    return await loadSite(file, { disks: false });
+  } catch (error) {
+    if (!(error instanceof DocumentError)) throw error;
+    return { problem: `${error.file}:${error.line}: ${error.path}: ${error.problem}`, remedy: error.remedy };
+  }
+}
+
+function temporalOf(instance: Instance | undefined, target: () => ConnectTarget): ConnectTarget | Unknown {
+  try {
+    return target();
+  } catch (error) {
+    if (!(error instanceof RefusedError || error instanceof UnreachableError)) throw error;
+    const remedy = 'start one with `farshore up`, or set TEMPORAL_ADDRESS to that of a Temporal server';
+    return { problem: error.message, remedy: instance ? 'correct what is named' : remedy };
+  }
+}
+
+function worstOf(checks: readonly CheckResult[]): Exclude<CheckStatus, 'skipped'> {
+  if (checks.some(({ status }) => status === 'problem')) return 'problem';
+  return checks.some(({ status }) => status === 'warning') ? 'warning' : 'ok';
+}
+
+function textOf({ check, status, message, remedy, configuredBy }: CheckResult): string {
+  const by = configuredBy === undefined ? '' : ` (configured by ${configuredBy})`;
+  const line = `${status.padEnd('problem'.length)}  ${check}: ${message}${by}`;
+  return remedy === undefined ? line : `${line}\n         Remedy: ${remedy}`;
+}

@@ -1,0 +1,74 @@
+/** `init`: a site file to begin with. */
+import { randomUUID } from 'node:crypto';
+import { link, open, readFile, rename, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { Command } from 'commander';
+import { schemaFile } from '../../workers/document-schemas.js';
+import { packageFile } from '../../workers/package-files.js';
+import { RefusedError } from '../errors.js';
+import { commonOptions, outputOf, siteFileOf } from './place.js';
+
+const EXAMPLE = 'examples/site.yaml';
+
+export function initCommand(): Command {
+  return new Command('init')
+    .summary('write a site file to begin with')
+    .description(
+      'Writes a site file in which every field is explained: the same as examples/site.yaml. Editors that know YAML\n' +
+        'schemas complete and check it. Put your own names and disks into it, then `farshore site check`.',
+    )
+    .argument('[file]', 'where to (default: --site, else $FARSHORE_SITE, else site.yaml)')
+    .option('--force', 'replace a file that is there')
+    .addHelpText('after', '\nExample:\n  farshore init site.yaml')
+    .action(async (name: string | undefined, { force = false }: { force?: boolean }, command: Command) => {
+      const file = path.resolve(name ?? siteFileOf(commonOptions(command)));
+      await writeWhole(file, await contentFor(file), force);
+      const next = `farshore site check --site ${path.relative('.', file)}`;
+      outputOf(command).result(
+        { file, next },
+        `${file} is written. Put your VMM servers, hosts, networks and VMs into it.\nNext: ${next}`,
+      );
+    });
+}
+
+async function contentFor(file: string): Promise<string> {
+  const example = await readFile(packageFile(EXAMPLE), 'utf8');
+  const schema = packageFile(schemaFile('site'));
+  return example.replace(/(?<=\$schema=).*/, schema).replaceAll(EXAMPLE, path.basename(file));
+}
+
+/** The file has all of the content, or is not touched. @throws RefusedError when it is there, or can't be written. */
+async function writeWhole(file: string, content: string, replace: boolean): Promise<void> {
+  const temporary = path.join(path.dirname(file), `.${path.basename(file)}.${randomUUID()}`);
+  try {
+    const handle = await open(temporary, 'wx');
+    try {
+      await handle.writeFile(content);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    // A link is refused where something has the name, in the same step.
+    await (replace ? rename(temporary, file) : link(temporary, file));
+  } catch (error) {
+    throw refusal(file, error as NodeJS.ErrnoException);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+function refusal(file: string, error: NodeJS.ErrnoException): RefusedError {
+  const { code } = error;
+  if (code === 'EEXIST') {
+    return new RefusedError(`${file} is there already; name another file, or replace it with --force`, {
+      cause: error,
+    });
+  }
+  const problem =
+    code === 'ENOENT' || code === 'ENOTDIR'
+      ? `there is no folder ${path.dirname(file)}: make it first`
+      : code === 'EISDIR'
+        ? 'it is a folder: name a file in it'
+        : `${error.message}: name a file that can be written`;
+  return new RefusedError(`${file} cannot be written: ${problem}`, { cause: error });
+}

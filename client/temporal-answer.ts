@@ -1,0 +1,10 @@
+/** What is wrong with Temporal, as an answer: worth another try later, or waiting for somebody to correct it. */
+import { TemporalProblem } from '../workers/temporal-problem.js';
+import { RefusedError, UnreachableError } from './errors.js';
+
+/** @returns UnreachableError or RefusedError for a TemporalProblem, by its class; every other error as it is. */
+export function answerOf(error: unknown): unknown {
+  if (!(error instanceof TemporalProblem)) return error;
+  const Answer = error.class === 'recoverable' ? UnreachableError : RefusedError;
+  return new Answer(error.message, { cause: error });
+}

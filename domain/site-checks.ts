@@ -1,0 +1,174 @@
+/** What is wrong with a site file although each of its fields is right by itself. */
+import { isTimeZone } from './local-time.js';
+import { checkPolicy } from './policy.js';
+import { hostsOf, osDiskOf, type Finding, type Site } from './site.js';
+
+/** Cross-checks: names used once, references that lead somewhere, networks mapped. The first finding is the one to show. */
+export function checkSite(site: Site): Finding[] {
+  return [
+    ...duplicateNames(site),
+    ...osDiskProblems(site),
+    ...policyProblems(site),
+    ...unknownTimeZones(site),
+    ...danglingReferences(site),
+    ...unmappedNetworks(site),
+  ];
+}
+
+function* duplicateNames(site: Site): Generator<Finding> {
+  yield* repeated(site.vmmServers, ['vmmServers'], 'VMM server');
+  yield* repeated(site.azureNetworks, ['azureNetworks'], 'Azure network');
+  yield* repeated(site.policies, ['policies'], 'policy');
+  yield* repeated(site.vms, ['vms'], 'VM');
+  for (const [v, vm] of site.vms.entries()) {
+    yield* repeated(vm.disks, ['vms', v, 'disks'], `disk of ${vm.name}`);
+    yield* repeated(vm.networkAdapters, ['vms', v, 'networkAdapters'], `network adapter of ${vm.name}`);
+  }
+  const paths = new Map<string, string>();
+  for (const [v, vm] of site.vms.entries()) {
+    for (const [d, disk] of vm.disks.entries()) {
+      const owner = paths.get(disk.path);
+      if (owner !== undefined) {
+        yield {
+          path: ['vms', v, 'disks', d, 'path'],
+          message: `the disk file is already used by ${owner}; shared disks cannot be protected`,
+          remedy: 'give each disk a file of its own',
+        };
+      }
+      paths.set(disk.path, `${vm.name}/${disk.name}`);
+    }
+  }
+  const agents = new Map<string, string>();
+  for (const [v, { name, guestAgent }] of site.vms.entries()) {
+    if (guestAgent === undefined) continue;
+    const owner = agents.get(guestAgent);
+    if (owner !== undefined) {
+      yield {
+        path: ['vms', v, 'guestAgent'],
+        message: `this is the guest agent of ${owner}, so that the wrong VM would be frozen`,
+        remedy: 'name the socket of this VM',
+      };
+    }
+    agents.set(guestAgent, name);
+  }
+  const hosts = new Set<string>();
+  for (const [s, server] of site.vmmServers.entries()) {
+    yield* repeated(server.clouds, ['vmmServers', s, 'clouds'], 'cloud');
+    yield* repeated(server.vmNetworks, ['vmmServers', s, 'vmNetworks'], 'VM network');
+    for (const [c, cloud] of server.clouds.entries()) {
+      for (const [h, host] of cloud.hosts.entries()) {
+        if (hosts.has(host.name)) yield duplicate(['vmmServers', s, 'clouds', c, 'hosts', h, 'name'], 'host');
+        hosts.add(host.name);
+      }
+    }
+  }
+}
+
+function* policyProblems(site: Site): Generator<Finding> {
+  for (const [p, policy] of site.policies.entries()) {
+    for (const { field, message, remedy } of checkPolicy(policy))
+      yield { path: ['policies', p, field], message, remedy };
+  }
+}
+
+function* repeated(items: readonly { name: string }[], path: (string | number)[], what: string): Generator<Finding> {
+  const seen = new Set<string>();
+  for (const [index, item] of items.entries()) {
+    if (seen.has(item.name)) yield duplicate([...path, index, 'name'], what);
+    seen.add(item.name);
+  }
+}
+
+const duplicate = (path: (string | number)[], what: string): Finding => ({
+  path,
+  message: `this name is already taken by another ${what}`,
+  remedy: 'rename one of the two',
+});
+
+/** As there always is a disk to boot from, there always is one that is replicated. */
+function* osDiskProblems(site: Site): Generator<Finding> {
+  for (const [v, vm] of site.vms.entries()) {
+    const { name, disks } = vm;
+    const at = (disk: number, field: string) => ['vms', v, 'disks', disk, field];
+    const first = disks.findIndex(({ os }) => os);
+    const second = disks.findLastIndex(({ os }) => os);
+    if (first !== second) {
+      const message = `a VM boots from one disk, and ${disks[first]!.name} is it already`;
+      yield { path: at(second, 'os'), message, remedy: 'leave os: true to one of them' };
+    }
+    if (osDiskOf(vm).excluded) {
+      const message = `${name} boots from this disk, so that a replica without it would be none`;
+      const remedy = 'leave excluded out, or name the disk it boots from with os: true';
+      yield { path: at(Math.max(first, 0), 'excluded'), message, remedy };
+    }
+  }
+}
+
+function* unknownTimeZones(site: Site): Generator<Finding> {
+  for (const [p, { resynchronizationWindow: window }] of site.policies.entries()) {
+    if (window === 'always' || isTimeZone(window.timeZone)) continue;
+    yield {
+      path: ['policies', p, 'resynchronizationWindow', 'timeZone'],
+      message: 'unknown time zone',
+      remedy: 'use a name of the time zone database, such as Europe/Paris or UTC',
+    };
+  }
+}
+
+function* danglingReferences(site: Site): Generator<Finding> {
+  const hosts = hostsOf(site).map(({ name }) => name);
+  const policies = site.policies.map((policy) => policy.name);
+  const vmNetworks = site.vmmServers.flatMap((server) => server.vmNetworks.map((network) => network.name));
+  const azureNetworks = site.azureNetworks.map((network) => network.name);
+  for (const [s, server] of site.vmmServers.entries()) {
+    const logical = server.logicalNetworks.map((network) => network.name);
+    for (const [n, network] of server.vmNetworks.entries()) {
+      yield* known(
+        network.logicalNetwork,
+        logical,
+        ['vmmServers', s, 'vmNetworks', n, 'logicalNetwork'],
+        'logical network',
+      );
+    }
+    for (const [c, cloud] of server.clouds.entries()) {
+      for (const [l, name] of cloud.logicalNetworks.entries()) {
+        yield* known(name, logical, ['vmmServers', s, 'clouds', c, 'logicalNetworks', l], 'logical network');
+      }
+    }
+  }
+  for (const [m, mapping] of site.networkMappings.entries()) {
+    yield* known(mapping.vmNetwork, vmNetworks, ['networkMappings', m, 'vmNetwork'], 'VM network');
+    yield* known(mapping.azureNetwork, azureNetworks, ['networkMappings', m, 'azureNetwork'], 'Azure network');
+    const subnets = site.azureNetworks.find((network) => network.name === mapping.azureNetwork)?.subnets;
+    if (mapping.subnet !== undefined && subnets) {
+      yield* known(mapping.subnet, subnets, ['networkMappings', m, 'subnet'], `subnet of ${mapping.azureNetwork}`);
+    }
+  }
+  for (const [v, vm] of site.vms.entries()) {
+    yield* known(vm.host, hosts, ['vms', v, 'host'], 'host');
+    if (vm.policy !== undefined) yield* known(vm.policy, policies, ['vms', v, 'policy'], 'policy');
+    for (const [a, adapter] of vm.networkAdapters.entries()) {
+      yield* known(adapter.vmNetwork, vmNetworks, ['vms', v, 'networkAdapters', a, 'vmNetwork'], 'VM network');
+    }
+  }
+}
+
+function* known(name: string, names: readonly string[], path: (string | number)[], what: string): Generator<Finding> {
+  if (names.includes(name)) return;
+  const choice = names.length > 0 ? `use one of: ${names.join(', ')}` : `define a ${what} first`;
+  yield { path, message: `unknown ${what}`, remedy: choice };
+}
+
+function* unmappedNetworks(site: Site): Generator<Finding> {
+  const mapped = new Set(site.networkMappings.map((mapping) => mapping.vmNetwork));
+  for (const [v, vm] of site.vms.entries()) {
+    for (const [a, adapter] of vm.networkAdapters.entries()) {
+      if (mapped.has(adapter.vmNetwork)) continue;
+      yield {
+        path: ['vms', v, 'networkAdapters', a, 'vmNetwork'],
+        message: 'this VM network is not mapped to an Azure network, so the replica VM would have no network',
+        remedy: `add an entry for ${adapter.vmNetwork} under networkMappings`,
+      };
+    }
+  }
+}

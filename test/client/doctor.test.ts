@@ -1,0 +1,242 @@
+/** `farshore doctor` by real servers: what is wrong is found, each by itself, and what is well is said to be. */
+import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { createServer as createHttp } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import path from 'node:path';
+import { Connection } from '@temporalio/client';
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
+import { runChecks } from '../../workers/doctor/check.js';
+import { clockFinding } from '../../workers/doctor/temporal.js';
+import { addSearchAttributes, ensureSearchAttributes } from '../../workers/search-attributes.js';
+import type { DevServer } from '../../workers/temporal-server.js';
+import { searchAttributeTypes } from '../../workflows/search-attributes.js';
+import { SmallSite } from '../faults/small-site.js';
+import { startTestDevServer } from '../support/dev-server.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
+import { Shell, makeSite } from './command.js';
+
+interface Said {
+  readonly check: string;
+  readonly status: string;
+  readonly message: string;
+  readonly remedy?: string;
+  readonly configuredBy?: string;
+}
+
+async function examined(shell: Shell, ...more: string[]) {
+  const { code, value } = await shell.json('doctor', ...more);
+  const { status, checks } = value as { status: string; checks: Said[] };
+  return { code, status, checks, of: (name: string) => checks.filter(({ check }) => check === name) };
+}
+
+let shell: Shell;
+beforeEach(async () => {
+  shell = new Shell(await temporaryFolder());
+  await makeSite(shell);
+});
+const configured = (env: NodeJS.ProcessEnv) => new Shell(shell.folder, env);
+const makeStore = async () =>
+  await EmbeddedReplicaStore.open(path.join(shell.folder, 'vault'), { create: true }).then((store) => store.close());
+
+describe('a Temporal server that nobody has prepared', () => {
+  let server: DevServer;
+  let connection: Connection;
+  beforeAll(async () => {
+    server = await startTestDevServer();
+    connection = await Connection.connect({ address: server.address });
+  });
+  afterAll(async () => {
+    await connection.close();
+    await server.stop();
+  });
+  const inNamespace = (namespace: string) =>
+    examined(configured({ TEMPORAL_ADDRESS: server.address, TEMPORAL_NAMESPACE: namespace }));
+
+  test('a retention of a day, no search attributes, no workers, no store: each is told, and none hides another', async () => {
+    const { code, status, of } = await inNamespace('default');
+    expect({ code, status }).toEqual({ code: 2, status: 'problem' });
+    expect(of('Temporal')).toMatchObject([{ status: 'ok', configuredBy: 'the environment variable TEMPORAL_ADDRESS' }]);
+    expect(of('Namespace')).toMatchObject([
+      {
+        status: 'problem',
+        message: expect.stringMatching(/default keeps jobs and plan runs for 1 d only/),
+        remedy: 'temporal operator namespace update --namespace default --retention 90d',
+        configuredBy: 'the environment variable TEMPORAL_NAMESPACE',
+      },
+    ]);
+    expect(of('Search attributes')).toMatchObject([
+      {
+        status: 'problem',
+        message: expect.stringContaining('FarshoreRpoSeconds'),
+        remedy: expect.stringContaining('--type Int'),
+      },
+    ]);
+    expect(of("Temporal's clock")).toMatchObject([{ status: 'ok' }]);
+    expect(of('Task queue azure:vault-1')).toMatchObject([
+      {
+        status: 'problem',
+        message: 'no worker takes workflows and activities from it',
+        remedy: 'start the worker: farshore worker --role azure --name vault-1',
+      },
+    ]);
+    expect(of('Task queue vmm:vmm-1')).toMatchObject([
+      { status: 'problem', message: expect.stringMatching(/ activities /) },
+    ]);
+    expect(of('Task queue host:h1')).toMatchObject([{ status: 'problem' }]);
+    expect(of('Store')).toMatchObject([
+      { status: 'problem', configuredBy: `vault.store of ${path.join(shell.folder, 'site.yaml')}` },
+    ]);
+    expect(of('Space at the store')).toMatchObject([{ status: 'skipped' }]);
+    expect(of('Disks of h1')).toMatchObject([{ status: 'skipped', message: 'h1 is another machine' }]);
+  });
+
+  test('an attribute of another type, a namespace that is not there, a store that is', async () => {
+    await addSearchAttributes(connection, 'default', { FarshoreVm: 'Int' });
+    await makeStore();
+    const { of } = await inNamespace('default');
+    expect(of('Search attributes')).toMatchObject([
+      { message: expect.stringMatching(/FarshoreVm .* type Int, .* Keyword/) },
+    ]);
+    expect(of('Store')).toMatchObject([{ status: 'ok' }]);
+    expect(of("Store's clock")).toMatchObject([{ status: 'ok' }]);
+    expect(of('Space at the store')).not.toMatchObject([{ status: 'skipped' }]);
+    const nowhere = await inNamespace('nowhere');
+    expect(nowhere.of('Namespace')).toMatchObject([
+      { status: 'problem', message: expect.stringMatching(/has no namespace nowhere/) },
+    ]);
+    for (const check of ["Temporal's clock", 'Task queue host:h1']) {
+      expect(nowhere.of(check)).toMatchObject([
+        { status: 'skipped', message: 'not known: there is no namespace nowhere' },
+      ]);
+    }
+  });
+
+  test('with its attributes, and credentials that others may read', async () => {
+    await ensureSearchAttributes(connection, 'farshore', searchAttributeTypes);
+    await shell.write('temporal.toml', `[profile.lab]\naddress = "${server.address}"\n`);
+    const env = { TEMPORAL_CONFIG_FILE: 'temporal.toml', TEMPORAL_PROFILE: 'lab' };
+    const file = path.join(shell.folder, 'temporal.toml');
+    await chmod(file, 0o644);
+    const loose = await examined(configured(env));
+    expect(loose.of('Search attributes')).toMatchObject([{ status: 'ok' }]);
+    expect(loose.of('Namespace')).toMatchObject([{ status: 'ok', message: 'farshore keeps what has ended for 90 d' }]);
+    expect(loose.of('Temporal')).toMatchObject([{ configuredBy: `the profile lab of ${file}` }]);
+    expect(loose.of('Credentials')).toMatchObject([{ status: 'warning', remedy: `chmod 600 ${file}` }]);
+    await chmod(file, 0o600);
+    expect((await examined(configured(env))).of('Credentials')).toMatchObject([{ status: 'ok' }]);
+  });
+});
+
+describe('a Temporal that is none', () => {
+  test('nobody listens: the store is looked at all the same', async () => {
+    await makeStore();
+    const { code, of, checks } = await examined(configured({ TEMPORAL_ADDRESS: '127.0.0.1:1' }));
+    expect(code).toBe(2);
+    expect(of('Temporal')).toMatchObject([
+      { status: 'problem', message: expect.stringMatching(/127\.0\.0\.1:1: nobody listens there/) },
+    ]);
+    expect(of('Store')).toMatchObject([{ status: 'ok' }]);
+    expect(checks.filter(({ status }) => status === 'problem')).toHaveLength(1);
+    expect(of('Task queue host:h1')).toMatchObject([{ status: 'skipped' }]);
+  });
+
+  test('something else listens, and TLS is spoken to it', async () => {
+    const web = createHttp((_, answer) => answer.end('hello'));
+    await new Promise<void>((resolve) => web.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => void web.close());
+    const address = `127.0.0.1:${(web.address() as AddressInfo).port}`;
+    const plain = await examined(configured({ TEMPORAL_ADDRESS: address }));
+    expect(plain.of('Temporal')).toMatchObject([
+      { status: 'problem', message: expect.stringMatching(/no Temporal server/) },
+    ]);
+    const secured = await examined(configured({ TEMPORAL_ADDRESS: address, TEMPORAL_TLS: 'true' }));
+    expect(secured.of('Temporal')).toMatchObject([
+      { status: 'problem', remedy: expect.stringContaining('TEMPORAL_TLS=false') },
+    ]);
+  });
+
+  test('none at all, and no site file', async () => {
+    const { code, checks } = await examined(shell, '--site', 'none.yaml');
+    expect(code).toBe(2);
+    expect(checks.map(({ check, status }) => [check, status])).toEqual([
+      ['Site file', 'problem'],
+      ['Temporal', 'problem'],
+    ]);
+    expect(checks[1]).toMatchObject({ remedy: expect.stringContaining('farshore up') });
+  });
+});
+
+test('a healthy instance is well; of a hypervisor that hangs and a disk that is gone, both are told', async () => {
+  const folder = await temporaryFolder();
+  // Memory: another file system than that of the disks.
+  const apart = await mkdtemp('/dev/shm/farshore-test-');
+  onTestFinished(() => rm(apart, { recursive: true, force: true }));
+  await mkdir(path.join(folder, 'source'));
+  const site = await SmallSite.start(folder, 'source', { store: `{ kind: embedded, path: ${apart}/store }` });
+  try {
+    const doctor = () => examined(site.shell, '--data', site.data.path);
+    const well = await doctor();
+    expect(well.checks.filter(({ status }) => status !== 'ok')).toEqual([]);
+    expect({ code: well.code, status: well.status }).toEqual({ code: 0, status: 'ok' });
+    expect(well.of('Task queue host:hyperv-01')).toMatchObject([
+      { message: expect.stringMatching(/host:hyperv-01@.+:\d+/) },
+    ]);
+    const { stdout } = await site.shell.run('doctor', '--data', site.data.path);
+    expect(stdout).toMatch(/^ok {7}Temporal: answers at .* \(configured by the instance in .*\)$/m);
+
+    process.kill(site.running.processId('hypervisor-hyperv-01')!, 'SIGSTOP');
+    await rm(site.disk);
+    const ill = await doctor();
+    expect(ill.code).toBe(2);
+    expect(ill.of('Hypervisor of hyperv-01')).toMatchObject([{ status: 'problem' }]);
+    expect(ill.of('Disks of hyperv-01')).toMatchObject([
+      { status: 'problem', message: expect.stringMatching(/no file/) },
+    ]);
+    expect(ill.of('Temporal')).toMatchObject([{ status: 'ok' }]);
+    process.kill(site.running.processId('hypervisor-hyperv-01')!, 'SIGCONT');
+  } finally {
+    await site.stop();
+  }
+});
+
+test('a store beside the disks is a warning', async () => {
+  const folder = await temporaryFolder();
+  await mkdir(path.join(folder, 'source'));
+  const site = await SmallSite.start(folder, 'source');
+  try {
+    const { code, of } = await examined(site.shell, '--data', site.data.path);
+    expect(code).toBe(1);
+    expect(of('Disks of hyperv-01')).toMatchObject([
+      { status: 'warning', message: expect.stringMatching(/db-01\/os and the store lie on one file system/) },
+    ]);
+  } finally {
+    await site.stop();
+  }
+});
+
+test('a check that hangs, and one that fails, do not keep the others', async () => {
+  const results = await runChecks(
+    [
+      { name: 'hangs', run: () => new Promise(() => undefined) },
+      { name: 'fails', run: () => Promise.reject(new Error('broken')) },
+      { name: 'well', run: () => Promise.resolve({ status: 'ok', message: 'well' }) },
+    ],
+    50,
+  );
+  expect(results.map(({ check, status }) => [check, status])).toEqual([
+    ['hangs', 'problem'],
+    ['fails', 'problem'],
+    ['well', 'ok'],
+  ]);
+});
+
+test.each([
+  [{ ms: 900, within: 5 }, 'ok'],
+  [{ ms: 2_500, within: 1_000 }, 'ok'],
+  [{ ms: -5_000, within: 10 }, 'warning'],
+  [{ ms: 40_000, within: 10 }, 'problem'],
+  [undefined, 'skipped'],
+])('a clock that is off by %j: %s', (offset, status) => {
+  expect(clockFinding(offset, 'that of a server')).toMatchObject({ status });
+});

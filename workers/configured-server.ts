@@ -1,0 +1,72 @@
+/** The Temporal server that the environment names, and where exactly it does. */
+import { homedir } from 'node:os';
+import path from 'node:path';
+import { loadClientConnectConfig, type ClientConnectConfig } from '@temporalio/envconfig';
+
+/** A Temporal server that runs already, as the environment describes it. */
+export interface ConfiguredServer {
+  readonly kind: 'address';
+  /** Host and port. */
+  readonly address: string;
+  /** The namespace that the environment names, if it names one. */
+  readonly namespace: string | undefined;
+  /** Address, TLS, API key and metadata, as `NativeConnection.connect` and `Connection.connect` take them. */
+  readonly connectionOptions: ClientConnectConfig['connectionOptions'];
+  /** Where the address stands, as it reads after "configured by". */
+  readonly configuredBy: string;
+  /** Where the namespace stands; undefined when nobody names one. */
+  readonly namespaceBy: string | undefined;
+}
+
+/**
+ * The server that `TEMPORAL_ADDRESS`, `TEMPORAL_PROFILE` or `TEMPORAL_CONFIG_FILE` point at, with everything else that
+ * the Temporal client configuration says about it; undefined if none of them is set. Throws if they are set but name no
+ * address, or can't be read: falling back to another server would be a surprise.
+ */
+export function configuredServer(env: NodeJS.ProcessEnv = process.env): ConfiguredServer | undefined {
+  // The default profile of the user's own configuration file is not consulted unasked: it may well be a production
+  // cluster, and `farshore up` would create a namespace there.
+  const named = ['TEMPORAL_ADDRESS', 'TEMPORAL_PROFILE', 'TEMPORAL_CONFIG_FILE'].filter((name) => env[name]);
+  if (named.length === 0) return undefined;
+  const { connectionOptions, namespace } = load(env, named);
+  const { address } = connectionOptions;
+  if (!address) {
+    throw new Error(
+      `${named.join(' and ')} is set, but names no Temporal address. ` +
+        'Set TEMPORAL_ADDRESS to host:port, name a profile that has an address, or unset it to use a local server.',
+    );
+  }
+  const by = (variable: string) => (env[variable] ? `the environment variable ${variable}` : profileOf(env));
+  return {
+    ...{ kind: 'address', address, namespace, connectionOptions },
+    configuredBy: by('TEMPORAL_ADDRESS'),
+    namespaceBy: namespace === undefined ? undefined : by('TEMPORAL_NAMESPACE'),
+  };
+}
+
+function load(env: NodeJS.ProcessEnv, named: readonly string[]): ClientConnectConfig {
+  const defined = Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  try {
+    return loadClientConnectConfig({ overrideEnvVars: Object.fromEntries(defined) });
+  } catch (error) {
+    throw new Error(
+      `The Temporal configuration that ${named.join(' and ')} names cannot be used: ${(error as Error).message}. ` +
+        `Correct ${profileOf(env)}, the TEMPORAL_TLS_… variables and the files they name, or unset them.`,
+      { cause: error },
+    );
+  }
+}
+
+const profileOf = (env: NodeJS.ProcessEnv): string =>
+  `the profile ${env['TEMPORAL_PROFILE'] || 'default'} of ${configFileOf(env)}`;
+
+/** Where the SDK looks for profiles. */
+export function configFileOf(env: NodeJS.ProcessEnv): string {
+  const given = env['TEMPORAL_CONFIG_FILE'];
+  if (given) return path.resolve(given);
+  const folder =
+    process.platform === 'darwin'
+      ? path.join(homedir(), 'Library', 'Application Support')
+      : (env['XDG_CONFIG_HOME'] ?? path.join(env['HOME'] ?? homedir(), '.config'));
+  return path.join(folder, 'temporalio', 'temporal.toml');
+}

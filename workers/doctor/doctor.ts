@@ -1,0 +1,53 @@
+/** All checks of a deployment, from what is known of it: less of it leaves fewer checks, never none. */
+import type { DataFolder } from '../data-folder.js';
+import type { LoadedSite } from '../site-file.js';
+import type { ConnectTarget } from '../temporal-connection.js';
+import { ok, problem, runChecks, type Check, type CheckResult } from './check.js';
+import { localHosts, machineChecks, secretChecks } from './machine.js';
+import { storeAccessOf, storeChecks } from './store.js';
+import { TemporalDoctor } from './temporal.js';
+
+/** For each check, ms: longer than what it waits for itself. */
+const LIMIT_MS = 20_000;
+
+/** What could not even be read, and why, for people. */
+export interface Unknown {
+  readonly problem: string;
+  readonly remedy: string;
+}
+
+export interface Patient {
+  readonly site: LoadedSite | Unknown;
+  readonly temporal: ConnectTarget | Unknown;
+  readonly data: DataFolder;
+  /** Whether an instance holds the data folder. */
+  readonly isUp: boolean;
+}
+
+export async function examine({ site, temporal, data, isUp }: Patient): Promise<CheckResult[]> {
+  const loaded = 'problem' in site ? undefined : site;
+  const doctor = 'problem' in temporal ? undefined : new TemporalDoctor(temporal);
+  try {
+    const checks: Check[] = [
+      {
+        name: 'Site file',
+        run: () =>
+          Promise.resolve(
+            'problem' in site
+              ? problem(site.problem, site.remedy)
+              : ok(`${site.file} is in order: vault ${site.site.vault.name}, ${site.site.vms.length} VMs`),
+          ),
+      },
+      ...(doctor?.checks(loaded?.site) ?? []),
+      ...('problem' in temporal
+        ? [{ name: 'Temporal', run: () => Promise.resolve(problem(temporal.problem, temporal.remedy)) }]
+        : []),
+      ...(loaded ? storeChecks(loaded, storeAccessOf(loaded.site)) : []),
+      ...(loaded ? machineChecks(loaded, data, await localHosts(loaded.site, data), isUp) : []),
+      ...secretChecks(process.env),
+    ];
+    return await runChecks(checks, LIMIT_MS);
+  } finally {
+    await doctor?.close();
+  }
+}

@@ -1,0 +1,151 @@
+/** Checks of the replica store: is it there, is it writable from here, is there space, does its clock agree. */
+import { randomUUID } from 'node:crypto';
+import { mkdir, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { formatBytes } from '../../domain/bytes.js';
+import { CatalogueError, failureCatalogue } from '../../domain/errors.js';
+import type { Site } from '../../domain/site.js';
+import { formatStoreAddress } from '../../domain/store-address.js';
+import { surveyVault } from '../../replication/vault-survey.js';
+import type { ReplicaStore } from '../../sites/ports.js';
+import { openDisk } from '../../disks/open-disk.js';
+import { openReplicaStore } from '../replica-store.js';
+import type { LoadedSite } from '../site-file.js';
+import { ok, problem, skipped, warning, type Check, type Finding } from './check.js';
+import { clockFinding } from './temporal.js';
+
+/** How a store is looked at; one for each kind of store. */
+export interface StoreAccess {
+  /** What and where it is, as in "the store in /vault". */
+  readonly where: string;
+  /** @throws CatalogueError */
+  open(): Promise<ReplicaStore>;
+  /** Bytes; undefined where a store has no end. */
+  freeBytes?(): Promise<number>;
+  /** Asks the store for something of no meaning. @returns when that was, by the store's own clock, ms. */
+  touch?(): Promise<number>;
+}
+
+/** Below this a store is as good as full: cycles and undo journals need room to come and go. Bytes. */
+const LEAST_FREE = 1024 ** 3;
+
+/** The access to the store of a site file. */
+export function storeAccessOf({ vault: { store } }: Site): StoreAccess {
+  const access = { where: `the store in ${formatStoreAddress(store)}`, open: () => openReplicaStore(store) };
+  return store.kind === 'embedded' ? { ...access, ...ofFolder(store.path) } : { ...access, ...ofAccount(store.url) };
+}
+
+const ofAccount = (url: string): Pick<StoreAccess, 'touch'> => ({
+  touch: async () => {
+    const { serviceTime } = await import('../../sites/azure/store-access.js');
+    return await serviceTime(url);
+  },
+});
+
+function ofFolder(folder: string): Pick<StoreAccess, 'freeBytes' | 'touch'> {
+  return {
+    freeBytes: async () => {
+      const { bavail, bsize } = await statfs(folder);
+      return bavail * bsize;
+    },
+    touch: async () => {
+      // Where the store keeps what is not there yet: what a killed doctor leaves is swept.
+      const temporary = path.join(folder, '.tmp');
+      const file = path.join(temporary, `doctor-${randomUUID()}`);
+      await mkdir(temporary).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'EEXIST') throw error;
+      });
+      try {
+        await writeFile(file, '');
+        return (await stat(file)).mtimeMs;
+      } finally {
+        await rm(file, { force: true });
+      }
+    },
+  };
+}
+
+/** @param access how the site's store is looked at. */
+export function storeChecks({ site, file }: LoadedSite, access: StoreAccess): Check[] {
+  const by = `vault.store of ${file}`;
+  const { where } = access;
+  return [
+    {
+      name: 'Store',
+      run: async () => {
+        let store: ReplicaStore;
+        try {
+          store = await access.open();
+        } catch (error) {
+          if (!(error instanceof CatalogueError)) throw error;
+          return problem(error.message, failureCatalogue[error.code].remedy, by);
+        }
+        try {
+          const { vms, unreadable } = await surveyVault(store);
+          const [first] = unreadable;
+          if (first) {
+            const remedy = 'look at what is there; `farshore vault list` tells what is wrong';
+            return problem(
+              `${where} holds what can't be read: ${unreadable.map(({ vm }) => vm).join(', ')}`,
+              remedy,
+              by,
+            );
+          }
+          return ok(`${where} answers, with replicas of ${vms.length} VMs`, by);
+        } finally {
+          await store.close();
+        }
+      },
+    },
+    {
+      name: "Store's clock",
+      run: async () => {
+        const { touch } = access;
+        if (!touch) return skipped('the store does not tell its time');
+        const begun = Date.now();
+        try {
+          const at = await touch();
+          const within = (Date.now() - begun) / 2;
+          return clockFinding({ ms: at - begun - within, within }, `that of ${where}`);
+        } catch (error) {
+          // Told by the check of the store.
+          if (error instanceof CatalogueError) return skipped('not known: the store does not answer');
+          const { code } = error as NodeJS.ErrnoException;
+          if (code === 'ENOENT') return skipped('not known: there is no store');
+          return problem(`${where} can't be written to: ${code}`, 'let this user write there, and free space', by);
+        }
+      },
+    },
+    { name: 'Space at the store', run: () => spaceFinding(site, access, by) },
+  ];
+}
+
+async function spaceFinding(site: Site, access: StoreAccess, by: string): Promise<Finding> {
+  if (!access.freeBytes) return skipped('the store has no end that is known');
+  const free = await access.freeBytes().catch(() => undefined);
+  if (free === undefined) return skipped('not known: there is no store');
+  const remedy = 'free or add space there';
+  const message = `${formatBytes(free)} are free at ${access.where}`;
+  if (free < LEAST_FREE) return problem(`only ${message}`, remedy, by);
+  const wanted = await firstReplicas(site, access);
+  if (free >= wanted) return ok(message, by);
+  return warning(`${message}, and VMs without a replica have disks of ${formatBytes(wanted)}`, remedy, by);
+}
+
+/** Bytes of the disks that have no replica yet, as far as they can be seen from here. */
+async function firstReplicas({ vms }: Site, access: StoreAccess): Promise<number> {
+  const store = await access.open().catch(() => undefined);
+  const there = store ? (await surveyVault(store).catch(() => undefined))?.vms.map(({ vm }) => vm) : undefined;
+  await store?.close();
+  const disks = vms.filter(({ name }) => !there?.includes(name)).flatMap((vm) => vm.disks.filter((d) => !d.excluded));
+  const sizes = await Promise.all(
+    disks.map(async ({ path: file, format, size }) => size ?? (await sizeOf(file, format))),
+  );
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+async function sizeOf(file: string, format: 'raw' | 'vhd'): Promise<number> {
+  const disk = await openDisk(file, format, { readOnly: true }).catch(() => undefined);
+  await disk?.close();
+  return disk?.size ?? 0;
+}

@@ -1,0 +1,99 @@
+/**
+ * Worker versioning, for who asks for it: the Azure worker of a vault, which runs the workflows, is a deployment of its
+ * own, and each build of it a version. The server sends tasks to the current version only, which is the one that was
+ * started last: it makes itself that. Protections live for years and have to move on: every workflow is upgraded by
+ * itself (AUTO_UPGRADE), with the same replay that brings it to a new worker without versions.
+ */
+import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Connection, isGrpcServiceError, type ConnectionOptions } from '@temporalio/client';
+import type { WorkerOptions } from '@temporalio/worker';
+import { packageVersion } from './package-files.js';
+
+export interface WorkerVersion {
+  readonly deploymentName: string;
+  readonly buildId: string;
+}
+
+/** A version is known a moment after its worker has begun to poll, ms. */
+const KNOWN_WITHIN_MS = 60_000;
+const PAUSE_MS = 250;
+/** gRPC status codes: the version is not known yet, or its queues are not. */
+const NOT_YET: readonly number[] = [5, 9];
+/** There is none, it may not be asked for, or the server knows of no versions. */
+const NONE: readonly number[] = [5, 7, 12];
+
+/** Of a vault; a point would end the name where a version is written as one word. */
+export const deploymentName = (vault: string): string => `farshore-${vault.replaceAll('.', '_')}`;
+
+/**
+ * Undefined unless FARSHORE_WORKER_VERSIONING is 1.
+ * @param bundle of the workflows: what is replayed makes the build, with the package's version; FARSHORE_WORKER_BUILD names
+ *   it otherwise.
+ */
+export function workerVersion(
+  vault: string,
+  bundle: string,
+  env: NodeJS.ProcessEnv = process.env,
+): WorkerVersion | undefined {
+  if (env['FARSHORE_WORKER_VERSIONING'] !== '1') return undefined;
+  const digest = createHash('sha256').update(bundle).digest('hex').slice(0, 12);
+  return {
+    deploymentName: deploymentName(vault),
+    buildId: env['FARSHORE_WORKER_BUILD'] || `${packageVersion()}-${digest}`,
+  };
+}
+
+export const versioningOptions = (version: WorkerVersion): Pick<WorkerOptions, 'workerDeploymentOptions'> => ({
+  workerDeploymentOptions: { version, useWorkerVersioning: true, defaultVersioningBehavior: 'AUTO_UPGRADE' },
+});
+
+/**
+ * Lets the server send tasks to the worker that has just begun to poll. Without a version: to those without one, should a
+ * version have been current before, so that turning versioning off again leaves nobody waiting.
+ * @returns whether something was changed. @throws the gRPC error when it does not come about in time.
+ */
+export async function makeCurrent(
+  connectionOptions: ConnectionOptions,
+  namespace: string,
+  vault: string,
+  version: WorkerVersion | undefined,
+  identity: string,
+): Promise<boolean> {
+  const connection = Connection.lazy(connectionOptions);
+  const name = deploymentName(vault);
+  const deadline = performance.now() + KNOWN_WITHIN_MS;
+  try {
+    if (!version && !(await hasCurrent(connection, namespace, name))) return false;
+    for (;;) {
+      try {
+        await connection.workflowService.setWorkerDeploymentCurrentVersion({
+          ...{ namespace, deploymentName: name, buildId: version?.buildId ?? '', identity },
+          // Queues of former versions may be gone for good.
+          ignoreMissingTaskQueues: true,
+        });
+        return true;
+      } catch (error) {
+        if (!isNotYet(error) || performance.now() > deadline) throw error;
+        await sleep(PAUSE_MS);
+      }
+    }
+  } finally {
+    await connection.close();
+  }
+}
+
+async function hasCurrent(connection: Connection, namespace: string, name: string): Promise<boolean> {
+  try {
+    const { workerDeploymentInfo } = await connection.workflowService.describeWorkerDeployment({
+      namespace,
+      deploymentName: name,
+    });
+    return (workerDeploymentInfo?.routingConfig?.currentDeploymentVersion?.buildId ?? '') !== '';
+  } catch (error) {
+    if (isGrpcServiceError(error) && NONE.includes(Number(error.code))) return false;
+    throw error;
+  }
+}
+
+const isNotYet = (error: unknown): boolean => isGrpcServiceError(error) && NOT_YET.includes(Number(error.code));
