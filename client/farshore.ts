@@ -26,26 +26,13 @@ import { answerOf } from './temporal-answer.js';
 import { answered } from './answered.js';
 import { unlessEnding } from './ending-protection.js';
 import { RefusedError } from './errors.js';
+import type { ConnectOptions } from './connect-options.js';
 import { follow, hasEnded, onceBegun } from './follow.js';
 import { listedWorkflowIds } from './listed-workflow-ids.js';
 import { workflowState } from './workflow-state.js';
 
 type ProtectVm = (input: messages.ProtectVmInput) => Promise<ProtectedItem>;
 type RunRecoveryPlan = (input: messages.RunRecoveryPlanInput) => Promise<messages.PlanRun>;
-
-export interface ConnectOptions {
-  readonly site: Site;
-  /**
-   * Host and port of a server without TLS; else what the environment configures for Temporal clients, TLS and API key
-   * included, else Temporal's usual port here.
-   */
-  readonly address?: string;
-  readonly namespace?: string;
-  /** Where these two come from, for what is said of them when they can't be used. */
-  readonly configuredBy?: string;
-  /** Told what is not well with that Temporal, but hinders nobody. */
-  readonly onRemark?: (line: string) => void;
-}
 
 export type Entity = WorkflowHandle<ProtectVm>;
 

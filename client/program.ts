@@ -9,6 +9,7 @@ import { initCommand } from './commands/init.js';
 import { jobCommand } from './commands/job.js';
 import { keysCommand } from './commands/keys.js';
 import { planCommand } from './commands/plan.js';
+import { prepareCommand } from './commands/prepare.js';
 import { protectCommand, retryCommand, syncCommand } from './commands/replication.js';
 import { resynchronizeCommand } from './commands/resynchronize.js';
 import { pauseCommand, resumeCommand, setPolicyCommand } from './commands/settings.js';
@@ -69,6 +70,7 @@ function program(): Command {
     vaultCommand(),
     jobCommand(),
     openCommand(),
+    prepareCommand(),
     workerCommand(),
     keysCommand(),
     codecServerCommand(),

@@ -7,29 +7,19 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Connection } from '@temporalio/client';
-import { searchAttributeTypes } from '../workflows/search-attributes.js';
 import { taskQueues } from '../domain/ids.js';
 import { hostsOf, type Site } from '../domain/site.js';
 import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/control-client.js';
 import type { DataFolder, Instance } from './data-folder.js';
-import { CodecServer } from './encryption/codec-server.js';
-import { EncryptionCodec } from './encryption/codec.js';
 import { configuredKeys } from './encryption/data-converter.js';
-import type { KeyRing } from './encryption/key-ring.js';
-import { ensureSearchAttributes } from './search-attributes.js';
 import { freePorts } from './free-port.js';
-import { KeptServer } from './kept-server.js';
 import { clearUpAfter } from './left-over-server.js';
 import { METRICS_VARIABLE } from './metrics-address.js';
 import { moveVmStates } from './moved-vm-state.js';
 import { openReplicaStore } from './replica-store.js';
+import { findTemporal, temporalOf, type TemporalPlace } from './instance-temporal.js';
 import type { LoadedSite } from './site-file.js';
-import { checkSearchAttributes, checkServerVersion, checkTemporal } from './temporal-checks.js';
-import { refusedCredentials } from './temporal-problem.js';
-import { connectTarget, connectTemporal, type ConnectTarget } from './temporal-connection.js';
 import { Supervisor, type ProcessSpec } from './supervisor.js';
-import { findDevServer } from './temporal-executables.js';
-import { ensureNamespace, type DevServer } from './temporal-server.js';
 import type { Role } from './worker.js';
 import { processEnvironment, WORKER_FLAGS } from './process-settings.js';
 
@@ -127,91 +117,6 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
     throw error;
   }
 }
-
-type TemporalPlace = Instance['temporal'];
-
-interface FoundTemporal {
-  readonly temporal: TemporalPlace;
-  readonly target: ConnectTarget;
-  /** When it is one of the instance's own. */
-  readonly server?: KeptServer;
-  readonly codecEndpoint?: string;
-}
-
-/** @param onRestart told where it is after a server of its own was started again. */
-async function findTemporal(
-  options: UpOptions,
-  keys: KeyRing | undefined,
-  endings: (() => Promise<void>)[],
-  onRestart: (temporal: TemporalPlace) => Promise<void>,
-): Promise<FoundTemporal> {
-  const found = await findDevServer({ onProgress: options.onProgress });
-  let reached: FoundTemporal;
-  if (found.kind === 'address') {
-    options.onProgress(`Using Temporal at ${found.address}`);
-    const target = connectTarget();
-    reached = { temporal: { address: target.address, namespace: target.namespace }, target };
-  } else {
-    options.onProgress('Starting Temporal');
-    reached = await startTemporal(found.path, options, keys, endings, onRestart);
-  }
-  const { target, temporal } = reached;
-  const connection = await connectTemporal(target);
-  try {
-    await checkServerVersion(connection, target);
-    await ensureNamespace(connection, temporal.namespace);
-    await ensureSearchAttributes(connection, temporal.namespace, searchAttributeTypes).catch(async (error: unknown) => {
-      // Where they may not even be asked for, whoever may has made them.
-      if ((await checkSearchAttributes(connection, target)) !== undefined) throw error;
-    });
-    const remark = await checkTemporal(connection, target);
-    if (remark) options.onProgress(`Note: ${remark.message}`);
-  } catch (error) {
-    throw refusedCredentials(error, target) ?? error;
-  } finally {
-    await connection.close();
-  }
-  return reached;
-}
-
-/** A server of the instance's own, whose Web UI shows what is encrypted. */
-async function startTemporal(
-  executable: string,
-  { data, temporalPort, uiPort, onProgress }: UpOptions,
-  keys: KeyRing | undefined,
-  endings: (() => Promise<void>)[],
-  onRestart: (temporal: TemporalPlace) => Promise<void>,
-): Promise<FoundTemporal> {
-  // The Web UI is told of the codec server at its start, and the codec server of the Web UI once that has a port.
-  let uiUrl: URL | undefined;
-  const allows = (origin: string) =>
-    uiUrl !== undefined && [uiUrl.origin, `http://localhost:${uiUrl.port}`].includes(origin);
-  const codecServer = keys && (await CodecServer.listen({ codec: new EncryptionCodec(keys), port: 0, allows }));
-  if (codecServer) endings.push(() => codecServer.close());
-  const server = await KeptServer.start({
-    executable,
-    dbFile: data.temporalDatabase(),
-    logFile: data.log('temporal'),
-    ...(temporalPort !== undefined && { port: temporalPort }),
-    ...(uiPort !== undefined && { uiPort }),
-    ...(codecServer && { codecEndpoint: codecServer.url }),
-    onEvent: onProgress,
-    onRestart: (restarted) => onRestart(temporalOf(restarted)),
-  });
-  endings.push(() => server.stop());
-  const temporal = temporalOf(server.current);
-  uiUrl = new URL(server.current.uiUrl);
-  const { address, namespace } = temporal;
-  const target = connectTarget({ address, namespace, configuredBy: 'this instance' });
-  return { temporal, target, server, ...(codecServer && { codecEndpoint: codecServer.url }) };
-}
-
-const temporalOf = ({ address, namespace, uiUrl, pid }: DevServer): TemporalPlace => ({
-  address,
-  namespace,
-  uiUrl,
-  pid,
-});
 
 async function hypervisorSpecs(site: Site, data: DataFolder): Promise<Omit<ProcessSpec, 'env'>[]> {
   const specs: Omit<ProcessSpec, 'env'>[] = [];
