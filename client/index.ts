@@ -1,6 +1,7 @@
 /** What scripts import: `import { Farshore } from 'farshore'`. */
 export { RefusedError, UnreachableError } from './errors.js';
-export { Farshore, type ConnectOptions } from './farshore.js';
+export type { ConnectOptions } from './connect-options.js';
+export { Farshore } from './farshore.js';
 export { pauseReplication, resumeReplication, setPolicy } from './settings.js';
 export type { ProtectedItemView } from '../domain/item-view.js';
 export type { JobAccepted, PlanRun, SyncAccepted } from '../workflows/messages.js';
