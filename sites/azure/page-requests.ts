@@ -61,9 +61,9 @@ function lastOnes(writes: readonly PageWrite[]): PageWrite[] {
   return kept;
 }
 
-/** At multiples of the largest request, so that neighbours still fill one. Clearing has no such limit. */
+/** What is longer than a request, at multiples of the largest, so that neighbours still fill one. Clearing has no such limit. */
 function* cut(write: PageWrite): Generator<PageWrite> {
-  if (!('data' in write)) {
+  if (!('data' in write) || write.data.length <= LARGEST_WRITE) {
     yield write;
     return;
   }
