@@ -9,7 +9,7 @@ import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Client } from '@temporalio/client';
-import { NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
+import { NativeConnection, Runtime, Worker, type Logger, type WorkerOptions } from '@temporalio/worker';
 import { createAzureActivities } from '../activities/azure.js';
 import { createResynchronizationActivities } from '../activities/resynchronization.js';
 import { createPrimaryActivities } from '../activities/primary.js';
@@ -77,17 +77,15 @@ export async function runWorker(config: WorkerConfig, signal: AbortSignal): Prom
   const work = { vault, ...(role === 'host' && { host: name }) };
   const logger = workerLogger(role, name, work);
   const connectionOptions = { ...temporal.connectionOptions, address };
-  const checked = await connectChecked(temporal, ({ message }) => logger.warn(message));
-  await checked.close();
   const keys = await configuredKeys();
   const dataConverter = workerDataConverter(keys);
   const metrics = await installRuntime(logger, config.metrics);
   const endings: (() => Promise<void>)[] = [async () => metrics?.close()];
   try {
-    const connection = await NativeConnection.connect(connectionOptions).catch(async (error: unknown) => {
+    const connection = await connectNatively(temporal, logger).catch(async (error: unknown) => {
       // Without a connection that is closed some day, it would keep the process for good.
       await Runtime.instance().shutdown();
-      throw await problemOf(error, temporal);
+      throw error;
     });
     endings.push(() => connection.close());
     const running = await RunningActivities.open(config.data.runningActivities(`${role}-${name}`));
@@ -131,6 +129,16 @@ export async function runWorker(config: WorkerConfig, signal: AbortSignal): Prom
   } finally {
     for (const end of endings.toReversed()) await end();
   }
+}
+
+/** By the client first, which tells what is wrong. @throws TemporalProblem */
+async function connectNatively(temporal: ConnectTarget, logger: Logger): Promise<NativeConnection> {
+  const checked = await connectChecked(temporal, ({ message }) => logger.warn(message));
+  await checked.close();
+  const { address, connectionOptions } = temporal;
+  return await NativeConnection.connect({ ...connectionOptions, address }).catch(async (error: unknown) => {
+    throw await problemOf(error, temporal);
+  });
 }
 
 async function optionsOf(

@@ -19,7 +19,7 @@ import { OrderedGuest } from './ordered-guest.js';
 import { checkPrefix, withFiles } from './prefix-check.js';
 import { checkPoint, listedPoints } from './recovery-points-check.js';
 import { SmallSite, VM } from './small-site.js';
-import { startStore, storeAdapters, type StoreAdapter, type StoreUnderTest } from './store-under-test.js';
+import { startStore, type StoreAdapter, type StoreUnderTest } from './store-under-test.js';
 
 const MiB = 1024 * 1024;
 const AGENT = 'host-hyperv-01';
@@ -34,10 +34,9 @@ const DISKS = ['os', 'data'];
 const BLOCKS = { offset: MiB, length: 2 * MiB };
 const NOISE = { offset: 12 * MiB, length: 8 * MiB };
 
-test.for(storeAdapters)(
-  `disks of the formats ${FORMATS.join(', ')} on an %s store`,
-  { timeout: 420_000 },
-  async (adapter, context) => {
+/** The test of one kind of store. A file for each: they take long, and can run side by side. */
+export function engineFaults(adapter: StoreAdapter): void {
+  test(`disks of the formats ${FORMATS.join(', ')} on an ${adapter} store`, { timeout: 420_000 }, async (context) => {
     requireReader('qemu-img', context);
     const run = await FaultRun.start(adapter, context);
     try {
@@ -51,8 +50,8 @@ test.for(storeAdapters)(
     } finally {
       await run.stop();
     }
-  },
-);
+  });
+}
 
 const isBetweenCycles = ({ applied, nextSequence }: ProtectedItem): boolean => applied?.sequence === nextSequence - 1;
 

@@ -1,0 +1,3 @@
+import { engineFaults } from './engine-faults.js';
+
+engineFaults('embedded');
