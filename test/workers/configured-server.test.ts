@@ -73,7 +73,7 @@ describe('of the environment', () => {
     const { code, stdout, stderr } = await new Shell(shell.folder, env).runAlone(...args);
     expect(stderr).toContain(address);
     expect(stdout + stderr).not.toContain('not-to-be-shown');
-    expect(code).toBe(5);
+    expect(code).toBe(3);
     const hello = await heard.bytes;
     // A handshake, in which the name stands readably.
     expect(hello[0]).toBe(0x16);
@@ -93,14 +93,14 @@ test('the environment is read in one place, and all connect by what comes of it'
     }
   }
   expect(calls.toSorted()).toEqual([
-    'client/farshore.ts: Connection.connect(connectionOptions',
+    'workers/configured-server.ts: loadClientConnectConfig({ overrideEnvVars',
     'workers/lost-activities.ts: Connection.lazy(connectionOptions',
-    'workers/temporal-executables.ts: loadClientConnectConfig({ overrideEnvVars',
+    'workers/temporal-connection.ts: Connection.connect({ ...connectionOptions',
     // To the server that was just started.
     'workers/temporal-server.ts: Connection.connect({ address',
-    'workers/up.ts: Connection.connect(access.connectionOptions',
-    'workers/up.ts: Connection.connect(connectionOptions',
-    'workers/worker.ts: Connection.connect(connectionOptions',
+    'workers/up.ts: Connection.connect({ ...target.connectionOptions',
+    'workers/worker-version.ts: Connection.lazy(connectionOptions',
+    'workers/worker.ts: Connection.connect({ ...connectionOptions',
   ]);
 });
 
