@@ -12,6 +12,13 @@ const longestFirst = ['test/faults/', 'test/client/', 'test/workflows/', 'test/r
 /** Tests that change their process: they put something in the place of a module, or set its clock. */
 const alone = ['test/disks/overlay*.test.ts', 'test/faults/wrong-clocks.test.ts'];
 
+/** Whole deployments: other hosts, other versions, another store, a browser. `npm run test:deployment` runs these. */
+const deployment = [
+  'test/browser/*.test.ts',
+  'test/faults/{engine-faults-azure,two-sites,stopped-worker,versioned-worker}.test.ts',
+  'test/sites/azure-*.test.ts',
+];
+
 /** Tests that need no disk that survives a power cut. */
 const parts = ['test/domain/*.test.ts', 'test/disks/*.test.ts', 'test/replication/*.test.ts'];
 
@@ -69,12 +76,13 @@ export default defineConfig({
         test: {
           name: 'sites',
           include: ['test/**/*.test.ts'],
-          exclude: [...parts, ...alone],
+          exclude: [...parts, ...alone, ...deployment],
           isolate: false,
           retry: stuckServer,
         },
       },
       { extends: true, test: { name: 'alone', include: alone } },
+      { extends: true, test: { name: 'deployment', include: deployment, isolate: false } },
     ],
     reporters: report ? ['default', ['json', { outputFile: report }]] : ['default'],
   },
