@@ -31,10 +31,10 @@ const COPY_STEP_BYTES = 256 * 1024 * 1024;
 const FIRST_STRETCH_MS = 1_000;
 
 async function main(kind: string, sourceFile: string, storePlace: string, epoch: number): Promise<CopyReport> {
-  const started = performance.now();
   const fence = { epoch, sequence: 0 };
   const store = await openReplicaStore(addressOf(storePlace), { create: true });
   const source = await RawDisk.open(sourceFile, { readOnly: true });
+  const started = performance.now();
   const copied = { offset: 0, bytes: 0 };
   const copyUpTo = async (toOffset: number): Promise<void> => {
     while (copied.offset < Math.min(toOffset, source.size)) {

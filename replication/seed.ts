@@ -177,7 +177,7 @@ class SliceCopier {
   async #send(batches: AsyncIterable<Batch>, signal: AbortSignal | undefined): Promise<void> {
     await inParallel(batches, BATCHES_IN_FLIGHT, async (batch) => {
       signal?.throwIfAborted();
-      await this.#store.writePages(this.#blob, batch.writes, this.#fence);
+      await this.#store.writePages(this.#blob, batch.writes, this.#fence, { isReadBack: true });
       for (const buffer of batch.buffers) this.#buffers.give(buffer);
     });
   }

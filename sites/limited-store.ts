@@ -4,7 +4,7 @@
  */
 import type { Range } from '../domain/ranges.js';
 import type { BandwidthLimiter } from './bandwidth-limiter.js';
-import type { PageWrite, ReplicaStore, WriteFence } from './ports.js';
+import type { PageWrite, ReplicaStore, WriteFence, WriteOptions } from './ports.js';
 
 /** Who sends. */
 export interface Sender {
@@ -39,13 +39,18 @@ export class LimitedStore implements ReplicaStore {
     await this.#store.uploadObject(name, this.#pieces(chunks), fence);
   }
 
-  async writePages(name: string, writes: readonly PageWrite[], fence: WriteFence): Promise<void> {
+  async writePages(
+    name: string,
+    writes: readonly PageWrite[],
+    fence: WriteFence,
+    options?: WriteOptions,
+  ): Promise<void> {
     let rest = writes;
     do {
       const bytes = rest.reduce((sum, write) => sum + ('data' in write ? write.data.length : 0), 0);
       const granted = bytes > 0 ? await this.#take(bytes) : 0;
       const now = granted < bytes ? firstBytes(rest, granted) : { head: rest, tail: [] };
-      await this.#store.writePages(name, now.head, fence);
+      await this.#store.writePages(name, now.head, fence, options);
       rest = now.tail;
     } while (rest.length > 0);
   }

@@ -148,6 +148,11 @@ export type PageWrite =
   | { readonly offset: number; readonly data: Buffer }
   | { readonly offset: number; readonly clear: number };
 
+export interface WriteOptions {
+  /** The caller reads back all it writes and compares: a checksum on the way would be work done twice. */
+  readonly isReadBack?: boolean;
+}
+
 /**
  * The replica store: objects and page blobs, as a storage account has them. Names are slash-separated.
  * Whatever resolves is durable: on stable storage, not in a cache.
@@ -178,7 +183,7 @@ export interface ReplicaStore {
   resizePageBlob(name: string, size: number, fence: WriteFence): Promise<void>;
   /** Bytes, of the blob or of a snapshot of it; undefined when there is no such blob. @throws InvalidReplicaState when it has no such snapshot. */
   pageBlobSize(name: string, snapshot?: string): Promise<number | undefined>;
-  writePages(name: string, writes: readonly PageWrite[], fence: WriteFence): Promise<void>;
+  writePages(name: string, writes: readonly PageWrite[], fence: WriteFence, options?: WriteOptions): Promise<void>;
   readPages(name: string, offset: number, length: number, snapshot?: string): Promise<Buffer>;
   /** Fills `target` with what is stored, rather than with what some cache remembers of it: for reading back. */
   readPagesInto(name: string, offset: number, target: Buffer): Promise<void>;

@@ -13,6 +13,7 @@ import {
 import { CatalogueError } from '../../domain/errors.js';
 import { mergeRanges, type Range } from '../../domain/ranges.js';
 import { readAhead } from '../../replication/read-ahead.js';
+import type { WriteOptions } from '../ports.js';
 import type { PageRequest } from './page-requests.js';
 import type { Requests } from './requests.js';
 import { serviceCode } from './store-errors.js';
@@ -157,15 +158,16 @@ export class Container {
     blob: string,
     request: PageRequest,
     sequenceNumber: number,
+    { isReadBack = false }: WriteOptions = {},
   ): Promise<'written' | 'stale' | 'missing'> {
     const { offset, length, data } = request;
     const conditions = { ifSequenceNumberLessThanOrEqualTo: sequenceNumber };
     const pages = this.#pages(blob);
-    const checksum = data && md5(data);
+    const checksum = data && !isReadBack && { transactionalContentMD5: md5(data) };
     try {
       await this.requests.send((abortSignal) =>
         data
-          ? pages.uploadPages(data, offset, length, { abortSignal, conditions, transactionalContentMD5: checksum! })
+          ? pages.uploadPages(data, offset, length, { abortSignal, conditions, ...checksum })
           : pages.clearPages(offset, length, { abortSignal, conditions }),
       );
       return 'written';

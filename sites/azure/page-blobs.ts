@@ -5,7 +5,7 @@ import { end, type Range } from '../../domain/ranges.js';
 import { inParallel } from '../../replication/read-ahead.js';
 import { checkName } from '../blob-names.js';
 import { checkPages, checkRange, checkSize, rangeOf } from '../page-requests.js';
-import type { PageWrite, WriteFence } from '../ports.js';
+import type { PageWrite, WriteFence, WriteOptions } from '../ports.js';
 import { refuseOlder, scopeOf } from '../write-fence.js';
 import { newBlobName, type Catalog, type PageBlobEntry } from './catalog-format.js';
 import { LOOKUPS, type Catalogs } from './catalogs.js';
@@ -16,6 +16,13 @@ import { invalid, missingContent } from './store-faults.js';
 
 /** Requests that write pages of one blob at a time. The service takes 500 a second and 60 MiB/s for each blob. */
 const WRITES_IN_FLIGHT = 6;
+
+interface WriteTarget {
+  readonly name: string;
+  readonly blob: string;
+  readonly fence: WriteFence;
+  readonly options: WriteOptions;
+}
 
 export class PageBlobs {
   constructor(
@@ -72,13 +79,13 @@ export class PageBlobs {
     return snapshotOf(name, entry, snapshot).size;
   }
 
-  async write(name: string, writes: readonly PageWrite[], fence: WriteFence): Promise<void> {
+  async write(name: string, writes: readonly PageWrite[], fence: WriteFence, options: WriteOptions): Promise<void> {
     scopeOf(name, fence);
     const furthest = writes.reduce((most, write) => Math.max(most, end(rangeOf(write))), 0);
     for (let lookup = 0; lookup < LOOKUPS; lookup += 1) {
       const { blob, size } = await this.entry(name, { mayBeOld: lookup === 0, holding: furthest });
       for (const write of writes) checkPages(name, size, rangeOf(write));
-      if (await this.#writeAll(name, blob, writes, fence)) return;
+      if (await this.#writeAll({ name, blob, fence, options }, writes)) return;
     }
     throw missingContent(name);
   }
@@ -120,12 +127,12 @@ export class PageBlobs {
   }
 
   /** Side by side: they do not overlap. @returns false when the blob is gone. @throws CatalogueError StaleEpoch */
-  async #writeAll(name: string, blob: string, writes: readonly PageWrite[], fence: WriteFence): Promise<boolean> {
+  async #writeAll({ name, blob, fence, options }: WriteTarget, writes: readonly PageWrite[]): Promise<boolean> {
     const number = sequenceNumber(fence);
     let refused: 'stale' | 'missing' | undefined;
     const write = async (request: PageRequest): Promise<void> => {
       if (refused) return;
-      const outcome = await this.container.writePages(blob, request, number);
+      const outcome = await this.container.writePages(blob, request, number, options);
       if (outcome !== 'written') refused = outcome;
     };
     await inParallel(pageRequests(writes), WRITES_IN_FLIGHT, write);

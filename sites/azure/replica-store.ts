@@ -12,7 +12,7 @@ import { settleAll } from '../../disks/settle-all.js';
 import { compareFences, fenceSchema, type Fence } from '../../domain/fence.js';
 import type { Range } from '../../domain/ranges.js';
 import { checkScope } from '../blob-names.js';
-import type { PageWrite, ReplicaStore, WriteFence } from '../ports.js';
+import type { PageWrite, ReplicaStore, WriteFence, WriteOptions } from '../ports.js';
 import { Catalogs } from './catalogs.js';
 import { Container } from './container.js';
 import { FencedChanges } from './fenced-changes.js';
@@ -80,8 +80,12 @@ export class AzureReplicaStore implements ReplicaStore {
     this.#do(() => this.#blobs.resize(name, size, fence));
   pageBlobSize = (name: string, snapshot?: string): Promise<number | undefined> =>
     this.#do(() => this.#blobs.size(name, snapshot));
-  writePages = (name: string, writes: readonly PageWrite[], fence: WriteFence): Promise<void> =>
-    this.#do(() => this.#blobs.write(name, writes, fence));
+  writePages = (
+    name: string,
+    writes: readonly PageWrite[],
+    fence: WriteFence,
+    options: WriteOptions = {},
+  ): Promise<void> => this.#do(() => this.#blobs.write(name, writes, fence, options));
 
   async readPages(name: string, offset: number, length: number, snapshot?: string): Promise<Buffer> {
     // A length that is none is refused with the range.
