@@ -27,13 +27,18 @@ Exit codes:
   5   Temporal, a worker, or the instance can't be reached or had
   70  unexpected: a bug (FARSHORE_DEBUG=1 shows where)`;
 
-/** Failures that say that what was asked for is not there, or not in a state for it. */
+/** Failures that say that what was asked for is not there, not in a state for it, or not configured as it has to be. */
 const answers: ReadonlySet<FailureCode> = new Set([
   'RecoveryPointNotFound',
   'VmNotFound',
   'InvalidReplicaState',
   'InvalidVmState',
   'PrerequisitesNotMet',
+  'AuthenticationFailed',
+  'AuthorizationFailed',
+  'StoreNotFound',
+  'StoreUnsuitable',
+  'TlsMismatch',
 ]);
 
 export function exitCodeOf(error: unknown): number {

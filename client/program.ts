@@ -1,5 +1,6 @@
 /** The `farshore` command: what it is made of, and how its errors are told. */
 import { Command, CommanderError } from 'commander';
+import { CatalogueError, failureCatalogue } from '../domain/errors.js';
 import { codecServerCommand } from './commands/codec-server.js';
 import { demoCommand } from './commands/demo.js';
 import { doctorCommand } from './commands/doctor.js';
@@ -109,6 +110,7 @@ function report(error: unknown): void {
   note(
     `farshore: ${process.exitCode === exitCodes.unexpected ? `unexpected: ${message} (FARSHORE_DEBUG=1 shows where)` : message}`,
   );
+  if (error instanceof CatalogueError) note(`  Remedy: ${failureCatalogue[error.code].remedy}`);
   if (process.env['FARSHORE_DEBUG'] && error instanceof Error) note(stackOf(error));
 }
 

@@ -50,12 +50,15 @@ function load(env: NodeJS.ProcessEnv, named: readonly string[]): ClientConnectCo
     return loadClientConnectConfig({ overrideEnvVars: Object.fromEntries(defined) });
   } catch (error) {
     throw new Error(
-      `The Temporal configuration that ${named.join(' and ')} names cannot be used: ${(error as Error).message}. ` +
+      `The Temporal configuration that ${named.join(' and ')} names cannot be used: ${firstLine(error)}. ` +
         `Correct ${profileOf(env)}, the TEMPORAL_TLS_… variables and the files they name, or unset them.`,
       { cause: error },
     );
   }
 }
+
+/** No more: what follows quotes lines of the file, and a key may stand in them. */
+const firstLine = (error: unknown): string => (error as Error).message.split('\n', 1)[0]!.replace(/\.$/, '');
 
 const profileOf = (env: NodeJS.ProcessEnv): string =>
   `the profile ${env['TEMPORAL_PROFILE'] || 'default'} of ${configFileOf(env)}`;

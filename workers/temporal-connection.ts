@@ -76,7 +76,7 @@ export async function problemOf(error: unknown, target: ConnectTarget): Promise<
   const problem = (code: TemporalProblem['code'], what: string, remedy: string) =>
     new TemporalProblem(code, what, configuredBy, remedy, { cause: error });
   // Of an address that is none.
-  if (error instanceof TypeError) {
+  if (error instanceof TypeError || !URL.canParse(`tcp://${address}`)) {
     return problem('TemporalUnsuitable', `${address} is no address of a Temporal server`, 'write it as host:port');
   }
   const answer = await probe(address, wantedTls(target.connectionOptions));

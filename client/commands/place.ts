@@ -1,6 +1,7 @@
 /** Where a command works: which data folder, site file, instance and Temporal it is about. */
 import type { Command } from 'commander';
 import type { Site } from '../../domain/site.js';
+import { KEY_FILE_VARIABLE } from '../../workers/encryption/key-file.js';
 import { DataFolder, type Instance } from '../../workers/data-folder.js';
 import { loadSite, type LoadedSite } from '../../workers/site-file.js';
 import { configuredServer, type ConfiguredServer } from '../../workers/configured-server.js';
@@ -81,6 +82,7 @@ export function environmentServer(): ConfiguredServer | undefined {
 
 /** @throws UnreachableError when Temporal does not answer. */
 export async function connectTo(place: Place): Promise<Farshore> {
+  refuseStrangeKeys(place);
   // Takes a while to load, which commands that need no Temporal are spared.
   const { Farshore } = await import('../farshore.js');
   return await Farshore.connect({
@@ -102,6 +104,15 @@ export async function withFarshore<T>(
   } finally {
     await farshore.close();
   }
+}
+
+/** What is sent with keys that the workers of the instance lack would stop them. @throws RefusedError */
+function refuseStrangeKeys({ instance, temporal, data }: Place): void {
+  if (!instance || temporal.isConfigured || instance.encryption || !process.env[KEY_FILE_VARIABLE]) return;
+  throw new RefusedError(
+    `${KEY_FILE_VARIABLE} is set here, and the instance in ${data.path} was started without keys: its workers could not read what is sent. ` +
+      'Start it again with the variable set, or unset it here',
+  );
 }
 
 /** What has to be told of a Temporal: of one that the environment names, nothing. */

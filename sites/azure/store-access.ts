@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import { ContainerClient, StorageSharedKeyCredential } from '@azure/storage-blob';
 import { CatalogueError } from '../../domain/errors.js';
 import { accountUrlOf } from '../../domain/store-address.js';
+import { MARKER } from '../blob-names.js';
 import { AzureReplicaStore, type OpenOptions } from './replica-store.js';
 import { Requests } from './requests.js';
 
@@ -32,7 +33,10 @@ export async function openAzureStore(
 export async function serviceTime(url: string, environment: Environment = process.env): Promise<number> {
   const { client, by } = await containerClient(url, environment);
   const requests = new Requests(whereOf(url, by));
-  const { date } = await requests.do('asking for the time', (abortSignal) => client.getProperties({ abortSignal }));
+  // What every SAS for the container may do.
+  const { date } = await requests.do('asking for the time', (abortSignal) =>
+    client.getBlobClient(MARKER).download(0, 1, { abortSignal }),
+  );
   return date?.getTime() ?? Number.NaN;
 }
 
@@ -59,6 +63,11 @@ export async function containerClient(
     const token = sas.value.replace(/^\?/, '');
     checkSas(token, sas.from);
     return { client: new ContainerClient(`${url}?${token}`, undefined, options), by: sas.from };
+  }
+  if (!url.startsWith('https:')) {
+    throw refused(
+      `no credentials for ${url} (vault.store.url): set ${SAS} or ${CONNECTION_STRING}, or either with _FILE; the identity of this machine is asked for over https alone`,
+    );
   }
   const { DefaultAzureCredential } = await import('@azure/identity');
   const by = `the identity of this machine, as neither ${CONNECTION_STRING} nor ${SAS} is set`;

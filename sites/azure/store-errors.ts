@@ -26,6 +26,10 @@ const NETWORK =
 const TLS =
   /CERT|SELF_SIGNED|UNABLE_TO_(VERIFY|GET_ISSUER)|ERR_TLS|ERR_SSL|^EPROTO$|ALTNAME|packet length too long|wrong version number/;
 
+/** What `@azure/identity` throws when nobody is logged in, or is refused. */
+const IDENTITY = /^(CredentialUnavailable|AggregateAuthentication|Authentication(Required)?)Error$/;
+const NO_BEARER = /Bearer token authentication is not permitted/;
+
 /** Further apart than this, and the service takes no signature. Milliseconds. */
 const CLOCK_TOLERANCE = 15 * 60_000;
 
@@ -51,8 +55,7 @@ function codeOf(error: unknown): FailureCode | undefined {
   if (!(error instanceof Error) || error instanceof CatalogueError) return undefined;
   if (causes(error).some((text) => TLS.test(text))) return 'TlsMismatch';
   if (error.name === 'TimeoutError' || error.name === 'AbortError') return 'StoreUnreachable';
-  if (error.name === 'CredentialUnavailableError' || error.name.startsWith('AuthenticationError'))
-    return 'AuthenticationFailed';
+  if (IDENTITY.test(error.name) || NO_BEARER.test(error.message)) return 'AuthenticationFailed';
   if (error instanceof RestError) return ofAnswer(error);
   const { code } = error as NodeJS.ErrnoException;
   return code !== undefined && NETWORK.test(code) ? 'StoreUnreachable' : undefined;
@@ -81,9 +84,14 @@ function causes(error: Error): string[] {
   return found;
 }
 
+const NO_CREDENTIALS =
+  'no credentials were found: set FARSHORE_STORE_SAS or FARSHORE_STORE_CONNECTION_STRING, or either with _FILE, or log in (az login)';
+
 /** What the service says of itself, in one line, and never what was sent: an address may hold a signature. */
 function reasonOf(error: Error): string {
   if (error.name === 'TimeoutError' || error.name === 'AbortError') return 'it did not answer in time';
+  // Each way that was tried has lines of its own there; the credentials that were asked for stand beside.
+  if (IDENTITY.test(error.name)) return NO_CREDENTIALS;
   const [first = ''] = error.message.split('\n');
   const text = first.replace(/\?[^\s"']*(sig|se|sv)=[^\s"']*/g, '?…').trim();
   if (!(error instanceof RestError)) return text;

@@ -67,6 +67,18 @@ describe('what answers is not what was meant', () => {
     expectProblem(outcome, { code: 5, problem: /nowhere\.invalid:7233: the name of the machine is not known/ });
   });
 
+  test('a port that is none', async () => {
+    const outcome = await configured({ TEMPORAL_ADDRESS: '127.0.0.1:99999' }).run('status');
+    expectProblem(outcome, { code: 3, problem: /127\.0\.0\.1:99999 is no address of a Temporal server/ });
+  });
+
+  test('a profile that is no TOML, of which no line is shown', async () => {
+    await shell.write('broken.toml', '[profile.default]\naddress = "127.0.0.1:1"\napi_key = not-to-be-shown\n');
+    const outcome = await configured({ TEMPORAL_CONFIG_FILE: 'broken.toml' }).run('status');
+    expectProblem(outcome, { code: 3, problem: /TEMPORAL_CONFIG_FILE names cannot be used: Invalid TOML document/ });
+    expect(outcome.stderr).not.toContain('not-to-be-shown');
+  });
+
   test('an address that is none', async () => {
     const outcome = await configured({ TEMPORAL_ADDRESS: 'a:b:c' }).run('status');
     expectProblem(outcome, { code: 3, problem: /a:b:c is no address .* TEMPORAL_ADDRESS\)\n.*host:port/ });

@@ -15,7 +15,7 @@ import {
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Azurite } from '../../client/demo/azurite.js';
 import { failureCatalogue } from '../../domain/errors.js';
-import { openAzureStore } from '../../sites/azure/store-access.js';
+import { openAzureStore, serviceTime } from '../../sites/azure/store-access.js';
 import { failsWith } from '../contracts/replica-store.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
@@ -88,6 +88,8 @@ describe('credentials that serve', () => {
     await store.putObject('vms/db-01/applied.json', Buffer.from('{}'), { ...fence, sequence: 1 });
     expect(await store.listObjects('')).toEqual(['vms/db-01/applied.json']);
     await store.deletePageBlob(blob, { ...fence, sequence: 1 });
+    const time = await serviceTime(url, { FARSHORE_STORE_SAS: sas(url, 'rcwdl', new Date(Date.now() + DAY_MS)) });
+    expect(Math.abs(time - Date.now())).toBeLessThan(60_000);
     await store.close();
   });
 });
@@ -108,6 +110,7 @@ describe('what is refused before anything is asked of the service', () => {
       'AuthenticationFailed',
       /FARSHORE_STORE_SAS and FARSHORE_STORE_SAS_FILE are both set/,
     ],
+    ['none at all', {}, 'AuthenticationFailed', /no credentials for .*set FARSHORE_STORE_SAS/],
     [
       'a file that is not there',
       { FARSHORE_STORE_SAS_FILE: '/nowhere/sas' },
@@ -144,14 +147,28 @@ describe('what is refused before anything is asked of the service', () => {
       'AuthenticationFailed',
       /neither AccountName and AccountKey nor SharedAccessSignature/,
     ],
-  ])('%s', async (_, environment, code, said) => {
-    const error = await failsWith(code, open(url, environment));
+  ])('%s', async (what, environment, code, said) => {
+    const place = what === 'none at all' ? `${azurite.url}/vault-01` : url;
+    const error = await failsWith(code, open(place, environment));
     expect(error.detail).toMatch(said);
     expect(error.message).not.toContain('c2VjcmV0');
   });
 });
 
 describe('what the service refuses', () => {
+  test('nobody, when this machine has no identity', async () => {
+    const identity = vi
+      .spyOn((await import('@azure/identity')).DefaultAzureCredential.prototype, 'getToken')
+      .mockRejectedValue(
+        Object.assign(new Error('tried seven ways\nEnvironmentCredential: …'), {
+          name: 'AggregateAuthenticationError',
+        }),
+      );
+    onTestFinished(() => identity.mockRestore());
+    const error = await failsWith('AuthenticationFailed', open('https://127.0.0.1:9/acme/vault-01', {}));
+    expect(error.detail).toMatch(/identity of this machine.*no credentials were found: set FARSHORE_STORE_SAS/);
+  });
+
   test('a wrong key: not recoverable, and says which was used', async () => {
     const url = newUrl();
     const wrong = azurite.connectionString().replace(key, Buffer.alloc(64, 9).toString('base64'));

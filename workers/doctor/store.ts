@@ -109,7 +109,7 @@ export function storeChecks({ site, file }: LoadedSite, access: StoreAccess): Ch
           return clockFinding({ ms: at - begun - within, within }, `that of ${where}`);
         } catch (error) {
           // Told by the check of the store.
-          if (error instanceof CatalogueError) return skipped('not known: the store does not answer');
+          if (error instanceof CatalogueError) return skipped('not known: the check of the store says why');
           const { code } = error as NodeJS.ErrnoException;
           if (code === 'ENOENT') return skipped('not known: there is no store');
           return problem(`${where} can't be written to: ${code}`, 'let this user write there, and free space', by);
