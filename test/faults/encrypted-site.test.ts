@@ -73,6 +73,8 @@ test('a site without keys gets some, and goes on', async () => {
   await site.farshore.protect(VM);
   await site.until(({ item }) => item.phase === 'Protected' && item.applied !== undefined);
   expect((await run('keys', 'new')).code).toBe(0);
+  // Its workers could not read what such a command would send.
+  expect(await run('sync', VM)).toMatchObject({ code: 3, stderr: expect.stringContaining('was started without keys') });
   vi.stubEnv('FARSHORE_ENCRYPTION_KEYS', keyFile);
   await site.restart((text) => text, {
     // Times of events are told in seconds.
