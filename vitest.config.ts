@@ -12,11 +12,13 @@ const longestFirst = ['test/faults/', 'test/client/', 'test/workflows/', 'test/r
 /** Tests that change their process: they put something in the place of a module, or set its clock. */
 const alone = ['test/disks/overlay*.test.ts', 'test/faults/wrong-clocks.test.ts'];
 
-/** Whole deployments: other hosts, other versions, another store, a browser. `npm run test:deployment` runs these. */
+/** Running it for real: other hosts, servers, versions, stores; monitoring, keys, a browser. `npm run test:deployment` runs these. */
 const deployment = [
   'test/browser/*.test.ts',
-  'test/faults/{engine-faults-azure,two-sites,stopped-worker,versioned-worker}.test.ts',
+  'test/client/{doctor,operator-views,temporal-problems}.test.ts',
+  'test/faults/{encrypted-site,engine-faults-azure,two-sites,stopped-worker,versioned-worker}.test.ts',
   'test/sites/azure-*.test.ts',
+  'test/workers/{configured-server,metrics}.test.ts',
 ];
 
 /** Tests that need no disk that survives a power cut. */

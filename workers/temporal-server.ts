@@ -58,6 +58,8 @@ const HOST = '127.0.0.1';
 const RETENTION = '90 days';
 /** Milliseconds a server has to stop by itself (it takes about one second) before it is killed. */
 const STOP_GRACE_MS = 10_000;
+/** With other ports each time. */
+const START_ATTEMPTS = 3;
 /** gRPC status codes. */
 const NOT_FOUND = 5;
 const ALREADY_EXISTS = 6;
@@ -69,6 +71,19 @@ const ALREADY_EXISTS = 6;
  *   server's log if it ends early or is not usable in time; nothing is left running then.
  */
 export async function startDevServer(options: DevServerOptions): Promise<DevServer> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await startOnce(options);
+    } catch (error) {
+      // A port that was free when it was chosen may be somebody else's when the server takes it.
+      const isChosenHere = options.port === undefined || options.uiPort === undefined;
+      if (!isChosenHere || attempt === START_ATTEMPTS || !messageOf(error).includes('address already in use'))
+        throw error;
+    }
+  }
+}
+
+async function startOnce(options: DevServerOptions): Promise<DevServer> {
   const { executable, namespace = FARSHORE_NAMESPACE, startTimeoutMs = 30_000 } = options;
   const dbFile = resolve(options.dbFile);
   const logFile = resolve(options.logFile);
