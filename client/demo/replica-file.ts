@@ -17,9 +17,18 @@ export async function replicaFile(
   const name = vaultPaths.disk(disk.vm, disk.name);
   if (store.kind === 'embedded') return path.join(store.path, name);
   const service = BlobServiceClient.fromConnectionString(process.env['FARSHORE_STORE_CONNECTION_STRING'] ?? '');
-  const file = path.join(folder, 'replicas', `${disk.vm}-${disk.name}.vhd`);
+  return await fetchReplica(service.getContainerClient(containerOf(store.url)), disk, folder);
+}
+
+/** @returns the file, inside the folder, that the replica was fetched into. */
+export async function fetchReplica(
+  container: ContainerClient,
+  { vm, name }: Pick<DemoDisk, 'vm' | 'name'>,
+  folder: string,
+): Promise<string> {
+  const file = path.join(folder, 'replicas', `${vm}-${name}.vhd`);
   await mkdir(path.dirname(file), { recursive: true });
-  await fetchPageBlob(service.getContainerClient(containerOf(store.url)), name, file);
+  await fetchPageBlob(container, vaultPaths.disk(vm, name), file);
   return file;
 }
 

@@ -1,9 +1,10 @@
 /** A storage account that can be made to misbehave: Azurite, behind a proxy. */
-import { mkdir, open } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BlobServiceClient } from '@azure/storage-blob';
 import { Azurite } from '../../client/demo/azurite.js';
+import { fetchReplica } from '../../client/demo/replica-file.js';
 import { vaultPaths } from '../../domain/vault.js';
 import { exportFromVault, readVault } from '../../workers/local-vault.js';
 import { openReplicaStore } from '../../workers/replica-store.js';
@@ -14,7 +15,6 @@ const CONTAINER = 'vault-01';
 const CONNECTION_STRING = 'FARSHORE_STORE_CONNECTION_STRING';
 /** What a slow store adds to each write, ms. */
 const SLOW_MS = 250;
-const READ_BYTES = 4 * 1024 * 1024;
 
 /** @param folder for what is fetched from it. */
 export async function azureStore(folder: string): Promise<StoreUnderTest> {
@@ -78,23 +78,7 @@ export async function azureStore(folder: string): Promise<StoreUnderTest> {
         return Promise.resolve();
       });
     },
-    async replica(vm, disk) {
-      const file = path.join(folder, 'replicas', `${vm}-${disk}.vhd`);
-      await mkdir(path.dirname(file), { recursive: true });
-      const prefix = `${vaultPaths.disk(vm, disk).slice(0, -'.vhd'.length)}~`;
-      const names: string[] = [];
-      for await (const { name } of direct.listBlobsFlat({ prefix })) names.push(name);
-      if (names.length !== 1) throw new Error(`${prefix}: ${names.length} blobs are there`);
-      const blob = direct.getPageBlobClient(names[0]!);
-      const { contentLength: size = 0 } = await blob.getProperties();
-      const target = await open(file, 'w');
-      for (let offset = 0; offset < size; offset += READ_BYTES) {
-        const part = await blob.downloadToBuffer(offset, Math.min(READ_BYTES, size - offset));
-        await target.write(part, 0, part.length, offset);
-      }
-      await target.close();
-      return file;
-    },
+    replica: (vm, name) => fetchReplica(direct, { vm, name }, folder),
     async points(vm) {
       const { vms } = await readVault(address);
       return vms.find((candidate) => candidate.vm === vm)?.points ?? [];
