@@ -25,11 +25,12 @@ test(
     // Half a MiB a second.
     const site = await SmallSite.start(folder, 'source', { dataBytes: MiB, bandwidth: '4 Mbit/s' });
     const entity = () => site.farshore.temporal.workflow.getHandle(protectedItemId('vault-01', VM));
-    /** Of the worker that works on the cycle. */
+    /** Of the worker that works on the cycle: one heard from, as what is only handed to one that ends may never begin. */
     const untilWorking = async () => {
       for (;;) {
         const { raw } = await entity().describe();
         const pid = (raw.pendingActivities ?? [])
+          .filter(({ lastHeartbeatTime }) => lastHeartbeatTime)
           .map(({ lastWorkerIdentity }) => /^host:hyperv-01@.+:(\d+)$/.exec(lastWorkerIdentity ?? '')?.[1])
           .find((found) => found !== undefined);
         if (pid !== undefined) return Number(pid);

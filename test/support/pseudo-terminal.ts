@@ -6,6 +6,8 @@ import { once } from 'node:events';
 export const ENTER = '\u001b[?1049h';
 export const LEAVE = '\u001b[?1049l';
 const HOME = '\u001b[H';
+/** What the place where the tests run says of colours, which is not of this terminal: CI services set some of them. */
+const COLOURS_ELSEWHERE = ['CI', 'FORCE_COLOR', 'NO_COLOR', 'NODE_DISABLE_COLORS', 'COLORTERM', 'TMUX'];
 
 export class PseudoTerminal {
   /** All that was written to it. */
@@ -28,9 +30,10 @@ export class PseudoTerminal {
     [columns, rows]: [number, number],
   ): PseudoTerminal {
     const command = `stty cols ${columns} rows ${rows}; echo "tty:$(tty)"; ${script}`;
+    const own = Object.entries(env).filter(([name]) => !COLOURS_ELSEWHERE.includes(name));
     const child = spawn('script', ['-qec', command, '/dev/null'], {
       cwd: folder,
-      env: { ...env, TERM: 'xterm-256color' },
+      env: { ...Object.fromEntries(own), TERM: 'xterm-256color' },
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     return new PseudoTerminal(child);
