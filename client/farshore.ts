@@ -12,7 +12,7 @@ import {
   type WorkflowHandle,
 } from '@temporalio/client';
 import { viewOf, type ProtectedItemView } from '../domain/item-view.js';
-import { planRunId, protectedItemId, taskQueues } from '../domain/ids.js';
+import { protectedItemId, taskQueues } from '../domain/ids.js';
 import { waitsForPerson, type Job, type JobParameters } from '../domain/job.js';
 import type { JobOperation } from '../domain/operations.js';
 import type { RecoveryPlan } from '../domain/plan.js';
@@ -27,12 +27,13 @@ import { answered } from './answered.js';
 import { unlessEnding } from './ending-protection.js';
 import { RefusedError } from './errors.js';
 import type { ConnectOptions } from './connect-options.js';
+import { keyGuard } from './key-guard.js';
 import { follow, hasEnded, onceBegun } from './follow.js';
 import { listedWorkflowIds } from './listed-workflow-ids.js';
+import { startPlanRun } from './start-plan-run.js';
 import { workflowState } from './workflow-state.js';
 
 type ProtectVm = (input: messages.ProtectVmInput) => Promise<ProtectedItem>;
-type RunRecoveryPlan = (input: messages.RunRecoveryPlanInput) => Promise<messages.PlanRun>;
 
 export type Entity = WorkflowHandle<ProtectVm>;
 
@@ -52,16 +53,14 @@ export class Farshore {
   static async connect(options: ConnectOptions): Promise<Farshore> {
     const { site, onRemark, ...given } = options;
     const target = connectTarget(given);
-    const dataConverter = clientDataConverter(await configuredKeys());
+    const keys = await configuredKeys();
+    const dataConverter = clientDataConverter(keys);
     const connection = await connectChecked(target, ({ message }) => onRemark?.(message)).catch((error: unknown) => {
       throw answerOf(error);
     });
-    return new Farshore(
-      site,
-      new Client({ connection, namespace: target.namespace, dataConverter }),
-      connection,
-      target,
-    );
+    const { namespace } = target;
+    const interceptors = { workflow: [keyGuard(connection, namespace, site.vault.name, keys)] };
+    return new Farshore(site, new Client({ connection, namespace, dataConverter, interceptors }), connection, target);
   }
 
   get namespace(): string {
@@ -156,17 +155,12 @@ export class Farshore {
     return this.ask(vm, (entity) => entity.executeUpdate(update, { args: [{ requestId, parameters }] }));
   }
 
-  /** @param plan checked against the site already. @returns the id of the run. */
+  /**
+   * @param plan checked against the site already. @returns the id of the run.
+   * @throws UnreachableError when there is no worker that would run it.
+   */
   async runPlan(plan: RecoveryPlan, type: 'planned'): Promise<string> {
-    const vault = this.site.vault.name;
-    const id = planRunId(plan.name, new Date().toISOString());
-    await this.temporal.workflow.start<RunRecoveryPlan>('runRecoveryPlan', {
-      workflowId: id,
-      taskQueue: taskQueues.azure(vault),
-      staticSummary: `Recovery plan ${plan.name}, ${type} failover of ${plan.groups.flatMap((group) => group.vms).join(', ')}`,
-      args: [{ vault, plan, type }],
-    });
-    return id;
+    return this.answer(() => startPlanRun(this.temporal, { vault: this.site.vault.name, plan, type }));
   }
 
   /** @throws RefusedError when there is no such run. */

@@ -1,4 +1,5 @@
 /** The Temporal server that the environment names, and where exactly it does. */
+import { closeSync, openSync } from 'node:fs';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { loadClientConnectConfig, type ClientConnectConfig } from '@temporalio/envconfig';
@@ -28,8 +29,9 @@ export function configuredServer(env: NodeJS.ProcessEnv = process.env): Configur
   // cluster, and `farshore up` would create a namespace there.
   const named = ['TEMPORAL_ADDRESS', 'TEMPORAL_PROFILE', 'TEMPORAL_CONFIG_FILE'].filter((name) => env[name]);
   if (named.length === 0) return undefined;
+  checkFiles(env);
   const { connectionOptions, namespace } = load(env, named);
-  const { address } = connectionOptions;
+  const { address, apiKey } = connectionOptions;
   if (!address) {
     throw new Error(
       `${named.join(' and ')} is set, but names no Temporal address. ` +
@@ -37,11 +39,39 @@ export function configuredServer(env: NodeJS.ProcessEnv = process.env): Configur
     );
   }
   const by = (variable: string) => (env[variable] ? `the environment variable ${variable}` : profileOf(env));
+  if (typeof apiKey === 'string' && !/^[\x21-\x7e]+$/.test(apiKey)) {
+    throw new Error(
+      `The API key that ${by('TEMPORAL_API_KEY')} gives has a character that no key has, such as a blank, a line break or an accent: copy it again, whole.`,
+    );
+  }
   return {
     ...{ kind: 'address', address, namespace, connectionOptions },
     configuredBy: by('TEMPORAL_ADDRESS'),
     namespaceBy: namespace === undefined ? undefined : by('TEMPORAL_NAMESPACE'),
   };
+}
+
+/** Variables that name files. */
+const FILES = [
+  'TEMPORAL_CONFIG_FILE',
+  'TEMPORAL_TLS_SERVER_CA_CERT_PATH',
+  'TEMPORAL_TLS_CLIENT_CERT_PATH',
+  'TEMPORAL_TLS_CLIENT_KEY_PATH',
+];
+
+/** Whoever reads them later tells neither which is meant nor who named it. */
+function checkFiles(env: NodeJS.ProcessEnv): void {
+  for (const name of FILES) {
+    const file = env[name];
+    if (!file) continue;
+    try {
+      closeSync(openSync(file, 'r'));
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      const why = code === 'ENOENT' ? 'there is no such file' : `it can't be read (${code})`;
+      throw new Error(`${name} names ${file}: ${why}. Correct the variable, or put the file there.`, { cause: error });
+    }
+  }
 }
 
 function load(env: NodeJS.ProcessEnv, named: readonly string[]): ClientConnectConfig {

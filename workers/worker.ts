@@ -6,7 +6,6 @@
  * - `host`: the agent on a Hyper-V host: all disk I/O at the primary site.
  */
 import { readFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Client } from '@temporalio/client';
 import { NativeConnection, Runtime, Worker, type Logger, type WorkerOptions } from '@temporalio/worker';
@@ -33,6 +32,7 @@ import { installRuntime } from './telemetry.js';
 import { connectChecked, problemOf, type ConnectTarget } from './temporal-connection.js';
 import { VaultWatch } from './vault-watch.js';
 import { workInterceptor } from './work-interceptor.js';
+import { workerIdentity } from './worker-identity.js';
 import { makeCurrent, versioningOptions, workerVersion } from './worker-version.js';
 
 export const roles = ['azure', 'vmm', 'host'] as const;
@@ -90,7 +90,7 @@ export async function runWorker(config: WorkerConfig, signal: AbortSignal): Prom
     endings.push(() => connection.close());
     const running = await RunningActivities.open(config.data.runningActivities(`${role}-${name}`));
     endings.push(() => running.close());
-    const identity = `${role}:${name}@${hostname()}:${process.pid}`;
+    const identity = workerIdentity(role, name, keys?.label(keys.current.id));
     const options = await optionsOf(config, keys !== undefined);
     const worker = await Worker.create({
       connection,

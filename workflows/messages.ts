@@ -12,7 +12,7 @@ import {
 import { hostStateSchema, hostTroubleSchema, type HostNews, type LocatedVm } from '../domain/host.js';
 import { nameSchema } from '../domain/ids.js';
 import { tagRequestSchema, tagSchema } from '../domain/named-points.js';
-import { recoveryPlanSchema } from '../domain/plan.js';
+import { planMachines, recoveryPlanSchema } from '../domain/plan.js';
 import { policySchema } from '../domain/policy.js';
 import { jobOutcomeSchema } from '../domain/job-outcome.js';
 import type { ProtectedItemView } from '../domain/item-view.js';
@@ -222,6 +222,17 @@ export const planRunSchema = z.object({
   rtoSeconds: z.number().optional(),
 });
 export type PlanRun = z.infer<typeof planRunSchema>;
+
+/** A run as it begins. @param phase what it does, for people. @param startedAt ISO 8601. */
+export const newPlanRun = (
+  id: string,
+  { vault, plan, type }: Pick<PlanRun, 'vault' | 'plan' | 'type'>,
+  phase: string,
+  startedAt: string,
+): PlanRun => ({
+  ...{ id, vault, plan, type, state: 'InProgress', phase, startedAt },
+  machines: planMachines(plan).map((vm) => ({ vm, requestId: `${id}/${vm}`, state: 'Asked' })),
+});
 
 export const runRecoveryPlanInputSchema = z.object({
   vault: nameSchema,

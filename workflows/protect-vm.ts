@@ -13,7 +13,6 @@ import {
   allHandlersFinished,
   condition,
   continueAsNew,
-  getExternalWorkflowHandle,
   isCancellation,
   log,
   setHandler,
@@ -46,7 +45,7 @@ import { resyncOpening } from './sides.js';
 import { handleSettings } from './settings.js';
 import { startJob } from './start-job.js';
 import { answerPlan } from './plan-request.js';
-import { CLOSED_FROM_OUTSIDE, isStillThere, supersede } from './running-job.js';
+import { askToRetry, CLOSED_FROM_OUTSIDE, isStillThere, supersede } from './running-job.js';
 import { tellOthers } from './tell-others.js';
 import { uncancelled } from './uncancelled.js';
 import { watchHealth } from './watch-health.js';
@@ -192,7 +191,7 @@ class ProtectionEntity {
   private async retry(): Promise<{ retried: string }> {
     const { job, retry, vm } = this.item;
     if (job?.retry) {
-      await uncancelled(() => getExternalWorkflowHandle(job.jobId).signal(messages.retryJobSignal));
+      await askToRetry(job.jobId, () => this.onJobEnded(job.jobId, CLOSED_FROM_OUTSIDE));
       return { retried: jobTitles[job.kind] };
     }
     if (retry) return this.retryCycle();

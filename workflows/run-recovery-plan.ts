@@ -52,18 +52,7 @@ class Conductor {
   private readonly run: messages.PlanRun;
 
   constructor(private readonly input: messages.RunRecoveryPlanInput) {
-    const { vault, plan, type } = input;
-    const id = workflowInfo().workflowId;
-    this.run = input.carried ?? {
-      id,
-      vault,
-      plan,
-      type,
-      state: 'InProgress',
-      phase: 'starting',
-      startedAt: now(),
-      machines: planMachines(plan).map((vm) => ({ vm, requestId: `${id}/${vm}`, state: 'Asked' })),
-    };
+    this.run = input.carried ?? messages.newPlanRun(workflowInfo().workflowId, input, 'starting', now());
     setHandler(messages.planRunQuery, () => this.run);
     setHandler(messages.jobAnsweredSignal, ({ vm, jobId, refusal }) => {
       if (jobId !== undefined) this.update(vm, { jobId, state: 'Running' }, ['Asked']);

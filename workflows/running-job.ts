@@ -1,7 +1,14 @@
 /** What an entity does about a job of its VM that runs: asks whether it still exists, ends it when another takes over. */
-import { condition, getExternalWorkflowHandle, isCancellation } from '@temporalio/workflow';
+import {
+  ApplicationFailure,
+  condition,
+  getExternalWorkflowHandle,
+  isCancellation,
+  patched,
+} from '@temporalio/workflow';
 import type { JobOutcome } from '../domain/job-outcome.js';
-import { cancelJobSignal, stillThereSignal } from './messages.js';
+import { cancelJobSignal, retryJobSignal, stillThereSignal } from './messages.js';
+import { uncancelled } from './uncancelled.js';
 
 /** A job whose own activities hang is not waited for longer: what it still does is refused by the raised epoch. ms. */
 const TAKE_OVER_MS = 20_000;
@@ -26,6 +33,21 @@ export async function isStillThere(jobId: string): Promise<boolean> {
   } catch (error) {
     if (isCancellation(error)) throw error;
     return false;
+  }
+}
+
+/** @param onGone told of a job that was closed from outside. @throws ApplicationFailure that says so then. */
+export async function askToRetry(jobId: string, onGone: () => void): Promise<void> {
+  try {
+    await uncancelled(() => getExternalWorkflowHandle(jobId).signal(retryJobSignal));
+  } catch (error) {
+    // Runs that began before this go on as they did.
+    if (isCancellation(error) || !patched('retry-finds-job-gone')) throw error;
+    onGone();
+    throw ApplicationFailure.nonRetryable(
+      `the job ${jobId} was closed from outside, so nothing of it can be tried again. Look at the VM on both sides before you go on: \`farshore vm show\` says what it is now`,
+      'OperationNotAllowed',
+    );
   }
 }
 

@@ -1,6 +1,6 @@
 /** `doctor`: is everything there that a deployment needs? */
 import { Command } from 'commander';
-import { loadSite, type LoadedSite } from '../../workers/site-file.js';
+import { loadSite } from '../../workers/site-file.js';
 import { DocumentError } from '../../workers/document.js';
 import type { CheckResult, CheckStatus } from '../../workers/doctor/check.js';
 import type { Unknown } from '../../workers/doctor/doctor.js';
@@ -16,20 +16,24 @@ export function doctorCommand(): Command {
     .description(
       'Checks what a deployment needs, as seen from this machine, and says of each thing whether it is well, else what to\n' +
         'do and where it is configured: Temporal (address, version, namespace and its retention, search attributes, clock),\n' +
-        'the workers of each task queue, the replica store (clock, space), and of hosts that this machine is, disks and\n' +
-        'hypervisors. What can only be seen from elsewhere is skipped. Changes nothing, but for an empty file that it makes\n' +
-        'and removes in the store. Its exit code is that of the worst: 0 well, 1 a warning, 2 a problem.',
+        'the workers of each task queue and their keys, workflows that stand still, the replica store (credentials, clock,\n' +
+        'space), and of hosts that this machine is, disks and hypervisors. What can only be seen from elsewhere is skipped. Changes nothing,\n' +
+        'but for an empty file that it makes and removes in the store. Its exit code is that of the worst: 0 well, 1 a warning, 2 a problem.',
     )
     .action(async (_options: object, command: Command) => {
       const options = commonOptions(command);
       const data = dataFolderOf(options);
       const instance = (await data.isHeld()) ? await data.readInstance() : undefined;
       const { examine } = await import('../../workers/doctor/doctor.js');
+      const { configuredKeys } = await import('../../workers/encryption/data-converter.js');
       const { connectTarget } = await import('../../workers/temporal-connection.js');
       const checks = await examine({
         data,
         isUp: instance !== undefined,
-        site: await siteOf(options.site ?? instance?.siteFile ?? siteFileOf(options)),
+        keys: await documented(async () => ({ ring: await configuredKeys() })),
+        site: await documented(() =>
+          loadSite(options.site ?? instance?.siteFile ?? siteFileOf(options), { disks: false }),
+        ),
         temporal: temporalOf(instance, () => connectTarget(givenBy(temporalPlaceOf(instance, data)))),
       });
       const worst = worstOf(checks);
@@ -38,9 +42,9 @@ export function doctorCommand(): Command {
     });
 }
 
-async function siteOf(file: string): Promise<LoadedSite | Unknown> {
+async function documented<T>(read: () => Promise<T>): Promise<T | Unknown> {
   try {
-    return await loadSite(file, { disks: false });
+    return await read();
   } catch (error) {
     if (!(error instanceof DocumentError)) throw error;
     return { problem: `${error.file}:${error.line}: ${error.path}: ${error.problem}`, remedy: error.remedy };

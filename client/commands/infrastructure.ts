@@ -1,10 +1,10 @@
 /** `infrastructure`: what there is on both sides, and what of it is alive. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { taskQueues } from '../../domain/ids.js';
 import { hostsOf, type Site } from '../../domain/site.js';
 import { infrastructureOf } from '../infrastructure/infrastructure.js';
 import { infrastructureText } from '../infrastructure/infrastructure-text.js';
+import { unlessItHangs } from './store-patience.js';
 import { outputOf, withFarshore } from './place.js';
 
 export function infrastructureCommand(): Command {
@@ -47,8 +47,6 @@ export function infrastructureCommand(): Command {
     });
 }
 
-const STORE_PATIENCE_MS = 5_000;
-
 const queuesOf = (site: Site): string[] => [
   taskQueues.azure(site.vault.name),
   ...site.vmmServers.map(({ name }) => taskQueues.vmm(name)),
@@ -57,10 +55,7 @@ const queuesOf = (site: Site): string[] => [
 
 async function storeIsThere({ vault }: Site): Promise<boolean> {
   const { protectedInVault } = await import('../../workers/local-vault.js');
-  const there = protectedInVault(vault.store, []).then(
-    () => true,
-    () => false,
-  );
+  const there = protectedInVault(vault.store, []).then(() => true);
   // One that hangs is not there for whoever wants to see the rest.
-  return await Promise.race([there, sleep(STORE_PATIENCE_MS, false, { ref: false })]);
+  return await unlessItHangs(there, false);
 }

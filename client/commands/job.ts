@@ -9,6 +9,7 @@ import { confirm } from './confirm.js';
 import { failoverResultOf, failoverText } from './failover-report.js';
 import { outputOf, withFarshore } from './place.js';
 import { positive } from './numbers.js';
+import { waitingForStore } from './store-patience.js';
 import { verifyResultOf, verifyText } from './verify.js';
 import { retryText } from './wait.js';
 
@@ -28,8 +29,9 @@ export function jobCommand(): Command {
     .option('--vault', 'those that the vault has records of, though Temporal may know them no more')
     .action(async ({ limit, vault = false }: { limit: number; vault?: boolean }, command: Command) => {
       await withFarshore(command, async (farshore, { site: { site } }) => {
+        const { store } = site.vault;
         const { readJobRecords } = await import('../../workers/local-vault.js');
-        const jobs = vault ? await readJobRecords(site.vault.store, limit) : await farshore.jobs(limit);
+        const jobs = await (vault ? waitingForStore(store, readJobRecords(store, limit)) : farshore.jobs(limit));
         outputOf(command).result(jobs, jobs.length === 0 ? 'There are no jobs.' : jobTable(jobs));
       });
     });
@@ -43,8 +45,9 @@ export function jobCommand(): Command {
         const found = await farshore.job(id).catch(async (error: unknown) => {
           if (!(error instanceof RefusedError)) throw error;
           // Temporal forgets what ended long ago, or its database was lost: the vault does not.
+          const { store } = site.vault;
           const { readJobRecord } = await import('../../workers/local-vault.js');
-          const record = await readJobRecord(site.vault.store, id).catch(() => undefined);
+          const record = await waitingForStore(store, readJobRecord(store, id)).catch(() => undefined);
           if (!record) throw error;
           return record;
         });

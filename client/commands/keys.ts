@@ -2,8 +2,9 @@
 import path from 'node:path';
 import { Command } from 'commander';
 import { addKey, configuredKeyFile, KEY_FILE_VARIABLE, useKey } from '../../workers/encryption/key-file.js';
+import { KeyRing } from '../../workers/encryption/key-ring.js';
 import { RefusedError } from '../errors.js';
-import { fields } from '../output.js';
+import { fields, table } from '../output.js';
 import { outputOf } from './place.js';
 
 interface FileOption {
@@ -47,6 +48,24 @@ export function keysCommand(): Command {
           ['Next', isUsed ? undefined : `export ${KEY_FILE_VARIABLE}=${file}    # for every worker and every command`],
         ]),
       );
+    });
+  keys
+    .command('list')
+    .summary('the ids of the keys, and which is in use')
+    .description(
+      'Lists the ids of the keys, which of them encrypts, and a fingerprint of each: two files agree on a key when its\n' +
+        'fingerprints are the same. Nothing of the keys themselves is shown.',
+    )
+    .option(...fileOption)
+    .action(async (options: FileOption, command: Command) => {
+      const file = fileOf(options);
+      const ring = await KeyRing.open(file);
+      const listed = ring.ids.map((id) => {
+        const fingerprint = ring.label(id)!.slice(id.length + 1);
+        return { id, fingerprint, inUse: id === ring.current.id };
+      });
+      const rows = listed.map(({ id, fingerprint, inUse }) => [id, fingerprint, inUse ? 'in use' : 'decrypts only']);
+      outputOf(command).result({ file, keys: listed }, table(['KEY', 'FINGERPRINT', 'USE'], rows));
     });
   keys
     .command('use')

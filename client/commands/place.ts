@@ -1,13 +1,13 @@
 /** Where a command works: which data folder, site file, instance and Temporal it is about. */
 import type { Command } from 'commander';
 import type { Site } from '../../domain/site.js';
-import { KEY_FILE_VARIABLE } from '../../workers/encryption/key-file.js';
 import { DataFolder, type Instance } from '../../workers/data-folder.js';
 import { loadSite, type LoadedSite } from '../../workers/site-file.js';
 import { configuredServer, type ConfiguredServer } from '../../workers/configured-server.js';
 import { RefusedError, UnreachableError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
 import { note, Output } from '../output.js';
+import { unlessItHangs } from './store-patience.js';
 
 /** Options every command takes; they are the program's. */
 export interface CommonOptions {
@@ -82,7 +82,6 @@ export function environmentServer(): ConfiguredServer | undefined {
 
 /** @throws UnreachableError when Temporal does not answer. */
 export async function connectTo(place: Place): Promise<Farshore> {
-  refuseStrangeKeys(place);
   // Takes a while to load, which commands that need no Temporal are spared.
   const { Farshore } = await import('../farshore.js');
   return await Farshore.connect({
@@ -106,15 +105,6 @@ export async function withFarshore<T>(
   }
 }
 
-/** What is sent with keys that the workers of the instance lack would stop them. @throws RefusedError */
-function refuseStrangeKeys({ instance, temporal, data }: Place): void {
-  if (!instance || temporal.isConfigured || instance.encryption || !process.env[KEY_FILE_VARIABLE]) return;
-  throw new RefusedError(
-    `${KEY_FILE_VARIABLE} is set here, and the instance in ${data.path} was started without keys: its workers could not read what is sent. ` +
-      'Start it again with the variable set, or unset it here',
-  );
-}
-
 /** What has to be told of a Temporal: of one that the environment names, nothing. */
 export const givenBy = ({ address, namespace, isConfigured, configuredBy }: TemporalPlace) =>
   isConfigured ? {} : { address, ...(namespace !== undefined && { namespace }), configuredBy };
@@ -123,5 +113,5 @@ export const givenBy = ({ address, namespace, isConfigured, configuredBy }: Temp
 export async function keptReplicas({ vault }: Site, vms: readonly string[]): Promise<string[]> {
   if (vms.length === 0) return [];
   const { protectedInVault } = await import('../../workers/local-vault.js');
-  return await protectedInVault(vault.store, vms).catch(() => []);
+  return await unlessItHangs(protectedInVault(vault.store, vms), []);
 }

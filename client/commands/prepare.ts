@@ -4,6 +4,7 @@ import { formatStoreAddress } from '../../domain/store-address.js';
 import { loadSite } from '../../workers/site-file.js';
 import { fields, note } from '../output.js';
 import { answerOf } from '../temporal-answer.js';
+import { waitingForStore } from './store-patience.js';
 import { commonOptions, dataFolderOf, givenBy, outputOf, siteFileOf, temporalPlaceOf } from './place.js';
 
 export function prepareCommand(): Command {
@@ -29,7 +30,8 @@ export function prepareCommand(): Command {
         throw answerOf(error);
       });
       const store = formatStoreAddress(site.vault.store);
-      await (await openReplicaStore(site.vault.store, { create: true })).close();
+      const opened = waitingForStore(site.vault.store, openReplicaStore(site.vault.store, { create: true }));
+      await (await opened).close();
       outputOf(command).result(
         { temporal: { address: target.address, namespace: target.namespace }, store },
         `Ready for the workers of the vault ${site.vault.name}.\n${fields([

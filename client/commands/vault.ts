@@ -10,6 +10,7 @@ import { loadSite } from '../../workers/site-file.js';
 import { RefusedError } from '../errors.js';
 import { fields, note, table } from '../output.js';
 import type { Adopted } from '../adopt.js';
+import { waitingForStore } from './store-patience.js';
 import { kindText, suspectText } from './points-report.js';
 import { commonOptions, dataFolderOf, outputOf, siteFileOf, withFarshore } from './place.js';
 
@@ -40,7 +41,7 @@ export function vaultCommand(): Command {
       const store = await storeOf(options, command);
       const place = formatStoreAddress(store);
       const { readVault } = await import('../../workers/local-vault.js');
-      const { vms, unreadable } = await readVault(store);
+      const { vms, unreadable } = await waitingForStore(store, readVault(store));
       outputOf(command).result({ store: place, vms: vms.map(listed), unreadable }, listText(place, vms, unreadable));
       if (unreadable.length > 0) process.exitCode = exitCodes.failed;
     });
@@ -108,7 +109,7 @@ async function adoptVms(names: string[], _options: object, command: Command): Pr
   const { LocalSite } = await import('../../workers/local-site.js');
   const { adoptVm } = await import('../adopt.js');
   await withFarshore(command, async (farshore, { site: { site }, data }) => {
-    const { vms, unreadable } = await readVault(site.vault.store);
+    const { vms, unreadable } = await waitingForStore(site.vault.store, readVault(site.vault.store));
     const unknown = names.find((name) => ![...vms, ...unreadable].some(({ vm }) => vm === name));
     if (unknown !== undefined) throw new RefusedError(`the vault holds no VM ${unknown}`);
     const local = new LocalSite(site, data);

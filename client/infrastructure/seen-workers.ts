@@ -1,10 +1,8 @@
 /** Which task queues somebody works on, as the Temporal server knows. */
-import { tsToMs } from '@temporalio/common/lib/time.js';
 import { toIso } from '../../domain/time.js';
+import { ACTIVITIES, pollersOf } from '../../workers/pollers.js';
 import type { Farshore } from '../farshore.js';
 
-/** Of the protocol: the workers that take activities. */
-const ACTIVITIES = 2;
 const ANSWER_TIMEOUT_MS = 10_000;
 
 /** @returns by queue when a worker has asked for work last, ISO 8601; those that nobody has asked lately are not in it. */
@@ -16,13 +14,8 @@ export async function seenWorkers(
   await temporal.withDeadline(Date.now() + ANSWER_TIMEOUT_MS, () =>
     Promise.all(
       queues.map(async (name) => {
-        const { pollers } = await temporal.workflowService.describeTaskQueue({
-          namespace,
-          taskQueue: { name },
-          taskQueueType: ACTIVITIES,
-        });
-        const times = (pollers ?? []).flatMap(({ lastAccessTime }) => (lastAccessTime ? [tsToMs(lastAccessTime)] : []));
-        if (times.length > 0) seen.set(name, toIso(Math.max(...times)));
+        const pollers = await pollersOf(temporal.workflowService, namespace, name, ACTIVITIES);
+        if (pollers.length > 0) seen.set(name, toIso(Math.max(...pollers.map(({ at }) => at))));
       }),
     ),
   );

@@ -3,21 +3,12 @@
  * `FARSHORE_STORE_CONNECTION_STRING` or `FARSHORE_STORE_SAS`, or a file that holds it, named by the same with `_FILE`; with
  * neither, the identity that the machine or the person has (`@azure/identity`: managed identity, environment, `az login`).
  */
-import { readFileSync } from 'node:fs';
 import { ContainerClient, StorageSharedKeyCredential } from '@azure/storage-blob';
-import { CatalogueError } from '../../domain/errors.js';
 import { accountUrlOf } from '../../domain/store-address.js';
+import { checkSas, CONNECTION_STRING, partsOf, refused, SAS, secretOf, type Environment } from './credentials.js';
 import { MARKER } from '../blob-names.js';
 import { AzureReplicaStore, type OpenOptions } from './replica-store.js';
 import { Requests } from './requests.js';
-
-export const CONNECTION_STRING = 'FARSHORE_STORE_CONNECTION_STRING';
-export const SAS = 'FARSHORE_STORE_SAS';
-
-/** Permissions of a SAS. */
-const NEEDED = { r: 'read', w: 'write', d: 'delete', l: 'list' };
-
-type Environment = Readonly<Record<string, string | undefined>>;
 
 /** @param url address of the container. @throws CatalogueError AuthenticationFailed and those of `AzureReplicaStore.open`. */
 export async function openAzureStore(
@@ -74,34 +65,13 @@ export async function containerClient(
   return { client: new ContainerClient(url, new DefaultAzureCredential(), options), by };
 }
 
-function secretOf(name: string, environment: Environment): { from: string; value: string } | undefined {
-  const value = environment[name]?.trim();
-  const file = environment[`${name}_FILE`]?.trim();
-  if (value && file) throw refused(`${name} and ${name}_FILE are both set: set one of them`);
-  if (value) return { from: name, value };
-  if (!file) return undefined;
-  const from = `the file ${file} (${name}_FILE)`;
-  try {
-    const content = readFileSync(file, 'utf8').trim();
-    if (content !== '') return { from, value: content };
-  } catch (error) {
-    throw refused(`${from} can't be read: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
-  }
-  throw refused(`${from} is empty`);
-}
-
 function byConnectionString(
   url: string,
   text: string,
   from: string,
   options: { retryOptions: { maxTries: number } },
 ): ContainerClient {
-  const parts = new Map(
-    text
-      .split(';')
-      .filter((part) => part.includes('='))
-      .map((part): [string, string] => [part.slice(0, part.indexOf('=')), part.slice(part.indexOf('=') + 1)]),
-  );
+  const parts = partsOf(text);
   const account = parts.get('AccountName');
   const key = parts.get('AccountKey');
   const signature = parts.get('SharedAccessSignature');
@@ -130,24 +100,3 @@ function endpointOf(parts: ReadonlyMap<string, string>): string | undefined {
   const protocol = parts.get('DefaultEndpointsProtocol') ?? 'https';
   return `${protocol}://${account}.blob.${parts.get('EndpointSuffix') ?? 'core.windows.net'}`;
 }
-
-/** What a SAS tells of itself is told before the service refuses it with less. */
-function checkSas(token: string, from: string): void {
-  const fields = new URLSearchParams(token);
-  if (!fields.has('sig')) throw refused(`${from} is no SAS: it has no signature (sig=)`);
-  const expiry = Date.parse(fields.get('se') ?? '');
-  if (expiry < Date.now()) {
-    throw refused(`the SAS of ${from} has expired at ${new Date(expiry).toISOString()}: make another one`);
-  }
-  const permissions = fields.get('sp');
-  const missing = Object.entries(NEEDED).filter(([letter]) => permissions !== null && !permissions.includes(letter));
-  if (missing.length > 0) {
-    const wanted = missing.map(([, name]) => name).join(', ');
-    throw new CatalogueError(
-      'AuthorizationFailed',
-      `the SAS of ${from} lacks the permissions to ${wanted}: make one with sp=rcwdl for the container`,
-    );
-  }
-}
-
-const refused = (problem: string): CatalogueError => new CatalogueError('AuthenticationFailed', problem);

@@ -27,10 +27,21 @@ describe('keys', () => {
     expect(first).toMatchObject({ file, made: false });
     expect(first.current).not.toBe(first.id);
     expect((await withKeys().json('keys', 'use', first.id)).value).toEqual({ file, current: first.id });
+    const { keys: listed } = (await withKeys().json('keys', 'list')).value as {
+      keys: { id: string; fingerprint: string }[];
+    };
+    expect(listed).toEqual([
+      { id: first.current, fingerprint: expect.stringMatching(/^[0-9a-f]{8}$/), inUse: false },
+      { id: first.id, fingerprint: expect.stringMatching(/^[0-9a-f]{8}$/), inUse: true },
+    ]);
+    expect(listed[0]!.fingerprint).not.toBe(listed[1]!.fingerprint);
+    const list = await withKeys().run('keys', 'list');
     const text = await readFile(file, 'utf8');
     expect(text).toContain(`current: ${first.id}\n`);
     // What the commands print is not to be kept secret.
-    for (const [, key] of text.matchAll(/: (\S{43}=)\n/g)) expect(made.stdout + made.stderr).not.toContain(key);
+    for (const [, key] of text.matchAll(/: (\S{43}=)\n/g)) {
+      expect(made.stdout + made.stderr + list.stdout).not.toContain(key);
+    }
   });
 
   test.each([

@@ -206,7 +206,8 @@ describe('without an instance', () => {
   });
 
   test('a profile of Temporal that names no address is bad input', async () => {
-    const configured = new Shell(shell.folder, { TEMPORAL_CONFIG_FILE: join(shell.folder, 'none.toml') });
+    await shell.write('empty.toml', '[profile.default]\n');
+    const configured = new Shell(shell.folder, { TEMPORAL_CONFIG_FILE: join(shell.folder, 'empty.toml') });
     for (const command of ['status', 'up']) {
       expectOneError(await configured.runLoaded(command), { code: 3, error: /TEMPORAL_CONFIG_FILE is set, but/ });
     }

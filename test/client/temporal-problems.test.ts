@@ -136,10 +136,21 @@ describe('what answers is not what was meant', () => {
     }
   });
 
-  test('a certificate that is not there', async () => {
-    const env = { TEMPORAL_ADDRESS: '127.0.0.1:1', TEMPORAL_TLS_CLIENT_CERT_PATH: 'none.pem' };
-    const problem = /TEMPORAL_ADDRESS names cannot be used: .*none\.pem.*Correct .*TEMPORAL_TLS/;
+  test.each(['TEMPORAL_TLS_CLIENT_CERT_PATH', 'TEMPORAL_CONFIG_FILE'])('a file that is not there: %s', async (name) => {
+    const env = { TEMPORAL_ADDRESS: '127.0.0.1:1', [name]: 'none.pem' };
+    const problem = new RegExp(`${name} names none\\.pem: there is no such file\\. Correct the variable`);
     expectProblem(await configured(env).runLoaded('status'), { code: 3, problem });
+  });
+
+  test('an API key that was copied with more than it, and is not shown', async () => {
+    for (const key of ['se cret', 'sécret', 'secret\nsecret']) {
+      const outcome = await configured({ TEMPORAL_ADDRESS: '127.0.0.1:1', TEMPORAL_API_KEY: key }).runLoaded('status');
+      expectProblem(outcome, {
+        code: 3,
+        problem: /API key that the environment variable TEMPORAL_API_KEY gives has a/,
+      });
+      expect(outcome.stderr).not.toContain('cret');
+    }
   });
 });
 

@@ -18,6 +18,7 @@ import { addKey, readKeyFile } from '../../workers/encryption/key-file.js';
 import { KeyRing } from '../../dist/workers/encryption/key-ring.js';
 import { Shell, type Outcome } from '../client/command.js';
 import { isLoopback, listenersOf } from '../support/listeners.js';
+import { newKey, writeKeyFile } from '../support/key-files.js';
 import { quietenRuntime } from '../support/quiet-runtime.js';
 import { findSecrets, secretVariables } from '../support/secrets.js';
 import { temporalContent, type TemporalContent } from '../support/temporal-content.js';
@@ -183,6 +184,18 @@ test('commands read everything with the keys, and say what is missing without', 
   expect(without.stderr).toMatch(
     /encrypted with key \S+, and no keys are configured here\. Set FARSHORE_ENCRYPTION_KEYS/,
   );
+  // Nor is anything sent in the clear, or with a key that has only the name of the right one.
+  const strange = path.join(folder, 'strange.yaml');
+  const [first] = (await readKeyFile(keyFile)).keys.keys();
+  await writeKeyFile(strange, first!, { [first!]: newKey() });
+  for (const [env, problem] of [
+    [{}, /nothing was sent: the worker azure:vault-01@\S+ encrypts what it sends .*no keys are configured here/],
+    [{ FARSHORE_ENCRYPTION_KEYS: strange }, /nothing was sent: .* encrypts with another key named \S+ than .*strange/],
+  ] as const) {
+    const refused = await new Shell(folder, env).run('sync', VM, '--data', 'data');
+    said.push(refused);
+    expect(refused).toMatchObject({ code: 3, stdout: '', stderr: expect.stringMatching(problem) });
+  }
   const { address, namespace } = site.running.instance.temporal;
   const farshore = await Farshore.connect({ site: site.farshore.site, address, namespace });
   expect((await farshore.protectedItem(VM))?.item.vm).toBe(VM);

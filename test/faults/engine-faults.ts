@@ -36,7 +36,7 @@ const NOISE = { offset: 12 * MiB, length: 8 * MiB };
 
 /** The test of one kind of store. A file for each: they take long, and can run side by side. */
 export function engineFaults(adapter: StoreAdapter): void {
-  test(`disks of the formats ${FORMATS.join(', ')} on an ${adapter} store`, { timeout: 420_000 }, async (context) => {
+  test(`disks of the formats ${FORMATS.join(', ')} on an ${adapter} store`, { timeout: 1_200_000 }, async (context) => {
     requireReader('qemu-img', context);
     const run = await FaultRun.start(adapter, context);
     try {

@@ -5,7 +5,7 @@ import type { ConnectTarget } from '../temporal-connection.js';
 import { ok, problem, runChecks, type Check, type CheckResult } from './check.js';
 import { localHosts, machineChecks, secretChecks } from './machine.js';
 import { storeAccessOf, storeChecks } from './store.js';
-import { TemporalDoctor } from './temporal.js';
+import { TemporalDoctor, type ConfiguredKeys } from './temporal.js';
 
 /** For each check, ms: longer than what it waits for itself. */
 const LIMIT_MS = 20_000;
@@ -19,12 +19,13 @@ export interface Unknown {
 export interface Patient {
   readonly site: LoadedSite | Unknown;
   readonly temporal: ConnectTarget | Unknown;
+  readonly keys: ConfiguredKeys | Unknown;
   readonly data: DataFolder;
   /** Whether an instance holds the data folder. */
   readonly isUp: boolean;
 }
 
-export async function examine({ site, temporal, data, isUp }: Patient): Promise<CheckResult[]> {
+export async function examine({ site, temporal, keys, data, isUp }: Patient): Promise<CheckResult[]> {
   const loaded = 'problem' in site ? undefined : site;
   const doctor = 'problem' in temporal ? undefined : new TemporalDoctor(temporal);
   try {
@@ -38,7 +39,10 @@ export async function examine({ site, temporal, data, isUp }: Patient): Promise<
               : ok(`${site.file} is in order: vault ${site.site.vault.name}, ${site.site.vms.length} VMs`),
           ),
       },
-      ...(doctor?.checks(loaded?.site) ?? []),
+      ...('problem' in keys
+        ? [{ name: 'Encryption', run: () => Promise.resolve(problem(keys.problem, keys.remedy)) }]
+        : []),
+      ...(doctor?.checks(loaded?.site, 'problem' in keys ? undefined : keys) ?? []),
       ...('problem' in temporal
         ? [{ name: 'Temporal', run: () => Promise.resolve(problem(temporal.problem, temporal.remedy)) }]
         : []),

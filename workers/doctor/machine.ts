@@ -4,6 +4,7 @@ import { access, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { CatalogueError, failureCatalogue } from '../../domain/errors.js';
 import { hostsOf, type Site } from '../../domain/site.js';
+import { CONNECTION_STRING, SAS } from '../../sites/azure/credentials.js';
 import { HypervisorClient, RecoveryComputeClient } from '../../sites/embedded/control-client.js';
 import type { DataFolder } from '../data-folder.js';
 import { configFileOf } from '../configured-server.js';
@@ -104,7 +105,12 @@ async function answer<T>(ask: () => Promise<T>): Promise<{ value: T } | Finding>
 function secretFiles(env: NodeJS.ProcessEnv): { readonly file: string; readonly by: string }[] {
   const key = env['TEMPORAL_TLS_CLIENT_KEY_PATH'];
   const usesProfile = env['TEMPORAL_CONFIG_FILE'] || env['TEMPORAL_PROFILE'];
+  const ofStore = [`${CONNECTION_STRING}_FILE`, `${SAS}_FILE`].flatMap((name) => {
+    const file = env[name]?.trim();
+    return file ? [{ file, by: `the environment variable ${name}` }] : [];
+  });
   return [
+    ...ofStore,
     ...(key ? [{ file: key, by: 'the environment variable TEMPORAL_TLS_CLIENT_KEY_PATH' }] : []),
     ...(usesProfile ? [{ file: configFileOf(env), by: 'TEMPORAL_CONFIG_FILE or TEMPORAL_PROFILE' }] : []),
   ];

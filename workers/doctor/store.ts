@@ -5,10 +5,12 @@ import path from 'node:path';
 import { formatBytes } from '../../domain/bytes.js';
 import { CatalogueError, failureCatalogue } from '../../domain/errors.js';
 import type { Site } from '../../domain/site.js';
+import { formatDuration } from '../../domain/time.js';
 import { formatStoreAddress } from '../../domain/store-address.js';
 import { surveyVault } from '../../replication/vault-survey.js';
 import type { ReplicaStore } from '../../sites/ports.js';
 import { openDisk } from '../../disks/open-disk.js';
+import { sasEnd } from '../../sites/azure/credentials.js';
 import { openReplicaStore } from '../replica-store.js';
 import type { LoadedSite } from '../site-file.js';
 import { ok, problem, skipped, warning, type Check, type Finding } from './check.js';
@@ -24,7 +26,12 @@ export interface StoreAccess {
   freeBytes?(): Promise<number>;
   /** Asks the store for something of no meaning. @returns when that was, by the store's own clock, ms. */
   touch?(): Promise<number>;
+  /** When the credentials end, ms since 1970, and where they come from; undefined when they have no end that is known. */
+  credentialsEnd?(): { readonly at: number; readonly from: string } | undefined;
 }
+
+/** Within this, credentials that end are told, ms: somebody has to make new ones, and be there to do it. */
+const ENDS_SOON_MS = 7 * 24 * 60 * 60_000;
 
 /** Below this a store is as good as full: cycles and undo journals need room to come and go. Bytes. */
 const LEAST_FREE = 1024 ** 3;
@@ -35,7 +42,8 @@ export function storeAccessOf({ vault: { store } }: Site): StoreAccess {
   return store.kind === 'embedded' ? { ...access, ...ofFolder(store.path) } : { ...access, ...ofAccount(store.url) };
 }
 
-const ofAccount = (url: string): Pick<StoreAccess, 'touch'> => ({
+const ofAccount = (url: string): Pick<StoreAccess, 'touch' | 'credentialsEnd'> => ({
+  credentialsEnd: () => sasEnd(process.env),
   touch: async () => {
     const { serviceTime } = await import('../../sites/azure/store-access.js');
     return await serviceTime(url);
@@ -116,8 +124,25 @@ export function storeChecks({ site, file }: LoadedSite, access: StoreAccess): Ch
         }
       },
     },
+    ...(access.credentialsEnd ? [{ name: 'Store credentials', run: () => Promise.resolve(endFinding(access)) }] : []),
     { name: 'Space at the store', run: () => spaceFinding(site, access, by) },
   ];
+}
+
+function endFinding({ credentialsEnd }: StoreAccess): Finding {
+  try {
+    const end = credentialsEnd?.();
+    if (!end) return skipped('they have no end that is known');
+    const { at, from } = end;
+    const left = at - Date.now();
+    const message = `the SAS of ${from} ends at ${new Date(at).toISOString()}, in ${formatDuration(Math.max(0, left))}`;
+    if (left > ENDS_SOON_MS) return ok(message);
+    return warning(message, 'make another one, give it to every worker of the role azure, and start those again');
+  } catch (error) {
+    // Told by the check of the store.
+    if (error instanceof CatalogueError) return skipped('not known: the check of the store says why');
+    throw error;
+  }
 }
 
 async function spaceFinding(site: Site, access: StoreAccess, by: string): Promise<Finding> {

@@ -1,13 +1,16 @@
 /** Checks of Temporal: does it answer, is it new enough, is the namespace prepared, does its clock agree, who polls. */
 import { isGrpcServiceError, type Connection } from '@temporalio/client';
-import { tsToMs } from '@temporalio/common/lib/time.js';
-import { taskQueues } from '../../domain/ids.js';
-import { hostsOf, type Site } from '../../domain/site.js';
+import type { Site } from '../../domain/site.js';
 import { formatDuration } from '../../domain/time.js';
+import { ACTIVITIES, POLLER_GONE_MS, pollersOf, WORKFLOWS } from '../pollers.js';
 import { connectTemporal, type ConnectTarget } from '../temporal-connection.js';
 import { checkNamespace, checkSearchAttributes, checkServerVersion, retentionProblem } from '../temporal-checks.js';
 import { refusedCredentials } from '../temporal-problem.js';
+import type { KeyRing } from '../encryption/key-ring.js';
 import { ok, problem, skipped, warning, type Check, type Finding } from './check.js';
+import { encryptionFindings } from './encryption.js';
+import { queuesOf, type Queue } from './queues.js';
+import { stuckWorkflows } from './stuck-workflows.js';
 
 /** For a connection; what does not answer is probed afterwards. ms. */
 const CONNECT_MS = 4_000;
@@ -17,16 +20,16 @@ const ANSWER_MS = 8_000;
 const CLOCK_WARNING_MS = 2_000;
 /** Recovery points, fences and windows go by the clock: more makes what they say wrong. ms. */
 const CLOCK_PROBLEM_MS = 30_000;
-/** A poll lasts a minute at most: who has not asked for longer is gone. ms. */
-const POLLER_GONE_MS = 80_000;
 /** Nobody works on it. */
 const PROBE_QUEUE = 'farshore-doctor';
 
 /** gRPC status. */
 const NOT_FOUND = 5;
-/** gRPC's names of what a queue holds. */
-const WORKFLOWS = 1;
-const ACTIVITIES = 2;
+
+/** `ring` undefined: none are configured. */
+export interface ConfiguredKeys {
+  readonly ring: KeyRing | undefined;
+}
 
 /** One connection for all of these checks. */
 export class TemporalDoctor {
@@ -46,8 +49,11 @@ export class TemporalDoctor {
     await connection?.close();
   }
 
-  /** @param site undefined: the site file can't be read, and nobody knows its queues. */
-  checks(site: Site | undefined): Check[] {
+  /**
+   * @param site undefined: the site file can't be read, and nobody knows its queues.
+   * @param keys undefined: they can't be read.
+   */
+  checks(site: Site | undefined, keys: ConfiguredKeys | undefined): Check[] {
     const { address, namespace, configuredBy, namespaceBy } = this.target;
     return [
       {
@@ -71,7 +77,19 @@ export class TemporalDoctor {
           : ok(`${count} are registered in ${namespace}, with the right types`, namespaceBy);
       }),
       this.#check("Temporal's clock", async () => clockFinding(await this.#offset, `that of Temporal at ${address}`)),
-      ...(site ? queuesOf(site).map((queue) => this.#queueCheck(queue)) : []),
+      ...(site ? this.#siteChecks(site, keys) : []),
+    ];
+  }
+
+  #siteChecks(site: Site, keys: ConfiguredKeys | undefined): Check[] {
+    const { namespace } = this.target;
+    const queues = queuesOf(site);
+    return [
+      ...queues.map((queue) => this.#queueCheck(queue)),
+      ...(keys
+        ? [this.#check('Encryption', (connection) => encryptionFindings(connection, namespace, queues, keys.ring))]
+        : []),
+      this.#check('Workflows', (connection) => stuckWorkflows(connection, namespace, site.vault.name, keys?.ring)),
     ];
   }
 
@@ -100,7 +118,9 @@ export class TemporalDoctor {
     return this.#check(`Task queue ${queue}`, async (connection) => {
       const offset = await this.#offset.catch(() => undefined);
       const now = Date.now() + (offset?.ms ?? 0);
-      const polls = await Promise.all(types.map((type) => pollersOf(connection, namespace, queue, type)));
+      const polls = await Promise.all(
+        types.map((type) => pollersOf(connection.workflowService, namespace, queue, type)),
+      );
       const lacking = types.filter((_, index) => !polls[index]!.some(({ at }) => now - at < POLLER_GONE_MS));
       const remedy = `start the worker: ${start}`;
       if (lacking.length === 0) {
@@ -113,39 +133,6 @@ export class TemporalDoctor {
       return problem(`no worker takes ${what} from it${since}`, remedy);
     });
   }
-}
-
-interface Queue {
-  readonly queue: string;
-  readonly types: readonly number[];
-  /** The command that starts its worker. */
-  readonly start: string;
-}
-
-function queuesOf(site: Site): Queue[] {
-  const vault = site.vault.name;
-  const start = (role: string, name: string) => `farshore worker --role ${role} --name ${name}`;
-  return [
-    { queue: taskQueues.azure(vault), types: [WORKFLOWS, ACTIVITIES], start: start('azure', vault) },
-    ...site.vmmServers.map(({ name }) => ({
-      ...{ queue: taskQueues.vmm(name), types: [ACTIVITIES], start: start('vmm', name) },
-    })),
-    ...hostsOf(site).map(({ name }) => ({
-      ...{ queue: taskQueues.host(name), types: [ACTIVITIES], start: start('host', name) },
-    })),
-  ];
-}
-
-async function pollersOf(connection: Connection, namespace: string, queue: string, type: number) {
-  const { pollers } = await connection.workflowService.describeTaskQueue({
-    namespace,
-    taskQueue: { name: queue },
-    taskQueueType: type,
-  });
-  return (pollers ?? []).map(({ identity, lastAccessTime }) => ({
-    identity: identity ?? 'somebody without a name',
-    at: lastAccessTime ? tsToMs(lastAccessTime) : 0,
-  }));
 }
 
 /**
@@ -167,7 +154,7 @@ async function clockOffset(
   poll.catch(() => undefined);
   try {
     while (Date.now() - begun < ANSWER_MS / 2) {
-      const noted = (await pollersOf(connection, namespace, PROBE_QUEUE, ACTIVITIES)).find(
+      const noted = (await pollersOf(connection.workflowService, namespace, PROBE_QUEUE, ACTIVITIES)).find(
         (poller) => poller.identity === identity,
       );
       const within = (Date.now() - begun) / 2;

@@ -1,6 +1,9 @@
 /** The keys as the file has them. It is read again for an id it did not have: a key that was added needs no restart. */
-import { createSecretKey, type KeyObject } from 'node:crypto';
+import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
 import { readKeyFile, type EncryptionKeys } from './key-file.js';
+
+/** Hexadecimal digits: enough to tell keys apart, too few to say anything of one. */
+const FINGERPRINT = 8;
 
 export interface Key {
   readonly id: string;
@@ -27,6 +30,16 @@ export class KeyRing {
 
   get ids(): readonly string[] {
     return [...this.keys.keys()];
+  }
+
+  /**
+   * Tells a key to whoever has it, too, and nothing to others: `<id>/<fingerprint>`. Undefined for a key that is not here.
+   */
+  label(id: string): string | undefined {
+    const secret = this.keys.get(id);
+    if (!secret) return undefined;
+    const fingerprint = createHmac('sha256', secret).update('farshore key').digest('hex').slice(0, FINGERPRINT);
+    return `${id}/${fingerprint}`;
   }
 
   /** @returns undefined for an id that the file does not have. @throws DocumentError when it can't be read any more. */

@@ -1,0 +1,54 @@
+/** Starts a run of a recovery plan so that it is seen from then on, also before a worker has taken it. */
+import type { Client } from '@temporalio/client';
+import { planRunId, taskQueues } from '../domain/ids.js';
+import { planMachines } from '../domain/plan.js';
+import { toMs } from '../domain/time.js';
+import { POLLER_GONE_MS, pollersOf, WORKFLOWS } from '../workers/pollers.js';
+import * as messages from '../workflows/messages.js';
+import { searchAttributes } from '../workflows/search-attributes.js';
+import { azureWorkerAway } from './answered.js';
+
+/** What the clocks here and at the server may differ by, ms. */
+const CLOCKS_DIFFER_MS = 60_000;
+
+type RunRecoveryPlan = (input: messages.RunRecoveryPlanInput) => Promise<messages.PlanRun>;
+
+/**
+ * @returns the id of the run.
+ * @throws UnreachableError without a worker: it would fail over the machines whenever one comes, which nobody expects then.
+ */
+export async function startPlanRun(client: Client, input: messages.RunRecoveryPlanInput): Promise<string> {
+  const { vault, plan, type } = input;
+  const startedAt = new Date().toISOString();
+  const id = planRunId(plan.name, startedAt);
+  const taskQueue = taskQueues.azure(vault);
+  if (await isAway(client, taskQueue, toMs(startedAt))) {
+    throw azureWorkerAway(`Nothing was started: the Azure worker of vault ${vault}`);
+  }
+  const { vault: vaultKey, jobKind, jobState, planRun } = searchAttributes;
+  await client.workflow.start<RunRecoveryPlan>('runRecoveryPlan', {
+    workflowId: id,
+    taskQueue,
+    staticSummary: `Recovery plan ${plan.name}, ${type} failover of ${planMachines(plan).join(', ')}`,
+    args: [input],
+    // As the workflow shows itself once it has begun.
+    memo: { planRun: messages.newPlanRun(id, input, 'waiting for a worker', startedAt) } satisfies Partial<
+      Record<messages.MemoKey, unknown>
+    >,
+    typedSearchAttributes: [
+      { key: vaultKey, value: vault },
+      { key: jobKind, value: 'recoveryPlan' },
+      { key: jobState, value: 'InProgress' },
+      { key: planRun, value: id },
+    ],
+  });
+  return id;
+}
+
+/** Who may not ask who polls is not kept from working. */
+async function isAway(client: Client, taskQueue: string, now: number): Promise<boolean> {
+  const pollers = await pollersOf(client.workflowService, client.options.namespace, taskQueue, WORKFLOWS).catch(
+    () => undefined,
+  );
+  return pollers !== undefined && !pollers.some(({ at }) => now - at < POLLER_GONE_MS + CLOCKS_DIFFER_MS);
+}

@@ -1,0 +1,75 @@
+/** Credentials of a storage account as a process has them in its environment, and what they tell of themselves. */
+import { readFileSync } from 'node:fs';
+import { CatalogueError } from '../../domain/errors.js';
+
+export const CONNECTION_STRING = 'FARSHORE_STORE_CONNECTION_STRING';
+export const SAS = 'FARSHORE_STORE_SAS';
+
+/** Permissions of a SAS. */
+const NEEDED = { r: 'read', w: 'write', d: 'delete', l: 'list' };
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** @returns `from`: what it is called in messages. @throws CatalogueError AuthenticationFailed */
+export function secretOf(name: string, environment: Environment): { from: string; value: string } | undefined {
+  const value = environment[name]?.trim();
+  const file = environment[`${name}_FILE`]?.trim();
+  if (value && file) throw refused(`${name} and ${name}_FILE are both set: set one of them`);
+  if (value) return { from: name, value };
+  if (!file) return undefined;
+  const from = `the file ${file} (${name}_FILE)`;
+  try {
+    const content = readFileSync(file, 'utf8').trim();
+    if (content !== '') return { from, value: content };
+  } catch (error) {
+    throw refused(`${from} can't be read: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
+  }
+  throw refused(`${from} is empty`);
+}
+
+/** The parts of a connection string, by name. */
+export const partsOf = (text: string): ReadonlyMap<string, string> =>
+  new Map(
+    text
+      .split(';')
+      .filter((part) => part.includes('='))
+      .map((part): [string, string] => [part.slice(0, part.indexOf('=')), part.slice(part.indexOf('=') + 1)]),
+  );
+
+/**
+ * When the SAS of this environment ends, ms since 1970; undefined for other credentials, and for a SAS whose end stands in
+ * a policy of the container. @throws CatalogueError AuthenticationFailed
+ */
+export function sasEnd(environment: Environment): { readonly at: number; readonly from: string } | undefined {
+  const sas = secretOf(SAS, environment);
+  const connectionString = secretOf(CONNECTION_STRING, environment);
+  const token = sas?.value ?? partsOf(connectionString?.value ?? '').get('SharedAccessSignature');
+  const from = sas?.from ?? connectionString?.from;
+  if (token === undefined || from === undefined) return undefined;
+  const at = endOf(new URLSearchParams(token.replace(/^\?/, '')));
+  return Number.isNaN(at) ? undefined : { at, from };
+}
+
+/** NaN when it does not say. */
+const endOf = (fields: URLSearchParams): number => Date.parse(fields.get('se') ?? '');
+
+/** What a SAS tells of itself is told before the service refuses it with less. */
+export function checkSas(token: string, from: string): void {
+  const fields = new URLSearchParams(token);
+  if (!fields.has('sig')) throw refused(`${from} is no SAS: it has no signature (sig=)`);
+  const expiry = endOf(fields);
+  if (expiry < Date.now()) {
+    throw refused(`the SAS of ${from} has expired at ${new Date(expiry).toISOString()}: make another one`);
+  }
+  const permissions = fields.get('sp');
+  const missing = Object.entries(NEEDED).filter(([letter]) => permissions !== null && !permissions.includes(letter));
+  if (missing.length > 0) {
+    const wanted = missing.map(([, name]) => name).join(', ');
+    throw new CatalogueError(
+      'AuthorizationFailed',
+      `the SAS of ${from} lacks the permissions to ${wanted}: make one with sp=rcwdl for the container`,
+    );
+  }
+}
+
+export const refused = (problem: string): CatalogueError => new CatalogueError('AuthenticationFailed', problem);

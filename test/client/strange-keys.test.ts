@@ -1,0 +1,144 @@
+/**
+ * What is asked of workers that can't answer: those of other keys, those that are away for a while, and those that can't
+ * get on. Commands reach Temporal as on a machine of an administrator, without the instance's own files.
+ */
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { Client, Connection } from '@temporalio/client';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { taskQueues } from '../../domain/ids.js';
+import { clientDataConverter } from '../../workers/encryption/data-converter.js';
+import { KeyRing } from '../../workers/encryption/key-ring.js';
+import { SmallSite, VM } from '../faults/small-site.js';
+import { newKey, writeKeyFile } from '../support/key-files.js';
+import { Shell } from './command.js';
+
+interface Said {
+  readonly check: string;
+  readonly status: string;
+  readonly message: string;
+  readonly remedy?: string;
+}
+
+const SOON = { timeout: 60_000, interval: 500 };
+
+let folder: string;
+let site: SmallSite;
+let keyFile: string;
+let shell: Shell;
+let withKeys: Shell;
+beforeAll(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'farshore-strange-'));
+  await mkdir(path.join(folder, 'source'));
+  site = await SmallSite.start(folder, 'source', { diskBytes: 8 * 1024 * 1024, dataBytes: 1024 * 1024 });
+  keyFile = path.join(folder, 'keys.yaml');
+  await writeKeyFile(keyFile, 'a', { a: newKey() });
+  const { address, namespace } = site.running.instance.temporal;
+  const env = { TEMPORAL_ADDRESS: address, TEMPORAL_NAMESPACE: namespace };
+  shell = new Shell(folder, env);
+  withKeys = new Shell(folder, { ...env, FARSHORE_ENCRYPTION_KEYS: keyFile });
+  await shell.write('plan.yaml', `name: all\ngroups:\n  - name: only\n    vms: [${VM}]\n`);
+  await site.farshore.protect(VM);
+  await site.until(({ item }) => item.phase === 'Protected' && item.job === undefined && item.applied !== undefined);
+});
+afterAll(async () => {
+  await site.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+const events = async () => {
+  const { historyLength } = await site.farshore.temporal.workflow.getHandle(`vm/vault-01/${VM}`).describe();
+  return historyLength;
+};
+async function doctor(of: Shell, check: string): Promise<Said[]> {
+  const { value } = await of.json('doctor');
+  return (value as { checks: Said[] }).checks.filter((said) => said.check === check);
+}
+
+test('keys that the workers lack are used for nothing that they would have to read', async () => {
+  const before = await events();
+  for (const args of [
+    ['sync', VM],
+    ['pause', VM],
+    ['plan', 'run', 'plan.yaml', '--type', 'planned', '--yes'],
+  ]) {
+    const { code, stderr } = await withKeys.run(...args);
+    expect(stderr).toMatch(
+      /^farshore: nothing was sent: the worker azure:vault-01@\S+ was started without keys, .*keys\.yaml\. Remedy: start it/m,
+    );
+    expect(code).toBe(3);
+  }
+  expect(await events()).toBe(before);
+  // What is only read is.
+  expect((await withKeys.run('status')).stdout).toContain(VM);
+  expect((await withKeys.run('plan', 'list')).stdout).toContain('There are no plan runs');
+});
+
+test('doctor names every worker whose keys are others, and says when nobody has any', async () => {
+  const found = await doctor(withKeys, 'Encryption');
+  expect(found.map(({ status }) => status)).toEqual(['problem', 'problem', 'problem']);
+  for (const role of ['azure:vault-01', 'vmm:vmm-01', 'host:hyperv-01']) {
+    expect(found.filter(({ message }) => message.includes(`the worker ${role}@`))).toHaveLength(1);
+  }
+  expect(await doctor(shell, 'Encryption')).toMatchObject([
+    { status: 'ok', message: expect.stringContaining('is not encrypted') },
+  ]);
+  const broken = new Shell(shell.folder, { ...shell.env, FARSHORE_ENCRYPTION_KEYS: path.join(shell.folder, 'none') });
+  expect(await doctor(broken, 'Encryption')).toMatchObject([
+    { status: 'problem', message: expect.stringContaining('there is no such key file') },
+  ]);
+});
+
+test('doctor tells of a workflow that a worker cannot get on with, and why', async () => {
+  expect(await doctor(shell, 'Workflows')).toMatchObject([{ status: 'ok' }]);
+  const { address, namespace } = site.running.instance.temporal;
+  const connection = await Connection.connect({ address });
+  onTestFinished(() => connection.close());
+  const dataConverter = clientDataConverter(await KeyRing.open(keyFile));
+  const client = new Client({ connection, namespace, dataConverter });
+  const workflowId = 'plan/strange/1';
+  const input = { vault: 'vault-01', plan: { name: 'strange', groups: [{ name: 'g', vms: [VM] }] }, type: 'planned' };
+  const options = { workflowId, taskQueue: taskQueues.azure('vault-01'), args: [input] };
+  const handle = await client.workflow.start('runRecoveryPlan', options);
+  await expect
+    .poll(() => doctor(shell, 'Workflows'), SOON)
+    .toMatchObject([
+      { status: 'problem', message: expect.stringMatching(/^plan\/strange\/1 stands still: .*encrypted with key a/) },
+    ]);
+  await handle.terminate();
+  expect(await doctor(shell, 'Workflows')).toMatchObject([{ status: 'ok' }]);
+});
+
+test('doctor tells of an activity that somebody has paused', async () => {
+  const { workflowService, options } = site.farshore.temporal;
+  const paused = {
+    namespace: options.namespace,
+    execution: { workflowId: 'host/vault-01/hyperv-01' },
+    type: 'watchHost',
+    identity: 'somebody',
+  };
+  await workflowService.pauseActivity(paused);
+  expect(await doctor(shell, 'Workflows')).toMatchObject([
+    { status: 'warning', message: 'host/vault-01/hyperv-01 stands still: its activity watchHost is paused' },
+  ]);
+  await workflowService.unpauseActivity(paused);
+  expect(await doctor(shell, 'Workflows')).toMatchObject([{ status: 'ok' }]);
+});
+
+test('a plan run is seen before a worker has taken it, and goes on when one does', async () => {
+  const worker = site.running.processId('azure-vault-01')!;
+  process.kill(worker, 'SIGSTOP');
+  let id: string;
+  try {
+    const { code, value } = await shell.json('plan', 'run', 'plan.yaml', '--type', 'planned', '--yes');
+    expect(code).toBe(0);
+    ({ id } = value as { id: string });
+    expect((await shell.run('plan', 'show', id)).stdout).toMatch(/InProgress: waiting for a worker/);
+    await expect.poll(async () => (await shell.run('plan', 'list')).stdout, SOON).toContain(id);
+  } finally {
+    process.kill(worker, 'SIGCONT');
+  }
+  const run = await site.farshore.followPlanRun(id);
+  expect(run).toMatchObject({ state: 'Succeeded', machines: [{ vm: VM, state: 'Succeeded' }] });
+});

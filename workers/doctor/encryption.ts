@@ -1,0 +1,32 @@
+/** Checks of encryption: is the key file in order, and do the workers have the same keys as this machine. */
+import type { Connection } from '@temporalio/client';
+import { disagreement } from '../encryption/key-agreement.js';
+import { KEY_FILE_VARIABLE } from '../encryption/key-file.js';
+import type { KeyRing } from '../encryption/key-ring.js';
+import { pollersOf } from '../pollers.js';
+import { ok, problem, skipped, type Finding } from './check.js';
+import type { Queue } from './queues.js';
+
+const BY = `the environment variable ${KEY_FILE_VARIABLE}`;
+
+/** @param keys undefined: there are none to be had. @throws the gRPC error. */
+export async function encryptionFindings(
+  connection: Connection,
+  namespace: string,
+  queues: readonly Queue[],
+  keys: KeyRing | undefined,
+): Promise<Finding | readonly Finding[]> {
+  const polled = await Promise.all(
+    queues.map(async ({ queue, types }) => pollersOf(connection.workflowService, namespace, queue, types[0]!)),
+  );
+  const found = polled.map((pollers) => disagreement(keys, pollers)).filter((one) => one !== undefined);
+  if (found.length > 0) return found.map((one) => problem(one.problem, one.remedy, keys && BY));
+  const workers = polled.some((pollers) => pollers.length > 0);
+  if (!keys) {
+    return workers
+      ? ok('what Temporal holds is not encrypted: neither this machine nor a worker has keys')
+      : skipped('no keys are configured here, and no worker is there that could have some');
+  }
+  const own = `key ${keys.current.id} of ${keys.file} is in use`;
+  return ok(workers ? `${own}, and the workers have the same keys` : own, BY);
+}

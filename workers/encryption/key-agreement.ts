@@ -1,0 +1,67 @@
+/** Whether workers and whoever talks with them have the same keys: else they could not read each other. */
+import { parseWorkerIdentity } from '../worker-identity.js';
+import { POLLER_GONE_MS, type Poller } from '../pollers.js';
+import { KEY_FILE_VARIABLE } from './key-file.js';
+import type { KeyRing } from './key-ring.js';
+
+export interface Disagreement {
+  /** A sentence without its end. */
+  readonly problem: string;
+  readonly remedy: string;
+}
+
+/**
+ * @param keys those here. @param pollers of one task queue.
+ * @returns what is wrong with the first worker whose keys do not go with those here. A key that was added after a worker
+ *   had started is not told: the worker reads its file again when it meets it.
+ */
+export function disagreement(keys: KeyRing | undefined, pollers: readonly Poller[]): Disagreement | undefined {
+  for (const { worker, key } of runningWorkers(pollers)) {
+    const found = disagreementWith(keys, worker, key);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+/** The newest process of each worker, of those that polled lately; those with another kind of identity are not ours. */
+function runningWorkers(pollers: readonly Poller[]) {
+  const newest = Math.max(...pollers.map(({ at }) => at));
+  const byWorker = new Map<string, { at: number; worker: string; key: string | undefined }>();
+  for (const { identity, at } of pollers) {
+    const parsed = parseWorkerIdentity(identity);
+    if (!parsed || newest - at > POLLER_GONE_MS) continue;
+    if (at >= (byWorker.get(parsed.worker)?.at ?? 0)) byWorker.set(parsed.worker, { ...parsed, at });
+  }
+  return byWorker.values();
+}
+
+function disagreementWith(
+  keys: KeyRing | undefined,
+  worker: string,
+  key: string | undefined,
+): Disagreement | undefined {
+  if (!keys) {
+    if (key === undefined) return undefined;
+    return {
+      problem: `the worker ${worker} encrypts what it sends to Temporal, and no keys are configured here`,
+      remedy: `set ${KEY_FILE_VARIABLE} to the site's key file, which has the key ${idOf(key)}`,
+    };
+  }
+  if (key === undefined) {
+    return {
+      problem: `the worker ${worker} was started without keys, and would not understand what is encrypted with those of ${keys.file}`,
+      remedy: `start it again with ${KEY_FILE_VARIABLE} set, or unset that here`,
+    };
+  }
+  const own = keys.label(idOf(key));
+  if (own === key) return undefined;
+  return {
+    problem:
+      own === undefined
+        ? `the worker ${worker} encrypts with the key ${idOf(key)}, which ${keys.file} does not have; it has: ${keys.ids.join(', ')}`
+        : `the worker ${worker} encrypts with another key named ${idOf(key)} than ${keys.file} has`,
+    remedy: `give this machine and that of the worker the same key file (${KEY_FILE_VARIABLE})`,
+  };
+}
+
+const idOf = (label: string): string => label.slice(0, label.lastIndexOf('/'));
