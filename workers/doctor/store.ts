@@ -135,7 +135,8 @@ function endFinding({ credentialsEnd }: StoreAccess): Finding {
     if (!end) return skipped('they have no end that is known');
     const { at, from } = end;
     const left = at - Date.now();
-    const message = `the SAS of ${from} ends at ${new Date(at).toISOString()}, in ${formatDuration(Math.max(0, left))}`;
+    if (left <= 0) return skipped('the SAS has ended: the check of the store says so');
+    const message = `the SAS of ${from} ends at ${new Date(at).toISOString()}, in ${formatDuration(left)}`;
     if (left > ENDS_SOON_MS) return ok(message);
     return warning(message, 'make another one, give it to every worker of the role azure, and start those again');
   } catch (error) {
