@@ -13,14 +13,15 @@ import { copySlice } from '../../replication/seed.js';
 import { releaseSeed } from '../../replication/seed-record.js';
 import { shipCycle } from '../../replication/ship.js';
 import { verifySeed } from '../../replication/verify-seed.js';
-import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
+import type { StoreAddress } from '../../domain/store-address.js';
+import { openReplicaStore } from '../../workers/replica-store.js';
 import { CYCLES, engineModel, writeCycle } from './engine-model.js';
 import { intercept } from './intercepted-store.js';
 import { describeReplica, sizesOf, VM } from './model.js';
 
-const [storeFolder, ...sources] = process.argv.slice(2) as [string, ...string[]];
+const [address, ...sources] = process.argv.slice(2) as [string, ...string[]];
 const model = engineModel();
-const opened = await EmbeddedReplicaStore.open(storeFolder, { create: true });
+const opened = await openReplicaStore(JSON.parse(address) as StoreAddress, { create: true });
 const store = intercept(opened, 'every', { before: async () => writeSync(1, '.') });
 
 const epoch = 1;

@@ -1,18 +1,18 @@
 /**
  * A process that uses a replica store at its parent's command, so that it can be killed.
- * Arguments: the folder of the compiled product, the folder of the store.
+ * Arguments: the folder of the compiled product, the address of the store as JSON.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 
-const [built, folder] = process.argv.slice(2);
+const [built, address] = process.argv.slice(2);
 const load = (file) => import(pathToFileURL(`${built}/${file}`).href);
-const { EmbeddedReplicaStore } = await load('sites/embedded/replica-store.js');
+const { openReplicaStore } = await load('workers/replica-store.js');
 const { ScopeFences } = await load('sites/embedded/replica-store-fence.js');
 const { DurableFiles } = await load('sites/embedded/replica-store-files.js');
 const { StoreLayout } = await load('sites/embedded/replica-store-names.js');
 
-const store = await EmbeddedReplicaStore.open(folder);
+const store = await openReplicaStore(JSON.parse(address));
 let release = () => {};
 
 const commands = {
@@ -27,8 +27,9 @@ const commands = {
     }
     await store.uploadObject(name, chunks(), fence);
   },
-  /** Stops between the check of the fence and the write it allows. */
+  /** Stops between the check of the fence and the write it allows; of a store in a folder. */
   async writeWhenReleased(name, data, fence) {
+    const { path: folder } = JSON.parse(address);
     const layout = new StoreLayout(folder);
     const files = new DurableFiles(folder, layout.temporaryFolder());
     const released = new Promise((resolve) => (release = resolve));

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { onTestFinished } from 'vitest';
 import { CatalogueError, failureCodeSchema } from '../../domain/errors.js';
+import type { StoreAddress } from '../../domain/store-address.js';
 import type { ReplicaStore } from '../../sites/ports.js';
 
 const repository = fileURLToPath(new URL('../../', import.meta.url));
@@ -28,7 +29,7 @@ export async function buildStore(): Promise<{ folder: string; remove: () => Prom
     declaration: false,
     sourceMap: false,
   };
-  const files = [path.join(repository, 'sites/embedded/replica-store.ts')];
+  const files = [path.join(repository, 'workers/replica-store.ts')];
   await writeFile(path.join(folder, 'package.json'), JSON.stringify({ type: 'module' }));
   await writeFile(
     config,
@@ -77,8 +78,17 @@ export class StoreProcess {
     });
   }
 
-  static async start(built: string, store: string): Promise<StoreProcess> {
-    const started = fork(child, [built, store], { serialization: 'advanced', execArgv: [], env: {} });
+  /** @param environment of the process, all of it. */
+  static async start(
+    built: string,
+    store: StoreAddress,
+    environment: Readonly<Record<string, string>> = {},
+  ): Promise<StoreProcess> {
+    const started = fork(child, [built, JSON.stringify(store)], {
+      serialization: 'advanced',
+      execArgv: [],
+      env: { ...environment },
+    });
     onTestFinished(() => void started.kill('SIGKILL'));
     await Promise.race([
       once(started, 'message'),

@@ -1,0 +1,41 @@
+/** Processes that use a storage account are killed: the engine, and whoever writes pages. */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BlobServiceClient } from '@azure/storage-blob';
+import { afterAll, beforeAll, vi } from 'vitest';
+import { Azurite } from '../../client/demo/azurite.js';
+import { fetchReplica } from '../../client/demo/replica-file.js';
+import { killedEngineContract } from '../contracts/killed-engine.js';
+import { killedWriterContract } from '../contracts/killed-writer.js';
+import type { StorePlace } from '../support/store-place.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
+
+let azurite: Azurite;
+beforeAll(async () => {
+  azurite = await Azurite.start();
+  vi.stubEnv('FARSHORE_STORE_CONNECTION_STRING', azurite.connectionString());
+});
+afterAll(async () => {
+  vi.unstubAllEnvs();
+  await azurite.stop();
+});
+
+/** A service goes on for a moment with what it was asked by somebody who has died since, ms. */
+const SERVICE_SETTLES_MS = 300;
+
+/** A container of its own. */
+async function containerPlace(): Promise<StorePlace> {
+  const name = `vault-${randomUUID()}`;
+  const folder = await temporaryFolder();
+  const environment = { FARSHORE_STORE_CONNECTION_STRING: azurite.connectionString() };
+  const container = BlobServiceClient.fromConnectionString(azurite.connectionString()).getContainerClient(name);
+  return {
+    address: { kind: 'azure', url: `${azurite.url}/${name}` },
+    environment,
+    settled: () => sleep(SERVICE_SETTLES_MS),
+    replica: (vm, disk) => fetchReplica(container, { vm, name: disk }, folder),
+  };
+}
+
+killedEngineContract('azure', containerPlace);
+killedWriterContract('azure', containerPlace);
