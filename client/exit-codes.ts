@@ -24,7 +24,7 @@ Exit codes:
   2   status: the worst health is Critical; doctor: a problem
   3   refused, nothing was changed: bad arguments, site file, plan or Temporal, or the state does not allow it
   4   the job or the plan failed, was cancelled, or stands still until an administrator acts
-  5   Temporal, a worker, or the instance can't be reached or had
+  5   Temporal, a worker, the store, a hypervisor or the instance can't be reached or had
   70  unexpected: a bug (FARSHORE_DEBUG=1 shows where)`;
 
 /** Failures that say that what was asked for is not there, not in a state for it, or not configured as it has to be. */

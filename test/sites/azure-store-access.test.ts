@@ -1,5 +1,4 @@
 /** Wrong credentials, places and clocks: each says which, where it was configured, and what to do. */
-import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
@@ -17,6 +16,7 @@ import { Azurite } from '../../client/demo/azurite.js';
 import { failureCatalogue } from '../../domain/errors.js';
 import { openAzureStore, serviceTime } from '../../sites/azure/store-access.js';
 import { failsWith } from '../contracts/replica-store.js';
+import { makeCertificates } from '../support/certificates.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
 const QUICK = { timeoutMs: 5_000, tries: 2, firstDelayMs: 1, longestDelayMs: 100 };
@@ -231,16 +231,8 @@ describe('what the service refuses', () => {
 
   test('TLS that does not fit: a certificate nobody trusts, or no TLS at all', async () => {
     const folder = await temporaryFolder();
-    const [certificate, privateKey] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
-    execFileSync(
-      'openssl',
-      [
-        ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=127.0.0.1'],
-        ...['-keyout', privateKey, '-out', certificate],
-      ],
-      { stdio: 'ignore' },
-    );
-    const secure = await Azurite.start({ tls: { certificate, key: privateKey } });
+    const { server } = makeCertificates(folder, ['IP:127.0.0.1']);
+    const secure = await Azurite.start({ tls: server });
     onTestFinished(() => secure.stop());
     const untrusted = `${secure.url}/vault-01`;
     const error = await failsWith('TlsMismatch', open(untrusted, keyFor(untrusted), true));
