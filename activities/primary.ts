@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { AppConsistentFailure } from '../domain/app-consistency.js';
 import { CatalogueError } from '../domain/errors.js';
-import type { CycleManifest } from '../domain/vault.js';
+import { vaultPaths, type CycleManifest } from '../domain/vault.js';
 import { copySlice } from '../replication/seed.js';
 import { readManifest, shipCycle } from '../replication/ship.js';
 import type { Cut, Hypervisor, HypervisorVm, ReplicaStore } from '../sites/ports.js';
@@ -77,12 +77,13 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
     ...comparisonActivities(hypervisor, store, turns, deps.copySliceMs ?? DEFAULT_COPY_SLICE_MS),
 
     /**
-     * Is everything on this host as replication needs it?
+     * Is everything on this host as replication needs it, and does the store answer it?
      * @returns the disks with their sizes, and the epoch of tracking that is on or was left behind; 0 when there is none.
      */
     async checkSource({ vm }: { vm: string }): Promise<{ disks: DiskSize[]; trackedEpoch: number }> {
       const found = await hypervisor.describeVm(vm);
       if (found.failure) throw new CatalogueError(found.failure.code, found.failure.detail);
+      await store.readFence(vaultPaths.vm(vm));
       return {
         disks: replicatedDisks(found),
         trackedEpoch: found.tracking?.epoch ?? 0,

@@ -38,6 +38,7 @@ const answers: ReadonlySet<FailureCode> = new Set([
   'AuthorizationFailed',
   'StoreNotFound',
   'StoreUnsuitable',
+  'ForeignVault',
   'TlsMismatch',
 ]);
 

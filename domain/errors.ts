@@ -105,6 +105,10 @@ export const failureCatalogue = {
     'The storage account is of a kind that cannot hold a replica store',
     'Use a general-purpose v2 account without a hierarchical namespace: it takes page blobs and block blobs.',
   ),
+  ForeignVault: nonRecoverable(
+    'The replica store belongs to another vault',
+    'Each vault has a store of its own: correct vault.store, or vault.name, in the site file.',
+  ),
   TemporalUnsuitable: nonRecoverable(
     'The Temporal that is configured cannot be used as it is',
     'Correct what is named; `farshore doctor` shows all of it.',

@@ -16,6 +16,7 @@
  *   vms/<vm>/policy.json                the policy it is replicated by
  *   vms/<vm>/state.json                  which side the VM runs at, of the epoch in which that was settled
  *   jobs/<...>.json                      records of finished jobs
+ *   vault/owner.json                     the name of the vault whose store this is
  */
 import { z } from 'zod';
 import { appConsistentFailureSchema } from './app-consistency.js';
@@ -59,6 +60,8 @@ export const vaultPaths = {
   jobs: (vm: string) => `jobs/job/${vm}/`,
   allJobs: 'jobs/job/',
   jobRecord: (jobId: string) => `jobs/${jobId}.json`,
+  ownerScope: 'vault',
+  owner: 'vault/owner.json',
 } as const;
 
 export const replicaDescriptionSchema = z.object({

@@ -1,18 +1,38 @@
 /** The replica store of a site, whichever kind it is of. */
 import { isInside } from '../disks/inside-folder.js';
 import type { StoreAddress } from '../domain/store-address.js';
+import { claimStore, requireOwner } from '../replication/vault-owner.js';
 import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
 import type { ReplicaStore } from '../sites/ports.js';
 
+export interface StoreOptions {
+  readonly create?: boolean;
+  readonly vault?: string;
+}
+
 /**
+ * @param options.vault whose store it has to be; with `create` it becomes that of the vault if it is nobody's yet. Without it the
+ * store is taken as it is, as somebody does who has nothing but the store.
  * @param options.create makes a store where there is nothing; never done by a worker: the folder of a file system that is
  * not mounted would become a store without replicas.
- * @throws CatalogueError StoreUnreachable and what else says that there is none.
+ * @throws CatalogueError ForeignVault; StoreUnreachable and what else says that there is none.
  */
 export async function openReplicaStore(
   address: StoreAddress,
-  options: { readonly create?: boolean } = {},
+  { vault, ...options }: StoreOptions = {},
 ): Promise<ReplicaStore> {
+  const store = await openAnyones(address, options);
+  if (vault === undefined) return store;
+  try {
+    await (options.create ? claimStore : requireOwner)(store, vault);
+    return store;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+async function openAnyones(address: StoreAddress, options: { readonly create?: boolean }): Promise<ReplicaStore> {
   switch (address.kind) {
     case 'embedded':
       return await EmbeddedReplicaStore.open(address.path, options);
@@ -24,11 +44,13 @@ export async function openReplicaStore(
   }
 }
 
+/** @param options as of {@link openReplicaStore}. */
 export async function withReplicaStore<T>(
   address: StoreAddress,
   work: (store: ReplicaStore) => Promise<T>,
+  options: StoreOptions = {},
 ): Promise<T> {
-  const store = await openReplicaStore(address);
+  const store = await openReplicaStore(address, options);
   try {
     return await work(store);
   } finally {

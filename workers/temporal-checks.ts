@@ -55,7 +55,7 @@ export async function checkNamespace(connection: Connection, target: TemporalTar
         'TemporalUnsuitable',
         `Temporal at ${address} has no namespace ${namespace}`,
         namespaceBy,
-        `temporal operator namespace create --namespace ${namespace} --retention ${WANTED_RETENTION}; or name one that is there`,
+        `\`farshore prepare\` makes it; or temporal operator namespace create --address ${address} --namespace ${namespace} --retention ${WANTED_RETENTION}; or name one that is there`,
         { cause: error },
       );
     }
@@ -65,12 +65,12 @@ export async function checkNamespace(connection: Connection, target: TemporalTar
 /** @param retentionMs of the namespace. @returns what is wrong with it. */
 export function retentionProblem(retentionMs: number | undefined, target: TemporalTarget): TemporalProblem | undefined {
   if (retentionMs === undefined || retentionMs >= MINIMUM_RETENTION_DAYS * DAY_MS) return undefined;
-  const { namespace, namespaceBy } = target;
+  const { address, namespace, namespaceBy } = target;
   return new TemporalProblem(
     'TemporalUnsuitable',
     `The namespace ${namespace} keeps jobs and plan runs for ${formatDuration(retentionMs)} only, and at least ${MINIMUM_RETENTION_DAYS} days are wanted`,
     namespaceBy,
-    `temporal operator namespace update --namespace ${namespace} --retention ${WANTED_RETENTION}`,
+    `temporal operator namespace update --address ${address} --namespace ${namespace} --retention ${WANTED_RETENTION}`,
   );
 }
 
@@ -79,7 +79,7 @@ export async function checkSearchAttributes(
   connection: Connection,
   target: TemporalTarget,
 ): Promise<number | undefined> {
-  const { namespace, namespaceBy } = target;
+  const { address, namespace, namespaceBy } = target;
   const lacking = await asked(target, async () => {
     try {
       return await lackingAttributes(connection, namespace, searchAttributeTypes);
@@ -97,14 +97,14 @@ export async function checkSearchAttributes(
     const { name, found, wanted } = mistyped;
     throw unsuitable(
       `The search attribute ${name} of the namespace ${namespace} is of type ${found}, and has to be ${wanted}`,
-      `use another namespace, or temporal operator search-attribute remove --namespace ${namespace} --name ${name}, and create it anew`,
+      `use another namespace, or temporal operator search-attribute remove --address ${address} --namespace ${namespace} --name ${name}, and create it anew`,
     );
   }
   if (lacking.length === 0) return Object.keys(searchAttributeTypes).length;
   const named = lacking.map(({ name, wanted }) => `--name ${name} --type ${wanted}`).join(' ');
   throw unsuitable(
     `The namespace ${namespace} lacks the search attributes ${lacking.map(({ name }) => name).join(', ')}`,
-    `temporal operator search-attribute create --namespace ${namespace} ${named}`,
+    `\`farshore prepare\` makes them; or temporal operator search-attribute create --address ${address} --namespace ${namespace} ${named}`,
   );
 }
 

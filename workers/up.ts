@@ -62,7 +62,9 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
     endings.push(() => data.removeInstance());
     await clearUpAfter(data);
     await data.prepare(hostsOf(site.site).map(({ name }) => name));
-    await openReplicaStore(site.site.vault.store, { create: true }).then((store) => store.close());
+    await openReplicaStore(site.site.vault.store, { create: true, vault: site.site.vault.name }).then((store) =>
+      store.close(),
+    );
     let instance: Instance | undefined;
     const onRestart = async (restarted: TemporalPlace) => {
       if (!instance) return;

@@ -50,7 +50,13 @@ export class VaultWatch {
 
   /** @param everyMs from one reading to the next, ms. @throws CatalogueError StoreUnreachable */
   static async start(site: Site, client: Client, logger: Logger, everyMs: number = READ_EVERY_MS): Promise<VaultWatch> {
-    return new VaultWatch(site, client, await openReplicaStore(site.vault.store), logger, everyMs);
+    return new VaultWatch(
+      site,
+      client,
+      await openReplicaStore(site.vault.store, { vault: site.vault.name }),
+      logger,
+      everyMs,
+    );
   }
 
   async stop(): Promise<void> {

@@ -148,7 +148,7 @@ async function optionsOf(
   const hypervisorOf = (host: string) => new HypervisorClient(data.hypervisorControl(host));
   switch (role) {
     case 'host': {
-      const store = await openReplicaStore(site.vault.store);
+      const store = await openReplicaStore(site.vault.store, { vault: site.vault.name });
       const { bandwidth, concurrentCopies, concurrentCycles } = hostsOf(site).find((host) => host.name === name)!;
       const limiter = bandwidth && new BandwidthLimiter(bandwidthRule(bandwidth));
       return {
@@ -168,7 +168,7 @@ async function optionsOf(
         activities: createProviderActivities({ site, vmmServer: name, hypervisorOf }),
       };
     case 'azure': {
-      const store = await openReplicaStore(site.vault.store);
+      const store = await openReplicaStore(site.vault.store, { vault: site.vault.name });
       const turns = new Turns(AZURE_TURNS);
       const code = await readFile(encrypts ? encryptedWorkflowBundlePath : workflowBundlePath, 'utf8');
       const version = workerVersion(name, code);

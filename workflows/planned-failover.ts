@@ -4,7 +4,7 @@
  * last one the replica holds, per disk, before the replica VM is created.
  * Restart: each step is repeatable. Cancelled before "Start failover": the source VM is started again.
  */
-import { CancellationScope } from '@temporalio/workflow';
+import { CancellationScope, patched } from '@temporalio/workflow';
 import type { AppliedCycle } from '../activities/azure.js';
 import type { ShippedCycle } from '../activities/primary.js';
 import { toFailure } from '../domain/errors.js';
@@ -23,6 +23,8 @@ export async function plannedFailover(input: JobInput): Promise<Job> {
     await run.task('Prerequisites check for planned failover', async () => {
       await run.step('check the source VM', () => run.provider.checkFailoverSource({ vm, epoch }));
       await run.step('check the replica', () => run.azure.checkFailoverTarget({ vm, epoch }));
+      // It sends the last changes: without it the VM would be off until it is back. Runs that began before this go on as they did.
+      if (patched('failover-asks-agent')) await run.step('check the host', () => run.agent.checkSource({ vm }));
     });
     run.compensateWith('start the source VM again', () => run.provider.startVm({ vm, epoch }));
     const { exportsClosedAt } = await run.task('Shut down the virtual machine', () =>

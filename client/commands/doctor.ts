@@ -56,8 +56,9 @@ function temporalOf(instance: Instance | undefined, target: () => ConnectTarget)
     return target();
   } catch (error) {
     if (!(error instanceof RefusedError || error instanceof UnreachableError)) throw error;
-    const remedy = 'start one with `farshore up`, or set TEMPORAL_ADDRESS to that of a Temporal server';
-    return { problem: error.message, remedy: instance ? 'correct what is named' : remedy };
+    const isNone = error instanceof UnreachableError && !instance;
+    const remedy = 'set TEMPORAL_ADDRESS to that of a Temporal server, or start a whole site with `farshore up`';
+    return { problem: error.message, remedy: isNone ? remedy : 'correct what is named' };
   }
 }
 

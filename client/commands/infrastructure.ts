@@ -55,7 +55,7 @@ const queuesOf = (site: Site): string[] => [
 
 async function storeIsThere({ vault }: Site): Promise<boolean> {
   const { protectedInVault } = await import('../../workers/local-vault.js');
-  const there = protectedInVault(vault.store, []).then(() => true);
+  const there = protectedInVault(vault, []).then(() => true);
   // One that hangs is not there for whoever wants to see the rest.
   return await unlessItHangs(there, false);
 }

@@ -16,6 +16,9 @@ export interface CommonOptions {
   readonly site?: string;
 }
 
+/** Names the address of the Temporal Web UI. */
+export const UI_VARIABLE = 'FARSHORE_UI_URL';
+
 export interface Place {
   readonly data: DataFolder;
   readonly site: LoadedSite;
@@ -64,11 +67,23 @@ export function temporalPlaceOf(instance: Instance | undefined, data: DataFolder
   if (server) {
     const { address, namespace, configuredBy } = server;
     const uiUrl = instance?.temporal.address === address ? instance.temporal.uiUrl : undefined;
-    return { address, namespace, uiUrl, isConfigured: true, configuredBy };
+    return { address, namespace, uiUrl: configuredUi() ?? uiUrl, isConfigured: true, configuredBy };
   }
-  if (!instance) throw new UnreachableError(`no instance is up in ${data.path}: start one with \`farshore up\``);
+  if (!instance) {
+    throw new UnreachableError(
+      `no instance is up in ${data.path}, and no Temporal is configured: set TEMPORAL_ADDRESS to that of the site, or start a whole site on this machine with \`farshore up\``,
+    );
+  }
   const { address, namespace, uiUrl } = instance.temporal;
   return { address, namespace, uiUrl, isConfigured: false, configuredBy: `the instance in ${data.path}` };
+}
+
+/** Where the Web UI of a Temporal is that nobody here has started. @throws RefusedError */
+function configuredUi(): string | undefined {
+  const url = process.env[UI_VARIABLE];
+  if (!url) return undefined;
+  if (/^https?:/.test(url) && URL.canParse(url)) return url.replace(/\/+$/, '');
+  throw new RefusedError(`${UI_VARIABLE} is ${url}, which is no address: write it as https://temporal.example:8080`);
 }
 
 /** The Temporal server that the environment names. @throws RefusedError when it names none properly. */
@@ -113,5 +128,5 @@ export const givenBy = ({ address, namespace, isConfigured, configuredBy }: Temp
 export async function keptReplicas({ vault }: Site, vms: readonly string[]): Promise<string[]> {
   if (vms.length === 0) return [];
   const { protectedInVault } = await import('../../workers/local-vault.js');
-  return await unlessItHangs(protectedInVault(vault.store, vms), []);
+  return await unlessItHangs(protectedInVault(vault, vms), []);
 }

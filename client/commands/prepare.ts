@@ -30,7 +30,10 @@ export function prepareCommand(): Command {
         throw answerOf(error);
       });
       const store = formatStoreAddress(site.vault.store);
-      const opened = waitingForStore(site.vault.store, openReplicaStore(site.vault.store, { create: true }));
+      const opened = waitingForStore(
+        site.vault.store,
+        openReplicaStore(site.vault.store, { create: true, vault: site.vault.name }),
+      );
       await (await opened).close();
       outputOf(command).result(
         { temporal: { address: target.address, namespace: target.namespace }, store },

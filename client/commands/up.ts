@@ -127,6 +127,8 @@ async function startHere(data: DataFolder, site: LoadedSite, options: UpOptions)
 /** What startInstance throws says enough to people, but not to scripts. */
 function startError(error: unknown, data: DataFolder): unknown {
   if (!(error instanceof Error) || error.name === 'ProvisioningError') return error;
+  // These tell the remedy, and whose turn it is.
+  if (error.name === 'CatalogueError') return error;
   if (error.name === 'TemporalProblem') return answerOf(error);
   if (error.name === 'PortUnavailableError') return new RefusedError(error.message, { cause: error });
   const message = `the instance could not be started: ${error.message}\n  Logs: ${logsOf(data)}`;

@@ -109,7 +109,7 @@ async function adoptVms(names: string[], _options: object, command: Command): Pr
   const { LocalSite } = await import('../../workers/local-site.js');
   const { adoptVm } = await import('../adopt.js');
   await withFarshore(command, async (farshore, { site: { site }, data }) => {
-    const { vms, unreadable } = await waitingForStore(site.vault.store, readVault(site.vault.store));
+    const { vms, unreadable } = await waitingForStore(site.vault.store, readVault(site.vault.store, site.vault.name));
     const unknown = names.find((name) => ![...vms, ...unreadable].some(({ vm }) => vm === name));
     if (unknown !== undefined) throw new RefusedError(`the vault holds no VM ${unknown}`);
     const local = new LocalSite(site, data);
@@ -130,7 +130,7 @@ async function adoptVms(names: string[], _options: object, command: Command): Pr
           '-'),
     ]);
     if (adopted.some(({ phase }) => phase !== undefined))
-      note('Replication that was paused goes on: the vault knows of no pause.');
+      note('A pause that was asked for before is over: the vault knows of none.');
     if (unreadable.length > 0) process.exitCode = exitCodes.failed;
     outputOf(command).result(adopted, rows.length > 0 ? table(['VM', 'PHASE', 'REMARK'], rows) : 'The vault is empty.');
   });

@@ -6,7 +6,7 @@ import { RefusedError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
 import { savedQueries, savedQuery } from '../saved-queries.js';
 import { detailsUrl, queryUrl, workflowUrl, type WebUi } from '../web-ui-pages.js';
-import { commonOptions, outputOf, withFarshore, type Place } from './place.js';
+import { commonOptions, outputOf, UI_VARIABLE, withFarshore, type Place } from './place.js';
 
 interface OpenOptions {
   readonly query?: string;
@@ -79,6 +79,6 @@ async function workflowPage(place: Place, farshore: Farshore, what: string, { de
 function webUiOf({ temporal: { uiUrl, address } }: Place, { namespace }: Farshore, wanted: string): WebUi {
   if (uiUrl !== undefined) return { uiUrl, namespace };
   throw new RefusedError(
-    `where the Web UI of the Temporal server ${address} is, is not known; look there for ${wanted}`,
+    `where the Web UI of the Temporal server ${address} is, is not known: set ${UI_VARIABLE} to its address, or look there for ${wanted}`,
   );
 }

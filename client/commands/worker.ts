@@ -13,7 +13,7 @@ const roles: readonly Role[] = ['azure', 'vmm', 'host'];
 
 interface WorkerCommandOptions {
   readonly role: Role;
-  readonly name: string;
+  readonly name?: string;
   readonly metrics?: string;
 }
 
@@ -23,17 +23,21 @@ export function workerCommand(): Command {
     .description(
       'Runs a worker in the foreground until Ctrl-C, for the Temporal that the environment configures (TEMPORAL_ADDRESS,\n' +
         'or a profile), else for the instance of the data folder. Its log is JSON lines on standard error.\n' +
-        '  azure  the recovery side of a vault, and the workflows; --name is the vault\n' +
+        '  azure  the recovery side of a vault, and the workflows; --name is the vault, the only one there is\n' +
         '  vmm    the Provider; --name is the VMM server it is on\n' +
         '  host   the Recovery Services agent; --name is the Hyper-V host it is on',
     )
     .addOption(new Option('--role <role>', 'what it does').choices(roles).makeOptionMandatory())
-    .requiredOption('--name <name>', 'the vault, VMM server or host, as in the site file')
+    .option('--name <name>', 'the vault, VMM server or host, as in the site file (default: the vault, for azure)')
     .option('--metrics <host:port>', `serve metrics for Prometheus there (default: ${METRICS_VARIABLE}, else nowhere)`)
-    .action(async ({ role, name, metrics: wanted }: WorkerCommandOptions, command: Command) => {
+    .action(async ({ role, name: given, metrics: wanted }: WorkerCommandOptions, command: Command) => {
       const metrics = wanted === undefined ? configuredMetricsAddress() : parseMetricsAddress(wanted, '--metrics');
       const { data, site, temporal } = await findPlace(command);
       const names = namesOf(site.site, role);
+      const name = given ?? (role === 'azure' ? site.site.vault.name : undefined);
+      if (name === undefined) {
+        throw new RefusedError(`--name is missing: which ${role} this is; the site file has: ${names.join(', ')}`);
+      }
       if (!names.includes(name)) {
         throw new RefusedError(`${name} is no ${role} of the site file ${site.file}; it has: ${names.join(', ')}`);
       }

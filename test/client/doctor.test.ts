@@ -6,6 +6,7 @@ import path from 'node:path';
 import { Connection } from '@temporalio/client';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
+import { claimStore } from '../../replication/vault-owner.js';
 import { runChecks } from '../../workers/doctor/check.js';
 import { clockFinding } from '../../workers/doctor/temporal.js';
 import { addSearchAttributes, ensureSearchAttributes } from '../../workers/search-attributes.js';
@@ -61,7 +62,7 @@ describe('a Temporal server that nobody has prepared', () => {
       {
         status: 'problem',
         message: expect.stringMatching(/default keeps jobs and plan runs for 1 d only/),
-        remedy: 'temporal operator namespace update --namespace default --retention 90d',
+        remedy: `temporal operator namespace update --address ${server.address} --namespace default --retention 90d`,
         configuredBy: 'the environment variable TEMPORAL_NAMESPACE',
       },
     ]);
@@ -139,6 +140,22 @@ describe('a Temporal that is none', () => {
     expect(of('Store')).toMatchObject([{ status: 'ok' }]);
     expect(checks.filter(({ status }) => status === 'problem')).toHaveLength(1);
     expect(of('Task queue host:h1')).toMatchObject([{ status: 'skipped' }]);
+  });
+
+  test('a store of another vault is none for this one', async () => {
+    const store = await EmbeddedReplicaStore.open(path.join(shell.folder, 'vault'), { create: true });
+    await claimStore(store, 'another-vault');
+    await store.close();
+    const { of } = await examined(configured({ TEMPORAL_ADDRESS: '127.0.0.1:1' }));
+    expect(of('Store')).toMatchObject([
+      {
+        status: 'problem',
+        message: expect.stringContaining('belongs to another vault: it is that of the vault another'),
+      },
+    ]);
+    // Whoever has nothing but the store reads it all the same.
+    expect((await shell.run('vault', 'list', '--store', 'vault')).code).toBe(0);
+    expect(await shell.run('up')).toMatchObject({ code: 3, stderr: expect.stringContaining('Each vault has a store') });
   });
 
   test('something else listens, and TLS is spoken to it', async () => {

@@ -190,7 +190,7 @@ describe('without an instance', () => {
     await shell.write('plan.yaml', planYaml);
     expectOneError(await shell.runLoaded(...args), {
       code: 5,
-      error: /no instance is up in .*\.farshore: start one with `farshore up`/,
+      error: /no instance is up in .*\.farshore, and no Temporal is configured: set TEMPORAL_ADDRESS .*`farshore up`/,
     });
   });
 

@@ -174,7 +174,7 @@ describe('a server that is not prepared', () => {
       const { code, stdout, stderr } = await inNamespace('nowhere').run(...args);
       expect({ code, stdout }).toEqual({ code: 3, stdout: '' });
       expect(stderr).toMatch(
-        /has no namespace nowhere \(configured by the environment variable TEMPORAL_NAMESPACE\)\n {2}Remedy: temporal operator namespace create --namespace nowhere --retention 90d/,
+        /has no namespace nowhere \(configured by the environment variable TEMPORAL_NAMESPACE\)\n {2}Remedy: `farshore prepare` makes it; or temporal operator namespace create --address \S+ --namespace nowhere --retention 90d/,
       );
     },
   );
@@ -186,7 +186,7 @@ describe('a server that is not prepared', () => {
       expect(code).toBe(3);
       expect(stderr).toMatch(/namespace farshore lacks the search attributes FarshoreVault, .*FarshoreRpoSeconds/);
       expect(stderr).toMatch(
-        /search-attribute create --namespace farshore --name FarshoreVault --type Keyword .*Int$/m,
+        /`farshore prepare` makes them; or .*search-attribute create --address \S+ --namespace farshore --name FarshoreVault --type Keyword .*Int$/m,
       );
     }
     await addSearchAttributes(connection, 'farshore', { FarshoreVm: 'Int' });
@@ -206,7 +206,7 @@ describe('a server that is not prepared', () => {
     const { code, value, stderr } = await inNamespace('default').json('status');
     expect({ code, value }).toMatchObject({ code: 0, value: { health: 'Normal' } });
     expect(stderr).toMatch(
-      /^Note: The namespace default keeps jobs and plan runs for 1 d only, .* TEMPORAL_NAMESPACE\)\n {2}Remedy: temporal operator namespace update --namespace default --retention 90d/m,
+      /^Note: The namespace default keeps jobs and plan runs for 1 d only, .* TEMPORAL_NAMESPACE\)\n {2}Remedy: temporal operator namespace update --address \S+ --namespace default --retention 90d/m,
     );
   });
 });

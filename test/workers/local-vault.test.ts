@@ -23,7 +23,9 @@ test('a VM whose record is damaged hides no other, and is one that somebody has 
   await put('old-01', { ...description, vm: 'old-01', unprotectedAt: '2026-01-01T00:00:00.000Z' });
   await store.close();
   const address = { kind: 'embedded', path } as const;
-  expect(await protectedInVault(address, ['app-01', 'db-01', 'old-01', 'never-01'])).toEqual(['app-01', 'db-01']);
+  expect(
+    await protectedInVault({ name: 'vault-01', store: address }, ['app-01', 'db-01', 'old-01', 'never-01']),
+  ).toEqual(['app-01', 'db-01']);
   const { vms, unreadable } = await readVault(address);
   expect(vms.map(({ vm }) => vm)).toEqual(['db-01', 'old-01']);
   expect(unreadable).toMatchObject([{ vm: 'app-01', problem: expect.stringContaining('is not JSON') }]);

@@ -230,6 +230,22 @@ describe('planned failover and commit', () => {
     });
   });
 
+  it('nothing is shut down while the agent that sends the last changes does not answer', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('app-06');
+      site.fail('checkSource', 'AgentNotAnswering');
+      const { jobId } = await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
+      const { item } = await vault.until(entity, (view) => view.item.job?.retry !== undefined);
+      expect(item.job).toMatchObject({ task: 'Prerequisites check for planned failover' });
+      expect(site.called('shutDownVm', 'app-06')).toEqual([]);
+      site.heal('checkSource');
+      await entity.executeUpdate(messages.retryUpdate, request());
+      await vault.until(entity, (view) => view.item.job?.jobId !== jobId);
+      expect((await vault.shown(entity)).item).toMatchObject({ phase: 'FailedOver', activeSide: 'recovery' });
+    });
+  });
+
   it('a job that is terminated from outside is noticed', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {

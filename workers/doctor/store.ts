@@ -37,8 +37,11 @@ const ENDS_SOON_MS = 7 * 24 * 60 * 60_000;
 const LEAST_FREE = 1024 ** 3;
 
 /** The access to the store of a site file. */
-export function storeAccessOf({ vault: { store } }: Site): StoreAccess {
-  const access = { where: `the store in ${formatStoreAddress(store)}`, open: () => openReplicaStore(store) };
+export function storeAccessOf({ vault: { name, store } }: Site): StoreAccess {
+  const access = {
+    where: `the store in ${formatStoreAddress(store)}`,
+    open: () => openReplicaStore(store, { vault: name }),
+  };
   return store.kind === 'embedded' ? { ...access, ...ofFolder(store.path) } : { ...access, ...ofAccount(store.url) };
 }
 

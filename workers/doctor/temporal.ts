@@ -1,5 +1,5 @@
 /** Checks of Temporal: does it answer, is it new enough, is the namespace prepared, does its clock agree, who polls. */
-import { isGrpcServiceError, type Connection } from '@temporalio/client';
+import { isGrpcServiceError, NamespaceNotFoundError, type Connection } from '@temporalio/client';
 import type { Site } from '../../domain/site.js';
 import { formatDuration } from '../../domain/time.js';
 import { ACTIVITIES, POLLER_GONE_MS, pollersOf, WORKFLOWS } from '../pollers.js';
@@ -104,7 +104,10 @@ export class TemporalDoctor {
           return await connection.withDeadline(Date.now() + ANSWER_MS, () => run(connection));
         } catch (error) {
           // Told by the check of the namespace.
-          if (isGrpcServiceError(error) && Number(error.code) === NOT_FOUND) {
+          if (
+            error instanceof NamespaceNotFoundError ||
+            (isGrpcServiceError(error) && Number(error.code) === NOT_FOUND)
+          ) {
             return skipped(`not known: there is no namespace ${this.target.namespace}`);
           }
           throw refusedCredentials(error, this.target) ?? error;

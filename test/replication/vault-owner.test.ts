@@ -1,0 +1,33 @@
+import { expect, test } from 'vitest';
+import { claimStore, requireOwner } from '../../replication/vault-owner.js';
+import { vaultPaths } from '../../domain/vault.js';
+import { failsWith } from '../contracts/replica-store.js';
+import { openStore } from './replica-fixture.js';
+
+test("a store is nobody's, then that of the vault that claims it first, and of no other", async () => {
+  const { store } = await openStore();
+  await requireOwner(store, 'vault-01');
+  await claimStore(store, 'vault-01');
+  await claimStore(store, 'vault-01');
+  await requireOwner(store, 'vault-01');
+  for (const ask of [claimStore, requireOwner]) {
+    const { detail } = await failsWith('ForeignVault', ask(store, 'vault-02'));
+    expect(detail).toBe('it is that of the vault vault-01, and the site file is of vault-02');
+  }
+  expect(JSON.parse((await store.getObject(vaultPaths.owner))!.toString())).toEqual({ vault: 'vault-01' });
+});
+
+test('of several that claim it at once one gets it', async () => {
+  const { store } = await openStore();
+  const vaults = ['a', 'b', 'c', 'd'];
+  const ends = await Promise.allSettled(vaults.map((vault) => claimStore(store, vault)));
+  expect(ends.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+  const winner = vaults[ends.findIndex(({ status }) => status === 'fulfilled')]!;
+  await requireOwner(store, winner);
+});
+
+test("a record that is damaged is nobody's name", async () => {
+  const { store } = await openStore();
+  await store.putObject(vaultPaths.owner, Buffer.from('{'), { scope: vaultPaths.ownerScope, epoch: 0, sequence: 0 });
+  await failsWith('InvalidReplicaState', claimStore(store, 'vault-01'));
+});
