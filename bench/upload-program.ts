@@ -4,7 +4,7 @@
  */
 import { RawDisk } from '../disks/raw.js';
 import { splitRange } from '../domain/ranges.js';
-import { containerClient } from '../sites/azure/store-access.js';
+import { containerAccess } from '../sites/azure/container-access.js';
 
 /** Bytes of one request: the most there can be. */
 const REQUEST_BYTES = 4 * 1024 * 1024;
@@ -22,7 +22,7 @@ async function main(sourceFile: string, url: string): Promise<{ seconds: number 
     }
   }
   await source.close();
-  const { client } = await containerClient(url, process.env);
+  const { client } = await containerAccess(url, process.env);
   await client.createIfNotExists();
   const blob = client.getPageBlobClient('peer.vhd');
   const started = performance.now();

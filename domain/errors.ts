@@ -117,7 +117,10 @@ export const failureCatalogue = {
     'No secure connection could be made',
     'Check that the address, http or https, and the certificate belong together, and that this machine trusts who signed it (NODE_EXTRA_CA_CERTS).',
   ),
-  AuthenticationFailed: nonRecoverable('Authentication failed', 'Correct the credentials in the configuration.'),
+  AuthenticationFailed: nonRecoverable(
+    'Authentication failed',
+    'Correct the credentials in the configuration. A file that holds them is read again (`farshore retry`); for a variable start the worker again.',
+  ),
   AuthorizationFailed: nonRecoverable('Permission was denied', 'Grant the missing permission.'),
   StaleEpoch: nonRecoverable(
     'This side has been fenced: someone else has the right to write now',

@@ -2,6 +2,8 @@
 import { z } from 'zod';
 
 const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
+/** Names an account itself, in any of the service's clouds. */
+const ACCOUNT_HOST = /^[a-z0-9-]+(\.z\d+)?\.blob\./;
 /** What the service takes as the name of a container. */
 const CONTAINER = /^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*$/;
 
@@ -43,6 +45,17 @@ function urlProblem(text: string): string | undefined {
   if (protocol !== 'https:' && !(protocol === 'http:' && LOOPBACK.test(hostname))) {
     return 'https is wanted; http is taken for addresses of this machine alone';
   }
-  if (CONTAINER.test(pathname.split('/').at(-1)!)) return undefined;
+  const parts = pathname.split('/').slice(1);
+  if (CONTAINER.test(parts.at(-1)!)) return placeProblem(hostname, parts);
   return 'it must end with the name of a container: 3 to 63 lower-case letters, digits and single hyphens';
+}
+
+/** A host of the service names the account; of any other host the path may name it. */
+function placeProblem(hostname: string, parts: readonly string[]): string | undefined {
+  if (ACCOUNT_HOST.test(hostname)) {
+    if (parts.length === 1) return undefined;
+    return 'the path must be the name of a container and no more: https://ACCOUNT.blob.core.windows.net/CONTAINER';
+  }
+  if (parts.length <= 2 && !parts.includes('')) return undefined;
+  return 'the path must be CONTAINER, or ACCOUNT/CONTAINER where the host does not name the account';
 }

@@ -3,26 +3,20 @@
  * retries, checked in transit, and failing with errors of the catalogue.
  */
 import { createHash } from 'node:crypto';
-import {
-  RestError,
-  type BlobClient,
-  type BlockBlobClient,
-  type ContainerClient,
-  type PageBlobClient,
-} from '@azure/storage-blob';
+import { RestError, type BlobClient, type BlockBlobClient, type PageBlobClient } from '@azure/storage-blob';
 import { CatalogueError } from '../../domain/errors.js';
 import { mergeRanges, type Range } from '../../domain/ranges.js';
 import { readAhead } from '../../replication/read-ahead.js';
 import type { WriteOptions } from '../ports.js';
+import type { ContainerAccess } from './container-access.js';
 import type { PageRequest } from './page-requests.js';
 import type { Requests } from './requests.js';
 import { serviceCode } from './store-errors.js';
+import { blocksOf } from './upload-blocks.js';
 
 /** Bytes of one request that reads. */
 const READ_BLOCK = 4 * 1024 * 1024;
 const READS_IN_FLIGHT = 4;
-/** Bytes of a block of an upload. */
-const UPLOAD_BLOCK = 4 * 1024 * 1024;
 const BLOCKS_IN_FLIGHT = 4;
 
 export interface Content {
@@ -34,22 +28,26 @@ const md5 = (data: Buffer): Buffer => createHash('md5').update(data).digest();
 
 export class Container {
   constructor(
-    private readonly client: ContainerClient,
+    private readonly access: ContainerAccess,
     readonly requests: Requests,
   ) {}
 
   /**
    * @param known etag of what the caller has.
+   * @param length bytes, where it is known to be long.
    * @returns `unchanged` when it is that still; undefined when there is no such blob.
    */
-  async get(blob: string, known?: string): Promise<Content | 'unchanged' | undefined> {
+  async get(
+    blob: string,
+    { known, length }: { known?: string | undefined; length?: number } = {},
+  ): Promise<Content | 'unchanged' | undefined> {
     try {
       return await this.requests.send(async (abortSignal) => {
         const conditions = known === undefined ? {} : { conditions: { ifNoneMatch: known } };
         const answer = await this.#blob(blob).download(0, undefined, { abortSignal, ...conditions });
         const data = await collected(answer.readableStreamBody!, answer.contentLength ?? 0);
         return { data, etag: answer.etag! };
-      });
+      }, length);
     } catch (error) {
       if (statusOf(error) === 304) return 'unchanged';
       if (isMissing(error)) return undefined;
@@ -66,11 +64,13 @@ export class Container {
     const conditions =
       replaces === undefined ? {} : replaces === 'nothing' ? { ifNoneMatch: '*' } : { ifMatch: replaces.etag };
     try {
-      const answer = await this.requests.send((abortSignal) =>
-        this.#block(blob).upload(data, data.length, {
-          ...{ abortSignal, conditions },
-          blobHTTPHeaders: { blobContentMD5: md5(data), ...(blob.endsWith('.json') && JSON_TYPE) },
-        }),
+      const answer = await this.requests.send(
+        (abortSignal) =>
+          this.#block(blob).upload(data, data.length, {
+            ...{ abortSignal, conditions },
+            blobHTTPHeaders: { blobContentMD5: md5(data), ...(blob.endsWith('.json') && JSON_TYPE) },
+          }),
+        data.length,
       );
       return answer.etag!;
     } catch (error) {
@@ -81,7 +81,6 @@ export class Container {
 
   /** Writes a blob of any length. Nothing is seen of it before it is whole. @returns its length, bytes. */
   async upload(blob: string, chunks: AsyncIterable<Buffer>): Promise<number> {
-    const client = this.#block(blob);
     const ids: string[] = [];
     let length = 0;
     const numbered = async function* () {
@@ -93,11 +92,14 @@ export class Container {
       }
     };
     const stage = ({ id, data }: { id: string; data: Buffer }) =>
-      this.requests.do(`writing ${blob}`, (abortSignal) =>
-        client.stageBlock(id, data, data.length, { abortSignal, transactionalContentMD5: md5(data) }),
+      this.requests.do(
+        `writing ${blob}`,
+        (abortSignal) =>
+          this.#block(blob).stageBlock(id, data, data.length, { abortSignal, transactionalContentMD5: md5(data) }),
+        data.length,
       );
     for await (const staged of readAhead(numbered(), BLOCKS_IN_FLIGHT, stage)) void staged;
-    await this.requests.do(`writing ${blob}`, (abortSignal) => client.commitBlockList(ids, { abortSignal }));
+    await this.requests.do(`writing ${blob}`, (abortSignal) => this.#block(blob).commitBlockList(ids, { abortSignal }));
     return length;
   }
 
@@ -105,10 +107,12 @@ export class Container {
   async read(blob: string, offset: number, target: Buffer, snapshot?: string): Promise<boolean> {
     if (target.length === 0) return true;
     try {
-      await this.requests.send((abortSignal) =>
-        this.#blob(blob, snapshot).downloadToBuffer(target, offset, target.length, {
-          ...{ abortSignal, blockSize: READ_BLOCK, concurrency: READS_IN_FLIGHT },
-        }),
+      await this.requests.send(
+        (abortSignal) =>
+          this.#blob(blob, snapshot).downloadToBuffer(target, offset, target.length, {
+            ...{ abortSignal, blockSize: READ_BLOCK, concurrency: READS_IN_FLIGHT },
+          }),
+        target.length,
       );
       return true;
     } catch (error) {
@@ -129,8 +133,8 @@ export class Container {
 
   /** @param include snapshots, each an entry of its own. */
   async *list(prefix: string, include: { snapshots: boolean }): AsyncGenerator<ListedBlob, void, undefined> {
-    const open = (place: PlaceInList) =>
-      this.client.listBlobsFlat({ prefix, includeSnapshots: include.snapshots }).byPage(place);
+    const open = (place: PlaceInList, abortSignal: AbortSignal) =>
+      this.access.client.listBlobsFlat({ abortSignal, prefix, includeSnapshots: include.snapshots }).byPage(place);
     for await (const page of this.#pagesOf(`listing ${prefix}`, open)) {
       for (const { name, snapshot, properties } of page.segment.blobItems) {
         yield snapshot
@@ -162,13 +166,14 @@ export class Container {
   ): Promise<'written' | 'stale' | 'missing'> {
     const { offset, length, data } = request;
     const conditions = { ifSequenceNumberLessThanOrEqualTo: sequenceNumber };
-    const pages = this.#pages(blob);
     const checksum = data && !isReadBack && { transactionalContentMD5: md5(data) };
     try {
-      await this.requests.send((abortSignal) =>
-        data
-          ? pages.uploadPages(data, offset, length, { abortSignal, conditions, ...checksum })
-          : pages.clearPages(offset, length, { abortSignal, conditions }),
+      await this.requests.send(
+        (abortSignal) =>
+          data
+            ? this.#pages(blob).uploadPages(data, offset, length, { abortSignal, conditions, ...checksum })
+            : this.#pages(blob).clearPages(offset, length, { abortSignal, conditions }),
+        data?.length,
       );
       return 'written';
     } catch (error) {
@@ -202,9 +207,10 @@ export class Container {
 
   /** Pages that were written and not cleared, sorted, neighbours joined. @returns undefined when there is no such blob. */
   async pageRanges(blob: string, { offset, length }: Range, snapshot?: string): Promise<Range[] | undefined> {
-    const client = snapshot === undefined ? this.#pages(blob) : this.#pages(blob).withSnapshot(snapshot);
+    const pages = () => (snapshot === undefined ? this.#pages(blob) : this.#pages(blob).withSnapshot(snapshot));
     // Not `getPageRanges`, which gives counts that are one byte short.
-    const open = (place: PlaceInList) => client.listPageRanges(offset, length).byPage(place);
+    const open = (place: PlaceInList, abortSignal: AbortSignal) =>
+      pages().listPageRanges(offset, length, { abortSignal }).byPage(place);
     const found: Range[] = [];
     try {
       for await (const { pageRange = [] } of this.#pagesOf(`reading ${blob}`, open)) {
@@ -223,12 +229,12 @@ export class Container {
    */
   async *#pagesOf<P extends { continuationToken?: string }>(
     doing: string,
-    open: (place: PlaceInList) => AsyncIterableIterator<P>,
+    open: (place: PlaceInList, signal: AbortSignal) => AsyncIterableIterator<P>,
   ): AsyncGenerator<P, void, undefined> {
     let token: string | undefined;
     do {
-      const page = await this.requests.do(doing, () =>
-        open(token === undefined ? {} : { continuationToken: token }).next(),
+      const page = await this.requests.do(doing, (signal) =>
+        open(token === undefined ? {} : { continuationToken: token }, signal).next(),
       );
       if (page.done) return;
       yield page.value;
@@ -237,12 +243,12 @@ export class Container {
   }
 
   #blob(name: string, snapshot?: string): BlobClient {
-    const client = this.client.getBlobClient(name);
+    const client = this.access.client.getBlobClient(name);
     return snapshot === undefined ? client : client.withSnapshot(snapshot);
   }
 
-  #block = (name: string): BlockBlobClient => this.client.getBlockBlobClient(name);
-  #pages = (name: string): PageBlobClient => this.client.getPageBlobClient(name);
+  #block = (name: string): BlockBlobClient => this.access.client.getBlockBlobClient(name);
+  #pages = (name: string): PageBlobClient => this.access.client.getPageBlobClient(name);
 }
 
 interface PlaceInList {
@@ -275,22 +281,4 @@ async function collected(stream: NodeJS.ReadableStream, length: number): Promise
     throw Object.assign(new Error(`${data.length} of ${length} bytes arrived`), { code: 'ECONNRESET' });
   }
   return data;
-}
-
-/** Cuts content into blocks of one size. The chunks may be the same memory each time: what is kept is copied. */
-async function* blocksOf(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
-  let block = Buffer.allocUnsafe(UPLOAD_BLOCK);
-  let filled = 0;
-  for await (const chunk of chunks) {
-    for (let at = 0; at < chunk.length;) {
-      const copied = chunk.copy(block, filled, at);
-      at += copied;
-      filled += copied;
-      if (filled < block.length) continue;
-      yield block;
-      block = Buffer.allocUnsafe(UPLOAD_BLOCK);
-      filled = 0;
-    }
-  }
-  if (filled > 0) yield block.subarray(0, filled);
 }

@@ -10,21 +10,40 @@ const NEEDED = { r: 'read', w: 'write', d: 'delete', l: 'list' };
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** @returns `from`: what it is called in messages. @throws CatalogueError AuthenticationFailed */
-export function secretOf(name: string, environment: Environment): { from: string; value: string } | undefined {
+export interface Secret {
+  /** What it is called in messages. */
+  readonly from: string;
+  readonly value: string;
+  /** A file can get another content while the process runs; a variable can't. */
+  readonly isOfFile: boolean;
+}
+
+/** @throws CatalogueError AuthenticationFailed */
+export function secretOf(name: string, environment: Environment): Secret | undefined {
   const value = environment[name]?.trim();
   const file = environment[`${name}_FILE`]?.trim();
   if (value && file) throw refused(`${name} and ${name}_FILE are both set: set one of them`);
-  if (value) return { from: name, value };
+  if (value) return { from: name, value, isOfFile: false };
   if (!file) return undefined;
   const from = `the file ${file} (${name}_FILE)`;
   try {
     const content = readFileSync(file, 'utf8').trim();
-    if (content !== '') return { from, value: content };
+    if (content !== '') return { from, value: content, isOfFile: true };
   } catch (error) {
     throw refused(`${from} can't be read: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
   }
   throw refused(`${from} is empty`);
+}
+
+/** The one that is given. @throws CatalogueError AuthenticationFailed when both are. */
+export function givenSecret(environment: Environment): (Secret & { readonly isSas: boolean }) | undefined {
+  const connectionString = secretOf(CONNECTION_STRING, environment);
+  const sas = secretOf(SAS, environment);
+  if (connectionString && sas) {
+    throw refused(`${connectionString.from} and ${sas.from} are both given: give one of them`);
+  }
+  if (sas) return { ...sas, isSas: true };
+  return connectionString && { ...connectionString, isSas: false };
 }
 
 /** The parts of a connection string, by name. */
@@ -53,13 +72,27 @@ export function sasEnd(environment: Environment): { readonly at: number; readonl
 /** NaN when it does not say. */
 const endOf = (fields: URLSearchParams): number => Date.parse(fields.get('se') ?? '');
 
-/** What a SAS tells of itself is told before the service refuses it with less. */
-export function checkSas(token: string, from: string): void {
+/**
+ * What a SAS tells of itself is told before the service refuses it with less.
+ * @param refusedAt when the service has refused it, by the service's clock, ms since 1970. Only then its begin is looked at:
+ * this machine's clock may be the one that is behind.
+ * @throws CatalogueError AuthenticationFailed, AuthorizationFailed.
+ */
+export function checkSas(token: string, { from, isOfFile }: Secret, refusedAt?: number): void {
   const fields = new URLSearchParams(token);
   if (!fields.has('sig')) throw refused(`${from} is no SAS: it has no signature (sig=)`);
   const expiry = endOf(fields);
-  if (expiry < Date.now()) {
-    throw refused(`the SAS of ${from} has expired at ${new Date(expiry).toISOString()}: make another one`);
+  const remedy = isOfFile
+    ? 'in that file, which is read again (`farshore retry`)'
+    : 'and start the worker again with it, as a variable is read once';
+  if (expiry <= (refusedAt ?? Date.now())) {
+    throw refused(`the SAS of ${from} has expired at ${isoOf(expiry)}: make another one, ${remedy}`);
+  }
+  const begin = Date.parse(fields.get('st') ?? '');
+  if (refusedAt !== undefined && begin > refusedAt) {
+    throw refused(
+      `the SAS of ${from} is not valid before ${isoOf(begin)}, and the clock of this machine says ${isoOf(Date.now())}, that of the service ${isoOf(refusedAt)}: correct the clocks, or make one that begins earlier, ${remedy}`,
+    );
   }
   const permissions = fields.get('sp');
   const missing = Object.entries(NEEDED).filter(([letter]) => permissions !== null && !permissions.includes(letter));
@@ -71,5 +104,7 @@ export function checkSas(token: string, from: string): void {
     );
   }
 }
+
+const isoOf = (ms: number): string => new Date(ms).toISOString();
 
 export const refused = (problem: string): CatalogueError => new CatalogueError('AuthenticationFailed', problem);

@@ -36,7 +36,7 @@ export class Objects {
     for (let lookup = 0; lookup < LOOKUPS; lookup += 1) {
       const entry = (await this.catalogs.containing(name))?.objects.get(name);
       if (!entry) return undefined;
-      const found = await this.container.get(entry.blob);
+      const found = await this.container.get(entry.blob, { length: entry.length });
       if (found === undefined || found === 'unchanged') continue;
       if (found.data.length === entry.length) return found.data;
       throw invalid(name, `${found.data.length} bytes are there; ${entry.length} were put`);

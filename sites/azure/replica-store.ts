@@ -7,7 +7,6 @@
  * on the condition that the blob's sequence number is not higher than the writer's, which the service checks as it
  * writes. So when a fence has been raised, nothing older lands any more, however late it arrives.
  */
-import type { ContainerClient } from '@azure/storage-blob';
 import { settleAll } from '../../disks/settle-all.js';
 import { compareFences, fenceSchema, type Fence } from '../../domain/fence.js';
 import type { Range } from '../../domain/ranges.js';
@@ -15,6 +14,7 @@ import { checkScope } from '../blob-names.js';
 import type { PageWrite, ReplicaStore, WriteFence, WriteOptions } from '../ports.js';
 import { Catalogs } from './catalogs.js';
 import { Container } from './container.js';
+import type { ContainerAccess } from './container-access.js';
 import { FencedChanges } from './fenced-changes.js';
 import { Leftovers } from './leftovers.js';
 import { Objects } from './objects.js';
@@ -49,9 +49,9 @@ export class AzureReplicaStore implements ReplicaStore {
   }
 
   /** @throws CatalogueError StoreUnreachable, StoreNotFound, StoreUnsuitable, AuthenticationFailed, AuthorizationFailed. */
-  static async open(client: ContainerClient, options: OpenOptions): Promise<AzureReplicaStore> {
-    const container = new Container(client, new Requests(options.where, options.limits));
-    await openMarker(client, container, options);
+  static async open(access: ContainerAccess, options: OpenOptions): Promise<AzureReplicaStore> {
+    const container = new Container(access, new Requests(access, options.where, options.limits));
+    await openMarker(access, container, options);
     return new AzureReplicaStore(container);
   }
 

@@ -116,7 +116,7 @@ export class ScopeCatalog {
 
   async #load(): Promise<{ readonly catalog: Catalog; readonly etag: string | undefined }> {
     const known = this.#known;
-    const found = await this.container.get(this.#blob, known?.etag);
+    const found = await this.container.get(this.#blob, { known: known?.etag });
     if (found === 'unchanged') return known!;
     const loaded = found
       ? { catalog: decodeCatalog(this.scope, found.data), etag: found.etag }

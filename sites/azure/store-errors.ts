@@ -37,6 +37,14 @@ const CLOCK_TOLERANCE = 15 * 60_000;
 export const serviceCode = (error: unknown): string | undefined =>
   error instanceof RestError ? (error.code ?? error.response?.headers.get('x-ms-error-code')) : undefined;
 
+/** Whether the service does not take the credentials, or does not let them do this. */
+export const isRefusal = (error: unknown): error is RestError =>
+  error instanceof RestError && (error.statusCode === 401 || error.statusCode === 403);
+
+/** Whether it was given up for want of an answer. */
+export const isTimeout = (error: unknown): boolean =>
+  error instanceof Error && (error.name === 'TimeoutError' || error.name === 'AbortError');
+
 /** Whether the same request may well succeed in a moment. */
 export function isRecoverable(error: unknown): boolean {
   const code = codeOf(error);
@@ -54,7 +62,7 @@ export function storeError(error: unknown, doing: string, where: string): unknow
 function codeOf(error: unknown): FailureCode | undefined {
   if (!(error instanceof Error) || error instanceof CatalogueError) return undefined;
   if (causes(error).some((text) => TLS.test(text))) return 'TlsMismatch';
-  if (error.name === 'TimeoutError' || error.name === 'AbortError') return 'StoreUnreachable';
+  if (isTimeout(error)) return 'StoreUnreachable';
   if (IDENTITY.test(error.name) || NO_BEARER.test(error.message)) return 'AuthenticationFailed';
   if (error instanceof RestError) return ofAnswer(error);
   const { code } = error as NodeJS.ErrnoException;
@@ -89,7 +97,7 @@ const NO_CREDENTIALS =
 
 /** What the service says of itself, in one line, and never what was sent: an address may hold a signature. */
 function reasonOf(error: Error): string {
-  if (error.name === 'TimeoutError' || error.name === 'AbortError') return 'it did not answer in time';
+  if (isTimeout(error)) return 'it did not answer in time';
   // Each way that was tried has lines of its own there; the credentials that were asked for stand beside.
   if (IDENTITY.test(error.name)) return NO_CREDENTIALS;
   const [first = ''] = error.message.split('\n');

@@ -1,10 +1,10 @@
 /** The blob that tells a store from a container of something else, and from one that was emptied. */
 import { randomUUID } from 'node:crypto';
-import type { ContainerClient } from '@azure/storage-blob';
 import { z } from 'zod';
 import { CatalogueError } from '../../domain/errors.js';
 import { MARKER } from '../blob-names.js';
 import type { Container } from './container.js';
+import type { ContainerAccess } from './container-access.js';
 
 const markerSchema = z.object({
   format: z.literal('farshore replica store'),
@@ -14,13 +14,15 @@ const markerSchema = z.object({
 
 /** @throws CatalogueError when no store is there, or none can be made. */
 export async function openMarker(
-  client: ContainerClient,
+  access: ContainerAccess,
   container: Container,
   { where, create = false }: { readonly where: string; readonly create?: boolean },
 ): Promise<void> {
   const found = await container.get(MARKER).catch(async (error: unknown) => {
     if (!create || !(error instanceof CatalogueError) || error.code !== 'StoreNotFound') throw error;
-    await container.requests.do('creating the container', (abortSignal) => client.createIfNotExists({ abortSignal }));
+    await container.requests.do('creating the container', (abortSignal) =>
+      access.client.createIfNotExists({ abortSignal }),
+    );
     return undefined;
   });
   if (found && found !== 'unchanged') {
@@ -29,10 +31,10 @@ export async function openMarker(
   }
   if (!create) throw new CatalogueError('StoreNotFound', `${where}: the container is there, and holds no store`);
   await refuseForeign(container, where);
-  await refuseUnsuitable(client, container, where);
+  await refuseUnsuitable(access, container, where);
   const marker: z.infer<typeof markerSchema> = { format: 'farshore replica store', version: 1, id: randomUUID() };
   const made = await container.put(MARKER, Buffer.from(`${JSON.stringify(marker)}\n`), 'nothing');
-  if (made === undefined) await openMarker(client, container, { where });
+  if (made === undefined) await openMarker(access, container, { where });
 }
 
 function checkMarker(content: Buffer, where: string): void {
@@ -56,10 +58,10 @@ async function refuseForeign(container: Container, where: string): Promise<void>
 /** Kinds of account that take page blobs and block blobs. */
 const SUITABLE = ['StorageV2', 'Storage'];
 
-async function refuseUnsuitable(client: ContainerClient, container: Container, where: string): Promise<void> {
+async function refuseUnsuitable(access: ContainerAccess, container: Container, where: string): Promise<void> {
   const { accountKind, skuName, isHierarchicalNamespaceEnabled } = await container.requests.do(
     'asking what kind of account it is',
-    (abortSignal) => client.getAccountInfo({ abortSignal }),
+    (abortSignal) => access.client.getAccountInfo({ abortSignal }),
   );
   if (accountKind === undefined || (SUITABLE.includes(accountKind) && !isHierarchicalNamespaceEnabled)) return;
   const kind = `${accountKind}, ${skuName}${isHierarchicalNamespaceEnabled ? ', with a hierarchical namespace' : ''}`;

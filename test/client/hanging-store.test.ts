@@ -46,17 +46,23 @@ test('what is only shown beside something else is done without', async () => {
 });
 
 test.each([
-  [48 * HOUR_MS, 'warning', /^the SAS of FARSHORE_STORE_SAS ends at \S+Z, in /],
-  [30 * 24 * HOUR_MS, 'ok', /^the SAS of FARSHORE_STORE_SAS ends at /],
-  [-HOUR_MS, 'skipped', /the SAS has ended/],
-])('a SAS that ends in %i ms: doctor has a %s', async (endsInMs, status, message) => {
+  [
+    48 * HOUR_MS,
+    'warning',
+    /^the SAS of FARSHORE_STORE_SAS ends at \S+Z, in /,
+    /roles azure and host; where it lies in a file/,
+  ],
+  [30 * 24 * HOUR_MS, 'ok', /^the SAS of FARSHORE_STORE_SAS ends at /, /^$/],
+  [-HOUR_MS, 'skipped', /the SAS has ended/, /^$/],
+])('a SAS that ends in %i ms: doctor has a %s', async (endsInMs, status, message, remedy) => {
   const text = await shell.read('site.yaml');
   await shell.write('site.yaml', text.replace(/kind: embedded\n +path: vault/, `kind: azure\n    url: '${url}'`));
   const env = { FARSHORE_STORE_SAS: sas(endsInMs), TEMPORAL_ADDRESS: '127.0.0.1:1' };
   const { value } = await new Shell(shell.folder, env).json('doctor');
-  const { checks } = value as { checks: { check: string; status: string; message: string }[] };
+  const { checks } = value as { checks: { check: string; status: string; message: string; remedy?: string }[] };
   const found = checks.filter(({ check }) => check === 'Store credentials');
   expect(found).toMatchObject([{ status, message: expect.stringMatching(message) }]);
+  expect(found[0]?.remedy ?? '').toMatch(remedy);
   expect(JSON.stringify(checks)).not.toContain('AAAA');
   expect(checks.find(({ check }) => check === 'Store')).toMatchObject({ status: 'problem' });
 });

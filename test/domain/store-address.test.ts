@@ -3,13 +3,17 @@ import { accountUrlOf, containerOf, storeAddressSchema } from '../../domain/stor
 
 const CONTAINER = 'https://acme.blob.core.windows.net/vault-01';
 
-it.each([CONTAINER, 'http://127.0.0.1:10000/devstoreaccount1/vault-01', 'https://[::1]/abc'])(
-  'takes the address %s',
-  (url) => {
-    expect(storeAddressSchema.parse({ kind: 'azure', url })).toEqual({ kind: 'azure', url });
-    expect(`${accountUrlOf(url)}/${containerOf(url)}`).toBe(url);
-  },
-);
+it.each([
+  CONTAINER,
+  'http://127.0.0.1:10000/devstoreaccount1/vault-01',
+  'https://[::1]/abc',
+  'https://blobs.acme.example/vault-01',
+  'https://storage.acme.example/acme/vault-01',
+  'https://acme.z12.blob.storage.azure.net/vault-01',
+])('takes the address %s', (url) => {
+  expect(storeAddressSchema.parse({ kind: 'azure', url })).toEqual({ kind: 'azure', url });
+  expect(`${accountUrlOf(url)}/${containerOf(url)}`).toBe(url);
+});
 
 it.each([
   ['', 'https://ACCOUNT.blob'],
@@ -24,6 +28,11 @@ it.each([
   ['https://acme.blob.core.windows.net/Vault', 'name of a container'],
   ['https://acme.blob.core.windows.net/a--b', 'name of a container'],
   ['https://acme.blob.core.windows.net/ab', 'name of a container'],
+  [`${CONTAINER}/sub`, 'https://ACCOUNT.blob.core.windows.net/CONTAINER'],
+  ['https://acme.blob.core.windows.net//vault-01', 'https://ACCOUNT.blob.core.windows.net/CONTAINER'],
+  ['https://acme.blob.core.chinacloudapi.cn/acme/vault-01', 'the name of a container and no more'],
+  ['http://127.0.0.1:10000/devstoreaccount1/vault-01/sub', 'ACCOUNT/CONTAINER'],
+  ['http://127.0.0.1:10000//vault-01', 'ACCOUNT/CONTAINER'],
 ])('refuses %s, says what is wanted, and repeats no secret', (url, wanted) => {
   const { error } = storeAddressSchema.safeParse({ kind: 'azure', url });
   expect(error?.issues).toMatchObject([{ path: ['url'], message: expect.stringContaining(wanted) }]);

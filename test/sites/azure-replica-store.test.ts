@@ -18,7 +18,7 @@ replicaStoreContract(
       retryOptions: { maxTries: 1 },
     });
     const client = service.getContainerClient(`vault-${randomUUID()}`);
-    return { open: () => AzureReplicaStore.open(client, { where: client.containerName, create: true }) };
+    return { open: () => AzureReplicaStore.open({ client }, { where: client.containerName, create: true }) };
   },
   { histories: 15 },
 );

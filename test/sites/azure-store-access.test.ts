@@ -5,18 +5,14 @@ import { writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import {
-  BlobServiceClient,
-  ContainerSASPermissions,
-  StorageSharedKeyCredential,
-  generateBlobSASQueryParameters,
-} from '@azure/storage-blob';
+import { BlobServiceClient, ContainerSASPermissions } from '@azure/storage-blob';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Azurite } from '../../client/demo/azurite.js';
 import { failureCatalogue } from '../../domain/errors.js';
 import { openAzureStore, serviceTime } from '../../sites/azure/store-access.js';
 import { failsWith } from '../contracts/replica-store.js';
 import { makeCertificates } from '../support/certificates.js';
+import { account, key, sasFor } from '../support/store-sas.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
 const QUICK = { timeoutMs: 5_000, tries: 2, firstDelayMs: 1, longestDelayMs: 100 };
@@ -33,20 +29,8 @@ const byKey = () => ({ FARSHORE_STORE_CONNECTION_STRING: azurite.connectionStrin
 const open = (url: string, environment: Record<string, string>, create = false) =>
   openAzureStore(url, { create, limits: QUICK }, environment);
 
-const [, account = '', key = ''] =
-  /AccountName=([^;]+);AccountKey=([^;]+)/.exec(
-    'AccountName=devstoreaccount1;AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==',
-  ) ?? [];
 const sas = (url: string, permissions: string, expiresOn: Date): string =>
-  generateBlobSASQueryParameters(
-    {
-      containerName: url.split('/').at(-1)!,
-      permissions: ContainerSASPermissions.parse(permissions),
-      startsOn: new Date(Date.now() - 2 * DAY_MS),
-      expiresOn,
-    },
-    new StorageSharedKeyCredential(account, key),
-  ).toString();
+  sasFor(url, { permissions: ContainerSASPermissions.parse(permissions), expiresOn });
 
 /** A service that answers everything alike. @returns its address, as of a container. */
 async function stubbornService(status: number, headers: http.OutgoingHttpHeaders, body = ''): Promise<string> {

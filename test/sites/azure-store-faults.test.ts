@@ -35,7 +35,7 @@ function newContainer(limits: RequestLimits): () => Promise<AzureReplicaStore> {
     retryOptions: { maxTries: 1 },
   });
   const client = service.getContainerClient(`vault-${randomUUID()}`);
-  return () => AzureReplicaStore.open(client, { where: client.containerName, create: true, limits });
+  return () => AzureReplicaStore.open({ client }, { where: client.containerName, create: true, limits });
 }
 
 /** A fault in every sixth request; each request meets its own. */

@@ -141,7 +141,10 @@ function endFinding({ credentialsEnd }: StoreAccess): Finding {
     if (left <= 0) return skipped('the SAS has ended: the check of the store says so');
     const message = `the SAS of ${from} ends at ${new Date(at).toISOString()}, in ${formatDuration(left)}`;
     if (left > ENDS_SOON_MS) return ok(message);
-    return warning(message, 'make another one, give it to every worker of the role azure, and start those again');
+    return warning(
+      message,
+      'make another one, and give it to every worker of the roles azure and host; where it lies in a file they take it from there, else start them again',
+    );
   } catch (error) {
     // Told by the check of the store.
     if (error instanceof CatalogueError) return skipped('not known: the check of the store says why');
