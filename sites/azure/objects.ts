@@ -8,8 +8,8 @@ import type { Container } from './container.js';
 import type { FencedChanges } from './fenced-changes.js';
 import { invalid, missingContent } from './store-faults.js';
 
-/** Bytes: larger ones go up in blocks. */
-const ONE_PIECE = 8 * 1024 * 1024;
+/** Bytes: larger ones go up in blocks, each of which gets through within the time of a request on a line of 1 Mbit/s. */
+const ONE_PIECE = 4 * 1024 * 1024;
 
 export class Objects {
   constructor(
