@@ -15,7 +15,7 @@ const alone = ['test/disks/overlay*.test.ts', 'test/faults/wrong-clocks.test.ts'
 /** Running it for real: other hosts, servers, versions, stores; monitoring, keys, a browser. `npm run test:deployment` runs these. */
 const deployment = [
   'test/browser/*.test.ts',
-  'test/client/{doctor,hanging-store,operator-views,strange-keys,temporal-problems}.test.ts',
+  'test/client/{doctor,hanging-store,hypervisor-command,operator-views,strange-keys,temporal-problems}.test.ts',
   'test/faults/{encrypted-site,engine-faults-azure,two-sites,stopped-worker,versioned-worker}.test.ts',
   'test/sites/azure-*.test.ts',
   'test/workers/{configured-server,metrics}.test.ts',

@@ -5,6 +5,7 @@ import { codecServerCommand } from './commands/codec-server.js';
 import { demoCommand } from './commands/demo.js';
 import { doctorCommand } from './commands/doctor.js';
 import { commitCommand, failoverCommand } from './commands/failover.js';
+import { hypervisorCommand, recoveryComputeCommand } from './commands/hypervisor.js';
 import { infrastructureCommand } from './commands/infrastructure.js';
 import { initCommand } from './commands/init.js';
 import { jobCommand } from './commands/job.js';
@@ -72,6 +73,8 @@ function program(): Command {
     jobCommand(),
     openCommand(),
     prepareCommand(),
+    hypervisorCommand(),
+    recoveryComputeCommand(),
     workerCommand(),
     keysCommand(),
     codecServerCommand(),

@@ -91,8 +91,8 @@ export class DataFolder {
   async isHeld(): Promise<boolean> {
     const file = await open(path.join(this.path, 'lock'), 'r').catch(() => undefined);
     if (!file) return false;
-    // Closing the file gives the lock back.
-    const free = tryLockFile(file.fd, 'exclusive');
+    // Shared: others who ask at this moment are no holders. Closing the file gives the lock back.
+    const free = tryLockFile(file.fd, 'shared');
     await file.close();
     return !free;
   }

@@ -10,9 +10,11 @@ import { Connection } from '@temporalio/client';
 import { taskQueues } from '../domain/ids.js';
 import { hostsOf, type Site } from '../domain/site.js';
 import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/control-client.js';
+import type { HypervisorConfig } from '../sites/embedded/hypervisor-config.js';
 import type { DataFolder, Instance } from './data-folder.js';
 import { configuredKeys } from './encryption/data-converter.js';
 import { freePorts } from './free-port.js';
+import { hostConfig, recoveryConfig } from './hypervisor-configs.js';
 import { clearUpAfter } from './left-over-server.js';
 import { METRICS_VARIABLE } from './metrics-address.js';
 import { moveVmStates } from './moved-vm-state.js';
@@ -123,32 +125,15 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
 async function hypervisorSpecs(site: Site, data: DataFolder): Promise<Omit<ProcessSpec, 'env'>[]> {
   const specs: Omit<ProcessSpec, 'env'>[] = [];
   for (const { name: host } of hostsOf(site)) {
-    const vms = site.vms
-      .filter((vm) => vm.host === host)
-      .map(({ name: vm, disks, guestAgent }) => ({
-        name: vm,
-        disks: disks.map(({ name, path, format, excluded }) => ({ name, path, format, excluded })),
-        ...(guestAgent !== undefined && { guestAgent }),
-      }));
-    const config = {
-      stateFolder: data.hypervisorState(host),
-      controlSocket: data.hypervisorControl(host),
-      nbdSocketFolder: data.hypervisorNbd(host),
-      vms,
-    };
+    const config = hostConfig(site, data, host);
     const client = new HypervisorClient(config.controlSocket);
     specs.push(
       await hypervisorSpec(`hypervisor-${host}`, data, data.hypervisorConfig(host), config, () => client.listVms()),
     );
   }
-  const recovery = {
-    stateFolder: data.recoveryState(),
-    controlSocket: data.recoveryControl(),
-    nbdSocketFolder: data.recoveryNbd(),
-    recovery: { store: site.vault.store },
-  };
-  const compute = new RecoveryComputeClient(recovery.controlSocket);
-  specs.push(await hypervisorSpec('recovery-compute', data, data.recoveryConfig(), recovery, () => compute.listVms()));
+  const config = recoveryConfig(site, data);
+  const compute = new RecoveryComputeClient(config.controlSocket);
+  specs.push(await hypervisorSpec('recovery-compute', data, data.recoveryConfig(), config, () => compute.listVms()));
   return specs;
 }
 
@@ -156,7 +141,7 @@ async function hypervisorSpec(
   name: string,
   data: DataFolder,
   file: string,
-  config: object,
+  config: HypervisorConfig,
   ask: () => Promise<unknown>,
 ): Promise<Omit<ProcessSpec, 'env'>> {
   await mkdir(path.dirname(file), { recursive: true });

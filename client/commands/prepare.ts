@@ -40,7 +40,7 @@ export function prepareCommand(): Command {
         `Ready for the workers of the vault ${site.vault.name}.\n${fields([
           ['Temporal', `${target.address}, namespace ${target.namespace}`],
           ['Store', store],
-          ['Next', 'farshore worker --help'],
+          ['Next', ['hypervisor', 'recovery-compute', 'worker'].map((name) => `farshore ${name} --help`).join('\n')],
         ])}`,
       );
     });

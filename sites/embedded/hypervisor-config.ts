@@ -54,10 +54,18 @@ export type HypervisorConfig = z.infer<typeof hypervisorConfigSchema>;
 
 /** @throws Error that names the file and what is wrong in it. */
 export async function readHypervisorConfig(file: string): Promise<HypervisorConfig> {
+  let value: unknown;
   try {
-    return hypervisorConfigSchema.parse(JSON.parse(await readFile(file, 'utf8')));
+    value = JSON.parse(await readFile(file, 'utf8'));
   } catch (error) {
-    const problem = error instanceof z.ZodError ? z.prettifyError(error) : (error as Error).message;
-    throw new Error(`${file}: ${problem}`, { cause: error });
+    throw new Error(`${file}: ${(error as Error).message}`, { cause: error });
   }
+  return parseHypervisorConfig(file, value);
+}
+
+/** @param of whom it is, or where it was read. @throws Error that names that, and what is wrong. */
+export function parseHypervisorConfig(of: string, value: unknown): HypervisorConfig {
+  const { data, error } = hypervisorConfigSchema.safeParse(value);
+  if (error) throw new Error(`${of}: ${z.prettifyError(error)}`, { cause: error });
+  return data;
 }

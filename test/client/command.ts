@@ -10,7 +10,7 @@ export const cliPath = path.join(client, 'cli.js');
 /** Of everything that this process tests. */
 let loaded: Promise<LoadedCommand> | undefined;
 /** Commands that start processes, or last as long as what they run. */
-const lasting: readonly (string | undefined)[] = ['up', 'worker', 'demo'];
+const lasting: readonly (string | undefined)[] = ['up', 'worker', 'hypervisor', 'recovery-compute', 'demo'];
 
 export interface Outcome {
   readonly code: number;

@@ -3,7 +3,7 @@
  * certificates to Temporal and TLS to the storage account, one link between the sides, which is cut while changes are sent.
  */
 import { once } from 'node:events';
-import { mkdir, open, truncate, writeFile } from 'node:fs/promises';
+import { open, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test, type TestContext } from 'vitest';
@@ -161,7 +161,7 @@ class TwoSites {
     const sites = new TwoSites(networks, folder, data, env, azurite, said);
     const prepared = await sites.untilAnswered('prepare');
     expect(prepared.code, prepared.stderr).toBe(0);
-    await sites.#startWorkers(log);
+    await sites.#startProcesses(log);
     return sites;
   }
 
@@ -186,46 +186,19 @@ class TwoSites {
     networks.start('recovery', [process.execPath, front, ...listen], process.env, log('tls'));
   }
 
-  async #startWorkers(log: (who: string) => (text: string) => void): Promise<void> {
-    const { primary, recovery } = this.data;
-    await primary.prepare(['hyperv-01']);
-    await recovery.prepare([]);
-    await mkdir(primary.path, { recursive: true });
-    await mkdir(recovery.path, { recursive: true });
-    const hypervisor = {
-      stateFolder: primary.hypervisorState('hyperv-01'),
-      controlSocket: primary.hypervisorControl('hyperv-01'),
-      nbdSocketFolder: primary.hypervisorNbd('hyperv-01'),
-      vms: [{ name: VM, disks: DISKS.map((name) => ({ name, path: path.join(this.folder, `${name}.img`) })) }],
+  async #startProcesses(log: (who: string) => (text: string) => void): Promise<void> {
+    const run = (side: Side, who: string, ...args: string[]) => {
+      const command = [process.execPath, entry('client/cli'), ...args, '--data', this.data[side].path];
+      return this.networks.start(side, command, this.env, log(who));
     };
-    const compute = {
-      stateFolder: recovery.recoveryState(),
-      controlSocket: recovery.recoveryControl(),
-      nbdSocketFolder: recovery.recoveryNbd(),
-      recovery: { store: { kind: 'azure', url: `${this.azurite.url}/${VAULT}` } },
-    };
-    await this.#startHypervisor('primary', 'hypervisor', hypervisor, log);
-    await this.#startHypervisor('recovery', 'compute', compute, log);
-    const worker = (side: Side, role: string, name: string) => {
-      const command = ['worker', '--role', role, '--name', name, '--data', this.data[side].path];
-      this.networks.start(side, [process.execPath, entry('client/cli'), ...command], this.env, log(role));
-    };
+    const hypervisor = run('primary', 'hypervisor', 'hypervisor', '--host', 'hyperv-01');
+    const compute = run('recovery', 'compute', 'recovery-compute');
+    await Promise.all([hypervisor, compute].map((child) => once(child.stdout!, 'data')));
+    const worker = (side: Side, role: string, name: string) =>
+      run(side, role, 'worker', '--role', role, '--name', name);
     worker('recovery', 'azure', VAULT);
     worker('primary', 'vmm', 'vmm-01');
     worker('primary', 'host', 'hyperv-01');
-  }
-
-  async #startHypervisor(
-    side: Side,
-    name: string,
-    config: object,
-    log: (who: string) => (text: string) => void,
-  ): Promise<void> {
-    const file = path.join(this.folder, `${name}.json`);
-    await writeFile(file, JSON.stringify(config));
-    const command = [process.execPath, entry('workers/hypervisor-main'), file];
-    const child = this.networks.start(side, command, this.env, log(name));
-    await once(child.stdout!, 'data');
   }
 
   say = (what: string): void => console.log(`${Math.round((performance.now() - this.#begun) / 1000)} s: ${what}`);

@@ -2,6 +2,7 @@
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import { isThere } from '../../disks/make-folder.js';
 import { CatalogueError, failureCatalogue } from '../../domain/errors.js';
 import { hostsOf, type Site } from '../../domain/site.js';
 import { CONNECTION_STRING, SAS } from '../../sites/azure/credentials.js';
@@ -38,7 +39,7 @@ export function machineChecks(loaded: LoadedSite, data: DataFolder, local: reado
     {
       name: 'Recovery compute',
       run: async () => {
-        if (!isUp) return skipped('no instance is up here');
+        if (!isUp && !(await isThere(data.recoveryState()))) return skipped('none has run here');
         const vms = await answer(() => new RecoveryComputeClient(data.recoveryControl()).listVms());
         return 'status' in vms ? vms : ok(`answers, and runs ${vms.value.length} replica VMs`);
       },
@@ -82,7 +83,10 @@ async function hypervisorFinding(site: Site, data: DataFolder, host: string): Pr
   const missing = site.vms.filter((vm) => vm.host === host && !known.some(({ name }) => name === vm.name));
   if (missing.length > 0) {
     const names = missing.map(({ name }) => name).join(', ');
-    return problem(`does not know ${names} of the site file`, '`farshore down`, then `farshore up`');
+    return problem(
+      `does not know ${names} of the site file`,
+      `start it again: \`farshore hypervisor --host ${host}\`, or \`farshore down\` and \`farshore up\``,
+    );
   }
   const broken = known.find(({ failure }) => failure);
   if (broken?.failure) {

@@ -1,0 +1,88 @@
+/** `hypervisor` and `recovery-compute`: what runs VMs on either side, in the foreground, as in production. */
+import { Command } from 'commander';
+import { CatalogueError } from '../../domain/errors.js';
+import { hostsOf } from '../../domain/site.js';
+import type { DataFolder } from '../../workers/data-folder.js';
+import { loadSite } from '../../workers/site-file.js';
+import { RefusedError } from '../errors.js';
+import { commonOptions, dataFolderOf, outputOf, siteFileOf } from './place.js';
+import { waitingForStore } from './store-patience.js';
+
+const inForeground =
+  'Stays in the foreground until Ctrl-C or SIGTERM, and prints one line when it answers; its log is JSON lines on standard\n' +
+  'error. Killed it loses nothing. The workers of this machine find it by the data folder. `farshore up` runs its own.';
+
+export function hypervisorCommand(): Command {
+  return new Command('hypervisor')
+    .summary('run the hypervisor of one host, as in production')
+    .description(
+      `Runs the embedded hypervisor of a host, with the VMs and disks that the site file gives it. Needs no Temporal.\n${inForeground}`,
+    )
+    .requiredOption('--host <name>', 'the host that this machine is, as in the site file')
+    .addHelpText(
+      'after',
+      '\nExample:\n  farshore hypervisor --host hyperv-01 --site site.yaml --data /var/lib/farshore',
+    )
+    .action(({ host }: { readonly host: string }, command: Command) => runHere(command, host));
+}
+
+export function recoveryComputeCommand(): Command {
+  return new Command('recovery-compute')
+    .summary('run the compute of the recovery side, as in production')
+    .description(
+      'Runs the embedded compute of the recovery side, which makes replica VMs from recovery points. Needs the replica store\n' +
+        `and its credentials, and no Temporal.\n${inForeground}`,
+    )
+    .addHelpText('after', '\nExample:\n  farshore recovery-compute --site site.yaml --data /var/lib/farshore')
+    .action((_options: object, command: Command) => runHere(command));
+}
+
+/** @param host whose hypervisor; without it: the recovery compute. */
+async function runHere(command: Command, host?: string): Promise<void> {
+  const options = commonOptions(command);
+  const data = dataFolderOf(options);
+  const { site, file } = await loadSite(siteFileOf(options), { disks: false });
+  const names = hostsOf(site).map(({ name }) => name);
+  if (host !== undefined && !names.includes(host)) {
+    throw new RefusedError(`${host} is no host of the site file ${file}; it has: ${names.join(', ')}`);
+  }
+  if (await data.isHeld()) throw await heldError(data);
+  const { hostConfig, recoveryConfig } = await import('../../workers/hypervisor-configs.js');
+  const { RunningHypervisor } = await import('../../workers/run-hypervisor.js');
+  const who = host === undefined ? 'the recovery compute' : `the hypervisor of ${host}`;
+  const started = async () => {
+    const config = host === undefined ? recoveryConfig(site, data) : hostConfig(site, data, host);
+    await data.make();
+    await data.prepare(host === undefined ? [] : [host]);
+    const starting = RunningHypervisor.start(config);
+    const running = await (host === undefined ? waitingForStore(site.vault.store, starting) : starting);
+    return { running, controlSocket: config.controlSocket };
+  };
+  const { running, controlSocket } = await started().catch((error: unknown) => {
+    throw startError(error, who);
+  });
+  const stopped = running.untilStopped({ withSupervisor: false });
+  const told = { ...(host !== undefined && { host }), controlSocket };
+  outputOf(command).result(told, `${who} is ready: ${controlSocket}`);
+  await stopped;
+}
+
+async function heldError(data: DataFolder): Promise<RefusedError> {
+  const holder = await data.readInstance();
+  const who = holder ? ` (process ${holder.pid}, since ${holder.startedAt})` : '';
+  return new RefusedError(
+    `\`farshore up\`${who} holds the data folder ${data.path} and runs the hypervisors itself: stop it with ` +
+      '`farshore down`, or choose another folder with --data',
+  );
+}
+
+/** A folder or a path that can't be used says enough to people, but not to scripts; of the store, a catalogue's error does. */
+function startError(error: unknown, who: string): unknown {
+  if (error instanceof CatalogueError && error.code === 'InvalidVmState') {
+    const remedy = 'end that process first, or choose another folder with --data';
+    return new RefusedError(`${who} can't run: ${error.detail}: ${remedy}`, { cause: error });
+  }
+  // Anything else than a plain error of ours or the file system's is told as it is.
+  if (!(error instanceof Error) || error.name !== 'Error') return error;
+  return new RefusedError(`${who} can't run: ${error.message}`, { cause: error });
+}
