@@ -45,24 +45,24 @@ test('what is only shown beside something else is done without', async () => {
   expect(await unlessItHangs(Promise.resolve('there'), 'unknown')).toBe('there');
 });
 
-test.each([
-  [
-    48 * HOUR_MS,
-    'warning',
-    /^the SAS of FARSHORE_STORE_SAS ends at \S+Z, in /,
-    /roles azure and host; where it lies in a file/,
-  ],
-  [30 * 24 * HOUR_MS, 'ok', /^the SAS of FARSHORE_STORE_SAS ends at /, /^$/],
-  [-HOUR_MS, 'skipped', /the SAS has ended/, /^$/],
-])('a SAS that ends in %i ms: doctor has a %s', async (endsInMs, status, message, remedy) => {
+test('doctor tells of a SAS that ends soon, and of none other', async () => {
   const text = await shell.read('site.yaml');
   await shell.write('site.yaml', text.replace(/kind: embedded\n +path: vault/, `kind: azure\n    url: '${url}'`));
-  const env = { FARSHORE_STORE_SAS: sas(endsInMs), TEMPORAL_ADDRESS: '127.0.0.1:1' };
-  const { value } = await new Shell(shell.folder, env).json('doctor');
-  const { checks } = value as { checks: { check: string; status: string; message: string; remedy?: string }[] };
-  const found = checks.filter(({ check }) => check === 'Store credentials');
-  expect(found).toMatchObject([{ status, message: expect.stringMatching(message) }]);
-  expect(found[0]?.remedy ?? '').toMatch(remedy);
-  expect(JSON.stringify(checks)).not.toContain('AAAA');
-  expect(checks.find(({ check }) => check === 'Store')).toMatchObject({ status: 'problem' });
+  const examined = async (endsInMs: number) => {
+    const env = { FARSHORE_STORE_SAS: sas(endsInMs), TEMPORAL_ADDRESS: '127.0.0.1:1' };
+    const { stdout } = await new Shell(shell.folder, env).runAlone('doctor', '--json');
+    expect(stdout).not.toContain('AAAA');
+    return (JSON.parse(stdout) as { checks: { check: string; status: string; message: string }[] }).checks;
+  };
+  // Each waits for the store as long as doctor waits for anything.
+  const [soon, late, over] = await Promise.all([48 * HOUR_MS, 30 * 24 * HOUR_MS, -HOUR_MS].map(examined));
+  const credentials = (checks: typeof soon) => checks!.filter(({ check }) => check === 'Store credentials');
+  const ends = expect.stringMatching(/^the SAS of FARSHORE_STORE_SAS ends at \S+Z, in /);
+  const remedy = expect.stringMatching(/roles azure and host; where it lies in a file/);
+  expect(credentials(soon)).toMatchObject([{ status: 'warning', message: ends, remedy }]);
+  expect(credentials(late)).toMatchObject([{ status: 'ok', message: ends }]);
+  expect(credentials(over)).toMatchObject([{ status: 'skipped', message: expect.stringContaining('has ended') }]);
+  for (const checks of [soon, late, over]) {
+    expect(checks!.find(({ check }) => check === 'Store')).toMatchObject({ status: 'problem' });
+  }
 });
