@@ -19,17 +19,33 @@ export class FencedChanges {
     });
   }
 
-  /** As `change`, of a catalog that is to name new content: when it is refused, nobody ever will. */
+  /**
+   * As `change`, of a catalog that is to name new content. When the change is refused, nobody ever will name that, and it is
+   * removed. When it fails otherwise, nobody knows: the answer may be lost of a catalog that names it. Then it stays, as a
+   * leftover at worst.
+   */
   async name<T>(
     name: string,
     fence: WriteFence,
     content: { readonly blob: string; readonly snapshot?: string },
     decide: (catalog: Catalog) => T,
   ): Promise<T> {
-    return await this.change(name, fence, decide).catch(async (error: unknown) => {
-      await this.discard(content.blob, content.snapshot);
+    let refusal: { readonly error: unknown } | undefined;
+    try {
+      return await this.catalogs.of(scopeOf(name, fence)).change((catalog) => {
+        refusal = undefined;
+        try {
+          refuseOlder(name, fence, catalog.fence);
+          return decide(catalog);
+        } catch (error) {
+          refusal = { error };
+          throw error;
+        }
+      });
+    } catch (error) {
+      if (refusal?.error === error) await this.discard(content.blob, content.snapshot);
       throw error;
-    });
+    }
   }
 
   /** @throws CatalogueError StaleEpoch when a newer fence is known already: what counts is asked again by the change. */

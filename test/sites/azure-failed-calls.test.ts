@@ -1,0 +1,133 @@
+/**
+ * Calls that fail while the service has done some or all of what they asked for: whoever called knows nothing of it. What is
+ * there afterwards is what was there before, or what was asked for, whole; and never something that can't be read.
+ */
+import { randomUUID } from 'node:crypto';
+import { BlobServiceClient } from '@azure/storage-blob';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { Azurite } from '../../client/demo/azurite.js';
+import { CatalogueError } from '../../domain/errors.js';
+import { AzureReplicaStore } from '../../sites/azure/replica-store.js';
+import type { RequestLimits } from '../../sites/azure/requests.js';
+import { content, failsWith } from '../contracts/replica-store.js';
+import { Random } from '../soak/random.js';
+import { StoreProxy, type Treatment } from '../support/store-proxy.js';
+
+const KiB = 1024;
+const SIZE = 64 * KiB;
+/** Nothing is asked for twice by itself. */
+const IMPATIENT: RequestLimits = { timeoutMs: 10_000, tries: 1, firstDelayMs: 1, longestDelayMs: 10 };
+const SCOPE = 'vms/db-01';
+const BLOB = `${SCOPE}/disks/os.vhd`;
+const NOW = { scope: SCOPE, epoch: 1, sequence: 0 };
+
+let azurite: Azurite;
+let proxy: StoreProxy;
+beforeAll(async () => {
+  azurite = await Azurite.start();
+  proxy = await StoreProxy.start(azurite.url);
+});
+afterAll(async () => {
+  await proxy.stop();
+  await azurite.stop();
+});
+beforeEach(() => {
+  proxy.treat = () => 'forward';
+});
+
+async function openStore(): Promise<AzureReplicaStore> {
+  const service = BlobServiceClient.fromConnectionString(azurite.connectionString(proxy.url), {
+    retryOptions: { maxTries: 1 },
+  });
+  const client = service.getContainerClient(`vault-${randomUUID()}`);
+  return await AzureReplicaStore.open({ client }, { where: client.containerName, create: true, limits: IMPATIENT });
+}
+
+/** The next catalog is written, and nobody is told; everything else is as ever. */
+function loseTheNextAnswerOfACatalog(): void {
+  proxy.treat = ({ method, url }) => {
+    if (method !== 'PUT' || !decodeURIComponent(url).includes('.catalogs/')) return 'forward';
+    proxy.treat = () => 'forward';
+    return 'cutAfter';
+  };
+}
+
+test('an object whose catalog was written, though the answer was lost, is there', async () => {
+  const store = await openStore();
+  const name = `${SCOPE}/applied.json`;
+  await store.putObject(name, Buffer.from('before'), NOW);
+  loseTheNextAnswerOfACatalog();
+  await failsWith('StoreUnreachable', store.putObject(name, Buffer.from('after'), NOW));
+  expect((await store.getObject(name))?.toString()).toBe('after');
+});
+
+test('a page blob, and a snapshot, whose catalog was written, though the answer was lost, are there', async () => {
+  const store = await openStore();
+  loseTheNextAnswerOfACatalog();
+  await failsWith('StoreUnreachable', store.createPageBlob(BLOB, SIZE, NOW));
+  await store.createPageBlob(BLOB, SIZE, NOW);
+  await store.writePages(BLOB, [{ offset: 0, data: content(SIZE, 1) }], NOW);
+  loseTheNextAnswerOfACatalog();
+  await failsWith('StoreUnreachable', store.snapshotPageBlob(BLOB, NOW));
+  await store.writePages(BLOB, [{ offset: 0, data: content(SIZE, 2) }], NOW);
+  const [snapshot] = await store.listSnapshots(BLOB);
+  expect(await store.readPages(BLOB, 0, SIZE, snapshot)).toEqual(content(SIZE, 1));
+  expect(await store.readPages(BLOB, 0, SIZE)).toEqual(content(SIZE, 2));
+});
+
+test('whatever fails on the way: each object and each snapshot can be read, and is what it may be', async () => {
+  const seed = Number(process.env['FARSHORE_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
+  const random = new Random(seed);
+  const store = await openStore();
+  await store.createPageBlob(BLOB, SIZE, NOW);
+  const faults: readonly Treatment[] = ['cutBefore', 'cutAfter', 'cutAfter', 'cutWithin'];
+  const failing = () => (random.next() < 1 / 5 ? random.of(faults) : 'forward');
+  let failed = 0;
+  /** @returns whether it was done, as far as the caller is told. */
+  const done = async (work: () => Promise<unknown>) => {
+    proxy.treat = failing;
+    try {
+      await work();
+      return true;
+    } catch (error) {
+      if (!(error instanceof CatalogueError && error.code === 'StoreUnreachable')) throw error;
+      failed += 1;
+      return false;
+    } finally {
+      proxy.treat = () => 'forward';
+    }
+  };
+  /** By name, what may be there; undefined is nothing. */
+  const objects = new Map(['a', 'b', 'c'].map((name) => [`${SCOPE}/${name}.json`, [undefined as string | undefined]]));
+  /** What the pages, which are written whole, may hold now; a snapshot holds one that they could at some time. */
+  let pages = [0];
+  const ever = new Set(pages);
+  await store.writePages(BLOB, [{ offset: 0, data: content(SIZE, 0) }], NOW);
+  for (let step = 1; step <= 250; step += 1) {
+    const name = random.of([...objects.keys()]);
+    const before = objects.get(name)!;
+    const dice = random.next();
+    if (dice < 0.5) {
+      const put = await done(() => store.putObject(name, Buffer.from(`${step}`), NOW));
+      objects.set(name, put ? [`${step}`] : [...before, `${step}`]);
+    } else if (dice < 0.6) {
+      objects.set(name, (await done(() => store.deleteObject(name, NOW))) ? [undefined] : [...before, undefined]);
+    } else if (dice < 0.8) {
+      const written = await done(() => store.writePages(BLOB, [{ offset: 0, data: content(SIZE, step) }], NOW));
+      pages = written ? [step] : [...pages, step];
+      ever.add(step);
+    } else {
+      await done(() => store.snapshotPageBlob(BLOB, NOW));
+    }
+    const found = (await store.getObject(name))?.toString();
+    expect(objects.get(name), `${name} in step ${step}, seed ${seed}`).toContain(found);
+    // What was seen once does not become what it was before.
+    objects.set(name, [found]);
+  }
+  const isOf = (data: Buffer, steps: Iterable<number>) => [...steps].some((step) => data.equals(content(SIZE, step)));
+  expect(isOf(await store.readPages(BLOB, 0, SIZE), pages), `seed ${seed}`).toBe(true);
+  for (const snapshot of await store.listSnapshots(BLOB)) {
+    expect(isOf(await store.readPages(BLOB, 0, SIZE, snapshot), ever), `snapshot ${snapshot}, seed ${seed}`).toBe(true);
+  }
+  expect(failed).toBeGreaterThan(20);
+});
