@@ -24,18 +24,9 @@ export function keyGuard(
     const found = disagreement(keys, pollers);
     if (found) throw new RefusedError(`nothing was sent: ${found.problem}. Remedy: ${found.remedy}`);
   };
-  return {
-    startWithDetails: async (input, next) => {
-      await check();
-      return next(input);
-    },
-    startUpdate: async (input, next) => {
-      await check();
-      return next(input);
-    },
-    signal: async (input, next) => {
-      await check();
-      return next(input);
-    },
+  const checked = async <I, O>(input: I, next: (input: I) => Promise<O>): Promise<O> => {
+    await check();
+    return next(input);
   };
+  return { startWithDetails: checked, startUpdate: checked, signal: checked };
 }

@@ -10,10 +10,8 @@ const ownerSchema = z.object({ vault: nameSchema });
 
 /** Makes the store that of a vault, if it is nobody's yet. @throws CatalogueError ForeignVault */
 export async function claimStore(store: ReplicaStore, vault: string): Promise<void> {
-  if ((await readRecord(store, vaultPaths.owner, ownerSchema)) === undefined) {
-    const fence = { scope: vaultPaths.ownerScope, epoch: 0, sequence: 0 };
-    await store.putObjectIfAbsent(vaultPaths.owner, encodeRecord(ownerSchema, { vault }), fence);
-  }
+  const fence = { scope: vaultPaths.ownerScope, epoch: 0, sequence: 0 };
+  await store.putObjectIfAbsent(vaultPaths.owner, encodeRecord(ownerSchema, { vault }), fence);
   await requireOwner(store, vault);
 }
 

@@ -21,6 +21,7 @@ import { moveVmStates } from './moved-vm-state.js';
 import { openReplicaStore } from './replica-store.js';
 import { findTemporal, temporalOf, type TemporalPlace } from './instance-temporal.js';
 import type { LoadedSite } from './site-file.js';
+import { ACTIVITIES, pollersOf } from './pollers.js';
 import { Supervisor, type ProcessSpec } from './supervisor.js';
 import type { Role } from './worker.js';
 import { processEnvironment, WORKER_FLAGS } from './process-settings.js';
@@ -181,13 +182,8 @@ const entry = (name: string): string => fileURLToPath(new URL(`./${name}.js`, im
 /** A worker is ready when the server sees somebody poll its queue. */
 async function untilPolled(connection: Connection, namespace: string, queue: string): Promise<void> {
   await until(async () => {
-    const { pollers } = await connection.workflowService.describeTaskQueue({
-      namespace,
-      taskQueue: { name: queue },
-      // 2: activities
-      taskQueueType: 2,
-    });
-    if ((pollers?.length ?? 0) === 0) throw new Error(`nobody polls ${queue}`);
+    const pollers = await pollersOf(connection.workflowService, namespace, queue, ACTIVITIES);
+    if (pollers.length === 0) throw new Error(`nobody polls ${queue}`);
   }, `no worker polls the task queue ${queue}`);
 }
 

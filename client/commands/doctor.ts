@@ -17,8 +17,9 @@ export function doctorCommand(): Command {
       'Checks what a deployment needs, as seen from this machine, and says of each thing whether it is well, else what to\n' +
         'do and where it is configured: Temporal (address, version, namespace and its retention, search attributes, clock),\n' +
         'the workers of each task queue and their keys, workflows that stand still, the replica store (credentials, clock,\n' +
-        'space), and of hosts that this machine is, disks and hypervisors. What can only be seen from elsewhere is skipped. Changes nothing,\n' +
-        'but for an empty file that it makes and removes in the store. Its exit code is that of the worst: 0 well, 1 a warning, 2 a problem.',
+        'space), and of hosts that this machine is, disks and hypervisors. What can only be seen from elsewhere is skipped.\n' +
+        'Changes nothing, but for an empty file that it makes and removes in the store. Its exit code is that of the worst:\n' +
+        '0 well, 1 a warning, 2 a problem.',
     )
     .action(async (_options: object, command: Command) => {
       const options = commonOptions(command);

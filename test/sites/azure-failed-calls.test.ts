@@ -2,16 +2,13 @@
  * Calls that fail while the service has done some or all of what they asked for: whoever called knows nothing of it. What is
  * there afterwards is what was there before, or what was asked for, whole; and never something that can't be read.
  */
-import { randomUUID } from 'node:crypto';
-import { BlobServiceClient } from '@azure/storage-blob';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { Azurite } from '../../client/demo/azurite.js';
+import { expect, test } from 'vitest';
 import { CatalogueError } from '../../domain/errors.js';
-import { AzureReplicaStore } from '../../sites/azure/replica-store.js';
 import type { RequestLimits } from '../../sites/azure/requests.js';
 import { content, failsWith } from '../contracts/replica-store.js';
 import { Random } from '../soak/random.js';
-import { StoreProxy, type Treatment } from '../support/store-proxy.js';
+import { proxiedAzurite } from '../support/proxied-azurite.js';
+import type { Treatment } from '../support/store-proxy.js';
 
 const KiB = 1024;
 const SIZE = 64 * KiB;
@@ -21,33 +18,14 @@ const SCOPE = 'vms/db-01';
 const BLOB = `${SCOPE}/disks/os.vhd`;
 const NOW = { scope: SCOPE, epoch: 1, sequence: 0 };
 
-let azurite: Azurite;
-let proxy: StoreProxy;
-beforeAll(async () => {
-  azurite = await Azurite.start();
-  proxy = await StoreProxy.start(azurite.url);
-});
-afterAll(async () => {
-  await proxy.stop();
-  await azurite.stop();
-});
-beforeEach(() => {
-  proxy.treat = () => 'forward';
-});
-
-async function openStore(): Promise<AzureReplicaStore> {
-  const service = BlobServiceClient.fromConnectionString(azurite.connectionString(proxy.url), {
-    retryOptions: { maxTries: 1 },
-  });
-  const client = service.getContainerClient(`vault-${randomUUID()}`);
-  return await AzureReplicaStore.open({ client }, { where: client.containerName, create: true, limits: IMPATIENT });
-}
+const account = proxiedAzurite();
+const openStore = () => account.newContainer(IMPATIENT)();
 
 /** The next catalog is written, and nobody is told; everything else is as ever. */
 function loseTheNextAnswerOfACatalog(): void {
-  proxy.treat = ({ method, url }) => {
+  account.proxy.treat = ({ method, url }) => {
     if (method !== 'PUT' || !decodeURIComponent(url).includes('.catalogs/')) return 'forward';
-    proxy.treat = () => 'forward';
+    account.proxy.treat = () => 'forward';
     return 'cutAfter';
   };
 }
@@ -85,7 +63,7 @@ test('whatever fails on the way: each object and each snapshot can be read, and 
   let failed = 0;
   /** @returns whether it was done, as far as the caller is told. */
   const done = async (work: () => Promise<unknown>) => {
-    proxy.treat = failing;
+    account.proxy.treat = failing;
     try {
       await work();
       return true;
@@ -94,7 +72,7 @@ test('whatever fails on the way: each object and each snapshot can be read, and 
       failed += 1;
       return false;
     } finally {
-      proxy.treat = () => 'forward';
+      account.proxy.treat = () => 'forward';
     }
   };
   /** By name, what may be there; undefined is nothing. */

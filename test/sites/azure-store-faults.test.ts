@@ -1,13 +1,10 @@
 /** The store in a storage account behind a network and a service that fail. */
-import { randomUUID } from 'node:crypto';
-import { BlobServiceClient } from '@azure/storage-blob';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { Azurite } from '../../client/demo/azurite.js';
-import { AzureReplicaStore } from '../../sites/azure/replica-store.js';
+import { describe, expect, test } from 'vitest';
 import type { RequestLimits } from '../../sites/azure/requests.js';
 import { content, failsWith, replicaStoreContract } from '../contracts/replica-store.js';
 import { Random } from '../soak/random.js';
-import { StoreProxy, type Treatment } from '../support/store-proxy.js';
+import { proxiedAzurite } from '../support/proxied-azurite.js';
+import type { Treatment } from '../support/store-proxy.js';
 
 const KiB = 1024;
 /** Patient, as one request in six fails. */
@@ -16,27 +13,7 @@ const SCOPE = 'vms/db-01';
 const BLOB = `${SCOPE}/disks/os.vhd`;
 const NOW = { scope: SCOPE, epoch: 1, sequence: 0 };
 
-let azurite: Azurite;
-let proxy: StoreProxy;
-beforeAll(async () => {
-  azurite = await Azurite.start();
-  proxy = await StoreProxy.start(azurite.url);
-});
-afterAll(async () => {
-  await proxy.stop();
-  await azurite.stop();
-});
-beforeEach(() => {
-  proxy.treat = () => 'forward';
-});
-
-function newContainer(limits: RequestLimits): () => Promise<AzureReplicaStore> {
-  const service = BlobServiceClient.fromConnectionString(azurite.connectionString(proxy.url), {
-    retryOptions: { maxTries: 1 },
-  });
-  const client = service.getContainerClient(`vault-${randomUUID()}`);
-  return () => AzureReplicaStore.open({ client }, { where: client.containerName, create: true, limits });
-}
+const account = proxiedAzurite();
 
 /** A fault in every sixth request; each request meets its own. */
 function unreliable(random: Random): () => Treatment {
@@ -47,8 +24,8 @@ function unreliable(random: Random): () => Treatment {
 replicaStoreContract(
   'azure, where every sixth request fails',
   () => {
-    const open = newContainer(PATIENT);
-    proxy.treat = unreliable(new Random(20_261_127));
+    const open = account.newContainer(PATIENT);
+    account.proxy.treat = unreliable(new Random(20_261_127));
     return Promise.resolve({ open });
   },
   { histories: 6 },
@@ -63,9 +40,9 @@ describe('a service that does not answer', () => {
     ['cuts every connection', 'cutBefore', /socket hang up|ECONNRESET/],
     ['takes longer than anybody waits', { delayMs: 2_000 }, /did not answer in time/],
   ])('that %s is unreachable, and is there again afterwards', async (_, treatment, said) => {
-    const store = await newContainer(quick)();
+    const store = await account.newContainer(quick)();
     await store.createPageBlob(BLOB, 64 * KiB, NOW);
-    proxy.treat = () => treatment;
+    account.proxy.treat = () => treatment;
     for (const work of [
       () => store.putObject(`${SCOPE}/applied.json`, Buffer.from('x'), NOW),
       () => store.getObject(`${SCOPE}/applied.json`),
@@ -76,15 +53,15 @@ describe('a service that does not answer', () => {
       const error = await failsWith('StoreUnreachable', work());
       expect(error.detail).toMatch(said);
     }
-    proxy.treat = () => 'forward';
+    account.proxy.treat = () => 'forward';
     await store.writePages(BLOB, [{ offset: 0, data: content(4 * KiB, 2) }], { ...NOW, sequence: 1 });
     expect(await store.readPages(BLOB, 0, 4 * KiB)).toEqual(content(4 * KiB, 2));
   });
 
   test('is waited for as long as it asks', async () => {
-    const store = await newContainer({ timeoutMs: 5_000, tries: 2, firstDelayMs: 1, longestDelayMs: 5_000 })();
+    const store = await account.newContainer({ timeoutMs: 5_000, tries: 2, firstDelayMs: 1, longestDelayMs: 5_000 })();
     const times: number[] = [];
-    proxy.treat = () => (times.push(performance.now()) === 1 ? { busy: 1 } : 'forward');
+    account.proxy.treat = () => (times.push(performance.now()) === 1 ? { busy: 1 } : 'forward');
     expect(await store.getObject(`${SCOPE}/applied.json`)).toBeUndefined();
     expect(times[1]! - times[0]!).toBeGreaterThanOrEqual(990);
   });
@@ -92,16 +69,16 @@ describe('a service that does not answer', () => {
 
 describe('what is damaged on its way', () => {
   test('is not taken for what was sent', async () => {
-    const store = await newContainer({ timeoutMs: 5_000, tries: 2, firstDelayMs: 1, longestDelayMs: 5 })();
+    const store = await account.newContainer({ timeoutMs: 5_000, tries: 2, firstDelayMs: 1, longestDelayMs: 5 })();
     await store.createPageBlob(BLOB, 64 * KiB, NOW);
     const pages = ({ url }: { url: string }) => url.includes('comp=page');
-    proxy.treat = (request) => (pages(request) ? 'flipBit' : 'forward');
+    account.proxy.treat = (request) => (pages(request) ? 'flipBit' : 'forward');
     await failsWith('UploadDamaged', store.writePages(BLOB, [{ offset: 0, data: content(4 * KiB, 1) }], NOW));
-    proxy.treat = () => 'forward';
+    account.proxy.treat = () => 'forward';
     expect(await store.readPages(BLOB, 0, 4 * KiB)).toEqual(Buffer.alloc(4 * KiB));
     // Once in a while: it is sent again.
     let flipped = false;
-    proxy.treat = (request) => (!pages(request) || flipped ? 'forward' : ((flipped = true), 'flipBit'));
+    account.proxy.treat = (request) => (!pages(request) || flipped ? 'forward' : ((flipped = true), 'flipBit'));
     await store.writePages(BLOB, [{ offset: 0, data: content(4 * KiB, 1) }], NOW);
     expect(await store.readPages(BLOB, 0, 4 * KiB)).toEqual(content(4 * KiB, 1));
   });

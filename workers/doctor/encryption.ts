@@ -1,24 +1,17 @@
 /** Checks of encryption: is the key file in order, and do the workers have the same keys as this machine. */
-import type { Connection } from '@temporalio/client';
 import { disagreement } from '../encryption/key-agreement.js';
 import { KEY_FILE_VARIABLE } from '../encryption/key-file.js';
 import type { KeyRing } from '../encryption/key-ring.js';
-import { pollersOf } from '../pollers.js';
+import type { Poller } from '../pollers.js';
 import { ok, problem, skipped, type Finding } from './check.js';
-import type { Queue } from './queues.js';
 
 const BY = `the environment variable ${KEY_FILE_VARIABLE}`;
 
-/** @param keys undefined: there are none to be had. @throws the gRPC error. */
-export async function encryptionFindings(
-  connection: Connection,
-  namespace: string,
-  queues: readonly Queue[],
+/** @param polled by whom each task queue is. @param keys undefined: none are configured here. */
+export function encryptionFindings(
+  polled: readonly (readonly Poller[])[],
   keys: KeyRing | undefined,
-): Promise<Finding | readonly Finding[]> {
-  const polled = await Promise.all(
-    queues.map(async ({ queue, types }) => pollersOf(connection.workflowService, namespace, queue, types[0]!)),
-  );
+): Finding | readonly Finding[] {
   const found = polled.map((pollers) => disagreement(keys, pollers)).filter((one) => one !== undefined);
   if (found.length > 0) return found.map((one) => problem(one.problem, one.remedy, keys && BY));
   const workers = polled.some((pollers) => pollers.length > 0);

@@ -2,7 +2,7 @@
 import { isGrpcServiceError, NamespaceNotFoundError, type Connection } from '@temporalio/client';
 import type { Site } from '../../domain/site.js';
 import { formatDuration } from '../../domain/time.js';
-import { ACTIVITIES, POLLER_GONE_MS, pollersOf, WORKFLOWS } from '../pollers.js';
+import { ACTIVITIES, POLLER_GONE_MS, pollersOf, WORKFLOWS, type Poller } from '../pollers.js';
 import { connectTemporal, type ConnectTarget } from '../temporal-connection.js';
 import { checkNamespace, checkSearchAttributes, checkServerVersion, retentionProblem } from '../temporal-checks.js';
 import { refusedCredentials } from '../temporal-problem.js';
@@ -34,6 +34,7 @@ export interface ConfiguredKeys {
 /** One connection for all of these checks. */
 export class TemporalDoctor {
   readonly #connection: Promise<Connection>;
+  readonly #pollers = new Map<string, Promise<Poller[]>>();
   readonly #offset: Promise<{ readonly ms: number; readonly within: number } | undefined>;
 
   constructor(private readonly target: ConnectTarget) {
@@ -87,7 +88,14 @@ export class TemporalDoctor {
     return [
       ...queues.map((queue) => this.#queueCheck(queue)),
       ...(keys
-        ? [this.#check('Encryption', (connection) => encryptionFindings(connection, namespace, queues, keys.ring))]
+        ? [
+            this.#check('Encryption', async (connection) =>
+              encryptionFindings(
+                await Promise.all(queues.map(({ queue, types }) => this.#polled(connection, queue, types[0]!))),
+                keys.ring,
+              ),
+            ),
+          ]
         : []),
       this.#check('Workflows', (connection) => stuckWorkflows(connection, namespace, site.vault.name, keys?.ring)),
     ];
@@ -116,14 +124,19 @@ export class TemporalDoctor {
     };
   }
 
+  /** Asked once for each queue, whichever checks look at it. */
+  #polled(connection: Connection, queue: string, type: Queue['types'][number]): Promise<Poller[]> {
+    const key = `${queue}/${type}`;
+    const asked = this.#pollers.get(key) ?? pollersOf(connection.workflowService, this.target.namespace, queue, type);
+    this.#pollers.set(key, asked);
+    return asked;
+  }
+
   #queueCheck({ queue, types, start }: Queue): Check {
-    const { namespace } = this.target;
     return this.#check(`Task queue ${queue}`, async (connection) => {
       const offset = await this.#offset.catch(() => undefined);
       const now = Date.now() + (offset?.ms ?? 0);
-      const polls = await Promise.all(
-        types.map((type) => pollersOf(connection.workflowService, namespace, queue, type)),
-      );
+      const polls = await Promise.all(types.map((type) => this.#polled(connection, queue, type)));
       const lacking = types.filter((_, index) => !polls[index]!.some(({ at }) => now - at < POLLER_GONE_MS));
       const remedy = `start the worker: ${start}`;
       if (lacking.length === 0) {
