@@ -2,6 +2,7 @@
 import { CatalogueError } from '../domain/errors.js';
 import type { Fence } from '../domain/fence.js';
 import type { Job } from '../domain/job.js';
+import type { DiskWrite } from '../domain/last-cut.js';
 import type { NamedPoint } from '../domain/named-points.js';
 import type { Policy } from '../domain/policy.js';
 import { retentionStart } from '../domain/recovery-point.js';
@@ -11,10 +12,12 @@ import { applyCycle } from '../replication/apply.js';
 import { createPointIfWorth, createPointOfCycle } from '../replication/cycle-point.js';
 import { pruneCycles } from '../replication/cycles.js';
 import { replicaVmAt } from '../replication/described-point.js';
+import { withRoom } from '../replication/make-room.js';
 import { deleteRecoveryPoints, listRecoveryPoints, pruneRecoveryPoints } from '../replication/recovery-points.js';
 import { prepareReplica } from '../replication/replica.js';
 import {
   keepPolicy,
+  mendDescription,
   readApplied,
   readDescription,
   readVaultState,
@@ -24,7 +27,8 @@ import {
 } from '../replication/replica-state.js';
 import { releaseSeed } from '../replication/seed-record.js';
 import { verifySeed } from '../replication/verify-seed.js';
-import type { RecoveryCompute, ReplicaStore } from '../sites/ports.js';
+import type { RecoveryCompute } from '../ports/recovery-compute.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { alertActivities } from './alerts.js';
 import { classified } from './failures.js';
 import { beating } from './heartbeat.js';
@@ -47,7 +51,7 @@ export interface AppliedCycle {
   readonly sequence: number;
   readonly sealedAt: string;
   readonly final: boolean;
-  readonly lastWrites: readonly { readonly name: string; readonly lastWrite: number }[];
+  readonly lastWrites: readonly DiskWrite[];
   readonly recoveryPoint?: { readonly id: string; readonly time: string };
   /** All points that have a name. */
   readonly namedPoints?: readonly NamedPoint[];
@@ -104,10 +108,13 @@ export function createAzureActivities({ store, compute, networks, webhook, turns
     async applyCycle(input: Fence & { vm: string; retentionHours: number; policy?: Policy }): Promise<AppliedCycle> {
       const { vm, epoch, sequence } = input;
       return turns.beating('cycles', 0, async (beat) => {
-        const applied = await applyCycle(store, { vm, epoch, sequence }, beat);
-        // For whoever adopts the VM when nobody remembers it.
-        if (input.policy) await keepPolicy(store, vm, input.policy, { epoch, sequence });
-        const point = await createPointIfWorth(store, vm, applied);
+        const { applied, point } = await withRoom(store, { vm, epoch }, async () => {
+          const newest = await applyCycle(store, { vm, epoch, sequence }, beat);
+          // For whoever adopts the VM when nobody remembers it.
+          if (input.policy) await keepPolicy(store, vm, input.policy, { epoch, sequence });
+          await mendDescription(store, vm, { epoch, sequence });
+          return { applied: newest, point: await createPointIfWorth(store, vm, newest) };
+        });
         const until = Date.now();
         const retainedFrom = retentionStart(applied.sealedAt, until, input.retentionHours);
         const { kept } = await pruneRecoveryPoints(store, { vm, epoch, retainedFrom, until });

@@ -6,6 +6,7 @@
 import { ApplicationFailure, ApplicationFailureCategory, CancelledFailure } from '@temporalio/common';
 import { Context } from '@temporalio/activity';
 import { CatalogueError, failureCatalogue } from '../domain/errors.js';
+import { keepAlive } from './keep-alive.js';
 
 /** @param checkpoint travels with the failure, so that the ladder sees whether the step had come further. */
 export function toApplicationFailure(error: unknown, checkpoint?: { bytesDone: number }): Error {
@@ -32,15 +33,16 @@ export function toApplicationFailure(error: unknown, checkpoint?: { bytesDone: n
 
 type Activities = Record<string, (input: never) => Promise<unknown>>;
 
-/** Wraps every activity so that its failures are classified and unknown ones are logged as bugs. */
+/** Wraps every activity so that it is kept alive, its failures are classified, and unknown ones are logged as bugs. */
 export function classified<T extends object>(activities: T): T {
   const wrapped: Record<string, (input: never) => Promise<unknown>> = {};
   for (const [name, activity] of Object.entries(activities as Activities)) {
     wrapped[name] = async (input) => {
+      const context = Context.current();
+      const end = keepAlive(context);
       try {
         return await activity(input);
       } catch (error) {
-        const context = Context.current();
         if (context.cancellationSignal.aborted) {
           // `cancelled` never resolves: it rejects with the reason, which is what the server has to hear.
           await context.cancelled.catch((reason: unknown) => {
@@ -52,6 +54,8 @@ export function classified<T extends object>(activities: T): T {
           context.log.error('An activity failed in an unexpected way', { error });
         }
         throw failure;
+      } finally {
+        end();
       }
     };
   }

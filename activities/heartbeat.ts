@@ -1,9 +1,8 @@
 /** Keeps a long activity alive in the server's eyes and carries its progress there. */
 import { Context } from '@temporalio/activity';
 import { withCheckpoint } from './failures.js';
+import { beatsItself, HEARTBEAT_EVERY_MS } from './keep-alive.js';
 
-/** Well below the heartbeat timeout of 30 s; the SDK throttles on its own. */
-const HEARTBEAT_EVERY_MS = 2_000;
 /** Work that does not get on for so long hangs: it is not kept alive any more, and the server lets it go. ms. */
 const HANGS_AFTER_MS = 60 * 60_000;
 
@@ -20,6 +19,7 @@ export interface Beating {
 
 export async function beating<T>(startAt: number, work: (beat: Beating) => Promise<T>): Promise<T> {
   const context = Context.current();
+  beatsItself(context);
   let bytesDone = startAt;
   let aliveAt = Date.now();
   let waitsForItsTurn = false;

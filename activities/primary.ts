@@ -2,10 +2,14 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { AppConsistentFailure } from '../domain/app-consistency.js';
 import { CatalogueError } from '../domain/errors.js';
+import type { DiskWrite } from '../domain/last-cut.js';
 import { vaultPaths, type CycleManifest } from '../domain/vault.js';
+import { withRoom } from '../replication/make-room.js';
+import { readManifestIfWhole } from '../replication/received-cycles.js';
 import { copySlice } from '../replication/seed.js';
-import { readManifest, shipCycle } from '../replication/ship.js';
-import type { Cut, Hypervisor, HypervisorVm, ReplicaStore } from '../sites/ports.js';
+import { shipCycle } from '../replication/ship.js';
+import type { Cut, Hypervisor, HypervisorVm } from '../ports/hypervisor.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { countShipped } from './counters.js';
 import { classified } from './failures.js';
 import { beating, type Beating } from './heartbeat.js';
@@ -21,6 +25,8 @@ export interface PrimaryDeps {
   readonly turns?: Turns;
   /** Longest one call of `copyDisk` works, ms: then it returns, and the workflow's history holds the progress. */
   readonly copySliceMs?: number;
+  /** Between two looks at the host, ms. */
+  readonly lookEveryMs?: number;
 }
 
 export interface DiskSize {
@@ -36,7 +42,9 @@ export interface ShippedCycle {
   readonly final: boolean;
   /** Bytes of disk content sent. */
   readonly bytes: number;
-  readonly lastWrites: readonly { readonly name: string; readonly lastWrite: number }[];
+  readonly lastWrites: readonly DiskWrite[];
+  /** What the tracker has taken since, of a final cycle whose VM is off; see `CutOfSource`. */
+  readonly issued?: readonly DiskWrite[];
   readonly appConsistent?: boolean;
   /** Why it is crash-consistent although it was asked to be app-consistent. */
   readonly appConsistentFailure?: AppConsistentFailure;
@@ -46,6 +54,7 @@ export interface CutAndShipInput {
   readonly vm: string;
   readonly epoch: number;
   readonly sequence: number;
+  /** Asked by runs that were begun before failovers asked `holdsEverything`: what is not final is refused. */
   readonly final: boolean;
   /** Names that the recovery point of this cycle gets. */
   readonly tags?: readonly string[];
@@ -64,16 +73,22 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
   const { hypervisor, store } = deps;
   const turns = deps.turns ?? new Turns();
   const sendingStore = ({ signal, alive }: Beating) => deps.sendingStore?.({ signal, onGranted: alive }) ?? store;
+  const issuedWrites = async (vm: string, epoch: number): Promise<DiskWrite[] | undefined> => {
+    const { state, tracking } = await hypervisor.describeVm(vm);
+    if (state !== 'Off' || tracking?.epoch !== epoch || tracking.resyncCause !== undefined) return undefined;
+    return Object.entries(tracking.lastWrites).map(([name, lastWrite]) => ({ name, lastWrite }));
+  };
   const ship = async (cut: Cut, beat: Beating, tags: readonly string[] | undefined): Promise<CycleManifest> => {
     const changes = await hypervisor.openChangeSet(cut);
     try {
-      return await shipCycle(sendingStore(beat), changes, cut, cut, { ...beat, tags });
+      const send = async () => await shipCycle(sendingStore(beat), changes, cut, cut, { ...beat, tags });
+      return await withRoom(store, cut, send);
     } finally {
       await changes.close();
     }
   };
   return classified({
-    ...hostActivities(hypervisor),
+    ...hostActivities(hypervisor, deps.lookEveryMs),
     ...comparisonActivities(hypervisor, store, turns, deps.copySliceMs ?? DEFAULT_COPY_SLICE_MS),
 
     /**
@@ -146,31 +161,35 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
 
     /**
      * One replication cycle on this side: seal the logs of all disks at one instant, send them, make the cycle exist
-     * by its manifest, and only then delete the local logs. A cycle that exists already is returned as it is.
+     * by its manifest, and only then delete the local logs. A cycle that exists already is returned as it is, however
+     * much was written after it: whether it holds everything, `holdsEverything` tells.
      */
     async cutAndShip(input: CutAndShipInput): Promise<ShippedCycle> {
       const { vm, epoch, sequence, final, tags } = input;
       const fence = { epoch, sequence };
       return beating(0, async (beat) => {
-        let manifest = await readManifest(store, vm, fence);
+        // One that is damaged is made again where the logs are here still; else they are out of sequence.
+        let manifest = await readManifestIfWhole(store, vm, fence);
         if (!manifest) {
           const freeze = input.appConsistent ? { appConsistent: { deadlineMs: FREEZE_DEADLINE_MS } } : undefined;
           const cut = await hypervisor.cut(vm, fence, freeze);
-          if (final && !cut.final) {
-            throw new CatalogueError(
-              'InvalidVmState',
-              `${vm} still has open exports; the final cut needs it shut down`,
-            );
-          }
+          if (final) requireFinal(vm, cut);
           // The cut takes no turn: it says how old the cycle is.
           manifest = await turns.take('cycles', beat, () => ship(cut, beat, tags));
           countShipped('cycle', contentOf(manifest));
         }
+        if (final) requireFinal(vm, manifest);
         await hypervisor.releaseLogs(vm, fence);
-        return shippedCycleOf(manifest);
+        const issued = manifest.final ? await issuedWrites(vm, epoch) : undefined;
+        return { ...shippedCycleOf(manifest), ...(issued && { issued }) };
       });
     },
   });
+}
+
+function requireFinal(vm: string, { final }: { final: boolean }): void {
+  if (final) return;
+  throw new CatalogueError('InvalidVmState', `${vm} still had open exports; the final cut needs it shut down`);
 }
 
 const replicatedDisks = ({ disks }: HypervisorVm): DiskSize[] =>

@@ -1,10 +1,11 @@
 /** Activities of the Provider, on the VMM server: inventory, prerequisites, VM power, networks. */
+import { exceededLimits } from '../domain/disk-limits.js';
 import { CatalogueError } from '../domain/errors.js';
 import type { LocatedVm } from '../domain/host.js';
 import { hostsOf, osDiskOf, replicaNetworkOf, vmmServerOf, type Site, type SiteVm } from '../domain/site.js';
 import { alignUp } from '../domain/ranges.js';
 import type { ReplicaDescription } from '../domain/vault.js';
-import type { Hypervisor } from '../sites/ports.js';
+import type { Hypervisor } from '../ports/hypervisor.js';
 import { classified } from './failures.js';
 
 export interface ProviderDeps {
@@ -13,12 +14,12 @@ export interface ProviderDeps {
   hypervisorOf(host: string): Hypervisor;
 }
 
+export interface FencedVm {
+  /** It goes on until it is shut down. */
+  readonly isRunning: boolean;
+}
+
 const MiB = 1024 * 1024;
-const GiB = 1024 * MiB;
-/** Limits of what the recovery side can run. */
-const MAX_OS_DISK_BYTES = 2_048 * GiB;
-const MAX_DATA_DISK_BYTES = 4_095 * GiB;
-const MAX_DATA_DISKS = 16;
 
 export type ProviderActivities = ReturnType<typeof createProviderActivities>;
 
@@ -80,7 +81,7 @@ export function createProviderActivities(deps: ProviderDeps) {
       if (found.failure) throw new CatalogueError(found.failure.code, found.failure.detail);
       const osDisk = osDiskOf(vm).name;
       const disks = found.disks.filter(({ excluded }) => !excluded);
-      const problems = limitsExceeded(disks, osDisk);
+      const problems = exceededLimits(disks);
       if (problems.length > 0) throw new CatalogueError('PrerequisitesNotMet', `${name}: ${problems.join('; ')}`);
       return {
         vm: name,
@@ -100,8 +101,11 @@ export function createProviderActivities(deps: ProviderDeps) {
       return adaptersOf(site, find(name));
     },
 
-    /** Is the source VM in a state from which it can be failed over? */
-    async checkFailoverSource({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
+    /**
+     * Is the source VM in a state from which it can be failed over?
+     * @returns a VM snapshot that somebody has left: nothing merges it but who asks for it.
+     */
+    async checkFailoverSource({ vm, epoch }: { vm: string; epoch: number }): Promise<{ snapshot?: string }> {
       const { vm: found } = await describe(vm);
       if (found.failure) throw new CatalogueError(found.failure.code, found.failure.detail);
       if (found.tracking?.resyncCause !== undefined)
@@ -112,8 +116,7 @@ export function createProviderActivities(deps: ProviderDeps) {
           `${vm} is tracked under epoch ${found.tracking?.epoch ?? 'none'}, expected ${epoch}`,
         );
       }
-      if (found.snapshot !== undefined)
-        throw new CatalogueError('MergeUnfinished', `snapshot ${found.snapshot} of ${vm}`);
+      return found.snapshot === undefined ? {} : { snapshot: found.snapshot };
     },
 
     /** Closes the exports of all disks; resolves when everything in flight is on disk. */
@@ -127,8 +130,10 @@ export function createProviderActivities(deps: ProviderDeps) {
     },
 
     /** From now on the VM can't be started at the primary site under an older epoch. */
-    async fenceVm({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
-      await (await hypervisorOfVm(vm)).fenceVm(vm, epoch);
+    async fenceVm({ vm: name, epoch }: { vm: string; epoch: number }): Promise<FencedVm> {
+      const { host, vm } = await describe(name);
+      await deps.hypervisorOf(host).fenceVm(name, epoch);
+      return { isRunning: vm.state === 'Running' };
     },
 
     /** Asks the hypervisor for what it knows, so that job and hypervisor agree before the job ends. */
@@ -139,18 +144,6 @@ export function createProviderActivities(deps: ProviderDeps) {
       }
     },
   });
-}
-
-function limitsExceeded(disks: readonly { name: string; size: number }[], osDisk: string): string[] {
-  const problems: string[] = [];
-  for (const disk of disks) {
-    const limit = disk.name === osDisk ? MAX_OS_DISK_BYTES : MAX_DATA_DISK_BYTES;
-    if (disk.size > limit) problems.push(`disk ${disk.name} has ${disk.size} bytes, at most ${limit} are supported`);
-  }
-  if (disks.length - 1 > MAX_DATA_DISKS) {
-    problems.push(`${disks.length - 1} data disks, at most ${MAX_DATA_DISKS} are supported`);
-  }
-  return problems;
 }
 
 function adaptersOf(site: Site, vm: SiteVm): ReplicaDescription['networkAdapters'] {

@@ -2,7 +2,8 @@
 import { CatalogueError } from '../domain/errors.js';
 import { toIso } from '../domain/time.js';
 import { keepReplica, removeReplica } from '../replication/remove-replica.js';
-import type { RecoveryCompute, ReplicaStore } from '../sites/ports.js';
+import type { RecoveryCompute } from '../ports/recovery-compute.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { beating } from './heartbeat.js';
 
 export interface RemovalDeps {

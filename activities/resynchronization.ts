@@ -5,7 +5,7 @@ import { processReceived, type Processed } from '../replication/failover-point.j
 import { beginResync, type ResyncTask } from '../replication/resync.js';
 import { releaseSeed } from '../replication/seed-record.js';
 import { digestReplica, type Digested, type DigestTask } from '../replication/target-digests.js';
-import type { ReplicaStore } from '../sites/ports.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { classified } from './failures.js';
 import { beating } from './heartbeat.js';
 import { Turns } from './turns.js';

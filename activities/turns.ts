@@ -3,7 +3,7 @@
  * do not keep a cycle waiting; what is short takes no turn at all. Waiting is part of the running activity: it beats, so
  * it is not taken for a worker that does not answer.
  */
-import { Slots } from '../replication/slots.js';
+import { Semaphore } from '../concurrency/semaphore.js';
 import { beating, type Beating } from './heartbeat.js';
 
 export interface TurnLimits {
@@ -16,10 +16,10 @@ export interface TurnLimits {
 const USUAL_LIMITS: TurnLimits = { copies: 2, cycles: 8 };
 
 export class Turns {
-  readonly #slots: Readonly<Record<keyof TurnLimits, Slots>>;
+  readonly #slots: Readonly<Record<keyof TurnLimits, Semaphore>>;
 
   constructor({ copies, cycles }: TurnLimits = USUAL_LIMITS) {
-    this.#slots = { copies: new Slots(copies), cycles: new Slots(cycles) };
+    this.#slots = { copies: new Semaphore(copies), cycles: new Semaphore(cycles) };
   }
 
   /** A whole activity that beats, waits for its turn, and works. @param startAt of its progress, bytes. */

@@ -1,56 +1,106 @@
 /** Activities of an unplanned failover: of the two sites they need the recovery side alone. */
 import { CatalogueError } from '../domain/errors.js';
+import { compareFences } from '../domain/fence.js';
+import type { DiskWrite } from '../domain/last-cut.js';
 import { toIso } from '../domain/time.js';
 import { vaultPaths, type RecoveryPoint } from '../domain/vault.js';
 import { replicaVmAt } from '../replication/described-point.js';
-import { failoverPoint, LATEST, pointProblem, processReceived } from '../replication/failover-point.js';
+import {
+  choosePoint,
+  LATEST,
+  LATEST_PROCESSED,
+  lagOf,
+  pointProblem,
+  processReceived,
+  type Processed,
+} from '../replication/failover-point.js';
+import { noCopy } from '../replication/kept-record.js';
+import { withRoom } from '../replication/make-room.js';
 import { listRecoveryPoints } from '../replication/recovery-points.js';
-import { readDescription, vmFence, writeVaultState } from '../replication/replica-state.js';
-import type { RecoveryCompute, ReplicaStore, ReplicaVmSpec } from '../sites/ports.js';
+import {
+  readApplied,
+  readDescription,
+  readNotedState,
+  vmFence,
+  writeVaultState,
+} from '../replication/replica-state.js';
+import type { RecoveryCompute, ReplicaVmSpec } from '../ports/recovery-compute.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { beating } from './heartbeat.js';
 
 export interface SettledPoint {
   readonly recoveryPoint: { readonly id: string; readonly time: string };
   readonly cyclesProcessed: number;
-  /** Why not every received cycle could be applied. */
+  /** The last writes that it holds; undefined when it is not what the replica holds now. */
+  readonly lastWrites?: readonly DiskWrite[];
+  /** Why not every received cycle could be applied, or a newer point not be used, and how much older this one is. */
   readonly stoppedBy?: string;
 }
 
 const ATTEMPTS = 3;
 
 export function unplannedFailoverActivities({ store, compute }: { store: ReplicaStore; compute: RecoveryCompute }) {
+  const process = async (vm: string, signal: AbortSignal | undefined): Promise<Processed> => {
+    const { epoch } = await store.readFence(vaultPaths.vm(vm));
+    try {
+      return await withRoom(store, { vm, epoch }, async () => await processReceived(store, vm, { signal }));
+    } catch (error) {
+      if (!(error instanceof CatalogueError) || error.code !== 'StoreFull') throw error;
+      const detail = `${error.detail}; \`${LATEST_PROCESSED}\` and recovery points need no space`;
+      throw new CatalogueError('StoreFull', detail, { cause: error });
+    }
+  };
+  const runningReplica = async (vm: string): Promise<{ from: string | undefined } | undefined> => {
+    const running = (await compute.listVms()).some(({ name, state }) => name === vm && state === 'Running');
+    return running ? { from: (await readNotedState(store, vm).catch(noCopy))?.recoveryPoint } : undefined;
+  };
   return {
     /**
-     * Is there a state to go back to, and no replica VM yet?
+     * Is there a state to go back to? A replica VM that runs is what a failover has left that was taken over from, in the
+     * middle of its boot: it is taken over, too.
      * @param input.wanted latest, latest-processed, or a recovery point's id.
-     * @returns the epoch the failover gets: above every one the store has seen. Or why there can be none.
+     * @returns the epoch the failover gets: above every one the store has seen; and the point that the replica VM runs from,
+     * if it does. Or why there can be none.
      */
     async checkUnplannedFailover({ vm, wanted }: { vm: string; wanted: string }): Promise<{
       failoverEpoch: number;
+      runsFrom?: string;
       refusal?: string;
     }> {
       const fence = await store.readFence(vaultPaths.vm(vm));
-      const running = (await compute.listVms()).find(({ name, state }) => name === vm && state === 'Running');
-      const refusal = running
-        ? `the replica VM ${vm} is running already`
-        : (await readDescription(store, vm))
-          ? await pointProblem(store, vm, wanted)
-          : `the vault holds no description of ${vm}`;
-      // One is left out: a resynchronization that was let go may be taking it just now, and must not share ours.
-      return { failoverEpoch: fence.epoch + 2, ...(refusal !== undefined && { refusal }) };
+      const running = await runningReplica(vm);
+      const refusal = !(await readDescription(store, vm))
+        ? `the vault holds no description of ${vm}`
+        : running
+          ? notTakenOver(vm, wanted, running.from)
+          : await pointProblem(store, vm, wanted);
+      return {
+        // One is left out: a resynchronization that was let go may be taking it just now, and must not share ours.
+        failoverEpoch: fence.epoch + 2,
+        ...(running?.from !== undefined && { runsFrom: running.from }),
+        ...(refusal !== undefined && { refusal }),
+      };
     },
 
     /** For `latest` everything received is applied first. Repeated it goes on where it was. */
     async settleRecoveryPoint({ vm, wanted }: { vm: string; wanted: string }): Promise<SettledPoint> {
       return beating(0, async ({ signal }) => {
         for (let attempt = 1; ; attempt += 1) {
-          const processed = wanted === LATEST ? await processReceived(store, vm, { signal }) : { cycles: 0 };
+          const processed = wanted === LATEST ? await process(vm, signal) : { cycles: 0 };
           try {
-            const { id, time } = await failoverPoint(store, vm, wanted);
+            const { point, passedOver } = await choosePoint(store, vm, wanted);
+            // A record of it that is damaged proves nothing.
+            const applied = await readApplied(store, vm).catch(noCopy);
+            const problems = new Set([
+              ...(processed.stoppedBy === undefined ? [] : [processed.stoppedBy]),
+              ...passedOver,
+            ]);
+            const lag = problems.size > 0 ? await lagOf(store, vm, point) : undefined;
             return {
-              recoveryPoint: { id, time },
+              recoveryPoint: { id: point.id, time: point.time },
+              ...(applied && compareFences(applied, point) === 0 && { lastWrites: applied.disks }),
               cyclesProcessed: processed.cycles,
-              ...(processed.stoppedBy !== undefined && { stoppedBy: processed.stoppedBy }),
+              ...(problems.size > 0 && { stoppedBy: [...problems, ...(lag === undefined ? [] : [lag])].join('; ') }),
             };
           } catch (error) {
             // A cycle that was let go may be going on: it has raised the sequence, and is taken in the next time.
@@ -75,7 +125,10 @@ export function unplannedFailoverActivities({ store, compute }: { store: Replica
         if (!point || !description) {
           throw new CatalogueError('InvalidReplicaState', `recovery point ${recoveryPoint} of ${vm} is gone`);
         }
-        await createReplicaVm(compute, await replicaVmAt(store, description, point, failoverEpoch));
+        // What the guest has written since then stays.
+        if ((await runningReplica(vm))?.from !== point.id) {
+          await createReplicaVm(compute, await replicaVmAt(store, description, point, failoverEpoch));
+        }
         await recordFailover(store, vm, failoverEpoch, point);
         return { failedOverAt };
       });
@@ -83,14 +136,24 @@ export function unplannedFailoverActivities({ store, compute }: { store: Replica
   };
 }
 
-/** What a failover left that was given up half-way never ran, and makes room. */
+/** @param from of the one that runs; undefined when nobody has noted it. @returns why it can't be gone on with. */
+function notTakenOver(vm: string, wanted: string, from: string | undefined): string | undefined {
+  if (from === undefined) return `the replica VM ${vm} is running already, and the vault does not say from which point`;
+  if ([LATEST, LATEST_PROCESSED, from].includes(wanted)) return undefined;
+  return `the replica VM ${vm} is running already, from recovery point ${from}; \`${LATEST}\` goes on with it`;
+}
+
+/**
+ * What a failover left that was given up half-way makes room. It never ran; or it boots only now, for a failover that was
+ * taken over from after this one had found it off.
+ */
 async function createReplicaVm(compute: RecoveryCompute, spec: ReplicaVmSpec): Promise<void> {
   try {
     await compute.createVm(spec);
   } catch (error) {
     if (!(error instanceof CatalogueError) || error.code !== 'InvalidVmState') throw error;
     const left = (await compute.listVms()).find(({ name }) => name === spec.description.vm);
-    if (left?.state !== 'Off') throw error;
+    if (!left) throw error;
     await compute.deleteVm(left.name);
     await compute.createVm(spec);
   }

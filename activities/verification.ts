@@ -1,7 +1,8 @@
 /** Activities of a verification: the replica is digested beside the store, and compared beside the source. */
 import { markSuspect } from '../replication/recovery-points.js';
 import { compareWithSource, digestForVerification, endVerification, type VerifyTask } from '../replication/verify.js';
-import type { Hypervisor, ReplicaStore } from '../sites/ports.js';
+import type { Hypervisor } from '../ports/hypervisor.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { beating } from './heartbeat.js';
 import type { Turns } from './turns.js';
 
@@ -21,7 +22,10 @@ export const comparisonActivities = (hypervisor: Hypervisor, store: ReplicaStore
       const source = await hypervisor.openSnapshotDisk(task.vm, task.epoch, task.disk);
       try {
         const until = Date.now() + sliceMs;
-        return await compareWithSource(store, source, task, () => Date.now() >= until, beat);
+        const compared = await compareWithSource(store, source, task, () => Date.now() >= until, beat);
+        // The snapshot may have been given up meanwhile, for want of space: then what was read was of no one instant.
+        await (await hypervisor.openSnapshotDisk(task.vm, task.epoch, task.disk)).close();
+        return compared;
       } finally {
         await source.close();
       }

@@ -1,37 +1,96 @@
 /** The agent's look at its own host. */
+import { Context } from '@temporalio/activity';
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import { CatalogueError, toFailure } from '../domain/errors.js';
-import { sameHostState, type HostState } from '../domain/host.js';
-import type { Hypervisor } from '../sites/ports.js';
+import { CLOCKS_AGREE_MS, lookEveryMs, sameHostState, type HostState, type Look } from '../domain/host.js';
+import { toIso } from '../domain/time.js';
+import type { Hypervisor } from '../ports/hypervisor.js';
 
-export const hostActivities = (hypervisor: Hypervisor) => ({
-  /**
-   * Returns only what is new. While nothing is, it fails on purpose: the server calls it again after a while, which
-   * leaves no event in the history of whoever waits, however long.
-   * @throws ApplicationFailure Unchanged, retryable
-   */
-  async watchHost({ known }: { known?: HostState }): Promise<HostState> {
-    const state = await stateOf(hypervisor, known);
-    if (known && sameHostState(known, state)) {
-      throw ApplicationFailure.create({
-        type: 'Unchanged',
-        message: 'Nothing is new on this host; it is looked at again in a while',
-        category: ApplicationFailureCategory.BENIGN,
-      });
+/** A hypervisor that takes longer hangs, ms; well below what the agent itself may take (`workflows/host-watch.ts`). */
+const HYPERVISOR_ANSWERS_MS = 8_000;
+/** So many looks tell how far the clocks are apart. */
+const LOOKS_COMPARED = 20;
+
+type Sign = Omit<Look, 'everyMs'>;
+
+/** @param everyMs between two looks. */
+export function hostActivities(hypervisor: Hypervisor, everyMs = lookEveryMs(1)) {
+  let heard: Sign | undefined;
+  const clock = new ServerClock();
+
+  async function stateOf(known: HostState | undefined): Promise<HostState> {
+    try {
+      const stopped: HostState['stopped'] = {};
+      for (const { name, tracking } of await inTime(hypervisor.listVms())) {
+        if (tracking?.resyncCause !== undefined) stopped[name] = { epoch: tracking.epoch, cause: tracking.resyncCause };
+      }
+      heard = clock.sign(Date.now());
+      return { stopped, ...heard };
+    } catch (error) {
+      if (!(error instanceof CatalogueError)) throw error;
+      return { failure: toFailure(error.code, error.message), stopped: known?.stopped ?? {}, ...heard };
     }
-    return state;
-  },
-});
+  }
 
-async function stateOf(hypervisor: Hypervisor, known: HostState | undefined): Promise<HostState> {
+  return {
+    /**
+     * Returns only what is new. While nothing is, it fails on purpose: the server calls it again after a while, which
+     * leaves no event in the history of whoever waits, however long. Each heartbeat says when the host was heard, which the
+     * server shows to whoever asks, and hands on with the timeout of the call that is not answered any more.
+     * @throws ApplicationFailure Unchanged, retryable
+     */
+    async watchHost({ known }: { known?: HostState }): Promise<HostState> {
+      const context = Context.current();
+      clock.asked(context.info.currentAttemptScheduledTimestampMs, Date.now());
+      const state = await stateOf(known);
+      if (heard) context.heartbeat({ ...heard, everyMs } satisfies Look);
+      if (known && sameHostState(known, state)) {
+        throw ApplicationFailure.create({
+          type: 'Unchanged',
+          message: 'Nothing is new on this host; it is looked at again in a while',
+          category: ApplicationFailureCategory.BENIGN,
+          nextRetryDelay: everyMs,
+        });
+      }
+      return state;
+    },
+  };
+}
+
+/**
+ * The clock of the Temporal server, as far as a worker can tell: each call says when it was to be made, and comes a little
+ * later. The one that came soonest is the nearest to the truth.
+ */
+class ServerClock {
+  /** Of the newest looks: this clock against that of the server, ms; more by the time on the way. */
+  #ahead: readonly number[] = [];
+
+  /** @param scheduledAt by the server's clock, ms. @param now by this one's, ms. */
+  asked(scheduledAt: number, now: number): void {
+    this.#ahead = [...this.#ahead, now - scheduledAt].slice(-LOOKS_COMPARED);
+  }
+
+  sign(now: number): Sign {
+    // One look alone may have waited for the agent to start.
+    const ahead = this.#ahead.length < 2 ? 0 : Math.min(...this.#ahead);
+    const clockAheadMs = Math.abs(ahead) < CLOCKS_AGREE_MS ? 0 : Math.round(ahead);
+    return { heardAt: toIso(now - clockAheadMs), ...(clockAheadMs !== 0 && { clockAheadMs }) };
+  }
+}
+
+/** @throws CatalogueError HypervisorUnreachable */
+async function inTime<T>(answer: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => {
+      reject(new CatalogueError('HypervisorUnreachable', `no answer within ${HYPERVISOR_ANSWERS_MS / 1000} s`));
+    }, HYPERVISOR_ANSWERS_MS);
+  });
   try {
-    const stopped: HostState['stopped'] = {};
-    for (const { name, tracking } of await hypervisor.listVms()) {
-      if (tracking?.resyncCause !== undefined) stopped[name] = { epoch: tracking.epoch, cause: tracking.resyncCause };
-    }
-    return { stopped };
-  } catch (error) {
-    if (!(error instanceof CatalogueError)) throw error;
-    return { failure: toFailure(error.code, error.message), stopped: known?.stopped ?? {} };
+    return await Promise.race([answer, late]);
+  } finally {
+    clearTimeout(timer);
+    // What comes too late is of no interest.
+    answer.catch(() => undefined);
   }
 }

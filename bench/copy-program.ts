@@ -10,7 +10,7 @@ import { beginResync } from '../replication/resync.js';
 import { copySlice } from '../replication/seed.js';
 import { digestReplica } from '../replication/target-digests.js';
 import { verifySeed } from '../replication/verify-seed.js';
-import { openReplicaStore } from '../workers/replica-store.js';
+import { openReplicaStore } from '../local/open-replica-store.js';
 
 export interface CopyReport {
   /** Of a resynchronization: until all of the replica is digested, most of it compared meanwhile. 0 of an initial copy. */

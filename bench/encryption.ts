@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, open } from 'node:fs/promises';
 import path from 'node:path';
-import { addKey, KEY_FILE_VARIABLE } from '../workers/encryption/key-file.js';
+import { addKey, KEY_FILE_VARIABLE } from '../temporal/encryption/key-file.js';
 import { required, type Bench, type Outcome } from './figures.js';
 import { withInstance, type BenchInstance } from './instance.js';
 import { measurePairs, spread } from './pairs.js';

@@ -6,7 +6,7 @@
 import { access, mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { HypervisorClient } from '../sites/embedded/control-client.js';
+import { HypervisorClient } from '../sites/hypervisor/control-client.js';
 import { required, type Bench, type Outcome, type Target } from './figures.js';
 import { createSparse } from './images.js';
 import { measurePairs, spread } from './pairs.js';
@@ -163,7 +163,7 @@ class TrackedDisk {
     };
     const configFile = path.join(folder, 'config.json');
     await writeFile(configFile, JSON.stringify(config));
-    const { stop } = await startOurs('workers/hypervisor-main', configFile);
+    const { stop } = await startOurs('instance/hypervisor-main', configFile);
     try {
       const hypervisor = new HypervisorClient(controlSocket);
       await hypervisor.startVm(VM, EPOCH);

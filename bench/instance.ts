@@ -3,13 +3,12 @@ import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Farshore } from '../client/farshore.js';
-import { pauseReplication, resumeReplication } from '../client/settings.js';
 import { cycleManifestSchema, vaultPaths, type CycleManifest } from '../domain/vault.js';
-import { HypervisorClient } from '../sites/embedded/control-client.js';
-import { NbdGuest } from '../sites/embedded/guest.js';
-import { DataFolder } from '../workers/data-folder.js';
-import { loadSite } from '../workers/site-file.js';
-import { startInstance, type RunningInstance } from '../workers/up.js';
+import { HypervisorClient } from '../sites/hypervisor/control-client.js';
+import { NbdGuest } from '../sites/nbd/guest.js';
+import { DataFolder } from '../config/data-folder.js';
+import { loadSite } from '../config/site-file.js';
+import { startInstance, type RunningInstance } from '../instance/up.js';
 import type { ProtectedItemView } from '../domain/item-view.js';
 import { required, type Outcome } from './figures.js';
 
@@ -64,9 +63,9 @@ export function withInstance<T>(
         await farshore.protect(VM);
         await until(farshore, ({ item }) => item.phase === 'Protected');
       },
-      pause: async () => void (await pauseReplication(farshore, VM)),
+      pause: async () => void (await farshore.pause(VM)),
       cycle: async (pollMs) => {
-        if ((await farshore.protectedItem(VM))?.operations.resume.allowed) await resumeReplication(farshore, VM);
+        if ((await farshore.protectedItem(VM))?.operations.resume.allowed) await farshore.resume(VM);
         const before = await until(farshore, ({ operations }) => operations.sync.allowed, pollMs);
         const applied = before.item.applied?.sequence ?? 0;
         // Refused when a scheduled cycle has begun meanwhile, which does as well.

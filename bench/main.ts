@@ -3,18 +3,25 @@
  * when a required target is missed, and with `--strict` also when a figure could not be taken.
  */
 import { parseArgs } from 'node:util';
+import { backlog } from './backlog.js';
+import { cutOffCycle } from './cut-off-cycle.js';
 import { encryption } from './encryption.js';
 import { isGood, isSkipped, type Outcome } from './figures.js';
 import { guestWrites } from './guest-writes.js';
 import { initialCopy } from './initial-copy.js';
 import { memory, memoryRandom } from './memory.js';
 import { azureCopy } from './azure-copy.js';
+import { points } from './points.js';
 import { describe, summarize } from './report.js';
 import { resync } from './resync.js';
 import { scale } from './scale.js';
+import { sliceCatalog } from './slice-catalog.js';
 import { snapshot } from './snapshot.js';
 
-const benches = [initialCopy, azureCopy, resync, guestWrites, snapshot, memory, memoryRandom, encryption, scale];
+const benches = [
+  ...[initialCopy, azureCopy, resync, guestWrites, snapshot, memory, memoryRandom, encryption],
+  ...[sliceCatalog, points, backlog, cutOffCycle, scale],
+];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

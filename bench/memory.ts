@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatBytes } from '../domain/bytes.js';
-import type { NbdGuest } from '../sites/embedded/guest.js';
+import type { NbdGuest } from '../sites/nbd/guest.js';
 import { required, type Bench, type Outcome } from './figures.js';
 import { createPartlyFilled } from './images.js';
 import { withInstance, type BenchInstance } from './instance.js';

@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { processEnvironment, WORKER_FLAGS } from '../workers/process-settings.js';
+import { processEnvironment, WORKER_FLAGS } from '../instance/process-settings.js';
 
 const execFileAsync = promisify(execFile);
 const children = new Set<ChildProcess>();

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { VHD_FOOTER_BYTES } from '../disks/vhd.js';
 import { formatBytes } from '../domain/bytes.js';
 import { vaultPaths } from '../domain/vault.js';
-import { EmbeddedReplicaStore } from '../sites/embedded/replica-store.js';
+import { EmbeddedReplicaStore } from '../sites/folder-store/folder-store.js';
 import { required, type Bench, type Outcome } from './figures.js';
 import { withScratch } from './scratch.js';
 

@@ -4,7 +4,7 @@
  */
 import { RawDisk } from '../disks/raw.js';
 import { splitRange } from '../domain/ranges.js';
-import { containerAccess } from '../sites/azure/container-access.js';
+import { containerAccess } from '../sites/azure-store/container-access.js';
 
 /** Bytes of one request: the most there can be. */
 const REQUEST_BYTES = 4 * 1024 * 1024;

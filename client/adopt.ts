@@ -5,9 +5,9 @@ import { adopt } from '../domain/adopted-item.js';
 import { protectedItemId, taskQueues } from '../domain/ids.js';
 import { phaseText, type ProtectedItem } from '../domain/protected-item.js';
 import { policyOf, vmmServerOf } from '../domain/site.js';
-import type { HypervisorAnswer } from '../workers/local-site.js';
-import type { VaultVm } from '../workers/local-vault.js';
-import type { ProtectVmInput } from '../workflows/messages.js';
+import type { HypervisorAnswer } from '../local/local-site.js';
+import type { VaultVm } from '../local/local-vault.js';
+import { tuningOfNextRun, type ProtectVmInput } from '../workflows/messages.js';
 import type { Farshore } from './farshore.js';
 
 export interface Adopted {
@@ -49,7 +49,7 @@ export async function adoptVm(
       workflowIdConflictPolicy: WorkflowIdConflictPolicy.FAIL,
       taskQueue: taskQueues.azure(vault),
       staticSummary: `Protection of ${vm}, ${phaseText[item.phase]}, adopted from the vault`,
-      args: [{ ...of, item }],
+      args: [{ ...of, item, tuning: tuningOfNextRun(undefined) }],
     });
   } catch (error) {
     if (error instanceof WorkflowExecutionAlreadyStartedError) return { vm, refusal: 'it is looked after already' };

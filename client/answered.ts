@@ -1,6 +1,6 @@
 /** Turns a Temporal that does not answer into an error that says who is away. */
 import type { Connection } from '@temporalio/client';
-import { refusedCredentials, type TemporalTarget } from '../workers/temporal-problem.js';
+import { refusedCredentials, type TemporalTarget } from '../temporal/problem.js';
 import { UnreachableError } from './errors.js';
 import { answerOf } from './temporal-answer.js';
 import { isNotHeard, isServerAway, isWorkerAway } from './grpc-status.js';

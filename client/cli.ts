@@ -5,12 +5,20 @@ import { runCommand } from './program.js';
 // Warnings of Node about what libraries use are for those who build this, not for those who type it.
 process.noDeprecation = true;
 
-// `farshore vm list | head -1` is no error.
+const args = process.argv.slice(2);
+/** They work for others than whoever reads what they say. */
+const servers = ['up', 'worker', 'hypervisor', 'recovery-compute', 'codec-server'];
+
+// `farshore vm list | head -1` is no error, and `farshore up | head -1` leaves the instance up.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit();
-  throw error;
+  if (error.code !== 'EPIPE') throw error;
+  if (!args.some((arg) => servers.includes(arg))) process.exit();
+});
+// What is said on the way can be missed.
+process.stderr.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
 });
 
-await runCommand(process.argv.slice(2));
+await runCommand(args);
 // What still waits for a store that hangs would keep the process.
 process.exit();

@@ -1,10 +1,11 @@
 /** The command's exit codes: a promise to scripts. */
 import { CommanderError } from 'commander';
 import { CatalogueError, type FailureCode } from '../domain/errors.js';
-import { DocumentError } from '../workers/document.js';
-import { EncryptionError, UnknownKeyError } from '../workers/encryption/errors.js';
+import { DamagedInstanceError } from '../config/data-folder.js';
+import { DocumentError } from '../config/document.js';
+import { EncryptionError, UnknownKeyError } from '../temporal/encryption/errors.js';
 import { MetricsAddressError } from '../workers/metrics-address.js';
-import { ProvisioningError } from '../workers/provisioning/ways.js';
+import { ProvisioningError } from '../temporal/server/ways.js';
 import { DetachedStartError, JobFailedError, RefusedError, UnreachableError } from './errors.js';
 
 export const exitCodes = {
@@ -25,7 +26,13 @@ Exit codes:
   3   refused, nothing was changed: bad arguments, site file, plan or Temporal, or the state does not allow it
   4   the job or the plan failed, was cancelled, or stands still until an administrator acts
   5   Temporal, a worker, the store, a hypervisor or the instance can't be reached or had
-  70  unexpected: a bug (FARSHORE_DEBUG=1 shows where)`;
+  70  unexpected: a bug (FARSHORE_DEBUG=1 shows where)
+  130 interrupted by Ctrl-C while it waited; what was started goes on
+With --json standard output holds {"version", "error": {"code", "message", "remedy", "exitCode"}} for 3 to 70, unless the
+answer itself tells how it ended. Its schema: schemas/error.schema.json`;
+
+/** On the page of a command. */
+export const exitCodesPointer = '\nExit codes: farshore --help';
 
 /** Failures that say that what was asked for is not there, not in a state for it, or not configured as it has to be. */
 const answers: ReadonlySet<FailureCode> = new Set([
@@ -49,7 +56,8 @@ export function exitCodeOf(error: unknown): number {
   if (error instanceof EncryptionError || error instanceof UnknownKeyError) return exitCodes.refused;
   if (error instanceof DetachedStartError) return error.exitCode ?? exitCodes.unexpected;
   if (error instanceof JobFailedError) return exitCodes.failed;
-  if (error instanceof UnreachableError || error instanceof ProvisioningError) return exitCodes.unreachable;
+  if (error instanceof UnreachableError || error instanceof ProvisioningError || error instanceof DamagedInstanceError)
+    return exitCodes.unreachable;
   // Else commands meet only sides that do not answer.
   if (error instanceof CatalogueError) return answers.has(error.code) ? exitCodes.refused : exitCodes.unreachable;
   return exitCodes.unexpected;

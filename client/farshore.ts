@@ -12,16 +12,17 @@ import {
   type WorkflowHandle,
 } from '@temporalio/client';
 import { viewOf, type ProtectedItemView } from '../domain/item-view.js';
-import { protectedItemId, taskQueues } from '../domain/ids.js';
+import { nameSchema, protectedItemId, taskQueues } from '../domain/ids.js';
 import { waitsForPerson, type Job, type JobParameters } from '../domain/job.js';
-import type { JobOperation } from '../domain/operations.js';
+import type { JobOperation } from '../domain/jobs/known-jobs.js';
 import type { RecoveryPlan } from '../domain/plan.js';
-import { policyOf, vmmServerOf, type Site, type SiteVm } from '../domain/site.js';
+import { policyNamed, policyNames, policyOf, vmmServerOf, type Site, type SiteVm } from '../domain/site.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
-import { clientDataConverter, configuredKeys } from '../workers/encryption/data-converter.js';
-import { connectChecked, connectTarget } from '../workers/temporal-connection.js';
-import type { TemporalTarget } from '../workers/temporal-problem.js';
+import { clientDataConverter, configuredKeys } from '../temporal/encryption/data-converter.js';
+import { connectChecked, connectTarget } from '../temporal/connection.js';
+import type { TemporalTarget } from '../temporal/problem.js';
 import * as messages from '../workflows/messages.js';
+import { cancelJob } from './cancel-job.js';
 import { answerOf } from './temporal-answer.js';
 import { answered } from './answered.js';
 import { unlessEnding } from './ending-protection.js';
@@ -80,9 +81,17 @@ export class Farshore {
     );
   }
 
-  /** What is known of a VM; undefined while it is not protected. */
+  /**
+   * What is known of a VM; undefined while it is not protected. It may have another name in the site file by now.
+   * @throws RefusedError for a VM that is neither protected nor in the site file.
+   */
   async protectedItem(vm: string): Promise<ProtectedItemView | undefined> {
-    this.siteVm(vm);
+    const view = nameSchema.safeParse(vm).success ? await this.#protectedItem(vm) : undefined;
+    if (!view) this.siteVm(vm);
+    return view;
+  }
+
+  async #protectedItem(vm: string): Promise<ProtectedItemView | undefined> {
     try {
       const id = protectedItemId(this.site.vault.name, vm);
       const { state, status } = await this.answer(() =>
@@ -111,7 +120,7 @@ export class Farshore {
         workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
         taskQueue: taskQueues.azure(vault),
         staticSummary: `Protection of ${name}`,
-        args: [input],
+        args: [{ ...input, tuning: messages.tuningOfNextRun(undefined) }],
       });
       return this.startJob(name, 'enableProtection', {}, requestId);
     });
@@ -155,6 +164,30 @@ export class Farshore {
     return this.ask(vm, (entity) => entity.executeUpdate(update, { args: [{ requestId, parameters }] }));
   }
 
+  /** Lets replication rest; changes are tracked all the same. @throws RefusedError when the VM's state does not allow it. */
+  async pause(vm: string): Promise<{ readonly since: string }> {
+    const requestId = randomUUID();
+    return this.ask(vm, (entity) => entity.executeUpdate(messages.pauseUpdate, { args: [{ requestId }] }));
+  }
+
+  /** Ends a pause with a cycle at once. @throws RefusedError when it is not paused. */
+  async resume(vm: string): Promise<messages.NextCycle> {
+    const requestId = randomUUID();
+    return this.ask(vm, (entity) => entity.executeUpdate(messages.resumeUpdate, { args: [{ requestId }] }));
+  }
+
+  /**
+   * Replicates the VM under another policy from its next cycle on.
+   * @param name of a policy of the site file; `default` is there always.
+   * @throws RefusedError when there is no such policy, or the VM is not protected.
+   */
+  async setPolicy(vm: string, name: string): Promise<messages.NextCycle> {
+    const policy = policyNamed(this.site, name);
+    if (!policy) throw new RefusedError(`there is no policy ${name}; use one of: ${policyNames(this.site).join(', ')}`);
+    const args: [messages.PolicyRequest] = [{ requestId: randomUUID(), policy }];
+    return this.ask(vm, (entity) => entity.executeUpdate(messages.setPolicyUpdate, { args }));
+  }
+
   /**
    * @param plan checked against the site already. @returns the id of the run.
    * @throws UnreachableError when there is no worker that would run it.
@@ -175,9 +208,7 @@ export class Farshore {
 
   /** Asks a running job to end, undoing what it can. @throws RefusedError when there is no such job, or it has ended. */
   async cancelJob(id: string): Promise<void> {
-    const signal = { reason: 'an administrator cancelled it' };
-    const job = this.temporal.workflow.getHandle(id);
-    await this.known(id, 'running job', () => job.signal(messages.cancelJobSignal, signal));
+    await this.known(id, 'running job', () => cancelJob(this.temporal.workflow.getHandle(id)));
   }
 
   /** The newest run of the workflow with this id; undefined when there is none, and was none lately. */
@@ -244,7 +275,7 @@ export class Farshore {
     until: (view: ProtectedItemView | undefined) => boolean,
     onChange: (view: ProtectedItemView | undefined) => void = () => undefined,
   ): Promise<ProtectedItemView | undefined> {
-    return follow(() => this.protectedItem(vm), onChange, until);
+    return follow(() => this.#protectedItem(vm), onChange, until);
   }
 
   private listed(query: string, limit: number): Promise<string[]> {
@@ -257,14 +288,15 @@ export class Farshore {
 
   /** Asks the protection of a VM. @throws RefusedError with its reason, UnreachableError */
   async ask<T>(vm: string, call: (entity: Entity) => Promise<T>): Promise<T> {
-    this.siteVm(vm);
     try {
       return await this.answer(() => call(this.entity(vm)));
     } catch (error) {
       if (error instanceof WorkflowUpdateFailedError)
         throw new RefusedError(error.cause?.message ?? error.message, { cause: error });
-      if (error instanceof WorkflowNotFoundError)
+      if (error instanceof WorkflowNotFoundError) {
+        this.siteVm(vm);
         throw new RefusedError(`${vm}: the VM is not protected`, { cause: error });
+      }
       throw error;
     }
   }
@@ -284,7 +316,8 @@ export class Farshore {
     }
   }
 
-  private answer<T>(call: () => Promise<T>): Promise<T> {
+  /** @throws UnreachableError, RefusedError */
+  answer<T>(call: () => Promise<T>): Promise<T> {
     return answered(this.connection, this.target, this.site.vault.name, call);
   }
 }

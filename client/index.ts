@@ -2,8 +2,7 @@
 export { RefusedError, UnreachableError } from './errors.js';
 export type { ConnectOptions } from './connect-options.js';
 export { Farshore } from './farshore.js';
-export { pauseReplication, resumeReplication, setPolicy } from './settings.js';
 export type { ProtectedItemView } from '../domain/item-view.js';
 export type { JobAccepted, PlanRun, SyncAccepted } from '../workflows/messages.js';
 export type { Job, FailoverResult, VerifyResult } from '../domain/job.js';
-export { loadPlan, loadSite, type LoadedSite } from '../workers/site-file.js';
+export { loadPlan, loadSite, type LoadedSite } from '../config/site-file.js';

@@ -4,9 +4,9 @@
  */
 import type { Connection, WorkflowClientInterceptor } from '@temporalio/client';
 import { taskQueues } from '../domain/ids.js';
-import { disagreement } from '../workers/encryption/key-agreement.js';
-import type { KeyRing } from '../workers/encryption/key-ring.js';
-import { pollersOf, WORKFLOWS } from '../workers/pollers.js';
+import { disagreement } from '../temporal/encryption/key-agreement.js';
+import type { KeyRing } from '../temporal/encryption/key-ring.js';
+import { pollersOf, WORKFLOWS } from '../temporal/pollers.js';
 import { RefusedError } from './errors.js';
 
 /** Asked before each message, as workers come and go. @throws RefusedError from whatever sends. */

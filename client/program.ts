@@ -5,6 +5,7 @@ import { codecServerCommand } from './commands/codec-server.js';
 import { demoCommand } from './commands/demo.js';
 import { doctorCommand } from './commands/doctor.js';
 import { commitCommand, failoverCommand } from './commands/failover.js';
+import { helpCommand } from './commands/help.js';
 import { hypervisorCommand, recoveryComputeCommand } from './commands/hypervisor.js';
 import { infrastructureCommand } from './commands/infrastructure.js';
 import { initCommand } from './commands/init.js';
@@ -24,8 +25,10 @@ import { verifyCommand } from './commands/verify.js';
 import { vmCommand } from './commands/vm.js';
 import { openCommand } from './commands/web-ui.js';
 import { workerCommand } from './commands/worker.js';
-import { exitCodeOf, exitCodes, exitCodesHelp } from './exit-codes.js';
-import { note } from './output.js';
+import { packageVersion } from '../config/package-files.js';
+import { errorAnswer } from './error-answer.js';
+import { exitCodeOf, exitCodes, exitCodesHelp, exitCodesPointer } from './exit-codes.js';
+import { note, Output } from './output.js';
 
 const firstSteps = `
 First steps:
@@ -39,14 +42,15 @@ First steps:
   farshore failover db-01 --type planned --wait    let it run at the recovery side
   farshore commit db-01 --wait                     settle that`;
 
-function program(): Command {
+export function program(): Command {
   const farshore = new Command('farshore')
     .description('Site recovery for Hyper-V virtual machines, orchestrated by Temporal.')
     .option('--json', 'print the answer as one JSON value on standard output; everything else goes to standard error')
     .option('--data <dir>', 'data folder of the instance (default: $FARSHORE_DATA, else .farshore)')
     .option('--site <file>', "site file (default: the running instance's, else $FARSHORE_SITE, else site.yaml)")
     .addHelpText('after', firstSteps)
-    .addHelpText('afterAll', exitCodesHelp)
+    .addHelpText('afterAll', ({ command }) => (command.parent ? exitCodesPointer : exitCodesHelp))
+    .version(packageVersion(), '-V, --version', 'print the version')
     .helpCommand(false);
   const commands = [
     initCommand(),
@@ -79,6 +83,7 @@ function program(): Command {
     keysCommand(),
     codecServerCommand(),
     demoCommand(),
+    helpCommand(),
   ];
   for (const command of commands) farshore.addCommand(command);
   settle(farshore);
@@ -97,11 +102,14 @@ function settle(command: Command): void {
 /** Runs one command; `process.exitCode` says how it ended. @param args what follows `farshore`. */
 export async function runCommand(args: readonly string[]): Promise<void> {
   const farshore = program();
+  Output.begin();
   try {
     if (args.length === 0) farshore.outputHelp();
     else await farshore.parseAsync(args, { from: 'user' });
   } catch (error) {
     report(error);
+    const wantsJson = args.slice(0, args.includes('--') ? args.indexOf('--') : undefined).includes('--json');
+    if (wantsJson && process.exitCode !== exitCodes.ok) Output.error(errorAnswer(error));
   }
 }
 

@@ -3,7 +3,7 @@ import type { Client } from '@temporalio/client';
 import { planRunId, taskQueues } from '../domain/ids.js';
 import { planMachines } from '../domain/plan.js';
 import { toMs } from '../domain/time.js';
-import { POLLER_GONE_MS, pollersOf, WORKFLOWS } from '../workers/pollers.js';
+import { POLLER_GONE_MS, pollersOf, WORKFLOWS } from '../temporal/pollers.js';
 import * as messages from '../workflows/messages.js';
 import { searchAttributes } from '../workflows/search-attributes.js';
 import { azureWorkerAway } from './answered.js';
@@ -20,7 +20,7 @@ type RunRecoveryPlan = (input: messages.RunRecoveryPlanInput) => Promise<message
 export async function startPlanRun(client: Client, input: messages.RunRecoveryPlanInput): Promise<string> {
   const { vault, plan, type } = input;
   const startedAt = new Date().toISOString();
-  const id = planRunId(plan.name, startedAt);
+  const id = planRunId(vault, plan.name, startedAt);
   const taskQueue = taskQueues.azure(vault);
   if (await isAway(client, taskQueue, toMs(startedAt))) {
     throw azureWorkerAway(`Nothing was started: the Azure worker of vault ${vault}`);
@@ -30,7 +30,7 @@ export async function startPlanRun(client: Client, input: messages.RunRecoveryPl
     workflowId: id,
     taskQueue,
     staticSummary: `Recovery plan ${plan.name}, ${type} failover of ${planMachines(plan).join(', ')}`,
-    args: [input],
+    args: [{ ...input, tuning: messages.tuningOfNextRun(undefined) }],
     // As the workflow shows itself once it has begun.
     memo: { planRun: messages.newPlanRun(id, input, 'waiting for a worker', startedAt) } satisfies Partial<
       Record<messages.MemoKey, unknown>

@@ -1,5 +1,5 @@
 /** What is wrong with Temporal, as an answer: worth another try later, or waiting for somebody to correct it. */
-import { TemporalProblem } from '../workers/temporal-problem.js';
+import { TemporalProblem } from '../temporal/problem.js';
 import { RefusedError, UnreachableError } from './errors.js';
 
 /** @returns UnreachableError or RefusedError for a TemporalProblem, by its class; every other error as it is. */

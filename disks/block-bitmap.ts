@@ -1,15 +1,16 @@
 /**
  * One bit per block of a disk, kept in a sparse file. Nothing of it is held in memory (the page cache is the cache), so
- * several processes can work on one file: bits share bytes, so whoever sets or clears must hold a lock that keeps the
- * other processes' setters and clearers out. Within one process that is seen to here.
+ * several processes can work on one file: bits share bytes, so whoever sets, clears, or opens it for writing must hold
+ * a lock that keeps the other processes' setters and clearers out. Within one process that is seen to here.
  *
  * The file: `headerBytes` that belong to the owner, then block n at bit `n % 8` of byte `n / 8`.
  * Errors are Node's own.
  */
 import { open, type FileHandle } from 'node:fs/promises';
-import { end, type Range } from '../domain/ranges.js';
+import { end, splitRange, type Range } from '../domain/ranges.js';
 import { dataRanges } from './native.js';
 import { readAt, writeAt } from './positional-io.js';
+import { SyncedFile } from './synced-file.js';
 
 /** Consecutive blocks. */
 export interface BlockRun {
@@ -33,14 +34,21 @@ export class BlockBitmap {
   /** Writes the pending changes, once the one before is done. */
   #nextWrite: Promise<void> | undefined;
   #lastWrite: Promise<void> = Promise.resolve();
+  readonly #synced: SyncedFile;
 
   private constructor(
     readonly file: FileHandle,
     readonly blocks: number,
     readonly headerBytes: number,
-  ) {}
+  ) {
+    this.#synced = new SyncedFile(file);
+  }
 
-  /** Creates the file when it is not there, all bits clear. @param options.headerBytes kept free for the owner. */
+  /**
+   * Creates the file when it is not there, all bits clear. What is there is written again: whoever wrote it may have
+   * failed to sync it, which the next sync would not be told.
+   * @param options.headerBytes kept free for the owner.
+   */
   static async open(
     path: string,
     blocks: number,
@@ -56,6 +64,7 @@ export class BlockBitmap {
       const wanted = headerBytes + Math.ceil(blocks / 8);
       // Shorter: died between creating and sizing it. Longer: made for a larger disk, which its owner has to notice.
       if (size < wanted && !options.readOnly) await file.truncate(wanted);
+      if (!options.readOnly) await writeAgain(file, size);
       return new BlockBitmap(file, blocks, headerBytes);
     } catch (error) {
       await file.close();
@@ -110,9 +119,9 @@ export class BlockBitmap {
     return total;
   }
 
-  /** Resolves once all changes are on stable storage. */
+  /** Resolves once all changes are on stable storage. Once it has failed it fails until the file is opened again. */
   async sync(): Promise<void> {
-    await this.file.datasync();
+    await this.#synced.sync();
   }
 
   async close(): Promise<void> {
@@ -188,6 +197,18 @@ export class BlockBitmap {
   #check(run: BlockRun): void {
     if (run.start < 0 || run.count < 0 || run.start + run.count > this.blocks) {
       throw new RangeError(`blocks ${run.start}+${run.count} are not within the ${this.blocks} of the bitmap`);
+    }
+  }
+}
+
+/** @param size of the file, bytes. Its holes stay holes. */
+async function writeAgain(file: FileHandle, size: number): Promise<void> {
+  for (const scan of splitRange({ offset: 0, length: size }, SCAN_BYTES)) {
+    for (const data of dataRanges(file.fd, scan)) {
+      for (const { offset, length } of splitRange(data, WINDOW_BYTES)) {
+        const bytes = Buffer.allocUnsafe(length);
+        await writeAt(file, bytes.subarray(0, await readAt(file, bytes, offset)), offset);
+      }
     }
   }
 }

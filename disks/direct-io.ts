@@ -5,6 +5,7 @@
  */
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
+import { alignUp } from '../domain/ranges.js';
 import { addressOf } from './native.js';
 import { readAt, writeAt } from './positional-io.js';
 
@@ -49,6 +50,30 @@ export const writeDirect = (file: FileHandle, data: Buffer, position: number): P
 export async function readDirect(file: FileHandle, target: Buffer, position: number): Promise<number | undefined> {
   const count = await unlessRefused(readAt(file, target, position));
   return count === false ? undefined : count;
+}
+
+/**
+ * Fills `target` from a file past the cache, whatever its length and place in memory: what is small or ends within a block
+ * goes by way of a buffer of its own.
+ * @param position a multiple of 4096; else nothing is read.
+ * @returns bytes of `target` that are filled: fewer at the end of the file, and 0 where the system or the file system knows
+ * nothing of the kind.
+ */
+export async function readPastCache(path: string, target: Buffer, position: number): Promise<number> {
+  if (position % ALIGNMENT !== 0) return 0;
+  const file = await openDirect(path, 'read');
+  if (!file) return 0;
+  try {
+    const whole = target.subarray(0, target.length - (target.length % ALIGNMENT));
+    const straight = fitsDirectIo(whole, position) ? ((await readDirect(file, whole, position)) ?? 0) : 0;
+    if (straight < whole.length && straight > 0) return straight;
+    const rest = target.length - straight;
+    const between = alignedBuffer(alignUp(rest, ALIGNMENT));
+    const count = rest > 0 ? await readDirect(file, between, position + straight) : 0;
+    return straight + between.copy(target, straight, 0, Math.min(rest, count ?? 0));
+  } finally {
+    await file.close();
+  }
 }
 
 async function unlessRefused<T>(work: Promise<T>): Promise<T | false> {

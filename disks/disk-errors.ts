@@ -1,5 +1,6 @@
 /** What the operating system says of a disk file, in the words of the catalogue. */
 import { CatalogueError, type FailureCode } from '../domain/errors.js';
+import { NotAFile } from './open-regular.js';
 
 const codes: Readonly<Record<string, FailureCode>> = {
   ENOENT: 'DiskMissing',
@@ -23,6 +24,7 @@ const mediumErrors = new Set(['EIO', 'ESTALE', 'ENXIO', 'ENODEV', 'ETIMEDOUT', '
  */
 export function diskError(error: unknown, path: string, doing: 'read' | 'write'): unknown {
   if (error instanceof CatalogueError) return error;
+  if (error instanceof NotAFile) return new CatalogueError('BrokenChain', error.message, { cause: error });
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === undefined) return error;
   const failure =

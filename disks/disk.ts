@@ -10,7 +10,12 @@ export interface ReadableDisk {
    */
   read(target: Buffer, offset: number): Promise<void>;
   /**
-   * The parts of a range that may hold anything but zeroes, sorted, without overlap. A disk that cannot tell answers
+   * As `read`, past the system's cache where that can be: of what nobody reads again soon, and of holes, which would fill
+   * the cache with zeroes at a tenth of the speed. Left out: there is no such way.
+   */
+  readUncached?(target: Buffer, offset: number): Promise<void>;
+  /**
+   * The parts of a range that may hold anything but zeroes, as far as the file system knows, sorted, without overlap. A disk that cannot tell answers
    * with the whole range.
    */
   dataRanges(range: Range): Promise<Range[]>;
@@ -24,4 +29,6 @@ export interface VirtualDisk extends ReadableDisk {
   writeZeroes(range: Range): Promise<void>;
   /** Resolves once everything written before is on stable storage. */
   flush(): Promise<void>;
+  /** Bytes, at most, that changing this range takes beside the disk's own file. Left out: none. */
+  growthOf?(range: Range): number;
 }

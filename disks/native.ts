@@ -17,6 +17,7 @@ const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 const LOCK_UN = 8;
+const SEEK_END = 2;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const FALLOC_FL_KEEP_SIZE = 1;
@@ -64,6 +65,14 @@ export async function lockFile(fd: number, mode: LockMode, options: { timeoutMs?
     if (left <= 0) throw new LockTimeout(`the ${mode} lock was not free within ${options.timeoutMs} ms`);
     await sleep(Math.min(pause, left));
   }
+}
+
+/** Where a file or block device ends, bytes. Moves the file position, which positional I/O does not care about. */
+export function endOf(fd: number): number {
+  if (!lseek) throw new Error(`block devices are not supported on ${process.platform}`);
+  const found = Number(lseek(fd, 0, SEEK_END));
+  if (found < 0) throw systemError('lseek', koffi.errno());
+  return found;
 }
 
 /**
@@ -116,6 +125,8 @@ export async function punchHole(fd: number, range: Range): Promise<boolean> {
   // errno belongs to the thread that made the call: made again here, the call can be asked why.
   if (fallocate(fd, mode, range.offset, range.length) === 0) return true;
   const errno = koffi.errno();
+  // A block device whose own sectors are larger than the range's edges allow.
+  if (errno === EINVAL) return false;
   if (errno === EOPNOTSUPP || errno === ENOTSUP || errno === ENOSYS || errno === EPERM) return false;
   throw systemError('fallocate', errno);
 }

@@ -1,15 +1,43 @@
 /** Opens a disk file by the format the site file names. */
+import { CatalogueError } from '../domain/errors.js';
 import type { DiskFormat } from '../domain/site.js';
 import type { VirtualDisk } from './disk.js';
-import { RawDisk } from './raw.js';
+import { diskError } from './disk-errors.js';
+import { signatureOf } from './disk-signature.js';
+import { fileSize } from './file-size.js';
+import { openDiskFile, RawDisk } from './raw.js';
 import { openVhd } from './vhd.js';
 
-/** @throws CatalogueError DiskMissing, BrokenChain when the file is not of that format, AuthorizationFailed. */
-export function openDisk(path: string, format: DiskFormat, options: { readOnly?: boolean } = {}): Promise<VirtualDisk> {
+/**
+ * @param format undefined where none is written out: then it is raw, and anything that shows itself to be of another
+ * format is refused, as a guest's first write would destroy it.
+ * @throws CatalogueError DiskMissing, ForeignDiskFormat, BrokenChain when the file is not of that format, AuthorizationFailed.
+ */
+export async function openDisk(
+  path: string,
+  format: DiskFormat | undefined,
+  options: { readOnly?: boolean } = {},
+): Promise<VirtualDisk> {
   switch (format) {
+    case undefined:
+      await refuseOtherFormats(path);
+      return await RawDisk.open(path, options);
     case 'raw':
-      return RawDisk.open(path, options);
+      return await RawDisk.open(path, options);
     case 'vhd':
-      return openVhd(path, options);
+      return await openVhd(path, options);
+  }
+}
+
+async function refuseOtherFormats(path: string): Promise<void> {
+  const file = await openDiskFile(path, true);
+  try {
+    const found = await signatureOf(file, await fileSize(file));
+    if (found === undefined) return;
+    throw new CatalogueError('ForeignDiskFormat', `${path} is a ${found}, and no format is written out for it`);
+  } catch (error) {
+    throw diskError(error, path, 'read');
+  } finally {
+    await file.close();
   }
 }

@@ -10,7 +10,7 @@
  * 3. Bits and blocks change under the exclusive lock of the block. Reads take no lock: they look again afterwards.
  */
 import { CatalogueError } from '../domain/errors.js';
-import { end, mergeRanges, type Range } from '../domain/ranges.js';
+import { end, mergeRanges, totalLength, type Range } from '../domain/ranges.js';
 import type { BlockBitmap, BlockRun } from './block-bitmap.js';
 import { BlockMap, type Segment } from './block-map.js';
 import { copyRange, copySparseRange } from './copy-range.js';
@@ -101,6 +101,13 @@ export class OverlayDisk implements VirtualDisk {
   /** Bytes of the blocks that are in the overlay. */
   get overlayBytes(): number {
     return this.#map.markedBlocks * this.blockSize;
+  }
+
+  /** Every block that a change touches first is copied up whole. */
+  growthOf(range: Range): number {
+    if (this.#merging) return 0;
+    const clear = this.#map.segments(this.#map.inBlocks(range)).filter((segment) => !segment.marked);
+    return totalLength(clear);
   }
 
   async read(target: Buffer, offset: number): Promise<void> {

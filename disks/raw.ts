@@ -1,28 +1,37 @@
-/** A disk whose bytes lie in a file one to one: a raw image, or what stands before the footer of a fixed VHD. */
-import { open, type FileHandle } from 'node:fs/promises';
+/** A disk whose bytes lie in a file one to one: a raw image, a block device, or what stands before the footer of a fixed VHD. */
+import type { FileHandle } from 'node:fs/promises';
 import { CatalogueError } from '../domain/errors.js';
 import { end, intersect, splitRange, type Range } from '../domain/ranges.js';
 import type { VirtualDisk } from './disk.js';
+import { fitsDirectIo, openDirect, readDirect } from './direct-io.js';
 import { diskError } from './disk-errors.js';
+import { fileKey, identityOf, type FileIdentity } from './file-identity.js';
+import { fileSize } from './file-size.js';
 import { dataRanges, punchHole } from './native.js';
+import { openRegular } from './open-regular.js';
 import { readAt, writeAt } from './positional-io.js';
+import { SyncedFile } from './synced-file.js';
 
 const zeroes = Buffer.alloc(1024 * 1024);
 
 export class RawDisk implements VirtualDisk {
-  #flushFailure: Error | undefined;
+  /** The same file, for reading past the cache; undefined where that can't be. */
+  #direct: Promise<FileHandle | undefined> | undefined;
+  readonly #synced: SyncedFile;
 
   /** @param size bytes of the file, from its beginning, that are the disk. */
   constructor(
     private readonly file: FileHandle,
     readonly path: string,
     readonly size: number,
-  ) {}
+  ) {
+    this.#synced = new SyncedFile(file);
+  }
 
   /** @throws CatalogueError DiskMissing, BrokenChain when the file is no whole number of sectors. */
   static async open(path: string, options: { readOnly?: boolean } = {}): Promise<RawDisk> {
     const file = await openDiskFile(path, options.readOnly ?? false);
-    const { size } = await file.stat();
+    const size = await sizeOrClose(file, path);
     if (size > 0 && size % 512 === 0) return new RawDisk(file, path, size);
     await file.close();
     throw new CatalogueError('BrokenChain', `${path}: ${size} bytes are no whole number of 512-byte sectors`);
@@ -34,6 +43,17 @@ export class RawDisk implements VirtualDisk {
     if (length < target.length) {
       throw new CatalogueError('BrokenChain', `${this.path}: the file ends at byte ${offset + length} of ${this.size}`);
     }
+  }
+
+  async readUncached(target: Buffer, offset: number): Promise<void> {
+    this.#check(offset, target.length);
+    if (fitsDirectIo(target, offset)) {
+      // Of the file that is open, whatever its path leads to by now.
+      this.#direct ??= openDirect(`/proc/self/fd/${this.file.fd}`, 'read').catch(() => undefined);
+      const direct = await this.#direct;
+      if (direct && (await this.#do('read', () => readDirect(direct, target, offset))) === target.length) return;
+    }
+    await this.read(target, offset);
   }
 
   async write(data: Buffer, offset: number): Promise<void> {
@@ -64,16 +84,22 @@ export class RawDisk implements VirtualDisk {
 
   /** Once it has failed it fails until the disk is opened again: the system tells only once what it could not store. */
   async flush(): Promise<void> {
-    if (this.#flushFailure) throw this.#flushFailure;
-    try {
-      await this.#do('write', () => this.file.datasync());
-    } catch (error) {
-      this.#flushFailure = error as Error;
-      throw error;
-    }
+    await this.#do('write', () => this.#synced.sync());
+  }
+
+  /** What its open file is, with everything that was written to it stored. @returns undefined for a device. */
+  async identify(): Promise<FileIdentity | undefined> {
+    await this.flush();
+    return this.#do('read', async () => identityOf(await this.file.stat({ bigint: true })));
+  }
+
+  /** Which file it is, whatever its path leads to by now. See `fileKey`. */
+  fileKey(): Promise<string> {
+    return this.#do('read', async () => fileKey(await this.file.stat({ bigint: true })));
   }
 
   async close(): Promise<void> {
+    await (await this.#direct)?.close();
     await this.file.close();
   }
 
@@ -92,10 +118,19 @@ export class RawDisk implements VirtualDisk {
   }
 }
 
-/** @throws CatalogueError DiskMissing, AuthorizationFailed and what else `diskError` knows. */
+async function sizeOrClose(file: FileHandle, path: string): Promise<number> {
+  try {
+    return await fileSize(file);
+  } catch (error) {
+    await file.close();
+    throw diskError(error, path, 'read');
+  }
+}
+
+/** @throws CatalogueError DiskMissing, BrokenChain (no file), AuthorizationFailed and what else `diskError` knows. */
 export async function openDiskFile(path: string, readOnly: boolean): Promise<FileHandle> {
   try {
-    return await open(path, readOnly ? 'r' : 'r+');
+    return await openRegular(path, readOnly ? 'read' : 'read and write', { devices: true });
   } catch (error) {
     throw diskError(error, path, 'read');
   }

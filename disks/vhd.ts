@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { CatalogueError } from '../domain/errors.js';
 import { diskError } from './disk-errors.js';
+import { fileSize } from './file-size.js';
 import { readAt, writeAt } from './positional-io.js';
 import { RawDisk, openDiskFile } from './raw.js';
 
@@ -74,14 +75,14 @@ export function parseVhdFooter(footer: Buffer): VhdFooter {
 export async function openVhd(path: string, options: { readOnly?: boolean } = {}): Promise<RawDisk> {
   const file = await openDiskFile(path, options.readOnly ?? false);
   try {
-    const fileSize = (await file.stat()).size;
-    const footer = Buffer.alloc(Math.min(VHD_FOOTER_BYTES, fileSize));
-    await readAt(file, footer, fileSize - footer.length);
+    const bytes = await fileSize(file);
+    const footer = Buffer.alloc(Math.min(VHD_FOOTER_BYTES, bytes));
+    await readAt(file, footer, bytes - footer.length);
     const { size } = parseVhdFooter(footer);
-    if (fileSize !== size + VHD_FOOTER_BYTES) {
+    if (bytes !== size + VHD_FOOTER_BYTES) {
       throw new CatalogueError(
         'BrokenChain',
-        `the footer tells of ${size} bytes, the file has ${fileSize} with the footer`,
+        `the footer tells of ${size} bytes, the file has ${bytes} with the footer`,
       );
     }
     return new RawDisk(file, path, size);

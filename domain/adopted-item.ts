@@ -70,16 +70,20 @@ export function adopt(of: NewItem, vault: VaultFacts, tracking: TrackingFacts, a
       nextSequence: isCurrent ? applied.sequence + 1 : 1,
       ...(shipped && { shipped: cycleOf(shipped, at) }),
       ...(isCurrent && { applied: cycleOf(applied, at) }),
-      ...(cause === undefined ? next(of.vm, description.finalized, at) : { resync: { cause, since: at } }),
+      ...(cause === undefined ? next(of, description.finalized, at) : { resync: { cause, since: at } }),
     },
   };
 }
 
 /** What is to be done first: a cycle, or what was left to do after the initial copy. */
-const next = (vm: string, isFinalized: boolean, at: string): Pick<ProtectedItem, 'cycleDueAt' | 'pending'> => {
+const next = (
+  { vault, vm }: Pick<ProtectedItem, 'vault' | 'vm'>,
+  isFinalized: boolean,
+  at: string,
+): Pick<ProtectedItem, 'cycleDueAt' | 'pending'> => {
   if (isFinalized) return { cycleDueAt: at, pending: [] };
   const kind = 'finalizeProtection';
-  return { pending: [{ requestId: `adopt/${vm}/${at}`, jobId: jobId(vm, kind, at, 0), kind }] };
+  return { pending: [{ requestId: `adopt/${vm}/${at}`, jobId: jobId(vault, vm, kind, at, 0), kind }] };
 };
 
 /** Why replication cannot go on by differences; undefined when it can. */

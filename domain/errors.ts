@@ -31,7 +31,7 @@ export const failureCatalogue = {
   // Recoverable: network, disk space, memory, processes that are down.
   AgentNotAnswering: recoverable(
     'The Recovery Services agent on the host is not answering',
-    'Start the agent worker on that host; replication continues by itself.',
+    'Start the agent worker on that host, and the hypervisor if that is down, too; replication continues by itself.',
   ),
   ProviderNotAnswering: recoverable(
     'The Provider on the VMM server is not answering',
@@ -43,7 +43,7 @@ export const failureCatalogue = {
   ),
   WorkerLost: recoverable(
     'The worker stopped in the middle of its work',
-    'Nothing: the work goes on from its last checkpoint as soon as a worker is there.',
+    'The work continues from its last checkpoint once a worker answers. A host that does not answer is named within a minute: see `farshore status`.',
   ),
   WorkerStopped: recoverable(
     'The worker was stopped in the middle of its work',
@@ -56,6 +56,18 @@ export const failureCatalogue = {
   StoreUnreachable: recoverable(
     'The replica store cannot be reached',
     'Check the network and the storage account, or that the folder of the store is mounted.',
+  ),
+  KnownStoreMissing: recoverable(
+    'The replica store is not the one that the vault has',
+    'Mount it, or correct `vault.store`. Only if it is lost for good: `farshore up --new-store`, or `farshore prepare --new-store` and, on each other machine, remove the file that knows it. Each VM then has to be unprotected and protected again.',
+  ),
+  ReplicaMissing: recoverable(
+    'The store has no replica of the VM as it is replicated now',
+    'Put the right store back where it was: replication continues by itself. If its replica is lost for good, unprotect the VM and protect it again.',
+  ),
+  StoreBusy: recoverable(
+    'Another process does not let go of the replica store',
+    'End the process that is named, where one is; it is tried again.',
   ),
   StoreFull: recoverable('The replica store has no space left', 'Free or add space where the store is kept.'),
   SourceDiskFull: recoverable(
@@ -75,6 +87,10 @@ export const failureCatalogue = {
 
   // Needs resynchronization.
   ResyncRequired: needsResync('The VM is marked for resynchronization', RESYNC_REMEDY),
+  SnapshotGivenUp: needsResync(
+    'The VM snapshot that was to be copied or compared was given up, for the guest to go on',
+    'Free space on the volume that holds the source disks; what was to be copied is compared and copied anew by itself.',
+  ),
   LogBroken: needsResync('A change log is damaged, missing, or belongs to another disk', RESYNC_REMEDY),
   OutOfSequence: needsResync('A change set arrived out of sequence', RESYNC_REMEDY),
 
@@ -85,6 +101,10 @@ export const failureCatalogue = {
   ),
   DiskMissing: nonRecoverable('A virtual disk of the VM is missing', 'Put the disk file back where it was.'),
   BrokenChain: nonRecoverable('The virtual disk or its chain is broken', 'Repair the virtual disk.'),
+  ForeignDiskFormat: nonRecoverable(
+    'The disk file is of another format than raw',
+    'Write its format out in the site file: `vhd` for a fixed VHD; convert any other (`qemu-img convert -O raw FILE NEW`). If its bytes are the disk all the same, write `format: raw`.',
+  ),
   InvalidReplicaState: nonRecoverable(
     'The replica is not in a state that allows this',
     'Look at the replica in the store; it may have been changed by hand.',
@@ -127,6 +147,10 @@ export const failureCatalogue = {
     'Nothing: a newer failover or resynchronization has taken over.',
   ),
   InvalidVmState: nonRecoverable('The VM is in a state that does not allow this', 'Bring the VM into the named state.'),
+  PlanGone: nonRecoverable(
+    'The plan run that the job belonged to is gone',
+    'Fail the VM over again, by itself or by a new run of the plan.',
+  ),
   PrerequisitesNotMet: nonRecoverable('The prerequisites are not met', 'Correct what is named.'),
 } as const satisfies Record<string, CatalogueEntry>;
 

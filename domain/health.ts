@@ -2,10 +2,16 @@
  * Replication health: an ordered list of conditions derived from the item and the time, the worst of which is the
  * health. Nothing is stored, so nothing can be forgotten to be cleared.
  */
-import { formatSeconds, secondsBetween, toIso, toMs } from './time.js';
+import { earlier, formatSeconds, secondsBetween, toIso, toMs } from './time.js';
+import { copyFrequencyMs } from './policy.js';
+import { CYCLES_REMEMBERED, missedCycles } from './transitions.js';
 import { isReplicated, seedingStopped, type Health, type ProtectedItem } from './protected-item.js';
 import type { HostTrouble } from './host.js';
+import { hostSilence, saysHostIsSilent, type HostSilence } from './host-silence.js';
 import type { RetryState } from './job.js';
+import { titleOf } from './jobs/known-jobs.js';
+import { nextTryText, resyncText } from './next-try.js';
+import { undoingText } from './undoing.js';
 
 export type { Health };
 
@@ -24,17 +30,48 @@ const MISSED_SHARE = 0.2;
 /** A recoverable failure that outlasts this is "cannot send". */
 const CANNOT_SEND_AFTER_MS = 120_000;
 
-/** Worst first. @param now ISO 8601. */
-export function conditionsOf(item: ProtectedItem, now: string): Condition[] {
+/** What is not so for runs of workflows that began before. */
+export interface HealthRules {
+  /** Cycles that are overdue count as missed now, not once the late one is done. @default true */
+  readonly overdueCounts?: boolean;
+  /** What fails as its host is silent is as old as that silence, and a worker that is lost with it is none besides. @default true */
+  readonly silenceIsOne?: boolean;
+}
+
+/**
+ * Worst first. @param now ISO 8601.
+ * @param known of its host's silence, by all of its VMs: each notices it at another time.
+ */
+export function conditionsOf(
+  item: ProtectedItem,
+  now: string,
+  { overdueCounts = true, silenceIsOne = true }: HealthRules = {},
+  known?: HostSilence,
+): Condition[] {
   const found: Condition[] = [];
-  const retry = item.retry ?? item.job?.retry;
-  if (retry) found.push(retryCondition(retry, now));
-  // What fails for the same reason says more.
-  if (item.hostTrouble && isReplicated(item) && retry?.failure.code !== item.hostTrouble.failure.code) {
-    found.push(troubleCondition(item.hostTrouble, now));
+  const own = silenceIsOne ? hostSilence(item) : undefined;
+  const silentSince = own && earlier(own.since, known?.since ?? own.since);
+  const retry = withAge(failing(item), silentSince);
+  const hostTrouble = withAge(item.hostTrouble, silentSince);
+  const isToldByHost = silentSince !== undefined && hostTrouble !== undefined && retry?.failure.code === 'WorkerLost';
+  if (retry && !isToldByHost) found.push(withWayOut(item, retryCondition(item, retry, now)));
+  // What fails for the same reason says more; what only says that its worker is lost says less.
+  if (hostTrouble && isReplicated(item) && retry?.failure.code !== hostTrouble.failure.code) {
+    const condition = withWayOut(item, troubleCondition(hostTrouble, now));
+    if (retry?.failure.code === 'WorkerLost') found.unshift(condition);
+    else found.push(condition);
   }
   if (item.resync) {
-    found.push(resyncCondition(item, item.resync));
+    found.push(resyncCondition(item, item.resync, now));
+  }
+  for (const { what, kind, jobId, failure, since } of item.leftovers ?? []) {
+    found.push({
+      reason: 'LeftUndone',
+      health: 'Critical',
+      message: `the job "${titleOf(kind)}" (${jobId}) has ended, and it is left to ${undoingText[what]}: ${failure.message}`,
+      remedy: `${failure.remedy} To ${undoingText[what]}: farshore retry ${item.vm}`,
+      since,
+    });
   }
   if (seedingStopped(item)) {
     const last = item.recentJobs.at(-1);
@@ -68,12 +105,15 @@ export function conditionsOf(item: ProtectedItem, now: string): Condition[] {
       since: item.shipped.sealedAt,
     });
   }
-  const missed = item.cycleHistory.filter((onTime) => !onTime).length;
-  if (item.phase === 'Protected' && missed > item.cycleHistory.length * MISSED_SHARE) {
+  const { missed, all } = cyclesMissed(item, overdueCounts ? overdueCycles(item, now) : 0);
+  if (item.phase === 'Protected' && missed > all * MISSED_SHARE) {
     found.push({
       reason: 'CyclesMissed',
       health: 'Warning',
-      message: `${missed} of the last ${item.cycleHistory.length} cycles were missed`,
+      message:
+        all === 1
+          ? 'the last cycle was missed'
+          : `${missed} of the last ${all} cycles ${missed === 1 ? 'was' : 'were'} missed`,
     });
   }
   const withoutApp = item.policy.appConsistentFrequencyHours > 0 ? item.appConsistency?.failure : undefined;
@@ -94,15 +134,27 @@ export function conditionsOf(item: ProtectedItem, now: string): Condition[] {
       reason: 'NotReverseReplicated',
       health: 'Warning',
       message: 'the VM runs at the recovery side and is not replicated back',
+      ...(item.phase === 'Committed' && { remedy: homeAgain(item) }),
+    });
+  }
+  if (item.sourceRan) {
+    found.push({
+      reason: 'SourceRan',
+      health: 'Warning',
+      message: `the source went on running on host ${item.host} after the failover, until it was turned off at ${item.sourceRan.until}; what was written there meanwhile is on its disks alone`,
+      remedy:
+        'Look whether guests or clients wrote there, and save what is needed before the source is started or protected again.',
     });
   }
   if (item.sourceFence) {
-    const { since, problem } = item.sourceFence;
+    const { since, problem, hostSilentAt } = item.sourceFence;
+    const silent =
+      hostSilentAt === undefined ? '' : `; the host did not answer when it was failed over, from ${hostSilentAt} on`;
     found.push({
       reason: 'SourceNotFenced',
       health: 'Warning',
-      message: `the source has not been told yet that the VM runs at the recovery side${problem === undefined ? '' : ` (${problem})`}`,
-      remedy: 'Keep the source VM off until the Provider is back; then it is turned off and fenced by itself.',
+      message: `the source on host ${item.host} has not been told yet that the VM runs at the recovery side${problem === undefined ? '' : ` (${problem})`}${silent}`,
+      remedy: `Start the hypervisor of host ${item.host} and the Provider of VMM server ${item.vmmServer}, whichever is down: then the source is turned off and fenced by itself. Until then keep it off.${waiver(item)}`,
       since,
     });
   }
@@ -110,12 +162,45 @@ export function conditionsOf(item: ProtectedItem, now: string): Condition[] {
   return found.sort((a, b) => severity(a) - severity(b));
 }
 
+const homeAgain = ({ vm, sourceFence }: ProtectedItem): string =>
+  `It may stay so; failing back is not there yet.${sourceFence ? '' : ` To protect it at the primary side again, which gives up what was written at the recovery side: farshore unprotect ${vm} --wait, then farshore vm delete-replica ${vm}`}`;
+
+/** While a failover is open it can't be waived: commit comes first. */
+const waiver = ({ phase, vm }: ProtectedItem): string =>
+  phase === 'Committed' || phase === 'Unprotected'
+    ? ` If the primary site does not exist any more: farshore unprotect ${vm} --primary-lost`
+    : '';
+
+/** Cycles that came due since the one that is late; none while a job, a pause or a mark keeps them from being made. */
+export function overdueCycles(item: ProtectedItem, now: string): number {
+  const isMade = item.phase === 'Protected' && !item.job && item.pending.length === 0 && !item.paused && !item.resync;
+  return isMade ? missedCycles(item, now) : 0;
+}
+
+/** Of the last cycles, with so many that are overdue. */
+function cyclesMissed({ cycleHistory }: ProtectedItem, overdue: number): { missed: number; all: number } {
+  const late = Array<boolean>(Math.min(overdue, CYCLES_REMEMBERED)).fill(false);
+  const last = [...cycleHistory, ...late].slice(-CYCLES_REMEMBERED);
+  return { missed: last.filter((onTime) => !onTime).length, all: last.length };
+}
+
+/** The instant from which so many cycles are overdue that they are a condition, ms. */
+function overdueFrom(item: ProtectedItem): number | undefined {
+  if (item.phase !== 'Protected' || item.cycleDueAt === undefined || item.paused || item.resync) return undefined;
+  for (let overdue = 1; overdue <= CYCLES_REMEMBERED; overdue += 1) {
+    const { missed, all } = cyclesMissed(item, overdue);
+    if (missed > all * MISSED_SHARE) return toMs(item.cycleDueAt) + overdue * copyFrequencyMs(item.policy);
+  }
+  return undefined;
+}
+
 function resyncCondition(
   item: ProtectedItem,
   { cause, since, dueAt }: NonNullable<ProtectedItem['resync']>,
+  now: string,
 ): Condition {
   const running = item.job?.kind === 'resynchronize';
-  const outlook = running ? 'being resynchronized' : dueAt === undefined ? '' : `to be resynchronized at ${dueAt}`;
+  const outlook = running ? 'being resynchronized' : dueAt === undefined ? '' : resyncText(item, dueAt, now);
   return {
     reason: 'ResyncRequired',
     health: 'Critical',
@@ -125,22 +210,64 @@ function resyncCondition(
   };
 }
 
-export const healthOf = (item: ProtectedItem, now: string): Health => conditionsOf(item, now)[0]?.health ?? 'Normal';
+export const healthOf = (item: ProtectedItem, now: string, rules?: HealthRules, known?: HostSilence): Health =>
+  conditionsOf(item, now, rules, known)[0]?.health ?? 'Normal';
 
-function retryCondition(retry: RetryState, now: string): Condition {
+/** Of a host that does not answer it has to be said what can be done without it. */
+function withWayOut(item: ProtectedItem, condition: Condition): Condition {
+  const canFailOver = item.latestRecoveryPoint !== undefined || item.applied !== undefined;
+  if (!saysHostIsSilent(condition.reason) || !isReplicated(item) || !canFailOver) return condition;
+  const remedy = `If host ${item.host} is lost: farshore failover ${item.vm} --type unplanned. Otherwise: ${condition.remedy}`;
+  return { ...condition, remedy };
+}
+
+/** What only says how far protecting a VM has come. */
+const stages: ReadonlySet<string> = new Set(['InitialReplicationIncomplete']);
+
+/** The health that alerts go by: nobody is to be woken because a VM is being protected. */
+export const alertedHealthOf = (item: ProtectedItem, now: string, rules?: HealthRules): Health =>
+  item.alertsOfTrouble
+    ? (conditionsOf(item, now, rules).find(({ reason }) => !stages.has(reason))?.health ?? 'Normal')
+    : healthOf(item, now, rules);
+
+/** What is failing, and since when. A job that begins, or fails in its turn, does not make that any younger. */
+function failing({ retry, job, unresolved }: ProtectedItem): RetryState | undefined {
+  const current = retry ?? job?.retry;
+  if (!current || !unresolved) return current ?? unresolved;
+  return { ...current, since: earlier(current.since, unresolved.since) };
+}
+
+/** What says that the host is silent began when that did, whenever it was found out. */
+const withAge = <T extends Pick<RetryState, 'failure' | 'since'>>(
+  trouble: T | undefined,
+  silentSince: string | undefined,
+): T | undefined =>
+  trouble && silentSince !== undefined && saysHostIsSilent(trouble.failure.code)
+    ? { ...trouble, since: silentSince }
+    : trouble;
+
+function retryCondition(item: ProtectedItem, retry: RetryState, now: string): Condition {
   const { failure, nextTryAt, attempt, since } = retry;
   const waits = nextTryAt === undefined;
   const lasting = toMs(now) - toMs(since) >= CANNOT_SEND_AFTER_MS;
   return {
     reason: failure.code,
     health: waits || lasting ? 'Critical' : 'Warning',
-    message: waits
-      ? `${failure.message}; waits for an administrator`
-      : `${failure.message}; attempt ${attempt} failed, next try at ${nextTryAt}`,
+    message: isOfBefore(item)
+      ? `${failure.message}; ${untriedSince(item)}`
+      : waits
+        ? `${failure.message}; waits for an administrator`
+        : `${failure.message}; attempt ${attempt} failed, ${nextTryText(nextTryAt, now)}`,
     remedy: failure.remedy,
     since,
   };
 }
+
+/** It failed before a job, or a pause, began. */
+const isOfBefore = ({ retry, job }: ProtectedItem): boolean => retry === undefined && job?.retry === undefined;
+
+const untriedSince = ({ job, paused }: ProtectedItem): string =>
+  job || !paused ? 'a job has begun since' : 'its replication was paused since, and it is not tried before `resume`';
 
 const troubleCondition = ({ failure, since }: HostTrouble, now: string): Condition => ({
   reason: failure.code,
@@ -155,14 +282,20 @@ export const rpoSeconds = (item: ProtectedItem, now: string): number | undefined
   item.shipped && item.activeSide === 'primary' ? secondsBetween(item.shipped.sealedAt, now) : undefined;
 
 /** When health may change without an event: the instants at which a limit above is crossed. ISO 8601, or undefined. */
-export function nextHealthChange(item: ProtectedItem, now: string): string | undefined {
+export function nextHealthChange(
+  item: ProtectedItem,
+  now: string,
+  { overdueCounts = true }: HealthRules = {},
+): string | undefined {
   const instants: number[] = [];
-  const retry = item.retry ?? item.job?.retry;
+  const retry = failing(item);
   if (retry) instants.push(toMs(retry.since) + CANNOT_SEND_AFTER_MS);
   if (item.hostTrouble) instants.push(toMs(item.hostTrouble.since) + CANNOT_SEND_AFTER_MS);
   if (item.phase === 'Protected' && item.shipped) {
     instants.push(toMs(item.shipped.sealedAt) + LAST_SEND_LIMIT_MS + 1);
   }
+  const overdue = overdueCounts ? overdueFrom(item) : undefined;
+  if (overdue !== undefined) instants.push(overdue);
   const ahead = instants.filter((instant) => instant > toMs(now));
   return ahead.length > 0 ? toIso(Math.min(...ahead)) : undefined;
 }

@@ -4,18 +4,53 @@ import { failureSchema } from './errors.js';
 import { nameSchema } from './ids.js';
 import { isoTimeSchema } from './time.js';
 
-export const hostTroubleSchema = z.object({ failure: failureSchema, since: isoTimeSchema });
+/** Looks of all agents together, in a second: what they cost the server does not grow with the site. */
+const LOOKS_A_SECOND = 4;
+const SOONEST_MS = 1_000;
+const LATEST_MS = 10_000;
+
+/**
+ * How often an agent looks at its host, and says so to the server: a host is not heard of for so long while it is well. What
+ * is lost of a dead host can't be told more closely than this.
+ * @param hosts of the site. @returns ms
+ */
+export const lookEveryMs = (hosts: number): number =>
+  Math.min(LATEST_MS, Math.max(SOONEST_MS, Math.ceil((hosts * 1000) / LOOKS_A_SECOND)));
+
+/** What clocks that are kept right differ by, and the way there and back: less is none. ms. */
+export const CLOCKS_AGREE_MS = 2_000;
+
+/** A sign of life of a host: the hypervisor there has answered its agent. */
+const hostSignSchema = z.object({
+  /** When it gave the last one, by the clock of the Temporal server, as far as that is known. */
+  heardAt: isoTimeSchema.optional(),
+  /** How far the host's clock is ahead of the server's; left out while they agree. */
+  clockAheadMs: z.int().optional(),
+});
+
+export const hostTroubleSchema = hostSignSchema.extend({
+  failure: failureSchema,
+  /** When it was asked what it has not answered any more, by the clock of the server. */
+  since: isoTimeSchema,
+});
 export type HostTrouble = z.infer<typeof hostTroubleSchema>;
 
 const stoppedTrackingSchema = z.object({ epoch: z.int(), cause: z.string() });
 
-export const hostStateSchema = z.object({
+export const hostStateSchema = hostSignSchema.extend({
   /** Why nothing can be asked of the host; undefined while it answers. */
   failure: failureSchema.optional(),
   /** By VM: tracking that has stopped by itself. */
   stopped: z.record(z.string(), stoppedTrackingSchema),
 });
 export type HostState = z.infer<typeof hostStateSchema>;
+
+/** What each look at a host tells by its heartbeat, whatever it finds. */
+export const lookSchema = hostSignSchema.required({ heardAt: true }).extend({
+  /** The next is to come so long after it, ms. */
+  everyMs: z.int().default(SOONEST_MS),
+});
+export type Look = z.infer<typeof lookSchema>;
 
 /** What concerns one VM. */
 export const hostNewsSchema = z.object({

@@ -14,13 +14,14 @@ export const nameSchema = z
   })
   .refine((name) => !name.includes('..'), { error: 'two dots in a row are not allowed' });
 
+/** Each of one vault: two of them on one namespace, with hosts of the same names, must not do each other's work. */
 export const taskQueues = {
   /** The recovery side: store and compute. The workflows' queue too. */
   azure: (vault: string) => `azure:${vault}`,
   /** The Provider on a VMM server. */
-  vmm: (server: string) => `vmm:${server}`,
+  vmm: (vault: string, server: string) => `vmm:${vault}/${server}`,
   /** The agent on a Hyper-V host. */
-  host: (host: string) => `host:${host}`,
+  host: (vault: string, host: string) => `host:${vault}/${host}`,
 } as const;
 
 /** The protection entity of a VM: one per VM and vault, for the VM's whole protected life. */
@@ -29,14 +30,22 @@ export const protectedItemId = (vault: string, vm: string): string => `vm/${vaul
 /** Who watches a host for the VMs of a vault. */
 export const hostWatchId = (vault: string, host: string): string => `host/${vault}/${host}`;
 
+/** What shows the board of a vault. */
+export const vaultBoardId = (vault: string): string => `vault/${vault}`;
+
 /** `2026-03-01T12:30:05.123Z` as `20260301T123005Z`: sorts, and needs no quoting in a shell. */
 export const compactTime = (iso: string): string => iso.replace(/[-:]/g, '').replace(/\.\d+Z$/, 'Z');
 
-/** @param serial distinguishes two jobs of one VM asked for within the same second; 0 adds nothing. */
-export const jobId = (vm: string, kind: string, at: string, serial: number): string =>
-  `job/${vm}/${kebab(kind)}/${compactTime(at)}${serial > 0 ? `-${serial}` : ''}`;
+/**
+ * @param vault undefined: as ids were before they said it.
+ * @param serial distinguishes two jobs of one VM asked for within the same second; 0 adds nothing.
+ */
+export const jobId = (vault: string | undefined, vm: string, kind: string, at: string, serial: number): string =>
+  `job/${vault === undefined ? '' : `${vault}/`}${vm}/${kebab(kind)}/${compactTime(at)}${serial > 0 ? `-${serial}` : ''}`;
 
-export const planRunId = (plan: string, at: string): string => `plan/${plan}/${compactTime(at)}`;
+/** Plans of two vaults may have the same name. Runs that were started before their ids said the vault are `plan/<plan>/<time>`. */
+export const planRunId = (vault: string, plan: string, at: string): string =>
+  `plan/${vault}/${plan}/${compactTime(at)}`;
 
 const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 

@@ -1,6 +1,8 @@
 /** What is told of a VM to whoever asks: its state, and what follows from it at that instant. */
 import { conditionsOf, healthOf, rpoSeconds, type Condition, type Health } from './health.js';
-import { allowedOperations, type Operation, type Permission } from './operations.js';
+import type { HostSilence } from './host-silence.js';
+import { offeredOperations, type Operation } from './operations.js';
+import type { Permission } from './permission.js';
 import type { ProtectedItem } from './protected-item.js';
 
 export interface ProtectedItemView {
@@ -11,14 +13,14 @@ export interface ProtectedItemView {
   readonly operations: Record<Operation, Permission>;
 }
 
-/** @param at ISO 8601. */
-export function viewOf(item: ProtectedItem, at: string): ProtectedItemView {
+/** @param at ISO 8601. @param known of its host's silence, by all of its VMs. */
+export function viewOf(item: ProtectedItem, at: string, known?: HostSilence): ProtectedItemView {
   const rpo = rpoSeconds(item, at);
   return {
     item,
-    health: healthOf(item, at),
-    conditions: conditionsOf(item, at),
+    health: healthOf(item, at, {}, known),
+    conditions: conditionsOf(item, at, {}, known),
     ...(rpo !== undefined && { rpoSeconds: rpo }),
-    operations: allowedOperations(item),
+    operations: offeredOperations(item),
   };
 }

@@ -1,10 +1,13 @@
 /** What a job tells its VM when it ends, and what the VM is after it. */
 import { z } from 'zod';
 import { failureSchema, resyncCauseOf } from './errors.js';
-import type { JobKind } from './job.js';
+import type { JobParameters } from './job.js';
+import { jobDefinition, type JobKind } from './jobs/known-jobs.js';
 import { afterTags, knownNames, namedPointSchema } from './named-points.js';
 import { cycleSchema, type ProtectedItem } from './protected-item.js';
 import { earlier, isoTimeSchema, toIso, toMs } from './time.js';
+import { marked } from './resync-mark.js';
+import { notUndoneSchema, undoingSchema, type Leftover } from './undoing.js';
 
 const JOBS_REMEMBERED = 10;
 
@@ -20,6 +23,14 @@ export const jobOutcomeSchema = z.object({
   resyncCause: z.string().optional(),
   /** The points that have a name, after the job's cycles. */
   namedPoints: z.array(namedPointSchema).optional(),
+  /** What it has undone, given up. */
+  undone: z.array(undoingSchema).optional(),
+  /** What it should have undone, and has not. */
+  notUndone: z.array(notUndoneSchema).optional(),
+  /** It did not tell this itself: nobody knows what it has left. */
+  closedFromOutside: z.boolean().optional(),
+  /** From here on its VM needs nothing of its host, so that what was found of that says nothing any more. Older jobs don't tell. */
+  leavesHost: z.boolean().optional(),
 });
 export type JobOutcome = z.infer<typeof jobOutcomeSchema>;
 
@@ -28,7 +39,8 @@ export function afterJob(
   kind: JobKind,
   event: { jobId: string; at: string; result: JobOutcome },
 ): ProtectedItem {
-  const { job: _, ...rest } = item;
+  const definition = jobDefinition(kind);
+  const { job, leftovers: _, ...rest } = item;
   const { outcome, failure, epoch, recoveryPoint, namedPoints } = event.result;
   const sent = event.result.cycle;
   // As in the delta loop: a source clock that runs ahead must not hide how old the replica is.
@@ -49,6 +61,7 @@ export function afterJob(
     ...(cycle && afterTags(item, { epoch: kind === 'resynchronize' ? (epoch ?? 0) : item.epoch, ...cycle })),
     ...knownNames(item, namedPoints),
     ...(recoveryPoint && { latestRecoveryPoint: recoveryPoint }),
+    ...leftoversAfter(item, kind, event, job?.parameters),
   };
   if (outcome !== 'succeeded' && failure?.class === 'needsResync') {
     const again = marked(ended, resyncCauseOf(failure), event.at);
@@ -61,75 +74,39 @@ export function afterJob(
     return { ...ended, resync: { ...resync, skipOpen: true, notBefore: restUntil(event.at) } };
   }
   if (outcome !== 'succeeded') {
-    // A failover that was given up: the source runs again and its changes go on being sent.
-    const goesOn =
-      kind === 'plannedFailover' ||
-      kind === 'verifyReplica' ||
-      (kind === 'unplannedFailover' && item.phase === 'Protected' && !item.resync);
-    return goesOn ? { ...ended, cycleDueAt: event.at } : ended;
+    return definition.goesOn?.(item) ? { ...ended, cycleDueAt: event.at } : ended;
   }
-  switch (kind) {
-    case 'enableProtection': {
-      const { begunSequence: _b, requestedSequence: _r, ...fresh } = ended;
-      return { ...whole(fresh), phase: 'Seeding', nextSequence: ended.epoch > item.epoch ? 1 : ended.nextSequence };
-    }
-    case 'initialReplication':
-      return whole(ended);
-    case 'finalizeProtection':
-      return {
-        ...ended,
-        phase: 'Protected',
-        protectedSince: event.at,
-        // A VM that is marked has no cycles to wait for.
-        ...(!ended.resync && { cycleDueAt: event.at }),
-      };
-    case 'resynchronize': {
-      const { begunSequence: _b, requestedSequence: _r, ...equal } = whole(ended);
-      return item.phase === 'Protected' ? { ...equal, cycleDueAt: event.at } : equal;
-    }
-    case 'plannedFailover': {
-      const { cycleDueAt: _due, paused: _p, ...stopped } = ended;
-      return { ...stopped, phase: 'FailedOver', activeSide: 'recovery' };
-    }
-    case 'unplannedFailover': {
-      const { cycleDueAt: _due, resync: _resync, retry: _retry, paused: _p, ...stopped } = ended;
-      return {
-        ...stopped,
-        phase: 'FailedOver',
-        activeSide: 'recovery',
-        // What was waiting was meant for a VM that runs at the primary site.
-        pending: [],
-        sourceFence: { epoch: ended.epoch, since: event.at },
-      };
-    }
-    case 'commitFailover':
-      return { ...ended, phase: 'Committed' };
-    case 'verifyReplica': {
-      // The cycles that were due meanwhile have not been missed: they are made good at once.
-      const due = item.phase === 'Protected' ? { ...ended, cycleDueAt: event.at } : ended;
-      const cause = event.result.resyncCause;
-      return cause === undefined ? due : marked(due, cause, event.at);
-    }
-    case 'disableProtection': {
-      const { cycleDueAt: _d, shipped: _s, applied: _a, latestRecoveryPoint: _l, resync: _r, ...left } = ended;
-      const { paused: _p, protectedSince: _ps, hostTrouble: _h, ...rest } = left;
-      return { ...rest, phase: 'Unprotected', cycleHistory: [] };
-    }
-  }
+  return definition.succeeded(item, resolved(event.result.leavesHost ? withoutHost(ended) : ended), event);
+}
+
+/** What was failing does not fail any more. */
+export function resolved(item: ProtectedItem): ProtectedItem {
+  const { unresolved, ...rest } = item;
+  return unresolved ? rest : item;
+}
+
+function withoutHost(item: ProtectedItem): ProtectedItem {
+  const { hostTrouble: _, ...rest } = item;
+  return rest;
+}
+
+/** One entry for each thing to be undone; the newest job that left it knows best. */
+function leftoversAfter(
+  { leftovers = [], epoch }: ProtectedItem,
+  kind: JobKind,
+  { jobId, at, result }: { jobId: string; at: string; result: JobOutcome },
+  parameters: JobParameters | undefined,
+): Pick<ProtectedItem, 'leftovers'> {
+  const { outcome, failure, undone = [], notUndone = [], closedFromOutside } = result;
+  const unknown = closedFromOutside && failure ? (jobDefinition(kind).mayLeave?.(parameters) ?? []) : [];
+  const left: Leftover[] = [...notUndone, ...unknown.map((what) => ({ what, epoch, failure: failure! }))].map(
+    (one) => ({ ...one, jobId, kind, since: at }),
+  );
+  const settled = outcome === 'succeeded' ? (jobDefinition(kind).settles?.(parameters) ?? []) : undone;
+  const kept = leftovers.filter(({ what }) => !settled.includes(what) && !left.some((one) => one.what === what));
+  return kept.length + left.length > 0 ? { leftovers: [...kept, ...left] } : {};
 }
 
 /** Comparing both sides is dear: what breaks off each one must not have them begun without end. */
 const RESYNC_REST_MS = 30 * 60_000;
 const restUntil = (at: string): string => toIso(toMs(at) + RESYNC_REST_MS);
-
-/** A mark of what was before a whole copy that has been begun, or read back and found equal, says nothing any more. */
-function whole(item: ProtectedItem): ProtectedItem {
-  const { resync: _, ...rest } = item;
-  return rest;
-}
-
-/** No cycle is made of it until a resynchronization has made both sides equal. */
-export function marked(item: ProtectedItem, cause: string, at: string): ProtectedItem {
-  const { retry: _, cycleDueAt: _due, ...rest } = item;
-  return { ...rest, resync: { cause, since: item.resync?.since ?? at } };
-}

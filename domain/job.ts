@@ -1,93 +1,11 @@
 /** Jobs: everything that is done to a VM is one, with named tasks, as the portal of the field shows them. */
 import { z } from 'zod';
 import { failureSchema } from './errors.js';
+import type { JobKind } from './jobs/known-jobs.js';
 import { isoTimeSchema, toIso, toMs } from './time.js';
 
-export const jobKinds = [
-  'enableProtection',
-  'initialReplication',
-  'finalizeProtection',
-  'resynchronize',
-  'plannedFailover',
-  'unplannedFailover',
-  'commitFailover',
-  'disableProtection',
-  'verifyReplica',
-] as const;
-export const jobKindSchema = z.enum(jobKinds);
-export type JobKind = z.infer<typeof jobKindSchema>;
-
-export const jobTitles: Record<JobKind, string> = {
-  enableProtection: 'Enable protection',
-  initialReplication: 'Initial replication',
-  finalizeProtection: 'Finalize protection on the virtual machine',
-  resynchronize: 'Resynchronize',
-  plannedFailover: 'Planned failover',
-  unplannedFailover: 'Unplanned failover',
-  commitFailover: 'Commit',
-  disableProtection: 'Disable protection',
-  verifyReplica: 'Verify replication',
-};
-
-/** The tasks of each job, in order; names as the product shows them. */
-export const jobTasks = {
-  enableProtection: [
-    'Prerequisites check for enabling protection',
-    'Identifying the replication target',
-    'Enable replication',
-    'Starting initial replication',
-    'Updating the provider states',
-  ],
-  initialReplication: [
-    'Copying the virtual disks',
-    'Verifying the replica',
-    'Deleting the VM snapshot',
-    'Synchronizing the changes held in the logs',
-  ],
-  finalizeProtection: ['Finalize protection on the virtual machine'],
-  resynchronize: [
-    'Prerequisites check for resynchronization',
-    'Identifying the replication target',
-    'Starting resynchronization',
-    'Comparing the virtual disks',
-    'Verifying the replica',
-    'Deleting the VM snapshot',
-    'Synchronizing the changes held in the logs',
-  ],
-  plannedFailover: [
-    'Prerequisites check for planned failover',
-    'Shut down the virtual machine',
-    'Preparing for failover',
-    'Start failover',
-    'Start the replica virtual machine',
-  ],
-  unplannedFailover: [
-    'Prerequisites check for unplanned failover',
-    'Shut down the virtual machine',
-    'Preparing for failover',
-    'Start failover',
-    'Start the replica virtual machine',
-  ],
-  commitFailover: ['Prerequisites check for commit', 'Commit'],
-  disableProtection: ['Disabling protection at the primary site', 'Removing the replica'],
-  verifyReplica: [
-    'Synchronizing the changes held in the logs',
-    'Taking a VM snapshot',
-    'Comparing the virtual disks',
-    'Deleting the VM snapshot',
-  ],
-} as const satisfies Record<JobKind, readonly string[]>;
-export type TaskName<K extends JobKind = JobKind> = (typeof jobTasks)[K][number];
-
-/**
- * The job that follows by itself when the given one has succeeded.
- * @param phase of the VM after it; a resynchronization may have stood in for the end of an initial replication.
- */
-export function followUpOf(kind: JobKind, phase: string): JobKind | undefined {
-  if (kind === 'enableProtection') return 'initialReplication';
-  if (kind === 'initialReplication' || (kind === 'resynchronize' && phase === 'Seeding')) return 'finalizeProtection';
-  return undefined;
-}
+/** One that a newer version knows has a name as well: what it says is carried on. */
+export const jobKindSchema = z.string().min(1) as unknown as z.ZodType<JobKind, string>;
 
 /** What an administrator may choose for a job; each kind reads its own. */
 export const jobParametersSchema = z.strictObject({
@@ -98,6 +16,14 @@ export const jobParametersSchema = z.strictObject({
   recoveryPoint: z.string().min(1).max(63).optional(),
   /** Unplanned failover: try, for a while, to shut the source down and to fetch its last changes. */
   tryShutDown: z.boolean().optional(),
+  /** Unplanned failover: when its host gave the last sign of life that is known; left out while it answers. */
+  hostSeenAt: isoTimeSchema.exactOptional(),
+  /** Unplanned failover: from when on its host did not answer any more; left out while it answers. */
+  hostSilentAt: isoTimeSchema.exactOptional(),
+  /** Unplanned failover: how far the clock of its host is ahead of the server's. */
+  hostClockAheadMs: z.int().exactOptional(),
+  /** Unplanned failover: when it was decided on. Left out: when its job began. */
+  declaredAt: isoTimeSchema.exactOptional(),
   /** Disable protection: the replica's disks and recovery points stay. */
   keepReplica: z.boolean().exactOptional(),
   /** Disable protection: the primary site does not exist any more and is not asked. */
@@ -107,6 +33,8 @@ export type JobParameters = z.infer<typeof jobParametersSchema>;
 
 /** Where a step stands on the ladder after a failure. Without `nextTryAt` it waits for the administrator's `retry`. */
 export const retryStateSchema = z.object({
+  /** Which step: another one, as that of the next cycle, begins on the first rung. */
+  step: z.string().optional(),
   failure: failureSchema,
   /** Attempts that have failed since the last progress. */
   attempt: z.int().min(1),
@@ -126,10 +54,13 @@ export const progressSchema = z.object({
   bytesSent: z.number().min(0).optional(),
 });
 
-export const taskStates = ['NotStarted', 'InProgress', 'Succeeded', 'Failed', 'Cancelled'] as const;
+/** `Skipped`: there was nothing to be done, or it was not wanted. What failed need not end the job: its state says that. */
+export const taskStates = ['NotStarted', 'InProgress', 'Succeeded', 'Skipped', 'Failed', 'Cancelled'] as const;
 const taskSchema = z.object({
   name: z.string(),
   state: z.enum(taskStates),
+  /** Why it was skipped, or has failed though the job went on. */
+  reason: z.string().optional(),
   startedAt: isoTimeSchema.optional(),
   endedAt: isoTimeSchema.optional(),
 });
@@ -151,21 +82,13 @@ export const jobSchema = z.object({
   retry: retryStateSchema.optional(),
   /** The task it holds before, until the plan releases it. */
   heldBefore: z.string().optional(),
+  /** What it undoes just now, given up. */
+  undoing: z.string().optional(),
   failure: failureSchema.optional(),
   /** What the job found out: for a failover, the numbers that prove that nothing was lost. */
   result: z.record(z.string(), z.unknown()).optional(),
 });
 export type Job = z.infer<typeof jobSchema>;
-
-export const newJob = (kind: JobKind, id: string, vault: string, vm: string, startedAt: string): Job => ({
-  id,
-  kind,
-  vault,
-  vm,
-  state: 'InProgress',
-  startedAt,
-  tasks: jobTasks[kind].map((name) => ({ name, state: 'NotStarted' })),
-});
 
 export const currentTask = (job: Job): Task | undefined => job.tasks.find((task) => task.state === 'InProgress');
 
@@ -183,7 +106,11 @@ export function expectedEnd(job: Job, now: string): string | undefined {
   return toIso(toMs(now) + Math.round((spentMs * (bytesTotal - bytesDone)) / bytesDone));
 }
 
-/** Per disk: what the source issued and what the replica holds. Equal numbers: nothing was lost. */
+/** Per disk: what the source's tracker had taken and what the replica holds. Equal numbers: nothing was lost. */
+const comparedDisksSchema = z.array(
+  z.object({ name: z.string(), lastWriteIssued: z.number(), lastWriteApplied: z.number() }),
+);
+
 export const failoverResultSchema = z.object({
   recoveryPoint: z.string(),
   /** The instant the replica is at. */
@@ -192,7 +119,7 @@ export const failoverResultSchema = z.object({
   sealedAt: isoTimeSchema,
   rpoSeconds: z.number(),
   rtoSeconds: z.number(),
-  disks: z.array(z.object({ name: z.string(), lastWriteIssued: z.number(), lastWriteApplied: z.number() })),
+  disks: comparedDisksSchema,
   /** Where the replica VM's disks are served. */
   replicaDisks: z.array(z.object({ name: z.string(), nbdUri: z.string().optional() })),
 });
@@ -205,15 +132,33 @@ export const unplannedFailoverResultSchema = z.object({
   recoveryPointTime: isoTimeSchema,
   /** When the source lost the right to write. */
   failedOverAt: isoTimeSchema,
-  /** From the recovery point to `failedOverAt`: what was written in between is lost. */
+  /** The host's last sign of life; undefined when it answered. */
+  hostSeenAt: isoTimeSchema.optional(),
+  /** From when on it did not answer any more. */
+  hostSilentAt: isoTimeSchema.optional(),
+  /** How far the host's clock, which `recoveryPointTime` is by, is ahead of the one that all other times are by. */
+  hostClockAheadMs: z.int().optional(),
+  declaredAt: isoTimeSchema.optional(),
+  /** When the replica VM ran. */
+  runningAt: isoTimeSchema.optional(),
+  /**
+   * From the recovery point to `hostSilentAt`: the most that may be lost, unless the host went on writing unseen. Of a host
+   * that answered: to `failedOverAt`.
+   */
   rpoSeconds: z.number(),
+  /** From the decision until the replica VM ran. */
   rtoSeconds: z.number(),
+  /** From the host's last sign of life until the replica VM ran. */
+  outageSeconds: z.number().optional(),
   /** Received cycles that were applied before. */
   cyclesProcessed: z.int().min(0),
   /** Why not every received cycle could be applied. */
   processingStoppedBy: z.string().optional(),
+  /** `done`: the source was shut down, and everything that it had written was sent. */
   shutDown: z.enum(['notTried', 'done', 'failed']),
   shutDownProblem: z.string().optional(),
+  /** Where the shutdown was done. Equal numbers on each disk: nothing was lost. */
+  disks: comparedDisksSchema.optional(),
   /** Where the replica VM's disks are served. */
   replicaDisks: z.array(z.object({ name: z.string(), nbdUri: z.string().optional() })),
 });

@@ -40,3 +40,16 @@ export function localClock(timeZone: string): (ms: number) => { minute: number; 
     };
   };
 }
+
+/** @returns a function from an instant, ms since the epoch, to what clocks there show, as if it were UTC: ms, whole seconds. */
+export function localTime(timeZone: string): (ms: number) => number {
+  const format = new Intl.DateTimeFormat('en-GB', {
+    ...{ timeZone, year: 'numeric', month: 'numeric', day: 'numeric' },
+    ...{ hour: 'numeric', minute: 'numeric', second: 'numeric', hourCycle: 'h23' },
+  });
+  return (ms) => {
+    const parts = new Map(format.formatToParts(ms).map(({ type, value }) => [type, Number(value)]));
+    const [year, month, day] = [parts.get('year')!, parts.get('month')!, parts.get('day')!];
+    return Date.UTC(year, month - 1, day, parts.get('hour'), parts.get('minute'), parts.get('second'));
+  };
+}

@@ -3,9 +3,9 @@
  * the RPO, goes on between cycles, and a VM that is not protected any more is not told of.
  */
 import { conditionsOf, healthOf, rpoSeconds } from './health.js';
-import { jobKinds } from './job.js';
+import { jobKinds } from './jobs/known-jobs.js';
 import { copyFrequencyMs } from './policy.js';
-import type { Health, ProtectedItem } from './protected-item.js';
+import { isProtected, type Health, type ProtectedItem } from './protected-item.js';
 import { toMs } from './time.js';
 
 /** A gauge of Prometheus: its name, and what it measures, in base units. */
@@ -30,6 +30,8 @@ export interface VaultState {
   readonly points?: ReadonlyMap<string, number> | undefined;
   /** Replicas that the store holds as protected, and nobody keeps up to date. */
   readonly unattended?: number | undefined;
+  /** VMs that run at the recovery side by what the vault says, and whose replica VM does not run. */
+  readonly stopped?: number | undefined;
 }
 
 /** Of any worker: which it is. */
@@ -41,12 +43,9 @@ export const workerInfo = (worker: Readonly<Record<string, string>>): Measure =>
 
 const healthValues: Readonly<Record<Health, number>> = { Normal: 0, Warning: 1, Critical: 2 };
 
-/** One whose protection was never enabled, and is not just being enabled, is none. */
-const isProtected = ({ phase, job }: ProtectedItem): boolean => phase !== 'Unprotected' || job !== undefined;
-
 /** @param now ISO 8601. @returns all there are, those without a sample too. */
 export function vaultMeasures(state: VaultState, now: string): Measure[] {
-  const { vault, readAt, points, unattended } = state;
+  const { vault, readAt, points, unattended, stopped } = state;
   const items = (state.items ?? []).filter(isProtected);
   const seconds = (iso: string) => toMs(iso) / 1000;
   const ofVm = ({ vm, host }: ProtectedItem) => ({ vault, vm, host });
@@ -120,6 +119,11 @@ export function vaultMeasures(state: VaultState, now: string): Measure[] {
       'farshore_unattended_replicas',
       'VMs of the site file whose replica is held as protected by the store while Temporal knows nothing of them',
       unattended,
+    ),
+    ofVault(
+      'farshore_stopped_replica_vms',
+      'VMs that run at the recovery side by what the vault says, while their replica VM is off or not there',
+      stopped,
     ),
     ofVault(
       'farshore_state_read_timestamp_seconds',

@@ -7,7 +7,9 @@ import { nameSchema } from './ids.js';
 import { jobKindSchema, jobParametersSchema, progressSchema, retryStateSchema, waitsForPerson } from './job.js';
 import { namedPointSchema, tagRequestSchema } from './named-points.js';
 import { policySchema } from './policy.js';
+import { STATE_VERSION } from './state-version.js';
 import { isoTimeSchema, toMs } from './time.js';
+import { leftoverSchema, type Leftover } from './undoing.js';
 
 const healths = ['Normal', 'Warning', 'Critical'] as const;
 export type Health = (typeof healths)[number];
@@ -40,7 +42,8 @@ const runningJobSchema = jobRequestSchema.extend({
 export const cycleSchema = z.object({ sequence: z.int(), sealedAt: isoTimeSchema, bytes: z.number() });
 
 export const protectedItemSchema = z.object({
-  stateVersion: z.literal(1),
+  /** See `state-version.ts`; a newer one is read as far as this code can. */
+  stateVersion: z.int().min(1),
   vault: nameSchema,
   vm: nameSchema,
   host: nameSchema,
@@ -88,6 +91,10 @@ export const protectedItemSchema = z.object({
   paused: z.object({ since: isoTimeSchema }).optional(),
   /** Its host, or the agent there, does not answer. */
   hostTrouble: hostTroubleSchema.optional(),
+  /** What was failing when a job began: a condition of the VM until something has shown that it is over. */
+  unresolved: retryStateSchema.optional(),
+  /** Alerts tell of trouble alone, not of what is a stage of being protected. Not set by entities of older runs. */
+  alertsOfTrouble: z.boolean().optional(),
   /** The health that the last alert told of. */
   alertedHealth: z.enum(healths).optional(),
   job: runningJobSchema.optional(),
@@ -103,7 +110,19 @@ export const protectedItemSchema = z.object({
     }),
   ),
   /** After an unplanned failover: the source has still to be told that it must not run, under this epoch. */
-  sourceFence: z.object({ epoch: z.int(), since: isoTimeSchema, problem: z.string().optional() }).optional(),
+  sourceFence: z
+    .object({
+      epoch: z.int(),
+      since: isoTimeSchema,
+      problem: z.string().optional(),
+      /** Of a host that did not answer when it was failed over: from when on. */
+      hostSilentAt: isoTimeSchema.optional(),
+    })
+    .optional(),
+  /** After an unplanned failover: the source was found running, and took writes until it was turned off. */
+  sourceRan: z.object({ until: isoTimeSchema }).optional(),
+  /** What jobs that are over should have undone, and have not. */
+  leftovers: z.array(leftoverSchema).optional(),
   protectedSince: isoTimeSchema.optional(),
 });
 export type ProtectedItem = z.infer<typeof protectedItemSchema>;
@@ -111,7 +130,7 @@ export type ProtectedItem = z.infer<typeof protectedItemSchema>;
 export type NewItem = Pick<ProtectedItem, 'vault' | 'vm' | 'host' | 'vmmServer' | 'policy'>;
 
 export const newProtectedItem = (of: NewItem): ProtectedItem => ({
-  stateVersion: 1,
+  stateVersion: STATE_VERSION,
   ...of,
   phase: 'Unprotected',
   activeSide: 'primary',
@@ -140,6 +159,14 @@ export function isCycleDue({ phase, resync, paused, cycleDueAt, retry }: Protect
   return retry !== undefined || toMs(cycleDueAt) <= toMs(now);
 }
 
+/** Protection that never came about leaves nothing to look after; nor does one that ended, once nothing is owed any more. */
+export const isOver = (item: ProtectedItem): boolean =>
+  !isProtected(item) && item.pending.length === 0 && item.recentJobs.length > 0;
+
+/** The leftover that is to be undone now: somebody has asked for it. */
+export const wantedLeftover = ({ leftovers }: ProtectedItem): Leftover | undefined =>
+  leftovers?.find(({ wanted }) => wanted);
+
 /** Initial replication or its finalizing was cancelled or failed: `retry` starts it again. */
 export const seedingStopped = (item: ProtectedItem): boolean =>
   item.phase === 'Seeding' && !item.resync && !item.job && item.pending.length === 0;
@@ -151,6 +178,10 @@ export const standsStill = (item: ProtectedItem): boolean =>
 /** Its changes are sent from its host, or are meant to be. */
 export const isReplicated = ({ phase, activeSide }: ProtectedItem): boolean =>
   activeSide === 'primary' && (phase === 'Seeding' || phase === 'Protected');
+
+/** Protection that never came about, or has ended, is none. */
+export const isProtected = ({ phase, job, leftovers, sourceFence }: ProtectedItem): boolean =>
+  phase !== 'Unprotected' || job !== undefined || leftovers !== undefined || sourceFence !== undefined;
 
 export const phaseText: Record<Phase, string> = {
   Unprotected: 'not protected',

@@ -19,6 +19,10 @@ export function intersect(a: Range, b: Range): Range | undefined {
   return length > 0 ? { offset, length } : undefined;
 }
 
+/** What of `ranges` lies within `limits`. */
+export const clipRanges = (ranges: readonly Range[], limits: Range): Range[] =>
+  ranges.flatMap((range) => intersect(range, limits) ?? []);
+
 /** Sorted, non-overlapping, adjacent ones joined. */
 export function mergeRanges(ranges: Iterable<Range>): Range[] {
   const sorted = [...ranges].filter((range) => range.length > 0).sort((a, b) => a.offset - b.offset);

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { CatalogueError } from './errors.js';
 import { compareFences, SEEDED_SEQUENCE, type Fence } from './fence.js';
 import { toMs } from './time.js';
-import type { RecoveryPoint } from './vault.js';
+import type { DamagedRecord, RecoveryPoint } from './vault.js';
 
 export const recoveryPointSelectorSchema = z.discriminatedUnion('kind', [
   /** Everything received is processed first: the lowest RPO. */
@@ -56,6 +56,10 @@ export interface RecoveryState {
   readonly points: readonly RecoveryPoint[];
   /** Cycles whose manifest is there. */
   readonly received: readonly SealedCycle[];
+  /** What is left out of all this, as it can't be used. */
+  readonly damaged?: readonly DamagedRecord[];
+  /** Why a state of this epoch that no point is made of yet may not be what the guest wrote. */
+  readonly suspect?: string;
 }
 
 export type RecoveryTarget =
@@ -80,9 +84,10 @@ export function chooseRecoveryPoint(selector: RecoveryPointSelector, state: Reco
     selector.kind === 'custom' || selector.kind === 'latestAppConsistent' || replicaOf(state)
       ? ''
       : `; the replica disks hold no complete state of epoch ${state.epoch}`;
+  const damaged = (state.damaged ?? []).slice(0, POINTS_NAMED).map(({ problem }) => `; ${problem}`);
   throw new CatalogueError(
     'RecoveryPointNotFound',
-    `${state.vm}: asked for ${selectorText(selector)}; ${there}${reason}`,
+    `${state.vm}: asked for ${selectorText(selector)}; ${there}${reason}${damaged.join('')}`,
   );
 }
 

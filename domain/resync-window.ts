@@ -3,9 +3,10 @@
  * computed outside workflows, as the time zone tables of two Node builds may differ.
  */
 import { z } from 'zod';
-import { isBetween, localClock, MINUTES_A_DAY, timeOfDaySchema, toMinutes } from './local-time.js';
+import { localTime, MINUTES_A_DAY, timeOfDaySchema, toMinutes } from './local-time.js';
 
 const MINUTE_MS = 60_000;
+const DAY_MS = MINUTES_A_DAY * MINUTE_MS;
 
 export const resyncWindowSchema = z.union([
   z.literal('always'),
@@ -20,22 +21,30 @@ export const resyncWindowSchema = z.union([
 export type ResyncWindow = z.infer<typeof resyncWindowSchema>;
 
 /**
- * The first instant from `now` on that lies in the window.
+ * The first instant from `now` on that lies in the window. A time that the clocks skip in a night is as far behind the jump
+ * as it would have been behind its begin; one that they show twice is the first of the two.
  * @param now ms since the epoch. @param skipOpen true: the window that is open now does not count. @returns ms.
  */
 export function windowOpening(window: ResyncWindow, now: number, skipOpen = false): number {
   if (window === 'always') return now;
-  const clock = localClock(window.timeZone);
-  const minuteOf = (ms: number) => clock(ms).minute;
+  const local = localTime(window.timeZone);
   const [from, to] = [toMinutes(window.from), toMinutes(window.to)];
-  const isOpen = (minute: number) => isBetween(minute, from, to);
-  if (isOpen(minuteOf(now)) && !skipOpen) return now;
-  const ahead = (from - minuteOf(now) + MINUTES_A_DAY) % MINUTES_A_DAY || MINUTES_A_DAY;
-  let opening = now - (now % MINUTE_MS) + ahead * MINUTE_MS;
-  // Clocks may have been put forward or back on the way there; the second look is for an opening in the skipped hour.
-  for (let look = 0; look < 2; look += 1) {
-    const off = (from - minuteOf(opening) + MINUTES_A_DAY) % MINUTES_A_DAY;
-    opening += (off > MINUTES_A_DAY / 2 ? off - MINUTES_A_DAY : off) * MINUTE_MS;
+  const isOverMidnight = to < from;
+  const today = Math.floor(local(now) / DAY_MS);
+  for (let day = today - 1; ; day += 1) {
+    const at = (minutes: number, dayOf: number) => instantOf(local, dayOf * DAY_MS + minutes * MINUTE_MS);
+    const closing = at(to, isOverMidnight ? day + 1 : day);
+    // Where its begin is skipped and its end is not, there is less of it.
+    const opening = Math.min(at(from, day), closing - MINUTE_MS);
+    if (now < opening) return opening;
+    if (now < closing && !skipOpen) return now;
   }
-  return isOpen(minuteOf(opening)) ? opening : opening + 60 * MINUTE_MS;
+}
+
+/** @param wanted local time, as ms. */
+function instantOf(local: (ms: number) => number, wanted: number): number {
+  const by = (offsetAt: number) => wanted - (local(offsetAt) - offsetAt);
+  const candidates = [by(wanted - DAY_MS), by(wanted + DAY_MS)];
+  const shown = candidates.filter((instant) => local(instant) === wanted);
+  return shown.length > 0 ? Math.min(...shown) : candidates[0]!;
 }

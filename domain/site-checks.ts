@@ -51,14 +51,16 @@ function* duplicateNames(site: Site): Generator<Finding> {
     }
     agents.set(guestAgent, name);
   }
-  const hosts = new Set<string>();
+  const hosts = new Map<string, string>();
   for (const [s, server] of site.vmmServers.entries()) {
     yield* repeated(server.clouds, ['vmmServers', s, 'clouds'], 'cloud');
     yield* repeated(server.vmNetworks, ['vmmServers', s, 'vmNetworks'], 'VM network');
     for (const [c, cloud] of server.clouds.entries()) {
       for (const [h, host] of cloud.hosts.entries()) {
-        if (hosts.has(host.name)) yield duplicate(['vmmServers', s, 'clouds', c, 'hosts', h, 'name'], 'host');
-        hosts.add(host.name);
+        const other = hosts.get(host.name.toLowerCase());
+        if (other !== undefined)
+          yield duplicate(['vmmServers', s, 'clouds', c, 'hosts', h, 'name'], 'host', host.name, other);
+        else hosts.set(host.name.toLowerCase(), host.name);
       }
     }
   }
@@ -72,16 +74,21 @@ function* policyProblems(site: Site): Generator<Finding> {
 }
 
 function* repeated(items: readonly { name: string }[], path: (string | number)[], what: string): Generator<Finding> {
-  const seen = new Set<string>();
+  const seen = new Map<string, string>();
   for (const [index, item] of items.entries()) {
-    if (seen.has(item.name)) yield duplicate([...path, index, 'name'], what);
-    seen.add(item.name);
+    const other = seen.get(item.name.toLowerCase());
+    if (other !== undefined) yield duplicate([...path, index, 'name'], what, item.name, other);
+    else seen.set(item.name.toLowerCase(), item.name);
   }
 }
 
-const duplicate = (path: (string | number)[], what: string): Finding => ({
+/** Names become those of files and machines, and people type them: one that differs in case alone is the same. */
+const duplicate = (path: (string | number)[], what: string, name: string, other: string): Finding => ({
   path,
-  message: `this name is already taken by another ${what}`,
+  message:
+    name === other
+      ? `this name is already taken by another ${what}`
+      : `but for upper and lower case this is the name of another ${what}, ${other}`,
   remedy: 'rename one of the two',
 });
 

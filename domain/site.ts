@@ -35,7 +35,10 @@ export type DiskFormat = (typeof diskFormats)[number];
 const diskSchema = z.strictObject({
   name: nameSchema,
   path: pathSchema.describe("The disk's file; relative to the site file."),
-  format: z.enum(diskFormats).default('raw').describe('raw, or vhd: a fixed VHD.'),
+  format: z
+    .enum(diskFormats)
+    .optional()
+    .describe('raw, or vhd: a fixed VHD. Without it: raw, unless the file shows itself to be of another format.'),
   size: z
     .int()
     .positive()

@@ -4,20 +4,26 @@
  * the sequence goes back.
  */
 import { afterAttempt, type AppConsistentFailure } from './app-consistency.js';
+import type { Failure } from './errors.js';
 import type { HostNews, LocatedVm } from './host.js';
 import type { RetryState } from './job.js';
-import { afterJob, marked, type JobOutcome } from './job-outcome.js';
+import { saysHostIsSilent } from './host-silence.js';
+import { afterJob, resolved, type JobOutcome } from './job-outcome.js';
+import { jobDefinition } from './jobs/known-jobs.js';
+import { marked } from './resync-mark.js';
 import { afterTags, knownNames, withTagRequest, type NamedPoint, type TagRequest } from './named-points.js';
 import { copyFrequencyMs, type Policy } from './policy.js';
 import type { Health, JobRequest, ProtectedItem } from './protected-item.js';
 import { toIso, toMs } from './time.js';
+import type { Leftover, Undoing } from './undoing.js';
 
-const CYCLES_REMEMBERED = 20;
+export const CYCLES_REMEMBERED = 20;
 const REQUESTS_REMEMBERED = 50;
 
 export type ItemEvent =
   | { type: 'jobRequested'; request: JobRequest }
-  | { type: 'jobStarted'; jobId: string; at: string }
+  /** `keepsConditions`: what is failing stays a condition of the VM; histories of older runs go without. */
+  | { type: 'jobStarted'; jobId: string; at: string; keepsConditions?: boolean | undefined }
   | {
       type: 'jobProgressed';
       jobId: string;
@@ -29,7 +35,8 @@ export type ItemEvent =
   | { type: 'jobEnded'; jobId: string; at: string; result: JobOutcome }
   /** `tag` names the point that comes of it. */
   | { type: 'cycleRequested'; at: string; tag?: { name: string; requestId: string } | undefined }
-  | { type: 'paused'; at: string }
+  /** `keepsConditions`: as of a job. */
+  | { type: 'paused'; at: string; keepsConditions?: boolean | undefined }
   | { type: 'resumed'; at: string }
   | { type: 'policyChanged'; policy: Policy; at: string }
   | { type: 'hostChanged'; news: HostNews; at: string }
@@ -49,11 +56,16 @@ export type ItemEvent =
       namedPoints?: readonly NamedPoint[] | undefined;
       at: string;
     }
-  | { type: 'stepFailed'; retry: RetryState }
+  /** `keepsConditions`: during a pause, as of a job. */
+  | { type: 'stepFailed'; retry: RetryState; keepsConditions?: boolean | undefined }
   | { type: 'retryRequested'; at: string }
   | { type: 'stepRecovered' }
+  | { type: 'undoingRequested' }
+  | { type: 'undone'; what: Undoing }
+  | { type: 'notUndone'; what: Undoing; failure: Failure }
   | { type: 'sourceNotFenced'; problem: string }
-  | { type: 'sourceFenced'; epoch: number }
+  /** @param ranUntil when it was turned off, if it ran. */
+  | { type: 'sourceFenced'; epoch: number; ranUntil?: string }
   | { type: 'resyncRequired'; cause: string; at: string }
   | { type: 'resyncScheduled'; dueAt: string };
 
@@ -63,11 +75,9 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
     case 'jobRequested':
       return {
         ...item,
-        // An unplanned failover takes over from whatever runs or waits.
-        pending:
-          event.request.kind === 'unplannedFailover'
-            ? [event.request, ...item.pending]
-            : [...item.pending, event.request],
+        pending: jobDefinition(event.request.kind).takesOver
+          ? [event.request, ...item.pending]
+          : [...item.pending, event.request],
         answered: [...item.answered, { requestId: event.request.requestId, jobId: event.request.jobId }].slice(
           -REQUESTS_REMEMBERED,
         ),
@@ -77,8 +87,11 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
       // One job at a time: whoever asks for a second start comes too late, or twice.
       if (!request || item.job) return item;
       const { retry: _, ...rest } = item;
+      const failing = event.keepsConditions ? failingNow(item) : undefined;
       return {
         ...rest,
+        ...(event.keepsConditions && { alertsOfTrouble: true }),
+        ...(failing && { unresolved: failing }),
         pending: item.pending.filter((candidate) => candidate !== request),
         job: { ...request, startedAt: event.at, heardAt: event.at },
       };
@@ -91,7 +104,9 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
         ...(event.progress && { progress: event.progress }),
         ...(event.retry && { retry: event.retry }),
       };
-      return { ...item, job: { ...rest, ...news, heardAt: event.at } };
+      const told = { ...item, job: { ...rest, ...news, heardAt: event.at } };
+      // It gets on: what failed before it does not any more.
+      return event.progress && event.progress.bytesDone > 0 && !event.retry ? resolved(told) : told;
     }
     case 'jobEnded':
       return item.job?.jobId === event.jobId ? afterJob(item, item.job.kind, event) : item;
@@ -104,8 +119,10 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
         ...(event.tag && { tagRequests: withTagRequest(item.tagRequests ?? [], tagRequest(item, event.tag)) }),
       };
     case 'paused': {
-      const { retry: _, ...rest } = item;
-      return item.paused ? item : { ...rest, paused: { since: event.at } };
+      if (item.paused) return item;
+      const { retry, ...rest } = item;
+      // Nothing is tried any more, and what failed has not gone by that.
+      return { ...rest, ...(event.keepsConditions && retry && { unresolved: retry }), paused: { since: event.at } };
     }
     case 'resumed': {
       const { paused, ...rest } = item;
@@ -134,19 +151,36 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
       return afterCycle(item, event);
     case 'stepFailed':
       // What was under way when the pause began is not tried again before its end, so it is not said to be.
-      return item.paused && !item.job ? item : { ...item, retry: event.retry };
+      if (!item.paused || item.job) return { ...item, retry: event.retry };
+      return event.keepsConditions ? { ...item, unresolved: event.retry } : item;
     case 'retryRequested':
       // Whoever waits for what comes of it is not to be told of what is over: that it waits for a `retry`.
       return item.retry ? { ...item, retry: { ...item.retry, nextTryAt: event.at } } : item;
     case 'stepRecovered': {
       const { retry: _, ...rest } = item;
-      return item.retry ? rest : item;
+      return item.retry ? resolved(rest) : item;
+    }
+    case 'undoingRequested':
+      return item.leftovers ? { ...item, leftovers: item.leftovers.map((one) => ({ ...one, wanted: true })) } : item;
+    case 'undone': {
+      const { leftovers = [], ...rest } = item;
+      const left = leftovers.filter(({ what }) => what !== event.what);
+      return { ...rest, ...(left.length > 0 && { leftovers: left }) };
+    }
+    case 'notUndone': {
+      const { what, failure } = event;
+      const told = (one: Leftover) => (one.what === what ? { ...one, failure, wanted: false } : one);
+      return item.leftovers ? { ...item, leftovers: item.leftovers.map(told) } : item;
     }
     case 'sourceNotFenced':
       return item.sourceFence ? { ...item, sourceFence: { ...item.sourceFence, problem: event.problem } } : item;
     case 'sourceFenced': {
       const { sourceFence: _, ...rest } = item;
-      return item.sourceFence?.epoch === event.epoch ? rest : item;
+      if (item.sourceFence?.epoch !== event.epoch) return item;
+      const { ranUntil } = event;
+      return ranUntil === undefined || item.phase === 'Unprotected'
+        ? rest
+        : { ...rest, sourceRan: { until: ranUntil } };
     }
     case 'resyncRequired':
       return marked(item, event.cause, event.at);
@@ -159,20 +193,30 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
 export const cycleToRequest = (item: ProtectedItem): number =>
   item.begunSequence === item.nextSequence ? item.nextSequence + 1 : item.nextSequence;
 
+/** What a job that begins leaves to be told. */
+function failingNow({ retry, unresolved, hostTrouble }: ProtectedItem): RetryState | undefined {
+  const host = hostTrouble && { failure: hostTrouble.failure, attempt: 1, since: hostTrouble.since };
+  return retry ?? unresolved ?? host;
+}
+
 /** While a job is there it finds out by itself, and may have begun another epoch since. */
 function afterHostNews(item: ProtectedItem, { trouble, stopped }: HostNews, at: string): ProtectedItem {
   const { hostTrouble, ...rest } = item;
-  const told = trouble ? { ...rest, hostTrouble: trouble } : hostTrouble ? rest : item;
+  const told = trouble ? { ...rest, hostTrouble: trouble } : hostTrouble ? hostIsBack(rest) : item;
   const isMarked = stopped?.epoch === item.epoch && item.phase === 'Protected' && !item.job && !item.resync;
   if (!stopped || !isMarked) return told;
   return marked(told, stopped.cause, at);
 }
 
+/** Of what its silence has kept from being done there is nothing left to tell. */
+const hostIsBack = (item: ProtectedItem): ProtectedItem =>
+  item.unresolved && saysHostIsSilent(item.unresolved.failure.code) ? resolved(item) : item;
+
 /** What was told of the former host says nothing of the new one. A job finds out by itself what is tracked there. */
 function afterMove(item: ProtectedItem, { host, tracking }: LocatedVm, at: string): ProtectedItem {
   if (host === item.host) return item;
   const { hostTrouble: _, ...rest } = item;
-  const moved = { ...rest, host };
+  const moved = hostIsBack({ ...rest, host });
   if (item.phase !== 'Protected' || item.job || item.resync) return moved;
   const cause = tracking
     ? tracking.epoch === item.epoch
@@ -206,7 +250,7 @@ function afterCycle(item: ProtectedItem, event: ItemEvent & { type: 'cycleApplie
   const missed = missedCycles(item, event.at);
   const history = [...item.cycleHistory, ...Array<boolean>(Math.min(missed, CYCLES_REMEMBERED)).fill(false), true];
   return {
-    ...rest,
+    ...resolved(rest),
     nextSequence: event.cycle.sequence + 1,
     shipped: event.cycle,
     applied: event.cycle,

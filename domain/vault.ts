@@ -5,22 +5,26 @@
  * Layout, all names relative to the store:
  *   vms/<vm>/description.json            the VM as it will be created at failover
  *   vms/<vm>/disks/<disk>.vhd            page blob: the replica, a fixed VHD at the newest applied state
- *   vms/<vm>/seed/<epoch>/<disk>/<n>.json  digests of the n-th slice of the initial copy
- *   vms/<vm>/resync/<epoch>/<disk>/<n>.digests  digests of the replica's blocks when a resynchronization began
+ *   vms/<vm>/seed/<epoch>/<disk>/<n>.digests  of the n-th slice of the initial copy; <first>-<last>.pack of 64 that are there
+ *   vms/<vm>/resync/<epoch>/<disk>/<n>.digests  of the replica's blocks when a resynchronization began; packed likewise
  *   vms/<vm>/verified/<epoch>/<disk>.json  the initial copy of the disk was read back and found equal
  *   vms/<vm>/verify/<cycle>/<disk>/<n>.digests  blocks of the replica at a cycle, while it is verified
  *   vms/<vm>/cycles/<cycle>/<disk>.changes  one disk's change set
+ *   vms/<vm>/cycles/<cycle>/<disk>/<n>.changes  the same in parts, where it is large
+ *   vms/<vm>/cycles/<cycle>/<disk>/<n>.json  the part is there, and was read back
  *   vms/<vm>/cycles/<cycle>/manifest.json   written last: the cycle exists when this does
  *   vms/<vm>/applied.json                the newest cycle that every replica disk holds
  *   vms/<vm>/points/<point>.json         recovery points
+ *   vms/<vm>/point-index.json            what most of them say, in one object
  *   vms/<vm>/policy.json                the policy it is replicated by
  *   vms/<vm>/state.json                  which side the VM runs at, of the epoch in which that was settled
  *   jobs/<...>.json                      records of finished jobs
  *   vault/owner.json                     the name of the vault whose store this is
+ *   <scope>/second/<...>                 the second copy of a record that others depend on, below `vms/<vm>` or `vault`
  */
 import { z } from 'zod';
 import { appConsistentFailureSchema } from './app-consistency.js';
-import { fenceSchema } from './fence.js';
+import { fenceSchema, type Fence } from './fence.js';
 import { cycleName, nameSchema } from './ids.js';
 import { isoTimeSchema } from './time.js';
 
@@ -34,20 +38,20 @@ export const vaultPaths = {
   disk: (vm: string, disk: string) => `vms/${vm}/disks/${disk}.vhd`,
   seeds: (vm: string) => `vms/${vm}/seed/`,
   seedPrefix: (vm: string, epoch: number, disk: string) => `vms/${vm}/seed/${epoch}/${disk}/`,
-  seedSlice: (vm: string, epoch: number, disk: string, slice: number) =>
-    `vms/${vm}/seed/${epoch}/${disk}/${String(slice).padStart(8, '0')}.digests`,
   allTargetDigests: (vm: string) => `vms/${vm}/resync/`,
   targetDigestPrefix: (vm: string, epoch: number, disk: string) => `vms/${vm}/resync/${epoch}/${disk}/`,
-  targetDigests: (vm: string, epoch: number, disk: string, slice: number) =>
-    `vms/${vm}/resync/${epoch}/${disk}/${String(slice).padStart(8, '0')}.digests`,
   verifiedDisks: (vm: string) => `vms/${vm}/verified/`,
   verifiedDisk: (vm: string, epoch: number, disk: string) => `vms/${vm}/verified/${epoch}/${disk}.json`,
   verification: (vm: string) => `vms/${vm}/verify/`,
-  verificationDigests: (vm: string, epoch: number, sequence: number, disk: string, slice: number) =>
-    `vms/${vm}/verify/${cycleName(epoch, sequence)}/${disk}/${String(slice).padStart(8, '0')}.digests`,
+  verificationPrefix: (vm: string, epoch: number, sequence: number, disk: string) =>
+    `vms/${vm}/verify/${cycleName(epoch, sequence)}/${disk}/`,
   cyclePrefix: (vm: string) => `vms/${vm}/cycles/`,
   changes: (vm: string, epoch: number, sequence: number, disk: string) =>
     `vms/${vm}/cycles/${cycleName(epoch, sequence)}/${disk}.changes`,
+  changesPart: (vm: string, epoch: number, sequence: number, disk: string, part: number) =>
+    `vms/${vm}/cycles/${cycleName(epoch, sequence)}/${disk}/${String(part).padStart(8, '0')}.changes`,
+  sentPart: (vm: string, epoch: number, sequence: number, disk: string, part: number) =>
+    `vms/${vm}/cycles/${cycleName(epoch, sequence)}/${disk}/${String(part).padStart(8, '0')}.json`,
   manifest: (vm: string, epoch: number, sequence: number) =>
     `vms/${vm}/cycles/${cycleName(epoch, sequence)}/manifest.json`,
   applied: (vm: string) => `vms/${vm}/applied.json`,
@@ -56,12 +60,18 @@ export const vaultPaths = {
   policy: (vm: string) => `vms/${vm}/policy.json`,
   damage: (vm: string) => `vms/${vm}/damage.json`,
   pointPrefix: (vm: string) => `vms/${vm}/points/`,
+  pointIndex: (vm: string) => `vms/${vm}/point-index.json`,
+  leasePrefix: (vm: string) => `vms/${vm}/leases/`,
+  lease: (vm: string, id: string) => `vms/${vm}/leases/${id}.json`,
   point: (vm: string, point: string) => `vms/${vm}/points/${point}.json`,
   jobs: (vm: string) => `jobs/job/${vm}/`,
   allJobs: 'jobs/job/',
-  jobRecord: (jobId: string) => `jobs/${jobId}.json`,
+  /** The store is of one vault, so that is left out of the id. */
+  jobRecord: (jobId: string) => `jobs/${jobId.replace(/^job\/[^/]+(?=(\/[^/]+){3}$)/, 'job')}.json`,
   ownerScope: 'vault',
   owner: 'vault/owner.json',
+  /** Of a record in the scope `vms/<vm>` or `vault`; of a prefix the prefix of the second copies. */
+  second: (name: string) => name.replace(/^vms\/[^/]+|^vault/, '$&/second'),
 } as const;
 
 export const replicaDescriptionSchema = z.object({
@@ -116,12 +126,18 @@ export const cycleManifestSchema = z.object({
       log: z.string(),
       /** Number of the last write the log holds; numbers run on through the logs of an epoch. */
       lastWrite: z.int().min(0),
-      /** Length of the change file in the store, bytes; 0 when the disk did not change, and then there is no file. */
+      /** Length of the change files in the store, bytes; 0 when the disk did not change, and then there is none. */
       length: bytes,
+      /** Of the change file; of several the digest of their digests, in order. */
       digest: digestSchema.or(z.literal('')),
-      /** Bytes of disk content the file carries. */
+      /** Bytes of disk content the files carry. */
       dataBytes: bytes,
       ranges: z.int().min(0),
+      /** The change files, in the order of what they change. Left out: there is one, `<disk>.changes`. */
+      parts: z
+        .array(z.object({ length: bytes, digest: digestSchema, dataBytes: bytes, ranges: z.int().min(0) }))
+        .min(2)
+        .exactOptional(),
     }),
   ),
 });
@@ -135,8 +151,21 @@ export const appliedStateSchema = z.object({
 });
 export type AppliedState = z.infer<typeof appliedStateSchema>;
 
-/** A verification has found the replica damaged; with the next epoch it is repaired. */
-export const damageSchema = z.object({ epoch: z.int().min(1), reason: z.string() });
+const damageFoundSchema = z.object({
+  epoch: z.int().min(1),
+  /** Every point up to this cycle may hold it; left out where the points themselves say so. */
+  sequence: z.int().min(0).exactOptional(),
+  reason: z.string(),
+});
+/**
+ * Verifications have found the replica damaged: what the newest found, and what was `earlier` found. With the next epoch it
+ * is repaired; until then every point that is made may hold it, too.
+ */
+export const damageSchema = z.object({
+  ...damageFoundSchema.shape,
+  earlier: z.array(damageFoundSchema).exactOptional(),
+});
+export type Damage = z.infer<typeof damageSchema>;
 
 export const recoveryPointSchema = z.object({
   ...fenceSchema.shape,
@@ -160,7 +189,27 @@ export const recoveryPointSchema = z.object({
 });
 export type RecoveryPoint = z.infer<typeof recoveryPointSchema>;
 
+/** Somebody reads, and what is read must stay. */
+export const leaseSchema = z.object({
+  until: isoTimeSchema,
+  /** The point, and what is read of it; everything there is while nothing was chosen yet. */
+  of: recoveryPointSchema.pick({ id: true, epoch: true, sequence: true, disks: true }).exactOptional(),
+});
+export type Lease = z.infer<typeof leaseSchema>;
+
 export const recoveryPointId = (epoch: number, sequence: number): string => cycleName(epoch, sequence);
+
+/** Undefined when it is no id of a point. */
+export function fenceOfPointId(id: string): Fence | undefined {
+  const [epoch, sequence] = (/^(\d{4,})-(\d{8,})$/.exec(id) ?? []).slice(1).map(Number);
+  return epoch === undefined || sequence === undefined ? undefined : { epoch, sequence };
+}
+
+/** A record that can't be used, and why. */
+export interface DamagedRecord {
+  readonly name: string;
+  readonly problem: string;
+}
 
 /** Written at a failover and at its commit. One of an older epoch than the fence speaks of what has been undone since. */
 export const vaultStateSchema = z.object({

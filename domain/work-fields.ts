@@ -16,17 +16,19 @@ export interface WorkFields {
 
 /** Ids of workflows are read back here: they are made in `ids.ts`, of names without slashes. */
 export function fieldsOfWorkflow(workflowId: string): WorkFields {
-  const [kind, first, second] = workflowId.split('/');
+  const [kind, first, second, ...rest] = workflowId.split('/');
   if (first === undefined || second === undefined) return {};
   switch (kind) {
     case 'vm':
       return { vault: first, vm: second };
     case 'job':
-      return { vm: first, job: workflowId };
+      // Before ids of jobs began with their vault: job/<vm>/<kind>/<time>.
+      return rest.length < 2 ? { vm: first, job: workflowId } : { vault: first, vm: second, job: workflowId };
     case 'host':
       return { vault: first, host: second };
     case 'plan':
-      return { planRun: workflowId };
+      // Before ids of plan runs said their vault: plan/<plan>/<time>.
+      return rest.length < 1 ? { planRun: workflowId } : { vault: first, planRun: workflowId };
     default:
       return {};
   }

@@ -5,24 +5,23 @@
  */
 import { CatalogueError } from '../domain/errors.js';
 import { formatFence, SEEDED_SEQUENCE } from '../domain/fence.js';
-import {
-  appliedStateSchema,
-  vaultPaths,
-  type AppliedState,
-  type CycleManifest,
-  type ReplicaDescription,
-} from '../domain/vault.js';
-import type { ReplicaStore } from '../sites/ports.js';
-import { BufferPool } from './buffer-pool.js';
+import { end } from '../domain/ranges.js';
+import { appliedStateSchema, vaultPaths, type AppliedState, type CycleManifest } from '../domain/vault.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
+import { readAppliedOf } from './applied-state.js';
+import { BufferPool } from '../disks/buffer-pool.js';
 import { BATCH_BYTES, ChangeFileReader, digestOfObject } from './change-file-reader.js';
+import { changeFilesOf } from './change-parts.js';
 import { progressMeter, type StepOptions } from './progress.js';
-import { inParallel, readAhead } from './read-ahead.js';
-import { replicaBlobSize } from './replica.js';
-import { descriptionOfEpoch, fenceOfEpoch, readApplied, vmFence } from './replica-state.js';
+import { inParallel, readAhead } from '../concurrency/in-parallel.js';
+import { descriptionOfEpoch, fenceOfEpoch, vmFence } from './replica-state.js';
+import { putKept } from './kept-record.js';
+import { checkManifest } from './received-cycles.js';
+import { checkReplicaDisks } from './described-point.js';
 import { readManifest } from './ship.js';
 import { encodeRecord } from './vault-record.js';
 
-const DISKS_IN_FLIGHT = 4;
+const FILES_IN_FLIGHT = 4;
 const BATCHES_IN_FLIGHT = 4;
 
 export interface ApplyTask {
@@ -34,9 +33,9 @@ export interface ApplyTask {
 /**
  * Takes the cycle that follows the one applied last, of all disks or of none. Repeated for the cycle applied last:
  * nothing. Can be aborted or die anywhere and be run again.
- * @throws CatalogueError OutOfSequence for any other cycle; StaleEpoch for one of an older epoch; InvalidReplicaState
- * when there is no manifest, the initial copy has not been verified, or the replica is not of these disks; LogBroken
- * when a change file is not the one the manifest tells of: the log it was made from is gone.
+ * @throws CatalogueError OutOfSequence for any other cycle; StaleEpoch for one of an older epoch; ReplicaMissing;
+ * InvalidReplicaState when the initial copy has not been verified, or the replica is not of these disks; LogBroken
+ * when there is no manifest, or a change file is not the one it tells of: the log it was made from is gone.
  */
 export async function applyCycle(
   store: ReplicaStore,
@@ -46,7 +45,7 @@ export async function applyCycle(
   const { vm, epoch, sequence } = task;
   const fence = await fenceOfEpoch(store, vm, epoch);
   const description = await descriptionOfEpoch(store, vm, epoch);
-  const applied = await readApplied(store, vm);
+  const applied = await readAppliedOf(store, description);
   const last = applied?.epoch === epoch ? applied : undefined;
   if (last?.sequence === sequence) return last;
   if (sequence !== (last?.sequence ?? 0) + 1) {
@@ -58,14 +57,11 @@ export async function applyCycle(
   }
   const manifest = await readManifest(store, vm, task);
   if (!manifest) {
-    throw new CatalogueError('InvalidReplicaState', `there is no ${vaultPaths.manifest(vm, epoch, sequence)}`);
+    // Its logs went when it was sent.
+    throw new CatalogueError('LogBroken', `${vaultPaths.manifest(vm, epoch, sequence)} is gone`);
   }
   checkManifest(manifest, task, description, last);
-  for (const { name: disk, replicaSize } of description.disks) {
-    const size = await store.pageBlobSize(vaultPaths.disk(vm, disk));
-    if (size === replicaBlobSize(replicaSize)) continue;
-    throw new CatalogueError('InvalidReplicaState', `${vm}/${disk}: the replica has ${size ?? 'no'} bytes`);
-  }
+  await checkReplicaDisks(store, description);
 
   // Every file is read twice: to prove it, and to apply it.
   const advance = progressMeter(
@@ -76,7 +72,7 @@ export async function applyCycle(
   const writing = vmFence(vm, task);
   await store.raiseFence(writing);
   const buffers = new BufferPool(BATCH_BYTES);
-  await inParallel(changes, DISKS_IN_FLIGHT, async ({ disk, reader }) => {
+  await inParallel(changes, FILES_IN_FLIGHT, async ({ disk, reader }) => {
     const blob = vaultPaths.disk(vm, disk);
     await inParallel(reader.batches(), BATCHES_IN_FLIGHT, async (batch) => {
       options.signal?.throwIfAborted();
@@ -93,40 +89,12 @@ export async function applyCycle(
     final: manifest.final,
     disks: manifest.disks.map(({ name: disk, lastWrite }) => ({ name: disk, lastWrite })),
   };
-  await store.putObject(vaultPaths.applied(vm), encodeRecord(appliedStateSchema, state), writing);
+  await putKept(store, vaultPaths.applied(vm), encodeRecord(appliedStateSchema, state), writing);
   return state;
 }
 
-function checkManifest(
-  manifest: CycleManifest,
-  task: ApplyTask,
-  description: ReplicaDescription,
-  last: AppliedState | undefined,
-): void {
-  const refused = (problem: string) =>
-    new CatalogueError('InvalidReplicaState', `${task.vm}: the manifest of ${formatFence(task)} ${problem}`);
-  if (manifest.vm !== task.vm || manifest.epoch !== task.epoch || manifest.sequence !== task.sequence) {
-    throw refused(`says it is of ${manifest.vm}, ${formatFence(manifest)}`);
-  }
-  const disks = (some: readonly { name: string; size: number }[]) =>
-    some
-      .map(({ name, size }) => `${name} of ${size} bytes`)
-      .sort()
-      .join(', ');
-  if (disks(manifest.disks) !== disks(description.disks)) {
-    throw refused(`is of ${disks(manifest.disks)}, the replica of ${disks(description.disks)}`);
-  }
-  for (const { name, lastWrite } of manifest.disks) {
-    const before = last?.disks.find((disk) => disk.name === name)?.lastWrite ?? 0;
-    if (lastWrite >= before) continue;
-    throw new CatalogueError(
-      'OutOfSequence',
-      `${task.vm}/${name}: ${formatFence(task)} ends with write ${lastWrite}, the replica is at write ${before}`,
-    );
-  }
-}
-
-interface ProvenChanges {
+/** One change file; those of a disk follow each other, and overlap nowhere. */
+export interface ProvenChanges {
   readonly disk: string;
   readonly reader: ChangeFileReader;
 }
@@ -139,9 +107,9 @@ export async function proveChanges(
   signal?: AbortSignal,
 ): Promise<ProvenChanges[]> {
   const { vm, epoch, sequence } = manifest;
-  const changed = manifest.disks.filter(({ length }) => length > 0);
-  const prove = async ({ name: disk, size: diskSize, length, digest }: CycleManifest['disks'][number]) => {
-    const name = vaultPaths.changes(vm, epoch, sequence, disk);
+  const files = manifest.disks.flatMap((disk) => changeFilesOf(manifest, disk).map((file) => ({ disk, file })));
+  const prove = async ({ disk: { name: disk, size: diskSize }, file }: (typeof files)[number]) => {
+    const { name, length, digest } = file;
     const found = await digestOfObject(store, name, length, (bytes) => {
       signal?.throwIfAborted();
       advance(bytes);
@@ -154,6 +122,15 @@ export async function proveChanges(
     return { disk, reader: await ChangeFileReader.open(store, name, { vm, disk, epoch, sequence, diskSize }, length) };
   };
   const proven: ProvenChanges[] = [];
-  for await (const one of readAhead(changed, DISKS_IN_FLIGHT, prove)) proven.push(one);
+  for await (const one of readAhead(files, FILES_IN_FLIGHT, prove)) {
+    const before = proven.at(-1);
+    if (before?.disk === one.disk && one.reader.covers.offset < end(before.reader.covers)) {
+      throw new CatalogueError(
+        'LogBroken',
+        `${vaultPaths.manifest(vm, epoch, sequence)}: parts of ${one.disk} overlap`,
+      );
+    }
+    proven.push(one);
+  }
   return proven;
 }

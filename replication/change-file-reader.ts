@@ -3,7 +3,7 @@ import { crc32 } from 'node:zlib';
 import { Blake3Hasher } from '@napi-rs/blake-hash';
 import { CatalogueError } from '../domain/errors.js';
 import { end, splitRange, type Range } from '../domain/ranges.js';
-import type { PageWrite, ReplicaStore } from '../sites/ports.js';
+import type { PageWrite, ReadBackOptions, ReplicaStore } from '../ports/replica-store.js';
 import {
   changeFileLength,
   checkChange,
@@ -16,8 +16,8 @@ import {
   type ChangeFileIdentity,
   type ChangeRow,
 } from './change-file.js';
-import { BufferPool } from './buffer-pool.js';
-import { readAhead } from './read-ahead.js';
+import { BufferPool } from '../disks/buffer-pool.js';
+import { readAhead } from '../concurrency/in-parallel.js';
 
 const READ_SIZE = 4 * 1024 * 1024;
 const READS_AHEAD = 3;
@@ -35,13 +35,14 @@ export async function digestOfObject(
   name: string,
   length: number,
   onBytes: (bytes: number) => void = () => undefined,
+  options: ReadBackOptions = {},
 ): Promise<string | undefined> {
   const hasher = new Blake3Hasher();
   try {
     const buffers = new BufferPool(READ_SIZE);
     const read = async (part: Range) => {
       const buffer = buffers.take();
-      await store.readObjectInto(name, part.offset, buffer.subarray(0, part.length));
+      await store.readObjectInto(name, part.offset, buffer.subarray(0, part.length), options);
       return { buffer, length: part.length };
     };
     const parts = splitRange({ offset: 0, length }, READ_SIZE);
@@ -68,11 +69,17 @@ export class ChangeFileReader {
   readonly #store: ObjectReader;
   readonly #name: string;
   readonly #header: ChangeFileHeader;
+  #covers: Range = { offset: 0, length: 0 };
 
   private constructor(store: ObjectReader, name: string, header: ChangeFileHeader) {
     this.#store = store;
     this.#name = name;
     this.#header = header;
+  }
+
+  /** From its first row to the end of its last. */
+  get covers(): Range {
+    return this.#covers;
   }
 
   /**
@@ -95,18 +102,21 @@ export class ChangeFileReader {
     if (changeFileLength(header) !== length)
       throw broken(`${length} bytes, its header tells of ${changeFileLength(header)}`);
     const reader = new ChangeFileReader(store, name, header);
+    let begin: number | undefined;
     let previousEnd = 0;
     let payload = 0;
     for await (const rows of reader.#rows()) {
       for (const row of rows) {
         checkChange(row, previousEnd, header.diskSize);
         previousEnd = end(row);
+        begin ??= row.offset;
         if (row.zero) continue;
         payload += row.length;
         if (row.length > MAX_ROW_DATA) throw broken(`a row of ${row.length} bytes`);
       }
     }
     if (payload !== header.payload) throw broken(`its rows have ${payload} bytes of content, not ${header.payload}`);
+    reader.#covers = { offset: begin ?? 0, length: previousEnd - (begin ?? 0) };
     return reader;
   }
 

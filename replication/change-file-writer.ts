@@ -2,11 +2,9 @@
 import { crc32 } from 'node:zlib';
 import { Blake3Hasher } from '@napi-rs/blake-hash';
 import { CatalogueError } from '../domain/errors.js';
-import { end } from '../domain/ranges.js';
-import type { ChangeRange, DiskChanges } from '../sites/ports.js';
+import type { ChangeRange, DiskChanges } from '../ports/hypervisor.js';
 import {
   changeFileLength,
-  checkChange,
   encodeHeader,
   encodeRow,
   MAX_ROW_DATA,
@@ -14,7 +12,8 @@ import {
   type ChangeFileHeader,
   type ChangeFileIdentity,
 } from './change-file.js';
-import { readAhead } from './read-ahead.js';
+import type { PlannedPart } from './change-parts.js';
+import { readAhead } from '../concurrency/in-parallel.js';
 
 /** Bytes: small ranges are gathered to chunks of this size. */
 const CHUNK_SIZE = 1024 * 1024;
@@ -28,27 +27,21 @@ const READ_AHEAD_BYTES = 16 * 1024 * 1024;
  */
 export class ChangeFileWriter {
   readonly header: ChangeFileHeader;
-  readonly #changes: DiskChanges;
+  readonly #ranges: Iterable<ChangeRange>;
+  readonly #read: DiskChanges['read'];
   readonly #hasher = new Blake3Hasher();
   readonly #readsAhead: number;
 
-  /** @throws CatalogueError LogBroken when the ranges are not what a change set's have to be. */
-  constructor(identity: ChangeFileIdentity, changes: DiskChanges) {
-    let previousEnd = 0;
-    let rows = 0;
-    let payload = 0;
-    let longest = 1;
-    for (const range of changes.ranges) {
-      checkChange(range, previousEnd, identity.diskSize);
-      previousEnd = end(range);
-      rows += range.zero ? 1 : Math.ceil(range.length / MAX_ROW_DATA);
-      if (!range.zero) {
-        payload += range.length;
-        longest = Math.max(longest, range.length);
-      }
-    }
+  /** @param ranges those that were planned for this part, and no others; gone through once. */
+  constructor(
+    identity: ChangeFileIdentity,
+    { rows, payload, longest }: PlannedPart,
+    ranges: Iterable<ChangeRange>,
+    read: DiskChanges['read'],
+  ) {
     this.header = { ...identity, rows, payload };
-    this.#changes = changes;
+    this.#ranges = ranges;
+    this.#read = read;
     this.#readsAhead = Math.min(READS_AHEAD, Math.max(1, Math.floor(READ_AHEAD_BYTES / longest)));
   }
 
@@ -76,9 +69,9 @@ export class ChangeFileWriter {
     let at = 0;
     const read = async (range: ChangeRange) => ({
       range,
-      data: range.zero ? undefined : await this.#changes.read(range),
+      data: range.zero ? undefined : await this.#read(range),
     });
-    for await (const { range, data } of readAhead(this.#changes.ranges, this.#readsAhead, read)) {
+    for await (const { range, data } of readAhead(this.#ranges, this.#readsAhead, read)) {
       if (data && data.length !== range.length) {
         throw new CatalogueError('LogBroken', `${data.length} bytes where ${range.length} at ${range.offset} changed`);
       }

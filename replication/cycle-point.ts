@@ -1,13 +1,13 @@
 /** The recovery point of an applied cycle: of which kind it is and what it is named, the cycle's manifest says. */
 import type { Fence } from '../domain/fence.js';
 import type { CycleManifest, RecoveryPoint } from '../domain/vault.js';
-import type { ReplicaStore } from '../sites/ports.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
+import { readManifestIfWhole } from './received-cycles.js';
 import { createRecoveryPoint } from './recovery-points.js';
-import { readManifest } from './ship.js';
 
-/** @throws CatalogueError as `createRecoveryPoint` does. */
+/** One of a cycle whose manifest was lost gets no name. @throws CatalogueError as `createRecoveryPoint` does. */
 export async function createPointOfCycle(store: ReplicaStore, vm: string, cycle: Fence): Promise<RecoveryPoint> {
-  return create(store, vm, cycle, await readManifest(store, vm, cycle));
+  return create(store, vm, cycle, await readManifestIfWhole(store, vm, cycle));
 }
 
 /**
@@ -20,9 +20,10 @@ export async function createPointIfWorth(
   vm: string,
   cycle: Fence,
 ): Promise<RecoveryPoint | undefined> {
-  const manifest = await readManifest(store, vm, cycle);
-  const hasChanges = manifest?.disks.some(({ length }) => length > 0);
-  const isWanted = manifest?.tags !== undefined || manifest?.appConsistent;
+  const manifest = await readManifestIfWhole(store, vm, cycle);
+  if (!manifest) return create(store, vm, cycle, undefined);
+  const hasChanges = manifest.disks.some(({ length }) => length > 0);
+  const isWanted = manifest.tags !== undefined || manifest.appConsistent;
   return cycle.sequence === 1 || hasChanges || isWanted ? create(store, vm, cycle, manifest) : undefined;
 }
 

@@ -1,8 +1,10 @@
 /** The cycles that lie in the store: which there are, and when they go. */
 import { cycleName } from '../domain/ids.js';
 import { vaultPaths } from '../domain/vault.js';
-import type { ReplicaStore, WriteFence } from '../sites/ports.js';
-import { inParallel } from './read-ahead.js';
+import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import { deleteKept, listKept } from './kept-record.js';
+import { readLeases } from './point-leases.js';
+import { inParallel } from '../concurrency/in-parallel.js';
 import { fenceOfEpoch, readApplied } from './replica-state.js';
 
 /** Applied cycles that are kept, for whoever has to find out what happened. */
@@ -17,8 +19,10 @@ export async function pruneCycles(store: ReplicaStore, { vm, epoch }: { vm: stri
   const fence = await fenceOfEpoch(store, vm, epoch);
   const applied = await readApplied(store, vm);
   const newest = applied?.epoch === epoch ? applied.sequence : 0;
+  const leases = await readLeases(store, vm);
+  if (leases.keepAll) return 0;
   // Names sort as the cycles do.
-  const firstKept = cycleName(epoch, Math.max(0, newest - KEPT_CYCLES + 1));
+  const firstKept = leases.firstCycle(cycleName(epoch, Math.max(0, newest - KEPT_CYCLES + 1)));
   return await deleteCycles(store, vm, fence, (cycle) => cycle < firstKept);
 }
 
@@ -35,14 +39,14 @@ async function deleteCycles(
 ): Promise<number> {
   const prefix = vaultPaths.cyclePrefix(vm);
   const cycles = new Map<string, string[]>();
-  for (const name of await store.listObjects(prefix)) {
+  for (const name of await listKept(store, prefix)) {
     const cycle = name.slice(prefix.length).split('/', 1)[0]!;
     if (goes(cycle)) cycles.set(cycle, [...(cycles.get(cycle) ?? []), name]);
   }
   await inParallel(cycles.values(), 4, async (names) => {
     // The manifest first: half a cycle must not look like a whole one.
     const manifests = names.filter((name) => name.endsWith('/manifest.json'));
-    for (const name of manifests) await store.deleteObject(name, fence);
+    for (const name of manifests) await deleteKept(store, name, fence);
     for (const name of names) if (!manifests.includes(name)) await store.deleteObject(name, fence);
   });
   return cycles.size;

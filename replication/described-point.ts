@@ -1,8 +1,9 @@
 /** The replica VM that a recovery point gives: as it was then, which may be with other disks, or smaller ones, than now. */
 import { CatalogueError } from '../domain/errors.js';
 import { vaultPaths, type RecoveryPoint, type ReplicaDescription } from '../domain/vault.js';
-import type { ReplicaStore, ReplicaVmSpec } from '../sites/ports.js';
-import { replicaSizeOf, sizeInBlob } from './replica.js';
+import type { ReplicaVmSpec } from '../ports/recovery-compute.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
+import { replicaBlobSize, replicaSizeOf, sizeInBlob } from './replica.js';
 
 /**
  * @param epoch of the failover.
@@ -25,24 +26,48 @@ export async function replicaVmAt(
   };
 }
 
-/** @throws CatalogueError InvalidReplicaState when the store does not hold what the point names. */
+/**
+ * Every disk of the point is looked at: what is described here can be read.
+ * @throws CatalogueError InvalidReplicaState when the store does not hold what the point names, or the point not what the
+ * VM had then.
+ */
 export async function describedAt(
   store: ReplicaStore,
   description: ReplicaDescription,
   point: RecoveryPoint,
 ): Promise<ReplicaDescription> {
+  const { vm } = description;
+  const lacking = description.disks.filter(({ name }) => !point.disks.some((disk) => disk.name === name));
+  if (point.epoch === description.epoch && lacking.length > 0) {
+    const names = lacking.map(({ name }) => name).join(', ');
+    throw new CatalogueError('InvalidReplicaState', `${vaultPaths.point(vm, point.id)} lacks the disk ${names}`);
+  }
   const disks: ReplicaDescription['disks'] = [];
   for (const { name, snapshot, size } of point.disks) {
-    if (size !== undefined) disks.push({ name, size, replicaSize: replicaSizeOf(size) });
-    else {
+    const replicaSize = await sizeOfReplica(store, vm, name, snapshot);
+    if (size !== undefined) {
+      if (replicaSizeOf(size) !== replicaSize) {
+        const problem = `${vaultPaths.point(vm, point.id)} tells of ${size} bytes of ${name}, its snapshot has ${replicaSize}`;
+        throw new CatalogueError('InvalidReplicaState', problem);
+      }
+      disks.push({ name, size, replicaSize });
+    } else {
       // Made before points told sizes: the disk is as it is described now, or else known up to the next MiB.
-      const replicaSize = await sizeOfReplica(store, description.vm, name, snapshot);
       const now = description.disks.find((disk) => disk.name === name && disk.replicaSize === replicaSize);
       disks.push(now ?? { name, size: replicaSize, replicaSize });
     }
   }
   const hasOsDisk = disks.some(({ name }) => name === description.osDisk);
   return { ...description, disks, ...(!hasOsDisk && disks[0] && { osDisk: disks[0].name }) };
+}
+
+/** Are the live replica's disks there, and of their sizes? @throws CatalogueError InvalidReplicaState */
+export async function checkReplicaDisks(store: ReplicaStore, { vm, disks }: ReplicaDescription): Promise<void> {
+  for (const { name, replicaSize } of disks) {
+    const size = await store.pageBlobSize(vaultPaths.disk(vm, name));
+    if (size === replicaBlobSize(replicaSize)) continue;
+    throw new CatalogueError('InvalidReplicaState', `${vm}/${name}: the replica has ${size ?? 'no'} bytes`);
+  }
 }
 
 async function sizeOfReplica(store: ReplicaStore, vm: string, disk: string, snapshot: string): Promise<number> {

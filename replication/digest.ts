@@ -1,7 +1,7 @@
 /**
  * Digests by which both sides prove to each other that they hold the same bytes: of each 64 KiB block of a slice its
  * blake3, and none of a block that is all zeroes. As a hole, a run of zeroes and a cleared page all are the same to
- * them, they do not depend on how either side stores zeroes, and holes cost nothing.
+ * them, and they do not depend on how either side stores zeroes.
  *
  * In the store they are one object a slice:
  *   1. a bitmap, one bit a block from the lowest bit of the first byte on, set for the blocks that are not all zeroes,
@@ -20,17 +20,14 @@ const zeroes = Buffer.alloc(BLOCK_SIZE);
 const isZero = (block: Buffer): boolean =>
   block.equals(block.length === BLOCK_SIZE ? zeroes : zeroes.subarray(0, block.length));
 
-/**
- * The whole blocks that `ranges` touch, but for the last block, which ends with the slice.
- * @param bridge joins what is not further apart, bytes: reading on may be cheaper than beginning again.
- */
-export function wholeBlocks(ranges: readonly Range[], slice: Range, bridge = 0): Range[] {
+/** The whole blocks that `ranges` touch, but for the last block, which ends with the slice. */
+export function wholeBlocks(ranges: readonly Range[], slice: Range): Range[] {
   const blocks: { offset: number; length: number }[] = [];
   for (const range of mergeRanges(ranges)) {
     const offset = alignDown(range.offset, BLOCK_SIZE);
     const stop = Math.min(alignUp(end(range), BLOCK_SIZE), end(slice));
     const last = blocks.at(-1);
-    if (last && offset - end(last) <= bridge) last.length = stop - last.offset;
+    if (last && offset <= end(last)) last.length = stop - last.offset;
     else blocks.push({ offset, length: stop - offset });
   }
   return blocks;

@@ -3,28 +3,39 @@
  * its name when all of it is on stable storage; `export.json`, which says what it is an export of, comes last. Until
  * then a marker says that what lies there is half an export, which a second attempt begins anew.
  */
-import { open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { rename } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { diskError } from '../disks/disk-errors.js';
-import { makeFolder } from '../disks/make-folder.js';
-import { tryLockFile } from '../disks/native.js';
 import { RawDisk } from '../disks/raw.js';
+import { syncFolder } from '../disks/sync-folder.js';
 import { parseVhdFooter, VHD_FOOTER_BYTES } from '../disks/vhd.js';
 import { CatalogueError } from '../domain/errors.js';
+import { compareFences } from '../domain/fence.js';
 import { nameSchema } from '../domain/ids.js';
 import { splitRange } from '../domain/ranges.js';
-import { replicaDescriptionSchema, vaultPaths, type CycleManifest } from '../domain/vault.js';
-import type { ReplicaStore } from '../sites/ports.js';
+import {
+  replicaDescriptionSchema,
+  vaultPaths,
+  type CycleManifest,
+  type RecoveryPoint,
+  type ReplicaDescription,
+} from '../domain/vault.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { BATCH_BYTES } from './change-file-reader.js';
-import { proveChanges } from './apply.js';
+import { proveChanges, type ProvenChanges } from './apply.js';
 import { describedAt } from './described-point.js';
-import { failoverPoint, LATEST, LATEST_PROCESSED } from './failover-point.js';
-import { readAhead } from './read-ahead.js';
-import { cyclesAfter } from './received-cycles.js';
-import { readApplied, readDescription } from './replica-state.js';
+import { claimFolder, ExportRefused, openNew, releaseFolder, writeWhole } from './export-folder.js';
+import { choosePoint, lagOf, LATEST, LATEST_PROCESSED, type ChosenPoint } from './failover-point.js';
+import { isUnwritable, withLease, type HeldLease } from './point-leases.js';
+import { readUnlessAway } from './point-records.js';
+import { readAhead } from '../concurrency/in-parallel.js';
+import { cyclesAfter, unusable } from './received-cycles.js';
+import { readAppliedIfWhole } from './recovery-target.js';
+import { listRecoveryPoints } from './recovery-points.js';
+import { readDescription, readFenceIfWhole, readVaultState } from './replica-state.js';
 import { sizeInBlob } from './replica.js';
 import { encodeRecord } from './vault-record.js';
+import { missingDescription, vaultVms } from './vault-survey.js';
 
 export interface ExportTask {
   readonly vm: string;
@@ -44,15 +55,13 @@ export interface Exported {
   readonly cyclesAdded: number;
   /** Why the point may not be what the guest wrote. */
   readonly suspect?: string;
+  /** What is damaged and so left out, though it is newer, and how much older this state is. */
+  readonly stoppedBy?: string;
+  /** The VM runs at the recovery side, from the state of then: what was written there is not in the vault. ISO 8601. */
+  readonly ranFrom?: string;
   readonly disks: readonly { readonly name: string; readonly file: string; readonly size: number }[];
 }
 
-/** The target holds something that is not half an export. */
-export class ExportRefused extends Error {
-  override readonly name = 'ExportRefused';
-}
-
-const MARKER = '.export-unfinished';
 const SUMMARY = 'export.json';
 /** Bytes asked of the store's map at once, and read at once. */
 const WINDOW = 256 * 1024 * 1024;
@@ -63,21 +72,43 @@ const APPLY_TIME_MS = 10_000;
 const APPLY_POLL_MS = 250;
 
 /**
- * The store is only read, but for one thing: a live state that no point has been made of yet is made one.
- * @throws ExportRefused; CatalogueError InvalidReplicaState when there is no such state, LogBroken when a received
- * cycle is damaged, and what writing files can meet.
+ * The store is only read, but for two things: what is read is leased, so that it is not pruned meanwhile, and a live state
+ * that no point has been made of yet is made one. A store that can only be read is read without both.
+ * `latest` ends before a received cycle that is damaged, and says so.
+ * @throws ExportRefused; CatalogueError InvalidReplicaState, RecoveryPointNotFound when there is no such state, and what
+ * writing files can meet.
  */
 export async function exportPoint(store: ReplicaStore, task: ExportTask): Promise<Exported> {
-  const { vm, wanted, folder } = task;
+  const { vm } = task;
   const description = nameSchema.safeParse(vm).success ? await readDescription(store, vm) : undefined;
-  if (!description) throw new ExportRefused(`the vault holds no VM ${vm}`);
-  await untilApplied(store, vm);
-  const point = await failoverPoint(store, vm, wanted === LATEST ? LATEST_PROCESSED : wanted);
-  const cycles = wanted === LATEST && point.epoch === description.epoch ? await cyclesAfter(store, vm, point) : [];
+  if (!description) {
+    const isHeld = (await vaultVms(store)).includes(vm);
+    throw new ExportRefused(isHeld ? `${vm}: ${missingDescription(vm)}` : `the vault holds no VM ${vm}`);
+  }
+  return await withLease(store, vm, async (lease) => await exportLeased(store, description, task, lease));
+}
+
+async function exportLeased(
+  store: ReplicaStore,
+  description: ReplicaDescription,
+  task: ExportTask,
+  lease: HeldLease,
+): Promise<Exported> {
+  const { vm, wanted, folder } = task;
+  await untilApplied(store, description);
+  const { point, passedOver } = await chooseReadable(store, vm, wanted);
+  const ranFrom = await ranFromOf(store, vm);
+  await lease.narrow(point);
   const described = await describedAt(store, description, point);
+  const received = wanted === LATEST ? await provenCycles(store, description, point) : { cycles: [] };
+  const { cycles } = received;
+  const stops = new Set([...passedOver, ...(received.stoppedBy === undefined ? [] : [received.stoppedBy])]);
+  const newest = cycles.at(-1)?.manifest;
+  const time = newest?.sealedAt ?? point.time;
+  const lag = stops.size > 0 && wanted === LATEST ? await lagOf(store, vm, { ...(newest ?? point), time }) : undefined;
   const disks = point.disks.map(({ name, snapshot }) => ({ name, snapshot, file: path.join(folder, `${name}.vhd`) }));
 
-  const marker = await claim(folder, [...disks.map(({ file }) => file), path.join(folder, SUMMARY)]);
+  const marker = await claimFolder(folder, [...disks.map(({ file }) => file), path.join(folder, SUMMARY)]);
   try {
     const sizes = new Map<string, number>();
     for (const { name, snapshot, file } of disks) {
@@ -93,52 +124,56 @@ export async function exportPoint(store: ReplicaStore, task: ExportTask): Promis
     const exported: Exported = {
       vm,
       recoveryPoint: point.id,
-      time: cycles.at(-1)?.sealedAt ?? point.time,
+      time,
       cyclesAdded: cycles.length,
       ...(point.suspect !== undefined && { suspect: point.suspect }),
+      ...(ranFrom !== undefined && { ranFrom }),
+      ...(stops.size > 0 && { stoppedBy: [...stops, ...(lag === undefined ? [] : [lag])].join('; ') }),
       disks: disks.map(({ name, file }) => ({ name, file: path.basename(file), size: sizes.get(name)! })),
     };
     await writeWhole(path.join(folder, 'description.json'), encodeRecord(replicaDescriptionSchema, described));
     await writeWhole(path.join(folder, SUMMARY), Buffer.from(`${JSON.stringify(exported, undefined, 2)}\n`));
-    await rm(path.join(folder, MARKER));
-    await syncFolder(folder);
+    await releaseFolder(folder);
     return exported;
   } finally {
     await marker.close();
   }
 }
 
-/** A worker that is applying a cycle is given time: in the midst of it only an older point can be had. */
-async function untilApplied(store: ReplicaStore, vm: string): Promise<void> {
-  for (let waited = 0; waited < APPLY_TIME_MS; waited += APPLY_POLL_MS) {
-    const applied = await readApplied(store, vm);
-    const fence = await store.readFence(vaultPaths.vm(vm));
-    if (fence.epoch !== applied?.epoch || fence.sequence === applied.sequence) return;
-    await sleep(APPLY_POLL_MS);
+/** Where that can't be known any more, the disks are worth writing all the same. */
+async function ranFromOf(store: ReplicaStore, vm: string): Promise<string | undefined> {
+  try {
+    return (await readVaultState(store, vm))?.recoveryPointTime;
+  } catch (error) {
+    if (error instanceof CatalogueError && error.code === 'InvalidReplicaState') return undefined;
+    throw error;
   }
 }
 
-/** @returns the marker, locked: two exports into one folder would write over each other. */
-async function claim(folder: string, targets: readonly string[]): Promise<FileHandle> {
+/** As `choosePoint`; where a store takes no new point the newest there is stands for the live state. */
+async function chooseReadable(store: ReplicaStore, vm: string, wanted: string): Promise<ChosenPoint> {
   try {
-    await makeFolder(folder);
+    return await choosePoint(store, vm, wanted);
   } catch (error) {
-    throw new ExportRefused(`${folder} can't be written to: ${(error as Error).message}`, { cause: error });
+    const isLive = wanted === LATEST || wanted === LATEST_PROCESSED;
+    if (!isLive || !(error instanceof CatalogueError) || !isUnwritable(error)) throw error;
+    // A cycle without changes gets no point of its own: as a rule this is the same state.
+    const newest = (await listRecoveryPoints(store, vm)).at(-1);
+    if (!newest) throw error;
+    const reason = `the store takes no recovery point of the newest state from here (${error.message})`;
+    return { point: newest, passedOver: [reason] };
   }
-  const isResumed = (await sizeOf(path.join(folder, MARKER))) !== undefined;
-  const taken: string[] = [];
-  for (const target of targets) if (((await sizeOf(target)) ?? 0) > 0) taken.push(target);
-  if (taken.length > 0 && !isResumed) throw new ExportRefused(`${taken[0]} is there already, and is not empty`);
-  const marker = await open(path.join(folder, MARKER), 'a');
-  if (!tryLockFile(marker.fd, 'exclusive')) {
-    await marker.close();
-    throw new ExportRefused(`another export is writing to ${folder}`);
+}
+
+/** A worker that is applying a cycle is given time: in the midst of it only an older point can be had. */
+async function untilApplied(store: ReplicaStore, description: ReplicaDescription): Promise<void> {
+  for (let waited = 0; waited < APPLY_TIME_MS; waited += APPLY_POLL_MS) {
+    const found = await readAppliedIfWhole(store, description);
+    const applied = 'state' in found ? found.state : undefined;
+    const fence = await readFenceIfWhole(store, description.vm);
+    if (!fence || fence.epoch !== applied?.epoch || fence.sequence === applied.sequence) return;
+    await sleep(APPLY_POLL_MS);
   }
-  await marker.sync();
-  await syncFolder(folder);
-  // Of an attempt that died, and perhaps of another state.
-  for (const target of taken) await rm(target);
-  return marker;
 }
 
 interface DiskTask {
@@ -148,8 +183,42 @@ interface DiskTask {
   readonly file: string;
 }
 
+interface ProvenCycle {
+  readonly manifest: CycleManifest;
+  readonly changes: readonly ProvenChanges[];
+}
+
+/**
+ * The received cycles that can be added to a point, up to one that is damaged in anything: a cycle is of all disks or of
+ * none. Every change file is held against the digest of its manifest before a byte is written.
+ */
+async function provenCycles(
+  store: ReplicaStore,
+  description: ReplicaDescription,
+  point: RecoveryPoint,
+): Promise<{ cycles: readonly ProvenCycle[]; stoppedBy?: string }> {
+  const { vm } = description;
+  const cycles: ProvenCycle[] = [];
+  if (point.epoch !== description.epoch) return { cycles };
+  const applied = await readAppliedIfWhole(store, description);
+  // What was written up to the point only the newest applied state tells.
+  const isLive = 'state' in applied && applied.state && compareFences(applied.state, point) === 0;
+  const { epoch, sequence } = point;
+  const at = isLive ? applied.state : { epoch, sequence, disks: [] };
+  const received = await cyclesAfter(store, description, at);
+  try {
+    for (const manifest of received.cycles) {
+      const changes = await readUnlessAway(store, vm, () => proveChanges(store, manifest));
+      cycles.push({ manifest, changes });
+    }
+    return { cycles, ...(received.stoppedBy !== undefined && { stoppedBy: received.stoppedBy }) };
+  } catch (error) {
+    return { cycles, stoppedBy: unusable(error) };
+  }
+}
+
 /** @returns the virtual size, bytes. */
-async function writeDisk(store: ReplicaStore, task: DiskTask, cycles: readonly CycleManifest[]): Promise<number> {
+async function writeDisk(store: ReplicaStore, task: DiskTask, cycles: readonly ProvenCycle[]): Promise<number> {
   const { vm, name, snapshot, file } = task;
   const blob = vaultPaths.disk(vm, name);
   const blobSize = await store.pageBlobSize(blob, snapshot);
@@ -167,7 +236,7 @@ async function writeDisk(store: ReplicaStore, task: DiskTask, cycles: readonly C
       });
       for await (const { offset, data } of readAhead(pieces, READS_AHEAD, read)) await disk.write(data, offset);
     }
-    for (const cycle of cycles) await addCycle(store, cycle, name, disk);
+    for (const cycle of cycles) await addCycle(cycle, name, disk);
     const footer = Buffer.alloc(VHD_FOOTER_BYTES);
     await disk.read(footer, sizeInBlob(blobSize));
     const { size } = parseVhdFooter(footer);
@@ -184,11 +253,9 @@ async function writeDisk(store: ReplicaStore, task: DiskTask, cycles: readonly C
   }
 }
 
-/** Every change file is held against the digest of its manifest before the first byte of it is written. */
-async function addCycle(store: ReplicaStore, cycle: CycleManifest, name: string, disk: RawDisk): Promise<void> {
-  const ofDisk = { ...cycle, disks: cycle.disks.filter((one) => one.name === name) };
+async function addCycle({ changes }: ProvenCycle, name: string, disk: RawDisk): Promise<void> {
   const buffer = Buffer.allocUnsafe(BATCH_BYTES);
-  for (const { reader } of await proveChanges(store, ofDisk)) {
+  for (const { reader } of changes.filter((change) => change.disk === name)) {
     for await (const batch of reader.batches()) {
       for (const write of await reader.load(batch, buffer)) {
         if ('data' in write) await disk.write(write.data, write.offset);
@@ -196,45 +263,4 @@ async function addCycle(store: ReplicaStore, cycle: CycleManifest, name: string,
       }
     }
   }
-}
-
-async function openNew(file: string, size: number): Promise<FileHandle> {
-  try {
-    const handle = await open(file, 'w+', 0o600);
-    await handle.truncate(size);
-    return handle;
-  } catch (error) {
-    throw diskError(error, file, 'write');
-  }
-}
-
-async function writeWhole(file: string, data: Buffer): Promise<void> {
-  const handle = await open(`${file}.partial`, 'w', 0o600);
-  try {
-    await handle.writeFile(data);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(`${file}.partial`, file);
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-/** Undefined when there is no such file. */
-async function sizeOf(file: string): Promise<number | undefined> {
-  return await stat(file).then(
-    ({ size }) => size,
-    (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return undefined;
-      throw error;
-    },
-  );
 }

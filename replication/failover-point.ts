@@ -4,16 +4,24 @@
  * of a resynchronization, only the points that were kept are.
  */
 import { CatalogueError } from '../domain/errors.js';
-import { SEEDED_SEQUENCE } from '../domain/fence.js';
-import { chooseRecoveryPoint, selectorOf, type RecoveryState } from '../domain/recovery-point.js';
-import { vaultPaths, type RecoveryPoint } from '../domain/vault.js';
-import type { ReplicaStore } from '../sites/ports.js';
+import { compareFences, SEEDED_SEQUENCE, type Fence } from '../domain/fence.js';
+import {
+  chooseRecoveryPoint,
+  selectorOf,
+  type RecoveryPointSelector,
+  type RecoveryTarget,
+} from '../domain/recovery-point.js';
+import { formatSeconds, secondsBetween } from '../domain/time.js';
+import { fenceOfPointId, vaultPaths, type DamagedRecord, type RecoveryPoint } from '../domain/vault.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { applyCycle } from './apply.js';
 import type { StepOptions } from './progress.js';
 import { createPointIfWorth, createPointOfCycle } from './cycle-point.js';
-import { readRecoveryState } from './recovery-target.js';
-import { readApplied, readDescription } from './replica-state.js';
-import { readManifest } from './ship.js';
+import { checkReplicaDisks, describedAt } from './described-point.js';
+import { readUnlessAway } from './point-records.js';
+import { cyclesAfter, readManifestIfWhole, receivedCycles, unusable } from './received-cycles.js';
+import { readAppliedIfWhole, readRecoveryState, type KnownRecoveryState } from './recovery-target.js';
+import { readDescription } from './replica-state.js';
 
 /** `latest`: everything received is applied first. `latest-processed`: what the replica holds. Else a point. */
 export const LATEST = 'latest';
@@ -36,38 +44,95 @@ export async function processReceived(store: ReplicaStore, vm: string, options: 
   const fence = await store.readFence(vaultPaths.vm(vm));
   if (!description || fence.epoch !== description.epoch || fence.sequence < SEEDED_SEQUENCE) return { cycles: 0 };
   const { epoch } = description;
-  const applied = await readApplied(store, vm);
-  let sequence = (applied?.epoch === epoch ? applied.sequence : 0) + 1;
+  const applied = await readAppliedIfWhole(store, description);
+  if ('problem' in applied) return { cycles: 0, stoppedBy: applied.problem };
+  const received = await cyclesAfter(store, description, applied.state);
   let cycles = 0;
   try {
-    for (; await readManifest(store, vm, { epoch, sequence }); sequence += 1, cycles += 1) {
-      await createPointIfWorth(store, vm, await applyCycle(store, { vm, epoch, sequence }, options));
+    for (const { sequence } of received.cycles) {
+      const state = await readUnlessAway(store, vm, () => applyCycle(store, { vm, epoch, sequence }, options));
+      await createPointIfWorth(store, vm, state);
+      cycles += 1;
     }
-    return { cycles };
+    return { cycles, ...(received.stoppedBy !== undefined && { stoppedBy: received.stoppedBy }) };
   } catch (error) {
-    if (!(error instanceof CatalogueError) || !UNUSABLE.includes(error.code)) throw error;
-    return { cycles, stoppedBy: error.message };
+    return { cycles, stoppedBy: unusable(error) };
   }
 }
 
-const UNUSABLE: readonly string[] = ['LogBroken', 'OutOfSequence', 'InvalidReplicaState'];
+export interface ChosenPoint {
+  readonly point: RecoveryPoint;
+  /** What is newer than the point and would have been chosen, were it not damaged. */
+  readonly passedOver: readonly string[];
+}
 
 /**
  * The point a failover goes back to; made of the live replica where that is wanted and allowed. What has been received
- * is not processed here.
+ * is not processed here. Where the words leave it open what is meant, the newest that is whole is.
  * @param wanted `latest` or `latest-processed`, which are the same here; `latest-app-consistent`; the id or name of a point.
  * @throws CatalogueError RecoveryPointNotFound, InvalidReplicaState when there is no replica, StaleEpoch.
  */
-export async function failoverPoint(store: ReplicaStore, vm: string, wanted: string): Promise<RecoveryPoint> {
+export async function choosePoint(store: ReplicaStore, vm: string, wanted: string): Promise<ChosenPoint> {
   const selector = selectorOf(wanted === LATEST ? LATEST_PROCESSED : wanted);
-  const target = chooseRecoveryPoint(selector, await recoveryState(store, vm));
-  return target.from === 'point' ? target.point : createPointOfCycle(store, vm, target.cycle);
+  const target = await chooseWhole(store, selector, await recoveryState(store, vm));
+  const point = target.from === 'point' ? target.point : await createPointOfCycle(store, vm, target.cycle);
+  const isNewer = ({ name }: DamagedRecord) => {
+    const cycle = fenceOfPointId(name.slice(vaultPaths.pointPrefix(vm).length).replace(/\.json$/, ''));
+    return !cycle || compareFences(cycle, point) > 0;
+  };
+  return { point, passedOver: target.damaged.filter(isNewer).map(({ problem }) => problem) };
+}
+
+/** See `choosePoint`. */
+export const failoverPoint = async (store: ReplicaStore, vm: string, wanted: string): Promise<RecoveryPoint> =>
+  (await choosePoint(store, vm, wanted)).point;
+
+/** Changes nothing. @throws CatalogueError RecoveryPointNotFound, naming what is damaged. */
+async function chooseWhole(
+  store: ReplicaStore,
+  selector: RecoveryPointSelector,
+  from: KnownRecoveryState,
+): Promise<RecoveryTarget & Pick<KnownRecoveryState, 'damaged'>> {
+  const { vm, description } = from;
+  for (let state = from; ;) {
+    const target = chooseRecoveryPoint(selector, state);
+    try {
+      if (target.from === 'point') await describedAt(store, description, target.point);
+      else await checkReplicaDisks(store, description);
+      return { ...target, damaged: state.damaged };
+    } catch (error) {
+      if (!(error instanceof CatalogueError) || error.code !== 'InvalidReplicaState') throw error;
+      const name = target.from === 'point' ? vaultPaths.point(vm, target.point.id) : vaultPaths.applied(vm);
+      const damaged = [...state.damaged, { name, problem: error.detail }];
+      if (target.from === 'replica') state = { ...state, applied: undefined, received: [], damaged };
+      else state = { ...state, points: state.points.filter((point) => point !== target.point), damaged };
+    }
+  }
+}
+
+/**
+ * How much older a state is than the newest cycle that has arrived, whether that can be used or not; undefined when it is
+ * not older, or nobody can tell.
+ */
+export async function lagOf(
+  store: ReplicaStore,
+  vm: string,
+  state: Fence & { readonly time: string },
+): Promise<string | undefined> {
+  const newer = (await receivedCycles(store, vm)).filter((cycle) => compareFences(cycle, state) > 0);
+  for (const cycle of newer.toReversed()) {
+    const manifest = await readManifestIfWhole(store, vm, cycle);
+    if (!manifest) continue;
+    const seconds = secondsBetween(state.time, manifest.sealedAt);
+    return `this state is ${formatSeconds(seconds)} older than the newest cycle that has arrived, of ${manifest.sealedAt}`;
+  }
+  return undefined;
 }
 
 /** Why a failover can't go back to what is wanted; undefined when it can. Changes nothing. */
 export async function pointProblem(store: ReplicaStore, vm: string, wanted: string): Promise<string | undefined> {
   try {
-    chooseRecoveryPoint(selectorOf(wanted), await recoveryState(store, vm));
+    await chooseWhole(store, selectorOf(wanted), await recoveryState(store, vm));
     return undefined;
   } catch (error) {
     if (error instanceof CatalogueError && error.code === 'RecoveryPointNotFound') return error.message;
@@ -75,7 +140,7 @@ export async function pointProblem(store: ReplicaStore, vm: string, wanted: stri
   }
 }
 
-async function recoveryState(store: ReplicaStore, vm: string): Promise<RecoveryState> {
+async function recoveryState(store: ReplicaStore, vm: string): Promise<KnownRecoveryState> {
   const state = await readRecoveryState(store, vm);
   if (state) return state;
   throw new CatalogueError('InvalidReplicaState', `the vault holds no description of ${vm}`);

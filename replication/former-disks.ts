@@ -1,7 +1,8 @@
 /** Disks that a VM does not have any more: their page blobs stay as long as a recovery point names them. */
-import type { RecoveryPoint, ReplicaDescription } from '../domain/vault.js';
+import type { ReplicaDescription } from '../domain/vault.js';
 import { vaultPaths } from '../domain/vault.js';
-import type { ReplicaStore, WriteFence } from '../sites/ports.js';
+import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import type { PointRecords } from './point-records.js';
 
 /** Of every disk that may have a page blob in the store. */
 export const allDiskNames = ({ disks, formerDisks = [] }: ReplicaDescription): string[] => [
@@ -9,20 +10,20 @@ export const allDiskNames = ({ disks, formerDisks = [] }: ReplicaDescription): s
   ...formerDisks,
 ];
 
-/** For a holder of the fence. Repeated: nothing. @param points all there are. */
+/** For a holder of the fence. Repeated: nothing. @param records of all points there are: one that can't be read may name any. */
 export async function dropFormerDisks(
   store: ReplicaStore,
   { vm, formerDisks = [] }: ReplicaDescription,
-  points: readonly RecoveryPoint[],
+  records: PointRecords,
   fence: WriteFence,
 ): Promise<void> {
   for (const disk of formerDisks) {
-    if (isNamed(points, disk)) continue;
+    if (isNamed(records, disk)) continue;
     const blob = vaultPaths.disk(vm, disk);
     if ((await store.pageBlobSize(blob)) !== undefined) await store.deletePageBlob(blob, fence);
   }
 }
 
-/** Does a point hold this disk? */
-export const isNamed = (points: readonly RecoveryPoint[], disk: string): boolean =>
-  points.some(({ disks }) => disks.some(({ name }) => name === disk));
+/** Does a point hold this disk, or may it? */
+export const isNamed = ({ points, damaged }: PointRecords, disk: string): boolean =>
+  damaged.some(({ cycle }) => cycle) || points.some(({ disks }) => disks.some(({ name }) => name === disk));

@@ -10,14 +10,28 @@ import {
   recoveryPointId,
   recoveryPointSchema,
   vaultPaths,
+  type Damage,
   type RecoveryPoint,
   type ReplicaDescription,
 } from '../domain/vault.js';
-import type { ReplicaStore, WriteFence } from '../sites/ports.js';
+import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
 import { allDiskNames, dropFormerDisks } from './former-disks.js';
-import { inParallel, readAhead } from './read-ahead.js';
+import { putKept, putKeptIfAbsent } from './kept-record.js';
+import { readLeases } from './point-leases.js';
+import {
+  deletePoint,
+  listPointIds,
+  LOST_DAMAGE_EPOCH,
+  readDamage,
+  readPoint,
+  readPointRecords,
+  withSuspicion,
+  type PointRecords,
+} from './point-records.js';
+import { dropPointIndex, refreshPointIndex } from './point-index.js';
+import { inParallel, readAhead } from '../concurrency/in-parallel.js';
 import { descriptionOfEpoch, fenceOfEpoch, readApplied, readDescription, vmFence } from './replica-state.js';
-import { encodeRecord, readRecord } from './vault-record.js';
+import { encodeRecord } from './vault-record.js';
 
 const DISKS_IN_FLIGHT = 4;
 const RECORDS_IN_FLIGHT = 8;
@@ -42,8 +56,8 @@ export async function createRecoveryPoint(store: ReplicaStore, task: PointTask):
   const name = vaultPaths.point(vm, id);
   const fence = vmFence(vm, task);
   const description = await descriptionOfEpoch(store, vm, epoch);
-  const there = await readRecord(store, name, recoveryPointSchema);
-  if (there) return there;
+  const there = await readPoint(store, vm, id);
+  if (there && !('problem' in there)) return withSuspicion(there, await readDamage(store, vm));
 
   const current = await fenceOfEpoch(store, vm, epoch);
   const applied = await readApplied(store, vm);
@@ -63,48 +77,50 @@ export async function createRecoveryPoint(store: ReplicaStore, task: PointTask):
   });
   const names = diskNames(description);
   for await (const taken of readAhead(description.disks, DISKS_IN_FLIGHT, snapshot)) disks.push(taken);
-  const damage = await readRecord(store, vaultPaths.damage(vm), damageSchema);
   const point: RecoveryPoint = {
     ...{ epoch, sequence, id, vm, time: applied.sealedAt, kind },
     ...(tags.length > 0 && { tags: [...tags] }),
-    ...(damage?.epoch === epoch && { suspect: damage.reason }),
     disks,
   };
-  const created = await store.putObjectIfAbsent(name, encodeRecord(recoveryPointSchema, point), fence);
-  const points = await listRecoveryPoints(store, vm);
-  await deleteUnlisted(store, vm, names, points, fence);
-  if (created) return point;
-  const other = points.find((one) => one.id === id);
-  if (other) return other;
+  const record = encodeRecord(recoveryPointSchema, point);
+  // One that was damaged is made again: the replica is at its cycle still.
+  if (there) {
+    await dropPointIndex(store, vm, fence);
+    await putKept(store, name, record, fence);
+  } else await putKeptIfAbsent(store, name, record, fence);
+  const records = await readPointRecords(store, vm);
+  await deleteUnlisted(store, vm, names, records, fence);
+  const made = records.points.find((one) => one.id === id);
+  if (made) return made;
   throw new CatalogueError('InvalidReplicaState', `${vm}: recovery point ${id} came and went`);
 }
 
 /**
  * Marks every point there is, and those that the epoch still gets: what is damaged in a replica may have been for long, and
  * points share with it what has not changed since. Repeated: a point keeps the reason it was marked for first.
+ * The points themselves are left alone: one that was pruned meanwhile would come back.
  */
 export async function markSuspect(
   store: ReplicaStore,
   { vm, epoch, reason }: { vm: string; epoch: number; reason: string },
 ): Promise<void> {
-  // Read first: who comes late meets a newer fence, and brings no point back that was pruned meanwhile.
   const fence = await fenceOfEpoch(store, vm, epoch);
-  await store.putObject(vaultPaths.damage(vm), encodeRecord(damageSchema, { epoch, reason }), fence);
-  for (const point of await listRecoveryPoints(store, vm)) {
-    if (point.suspect !== undefined) continue;
-    const marked = encodeRecord(recoveryPointSchema, { ...point, suspect: reason });
-    await store.putObject(vaultPaths.point(vm, point.id), marked, fence);
-  }
+  const before = await readDamage(store, vm);
+  const { points } = await readPointRecords(store, vm);
+  const sequence = points.findLast((point) => point.epoch === epoch)?.sequence ?? 0;
+  const known = before && before.epoch !== LOST_DAMAGE_EPOCH ? [...(before.earlier ?? []), found(before)] : [];
+  // Of what speaks of no point any more nobody wants to know.
+  const kept = known.filter((one) => points.some((point) => compareFences(point, { sequence: 0, ...one }) <= 0));
+  const damage: Damage = { epoch, sequence, reason, ...(kept.length > 0 && { earlier: kept }) };
+  await putKept(store, vaultPaths.damage(vm), encodeRecord(damageSchema, damage), fence);
 }
 
-/** Oldest first. */
-export async function listRecoveryPoints(store: ReplicaStore, vm: string): Promise<RecoveryPoint[]> {
-  const names = await store.listObjects(vaultPaths.pointPrefix(vm));
-  const points: RecoveryPoint[] = [];
-  const read = (name: string) => readRecord(store, name, recoveryPointSchema);
-  for await (const point of readAhead(names, RECORDS_IN_FLIGHT, read)) if (point) points.push(point);
-  return points.sort(compareFences);
-}
+const found = ({ earlier: _, ...newest }: Damage) => newest;
+
+/** Those that are whole, oldest first. */
+export const listRecoveryPoints = async (store: ReplicaStore, vm: string): Promise<RecoveryPoint[]> => [
+  ...(await readPointRecords(store, vm)).points,
+];
 
 export interface PruneTask {
   readonly vm: string;
@@ -128,14 +144,26 @@ export interface Pruned {
 export async function pruneRecoveryPoints(store: ReplicaStore, task: PruneTask): Promise<Pruned> {
   const { vm, epoch } = task;
   const fence = await fenceOfEpoch(store, vm, epoch);
-  const points = await listRecoveryPoints(store, vm);
-  const going = pointsToPrune(points, task);
+  const { points, damaged, recorded, lacking } = await readPointRecords(store, vm);
+  const leases = await readLeases(store, vm, fence);
+  const keep = [...(task.keep ?? []), ...leases.points];
+  const going = leases.keepAll ? [] : pointsToPrune(points, { ...task, keep });
   const staying = points.filter((point) => !going.includes(point));
-  await inParallel(going, RECORDS_IN_FLIGHT, ({ id }) => store.deleteObject(vaultPaths.point(vm, id), fence));
-  await deleteUnlisted(store, vm, [...new Set(points.flatMap(diskNames))], staying, fence);
+  // One that can't be read is older than the next that can, and goes when that one would.
+  const newestGone = going.at(-1);
+  const lost = damaged.filter(({ cycle }) => cycle && newestGone && compareFences(cycle, newestGone) < 0);
+  const ids = [
+    ...going.map(({ id }) => id),
+    ...lost.map(({ cycle }) => recoveryPointId(cycle!.epoch, cycle!.sequence)),
+  ];
+  await inParallel(ids, RECORDS_IN_FLIGHT, (id) => deletePoint(store, vm, id, fence));
+  const left = { points: staying, damaged: damaged.filter((one) => !lost.includes(one)) };
+  await deleteUnlisted(store, vm, [...new Set(points.flatMap(diskNames))], left, fence);
   const description = await readDescription(store, vm);
-  if (description) await dropFormerDisks(store, description, staying, fence);
-  return { gone: going.map(({ id }) => id), kept: staying };
+  if (description) await dropFormerDisks(store, description, left, fence);
+  const gone = new Set(ids);
+  await refreshPointIndex(store, vm, { points: recorded.filter(({ id }) => !gone.has(id)), lacking }, fence);
+  return { gone: ids, kept: staying };
 }
 
 export interface DeletePointsTask {
@@ -154,7 +182,7 @@ export async function deleteRecoveryPoints(store: ReplicaStore, task: DeletePoin
   const fence = await fenceOfEpoch(store, vm, epoch);
   const description = await readDescription(store, vm);
   const gone = await removeRecoveryPoints(store, vm, description ? allDiskNames(description) : [], keep, fence);
-  if (description) await dropFormerDisks(store, description, await listRecoveryPoints(store, vm), fence);
+  if (description) await dropFormerDisks(store, description, await readPointRecords(store, vm), fence);
   return gone;
 }
 
@@ -166,15 +194,17 @@ export async function removeRecoveryPoints(
   keep: readonly string[],
   fence: WriteFence,
 ): Promise<string[]> {
-  const prefix = vaultPaths.pointPrefix(vm);
-  const ids = (await store.listObjects(prefix)).map((name) => name.slice(prefix.length).replace(/\.json$/, ''));
+  const ids = await listPointIds(store, vm);
+  await dropPointIndex(store, vm, fence);
+  const going = ids.filter((id) => !keep.includes(id));
+  await inParallel(going, RECORDS_IN_FLIGHT, (id) => deletePoint(store, vm, id, fence));
   const kept: RecoveryPoint[] = [];
   for (const id of ids.filter((one) => keep.includes(one))) {
-    const point = await readRecord(store, vaultPaths.point(vm, id), recoveryPointSchema);
+    const point = await readPoint(store, vm, id);
+    // A replica VM may stand on one of its snapshots, and nobody knows which.
+    if (point && 'problem' in point) return going;
     if (point) kept.push(point);
   }
-  const going = ids.filter((id) => !keep.includes(id));
-  await inParallel(going, RECORDS_IN_FLIGHT, (id) => store.deleteObject(vaultPaths.point(vm, id), fence));
   await inParallel(disks, DISKS_IN_FLIGHT, async (disk) => {
     const blob = vaultPaths.disk(vm, disk);
     if ((await store.pageBlobSize(blob)) === undefined) return;
@@ -193,21 +223,26 @@ const snapshotsOf = (points: readonly RecoveryPoint[], disk: string): string[] =
 
 /**
  * Deletes the snapshots no point names. Younger ones than the newest point's are left: they may be those of a point
- * that is being made just now.
+ * that is being made just now. So are all while a point can't be read: it may be whole again tomorrow; and those that are
+ * read just now, though the record of their point may be gone.
  */
 async function deleteUnlisted(
   store: ReplicaStore,
   vm: string,
   disks: readonly string[],
-  points: readonly RecoveryPoint[],
+  { points, damaged }: PointRecords,
   fence: WriteFence,
 ): Promise<void> {
+  if (damaged.some(({ cycle }) => cycle)) return;
+  const leases = await readLeases(store, vm);
+  if (leases.keepAll) return;
   await inParallel(disks, DISKS_IN_FLIGHT, async (disk) => {
     const blob = vaultPaths.disk(vm, disk);
     const listed = snapshotsOf(points, disk);
     const newest = listed.toSorted().at(-1);
     if (newest === undefined || (await store.pageBlobSize(blob)) === undefined) return;
     for (const snapshot of await store.listSnapshots(blob)) {
+      if (leases.snapshotsOf(disk).includes(snapshot)) continue;
       if (snapshot < newest && !listed.includes(snapshot)) await store.deleteSnapshot(blob, snapshot, fence);
     }
   });

@@ -3,10 +3,10 @@
  * can't bring anything back, and the next protection gets an epoch above.
  */
 import { vaultPaths } from '../domain/vault.js';
-import type { ReplicaStore } from '../sites/ports.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { deleteAllCycles } from './cycles.js';
 import { allDiskNames } from './former-disks.js';
-import { inParallel } from './read-ahead.js';
+import { inParallel } from '../concurrency/in-parallel.js';
 import { clearReplica } from './replica.js';
 import { fenceOfEpoch, readDescription, vmFence, writeDescription } from './replica-state.js';
 import { deleteSeedRecords } from './seed-record.js';

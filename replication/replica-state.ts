@@ -11,8 +11,9 @@ import {
   type ReplicaDescription,
   type VaultState,
 } from '../domain/vault.js';
-import type { ReplicaStore, WriteFence } from '../sites/ports.js';
-import { encodeRecord, readRecord } from './vault-record.js';
+import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import { mendKept, noCopy, putKept, readKept } from './kept-record.js';
+import { encodeRecord } from './vault-record.js';
 
 export const vmFence = (vm: string, fence: Fence): WriteFence => ({
   scope: vaultPaths.vm(vm),
@@ -22,33 +23,39 @@ export const vmFence = (vm: string, fence: Fence): WriteFence => ({
 
 /**
  * The fence of a VM as it stands, for work that any holder of the epoch may do.
- * @throws CatalogueError StaleEpoch when a newer epoch has taken over, InvalidReplicaState when this one has not begun.
+ * @throws CatalogueError StaleEpoch when a newer epoch has taken over, ReplicaMissing when this one has not begun there.
  */
 export async function fenceOfEpoch(store: ReplicaStore, vm: string, epoch: number): Promise<WriteFence> {
   const fence = await store.readFence(vaultPaths.vm(vm));
   if (fence.epoch === epoch) return vmFence(vm, fence);
   const detail = `${vm}: asked for epoch ${epoch}, the store is at ${formatFence(fence)}`;
-  throw new CatalogueError(fence.epoch > epoch ? 'StaleEpoch' : 'InvalidReplicaState', detail);
+  throw new CatalogueError(fence.epoch > epoch ? 'StaleEpoch' : 'ReplicaMissing', detail);
 }
 
 export const readDescription = (store: ReplicaStore, vm: string): Promise<ReplicaDescription | undefined> =>
-  readRecord(store, vaultPaths.description(vm), replicaDescriptionSchema);
+  readKept(store, vaultPaths.description(vm), replicaDescriptionSchema);
 
 /** Replaces it: what changes of a VM while it is protected. Other disks come with another epoch only. */
 export const writeDescription = (store: ReplicaStore, description: ReplicaDescription, fence: Fence): Promise<void> =>
-  store.putObject(
+  putKept(
+    store,
     vaultPaths.description(description.vm),
     encodeRecord(replicaDescriptionSchema, description),
     vmFence(description.vm, fence),
   );
 
-/** @throws CatalogueError StaleEpoch when the replica is of a newer epoch, InvalidReplicaState when of none or an older. */
+/** Makes a copy of it that was damaged, or is not there yet, from the other one. @throws CatalogueError StaleEpoch */
+export async function mendDescription(store: ReplicaStore, vm: string, fence: Fence): Promise<void> {
+  await mendKept(store, vaultPaths.description(vm), replicaDescriptionSchema, vmFence(vm, fence));
+}
+
+/** @throws CatalogueError StaleEpoch when the replica is of a newer epoch, ReplicaMissing when of none or an older. */
 export async function descriptionOfEpoch(store: ReplicaStore, vm: string, epoch: number): Promise<ReplicaDescription> {
   const description = await readDescription(store, vm);
   if (description?.epoch === epoch && description.vm === vm) return description;
   const found = description ? `a replica of ${description.vm}, epoch ${description.epoch}` : 'no replica';
   throw new CatalogueError(
-    description && description.epoch > epoch ? 'StaleEpoch' : 'InvalidReplicaState',
+    description && description.epoch > epoch ? 'StaleEpoch' : 'ReplicaMissing',
     `${vm}: expected a replica of epoch ${epoch}, found ${found}`,
   );
 }
@@ -60,32 +67,48 @@ export function describedDisk(description: ReplicaDescription, disk: string): Re
   throw new CatalogueError('InvalidReplicaState', `${description.vm}: the replica has no disk ${disk}`);
 }
 
-/** The newest cycle that every replica disk holds; of whatever epoch. */
+/** The newest cycle that every replica disk holds; of whatever epoch. @throws CatalogueError InvalidReplicaState */
 export const readApplied = (store: ReplicaStore, vm: string): Promise<AppliedState | undefined> =>
-  readRecord(store, vaultPaths.applied(vm), appliedStateSchema);
+  readKept(store, vaultPaths.applied(vm), appliedStateSchema);
 
 /** The policy the VM was last replicated by; undefined when no cycle has told. */
 export const readPolicy = (store: ReplicaStore, vm: string): Promise<Policy | undefined> =>
-  readRecord(store, vaultPaths.policy(vm), policySchema);
+  readKept(store, vaultPaths.policy(vm), policySchema);
 
 /** Writes it when it is another than the one that is there. */
 export async function keepPolicy(store: ReplicaStore, vm: string, policy: Policy, fence: Fence): Promise<void> {
   const record = encodeRecord(policySchema, policy);
-  const there = await store.getObject(vaultPaths.policy(vm));
-  if (there?.equals(record)) return;
-  await store.putObject(vaultPaths.policy(vm), record, vmFence(vm, fence));
+  const name = vaultPaths.policy(vm);
+  const there = await Promise.all([name, vaultPaths.second(name)].map((copy) => store.getObject(copy).catch(noCopy)));
+  if (there.every((copy) => copy?.equals(record))) return;
+  await putKept(store, name, record, vmFence(vm, fence));
 }
+
+/** Where the VM ran when that was settled last, in whichever epoch: a replica VM that runs is of this failover. */
+export const readNotedState = (store: ReplicaStore, vm: string): Promise<VaultState | undefined> =>
+  readKept(store, vaultPaths.state(vm), vaultStateSchema);
 
 /** Where the VM runs, if that was settled in the epoch the store is at; undefined: at the primary side. */
 export async function readVaultState(store: ReplicaStore, vm: string): Promise<VaultState | undefined> {
-  const state = await readRecord(store, vaultPaths.state(vm), vaultStateSchema);
+  const state = await readNotedState(store, vm);
   const fence = await store.readFence(vaultPaths.vm(vm));
   return state?.epoch === fence.epoch ? state : undefined;
 }
 
+/** Undefined for one that is damaged: what was written can be read all the same. */
+export async function readFenceIfWhole(store: ReplicaStore, vm: string): Promise<Fence | undefined> {
+  try {
+    return await store.readFence(vaultPaths.vm(vm));
+  } catch (error) {
+    if (error instanceof CatalogueError && error.code === 'InvalidReplicaState') return undefined;
+    throw error;
+  }
+}
+
 /** @throws CatalogueError StaleEpoch when a newer epoch has taken over. */
 export const writeVaultState = (store: ReplicaStore, vm: string, state: VaultState): Promise<void> =>
-  store.putObject(
+  putKept(
+    store,
     vaultPaths.state(vm),
     encodeRecord(vaultStateSchema, state),
     vmFence(vm, { epoch: state.epoch, sequence: 0 }),

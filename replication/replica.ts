@@ -3,15 +3,17 @@
  * from it. A blob holds the disk, zeroes up to the next MiB, and the footer that makes it a fixed VHD.
  */
 import { blake3 } from '@napi-rs/blake-hash';
+import { exceededLimits } from '../domain/disk-limits.js';
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences, formatFence, type Fence, LAST_SEQUENCE } from '../domain/fence.js';
 import { alignUp } from '../domain/ranges.js';
 import { vaultPaths, type ReplicaDescription } from '../domain/vault.js';
 import { fixedVhdFooter, VHD_FOOTER_BYTES } from '../disks/vhd.js';
-import type { ReplicaStore, WriteFence } from '../sites/ports.js';
+import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
 import { deleteAllCycles } from './cycles.js';
 import { allDiskNames } from './former-disks.js';
-import { inParallel } from './read-ahead.js';
+import { inParallel } from '../concurrency/in-parallel.js';
+import { deleteKept } from './kept-record.js';
 import { removeRecoveryPoints } from './recovery-points.js';
 import { readDescription, vmFence, writeDescription } from './replica-state.js';
 import { deleteSeedRecords } from './seed-record.js';
@@ -38,7 +40,7 @@ export const replicaFooter = (vm: string, disk: string, replicaSize: number): Bu
  * Everything is done just below the new epoch's first fence, which is raised last: from then on an attempt at this that
  * was thought dead can delete nothing any more.
  * @param fence (epoch, 0), the description's epoch.
- * @throws CatalogueError StaleEpoch, InvalidReplicaState.
+ * @throws CatalogueError StaleEpoch, InvalidReplicaState; PrerequisitesNotMet when a disk is too large, or there are too many.
  */
 export async function prepareReplica(
   store: ReplicaStore,
@@ -78,6 +80,8 @@ function checkDescription(description: ReplicaDescription, fence: Fence): void {
   if (new Set(description.disks.map(({ name }) => name)).size !== description.disks.length) {
     throw wrong('two disks have the same name');
   }
+  const exceeded = exceededLimits(description.disks);
+  if (exceeded.length > 0) throw new CatalogueError('PrerequisitesNotMet', `${description.vm}: ${exceeded.join('; ')}`);
   for (const { name, size, replicaSize } of description.disks) {
     if (size <= 0 || size % 512 !== 0) throw wrong(`disk ${name} has an impossible size of ${size} bytes`);
     if (replicaSize !== replicaSizeOf(size)) {
@@ -120,7 +124,7 @@ export async function clearReplica(
 ): Promise<void> {
   const names = [...new Set(disks)];
   await removeRecoveryPoints(store, vm, names, [], fence);
-  await store.deleteObject(vaultPaths.applied(vm), fence);
+  await deleteKept(store, vaultPaths.applied(vm), fence);
   await deleteAllCycles(store, vm, fence);
   await deleteSeedRecords(store, vm, fence);
   await inParallel(names, 4, (name) => store.deletePageBlob(vaultPaths.disk(vm, name), fence));

@@ -4,13 +4,14 @@
  * and no recovery point: `applied.json` is of an older epoch than `description.json`.
  */
 import { formatBytes } from '../domain/bytes.js';
+import { exceededLimits } from '../domain/disk-limits.js';
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences, formatFence, LAST_SEQUENCE } from '../domain/fence.js';
 import { vaultPaths, type ReplicaDescription } from '../domain/vault.js';
-import type { ReplicaStore, WriteFence } from '../sites/ports.js';
+import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
 import { deleteAllCycles } from './cycles.js';
 import { allDiskNames, isNamed } from './former-disks.js';
-import { listRecoveryPoints } from './recovery-points.js';
+import { readPointRecords } from './point-records.js';
 import { prepareDisk, replicaBlobSize, replicaSizeOf, sizeInBlob } from './replica.js';
 import { readDescription, vmFence, writeDescription } from './replica-state.js';
 import { deleteSeedRecords } from './seed-record.js';
@@ -30,14 +31,14 @@ type Sizes = readonly { readonly name: string; readonly size: number }[];
 /**
  * Run again under the same epoch it changes nothing. Everything is done just below the new epoch's first fence, which is
  * raised last: an attempt that was thought dead can't delete what was copied since.
- * @throws CatalogueError StaleEpoch; PrerequisitesNotMet when a disk has become smaller; InvalidReplicaState when there is
+ * @throws CatalogueError StaleEpoch; PrerequisitesNotMet when a disk has become smaller, or too large; InvalidReplicaState when there is
  * no replica, or the epoch was begun with other disks.
  */
 export async function beginResync(store: ReplicaStore, task: ResyncTask): Promise<void> {
   const { vm, epoch, disks } = task;
   const description = await readDescription(store, vm);
   const current = await store.readFence(vaultPaths.vm(vm));
-  if (!description) throw new CatalogueError('InvalidReplicaState', `${vm}: there is no replica to resynchronize`);
+  if (!description) throw new CatalogueError('ReplicaMissing', `${vm}: there is no replica to resynchronize`);
   if (current.epoch > epoch || description.epoch > epoch) {
     throw new CatalogueError('StaleEpoch', `${vm}: asked to begin ${epoch}, the store is at ${formatFence(current)}`);
   }
@@ -80,6 +81,8 @@ function describedWith(description: ReplicaDescription, { epoch, disks, settings
 /** Before anything is touched. @returns disks whose page blobs are left from a former time, and needed by no point. */
 async function checkFits(store: ReplicaStore, description: ReplicaDescription, disks: Sizes): Promise<string[]> {
   const { vm } = description;
+  const exceeded = exceededLimits(disks);
+  if (exceeded.length > 0) throw new CatalogueError('PrerequisitesNotMet', `${vm}: ${exceeded.join('; ')}`);
   const unneeded: string[] = [];
   const tooSmall = (name: string, from: string, size: number) =>
     new CatalogueError(
@@ -92,7 +95,7 @@ async function checkFits(store: ReplicaStore, description: ReplicaDescription, d
     if (before && size < before.size) throw tooSmall(name, `and had ${before.size}`, size);
     const held = await store.pageBlobSize(vaultPaths.disk(vm, name));
     if (before || held === undefined) continue;
-    if (!isNamed(await listRecoveryPoints(store, vm), name)) unneeded.push(name);
+    if (!isNamed(await readPointRecords(store, vm), name)) unneeded.push(name);
     else if (held > replicaBlobSize(replicaSizeOf(size))) {
       throw tooSmall(name, `and recovery points hold one of that name with ${formatBytes(sizeInBlob(held))}`, size);
     }

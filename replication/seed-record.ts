@@ -9,9 +9,10 @@
 import { CatalogueError } from '../domain/errors.js';
 import type { Range } from '../domain/ranges.js';
 import { vaultPaths } from '../domain/vault.js';
-import type { ReplicaStore, WriteFence } from '../sites/ports.js';
-import { inParallel } from './read-ahead.js';
+import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import { inParallel } from '../concurrency/in-parallel.js';
 import { fenceOfEpoch, readApplied } from './replica-state.js';
+import { SliceRecords } from './slice-records.js';
 
 /** Bytes. A multiple of the digest's blocks and of the 1 MiB replicas are rounded up to. */
 export const SLICE_SIZE = 64 * 1024 * 1024;
@@ -24,19 +25,11 @@ export const sliceRange = (slice: number, replicaSize: number): Range => ({
   length: Math.min(SLICE_SIZE, replicaSize - slice * SLICE_SIZE),
 });
 
-/** Numbers of the slices that have a record. */
-export const copiedSlices = (store: ReplicaStore, vm: string, epoch: number, disk: string): Promise<Set<number>> =>
-  sliceNumbers(store, vaultPaths.seedPrefix(vm, epoch, disk));
-
-/** Of the objects below a prefix that are named by a slice: the numbers of the slices. */
-export async function sliceNumbers(store: ReplicaStore, prefix: string): Promise<Set<number>> {
-  const slices = new Set<number>();
-  for (const name of await store.listObjects(prefix)) {
-    const [number, ending] = name.slice(prefix.length).split('.', 2);
-    if (ending === 'digests' && /^\d{8}$/.test(number ?? '')) slices.add(Number(number));
-  }
-  return slices;
-}
+/** Of the slices of a disk that have been copied. */
+export const seedRecords = (
+  store: ReplicaStore,
+  { vm, epoch, disk }: { readonly vm: string; readonly epoch: number; readonly disk: string },
+): Promise<SliceRecords> => SliceRecords.open(store, vaultPaths.seedPrefix(vm, epoch, disk));
 
 /**
  * Removes the records of the initial copy or resynchronization, of this epoch and older ones, once a cycle has been applied on top of it.

@@ -1,29 +1,32 @@
 /**
- * The copy of a disk, slice by slice: reads what is not a hole, drops what is zero, and writes the rest to the replica's
+ * The copy of a disk, slice by slice: reads all of it, drops what is zero, and writes the rest to the replica's
  * page blob; of a slice whose replica was digested before, as in a resynchronization, only the blocks that differ. Every
  * write says what the source says at that place, so a copier that was thought dead and writes late does no harm; for the
  * same reason nothing is ever cleared that is about to be written.
  */
 import { CatalogueError } from '../domain/errors.js';
 import type { Fence } from '../domain/fence.js';
-import { end, subtractRanges, totalLength, type Range } from '../domain/ranges.js';
+import { clipRanges, end, splitRange, subtractRanges, totalLength, type Range } from '../domain/ranges.js';
 import { vaultPaths } from '../domain/vault.js';
 import type { ReadableDisk } from '../disks/disk.js';
-import type { PageWrite, ReplicaStore, WriteFence } from '../sites/ports.js';
-import { BufferPool } from './buffer-pool.js';
+import type { PageWrite, ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import { BufferPool } from '../disks/buffer-pool.js';
 import { SliceDigests, wholeBlocks } from './digest.js';
 import { packs } from './packs.js';
 import type { Progress, StepOptions } from './progress.js';
-import { inParallel, readAhead } from './read-ahead.js';
+import { inParallel, readAhead } from '../concurrency/in-parallel.js';
 import { describedDisk, descriptionOfEpoch, vmFence } from './replica-state.js';
-import { copiedSlices, sliceCount, sliceRange, SLICE_SIZE } from './seed-record.js';
-import { Slots } from './slots.js';
-import { digestedSlices, readTargetDigests } from './target-digests.js';
+import { seedRecords, sliceCount, sliceRange, SLICE_SIZE } from './seed-record.js';
+import { Semaphore } from '../concurrency/semaphore.js';
+import { readDigests, targetRecords } from './target-digests.js';
 
 /** Bytes. A multiple of the digest's blocks. */
 const BUFFER_SIZE = 4 * 1024 * 1024;
 /** Buffers whose content goes to the store, and is made durable, together. */
 const BATCH_BUFFERS = 4;
+const ZEROES = Buffer.alloc(BUFFER_SIZE);
+/** How many bytes of hole take as long as one of data: they are read, and not sent. */
+const HOLE_SPEED = 64;
 const READS_AHEAD = 2;
 const BATCHES_IN_FLIGHT = 1;
 /** Slices whose data is in memory. */
@@ -38,7 +41,7 @@ export interface CopyTask {
   readonly fromOffset: number;
   /** Where to stop, bytes: slices that begin there or later are left. @default the end of the disk */
   readonly toOffset?: number;
-  /** Stops at the end of the slice that brings the bytes read at the source to this; holes cost nothing. */
+  /** Stops at the end of the slice that brings the bytes read at the source to this; holes count for little. */
   readonly maxBytes: number;
   readonly fence: Fence;
 }
@@ -81,11 +84,12 @@ export async function copySlice(
   const { replicaSize } = described;
   const first = Math.floor(task.fromOffset / SLICE_SIZE);
   const count = sliceCount(Math.min(replicaSize, task.toOffset ?? replicaSize));
-  const copied = await copiedSlices(store, vm, fence.epoch, task.disk);
   const target = { vm, epoch: fence.epoch, disk: task.disk };
-  const digested = await digestedSlices(store, target);
+  const copied = await seedRecords(store, target);
+  const digested = await targetRecords(store, target);
   const copier = new SliceCopier(store, disk, vaultPaths.disk(vm, task.disk), vmFence(vm, fence));
   const start = first * SLICE_SIZE;
+  const buffers = new BufferPool(BUFFER_SIZE);
   let toRead = 0;
   let dataBytes = 0;
   let nextOffset = Math.min(start, replicaSize);
@@ -94,25 +98,28 @@ export async function copySlice(
     for (let slice = first; slice < count && toRead < task.maxBytes; slice += 1) {
       options.signal?.throwIfAborted();
       const range = sliceRange(slice, replicaSize);
-      const data = copied.has(slice) ? undefined : await readableBlocks(disk, range);
-      toRead += totalLength(data ?? []);
-      yield { slice, range, data };
+      const found = copied.has(slice) ? undefined : await readableBlocks(disk, range, buffers, options.signal);
+      if (found) toRead += totalLength(found.data) + found.holeBytes / HOLE_SPEED;
+      yield { slice, range, data: found?.data };
     }
   }
   const copy = async ({ slice, range, data }: OpenSlice): Promise<{ stop: number; sent: number }> => {
     if (!data) return { stop: end(range), sent: 0 };
-    const held = digested.has(slice) ? await readTargetDigests(store, target, slice, range) : undefined;
+    const held = await readDigests(digested, slice, range);
     const { digests, sent } = await copier.copy(range, data, held, options.signal);
-    const name = vaultPaths.seedSlice(vm, fence.epoch, task.disk, slice);
-    await store.putObject(name, digests.encode(), vmFence(vm, fence));
+    // A slice of nothing but holes is done again in no time.
+    if (data.length === 0) await copied.putLater(slice, digests.encode(), vmFence(vm, fence));
+    else await copied.put(slice, digests.encode(), vmFence(vm, fence));
     return { stop: end(range), sent };
   };
   // In order: what is reported as done has no gaps.
   for await (const { stop, sent } of readAhead(open(), SLICES_IN_FLIGHT, copy)) {
     nextOffset = stop;
     dataBytes += sent;
-    options.onProgress?.({ bytesDone: stop - start, bytesTotal: replicaSize - start, nextOffset });
+    const durable = Math.min(nextOffset, copied.pendingFrom * SLICE_SIZE);
+    options.onProgress?.({ bytesDone: stop - start, bytesTotal: replicaSize - start, nextOffset: durable });
   }
+  await copied.flush(vmFence(vm, fence));
   // Aborted while the last slices were on their way: who asked for it should not hear of an end.
   options.signal?.throwIfAborted();
   return { nextOffset, bytesDone: nextOffset - start, dataBytes, done: nextOffset >= replicaSize };
@@ -125,11 +132,30 @@ interface OpenSlice {
   readonly data: Range[] | undefined;
 }
 
-/** What of a slice has to be read, in whole blocks; the source may end before the slice does. */
-async function readableBlocks(disk: ReadableDisk, slice: Range): Promise<Range[]> {
+/**
+ * What of a slice is to be sent, in whole blocks; the source may end before the slice does. Holes are gone through, and
+ * have to read as zeroes: that a file system calls something a hole proves nothing of what a guest reads there.
+ */
+async function readableBlocks(
+  disk: ReadableDisk,
+  slice: Range,
+  buffers: BufferPool,
+  signal: AbortSignal | undefined,
+): Promise<{ data: Range[]; holeBytes: number }> {
   const length = Math.min(end(slice), disk.size) - slice.offset;
-  if (length <= 0) return [];
-  return wholeBlocks(await disk.dataRanges({ offset: slice.offset, length }), slice);
+  if (length <= 0) return { data: [], holeBytes: 0 };
+  const data = wholeBlocks(await disk.dataRanges({ offset: slice.offset, length }), slice);
+  const holes = subtractRanges([{ offset: slice.offset, length }], data);
+  const pieces = holes.flatMap((hole) => [...splitRange(hole, BUFFER_SIZE)]);
+  await inParallel(pieces, READS_AHEAD, async (piece) => {
+    signal?.throwIfAborted();
+    const buffer = buffers.take();
+    const content = buffer.subarray(0, piece.length);
+    await (disk.readUncached ?? disk.read).call(disk, content, piece.offset);
+    if (!content.equals(ZEROES.subarray(0, piece.length))) data.push(piece);
+    buffers.give(buffer);
+  });
+  return { data: wholeBlocks(data, slice), holeBytes: totalLength(holes) };
 }
 
 class SliceCopier {
@@ -138,7 +164,7 @@ class SliceCopier {
   readonly #blob: string;
   readonly #fence: WriteFence;
   readonly #buffers = new BufferPool(BUFFER_SIZE);
-  readonly #withData = new Slots(SLICES_WITH_DATA);
+  readonly #withData = new Semaphore(SLICES_WITH_DATA);
 
   constructor(store: ReplicaStore, disk: ReadableDisk, blob: string, fence: WriteFence) {
     this.#store = store;
@@ -158,7 +184,9 @@ class SliceCopier {
     signal: AbortSignal | undefined,
   ): Promise<{ digests: SliceDigests; sent: number }> {
     // An earlier attempt, or damage that was found on reading back, may have left something where the source has zeroes.
-    const occupied = await this.#store.listPageRanges(this.#blob, slice);
+    // Where the digests tell of it, nobody else is asked.
+    // What reaches out of the slice is another one's, which may have been copied already.
+    const occupied = target ? [slice] : clipRanges(await this.#store.listPageRanges(this.#blob, slice), slice);
     const digests = new SliceDigests(slice);
     const found: Found = { content: [], sent: [] };
     if (data.length > 0) {

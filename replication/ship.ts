@@ -1,17 +1,32 @@
 /**
- * Sends one cycle to the replica store: a change file for each disk that changed, read back once it is there, then the
- * manifest, by which the cycle begins to exist. The sealed logs can go as soon as the manifest is durable.
+ * Sends one cycle to the replica store: a change file for each disk that changed, or several where it changed much, each
+ * read back once it is there, then the manifest, by which the cycle begins to exist. The sealed logs can go as soon as the
+ * manifest is durable.
  */
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences, formatFence, type Fence } from '../domain/fence.js';
 import { cycleManifestSchema, vaultPaths, type CycleManifest } from '../domain/vault.js';
-import type { ChangeSet, Cut, CutDisk, DiskChanges, ReplicaStore, WriteFence } from '../sites/ports.js';
+import type { ChangeRange, ChangeSet, Cut, CutDisk, DiskChanges } from '../ports/hypervisor.js';
+import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import { changeFileLength, type ChangeFileIdentity } from './change-file.js';
 import { digestOfObject } from './change-file-reader.js';
 import { ChangeFileWriter } from './change-file-writer.js';
+import {
+  identityOfPart,
+  manifestOfParts,
+  PART_LIMITS,
+  planParts,
+  recordSent,
+  sentBefore,
+  type PartLimits,
+  type PlannedPart,
+  type SentPart,
+} from './change-parts.js';
 import { progressMeter, type StepOptions } from './progress.js';
-import { readAhead } from './read-ahead.js';
-import { vmFence } from './replica-state.js';
-import { encodeRecord, readRecord } from './vault-record.js';
+import { readAhead } from '../concurrency/in-parallel.js';
+import { fenceOfEpoch, vmFence } from './replica-state.js';
+import { putKept, putKeptIfAbsent, readKept } from './kept-record.js';
+import { encodeRecord } from './vault-record.js';
 
 const DISKS_IN_FLIGHT = 4;
 
@@ -20,14 +35,18 @@ type ManifestDisk = CycleManifest['disks'][number];
 export interface ShipOptions extends StepOptions {
   /** Names that the recovery point of this cycle gets. */
   readonly tags?: readonly string[] | undefined;
+  /** @default PART_LIMITS */
+  readonly partLimits?: PartLimits;
 }
 
 /**
- * Can be aborted or die anywhere and be run again. Once the manifest is there it is the truth, and is answered without
- * anything being sent: the logs may be gone by then.
+ * Can be aborted or die anywhere and be run again: of a disk that takes several parts, those that were sent are not sent
+ * again. Once the manifest is there it is the truth, and is answered without anything being sent: the logs may be gone by
+ * then.
  * @param fence the cut's epoch and sequence.
  * @throws CatalogueError OutOfSequence when the store has another cycle under this number, LogBroken when the change
- * set is not of this cut, UploadDamaged when what was read back is not what was sent (run it again), StaleEpoch.
+ * set is not of this cut, UploadDamaged when what was read back is not what was sent (run it again), ReplicaMissing when the store has no replica of
+ * this epoch, StaleEpoch.
  */
 export async function shipCycle(
   store: ReplicaStore,
@@ -42,10 +61,17 @@ export async function shipCycle(
       `${cut.vm}: the cut is of ${formatFence(cut)}, to be sent as ${formatFence(fence)}`,
     );
   }
-  const shipped = await shippedManifest(store, cut);
-  if (shipped) return shipped;
+  const shipped = await shippedManifest(store, cut).catch(damagedManifest);
+  if (shipped && shipped !== 'damaged') return shipped;
+  // Another store, or an older state of this one: the logs would go, and the cycle would be nobody's.
+  await fenceOfEpoch(store, cut.vm, cut.epoch);
 
-  const uploads = matchDisks(changeSet, cut).map(([disk, changes]) => new DiskUpload(store, cut, disk, changes));
+  const { partLimits = PART_LIMITS } = options;
+  const uploads: DiskUpload[] = [];
+  for (const [disk, changes] of matchDisks(changeSet, cut)) {
+    options.signal?.throwIfAborted();
+    uploads.push(new DiskUpload(store, cut, disk, changes, await planParts(changes.ranges, disk.size, partLimits)));
+  }
   // Every byte is sent and read back.
   const advance = progressMeter(
     uploads.reduce((sum, upload) => sum + upload.length * 2, 0),
@@ -67,16 +93,35 @@ export async function shipCycle(
   };
   options.signal?.throwIfAborted();
   const data = encodeRecord(cycleManifestSchema, manifest);
-  if (await store.putObjectIfAbsent(vaultPaths.manifest(vm, epoch, sequence), data, vmFence(vm, fence)))
+  const name = vaultPaths.manifest(vm, epoch, sequence);
+  if (shipped === 'damaged') {
+    // The logs are here still, so that it is made again; of the same cut it says the same, whoever makes it.
+    await putKept(store, name, data, vmFence(vm, fence));
     return manifest;
+  }
+  if (await putKeptIfAbsent(store, name, data, vmFence(vm, fence))) return manifest;
   const other = await shippedManifest(store, cut);
   if (other) return other;
   throw new CatalogueError('InvalidReplicaState', `${vm}: the manifest of ${formatFence(cut)} came and went`);
 }
 
-/** The manifest of a cycle; undefined while the cycle does not exist. */
-export const readManifest = (store: ReplicaStore, vm: string, cycle: Fence): Promise<CycleManifest | undefined> =>
-  readRecord(store, vaultPaths.manifest(vm, cycle.epoch, cycle.sequence), cycleManifestSchema);
+/**
+ * The manifest of a cycle; undefined while the cycle does not exist.
+ * @throws CatalogueError LogBroken when it does, and neither copy of its manifest is whole: what the cycle held is lost.
+ */
+export async function readManifest(store: ReplicaStore, vm: string, cycle: Fence): Promise<CycleManifest | undefined> {
+  try {
+    return await readKept(store, vaultPaths.manifest(vm, cycle.epoch, cycle.sequence), cycleManifestSchema);
+  } catch (error) {
+    if (!(error instanceof CatalogueError) || error.code !== 'InvalidReplicaState') throw error;
+    throw new CatalogueError('LogBroken', error.detail, { cause: error });
+  }
+}
+
+function damagedManifest(error: unknown): 'damaged' {
+  if (error instanceof CatalogueError && error.code === 'LogBroken') return 'damaged';
+  throw error;
+}
 
 /** @throws CatalogueError OutOfSequence when there is a manifest, but of another cut. */
 async function shippedManifest(store: ReplicaStore, cut: Cut): Promise<CycleManifest | undefined> {
@@ -117,45 +162,109 @@ function matchDisks(changeSet: ChangeSet, cut: Cut): [CutDisk, DiskChanges][] {
 }
 
 class DiskUpload {
-  /** Bytes of the change file; 0 when the disk did not change. */
+  /** Bytes of the change files; 0 when the disk did not change. */
   readonly length: number;
   readonly #store: ReplicaStore;
   readonly #cut: Cut;
   readonly #disk: CutDisk;
-  readonly #writer: ChangeFileWriter;
+  readonly #changes: DiskChanges;
+  readonly #parts: readonly PlannedPart[];
 
-  constructor(store: ReplicaStore, cut: Cut, disk: CutDisk, changes: DiskChanges) {
-    const { vm, epoch, sequence } = cut;
+  constructor(store: ReplicaStore, cut: Cut, disk: CutDisk, changes: DiskChanges, parts: readonly PlannedPart[]) {
     this.#store = store;
     this.#cut = cut;
     this.#disk = disk;
-    this.#writer = new ChangeFileWriter({ vm, disk: disk.name, epoch, sequence, diskSize: disk.size }, changes);
-    this.length = this.#writer.header.rows > 0 ? this.#writer.length : 0;
+    this.#changes = changes;
+    this.#parts = parts;
+    this.length = this.#parts.reduce((sum, part) => sum + this.#lengthOf(part), 0);
   }
 
   async run(advance: (bytes: number) => void, signal: AbortSignal | undefined): Promise<ManifestDisk> {
     const { name, size, log, lastWrite } = this.#disk;
-    const { payload, rows } = this.#writer.header;
-    const digest = this.length > 0 ? await this.#upload(advance, signal) : '';
-    return { name, size, log, lastWrite, length: this.length, digest, dataBytes: payload, ranges: rows };
+    const disk = {
+      ...{ name, size, log, lastWrite, length: this.length, digest: '' },
+      dataBytes: this.#parts.reduce((sum, { payload }) => sum + payload, 0),
+      ranges: this.#parts.reduce((sum, { rows }) => sum + rows, 0),
+    };
+    if (this.#parts.length === 0) return disk;
+    const { vm, epoch, sequence } = this.#cut;
+    const ranges = this.#changes.ranges[Symbol.iterator]();
+    const watch = { advance, signal };
+    if (this.#parts.length === 1) {
+      const file = vaultPaths.changes(vm, epoch, sequence, name);
+      return { ...disk, digest: await this.#upload(file, this.#parts[0]!, ranges, watch) };
+    }
+    const sent: SentPart[] = [];
+    for (const [number, part] of this.#parts.entries()) sent.push(await this.#sendPart(number, part, ranges, watch));
+    return { ...disk, ...manifestOfParts(sent) };
   }
 
-  async #upload(advance: (bytes: number) => void, signal: AbortSignal | undefined): Promise<string> {
+  /** Unless an attempt before has sent it: then its ranges are gone past. */
+  async #sendPart(number: number, part: PlannedPart, ranges: Iterator<ChangeRange>, watch: Watch): Promise<SentPart> {
     const { vm, epoch, sequence } = this.#cut;
-    const name = vaultPaths.changes(vm, epoch, sequence, this.#disk.name);
+    const { name } = this.#disk;
+    const told = { length: this.#lengthOf(part), dataBytes: part.payload, ranges: part.rows };
+    const identity = identityOfPart(this.#cut, this.#disk, told);
+    const record = vaultPaths.sentPart(vm, epoch, sequence, name, number);
+    const before = await sentBefore(this.#store, record, identity);
+    if (before !== undefined) {
+      for (let skipped = 0; skipped < part.ranges; skipped += 1) ranges.next();
+      watch.signal?.throwIfAborted();
+      watch.advance(told.length * 2);
+      return { ...told, digest: before };
+    }
+    const file = vaultPaths.changesPart(vm, epoch, sequence, name, number);
+    const digest = await this.#upload(file, part, ranges, watch);
+    await recordSent(this.#store, record, { ...identity, digest }, vmFence(vm, this.#cut));
+    return { ...told, digest };
+  }
+
+  async #upload(
+    file: string,
+    part: PlannedPart,
+    ranges: Iterator<ChangeRange>,
+    { advance, signal }: Watch,
+  ): Promise<string> {
+    const { vm } = this.#cut;
     const fence: WriteFence = vmFence(vm, this.#cut);
-    await this.#store.uploadObject(name, watched(this.#writer.chunks(), advance, signal), fence);
-    const sent = this.#writer.digest();
+    const read = (range: ChangeRange) => this.#changes.read(range);
+    const writer = new ChangeFileWriter(this.#identity(), part, taking(ranges, part.ranges), read);
+    await this.#store.uploadObject(file, watched(writer.chunks(), advance, signal), fence);
+    const sent = writer.digest();
     // Once the manifest is durable the log is deleted: the file has to be proven good before.
-    const arrived = await digestOfObject(this.#store, name, this.length, (bytes) => {
+    const onBytes = (bytes: number): void => {
       signal?.throwIfAborted();
       advance(bytes);
-    });
+    };
+    const arrived = await digestOfObject(this.#store, file, writer.length, onBytes, { isReadBack: true });
     if (arrived === sent) return sent;
     throw new CatalogueError(
       'UploadDamaged',
-      `${name}: sent ${sent}, read back ${arrived ?? 'nothing of that length'}`,
+      `${file}: sent ${sent}, read back ${arrived ?? 'nothing of that length'}`,
     );
+  }
+
+  #lengthOf({ rows, payload }: PlannedPart): number {
+    return changeFileLength({ ...this.#identity(), rows, payload });
+  }
+
+  #identity(): ChangeFileIdentity {
+    const { vm, epoch, sequence } = this.#cut;
+    return { vm, disk: this.#disk.name, epoch, sequence, diskSize: this.#disk.size };
+  }
+}
+
+interface Watch {
+  readonly advance: (bytes: number) => void;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** The next few; the others stay for whoever asks next. */
+function* taking<T>(items: Iterator<T>, count: number): Generator<T, void, undefined> {
+  for (let taken = 0; taken < count; taken += 1) {
+    const next = items.next();
+    if (next.done) return;
+    yield next.value;
   }
 }
 

@@ -7,19 +7,18 @@
  */
 import { end, intersect, type Range } from '../domain/ranges.js';
 import { vaultPaths } from '../domain/vault.js';
-import type { ReplicaStore } from '../sites/ports.js';
-import { BufferPool } from './buffer-pool.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
+import { BufferPool } from '../disks/buffer-pool.js';
 import { SliceDigests, wholeBlocks } from './digest.js';
 import { packs } from './packs.js';
 import type { StepOptions } from './progress.js';
-import { inParallel, readAhead } from './read-ahead.js';
+import { inParallel, readAhead } from '../concurrency/in-parallel.js';
 import { describedDisk, descriptionOfEpoch, vmFence } from './replica-state.js';
-import { SLICE_SIZE, sliceCount, sliceNumbers, sliceRange } from './seed-record.js';
+import { SLICE_SIZE, sliceCount, sliceRange } from './seed-record.js';
+import { SliceRecords } from './slice-records.js';
 
 /** Bytes. */
 export const READ_SIZE = 4 * 1024 * 1024;
-/** Bytes of hole that are read rather than gone around: fewer and larger reads cost less than zeroes. */
-const BRIDGE = 1024 * 1024;
 const READS_AHEAD = 2;
 /** At once, of the many that fill a buffer where little has to be read in each place. */
 const READS_OF_A_BUFFER = 8;
@@ -57,7 +56,7 @@ export async function digestReplica(
   const { vm, disk, epoch, fromOffset = 0 } = task;
   const { replicaSize } = describedDisk(await descriptionOfEpoch(store, vm, epoch), disk);
   const fence = vmFence(vm, { epoch, sequence: 0 });
-  const there = await digestedSlices(store, task);
+  const there = await targetRecords(store, task);
   const buffers = new BufferPool(READ_SIZE);
   const first = Math.floor(fromOffset / SLICE_SIZE);
   let digestBytes = 0;
@@ -70,11 +69,10 @@ export async function digestReplica(
   const digest = async (slice: number): Promise<Range> => {
     options.signal?.throwIfAborted();
     const range = sliceRange(slice, replicaSize);
-    const name = vaultPaths.targetDigests(vm, epoch, disk, slice);
-    let content = there.has(slice) ? await store.getObject(name) : undefined;
+    let content = there.has(slice) ? await there.get(slice) : undefined;
     if (!content) {
       content = (await digestReplicaSlice(store, vaultPaths.disk(vm, disk), range, buffers)).encode();
-      await store.putObjectIfAbsent(name, content, fence);
+      await there.putIfAbsent(slice, content, fence);
     }
     digestBytes += content.length;
     return range;
@@ -87,18 +85,17 @@ export async function digestReplica(
   return { digestBytes, nextOffset, done: nextOffset >= replicaSize };
 }
 
-/** Numbers of the slices that have been digested. */
-export const digestedSlices = (store: ReplicaStore, { vm, epoch, disk }: DigestTask): Promise<Set<number>> =>
-  sliceNumbers(store, vaultPaths.targetDigestPrefix(vm, epoch, disk));
+/** Of the slices that have been digested. */
+export const targetRecords = (store: ReplicaStore, { vm, epoch, disk }: DigestTask): Promise<SliceRecords> =>
+  SliceRecords.open(store, vaultPaths.targetDigestPrefix(vm, epoch, disk));
 
 /** @returns undefined when there are none that can be used: everything is sent then. */
-export async function readTargetDigests(
-  store: ReplicaStore,
-  { vm, epoch, disk }: DigestTask,
+export async function readDigests(
+  records: SliceRecords,
   slice: number,
   range: Range,
 ): Promise<SliceDigests | undefined> {
-  const content = await store.getObject(vaultPaths.targetDigests(vm, epoch, disk, slice));
+  const content = records.has(slice) ? await records.get(slice) : undefined;
   return content && SliceDigests.decode(range, content);
 }
 
@@ -127,9 +124,9 @@ async function* replicaContent(
   buffers: BufferPool,
 ): AsyncGenerator<{ offset: number; data: Buffer }> {
   if (parts.length === 0) return;
-  const occupied = await store.listPageRanges(blob, slice);
+  const occupied = await store.listPageRanges(blob, slice, undefined, { isProof: true });
   const wanted = occupied.flatMap((range) => parts.map((part) => intersect(range, part)).filter((found) => !!found));
-  const blocks = wholeBlocks(wanted, slice, BRIDGE);
+  const blocks = wholeBlocks(wanted, slice);
   const read = async (pieces: readonly Range[]) => {
     const buffer = buffers.take();
     let filled = 0;

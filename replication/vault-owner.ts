@@ -3,21 +3,26 @@ import { z } from 'zod';
 import { CatalogueError } from '../domain/errors.js';
 import { nameSchema } from '../domain/ids.js';
 import { vaultPaths } from '../domain/vault.js';
-import type { ReplicaStore } from '../sites/ports.js';
-import { encodeRecord, readRecord } from './vault-record.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
+import { mendKept, putKeptIfAbsent, readKept } from './kept-record.js';
+import { encodeRecord } from './vault-record.js';
 
 const ownerSchema = z.object({ vault: nameSchema });
 
 /** Makes the store that of a vault, if it is nobody's yet. @throws CatalogueError ForeignVault */
 export async function claimStore(store: ReplicaStore, vault: string): Promise<void> {
   const fence = { scope: vaultPaths.ownerScope, epoch: 0, sequence: 0 };
-  await store.putObjectIfAbsent(vaultPaths.owner, encodeRecord(ownerSchema, { vault }), fence);
+  const record = encodeRecord(ownerSchema, { vault });
+  if ((await readKept(store, vaultPaths.owner, ownerSchema)) === undefined) {
+    await putKeptIfAbsent(store, vaultPaths.owner, record, fence);
+  }
   await requireOwner(store, vault);
+  await mendKept(store, vaultPaths.owner, ownerSchema, fence);
 }
 
 /** A store that is nobody's yet is anybody's. @throws CatalogueError ForeignVault */
 export async function requireOwner(store: ReplicaStore, vault: string): Promise<void> {
-  const owner = await readRecord(store, vaultPaths.owner, ownerSchema);
+  const owner = await readKept(store, vaultPaths.owner, ownerSchema);
   if (owner === undefined || owner.vault === vault) return;
   throw new CatalogueError('ForeignVault', `it is that of the vault ${owner.vault}, and the site file is of ${vault}`);
 }

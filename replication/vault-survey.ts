@@ -2,19 +2,24 @@
 import { CatalogueError } from '../domain/errors.js';
 import type { Fence } from '../domain/fence.js';
 import { jobSchema, type Job } from '../domain/job.js';
-import type { Policy } from '../domain/policy.js';
+import { policySchema, type Policy } from '../domain/policy.js';
 import {
+  appliedStateSchema,
+  replicaDescriptionSchema,
   vaultPaths,
+  vaultStateSchema,
   type AppliedState,
   type CycleManifest,
+  type DamagedRecord,
   type RecoveryPoint,
   type ReplicaDescription,
   type VaultState,
 } from '../domain/vault.js';
-import type { ReplicaStore } from '../sites/ports.js';
-import { cyclesAfter } from './received-cycles.js';
-import { listRecoveryPoints } from './recovery-points.js';
-import { readApplied, readDescription, readPolicy, readVaultState } from './replica-state.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
+import { readKeptRecord } from './kept-record.js';
+import { readUnlessAway } from './point-records.js';
+import { readRecoveryState } from './recovery-target.js';
+import { readPolicy, readVaultState } from './replica-state.js';
 import { readRecord } from './vault-record.js';
 
 export interface VaultVm {
@@ -30,6 +35,8 @@ export interface VaultVm {
   readonly received: readonly CycleManifest[];
   /** Oldest first. */
   readonly points: readonly RecoveryPoint[];
+  /** What is left out of all this, as it can't be used; all else can. */
+  readonly damaged: readonly DamagedRecord[];
   readonly jobs: { readonly count: number; readonly newest: Pick<Job, 'id'> & Partial<Job> } | undefined;
 }
 
@@ -45,8 +52,9 @@ export async function surveyVault(store: ReplicaStore): Promise<{ vms: VaultVm[]
   const unreadable: UnreadableVm[] = [];
   for (const vm of await vaultVms(store)) {
     try {
-      const found = await surveyVm(store, vm);
+      const found = await readUnlessAway(store, vm, () => surveyVm(store, vm));
       if (found) vms.push(found);
+      else unreadable.push({ vm, problem: missingDescription(vm) });
     } catch (error) {
       if (!(error instanceof CatalogueError) || error.code !== 'InvalidReplicaState') throw error;
       unreadable.push({ vm, problem: error.message });
@@ -55,33 +63,55 @@ export async function surveyVault(store: ReplicaStore): Promise<{ vms: VaultVm[]
   return { vms, unreadable };
 }
 
-/** Names of the VMs that have a description. */
-async function vaultVms(store: ReplicaStore): Promise<string[]> {
+/** Of a VM that the store holds something of, but does not describe. */
+export const missingDescription = (vm: string): string =>
+  `${vaultPaths.description(vm)} is missing, and what it described is there`;
+
+/** Names of the VMs that the store holds anything of. */
+export async function vaultVms(store: ReplicaStore): Promise<string[]> {
   const names = await store.listObjects(vaultPaths.vms);
-  return names.flatMap((name) => {
-    const vm = name.slice(vaultPaths.vms.length).split('/', 1)[0]!;
-    return name === vaultPaths.description(vm) ? [vm] : [];
-  });
+  return [...new Set(names.map((name) => name.slice(vaultPaths.vms.length).split('/', 1)[0]!))];
 }
 
-/** Undefined when the store has no description of it. */
+/**
+ * Undefined when the store has no description of it. What is damaged is left out, and named.
+ * @throws CatalogueError InvalidReplicaState when it can't be known what of the VM there is, and where it runs.
+ */
 export async function surveyVm(store: ReplicaStore, vm: string): Promise<VaultVm | undefined> {
-  const description = await readDescription(store, vm);
-  if (!description) return undefined;
-  const applied = await readApplied(store, vm);
-  const { epoch } = description;
-  const state = { epoch, sequence: applied?.epoch === epoch ? applied.sequence : 0 };
+  const recovery = await readRecoveryState(store, vm);
+  if (!recovery) return undefined;
+  const { description, fence, applied, received, points, damaged } = recovery;
+  const policy = await readUnlessAway(store, vm, () => readPolicy(store, vm)).catch((error: unknown) => {
+    if (!(error instanceof CatalogueError) || error.code !== 'InvalidReplicaState') throw error;
+    return { name: vaultPaths.policy(vm), problem: error.detail };
+  });
+  const isLost = policy !== undefined && 'problem' in policy;
   return {
-    vm,
-    description,
-    fence: await store.readFence(vaultPaths.vm(vm)),
+    ...{ vm, description, fence, applied, received, points },
     state: await readVaultState(store, vm),
-    applied,
-    policy: await readPolicy(store, vm),
-    received: await cyclesAfter(store, vm, state),
-    points: await listRecoveryPoints(store, vm),
+    policy: isLost ? undefined : policy,
+    damaged: [...(await damagedCopies(store, description)), ...damaged, ...(isLost ? [policy] : [])],
     jobs: await jobsOf(store, vm),
   };
+}
+
+/** Records of which the other copy is used. */
+async function damagedCopies(store: ReplicaStore, { vm }: ReplicaDescription): Promise<DamagedRecord[]> {
+  const records = [
+    [vaultPaths.description(vm), replicaDescriptionSchema],
+    [vaultPaths.applied(vm), appliedStateSchema],
+    [vaultPaths.state(vm), vaultStateSchema],
+    [vaultPaths.policy(vm), policySchema],
+  ] as const;
+  const found: DamagedRecord[] = [];
+  for (const [name, schema] of records) {
+    const problem = await readKeptRecord(store, name, schema).then(
+      (record) => record?.damaged,
+      () => undefined,
+    );
+    if (problem !== undefined) found.push({ name, problem: `${problem}; the other copy of it is used` });
+  }
+  return found;
 }
 
 /** The records of finished jobs, the newest first. One of a kind this version does not know is left out. */

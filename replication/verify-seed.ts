@@ -3,16 +3,16 @@ import { CatalogueError } from '../domain/errors.js';
 import { SEEDED_SEQUENCE } from '../domain/fence.js';
 import { end, mergeRanges, type Range } from '../domain/ranges.js';
 import { vaultPaths, verifiedDiskSchema, type ReplicaDescription } from '../domain/vault.js';
-import type { ReplicaStore, WriteFence } from '../sites/ports.js';
+import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
 import { VHD_FOOTER_BYTES } from '../disks/vhd.js';
-import { BufferPool } from './buffer-pool.js';
-import { SliceDigests } from './digest.js';
+import { BufferPool } from '../disks/buffer-pool.js';
 import { progressMeter, type StepOptions } from './progress.js';
-import { readAhead } from './read-ahead.js';
+import { readAhead } from '../concurrency/in-parallel.js';
 import { replicaFooter } from './replica.js';
 import { describedDisk, descriptionOfEpoch, fenceOfEpoch, vmFence } from './replica-state.js';
-import { copiedSlices, sliceCount, sliceRange } from './seed-record.js';
-import { digestReplicaSlice, READ_SIZE, readTargetDigests } from './target-digests.js';
+import { seedRecords, sliceCount, sliceRange } from './seed-record.js';
+import type { SliceRecords } from './slice-records.js';
+import { digestReplicaSlice, READ_SIZE, readDigests, targetRecords } from './target-digests.js';
 import { encodeRecord, readRecord } from './vault-record.js';
 
 const SLICES_IN_FLIGHT = 2;
@@ -45,7 +45,8 @@ export async function verifySeed(
   const { replicaSize } = describedDisk(description, disk);
   if (fence.sequence >= SEEDED_SEQUENCE) return { seedComplete: true };
   const count = sliceCount(replicaSize);
-  const copied = await copiedSlices(store, vm, epoch, disk);
+  const copied = await seedRecords(store, task);
+  const targets = await targetRecords(store, task);
   const missing = Array.from({ length: count }, (_, slice) => slice).filter((slice) => !copied.has(slice));
   if (missing.length > 0) {
     const where = describeRanges(missing.map((slice) => sliceRange(slice, replicaSize)));
@@ -55,14 +56,12 @@ export async function verifySeed(
     );
   }
   const verifiedName = vaultPaths.verifiedDisk(vm, epoch, disk);
-  const differing = await differingBlocks(store, task, replicaSize, count, options);
+  const differing = await differingBlocks(store, task, { copied, targets, replicaSize }, options);
   if (differing.size > 0) {
     await store.deleteObject(verifiedName, fence);
-    for (const slice of differing.keys()) {
-      // Its digests first: with them gone the next copy sends all of it.
-      await store.deleteObject(vaultPaths.targetDigests(vm, epoch, disk, slice), fence);
-      await store.deleteObject(vaultPaths.seedSlice(vm, epoch, disk, slice), fence);
-    }
+    // The digests first: with them gone the next copy sends all of a slice.
+    await targets.remove(differing.keys(), fence);
+    await copied.remove(differing.keys(), fence);
     throw new CatalogueError('ReplicaDiffers', `${vm}/${disk}: ${describeRanges([...differing.values()].flat())}`);
   }
   await checkFooter(store, vm, disk, replicaSize, fence);
@@ -74,11 +73,10 @@ export async function verifySeed(
 async function differingBlocks(
   store: ReplicaStore,
   task: VerifyTask,
-  replicaSize: number,
-  count: number,
+  { copied, targets, replicaSize }: { copied: SliceRecords; targets: SliceRecords; replicaSize: number },
   options: StepOptions,
 ): Promise<Map<number, readonly Range[]>> {
-  const { vm, disk, epoch } = task;
+  const { vm, disk } = task;
   const differing = new Map<number, readonly Range[]>();
   const advance = progressMeter(replicaSize, options);
   const blob = vaultPaths.disk(vm, disk);
@@ -86,9 +84,8 @@ async function differingBlocks(
   const check = async (slice: number): Promise<void> => {
     options.signal?.throwIfAborted();
     const range = sliceRange(slice, replicaSize);
-    const record = await store.getObject(vaultPaths.seedSlice(vm, epoch, disk, slice));
-    const source = record && SliceDigests.decode(range, record);
-    const target = await readTargetDigests(store, task, slice, range);
+    const source = await readDigests(copied, slice, range);
+    const target = await readDigests(targets, slice, range);
     // What was found equal before anything was sent has not been written since: others are fenced out.
     const written = source && target ? source.differing(target) : [range];
     const held = await digestReplicaSlice(store, blob, range, buffers, written);
@@ -96,7 +93,7 @@ async function differingBlocks(
     if (wrong.length > 0) differing.set(slice, wrong);
     advance(range.length);
   };
-  const slices = Array.from({ length: count }, (_, slice) => slice);
+  const slices = Array.from({ length: sliceCount(replicaSize) }, (_, slice) => slice);
   for await (const checked of readAhead(slices, SLICES_IN_FLIGHT, check)) void checked;
   return differing;
 }

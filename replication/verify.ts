@@ -3,18 +3,20 @@
  * The replica's blocks are digested beside the store (target-digests.ts); who has the source compares, and only blocks that
  * differ cross, to be told byte by byte.
  */
+import { alignedBuffer } from '../disks/direct-io.js';
 import type { ReadableDisk } from '../disks/disk.js';
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences, formatFence } from '../domain/fence.js';
 import { alignDown, alignUp, end, intersect, mergeRanges, splitRange, type Range } from '../domain/ranges.js';
 import { vaultPaths } from '../domain/vault.js';
-import type { ReplicaStore } from '../sites/ports.js';
-import { BufferPool } from './buffer-pool.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
+import { BufferPool } from '../disks/buffer-pool.js';
 import { BLOCK_SIZE, SliceDigests } from './digest.js';
 import { progressMeter, type StepOptions } from './progress.js';
-import { inParallel, readAhead } from './read-ahead.js';
+import { inParallel, readAhead } from '../concurrency/in-parallel.js';
 import { describedDisk, descriptionOfEpoch, fenceOfEpoch, readApplied } from './replica-state.js';
 import { sliceCount, sliceRange } from './seed-record.js';
+import { SliceRecords } from './slice-records.js';
 import { digestReplicaSlice, READ_SIZE } from './target-digests.js';
 
 export interface VerifyTask {
@@ -48,20 +50,19 @@ export async function digestForVerification(
   task: VerifyTask,
   options: StepOptions = {},
 ): Promise<void> {
-  const { vm, disk, epoch, sequence } = task;
+  const { vm, disk, epoch } = task;
   await requireAt(store, task);
   const fence = await fenceOfEpoch(store, vm, epoch);
   const { replicaSize } = describedDisk(await descriptionOfEpoch(store, vm, epoch), disk);
   const advance = progressMeter(replicaSize, options);
-  const there = new Set(await store.listObjects(vaultPaths.verification(vm)));
+  const records = await digestRecords(store, task);
   const buffers = new BufferPool(READ_SIZE);
   const digest = async (slice: number): Promise<void> => {
     options.signal?.throwIfAborted();
     const range = sliceRange(slice, replicaSize);
-    const name = vaultPaths.verificationDigests(vm, epoch, sequence, disk, slice);
-    if (!there.has(name)) {
+    if (!records.has(slice)) {
       const digests = await digestReplicaSlice(store, vaultPaths.disk(vm, disk), range, buffers);
-      await store.putObject(name, digests.encode(), fence);
+      await records.put(slice, digests.encode(), fence);
     }
     advance(range.length);
   };
@@ -82,31 +83,33 @@ export async function compareWithSource(
   until: () => boolean,
   options: StepOptions = {},
 ): Promise<Comparison> {
-  const { vm, disk, epoch, sequence, fromOffset } = task;
+  const { vm, disk, epoch, fromOffset } = task;
   const { replicaSize, size } = describedDisk(await descriptionOfEpoch(store, vm, epoch), disk);
   if (size !== source.size) {
     const detail = `${vm}/${disk}: the source has ${source.size} bytes, the replica was made for ${size}`;
     throw new CatalogueError('InvalidReplicaState', detail);
   }
+  const records = await digestRecords(store, task);
   const count = sliceCount(replicaSize);
   let slice = Math.floor(fromOffset / sliceRange(0, Infinity).length);
   let blocks = 0;
   const differing: Range[] = [];
   const exact: Range[] = [];
+  const buffer = alignedBuffer(READ_SIZE);
   do {
     options.signal?.throwIfAborted();
     const range = sliceRange(slice, replicaSize);
-    const content = await store.getObject(vaultPaths.verificationDigests(vm, epoch, sequence, disk, slice));
+    const content = await records.get(slice);
     const replica = content && SliceDigests.decode(range, content);
     if (!replica) throw new CatalogueError('InvalidReplicaState', `${vm}/${disk}: slice ${slice} has no digests`);
     const digests = new SliceDigests(range);
     for (const piece of splitRange(range, READ_SIZE)) {
-      const data = await readPadded(source, piece);
-      if (data) digests.add(data, piece.offset);
+      const data = await readPadded(source, piece, buffer);
+      digests.add(data, piece.offset);
       blocks += Math.ceil(piece.length / BLOCK_SIZE);
       for (const block of digests.differing(replica, piece).flatMap((run) => [...splitRange(run, BLOCK_SIZE)])) {
         const from = block.offset - piece.offset;
-        const bytes = data?.subarray(from, from + block.length);
+        const bytes = data.subarray(from, from + block.length);
         differing.push(block);
         if (differing.length > EXACT_BLOCKS) exact.push(block);
         else exact.push(...(await differingBytes(store, vaultPaths.disk(vm, disk), block, bytes)));
@@ -135,6 +138,9 @@ export async function endVerification(
   await inParallel(names, 8, (name) => store.deleteObject(name, fence));
 }
 
+const digestRecords = (store: ReplicaStore, { vm, epoch, sequence, disk }: VerifyTask): Promise<SliceRecords> =>
+  SliceRecords.open(store, vaultPaths.verificationPrefix(vm, epoch, sequence, disk));
+
 async function requireAt(store: ReplicaStore, task: VerifyTask): Promise<void> {
   const applied = await readApplied(store, task.vm);
   if (applied && compareFences(applied, task) === 0) return;
@@ -145,26 +151,19 @@ async function requireAt(store: ReplicaStore, task: VerifyTask): Promise<void> {
   );
 }
 
-/** @returns undefined for zeroes; behind the end of the source are zeroes too. */
-async function readPadded(source: ReadableDisk, piece: Range): Promise<Buffer | undefined> {
-  const part = intersect(piece, { offset: 0, length: source.size });
-  if (!part || (await source.dataRanges(part)).length === 0) return undefined;
-  const data = Buffer.alloc(piece.length);
-  await source.read(data.subarray(0, part.length), part.offset);
-  return data;
+/** Every byte, whatever a file system says of holes; behind the end of the source are zeroes. @returns a part of `buffer`. */
+async function readPadded(source: ReadableDisk, piece: Range, buffer: Buffer): Promise<Buffer> {
+  const readable = intersect(piece, { offset: 0, length: source.size })?.length ?? 0;
+  if (readable > 0) await (source.readUncached ?? source.read).call(source, buffer.subarray(0, readable), piece.offset);
+  return buffer.subarray(0, piece.length).fill(0, readable);
 }
 
-/** @param bytes of the source, undefined for zeroes. @returns the whole block when the replica now reads the same. */
-async function differingBytes(
-  store: ReplicaStore,
-  blob: string,
-  block: Range,
-  bytes: Buffer | undefined,
-): Promise<Range[]> {
+/** @param bytes of the source. @returns the whole block when the replica now reads the same. */
+async function differingBytes(store: ReplicaStore, blob: string, block: Range, bytes: Buffer): Promise<Range[]> {
   const held = await store.readPages(blob, alignDown(block.offset, SECTOR), alignUp(block.length, SECTOR));
   const ranges: { offset: number; length: number }[] = [];
   for (let at = 0; at < block.length; at += 1) {
-    if (held[at] === (bytes?.[at] ?? 0)) continue;
+    if (held[at] === bytes[at]) continue;
     const last = ranges.at(-1);
     const offset = block.offset + at;
     if (last && offset - end(last) < SECTOR) last.length = offset + 1 - last.offset;

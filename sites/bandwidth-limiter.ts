@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BandwidthRule } from '../domain/bandwidth.js';
 import { alignDown } from '../domain/ranges.js';
-import { Slots } from '../replication/slots.js';
+import { Semaphore } from '../concurrency/semaphore.js';
 
 export interface Clock {
   /** ms since the epoch. */
@@ -31,7 +31,7 @@ export class BandwidthLimiter {
   readonly burst: number;
   readonly #rule: BandwidthRule;
   readonly #clock: Clock;
-  readonly #turn = new Slots(1);
+  readonly #turn = new Semaphore(1);
   /** Bytes that may be sent now; Infinity after a time without limit. */
   #saved: number;
   #rate: number;

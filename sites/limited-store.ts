@@ -4,7 +4,15 @@
  */
 import type { Range } from '../domain/ranges.js';
 import type { BandwidthLimiter } from './bandwidth-limiter.js';
-import type { PageWrite, ReplicaStore, WriteFence, WriteOptions } from './ports.js';
+import type {
+  PageRangeOptions,
+  PageWrite,
+  ReadBackOptions,
+  ReplicaStore,
+  SnapshotListOptions,
+  WriteFence,
+  WriteOptions,
+} from '../ports/replica-store.js';
 
 /** Who sends. */
 export interface Sender {
@@ -58,8 +66,8 @@ export class LimitedStore implements ReplicaStore {
   getObject = (name: string): Promise<Buffer | undefined> => this.#store.getObject(name);
   readObject = (name: string, offset: number, length: number): Promise<Buffer> =>
     this.#store.readObject(name, offset, length);
-  readObjectInto = (name: string, offset: number, target: Buffer): Promise<void> =>
-    this.#store.readObjectInto(name, offset, target);
+  readObjectInto = (name: string, offset: number, target: Buffer, options?: ReadBackOptions): Promise<void> =>
+    this.#store.readObjectInto(name, offset, target, options);
   listObjects = (prefix: string): Promise<string[]> => this.#store.listObjects(prefix);
   deleteObject = (name: string, fence: WriteFence): Promise<void> => this.#store.deleteObject(name, fence);
 
@@ -73,11 +81,11 @@ export class LimitedStore implements ReplicaStore {
     this.#store.readPages(name, offset, length, snapshot);
   readPagesInto = (name: string, offset: number, target: Buffer): Promise<void> =>
     this.#store.readPagesInto(name, offset, target);
-  listPageRanges = (name: string, range: Range, snapshot?: string): Promise<Range[]> =>
-    this.#store.listPageRanges(name, range, snapshot);
+  listPageRanges = (name: string, range: Range, snapshot?: string, options?: PageRangeOptions): Promise<Range[]> =>
+    this.#store.listPageRanges(name, range, snapshot, options);
   deletePageBlob = (name: string, fence: WriteFence): Promise<void> => this.#store.deletePageBlob(name, fence);
   snapshotPageBlob = (name: string, fence: WriteFence): Promise<string> => this.#store.snapshotPageBlob(name, fence);
-  listSnapshots = (name: string): Promise<string[]> => this.#store.listSnapshots(name);
+  listSnapshots = (name: string, how?: SnapshotListOptions): Promise<string[]> => this.#store.listSnapshots(name, how);
   deleteSnapshot = (name: string, snapshot: string, fence: WriteFence): Promise<void> =>
     this.#store.deleteSnapshot(name, snapshot, fence);
 

@@ -10,11 +10,12 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Info } from '@temporalio/activity';
 import { AsyncCompletionClient, Connection, type ConnectionOptions } from '@temporalio/client';
-import { ApplicationFailure, defaultPayloadConverter, type DataConverter } from '@temporalio/common';
+import { ApplicationFailure, type DataConverter } from '@temporalio/common';
 import type { ActivityInterceptorsFactory } from '@temporalio/worker';
 import { z } from 'zod';
 import { tryLockFile } from '../disks/native.js';
 import { failureCatalogue } from '../domain/errors.js';
+import { heartbeatOf } from '../temporal/heartbeat-details.js';
 
 const noteSchema = z.object({
   taskToken: z.string(),
@@ -155,10 +156,7 @@ async function lastHeartbeat(client: AsyncCompletionClient, connection: Connecti
     execution: { workflowId, runId },
   });
   const pending = pendingActivities?.find((candidate) => candidate.activityId === activityId);
-  const { payloadCodecs } = loadedDataConverter;
-  let payloads = pending?.heartbeatDetails?.payloads ?? [];
-  for (const codec of payloadCodecs.toReversed()) payloads = await codec.decode(payloads);
-  return payloads.map((payload) => defaultPayloadConverter.fromPayload(payload));
+  return heartbeatOf(pending, loadedDataConverter);
 }
 
 /** Ended meanwhile, in whatever way. */

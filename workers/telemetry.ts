@@ -1,6 +1,6 @@
 /** The SDK's runtime of a worker: its log, and its metrics where they are wanted. */
 import { makeTelemetryFilterString, Runtime, type Logger, type RuntimeOptions } from '@temporalio/worker';
-import { freePorts } from './free-port.js';
+import { freePorts } from '../temporal/server/free-port.js';
 import type { MetricsAddress } from './metrics-address.js';
 import { MetricsEndpoint } from './metrics-endpoint.js';
 

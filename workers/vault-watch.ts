@@ -6,14 +6,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from '@temporalio/client';
 import type { Logger } from '@temporalio/worker';
+import { shouldRunAsReplica } from '../domain/attention.js';
+import { readCarried } from '../domain/carried.js';
 import { vaultMeasures, type Measure, type VaultState } from '../domain/measures.js';
-import { protectedItemSchema, type ProtectedItem } from '../domain/protected-item.js';
+import { isProtected, protectedItemSchema, type ProtectedItem } from '../domain/protected-item.js';
 import type { Site } from '../domain/site.js';
+import { migrate } from '../domain/state-version.js';
 import { toIso } from '../domain/time.js';
 import { vaultPaths } from '../domain/vault.js';
-import { readDescription } from '../replication/replica-state.js';
-import { openReplicaStore } from './replica-store.js';
-import type { ReplicaStore } from '../sites/ports.js';
+import { heldReplicas } from '../replication/held-replicas.js';
+import { openReplicaStore } from '../local/open-replica-store.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import type { MemoKey } from '../workflows/messages.js';
 
 const READ_EVERY_MS = 10_000;
@@ -29,6 +32,9 @@ interface CountedPoints {
   readonly count: number;
 }
 
+/** The replica VMs there are, by name; undefined where the recovery compute does not answer. */
+type ReplicaVms = () => Promise<ReadonlyMap<string, 'Running' | 'Off'> | undefined>;
+
 export class VaultWatch {
   #state: VaultState;
   #points: ReadonlyMap<string, CountedPoints> = new Map();
@@ -38,10 +44,11 @@ export class VaultWatch {
   readonly #ended: Promise<void>;
 
   private constructor(
-    private readonly site: Site,
+    site: Site,
     private readonly client: Client,
     private readonly store: ReplicaStore,
     private readonly logger: Logger,
+    private readonly replicaVms: ReplicaVms,
     private readonly everyMs: number,
   ) {
     this.#state = { vault: site.vault.name };
@@ -49,12 +56,19 @@ export class VaultWatch {
   }
 
   /** @param everyMs from one reading to the next, ms. @throws CatalogueError StoreUnreachable */
-  static async start(site: Site, client: Client, logger: Logger, everyMs: number = READ_EVERY_MS): Promise<VaultWatch> {
+  static async start(
+    site: Site,
+    client: Client,
+    logger: Logger,
+    replicaVms: ReplicaVms,
+    everyMs: number = READ_EVERY_MS,
+  ): Promise<VaultWatch> {
     return new VaultWatch(
       site,
       client,
       await openReplicaStore(site.vault.store, { vault: site.vault.name }),
       logger,
+      replicaVms,
       everyMs,
     );
   }
@@ -81,7 +95,7 @@ export class VaultWatch {
       if (items) {
         await this.#read('The store', async () => {
           await this.#readPoints(items);
-          if (read % UNATTENDED_EVERY_READS === 0) await this.#readUnattended(items);
+          if (read % UNATTENDED_EVERY_READS === 0) await this.#readHeld(items);
         });
       }
       await sleep(this.everyMs, undefined, { signal }).catch(() => undefined);
@@ -105,7 +119,7 @@ export class VaultWatch {
     const items: ProtectedItem[] = [];
     for await (const { memo } of this.client.workflow.list({ query, pageSize: PAGE })) {
       // One that has just begun has left none yet.
-      const { data } = protectedItemSchema.safeParse(memo?.[MEMO]);
+      const { data } = readCarried(protectedItemSchema, migrate(memo?.[MEMO]));
       if (data) items.push(data);
     }
     return items;
@@ -128,13 +142,19 @@ export class VaultWatch {
     return (await this.store.listObjects(vaultPaths.pointPrefix(vm))).length;
   }
 
-  async #readUnattended(items: readonly ProtectedItem[]): Promise<void> {
-    let unattended = 0;
-    for (const { name } of this.site.vms) {
-      if (items.some(({ vm }) => vm === name)) continue;
-      const description = await readDescription(this.store, name);
-      if (description && description.unprotectedAt === undefined) unattended += 1;
-    }
-    this.#state = { ...this.#state, unattended };
+  async #readHeld(items: readonly ProtectedItem[]): Promise<void> {
+    // Before the store, which knows of a replica VM that is deleted meanwhile.
+    const replicaVms = await this.replicaVms();
+    const held = await heldReplicas(
+      this.store,
+      items.map(({ vm }) => vm),
+    );
+    this.#state = { ...this.#state, unattended: held.filter(({ asProtected }) => asProtected).length };
+    if (!replicaVms) return;
+    const wanted = [
+      ...items.filter((item) => isProtected(item) && shouldRunAsReplica(item, undefined)),
+      ...held.filter(({ state }) => shouldRunAsReplica(undefined, state)),
+    ];
+    this.#state = { ...this.#state, stopped: wanted.filter(({ vm }) => replicaVms.get(vm) !== 'Running').length };
   }
 }

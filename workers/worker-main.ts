@@ -3,11 +3,11 @@
  * `node dist/workers/worker-main.js ROLE NAME SITE_FILE DATA_FOLDER [ADDRESS NAMESPACE]`, the latter two of a Temporal
  * server of the instance's own; else it is the one that the environment configures.
  */
-import { DataFolder } from './data-folder.js';
+import { DataFolder } from '../config/data-folder.js';
 import { configuredMetricsAddress } from './metrics-address.js';
-import { loadSite } from './site-file.js';
+import { loadSite } from '../config/site-file.js';
 import { stopSignal } from './stop-signals.js';
-import { connectTarget } from './temporal-connection.js';
+import { connectTarget } from '../temporal/connection.js';
 import { roles, runWorker, type Role } from './worker.js';
 
 const [role, name, siteFile, dataFolder, address, namespace] = process.argv.slice(2);

@@ -1,14 +1,15 @@
 /**
  * Worker versioning, for who asks for it: the Azure worker of a vault, which runs the workflows, is a deployment of its
- * own, and each build of it a version. The server sends tasks to the current version only, which is the one that was
- * started last: it makes itself that. Protections live for years and have to move on: every workflow is upgraded by
+ * own, and each build of it a version. The server sends tasks to the current version only, which is the newest build: it
+ * makes itself that when it is first started. A build that another has replaced does not, however often it is restarted. Protections live for years and have to move on: every workflow is upgraded by
  * itself (AUTO_UPGRADE), with the same replay that brings it to a new worker without versions.
  */
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Connection, isGrpcServiceError, type ConnectionOptions } from '@temporalio/client';
+import proto from '@temporalio/proto';
 import type { WorkerOptions } from '@temporalio/worker';
-import { packageVersion } from './package-files.js';
+import { packageVersion } from '../config/package-files.js';
 
 export interface WorkerVersion {
   readonly deploymentName: string;
@@ -44,14 +45,22 @@ export function workerVersion(
   };
 }
 
+/** What a worker says that stays idle. */
+export const replacedText = ({ deploymentName, buildId }: WorkerVersion): string =>
+  `This worker's build ${buildId} was replaced by another, which stays current: it gets no work. To go back to it: ` +
+  `temporal worker deployment set-current-version --deployment-name ${deploymentName} --build-id ${buildId}`;
+
 export const versioningOptions = (version: WorkerVersion): Pick<WorkerOptions, 'workerDeploymentOptions'> => ({
   workerDeploymentOptions: { version, useWorkerVersioning: true, defaultVersioningBehavior: 'AUTO_UPGRADE' },
 });
 
+/** `replaced`: another build is current, and this one was before. */
+export type Currency = 'current' | 'unchanged' | 'replaced';
+
 /**
  * Lets the server send tasks to the worker that has just begun to poll. Without a version: to those without one, should a
  * version have been current before, so that turning versioning off again leaves nobody waiting.
- * @returns whether something was changed. @throws the gRPC error when it does not come about in time.
+ * @throws the gRPC error when it does not come about in time.
  */
 export async function makeCurrent(
   connectionOptions: ConnectionOptions,
@@ -59,12 +68,14 @@ export async function makeCurrent(
   vault: string,
   version: WorkerVersion | undefined,
   identity: string,
-): Promise<boolean> {
+): Promise<Currency> {
   const connection = Connection.lazy(connectionOptions);
   const name = deploymentName(vault);
   const deadline = performance.now() + KNOWN_WITHIN_MS;
   try {
-    if (!version && !(await hasCurrent(connection, namespace, name))) return false;
+    const deployment = await describe(connection, namespace, name);
+    if (!version && currentBuild(deployment) === '') return 'unchanged';
+    if (version && isReplaced(deployment, version.buildId)) return 'replaced';
     for (;;) {
       try {
         await connection.workflowService.setWorkerDeploymentCurrentVersion({
@@ -72,7 +83,7 @@ export async function makeCurrent(
           // Queues of former versions may be gone for good.
           ignoreMissingTaskQueues: true,
         });
-        return true;
+        return 'current';
       } catch (error) {
         if (!isNotYet(error) || performance.now() > deadline) throw error;
         await sleep(PAUSE_MS);
@@ -83,17 +94,33 @@ export async function makeCurrent(
   }
 }
 
-async function hasCurrent(connection: Connection, namespace: string, name: string): Promise<boolean> {
+type Deployment = NonNullable<
+  Awaited<ReturnType<Connection['workflowService']['describeWorkerDeployment']>>['workerDeploymentInfo']
+>;
+
+/** @returns undefined when there is none, as before the first version. */
+async function describe(connection: Connection, namespace: string, name: string): Promise<Deployment | undefined> {
   try {
-    const { workerDeploymentInfo } = await connection.workflowService.describeWorkerDeployment({
-      namespace,
-      deploymentName: name,
-    });
-    return (workerDeploymentInfo?.routingConfig?.currentDeploymentVersion?.buildId ?? '') !== '';
+    const answer = await connection.workflowService.describeWorkerDeployment({ namespace, deploymentName: name });
+    return answer.workerDeploymentInfo ?? undefined;
   } catch (error) {
-    if (isGrpcServiceError(error) && NONE.includes(Number(error.code))) return false;
+    if (isGrpcServiceError(error) && NONE.includes(Number(error.code))) return undefined;
     throw error;
   }
+}
+
+const currentBuild = (deployment: Deployment | undefined): string =>
+  deployment?.routingConfig?.currentDeploymentVersion?.buildId ?? '';
+
+/** Versions that were current, and are not any more, drain; one that never was is inactive. */
+const { WORKER_DEPLOYMENT_VERSION_STATUS_DRAINING: DRAINING, WORKER_DEPLOYMENT_VERSION_STATUS_DRAINED: DRAINED } =
+  proto.temporal.api.enums.v1.WorkerDeploymentVersionStatus;
+
+function isReplaced(deployment: Deployment | undefined, buildId: string): boolean {
+  const versions = deployment?.versionSummaries ?? [];
+  const status = versions.find(({ deploymentVersion }) => deploymentVersion?.buildId === buildId)?.status;
+  // Where versioning was turned off nothing has replaced it.
+  return currentBuild(deployment) !== '' && (status === DRAINING || status === DRAINED);
 }
 
 const isNotYet = (error: unknown): boolean => isGrpcServiceError(error) && NOT_YET.includes(Number(error.code));

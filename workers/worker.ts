@@ -13,27 +13,33 @@ import { createAzureActivities } from '../activities/azure.js';
 import { createResynchronizationActivities } from '../activities/resynchronization.js';
 import { createPrimaryActivities } from '../activities/primary.js';
 import { createProviderActivities } from '../activities/provider.js';
+import { createVaultActivities } from '../activities/watch-vault.js';
 import { Turns, type TurnLimits } from '../activities/turns.js';
 import { bandwidthRule } from '../domain/bandwidth.js';
 import { taskQueues } from '../domain/ids.js';
 import { workerInfo } from '../domain/measures.js';
+import { lookEveryMs } from '../domain/host.js';
 import { hostsOf } from '../domain/site.js';
 import { BandwidthLimiter } from '../sites/bandwidth-limiter.js';
-import { HypervisorClient, RecoveryComputeClient } from '../sites/embedded/control-client.js';
+import { HypervisorClient, RecoveryComputeClient } from '../sites/hypervisor/control-client.js';
 import { LimitedStore } from '../sites/limited-store.js';
-import { configuredKeys, workerDataConverter } from './encryption/data-converter.js';
+import { configuredKeys, workerDataConverter } from '../temporal/encryption/data-converter.js';
+import { LocalSite } from '../local/local-site.js';
 import { RunningActivities } from './lost-activities.js';
-import type { DataFolder } from './data-folder.js';
-import { openReplicaStore } from './replica-store.js';
-import type { LoadedSite } from './site-file.js';
+import type { DataFolder } from '../config/data-folder.js';
+import { directIfLoopback } from '../temporal/direct-loopback.js';
+import type { LoadedSite } from '../config/site-file.js';
 import { workerLogger } from './logger.js';
 import type { MetricsAddress } from './metrics-address.js';
+import { ownWorkOnly } from './own-work.js';
 import { installRuntime } from './telemetry.js';
-import { connectChecked, problemOf, type ConnectTarget } from './temporal-connection.js';
+import { connectChecked, problemOf, type ConnectTarget } from '../temporal/connection.js';
+import { heardOfVault, startVaultBoard } from './vault-board.js';
+import { VaultStore } from '../local/vault-store.js';
 import { VaultWatch } from './vault-watch.js';
 import { workInterceptor } from './work-interceptor.js';
-import { workerIdentity } from './worker-identity.js';
-import { makeCurrent, versioningOptions, workerVersion } from './worker-version.js';
+import { workerIdentity } from '../temporal/worker-identity.js';
+import { makeCurrent, replacedText, versioningOptions, workerVersion } from './worker-version.js';
 
 export const roles = ['azure', 'vmm', 'host'] as const;
 export type Role = (typeof roles)[number];
@@ -60,8 +66,8 @@ const SHUTDOWN_GRACE = '10 seconds';
 const ACTIVITY_SLOTS = 1_000;
 /** At the recovery side, of all hosts together: more would only fight for the same disks, and for memory. */
 const AZURE_TURNS: TurnLimits = { copies: 4, cycles: 8 };
-/** Entities and jobs kept in memory, about 0.15 MB each. */
-const CACHED_WORKFLOWS = 500;
+/** Workflows kept in memory, about 0.15 MB each: of each VM its protection and a job, and some that belong to no VM. */
+const cachedWorkflows = (vms: number): number => 2 * vms + 50;
 /** A workflow goes to the process that has it in memory; one that does not take it within this is dead, or may reload it. */
 const STICKY_TIMEOUT = '3 seconds';
 
@@ -76,7 +82,7 @@ export async function runWorker(config: WorkerConfig, signal: AbortSignal): Prom
   const vault = site.site.vault.name;
   const work = { vault, ...(role === 'host' && { host: name }) };
   const logger = workerLogger(role, name, work);
-  const connectionOptions = { ...temporal.connectionOptions, address };
+  const connectionOptions = { ...temporal.connectionOptions, ...directIfLoopback(address), address };
   const keys = await configuredKeys();
   const dataConverter = workerDataConverter(keys);
   const metrics = await installRuntime(logger, config.metrics);
@@ -91,12 +97,13 @@ export async function runWorker(config: WorkerConfig, signal: AbortSignal): Prom
     const running = await RunningActivities.open(config.data.runningActivities(`${role}-${name}`));
     endings.push(() => running.close());
     const identity = workerIdentity(role, name, keys?.label(keys.current.id));
-    const options = await optionsOf(config, keys !== undefined);
+    const client = new Client({ connection, namespace, dataConverter });
+    const options = await optionsOf(config, client, keys !== undefined);
     const worker = await Worker.create({
       connection,
       namespace,
       dataConverter,
-      interceptors: { activity: [running.interceptor, workInterceptor(work)] },
+      interceptors: { activity: [running.interceptor, workInterceptor(work), ownWorkOnly(vault)] },
       identity,
       shutdownGraceTime: SHUTDOWN_GRACE,
       maxHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
@@ -111,17 +118,25 @@ export async function runWorker(config: WorkerConfig, signal: AbortSignal): Prom
       (error: unknown) => logger.warn('What a worker that died was doing is not known', { error }),
     );
     if (role === 'azure') {
+      void startVaultBoard(client, name).catch((error: unknown) =>
+        logger.warn('The board of the vault could not be started', { error }),
+      );
       const version = options.workerDeploymentOptions?.version;
       void makeCurrent(connectionOptions, namespace, name, version, identity).then(
-        (changed) =>
-          changed && logger.info(`The current version is ${version?.buildId ?? 'that of workers without one'}`),
+        (currency) => {
+          if (currency === 'current')
+            logger.info(`The current version is ${version?.buildId ?? 'that of workers without one'}`);
+          if (currency === 'replaced' && version) logger.warn(replacedText(version));
+        },
         (error: unknown) => logger.warn('Which worker version is current could not be settled', { error }),
       );
     }
     const info = workerInfo({ role, name, ...work });
     metrics?.tell(() => [info]);
     if (metrics && role === 'azure') {
-      const watch = await VaultWatch.start(site.site, new Client({ connection, namespace, dataConverter }), logger);
+      const watch = await VaultWatch.start(site.site, client, logger, () =>
+        new LocalSite(site.site, config.data).replicaStates(),
+      );
       metrics.tell(() => [info, ...watch.measures()]);
       endings.push(() => watch.stop());
     }
@@ -143,17 +158,19 @@ async function connectNatively(temporal: ConnectTarget, logger: Logger): Promise
 
 async function optionsOf(
   { role, name, site: { site }, data }: WorkerConfig,
+  client: Client,
   encrypts: boolean,
 ): Promise<Pick<WorkerOptions, 'taskQueue'> & Partial<WorkerOptions>> {
   const hypervisorOf = (host: string) => new HypervisorClient(data.hypervisorControl(host));
   switch (role) {
     case 'host': {
-      const store = await openReplicaStore(site.vault.store, { vault: site.vault.name });
+      const store = await new VaultStore(data, site).open();
       const { bandwidth, concurrentCopies, concurrentCycles } = hostsOf(site).find((host) => host.name === name)!;
       const limiter = bandwidth && new BandwidthLimiter(bandwidthRule(bandwidth));
       return {
-        taskQueue: taskQueues.host(name),
+        taskQueue: taskQueues.host(site.vault.name, name),
         activities: createPrimaryActivities({
+          lookEveryMs: lookEveryMs(hostsOf(site).length),
           hypervisor: hypervisorOf(name),
           store,
           turns: new Turns({ copies: concurrentCopies, cycles: concurrentCycles }),
@@ -164,11 +181,11 @@ async function optionsOf(
     }
     case 'vmm':
       return {
-        taskQueue: taskQueues.vmm(name),
+        taskQueue: taskQueues.vmm(site.vault.name, name),
         activities: createProviderActivities({ site, vmmServer: name, hypervisorOf }),
       };
     case 'azure': {
-      const store = await openReplicaStore(site.vault.store, { vault: site.vault.name });
+      const store = await new VaultStore(data, site).open();
       const turns = new Turns(AZURE_TURNS);
       const code = await readFile(encrypts ? encryptedWorkflowBundlePath : workflowBundlePath, 'utf8');
       const version = workerVersion(name, code);
@@ -185,9 +202,10 @@ async function optionsOf(
             ...(site.alerts && { webhook: site.alerts.webhook }),
           }),
           ...createResynchronizationActivities({ store, turns }),
+          ...createVaultActivities(() => heardOfVault(client, site, data)),
         },
         maxConcurrentActivityTaskExecutions: ACTIVITY_SLOTS,
-        maxCachedWorkflows: CACHED_WORKFLOWS,
+        maxCachedWorkflows: cachedWorkflows(site.vms.length),
         stickyQueueScheduleToStartTimeout: STICKY_TIMEOUT,
       };
     }

@@ -1,5 +1,5 @@
 /** The steps by which a job copies the disks of a VM snapshot: those of the initial copy, and of a resynchronization. */
-import type { JobKind } from '../domain/job.js';
+import type { JobKind } from '../domain/jobs/known-jobs.js';
 import type { JobRun } from './job-run.js';
 
 interface CopiedDisk {

@@ -8,7 +8,8 @@ import type { ShippedCycle } from '../activities/primary.js';
 import { isAppConsistentDue, type AppConsistentFailure } from '../domain/app-consistency.js';
 import { tagsOfCycle } from '../domain/named-points.js';
 import { resyncCauseOf } from '../domain/errors.js';
-import { earlier, toIso } from '../domain/time.js';
+import { earlier } from '../domain/time.js';
+import { now } from './clock.js';
 import { countCycle } from './counters.js';
 import type { MovingEntity } from './find-vm.js';
 import { climb, type LadderControl } from './ladder.js';
@@ -19,12 +20,12 @@ export async function deltaCycle(entity: MovingEntity, ladder: LadderControl): P
   const item = entity.item();
   const on = entity.on.bind(entity);
   const { vm, epoch, nextSequence: sequence } = item;
-  const sides = () => cycleSidesOf(entity.item().host, item.vault);
+  const sides = () => cycleSidesOf(item.vault, entity.item().host);
   const { policy } = item;
   const retentionHours = policy.recoveryPointRetentionHours;
   // Both are the same when the cycle is done again: what they are made from changes only once it is sent and applied.
   const tags = tagsOfCycle(item, { epoch, sequence });
-  const appConsistent = isAppConsistentDue(item, toIso(Date.now()));
+  const appConsistent = isAppConsistentDue(item, now());
   const cutInput = {
     ...{ vm, epoch, sequence, final: false },
     ...(tags.length > 0 && { tags }),
@@ -36,23 +37,24 @@ export async function deltaCycle(entity: MovingEntity, ladder: LadderControl): P
     if (!shipped.done) return;
     const { sealedAt, bytes } = shipped.value;
     // Nothing is sent before it is sealed: a source clock that runs ahead must not hide how old the replica is.
-    const cycle = { sequence, sealedAt: earlier(sealedAt, toIso(Date.now())), bytes };
-    const appConsistency = appConsistent ? { at: toIso(Date.now()), failure: withoutFreeze(shipped.value) } : undefined;
+    const cycle = { sequence, sealedAt: earlier(sealedAt, now()), bytes };
+    const appConsistency = appConsistent ? { at: now(), failure: withoutFreeze(shipped.value) } : undefined;
     on({ type: 'cycleShipped', cycle, appConsistency });
     const applied = await climb(
       `apply cycle ${sequence}`,
       () => sides().azure.applyCycle({ vm, epoch, sequence, retentionHours, policy }),
       ladder,
+      entity.item().retry,
     );
     if (!applied.done) return;
     const { recoveryPoint, namedPoints } = applied.value;
     const before = entity.item();
-    const at = toIso(Date.now());
+    const at = now();
     on({ type: 'cycleApplied', cycle, recoveryPoint, namedPoints, at });
     if (entity.item() !== before) countCycle(before, at);
   } catch (error) {
     if (!(error instanceof StepFailure)) throw error;
-    on({ type: 'resyncRequired', cause: resyncCauseOf(error.failure), at: toIso(Date.now()) });
+    on({ type: 'resyncRequired', cause: resyncCauseOf(error.failure), at: now() });
   }
 }
 

@@ -18,15 +18,24 @@ export async function disableProtection(input: JobInput): Promise<Job> {
     const { vm, epoch, activeSide, parameters } = run.input;
     const inUse = activeSide === 'recovery';
     const replicaKept = inUse || (parameters?.keepReplica ?? false);
-    await run.task('Disabling protection at the primary site', async () => {
-      // A tracker that is left alone stops by itself at its limits; a later protection takes over from it.
-      if (inUse || parameters?.primaryLost) return;
-      await mergeSnapshot(run);
-      await run.step('stop tracking', () => run.agent.endReplication({ vm }));
-    });
+    const notAsked = inUse
+      ? 'the VM runs at the recovery side'
+      : parameters?.primaryLost
+        ? 'the primary site is given up as lost'
+        : undefined;
+    await run.task(
+      'Disabling protection at the primary site',
+      async () => {
+        // A tracker that is left alone stops by itself at its limits; a later protection takes over from it.
+        if (notAsked !== undefined) return;
+        await mergeSnapshot(run);
+        await run.step('stop tracking', () => run.agent.endReplication({ vm }));
+      },
+      () => (notAsked === undefined ? undefined : { state: 'Skipped', reason: `not asked: ${notAsked}` }),
+    );
     run.pointOfNoReturn();
     return CancellationScope.nonCancellable(async () => {
-      await run.task('Removing the replica', async () => {
+      await run.task('Clearing up at the recovery side', async () => {
         if (replicaKept) await run.step('keep the replica', () => run.azure.keepReplica({ vm, epoch, inUse }));
         else await run.step('remove the replica', () => run.azure.removeReplica({ vm, epoch }));
       });

@@ -27,7 +27,7 @@ export async function enableProtection(input: JobInput): Promise<Job> {
     await run.task('Enable replication', () =>
       run.step('create the replica disks', () => run.azure.prepareReplica({ description: { ...description, epoch } })),
     );
-    run.compensateWith('stop tracking', () => run.agent.endReplication({ vm }));
+    run.compensateWith('stopTracking');
     await run.task('Starting initial replication', () =>
       run.step('take a VM snapshot and start tracking', () => run.agent.beginReplication({ vm, epoch })),
     );

@@ -5,10 +5,17 @@ import { StepFailure } from './step-failure.js';
 
 export const ENTITY_CLOSED = 'The protection entity of this VM is closed, so nobody would learn of this job';
 
+/** No step of the job failed, and none can be tried again: the job ends by it. */
+export class EntityClosed extends StepFailure {
+  constructor() {
+    super(toFailure('InvalidVmState', ENTITY_CLOSED));
+  }
+}
+
 /** Only another cancellation may pass: everything else says that the entity is closed. */
 export function entityClosed(error: unknown): never {
   if (isCancellation(error)) throw error;
-  throw new StepFailure(toFailure('InvalidVmState', ENTITY_CLOSED));
+  throw new EntityClosed();
 }
 
 export const ignoreClosed = (error: unknown): void => {

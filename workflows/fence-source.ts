@@ -3,11 +3,13 @@
  * Provider's queue until somebody is there to take it; then the VM is fenced, and turned off if it has started again.
  * Restart: both steps can be repeated.
  */
-import { condition, isCancellation } from '@temporalio/workflow';
+import { isCancellation } from '@temporalio/workflow';
+import type { FencedVm } from '../activities/provider.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
 import type { ItemEvent } from '../domain/transitions.js';
 import { returningProviderOf } from './sides.js';
 import { failureOf } from './step-failure.js';
+import { until, untilOrAfter } from './wait.js';
 
 /** A Provider that answers but can't reach its host is asked again after this, ms. */
 const AGAIN_MS = 60_000;
@@ -21,19 +23,20 @@ export interface SourceFencing {
 export async function fenceSource(fencing: SourceFencing): Promise<void> {
   const owed = () => fencing.item().sourceFence;
   for (;;) {
-    await condition(() => fencing.over() || owed() !== undefined);
+    await until(() => fencing.over() || owed() !== undefined);
     const fence = owed();
     if (fencing.over() || !fence) return;
-    const { vm, vmmServer } = fencing.item();
-    const provider = returningProviderOf(vmmServer);
+    const { vault, vm, vmmServer } = fencing.item();
+    const provider = returningProviderOf(vault, vmmServer);
     try {
-      await provider.fenceVm({ vm, epoch: fence.epoch });
-      await provider.shutDownVm({ vm });
-      fencing.on({ type: 'sourceFenced', epoch: fence.epoch });
+      // Workers of before do not tell.
+      const found = (await provider.fenceVm({ vm, epoch: fence.epoch })) as FencedVm | undefined;
+      const { exportsClosedAt } = await provider.shutDownVm({ vm });
+      fencing.on({ type: 'sourceFenced', epoch: fence.epoch, ...(found?.isRunning && { ranUntil: exportsClosedAt }) });
     } catch (error) {
       if (isCancellation(error)) throw error;
       fencing.on({ type: 'sourceNotFenced', problem: failureOf(error).message });
-      await condition(() => fencing.over(), AGAIN_MS, { summary: `Fence the source of ${vm} again` });
+      await untilOrAfter(() => fencing.over(), AGAIN_MS, `Fence the source of ${vm} again`);
     }
   }
 }

@@ -6,10 +6,11 @@ import { isCancellation, log, patched } from '@temporalio/workflow';
 import { toFailure, type Failure } from '../domain/errors.js';
 import type { LocatedVm } from '../domain/host.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
-import { toIso } from '../domain/time.js';
 import type { ItemEvent } from '../domain/transitions.js';
+import { now } from './clock.js';
 import { primaryIfThere } from './sides.js';
 import { StepFailure } from './step-failure.js';
+import { MOVED_VM } from './versions.js';
 
 /** What a host that has lost a VM, or is lost itself, answers or does not. */
 const MAY_HAVE_MOVED: readonly string[] = ['VmNotFound', 'AgentNotAnswering', 'HypervisorUnreachable'];
@@ -22,13 +23,13 @@ export interface MovingEntity {
 
 /** @returns where the VM is now; undefined when it is where it was, nowhere, or when nobody can tell. */
 export async function findMoved(
-  { vm, host, vmmServer }: Pick<ProtectedItem, 'vm' | 'host' | 'vmmServer'>,
+  { vault, vm, host, vmmServer }: Pick<ProtectedItem, 'vault' | 'vm' | 'host' | 'vmmServer'>,
   { code }: Failure,
 ): Promise<LocatedVm | undefined> {
   // Runs that began before this go on as they did.
-  if (!MAY_HAVE_MOVED.includes(code) || !patched('moved-vm')) return undefined;
+  if (!MAY_HAVE_MOVED.includes(code) || !patched(MOVED_VM)) return undefined;
   try {
-    const found = await primaryIfThere(host, vmmServer).provider.locateVm({ vm, host });
+    const found = await primaryIfThere(vault, host, vmmServer).provider.locateVm({ vm, host });
     if (!found || found.host === host) return undefined;
     log.info('The VM has moved', { vm, from: host, to: found.host });
     return found;
@@ -45,7 +46,7 @@ export async function findMoved(
 export async function followVm({ item, on }: MovingEntity, failure: Failure): Promise<boolean> {
   const found = await findMoved(item(), failure);
   if (!found) return false;
-  on({ type: 'vmMoved', found, at: toIso(Date.now()) });
+  on({ type: 'vmMoved', found, at: now() });
   const { resync } = item();
   if (resync) throw new StepFailure(toFailure('ResyncRequired', resync.cause));
   return true;

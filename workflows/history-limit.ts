@@ -1,12 +1,84 @@
-/** When a run has grown long enough: then it continues as new. */
-import { workflowInfo } from '@temporalio/workflow';
-import type { Tuning } from './messages.js';
+/**
+ * When a run has grown long enough: then it continues as new.
+ *
+ * A task that issues no command is not always gone through by itself again: a replay takes it together with the next, when
+ * nothing but a refused update was the reason for that one. What is read of the task then, its history's length or its
+ * time, is the later one's. So the length is looked at only where the same task issues a command, which keeps it a task
+ * of its own; what comes between two looks is counted, as whatever is counted comes again. (A clock that is read may be
+ * kept only in what the memo shows, and so with a command.)
+ */
+import { patched, workflowInfo } from '@temporalio/workflow';
+import { isClockStopped } from './clock.js';
+import { tuningOfNextRun, type Tuning } from './messages.js';
+import { HISTORY_LENGTH_BY_COMMANDS } from './versions.js';
 
-/** A worker that starts goes through the histories of all workflows: short ones keep that cheap, about 1 ms an event. */
-const EVENTS = 1_000;
+/** Of runs whose input says none, in events. Their histories go by it, so it never changes; see HISTORY_LIMIT. */
+const UNSAID_LIMIT = 1_000;
+/** Events that come with a message at most, those of its task included. */
+const EVENTS_OF_MESSAGE = 5;
+/** Events that come with a timer at most, likewise. */
+const EVENTS_OF_TIMER = 5;
 
-/** True at that many events, or at the number that a test asks for; or when the server suggests it, for their size. */
-export function shouldContinueAsNew(tuning: Tuning | undefined): boolean {
+/** Loaded per run, as all modules of workflows are. */
+let limit = UNSAID_LIMIT;
+let goesByCommands: boolean | undefined;
+let isAskedFor = false;
+/** As it was at the last look, and when something was counted. */
+let isLong = false;
+let length = 0;
+let counted = 0;
+
+/** The first that a run does. @param tuning of it. */
+export function limitHistory(tuning: Tuning | undefined): void {
+  limit = tuning?.continueAsNewAfterEvents ?? tuning?.historyLimit ?? UNSAID_LIMIT;
+  goesByCommands ??= patched(HISTORY_LENGTH_BY_COMMANDS);
+}
+
+/**
+ * True at that many events, or at the number that a test asks for; when the server suggests it, for their size; or when
+ * somebody has asked for it. In a condition, too.
+ */
+export function shouldContinueAsNew(): boolean {
+  // Runs that began before this look whenever they ask, but in a condition.
+  if (!goesByCommands && !isClockStopped()) look();
+  return isLong;
+}
+
+/** The task under way issues a command, for certain: one that it takes back is none. */
+export function commandIsIssued(): void {
+  if (goesByCommands) look();
+}
+
+export function messageHasCome(): void {
+  if (goesByCommands) count(EVENTS_OF_MESSAGE);
+  else look();
+}
+
+export function timerIsStarted(): void {
+  if (goesByCommands) count(EVENTS_OF_TIMER);
+}
+
+/** Long or not. */
+export function continueWhenPossible(): void {
+  isAskedFor = true;
+  isLong = true;
+}
+
+/** What a run was told goes on to the next, also what this code does not know. */
+export const inputOfNextRun = <I extends { readonly tuning?: Tuning | undefined }>(
+  input: I,
+): I & { tuning: Tuning } => ({
+  ...input,
+  tuning: tuningOfNextRun(input.tuning),
+});
+
+function look(): void {
   const { continueAsNewSuggested, historyLength } = workflowInfo();
-  return continueAsNewSuggested || historyLength >= (tuning?.continueAsNewAfterEvents ?? EVENTS);
+  [length, counted] = [historyLength, 0];
+  isLong = isAskedFor || continueAsNewSuggested || historyLength >= limit;
+}
+
+function count(events: number): void {
+  counted += events;
+  isLong ||= length + counted >= limit;
 }

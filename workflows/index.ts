@@ -1,5 +1,6 @@
 /** The workflow types of the worker: every function exported here becomes one. */
 export { protectVm } from './protect-vm.js';
+export { showVault } from './show-vault.js';
 export { hostWatch } from './host-watch.js';
 export { enableProtection } from './enable-protection.js';
 export { initialReplication } from './initial-replication.js';

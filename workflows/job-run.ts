@@ -7,51 +7,52 @@
  * - The entity hears of the job's end by signal to its workflow id, whichever run of it is alive. When the entity is
  *   closed the job ends with an error.
  * - Cancelled before its point of no return, a job undoes what it did: compensations are registered before their step.
+ *   Undoing climbs the ladder; cancelled again meanwhile, the job ends, and the entity is told what is left.
+ * - Each step asks first whether another job has taken over.
  */
-import {
-  CancellationScope,
-  CancelledFailure,
-  ContinueAsNew,
-  ApplicationFailure,
-  allHandlersFinished,
-  condition,
-  getExternalWorkflowHandle,
-  isCancellation,
-  log,
-  setHandler,
-} from '@temporalio/workflow';
-import type { Failure } from '../domain/errors.js';
+import { CancellationScope, CancelledFailure, isCancellation, log, patched } from '@temporalio/workflow';
+import { toFailure, type Failure } from '../domain/errors.js';
 import { protectedItemId } from '../domain/ids.js';
-import { currentTask, newJob, type Job, type JobKind, type RetryState, type TaskName } from '../domain/job.js';
+import { currentTask, type Job, type RetryState } from '../domain/job.js';
+import { newJob, taskOf } from '../domain/jobs/job-record.js';
+import type { JobKind, TaskName } from '../domain/jobs/known-jobs.js';
+import type { NotDone } from '../domain/not-done.js';
 import type { JobOutcome } from '../domain/job-outcome.js';
-import { toIso } from '../domain/time.js';
+import { withLeft, type Undoing } from '../domain/undoing.js';
+import { now } from './clock.js';
+import { handlersOf } from './handlers.js';
 import { climb, type LadderControl } from './ladder.js';
 import {
   cancelJobSignal,
-  jobEndedSignal,
-  jobHeldSignal,
-  jobProgressedSignal,
+  jobCancellationSchema,
   jobQuery,
   releaseTaskSignal,
+  releasedTaskSchema,
   retryJobSignal,
   stillThereSignal,
   vmMovedSignal,
   type JobInput,
 } from './messages.js';
-import { shouldContinueAsNew } from './history-limit.js';
+import { inputOfNextRun, shouldContinueAsNew } from './history-limit.js';
 import { findMoved } from './find-vm.js';
 import { publishJob } from './publish.js';
-import { ENTITY_CLOSED, entityClosed } from './entity-closed.js';
+import { EntityClosed, entityClosed } from './entity-closed.js';
 import { agentOf, azureOf, providerOf } from './sides.js';
+import { unexpected } from './start-input.js';
+import { endOfJob } from './end-of-job.js';
+import { JobUndoing } from './job-undoing.js';
+import { waitAtGate } from './plan-gate.js';
+import { isStillThere } from './running-job.js';
 import { StepFailure } from './step-failure.js';
+import { entityOf, leaveRecord, tellEnd, tellProgress } from './tell-entity.js';
 import { tellPlan } from './tell-plan.js';
+import { untilAnswered } from './wait.js';
+import { JOB_NOTICES_CLOSED_ENTITY, SUPERSEDED_STOPS } from './versions.js';
 
 /** What a job's body hands back when it has succeeded. */
 export type JobSuccess = Omit<JobOutcome, 'outcome' | 'failure'> & { result?: Record<string, unknown> };
 
 const SUPERSEDED = 'Another job has taken over';
-
-const now = () => toIso(Date.now());
 
 export class JobRun<K extends JobKind> {
   agent;
@@ -61,8 +62,8 @@ export class JobRun<K extends JobKind> {
   readonly namesGiven = new Set<string>();
   private readonly results: Record<string, unknown>;
   private readonly released: Set<string>;
-  private readonly compensations: { name: string; undo: () => Promise<void> }[] = [];
-  private readonly ladder: LadderControl;
+  private readonly undoing = new JobUndoing(this);
+  readonly ladder: LadderControl;
   private entityClosed = false;
   private superseded = false;
   /** What the entity has to know even if the job does not succeed. */
@@ -73,8 +74,8 @@ export class JobRun<K extends JobKind> {
     readonly kind: K,
     private readonly restart: (carried: JobInput) => Promise<never>,
   ) {
-    this.agent = agentOf(input.host);
-    this.provider = providerOf(input.vmmServer);
+    this.agent = agentOf(input.vault, input.host);
+    this.provider = providerOf(input.vault, input.vmmServer);
     this.azure = azureOf(input.vault);
     this.job = input.carried?.record ?? {
       ...newJob(kind, input.id, input.vault, input.vm, now()),
@@ -84,31 +85,34 @@ export class JobRun<K extends JobKind> {
     this.released = new Set(input.carried?.released);
     this.ladder = {
       retryRequested: false,
-      interrupted: () => this.superseded || shouldContinueAsNew(this.input.tuning),
+      interrupted: () => this.superseded || this.entityClosed || this.isLongEnough(),
+      stillWanted: () => this.isStillWanted(),
       moved: (failure) => this.follow(failure),
       publish: (retry) => this.showRetry(retry),
     };
-    setHandler(jobQuery, () => this.job);
-    setHandler(retryJobSignal, () => {
+    const { onSignal, onCall, onQuery } = handlersOf(input.tuning);
+    onQuery(jobQuery, () => this.job);
+    onCall(retryJobSignal, () => {
       if (this.job.retry) this.ladder.retryRequested = true;
     });
-    setHandler(releaseTaskSignal, ({ task }) => void this.released.add(task));
-    setHandler(stillThereSignal, () => undefined);
+    onSignal(releaseTaskSignal, releasedTaskSchema, ({ task }) => void this.released.add(task));
+    onCall(stillThereSignal, () => undefined);
     publishJob(this.job);
   }
 
-  /** Runs a task once. Before it, holds when the plan run wants that. */
-  async task<T>(name: TaskName<K>, body: () => Promise<T>): Promise<T> {
-    const task = this.job.tasks.find((candidate) => candidate.name === name);
+  /** Runs a task once. Before it, holds when the plan run wants that. @param notDone of what it came to. */
+  async task<T>(name: TaskName<K>, body: () => Promise<T>, notDone?: (result: T) => NotDone | undefined): Promise<T> {
+    const task = taskOf(this.job, name);
     if (!task) throw new Error(`job ${this.kind} has no task "${name}"`);
-    if (task.state === 'Succeeded') return this.results[`task:${name}`] as T;
+    if (task.endedAt !== undefined) return this.results[`task:${name}`] as T;
+    this.stopIfSuperseded();
     await this.hold(name);
     task.state = 'InProgress';
     task.startedAt ??= now();
     await this.tellEntity();
     const result = await body();
     this.results[`task:${name}`] = result;
-    task.state = 'Succeeded';
+    Object.assign(task, notDone?.(result) ?? { state: 'Succeeded' });
     task.endedAt = now();
     return result;
   }
@@ -119,7 +123,8 @@ export class JobRun<K extends JobKind> {
    */
   async step<T>(name: string, call: () => Promise<T>): Promise<T> {
     if (name in this.results) return this.results[name] as T;
-    if (shouldContinueAsNew(this.input.tuning)) await this.continueAsNew();
+    this.stopIfSuperseded();
+    await this.continueIfLong();
     const climbed = await climb(name, call, this.ladder, this.job.retry);
     if (!climbed.done) return this.continueAsNew();
     // A step without a result still has to be remembered as done.
@@ -140,7 +145,8 @@ export class JobRun<K extends JobKind> {
       done: false,
     };
     while (!done) {
-      if (shouldContinueAsNew(this.input.tuning)) await this.continueAsNew();
+      this.stopIfSuperseded();
+      await this.continueIfLong();
       const from = state;
       const climbed = await climb(name, () => call(from), this.ladder, this.job.retry);
       if (!climbed.done) return this.continueAsNew();
@@ -150,14 +156,14 @@ export class JobRun<K extends JobKind> {
     return state;
   }
 
-  /** Registers what undoes the step that follows; run when the job is cancelled or fails. */
-  compensateWith(name: string, undo: () => Promise<void>): void {
-    this.compensations.push({ name, undo });
+  /** Registers what undoes the step that follows; done when the job is cancelled or fails. */
+  compensateWith(what: Undoing): void {
+    this.undoing.register(what);
   }
 
   /** From here on the job can't be undone. */
   pointOfNoReturn(): void {
-    this.compensations.length = 0;
+    this.undoing.forget();
   }
 
   /** @param sent bytes that crossed since the last report. */
@@ -168,13 +174,14 @@ export class JobRun<K extends JobKind> {
 
   async run(body: (run: this) => Promise<JobSuccess>): Promise<Job> {
     const scope = new CancellationScope();
-    setHandler(cancelJobSignal, ({ reason, superseded }) => {
+    handlersOf(this.input.tuning).onSignal(cancelJobSignal, jobCancellationSchema, ({ reason, superseded }) => {
       log.info('The job is asked to cancel', { reason });
       if (superseded) {
         this.superseded = true;
         // Undoing would work against who takes over: a source that was shut down must not start again.
-        this.compensations.length = 0;
+        this.undoing.forget();
       }
+      this.undoing.giveUp();
       scope.cancel();
     });
     try {
@@ -184,66 +191,38 @@ export class JobRun<K extends JobKind> {
       if (result) this.job.result = result;
       await CancellationScope.nonCancellable(() => this.finish({ outcome: 'succeeded', ...outcome }));
     } catch (error) {
-      if (error instanceof ContinueAsNew) throw error;
       const cancelled = isCancellation(error);
-      if (!cancelled && !(error instanceof StepFailure)) throw error;
+      if (!cancelled && !(error instanceof StepFailure)) throw unexpected(error);
       await CancellationScope.nonCancellable(() => this.giveUp(cancelled ? undefined : (error as StepFailure).failure));
     }
-    await condition(allHandlersFinished);
-    return this.end();
-  }
-
-  /** The workflow ends as its job did, so that the Temporal Web UI shows it so. */
-  private end(): Job {
-    const { state, failure } = this.job;
-    if (this.entityClosed) throw ApplicationFailure.nonRetryable(ENTITY_CLOSED, 'EntityClosed', this.job);
-    if (state === 'Failed') throw ApplicationFailure.nonRetryable(failure?.message, failure?.code, this.job);
-    if (state === 'Cancelled') {
-      if (CancellationScope.current().consideredCancelled) throw new CancelledFailure('The job was cancelled');
-      throw ApplicationFailure.nonRetryable('The job was cancelled', 'Cancelled', this.job);
-    }
-    return this.job;
+    // A cancellation that comes too late for the job is none of its end.
+    await CancellationScope.nonCancellable(untilAnswered);
+    return endOfJob(this.job, this.entityClosed);
   }
 
   private async giveUp(failure: Failure | undefined): Promise<void> {
     const task = currentTask(this.job);
-    if (task) {
-      task.state = failure ? 'Failed' : 'Cancelled';
-      task.endedAt = now();
-    }
-    const problems: string[] = [];
-    for (const { name, undo } of this.compensations.reverse()) {
-      // Each is climbed inside; what still fails must not keep the others from being tried.
-      await undo().catch((error: unknown) => void problems.push(`${name}: ${String(error)}`));
-    }
-    const told =
-      problems.length > 0 && failure
-        ? { ...failure, message: `${failure.message}; not undone: ${problems.join('; ')}` }
-        : failure;
-    this.job.state = told ? 'Failed' : 'Cancelled';
+    if (task) Object.assign(task, { state: failure ? 'Failed' : 'Cancelled', endedAt: now() });
     delete this.job.retry;
+    const undoing = await this.undoing.run();
+    const told = failure && withLeft(failure, undoing.notUndone);
+    this.job.state = told ? 'Failed' : 'Cancelled';
     if (told) this.job.failure = told;
-    await this.finish({ outcome: told ? 'failed' : 'cancelled', ...(told && { failure: told }), ...this.known });
+    await this.finish({
+      outcome: told ? 'failed' : 'cancelled',
+      ...(told && { failure: told }),
+      ...this.known,
+      ...undoing,
+    });
   }
 
   private async finish(outcome: JobOutcome): Promise<void> {
     this.job.endedAt = now();
     delete this.job.heldBefore;
     publishJob(this.job);
-    await this.leaveRecord();
+    await leaveRecord(this.azure, this.job);
     await tellPlan(this.job, outcome);
-    await this.entity()
-      .signal(jobEndedSignal, { jobId: this.job.id, result: outcome })
-      .catch(() => {
-        this.entityClosed = true;
-      });
-  }
-
-  /** One attempt only: a store that can't be reached must not keep a finished job from ending. */
-  private async leaveRecord(): Promise<void> {
-    await this.azure.recordJob({ job: this.job }).catch((error: unknown) => {
-      log.warn('The record of this job could not be left in the vault', { error: String(error) });
-    });
+    this.entityClosed = !(await tellEnd(this.job, outcome));
   }
 
   private async hold(task: TaskName<K>): Promise<void> {
@@ -251,11 +230,31 @@ export class JobRun<K extends JobKind> {
     if (planRun === undefined || !holdBefore?.includes(task) || this.released.has(task)) return;
     this.job.heldBefore = task;
     publishJob(this.job);
-    await getExternalWorkflowHandle(planRun).signal(jobHeldSignal, { vm: this.job.vm, jobId: this.job.id, task });
-    await condition(() => this.released.has(task) || this.superseded);
+    const isFree = () => this.released.has(task) || this.superseded;
+    const isReleased = await waitAtGate(this.job, planRun, task, isFree, () => this.continueIfLong());
     if (this.superseded) throw new CancelledFailure(SUPERSEDED);
     delete this.job.heldBefore;
     publishJob(this.job);
+    if (isReleased) return;
+    const problem = `the plan run ${planRun} is gone, which this job waited for before "${task}"`;
+    // What can be undone is; what can't goes on to its end without being told to.
+    if (this.undoing.isPossible) throw new StepFailure(toFailure('PlanGone', problem));
+    log.warn('The job goes on by itself', { problem });
+  }
+
+  /** Nobody but the entity could ask for the `retry` that a job waits for. @returns false when it is gone. */
+  private async isStillWanted(): Promise<boolean> {
+    this.entityClosed ||= !(await isStillThere(protectedItemId(this.job.vault, this.job.vm)));
+    return !this.entityClosed;
+  }
+
+  private isLongEnough(): boolean {
+    // Undoing is not continued as new: one rung is 30 minutes, so its history grows by a few hundred events a day.
+    return this.undoing.isUnderWay ? this.undoing.isGivenUp : shouldContinueAsNew();
+  }
+
+  private stopIfSuperseded(): void {
+    if (this.superseded && patched(SUPERSEDED_STOPS)) throw new CancelledFailure(SUPERSEDED);
   }
 
   /** What the job does at its host goes on where the VM is now. */
@@ -263,38 +262,34 @@ export class JobRun<K extends JobKind> {
     const found = await findMoved(this.input, failure);
     if (!found) return false;
     this.input = { ...this.input, host: found.host };
-    this.agent = agentOf(found.host);
-    await this.entity().signal(vmMovedSignal, found).catch(entityClosed);
+    this.agent = agentOf(this.input.vault, found.host);
+    await entityOf(this.job).signal(vmMovedSignal, found).catch(entityClosed);
     return true;
   }
 
   private showRetry(retry: RetryState | undefined): void {
     if (retry) this.job.retry = retry;
     else delete this.job.retry;
-    void this.tellEntity().catch(() => undefined);
+    void this.tellEntity().catch((error: unknown) => {
+      // The ladder gives up by it.
+      if (error instanceof EntityClosed && patched(JOB_NOTICES_CLOSED_ENTITY)) this.entityClosed = true;
+    });
   }
 
-  private async tellEntity(): Promise<void> {
+  async tellEntity(): Promise<void> {
     publishJob(this.job);
-    const { id, progress, retry } = this.job;
-    const task = currentTask(this.job)?.name;
-    const news = {
-      jobId: id,
-      ...(task !== undefined && { task }),
-      ...(progress && { progress }),
-      ...(retry && { retry }),
-    };
-    await this.entity().signal(jobProgressedSignal, news).catch(entityClosed);
+    await tellProgress(this.job);
   }
 
-  private entity() {
-    return getExternalWorkflowHandle(protectedItemId(this.job.vault, this.job.vm));
+  private async continueIfLong(): Promise<void> {
+    if (shouldContinueAsNew()) await this.continueAsNew();
   }
 
   private async continueAsNew(): Promise<never> {
     if (this.superseded) throw new CancelledFailure(SUPERSEDED);
-    await condition(allHandlersFinished);
+    if (this.entityClosed) throw new EntityClosed();
+    await untilAnswered();
     const carried = { record: this.job, results: this.results, released: [...this.released] };
-    return this.restart({ ...this.input, carried });
+    return this.restart({ ...inputOfNextRun(this.input), carried });
   }
 }

@@ -1,16 +1,11 @@
 /** While a VM is replicated from its host, somebody watches that host for it. */
-import {
-  ParentClosePolicy,
-  condition,
-  getExternalWorkflowHandle,
-  isCancellation,
-  startChild,
-} from '@temporalio/workflow';
+import { ParentClosePolicy, getExternalWorkflowHandle, isCancellation, startChild } from '@temporalio/workflow';
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import { hostWatchId } from '../domain/ids.js';
 import { isReplicated, type ProtectedItem } from '../domain/protected-item.js';
 import { hostWatch } from './host-watch.js';
-import { watchVmSignal, type Tuning } from './messages.js';
+import { tuningOfNextRun, watchVmSignal, type Tuning } from './messages.js';
+import { until } from './wait.js';
 
 export interface WatchedItem {
   item(): ProtectedItem;
@@ -22,11 +17,11 @@ export interface WatchedItem {
 export async function keepHostWatched(watched: WatchedItem): Promise<void> {
   const wanted = () => isReplicated(watched.item());
   while (!watched.over()) {
-    await condition(() => wanted() || watched.over());
+    await until(() => wanted() || watched.over());
     if (watched.over()) return;
     const joined = watched.item();
     await join(watched, joined);
-    await condition(() => !wanted() || watched.item().host !== joined.host || watched.over());
+    await until(() => !wanted() || watched.item().host !== joined.host || watched.over());
     if (!wanted() || watched.item().host !== joined.host) await tell(joined, false);
   }
 }
@@ -38,7 +33,7 @@ async function join({ tuning }: WatchedItem, item: ProtectedItem): Promise<void>
     try {
       await startChild(hostWatch, {
         workflowId: hostWatchId(vault, host),
-        args: [{ vault, host, vms: [vm], ...(tuning && { tuning }) }],
+        args: [{ vault, host, vms: [vm], tuning: tuningOfNextRun(tuning) }],
         parentClosePolicy: ParentClosePolicy.ABANDON,
         staticSummary: `Watch over host ${host}`,
       });

@@ -5,12 +5,19 @@
  * attempt: the next one gets it at once. A non-recoverable failure waits for `retry` only;
  * a failure that needs a resynchronization is thrown.
  */
-import { condition, isCancellation } from '@temporalio/workflow';
+import { isCancellation, patched } from '@temporalio/workflow';
 import { retryDelayMs } from '../domain/retry.js';
 import type { Failure } from '../domain/errors.js';
 import type { RetryState } from '../domain/job.js';
 import { toIso, toMs } from '../domain/time.js';
+import { nowMs } from './clock.js';
+import { EntityClosed } from './entity-closed.js';
 import { checkpointOf, failureOf, StepFailure } from './step-failure.js';
+import { JOB_NOTICES_CLOSED_ENTITY, RETRY_IS_OF_ITS_FAILURE } from './versions.js';
+import { until, untilOrAfter } from './wait.js';
+
+/** What waits for a person looks this often whether it is still wanted, ms. */
+const ASK_MS = 30 * 60_000;
 
 export interface LadderControl {
   /** Shows the state to people; undefined once the step has recovered. */
@@ -19,6 +26,8 @@ export interface LadderControl {
   retryRequested: boolean;
   /** After a failure: is what the step needs somewhere else now? Then it is tried there, at once. @throws StepFailure */
   moved(failure: Failure): Promise<boolean>;
+  /** While it waits for a person: is there anybody still who could ask for `retry`? */
+  stillWanted?(): Promise<boolean>;
   /** True when going on waiting makes no sense: a job is asked for, the run has to continue as new. */
   interrupted(): boolean;
 }
@@ -35,7 +44,7 @@ export async function climb<T>(
   control: LadderControl,
   from?: RetryState,
 ): Promise<Climb<T>> {
-  let state = from;
+  let state = from?.step === undefined || from.step === what ? from : undefined;
   let lastCheckpoint: number | undefined;
   let atOnce = false;
   for (;;) {
@@ -51,6 +60,7 @@ export async function climb<T>(
       return { done: true, value };
     } catch (error) {
       if (isCancellation(error)) throw error;
+      if (error instanceof EntityClosed && patched(JOB_NOTICES_CLOSED_ENTITY)) throw error;
       const failure = failureOf(error);
       if (failure.class === 'needsResync') {
         control.publish(undefined);
@@ -63,27 +73,32 @@ export async function climb<T>(
       const checkpoint = checkpointOf(error);
       const advanced = checkpoint !== undefined && lastCheckpoint !== undefined && checkpoint > lastCheckpoint;
       lastCheckpoint = checkpoint ?? lastCheckpoint;
-      state = afterFailure(failure, advanced ? undefined : state);
+      // Whoever asked for it while the attempt was under way did not know of this failure.
+      if (control.retryRequested && patched(RETRY_IS_OF_ITS_FAILURE)) control.retryRequested = false;
+      state = afterFailure(what, failure, advanced ? undefined : state);
       control.publish(state);
     }
   }
 }
 
-function afterFailure(failure: Failure, before: RetryState | undefined): RetryState {
-  const now = Date.now();
+function afterFailure(step: string, failure: Failure, before: RetryState | undefined): RetryState {
+  const now = nowMs();
   const attempt = (before?.attempt ?? 0) + 1;
-  const state: RetryState = { failure, attempt, since: before?.since ?? toIso(now) };
+  const state: RetryState = { step, failure, attempt, since: before?.since ?? toIso(now) };
   return failure.class === 'recoverable' ? { ...state, nextTryAt: toIso(now + retryDelayMs(attempt)) } : state;
 }
 
-const isDue = (state: RetryState): boolean => state.nextTryAt !== undefined && toMs(state.nextTryAt) <= Date.now();
+const isDue = (state: RetryState): boolean => state.nextTryAt !== undefined && toMs(state.nextTryAt) <= nowMs();
 
 async function waitForTurn(state: RetryState, what: string, control: LadderControl): Promise<void> {
   const woken = () => control.retryRequested || control.interrupted();
   if (state.nextTryAt === undefined) {
-    await condition(woken);
+    if (!control.stillWanted || !patched(JOB_NOTICES_CLOSED_ENTITY)) return until(woken);
+    while (!(await untilOrAfter(woken, ASK_MS, 'Is its entity still there?'))) {
+      if (!(await control.stillWanted())) return;
+    }
     return;
   }
-  const left = toMs(state.nextTryAt) - Date.now();
-  if (left > 0) await condition(woken, left, { summary: `Next try of "${what}", attempt ${state.attempt + 1}` });
+  const left = toMs(state.nextTryAt) - nowMs();
+  if (left > 0) await untilOrAfter(woken, left, `Next try of "${what}", attempt ${state.attempt + 1}`);
 }

@@ -17,14 +17,25 @@ import { policySchema } from '../domain/policy.js';
 import { jobOutcomeSchema } from '../domain/job-outcome.js';
 import type { ProtectedItemView } from '../domain/item-view.js';
 import { protectedItemSchema } from '../domain/protected-item.js';
-import type { JobOperation } from '../domain/operations.js';
+import { jobOperations, type JobOperation } from '../domain/jobs/known-jobs.js';
 
-/** Knobs for tests. */
+/** What a run goes by as long as it lasts: it is part of its history. */
 export const tuningSchema = z.object({
-  /** Continue as new once the history has this many events, instead of when the server suggests it. */
+  /** Continue as new once the history has this many events; of the code that the run was begun by. */
+  historyLimit: z.int().positive().optional(),
+  /** Instead of that, for this run and all that follow: for tests. */
   continueAsNewAfterEvents: z.int().positive().optional(),
 });
 export type Tuning = z.infer<typeof tuningSchema>;
+
+/**
+ * Of runs that begin now, in events: it can be changed, as runs that have begun keep theirs. A worker that starts goes through
+ * the histories of all workflows: short ones keep that cheap, about 1 ms an event.
+ */
+const HISTORY_LIMIT = 1_000;
+
+/** Of a run that is begun by this code. @param tuning of the run that begins it, if one does. */
+export const tuningOfNextRun = (tuning: Tuning | undefined): Tuning => ({ ...tuning, historyLimit: HISTORY_LIMIT });
 
 export const protectVmInputSchema = z.object({
   vault: nameSchema,
@@ -75,6 +86,9 @@ export type JobInput = z.infer<typeof jobInputSchema>;
  */
 export type MemoKey = 'protectedItem' | 'job' | 'planRun';
 
+/** To any workflow: it continues as new as soon as it can, and leaves the past behaviour that its history holds it to. */
+export const continueAsNewSignal = defineSignal('continueAsNew');
+
 // ---- to the protection entity -------------------------------------------------------------------------------------
 
 export const operationRequestSchema = z.object({
@@ -105,16 +119,11 @@ export interface SyncAccepted {
   readonly sequence: number;
 }
 
-const jobUpdate = (operation: JobOperation) => defineUpdate<JobAccepted, [JobOperationRequest]>(operation);
-/** Each asks for a job and is answered with its id. */
-export const jobUpdates = {
-  enableProtection: jobUpdate('enableProtection'),
-  plannedFailover: jobUpdate('plannedFailover'),
-  unplannedFailover: jobUpdate('unplannedFailover'),
-  commitFailover: jobUpdate('commitFailover'),
-  disableProtection: jobUpdate('disableProtection'),
-  verifyReplica: jobUpdate('verifyReplica'),
-} as const satisfies Record<JobOperation, unknown>;
+/** Asks for a job, and is answered with its id. */
+export const jobUpdate = (kind: string) => defineUpdate<JobAccepted, [JobOperationRequest]>(kind);
+export const jobUpdates = Object.fromEntries(
+  jobOperations().map((operation) => [operation, jobUpdate(operation)]),
+) as Readonly<Record<JobOperation, ReturnType<typeof jobUpdate>>>;
 export const syncUpdate = defineUpdate<SyncAccepted, [SyncRequest]>('sync');
 export const resynchronizeRequestSchema = operationRequestSchema.extend({
   /** At once; else in the window of the policy. */
@@ -149,7 +158,8 @@ export const jobRequestSignalSchema = z.object({
   planRun: z.string(),
   holdBefore: z.array(z.string()),
 });
-export const requestJobSignal = defineSignal<[z.infer<typeof jobRequestSignalSchema>]>('requestJob');
+export type JobRequestSignal = z.infer<typeof jobRequestSignalSchema>;
+export const requestJobSignal = defineSignal<[JobRequestSignal]>('requestJob');
 
 /** A job tells how it is getting on. */
 export const jobProgressSchema = z.object({
@@ -181,16 +191,29 @@ export const hostWatchInputSchema = z.object({
 });
 export type HostWatchInput = z.infer<typeof hostWatchInputSchema>;
 /** A VM joins, or leaves; one that joins is told at once how its host is. */
-export const watchVmSignal = defineSignal<[{ vm: string; watched: boolean }]>('watchVm');
+export const watchedVmSchema = z.object({ vm: nameSchema, watched: z.boolean() });
+export const watchVmSignal = defineSignal<[z.infer<typeof watchedVmSchema>]>('watchVm');
+
+// ---- to the board of a vault ---------------------------------------------------------------------------------------
+
+export const showVaultInputSchema = z.object({
+  vault: nameSchema,
+  /** Carried through continue-as-new: what is shown, in Markdown, and since when it says so. */
+  shown: z.object({ text: z.string(), digest: z.string(), since: z.string() }).optional(),
+  tuning: tuningSchema.optional(),
+});
+export type ShowVaultInput = z.infer<typeof showVaultInputSchema>;
 
 // ---- to a job ---------------------------------------------------------------------------------------------------
 
 export const jobQuery = defineQuery<Job>('job');
 export const retryJobSignal = defineSignal('retryJob');
 /** Lets a held job go on with a task. */
-export const releaseTaskSignal = defineSignal<[{ task: string }]>('releaseTask');
+export const releasedTaskSchema = z.object({ task: z.string() });
+export const releaseTaskSignal = defineSignal<[z.infer<typeof releasedTaskSchema>]>('releaseTask');
 /** `superseded`: another job takes over, so nothing is undone, and where it can't be cancelled it ends at the next failure. */
-export const cancelJobSignal = defineSignal<[{ reason: string; superseded?: boolean }]>('cancelJob');
+export const jobCancellationSchema = z.object({ reason: z.string(), superseded: z.boolean().optional() });
+export const cancelJobSignal = defineSignal<[z.infer<typeof jobCancellationSchema>]>('cancelJob');
 /** Asks for nothing: it fails when the job does not exist any more, and that is the answer. */
 export const stillThereSignal = defineSignal('stillThere');
 
@@ -244,17 +267,20 @@ export const runRecoveryPlanInputSchema = z.object({
 export type RunRecoveryPlanInput = z.infer<typeof runRecoveryPlanInputSchema>;
 
 export const planRunQuery = defineQuery<PlanRun>('planRun');
-export const jobAnsweredSignal =
-  defineSignal<[{ vm: string; requestId: string; jobId?: string; refusal?: string }]>('jobAnswered');
-export const jobHeldSignal = defineSignal<[{ vm: string; jobId: string; task: string }]>('jobHeld');
-export const planJobEndedSignal = defineSignal<
-  [
-    {
-      vm: string;
-      jobId: string;
-      outcome: 'succeeded' | 'failed' | 'cancelled';
-      reason?: string;
-      result?: Record<string, unknown>;
-    },
-  ]
->('planJobEnded');
+export const jobAnswerSchema = z.object({
+  vm: z.string(),
+  requestId: z.string(),
+  jobId: z.string().optional(),
+  refusal: z.string().optional(),
+});
+export const jobAnsweredSignal = defineSignal<[z.infer<typeof jobAnswerSchema>]>('jobAnswered');
+export const heldJobSchema = z.object({ vm: z.string(), jobId: z.string(), task: z.string() });
+export const jobHeldSignal = defineSignal<[z.infer<typeof heldJobSchema>]>('jobHeld');
+export const planJobEndSchema = z.object({
+  vm: z.string(),
+  jobId: z.string(),
+  outcome: z.enum(['succeeded', 'failed', 'cancelled']),
+  reason: z.string().optional(),
+  result: z.record(z.string(), z.unknown()).optional(),
+});
+export const planJobEndedSignal = defineSignal<[z.infer<typeof planJobEndSchema>]>('planJobEnded');

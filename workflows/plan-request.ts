@@ -7,13 +7,10 @@ type PlanJob = 'plannedFailover' | 'commitFailover';
 
 /** @param ask starts the job; what it throws is the refusal. */
 export async function answerPlan(
-  raw: unknown,
+  { requestId, kind, planRun, holdBefore }: messages.JobRequestSignal,
   vm: string,
   ask: (kind: PlanJob, request: { requestId: string; planRun: string; holdBefore: string[] }) => messages.JobAccepted,
 ): Promise<void> {
-  const parsed = messages.jobRequestSignalSchema.safeParse(raw);
-  if (!parsed.success) return log.error('A request of a plan run is not valid', { problem: parsed.error.message });
-  const { requestId, kind, planRun, holdBefore } = parsed.data;
   let answer: { jobId: string } | { refusal: string };
   try {
     if (kind !== 'plannedFailover' && kind !== 'commitFailover') throw new Error(`a plan does not run ${kind}`);

@@ -1,39 +1,44 @@
 /**
  * Job "Planned failover": shut the source down, send what is left, hand the right to run to the recovery side.
- * Nothing is lost: the final cut is made with the exports closed, and the last write the source issued must be the
- * last one the replica holds, per disk, before the replica VM is created.
+ * Nothing is lost: cuts are made until one holds everything, and the last write that the source's tracker has taken must
+ * be the last one the replica holds, per disk, before the replica VM is created.
  * Restart: each step is repeatable. Cancelled before "Start failover": the source VM is started again.
  */
 import { CancellationScope, patched } from '@temporalio/workflow';
-import type { AppliedCycle } from '../activities/azure.js';
-import type { ShippedCycle } from '../activities/primary.js';
 import { toFailure } from '../domain/errors.js';
 import type { FailoverResult, Job } from '../domain/job.js';
+import { comparedWrites, holdsEverything, MOST_CUTS, wasCutAfter, type ComparedWrites } from '../domain/last-cut.js';
 import { secondsBetween, toMs } from '../domain/time.js';
+import { mergeSnapshot } from './copy-disks.js';
 import type { JobRun } from './job-run.js';
 import { runJob } from './run-job.js';
 import type { JobInput } from './messages.js';
 import { replicateOnce, type ReplicatedCycle } from './replicate-once.js';
 import { StepFailure } from './step-failure.js';
+import { FAILOVER_ASKS_AGENT, FAILOVER_ASKS_TRACKER } from './versions.js';
 
 export async function plannedFailover(input: JobInput): Promise<Job> {
   return runJob(input, 'plannedFailover', async (run) => {
     const { vm, epoch } = run.input;
     const failoverEpoch = epoch + 1;
     await run.task('Prerequisites check for planned failover', async () => {
-      await run.step('check the source VM', () => run.provider.checkFailoverSource({ vm, epoch }));
+      const source = await run.step('check the source VM', () => run.provider.checkFailoverSource({ vm, epoch }));
       await run.step('check the replica', () => run.azure.checkFailoverTarget({ vm, epoch }));
       // It sends the last changes: without it the VM would be off until it is back. Runs that began before this go on as they did.
-      if (patched('failover-asks-agent')) await run.step('check the host', () => run.agent.checkSource({ vm }));
+      if (patched(FAILOVER_ASKS_AGENT)) await run.step('check the host', () => run.agent.checkSource({ vm }));
+      // Runs that began before this have no answer.
+      if (source?.snapshot !== undefined) await mergeSnapshot(run);
     });
-    run.compensateWith('start the source VM again', () => run.provider.startVm({ vm, epoch }));
-    const { exportsClosedAt } = await run.task('Shut down the virtual machine', () =>
+    run.compensateWith('startSource');
+    const shutDown = await run.task('Shut down the virtual machine', () =>
       run.step('shut down the source VM', () => run.provider.shutDownVm({ vm })),
     );
-    const { shipped, applied, outcome } = await run.task('Preparing for failover', async () => {
-      const cycle = await sendWhatIsLeft(run, exportsClosedAt);
-      requireNothingLost(vm, exportsClosedAt, cycle.shipped, cycle.applied);
-      return cycle;
+    const { shipped, applied, outcome, disks, exportsClosedAt } = await run.task('Preparing for failover', async () => {
+      const cycle = await sendWhatIsLeft(run, shutDown.exportsClosedAt);
+      // Of a cycle that holds everything the tracker has told; without, of a run begun before it was asked.
+      const disks = comparedWrites(cycle.shipped.issued ?? cycle.shipped.lastWrites, cycle.applied.lastWrites);
+      requireNothingLost(vm, disks);
+      return { ...cycle, disks };
     });
     // Once the fence has risen the source can't be let write again, so from here on only forward.
     run.pointOfNoReturn();
@@ -53,51 +58,58 @@ export async function plannedFailover(input: JobInput): Promise<Job> {
         // What was written after the cut would be lost; with the exports closed before it, nothing is.
         rpoSeconds: Math.max(0, toMs(exportsClosedAt) - toMs(applied.sealedAt)) / 1000,
         rtoSeconds: secondsBetween(run.job.startedAt, started.startedAt),
-        disks: comparedWrites(shipped, applied),
+        disks,
         replicaDisks: started.disks,
       };
-      return { ...outcome, epoch: failoverEpoch, recoveryPoint, result };
+      return { ...outcome, epoch: failoverEpoch, recoveryPoint, leavesHost: true, result };
     });
   });
+}
+
+interface LastCycle extends ReplicatedCycle {
+  /** Nothing was written after, ISO 8601. */
+  readonly exportsClosedAt: string;
 }
 
 /**
  * The next cycle may have been cut already, while the VM ran or before it ran last, and not have been sent: the delta
  * loop was waiting to try again. It is sent as it is, and what was written after it goes with the one that follows.
  */
-async function sendWhatIsLeft(run: JobRun<'plannedFailover'>, exportsClosedAt: string): Promise<ReplicatedCycle> {
-  const { vm, epoch, nextSequence: sequence } = run.input;
-  const next = await replicateOnce(run, { vm, epoch, sequence, final: false });
-  if (holdsEverything(next.shipped, exportsClosedAt)) return next;
-  return replicateOnce(run, { vm, epoch, sequence: sequence + 1, final: true });
+async function sendWhatIsLeft(run: JobRun<'plannedFailover'>, shutDownAt: string): Promise<LastCycle> {
+  const { vm, epoch, nextSequence } = run.input;
+  const asksTracker = patched(FAILOVER_ASKS_TRACKER);
+  const cuts = asksTracker ? MOST_CUTS : 2;
+  let exportsClosedAt = shutDownAt;
+  for (let cut = 0; cut < cuts; cut += 1) {
+    const sequence = nextSequence + cut;
+    const cycle = await replicateOnce(run, { vm, epoch, sequence, final: !asksTracker && cut > 0 });
+    // Given up from here on, the delta loop goes on behind it.
+    run.known = cycle.outcome;
+    const isLast = asksTracker
+      ? holdsEverything(cycle.shipped, exportsClosedAt)
+      : wasCutAfter(cycle.shipped, exportsClosedAt);
+    if (isLast) return { ...cycle, exportsClosedAt };
+    if (!asksTracker) continue;
+    // Off it stays; one that somebody has started meanwhile is shut down again.
+    ({ exportsClosedAt } = await run.step(`shut down the source VM behind cycle ${sequence}`, () =>
+      run.provider.shutDownVm({ vm }),
+    ));
+  }
+  throw new StepFailure(
+    toFailure(
+      'InvalidVmState',
+      `none of the ${cuts} cuts of ${vm} holds everything: it was written to after its exports were closed at ${exportsClosedAt}`,
+    ),
+  );
 }
 
-const holdsEverything = ({ final, sealedAt }: ShippedCycle, exportsClosedAt: string): boolean =>
-  final && toMs(sealedAt) >= toMs(exportsClosedAt);
-
-const comparedWrites = (shipped: ShippedCycle, applied: AppliedCycle): FailoverResult['disks'] =>
-  shipped.lastWrites.map(({ name, lastWrite }) => ({
-    name,
-    lastWriteIssued: lastWrite,
-    lastWriteApplied: applied.lastWrites.find((disk) => disk.name === name)?.lastWrite ?? 0,
-  }));
-
-function requireNothingLost(vm: string, exportsClosedAt: string, shipped: ShippedCycle, applied: AppliedCycle): void {
-  const behind = comparedWrites(shipped, applied).find((disk) => disk.lastWriteIssued !== disk.lastWriteApplied);
-  if (behind) {
-    throw new StepFailure(
-      toFailure(
-        'InvalidReplicaState',
-        `disk ${behind.name} of ${vm}: the source issued write ${behind.lastWriteIssued}, the replica holds ${behind.lastWriteApplied}`,
-      ),
-    );
-  }
-  if (!holdsEverything(shipped, exportsClosedAt)) {
-    throw new StepFailure(
-      toFailure(
-        'InvalidVmState',
-        `the final cut of ${vm} was made before its exports were closed at ${exportsClosedAt}`,
-      ),
-    );
-  }
+function requireNothingLost(vm: string, disks: readonly ComparedWrites[]): void {
+  const behind = disks.find(({ lastWriteIssued, lastWriteApplied }) => lastWriteIssued !== lastWriteApplied);
+  if (!behind) return;
+  throw new StepFailure(
+    toFailure(
+      'InvalidReplicaState',
+      `disk ${behind.name} of ${vm}: the source issued write ${behind.lastWriteIssued}, the replica holds ${behind.lastWriteApplied}`,
+    ),
+  );
 }

@@ -8,64 +8,66 @@
  * - While a job is there the delta loop rests: the data path has one owner at a time.
  * - An update answers at once; the work is done by the loop.
  */
-import {
-  CancellationScope,
-  allHandlersFinished,
-  condition,
-  continueAsNew,
-  isCancellation,
-  log,
-  setHandler,
-} from '@temporalio/workflow';
+import { CancellationScope, continueAsNew, isCancellation, log, patched } from '@temporalio/workflow';
 import { jobId as makeJobId } from '../domain/ids.js';
-import { followUpOf, jobTitles, type JobKind } from '../domain/job.js';
+import { followUpOf, jobDefinition, type JobKind, titleOf } from '../domain/jobs/known-jobs.js';
 import { tagRequestOf } from '../domain/named-points.js';
-import { jobOperations, type Operation } from '../domain/operations.js';
+import type { Operation } from '../domain/operations.js';
 import { cycleToRequest, next, type ItemEvent } from '../domain/transitions.js';
 import type { JobOutcome } from '../domain/job-outcome.js';
 import {
   isCycleDue,
+  isOver,
   isResyncDue,
   newProtectedItem,
   resyncState,
+  wantedLeftover,
+  type Health,
   type JobRequest,
   type ProtectedItem,
 } from '../domain/protected-item.js';
-import { later, toIso, toMs } from '../domain/time.js';
+import { later, toMs } from '../domain/time.js';
+import { undoingText } from '../domain/undoing.js';
+import { now, nowMs } from './clock.js';
 import { deltaCycle } from './delta-cycle.js';
 import { fenceSource } from './fence-source.js';
+import { handleMessages, type AskedEntity, type NewJobRequest } from './entity-messages.js';
+import { handlersOf } from './handlers.js';
 import { followVm } from './find-vm.js';
 import type { LadderControl } from './ladder.js';
 import * as messages from './messages.js';
-import { shouldContinueAsNew } from './history-limit.js';
-import { viewOf } from '../domain/item-view.js';
+import { inputOfNextRun, shouldContinueAsNew } from './history-limit.js';
 import { publishItem } from './publish.js';
-import { answeredBefore, parsedInput, refuseSyncUnlessAllowed, refuseUnlessAllowed } from './refusal.js';
+import { answeredBefore, refuseUnlessAllowed } from './refusal.js';
 import { resyncOpening } from './sides.js';
-import { handleSettings } from './settings.js';
-import { startJob } from './start-job.js';
-import { answerPlan } from './plan-request.js';
-import { askToRetry, CLOSED_FROM_OUTSIDE, isStillThere, supersede } from './running-job.js';
+import { failedStep, handleSettings } from './settings.js';
+import { migratedInput, neverFailing, startInput } from './start-input.js';
+import { jobStarts, startJob } from './start-job.js';
+import { askToRetry, closedFromOutside, isStillThere, supersede } from './running-job.js';
 import { tellOthers } from './tell-others.js';
+import { undoLeftover } from './undo-leftover.js';
 import { uncancelled } from './uncancelled.js';
+import { VAULT_IN_JOB_IDS } from './versions.js';
+import { until, untilAnswered, untilOrAfter } from './wait.js';
 import { watchHealth } from './watch-health.js';
 
 /** A job that has not been heard of for this long is asked whether it still exists, ms. */
 const SILENT_JOB_MS = 10 * 60_000;
+/** A window that could not be looked up is looked up again after this, ms. */
+const WINDOW_AGAIN_MS = 10 * 60_000;
 
-type NewJobRequest = Omit<JobRequest, 'jobId' | 'kind'>;
-
-const now = () => toIso(Date.now());
+type Waited = [ProtectedItem['cycleDueAt'], ProtectedItem['resync'], ProtectedItem['paused']];
 
 export async function protectVm(raw: messages.ProtectVmInput): Promise<ProtectedItem> {
-  const entity = new ProtectionEntity(parsedInput(messages.protectVmInputSchema, raw));
-  return uncancelled(() => entity.run());
+  const entity = new ProtectionEntity(startInput(messages.protectVmInputSchema, migratedInput(raw), raw?.item));
+  return uncancelled(() => neverFailing(() => entity.run()));
 }
 
 class ProtectionEntity {
   private item: ProtectedItem;
+  private health: Health = 'Normal';
   private closing = false;
-  /** The cycle under way. */
+  /** The cycle under way, or what is undone. */
   private cycling: CancellationScope | undefined;
   private readonly ladder: LadderControl;
   /** For what works beside the loop. */
@@ -76,6 +78,7 @@ class ProtectionEntity {
     this.item = input.item ?? newProtectedItem({ vault, vm, host, vmmServer, policy });
     this.itself = {
       item: () => this.item,
+      health: () => this.health,
       over: () => this.closing,
       publish: () => this.publish(),
       on: (event: ItemEvent) => this.on(event),
@@ -84,9 +87,12 @@ class ProtectionEntity {
     this.ladder = {
       retryRequested: false,
       interrupted: () =>
-        this.item.pending.length > 0 || this.item.paused !== undefined || shouldContinueAsNew(this.input.tuning),
+        this.item.pending.length > 0 ||
+        this.item.paused !== undefined ||
+        wantedLeftover(this.item) !== undefined ||
+        shouldContinueAsNew(),
       moved: (failure) => followVm(this.itself, failure),
-      publish: (retry) => this.on(retry ? { type: 'stepFailed', retry } : { type: 'stepRecovered' }),
+      publish: (retry) => this.on(retry ? failedStep(retry, this.item) : { type: 'stepRecovered' }),
     };
     this.registerHandlers();
     this.publish();
@@ -96,57 +102,43 @@ class ProtectionEntity {
     void watchHealth(this.itself);
     void fenceSource(this.itself);
     const watched = tellOthers(this.itself);
-    while (!this.isOver()) {
-      if (shouldContinueAsNew(this.input.tuning)) await this.continueAsNew();
+    while (!isOver(this.item)) {
+      if (shouldContinueAsNew()) await this.continueAsNew();
       const request = this.item.pending[0];
       if (this.item.job && this.isTakenOver()) await this.giveJobUp(this.item.job.jobId);
       else if (this.item.job) await this.waitForJob();
       else if (request) await this.startJob(request);
+      else if (wantedLeftover(this.item)) await this.cancellable(() => undoLeftover(this.itself));
       else if (resyncState(this.item, now()) === 'unscheduled') await this.scheduleResync();
       else if (isResyncDue(this.item, now()))
         this.enqueue('resynchronize', { requestId: `resync/${this.item.vm}/${now()}` });
-      else if (isCycleDue(this.item, now())) await this.cycle();
+      else if (isCycleDue(this.item, now())) await this.cancellable(() => deltaCycle(this.itself, this.ladder));
       else await this.sleep();
     }
     this.closing = true;
     await watched;
-    await condition(allHandlersFinished);
+    await untilAnswered();
     return this.item;
   }
 
   private registerHandlers(): void {
-    for (const operation of jobOperations) {
-      setHandler(messages.jobUpdates[operation], (request) => this.accept(operation, request), {
-        validator: (request) => this.validate(operation, request),
-      });
-    }
-    setHandler(messages.syncUpdate, (request) => this.sync(request), {
-      validator: (request) => refuseSyncUnlessAllowed(this.item, request),
-    });
-    setHandler(messages.resynchronizeUpdate, (request) => this.resynchronize(request), {
-      validator: (request) => this.validate('resynchronize', request),
-    });
-    setHandler(messages.retryUpdate, () => this.retry(), { validator: (request) => this.validate('retry', request) });
-    handleSettings({
+    const asked: AskedEntity = {
       item: () => this.item,
       on: (event) => this.on(event),
       validate: (...request) => this.validate(...request),
-    });
-    setHandler(messages.protectedItemQuery, () => viewOf(this.item, now()));
-    setHandler(messages.hostNewsSignal, (news) => this.on({ type: 'hostChanged', news, at: now() }));
-    setHandler(messages.vmMovedSignal, (found) => this.on({ type: 'vmMoved', found, at: now() }));
-    setHandler(messages.requestJobSignal, (request) =>
-      answerPlan(request, this.item.vm, (kind, wanted) => {
-        this.validate(kind, { requestId: wanted.requestId });
-        return this.accept(kind, wanted);
-      }),
-    );
-    setHandler(messages.jobProgressedSignal, (news) => this.on({ type: 'jobProgressed', at: now(), ...news }));
-    setHandler(messages.jobEndedSignal, ({ jobId, result }) => this.onJobEnded(jobId, result));
+      accept: (kind, request) => this.accept(kind, request),
+      sync: (request) => this.sync(request),
+      resynchronize: (request) => this.resynchronize(request),
+      retry: () => this.retry(),
+      jobEnded: (jobId, result) => this.onJobEnded(jobId, result),
+    };
+    const handlers = handlersOf(this.input.tuning);
+    handleMessages(handlers, asked);
+    handleSettings(handlers, asked);
   }
 
-  private validate(operation: Operation, raw: messages.OperationRequest, schema?: messages.RequestSchema): void {
-    refuseUnlessAllowed(this.item, operation, raw, schema, this.closing && this.isOver());
+  private validate(operation: Operation, raw: messages.OperationRequest): void {
+    refuseUnlessAllowed(this.item, operation, raw, undefined, this.closing && isOver(this.item));
   }
 
   private accept(kind: JobKind, request: NewJobRequest): messages.JobAccepted {
@@ -155,11 +147,12 @@ class ProtectionEntity {
 
   private enqueue(kind: JobKind, request: NewJobRequest): string {
     const { vm, answered } = this.item;
+    const vault = patched(VAULT_IN_JOB_IDS) ? this.item.vault : undefined;
     let serial = 0;
-    let jobId = makeJobId(vm, kind, now(), serial);
-    while (answered.some((entry) => entry.jobId === jobId)) jobId = makeJobId(vm, kind, now(), (serial += 1));
+    let jobId = makeJobId(vault, vm, kind, now(), serial);
+    while (answered.some((entry) => entry.jobId === jobId)) jobId = makeJobId(vault, vm, kind, now(), (serial += 1));
     this.on({ type: 'jobRequested', request: { ...request, kind, jobId } });
-    if (kind === 'unplannedFailover') this.cycling?.cancel();
+    if (jobDefinition(kind).takesOver) this.cycling?.cancel();
     return jobId;
   }
 
@@ -184,22 +177,34 @@ class ProtectionEntity {
     const { policy, resync } = this.item;
     const window = policy.resynchronizationWindow;
     const from = later(now(), resync?.notBefore ?? now());
-    const { opensAt } = await resyncOpening({ window, now: from, skipOpen: resync?.skipOpen ?? false });
-    this.on({ type: 'resyncScheduled', dueAt: opensAt });
+    try {
+      const { opensAt } = await resyncOpening({ window, now: from, skipOpen: resync?.skipOpen ?? false });
+      this.on({ type: 'resyncScheduled', dueAt: opensAt });
+    } catch (error) {
+      if (isCancellation(error)) throw error;
+      log.error('When a resynchronization may begin is not known', { vm: this.item.vm, error: String(error) });
+      const changed = () => this.item.policy !== policy || this.isWoken(this.item.cycleDueAt, resync, this.item.paused);
+      await untilOrAfter(changed, WINDOW_AGAIN_MS, 'When may a resynchronization begin?');
+    }
   }
 
   private async retry(): Promise<{ retried: string }> {
     const { job, retry, vm } = this.item;
     if (job?.retry) {
-      await askToRetry(job.jobId, () => this.onJobEnded(job.jobId, CLOSED_FROM_OUTSIDE));
-      return { retried: jobTitles[job.kind] };
+      await askToRetry(job.jobId, () => this.onJobEnded(job.jobId, closedFromOutside()));
+      return { retried: titleOf(job.kind) };
+    }
+    if (this.item.leftovers) {
+      this.on({ type: 'undoingRequested' });
+      if (retry) this.retryCycle();
+      return { retried: this.item.leftovers.map(({ what }) => undoingText[what]).join(', ') };
     }
     if (retry) return this.retryCycle();
     // Initial replication or its finalizing ended early: what is done already is not done again.
     const kind: JobKind =
       this.item.recentJobs.at(-1)?.kind === 'finalizeProtection' ? 'finalizeProtection' : 'initialReplication';
     this.enqueue(kind, { requestId: `retry/${vm}/${now()}` });
-    return { retried: jobTitles[kind] };
+    return { retried: titleOf(kind) };
   }
 
   private retryCycle(): { retried: string } {
@@ -208,10 +213,10 @@ class ProtectionEntity {
     return { retried: 'replication cycle' };
   }
 
-  private async cycle(): Promise<void> {
+  private async cancellable(work: () => Promise<void>): Promise<void> {
     this.cycling = new CancellationScope();
     try {
-      await this.cycling.run(() => deltaCycle(this.itself, this.ladder));
+      await this.cycling.run(work);
     } catch (error) {
       if (!isCancellation(error) || !this.isTakenOver()) throw error;
     } finally {
@@ -219,9 +224,10 @@ class ProtectionEntity {
     }
   }
 
-  /** An unplanned failover waits for nothing that runs. */
+  /** What waits next waits for nothing that runs. */
   private isTakenOver(): boolean {
-    return this.item.pending[0]?.kind === 'unplannedFailover';
+    const [request] = this.item.pending;
+    return request !== undefined && jobDefinition(request.kind).takesOver === true;
   }
 
   private async giveJobUp(jobId: string): Promise<void> {
@@ -233,7 +239,7 @@ class ProtectionEntity {
   private async startJob(request: JobRequest): Promise<void> {
     // Before the child exists it can't signal; after this line every signal of it finds the job here.
     const { item } = this;
-    this.on({ type: 'jobStarted', jobId: request.jobId, at: now() });
+    this.on(jobStarts(request.jobId, now()));
     await startJob(item, request, this.input.tuning);
   }
 
@@ -246,30 +252,31 @@ class ProtectionEntity {
 
   /** A job that was terminated from outside can't tell; a signal to it fails then. */
   private async waitForJob(): Promise<void> {
-    const woken = () => !this.item.job || this.isTakenOver() || shouldContinueAsNew(this.input.tuning);
-    if (await condition(woken, SILENT_JOB_MS)) return;
+    const woken = () => !this.item.job || this.isTakenOver() || shouldContinueAsNew();
+    if (await untilOrAfter(woken, SILENT_JOB_MS, 'Has the job been heard of?')) return;
     const job = this.item.job;
-    if (!job || Date.now() - toMs(job.heardAt) < SILENT_JOB_MS) return;
+    if (!job || nowMs() - toMs(job.heardAt) < SILENT_JOB_MS) return;
     if ((await isStillThere(job.jobId)) || this.item.job?.jobId !== job.jobId) return;
     log.error('The job of this VM was closed from outside', { job: job.jobId });
-    this.onJobEnded(job.jobId, CLOSED_FROM_OUTSIDE);
+    this.onJobEnded(job.jobId, closedFromOutside());
   }
 
   private async sleep(): Promise<void> {
     const { cycleDueAt, resync, paused, vm } = this.item;
-    const woken = () =>
-      this.item.pending.length > 0 ||
-      isCycleDue(this.item, now()) ||
-      isResyncDue(this.item, now()) ||
-      this.item.cycleDueAt !== cycleDueAt ||
-      this.item.resync !== resync ||
-      this.item.paused !== paused ||
-      this.isOver() ||
-      shouldContinueAsNew(this.input.tuning);
+    const woken = () => this.isWoken(cycleDueAt, resync, paused);
+    const before = () => woken() || isCycleDue(this.item, now()) || isResyncDue(this.item, now());
     const wakeAt = paused ? undefined : resync ? resync.dueAt : cycleDueAt;
     const summary = resync ? `Resynchronization of ${vm}` : `Next cycle of ${vm}`;
-    if (wakeAt === undefined) await condition(woken);
-    else await condition(woken, Math.max(1, toMs(wakeAt) - Date.now()), { summary });
+    if (wakeAt === undefined) await until(woken, before);
+    else await untilOrAfter(woken, toMs(wakeAt) - nowMs(), summary, before);
+  }
+
+  /** Something else is to be done than what was waited for; takes these as they were when it began to wait. */
+  private isWoken(...[cycleDueAt, resync, paused]: Waited): boolean {
+    const { item } = this;
+    const isChanged = item.cycleDueAt !== cycleDueAt || item.resync !== resync || item.paused !== paused;
+    const isWanted = item.pending.length > 0 || wantedLeftover(item) !== undefined;
+    return isWanted || isChanged || isOver(item) || shouldContinueAsNew();
   }
 
   private on(event: ItemEvent): void {
@@ -282,18 +289,12 @@ class ProtectionEntity {
   }
 
   private publish(): void {
-    publishItem(this.item, now());
-  }
-
-  /** Protection that never came about leaves nothing to look after. */
-  private isOver(): boolean {
-    const { phase, job, pending, recentJobs } = this.item;
-    return phase === 'Unprotected' && !job && pending.length === 0 && recentJobs.length > 0;
+    this.health = publishItem(this.item, now());
   }
 
   private async continueAsNew(): Promise<never> {
     this.closing = true;
-    await condition(allHandlersFinished);
-    return continueAsNew<typeof protectVm>({ ...this.input, item: this.item });
+    await untilAnswered();
+    return continueAsNew<typeof protectVm>({ ...inputOfNextRun(this.input), item: this.item });
   }
 }

@@ -4,12 +4,18 @@
  */
 import { log, patched, setCurrentDetails, upsertMemo, upsertSearchAttributes } from '@temporalio/workflow';
 import { formatBytes } from '../domain/bytes.js';
-import { conditionsOf, healthOf, rpoSeconds } from '../domain/health.js';
-import { currentTask, expectedEnd, jobTitles, type Job } from '../domain/job.js';
+import { alertedHealthOf, conditionsOf, rpoSeconds, type Health } from '../domain/health.js';
+import { currentTask, expectedEnd, type Job } from '../domain/job.js';
+import { titleOf } from '../domain/jobs/known-jobs.js';
+import { laterTryText } from '../domain/next-try.js';
 import { phaseText, standsStill, type ProtectedItem } from '../domain/protected-item.js';
-import { formatSeconds, toIso } from '../domain/time.js';
+import { formatSeconds } from '../domain/time.js';
+import { now } from './clock.js';
+import { commandIsIssued } from './history-limit.js';
 import type { MemoKey, PlanRun } from './messages.js';
+import { healthRules } from './health-rules.js';
 import { searchAttributes } from './search-attributes.js';
+import { STATE_IN_MEMO, WAITING_VM_LISTED } from './versions.js';
 
 type Shown = Record<string, string | number | null>;
 const shown: Shown = {};
@@ -24,6 +30,7 @@ function attributes(values: Shown): void {
   upsertSearchAttributes(
     changed.map(([name, value]) => ({ key: keys.find((key) => key.name === name)!, value }) as never),
   );
+  commandIsIssued();
 }
 
 const { vault, vm, phase, health, jobKind, jobState, planRun, rpoSeconds: rpo } = searchAttributes;
@@ -36,9 +43,10 @@ let remembered = '';
 function remember(key: MemoKey, state: unknown): void {
   const text = JSON.stringify(state);
   // Runs that began before this go on as they did.
-  if (text === remembered || !patched('state-in-memo')) return;
+  if (text === remembered || !patched(STATE_IN_MEMO)) return;
   remembered = text;
   upsertMemo({ [key]: state });
+  commandIsIssued();
 }
 
 /** Whatever waits for a person can be listed by one value, jobs and VMs alike. Says nothing as long as there is nothing to say. */
@@ -46,15 +54,15 @@ function standstill(item: ProtectedItem): Shown {
   const state = standsStill(item) ? WAITING_FOR_PERSON : null;
   if (state === null && (shown[jobState.name] ?? null) === null) return {};
   // Runs that began before this go on as they did.
-  return patched('waiting-vm-listed') ? { [jobState.name]: state } : {};
+  return patched(WAITING_VM_LISTED) ? { [jobState.name]: state } : {};
 }
 
-/** @param now ISO 8601. */
-export function publishItem(item: ProtectedItem, now: string): void {
+/** @param at ISO 8601. @returns the health that alerts go by. */
+export function publishItem(item: ProtectedItem, at: string): Health {
   remember('protectedItem', item);
-  const conditions = conditionsOf(item, now);
-  const newHealth = healthOf(item, now);
-  const rpoNow = rpoSeconds(item, now);
+  const conditions = conditionsOf(item, at, healthRules());
+  const newHealth = conditions[0]?.health ?? 'Normal';
+  const rpoNow = rpoSeconds(item, at);
   const before = shown[health.name];
   if (before !== undefined && before !== newHealth) {
     log.info('Replication health changed', { vm: item.vm, from: before, to: newHealth, reason: conditions[0]?.reason });
@@ -81,17 +89,18 @@ export function publishItem(item: ProtectedItem, now: string): void {
       '',
       `Last cycle sent: ${item.shipped.sequence} (epoch ${item.epoch}), sealed at ${item.shipped.sealedAt}, ${formatBytes(item.shipped.bytes)}.`,
     );
-  if (rpoNow !== undefined) lines.push(`RPO at ${now}: ${formatSeconds(rpoNow)}.`);
+  if (rpoNow !== undefined) lines.push(`RPO at ${at}: ${formatSeconds(rpoNow)}.`);
   if (item.cycleDueAt && !item.paused) lines.push(`Next cycle at ${item.cycleDueAt}.`);
   if (item.latestRecoveryPoint)
     lines.push(`Latest recovery point: ${item.latestRecoveryPoint.time} (${item.latestRecoveryPoint.id}).`);
   if (item.job) {
     const { jobId, kind, task, progress, retry } = item.job;
-    lines.push('', `Running job: ${jobTitles[kind]} \`${jobId}\`${task === undefined ? '' : `, task "${task}"`}.`);
+    lines.push('', `Running job: ${titleOf(kind)} \`${jobId}\`${task === undefined ? '' : `, task "${task}"`}.`);
     if (progress) lines.push(progressLine(progress));
-    if (retry?.nextTryAt) lines.push(`Next try at ${retry.nextTryAt}.`);
+    if (retry?.nextTryAt) lines.push(laterTryText(retry.nextTryAt));
   }
   setCurrentDetails(lines.join('\n'));
+  return alertedHealthOf(item, at, healthRules());
 }
 
 export function publishJob(job: Job): void {
@@ -103,16 +112,19 @@ export function publishJob(job: Job): void {
     [jobState.name]: stateOf(job),
     ...(job.planRun !== undefined && { [planRun.name]: job.planRun }),
   });
-  const lines = [`**${jobTitles[job.kind]}** of ${job.vm}: ${stateOf(job)}.`, ''];
+  const lines = [`**${titleOf(job.kind)}** of ${job.vm}: ${stateOf(job)}.`, ''];
   // Before the tasks: the Web UI cuts off what is long.
   if (job.progress) lines.push(progressLine(job.progress));
-  const expected = expectedEnd(job, toIso(Date.now()));
+  const expected = expectedEnd(job, now());
   if (expected !== undefined) lines.push(`Expected to be done at ${expected}.`);
-  lines.push('', ...job.tasks.map((task) => `1. ${task.name}: ${task.state}`));
+  lines.push(
+    '',
+    ...job.tasks.map(({ name, state, reason }) => `1. ${name}: ${state}${reason === undefined ? '' : ` (${reason})`}`),
+  );
   if (job.heldBefore !== undefined) lines.push('', `Holds before "${job.heldBefore}" until the recovery plan goes on.`);
   if (job.retry) {
     const { failure, attempt, nextTryAt } = job.retry;
-    const then = nextTryAt === undefined ? `Waits for \`farshore retry ${job.vm}\`.` : `Next try at ${nextTryAt}.`;
+    const then = nextTryAt === undefined ? `Waits for \`farshore retry ${job.vm}\`.` : laterTryText(nextTryAt);
     lines.push(
       '',
       `Attempt ${attempt} of "${currentTask(job)?.name ?? ''}" failed: ${failure.message}. ${then} ${failure.remedy}`,

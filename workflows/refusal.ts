@@ -1,8 +1,9 @@
 /** What an entity refuses before anything is touched. */
 import { ApplicationFailure } from '@temporalio/workflow';
 import type { z } from 'zod';
+import { isTimeZone } from '../domain/local-time.js';
 import { tagRefusal, tagRequestOf } from '../domain/named-points.js';
-import { allowedOperations, type Operation } from '../domain/operations.js';
+import { allowedOperations, offeredOperations, type Operation } from '../domain/operations.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
 import * as messages from './messages.js';
 
@@ -11,7 +12,7 @@ export const answeredBefore = (item: ProtectedItem, requestId: string): string |
   item.answered.find((entry) => entry.requestId === requestId)?.jobId;
 
 /** @throws ApplicationFailure InvalidInput, naming each field. */
-export function parsedInput<S extends z.ZodType>(schema: S, raw: unknown): z.infer<S> {
+function parsedInput<S extends z.ZodType>(schema: S, raw: unknown): z.infer<S> {
   const input = schema.safeParse(raw);
   if (input.success) return input.data;
   const problems = input.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
@@ -33,10 +34,24 @@ export function refuseUnlessAllowed(
   if (answeredBefore(item, requestId) !== undefined) return;
   if (over)
     throw ApplicationFailure.nonRetryable(`${item.vm}: its protection is just ending`, messages.PROTECTION_ENDING);
-  const permission = allowedOperations(item)[operation];
+  // A plan run asks by signal, and its request is judged again whenever the history is gone through: by the state alone.
+  const permission = ('planRun' in raw ? allowedOperations(item) : offeredOperations(item))[operation];
   if (!permission.allowed) {
     throw ApplicationFailure.nonRetryable(`${item.vm}: ${permission.reason}`, 'OperationNotAllowed');
   }
+}
+
+/**
+ * As above; so is a time zone that nobody knows. Its tables may differ between two workers, so this is for validators only.
+ */
+export function refusePolicyUnlessAllowed(item: ProtectedItem, raw: messages.PolicyRequest): void {
+  refuseUnlessAllowed(item, 'setPolicy', raw, messages.policyRequestSchema);
+  const window = parsedInput(messages.policyRequestSchema, raw).policy.resynchronizationWindow;
+  if (window === 'always' || isTimeZone(window.timeZone)) return;
+  throw ApplicationFailure.nonRetryable(
+    `policy.resynchronizationWindow.timeZone: there is no time zone "${window.timeZone}"; write a name of the time zone database, as Europe/Berlin, or UTC`,
+    'InvalidInput',
+  );
 }
 
 /** As above; a name that is taken is refused, too. */

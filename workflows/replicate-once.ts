@@ -1,7 +1,7 @@
 /** One replication cycle inside a job: cut and ship at the source, apply at the replica. */
 import type { AppliedCycle } from '../activities/azure.js';
 import type { ShippedCycle } from '../activities/primary.js';
-import type { JobKind } from '../domain/job.js';
+import type { JobKind } from '../domain/jobs/known-jobs.js';
 import { tagsOfCycle } from '../domain/named-points.js';
 import type { JobOutcome } from '../domain/job-outcome.js';
 import type { JobRun } from './job-run.js';

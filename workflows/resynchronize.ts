@@ -10,6 +10,7 @@ import { copyDisks, mergeSnapshot, verifyDisks } from './copy-disks.js';
 import type { JobInput } from './messages.js';
 import { replicateOnce } from './replicate-once.js';
 import { runJob } from './run-job.js';
+import { DIGESTS_RUN_AHEAD } from './versions.js';
 
 export async function resynchronize(input: JobInput): Promise<Job> {
   return runJob(input, 'resynchronize', async (run) => {
@@ -38,7 +39,7 @@ export async function resynchronize(input: JobInput): Promise<Job> {
       await run.step('take a VM snapshot and start tracking', () => run.agent.beginReplication({ vm, epoch, disks }));
     });
     const digestBytes = await run.task('Comparing the virtual disks', async () => {
-      if (patched('digests-run-ahead')) return compareDisks(run, epoch, disks);
+      if (patched(DIGESTS_RUN_AHEAD)) return compareDisks(run, epoch, disks);
       let bytes = 0;
       for (const { name: disk } of disks) {
         const digested = await run.step(`digest the replica of disk ${disk}`, () =>

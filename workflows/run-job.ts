@@ -1,9 +1,11 @@
 /** What every job workflow is made of: its input is checked, and its body runs in the frame of a job. */
-import { ApplicationFailure, continueAsNew } from '@temporalio/workflow';
-import type { Job, JobKind } from '../domain/job.js';
+import { continueAsNew } from '@temporalio/workflow';
+import type { Job } from '../domain/job.js';
+import type { JobKind } from '../domain/jobs/known-jobs.js';
 import { countJob, expectJob } from './counters.js';
 import { JobRun, type JobSuccess } from './job-run.js';
 import { jobInputSchema, type JobInput } from './messages.js';
+import { startInput } from './start-input.js';
 
 /** Parses the input and runs the body as a job of this kind. */
 export async function runJob<K extends JobKind>(
@@ -11,11 +13,9 @@ export async function runJob<K extends JobKind>(
   kind: K,
   body: (run: JobRun<K>) => Promise<JobSuccess>,
 ): Promise<Job> {
-  const parsed = jobInputSchema.safeParse(raw);
-  if (!parsed.success)
-    throw ApplicationFailure.nonRetryable(`the job's input is not valid: ${parsed.error.message}`, 'InvalidInput');
-  const run = new JobRun(parsed.data, kind, (carried) => continueAsNew<(input: JobInput) => Promise<Job>>(carried));
-  if (!parsed.data.carried) expectJob(run.job);
+  const input = startInput(jobInputSchema, raw, raw?.carried);
+  const run = new JobRun(input, kind, (carried) => continueAsNew<(input: JobInput) => Promise<Job>>(carried));
+  if (!input.carried) expectJob(run.job);
   try {
     return await run.run(body);
   } finally {

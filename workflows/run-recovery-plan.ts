@@ -7,45 +7,46 @@
  * reverse order of the groups; all send their last changes in parallel; the groups start in order, group N+1 after
  * every machine of group N has started. An error before the first shutdown, or a cancelled job, stops the run and
  * cancels the jobs that can still be undone. A step that waits for an administrator's `retry` makes the plan wait.
+ *
+ * While it waits it asks now and then whether its jobs are still there, as they ask for it: one that was closed from outside
+ * stops the run in order. Restart: what is done already is passed by, whatever it was waiting for.
  */
 import {
   ApplicationFailure,
   CancellationScope,
   CancelledFailure,
-  allHandlersFinished,
-  condition,
   continueAsNew,
   getExternalWorkflowHandle,
   isCancellation,
-  setHandler,
+  patched,
   workflowInfo,
 } from '@temporalio/workflow';
 import { protectedItemId } from '../domain/ids.js';
-import type { TaskName } from '../domain/job.js';
+import type { TaskName } from '../domain/jobs/known-jobs.js';
 import { planMachines } from '../domain/plan.js';
-import { secondsBetween, toIso } from '../domain/time.js';
+import { secondsBetween } from '../domain/time.js';
+import { now } from './clock.js';
+import { handlersOf } from './handlers.js';
 import * as messages from './messages.js';
-import { shouldContinueAsNew } from './history-limit.js';
+import { inputOfNextRun, shouldContinueAsNew } from './history-limit.js';
 import { publishPlanRun } from './publish.js';
+import { startInput, unexpected } from './start-input.js';
+import { cancelJob, isStillThere } from './running-job.js';
+import { PLAN_AND_JOBS_ASK } from './versions.js';
+import { until, untilAnswered, untilOrAfter } from './wait.js';
 
 const SHUT_DOWN: TaskName<'plannedFailover'> = 'Shut down the virtual machine';
 const PREPARE: TaskName<'plannedFailover'> = 'Preparing for failover';
 const START: TaskName<'plannedFailover'> = 'Start the replica virtual machine';
 
-const now = () => toIso(Date.now());
+/** How often it asks, while nothing is heard of, ms. */
+const ASK_JOBS_MS = 2 * 60_000;
 
 /** The run can't go on; what it says is for people. */
 class PlanStopped extends Error {}
 
 export async function runRecoveryPlan(raw: messages.RunRecoveryPlanInput): Promise<messages.PlanRun> {
-  const parsed = messages.runRecoveryPlanInputSchema.safeParse(raw);
-  if (!parsed.success) {
-    throw ApplicationFailure.nonRetryable(
-      `the input of runRecoveryPlan is not valid: ${parsed.error.message}`,
-      'InvalidInput',
-    );
-  }
-  return new Conductor(parsed.data).conduct();
+  return new Conductor(startInput(messages.runRecoveryPlanInputSchema, raw, raw?.carried)).conduct();
 }
 
 class Conductor {
@@ -53,15 +54,17 @@ class Conductor {
 
   constructor(private readonly input: messages.RunRecoveryPlanInput) {
     this.run = input.carried ?? messages.newPlanRun(workflowInfo().workflowId, input, 'starting', now());
-    setHandler(messages.planRunQuery, () => this.run);
-    setHandler(messages.jobAnsweredSignal, ({ vm, jobId, refusal }) => {
+    const { onSignal, onCall, onQuery } = handlersOf(input.tuning);
+    onQuery(messages.planRunQuery, () => this.run);
+    onCall(messages.stillThereSignal, () => undefined);
+    onSignal(messages.jobAnsweredSignal, messages.jobAnswerSchema, ({ vm, jobId, refusal }) => {
       if (jobId !== undefined) this.update(vm, { jobId, state: 'Running' }, ['Asked']);
       else this.update(vm, { state: 'Refused', reason: refusal ?? 'refused' }, ['Asked']);
     });
-    setHandler(messages.jobHeldSignal, ({ vm, jobId, task }) =>
+    onSignal(messages.jobHeldSignal, messages.heldJobSchema, ({ vm, jobId, task }) =>
       this.update(vm, { state: 'Held', jobId, heldBefore: task }),
     );
-    setHandler(messages.planJobEndedSignal, ({ vm, jobId, outcome, reason, result }) =>
+    onSignal(messages.planJobEndedSignal, messages.planJobEndSchema, ({ vm, jobId, outcome, reason, result }) =>
       this.update(vm, {
         jobId,
         state: ({ succeeded: 'Succeeded', failed: 'Failed', cancelled: 'Cancelled' } as const)[outcome],
@@ -88,14 +91,14 @@ class Conductor {
       this.run.rtoSeconds = secondsBetween(this.run.startedAt, this.run.endedAt ?? now());
     } catch (error) {
       const cancelled = isCancellation(error);
-      if (!cancelled && !(error instanceof PlanStopped)) throw error;
+      if (!cancelled && !(error instanceof PlanStopped)) throw unexpected(error);
       await CancellationScope.nonCancellable(() =>
         this.stop(cancelled ? 'the run was cancelled' : (error as Error).message),
       );
       this.end(cancelled ? 'Cancelled' : 'Failed', 'stopped');
     }
     publishPlanRun(this.run);
-    await condition(allHandlersFinished);
+    await untilAnswered();
     if (this.run.state === 'Cancelled') throw new CancelledFailure('The run was cancelled');
     if (this.run.state === 'Failed') throw ApplicationFailure.nonRetryable(this.run.failure, 'PlanStopped', this.run);
     return this.run;
@@ -116,17 +119,20 @@ class Conductor {
             .signal(messages.requestJobSignal, request)
             .catch((error: unknown) => {
               if (isCancellation(error)) throw error;
-              this.update(vm, { state: 'Refused', reason: 'the VM is not protected' });
+              this.update(vm, { state: 'Refused', reason: NOT_PROTECTED });
             });
         }),
     );
   }
 
+  private async continueIfLong(): Promise<void> {
+    if (!shouldContinueAsNew()) return;
+    await untilAnswered();
+    await continueAsNew<typeof runRecoveryPlan>({ ...inputOfNextRun(this.input), carried: this.run });
+  }
+
   private async phase(name: string, work: () => Promise<void>): Promise<void> {
-    if (shouldContinueAsNew(this.input.tuning)) {
-      await condition(allHandlersFinished);
-      await continueAsNew<typeof runRecoveryPlan>({ ...this.input, carried: this.run });
-    }
+    await this.continueIfLong();
     this.run.phase = name;
     publishPlanRun(this.run);
     await work();
@@ -139,7 +145,10 @@ class Conductor {
       if (machine.state !== 'Held' || machine.heldBefore !== before || machine.jobId === undefined) continue;
       machine.state = 'Running';
       delete machine.heldBefore;
-      await getExternalWorkflowHandle(machine.jobId).signal(messages.releaseTaskSignal, { task: before });
+      await getExternalWorkflowHandle(machine.jobId)
+        .signal(messages.releaseTaskSignal, { task: before })
+        .catch((error: unknown) => this.jobIsGone(machine, error));
+      if (!isOpen(machine)) break;
     }
     await this.reach(then, machines);
   }
@@ -149,10 +158,33 @@ class Conductor {
       machine.state === 'Succeeded' || (machine.state === 'Held' && this.isAtOrPast(machine.heldBefore, task));
     const broken = () =>
       machines.find(({ state }) => state === 'Failed' || state === 'Cancelled' || state === 'Refused');
-    await condition(() => broken() !== undefined || machines.every(there));
+    const isReached = () => broken() !== undefined || machines.every(there);
+    if (!patched(PLAN_AND_JOBS_ASK)) await until(isReached);
+    else {
+      while (!(await untilOrAfter(isReached, ASK_JOBS_MS, 'Are its jobs still there?'))) {
+        await this.continueIfLong();
+        // Whoever was asked may have gone before it answered: asked again, an entity answers the same.
+        await this.askForJobs();
+        await this.askWhetherThere();
+      }
+    }
     const stopper = broken();
     if (stopper)
       throw new PlanStopped(`${stopper.vm}: ${stopper.reason ?? `its failover is ${stopper.state.toLowerCase()}`}`);
+  }
+
+  private async askWhetherThere(): Promise<void> {
+    for (const machine of this.run.machines.filter(isOpen)) {
+      const { vm, jobId } = machine;
+      if (await isStillThere(jobId ?? protectedItemId(this.run.vault, vm))) continue;
+      if (jobId === undefined) this.update(vm, { state: 'Refused', reason: NOT_PROTECTED }, ['Asked']);
+      else this.jobIsGone(machine, undefined);
+    }
+  }
+
+  private jobIsGone({ vm }: messages.PlanMachine, error: unknown): void {
+    if (isCancellation(error)) throw error;
+    this.update(vm, { state: 'Failed', reason: 'its job was closed from outside' }, OPEN);
   }
 
   /** After continue-as-new a machine may hold further on than the phase that is gone through again. */
@@ -166,14 +198,16 @@ class Conductor {
     this.run.failure = reason;
     this.run.phase = 'stopping';
     publishPlanRun(this.run);
-    const isOpen = ({ state }: messages.PlanMachine) => state === 'Asked' || state === 'Running' || state === 'Held';
+    const asks = patched(PLAN_AND_JOBS_ASK);
     const told = new Set<string>();
     const untold = () =>
       this.run.machines.filter(
         (machine) => isOpen(machine) && machine.jobId !== undefined && !told.has(situation(machine)),
       );
     while (this.run.machines.some(isOpen)) {
-      await condition(() => untold().length > 0 || !this.run.machines.some(isOpen));
+      const isNext = () => untold().length > 0 || !this.run.machines.some(isOpen);
+      if (!asks) await until(isNext);
+      else if (!(await untilOrAfter(isNext, ASK_JOBS_MS, 'Are its jobs still there?'))) await this.askWhetherThere();
       for (const machine of untold()) {
         told.add(situation(machine));
         await this.letGo(machine, reason);
@@ -187,8 +221,8 @@ class Conductor {
     const news =
       machine.heldBefore === START
         ? job.signal(messages.releaseTaskSignal, { task: START })
-        : job.signal(messages.cancelJobSignal, { reason });
-    await news.catch(() => this.update(machine.vm, { state: 'Failed', reason: 'its job is gone' }));
+        : cancelJob(job, { reason });
+    await news.catch((error: unknown) => this.jobIsGone(machine, error));
   }
 
   private update(
@@ -209,5 +243,10 @@ class Conductor {
     this.run.endedAt = now();
   }
 }
+
+const OPEN = ['Asked', 'Running', 'Held'] as const satisfies messages.PlanMachine['state'][];
+const isOpen = ({ state }: messages.PlanMachine): boolean => OPEN.some((open) => open === state);
+
+const NOT_PROTECTED = 'the VM is not protected';
 
 const situation = ({ vm, heldBefore }: messages.PlanMachine): string => `${vm} ${heldBefore ?? ''}`;

@@ -1,28 +1,39 @@
 /** What an entity does about a job of its VM that runs: asks whether it still exists, ends it when another takes over. */
 import {
   ApplicationFailure,
-  condition,
   getExternalWorkflowHandle,
   isCancellation,
   patched,
+  type ExternalWorkflowHandle,
 } from '@temporalio/workflow';
 import type { JobOutcome } from '../domain/job-outcome.js';
 import { cancelJobSignal, retryJobSignal, stillThereSignal } from './messages.js';
 import { uncancelled } from './uncancelled.js';
+import { CANCEL_IS_REQUESTED, CLOSED_JOB_LEAVES, RETRY_FINDS_JOB_GONE } from './versions.js';
+import { untilOrAfter } from './wait.js';
 
 /** A job whose own activities hang is not waited for longer: what it still does is refused by the raised epoch. ms. */
 const TAKE_OVER_MS = 20_000;
+
+/** The signal says why; the request has the server show the job as cancelled once it has ended. Throws when it is gone. */
+export async function cancelJob(
+  job: ExternalWorkflowHandle,
+  why: { reason: string; superseded?: boolean },
+): Promise<void> {
+  await job.signal(cancelJobSignal, why);
+  if (patched(CANCEL_IS_REQUESTED)) await job.cancel();
+}
 
 /** Ends a job that another one takes over from. Resolves when it is gone, or after a while if it stays. */
 export async function supersede(jobId: string, isGone: () => boolean): Promise<void> {
   try {
     const reason = 'an unplanned failover takes over';
-    await getExternalWorkflowHandle(jobId).signal(cancelJobSignal, { reason, superseded: true });
+    await cancelJob(getExternalWorkflowHandle(jobId), { reason, superseded: true });
   } catch (error) {
     if (isCancellation(error)) throw error;
     return;
   }
-  await condition(isGone, TAKE_OVER_MS, { summary: 'Time for the running job to end' });
+  await untilOrAfter(isGone, TAKE_OVER_MS, 'Time for the running job to end');
 }
 
 /** A job that was terminated from outside can't tell; a signal to it fails then. */
@@ -42,7 +53,7 @@ export async function askToRetry(jobId: string, onGone: () => void): Promise<voi
     await uncancelled(() => getExternalWorkflowHandle(jobId).signal(retryJobSignal));
   } catch (error) {
     // Runs that began before this go on as they did.
-    if (isCancellation(error) || !patched('retry-finds-job-gone')) throw error;
+    if (isCancellation(error) || !patched(RETRY_FINDS_JOB_GONE)) throw error;
     onGone();
     throw ApplicationFailure.nonRetryable(
       `the job ${jobId} was closed from outside, so nothing of it can be tried again. Look at the VM on both sides before you go on: \`farshore vm show\` says what it is now`,
@@ -51,7 +62,7 @@ export async function askToRetry(jobId: string, onGone: () => void): Promise<voi
   }
 }
 
-export const CLOSED_FROM_OUTSIDE: JobOutcome = {
+export const closedFromOutside = (): JobOutcome => ({
   outcome: 'failed',
   failure: {
     code: 'Unexpected',
@@ -59,4 +70,5 @@ export const CLOSED_FROM_OUTSIDE: JobOutcome = {
     message: 'The job was closed from outside',
     remedy: 'Look at the VM on both sides before you go on.',
   },
-};
+  ...(patched(CLOSED_JOB_LEAVES) && { closedFromOutside: true }),
+});

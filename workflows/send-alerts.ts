@@ -1,51 +1,82 @@
 /**
- * Sends an alert whenever the replication health has changed. One at a time: changes that come while one is on its way
- * make one alert together. What was told last is kept with the item, so that an alert that a run of the entity left
- * unsent is sent by the next, perhaps twice.
+ * Sends an alert whenever the replication health has changed, until it is taken: by the ladder's delays, and the newest
+ * state only. One at a time: changes that come while one is on its way make one alert together. What was told last is kept
+ * with the item, so that an alert that a run of the entity left unsent is sent by the next, perhaps twice.
  */
-import { condition, isCancellation, log, proxyActivities } from '@temporalio/workflow';
+import { isCancellation, log, patched, proxyActivities } from '@temporalio/workflow';
 import type { AzureActivities } from '../activities/azure.js';
-import { conditionsOf, healthOf, type Health } from '../domain/health.js';
+import { alertedHealthOf, conditionsOf, type Health } from '../domain/health.js';
 import { taskQueues } from '../domain/ids.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
-import { toIso } from '../domain/time.js';
+import { retryDelayMs } from '../domain/retry.js';
+import { now } from './clock.js';
+import { healthRules } from './health-rules.js';
+import { ALERTS_UNTIL_TOLD } from './versions.js';
+import { until, untilOrAfter } from './wait.js';
 
 export interface AlertedItem {
   item(): ProtectedItem;
+  /** That alerts go by, as it was when the item was shown last. */
+  health(): Health;
   over(): boolean;
   alerted(health: Health): void;
 }
 
-const alertsOf = (vault: string) =>
+/** @param attempts in a row, by the server; the ladder goes on from there. */
+const alertsOf = (vault: string, attempts: number) =>
   proxyActivities<Pick<AzureActivities, 'postAlert'>>({
     taskQueue: taskQueues.azure(vault),
     startToCloseTimeout: '30 seconds',
     scheduleToCloseTimeout: '10 minutes',
-    // Bounded: who can't be told after these learns of the next change, and `status` knows in any case.
-    retry: { initialInterval: '10 seconds', backoffCoefficient: 2, maximumAttempts: 5 },
+    retry: { initialInterval: '10 seconds', backoffCoefficient: 2, maximumAttempts: attempts },
     summary: 'Alert',
   });
 
 export async function sendAlerts(alerted: AlertedItem): Promise<void> {
-  const health = () => healthOf(alerted.item(), toIso(Date.now()));
   const lastTold = () => alerted.item().alertedHealth ?? 'Normal';
   for (;;) {
-    await condition(() => alerted.over() || health() !== lastTold());
+    const rules = healthRules();
+    await until(
+      () => alerted.over() || alerted.health() !== lastTold(),
+      () => alerted.over() || alertedHealthOf(alerted.item(), now(), rules) !== lastTold(),
+    );
     if (alerted.over()) return;
-    const item = alerted.item();
-    const at = toIso(Date.now());
-    const to = health();
-    const reasons = conditionsOf(item, at).map(({ reason, message, since }) => ({
-      reason,
-      message,
-      ...(since !== undefined && { since }),
-    }));
-    try {
-      await alertsOf(item.vault).postAlert({ vault: item.vault, vm: item.vm, from: lastTold(), to, reasons, at });
-    } catch (error) {
-      if (isCancellation(error)) throw error;
-      log.warn('An alert was not taken', { vm: item.vm, to, error: String(error) });
-    }
-    alerted.alerted(to);
+    if (patched(ALERTS_UNTIL_TOLD)) await untilTold(alerted, lastTold);
+    else await tellOnce(alerted, lastTold());
+  }
+}
+
+/** Until the newest state was taken, or is the one that was told last. Each change is told at once. */
+async function untilTold(alerted: AlertedItem, lastTold: () => Health): Promise<void> {
+  for (let attempt = 1; !alerted.over() && alerted.health() !== lastTold(); attempt += 1) {
+    const to = alerted.health();
+    if (await post(alerted, lastTold(), to, 3)) return alerted.alerted(to);
+    const changed = () => alerted.over() || alerted.health() !== to;
+    await untilOrAfter(changed, retryDelayMs(attempt), 'Next try of the alert');
+  }
+}
+
+/** As runs did that began before: what was not taken counted as told, too. */
+async function tellOnce(alerted: AlertedItem, from: Health): Promise<void> {
+  const to = alertedHealthOf(alerted.item(), now(), healthRules());
+  await post(alerted, from, to, 5);
+  alerted.alerted(to);
+}
+
+async function post({ item }: AlertedItem, from: Health, to: Health, attempts: number): Promise<boolean> {
+  const { vault, vm } = item();
+  const at = now();
+  const reasons = conditionsOf(item(), at, healthRules()).map(({ reason, message, since }) => ({
+    reason,
+    message,
+    ...(since !== undefined && { since }),
+  }));
+  try {
+    await alertsOf(vault, attempts).postAlert({ vault, vm, from, to, reasons, at });
+    return true;
+  } catch (error) {
+    if (isCancellation(error)) throw error;
+    log.warn('An alert was not taken', { vm, to, error: String(error) });
+    return false;
   }
 }

@@ -1,4 +1,4 @@
-/** The three sides a job works with, each with its task queue and its time limits. Every attempt is a single one: the ladder retries. */
+/** The three sides a job works with, each with its task queue and the time limits of its work. Every attempt is a single one: the ladder retries. */
 import {
   ActivityCancellationType,
   proxyActivities,
@@ -11,34 +11,31 @@ import type { ProviderActivities } from '../activities/provider.js';
 import type { ResynchronizationActivities } from '../activities/resynchronization.js';
 import { taskQueues } from '../domain/ids.js';
 import { atSide, type Side } from './step-failure.js';
+import {
+  HEARTBEAT_TIMEOUT,
+  timeLimits,
+  timeLimitsIfThere,
+  workOf,
+  type LimitedActivity,
+  type TimeLimits,
+} from './time-limits.js';
 
 const common: ActivityOptions = {
   /** A queue nobody polls: the worker of that side is not answering. */
   scheduleToStartTimeout: '1 minute',
+  heartbeatTimeout: HEARTBEAT_TIMEOUT,
   retry: { maximumAttempts: 1 },
 };
-/**
- * Heartbeats while it gets on, or waits its turn: one that is lost or hangs is known by that. What is sent at a limited
- * bandwidth may take hours.
- */
-const long: ActivityOptions = { ...common, startToCloseTimeout: '1 day', heartbeatTimeout: '30 seconds' };
-const short: ActivityOptions = { ...common, startToCloseTimeout: '2 minutes', heartbeatTimeout: '30 seconds' };
-
 /** What is cancelled is not waited for: its worker may be dead. */
 const letGo: ActivityOptions = { cancellationType: ActivityCancellationType.TRY_CANCEL };
 /** One attempt that must not keep anybody waiting. */
-const brief: ActivityOptions = {
-  ...common,
-  ...letGo,
-  scheduleToStartTimeout: '10 seconds',
-  heartbeatTimeout: '30 seconds',
-};
+const brief: ActivityOptions = { ...common, ...letGo, scheduleToStartTimeout: '10 seconds' };
 
-export const agentOf = (host: string) =>
-  marked('agent', proxyActivities<PrimaryActivities>({ ...long, taskQueue: taskQueues.host(host) }));
+export const agentOf = (vault: string, host: string) =>
+  sideOf<PrimaryActivities>('agent', { ...common, taskQueue: taskQueues.host(vault, host) });
 
-export const providerOf = (server: string) =>
-  marked('provider', proxyActivities<ProviderActivities>({ ...short, taskQueue: taskQueues.vmm(server) }));
+export const providerOf = (vault: string, server: string) =>
+  sideOf<ProviderActivities>('provider', { ...common, taskQueue: taskQueues.vmm(vault, server) });
 
 /** What is only computed, by the worker that runs the workflow. */
 export const { resyncOpening } = proxyLocalActivities<ResynchronizationActivities>({
@@ -46,57 +43,50 @@ export const { resyncOpening } = proxyLocalActivities<ResynchronizationActivitie
 });
 
 export const azureOf = (vault: string) =>
-  marked(
-    'azure',
-    proxyActivities<AzureActivities & ResynchronizationActivities>({ ...long, taskQueue: taskQueues.azure(vault) }),
-  );
+  sideOf<AzureActivities & ResynchronizationActivities>('azure', { ...common, taskQueue: taskQueues.azure(vault) });
 
 /** For the delta loop, which an unplanned failover ends at once. */
-export const cycleSidesOf = (host: string, vault: string) => ({
-  agent: marked('agent', proxyActivities<PrimaryActivities>({ ...long, ...letGo, taskQueue: taskQueues.host(host) })),
-  azure: marked('azure', proxyActivities<AzureActivities>({ ...long, ...letGo, taskQueue: taskQueues.azure(vault) })),
+export const cycleSidesOf = (vault: string, host: string) => ({
+  agent: sideOf<PrimaryActivities>('agent', { ...common, ...letGo, taskQueue: taskQueues.host(vault, host) }),
+  azure: sideOf<AzureActivities>('azure', { ...common, ...letGo, taskQueue: taskQueues.azure(vault) }),
 });
 
 /** For what is tried at a primary site that may be gone. */
-export const primaryIfThere = (host: string, server: string) => ({
-  agent: marked(
-    'agent',
-    proxyActivities<PrimaryActivities>({
-      ...brief,
-      startToCloseTimeout: '2 minutes',
-      taskQueue: taskQueues.host(host),
-    }),
-  ),
-  provider: marked(
+export const primaryIfThere = (vault: string, host: string, server: string) => ({
+  agent: sideOf<PrimaryActivities>('agent', { ...brief, taskQueue: taskQueues.host(vault, host) }, timeLimitsIfThere),
+  provider: sideOf<ProviderActivities>(
     'provider',
-    proxyActivities<ProviderActivities>({
-      ...brief,
-      startToCloseTimeout: '30 seconds',
-      taskQueue: taskQueues.vmm(server),
-    }),
+    { ...brief, taskQueue: taskQueues.vmm(vault, server) },
+    timeLimitsIfThere,
   ),
 });
 
 /** For what has to be done once the Provider is back: it lies in its queue until then. */
-export const returningProviderOf = (server: string) =>
-  marked(
-    'provider',
-    proxyActivities<ProviderActivities>({
-      startToCloseTimeout: '2 minutes',
-      retry: { maximumAttempts: 1 },
-      ...letGo,
-      taskQueue: taskQueues.vmm(server),
-    }),
-  );
+export const returningProviderOf = (vault: string, server: string) =>
+  sideOf<ProviderActivities>('provider', {
+    heartbeatTimeout: HEARTBEAT_TIMEOUT,
+    retry: { maximumAttempts: 1 },
+    ...letGo,
+    taskQueue: taskQueues.vmm(vault, server),
+  });
 
-/** Makes every failed call remember its side: a queue that nobody polls is called by the name of who should. */
-function marked<T extends object>(side: Side, activities: T): T {
-  return new Proxy(activities, {
-    get(target, name, receiver) {
-      const call: unknown = Reflect.get(target, name, receiver);
-      if (typeof call !== 'function') return call;
+/**
+ * Each call gets the limit of its kind of work, and every failed one remembers its side: a queue that nobody polls is
+ * called by the name of who should.
+ */
+function sideOf<T extends object>(side: Side, options: ActivityOptions, limits: TimeLimits = timeLimits): T {
+  const call = (name: LimitedActivity, args: unknown[]): Promise<unknown> => {
+    const timed = proxyActivities<Record<string, (...of: unknown[]) => Promise<unknown>>>({
+      ...options,
+      startToCloseTimeout: limits[workOf[name]],
+    });
+    return timed[name]!(...args);
+  };
+  return new Proxy({} as T, {
+    get(_target, name) {
+      if (typeof name !== 'string' || !(name in workOf)) return undefined;
       return (...args: unknown[]) =>
-        (call as (...args: unknown[]) => Promise<unknown>)(...args).catch((error: unknown) => {
+        call(name as LimitedActivity, args).catch((error: unknown) => {
           throw atSide(error, side);
         });
     },

@@ -1,29 +1,18 @@
 /** Starts a job of a VM as a child that outlives its parent's runs: it is never awaited. */
-import { ParentClosePolicy, startChild } from '@temporalio/workflow';
-import { jobTitles, type JobKind } from '../domain/job.js';
+import { ParentClosePolicy, patched, startChild } from '@temporalio/workflow';
+import { titleOf } from '../domain/jobs/known-jobs.js';
 import type { JobRequest, ProtectedItem } from '../domain/protected-item.js';
-import { commitFailover } from './commit-failover.js';
-import { disableProtection } from './disable-protection.js';
-import { enableProtection } from './enable-protection.js';
-import { finalizeProtection } from './finalize-protection.js';
-import { initialReplication } from './initial-replication.js';
-import type { JobInput, Tuning } from './messages.js';
-import { plannedFailover } from './planned-failover.js';
-import { unplannedFailover } from './unplanned-failover.js';
-import { verifyReplica } from './verify-replica.js';
-import { resynchronize } from './resynchronize.js';
+import type { ItemEvent } from '../domain/transitions.js';
+import { tuningOfNextRun, type JobInput, type Tuning } from './messages.js';
+import { CONDITIONS_OUTLAST_JOBS } from './versions.js';
 
-const jobWorkflows: Record<JobKind, (input: JobInput) => Promise<unknown>> = {
-  enableProtection,
-  initialReplication,
-  finalizeProtection,
-  resynchronize,
-  plannedFailover,
-  unplannedFailover,
-  commitFailover,
-  disableProtection,
-  verifyReplica,
-};
+/** What a job that begins is to the item. */
+export const jobStarts = (jobId: string, at: string): ItemEvent => ({
+  type: 'jobStarted',
+  jobId,
+  at,
+  keepsConditions: patched(CONDITIONS_OUTLAST_JOBS),
+});
 
 /** @param item as it is before the job. */
 export async function startJob(item: ProtectedItem, request: JobRequest, tuning: Tuning | undefined): Promise<void> {
@@ -45,12 +34,13 @@ export async function startJob(item: ProtectedItem, request: JobRequest, tuning:
     ...(parameters && { parameters }),
     ...(planRun !== undefined && { planRun }),
     ...(holdBefore && { holdBefore }),
-    ...(tuning && { tuning }),
+    tuning: tuningOfNextRun(tuning),
   };
-  await startChild(jobWorkflows[kind], {
+  // Its workflow has the name of its kind.
+  await startChild<(input: JobInput) => Promise<unknown>>(kind, {
     workflowId: jobId,
     args: [input],
     parentClosePolicy: ParentClosePolicy.ABANDON,
-    staticSummary: `${jobTitles[kind]} of ${vm}`,
+    staticSummary: `${titleOf(kind)} of ${vm}`,
   });
 }

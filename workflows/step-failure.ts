@@ -18,6 +18,9 @@ const notAnswering: Record<Side, FailureCode> = {
   azure: 'RecoverySideNotAnswering',
 };
 
+/** Its worker lives, as its heartbeats say. */
+const HANGS = 'The work was not done within its time limit: what it waits for may hang';
+
 /** A step failed in a way that its own repetition cannot mend. */
 export class StepFailure extends Error {
   override readonly name = 'StepFailure';
@@ -42,7 +45,8 @@ export function failureOf(error: unknown): Failure {
       cause.timeoutType === TimeoutType.SCHEDULE_TO_START
         ? notAnswering[sides.get(error as object) ?? 'azure']
         : 'WorkerLost';
-    return toFailure(code, failureCatalogue[code].message);
+    const hangs = cause.timeoutType === TimeoutType.START_TO_CLOSE;
+    return toFailure(code, hangs ? HANGS : failureCatalogue[code].message);
   }
   if (cause instanceof ApplicationFailure) {
     const code = failureCodeSchema.safeParse(cause.type);

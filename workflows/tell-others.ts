@@ -2,12 +2,15 @@
 import { patched } from '@temporalio/workflow';
 import type { ItemEvent } from '../domain/transitions.js';
 import { keepHostWatched, type WatchedItem } from './keep-host-watched.js';
-import { sendAlerts } from './send-alerts.js';
+import { sendAlerts, type AlertedItem } from './send-alerts.js';
+import { HOST_WATCH_AND_ALERTS } from './versions.js';
 
 /** Resolves once the entity is over and nobody watches for it any more. */
-export async function tellOthers(of: WatchedItem & { on(event: ItemEvent): void }): Promise<void> {
+export async function tellOthers(
+  of: WatchedItem & Pick<AlertedItem, 'health'> & { on(event: ItemEvent): void },
+): Promise<void> {
   // Entities that began before this go on without it until they continue as new.
-  if (!patched('host-watch-and-alerts')) return;
-  void sendAlerts({ item: of.item, over: of.over, alerted: (health) => of.on({ type: 'alerted', health }) });
+  if (!patched(HOST_WATCH_AND_ALERTS)) return;
+  void sendAlerts({ ...of, alerted: (health) => of.on({ type: 'alerted', health }) });
   await keepHostWatched(of);
 }

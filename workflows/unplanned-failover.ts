@@ -4,32 +4,40 @@
  * What the source wrote after the recovery point is lost, and the result says how much time that is.
  * Restart: each step is repeatable. Cancelled before "Start failover": nothing has been done.
  */
-import { CancellationScope, isCancellation } from '@temporalio/workflow';
+import { CancellationScope, isCancellation, patched } from '@temporalio/workflow';
 import { toFailure } from '../domain/errors.js';
 import type { Job, UnplannedFailoverResult } from '../domain/job.js';
-import { secondsBetween } from '../domain/time.js';
+import type { NotDone } from '../domain/not-done.js';
+import { timesOf } from '../domain/failover-times.js';
+import { comparedWrites, holdsEverything, MOST_CUTS, type DiskWrite } from '../domain/last-cut.js';
 import type { JobRun } from './job-run.js';
 import type { JobInput } from './messages.js';
 import { runJob } from './run-job.js';
 import { primaryIfThere } from './sides.js';
 import { failureOf, StepFailure } from './step-failure.js';
+import { FAILOVER_ASKS_TRACKER } from './versions.js';
 
-type ShutDown = Pick<UnplannedFailoverResult, 'shutDown' | 'shutDownProblem'>;
+type ShutDown = Pick<UnplannedFailoverResult, 'shutDown' | 'shutDownProblem'> & {
+  /** The last writes that the source has taken; where the shutdown was done, they have been sent. */
+  readonly issued?: readonly DiskWrite[];
+};
 
 export async function unplannedFailover(input: JobInput): Promise<Job> {
   return runJob(input, 'unplannedFailover', async (run) => {
     const { vm, parameters } = run.input;
     const wanted = parameters?.recoveryPoint ?? 'latest';
-    const { failoverEpoch } = await run.task('Prerequisites check for unplanned failover', async () => {
+    const { failoverEpoch, runsFrom } = await run.task('Prerequisites check for unplanned failover', async () => {
       const checked = await run.step('check the replica', () => run.azure.checkUnplannedFailover({ vm, wanted }));
       if (checked.refusal !== undefined) throw new StepFailure(toFailure('PrerequisitesNotMet', checked.refusal));
       return checked;
     });
-    const shutDown = await run.task('Shut down the virtual machine', () =>
-      parameters?.tryShutDown ? tryShutDown(run) : Promise.resolve<ShutDown>({ shutDown: 'notTried' }),
+    const { issued, ...shutDown } = await run.task(
+      'Shut down the virtual machine',
+      () => (parameters?.tryShutDown ? tryShutDown(run) : Promise.resolve<ShutDown>({ shutDown: 'notTried' })),
+      notShutDown,
     );
     const prepared = await run.task('Preparing for failover', () =>
-      run.step('settle the recovery point', () => run.azure.settleRecoveryPoint({ vm, wanted })),
+      run.step('settle the recovery point', () => run.azure.settleRecoveryPoint({ vm, wanted: runsFrom ?? wanted })),
     );
     const { recoveryPoint } = prepared;
     // Once the fence has risen the source can't send any more, so from here on only forward.
@@ -43,35 +51,58 @@ export async function unplannedFailover(input: JobInput): Promise<Job> {
       const started = await run.task('Start the replica virtual machine', () =>
         run.step('boot the replica VM', () => run.azure.startReplicaVm({ vm, epoch: failoverEpoch })),
       );
+      const disks = issued && prepared.lastWrites && comparedWrites(issued, prepared.lastWrites);
       const result: UnplannedFailoverResult = {
         recoveryPoint: recoveryPoint.id,
         recoveryPointTime: recoveryPoint.time,
         failedOverAt,
-        rpoSeconds: secondsBetween(recoveryPoint.time, failedOverAt),
-        rtoSeconds: secondsBetween(run.job.startedAt, started.startedAt),
+        ...timesOf({
+          dataAsOf: recoveryPoint.time,
+          hostSeenAt: parameters?.hostSeenAt,
+          hostSilentAt: parameters?.hostSilentAt,
+          hostClockAheadMs: parameters?.hostClockAheadMs,
+          declaredAt: parameters?.declaredAt ?? run.job.startedAt,
+          failedOverAt,
+          runningAt: started.startedAt,
+          disks,
+        }),
         cyclesProcessed: prepared.cyclesProcessed,
         ...(prepared.stoppedBy !== undefined && { processingStoppedBy: prepared.stoppedBy }),
         ...shutDown,
+        ...(disks && { disks }),
         replicaDisks: started.disks,
       };
-      return { epoch: failoverEpoch, recoveryPoint, result };
+      return { epoch: failoverEpoch, recoveryPoint, leavesHost: true, result };
     });
   });
 }
 
+function notShutDown({ shutDown, shutDownProblem }: ShutDown): NotDone | undefined {
+  const later = 'the source is turned off and fenced once its Provider answers';
+  if (shutDown === 'notTried') return { state: 'Skipped', reason: `not asked for; ${later}` };
+  return shutDown === 'failed' ? { state: 'Failed', reason: `${shutDownProblem}; ${later}` } : undefined;
+}
+
 /**
  * One bounded attempt at each step, whatever comes of it: the source is shut down, and what it has not sent yet is
- * fetched. The newest cycle may have been cut before, and then one more is needed to hold everything.
+ * fetched. The newest cycle may have been cut before, even as a final one; cuts are made until one holds everything.
  */
 async function tryShutDown(run: JobRun<'unplannedFailover'>): Promise<ShutDown> {
-  const { vm, host, vmmServer, epoch, nextSequence } = run.input;
-  const { provider, agent } = primaryIfThere(host, vmmServer);
-  run.compensateWith('start the source VM again', () => provider.startVm({ vm, epoch }));
+  const { vault, vm, host, vmmServer, epoch, nextSequence } = run.input;
+  const { provider, agent } = primaryIfThere(vault, host, vmmServer);
+  run.compensateWith('startSource');
   try {
-    await provider.shutDownVm({ vm });
-    const first = await agent.cutAndShip({ vm, epoch, sequence: nextSequence, final: false });
-    if (!first.final) await agent.cutAndShip({ vm, epoch, sequence: nextSequence + 1, final: true });
-    return { shutDown: 'done' };
+    const { exportsClosedAt } = await provider.shutDownVm({ vm });
+    if (!patched(FAILOVER_ASKS_TRACKER)) {
+      const first = await agent.cutAndShip({ vm, epoch, sequence: nextSequence, final: false });
+      if (!first.final) await agent.cutAndShip({ vm, epoch, sequence: nextSequence + 1, final: true });
+      return { shutDown: 'done' };
+    }
+    for (let sequence = nextSequence; sequence < nextSequence + MOST_CUTS; sequence += 1) {
+      const cut = await agent.cutAndShip({ vm, epoch, sequence, final: false });
+      if (holdsEverything(cut, exportsClosedAt)) return { shutDown: 'done', issued: cut.issued! };
+    }
+    return { shutDown: 'failed', shutDownProblem: `the source was written to after its exports were closed` };
   } catch (error) {
     if (isCancellation(error)) throw error;
     return { shutDown: 'failed', shutDownProblem: failureOf(error).message };

@@ -4,49 +4,65 @@
  *
  * A cycle before it takes whatever was cut already: the snapshot's cycle has to be one that nobody has cut.
  * Restart: digests lie in the store, and the comparison goes on where the last slice ended. Cancelled or failed: the
- * snapshot is merged, and the entity learns which cycles were made.
+ * snapshot is merged, and the entity learns which cycles were made. So it is when the host gives the snapshot up.
  */
 import type { Job, VerifyResult } from '../domain/job.js';
-import type { JobRun } from './job-run.js';
+import type { JobRun, JobSuccess } from './job-run.js';
 import { mergeSnapshot } from './copy-disks.js';
 import type { JobInput } from './messages.js';
 import { replicateOnce } from './replicate-once.js';
 import { runJob } from './run-job.js';
+import { StepFailure } from './step-failure.js';
 
 /** Differing ranges that are told; how many there are is told in any case. */
 const RANGES_TOLD = 100;
+
+const AGAIN =
+  'Nothing is wrong with the data. Free space on the volume that holds the source disks, then verify once more.';
 
 type Run = JobRun<'verifyReplica'>;
 type Found = Pick<VerifyResult, 'blocks' | 'differingBlocks' | 'differingRanges' | 'ranges'>;
 
 export async function verifyReplica(input: JobInput): Promise<Job> {
   return runJob(input, 'verifyReplica', async (run) => {
-    const { vm, epoch, nextSequence } = run.input;
-    const sequence = nextSequence + 1;
-    const { disks } = await run.step('list the disks', () => run.agent.checkSource({ vm }));
-    const before = await run.task('Synchronizing the changes held in the logs', () =>
-      replicateOnce(run, { vm, epoch, sequence: nextSequence, final: false }),
-    );
-    run.known = before.outcome;
-    run.compensateWith('merge the VM snapshot', async () => {
-      while ((await run.agent.mergeSnapshot({ vm })).bytesLeft > 0);
-    });
-    const cycle = await run.task('Taking a VM snapshot', async () => {
-      await run.step('take a VM snapshot and cut the logs', () => run.agent.snapshotAndCut({ vm, epoch, sequence }));
-      return replicateOnce(run, { vm, epoch, sequence, final: false });
-    });
-    run.known = cycle.outcome;
-    const found = await run.task('Comparing the virtual disks', () => compare(run, sequence, disks));
-    const equal = found.differingBlocks === 0;
-    const damage = `a verification of the state of ${cycle.shipped.sealedAt} found ${found.differingRanges} ranges that differ from the source`;
-    await run.task('Deleting the VM snapshot', async () => {
-      await mergeSnapshot(run);
-      await run.step('delete the digests', () => run.azure.endVerification({ vm, epoch, ...(!equal && { damage }) }));
-    });
-    const result: VerifyResult = { equal, sequence, at: cycle.shipped.sealedAt, ...found };
-    const resyncCause = `a verification found ${found.differingRanges} ranges of the replica that differ from the source`;
-    return { ...cycle.outcome, ...(!equal && { resyncCause }), result };
+    try {
+      return await verify(run);
+    } catch (error) {
+      throw withoutMark(error);
+    }
   });
+}
+
+async function verify(run: Run): Promise<JobSuccess> {
+  const { vm, epoch, nextSequence } = run.input;
+  const sequence = nextSequence + 1;
+  const { disks } = await run.step('list the disks', () => run.agent.checkSource({ vm }));
+  const before = await run.task('Synchronizing the changes held in the logs', () =>
+    replicateOnce(run, { vm, epoch, sequence: nextSequence, final: false }),
+  );
+  run.known = before.outcome;
+  run.compensateWith('mergeSnapshot');
+  const cycle = await run.task('Taking a VM snapshot', async () => {
+    await run.step('take a VM snapshot and cut the logs', () => run.agent.snapshotAndCut({ vm, epoch, sequence }));
+    return replicateOnce(run, { vm, epoch, sequence, final: false });
+  });
+  run.known = cycle.outcome;
+  const found = await run.task('Comparing the virtual disks', () => compare(run, sequence, disks));
+  const equal = found.differingBlocks === 0;
+  const damage = `a verification of the state of ${cycle.shipped.sealedAt} found ${found.differingRanges} ranges that differ from the source`;
+  await run.task('Deleting the VM snapshot', async () => {
+    await mergeSnapshot(run);
+    await run.step('delete the digests', () => run.azure.endVerification({ vm, epoch, ...(!equal && { damage }) }));
+  });
+  const result: VerifyResult = { equal, sequence, at: cycle.shipped.sealedAt, ...found };
+  const resyncCause = `a verification found ${found.differingRanges} ranges of the replica that differ from the source`;
+  return { ...cycle.outcome, ...(!equal && { resyncCause }), result };
+}
+
+/** Without its snapshot a verification says nothing of the data, which is as it was: there is no reason to compare it anew. */
+function withoutMark(error: unknown): unknown {
+  if (!(error instanceof StepFailure) || error.failure.code !== 'SnapshotGivenUp') return error;
+  return new StepFailure({ ...error.failure, class: 'nonRecoverable', remedy: AGAIN });
 }
 
 async function compare(run: Run, sequence: number, disks: readonly { name: string; size: number }[]): Promise<Found> {

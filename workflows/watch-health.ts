@@ -1,8 +1,10 @@
 /** Health may get worse by time alone, whatever else is waited for. */
-import { condition } from '@temporalio/workflow';
 import { nextHealthChange } from '../domain/health.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
-import { toIso, toMs } from '../domain/time.js';
+import { toMs } from '../domain/time.js';
+import { now, nowMs } from './clock.js';
+import { healthRules } from './health-rules.js';
+import { until, untilOrAfter } from './wait.js';
 
 const FAR_FUTURE = '9999-01-01T00:00:00.000Z';
 
@@ -14,12 +16,15 @@ export interface HealthWatch {
 
 /** Publishes at each instant at which health may change. One timer at a time, replaced only by an earlier one. */
 export async function watchHealth(watch: HealthWatch): Promise<void> {
-  const nextChange = () => toMs(nextHealthChange(watch.item(), toIso(Date.now())) ?? FAR_FUTURE);
   while (!watch.over()) {
-    const at = nextChange();
-    const changed = () => watch.over() || nextChange() < at;
-    if (at === toMs(FAR_FUTURE)) await condition(changed);
-    else await condition(changed, Math.max(1, at - Date.now()), { summary: 'Health' });
+    const rules = healthRules();
+    const nextChange = (after: string) => toMs(nextHealthChange(watch.item(), after, rules) ?? FAR_FUTURE);
+    const began = now();
+    const at = nextChange(began);
+    const changed = () => watch.over() || nextChange(began) < at;
+    const before = () => watch.over() || nextChange(now()) < at;
+    if (at === toMs(FAR_FUTURE)) await until(changed, before);
+    else await untilOrAfter(changed, at - nowMs(), 'Health', before);
     watch.publish();
   }
 }

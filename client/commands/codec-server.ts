@@ -27,9 +27,9 @@ export function codecServerCommand(): Command {
       const signal = stopSignal({ withSupervisor: false });
       // Loaded when it is needed: every other command would wait for it.
       const [{ CodecServer }, { EncryptionCodec }, { configuredKeys }] = await Promise.all([
-        import('../../workers/encryption/codec-server.js'),
-        import('../../workers/encryption/codec.js'),
-        import('../../workers/encryption/data-converter.js'),
+        import('../../temporal/encryption/codec-server.js'),
+        import('../../temporal/encryption/codec.js'),
+        import('../../temporal/encryption/data-converter.js'),
       ]);
       const keys = await configuredKeys();
       if (!keys) throw new RefusedError('nothing is encrypted here: set FARSHORE_ENCRYPTION_KEYS to the key file');

@@ -11,15 +11,52 @@ import { note } from '../output.js';
 export async function confirm(consequences: string, yes: boolean | undefined): Promise<void> {
   note(consequences);
   if (yes) return;
+  const answer = await ask('Continue? [y/N] ', 'repeat it with --yes');
+  if (!/^y(es)?$/i.test(answer)) throw new RefusedError('not confirmed, nothing was done');
+}
+
+/** What speaks against doing it to one of the VMs, in a sentence. */
+export interface Objection {
+  readonly vm: string;
+  readonly text: string;
+}
+
+/**
+ * As `confirm`; where something speaks against it, whoever goes on all the same has to mean it.
+ * @param toDoIt such as "to fail over".
+ * @throws RefusedError also when `--yes` was given without `--force`.
+ */
+export async function confirmAgainst(
+  consequences: string,
+  objections: readonly Objection[],
+  toDoIt: string,
+  { yes, force }: { readonly yes?: true; readonly force?: true },
+): Promise<void> {
+  const against = objections.map(({ text }) => text).join('\n');
+  if (objections.length === 0 || (force && yes))
+    return await confirm(`${consequences}${against && `\n${against}`}`, yes);
+  // Whoever reads no further than the last line is to find the better way there.
+  if (yes) throw new RefusedError(`nothing was done: ${toDoIt} all the same, --yes needs --force\n${against}`);
+  note(consequences);
+  const names = objections.map(({ vm }) => vm).join(' ');
+  const question = `${against}\nTo do it all the same, type ${names}: `;
+  const answer = await ask(question, `only --yes --force does it without\n${against}`);
+  if (answer.split(/\s+/).join(' ') !== names) throw new RefusedError('not confirmed, nothing was done');
+}
+
+/** @param instead how it is told without a terminal. */
+async function ask(question: string, instead: string): Promise<string> {
   if (!process.stdin.isTTY || !process.stderr.isTTY) {
-    throw new RefusedError('this has to be confirmed, and there is no terminal to ask on: repeat it with --yes');
+    throw new RefusedError(`this has to be confirmed, and there is no terminal to ask on: ${instead}`);
   }
+  const lines = question.split('\n');
+  const prompt = lines.pop()!;
+  if (lines.length > 0) note(lines.join('\n'));
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   try {
     // Ctrl-C and Ctrl-D close it, and then the question would never be answered.
-    const closed = new Promise<string>((resolve) => terminal.once('close', () => resolve('no')));
-    const answer = await Promise.race([terminal.question('Go on? [y/N] '), closed]);
-    if (!/^y(es)?$/i.test(answer.trim())) throw new RefusedError('not confirmed, nothing was done');
+    const closed = new Promise<string>((resolve) => terminal.once('close', () => resolve('')));
+    return (await Promise.race([terminal.question(prompt), closed])).trim();
   } finally {
     terminal.close();
   }

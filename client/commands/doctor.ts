@@ -1,13 +1,14 @@
 /** `doctor`: is everything there that a deployment needs? */
 import { Command } from 'commander';
-import { loadSite } from '../../workers/site-file.js';
-import { DocumentError } from '../../workers/document.js';
-import type { CheckResult, CheckStatus } from '../../workers/doctor/check.js';
-import type { Unknown } from '../../workers/doctor/doctor.js';
-import type { Instance } from '../../workers/data-folder.js';
-import type { ConnectTarget } from '../../workers/temporal-connection.js';
+import { loadSite } from '../../config/site-file.js';
+import { DocumentError } from '../../config/document.js';
+import type { CheckResult, CheckStatus } from '../../doctor/check.js';
+import type { Unknown } from '../../doctor/doctor.js';
+import type { Instance } from '../../config/data-folder.js';
+import type { ConnectTarget } from '../../temporal/connection.js';
 import { RefusedError, UnreachableError } from '../errors.js';
 import { exitCodes } from '../exit-codes.js';
+import { outputFormat, painted } from '../terminal-text.js';
 import { commonOptions, dataFolderOf, givenBy, outputOf, siteFileOf, temporalPlaceOf } from './place.js';
 
 export function doctorCommand(): Command {
@@ -16,18 +17,19 @@ export function doctorCommand(): Command {
     .description(
       'Checks what a deployment needs, as seen from this machine, and says of each thing whether it is well, else what to\n' +
         'do and where it is configured: Temporal (address, version, namespace and its retention, search attributes, clock),\n' +
-        'the workers of each task queue and their keys, workflows that stand still, the replica store (credentials, clock,\n' +
-        'space), and of hosts that this machine is, disks and hypervisors. What can only be seen from elsewhere is skipped.\n' +
+        'the workers of each task queue and their keys, workflows that stand still, VMs whose health is not\n' +
+        'Normal or whose cycles are overdue, the replica store (credentials, clock, space), and of hosts that this machine\n' +
+        'is, disks and hypervisors. What can only be seen from elsewhere is skipped.\n' +
         'Changes nothing, but for an empty file that it makes and removes in the store. Its exit code is that of the worst:\n' +
         '0 well, 1 a warning, 2 a problem.',
     )
     .action(async (_options: object, command: Command) => {
       const options = commonOptions(command);
       const data = dataFolderOf(options);
-      const instance = (await data.isHeld()) ? await data.readInstance() : undefined;
-      const { examine } = await import('../../workers/doctor/doctor.js');
-      const { configuredKeys } = await import('../../workers/encryption/data-converter.js');
-      const { connectTarget } = await import('../../workers/temporal-connection.js');
+      const instance = (await data.isHeld()) ? await data.readableInstance() : undefined;
+      const { examine } = await import('../../doctor/doctor.js');
+      const { configuredKeys } = await import('../../temporal/encryption/data-converter.js');
+      const { connectTarget } = await import('../../temporal/connection.js');
       const checks = await examine({
         data,
         isUp: instance !== undefined,
@@ -38,7 +40,7 @@ export function doctorCommand(): Command {
         temporal: temporalOf(instance, () => connectTarget(givenBy(temporalPlaceOf(instance, data)))),
       });
       const worst = worstOf(checks);
-      outputOf(command).result({ status: worst, checks }, checks.map(textOf).join('\n'));
+      outputOf(command).result('doctor', { status: worst, checks }, checks.map(textOf).join('\n'));
       process.exitCode = { ok: exitCodes.ok, warning: exitCodes.warning, problem: exitCodes.critical }[worst];
     });
 }
@@ -70,6 +72,6 @@ function worstOf(checks: readonly CheckResult[]): Exclude<CheckStatus, 'skipped'
 
 function textOf({ check, status, message, remedy, configuredBy }: CheckResult): string {
   const by = configuredBy === undefined ? '' : ` (configured by ${configuredBy})`;
-  const line = `${status.padEnd('problem'.length)}  ${check}: ${message}${by}`;
-  return remedy === undefined ? line : `${line}\n         Remedy: ${remedy}`;
+  const line = `${painted(status.padEnd('problem'.length), outputFormat())}  ${check}: ${message}${by}`;
+  return remedy === undefined ? line : `${line}\n         Remedy: ${remedy.replaceAll('\n', `\n${' '.repeat(17)}`)}`;
 }

@@ -1,35 +1,45 @@
-/** `failover` and `commit` of one VM. */
-import { Command, Option } from 'commander';
+/** `failover` and `commit` of VMs. */
+import { Command, InvalidArgumentError, Option } from 'commander';
+import type { ProtectedItemView } from '../../domain/item-view.js';
 import type { Operation } from '../../domain/operations.js';
 import { RefusedError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
 import { failOverUnplanned, unplannedOnly, type FailoverOptions } from './unplanned-failover.js';
 import { confirm } from './confirm.js';
 import { failoverResultOf, failoverText } from './failover-report.js';
-import { followRequest, type DestructiveOptions } from './follow-request.js';
-import { withFarshore } from './place.js';
+import type { DestructiveOptions } from './follow-request.js';
+import { requirePrimarySide } from './primary-side.js';
+import { askAll, committed, failedOver, followAll, toStart } from './several-vms.js';
+import { withFarshore, type Place } from './place.js';
 
 /** Plans run planned failovers only. */
 export const failoverType = (): Option =>
   new Option('--type <type>', 'planned: the VMs are shut down first, and nothing is lost')
-    .choices(['planned'])
+    .argParser((type: string) => {
+      if (type === 'planned') return type;
+      throw new InvalidArgumentError(
+        type === 'unplanned'
+          ? 'A plan runs planned failovers only. Without the primary side: farshore failover VM... --type unplanned'
+          : 'The one choice is planned.',
+      );
+    })
     .makeOptionMandatory();
 
 export function failoverCommand(): Command {
   return new Command('failover')
-    .summary('let one VM run at the recovery side')
+    .summary('let VMs run at the recovery side')
     .description(
-      'Planned failover of one VM: it is shut down at the primary site, its last changes are sent, and its replica VM is\n' +
+      'Planned failover: each VM is shut down at the primary site, its last changes are sent, and its replica VM is\n' +
         'started at the recovery side. Nothing is lost: the last write of each disk must have arrived, or the failover ends\n' +
-        'and the VM runs on where it was. Several VMs, in an order: `farshore plan run`.\n' +
-        'Unplanned failover: from what the vault holds, without the primary side. What was not sent is lost. It does not\n' +
-        'wait for what runs: a running job of the VM is cancelled.',
+        'and the VM runs on where it was. Several VMs go side by side; in an order: `farshore plan run`.\n' +
+        'Unplanned failover: from what the vault holds, without the primary side. What was not sent is lost. Any running\n' +
+        'job of the VMs is cancelled.',
     )
-    .argument('<vm>', 'name of the VM')
+    .argument('<vm...>', 'names of VMs')
     .addOption(
       new Option(
         '--type <type>',
-        'planned: the VM is shut down first, nothing is lost; unplanned: the primary side is dead',
+        'planned: the VMs are shut down first, nothing is lost; unplanned: the primary side is dead',
       )
         .choices(['planned', 'unplanned'])
         .makeOptionMandatory(),
@@ -39,57 +49,65 @@ export function failoverCommand(): Command {
       'unplanned: latest (all that was received, the default), latest-processed, latest-app-consistent, or the id or name of a point',
     )
     .option('--try-shut-down', 'unplanned: try, for a while, to shut the source down and fetch its last changes')
-    .option('--wait', 'return once the replica VM runs, with the numbers that say what was lost, if anything')
+    .option('--wait', 'return once the replica VMs run, with the numbers that say what was lost, if anything')
     .option('--yes', 'do not ask')
+    .option('--force', 'unplanned: also of a VM whose host answers, without its name being typed')
     .addHelpText(
       'after',
       '\nExamples:\n  farshore failover db-01 --type planned --wait\n' +
-        '  farshore failover db-01 --type unplanned --recovery-point latest --yes --wait',
+        '  farshore failover db-01 app-01 --type unplanned --recovery-point latest --yes --wait',
     )
-    .action(async (vm: string, options: FailoverOptions, command: Command) => {
+    .action(async (vms: string[], options: FailoverOptions, command: Command) => {
       const stray = options.type === 'planned' ? unplannedOnly(options) : undefined;
       if (stray !== undefined)
         throw new RefusedError(`${stray} is for --type unplanned: a planned failover loses nothing`);
-      await withFarshore(command, async (farshore, { site, data }) => {
-        if (options.type === 'unplanned') {
-          const { LocalSite } = await import('../../workers/local-site.js');
-          return failOverUnplanned(farshore, new LocalSite(site.site, data), vm, options, command);
-        }
-        await requireAllowed(farshore, vm, 'plannedFailover');
-        const { host } = farshore.siteVm(vm);
-        await confirm(
-          `${vm} will be shut down on host ${host}, its last changes will be sent, and it will run at the recovery side.\n` +
-            'It is not replicated back from there.',
-          options.yes,
-        );
-        await followRequest(command, farshore, await farshore.startJob(vm, 'plannedFailover'), options, (job) => {
-          const result = failoverResultOf(job.result);
-          return `${result ? failoverText(vm, result) : `${vm}: ${job.state}`}\nNext: farshore commit ${vm}`;
-        });
-      });
+      await withFarshore(command, (farshore, place) =>
+        options.type === 'unplanned'
+          ? failOverUnplanned(farshore, place, vms, options, command)
+          : failOverPlanned(farshore, place, vms, options, command),
+      );
     });
 }
 
+async function failOverPlanned(
+  farshore: Farshore,
+  place: Place,
+  vms: readonly string[],
+  options: FailoverOptions,
+  command: Command,
+): Promise<void> {
+  const asked = await askAll(farshore, vms, 'plannedFailover', failedOver);
+  const starting = toStart(asked);
+  await requirePrimarySide(farshore, place, starting);
+  if (starting.length > 0) await confirm(starting.map(plannedConsequences).join('\n'), options.yes);
+  const start = (vm: string) => farshore.startJob(vm, 'plannedFailover');
+  await followAll('failover', command, farshore, asked, start, options, (vm, job) => {
+    const result = failoverResultOf(job.result);
+    return `${result ? failoverText(vm, result) : `${vm}: ${job.state}`}\nNext: farshore commit ${vm}`;
+  });
+}
+
+const plannedConsequences = ({ vm, view }: { vm: string; view: ProtectedItemView }): string =>
+  `${vm} will be shut down on host ${view.item.host}, its last changes will be sent, and it will run at the recovery side.\n` +
+  'It is not replicated back from there.';
+
 export function commitCommand(): Command {
   return new Command('commit')
-    .summary('settle a failover of one VM')
+    .summary('make failovers permanent')
     .description(
-      'Commits a failover: the replica VM is kept as it runs, and all recovery points but the one it runs\nfrom are deleted.',
+      'Commits failovers: each replica VM is kept as it runs, and all recovery points but the one it runs from are\n' +
+        'deleted. One that is committed already stays so.',
     )
-    .argument('<vm>', 'name of the VM')
-    .option('--wait', 'return once it is committed')
+    .argument('<vm...>', 'names of VMs')
+    .option('--wait', 'return once they are committed')
     .option('--yes', 'do not ask')
-    .action(async (vm: string, options: DestructiveOptions, command: Command) => {
+    .action(async (vms: string[], options: DestructiveOptions, command: Command) => {
       await withFarshore(command, async (farshore) => {
-        await requireAllowed(farshore, vm, 'commitFailover');
-        await confirm(commitConsequences([vm]), options.yes);
-        await followRequest(
-          command,
-          farshore,
-          await farshore.startJob(vm, 'commitFailover'),
-          options,
-          () => `${vm}: the failover is committed`,
-        );
+        const asked = await askAll(farshore, vms, 'commitFailover', committed);
+        const starting = toStart(asked).map(({ vm }) => vm);
+        if (starting.length > 0) await confirm(commitConsequences(starting), options.yes);
+        const start = (vm: string) => farshore.startJob(vm, 'commitFailover');
+        await followAll('commit', command, farshore, asked, start, options, (vm) => `${vm}: the failover is committed`);
       });
     });
 }
@@ -104,7 +122,7 @@ export async function requireAllowed(farshore: Farshore, vm: string, operation: 
 }
 
 /** Why the VM does not allow it now; undefined when it does. */
-export async function refusalOf(farshore: Farshore, vm: string, operation: Operation): Promise<string | undefined> {
+async function refusalOf(farshore: Farshore, vm: string, operation: Operation): Promise<string | undefined> {
   const view = await farshore.protectedItem(vm);
   if (!view) return `${vm}: the VM is not protected`;
   const permission = view.operations[operation];

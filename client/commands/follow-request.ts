@@ -15,6 +15,8 @@ export interface DestructiveOptions {
 
 /** Says which job was started; with --wait follows it, and says what came of it. @throws JobFailedError */
 export async function followRequest(
+  name: 'verify' | 'resynchronize',
+  vm: string,
   command: Command,
   farshore: Farshore,
   { jobId }: JobAccepted,
@@ -22,12 +24,16 @@ export async function followRequest(
   successText: (job: Job) => string,
 ): Promise<void> {
   if (!wait) {
-    outputOf(command).result({ jobId }, `Started: ${jobId}\nFollow it with: farshore job show ${jobId}`);
+    outputOf(command).result(name, { vm, jobId }, `Started: ${jobId}\nFollow it with: farshore job show ${jobId}`);
     return;
   }
   const progress = new Progress();
   const job = await waitForJob(farshore, jobId, progress);
   progress.close();
-  outputOf(command).result(job, job.state === 'Succeeded' ? successText(job) : `${job.id}: ${job.state}`);
+  outputOf(command).result(
+    name,
+    { vm, jobId, job },
+    job.state === 'Succeeded' ? successText(job) : `${job.id}: ${job.state}`,
+  );
   throwProblems([problemOf(job)]);
 }

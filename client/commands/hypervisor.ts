@@ -2,8 +2,8 @@
 import { Command } from 'commander';
 import { CatalogueError } from '../../domain/errors.js';
 import { hostsOf } from '../../domain/site.js';
-import type { DataFolder } from '../../workers/data-folder.js';
-import { loadSite } from '../../workers/site-file.js';
+import type { DataFolder } from '../../config/data-folder.js';
+import { loadSite } from '../../config/site-file.js';
 import { RefusedError } from '../errors.js';
 import { commonOptions, dataFolderOf, outputOf, siteFileOf } from './place.js';
 import { waitingForStore } from './store-patience.js';
@@ -47,8 +47,8 @@ async function runHere(command: Command, host?: string): Promise<void> {
     throw new RefusedError(`${host} is no host of the site file ${file}; it has: ${names.join(', ')}`);
   }
   if (await data.isHeld()) throw await heldError(data);
-  const { hostConfig, recoveryConfig } = await import('../../workers/hypervisor-configs.js');
-  const { RunningHypervisor } = await import('../../workers/run-hypervisor.js');
+  const { hostConfig, recoveryConfig } = await import('../../instance/hypervisor-configs.js');
+  const { RunningHypervisor } = await import('../../instance/run-hypervisor.js');
   const who = host === undefined ? 'the recovery compute' : `the hypervisor of ${host}`;
   const started = async () => {
     const config = host === undefined ? recoveryConfig(site, data) : hostConfig(site, data, host);
@@ -63,12 +63,16 @@ async function runHere(command: Command, host?: string): Promise<void> {
   });
   const stopped = running.untilStopped({ withSupervisor: false });
   const told = { ...(host !== undefined && { host }), controlSocket };
-  outputOf(command).result(told, `${who} is ready: ${controlSocket}`);
+  outputOf(command).result(
+    host === undefined ? 'recovery-compute' : 'hypervisor',
+    told,
+    `${who} is ready: ${controlSocket}`,
+  );
   await stopped;
 }
 
 async function heldError(data: DataFolder): Promise<RefusedError> {
-  const holder = await data.readInstance();
+  const holder = await data.readableInstance();
   const who = holder ? ` (process ${holder.pid}, since ${holder.startedAt})` : '';
   return new RefusedError(
     `\`farshore up\`${who} holds the data folder ${data.path} and runs the hypervisors itself: stop it with ` +

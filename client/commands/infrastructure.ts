@@ -1,61 +1,75 @@
 /** `infrastructure`: what there is on both sides, and what of it is alive. */
 import { Command } from 'commander';
 import { taskQueues } from '../../domain/ids.js';
+import { isProtected } from '../../domain/protected-item.js';
 import { hostsOf, type Site } from '../../domain/site.js';
 import { infrastructureOf } from '../infrastructure/infrastructure.js';
 import { infrastructureText } from '../infrastructure/infrastructure-text.js';
 import { unlessItHangs } from './store-patience.js';
-import { outputOf, withFarshore } from './place.js';
+import { heldReplicas, outputOf, withFarshore } from './place.js';
 
 export function infrastructureCommand(): Command {
   return new Command('infrastructure')
     .summary('vault, VMM servers, clouds, hosts, VMs and networks, and which of them are alive')
     .description(
       'Shows as a tree: the vault with its store, worker and networks; the VMM servers with their Provider, networks and\n' +
-        'mappings, clouds and hosts; each host with its agent and hypervisor; the VMs with disks and network adapters. A\n' +
-        'worker that has ended is called silent after a minute and a half. Hypervisors and the store are asked on this machine.',
+        'mappings, clouds and hosts; each host with its agent and hypervisor; the VMs with disks and network adapters. Of an\n' +
+        'agent whose host is watched it says whether it answers; of other workers when they asked for work last, which\n' +
+        'those that live do once a minute: one that has not for 80 seconds is called silent. Hypervisors, recovery compute\n' +
+        'and the store are asked on this machine.',
     )
     .action(async (_options: object, command: Command) => {
-      const [{ LocalSite }, { seenWorkers }, { overviewOf }] = await Promise.all([
-        import('../../workers/local-site.js'),
+      const [{ LocalSite }, { seenWorkers }, { overviewOf }, { newestLook }, { toldItems }] = await Promise.all([
+        import('../../local/local-site.js'),
         import('../infrastructure/seen-workers.js'),
         import('../overview.js'),
+        import('../../temporal/host-hearing.js'),
+        import('../told-items.js'),
       ]);
-      await withFarshore(command, async (farshore, { site: { site }, data }) => {
+      await withFarshore(command, async (farshore, place) => {
+        const {
+          site: { site },
+          data,
+        } = place;
         const local = new LocalSite(site, data);
-        const [seen, overview, hypervisors, replicaVms, storeAnswers] = await Promise.all([
+        const hosts = hostsOf(site).map(({ name }) => name);
+        const { items: known } = await overviewOf(farshore);
+        const items = await toldItems(farshore, place, known);
+        const protectedVms = [...items.values()].filter(isProtected).map(({ vm }) => vm);
+        const look = (host: string) => newestLook(farshore.temporal, site.vault.name, host).catch(() => undefined);
+        const [seen, heard, hypervisors, replicaVms, storeAnswers, held] = await Promise.all([
           seenWorkers(farshore, queuesOf(site)),
-          overviewOf(farshore),
-          Promise.all(hostsOf(site).map(async ({ name }) => [name, await local.hypervisorVms(name)] as const)),
-          local.replicaVms().then(
-            (vms) => vms.length,
-            () => undefined,
-          ),
+          Promise.all(hosts.map(async (host) => [host, await look(host)] as const)),
+          Promise.all(hosts.map(async (host) => [host, await local.hypervisorVms(host)] as const)),
+          local.replicaStates(),
           storeIsThere(site),
+          heldReplicas(site, protectedVms),
         ]);
         const at = new Date().toISOString();
         const value = infrastructureOf(site, {
           at,
           seen,
-          items: overview.items,
+          heard: new Map(heard.flatMap(([host, newest]) => (newest ? [[host, newest.heardAt] as const] : []))),
+          items,
+          held,
           hypervisors: new Map(hypervisors.flatMap(([host, vms]) => (vms ? [[host, vms] as const] : []))),
           replicaVms,
           storeAnswers,
         });
-        outputOf(command).result(value, infrastructureText(value, at));
+        outputOf(command).result('infrastructure', value, infrastructureText(value, at));
       });
     });
 }
 
 const queuesOf = (site: Site): string[] => [
   taskQueues.azure(site.vault.name),
-  ...site.vmmServers.map(({ name }) => taskQueues.vmm(name)),
-  ...hostsOf(site).map(({ name }) => taskQueues.host(name)),
+  ...site.vmmServers.map(({ name }) => taskQueues.vmm(site.vault.name, name)),
+  ...hostsOf(site).map(({ name }) => taskQueues.host(site.vault.name, name)),
 ];
 
 async function storeIsThere({ vault }: Site): Promise<boolean> {
-  const { protectedInVault } = await import('../../workers/local-vault.js');
-  const there = protectedInVault(vault, []).then(() => true);
+  const { requireStore } = await import('../../local/local-vault.js');
+  const there = requireStore(vault).then(() => true);
   // One that hangs is not there for whoever wants to see the rest.
   return await unlessItHangs(there, false);
 }

@@ -3,8 +3,9 @@ import { randomUUID } from 'node:crypto';
 import { link, open, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { Command } from 'commander';
-import { schemaFile } from '../../workers/document-schemas.js';
-import { packageFile } from '../../workers/package-files.js';
+import { shellWord } from '../../domain/shell-word.js';
+import { schemaFile } from '../../config/document-schemas.js';
+import { packageFile } from '../../config/package-files.js';
 import { RefusedError } from '../errors.js';
 import { commonOptions, outputOf, siteFileOf } from './place.js';
 
@@ -23,8 +24,9 @@ export function initCommand(): Command {
     .action(async (name: string | undefined, { force = false }: { force?: boolean }, command: Command) => {
       const file = path.resolve(name ?? siteFileOf(commonOptions(command)));
       await writeWhole(file, await contentFor(file), force);
-      const next = `farshore site check --site ${path.relative('.', file)}`;
+      const next = `farshore site check --site ${shellWord(path.relative('.', file))}`;
       outputOf(command).result(
+        'init',
         { file, next },
         `${file} is written. Put your VMM servers, hosts, networks and VMs into it.\nNext: ${next}`,
       );

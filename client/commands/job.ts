@@ -1,13 +1,15 @@
 /** `job list`, `job show` and `job cancel`. */
 import { Command } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
-import { currentTask, expectedEnd, jobTitles, type Job } from '../../domain/job.js';
+import { currentTask, expectedEnd, type Job } from '../../domain/job.js';
+import { titleOf } from '../../domain/jobs/known-jobs.js';
 import { formatSeconds, secondsBetween, toIso } from '../../domain/time.js';
 import { RefusedError } from '../errors.js';
 import { fields, table } from '../output.js';
 import { confirm } from './confirm.js';
 import { failoverResultOf, failoverText } from './failover-report.js';
 import { outputOf, withFarshore } from './place.js';
+import { unplannedText } from './unplanned-failover.js';
 import { positive } from './numbers.js';
 import { waitingForStore } from './store-patience.js';
 import { verifyResultOf, verifyText } from './verify.js';
@@ -30,9 +32,9 @@ export function jobCommand(): Command {
     .action(async ({ limit, vault = false }: { limit: number; vault?: boolean }, command: Command) => {
       await withFarshore(command, async (farshore, { site: { site } }) => {
         const { store } = site.vault;
-        const { readJobRecords } = await import('../../workers/local-vault.js');
+        const { readJobRecords } = await import('../../local/local-vault.js');
         const jobs = await (vault ? waitingForStore(store, readJobRecords(store, limit)) : farshore.jobs(limit));
-        outputOf(command).result(jobs, jobs.length === 0 ? 'There are no jobs.' : jobTable(jobs));
+        outputOf(command).result('job list', { jobs }, jobs.length === 0 ? 'There are no jobs.' : jobTable(jobs));
       });
     });
   job
@@ -46,12 +48,12 @@ export function jobCommand(): Command {
           if (!(error instanceof RefusedError)) throw error;
           // Temporal forgets what ended long ago, or its database was lost: the vault does not.
           const { store } = site.vault;
-          const { readJobRecord } = await import('../../workers/local-vault.js');
+          const { readJobRecord } = await import('../../local/local-vault.js');
           const record = await waitingForStore(store, readJobRecord(store, id)).catch(() => undefined);
           if (!record) throw error;
           return record;
         });
-        outputOf(command).result(found, jobText(found));
+        outputOf(command).result('job show', found, jobText(found));
       });
     });
   job
@@ -67,9 +69,13 @@ export function jobCommand(): Command {
       await withFarshore(command, async (farshore) => {
         const found = await farshore.job(id);
         if (found.state !== 'InProgress') throw new RefusedError(`${id} has ended already: ${found.state}`);
-        await confirm(`${jobTitles[found.kind]} of ${found.vm} will be cancelled.`, yes);
+        await confirm(`${titleOf(found.kind)} of ${found.vm} will be cancelled.`, yes);
         await farshore.cancelJob(id);
-        outputOf(command).result({ id }, `Asked to end: ${id}\nFollow it with: farshore job show ${id}`);
+        outputOf(command).result(
+          'job cancel',
+          { jobId: id },
+          `Asked to end: ${id}\nFollow it with: farshore job show ${id}`,
+        );
       });
     });
   return job;
@@ -79,7 +85,7 @@ function jobTable(jobs: readonly Job[]): string {
   const rows = jobs.map((job) => [
     job.startedAt,
     job.vm,
-    jobTitles[job.kind],
+    titleOf(job.kind),
     job.state,
     shortened(currentTask(job)?.name ?? job.failure?.message ?? ''),
     job.id,
@@ -96,7 +102,7 @@ const sentText = ({ progress }: Job): string =>
 function jobText(job: Job): string {
   const { progress, failure, endedAt, startedAt } = job;
   const head = fields([
-    ['Job', `${jobTitles[job.kind]} of ${job.vm} (${job.id})`],
+    ['Job', `${titleOf(job.kind)} of ${job.vm} (${job.id})`],
     ['State', job.state],
     ['Started', startedAt],
     [
@@ -113,12 +119,20 @@ function jobText(job: Job): string {
     ['Failing', job.retry && `${retryText(job.retry)}\nRemedy: ${job.retry.failure.remedy}`],
     ['Failed', failure && `${failure.message}\nRemedy: ${failure.remedy}`],
   ]);
+  const remarked = job.tasks.some(({ reason }) => reason !== undefined);
   const tasks = table(
-    ['TASK', 'STATE', 'STARTED', 'ENDED'],
-    job.tasks.map(({ name, state, startedAt: from, endedAt: to }) => [name, state, from ?? '', to ?? '']),
+    ['TASK', 'STATE', 'STARTED', 'ENDED', ...(remarked ? ['REMARK'] : [])],
+    job.tasks.map(({ name, state, startedAt: from, endedAt: to, reason = '' }) => [
+      name,
+      state,
+      from ?? '',
+      to ?? '',
+      ...(remarked ? [reason] : []),
+    ]),
   );
   const failover = failoverResultOf(job.result);
   const verified = verifyResultOf(job);
-  const result = failover ? failoverText(job.vm, failover) : verified && verifyText(job.vm, verified);
+  const unplanned = job.kind === 'unplannedFailover' ? unplannedText(job) : undefined;
+  const result = failover ? failoverText(job.vm, failover) : (unplanned ?? (verified && verifyText(job.vm, verified)));
   return [head, tasks, ...(result === undefined ? [] : [result])].join('\n\n');
 }

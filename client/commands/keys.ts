@@ -1,8 +1,9 @@
 /** `keys`: the key file, which encrypts what Temporal holds. */
 import path from 'node:path';
 import { Command } from 'commander';
-import { addKey, configuredKeyFile, KEY_FILE_VARIABLE, useKey } from '../../workers/encryption/key-file.js';
-import { KeyRing } from '../../workers/encryption/key-ring.js';
+import { shellWord } from '../../domain/shell-word.js';
+import { addKey, configuredKeyFile, KEY_FILE_VARIABLE, useKey } from '../../temporal/encryption/key-file.js';
+import { KeyRing } from '../../temporal/encryption/key-ring.js';
 import { RefusedError } from '../errors.js';
 import { fields, table } from '../output.js';
 import { outputOf } from './place.js';
@@ -40,12 +41,18 @@ export function keysCommand(): Command {
       );
       const isUsed = configuredKeyFile() === file;
       outputOf(command).result(
+        'keys new',
         { file, id, current, made },
         fields([
           ['File', `${file}${made ? ', new: keep a copy in a safe place, as nothing can be read without it' : ''}`],
           ['New key', id],
           ['In use', current],
-          ['Next', isUsed ? undefined : `export ${KEY_FILE_VARIABLE}=${file}    # for every worker and every command`],
+          [
+            'Next',
+            isUsed
+              ? undefined
+              : `export ${KEY_FILE_VARIABLE}=${shellWord(file)}    # for every worker and every command`,
+          ],
         ]),
       );
     });
@@ -65,7 +72,7 @@ export function keysCommand(): Command {
         return { id, fingerprint, inUse: id === ring.current.id };
       });
       const rows = listed.map(({ id, fingerprint, inUse }) => [id, fingerprint, inUse ? 'in use' : 'decrypts only']);
-      outputOf(command).result({ file, keys: listed }, table(['KEY', 'FINGERPRINT', 'USE'], rows));
+      outputOf(command).result('keys list', { file, keys: listed }, table(['KEY', 'FINGERPRINT', 'USE'], rows));
     });
   keys
     .command('use')
@@ -76,7 +83,7 @@ export function keysCommand(): Command {
     .action(async (id: string, options: FileOption, command: Command) => {
       const file = fileOf(options);
       await useKey(file, id).catch(cannot(file));
-      outputOf(command).result({ file, current: id }, `Key ${id} of ${file} is in use.`);
+      outputOf(command).result('keys use', { file, current: id }, `Key ${id} of ${file} is in use.`);
     });
   return keys;
 }

@@ -1,9 +1,10 @@
 /** Where a command works: which data folder, site file, instance and Temporal it is about. */
 import type { Command } from 'commander';
+import type { HeldReplica } from '../../domain/held-replica.js';
 import type { Site } from '../../domain/site.js';
-import { DataFolder, type Instance } from '../../workers/data-folder.js';
-import { loadSite, type LoadedSite } from '../../workers/site-file.js';
-import { configuredServer, type ConfiguredServer } from '../../workers/configured-server.js';
+import { DataFolder, type Instance } from '../../config/data-folder.js';
+import { loadSite, type LoadedSite } from '../../config/site-file.js';
+import { configuredServer, type ConfiguredServer } from '../../temporal/configured-server.js';
 import { RefusedError, UnreachableError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
 import { note, Output } from '../output.js';
@@ -124,9 +125,8 @@ export async function withFarshore<T>(
 export const givenBy = ({ address, namespace, isConfigured, configuredBy }: TemporalPlace) =>
   isConfigured ? {} : { address, ...(namespace !== undefined && { namespace }), configuredBy };
 
-/** Those of the VMs whose replica the vault holds as protected. A store that can't be read here tells nothing. */
-export async function keptReplicas({ vault }: Site, vms: readonly string[]): Promise<string[]> {
-  if (vms.length === 0) return [];
-  const { protectedInVault } = await import('../../workers/local-vault.js');
-  return await unlessItHangs(protectedInVault(vault, vms), []);
+/** What the vault holds. @param except VMs that nobody has to look for. A store that can't be read here tells nothing. */
+export async function heldReplicas({ vault }: Site, except: readonly string[]): Promise<HeldReplica[]> {
+  const { readHeldReplicas } = await import('../../local/local-vault.js');
+  return await unlessItHangs(readHeldReplicas(vault, except), []);
 }

@@ -1,20 +1,25 @@
-/** `plan run`, `plan list`, `plan show` and `plan commit`. */
+/** `plan run`, `plan list`, `plan show`, `plan cancel` and `plan commit`. */
 import { Command } from 'commander';
 import { waitsForPerson, type Job } from '../../domain/job.js';
+import type { ProtectedItemView } from '../../domain/item-view.js';
 import { planMachines } from '../../domain/plan.js';
-import { loadPlan } from '../../workers/site-file.js';
+import { loadPlan } from '../../config/site-file.js';
 import type { PlanRun } from '../../workflows/messages.js';
 import { RefusedError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
+import { hasEnded } from '../follow.js';
+import { cancelPlanRun, planRunNamed } from '../plan-runs.js';
 import { Progress } from '../progress.js';
 import { note } from '../output.js';
 import { confirm } from './confirm.js';
 import { schemaCommand } from './site.js';
-import { commitConsequences, failoverType, refusalOf } from './failover.js';
+import { commitConsequences, failoverType } from './failover.js';
+import { requirePrimarySide } from './primary-side.js';
+import { askAll, committed, followAll, toStart } from './several-vms.js';
 import { planRunTable, planRunText } from './plan-report.js';
 import { outputOf, withFarshore } from './place.js';
 import { positive } from './numbers.js';
-import { problemOf, standstill, throwProblems, waitForJob } from './wait.js';
+import { standstill, throwProblems, untilInterrupted } from './wait.js';
 
 interface PlanOptions {
   readonly wait?: true;
@@ -22,6 +27,8 @@ interface PlanOptions {
 }
 
 const RUNS_LISTED = 20;
+/** How a run is named. */
+const RUN = 'id of the run, or the name of a plan: then its newest run';
 
 /** The server's list of jobs that stand still is asked this often, ms: it lags behind anyway. */
 const STANDSTILL_CHECK_MS = 5_000;
@@ -52,20 +59,25 @@ export function planCommand(): Command {
     .action(async ({ limit }: { limit: number }, command: Command) => {
       await withFarshore(command, async (farshore) => {
         const runs = await farshore.planRuns(limit);
-        outputOf(command).result(runs, runs.length === 0 ? 'There are no plan runs.' : planRunTable(runs));
+        outputOf(command).result(
+          'plan list',
+          { planRuns: runs },
+          runs.length === 0 ? 'There are no plan runs.' : planRunTable(runs),
+        );
       });
     });
   plan
     .command('show')
     .summary('how a run stands or ended')
     .description('Shows a plan run: where each VM stands, and the numbers of those that have failed over.')
-    .argument('<run>', 'id of the run')
-    .action(async (id: string, _options: object, command: Command) => {
+    .argument('<run>', RUN)
+    .action(async (name: string, _options: object, command: Command) => {
       await withFarshore(command, async (farshore) => {
-        const run = await farshore.planRun(id);
+        const run = await planRunNamed(farshore, name);
         const ids = run.machines.flatMap(({ jobId }) => (jobId === undefined ? [] : [jobId]));
         const jobs = await Promise.all(ids.map((jobId) => farshore.job(jobId).catch(notStartedYet)));
         outputOf(command).result(
+          'plan show',
           run,
           planRunText(
             run,
@@ -75,12 +87,23 @@ export function planCommand(): Command {
       });
     });
   plan
+    .command('cancel')
+    .summary('end a run')
+    .description(
+      'Asks a run to end. Its failovers are undone as far as they can be: a VM that was shut down for it is started again.\n' +
+        'One that can no longer be undone goes on to its end, and its VM runs at the recovery side.',
+    )
+    .argument('<run>', RUN)
+    .option('--wait', 'return once the run has ended')
+    .option('--yes', 'do not ask')
+    .action(cancelPlan);
+  plan
     .command('commit')
-    .summary('settle the failovers of a run')
+    .summary('make the failovers of a run permanent')
     .description(
       'Commits the failover of every VM that failed over in a plan run. VMs that are committed already stay so.',
     )
-    .argument('<run>', 'id of the run')
+    .argument('<run>', RUN)
     .option('--wait', 'return once all are committed')
     .option('--yes', 'do not ask')
     .action(commitPlan);
@@ -93,11 +116,16 @@ function notStartedYet(error: unknown): undefined {
 }
 
 async function runPlan(file: string, options: PlanOptions & { type: 'planned' }, command: Command): Promise<void> {
-  await withFarshore(command, async (farshore) => {
+  await withFarshore(command, async (farshore, place) => {
     const plan = await loadPlan(file, farshore.site);
     const vms = planMachines(plan);
-    const refusals = await Promise.all(vms.map((vm) => refusalOf(farshore, vm, 'plannedFailover')));
-    throwRefusals(refusals);
+    const views = await Promise.all(vms.map(async (vm) => ({ vm, view: await farshore.protectedItem(vm) })));
+    throwRefusals(views.map(({ vm, view }) => refusalOf(vm, view)));
+    await requirePrimarySide(
+      farshore,
+      place,
+      views.flatMap(({ vm, view }) => (view ? [{ vm, view }] : [])),
+    );
     await confirm(
       `Plan ${plan.name}: ${vms.join(', ')} will be shut down at the primary site, their last changes will be sent, and they\n` +
         `will run at the recovery side, started in this order: ${plan.groups.map((group) => group.name).join(', ')}.`,
@@ -105,16 +133,24 @@ async function runPlan(file: string, options: PlanOptions & { type: 'planned' },
     );
     const id = await farshore.runPlan(plan, options.type);
     if (!options.wait) {
-      outputOf(command).result({ id }, `Started: ${id}\nFollow it with: farshore plan show ${id}`);
+      outputOf(command).result('plan run', { planRun: id }, `Started: ${id}\nFollow it with: farshore plan show ${id}`);
       return;
     }
-    note(`${id} runs. It goes on when this command ends: farshore plan show ${id}`);
-    const { run, standing } = await waitForRun(farshore, id);
+    const { run, standing } = await untilInterrupted(id, `plan show ${id}`, () => {
+      note(`${id} runs. It goes on when this command ends: farshore plan show ${id}`);
+      return waitForRun(farshore, id);
+    });
     const next = run.state === 'Succeeded' ? `\nNext: farshore plan commit ${id}` : '';
-    outputOf(command).result(run, `${planRunText(run, [])}${next}`);
+    outputOf(command).result('plan run', { planRun: id, run }, `${planRunText(run, [])}${next}`);
     const still = standing.map((job) => standstill(`the failover of ${job.vm}`, job.vm, job.retry));
     throwProblems(still.length > 0 ? still : [runProblem(run)]);
   });
+}
+
+function refusalOf(vm: string, view: ProtectedItemView | undefined): string | undefined {
+  if (!view) return `${vm}: the VM is not protected`;
+  const permission = view.operations.plannedFailover;
+  return permission.allowed ? undefined : `${vm}: ${permission.reason}`;
 }
 
 function throwRefusals(refusals: readonly (string | undefined)[]): void {
@@ -161,33 +197,53 @@ function runProblem(run: PlanRun): string | undefined {
   return `the run ${run.id} ${run.state === 'Cancelled' ? 'was cancelled' : 'failed'}: ${run.failure ?? 'no reason was given'}`;
 }
 
-async function commitPlan(id: string, options: PlanOptions, command: Command): Promise<void> {
+async function cancelPlan(name: string, options: PlanOptions, command: Command): Promise<void> {
   await withFarshore(command, async (farshore) => {
-    const run = await farshore.planRun(id);
-    if (run.state === 'InProgress') throw new RefusedError(`the run ${id} is still in progress (${run.phase})`);
-    const vms = await uncommitted(farshore, run);
-    throwRefusals(await Promise.all(vms.map((vm) => refusalOf(farshore, vm, 'commitFailover'))));
-    await confirm(commitConsequences(vms), options.yes);
-    const jobs: { vm: string; jobId: string }[] = [];
-    for (const vm of vms) jobs.push({ vm, ...(await farshore.startJob(vm, 'commitFailover')) });
+    const run = await planRunNamed(farshore, name);
+    const { id } = run;
+    if (hasEnded(run)) throw new RefusedError(`the run ${id} has ended already: ${run.state}`);
+    await confirm(
+      `The run ${id} (${run.phase}) will be cancelled, and what can be undone of its failovers is undone.`,
+      options.yes,
+    );
+    await cancelPlanRun(farshore, run);
     if (!options.wait) {
-      outputOf(command).result(jobs, jobs.map(({ vm, jobId }) => `${vm}: is being committed (${jobId})`).join('\n'));
+      outputOf(command).result(
+        'plan cancel',
+        { planRun: id },
+        `Asked to end: ${id}\nFollow it with: farshore plan show ${id}`,
+      );
       return;
     }
     const progress = new Progress();
-    const ended = await Promise.all(jobs.map(({ jobId }) => waitForJob(farshore, jobId, progress)));
+    const ended = await untilInterrupted(`the undoing of ${id}`, `plan show ${id}`, () =>
+      farshore.followPlanRun(id, (news) => showRun(news, progress)),
+    );
     progress.close();
-    outputOf(command).result(ended, ended.map(({ vm, state }) => `${vm}: commit ${state.toLowerCase()}`).join('\n'));
-    throwProblems(ended.map(problemOf));
+    outputOf(command).result('plan cancel', { planRun: id, run: ended }, planRunText(ended, []));
   });
 }
 
-/** @throws RefusedError when the run leaves nothing to commit. */
-async function uncommitted(farshore: Farshore, run: PlanRun): Promise<string[]> {
-  const failedOver = run.machines.filter(({ state }) => state === 'Succeeded').map(({ vm }) => vm);
-  const views = await Promise.all(failedOver.map(async (vm) => ({ vm, view: await farshore.protectedItem(vm) })));
-  const open = views.filter(({ view }) => view?.item.phase !== 'Committed').map(({ vm }) => vm);
-  if (open.length > 0) return open;
-  const why = failedOver.length === 0 ? 'no VM failed over in it' : 'all its VMs are committed already';
-  throw new RefusedError(`there is nothing to commit in the run ${run.id}: ${why}`);
+async function commitPlan(name: string, options: PlanOptions, command: Command): Promise<void> {
+  await withFarshore(command, async (farshore) => {
+    const run = await planRunNamed(farshore, name);
+    const { id } = run;
+    if (!hasEnded(run)) throw new RefusedError(`the run ${id} is still in progress (${run.phase})`);
+    const vms = run.machines.filter(({ state }) => state === 'Succeeded').map(({ vm }) => vm);
+    if (vms.length === 0)
+      throw new RefusedError(`there is nothing to commit in the run ${id}: no VM failed over in it`);
+    const asked = await askAll(farshore, vms, 'commitFailover', committed);
+    const starting = toStart(asked).map(({ vm }) => vm);
+    if (starting.length > 0) await confirm(commitConsequences(starting), options.yes);
+    const start = (vm: string) => farshore.startJob(vm, 'commitFailover');
+    await followAll(
+      'plan commit',
+      command,
+      farshore,
+      asked,
+      start,
+      options,
+      (vm) => `${vm}: the failover is committed`,
+    );
+  });
 }

@@ -6,16 +6,23 @@ import {
   type RecoveryPointSelector,
   type RecoveryState,
 } from '../../domain/recovery-point.js';
-import { recoveryPointId, type RecoveryPoint } from '../../domain/vault.js';
+import { recoveryPointId, type DamagedRecord, type RecoveryPoint } from '../../domain/vault.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import { table } from '../output.js';
 
 const POINTS_SHOWN = 10;
 const choices = [{ kind: 'latest' }, { kind: 'latestProcessed' }, { kind: 'latestAppConsistent' }] as const;
 
+export const pointValue = ({ id, time, kind, tags, suspect }: RecoveryPoint) => ({ id, time, kind, tags, suspect });
+
 export const pointsValue = (recovery: RecoveryState | undefined) => ({
-  recoveryPoints: recovery?.points.map(({ id, time, kind, tags, suspect }) => ({ id, time, kind, tags, suspect })),
-  latest: recovery && Object.fromEntries(choices.map((choice) => [choice.kind, chosen(choice, recovery)])),
+  recoveryPoints: recovery?.points.map(pointValue),
+  damaged: recovery?.damaged,
+  latest: recovery && {
+    latest: chosen({ kind: 'latest' }, recovery),
+    latestProcessed: chosen({ kind: 'latestProcessed' }, recovery),
+    latestAppConsistent: chosen({ kind: 'latestAppConsistent' }, recovery),
+  },
 });
 
 /** Of a store that does not tell, what was heard last. */
@@ -27,7 +34,8 @@ export function pointsText(recovery: RecoveryState | undefined, { item }: Protec
     return `Latest recovery point, as last heard: ${latest.id} of ${latest.time}${names.join('')}`;
   }
   const { points } = recovery;
-  if (points.length === 0) return 'No recovery points yet: a cycle that holds changes makes one.';
+  const left = damagedText(recovery.damaged);
+  if (points.length === 0) return `No recovery points yet: a cycle that holds changes makes one.${left}`;
   const shown = points.slice(-POINTS_SHOWN).toReversed();
   const more = points.length > shown.length ? `\n(${points.length - shown.length} older ones: --json shows all)` : '';
   const list = table(
@@ -35,7 +43,7 @@ export function pointsText(recovery: RecoveryState | undefined, { item }: Protec
     shown.map((point) => [point.id, point.time, kindText(point), point.tags?.join(', ') || '-']),
   );
   const meant = choices.map((choice) => `${selectorText(choice)}: ${meantBy(choice, recovery)}`);
-  return [list + more + suspectText(points), ...meant].join('\n');
+  return [list + more + suspectText(points) + left, ...meant].join('\n');
 }
 
 export const kindText = ({ kind, suspect }: Pick<RecoveryPoint, 'kind' | 'suspect'>): string =>
@@ -47,20 +55,33 @@ export function suspectText(points: readonly Pick<RecoveryPoint, 'suspect'>[]): 
   return [...reasons].map((reason) => `\nSuspect, may not be what the guest wrote: ${reason}.`).join('');
 }
 
+/** What can't be used, below what can. */
+export const damagedText = (damaged: readonly DamagedRecord[] = []): string =>
+  damaged.map(({ problem }) => `\nDamaged, and left out: ${problem}.`).join('');
+
 function meantBy(choice: RecoveryPointSelector, recovery: RecoveryState): string {
   const found = chosen(choice, recovery);
   if (!found) return 'none';
   const first = found.process > 0 ? `, once ${found.process} received cycles are processed` : '';
-  return `${found.id} of ${found.time}${first}`;
+  return `${found.id} of ${found.time}${first}${found.suspect === undefined ? '' : ', suspect'}`;
 }
 
 /** Undefined: there is no such point. */
 export function chosen(choice: RecoveryPointSelector, recovery: RecoveryState) {
   try {
     const target = chooseRecoveryPoint(choice, recovery);
-    if (target.from === 'point') return { id: target.point.id, time: target.point.time, process: 0 };
-    const { cycle, process } = target;
-    return { id: recoveryPointId(cycle.epoch, cycle.sequence), time: cycle.sealedAt, process: process.length };
+    const { id, time, process } =
+      target.from === 'point'
+        ? { ...target.point, process: 0 }
+        : {
+            id: recoveryPointId(target.cycle.epoch, target.cycle.sequence),
+            time: target.cycle.sealedAt,
+            process: target.process.length,
+          };
+    // The cycle of a live state may have its point already, which knows best.
+    const made = recovery.points.find((point) => point.id === id);
+    const suspect = made ? made.suspect : recovery.suspect;
+    return { id, time, process, ...(suspect !== undefined && { suspect }) };
   } catch (error) {
     if (error instanceof CatalogueError && error.code === 'RecoveryPointNotFound') return undefined;
     throw error;

@@ -1,17 +1,20 @@
 /** `protect`, `sync` and `retry`. */
 import { Command, InvalidArgumentError } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
-import { jobTitles, waitsForPerson } from '../../domain/job.js';
+import { waitsForPerson } from '../../domain/job.js';
+import { titleOf } from '../../domain/jobs/known-jobs.js';
 import { tagSchema } from '../../domain/named-points.js';
-import { phaseText, seedingStopped } from '../../domain/protected-item.js';
+import { phaseText, seedingStopped, type ProtectedItem } from '../../domain/protected-item.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import { JobFailedError, RefusedError } from '../errors.js';
-import type { LocalSite } from '../../workers/local-site.js';
+import type { SiteVm } from '../../domain/site.js';
+import { note } from '../output.js';
+import type { LocalSite } from '../../local/local-site.js';
 import type { Farshore } from '../farshore.js';
 import { confirm } from './confirm.js';
 import { Progress } from '../progress.js';
 import { outputOf, withFarshore } from './place.js';
-import { problemOf, retryText, standstill, throwProblems, waitForJob } from './wait.js';
+import { problemOf, retryText, standstill, throwProblems, untilInterrupted, waitForJob } from './wait.js';
 
 interface WaitOption {
   readonly wait?: true;
@@ -32,38 +35,48 @@ export function protectCommand(): Command {
       await withFarshore(command, async (farshore, { site, data }) => {
         const vms = [...new Set(names)];
         await requireUnprotected(farshore, vms);
-        const { LocalSite } = await import('../../workers/local-site.js');
+        const { LocalSite } = await import('../../local/local-site.js');
         const local = new LocalSite(site.site, data);
         await refuseReplicaVms(local, vms);
-        const kept = await vmsWithPoints(local, vms);
-        if (kept.length > 0) {
-          await confirm(
-            `The vault holds recovery points of ${kept.join(', ')} from before: they will be deleted, and all disks copied anew.\n` +
-              'To go on from what the vault holds instead, when Temporal has lost its database: farshore vault adopt',
-            yes,
-          );
-        }
+        const isOff = (vm: string) => isOffAtHome(local, farshore.siteVm(vm));
+        const off = await Promise.all(vms.map(isOff));
+        for (const vm of vms.filter((_, index) => off[index])) note(offText(vm));
+        const kept = await keptReplicas(local, vms);
+        if (kept.length > 0) await confirm(overwritingText(kept), yes);
         const jobs: { vm: string; jobId: string }[] = [];
         for (const vm of vms) jobs.push({ vm, ...(await farshore.protect(vm)) });
         if (!wait) {
           const lines = jobs.map(({ vm, jobId }) => `${vm}: protection is being enabled (${jobId})`);
-          outputOf(command).result(jobs, [...lines, 'Follow it with: farshore status'].join('\n'));
+          outputOf(command).result('protect', { vms: jobs }, [...lines, 'Follow it with: farshore status'].join('\n'));
           return;
         }
         const progress = new Progress();
         const ends = await Promise.all(
-          jobs.map(async (job) => ({ ...job, ...(await waitUntilProtected(farshore, job, progress)) })),
+          jobs.map(async (job) => ({
+            ...job,
+            ...(await waitUntilProtected(farshore, job, progress)),
+            // It may have been started meanwhile.
+            off: await isOff(job.vm),
+          })),
         );
         progress.close();
         outputOf(command).result(
-          ends.map(({ vm, jobId, view, problem }) => ({
-            vm,
-            jobId,
-            phase: view?.item.phase ?? 'Unprotected',
-            health: view?.health,
-            problem,
-          })),
-          ends.map(({ vm, view }) => `${vm}: ${view?.item.phase ?? 'Unprotected'}`).join('\n'),
+          'protect',
+          {
+            vms: ends.map(({ vm, jobId, view, problem }) => ({
+              vm,
+              jobId,
+              phase: view?.item.phase ?? 'Unprotected',
+              health: view?.health,
+              problem,
+            })),
+          },
+          ends
+            .map(({ vm, view, off }) => {
+              const phase = view?.item.phase ?? 'Unprotected';
+              return off ? `${vm}: ${phase}, and off at the primary side: farshore vm start ${vm}` : `${vm}: ${phase}`;
+            })
+            .join('\n'),
         );
         throwProblems(ends.map(({ problem }) => problem));
       });
@@ -83,18 +96,49 @@ async function refuseReplicaVms(local: LocalSite, vms: readonly string[]): Promi
       .map(
         ({ name, state }) =>
           `${name}: it was failed over: its replica VM is ${state} at the recovery side, on the disks that a new initial\n` +
-          `  replication would overwrite. Delete the replica VM first, if what it holds is not needed any more.`,
+          `  replication would overwrite.\n  Remedy: if what it holds is not needed any more: farshore vm delete-replica ${name}`,
       )
       .join('\n'),
   );
 }
 
+/** One that does not answer is found out by the job. */
+const isOffAtHome = async (local: LocalSite, vm: SiteVm): Promise<boolean> =>
+  (await local.askHypervisor(vm)).vm?.state === 'Off';
+
+const offText = (vm: string): string =>
+  `${vm} is off at the primary side, and is protected as its disks are. If it is to run: farshore vm start ${vm}`;
+
+/** What the vault holds of a VM, with recovery points. */
+export interface KeptReplica {
+  readonly vm: string;
+  /** Its protection was ended on purpose, then. */
+  readonly unprotectedAt?: string | undefined;
+}
+
 /** A store that does not answer is found out by the job. */
-async function vmsWithPoints(local: LocalSite, vms: readonly string[]): Promise<string[]> {
-  const points = await Promise.all(
-    vms.map(async (vm) => (await local.recoveryState(vm).catch(() => undefined))?.points ?? []),
+async function keptReplicas(local: LocalSite, vms: readonly string[]): Promise<KeptReplica[]> {
+  const kept = await Promise.all(
+    vms.map(async (vm) => {
+      const state = await local.recoveryState(vm).catch(() => undefined);
+      return state && state.points.length > 0 ? [{ vm, unprotectedAt: state.description.unprotectedAt }] : [];
+    }),
   );
-  return vms.filter((_, index) => points[index]!.length > 0);
+  return kept.flat();
+}
+
+/** Only what was not ended on purpose can be gone on with. */
+export function overwritingText(kept: readonly KeptReplica[]): string {
+  const names = kept.map(({ vm }) => vm).join(', ');
+  const adoptable = kept.filter(({ unprotectedAt }) => unprotectedAt === undefined).map(({ vm }) => vm);
+  return [
+    `The vault holds recovery points of ${names} from before: they will be deleted, and all disks copied anew.`,
+    ...(adoptable.length > 0
+      ? [
+          `To go on from what the vault holds instead, when Temporal has lost its database: farshore vault adopt ${adoptable.join(' ')}`,
+        ]
+      : []),
+  ].join('\n');
 }
 
 /** @throws RefusedError that lists all VMs that can't be protected now. */
@@ -122,11 +166,13 @@ async function waitUntilProtected(
   const job = await waitForJob(farshore, jobId, progress);
   const problem = problemOf(job);
   if (problem !== undefined) return { view: await farshore.protectedItem(vm), problem };
-  const view = await farshore.followVm(vm, isSettled, (news) => showSeeding(vm, news, progress));
+  const view = await untilInterrupted(`initial replication of ${vm}`, 'status', () =>
+    farshore.followVm(vm, isSettled, (news) => showSeeding(vm, news, progress)),
+  );
   if (!view) return { view, problem: `${vm}: its protection has ended` };
   const { item } = view;
   if (item.job && waitsForPerson(item.job))
-    return { view, problem: standstill(`${jobTitles[item.job.kind]} of ${vm}`, vm, item.job.retry) };
+    return { view, problem: standstill(`${titleOf(item.job.kind)} of ${vm}`, vm, item.job.retry) };
   if (seedingStopped(item)) {
     const message = view.conditions[0]?.message ?? 'initial replication has ended early';
     return { view, problem: `${vm}: ${message}\n  Remedy: farshore retry ${vm}` };
@@ -146,7 +192,7 @@ function showSeeding(vm: string, view: ProtectedItemView | undefined, progress: 
     if (view && view.item.phase !== 'Seeding') progress.update(vm, { name: phaseText[view.item.phase] });
     return;
   }
-  const title = jobTitles[job.kind];
+  const title = titleOf(job.kind);
   progress.update(vm, {
     name: job.task === undefined || job.task === title ? title : `${title}: ${job.task}`,
     bytes: job.progress,
@@ -169,20 +215,25 @@ export function syncCommand(): Command {
       await withFarshore(command, async (farshore) => {
         const { sequence } = await farshore.sync(vm, tag);
         if (!wait) {
-          outputOf(command).result({ vm, sequence, tag }, `${vm}: cycle ${sequence} is due now`);
+          outputOf(command).result('sync', { vm, sequence, tag }, `${vm}: cycle ${sequence} is due now`);
           return;
         }
         const view = await waitForCycle(farshore, vm, sequence);
         const { applied, latestRecoveryPoint, namedPoints } = view.item;
         const named = tag === undefined ? undefined : namedPoints?.find((point) => point.tag === tag);
         const text = `${vm}: the replica holds cycle ${applied?.sequence}, sealed at ${applied?.sealedAt} (${formatBytes(applied?.bytes ?? 0)} sent)`;
+        const point = named ? { recoveryPoint: named.id } : madeOf(latestRecoveryPoint);
         outputOf(command).result(
-          { vm, sequence, tag, applied, recoveryPoint: named ?? latestRecoveryPoint, rpoSeconds: view.rpoSeconds },
+          'sync',
+          { vm, sequence, tag, applied, ...point, rpoSeconds: view.rpoSeconds },
           named ? `${text}\n${vm}: recovery point ${named.id} is named ${named.tag}` : text,
         );
       });
     });
 }
+
+const madeOf = (newest: ProtectedItem['latestRecoveryPoint']) =>
+  newest && { recoveryPoint: newest.id, recoveryPointTime: newest.time };
 
 function parseTag(text: string): string {
   const tag = tagSchema.safeParse(text);
@@ -196,11 +247,13 @@ async function waitForCycle(farshore: Farshore, vm: string, sequence: number): P
   const isThere = (view: ProtectedItemView) => (view.item.applied?.sequence ?? 0) >= sequence;
   const isStuck = ({ item }: ProtectedItemView) =>
     waitsForPerson(item) || item.resync !== undefined || item.phase !== 'Protected';
-  const view = await farshore.followVm(
-    vm,
-    (news) => !news || isThere(news) || isStuck(news),
-    (news) =>
-      progress.update(vm, { name: `Cycle ${sequence}`, remark: news?.item.retry && retryText(news.item.retry) }),
+  const view = await untilInterrupted(`cycle ${sequence} of ${vm}`, `vm show ${vm}`, () =>
+    farshore.followVm(
+      vm,
+      (news) => !news || isThere(news) || isStuck(news),
+      (news) =>
+        progress.update(vm, { name: `Cycle ${sequence}`, remark: news?.item.retry && retryText(news.item.retry) }),
+    ),
   );
   progress.close();
   if (!view) throw new JobFailedError(`${vm}: its protection has ended`);
@@ -222,7 +275,7 @@ export function retryCommand(): Command {
     .action(async (vm: string, _options: object, command: Command) => {
       await withFarshore(command, async (farshore) => {
         const { retried } = await farshore.retry(vm);
-        outputOf(command).result({ vm, retried }, `${vm}: is tried again: ${retried}`);
+        outputOf(command).result('retry', { vm, retried }, `${vm}: is tried again: ${retried}`);
       });
     });
 }

@@ -30,12 +30,21 @@ export function resynchronizeCommand(): Command {
         await requireAllowed(farshore, vm, 'resynchronize');
         const { jobId } = await farshore.resynchronize(vm, now ?? false);
         if (jobId !== undefined) {
-          await followRequest(command, farshore, { jobId }, wait ? { wait } : {}, (job) => `${vm}: ${sentText(job)}`);
+          await followRequest(
+            'resynchronize',
+            vm,
+            command,
+            farshore,
+            { jobId },
+            wait ? { wait } : {},
+            (job) => `${vm}: ${sentText(job)}`,
+          );
           return;
         }
         const view = await farshore.followVm(vm, (news) => !news?.item.resync || news.item.resync.dueAt !== undefined);
         const dueAt = view?.item.resync?.dueAt;
         outputOf(command).result(
+          'resynchronize',
           { vm, dueAt },
           `${vm}: is marked for resynchronization${dueAt === undefined ? '' : `, which begins at ${dueAt}`}`,
         );

@@ -2,9 +2,6 @@
 import { Command } from 'commander';
 import { outputOf, withFarshore } from './place.js';
 
-/** Loaded when it is needed, as `withFarshore` does. */
-const settings = () => import('../settings.js');
-
 export function pauseCommand(): Command {
   return new Command('pause')
     .summary('let the replication of a VM rest')
@@ -17,8 +14,12 @@ export function pauseCommand(): Command {
     .addHelpText('after', '\nExample:\n  farshore pause db-01')
     .action(async (vm: string, _options: object, command: Command) => {
       await withFarshore(command, async (farshore) => {
-        const { since } = await (await settings()).pauseReplication(farshore, vm);
-        outputOf(command).result({ vm, since }, `${vm}: replication is paused; to go on: farshore resume ${vm}`);
+        const { since } = await farshore.pause(vm);
+        outputOf(command).result(
+          'pause',
+          { vm, since },
+          `${vm}: replication is paused; to go on: farshore resume ${vm}`,
+        );
       });
     });
 }
@@ -31,9 +32,9 @@ export function resumeCommand(): Command {
     .addHelpText('after', '\nExample:\n  farshore resume db-01')
     .action(async (vm: string, _options: object, command: Command) => {
       await withFarshore(command, async (farshore) => {
-        const { cycleDueAt } = await (await settings()).resumeReplication(farshore, vm);
+        const { cycleDueAt } = await farshore.resume(vm);
         const next = cycleDueAt === undefined ? '' : '; a cycle is due now';
-        outputOf(command).result({ vm, cycleDueAt }, `${vm}: replication goes on${next}`);
+        outputOf(command).result('resume', { vm, cycleDueAt }, `${vm}: replication goes on${next}`);
       });
     });
 }
@@ -51,9 +52,13 @@ export function setPolicyCommand(): Command {
     .addHelpText('after', '\nExample:\n  farshore set-policy db-01 gold')
     .action(async (vm: string, policy: string, _options: object, command: Command) => {
       await withFarshore(command, async (farshore) => {
-        const { cycleDueAt } = await (await settings()).setPolicy(farshore, vm, policy);
+        const { cycleDueAt } = await farshore.setPolicy(vm, policy);
         const next = cycleDueAt === undefined ? '' : `; the next cycle is due at ${cycleDueAt}`;
-        outputOf(command).result({ vm, policy, cycleDueAt }, `${vm}: policy ${policy} counts from now on${next}`);
+        outputOf(command).result(
+          'set-policy',
+          { vm, policyName: policy, cycleDueAt },
+          `${vm}: policy ${policy} counts from now on${next}`,
+        );
       });
     });
 }

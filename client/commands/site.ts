@@ -2,8 +2,8 @@
 import { Command } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
 import { hostsOf, type Site } from '../../domain/site.js';
-import { schemaText, type DocumentKind } from '../../workers/document-schemas.js';
-import { loadSite } from '../../workers/site-file.js';
+import { documentSchema, schemaText, type DocumentKind } from '../../config/document-schemas.js';
+import { loadSite } from '../../config/site-file.js';
 import { commonOptions, outputOf, siteFileOf } from './place.js';
 
 export function siteCommand(): Command {
@@ -15,15 +15,16 @@ export function siteCommand(): Command {
     .summary('check the site file and the disks it names')
     .description(
       'Checks the site file as `up` does: its shape, its references, and that every disk is there, of the format and size\n' +
-        'that are declared. Tells the first thing that is wrong, with file, line, path, value and remedy. Starts nothing.',
+        'that are declared; and, beyond that, that a replica can hold it. Tells the first thing that is wrong, with file, line, path, value and remedy. Starts nothing.',
     )
     .action(async (_options: object, command: Command) => {
-      const loaded = await loadSite(siteFileOf(commonOptions(command)), { disks: true });
-      const counts = countsOf(loaded.site);
-      const { vmmServers, clouds, hosts, vms, disks, networks, policies, declaredBytes } = counts;
+      const loaded = await loadSite(siteFileOf(commonOptions(command)), { disks: true, replicas: true });
+      const { declaredBytes, ...counts } = countsOf(loaded.site);
+      const { vmmServers, clouds, hosts, vms, disks, networks, policies } = counts;
       const size = declaredBytes > 0 ? ` (${formatBytes(declaredBytes)} declared)` : '';
       outputOf(command).result(
-        { file: loaded.file, vault: loaded.site.vault.name, ...counts },
+        'site check',
+        { file: loaded.file, vault: loaded.site.vault.name, counts, declaredBytes },
         `${loaded.file} is in order: vault ${loaded.site.vault.name}, VMM servers: ${vmmServers}, clouds: ${clouds}, hosts: ${hosts}, ` +
           `VMs: ${vms}, disks: ${disks}${size}, Azure networks: ${networks}, policies: ${policies}.`,
       );
@@ -38,7 +39,7 @@ export const schemaCommand = (kind: DocumentKind, what: string): Command =>
     .summary(`the JSON Schema of ${what}, for editors`)
     .description(`Prints the JSON Schema of ${what}, for editors and other programs that check documents.`)
     .action(() => {
-      process.stdout.write(schemaText(kind));
+      process.stdout.write(schemaText(documentSchema(kind)));
     });
 
 function countsOf(site: Site) {

@@ -1,16 +1,20 @@
 /** `status`: all VMs at a glance. */
 import { Command } from 'commander';
+import { boardOf, viewAmong, type Board, type VmRow } from '../../domain/board.js';
 import type { Health } from '../../domain/health.js';
-import { jobTitles } from '../../domain/job.js';
+import { titleOf } from '../../domain/jobs/known-jobs.js';
 import { formatSeconds } from '../../domain/time.js';
 import { exitCodes } from '../exit-codes.js';
 import { table } from '../output.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
+import type { ProtectedItem } from '../../domain/protected-item.js';
 import { stopSignal } from '../../workers/stop-signals.js';
+import { sourcesToAsk } from '../sources-to-ask.js';
 import { VaultSource } from '../watch/vault-source.js';
 import { watchStatus } from '../watch/watch-status.js';
-import { commonOptions, keptReplicas, outputOf, withFarshore } from './place.js';
+import { commonOptions, heldReplicas, outputOf, withFarshore } from './place.js';
 import { positive } from './numbers.js';
+import { runningJob } from './shown.js';
 
 /** Seconds. */
 const DEFAULT_INTERVAL = 2;
@@ -25,9 +29,10 @@ export function statusCommand(): Command {
   return new Command('status')
     .summary('health, RPO and running job of every VM')
     .description(
-      'Shows phase, replication health, RPO and running job of every VM of the site file. Its exit code is that of the\n' +
-        'worst health: 0 Normal, 1 Warning, 2 Critical. VMs that are not protected do not count, unless the vault holds a\n' +
-        'replica that nobody keeps up to date any more: that is Critical.\n' +
+      'Shows phase, replication health, RPO and running job of every VM of the site file, and of those that are protected\n' +
+        'though it does not name them, and what to do. Its exit code is that of the worst health: 0 Normal, 1 Warning,\n' +
+        '2 Critical. VMs that are not protected do not count, unless the vault holds a replica that nothing keeps up to date\n' +
+        'any more, or says that the VM runs at the recovery side and it does not: that is Critical.\n' +
         'With --watch it goes on showing that, with the cycles, the running jobs and what to do, until Ctrl-C or q; then its\n' +
         'exit code is 0. Where standard output is no terminal it prints a block each time, with --json an object a line.',
     )
@@ -35,24 +40,36 @@ export function statusCommand(): Command {
     .option('--interval <seconds>', 'with --watch: how often to ask', positive, DEFAULT_INTERVAL)
     .action(async ({ watch, interval }: { watch?: true; interval: number }, command: Command) => {
       if (watch) return await watchVault(command, interval);
-      await withFarshore(command, async (farshore, { site }) => {
-        const vms = await Promise.all(
-          site.site.vms.map(async ({ name }) => ({ name, view: protectedOf(await farshore.protectedItem(name)) })),
-        );
-        // Temporal knows nothing of these: its database was lost.
-        const unattended = await keptReplicas(
-          site.site,
-          vms.filter(({ view }) => !view).map(({ name }) => name),
-        );
-        const health = worst(vms.flatMap(({ view }) => (view ? [view.health] : [])));
+      await withFarshore(command, async (farshore, place) => {
+        const {
+          site: { site },
+          data,
+        } = place;
+        const [{ LocalSite }, { knownVms }] = await Promise.all([
+          import('../../local/local-site.js'),
+          import('../known-vms.js'),
+        ]);
+        const known = await knownVms(farshore, place);
+        const at = new Date().toISOString();
+        const items = new Map(known.flatMap(({ name, view }) => (view ? [[name, view.item] as const] : [])));
+        const protectedVms = [...items.keys()].filter((vm) => viewAmong(items, vm, at));
+        // In this order: of a replica VM that is deleted meanwhile the store knows.
+        const local = new LocalSite(site, data);
+        const replicaVms = await local.replicaStates();
+        const held = await heldReplicas(site, protectedVms);
+        const sourceVms = await local.sourceStates(sourcesToAsk(site, items, held));
+        const siteVms = site.vms.map(({ name }) => name);
+        const vault = site.vault.name;
+        const board = boardOf({ vault, siteVms, items, jobs: [], planRuns: [], held, replicaVms, sourceVms }, at);
         const value = {
-          vault: site.site.vault.name,
-          health,
-          vms: vms.map(({ name, view }) => statusOf(name, view)),
-          unattended,
+          vault,
+          health: board.health,
+          vms: board.vms.map((row) => statusOf(row, viewAmong(items, row.vm, at))),
+          attention: board.attention,
+          unattended: held.filter(({ asProtected }) => asProtected).map(({ vm }) => vm),
         };
-        outputOf(command).result(value, `${statusText(vms)}${unattendedText(unattended)}`);
-        process.exitCode = exitCodeOfHealth[unattended.length > 0 ? 'Critical' : health];
+        outputOf(command).result('status', value, statusText(board, items));
+        process.exitCode = exitCodeOfHealth[board.health];
       });
     });
 }
@@ -66,49 +83,34 @@ async function watchVault(command: Command, intervalSeconds: number): Promise<vo
   process.exit(exitCodes.ok);
 }
 
-/** A VM whose protection is just being enabled, or was never, has no health. */
-const protectedOf = (view: ProtectedItemView | undefined) =>
-  view?.item.phase === 'Unprotected' && !view.item.job ? undefined : view;
-
-const unattendedText = (vms: readonly string[]): string =>
-  vms.length === 0
-    ? ''
-    : `\n\nThe vault holds replicas of ${vms.join(', ')} that nobody keeps up to date: Temporal knows nothing of them.\n` +
-      '  Remedy: farshore vault adopt';
-
-const worst = (healths: readonly Health[]): Health =>
-  healths.includes('Critical') ? 'Critical' : healths.includes('Warning') ? 'Warning' : 'Normal';
-
-function statusOf(vm: string, view: ProtectedItemView | undefined) {
-  if (!view) return { vm, phase: 'Unprotected' };
-  const { item, health, rpoSeconds, conditions } = view;
+function statusOf({ vm, host, phase, activeSide, health, rpoSeconds }: VmRow, view: ProtectedItemView | undefined) {
   return {
     vm,
-    phase: item.phase,
-    activeSide: item.activeSide,
+    host,
+    phase,
+    activeSide,
     health,
     rpoSeconds,
-    conditions,
-    job: item.job && { id: item.job.jobId, kind: item.job.kind, task: item.job.task, progress: item.job.progress },
+    conditions: view?.conditions ?? [],
+    job: view && runningJob(view.item),
   };
 }
 
-function statusText(vms: readonly { name: string; view: ProtectedItemView | undefined }[]): string {
-  if (vms.length === 0) return 'The site file has no VMs.';
-  const rows = vms.map(({ name, view }) => {
-    if (!view) return [name, 'Unprotected', '-', '-', '-', '-'];
-    const { item, health, rpoSeconds } = view;
-    const rpo = rpoSeconds === undefined ? '-' : formatSeconds(rpoSeconds);
-    const job = item.job
-      ? `${jobTitles[item.job.kind]}${item.job.task === undefined ? '' : `: ${item.job.task}`}`
-      : '-';
-    return [name, item.phase, item.activeSide, health, rpo, job];
+function statusText({ vms, attention }: Board, items: ReadonlyMap<string, ProtectedItem>): string {
+  if (vms.length === 0) return 'The site file has no VMs, and none is protected.';
+  const rows = vms.map(({ vm, phase, activeSide, health, rpoSeconds }) => {
+    const job = items.get(vm)?.job;
+    return [
+      vm,
+      phase,
+      activeSide ?? '-',
+      health ?? '-',
+      rpoSeconds === undefined ? '-' : formatSeconds(rpoSeconds),
+      job ? `${titleOf(job.kind)}${job.task === undefined ? '' : `: ${job.task}`}` : '-',
+    ];
   });
-  const remarks = vms.flatMap(({ name, view }) =>
-    (view?.conditions ?? []).map(
-      ({ health, message, remedy }) =>
-        `${name}: ${health}: ${message}${remedy === undefined ? '' : `\n  Remedy: ${remedy}`}`,
-    ),
+  const remarks = attention.map(({ health, message, advice }) =>
+    [`${health}  ${message}`, ...advice.map((line) => `  -> ${line}`)].join('\n'),
   );
   const listing = table(['VM', 'PHASE', 'RUNS AT', 'HEALTH', 'RPO', 'JOB'], rows);
   return remarks.length > 0 ? `${listing}\n\n${remarks.join('\n')}` : listing;

@@ -1,105 +1,178 @@
 /** `failover --type unplanned`: says what will be lost, asks, and shows what was. */
 import type { Command } from 'commander';
+import { lossAhead, timeLines, type LostHost } from '../../domain/failover-times.js';
 import {
   unplannedFailoverResultSchema,
   type Job,
   type JobParameters,
   type UnplannedFailoverResult,
 } from '../../domain/job.js';
-import { formatSeconds } from '../../domain/time.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
-import { RefusedError } from '../errors.js';
 import { chooseRecoveryPoint, selectorOf } from '../../domain/recovery-point.js';
-import type { LocalSite } from '../../workers/local-site.js';
+import type { LocalSite } from '../../local/local-site.js';
 import type { Farshore } from '../farshore.js';
+import type { HostSign } from '../host-sign.js';
 import { fields, table } from '../output.js';
-import { confirm } from './confirm.js';
-import { followRequest, type DestructiveOptions } from './follow-request.js';
+import { confirmAgainst } from './confirm.js';
+import type { DestructiveOptions } from './follow-request.js';
+import type { Place } from './place.js';
 import { chosen } from './points-report.js';
+import { answersText, hostSigns, runsUnwatched } from './primary-side.js';
+import { askAll, failedOver, followAll, toStart } from './several-vms.js';
 
 export interface FailoverOptions extends DestructiveOptions {
   readonly type: 'planned' | 'unplanned';
   readonly recoveryPoint?: string;
   readonly tryShutDown?: true;
+  readonly force?: true;
 }
 
 /** The first option given that only an unplanned failover has. */
-export function unplannedOnly({ recoveryPoint, tryShutDown }: FailoverOptions): string | undefined {
+export function unplannedOnly({ recoveryPoint, tryShutDown, force }: FailoverOptions): string | undefined {
   if (recoveryPoint !== undefined) return '--recovery-point';
-  return tryShutDown ? '--try-shut-down' : undefined;
+  if (tryShutDown) return '--try-shut-down';
+  return force ? '--force' : undefined;
 }
 
 export async function failOverUnplanned(
   farshore: Farshore,
-  local: LocalSite,
-  vm: string,
+  place: Place,
+  vms: readonly string[],
   options: FailoverOptions,
   command: Command,
 ): Promise<void> {
-  const view = await farshore.protectedItem(vm);
-  if (!view) throw new RefusedError(`${vm}: the VM is not protected`);
-  const permission = view.operations.unplannedFailover;
-  if (!permission.allowed) throw new RefusedError(`${vm}: ${permission.reason}`);
-  const suspect = await suspicionOf(local, vm, options.recoveryPoint);
-  await confirm(consequences(vm, view, options, suspect), options.yes);
-  const parameters: JobParameters = {
-    ...(options.recoveryPoint !== undefined && { recoveryPoint: options.recoveryPoint }),
-    ...(options.tryShutDown && { tryShutDown: true }),
-  };
-  const accepted = await farshore.startJob(vm, 'unplannedFailover', parameters);
-  await followRequest(command, farshore, accepted, options, (job) => jobText(vm, job));
+  // Whoever names a point does not ask for the failover that was done.
+  const done = options.recoveryPoint === undefined ? failedOver : () => undefined;
+  const asked = await askAll(farshore, vms, 'unplannedFailover', done);
+  const { LocalSite } = await import('../../local/local-site.js');
+  const local = new LocalSite(place.site.site, place.data);
+  const signs = await hostSigns(farshore, place, toStart(asked));
+  const found = await Promise.all(
+    signs.map(async (one) => ({ ...one, point: await pointOf(local, one.vm, options.recoveryPoint) })),
+  );
+  if (found.length > 0) await confirmLoss(found, options);
+  const declaredAt = new Date().toISOString();
+  const start = (vm: string) =>
+    farshore.startJob(vm, 'unplannedFailover', parametersOf(vm, found, declaredAt, options));
+  await followAll('failover', command, farshore, asked, start, options, jobText);
 }
+
+interface Found {
+  readonly vm: string;
+  readonly view: ProtectedItemView;
+  readonly sign: HostSign;
+  /** Undefined when the store can't be read here. */
+  readonly point: { readonly time: string; readonly suspect?: string | undefined } | undefined;
+}
+
+function parametersOf(
+  vm: string,
+  found: readonly Found[],
+  declaredAt: string,
+  { recoveryPoint, tryShutDown }: FailoverOptions,
+): JobParameters {
+  const sign = found.find((one) => one.vm === vm)?.sign;
+  return {
+    declaredAt,
+    ...(sign && lostHost(sign)),
+    ...(recoveryPoint !== undefined && { recoveryPoint }),
+    ...(tryShutDown && { tryShutDown: true }),
+  };
+}
+
+/** Nothing of a host whose VM runs on: the loss grows until the source is off. */
+function lostHost(sign: HostSign): Pick<JobParameters, keyof LostHost> {
+  const { seenAt, silentAt, clockAheadMs } = sign;
+  if (!isLost(sign)) return {};
+  return {
+    ...(seenAt !== undefined && { hostSeenAt: seenAt }),
+    ...(silentAt !== undefined && { hostSilentAt: silentAt }),
+    ...(clockAheadMs !== undefined && { hostClockAheadMs: clockAheadMs }),
+  };
+}
+
+const isLost = (sign: HostSign): boolean => !sign.answers && !runsUnwatched(sign);
 
 /**
  * A point that is not there has to be known before a running job is cancelled for it.
- * @returns why the state that is wanted is suspect, if it is. @throws CatalogueError RecoveryPointNotFound
+ * @throws CatalogueError RecoveryPointNotFound
  */
-async function suspicionOf(local: LocalSite, vm: string, wanted: string | undefined): Promise<string | undefined> {
+async function pointOf(local: LocalSite, vm: string, wanted: string | undefined): Promise<Found['point']> {
   // A store that can't be read here may be read where the job runs.
   const state = await local.recoveryState(vm).catch(() => undefined);
   if (!state) return undefined;
   if (wanted !== undefined) chooseRecoveryPoint(selectorOf(wanted), state);
-  const point = chosen(selectorOf(wanted ?? 'latest'), state);
-  return state.points.find(({ id }) => id === point?.id)?.suspect;
+  return chosen(selectorOf(wanted ?? 'latest'), state);
+}
+
+/** Of a VM whose host answers there is a better way, which is told, and who goes on all the same has to mean it. */
+async function confirmLoss(found: readonly Found[], options: FailoverOptions): Promise<void> {
+  const at = new Date().toISOString();
+  const alive = found.filter(({ sign }) => !isLost(sign));
+  const objections = alive.map((one) => ({ vm: one.vm, text: aliveText(one) }));
+  const text = found.map((one) => consequences(one, options, at)).join('\n');
+  await confirmAgainst(text, objections, 'to fail over', options);
+}
+
+function aliveText({ vm, view, sign }: Found): string {
+  if (runsUnwatched(sign)) return unwatchedText(vm, sign);
+  const planned = view.operations.plannedFailover;
+  const better = planned.allowed
+    ? `a planned failover loses nothing: farshore failover ${vm} --type planned --wait`
+    : `there can be no planned failover now: ${planned.reason}`;
+  return `${vm}: ${answersText(sign)}; ${better}`;
+}
+
+function unwatchedText(vm: string, { host, providerAnswers }: HostSign): string {
+  const missing = providerAnswers ? "that host's agent" : "that host's agent and the Provider";
+  return `${vm}: it is Running on host ${host}, whose agent does not answer; start ${missing} again, and a planned failover loses nothing: farshore failover ${vm} --type planned --wait`;
 }
 
 function consequences(
-  vm: string,
-  view: ProtectedItemView,
+  { vm, view, sign, point }: Found,
   { recoveryPoint, tryShutDown }: FailoverOptions,
-  suspect: string | undefined,
+  at: string,
 ): string {
-  const { item, rpoSeconds } = view;
-  const point = recoveryPoint ?? 'latest';
-  const lost =
-    point === 'latest'
-      ? rpoSeconds === undefined
-        ? 'Everything written since the newest recovery point is lost.'
-        : `What was written since the newest cycle arrived (${item.shipped?.sealedAt ?? 'unknown'}, ${formatSeconds(rpoSeconds)} ago) is lost.`
-      : `Everything written since the recovery point ${point === 'latest-processed' ? `processed last (${item.latestRecoveryPoint?.time ?? 'unknown'})` : point} is lost.`;
+  const { item } = view;
+  const asHeard = recoveryPoint === undefined || recoveryPoint === 'latest' ? item.shipped?.sealedAt : undefined;
+  const lost = lossAhead(point?.time ?? asHeard, item.host, lostHost(sign), at);
   const source = tryShutDown
-    ? 'The source is asked to shut down and to send its last changes; it is not waited for.'
-    : 'The source is not waited for: make sure that nobody uses it any more. Once its Provider answers it is shut down.';
-  const warning = suspect === undefined ? '' : `\nThat state is suspect, may not be what the guest wrote: ${suspect}.`;
+    ? 'The source is asked to shut down and to send its last changes; nothing waits for it for long.'
+    : sourceText(sign, item.vmmServer);
+  const warning =
+    point?.suspect === undefined
+      ? ''
+      : `\nThis recovery point is suspect, and may not match what the guest wrote: ${point.suspect}.`;
   const job = item.job ? `\nThe running job ${item.job.jobId} is cancelled.` : '';
   return `${vm} will run at the recovery side, from what the vault holds. ${lost}\n${source}${job}${warning}`;
 }
 
-function jobText(vm: string, job: Job): string {
-  const parsed = unplannedFailoverResultSchema.safeParse(job.result);
-  return `${parsed.success ? resultText(vm, parsed.data) : `${vm}: ${job.state}`}\nNext: farshore commit ${vm}`;
+/** What becomes of the source where it is not shut down first. */
+function sourceText(sign: HostSign, vmmServer: string): string {
+  if (isLost(sign))
+    return 'The source VM is not contacted first: make sure that it is off and stays off. Farshore shuts it down as soon as its VMM server answers.';
+  return sign.providerAnswers
+    ? 'The source VM is shut off as soon as its Provider has been told.'
+    : `The source VM runs on beside it until the Provider of VMM server ${vmmServer} has been told, which does not answer: shut it down on its host first.`;
+}
+
+const jobText = (vm: string, job: Job): string =>
+  `${unplannedText(job) ?? `${vm}: ${job.state}`}\nNext: farshore commit ${vm}`;
+
+/** What an unplanned failover came to; undefined while there is no result. */
+export function unplannedText({ vm, result }: Job): string | undefined {
+  const parsed = unplannedFailoverResultSchema.safeParse(result);
+  return parsed.success ? resultText(vm, parsed.data) : undefined;
 }
 
 function resultText(vm: string, result: UnplannedFailoverResult): string {
-  const { rtoSeconds, rpoSeconds, failedOverAt, recoveryPoint, recoveryPointTime, cyclesProcessed } = result;
+  const { recoveryPoint, recoveryPointTime, cyclesProcessed } = result;
   const shutDown = { notTried: 'not tried', done: 'done', failed: `failed: ${result.shutDownProblem ?? 'no reason'}` };
   return [
-    `${vm} runs at the recovery side.`,
+    `${vm} was failed over, and its replica VM was started at the recovery side.`,
     fields([
       ['Recovery point', `${recoveryPoint} (${recoveryPointTime})`],
-      ['Failed over at', failedOverAt],
-      ['RPO', `${formatSeconds(rpoSeconds)}: what was written in it is lost`],
-      ['RTO', formatSeconds(rtoSeconds)],
+      ...timeLines(result),
       ['Cycles processed', `${cyclesProcessed}`],
       ['Stopped by', result.processingStoppedBy],
       ['Source shut down', shutDown[result.shutDown]],

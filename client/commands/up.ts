@@ -4,24 +4,28 @@ import { open, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
-import type { DataFolder, Instance } from '../../workers/data-folder.js';
-import { configuredKeyFile, readKeyFile } from '../../workers/encryption/key-file.js';
-import { clearUpAfter } from '../../workers/left-over-server.js';
-import { loadSite, type LoadedSite } from '../../workers/site-file.js';
+import { DamagedInstanceError, type DataFolder, type Instance } from '../../config/data-folder.js';
+import { configuredKeyFile, readKeyFile } from '../../temporal/encryption/key-file.js';
+import { clearUpAfter, isLeftOver } from '../../instance/left-over-server.js';
+import { loadSite, type LoadedSite } from '../../config/site-file.js';
 import { stopSignal } from '../../workers/stop-signals.js';
 import { DetachedStartError, RefusedError, UnreachableError } from '../errors.js';
 import { fields, note } from '../output.js';
+import { counted } from '../../domain/counted.js';
+import { vaultBoardId } from '../../domain/ids.js';
+import { shellWord } from '../../domain/shell-word.js';
 import { portNumber } from './numbers.js';
 import { savedQueries } from '../saved-queries.js';
-import { workflowsUrl } from '../web-ui-pages.js';
+import { workflowsUrl, workflowUrl } from '../web-ui-pages.js';
 import { answerOf } from '../temporal-answer.js';
-import { commonOptions, dataFolderOf, environmentServer, keptReplicas, outputOf, siteFileOf } from './place.js';
+import { commonOptions, dataFolderOf, environmentServer, heldReplicas, outputOf, siteFileOf } from './place.js';
 
 interface UpOptions {
   readonly detach?: true;
   readonly temporalPort?: number;
   readonly uiPort?: number;
   readonly metrics?: true;
+  readonly newStore?: true;
 }
 
 const POLL_MS = 200;
@@ -42,6 +46,10 @@ export function upCommand(): Command {
     .option('--detach', 'return once the instance is up, and leave it in the background (its log: DATA/logs/up.log)')
     .option('--temporal-port <port>', 'port of the Temporal server on 127.0.0.1 (default: a free one)', portNumber)
     .option('--ui-port <port>', 'port of the Temporal Web UI on 127.0.0.1 (default: a free one)', portNumber)
+    .option(
+      '--new-store',
+      'make a replica store, or take the one that is there, although the vault is known to have another',
+    )
     .option('--metrics', 'serve the metrics of each worker for Prometheus, at a free port of 127.0.0.1')
     .addHelpText('after', '\nExample:\n  farshore up --site examples/site.yaml --data /var/tmp/farshore --detach')
     .action(async (options: UpOptions, command: Command) => {
@@ -54,7 +62,7 @@ export function upCommand(): Command {
       await makeFolder(data);
       const started = options.detach ? await startDetached(data, site, options) : await startHere(data, site, options);
       const { instance } = started;
-      outputOf(command).result({ ...instance, data: data.path }, await upText(instance, data, site));
+      outputOf(command).result('up', { ...instance, data: data.path }, await upText(instance, data, site));
       await started.untilStopped();
     });
 }
@@ -69,10 +77,11 @@ export function downCommand(): Command {
       const data = dataFolderOf(commonOptions(command));
       const stopped = await stopInstance(data);
       const text = stopped
-        ? `The instance in ${data.path} (process ${stopped.pid}) has ended.`
+        ? `The instance in ${data.path} (process ${stopped}) has ended.`
         : `No instance is up in ${data.path}.`;
       outputOf(command).result(
-        { data: data.path, stopped: stopped !== undefined, ...(stopped && { pid: stopped.pid }) },
+        'down',
+        { data: data.path, stopped: stopped !== undefined, ...(stopped !== undefined && { pid: stopped }) },
         text,
       );
     });
@@ -100,13 +109,14 @@ interface Started {
 
 async function startHere(data: DataFolder, site: LoadedSite, options: UpOptions): Promise<Started> {
   const signal = stopSignal({ withSupervisor: false });
-  const { startInstance } = await import('../../workers/up.js');
-  const { temporalPort, uiPort, metrics = false } = options;
+  const { startInstance } = await import('../../instance/up.js');
+  const { temporalPort, uiPort, metrics = false, newStore = false } = options;
   const running = await startInstance({
     data,
     site,
     onProgress: note,
     metrics,
+    newStore,
     ...(temporalPort !== undefined && { temporalPort }),
     ...(uiPort !== undefined && { uiPort }),
   }).catch((error: unknown) => {
@@ -151,7 +161,7 @@ async function startDetached(data: DataFolder, site: LoadedSite, options: UpOpti
   child.once('error', () => (ended = { code: null }));
   note(`Starting in the background; its log is ${logFile}`);
   for (;;) {
-    const instance = await data.readInstance();
+    const instance = await data.readableInstance();
     if (instance !== undefined && instance.pid === child.pid) {
       child.unref();
       return { instance, untilStopped: () => Promise.resolve() };
@@ -170,35 +180,47 @@ async function startDetached(data: DataFolder, site: LoadedSite, options: UpOpti
   }
 }
 
-const repeatedArguments = ({ temporalPort, uiPort, metrics }: UpOptions): string[] => [
+const repeatedArguments = ({ temporalPort, uiPort, metrics, newStore }: UpOptions): string[] => [
+  ...(newStore ? ['--new-store'] : []),
   ...(metrics ? ['--metrics'] : []),
   ...(temporalPort === undefined ? [] : ['--temporal-port', `${temporalPort}`]),
   ...(uiPort === undefined ? [] : ['--ui-port', `${uiPort}`]),
 ];
 
-/** @returns the instance that was stopped. @throws UnreachableError when it does not end. */
-async function stopInstance(data: DataFolder): Promise<Instance | undefined> {
+/** @returns the process id of the instance that was stopped. @throws UnreachableError when it does not end. */
+async function stopInstance(data: DataFolder): Promise<number | undefined> {
   const deadline = performance.now() + DOWN_TIMEOUT_MS;
-  let stopping: Instance | undefined;
+  let stopping: number | undefined;
   while (await data.isHeld()) {
     // One that is just being started has no process id to tell yet.
-    const instance = await data.readInstance();
-    if (instance && !stopping) {
-      process.kill(instance.pid, 'SIGTERM');
-      stopping = instance;
-      note(`Stopping process ${instance.pid}`);
+    const pid = await instanceProcess(data);
+    if (pid !== undefined && stopping === undefined) {
+      process.kill(pid, 'SIGTERM');
+      stopping = pid;
+      note(`Stopping process ${pid}`);
     }
     if (performance.now() > deadline) {
-      const who = stopping ? `process ${stopping.pid}` : 'the process that is starting an instance';
+      const who = stopping ? `process ${stopping}` : 'the process that is starting an instance';
       throw new UnreachableError(`${who} still holds ${data.path}; see ${data.log('up')}, or end it yourself`);
     }
     await sleep(POLL_MS);
   }
-  if (!stopping && (await data.readInstance())) await clearUpAfterKill(data);
+  if (stopping === undefined) await clearUpAfterKill(data);
   return stopping;
 }
 
+/** What the instance says of itself, or where that is damaged, who holds the folder. */
+async function instanceProcess(data: DataFolder): Promise<number | undefined> {
+  try {
+    return (await data.readInstance())?.pid;
+  } catch (error) {
+    if (!(error instanceof DamagedInstanceError)) throw error;
+    return await data.holder();
+  }
+}
+
 async function clearUpAfterKill(data: DataFolder): Promise<void> {
+  if (!(await isLeftOver(data))) return;
   const hold = await data.hold();
   try {
     if (await clearUpAfter(data)) note('Cleared up after an instance that was killed');
@@ -208,7 +230,7 @@ async function clearUpAfterKill(data: DataFolder): Promise<void> {
 }
 
 async function heldError(data: DataFolder): Promise<RefusedError> {
-  const holder = await data.readInstance();
+  const holder = await data.readableInstance();
   const who = holder ? ` (process ${holder.pid}, since ${holder.startedAt})` : '';
   return new RefusedError(
     `the data folder ${data.path} is held by another instance${who}: use that one, stop it with \`farshore down\`, or choose another folder with --data`,
@@ -219,16 +241,17 @@ async function upText(instance: Instance, data: DataFolder, { site }: LoadedSite
   const { address, uiUrl, namespace } = instance.temporal;
   const first = site.vms[0]?.name;
   const here =
-    process.env['FARSHORE_DATA'] === undefined && data.path !== path.resolve('.farshore') ? ` --data ${data.path}` : '';
+    process.env['FARSHORE_DATA'] === undefined && data.path !== path.resolve('.farshore')
+      ? ` --data ${shellWord(data.path)}`
+      : '';
   // Whoever has replicas already wants to know how they are.
-  const kept = await keptReplicas(
-    site,
-    site.vms.map(({ name }) => name),
-  );
-  const next = kept.length > 0 ? ['status'] : ['vm list', ...(first === undefined ? [] : [`protect ${first} --wait`])];
-  return `Farshore is up: vault ${instance.vault}, ${site.vms.length} VMs.\n${fields([
+  const held = await heldReplicas(site, []);
+  const next = held.length > 0 ? ['status'] : ['vm list', ...(first === undefined ? [] : [`protect ${first} --wait`])];
+  return `Farshore is up: vault ${instance.vault}, ${counted(site.vms.length, 'VM')}.\n${fields([
     ['Web UI', uiUrl === undefined ? undefined : workflowsUrl({ uiUrl, namespace })],
+    ['Board', uiUrl === undefined ? undefined : workflowUrl({ uiUrl, namespace }, vaultBoardId(instance.vault))],
     ['Temporal', `${address}, namespace ${namespace}`],
+    ['Open to', accessText(instance)],
     ['Encrypted', encryptionText(instance)],
     ['Data', data.path],
     ['Logs', logsOf(data)],
@@ -246,6 +269,12 @@ async function upText(instance: Instance, data: DataFolder, { site }: LoadedSite
     ['Next', next.map((command) => `farshore ${command}${here}`).join('\n')],
   ])}`;
 }
+
+/** Of a server of its own, which is one for development. */
+const accessText = ({ temporal: { pid } }: Instance): string | undefined =>
+  pid === undefined
+    ? undefined
+    : 'every user of this machine: this Temporal checks nobody (docs/security.md, "Who may use Temporal")';
 
 function encryptionText({ encryption }: Instance): string | undefined {
   if (!encryption) return undefined;

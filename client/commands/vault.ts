@@ -1,17 +1,19 @@
 /** `vault`: what the replica store holds. It describes itself, so none of this asks Temporal or the primary site. */
 import path from 'node:path';
 import { Command } from 'commander';
+import { counted } from '../../domain/counted.js';
 import { formatStoreAddress, storeAddressSchema, type StoreAddress } from '../../domain/store-address.js';
 import { exitCodes } from '../exit-codes.js';
 import { formatBytes } from '../../domain/bytes.js';
-import { jobTitles } from '../../domain/job.js';
-import type { UnreadableVm, VaultVm } from '../../workers/local-vault.js';
-import { loadSite } from '../../workers/site-file.js';
+import { titleOf } from '../../domain/jobs/known-jobs.js';
+import type { Phase } from '../../domain/protected-item.js';
+import type { UnreadableVm, VaultVm } from '../../local/local-vault.js';
+import { loadSite } from '../../config/site-file.js';
 import { RefusedError } from '../errors.js';
 import { fields, note, table } from '../output.js';
 import type { Adopted } from '../adopt.js';
 import { waitingForStore } from './store-patience.js';
-import { kindText, suspectText } from './points-report.js';
+import { damagedText, kindText, pointValue, suspectText } from './points-report.js';
 import { commonOptions, dataFolderOf, outputOf, siteFileOf, withFarshore } from './place.js';
 
 interface StoreOption {
@@ -40,9 +42,10 @@ export function vaultCommand(): Command {
     .action(async (options: StoreOption, command: Command) => {
       const store = await storeOf(options, command);
       const place = formatStoreAddress(store);
-      const { readVault } = await import('../../workers/local-vault.js');
+      const { readVault } = await import('../../local/local-vault.js');
       const { vms, unreadable } = await waitingForStore(store, readVault(store));
-      outputOf(command).result({ store: place, vms: vms.map(listed), unreadable }, listText(place, vms, unreadable));
+      const value = { store: place, vms: vms.map(listed), unreadable };
+      outputOf(command).result('vault list', value, listText(place, vms, unreadable));
       if (unreadable.length > 0) process.exitCode = exitCodes.failed;
     });
   vault
@@ -67,7 +70,7 @@ export function vaultCommand(): Command {
       const store = await storeOf(options, command);
       const to = path.resolve(options.to);
       const onDisk = (disk: string, bytes: number) => note(`${vm}/${disk}: ${formatBytes(bytes)} written`);
-      const { exportFromVault, ExportRefused } = await import('../../workers/local-vault.js');
+      const { exportFromVault, ExportRefused } = await import('../../local/local-vault.js');
       const exported = await exportFromVault(store, {
         vm,
         wanted: options.point,
@@ -76,10 +79,17 @@ export function vaultCommand(): Command {
       }).catch((error: unknown) => {
         throw error instanceof ExportRefused ? new RefusedError(error.message, { cause: error }) : error;
       });
-      const { recoveryPoint, time, cyclesAdded, disks, suspect } = exported;
+      const { recoveryPoint, time, cyclesAdded, disks, suspect, stoppedBy, ranFrom } = exported;
+      if (stoppedBy !== undefined) note(`Not all that is in the store could be used: ${stoppedBy}`);
+      if (ranFrom !== undefined)
+        note(
+          `${vm} runs at the recovery side, from the state of ${ranFrom}: what was written there since is not in this export.`,
+        );
       if (suspect !== undefined) note(`Recovery point ${recoveryPoint} is suspect: ${suspect}`);
+      const files = disks.map(({ name, file, size }) => ({ name, path: path.join(to, file), size }));
       outputOf(command).result(
-        { ...exported, folder: to },
+        'vault export',
+        { ...exported, folder: to, disks: files },
         fields([
           ['VM', vm],
           ['State of', time],
@@ -87,7 +97,7 @@ export function vaultCommand(): Command {
             'Recovery point',
             `${recoveryPoint}${cyclesAdded > 0 ? `, and what was received after it (cycles: ${cyclesAdded})` : ''}`,
           ],
-          ['Files', disks.map(({ file, size }) => `${path.join(to, file)} (${formatBytes(size)})`).join('\n')],
+          ['Files', files.map(({ path: file, size }) => `${file} (${formatBytes(size)})`).join('\n')],
         ]),
       );
     });
@@ -105,8 +115,8 @@ export function vaultCommand(): Command {
 }
 
 async function adoptVms(names: string[], _options: object, command: Command): Promise<void> {
-  const { readVault } = await import('../../workers/local-vault.js');
-  const { LocalSite } = await import('../../workers/local-site.js');
+  const { readVault } = await import('../../local/local-vault.js');
+  const { LocalSite } = await import('../../local/local-site.js');
   const { adoptVm } = await import('../adopt.js');
   await withFarshore(command, async (farshore, { site: { site }, data }) => {
     const { vms, unreadable } = await waitingForStore(site.vault.store, readVault(site.vault.store, site.vault.name));
@@ -132,7 +142,14 @@ async function adoptVms(names: string[], _options: object, command: Command): Pr
     if (adopted.some(({ phase }) => phase !== undefined))
       note('A pause that was asked for before is over: the vault knows of none.');
     if (unreadable.length > 0) process.exitCode = exitCodes.failed;
-    outputOf(command).result(adopted, rows.length > 0 ? table(['VM', 'PHASE', 'REMARK'], rows) : 'The vault is empty.');
+    const value = adopted.map(({ vm, phase, policy, resync, refusal }) => {
+      return { vm, phase, policyName: policy, resyncCause: resync, refusal };
+    });
+    outputOf(command).result(
+      'vault adopt',
+      { vms: value },
+      rows.length > 0 ? table(['VM', 'PHASE', 'REMARK'], rows) : 'The vault is empty.',
+    );
   });
 }
 
@@ -153,32 +170,53 @@ function storeNamed(text: string): StoreAddress {
   throw new RefusedError(`--store: ${error.issues[0]?.message}`);
 }
 
-const listed = ({ vm, description, fence, state, applied, received, points, jobs }: VaultVm) => ({
+function phaseOf({ description: { finalized, unprotectedAt }, state }: VaultVm): Phase {
+  if (unprotectedAt !== undefined) return 'Unprotected';
+  return state?.phase ?? (finalized ? 'Protected' : 'Seeding');
+}
+
+function phaseText(found: VaultVm): string {
+  const { description, state } = found;
+  if (description.unprotectedAt === undefined) return phaseOf(found);
+  return `Unprotected since ${description.unprotectedAt}, ${state ? 'runs at the recovery side' : 'replica kept'}`;
+}
+
+const listed = (found: VaultVm) => ({
+  ...records(found),
+  phase: phaseOf(found),
+  unprotectedAt: found.description.unprotectedAt,
+  activeSide: found.state ? ('recovery' as const) : ('primary' as const),
+});
+
+const records = ({ vm, description, fence, applied, received, points, damaged, jobs }: VaultVm) => ({
   vm,
-  state: state?.phase ?? (description.finalized ? 'Protected' : 'Seeding'),
   host: description.host,
-  disks: description.disks,
+  disks: description.disks.map(({ name, size }) => ({ name, size })),
   epoch: description.epoch,
   fence,
-  applied: applied && { epoch: applied.epoch, sequence: applied.sequence, time: applied.sealedAt },
-  received: received.map(({ sequence, sealedAt }) => ({ sequence, time: sealedAt })),
-  recoveryPoints: points.map(({ id, time, kind, tags }) => ({ id, time, kind, tags })),
+  applied: applied && { epoch: applied.epoch, sequence: applied.sequence, sealedAt: applied.sealedAt },
+  received: received.map(({ epoch, sequence, sealedAt }) => ({ epoch, sequence, sealedAt })),
+  recoveryPoints: points.map(pointValue),
+  damaged: damaged.map(({ name, problem }) => ({ name, problem })),
   jobs: { count: jobs?.count ?? 0, newest: jobs?.newest },
 });
 
 function listText(folder: string, vms: readonly VaultVm[], unreadable: readonly UnreadableVm[]): string {
   const parts = vms.map((found) => vmText(found));
   for (const { vm, problem } of unreadable) parts.push(`${vm} cannot be read: ${problem}`);
-  return [`Store ${folder}: ${vms.length + unreadable.length} VMs`, ...parts].join('\n\n');
+  return [`Store ${folder}: ${counted(vms.length + unreadable.length, 'VM')}`, ...parts].join('\n\n');
 }
 
 function vmText(found: VaultVm): string {
-  const { vm, description, fence, applied, received, points, jobs } = found;
-  const { kind, state, endedAt } = jobs?.newest ?? {};
+  const { vm, description, fence, applied, received, points, damaged, jobs } = found;
+  const { kind, state: end, endedAt } = jobs?.newest ?? {};
   const lines = fields([
-    ['VM', `${vm}, of host ${description.host}: ${listed(found).state}`],
+    ['VM', `${vm}, of host ${description.host}: ${phaseText(found)}`],
     ['Disks', description.disks.map(({ name, size }) => `${name} ${formatBytes(size)}`).join(', ')],
-    ['Epoch', `${description.epoch}${fence.epoch > description.epoch ? `, fenced by ${fence.epoch}` : ''}`],
+    [
+      'Epoch',
+      `${description.epoch}${fence.epoch > description.epoch ? `; of older ones than ${fence.epoch} nothing is taken any more` : ''}`,
+    ],
     ['Applied', applied ? `cycle ${applied.sequence} of epoch ${applied.epoch}, ${applied.sealedAt}` : 'nothing yet'],
     [
       'Received',
@@ -188,12 +226,13 @@ function vmText(found: VaultVm): string {
     ],
     [
       'Job records',
-      jobs && `${jobs.count}, the newest: ${kind ? `${jobTitles[kind]} ${state}, ${endedAt}` : jobs.newest.id}`,
+      jobs && `${jobs.count}, the newest: ${kind ? `${titleOf(kind)} ${end}, ${endedAt}` : jobs.newest.id}`,
     ],
   ]);
-  if (points.length === 0) return `${lines}\nNo recovery points.`;
+  const left = damagedText(damaged);
+  if (points.length === 0) return `${lines}\nNo recovery points.${left}`;
   return `${lines}\n${table(
     ['RECOVERY POINT', 'TIME', 'KIND', 'NAME'],
     points.toReversed().map((point) => [point.id, point.time, kindText(point), point.tags?.join(', ') || '-']),
-  )}${suspectText(points)}`;
+  )}${suspectText(points)}${left}`;
 }

@@ -1,5 +1,6 @@
 /** `verify`. */
 import { Command } from 'commander';
+import { counted } from '../../domain/counted.js';
 import { formatBytes } from '../../domain/bytes.js';
 import { verifyResultSchema, type Job, type VerifyResult } from '../../domain/job.js';
 import { JobFailedError } from '../errors.js';
@@ -25,10 +26,18 @@ export function verifyCommand(): Command {
       await withFarshore(command, async (farshore) => {
         await requireAllowed(farshore, vm, 'verifyReplica');
         let found: VerifyResult | undefined;
-        await followRequest(command, farshore, await farshore.startJob(vm, 'verifyReplica'), options, (job) => {
-          found = verifyResultOf(job);
-          return found ? verifyText(vm, found) : `${vm}: ${job.state}`;
-        });
+        await followRequest(
+          'verify',
+          vm,
+          command,
+          farshore,
+          await farshore.startJob(vm, 'verifyReplica'),
+          options,
+          (job) => {
+            found = verifyResultOf(job);
+            return found ? verifyText(vm, found) : `${vm}: ${job.state}`;
+          },
+        );
         if (found?.equal === false) {
           throw new JobFailedError(
             `${vm}: the replica differs from its source\n  Remedy: farshore resynchronize ${vm} --now`,
@@ -45,7 +54,7 @@ export function verifyResultOf({ kind, result }: Job): VerifyResult | undefined 
 
 export function verifyText(vm: string, found: VerifyResult): string {
   const { equal, sequence, at, blocks, differingBlocks, differingRanges, ranges } = found;
-  const compared = `${vm}: compared ${blocks} blocks (${formatBytes(blocks * BLOCK_BYTES)}) at cycle ${sequence}, ${at}`;
+  const compared = `${vm}: compared ${counted(blocks, 'block')} (${formatBytes(blocks * BLOCK_BYTES)}) at cycle ${sequence}, ${at}`;
   if (equal) return `${compared}: equal`;
   const lines = ranges.map(({ disk, offset, length }) => `  ${disk}: ${length} bytes from ${offset}`);
   const more = differingRanges > ranges.length ? [`  and ${differingRanges - ranges.length} more`] : [];

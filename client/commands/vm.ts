@@ -1,4 +1,4 @@
-/** `vm list` and `vm show`. */
+/** `vm list`, `vm show`, and the commands for VMs that do not run, or run no more. */
 import { Command, Option } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
 import { CatalogueError } from '../../domain/errors.js';
@@ -6,14 +6,20 @@ import type { Policy } from '../../domain/policy.js';
 import type { RecoveryState } from '../../domain/recovery-point.js';
 import { policyOf, type Site, type SiteVm } from '../../domain/site.js';
 import { formatSeconds } from '../../domain/time.js';
-import type { HypervisorAnswer, HypervisorVm } from '../../workers/local-site.js';
+import type { HypervisorAnswer, HypervisorVm } from '../../local/local-site.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import { fields, table } from '../output.js';
-import { nextCommand } from './next-command.js';
-import { findPlace, outputOf, withFarshore } from './place.js';
+import type { HeldReplica } from '../../domain/held-replica.js';
+import { nextStep, nextStepText } from '../../domain/next-step.js';
+import { findPlace, heldReplicas, outputOf, withFarshore } from './place.js';
 import { pointsText, pointsValue } from './points-report.js';
+import { diskValue } from '../infrastructure/infrastructure.js';
+import { replicaVm, runningJob } from './shown.js';
+import { operationsText } from './operations-text.js';
+import { deleteReplicaCommand, startVmCommand } from './replica-vm.js';
+import { activeSideOf, isProtectedNow, remarkOnPlace, powerText, whereText } from './vm-where.js';
 
-const NO_ANSWER = 'unknown: hypervisor does not answer';
+const NO_ANSWER = 'its hypervisor does not answer here';
 
 export function vmCommand(): Command {
   const vm = new Command('vm')
@@ -22,8 +28,8 @@ export function vmCommand(): Command {
   vm.command('list')
     .summary('every VM, protected or not')
     .description(
-      'Lists every VM of the site file, with its phase; of VMs that can not be protected as they are, it says why.\n' +
-        'With --side recovery it lists the replica VMs instead, and where their disks are served.',
+      'Lists every VM of the site file, and every other that is protected, with its phase; of VMs that can not be protected\n' +
+        'as they are, it says why. With --side recovery it lists the replica VMs instead, and where their disks are served.',
     )
     .addOption(new Option('--side <side>', 'whose VMs').choices(['primary', 'recovery']).default('primary'))
     .action(async ({ side }: { side: 'primary' | 'recovery' }, command: Command) => {
@@ -37,37 +43,58 @@ export function vmCommand(): Command {
     )
     .argument('<vm>', 'name of the VM')
     .action(show);
+  vm.addCommand(startVmCommand());
+  vm.addCommand(deleteReplicaCommand());
   return vm;
 }
 
 async function listPrimary(command: Command): Promise<void> {
-  const { LocalSite } = await import('../../workers/local-site.js');
-  await withFarshore(command, async (farshore, { site: { site }, data }) => {
-    const local = new LocalSite(site, data);
+  const [{ LocalSite }, { knownVms }] = await Promise.all([
+    import('../../local/local-site.js'),
+    import('../known-vms.js'),
+  ]);
+  await withFarshore(command, async (farshore, place) => {
+    const { site } = place.site;
+    const local = new LocalSite(site, place.data);
+    const known = await knownVms(farshore, place);
+    const held = await heldReplicas(
+      site,
+      known.filter(({ view }) => isProtectedNow(view)).map(({ name }) => name),
+    );
     const vms = await Promise.all(
-      site.vms.map(async (vm) => ({
-        vm,
-        view: await farshore.protectedItem(vm.name),
-        answer: await local.askHypervisor(vm),
-      })),
+      known.map(async ({ name, siteVm, view }): Promise<Listed> => {
+        const vm = siteVm ?? unnamed(name, view!);
+        return {
+          vm,
+          isNamed: siteVm !== undefined,
+          view,
+          answer: await local.askHypervisor(vm),
+          held: held.find((each) => each.vm === name),
+        };
+      }),
     );
     outputOf(command).result(
-      vms.map(({ vm, view, answer }) => ({
-        vm: vm.name,
-        host: vm.host,
-        phase: view?.item.phase ?? 'Unprotected',
-        health: view && view.item.phase !== 'Unprotected' ? view.health : undefined,
-        state: answer.vm?.state,
-        disks: vm.disks.length,
-        excludedDisks: vm.disks.filter(({ excluded }) => excluded).map(({ name }) => name),
-        bytes: answer.vm && sizeOf(answer.vm),
-        protectable: protectable(answer),
-        problem: problemOf(answer),
-      })),
+      'vm list',
+      { vms: vms.map(listedValue) },
       vms.length === 0 ? 'The site file has no VMs.' : primaryTable(vms),
     );
   });
 }
+
+const listedValue = ({ vm, isNamed, view, answer, held }: Listed) => ({
+  vm: vm.name,
+  host: vm.host,
+  inSiteFile: isNamed,
+  phase: view?.item.phase ?? 'Unprotected',
+  activeSide: activeSideOf(view, held),
+  health: isProtectedNow(view) ? view?.health : undefined,
+  rpoSeconds: isProtectedNow(view) ? view?.rpoSeconds : undefined,
+  power: answer.vm?.state,
+  disks: vm.disks.map((disk) => diskValue(disk, answer.vm)),
+  bytes: answer.vm && sizeOf(answer.vm),
+  protectable: held?.state ? false : protectable(answer),
+  problem: problemOf(answer),
+});
 
 /** Undefined: nobody knows. */
 const protectable = ({ answered, problem }: HypervisorAnswer): boolean | undefined =>
@@ -75,17 +102,44 @@ const protectable = ({ answered, problem }: HypervisorAnswer): boolean | undefin
 const problemOf = ({ answered, problem }: HypervisorAnswer): string | undefined => (answered ? problem : NO_ANSWER);
 const sizeOf = ({ disks }: HypervisorVm): number => disks.reduce((sum, { size }) => sum + size, 0);
 
-function primaryTable(
-  vms: readonly { vm: SiteVm; view: ProtectedItemView | undefined; answer: HypervisorAnswer }[],
-): string {
-  const rows = vms.map(({ vm, view, answer }) => {
+interface Listed {
+  readonly vm: SiteVm;
+  readonly isNamed: boolean;
+  readonly view: ProtectedItemView | undefined;
+  readonly answer: HypervisorAnswer;
+  readonly held: HeldReplica | undefined;
+}
+
+/** Of a VM that the site file does not name any more: what its protection knows. */
+const unnamed = (name: string, { item: { host, policy } }: ProtectedItemView): SiteVm => ({
+  name,
+  host,
+  policy: policy.name,
+  generation: 2,
+  disks: [],
+  networkAdapters: [],
+  replica: { size: '' },
+});
+
+function verdictOf(listed: Listed): string {
+  const { vm, isNamed, view, answer, held } = listed;
+  const parts = remarkOnPlace(vm.name, listed);
+  if (!isNamed) parts.unshift('not in the site file');
+  const problem = isNamed ? (problemOf(answer) ?? answer.untold) : undefined;
+  if (isProtectedNow(view)) parts.push(`health ${view!.health}`, ...(problem === undefined ? [] : [problem]));
+  else if (held?.asProtected) parts.push(`replica without protection: farshore vault adopt ${vm.name}`);
+  else if (held?.state) parts.push(`to protect it again: farshore vm delete-replica ${vm.name}`);
+  else parts.push(problem ?? 'can be protected');
+  return parts.join('; ');
+}
+
+function primaryTable(vms: readonly Listed[]): string {
+  const rows = vms.map((listed) => {
+    const { vm, isNamed, view, answer } = listed;
     const size = answer.vm && sizeOf(answer.vm) > 0 ? formatBytes(sizeOf(answer.vm)) : '-';
     const phase = view?.item.phase ?? 'Unprotected';
-    const verdict =
-      problemOf(answer) ??
-      answer.untold ??
-      (phase === 'Unprotected' ? 'can be protected' : `health ${view?.health ?? 'unknown'}`);
-    return [vm.name, vm.host, phase, answer.vm?.state ?? '-', diskCount(vm), size, verdict];
+    const disks = isNamed ? diskCount(vm) : '-';
+    return [vm.name, vm.host, phase, answer.vm?.state ?? '-', disks, size, verdictOf(listed)];
   });
   return table(['VM', 'HOST', 'PHASE', 'POWER', 'DISKS', 'SIZE', 'REMARK'], rows);
 }
@@ -96,7 +150,7 @@ function diskCount({ disks }: SiteVm): string {
 }
 
 async function listRecovery(command: Command): Promise<void> {
-  const { LocalSite } = await import('../../workers/local-site.js');
+  const { LocalSite } = await import('../../local/local-site.js');
   const { site, data } = await findPlace(command);
   const vms = await new LocalSite(site.site, data).replicaVms();
   const rows = vms.flatMap((vm) =>
@@ -111,28 +165,39 @@ async function listRecovery(command: Command): Promise<void> {
     vms.length === 0
       ? 'There are no replica VMs; a failover creates them.'
       : table(['VM', 'POWER', 'DISK', 'SIZE', 'SERVED AT'], rows);
-  outputOf(command).result(vms, text);
+  outputOf(command).result('vm list --side recovery', { vms: vms.map(replicaVm) }, text);
 }
 
 async function show(name: string, _options: object, command: Command): Promise<void> {
-  const { LocalSite } = await import('../../workers/local-site.js');
-  await withFarshore(command, async (farshore, { site: { site }, data }) => {
-    const vm = farshore.siteVm(name);
-    const local = new LocalSite(site, data);
-    const view = await farshore.protectedItem(name);
-    const answer = await local.askHypervisor(vm);
+  const [{ LocalSite }, { toldViews }] = await Promise.all([
+    import('../../local/local-site.js'),
+    import('../known-vms.js'),
+  ]);
+  await withFarshore(command, async (farshore, place) => {
+    const { site } = place.site;
+    const local = new LocalSite(site, place.data);
+    const known = await farshore.protectedItem(name);
+    const siteVm = site.vms.find((each) => each.name === name);
+    const vm = siteVm ?? unnamed(name, known!);
+    const held = isProtectedNow(known) ? undefined : (await heldReplicas(site, [])).find((each) => each.vm === name);
+    const [answer, told] = await Promise.all([
+      local.askHypervisor(vm),
+      toldViews(farshore, place, known ? [known] : []),
+    ]);
+    const view = told.get(name);
     // A side that does not answer is when people look: everything else is shown all the same.
     const problems: string[] = answer.untold === undefined ? [] : [answer.untold];
     const unanswered = (error: unknown): undefined => {
       if (!(error instanceof CatalogueError)) throw error;
       problems.push(error.message);
     };
-    const recovery = view && (await local.recoveryState(name).catch(unanswered));
+    const recovery = (view || held) && (await local.recoveryState(name).catch(unanswered));
     // Only what is running there is worth a question that may stay without an answer.
-    const replicas = view?.item.activeSide === 'recovery' ? await local.replicaVms().catch(unanswered) : [];
+    const replicas = activeSideOf(view, held) === 'recovery' ? await local.replicaVms().catch(unanswered) : [];
     const replica = replicas?.find((each) => each.name === name);
-    const found: Found = { vm, site, view, answer, recovery, replica, problems };
-    outputOf(command).result(showValue(found), showText(found));
+    if (!siteVm) problems.push('The site file does not name the VM any more');
+    const found: Found = { vm, site, view, held, answer, recovery, replica, problems };
+    outputOf(command).result('vm show', showValue(found), showText(found));
   });
 }
 
@@ -140,6 +205,8 @@ interface Found {
   readonly vm: SiteVm;
   readonly site: Site;
   readonly view: ProtectedItemView | undefined;
+  /** Of a VM that is not protected; undefined when the vault holds nothing of it, or does not tell here. */
+  readonly held: HeldReplica | undefined;
   readonly answer: HypervisorAnswer;
   /** Undefined: the store does not answer, or knows no such VM. */
   readonly recovery: RecoveryState | undefined;
@@ -147,28 +214,34 @@ interface Found {
   readonly problems: readonly string[];
 }
 
-function showValue({ vm, site, view, answer, recovery, replica, problems }: Found) {
+function showValue(found: Found) {
+  const { vm, site, view, answer, recovery, replica, problems } = found;
   return {
     vm: vm.name,
     host: vm.host,
     phase: view?.item.phase ?? 'Unprotected',
-    activeSide: view?.item.activeSide ?? 'primary',
+    activeSide: activeSideOf(view, found.held),
     epoch: view?.item.epoch,
     health: view?.health,
     conditions: view?.conditions ?? [],
     rpoSeconds: view?.rpoSeconds,
     policy: view?.item.policy ?? policyOf(site, vm),
-    job: view?.item.job,
+    job: view && runningJob(view.item),
     applied: view?.item.applied,
     resync: view?.item.resync,
-    state: answer.vm?.state,
+    power: answer.vm?.state,
     disks: answer.vm?.disks ?? [],
     problem: problemText(answer, problems),
-    replicaVm: replica,
+    replicaVm: replica && replicaVm(replica),
     ...pointsValue(recovery),
     operations: view?.operations,
-    next: nextCommand(vm.name, view),
+    next: nextText(found),
   };
+}
+
+function nextText({ vm, view, held, answer, replica }: Found): string {
+  const known = held && { ...held, replicaVm: replica?.state };
+  return nextStepText(nextStep(vm.name, view, new Date().toISOString(), known, answer.vm?.state));
 }
 
 function problemText(answer: HypervisorAnswer, problems: readonly string[]): string | undefined {
@@ -185,8 +258,8 @@ function showText(found: Found): string {
   const job = view?.item.job;
   const parts = [
     fields([
-      ['VM', `${vm.name}, host ${vm.host}, ${answer.vm?.state ?? 'power unknown'}`],
-      ['Phase', `${view?.item.phase ?? 'Unprotected'}, runs at the ${view?.item.activeSide ?? 'primary'} side`],
+      ['VM', `${vm.name}, host ${vm.host}, ${powerText(found)}`],
+      ['Phase', `${view?.item.phase ?? 'Unprotected'}, ${whereText(found)}`],
       ['Health', view && [view.health, ...(conditions ?? [])].join('\n')],
       ['RPO', view && (view.rpoSeconds === undefined ? 'none' : formatSeconds(view.rpoSeconds))],
       ['Policy', policyText(view?.item.policy ?? policyOf(site, vm))],
@@ -197,7 +270,7 @@ function showText(found: Found): string {
     replica && `Replica VM, ${replica.state}:\n${diskTable(replica.disks)}`,
     view && pointsText(recovery, view),
     view && operationsText(view),
-    `Next: ${nextCommand(vm.name, view)}`,
+    `Next: ${nextText(found)}`,
   ];
   return parts.filter((part) => part !== undefined && part !== '').join('\n\n');
 }
@@ -220,12 +293,4 @@ function diskTable(disks: HypervisorVm['disks']): string {
     nbdUri ?? '-',
   ]);
   return table(['DISK', 'FORMAT', 'SIZE', 'LOGS', 'FILE', 'SERVED AT'], rows);
-}
-
-function operationsText({ operations }: ProtectedItemView): string {
-  const rows = Object.entries(operations).map(([operation, permission]) => [
-    operation,
-    permission.allowed ? 'allowed' : `no: ${permission.reason}`,
-  ]);
-  return table(['OPERATION', 'NOW'], rows);
 }

@@ -1,5 +1,8 @@
 /** `--wait`: follows what was started until it has ended, or stands still until an administrator acts. */
-import { currentTask, jobTitles, waitsForPerson, type Job, type RetryState } from '../../domain/job.js';
+import { currentTask, waitsForPerson, type Job, type RetryState } from '../../domain/job.js';
+import { titleOf } from '../../domain/jobs/known-jobs.js';
+import { nextTryText } from '../../domain/next-try.js';
+import { toIso } from '../../domain/time.js';
 import { JobFailedError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
 import { note } from '../output.js';
@@ -8,30 +11,47 @@ import type { Progress, Step } from '../progress.js';
 /** What a shell says of a command that was interrupted. */
 const INTERRUPTED = 130;
 
+/** What is waited for, each with the command that shows it. */
+const awaited = new Map<string, string>();
+
+function letGo(): never {
+  note('');
+  for (const [what, shownBy] of awaited) note(`${what} goes on. Follow it with: farshore ${shownBy}`);
+  process.exit(INTERRUPTED);
+}
+
+/** Does what only waits: interrupted, the command ends, and says what goes on without it. @param shownBy the command that shows it */
+export async function untilInterrupted<T>(what: string, shownBy: string, wait: () => Promise<T>): Promise<T> {
+  if (awaited.size === 0) process.on('SIGINT', letGo);
+  awaited.set(what, shownBy);
+  try {
+    return await wait();
+  } finally {
+    awaited.delete(what);
+    if (awaited.size === 0) process.removeListener('SIGINT', letGo);
+  }
+}
+
 /** @returns the job when it has ended and its VM knows of it, or when it waits for an administrator. */
 export async function waitForJob(farshore: Farshore, id: string, progress: Progress): Promise<Job> {
-  const letGo = () => {
-    note(`\n${id} goes on. Follow it with: farshore job show ${id}`);
-    process.exit(INTERRUPTED);
-  };
-  process.once('SIGINT', letGo);
-  const job = await farshore.followJob(
-    id,
-    (news) => progress.update(news.vm, stepOfJob(news)),
-    (news) => news.state !== 'InProgress' || waitsForPerson(news),
-  );
-  process.removeListener('SIGINT', letGo);
-  // Else the next command could meet a VM that still believes it is busy.
-  if (job.state !== 'InProgress') await farshore.followVm(job.vm, (view) => view?.item.job?.jobId !== id);
-  return job;
+  return untilInterrupted(id, `job show ${id}`, async () => {
+    const job = await farshore.followJob(
+      id,
+      (news) => progress.update(news.vm, stepOfJob(news)),
+      (news) => news.state !== 'InProgress' || waitsForPerson(news),
+    );
+    // Else the next command could meet a VM that still believes it is busy.
+    if (job.state !== 'InProgress') await farshore.followVm(job.vm, (view) => view?.item.job?.jobId !== id);
+    return job;
+  });
 }
 
 function stepOfJob(job: Job): Step {
   const task = currentTask(job)?.name;
   const held = job.heldBefore === undefined ? undefined : `holds before "${job.heldBefore}" until the plan goes on`;
-  const name = `${jobTitles[job.kind]}${job.state === 'InProgress' ? '' : ` ${job.state.toLowerCase()}`}`;
+  const name = `${titleOf(job.kind)}${job.state === 'InProgress' ? '' : ` ${job.state.toLowerCase()}`}`;
   return {
-    name: task === undefined || task === jobTitles[job.kind] ? name : `${name}: ${task}`,
+    name: task === undefined || task === titleOf(job.kind) ? name : `${name}: ${task}`,
     bytes: job.state === 'InProgress' ? job.progress : undefined,
     remark: held ?? (job.retry && retryText(job.retry)),
   };
@@ -40,11 +60,11 @@ function stepOfJob(job: Job): Step {
 export const retryText = ({ failure, attempt, nextTryAt }: RetryState): string =>
   nextTryAt === undefined
     ? `waits for an administrator: ${failure.message}`
-    : `attempt ${attempt} failed, next try at ${nextTryAt}: ${failure.message}`;
+    : `attempt ${attempt} failed, ${nextTryText(nextTryAt, toIso(Date.now()))}: ${failure.message}`;
 
 /** What is wrong with a job that is no longer waited for; undefined when it has succeeded. */
 export function problemOf(job: Job): string | undefined {
-  const what = `${jobTitles[job.kind]} of ${job.vm}`;
+  const what = `${titleOf(job.kind)} of ${job.vm}`;
   if (job.state === 'Succeeded') return undefined;
   if (job.state === 'Cancelled') return `${what} was cancelled (${job.id})`;
   if (job.state === 'Failed') {

@@ -43,7 +43,7 @@ export function openCommand(): Command {
           what === undefined ? queryPage(place, farshore, options) : await workflowPage(place, farshore, what, options);
         const onlyPrint = options.print ?? commonOptions(command).json ?? false;
         const opened = !onlyPrint && (await openInBrowser(page.url));
-        outputOf(command).result({ ...page, opened }, page.url);
+        outputOf(command).result('open', { ...page, opened }, page.url);
       });
     });
 }

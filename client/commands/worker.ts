@@ -42,7 +42,7 @@ export function workerCommand(): Command {
         throw new RefusedError(`${name} is no ${role} of the site file ${site.file}; it has: ${names.join(', ')}`);
       }
       const { runWorker } = await import('../../workers/worker.js');
-      const { connectTarget } = await import('../../workers/temporal-connection.js');
+      const { connectTarget } = await import('../../temporal/connection.js');
       note(`Worker ${role} of ${name}, with Temporal at ${temporal.address}; Ctrl-C stops it`);
       const target = connectTarget(givenBy(temporal));
       const signal = stopSignal({ withSupervisor: false });

@@ -1,12 +1,12 @@
-/** Proves what a run of the demo left, and tells it: a table for people, one JSON object for programs. */
+/** Proves what a run of the demo left, and tells it: a table for people, an answer for programs. */
 
 import { formatBytes } from '../../domain/bytes.js';
 import type { FailoverResult } from '../../domain/job.js';
 
-import type { Instance } from '../../workers/data-folder.js';
-import type { LoadedSite } from '../../workers/site-file.js';
+import type { Instance } from '../../config/data-folder.js';
+import type { LoadedSite } from '../../config/site-file.js';
 import { workflowsUrl } from '../web-ui-pages.js';
-import { fields, note, table } from '../output.js';
+import { fields, note, Output, table } from '../output.js';
 import type { DemoDisk } from './demo-site.js';
 import type { GuestReport } from './guests.js';
 import { replicaFile } from './replica-file.js';
@@ -27,14 +27,17 @@ interface VmFigures {
   readonly failover: FailoverResult;
 }
 
-/** @param folder for what has to be fetched. @returns false when a replica differs. */
+/**
+ * @param folder for what has to be fetched. @param instance where its workflows can be looked at; `ending` when it ends with
+ * this command. @returns false when a replica differs.
+ */
 export async function proveAndPrint(
   folder: string,
   disks: readonly DemoDisk[],
   { site }: LoadedSite,
   record: DemoRecord,
   json: boolean,
-  instance: Instance | undefined,
+  instance: Instance | 'ending' | undefined,
 ): Promise<boolean> {
   note('Proving that each replica equals its source');
   const proofs: { disk: DemoDisk; proof: DiskProof }[] = [];
@@ -52,26 +55,27 @@ export async function proveAndPrint(
   const skipped = [
     ...new Set(checks.filter((check) => check.outcome === 'skipped').map((check) => `${check.name}: ${check.detail}`)),
   ];
-  print(resultTable(record, proofs));
-  for (const line of skipped) print(`Skipped: ${line}`);
-  print(ok ? 'Every replica disk equals its source.' : 'A REPLICA DIFFERS FROM ITS SOURCE.');
-  if (instance?.temporal.uiUrl !== undefined) print(webUiText(instance, record));
-  if (json) {
-    const vms = record.vms.map(({ name, failover }) => ({
-      name,
-      disks: proofs
-        .filter(({ disk }) => disk.vm === name)
-        .map(({ proof: { name: diskName, bytes, sourceDigest, replicaDigest } }) => ({
-          name: diskName,
-          bytes,
-          sourceDigest,
-          replicaDigest,
-        })),
-      rpoSeconds: failover.rpoSeconds,
-      rtoSeconds: failover.rtoSeconds,
-    }));
-    print(JSON.stringify({ ok, skipped, vms, plan: record.planRun }));
-  }
+  const text = [
+    resultTable(record, proofs),
+    ...skipped.map((line) => `Skipped: ${line}`),
+    ok ? 'Every replica disk equals its source.' : 'A REPLICA DIFFERS FROM ITS SOURCE.',
+    webUiText(instance, record),
+  ].join('\n');
+  const vms = record.vms.map(({ name, failover }) => ({
+    vm: name,
+    disks: proofs
+      .filter(({ disk }) => disk.vm === name)
+      .map(({ proof: { name: diskName, bytes, sourceDigest, replicaDigest } }) => ({
+        name: diskName,
+        size: bytes,
+        sourceDigest,
+        replicaDigest,
+      })),
+    rpoSeconds: failover.rpoSeconds,
+    rtoSeconds: failover.rtoSeconds,
+  }));
+  if (json) note(text);
+  new Output(json).result('demo', { ok, skipped, vms, planRun: record.planRun }, text);
   return ok;
 }
 
@@ -92,12 +96,20 @@ function resultTable(record: DemoRecord, proofs: readonly { disk: DemoDisk; proo
   return `\n${table(['Disk', 'Size', 'Protected in', 'Last write issued = applied', 'RPO', 'RTO', 'Replica'], rows)}\n`;
 }
 
-function webUiText({ temporal: { uiUrl, namespace } }: Instance, record: DemoRecord): string {
+/** Where to look at it all, as long as that is there. */
+export function webUiText(
+  instance: Instance | 'ending' | undefined,
+  record: { readonly planRun: string; readonly vms: readonly { readonly name: string }[] },
+): string {
+  // An address that is dead by the time it is read would be none.
+  if (instance === 'ending') {
+    return fields([['Web UI', 'ends with the demo; to look at it all, leave it running: npm run demo -- --keep']]);
+  }
+  if (instance?.temporal.uiUrl === undefined) return fields([['Plan run', record.planRun]]);
+  const { uiUrl, namespace } = instance.temporal;
   return fields([
-    ['Web UI', workflowsUrl({ uiUrl: uiUrl!, namespace })],
+    ['Web UI', workflowsUrl({ uiUrl, namespace })],
     ['Entities', record.vms.map((vm) => `vm/demo-vault/${vm.name}`).join(', ')],
     ['Plan run', record.planRun],
   ]);
 }
-
-const print = (line: string): void => void process.stdout.write(`${line}\n`);

@@ -10,10 +10,11 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { formatBytes } from '../../domain/bytes.js';
 import { failoverResultSchema, type FailoverResult } from '../../domain/job.js';
+import { shellWord } from '../../domain/shell-word.js';
 import { formatSeconds } from '../../domain/time.js';
-import { HypervisorClient } from '../../sites/embedded/control-client.js';
-import { DataFolder, type Instance } from '../../workers/data-folder.js';
-import { loadPlan, loadSite, type LoadedSite } from '../../workers/site-file.js';
+import { HypervisorClient } from '../../sites/hypervisor/control-client.js';
+import { DataFolder, type Instance } from '../../config/data-folder.js';
+import { loadPlan, loadSite, type LoadedSite } from '../../config/site-file.js';
 import type { PlanRun } from '../../workflows/messages.js';
 import { JobFailedError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
@@ -53,7 +54,7 @@ export async function demonstrate(
     await cli('up', '--detach', '--site', siteFile, '--data', folder);
     let ended: { record: DemoRecord; instance: Instance; ok: boolean };
     try {
-      ended = await conduct(folder, disks, json);
+      ended = await conduct(folder, disks, { keep, json });
     } finally {
       if (!keep) await cli('down', '--data', folder);
     }
@@ -68,7 +69,7 @@ export async function demonstrate(
 async function conduct(
   folder: string,
   disks: DemoDisk[],
-  json: boolean,
+  { keep, json }: Pick<DemoOptions, 'keep' | 'json'>,
 ): Promise<{ record: DemoRecord; instance: Instance; ok: boolean }> {
   const data = new DataFolder(folder);
   const instance = await data.readInstance();
@@ -114,7 +115,7 @@ async function conduct(
       vms: vms.map((name) => ({ name, ...seeded.get(name)!, failover: failovers.get(name)! })),
     };
     await writeFile(path.join(folder, RECORD), JSON.stringify(record, null, 2));
-    const ok = await proveAndPrint(folder, disks, site, record, json, instance);
+    const ok = await proveAndPrint(folder, disks, site, record, json, keep ? instance : 'ending');
     return { record, instance, ok };
   } finally {
     await guests.stop();
@@ -222,9 +223,9 @@ export async function checkAgain(folder: string, json: boolean): Promise<boolean
 
 const keepText = (folder: string, instance: Instance): string =>
   `The site keeps running (process ${instance.pid}).\n${fields([
-    ['Look', `farshore status --data ${folder}`],
-    ['Prove again', `farshore demo --check ${folder}`],
-    ['Stop', `farshore down --data ${folder}`],
+    ['Look', `farshore status --data ${shellWord(folder)}`],
+    ['Prove again', `farshore demo --check ${shellWord(folder)}`],
+    ['Stop', `farshore down --data ${shellWord(folder)}`],
   ])}`;
 
 async function cli(...args: string[]): Promise<void> {

@@ -2,8 +2,8 @@
  * The demo's guests: one writer per disk, over NBD as any guest would, that writes numbered, checksummed blocks without
  * pause until its disk is taken away, and then goes on at the recovery side.
  */
-import { NbdGuest } from '../../sites/embedded/guest.js';
-import { NumberedWriter } from '../../sites/embedded/numbered-writer.js';
+import { NbdGuest } from '../../sites/nbd/guest.js';
+import { NumberedWriter } from '../../sites/nbd/numbered-writer.js';
 import { guestRegion, type DemoDisk } from './demo-site.js';
 
 /** Between two flushes. */

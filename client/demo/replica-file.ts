@@ -41,7 +41,7 @@ async function fetchPageBlob(container: ContainerClient, name: string, file: str
   if (blob === undefined || found.length > 1) throw new Error(`${name}: ${found.length} blobs are there, 1 is wanted`);
   const client = container.getPageBlobClient(blob);
   const { contentLength: size = 0 } = await client.getProperties();
-  const target = await open(file, 'w');
+  const target = await open(file, 'w', 0o600);
   try {
     await target.truncate(size);
     for (let offset = 0; offset < size; offset += READ_BYTES) {

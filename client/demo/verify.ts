@@ -6,7 +6,7 @@ import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { verifyNumbered } from '../../sites/embedded/numbered-writer.js';
+import { verifyNumbered } from '../../sites/nbd/numbered-writer.js';
 import { guestRegion, type DemoDisk } from './demo-site.js';
 import { findTool } from './tools.js';
 

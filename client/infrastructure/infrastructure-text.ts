@@ -1,6 +1,5 @@
 /** The infrastructure as a tree: pure. */
 import { formatBytes } from '../../domain/bytes.js';
-import { formatStoreAddress } from '../../domain/store-address.js';
 import { formatSeconds, secondsBetween } from '../../domain/time.js';
 import type { Infrastructure, InfrastructureVm, WorkerState } from './infrastructure.js';
 
@@ -16,11 +15,12 @@ export function infrastructureText({ vault, vmmServers }: Infrastructure, at: st
       text: `Vault ${vault.name}`,
       children: [
         {
-          text: `store: ${vault.store.kind}, ${formatStoreAddress(vault.store)}${vault.store.answers ? '' : ', does not answer here'}`,
+          text: `store: ${vault.storeKind}, ${vault.store}${vault.storeAnswers ? '' : ', does not answer here'}`,
         },
         { text: `Azure worker: ${workerText(vault.worker, at)}` },
         {
-          text: `recovery compute: ${vault.recoveryCompute.answers ? `answers, replica VMs: ${vault.recoveryCompute.vms}` : 'does not answer here'}`,
+          text: `recovery compute: ${vault.recoveryCompute.answers ? `answers, replica VMs: ${vault.recoveryCompute.vmCount}` : 'does not answer here'}`,
+          children: (vault.recoveryCompute.vms ?? []).map(({ vm, power }) => ({ text: `replica VM ${vm}: ${power}` })),
         },
         ...vault.networks.map(({ name, subnets }) => ({ text: `Azure network ${name}: ${subnets.join(', ')}` })),
       ],
@@ -35,7 +35,7 @@ export function infrastructureText({ vault, vmmServers }: Infrastructure, at: st
         ...server.clouds.map(({ name, logicalNetworks, hosts }) => ({
           text: `cloud ${name}${logicalNetworks.length > 0 ? ` (${logicalNetworks.join(', ')})` : ''}`,
           children: hosts.map((host) => ({
-            text: `host ${host.name}`,
+            text: `host ${host.host}`,
             children: [
               { text: `agent: ${workerText(host.agent, at)}` },
               { text: `hypervisor: ${host.hypervisor.answers ? 'answers' : 'does not answer here'}` },
@@ -49,20 +49,40 @@ export function infrastructureText({ vault, vmmServers }: Infrastructure, at: st
   return roots.map((root) => [root.text, ...branches(root)].join('\n')).join('\n');
 }
 
-function workerText({ state, seenAt }: WorkerState, at: string): string {
-  if (state === 'working') return 'working';
+/** An agent that is well is heard every few seconds, s. */
+const JUST_NOW = 10;
+
+function workerText({ state, seenAt, answered, mayBeGone }: WorkerState, at: string): string {
+  if (state === 'working') {
+    if (!answered) {
+      const polled = `last asked for work ${formatSeconds(secondsBetween(seenAt!, at))} ago`;
+      return mayBeGone
+        ? `${polled}, and may be gone since: its hosts do not answer`
+        : `${polled}; whether it answers was not asked`;
+    }
+    const silent = secondsBetween(seenAt!, at);
+    return silent > JUST_NOW ? `last heard ${formatSeconds(silent)} ago` : 'working';
+  }
   return state === 'unknown'
     ? 'none has asked for work in the last minutes'
     : `silent for ${formatSeconds(secondsBetween(seenAt!, at))}`;
 }
 
-const vmNode = ({ name, phase, health, power, disks, networkAdapters }: InfrastructureVm): Node => ({
-  text: `VM ${name}: ${[phase, health, power && `power ${power}`].filter((part) => part !== undefined).join(', ')}`,
+function stateText({ phase, health, activeSide, power }: InfrastructureVm): string {
+  const state = [phase, health].filter((part) => part !== undefined).join(', ');
+  if (activeSide === 'recovery') {
+    return `${state}, runs at the recovery side${power === undefined ? '' : `; its source here: power ${power}`}`;
+  }
+  return power === undefined ? state : `${state}, power ${power}`;
+}
+
+const vmNode = (found: InfrastructureVm): Node => ({
+  text: `VM ${found.vm}: ${stateText(found)}`,
   children: [
-    ...disks.map((disk) => ({
+    ...found.disks.map((disk) => ({
       text: `disk ${disk.name}: ${[disk.format, disk.size === undefined ? undefined : formatBytes(disk.size), disk.excluded ? 'excluded' : undefined, disk.path].filter((part) => part !== undefined).join(', ')}`,
     })),
-    ...networkAdapters.map((adapter) => ({
+    ...found.networkAdapters.map((adapter) => ({
       text: `network adapter ${adapter.name}: ${adapter.vmNetwork}${networkText(adapter.replica)}`,
     })),
   ],

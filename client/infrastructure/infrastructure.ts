@@ -1,11 +1,16 @@
 /** What the vault, its servers, clouds, hosts, VMs and networks are, and which of them are alive: pure. */
+import { viewAmong } from '../../domain/board.js';
 import type { Health } from '../../domain/health.js';
-import { viewOf } from '../../domain/item-view.js';
+import type { HeldReplica } from '../../domain/held-replica.js';
+import { commonSilences, silenceOf } from '../../domain/host-silence.js';
 import { taskQueues } from '../../domain/ids.js';
-import type { ProtectedItem } from '../../domain/protected-item.js';
-import { replicaNetworkOf, type Site, type SiteVm } from '../../domain/site.js';
+import { isProtected, type ProtectedItem } from '../../domain/protected-item.js';
+import { replicaNetworkOf, type Site, type SiteDisk, type SiteVm } from '../../domain/site.js';
+import { formatStoreAddress } from '../../domain/store-address.js';
 import { secondsBetween } from '../../domain/time.js';
-import type { HypervisorVm } from '../../workers/local-site.js';
+import type { HypervisorVm } from '../../local/local-site.js';
+import { POLLER_GONE_MS } from '../../temporal/pollers.js';
+import type { Answer } from '../answers.js';
 
 /** What was found out, at one instant. */
 export interface Facts {
@@ -13,45 +18,64 @@ export interface Facts {
   readonly at: string;
   /** By task queue: when a worker has asked for work last. ISO 8601. */
   readonly seen: ReadonlyMap<string, string>;
+  /** By host: when whoever watches it has heard of it last, ISO 8601; those that nobody watches are not in it. */
+  readonly heard: ReadonlyMap<string, string>;
   /** By VM. */
   readonly items: ReadonlyMap<string, ProtectedItem>;
+  /** What the vault holds of VMs that are not protected. */
+  readonly held: readonly HeldReplica[];
   /** By host; a hypervisor that does not answer here is not in it. */
   readonly hypervisors: ReadonlyMap<string, readonly HypervisorVm[]>;
   /** Undefined: the recovery compute does not answer here. */
-  readonly replicaVms: number | undefined;
+  readonly replicaVms: ReadonlyMap<string, 'Running' | 'Off'> | undefined;
   /** Can the store be opened here? */
   readonly storeAnswers: boolean;
 }
 
 /**
  * `working`: it has asked for work just now. `silent`: it did, and does not any more. `unknown`: the server remembers none
- * (after five minutes of silence it forgets).
+ * (after five minutes of silence it forgets). One that hangs, or has just died, is seen to poll for a minute and more.
  */
 export interface WorkerState {
   readonly state: 'working' | 'silent' | 'unknown';
   readonly seenAt?: string;
+  /** It has answered a question; else it is only known to poll. */
+  readonly answered?: true;
+  /** It polls by what the server remembers, and what it works for does not answer. */
+  readonly mayBeGone?: true;
 }
 
-/** A worker asks again after 70 seconds at most, s. */
-const SILENT_AFTER = 90;
+const SILENT_AFTER = POLLER_GONE_MS / 1000;
+/** An agent looks at its host every few seconds, s. */
+const UNHEARD_AFTER = 30;
 
-export function infrastructureOf(site: Site, facts: Facts) {
+export function infrastructureOf(site: Site, facts: Facts): Infrastructure {
   const worker = (queue: string): WorkerState => workerState(facts.seen.get(queue), facts.at);
   const { vault } = site;
   return {
     vault: {
       name: vault.name,
-      store: { ...vault.store, answers: facts.storeAnswers },
+      store: formatStoreAddress(vault.store),
+      storeKind: vault.store.kind,
+      storeAnswers: facts.storeAnswers,
       worker: worker(taskQueues.azure(vault.name)),
       recoveryCompute: {
         answers: facts.replicaVms !== undefined,
-        ...(facts.replicaVms !== undefined && { vms: facts.replicaVms }),
+        ...(facts.replicaVms && {
+          vmCount: facts.replicaVms.size,
+          vms: [...facts.replicaVms].map(([vm, power]) => ({ vm, power })),
+        }),
       },
       networks: site.azureNetworks,
     },
     vmmServers: site.vmmServers.map(({ name, clouds, logicalNetworks, vmNetworks }) => ({
       name,
-      provider: worker(taskQueues.vmm(name)),
+      provider: {
+        ...worker(taskQueues.vmm(vault.name, name)),
+        ...(commonSilences([...facts.items.values()].filter(({ vmmServer }) => vmmServer === name)).length > 0 && {
+          mayBeGone: true,
+        }),
+      },
       logicalNetworks: logicalNetworks.map((network) => network.name),
       vmNetworks: vmNetworks.map((network) => ({ ...network, mappedTo: replicaNetworkOf(site, network.name) })),
       clouds: clouds.map((cloud) => ({
@@ -60,19 +84,22 @@ export function infrastructureOf(site: Site, facts: Facts) {
         hosts: cloud.hosts.map((host) => {
           const known = facts.hypervisors.get(host.name);
           return {
-            name: host.name,
-            agent: worker(taskQueues.host(host.name)),
+            host: host.name,
+            agent: agentOf(host.name, facts) ?? worker(taskQueues.host(vault.name, host.name)),
             hypervisor: { answers: known !== undefined },
-            vms: site.vms
-              .filter((vm) => vm.host === host.name)
-              .map((vm) =>
-                vmOf(
-                  site,
-                  vm,
-                  known?.find((each) => each.name === vm.name),
-                  facts,
+            vms: [
+              ...site.vms
+                .filter((vm) => vm.host === host.name)
+                .map((vm) =>
+                  vmOf(
+                    site,
+                    vm,
+                    known?.find((each) => each.name === vm.name),
+                    facts,
+                  ),
                 ),
-              ),
+              ...unnamedOn(site, host.name, facts),
+            ],
           };
         }),
       })),
@@ -80,7 +107,7 @@ export function infrastructureOf(site: Site, facts: Facts) {
   };
 }
 
-export type Infrastructure = ReturnType<typeof infrastructureOf>;
+export type Infrastructure = Answer<'infrastructure'>;
 export type InfrastructureVm = Infrastructure['vmmServers'][number]['clouds'][number]['hosts'][number]['vms'][number];
 
 function workerState(seenAt: string | undefined, at: string): WorkerState {
@@ -88,20 +115,53 @@ function workerState(seenAt: string | undefined, at: string): WorkerState {
   return { state: secondsBetween(seenAt, at) > SILENT_AFTER ? 'silent' : 'working', seenAt };
 }
 
-function vmOf(site: Site, vm: SiteVm, known: HypervisorVm | undefined, { items, at }: Facts) {
+/** Of a host that VMs are replicated from: what all commands say of it, and not that its polls are open still. */
+function agentOf(host: string, { items, heard, at }: Facts): WorkerState | undefined {
+  const silence = silenceOf(host, [...items.values()]);
+  if (silence?.silent === 'agent') return { state: 'silent', seenAt: silence.heardAt ?? silence.since };
+  // It lives, and has said so of its hypervisor.
+  if (silence) return undefined;
+  const seenAt = heard.get(host);
+  if (seenAt === undefined) return undefined;
+  if (secondsBetween(seenAt, at) > UNHEARD_AFTER) return { state: 'silent', seenAt };
+  return { state: 'working', seenAt, answered: true };
+}
+
+/** What is protected there though the site file does not name it any more. */
+const unnamedOn = (site: Site, host: string, { items, at }: Facts) =>
+  [...items.values()]
+    .filter((item) => item.host === host && !site.vms.some(({ name }) => name === item.vm))
+    .filter(isProtected)
+    .map((item): InfrastructureVm => ({
+      vm: item.vm,
+      generation: 2,
+      phase: item.phase,
+      health: viewAmong(items, item.vm, at)!.health,
+      activeSide: item.activeSide,
+      disks: [],
+      networkAdapters: [],
+    }));
+
+/** A disk of the site file. @param known what its hypervisor says of the VM. */
+export function diskValue({ name, format, path, size, excluded }: SiteDisk, known: HypervisorVm | undefined) {
+  const bytes = known?.disks.find((disk) => disk.name === name)?.size ?? size;
+  return { name, format: format ?? 'raw', path, excluded, ...(bytes !== undefined && { size: bytes }) };
+}
+
+function vmOf(site: Site, vm: SiteVm, known: HypervisorVm | undefined, { items, held, at }: Facts): InfrastructureVm {
   const item = items.get(vm.name);
-  const health: Health | undefined = item && item.phase !== 'Unprotected' ? viewOf(item, at).health : undefined;
+  const runsAsReplica = held.some((each) => each.vm === vm.name && each.state);
+  const health: Health | undefined = viewAmong(items, vm.name, at)?.health;
   return {
-    name: vm.name,
+    vm: vm.name,
     generation: vm.generation,
     phase: item?.phase ?? ('Unprotected' as const),
-    ...(health && { health }),
+    ...(item && health
+      ? { health, activeSide: item.activeSide }
+      : runsAsReplica && { activeSide: 'recovery' as const }),
     /** Of the source VM. */
     ...(known && { power: known.state }),
-    disks: vm.disks.map(({ name, format, path, size, excluded }) => {
-      const bytes = known?.disks.find((disk) => disk.name === name)?.size ?? size;
-      return { name, format, path, excluded, ...(bytes !== undefined && { size: bytes }) };
-    }),
+    disks: vm.disks.map((disk) => diskValue(disk, known)),
     networkAdapters: vm.networkAdapters.map(({ name, vmNetwork }) => ({
       name,
       vmNetwork,

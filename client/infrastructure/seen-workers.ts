@@ -1,6 +1,6 @@
 /** Which task queues somebody works on, as the Temporal server knows. */
 import { toIso } from '../../domain/time.js';
-import { ACTIVITIES, pollersOf } from '../../workers/pollers.js';
+import { ACTIVITIES, pollersOf } from '../../temporal/pollers.js';
 import type { Farshore } from '../farshore.js';
 
 const ANSWER_TIMEOUT_MS = 10_000;

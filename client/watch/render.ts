@@ -1,11 +1,19 @@
 /** A snapshot as lines of text: pure, so that it can be looked at without a terminal. */
+import { counted } from '../../domain/counted.js';
 import { formatBytes } from '../../domain/bytes.js';
 import type { Health } from '../../domain/health.js';
 import { formatSeconds, secondsBetween, toMs } from '../../domain/time.js';
-import { severity, type Attention, type JobRow, type Snapshot, type VmRow } from './snapshot.js';
+import type { Attention } from '../../domain/attention.js';
+import { severity, type Board, type JobRow, type VmRow } from '../../domain/board.js';
+
+/** A board as it was heard of. */
+export interface Snapshot extends Board {
+  /** Why this is not as of `at`. */
+  readonly stale?: { readonly message: string; readonly heardAt?: string };
+}
 
 export interface Format {
-  /** Characters of a line; nothing wraps. */
+  /** Characters of a line; what needs attention wraps, and everything else is cut off. */
   readonly columns: number;
   /** Lines there are; left out, all is shown. */
   readonly rows?: number;
@@ -21,7 +29,7 @@ type Line = readonly Cell[];
 
 interface Section {
   readonly head: Line;
-  /** What belongs together is shown together or not at all. */
+  /** What belongs together is shown together or not at all, but for the first. */
   readonly blocks: readonly (readonly Line[])[];
 }
 
@@ -35,13 +43,15 @@ const styles: Record<Style, readonly [on: number, off: number]> = {
 };
 const GAP = '  ';
 const BAR_WIDTH = 10;
+/** Characters; below it text is not wrapped, but cut off. */
+const LEAST_WIDTH = 20;
 
 /** @returns lines without their ends, none longer than the columns. */
 export function renderSnapshot(snapshot: Snapshot, { columns, rows, colour }: Format): string[] {
   const sections = [
     vmSection(snapshot, rows !== undefined),
     ...(snapshot.jobs.length > 0 ? [jobSection(snapshot)] : []),
-    ...(snapshot.attention.length > 0 ? [attentionSection(snapshot)] : []),
+    ...(snapshot.attention.length > 0 ? [attentionSection(snapshot, columns)] : []),
   ];
   const top = heading(snapshot);
   const lines = [...top, ...fitted(sections, rows === undefined ? Infinity : rows - top.length)];
@@ -57,7 +67,7 @@ function heading({ vault, health, at, vms, jobs, stale }: Snapshot): Line[] {
   return [
     [
       { text: `Vault ${vault}`, style: 'bold' },
-      { text: `${GAP}${vms.length} VMs:` },
+      { text: `${GAP}${counted(vms.length, 'VM')}:` },
       ...counts,
       ...(unprotected > 0 ? [{ text: `${GAP}${unprotected} not protected`, style: 'dim' as const }] : []),
       ...(jobs.length > 0 ? [{ text: `${GAP}${jobs.length} running` }] : []),
@@ -126,19 +136,38 @@ function progressText({ bytesDone, bytesTotal }: NonNullable<JobRow['progress']>
   return `[${'#'.repeat(done)}${'.'.repeat(BAR_WIDTH - done)}] ${`${Math.floor(share * 100)}`.padStart(3)} % of ${formatBytes(bytesTotal)}`;
 }
 
-function attentionSection({ attention, at }: Snapshot): Section {
+function attentionSection({ attention, at }: Snapshot, columns: number): Section {
   return {
     head: [{ text: `NEEDS ATTENTION: ${attention.length}`, style: 'dim' }],
-    blocks: attention.map((each) => attentionBlock(each, at)),
+    blocks: attention.map((each) => attentionBlock(each, at, columns)),
   };
 }
 
-function attentionBlock({ vm, health, message, since, remedy, command }: Attention, at: string): Line[] {
-  const lasting = since === undefined ? '' : `, for ${formatSeconds(secondsBetween(since, at))}`;
+function attentionBlock({ host, health, message, since, advice }: Attention, at: string, columns: number): Line[] {
+  // Of a host it is said when it was heard last.
+  const lasting = since === undefined || host !== undefined ? '' : `, for ${formatSeconds(secondsBetween(since, at))}`;
   return [
-    [{ text: `${health}${GAP}`, style: health }, { text: `${vm}: ${message}${lasting}` }],
-    ...[remedy, command].flatMap((text) => (text === undefined ? [] : [[{ text: `${GAP}-> ${text}` }]])),
+    ...wrapped({ text: `${health}${GAP}`, style: health }, `${message}${lasting}`, columns),
+    ...advice.flatMap((text) => wrapped({ text: `${GAP}-> ` }, text, columns)),
   ];
+}
+
+/** Whole, as there are commands to type in it: between words, and below each other. What is too narrow cuts it off. */
+function wrapped(lead: Cell, text: string, columns: number): Line[] {
+  const width = columns - lead.text.length;
+  if (width < LEAST_WIDTH) return [[lead, { text }]];
+  const lines: string[] = [];
+  for (let rest = printable(text); ;) {
+    const space = rest.lastIndexOf(' ', width);
+    if (rest.length <= width) {
+      lines.push(rest);
+      break;
+    }
+    const end = space > 0 ? space : width;
+    lines.push(rest.slice(0, end));
+    rest = rest.slice(end).trimStart();
+  }
+  return lines.map((line, index) => [index === 0 ? lead : { text: ' '.repeat(lead.text.length) }, { text: line }]);
 }
 
 /** Sections one below the other, with an empty line before each. Each gets as much as the others leave. */
@@ -169,7 +198,13 @@ function cutOff(blocks: Section['blocks'], room: number): Line[] {
   let count = 0;
   // The last line says what is missing.
   while (shown.length + blocks[count]!.length <= room - 1) shown.push(...blocks[count++]!);
-  return room > 0 ? [...shown, [{ text: `... ${blocks.length - count} more`, style: 'dim' }]] : [];
+  if (room <= 0) return [];
+  // The worst is told as far as there is room, rather than not at all.
+  if (count === 0 && room > 1) {
+    const others = blocks.length > 1 ? `, and ${blocks.length - 1} more` : '';
+    return [...blocks[0]!.slice(0, room - 1), [{ text: `... the rest of this${others}`, style: 'dim' }]];
+  }
+  return [...shown, [{ text: `... ${blocks.length - count} more`, style: 'dim' }]];
 }
 
 function aligned(rows: readonly (readonly Cell[])[]): Line[] {
@@ -196,4 +231,4 @@ function textOf(line: Line, columns: number, colour: boolean): string {
 const printable = (text: string): string => text.replace(/[\p{Cc}\p{Cf}]+/gu, ' ');
 
 const inTime = (then: string, now: string): string =>
-  toMs(then) <= toMs(now) ? 'now' : `in ${formatSeconds(secondsBetween(now, then))}`;
+  toMs(then) <= toMs(now) ? 'due' : `in ${formatSeconds(secondsBetween(now, then))}`;

@@ -1,18 +1,17 @@
 /** What a watcher reads from: finds the instance and connects when it has to, again and again. */
 import type { Command } from 'commander';
-import { connectTo, findPlace, keptReplicas, type Place } from '../commands/place.js';
+import type { Heard } from '../../domain/board.js';
+import type { LocalSite } from '../../local/local-site.js';
+import { connectTo, findPlace, heldReplicas, type Place } from '../commands/place.js';
 import { UnreachableError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
 import { overviewOf } from '../overview.js';
-import type { Heard } from './snapshot.js';
-
-/** The store is looked into this often at most, for replicas of VMs that Temporal does not know, ms. */
-const STORE_EVERY_MS = 30_000;
+import { sourcesToAsk } from '../sources-to-ask.js';
+import { HeldLook } from './held-look.js';
 
 export class VaultSource {
   #farshore: Farshore | undefined;
-  /** Of which VMs the store was asked, when, and what it said. */
-  #kept: { readonly of: string; readonly at: number; readonly vms: readonly string[] } | undefined;
+  readonly #held = new HeldLook((known) => heldReplicas(this.place.site.site, known));
 
   private constructor(
     private readonly command: Command,
@@ -34,13 +33,12 @@ export class VaultSource {
     try {
       this.#farshore ??= await connectTo(this.place);
       const overview = await overviewOf(this.#farshore);
-      const vms = site.vms.map(({ name }) => name);
-      return {
-        vault: this.vault,
-        vms,
-        overview,
-        unattended: await this.#unattended(vms.filter((vm) => !overview.items.has(vm))),
-      };
+      const siteVms = site.vms.map(({ name }) => name);
+      const local = await this.#local();
+      const replicaVms = await local.replicaStates();
+      const held = await this.#held.read([...overview.items.keys()].sort(), replicaVms);
+      const sourceVms = await local.sourceStates(sourcesToAsk(site, overview.items, held));
+      return { vault: this.vault, siteVms, ...overview, held, replicaVms, sourceVms };
     } catch (error) {
       if (!(error instanceof UnreachableError)) throw error;
       await this.close();
@@ -56,12 +54,8 @@ export class VaultSource {
     await farshore?.close();
   }
 
-  async #unattended(unknown: readonly string[]): Promise<readonly string[]> {
-    const of = unknown.join(' ');
-    const now = performance.now();
-    if (this.#kept?.of !== of || now - this.#kept.at > STORE_EVERY_MS) {
-      this.#kept = { of, at: now, vms: await keptReplicas(this.place.site.site, unknown) };
-    }
-    return this.#kept.vms;
+  async #local(): Promise<LocalSite> {
+    const { LocalSite } = await import('../../local/local-site.js');
+    return new LocalSite(this.place.site.site, this.place.data);
   }
 }

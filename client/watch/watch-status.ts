@@ -1,8 +1,9 @@
 /** `status --watch`: shows the vault until it is told to stop, whatever becomes of Temporal meanwhile. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UnreachableError } from '../errors.js';
-import { renderSnapshot } from './render.js';
-import { snapshotOf, type Heard, type Snapshot } from './snapshot.js';
+import { boardOf, type Heard } from '../../domain/board.js';
+import { versioned } from '../output.js';
+import { renderSnapshot, type Snapshot } from './render.js';
 import { TerminalScreen } from './terminal-screen.js';
 
 /** Ages are counted on this often, ms. */
@@ -46,7 +47,7 @@ class Latest {
     const at = new Date().toISOString();
     if (!this.#heard && this.#problem === undefined) return undefined;
     const { heard, at: heardAt } = this.#heard ?? {};
-    const known = heard ? snapshotOf(heard, at) : nothingHeard(this.source.vault, at);
+    const known = heard ? boardOf(heard, at) : nothingHeard(this.source.vault, at);
     if (this.#problem === undefined) return known;
     return { ...known, stale: { message: this.#problem, ...(heardAt !== undefined && { heardAt }) } };
   }
@@ -58,6 +59,7 @@ const nothingHeard = (vault: string, at: string): Snapshot => ({
   vault,
   health: 'Critical',
   vms: [],
+  hosts: [],
   jobs: [],
   attention: [],
 });
@@ -96,7 +98,9 @@ async function print(latest: Latest, { json, intervalMs, signal }: WatchOptions)
     await latest.ask();
     const snapshot = latest.snapshot()!;
     process.stdout.write(
-      json ? `${JSON.stringify(snapshot)}\n` : `${renderSnapshot(snapshot, UNLIMITED).join('\n')}\n\n`,
+      json
+        ? `${JSON.stringify(versioned('status --watch', snapshot))}\n`
+        : `${renderSnapshot(snapshot, UNLIMITED).join('\n')}\n\n`,
     );
     await sleep(intervalMs, undefined, { signal });
   });

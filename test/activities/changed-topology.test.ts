@@ -1,17 +1,19 @@
 /** The Provider looks for VMs where they are, and a failover goes back to the disks that a point has. */
-import { readFile } from 'node:fs/promises';
+import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { createProviderActivities } from '../../activities/provider.js';
+import { MAX_REPLICA_BYTES } from '../../domain/disk-limits.js';
 import { siteSchema } from '../../domain/site.js';
 import { recoveryPointId } from '../../domain/vault.js';
 import { beginResync } from '../../replication/resync.js';
-import { HypervisorClient } from '../../sites/embedded/control-client.js';
-import { serveHypervisor } from '../../sites/embedded/control-server.js';
-import { NbdGuest } from '../../sites/embedded/guest.js';
-import { hypervisorConfigSchema } from '../../sites/embedded/hypervisor-config.js';
-import { EmbeddedHypervisor } from '../../sites/embedded/hypervisor.js';
+import { HypervisorClient } from '../../sites/hypervisor/control-client.js';
+import { serveHypervisor } from '../../sites/hypervisor/control-server.js';
+import { NbdGuest } from '../../sites/nbd/guest.js';
+import { hypervisorConfigSchema } from '../../sites/hypervisor/hypervisor-config.js';
+import { EmbeddedHypervisor } from '../../sites/hypervisor/hypervisor.js';
 import { MiB } from '../replication/model.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 import { DISK_BYTES, guestWrites, openSite, run, seed, VM } from './embedded-site.js';
 
 const quiet = { warn: () => undefined };
@@ -86,5 +88,38 @@ test('an unplanned failover to a point from before the disks were others has the
     await guest.read(found, 0);
     expect(found.equals(wanted), name).toBe(true);
     await guest.close();
+  }
+});
+
+test('a disk that no replica can hold is refused before anything is begun, on a sparse disk', async () => {
+  const folder = await temporaryFolder();
+  const file = join(folder, 'large.raw');
+  await writeFile(file, '');
+  await truncate(file, MAX_REPLICA_BYTES + MiB);
+  const config = hypervisorConfigSchema.parse({
+    stateFolder: join(folder, 'large.state'),
+    controlSocket: join(folder, 'large.sock'),
+    nbdSocketFolder: join(folder, 'large.nbd'),
+    vms: [{ name: 'large-01', disks: [{ name: 'os', path: file }] }],
+  });
+  const large = await EmbeddedHypervisor.open(config, quiet);
+  const control = await serveHypervisor(config.controlSocket, large, quiet);
+  const all = createProviderActivities({
+    site: siteSchema.parse({
+      vault: { name: 'vault-1', store: { kind: 'embedded', path: 'store' } },
+      vmmServers: [{ name: 'vmm-1', clouds: [{ name: 'c', hosts: [{ name: 'h1' }] }] }],
+      vms: [{ name: 'large-01', host: 'h1', disks: [{ name: 'os', path: file }] }],
+    }),
+    vmmServer: 'vmm-1',
+    hypervisorOf: () => new HypervisorClient(config.controlSocket),
+  });
+  try {
+    await expect(run(all.checkProtectable, { vm: 'large-01' })).rejects.toMatchObject({
+      type: 'PrerequisitesNotMet',
+      message: expect.stringMatching(/disk os has \d+ bytes, .* at most: make it smaller/),
+    });
+  } finally {
+    await control.close();
+    await large.close();
   }
 });

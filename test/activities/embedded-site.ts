@@ -6,17 +6,17 @@ import { onTestFinished } from 'vitest';
 import { createAzureActivities } from '../../activities/azure.js';
 import { createPrimaryActivities } from '../../activities/primary.js';
 import { createProviderActivities } from '../../activities/provider.js';
-import { siteSchema } from '../../domain/site.js';
-import { HypervisorClient } from '../../sites/embedded/control-client.js';
-import { serveHypervisor } from '../../sites/embedded/control-server.js';
-import { hypervisorConfigSchema } from '../../sites/embedded/hypervisor-config.js';
-import { EmbeddedRecoveryCompute } from '../../sites/embedded/hypervisor-recovery.js';
-import { EmbeddedHypervisor } from '../../sites/embedded/hypervisor.js';
-import { NbdGuest } from '../../sites/embedded/guest.js';
-import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
-import type { ReplicaStore } from '../../sites/ports.js';
+import { HypervisorClient } from '../../sites/hypervisor/control-client.js';
+import { serveHypervisor } from '../../sites/hypervisor/control-server.js';
+import { hypervisorConfigSchema } from '../../sites/hypervisor/hypervisor-config.js';
+import { EmbeddedRecoveryCompute } from '../../sites/hypervisor/recovery-compute.js';
+import { EmbeddedHypervisor } from '../../sites/hypervisor/hypervisor.js';
+import { NbdGuest } from '../../sites/nbd/guest.js';
+import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
+import type { ReplicaStore } from '../../ports/replica-store.js';
 import { pattern, MiB } from '../replication/model.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
+import { oneHostSite } from '../support/one-host-site.js';
 
 export const VM = 'db-01';
 export const DISK_BYTES = 8 * MiB + 512;
@@ -31,7 +31,10 @@ export function run<I, O>(activity: (input: I) => Promise<O>, input: I, heartbea
 }
 
 /** What went wrong unexpectedly is logged as an error; here it is what the tests want. */
-export function quietEnvironment(logged: unknown[] = []): MockActivityEnvironment {
+export function quietEnvironment(
+  logged: unknown[] = [],
+  info: { heartbeatTimeoutMs?: number; currentAttemptScheduledTimestampMs?: number } = {},
+): MockActivityEnvironment {
   const logger = {
     log: () => undefined,
     trace: () => undefined,
@@ -40,7 +43,7 @@ export function quietEnvironment(logged: unknown[] = []): MockActivityEnvironmen
     warn: () => undefined,
     error: (message: string, meta?: object) => logged.push({ message, ...meta }),
   };
-  return new MockActivityEnvironment({}, { logger });
+  return new MockActivityEnvironment(info, { logger });
 }
 
 async function makeDisk(path: string, number: number): Promise<void> {
@@ -82,20 +85,10 @@ export async function openSite(sourceFolder?: string, others: readonly string[] 
     await store.close();
   });
   const client = new HypervisorClient(host.controlSocket);
-  const site = siteSchema.parse({
-    vault: { name: 'vault-1', store: { kind: 'embedded', path: storeFolder } },
-    vmmServers: [
-      {
-        name: 'vmm-1',
-        logicalNetworks: [{ name: 'l' }],
-        vmNetworks: [{ name: 'lan', logicalNetwork: 'l' }],
-        clouds: [{ name: 'c', hosts: [{ name: 'h1' }] }],
-      },
-    ],
-    azureNetworks: [{ name: 'vnet', subnets: ['default'] }],
-    networkMappings: [{ vmNetwork: 'lan', azureNetwork: 'vnet' }],
-    vms: vms.map((vm) => ({ ...vm, host: 'h1', networkAdapters: [{ name: 'nic', vmNetwork: 'lan' }] })),
-  });
+  const site = oneHostSite(
+    storeFolder,
+    vms.map((vm) => ({ ...vm, host: 'h1', networkAdapters: [{ name: 'nic', vmNetwork: 'lan' }] })),
+  );
   const activities = (over: ReplicaStore = store) => ({
     ...createPrimaryActivities({ hypervisor: client, store: over, copySliceMs: 0 }),
     ...createAzureActivities({ store: over, compute, networks: site.azureNetworks }),

@@ -5,7 +5,7 @@ import { setImmediate } from 'node:timers/promises';
 import { CancelledFailure } from '@temporalio/common';
 import { expect, test } from 'vitest';
 import { vaultPaths } from '../../domain/vault.js';
-import { deferred } from '../../replication/deferred.js';
+import { deferred } from '../../tracking/deferred.js';
 import { intercept } from '../replication/intercepted-store.js';
 import { MiB } from '../replication/model.js';
 import { begin, DISK_BYTES, guestWrites, openSite, quietEnvironment, run, seed, VM } from './embedded-site.js';

@@ -44,12 +44,12 @@ const address = async (...args: string[]): Promise<string> => {
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   return stdout.trim();
 };
-/** The id of a VM's initial replication, once that is so far. */
-const jobThat = (name: string, isSo: (job: Job) => boolean): Promise<string> =>
+/** The id of a VM's job of a kind, once that is so far. */
+const jobThat = (name: string, kind: string, isSo: (job: Job) => boolean): Promise<string> =>
   vi.waitFor(
     async () => {
-      const jobs = (await shell.json('job', 'list')).value as Job[];
-      const found = jobs.find((job) => job.vm === name && job.kind === 'initialReplication' && isSo(job));
+      const jobs = ((await shell.json('job', 'list')).value as { jobs: Job[] }).jobs;
+      const found = jobs.find((job) => job.vm === name && job.kind === kind && isSo(job));
       if (!found) throw new Error(`${name} is not so far: ${JSON.stringify(jobs)}`);
       return found.id;
     },
@@ -69,8 +69,8 @@ beforeAll(async () => {
   for (const name of ['files-01', 'app-01']) await shell.run('protect', name);
   for (const name of ['db-01', 'web-01']) expect((await shell.run('protect', name, '--wait')).code).toBe(0);
   expect((await shell.run('pause', 'web-01')).code).toBe(0);
-  failing = await jobThat('app-01', (job) => job.retry !== undefined);
-  copying = await jobThat('files-01', (job) => job.progress !== undefined);
+  failing = await jobThat('app-01', 'enableProtection', (job) => job.retry !== undefined);
+  copying = await jobThat('files-01', 'initialReplication', (job) => job.progress !== undefined);
 }, 240_000);
 afterAll(async () => {
   await shell.run('down');
@@ -137,9 +137,9 @@ test("a failing job's details name its tasks, what is wrong, and the remedy", as
   const page = await browserPage();
   await page.goto(await address(failing, '--details'));
   const shown = async () => (await framesOf(page)).join('\n');
-  await expect.poll(shown, { timeout: 30_000 }).toMatch(/Initial replication of app-01: WaitingForPerson/);
+  await expect.poll(shown, { timeout: 30_000 }).toMatch(/Enable protection of app-01: WaitingForPerson/);
   expect(await shown()).toMatch(
-    /Copying the virtual disks: InProgress[^]*Verifying the replica: NotStarted[^]*A virtual disk of the VM is missing[^]*farshore retry app-01/,
+    /: InProgress[^]*Updating the provider states: NotStarted[^]*A virtual disk of the VM is missing[^]*farshore retry app-01/,
   );
 });
 

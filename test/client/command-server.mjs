@@ -8,6 +8,8 @@ import { pathToFileURL } from 'node:url';
 const { runCommand } = await import(pathToFileURL(process.argv[2]).href);
 
 const outputs = [process.stdout, process.stderr];
+// What is said is kept, whatever this process was started on.
+process.stdout.isTTY = false;
 
 async function answer({ args, folder, env }) {
   process.chdir(folder);

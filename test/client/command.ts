@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { checkAnswer } from './answer-check.js';
 import { LoadedCommand } from './loaded-command.js';
 
 const client = path.resolve(process.env['FARSHORE_TEST_DIST'] ?? 'dist', 'client');
@@ -56,10 +57,15 @@ export class Shell {
     });
   }
 
-  /** What `--json` prints: nothing else may be on standard output. */
+  /** Whose answers were given, each as its schema says. */
+  readonly answers = new Set<string>();
+
+  /** What `--json` prints, as its schema says: nothing else may be on standard output. */
   async json(...args: string[]): Promise<{ code: number; value: unknown; stderr: string }> {
     const { code, stdout, stderr } = await this.run(...args, '--json');
-    return { code, value: stdout === '' ? undefined : JSON.parse(stdout), stderr };
+    const value: unknown = stdout === '' ? undefined : JSON.parse(stdout);
+    if (value !== undefined) this.answers.add(checkAnswer(value));
+    return { code, value, stderr };
   }
 
   async write(name: string, content: string): Promise<void> {

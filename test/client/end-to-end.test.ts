@@ -1,15 +1,19 @@
 /** The whole way of two VMs through the command, against a real instance; the tests build on each other. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rename, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { NbdGuest } from '../../sites/embedded/guest.js';
-import { DataFolder } from '../../workers/data-folder.js';
-import { freePorts } from '../../workers/free-port.js';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import type { Answer, AnswerName } from '../../client/answers.js';
+import { answerNames } from '../../client/answer-schemas.js';
+import { failoverResultSchema } from '../../domain/job.js';
+import { NbdGuest } from '../../sites/nbd/guest.js';
+import { DataFolder } from '../../config/data-folder.js';
+import { freePorts } from '../../temporal/server/free-port.js';
 import { GuestAgentServer } from '../support/guest-agent.js';
+import { checkAnswer } from './answer-check.js';
 import { cliPath, makeSite, planYaml, Shell, siteYaml } from './command.js';
 
 let shell: Shell;
@@ -39,7 +43,7 @@ interface VmJson {
   readonly protectable?: boolean;
   readonly problem?: string;
 }
-const list = async (...args: string[]) => (await shell.json('vm', 'list', ...args)).value as VmJson[];
+const list = async (...args: string[]) => ((await shell.json('vm', 'list', ...args)).value as Answer<'vm list'>).vms;
 const phases = async () => (await list()).map(({ vm, phase }) => `${vm} ${phase}`);
 
 interface ShowJson extends VmJson {
@@ -47,7 +51,7 @@ interface ShowJson extends VmJson {
   readonly disks: readonly { name: string; nbdUri?: string; logBytes: number }[];
   readonly recoveryPoints: readonly { id: string; kind: string; tags?: readonly string[] }[];
   readonly latest: Readonly<Record<string, { id: string } | undefined>>;
-  readonly replicaVm?: { readonly state: string; readonly disks: ShowJson['disks'] };
+  readonly replicaVm?: { readonly power: string; readonly disks: ShowJson['disks'] };
   readonly operations: Record<string, { allowed: boolean }>;
   readonly next: string;
 }
@@ -83,8 +87,8 @@ test('a second one in the same folder is refused', async () => {
 
 test('vm list shows every VM, and says what cannot be protected and why', async () => {
   expect(await list()).toMatchObject([
-    { vm: 'web-01', phase: 'Unprotected', protectable: true, state: 'Running' },
-    { vm: 'db-01', phase: 'Unprotected', protectable: true, disks: 2 },
+    { vm: 'web-01', phase: 'Unprotected', protectable: true, power: 'Running' },
+    { vm: 'db-01', phase: 'Unprotected', protectable: true, disks: [{ name: 'os' }, { name: 'data' }] },
   ]);
   const more = `${siteYaml}  - name: new-01
     host: h1
@@ -101,7 +105,7 @@ test('vm list shows every VM, and says what cannot be protected and why', async 
   const rows = await list('--site', 'more.yaml');
   expect(rows.map(({ protectable }) => protectable)).toEqual([true, true, false, undefined]);
   expect(rows[2]?.problem).toMatch(/hypervisor does not know the VM/);
-  expect(rows[3]?.problem).toBe('unknown: hypervisor does not answer');
+  expect(rows[3]?.problem).toBe('its hypervisor does not answer here');
 });
 
 test('while nothing is protected all is well, and nothing can be failed over, committed, synchronized or retried', async () => {
@@ -132,7 +136,7 @@ test('protect --wait returns once the VM is Protected, and tells its steps on th
   const { code, value, stderr } = await shell.json('protect', 'web-01', '--wait');
   expect(stderr).toContain('web-01: Enable protection: Prerequisites check for enabling protection\n');
   expect(stderr).toContain('web-01: protected\n');
-  expect({ code, value }).toMatchObject({ code: 0, value: [{ vm: 'web-01', phase: 'Protected' }] });
+  expect({ code, value }).toMatchObject({ code: 0, value: { vms: [{ vm: 'web-01', phase: 'Protected' }] } });
   expect(await phases()).toEqual(['web-01 Protected', 'db-01 Unprotected']);
 });
 
@@ -151,6 +155,20 @@ test('what the state does not allow is refused, and what cannot be taken back wa
   expect(failover.code).toBe(3);
   expect(failover.stderr).toMatch(/web-01 will be shut down on host h1.*\n[^]*repeat it with --yes/);
   expect(await phases()).toEqual(['web-01 Protected', 'db-01 Unprotected']);
+});
+
+test('an unplanned failover of a VM whose host answers names the planned one, and wants more than a yes', async () => {
+  const { code, stderr } = await shell.run('failover', 'web-01', '--type', 'unplanned', '--yes');
+  expect(code).toBe(3);
+  expect(stderr).toMatch(
+    /to fail over all the same, --yes needs --force\nweb-01: its host h1 answers, and the VM is Running there; a planned failover loses nothing: farshore failover web-01 --type planned --wait\n$/,
+  );
+  // Without a terminal the better way is the last line, too.
+  const unasked = await shell.run('failover', 'web-01', '--type', 'unplanned');
+  expect(unasked.stderr).toMatch(
+    /no terminal to ask on: only --yes --force .*\nweb-01: its host h1 answers.* --wait\n$/,
+  );
+  expect((await show('web-01')).phase).toBe('Protected');
 });
 
 test('sync --wait returns once the replica holds what was written', async () => {
@@ -189,10 +207,11 @@ test('sync --tag names a recovery point, also of an unchanged state; a name is u
   const { code, value } = await shell.json('sync', 'web-01', '--tag', 'before-upgrade', '--wait');
   expect({ code, value }).toMatchObject({
     code: 0,
-    value: { tag: 'before-upgrade', recoveryPoint: { tag: 'before-upgrade' }, applied: { bytes: 0 } },
+    value: { tag: 'before-upgrade', recoveryPoint: expect.any(String), applied: { bytes: 0 } },
   });
   const named = (await show('web-01')).recoveryPoints.filter(({ tags }) => tags?.includes('before-upgrade'));
   expect(named).toHaveLength(1);
+  expect((value as Answer<'sync'>).recoveryPoint).toBe(named[0]!.id);
   expect(before.recoveryPoints.map(({ id }) => id)).not.toContain(named[0]!.id);
   expect((await shell.run('vm', 'show', 'web-01')).stdout).toMatch(/crashConsistent +before-upgrade/);
   const again = await shell.run('sync', 'web-01', '--tag', 'before-upgrade');
@@ -207,8 +226,10 @@ test('sync --tag names a recovery point, also of an unchanged state; a name is u
 
 test('a VM that waits for an administrator is Critical, and retry brings it on', async () => {
   expect((await shell.runAlone('protect', 'db-01', '--wait')).code).toBe(0);
-  const description = join(shell.folder, 'vault/vms/db-01/description.json');
-  await rename(description, `${description}.away`);
+  // It is kept twice.
+  const descriptions = ['', 'second/'].map((copy) => join(shell.folder, `vault/vms/db-01/${copy}description.json`));
+  const contents = await Promise.all(descriptions.map((file) => readFile(file)));
+  for (const file of descriptions) await writeFile(file, 'damaged');
   const sync = await shell.run('sync', 'db-01', '--wait');
   expect(sync.code).toBe(4);
   expect(sync.stderr).toMatch(
@@ -216,7 +237,7 @@ test('a VM that waits for an administrator is Critical, and retry brings it on',
   );
   expect(await shell.json('status')).toMatchObject({ code: 2, value: { health: 'Critical' } });
   expect((await show('db-01')).next).toMatch(/^farshore retry db-01/);
-  await rename(`${description}.away`, description);
+  for (const [index, file] of descriptions.entries()) await writeFile(file, contents[index]!);
   expect(await shell.json('retry', 'db-01')).toMatchObject({ code: 0, value: { vm: 'db-01' } });
   expect((await shell.run('sync', 'db-01', '--wait')).code).toBe(0);
   expect(await shell.json('status')).toMatchObject({ code: 0, value: { health: 'Normal' } });
@@ -225,13 +246,17 @@ test('a VM that waits for an administrator is Critical, and retry brings it on',
 test('failover --wait moves the VM, and proves that nothing was lost', async () => {
   const { code, value, stderr } = await shell.json('failover', 'web-01', '--type', 'planned', '--wait', '--yes');
   expect(stderr).toContain('web-01: Planned failover succeeded\n');
-  expect({ code, value }).toMatchObject({ code: 0, value: { state: 'Succeeded', result: { rpoSeconds: 0 } } });
-  const { result } = value as { result: { disks: { lastWriteIssued: number; lastWriteApplied: number }[] } };
+  expect({ code, value }).toMatchObject({
+    code: 0,
+    value: { vms: [{ vm: 'web-01', job: { state: 'Succeeded', result: { rpoSeconds: 0 } } }] },
+  });
+  const result = failoverResultSchema.parse((value as Answer<'failover'>).vms[0]!.job!.result);
   expect(result.disks).toHaveLength(1);
   expect(result.disks[0]!.lastWriteIssued).toBeGreaterThan(0);
   expect(result.disks[0]!.lastWriteApplied).toBe(result.disks[0]!.lastWriteIssued);
-  const [replica] = (await shell.json('vm', 'list', '--side', 'recovery')).value as ShowJson[];
-  expect(replica).toMatchObject({ name: 'web-01', state: 'Running' });
+  const listed = await shell.json('vm', 'list', '--side', 'recovery');
+  const [replica] = (listed.value as Answer<'vm list --side recovery'>).vms;
+  expect(replica).toMatchObject({ vm: 'web-01', power: 'Running' });
   const found = Buffer.alloc(PATTERN.length);
   await withGuest(replica?.disks[0]?.nbdUri, (guest) => guest.read(found, 2 ** 20));
   expect(found.equals(PATTERN)).toBe(true);
@@ -248,7 +273,7 @@ test('failed over and not replicated back is a warning', async () => {
 });
 
 test('jobs can be listed and shown', async () => {
-  const jobs = (await shell.json('job', 'list', '--limit', '1')).value as { id: string }[];
+  const { jobs } = (await shell.json('job', 'list', '--limit', '1')).value as Answer<'job list'>;
   expect(jobs).toMatchObject([{ kind: 'plannedFailover', vm: 'web-01', state: 'Succeeded' }]);
   const { code, stdout } = await shell.run('job', 'show', jobs[0]!.id);
   expect(code).toBe(0);
@@ -260,9 +285,13 @@ test('jobs can be listed and shown', async () => {
 
 test('commit settles it, once', async () => {
   const { code, value } = await shell.json('commit', 'web-01', '--wait', '--yes');
-  expect({ code, value }).toMatchObject({ code: 0, value: { kind: 'commitFailover', state: 'Succeeded' } });
+  expect({ code, value }).toMatchObject({
+    code: 0,
+    value: { vms: [{ job: { kind: 'commitFailover', state: 'Succeeded' } }] },
+  });
   expect(await phases()).toEqual(['web-01 Committed', 'db-01 Protected']);
-  expect((await shell.runAlone('commit', 'web-01', '--yes')).code).toBe(3);
+  const again = await shell.runAlone('commit', 'web-01', '--yes');
+  expect(again).toMatchObject({ code: 0, stdout: 'web-01: its failover has been committed already\n' });
 });
 
 test('a plan that is wrong, or that names a VM that cannot fail over, starts nothing', async () => {
@@ -291,20 +320,28 @@ test('a plan run, from its start to its commit', async () => {
   const { code, value } = await shell.json('plan', 'run', 'db.yaml', '--type', 'planned', '--wait', '--yes');
   expect({ code, value }).toMatchObject({
     code: 0,
-    value: { state: 'Succeeded', machines: [{ vm: 'db-01', state: 'Succeeded' }] },
+    value: { run: { state: 'Succeeded', machines: [{ vm: 'db-01', state: 'Succeeded' }] } },
   });
-  const { id } = value as { id: string };
+  const { planRun: id } = value as Answer<'plan run'>;
   const shown = await shell.runAlone('plan', 'show', id);
   expect(shown.code).toBe(0);
-  expect(shown.stdout).toMatch(/db-01 runs at the recovery side\.[^]*data +\d+ +\d+ +all/);
+  expect(shown.stdout).toMatch(
+    /db-01 was failed over, and its replica VM was started at the recovery side\.[^]*data +\d+ +\d+ +all/,
+  );
   expect((await shell.run('plan', 'commit', id)).stderr).toMatch(/repeat it with --yes/);
   expect(await shell.json('plan', 'commit', id, '--wait', '--yes')).toMatchObject({
     code: 0,
-    value: [{ state: 'Succeeded' }],
+    value: { vms: [{ job: { state: 'Succeeded' } }] },
   });
-  const again = await shell.run('plan', 'commit', id, '--yes');
-  expect(again).toMatchObject({ code: 3, stdout: '' });
-  expect(again.stderr).toMatch(/all its VMs are committed already/);
+  // By the name of the plan: its newest run.
+  const again = await shell.run('plan', 'commit', 'db', '--yes');
+  expect(again).toMatchObject({ code: 0, stdout: 'db-01: its failover has been committed already\n' });
+  expect(await shell.json('plan', 'show', 'db')).toMatchObject({ code: 0, value: { id } });
+  expect(await shell.run('plan', 'cancel', 'db', '--yes')).toMatchObject({
+    code: 3,
+    stderr: `farshore: the run ${id} has ended already: Succeeded\n`,
+  });
+  expect((await shell.run('plan', 'show', 'none')).stderr).toMatch(/there is no run of a plan none.*plan list/);
 });
 
 test('open leads to the Web UI', async () => {
@@ -334,13 +371,88 @@ test('a worker of one role can be run beside the instance, and ends when it is t
   expect(await ended).toEqual([0, null]);
 });
 
+/** From here on db-01 and web-01 have been failed over and committed; what is asked for is what the state allows. */
+describe('every other command answers as its schema says', () => {
+  test.each([
+    ['init mine.yaml', 'init'],
+    ['site check'],
+    ['keys new --file keys.yaml', 'keys new'],
+    ['keys list --file keys.yaml', 'keys list'],
+    ['prepare --site site.yaml', 'prepare'],
+    // What it finds depends on the machine.
+    ['doctor', 'doctor', [0, 1]],
+    ['infrastructure'],
+    ['open db-01', 'open'],
+    ['plan list'],
+    ['job list --vault', 'job list'],
+    ['vault list'],
+    ['vault export db-01 --point latest --to out', 'vault export'],
+    ['vault adopt'],
+    ['failover web-01 --type planned --yes', 'failover'],
+    ['unprotect web-01 --wait --yes', 'unprotect'],
+    ['vm start web-01', 'vm start'],
+    ['vm show web-01', 'vm show'],
+    ['vm delete-replica web-01 --yes', 'vm delete-replica'],
+    ['vm start web-01 --yes', 'vm start'],
+    ['protect web-01 --wait --yes', 'protect'],
+    ['pause web-01', 'pause'],
+    ['status', 'status', [1]],
+    ['resume web-01', 'resume'],
+    ['sync web-01', 'sync'],
+    ['sync web-01 --wait', 'sync'],
+    ['set-policy web-01 default', 'set-policy'],
+    ['verify web-01 --wait', 'verify'],
+    ['resynchronize web-01 --now --wait', 'resynchronize'],
+    ['vm show web-01', 'vm show'],
+    ['plan cancel db --yes', 'error', [3]],
+    ['job cancel job/none --yes', 'error', [3]],
+  ] as [typed: string, name?: AnswerName | 'error', codes?: number[]][])(
+    '%s',
+    async (typed, name = typed as AnswerName, codes = [0]) => {
+      const { code, value, stderr } = await shell.json(...typed.split(' '));
+      expect(codes, stderr).toContain(code);
+      expect(checkAnswer(value)).toBe(name);
+    },
+  );
+
+  test('keys use, job show and a command that goes on', async () => {
+    const { keys } = (await shell.json('keys', 'list', '--file', 'keys.yaml')).value as Answer<'keys list'>;
+    expect((await shell.json('keys', 'use', keys[0]!.id, '--file', 'keys.yaml')).code).toBe(0);
+    const { jobs } = (await shell.json('job', 'list')).value as Answer<'job list'>;
+    expect((await shell.json('job', 'show', jobs[0]!.id)).value).toMatchObject({ id: jobs[0]!.id });
+    expect(await firstAnswer('status', '--watch')).toBe('status --watch');
+  });
+});
+
+/** Of a command that goes on after it. */
+async function firstAnswer(...args: string[]): Promise<AnswerName | 'error'> {
+  const child = spawn(process.execPath, [cliPath, ...args, '--json'], { cwd: shell.folder, env: shell.env });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  child.stderr.resume();
+  const ended = once(child, 'exit');
+  let text = '';
+  for await (const line of createInterface(child.stdout)) {
+    text += line;
+    // One that is printed over several lines ends with a brace of its own.
+    if (line === '}' || line.endsWith('}}') || (line.startsWith('{') && line.endsWith('}'))) break;
+  }
+  child.stdout.resume();
+  child.kill('SIGTERM');
+  await ended;
+  const name = checkAnswer(JSON.parse(text));
+  shell.answers.add(name);
+  return name;
+}
+
 test('down ends the instance, and what was protected is there again after the next up', async () => {
   const down = await shell.json('down');
   expect(down).toMatchObject({ code: 0, value: { stopped: true } });
   expect((await shell.run('status')).code).toBe(5);
   expect((await shell.json('down')).value).toMatchObject({ stopped: false });
+  expect(await firstAnswer('recovery-compute')).toBe('recovery-compute');
+  expect(await firstAnswer('hypervisor', '--host', 'h1')).toBe('hypervisor');
   expect((await shell.run('up', '--detach')).code).toBe(0);
-  expect(await phases()).toEqual(['web-01 Committed', 'db-01 Committed']);
+  expect(await phases()).toEqual(['web-01 Protected', 'db-01 Committed']);
 });
 
 test('after an instance was killed, the next one starts all the same', async () => {
@@ -353,5 +465,12 @@ test('after an instance was killed, the next one starts all the same', async () 
   expect(now.pid).not.toBe(killed.pid);
   // Two servers must not share a database.
   expect(() => process.kill(killed.temporal.pid!, 0)).toThrow('ESRCH');
-  expect(await phases()).toEqual(['web-01 Committed', 'db-01 Committed']);
+  expect(await phases()).toEqual(['web-01 Protected', 'db-01 Committed']);
+});
+
+test('every answer was seen, and was as its schema says', () => {
+  // The demo is a site of its own; jobs of a site this small have ended before they could be cancelled. A run that
+  // can't go on is, in operations.test.ts.
+  const elsewhere = ['demo', 'plan cancel', 'job cancel'];
+  expect(answerNames.filter((name) => !shell.answers.has(name))).toEqual(elsewhere);
 });

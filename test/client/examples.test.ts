@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { recoveryPlanSchema } from '../../domain/plan.js';
 import { siteSchema } from '../../domain/site.js';
-import { loadPlan, loadSite } from '../../workers/site-file.js';
+import { loadPlan, loadSite } from '../../config/site-file.js';
 
 test('the example site and plan are in order', async () => {
   const { site } = await loadSite('examples/site.yaml', { disks: false });

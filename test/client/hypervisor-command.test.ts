@@ -4,9 +4,9 @@ import { once } from 'node:events';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
-import { DataFolder } from '../../dist/workers/data-folder.js';
-import { HypervisorClient, RecoveryComputeClient } from '../../sites/embedded/control-client.js';
-import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
+import { DataFolder } from '../../dist/config/data-folder.js';
+import { HypervisorClient, RecoveryComputeClient } from '../../sites/hypervisor/control-client.js';
+import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { cliPath, makeSite, Shell } from './command.js';
 

@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path';
 import { beforeEach, expect, test } from 'vitest';
 import { createFixedVhd } from '../../disks/vhd.js';
-import { loadSite } from '../../workers/site-file.js';
+import { loadSite } from '../../config/site-file.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { MiB, Shell } from './command.js';
 
@@ -21,7 +21,7 @@ test('writes a file that passes `site check` once its disks are there', async ()
     if (format === 'vhd') await createFixedVhd(disk, size);
     else await writeFile(disk, '').then(() => truncate(disk, size));
   }
-  expect(await shell.json('site', 'check')).toMatchObject({ code: 0, value: { vms: 2, disks: 3 } });
+  expect(await shell.json('site', 'check')).toMatchObject({ code: 0, value: { counts: { vms: 2, disks: 3 } } });
 });
 
 test('is the example but for what tells where things are, and leads editors to the schema', async () => {

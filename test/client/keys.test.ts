@@ -23,10 +23,12 @@ describe('keys', () => {
     expect(made.code).toBe(0);
     expect(made.stdout).toContain(`export FARSHORE_ENCRYPTION_KEYS=${file}`);
     expect((await stat(file)).mode & 0o777).toBe(0o600);
+    const spaced = await shell.run('keys', 'new', '--file', 'my keys.yaml');
+    expect(spaced.stdout).toContain(`export FARSHORE_ENCRYPTION_KEYS='${join(shell.folder, 'my keys.yaml')}'`);
     const first = (await withKeys().json('keys', 'new', '--standby')).value as { id: string; current: string };
     expect(first).toMatchObject({ file, made: false });
     expect(first.current).not.toBe(first.id);
-    expect((await withKeys().json('keys', 'use', first.id)).value).toEqual({ file, current: first.id });
+    expect((await withKeys().json('keys', 'use', first.id)).value).toMatchObject({ file, current: first.id });
     const { keys: listed } = (await withKeys().json('keys', 'list')).value as {
       keys: { id: string; fingerprint: string }[];
     };

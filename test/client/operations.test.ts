@@ -1,11 +1,18 @@
-/** Pause, policy, verification and the end of protection, by the command, against a real instance; the tests build on each other. */
-import { access, mkdtemp, rm } from 'node:fs/promises';
+/** Pause, policy, verification, the end of protection, and several VMs in one go, by the command, against a real instance; the tests build on each other. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Client, Connection } from '@temporalio/client';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import type { Answer } from '../../client/answers.js';
+import { vaultBoardId } from '../../domain/ids.js';
+import type { Job } from '../../domain/job.js';
+import { DataFolder } from '../../config/data-folder.js';
 import { flipByte } from '../replication/replica-fixture.js';
 import { farWindow } from '../support/far-window.js';
-import { makeSite, Shell, siteYaml } from './command.js';
+import { cliPath, makeSite, planYaml, Shell, siteYaml } from './command.js';
 
 let shell: Shell;
 beforeAll(async () => {
@@ -25,12 +32,15 @@ afterAll(async () => {
 const show = async (vm: string) =>
   (await shell.json('vm', 'show', vm)).value as {
     phase: string;
+    activeSide: string;
+    power: string;
     health: string;
     next: string;
     policy: { name: string };
     conditions: { reason: string; since?: string }[];
     recoveryPoints: { suspect?: string }[];
   };
+const list = async (...args: string[]) => ((await shell.json('vm', 'list', ...args)).value as Answer<'vm list'>).vms;
 const replica = () => join(shell.folder, 'vault/vms/web-01/disks/os.vhd');
 
 test('pause and resume', { timeout: 180_000 }, async () => {
@@ -48,7 +58,10 @@ test('pause and resume', { timeout: 180_000 }, async () => {
 });
 
 test('set-policy, by the names of the site file', { timeout: 180_000 }, async () => {
-  expect(await shell.json('set-policy', 'web-01', 'default')).toMatchObject({ code: 0, value: { policy: 'default' } });
+  expect(await shell.json('set-policy', 'web-01', 'default')).toMatchObject({
+    code: 0,
+    value: { policyName: 'default' },
+  });
   expect((await show('web-01')).policy).toMatchObject({ name: 'default', copyFrequency: '5m' });
   expect(await shell.run('set-policy', 'web-01', 'gold')).toMatchObject({
     code: 3,
@@ -62,12 +75,12 @@ test(
   async () => {
     expect(await shell.json('verify', 'web-01', '--wait')).toMatchObject({
       code: 0,
-      value: { state: 'Succeeded', result: { equal: true, blocks: 256, ranges: [] } },
+      value: { job: { state: 'Succeeded', result: { equal: true, blocks: 256, ranges: [] } } },
     });
     await flipByte(replica(), 524_288 + 4321);
     const found = await shell.json('verify', 'web-01', '--wait');
     expect(found.code).toBe(4);
-    expect(found.value).toMatchObject({
+    expect((found.value as { job: Job }).job).toMatchObject({
       state: 'Succeeded',
       result: { equal: false, differingBlocks: 1, ranges: [{ disk: 'os', offset: 524_288 + 4321, length: 1 }] },
     });
@@ -90,7 +103,7 @@ test(
     expect([repaired[0], repaired.at(-1)]).toEqual([true, false]);
     expect(await shell.json('verify', 'web-01', '--wait')).toMatchObject({
       code: 0,
-      value: { result: { equal: true } },
+      value: { job: { result: { equal: true } } },
     });
   },
 );
@@ -105,7 +118,7 @@ test('a recovery point that is not there is refused before anything is cancelled
   const exported = await shell.run('vault', 'export', 'web-01', '--point', '0001-00009999', '--to', 'out');
   expect(exported).toMatchObject({ code: 3, stdout: '' });
   const { value } = await shell.json('job', 'list', '--limit', '1');
-  const [{ id }] = value as [{ id: string }];
+  const [{ id }] = (value as { jobs: [{ id: string }] }).jobs;
   expect(await shell.run('job', 'cancel', id, '--yes')).toMatchObject({
     code: 3,
     stderr: `farshore: ${id} has ended already: Succeeded\n`,
@@ -118,10 +131,19 @@ test(
   async () => {
     const asked = await shell.run('unprotect', 'web-01', '--wait');
     expect(asked.code).toBe(3);
-    expect(asked.stderr).toMatch(/all its recovery points.* will be deleted[^]*repeat it with --yes/);
+    expect(asked.stderr).toMatch(
+      /Deletes: the replica of web-01 and \d+ recovery points[^]*Keeps: +the VM on host h1[^]*repeat it with --yes/,
+    );
+    // Its host could be told, and would track changes for nobody.
+    const lost = await shell.run('unprotect', 'web-01', '--primary-lost', '--wait', '--yes');
+    expect(lost).toMatchObject({ code: 3, stdout: '' });
+    expect(lost.stderr).toMatch(
+      /to end protection without its host all the same, --yes needs --force\nweb-01: its host h1 answers, and the VM is Running there; .*: farshore unprotect web-01 --wait\n$/,
+    );
+    expect(await show('web-01')).toMatchObject({ phase: 'Protected' });
     expect(await shell.json('unprotect', 'web-01', '--wait', '--yes')).toMatchObject({
       code: 0,
-      value: { kind: 'disableProtection', state: 'Succeeded', result: { replicaKept: false } },
+      value: { vms: [{ job: { kind: 'disableProtection', state: 'Succeeded', result: { replicaKept: false } } }] },
     });
     const shown = await show('web-01');
     expect(shown).toMatchObject({ phase: 'Unprotected' });
@@ -134,7 +156,10 @@ test(
 test('the VM can be protected again, under a higher epoch, and its replica be kept', { timeout: 180_000 }, async () => {
   expect((await shell.run('protect', 'web-01', '--wait')).code).toBe(0);
   expect(await shell.json('vm', 'show', 'web-01')).toMatchObject({ value: { phase: 'Protected', epoch: 4 } });
-  expect(await shell.json('verify', 'web-01', '--wait')).toMatchObject({ code: 0, value: { result: { equal: true } } });
+  expect(await shell.json('verify', 'web-01', '--wait')).toMatchObject({
+    code: 0,
+    value: { job: { result: { equal: true } } },
+  });
   expect((await shell.run('unprotect', 'web-01', '--keep-replica', '--wait', '--yes')).code).toBe(0);
   await access(replica());
   const asked = await shell.run('protect', 'web-01', '--wait');
@@ -153,15 +178,205 @@ test(
     const open = await shell.run('unprotect', 'web-01', '--yes');
     expect(open.code).toBe(3);
     expect(open.stderr).toMatch(/failed over, not committed; commit that first/);
+    // Whoever repeats a command is told that it is done.
+    const again = await shell.run('failover', 'web-01', '--type', 'planned', '--yes');
+    expect(again).toMatchObject({ code: 0, stdout: expect.stringMatching(/^web-01: it has been failed over already/) });
     expect((await shell.run('commit', 'web-01', '--wait', '--yes')).code).toBe(0);
+    expect(await shell.json('commit', 'web-01', '--yes')).toMatchObject({
+      code: 0,
+      value: { vms: [{ vm: 'web-01', done: 'its failover has been committed already' }] },
+    });
     expect((await shell.run('unprotect', 'web-01', '--wait', '--yes')).code).toBe(0);
-    expect((await show('web-01')).phase).toBe('Unprotected');
+    const left = await show('web-01');
+    expect(left).toMatchObject({ phase: 'Unprotected', activeSide: 'recovery', replicaVm: { power: 'Running' } });
+    const [listed] = await list();
+    expect(listed).toMatchObject({ activeSide: 'recovery', protectable: false });
+    const { value: vault } = await shell.json('vault', 'list');
+    expect(vault).toMatchObject({ vms: [{ vm: 'web-01', phase: 'Unprotected', activeSide: 'recovery' }] });
+    const exported = await shell.run('vault', 'export', 'web-01', '--point', 'latest', '--to', 'failed-over');
+    expect(exported).toMatchObject({
+      code: 0,
+      stderr: expect.stringMatching(/what was written there since is not in/),
+    });
+    expect((await shell.run('status')).code).toBe(0);
     const running = await shell.json('vm', 'list', '--side', 'recovery');
-    expect(running.value).toMatchObject([{ name: 'web-01', state: 'Running' }]);
+    expect(running.value).toMatchObject({ vms: [{ vm: 'web-01', power: 'Running' }] });
     await access(replica());
-    const again = await shell.run('protect', 'web-01', '--wait', '--yes');
-    expect(again).toMatchObject({ code: 3, stdout: '' });
-    expect(again.stderr).toMatch(/web-01: it was failed over: its replica VM is Running at the recovery side/);
+    const protect = await shell.run('protect', 'web-01', '--wait', '--yes');
+    expect(protect).toMatchObject({ code: 3, stdout: '' });
+    expect(protect.stderr).toMatch(
+      /web-01: it was failed over: its replica VM is Running at the recovery side[^]*farshore vm delete-replica web-01/,
+    );
     await access(replica());
   },
 );
+
+test(
+  'with the data folder lost the source does not start beside the vault, and what should run is Critical until it does',
+  { timeout: 180_000 },
+  async () => {
+    expect((await shell.run('down')).code).toBe(0);
+    await rm(join(shell.folder, '.farshore'), { recursive: true });
+    expect(await shell.run('up', '--detach')).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(
+        /\nOpen to +every user of this machine: this Temporal checks nobody \(docs\/security\.md/,
+      ),
+    });
+    const [source] = await list();
+    expect(source).toMatchObject({ power: 'Off', activeSide: 'recovery' });
+    const status = await shell.run('status');
+    expect(status).toMatchObject({ code: 2, stdout: expect.stringContaining('-> farshore vm start web-01') });
+    expect(status.stdout).toMatch(/Critical +web-01: .*its replica VM is not there/);
+    expect((await shell.run('vm', 'start', 'web-01')).stderr).toMatch(/made again from the recovery point[^]*--yes/);
+    expect(await shell.json('vm', 'start', 'web-01', '--yes')).toMatchObject({
+      code: 0,
+      value: { activeSide: 'recovery', madeAgain: true },
+    });
+    expect((await shell.run('status')).code).toBe(0);
+  },
+);
+
+test(
+  'a replica VM that is not needed any more is deleted, and its VM runs and is protected at home',
+  { timeout: 180_000 },
+  async () => {
+    const asked = await shell.run('vm', 'delete-replica', 'web-01');
+    expect(asked).toMatchObject({
+      code: 3,
+      stderr: expect.stringMatching(/Deletes: the replica VM web-01[^]*Keeps: +the recovery point/),
+    });
+    expect((await shell.run('vm', 'delete-replica', 'web-01', '--yes')).code).toBe(0);
+    expect(await show('web-01')).toMatchObject({
+      phase: 'Unprotected',
+      activeSide: 'primary',
+      power: 'Off',
+      next: expect.stringMatching(/^farshore vm start web-01 .*off at the primary side/),
+    });
+    expect((await shell.run('vault', 'list')).stdout).toMatch(/web-01, .*: Unprotected since .*Z, replica kept/);
+    const refused = await shell.run('protect', 'web-01');
+    expect(refused).toMatchObject({ code: 3, stderr: expect.stringContaining('web-01 is off at the primary side') });
+    expect(refused.stderr).not.toContain('vault adopt');
+    expect(await shell.json('vm', 'start', 'web-01')).toMatchObject({ code: 0, value: { activeSide: 'primary' } });
+    expect(await show('web-01')).toMatchObject({ power: 'Running' });
+    expect((await shell.run('protect', 'web-01', '--wait', '--yes')).code).toBe(0);
+  },
+);
+
+test(
+  'a VM that was renamed in the site file stays in every view, and its protection can be ended',
+  { timeout: 180_000 },
+  async () => {
+    const site = await shell.read('site.yaml');
+    await shell.write('renamed.yaml', site.replace('name: web-01', 'name: www-01'));
+    const renamed = ['--site', 'renamed.yaml'];
+    const status = await shell.json('status', ...renamed);
+    expect(status.value).toMatchObject({
+      vms: [{ vm: 'www-01' }, { vm: 'db-01' }, { vm: 'web-01', phase: 'Protected' }],
+      attention: [{ vms: ['web-01'], message: expect.stringContaining('the site file does not name') }],
+    });
+    expect(await list(...renamed)).toContainEqual(
+      expect.objectContaining({ vm: 'web-01', phase: 'Protected', inSiteFile: false }),
+    );
+    expect((await shell.run('vm', 'show', 'web-01', ...renamed)).code).toBe(0);
+    expect((await shell.run('infrastructure', ...renamed)).stdout).toMatch(/VM web-01: Protected/);
+    expect(await shell.run('unprotect', 'web-01', '--wait', '--yes', ...renamed)).toMatchObject({ code: 0 });
+    expect((await shell.json('status', ...renamed)).value).toMatchObject({ vms: [{ vm: 'www-01' }, { vm: 'db-01' }] });
+  },
+);
+
+test('the board of the vault has a page of its own, and says what is new', { timeout: 180_000 }, async () => {
+  const { temporal } = (await new DataFolder(join(shell.folder, '.farshore')).readInstance())!;
+  const connection = await Connection.connect({ address: temporal.address });
+  try {
+    const board = new Client({ connection, namespace: temporal.namespace }).workflow.getHandle(vaultBoardId('vault-1'));
+    const shown = async () => {
+      const { events } = await board.fetchHistory();
+      const results = (events ?? []).flatMap(
+        ({ activityTaskCompletedEventAttributes: done }) => done?.result?.payloads ?? [],
+      );
+      return results.map(({ data }) => Buffer.from(data!).toString()).at(-1) ?? '';
+    };
+    await expect.poll(shown, { timeout: 90_000, interval: 500 }).toMatch(/# Vault vault-1: \w+.*web-01/);
+    expect((await board.describe()).status.name).toBe('RUNNING');
+  } finally {
+    await connection.close();
+  }
+});
+
+/** What came of a command that Ctrl-C ended once it had said this. */
+async function interrupted(waiting: RegExp, ...args: string[]): Promise<{ ended: unknown; stderr: string }> {
+  const child = spawn(process.execPath, [cliPath, ...args], {
+    cwd: shell.folder,
+    env: shell.env,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  const ended = once(child, 'close');
+  let stderr = '';
+  let isInterrupted = false;
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+    if (!isInterrupted && waiting.test(stderr)) isInterrupted = child.kill('SIGINT');
+  });
+  return { ended: await ended, stderr };
+}
+
+const phases = async () => (await list()).map(({ vm, phase, power }) => `${vm} ${phase} ${power}`);
+
+test(
+  'a command that is interrupted while it waits ends with 130, and says what goes on',
+  { timeout: 180_000 },
+  async () => {
+    const { ended, stderr } = await interrupted(/db-01: Enable/, 'protect', 'web-01', 'db-01', '--wait', '--yes');
+    expect(ended, stderr).toEqual([130, null]);
+    for (const vm of ['web-01', 'db-01'])
+      expect(stderr).toMatch(new RegExp(`job/vault-1/${vm}/\\S+ goes on\\. Follow it with: farshore job show job/`));
+    await expect
+      .poll(phases, { timeout: 60_000, interval: 500 })
+      .toEqual(['web-01 Protected Running', 'db-01 Protected Running']);
+  },
+);
+
+test('a plan run that is under way is cancelled, and its VMs go on at home', { timeout: 180_000 }, async () => {
+  await shell.write('plan.yaml', planYaml);
+  const descriptions = ['', 'second/'].map((copy) => join(shell.folder, `vault/vms/db-01/${copy}description.json`));
+  const contents = await Promise.all(descriptions.map((file) => readFile(file)));
+  // What it can't go beyond.
+  for (const file of descriptions) await writeFile(file, 'damaged');
+  const run = await interrupted(/ runs\. /, 'plan', 'run', 'plan.yaml', '--type', 'planned', '--wait', '--yes');
+  expect(run.ended, run.stderr).toEqual([130, null]);
+  const [, id] = /^(plan\/\S+) goes on/m.exec(run.stderr)!;
+  const asked = await shell.run('plan', 'cancel', id!);
+  expect(asked).toMatchObject({ code: 3, stderr: expect.stringMatching(/will be cancelled[^]*repeat it with --yes/) });
+  const cancelled = await shell.json('plan', 'cancel', id!, '--wait', '--yes');
+  expect(cancelled).toMatchObject({ code: 0, value: { planRun: id, run: { state: 'Cancelled' } } });
+  for (const [index, file] of descriptions.entries()) await writeFile(file, contents[index]!);
+  expect(await shell.run('plan', 'cancel', 'shop', '--yes')).toMatchObject({
+    code: 3,
+    stderr: `farshore: the run ${id} has ended already: Cancelled\n`,
+  });
+  await expect.poll(phases).toEqual(['web-01 Protected Running', 'db-01 Protected Running']);
+});
+
+test('two VMs are failed over, committed and unprotected by one command each', { timeout: 180_000 }, async () => {
+  const both = ['web-01', 'db-01'];
+  const ofBoth = (kind: string) => ({
+    code: 0,
+    value: { vms: both.map((vm) => ({ vm, job: { vm, kind, state: 'Succeeded' } })) },
+  });
+  const failover = ['failover', ...both, '--type', 'unplanned', '--yes'];
+  const asked = await shell.run(...failover);
+  expect(asked.code).toBe(3);
+  for (const vm of both) expect(asked.stderr).toContain(`${vm}: its host h1 answers`);
+  expect(await shell.json(...failover, '--force', '--wait')).toMatchObject(ofBoth('unplannedFailover'));
+  expect((await shell.json('vm', 'list', '--side', 'recovery')).value).toMatchObject({
+    vms: both.toSorted().map((vm) => ({ vm, power: 'Running' })),
+  });
+  expect(await shell.json('commit', ...both, '--wait', '--yes')).toMatchObject(ofBoth('commitFailover'));
+  // One that is not protected keeps the other from being unprotected.
+  const one = await shell.run('unprotect', ...both, 'nope', '--yes');
+  expect(one).toMatchObject({ code: 3, stderr: expect.stringContaining('nope') });
+  expect(await shell.json('unprotect', ...both, '--wait', '--yes')).toMatchObject(ofBoth('disableProtection'));
+  expect((await list()).map(({ phase }) => phase)).toEqual(['Unprotected', 'Unprotected']);
+});

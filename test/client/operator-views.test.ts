@@ -7,10 +7,11 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, expect, onTestFinished, test, type TestContext } from 'vitest';
 import type { Infrastructure } from '../../client/infrastructure/infrastructure.js';
-import type { Snapshot } from '../../client/watch/snapshot.js';
-import { DataFolder } from '../../workers/data-folder.js';
+import type { Snapshot } from '../../client/watch/render.js';
+import { DataFolder } from '../../config/data-folder.js';
 import { ENTER, LEAVE, PseudoTerminal } from '../support/pseudo-terminal.js';
 import { requireReader } from '../support/readers.js';
+import { checkAnswer } from './answer-check.js';
 import { cliPath, makeSite, Shell } from './command.js';
 
 const SOON = { timeout: 30_000 };
@@ -135,6 +136,7 @@ test.each([[[]], [['--json']]])('elsewhere it prints one answer after the other,
     expect(lines.filter((line) => line.startsWith('Vault vault-1  2 VMs:  1 Normal'))).toHaveLength(2);
     return;
   }
+  for (const line of lines) expect(checkAnswer(JSON.parse(line))).toBe('status --watch');
   const [first, second] = lines.map((line) => JSON.parse(line) as Snapshot);
   expect(first).toMatchObject({ vault: 'vault-1', health: 'Normal', attention: [] });
   expect(first!.vms).toMatchObject([
@@ -142,6 +144,21 @@ test.each([[[]], [['--json']]])('elsewhere it prints one answer after the other,
     { vm: 'db-01', phase: 'Unprotected' },
   ]);
   expect(Date.parse(second!.at)).toBeGreaterThan(Date.parse(first!.at));
+});
+
+test('an unplanned failover of a VM whose host answers wants its name typed', async (context) => {
+  requireReader('script', context);
+  const command = `${process.execPath} ${cliPath} failover web-01 --type unplanned; echo "code:$?"`;
+  const terminal = PseudoTerminal.start(command, shell.folder, shell.env, [200, 20]);
+  onTestFinished(() => terminal.kill());
+  await expect.poll(() => terminal.written, SOON).toContain('To do it all the same, type web-01: ');
+  expect(terminal.written).toContain(
+    'its host h1 answers, and the VM is Running there; a planned failover loses nothing',
+  );
+  terminal.type('yes\r');
+  const written = await terminal.end();
+  expect(written).toMatch(/not confirmed, nothing was done[^]*code:3/);
+  expect((await shell.json('vm', 'show', 'web-01')).value).toMatchObject({ phase: 'Protected' });
 });
 
 test('bad input is refused before anything is drawn', async () => {
@@ -157,13 +174,13 @@ test('bad input is refused before anything is drawn', async () => {
 test('infrastructure shows both sides, and what of them is alive', async () => {
   const { code, stdout } = await shell.run('infrastructure');
   expect(code).toBe(0);
-  expect(stdout).toBe(`Vault vault-1
+  expect(stdout.replaceAll(/last asked for work .* ago/g, 'last asked for work … ago')).toBe(`Vault vault-1
 ├─ store: embedded, ${join(shell.folder, 'vault')}
-├─ Azure worker: working
+├─ Azure worker: last asked for work … ago; whether it answers was not asked
 ├─ recovery compute: answers, replica VMs: 0
 └─ Azure network vnet-1: default
 VMM server vmm-1
-├─ Provider: working
+├─ Provider: last asked for work … ago; whether it answers was not asked
 ├─ VM network lan (corporate) -> vnet-1/default
 └─ cloud cloud-1
    └─ host h1
@@ -179,5 +196,5 @@ VMM server vmm-1
   const { value } = await shell.json('infrastructure');
   const { vault, vmmServers } = value as Infrastructure;
   expect(vault.worker).toMatchObject({ state: 'working', seenAt: expect.any(String) });
-  expect(vmmServers[0]!.clouds[0]!.hosts[0]!.vms[0]).toMatchObject({ name: 'web-01', phase: 'Protected' });
+  expect(vmmServers[0]!.clouds[0]!.hosts[0]!.vms[0]).toMatchObject({ vm: 'web-01', phase: 'Protected' });
 });

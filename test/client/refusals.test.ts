@@ -1,10 +1,11 @@
 /** What is refused before anything is started: one error each, exit code 3 or 5, and nothing left behind. */
-import { access, mkdir } from 'node:fs/promises';
+import { access, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
-import { DataFolder } from '../../workers/data-folder.js';
+import { DataFolder } from '../../config/data-folder.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
+import { checkAnswer } from './answer-check.js';
 import { MiB, Shell, makeSite, planYaml, siteYaml, type Outcome } from './command.js';
 
 let shell: Shell;
@@ -142,7 +143,7 @@ describe('a site file that is wrong', () => {
   test('is checked without anything being started', async () => {
     const { code, value } = await shell.json('site', 'check');
     expect(code).toBe(0);
-    expect(value).toMatchObject({ vault: 'vault-1', hosts: 1, vms: 2, disks: 3 });
+    expect(value).toMatchObject({ vault: 'vault-1', counts: { hosts: 1, vms: 2, disks: 3 } });
     expect(await exists('.farshore')).toBe(false);
   });
 });
@@ -154,6 +155,9 @@ describe('arguments that are wrong', () => {
     [['protect'], /missing required argument 'vm'/],
     [['failover', 'web-01'], /required option '--type <type>'/],
     [['failover', 'web-01', '--type', 'sudden'], /Allowed choices are planned/],
+    [['plan', 'run', 'p.yaml', '--type', 'unplanned'], /farshore failover VM\.\.\. --type unplanned/],
+    [['unprotect', 'web-01', '--force', '--yes'], /--force is for --primary-lost/],
+    [['failover', 'web-01', '--type', 'planned', '--force'], /--force is for --type unplanned/],
     [['failover', 'web-01', '--type', 'planned', '--try-shut-down'], /--try-shut-down is for --type unplanned/],
     [['vault', 'export', 'web-01', '--to', 'out'], /--point/],
     [['job', 'list', '--limit', '0'], /whole number above 0/],
@@ -165,14 +169,63 @@ describe('arguments that are wrong', () => {
     expect(stderr).toMatch(error);
   });
 
-  test.each([[[]], [['--help']], [['plan', '--help']], [['failover', '--help']]])(
+  test.each([[[]], [['--help']], [['help']]])(
     'help, asked for by %j, is an answer and tells the exit codes',
     async (args) => {
       const { code, stdout, stderr } = await shell.run(...args);
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-      expect(stdout).toMatch(/Exit codes:\n {2}0 .*\n {2}1 .*\n {2}2 .*\n {2}3 .*\n {2}4 .*\n {2}5 .*\n {2}70/);
+      expect(stdout).toMatch(
+        /Exit codes:\n {2}0 .*\n {2}1 .*\n {2}2 .*\n {2}3 .*\n {2}4 .*\n {2}5 .*\n {2}70 .*\n {2}130 /,
+      );
     },
   );
+
+  test.each([[['plan', '--help']], [['failover', '--help']], [['help', 'failover']]])(
+    'the page of a command, asked for by %j, says where they are',
+    async (args) => {
+      const { code, stdout, stderr } = await shell.run(...args);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      expect(stdout).toMatch(/\nExit codes: farshore --help\n$/);
+      expect(stdout).not.toMatch(/unexpected: a bug/);
+    },
+  );
+
+  test.each([[['--version']], [['-V']]])('%j tells the version', async (args) => {
+    const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
+    expect(await shell.run(...args)).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' });
+  });
+});
+
+describe('with --json a refusal is an answer, too', () => {
+  test.each<[args: string[], error: object]>([
+    [['status', '--jason'], { code: 'BadArguments', exitCode: 3, message: expect.stringContaining('--jason') }],
+    [['failover', 'web-01'], { code: 'BadArguments', exitCode: 3 }],
+    [['status'], { code: 'Unreachable', exitCode: 5, message: expect.stringContaining('no instance is up in') }],
+    [
+      ['site', 'check', '--site', 'none.yaml'],
+      {
+        code: 'WrongDocument',
+        exitCode: 3,
+        line: 1,
+        file: expect.stringMatching(/none\.yaml$/),
+        remedy: expect.stringMatching(/name a file/),
+      },
+    ],
+    [
+      ['vault', 'list', '--store', 'none'],
+      { code: 'StoreUnreachable', exitCode: 5, remedy: expect.stringMatching(/Check the network/) },
+    ],
+    [['up', '--data', 'file/data'], { code: 'Refused', exitCode: 3 }],
+  ])('%j', async (args, error) => {
+    await shell.write('file', '');
+    const { code, stdout, stderr } = await shell.runLoaded(...args, '--json');
+    const answer = JSON.parse(stdout) as { error: { exitCode: number; message: string } };
+    expect(checkAnswer(answer)).toBe('error');
+    expect(answer).toMatchObject({ version: 1, error });
+    expect(answer.error.exitCode).toBe(code);
+    // People are told as ever.
+    expect(stderr).toContain(answer.error.message.split('\n')[0]);
+  });
 });
 
 describe('without an instance', () => {
@@ -258,6 +311,19 @@ describe('up', () => {
       `${field}: not an address .* \\(value: "127\\.0\\.0\\.1"\\)\\n {2}Remedy: write HOST:PORT`,
     );
     expectOneError(outcome, { code: 3, error });
+  });
+
+  test('makes no store where the one that is known is missing', async () => {
+    const data = new DataFolder(join(shell.folder, 'data'));
+    await data.make();
+    const known = { 'vault-1': { id: '11111111-2222-4333-8444-555555555555', where: join(shell.folder, 'vault') } };
+    await writeFile(data.knownStores(), JSON.stringify(known));
+    await mkdir(join(shell.folder, 'vault'));
+    expectOneError(await shell.runLoaded('up', '--data', 'data'), {
+      code: 5,
+      error: /not the one that the vault has: .*no store is there.* 11111111-.*\n {2}Remedy: Mount it,.* --new-store/,
+    });
+    expect(await exists('vault/farshore-store.json')).toBe(false);
   });
 
   test('refuses an address for metrics that is in use', async () => {

@@ -8,8 +8,8 @@ import path from 'node:path';
 import { Client, Connection } from '@temporalio/client';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { taskQueues } from '../../domain/ids.js';
-import { clientDataConverter } from '../../workers/encryption/data-converter.js';
-import { KeyRing } from '../../workers/encryption/key-ring.js';
+import { clientDataConverter } from '../../temporal/encryption/data-converter.js';
+import { KeyRing } from '../../temporal/encryption/key-ring.js';
 import { SmallSite, VM } from '../faults/small-site.js';
 import { newKey, writeKeyFile } from '../support/key-files.js';
 import { Shell } from './command.js';
@@ -107,6 +107,27 @@ test('doctor tells of a workflow that a worker cannot get on with, and why', asy
   expect(await doctor(shell, 'Workflows')).toMatchObject([{ status: 'ok' }]);
 });
 
+test('doctor tells of a VM whose state a worker cannot read, as after a rollback, and what to do', async () => {
+  const { item } = (await site.farshore.protectedItem(VM))!;
+  const { vault, host, vmmServer, policy } = item;
+  const vm = 'newer-01';
+  const input = { vault, vm, host, vmmServer, policy, item: { ...item, vm, stateVersion: 99, phase: 'OfNewerCode' } };
+  const options = { workflowId: `vm/${vault}/${vm}`, taskQueue: taskQueues.azure(vault), args: [input] };
+  const handle = await site.farshore.temporal.workflow.start('protectVm', options);
+  onTestFinished(async () => void (await handle.terminate()));
+  await expect
+    .poll(() => doctor(shell, 'Workflows'), SOON)
+    .toMatchObject([
+      {
+        status: 'problem',
+        message: expect.stringMatching(
+          /^vm\/vault-01\/newer-01 stands still: .*What an earlier run left can't be read/,
+        ),
+        remedy: expect.stringContaining('mend the cause on the machine of the worker: it goes on by itself then'),
+      },
+    ]);
+});
+
 test('doctor tells of an activity that somebody has paused', async () => {
   const { workflowService, options } = site.farshore.temporal;
   const paused = {
@@ -130,7 +151,7 @@ test('a plan run is seen before a worker has taken it, and goes on when one does
   try {
     const { code, value } = await shell.json('plan', 'run', 'plan.yaml', '--type', 'planned', '--yes');
     expect(code).toBe(0);
-    ({ id } = value as { id: string });
+    ({ planRun: id } = value as { planRun: string });
     expect((await shell.run('plan', 'show', id)).stdout).toMatch(/InProgress: waiting for a worker/);
     await expect.poll(async () => (await shell.run('plan', 'list')).stdout, SOON).toContain(id);
   } finally {

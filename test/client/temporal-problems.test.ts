@@ -5,9 +5,9 @@ import { createServer as createTcp, type AddressInfo, type Server } from 'node:n
 import path from 'node:path';
 import { Connection } from '@temporalio/client';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
-import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
-import type { DevServer } from '../../workers/temporal-server.js';
-import { addSearchAttributes, ensureSearchAttributes } from '../../workers/search-attributes.js';
+import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
+import type { DevServer } from '../../temporal/server/dev-server.js';
+import { addSearchAttributes, ensureSearchAttributes } from '../../temporal/search-attributes.js';
 import { searchAttributeTypes } from '../../workflows/search-attributes.js';
 import { startTestDevServer } from '../support/dev-server.js';
 import { startGrpcServer, textField } from '../support/grpc-server.js';

@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { toFailure } from '../../domain/errors.js';
-import { newJob, type Job } from '../../domain/job.js';
+import type { Job } from '../../domain/job.js';
+import { newJob } from '../../domain/jobs/job-record.js';
 import { policySchema } from '../../domain/policy.js';
 import { newProtectedItem, type ProtectedItem } from '../../domain/protected-item.js';
 import { renderSnapshot } from '../../client/watch/render.js';
-import { snapshotOf, type Heard } from '../../client/watch/snapshot.js';
+import { boardOf, type Heard } from '../../domain/board.js';
 
 const AT = '2026-03-01T12:00:00.000Z';
 const MiB = 2 ** 20;
@@ -17,11 +18,13 @@ const item = (vm: string, more: Partial<ProtectedItem> = {}): ProtectedItem => (
   cycleDueAt: '2026-03-01T12:00:18.000Z',
   ...more,
 });
-const heard = (items: readonly ProtectedItem[], more: Partial<Heard['overview']> = {}, vms?: string[]): Heard => ({
+const heard = (items: readonly ProtectedItem[], more: Partial<Heard> = {}, vms?: string[]): Heard => ({
   vault: 'v1',
-  vms: vms ?? items.map(({ vm }) => vm),
-  overview: { items: new Map(items.map((each) => [each.vm, each])), jobs: [], planRuns: [], ...more },
-  unattended: [],
+  siteVms: vms ?? items.map(({ vm }) => vm),
+  items: new Map(items.map((each) => [each.vm, each])),
+  jobs: [],
+  planRuns: [],
+  ...more,
 });
 const seeding = (vm: string, more: Partial<Job> = {}): Job => {
   const job = newJob('initialReplication', `job/${vm}/initial-replication/x`, 'v1', vm, '2026-03-01T11:59:00.000Z');
@@ -31,7 +34,7 @@ const seeding = (vm: string, more: Partial<Job> = {}): Job => {
 const waiting = { failure: toFailure('DiskMissing', 'os'), attempt: 1, since: '2026-03-01T11:57:00.000Z' };
 
 const show = (of: Heard, format: Parameters<typeof renderSnapshot>[1] = WIDE) =>
-  renderSnapshot(snapshotOf(of, AT), format);
+  renderSnapshot(boardOf(of, AT), format);
 
 test('VMs with phase, health, RPO, last and next cycle, and those that are not protected', () => {
   expect(show(heard([item('db-01')], {}, ['db-01', 'web-01']))).toEqual([
@@ -65,12 +68,12 @@ test('a job that stands still says for whom', () => {
 test('what needs attention has its remedy, and the command unless the remedy is one; the worst comes first', () => {
   const paused = item('a-01', { paused: { since: '2026-03-01T11:50:00.000Z' } });
   const stuck = item('b-01', { retry: waiting });
-  const lines = show({ ...heard([paused, stuck]), unattended: ['c-01'] });
+  const lines = show(heard([paused, stuck], { held: [{ vm: 'c-01', asProtected: true }] }, ['a-01', 'b-01', 'c-01']));
   const from = lines.findIndex((line) => line.startsWith('NEEDS ATTENTION'));
   expect(lines.slice(from)).toEqual([
     'NEEDS ATTENTION: 3',
-    'Critical  c-01: the vault holds a replica that nobody keeps up to date: Temporal knows nothing of the VM',
-    '  -> farshore vault adopt',
+    'Critical  c-01: the vault holds a replica that nothing keeps up to date: Temporal knows nothing of the VM',
+    '  -> farshore vault adopt c-01',
     'Critical  b-01: os; waits for an administrator, for 3 min',
     '  -> Put the disk file back where it was.',
     '  -> farshore retry b-01  (once the cause is gone)',
@@ -81,12 +84,18 @@ test('what needs attention has its remedy, and the command unless the remedy is 
   expect(lines.filter((line) => / 3\.0 MiB +-$/.test(line))).toHaveLength(2);
 });
 
+test('a message that names its VM itself is not told to be of it again', () => {
+  const broken = { ...waiting, failure: toFailure('BrokenChain', 'web-01: disk os was replaced') };
+  const text = show(heard([item('web-01', { retry: broken })])).join('\n');
+  expect(text).toContain('Critical  web-01: disk os was replaced');
+});
+
 test('ages count on from what was heard last, and it says since when nothing is heard', () => {
-  const snapshot = snapshotOf(heard([item('db-01')]), '2026-03-01T12:01:00.000Z');
+  const snapshot = boardOf(heard([item('db-01')]), '2026-03-01T12:01:00.000Z');
   const stale = { message: 'Temporal does not answer', heardAt: AT };
   const lines = renderSnapshot({ ...snapshot, stale }, WIDE);
   expect(lines[1]).toBe('Temporal does not answer. This is as of 1 min ago. Trying again.');
-  expect(lines.at(-1)).toMatch(/db-01 .* 1 min 12 s +3\.0 MiB +now$/);
+  expect(lines.at(-1)).toMatch(/db-01 .* 1 min 12 s +3\.0 MiB +due$/);
 });
 
 describe('in a terminal', () => {
@@ -115,6 +124,33 @@ describe('in a terminal', () => {
     expect(lines.map((line) => left.exec(line)?.[1]).filter(Boolean)).toEqual([`${200 - shown}`]);
     expect(lines.filter((line) => line.startsWith('Initial replication'))).toHaveLength(5);
     expect(lines.at(-1)).toMatch(/farshore retry vm-150/);
+  });
+
+  test.each([60, 100, 120])(
+    'of %i columns advice is wrapped, so that its command can be read to its end',
+    (columns) => {
+      const fence = { epoch: 2, since: AT, problem: 'the Provider does not answer' };
+      const lost = heard([item('db-01', { phase: 'Committed', activeSide: 'recovery', sourceFence: fence })]);
+      const [wide, narrow] = [Infinity, columns].map((each) => show(lost, { columns: each, rows: 30, colour: false }));
+      const command = 'farshore unprotect db-01 --primary-lost';
+      const words = (lines: readonly string[]) =>
+        lines
+          .slice(lines.findIndex((line) => line.startsWith('NEEDS')))
+          .join(' ')
+          .replace(/ +/g, ' ');
+      expect(words(wide!)).toContain(command);
+      expect(words(narrow!)).toBe(words(wide!));
+      expect(Math.max(...narrow!.map((line) => line.length))).toBeLessThanOrEqual(columns);
+      expect(narrow!.length).toBeGreaterThan(wide!.length);
+    },
+  );
+
+  test('what is too long for the room it has is told as far as it goes', () => {
+    const long = { ...waiting, failure: toFailure('DiskMissing', 'a long story '.repeat(40).trim()) };
+    const lines = show(heard([item('db-01', { retry: long })]), { columns: 80, rows: 12, colour: false });
+    expect(lines).toContainEqual(expect.stringMatching(/^Critical {2}db-01: a long story/));
+    expect(lines.at(-1)).toBe('... the rest of this');
+    expect(lines).toHaveLength(12);
   });
 
   test('colours health and changes nothing else', () => {

@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { recoveryPointId, vaultPaths } from '../../domain/vault.js';
-import { openReplicaStore } from '../../workers/replica-store.js';
+import { openReplicaStore } from '../../local/open-replica-store.js';
 import { CYCLES, engineModel, writeCycle } from '../replication/engine-model.js';
 import { contents, expectPoints } from '../replication/expected-points.js';
 import { VM } from '../replication/model.js';

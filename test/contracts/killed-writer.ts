@@ -1,8 +1,8 @@
 /** What a store has to hold of a process that writes to it and is killed, whenever that is. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { PageWrite, WriteFence } from '../../sites/ports.js';
-import { openReplicaStore } from '../../workers/replica-store.js';
+import type { PageWrite, WriteFence } from '../../ports/replica-store.js';
+import { openReplicaStore } from '../../local/open-replica-store.js';
 import { StoreProcess, buildStore } from '../sites/replica-store-process.js';
 import type { StorePlace } from '../support/store-place.js';
 import { content } from './replica-store.js';

@@ -8,7 +8,7 @@ import { alignedBuffer } from '../../disks/direct-io.js';
 import { CatalogueError, type FailureCode } from '../../domain/errors.js';
 import type { Fence } from '../../domain/fence.js';
 import { end, type Range } from '../../domain/ranges.js';
-import type { PageWrite, ReplicaStore, WriteFence } from '../../sites/ports.js';
+import type { PageWrite, ReplicaStore, WriteFence } from '../../ports/replica-store.js';
 
 export interface StoreUnderTest {
   /** Opens the store, new and empty at first, once more. */

@@ -2,7 +2,14 @@ import { randomBytes } from 'node:crypto';
 import { open, readFile, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { alignedBuffer, fitsDirectIo, openDirect, readDirect, writeDirect } from '../../disks/direct-io.js';
+import {
+  alignedBuffer,
+  fitsDirectIo,
+  openDirect,
+  readDirect,
+  readPastCache,
+  writeDirect,
+} from '../../disks/direct-io.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
 const KiB = 1024;
@@ -46,4 +53,27 @@ test.each([undefined, '/dev/shm'])(
 
 test('a file that is not there is an error, not a refusal', async () => {
   await expect(openDirect(path.join(await temporaryFolder(), 'none'), 'read')).rejects.toThrow('ENOENT');
+});
+
+test.each([undefined, '/dev/shm'])('reading past the cache fills what it can, of any length (%s)', async (at) => {
+  const file = path.join(await temporaryFolder(at), 'file');
+  const content = randomBytes(1024 * KiB + 777);
+  await writeFile(file, content);
+  const isPossible = (await readPastCache(file, Buffer.alloc(100), 0)) > 0;
+  for (const [position, length] of [
+    [0, 100],
+    [0, 1024 * KiB + 777],
+    [512 * KiB, 512 * KiB + 777],
+    [1024 * KiB, 777],
+    [4 * KiB, 256 * KiB],
+    [4 * KiB, 60 * KiB + 1],
+  ] as const) {
+    for (const target of [alignedBuffer(length), alignedBuffer(length + 1).subarray(1)]) {
+      const filled = await readPastCache(file, target, position);
+      expect(filled).toBe(isPossible ? length : 0);
+      expect(target.subarray(0, filled).equals(content.subarray(position, position + filled))).toBe(true);
+    }
+  }
+  expect(await readPastCache(file, Buffer.alloc(100), 512)).toBe(0);
+  expect(await readPastCache(file, alignedBuffer(2048 * KiB), 0)).toBe(isPossible ? 1024 * KiB + 777 : 0);
 });

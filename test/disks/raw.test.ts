@@ -1,10 +1,11 @@
-import { mkdtemp, open, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, open, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openDisk } from '../../disks/open-disk.js';
 import { RawDisk } from '../../disks/raw.js';
+import { blockDevice } from '../support/block-device.js';
 
 let folder: string;
 let path: string;
@@ -92,4 +93,36 @@ test('opened for reading, it cannot be written', async () => {
   const disk = await openDisk(path, 'raw', { readOnly: true });
   await expect(disk.write(Buffer.alloc(512), 0)).rejects.toMatchObject({ code: 'EBADF' });
   await disk.close();
+});
+
+test('a block device is read, written and zeroed as a file is', async (context) => {
+  const image = join(folder, 'image');
+  const expected = Buffer.alloc(1024 * 1024, 7);
+  await writeFile(image, expected);
+  const device = await blockDevice(image, context);
+  const disk = await RawDisk.open(device);
+  expect(disk.size).toBe(expected.length);
+  const change = async (offset: number, data: Buffer) => {
+    await disk.write(data, offset);
+    data.copy(expected, offset);
+  };
+  await change(512, Buffer.alloc(1024, 1));
+  await change(expected.length - 512, Buffer.alloc(512, 2));
+  // Of whole pages of the system, and of sectors only.
+  for (const range of [
+    { offset: 8192, length: 65_536 },
+    { offset: 100 * 1024 + 512, length: 1536 },
+  ]) {
+    await disk.writeZeroes(range);
+    expected.fill(0, range.offset, range.offset + range.length);
+  }
+  await disk.flush();
+  const content = Buffer.alloc(expected.length);
+  await disk.read(content, 0);
+  expect(content.equals(expected)).toBe(true);
+  const ranges = await disk.dataRanges({ offset: 0, length: disk.size });
+  expect(ranges.some(({ offset, length }) => offset <= 512 && offset + length >= 1536)).toBe(true);
+  await expect(disk.write(Buffer.alloc(512), disk.size)).rejects.toThrow(RangeError);
+  await disk.close();
+  expect((await readFile(image)).equals(expected)).toBe(true);
 });

@@ -1,10 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { toFailure, type FailureCode } from '../../domain/errors.js';
-import { conditionsOf, healthOf, nextHealthChange, rpoSeconds } from '../../domain/health.js';
+import { alertedHealthOf, conditionsOf, healthOf, nextHealthChange, rpoSeconds } from '../../domain/health.js';
 import { retryDelayMs } from '../../domain/retry.js';
 import { phases, type ProtectedItem } from '../../domain/protected-item.js';
 import { toIso, toMs } from '../../domain/time.js';
+import { next, type ItemEvent } from '../../domain/transitions.js';
 import { at, Life, move, newItem, START_MS } from './random-life.js';
 
 const item = (changes: Partial<ProtectedItem>): ProtectedItem => ({ ...newItem(), phase: 'Protected', ...changes });
@@ -54,9 +55,50 @@ describe('conditions', () => {
     expect(healthOf(item(changes), at(seconds))).toBe(expected[0]?.split(' ')[0] ?? 'Normal');
   });
 
+  it('a committed VM says how it comes home, and what its source did meanwhile', () => {
+    const sourceRan = { until: at(7) };
+    const committed = item({ phase: 'Committed', activeSide: 'recovery', sourceRan });
+    expect(conditionsOf(committed, at(9))).toMatchObject([
+      {
+        reason: 'NotReverseReplicated',
+        remedy: expect.stringMatching(
+          /^It may stay so; .*farshore unprotect .* --wait, then farshore vm delete-replica /,
+        ),
+      },
+      { reason: 'SourceRan', message: expect.stringContaining(`until it was turned off at ${at(7)}`) },
+    ]);
+  });
+
+  it('a source that has still to be told names its host, and since when that was silent', () => {
+    const sourceFence = { epoch: 3, since: at(9), hostSilentAt: at(4) };
+    const owed = item({ phase: 'Committed', activeSide: 'recovery', sourceFence });
+    expect(conditionsOf(owed, at(10)).at(-1)!.message).toMatch(
+      new RegExp(`^the source on host ${owed.host} has not been told yet .* did not answer .*, from ${at(4)} on$`),
+    );
+  });
+
+  it.each<[boolean[], string]>([
+    [[false], 'the last cycle was missed'],
+    [[false, true, true], '1 of the last 3 cycles was missed'],
+    [[false, false, true], '2 of the last 3 cycles were missed'],
+  ])('missed cycles are counted as people do: %j', (cycleHistory, message) => {
+    expect(conditionsOf(item({ cycleHistory }), at(0))).toMatchObject([{ message }]);
+  });
+
   it('a failing step of the job counts as one of the VM', () => {
     const job = { requestId: 'r', jobId: 'j', kind: 'plannedFailover' as const, startedAt: at(0), heardAt: at(0) };
     expect(reasons(item({ job: { ...job, retry: retryOf('StoreFull', 0) } }), 1)).toEqual(['Warning StoreFull']);
+  });
+
+  it('tell no time that has passed as one that is to come', () => {
+    const message = (of: ProtectedItem, seconds: number) => conditionsOf(of, at(seconds))[0]!.message;
+    const failing = item({ retry: { ...retryOf('StoreFull', 0), nextTryAt: at(20) } });
+    expect(message(failing, 10)).toMatch(new RegExp(`next try at ${at(20)}$`));
+    expect(message(failing, 21)).toMatch(new RegExp(`the next try is due since ${at(20)}: `));
+    const marked = item({ resync: { cause: 'changed', since: at(0), dueAt: at(20) } });
+    expect(message(marked, 10)).toBe(`changed; to be resynchronized at ${at(20)}`);
+    expect(message(marked, 21)).toBe(`changed; its resynchronization is due since ${at(20)}`);
+    expect(message({ ...marked, paused: { since: at(1) } }, 21)).toBe('changed; to be resynchronized after its pause');
   });
 
   it('say what to do', () => {
@@ -68,6 +110,84 @@ describe('conditions', () => {
     });
     const [stopped] = conditionsOf(item({ phase: 'Seeding' }), at(5));
     expect(stopped).toMatchObject({ remedy: 'farshore retry db-01' });
+  });
+});
+
+describe('a job that begins', () => {
+  const request = { requestId: 'r', jobId: 'j', kind: 'plannedFailover' as const };
+  const started = (of: ProtectedItem, seconds: number) =>
+    next({ ...of, pending: [request] }, { type: 'jobStarted', jobId: 'j', at: at(seconds), keepsConditions: true });
+  const stuck = item({ retry: retryOf('StoreFull', 0), cycleDueAt: at(0) });
+
+  it('clears no condition, nor makes one younger when it fails in its turn', () => {
+    const running = started(stuck, 600);
+    expect(reasons(running, 600)).toEqual(['Critical StoreFull']);
+    const failing = next(running, { type: 'jobProgressed', jobId: 'j', at: at(610), retry: retryOf('StoreFull', 610) });
+    expect(reasons(failing, 611)).toEqual(['Critical StoreFull']);
+    const over = next(failing, { type: 'jobEnded', jobId: 'j', at: at(620), result: { outcome: 'failed' } });
+    expect(reasons(over, 621)).toEqual(['Critical StoreFull']);
+    const again = next(over, { type: 'stepFailed', retry: retryOf('StoreUnreachable', 622) });
+    expect(reasons(again, 623)).toEqual(['Critical StoreUnreachable']);
+  });
+
+  it('keeps what is told of a host that does not answer', () => {
+    const silent = { failure: toFailure('AgentNotAnswering', 'm'), since: at(0) };
+    const running = started(item({ hostTrouble: silent }), 600);
+    const failing = next(running, {
+      type: 'jobProgressed',
+      jobId: 'j',
+      at: at(660),
+      retry: retryOf('AgentNotAnswering', 660),
+    });
+    expect(reasons(failing, 661)).toEqual(['Critical AgentNotAnswering']);
+    const back = next(running, { type: 'hostChanged', news: {}, at: at(700) });
+    expect(reasons(back, 701)).toEqual([]);
+  });
+
+  it.each<[string, ItemEvent]>([
+    ['it succeeds', { type: 'jobEnded', jobId: 'j', at: at(620), result: { outcome: 'succeeded' } }],
+    ['it gets on', { type: 'jobProgressed', jobId: 'j', at: at(620), progress: { bytesDone: 1, bytesTotal: 2 } }],
+    ['a cycle is applied', { type: 'cycleApplied', cycle: shipped(610), at: at(620) }],
+  ])('leaves none behind once %s', (_what, event) => {
+    const after = next(started(stuck, 600), event);
+    expect(after).not.toHaveProperty('unresolved');
+  });
+
+  it.each(['plannedFailover', 'unplannedFailover'] as const)(
+    'tells nothing of the host that a VM was failed over from (%s)',
+    (kind) => {
+      const silent = { failure: toFailure('AgentNotAnswering', 'm'), since: at(0) };
+      const requests = [
+        { requestId: 'f', jobId: 'f', kind },
+        { requestId: 'c', jobId: 'c', kind: 'commitFailover' as const },
+      ];
+      const start = (of: ProtectedItem, jobId: string, seconds: number) =>
+        next(
+          { ...of, pending: requests.filter((each) => each.jobId === jobId) },
+          { type: 'jobStarted', jobId, at: at(seconds), keepsConditions: true },
+        );
+      const running = start(item({ hostTrouble: silent }), 'f', 600);
+      const result = { outcome: 'succeeded' as const, epoch: 2, leavesHost: true };
+      const failedOver = next(running, { type: 'jobEnded', jobId: 'f', at: at(620), result });
+      const committing = start(failedOver, 'c', 640);
+      expect(reasons(committing, 641)).not.toContainEqual(expect.stringContaining('AgentNotAnswering'));
+      expect(healthOf(committing, at(641))).toBe('Warning');
+      // A failover that was given up leaves it where it runs.
+      const givenUp = { ...result, outcome: 'failed' as const };
+      const stays = next(running, { type: 'jobEnded', jobId: 'f', at: at(620), result: givenUp });
+      expect(reasons(stays, 621)).toContain('Critical AgentNotAnswering');
+    },
+  );
+
+  it('alerts nobody while a healthy VM is being protected', () => {
+    const seeding = started(item({ phase: 'Seeding' }), 5);
+    expect(healthOf(seeding, at(6))).toBe('Warning');
+    expect(alertedHealthOf(seeding, at(6))).toBe('Normal');
+    const failing = next(seeding, { type: 'jobProgressed', jobId: 'j', at: at(7), retry: retryOf('StoreFull', 7) });
+    expect(alertedHealthOf(failing, at(8))).toBe('Warning');
+    expect(alertedHealthOf(failing, at(200))).toBe('Critical');
+    // An entity of before goes on as it did.
+    expect(alertedHealthOf(item({ phase: 'Seeding', job: seeding.job! }), at(6))).toBe('Warning');
   });
 });
 

@@ -43,11 +43,15 @@ describe('ids', () => {
     const at = '2026-03-01T12:30:05.123Z';
     expect(compactTime(at)).toBe('20260301T123005Z');
     expect(compactTime('2026-03-01T12:30:05Z')).toBe('20260301T123005Z');
-    expect(jobId('db-01', 'plannedFailover', at, 0)).toBe('job/db-01/planned-failover/20260301T123005Z');
-    expect(jobId('db-01', 'plannedFailover', at, 2)).toBe('job/db-01/planned-failover/20260301T123005Z-2');
-    expect(planRunId('three-tier', at)).toBe('plan/three-tier/20260301T123005Z');
+    expect(jobId('v-1', 'db-01', 'plannedFailover', at, 0)).toBe('job/v-1/db-01/planned-failover/20260301T123005Z');
+    expect(jobId('v-1', 'db-01', 'plannedFailover', at, 2)).toBe('job/v-1/db-01/planned-failover/20260301T123005Z-2');
+    expect(planRunId('v-1', 'three-tier', at)).toBe('plan/v-1/three-tier/20260301T123005Z');
     expect(protectedItemId('vault-1', 'db-01')).toBe('vm/vault-1/db-01');
-    expect([taskQueues.azure('v'), taskQueues.vmm('s'), taskQueues.host('h')]).toEqual(['azure:v', 'vmm:s', 'host:h']);
+    expect([taskQueues.azure('v'), taskQueues.vmm('v', 's'), taskQueues.host('v', 'h')]).toEqual([
+      'azure:v',
+      'vmm:v/s',
+      'host:v/h',
+    ]);
   });
 
   it('that carry a time sort by it', () => {

@@ -80,9 +80,16 @@ it('tells nothing rather than zeros of what was never read', () => {
 });
 
 it('tells what only the store knows', () => {
-  const state = { items: [item('db'), item('web')], points: new Map([['db', 4]]), unattended: 2, readAt: at(5) };
+  const state = {
+    items: [item('db'), item('web')],
+    points: new Map([['db', 4]]),
+    unattended: 2,
+    stopped: 1,
+    readAt: at(5),
+  };
   expect(told(state, 'farshore_recovery_points')).toEqual([{ labels: labelsOf('db'), value: 4 }]);
   expect(told(state, 'farshore_unattended_replicas')).toEqual([{ labels: { vault: 'v' }, value: 2 }]);
+  expect(told(state, 'farshore_stopped_replica_vms')).toEqual([{ labels: { vault: 'v' }, value: 1 }]);
   expect(values(state, 'farshore_state_read_timestamp_seconds')).toEqual([START_MS / 1000 + 5]);
 });
 

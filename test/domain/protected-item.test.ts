@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { allowedOperations, operations } from '../../domain/operations.js';
-import { followUpOf, waitsForPerson } from '../../domain/job.js';
+import { waitsForPerson } from '../../domain/job.js';
+import { followUpOf } from '../../domain/jobs/known-jobs.js';
 import { next, type ItemEvent } from '../../domain/transitions.js';
 import { phases, protectedItemSchema, type Phase, type ProtectedItem } from '../../domain/protected-item.js';
 import { toMs } from '../../domain/time.js';

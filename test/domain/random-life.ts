@@ -1,10 +1,9 @@
 /** Random events for a protected item: any at all, and those of a life as the workflow lets it happen. */
 import fc from 'fast-check';
 import { toFailure, type FailureCode } from '../../domain/errors.js';
-import { jobKinds, type JobKind } from '../../domain/job.js';
+import { followUpOf, jobKinds, type JobKind } from '../../domain/jobs/known-jobs.js';
 import { copyFrequencies, policySchema } from '../../domain/policy.js';
 import { allowedOperations } from '../../domain/operations.js';
-import { followUpOf } from '../../domain/job.js';
 import { newProtectedItem, type ProtectedItem } from '../../domain/protected-item.js';
 import { next, type ItemEvent } from '../../domain/transitions.js';
 import type { JobOutcome } from '../../domain/job-outcome.js';
@@ -42,7 +41,7 @@ export const anyEvent: fc.Arbitrary<ItemEvent> = fc.oneof(
     type: fc.constant('jobRequested' as const),
     request: fc.record({ requestId: fc.uuid(), jobId, kind }),
   }),
-  fc.record({ type: fc.constant('jobStarted' as const), jobId, at: time }),
+  fc.record({ type: fc.constant('jobStarted' as const), jobId, at: time, keepsConditions: fc.boolean() }),
   fc.record({
     type: fc.constant('jobProgressed' as const),
     jobId,
@@ -159,7 +158,7 @@ export class Life {
         // An unplanned failover does not wait for what runs.
         if (item.job && item.pending[0]?.kind === 'unplannedFailover') this.end('cancelled', move.code);
         if (!this.item.job && this.item.pending[0])
-          this.#on({ type: 'jobStarted', jobId: this.item.pending[0].jobId, at: this.now });
+          this.#on({ type: 'jobStarted', jobId: this.item.pending[0].jobId, at: this.now, keepsConditions: true });
         return;
       case 'progress':
         if (item.job)
@@ -200,7 +199,8 @@ export class Life {
   #goOn(): void {
     const { job, pending } = this.item;
     if (job) return this.end('succeeded', 'StoreFull');
-    if (pending[0]) return this.#on({ type: 'jobStarted', jobId: pending[0].jobId, at: this.now });
+    if (pending[0])
+      return this.#on({ type: 'jobStarted', jobId: pending[0].jobId, at: this.now, keepsConditions: true });
     const allowed = allowedOperations(this.item);
     const kind = (['enableProtection', 'plannedFailover', 'commitFailover'] as const).find(
       (one) => allowed[one].allowed,

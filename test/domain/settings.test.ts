@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { conditionsOf, healthOf } from '../../domain/health.js';
-import { jobKinds } from '../../domain/job.js';
+import type { RetryState } from '../../domain/job.js';
+import { jobKinds } from '../../domain/jobs/known-jobs.js';
 import { allowedOperations, operations, type Operation } from '../../domain/operations.js';
 import { copyFrequencies, copyFrequencyMs, policySchema } from '../../domain/policy.js';
 import { newProtectedItem, phases, type ProtectedItem } from '../../domain/protected-item.js';
@@ -20,6 +21,14 @@ const item = (change: Partial<ProtectedItem> = {}): ProtectedItem => ({
   ...change,
 });
 const allowed = (of: ProtectedItem): Operation[] => operations.filter((name) => allowedOperations(of)[name].allowed);
+
+function failing(): RetryState {
+  return {
+    failure: { code: 'DiskMissing', class: 'nonRecoverable', message: 'm', remedy: 'r' },
+    attempt: 1,
+    since: NOW,
+  };
+}
 
 describe('a pause', () => {
   test('says since when, and shows as a Warning', () => {
@@ -52,6 +61,29 @@ describe('a pause', () => {
     const paused = next(item({ retry }), { type: 'paused', at: NOW });
     expect(paused.retry).toBeUndefined();
     expect(next(paused, { type: 'stepFailed', retry })).toBe(paused);
+  });
+
+  test.each([
+    ['what fails when it begins', item({ retry: failing() }), undefined],
+    ['what was under way when it began, and fails', item(), failing()],
+  ])('keeps as a condition %s, until a cycle has been sent', (_what, before, later) => {
+    let now = next(before, { type: 'paused', at: minutes(1), keepsConditions: true });
+    if (later) now = next(now, { type: 'stepFailed', retry: later, keepsConditions: true });
+    expect(conditionsOf(now, minutes(2))).toMatchObject([
+      {
+        reason: 'DiskMissing',
+        health: 'Critical',
+        message: 'm; its replication was paused since, and it is not tried before `resume`',
+        since: NOW,
+      },
+      { reason: 'Paused' },
+    ]);
+    expect(now.retry).toBeUndefined();
+    const resumed = next(now, { type: 'resumed', at: minutes(3) });
+    expect(conditionsOf(resumed, minutes(3))).toMatchObject([{ reason: 'DiskMissing', health: 'Critical' }]);
+    const cycle = { sequence: resumed.nextSequence, sealedAt: minutes(3), bytes: 1 };
+    const done = next(resumed, { type: 'cycleApplied', cycle, at: minutes(4) });
+    expect(conditionsOf(done, minutes(4))).toEqual([]);
   });
 });
 

@@ -5,13 +5,15 @@ import { fieldsOfInput, fieldsOfWorkflow } from '../../domain/work-fields.js';
 const at = '2026-03-01T12:30:05.123Z';
 
 describe('of a workflow, by its id', () => {
-  const job = jobId('db-01', 'plannedFailover', at, 0);
-  const plan = planRunId('shop', at);
+  const job = jobId('v-1', 'db-01', 'plannedFailover', at, 0);
+  const plan = planRunId('v-1', 'shop', at);
   it.each<[string, object]>([
     [protectedItemId('v-1', 'db-01'), { vault: 'v-1', vm: 'db-01' }],
-    [job, { vm: 'db-01', job }],
+    [job, { vault: 'v-1', vm: 'db-01', job }],
+    ['job/db-01/verify-replica/20260301T123005Z', { vm: 'db-01', job: 'job/db-01/verify-replica/20260301T123005Z' }],
     [hostWatchId('v-1', 'hv-01'), { vault: 'v-1', host: 'hv-01' }],
-    [plan, { planRun: plan }],
+    [plan, { vault: 'v-1', planRun: plan }],
+    ['plan/shop/20260301T123005Z', { planRun: 'plan/shop/20260301T123005Z' }],
     ['somebody-elses', {}],
     ['vm/', {}],
     ['', {}],

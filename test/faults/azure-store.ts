@@ -6,9 +6,10 @@ import { BlobServiceClient } from '@azure/storage-blob';
 import { Azurite } from '../../client/demo/azurite.js';
 import { fetchReplica } from '../../client/demo/replica-file.js';
 import { vaultPaths } from '../../domain/vault.js';
-import { exportFromVault, readVault } from '../../workers/local-vault.js';
-import { openReplicaStore } from '../../workers/replica-store.js';
+import { exportFromVault, readVault } from '../../local/local-vault.js';
+import { openReplicaStore } from '../../local/open-replica-store.js';
 import { StoreProxy, type ProxiedRequest } from '../support/store-proxy.js';
+import { chooseRecord, cutShort } from './damaged-record.js';
 import type { StoreUnderTest } from './store-under-test.js';
 
 const CONTAINER = 'vault-01';
@@ -95,6 +96,16 @@ export async function azureStore(folder: string): Promise<StoreUnderTest> {
     async received(vm, epoch, sequence) {
       const opened = await store();
       return (await opened.getObject(vaultPaths.manifest(vm, epoch, sequence))) !== undefined;
+    },
+    async damage(vm, chance) {
+      const names: string[] = [];
+      for await (const { name } of direct.listBlobsFlat({ prefix: `${vaultPaths.vm(vm)}/` })) names.push(name);
+      const name = chooseRecord(names, chance);
+      if (name === undefined) return undefined;
+      const blob = direct.getBlockBlobClient(name);
+      const content = await blob.downloadToBuffer();
+      await blob.uploadData(content.subarray(0, cutShort(content.length, chance)));
+      return name;
     },
     async stop() {
       if (before === undefined) delete process.env[CONNECTION_STRING];

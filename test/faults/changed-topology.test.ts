@@ -63,7 +63,9 @@ test('a disk is added, another grows, and the VM moves to another host', { timeo
       (await readdir(path.join(folder, 'store', 'vms', VM, 'disks'))).filter((name) => name.startsWith('scratch')),
     ).toEqual([]);
     expect((await readdir(folder)).filter((name) => /^scratch.*hrl/.test(name))).toEqual([]);
-    expect(await command('vm', 'list')).toMatchObject([{ vm: VM, disks: 3, excludedDisks: ['scratch'] }]);
+    expect(await command('vm', 'list')).toMatchObject({
+      vms: [{ vm: VM, disks: [{ name: 'os' }, { name: 'data-02' }, { name: 'scratch', excluded: true }] }],
+    });
 
     const exported = await command('vault', 'export', VM, '--point', older!.id, '--to', 'older');
     expect(exported).toMatchObject({ disks: [{ name: 'os', size: 32 * MiB }] });

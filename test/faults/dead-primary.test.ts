@@ -10,15 +10,15 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { Farshore } from '../../client/farshore.js';
-import { DataFolder } from '../../dist/workers/data-folder.js';
-import { loadSite } from '../../dist/workers/site-file.js';
+import { DataFolder } from '../../dist/config/data-folder.js';
+import { loadSite } from '../../dist/config/site-file.js';
 // As built: the instance starts its processes from the folder it is loaded from.
-import { startInstance } from '../../dist/workers/up.js';
+import { startInstance } from '../../dist/instance/up.js';
 import { unplannedFailoverResultSchema, type Job } from '../../domain/job.js';
 import { appliedStateSchema } from '../../domain/vault.js';
-import { HypervisorClient } from '../../sites/embedded/control-client.js';
-import { NbdGuest } from '../../sites/embedded/guest.js';
-import { NumberedWriter, verifyNumbered } from '../../sites/embedded/numbered-writer.js';
+import { HypervisorClient } from '../../sites/hypervisor/control-client.js';
+import { NbdGuest } from '../../sites/nbd/guest.js';
+import { NumberedWriter, verifyNumbered } from '../../sites/nbd/numbered-writer.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import { cliPath, Shell } from '../client/command.js';
 import { requireReader, runReader } from '../support/readers.js';
@@ -95,20 +95,43 @@ test(
 
       const shell = new Shell(folder);
       const failover = ['failover', VM, '--type', 'unplanned', '--data', folder, '--site', `${site.file}.aside`];
-      expect(await shell.run(...failover)).toMatchObject({ code: 3, stderr: expect.stringContaining('is lost') });
+      const asked = await shell.run(...failover);
+      expect(asked).toMatchObject({
+        code: 3,
+        // Which of them, is up to whether the host was seen between its last cut and its death.
+        stderr: expect.stringMatching(
+          /(Host hyperv-01 was last seen at|Nothing was heard of host hyperv-01 after that).* is lost/,
+        ),
+      });
+      // What the dead host would be needed for is refused at once, and what is not needed for it is named.
+      const planned = ['failover', VM, '--type', 'planned', '--yes', '--data', folder, '--site', `${site.file}.aside`];
+      const refused = await shell.run(...planned);
+      expect(refused.code).toBe(3);
+      expect(refused.stderr).toMatch(/db-01: its host hyperv-01 .*does not answer, and a planned failover needs it/);
+      expect(refused.stderr).toContain(`farshore failover ${VM} --type unplanned --wait`);
+      const diedAt = Date.now();
       const askedAt = performance.now();
       const { value } = await shell.json(...failover, '--wait', '--yes');
       console.log(`asked until failed over: ${Math.round(performance.now() - askedAt)} ms`);
       const failedOver = (await farshore.protectedItem(VM))!;
       expect(failedOver.item.phase).toBe('FailedOver');
       expect(failedOver.conditions.map(({ reason }) => reason)).toContain('SourceNotFenced');
-      const result = unplannedFailoverResultSchema.parse((value as Job).result);
+      const result = unplannedFailoverResultSchema.parse((value as { vms: { job: Job }[] }).vms[0]!.job.result);
       const store = path.join(folder, 'store');
       const applied = appliedStateSchema.parse(
         JSON.parse(await readFile(path.join(store, 'vms', VM, 'applied.json'), 'utf8')),
       );
       expect(applied.sequence).toBeGreaterThanOrEqual(before.sequence);
       expect(result.recoveryPointTime).toBe(applied.sealedAt);
+      // The loss ends where the host was seen last, however long it took to decide.
+      const seenAt = Date.parse(result.hostSeenAt!);
+      expect(seenAt).toBeLessThan(diedAt);
+      const silentAt = Date.parse(result.hostSilentAt!);
+      expect(silentAt).toBeGreaterThanOrEqual(seenAt);
+      // At the latest when it was asked for the failover.
+      expect(silentAt).toBeLessThanOrEqual(Date.parse(result.declaredAt!));
+      expect(result.rpoSeconds).toBe(Math.ceil((silentAt - Date.parse(applied.sealedAt)) / 100) / 10);
+      expect(result.outageSeconds).toBeGreaterThanOrEqual(result.rtoSeconds);
       const replicaUri = result.replicaDisks[0]!.nbdUri!;
       const replica = await NbdGuest.connect(replicaUri);
       const found = await verifyNumbered(replica, 'os', REGION);
@@ -119,8 +142,8 @@ test(
       console.log(`acknowledged ${writer.acknowledged}, replica ${found.last}, RPO ${result.rpoSeconds} s`);
 
       // What else the store holds, by the command alone, beside the Azure worker.
-      const listing = (await shell.json('vault', 'list', '--store', store)).value as { vms: { state: string }[] };
-      expect(listing.vms).toMatchObject([{ vm: VM, state: 'FailedOver', fence: { epoch: 3 } }]);
+      const listing = (await shell.json('vault', 'list', '--store', store)).value as { vms: { phase: string }[] };
+      expect(listing.vms).toMatchObject([{ vm: VM, phase: 'FailedOver', fence: { epoch: 3 } }]);
       const target = path.join(folder, 'exported');
       const args = ['vault', 'export', VM, '--point', kept.id, '--to', target, '--store', store];
       const first = execFile(process.execPath, [cliPath, ...args], { cwd: folder, env: shell.env });
@@ -149,6 +172,8 @@ test(
       await until(({ item }) => item.phase === 'Committed');
       for (const name of aside) await rename(`${name}.aside`, name);
       await until(({ item }) => item.sourceFence === undefined);
+      // Its hypervisor was started again by the supervisor alone, and served nothing first.
+      expect((await farshore.protectedItem(VM))!.item.sourceRan).toBeUndefined();
       expect((await hypervisor.describeVm(VM)).state).toBe('Off');
       await expect(hypervisor.startVm(VM, 1)).rejects.toMatchObject({ code: 'StaleEpoch' });
     } finally {

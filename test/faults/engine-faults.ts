@@ -153,7 +153,7 @@ class FaultRun {
     const { site } = this;
     await site.farshore.temporal.workflow.getHandle(protectedItemId('vault-01', VM)).terminate('fault injected');
     const adopted = await site.shell.json('vault', 'adopt', '--data', 'data');
-    expect(adopted.value).toEqual([expect.objectContaining({ vm: VM, phase: 'Protected' })]);
+    expect(adopted.value).toMatchObject({ vms: [{ vm: VM, phase: 'Protected' }] });
     const sequence = await site.sync();
     await this.#until(({ item }) => (item.applied?.sequence ?? 0) >= sequence);
     this.#say('terminated entity');

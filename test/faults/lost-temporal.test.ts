@@ -6,13 +6,13 @@ import { open, rm, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { Farshore } from '../../client/farshore.js';
-import { DataFolder } from '../../dist/workers/data-folder.js';
-import { loadSite } from '../../dist/workers/site-file.js';
+import { DataFolder } from '../../dist/config/data-folder.js';
+import { loadSite } from '../../dist/config/site-file.js';
 // As built: the instance starts its processes from the folder it is loaded from.
-import { startInstance } from '../../dist/workers/up.js';
-import { HypervisorClient } from '../../sites/embedded/control-client.js';
-import { NbdGuest } from '../../sites/embedded/guest.js';
-import { NumberedWriter } from '../../sites/embedded/numbered-writer.js';
+import { startInstance } from '../../dist/instance/up.js';
+import { HypervisorClient } from '../../sites/hypervisor/control-client.js';
+import { NbdGuest } from '../../sites/nbd/guest.js';
+import { NumberedWriter } from '../../sites/nbd/numbered-writer.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import { Shell } from '../client/command.js';
 import { requireReader, runReader } from '../support/readers.js';
@@ -90,19 +90,23 @@ test('Temporal is lost: the vault is adopted, and goes on by differences', { tim
     });
     // What was done is not forgotten.
     expect((await shell.json('job', 'show', jobId, ...place)).value).toMatchObject({ id: jobId, state: 'Succeeded' });
-    expect((await shell.json('job', 'list', '--vault', '--limit', '1', ...place)).value).toMatchObject([{ id: jobId }]);
+    expect((await shell.json('job', 'list', '--vault', '--limit', '1', ...place)).value).toMatchObject({
+      jobs: [{ id: jobId }],
+    });
     for (const vm of ['db-01', 'web-01'] as const) await write(vm, 50);
     await hypervisor.endReplication('web-01');
 
     const adopted = (await shell.json('vault', 'adopt', ...place)).value;
-    expect(adopted).toMatchObject([
-      { vm: 'app-01', phase: 'FailedOver' },
-      { vm: 'db-01', phase: 'Protected', policy: 'slow' },
-      { vm: 'web-01', phase: 'Protected', resync: expect.stringContaining('does not track') },
-    ]);
-    expect((await shell.json('vault', 'adopt', 'db-01', ...place)).value).toMatchObject([
-      { vm: 'db-01', refusal: expect.stringContaining('already') },
-    ]);
+    expect(adopted).toMatchObject({
+      vms: [
+        { vm: 'app-01', phase: 'FailedOver' },
+        { vm: 'db-01', phase: 'Protected', policyName: 'slow' },
+        { vm: 'web-01', phase: 'Protected', resyncCause: expect.stringContaining('does not track') },
+      ],
+    });
+    expect((await shell.json('vault', 'adopt', 'db-01', ...place)).value).toMatchObject({
+      vms: [{ vm: 'db-01', refusal: expect.stringContaining('already') }],
+    });
 
     await write('db-01', 50);
     await syncNow('db-01');

@@ -6,8 +6,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { NbdGuest } from '../../sites/embedded/guest.js';
-import { NumberedWriter } from '../../sites/embedded/numbered-writer.js';
+import { NbdError, NbdGuest } from '../../sites/nbd/guest.js';
+import { NumberedWriter } from '../../sites/nbd/numbered-writer.js';
 import type { Range } from '../../domain/ranges.js';
 
 /** What is known of a guest's writes, by the clock of the test. */
@@ -57,6 +57,8 @@ export class OrderedGuest implements GuestJournal {
   readonly issuedAt: number[] = [];
   readonly acknowledgedAt: number[] = [];
   readonly flushes: { number: number; at: number }[] = [];
+  /** How often it was told that there is no space for what it writes. */
+  refusedForSpace = 0;
   #stopped = false;
   #running: Promise<void> = Promise.resolve();
 
@@ -97,6 +99,7 @@ export class OrderedGuest implements GuestJournal {
         await this.#write(connections, await this.#resume(connections));
       } catch (error) {
         if (error instanceof LostWrites) throw error;
+        if (error instanceof NbdError && error.code === 'ENOSPC') this.refusedForSpace += 1;
         // Its disks were taken away, as by a hypervisor that was killed.
         await sleep(RECONNECT_MS);
       } finally {

@@ -1,6 +1,6 @@
 /** The prefix check finds what it is there to find. */
 import { beforeAll, expect, test } from 'vitest';
-import { NUMBERED_BLOCK_BYTES, NumberedWriter, numberedBlock } from '../../sites/embedded/numbered-writer.js';
+import { NUMBERED_BLOCK_BYTES, NumberedWriter, numberedBlock } from '../../sites/nbd/numbered-writer.js';
 import { diskIdOf, type GuestJournal } from './ordered-guest.js';
 import { checkPrefix } from './prefix-check.js';
 

@@ -3,7 +3,7 @@
  * of what an ordered guest wrote: all of what was acknowledged before the instant, nothing that was written after it.
  */
 import { open } from 'node:fs/promises';
-import { verifyNumbered, type BlockSource } from '../../sites/embedded/numbered-writer.js';
+import { verifyNumbered, type BlockSource } from '../../sites/nbd/numbered-writer.js';
 import { blocksOf, diskIdOf, type GuestJournal } from './ordered-guest.js';
 
 export interface PrefixReport {

@@ -12,10 +12,17 @@ import { SmallSite, VM } from './small-site.js';
 const MiB = 1024 * 1024;
 const PROCESSES = ['host-hyperv-01', 'hypervisor-hyperv-01', 'azure-vault-01'];
 
-test('half a disk of logs, a flipped bit in a log, and a kill in the middle', { timeout: 240_000 }, async (context) => {
+test('half a disk of logs, a flipped bit in a log, and a kill in the middle', { timeout: 300_000 }, async (context) => {
   requireReader('qemu-img', context);
   const folder = await temporaryFolder();
-  const site = await SmallSite.start(folder, '.');
+  // So slow that the guest writes half a disk before the 8 MiB of data are copied.
+  const site = await SmallSite.start(folder, '.', { bandwidth: '8 Mbit/s' });
+  /** Its tracker stops by itself then, and the guest goes on. */
+  const writeHalfADisk = async (): Promise<void> => {
+    const { size } = (await site.hypervisor.describeVm(VM)).disks[0]!;
+    for (let written = 0; written <= size / 2; written += 4 * MiB) await site.write(4 * MiB, 4 * MiB);
+    expect((await site.hypervisor.describeVm(VM)).tracking?.resyncCause).toMatch(/reached 50 % of its size/);
+  };
   const isMarked = (cause: RegExp) =>
     site.until(({ item, health }) => cause.test(item.resync?.cause ?? '') && health === 'Critical');
   /** @returns bytes sent. */
@@ -26,15 +33,28 @@ test('half a disk of logs, a flipped bit in a log, and a kill in the middle', { 
     return Number((await site.farshore.job(jobId!)).result?.['bytesSent']);
   };
   try {
+    // While its initial copy runs.
     await site.farshore.protect(VM);
-    await site.until(({ item }) => item.phase === 'Protected' && item.job === undefined);
-    const { size } = (await site.hypervisor.describeVm(VM)).disks[0]!;
+    await site.until(({ item }) => item.job?.task === 'Copying the virtual disks');
+    await writeHalfADisk();
+    expect((await site.farshore.protectedItem(VM))!.item.job?.kind).toBe('initialReplication');
+    const early = await site.until(({ item }) => item.resync !== undefined);
+    expect(early).toMatchObject({
+      health: 'Critical',
+      item: { resync: { cause: expect.stringMatching(/reached 50 % of its size/) } },
+    });
+    await site.until(({ item }) => item.job === undefined);
+    const { jobId } = await site.farshore.resynchronize(VM, true);
+    await site.write(MiB, 16 * MiB);
+    await site.until(({ item }) => item.resync === undefined && item.job === undefined && item.phase === 'Protected');
+    expect((await site.farshore.job(jobId!)).state).toBe('Succeeded');
+    await site.syncNow();
+    await site.expectEqual();
     const points = (await site.farshore.protectedItem(VM))!.item.latestRecoveryPoint;
 
-    // The agent is dead: the tracker stops by itself, and the guest goes on.
+    // The agent is dead.
     process.kill(site.running.processId('host-hyperv-01')!, 'SIGKILL');
-    for (let written = 0; written <= size / 2; written += 4 * MiB) await site.write(4 * MiB, 4 * MiB);
-    expect((await site.hypervisor.describeVm(VM)).tracking?.resyncCause).toMatch(/reached 50 % of its size/);
+    await writeHalfADisk();
     await site.write(MiB, 12 * MiB);
     await site.sync();
     const marked = await isMarked(/reached 50 % of its size/);
@@ -72,36 +92,6 @@ test('half a disk of logs, a flipped bit in a log, and a kill in the middle', { 
       }
     });
     await site.write(MiB, 21 * MiB);
-    const last = await site.sync();
-    await site.until(({ item }) => (item.applied?.sequence ?? 0) >= last);
-    await site.expectEqual();
-  } finally {
-    await site.stop();
-  }
-});
-
-test('half a disk of logs while its initial copy runs', { timeout: 240_000 }, async (context) => {
-  requireReader('qemu-img', context);
-  const folder = await temporaryFolder();
-  // So slow that the guest writes half a disk before the 8 MiB of data are copied.
-  const site = await SmallSite.start(folder, '.', { bandwidth: '8 Mbit/s' });
-  try {
-    await site.farshore.protect(VM);
-    await site.until(({ item }) => item.job?.task === 'Copying the virtual disks');
-    const { size } = (await site.hypervisor.describeVm(VM)).disks[0]!;
-    for (let written = 0; written <= size / 2; written += 4 * MiB) await site.write(4 * MiB, 4 * MiB);
-    expect((await site.hypervisor.describeVm(VM)).tracking?.resyncCause).toMatch(/reached 50 % of its size/);
-    expect((await site.farshore.protectedItem(VM))!.item.job?.kind).toBe('initialReplication');
-    const marked = await site.until(({ item }) => item.resync !== undefined);
-    expect(marked).toMatchObject({
-      health: 'Critical',
-      item: { resync: { cause: expect.stringMatching(/reached 50 % of its size/) } },
-    });
-    await site.until(({ item }) => item.job === undefined);
-    const { jobId } = await site.farshore.resynchronize(VM, true);
-    await site.write(MiB, 16 * MiB);
-    await site.until(({ item }) => item.resync === undefined && item.job === undefined && item.phase === 'Protected');
-    expect((await site.farshore.job(jobId!)).state).toBe('Succeeded');
     const last = await site.sync();
     await site.until(({ item }) => (item.applied?.sequence ?? 0) >= last);
     await site.expectEqual();

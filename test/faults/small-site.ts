@@ -5,15 +5,15 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { Farshore } from '../../client/farshore.js';
-import { DataFolder } from '../../dist/workers/data-folder.js';
-import { loadSite } from '../../dist/workers/site-file.js';
+import { DataFolder } from '../../dist/config/data-folder.js';
+import { loadSite } from '../../dist/config/site-file.js';
 // As built: the instance starts its processes from the folder it is loaded from.
-import { startInstance, type RunningInstance } from '../../dist/workers/up.js';
+import { startInstance, type RunningInstance } from '../../dist/instance/up.js';
 import { createFixedVhd } from '../../disks/vhd.js';
 import type { copyFrequencies } from '../../domain/policy.js';
 import type { DiskFormat } from '../../domain/site.js';
-import { HypervisorClient } from '../../sites/embedded/control-client.js';
-import { NbdGuest } from '../../sites/embedded/guest.js';
+import { HypervisorClient } from '../../sites/hypervisor/control-client.js';
+import { NbdGuest } from '../../sites/nbd/guest.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import { Shell } from '../client/command.js';
 import { farWindow } from '../support/far-window.js';
@@ -27,6 +27,10 @@ const POLL_MS = 100;
 export const VM = 'db-01';
 
 export interface SiteOptions {
+  /** Its name. @default vault-01 */
+  readonly vault?: string;
+  /** Address of a Temporal that it shares with others. @default one of its own */
+  readonly temporal?: string;
   /** @default one, {@link VM} */
   readonly vms?: readonly string[];
   /** Names of each VM's disks. @default one, `os` */
@@ -53,7 +57,7 @@ export interface SiteOptions {
   readonly metrics?: boolean;
 }
 
-type DiskOptions = Required<Omit<SiteOptions, 'onProgress' | 'metrics'>>;
+type DiskOptions = Required<Omit<SiteOptions, 'onProgress' | 'metrics' | 'temporal'>>;
 
 const formatOf = (disk: string, { disks, formats }: Pick<Required<SiteOptions>, 'disks' | 'formats'>): DiskFormat =>
   formats[disks.indexOf(disk)] ?? 'raw';
@@ -62,7 +66,7 @@ const fileOf = (source: string, vm: string, disk: string) => `${source}/${vm ===
 
 /** The policy's window is half a day away: what is resynchronized is what a test asks for. */
 const siteText = (source: string, options: DiskOptions) => `
-vault: { name: vault-01, store: ${options.store} }
+vault: { name: ${options.vault}, store: ${options.store} }
 vmmServers:
   - { name: vmm-01, clouds: [{ name: cloud, hosts: [{ name: hyperv-01${options.bandwidth === '' ? '' : `, bandwidth: { limit: ${options.bandwidth} }`} }] }] }
 policies:
@@ -102,8 +106,9 @@ export class SmallSite {
 
   /** @param source folder of the disks, inside the site's. */
   static async start(folder: string, source: string, wanted: SiteOptions = {}): Promise<SmallSite> {
-    const { onProgress = () => undefined, metrics = false, ...rest } = wanted;
+    const { onProgress = () => undefined, metrics = false, temporal, ...rest } = wanted;
     const options = {
+      vault: 'vault-01',
       vms: [VM],
       disks: ['os'],
       diskBytes: DISK_BYTES,
@@ -122,7 +127,11 @@ export class SmallSite {
     }
     await writeFile(path.join(folder, 'site.yaml'), siteText(source, options));
     const data = new DataFolder(path.join(folder, 'data'));
-    const { running, farshore } = await SmallSite.run(folder, data, onProgress, metrics);
+    // Its processes find it in what they inherit.
+    if (temporal !== undefined) process.env['TEMPORAL_ADDRESS'] = temporal;
+    const { running, farshore } = await SmallSite.run(folder, data, onProgress, metrics).finally(() => {
+      if (temporal !== undefined) delete process.env['TEMPORAL_ADDRESS'];
+    });
     return new SmallSite(folder, source, options, running, farshore, data);
   }
 
@@ -149,6 +158,11 @@ export class SmallSite {
     await writeFile(file, edit(await readFile(file, 'utf8')));
     Object.assign(this, await SmallSite.run(this.folder, this.data));
     if (options.host !== undefined) this.hypervisor = new HypervisorClient(this.data.hypervisorControl(options.host));
+  }
+
+  /** The name of its vault. */
+  get vault(): string {
+    return this.options.vault;
   }
 
   diskFile(disk: string, vm: string = VM): string {

@@ -2,17 +2,19 @@
  * A replica store that can be made to misbehave, one entry for each adapter: the fault suite and the soak run know no
  * more of a store than this.
  */
-import { mkdir, readFile, rename, stat } from 'node:fs/promises';
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdir, readFile, readdir, rename, stat, truncate } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TestContext } from 'vitest';
 import type { FailureCode } from '../../domain/errors.js';
 import { fenceSchema } from '../../domain/fence.js';
 import { vaultPaths } from '../../domain/vault.js';
-import { withLock } from '../../sites/embedded/replica-store-lock.js';
-import { StoreLayout } from '../../sites/embedded/replica-store-names.js';
+import { withLock } from '../../sites/folder-store/scope-lock.js';
+import { StoreLayout } from '../../sites/folder-store/names.js';
 import { azureStore } from './azure-store.js';
-import { exportFromVault, readVault } from '../../workers/local-vault.js';
+import { chooseRecord, cutShort } from './damaged-record.js';
+import { exportFromVault, readVault } from '../../local/local-vault.js';
 import { leave, resize, smallFileSystem } from '../support/small-file-system.js';
 
 export interface StoreUnderTest {
@@ -44,6 +46,13 @@ export interface StoreUnderTest {
   epoch(vm: string): Promise<number>;
   /** Has the VM's cycle been received whole? */
   received(vm: string, epoch: number, sequence: number): Promise<boolean>;
+  /**
+   * Damages what the store holds of a VM: a recovery point's record, or the manifest of a cycle, which ends early from then on.
+   * @param chance in [0, 1) @returns its name; undefined when there is none.
+   */
+  damage(vm: string, chance: () => number): Promise<string | undefined>;
+  /** Of an embedded store. */
+  readonly folder?: string;
   stop(): Promise<void>;
 }
 
@@ -69,6 +78,12 @@ const MEBIBYTES = 2048;
 /** Milliseconds that each write below a VM may have to wait in a slow store, and the gap in which those that wait get on. */
 const SLOW = { waits: 400, gap: 15 };
 
+/** How often somebody was shut out of a scope, by its fence. */
+function generationOf(fence: string): number {
+  const text = existsSync(fence) ? readFileSync(fence, 'utf8') : '{}';
+  return (JSON.parse(text) as { generation?: number }).generation ?? 0;
+}
+
 /** @param volume a small file system, so that it can be filled. */
 async function embeddedStore(volume: string): Promise<StoreUnderTest> {
   const store = path.join(volume, 'store');
@@ -79,7 +94,10 @@ async function embeddedStore(volume: string): Promise<StoreUnderTest> {
     const released = new Promise<void>((resolve) => (release = resolve));
     let ended!: Promise<void>;
     await new Promise<void>((held, failed) => {
-      ended = withLock(layout.scopeLock(vaultPaths.vm(vm)), 'exclusive', async () => {
+      // The lock that writers take now: whoever raises a fence while it is held goes on to the next.
+      const scope = vaultPaths.vm(vm);
+      const lock = layout.scopeLock(scope, generationOf(layout.fence(scope)));
+      ended = withLock(lock, 'exclusive', 60_000, async () => {
         held();
         await released;
       });
@@ -135,6 +153,18 @@ async function embeddedStore(volume: string): Promise<StoreUnderTest> {
         () => true,
         () => false,
       ),
+    async damage(vm, chance) {
+      const root = layout.file(vaultPaths.vm(vm));
+      const name = chooseRecord(
+        (await readdir(root, { recursive: true })).map((below) => `${vaultPaths.vm(vm)}/${below}`),
+        chance,
+      );
+      if (name === undefined) return undefined;
+      const file = layout.file(name);
+      await truncate(file, cutShort((await stat(file)).size, chance));
+      return name;
+    },
+    folder: store,
     stop: () => Promise.resolve(),
   };
 }

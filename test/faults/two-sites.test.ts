@@ -8,11 +8,11 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test, type TestContext } from 'vitest';
 import { Azurite } from '../../client/demo/azurite.js';
-import { DataFolder } from '../../dist/workers/data-folder.js';
-import { findDevServer } from '../../dist/workers/temporal-executables.js';
+import { DataFolder } from '../../dist/config/data-folder.js';
+import { findDevServer } from '../../dist/temporal/server/executables.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import type { ProtectedItem } from '../../domain/protected-item.js';
-import { HypervisorClient } from '../../sites/embedded/control-client.js';
+import { HypervisorClient } from '../../sites/hypervisor/control-client.js';
 import { makeCertificates, type Certificates } from '../support/certificates.js';
 import { requireReader, runReader } from '../support/readers.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
@@ -236,7 +236,7 @@ class TwoSites {
 
   /** More than passes at once. */
   async writeNoise(): Promise<void> {
-    const { NbdGuest } = await import('../../sites/embedded/guest.js');
+    const { NbdGuest } = await import('../../sites/nbd/guest.js');
     const { disks } = await this.hypervisor.describeVm(VM);
     const guest = await NbdGuest.connect(disks[0]!.nbdUri!);
     const block = Buffer.alloc(MiB);

@@ -10,6 +10,8 @@ import { SmallSite, VM } from './small-site.js';
 
 const MiB = 1024 * 1024;
 const POLL_MS = 100;
+/** Of gRPC. */
+const NOT_FOUND = 5;
 
 afterEach(() => {
   delete process.env['FARSHORE_WORKER_VERSIONING'];
@@ -23,11 +25,12 @@ test('a protection lives through every change of version', { timeout: 180_000 },
   const site = await SmallSite.start(folder, 'source', { dataBytes: MiB });
   const currentBuild = async () => {
     const { workflowService } = site.farshore.temporal.connection;
-    const { workerDeploymentInfo } = await workflowService.describeWorkerDeployment({
-      namespace: site.farshore.namespace,
-      deploymentName: 'farshore-vault-01',
+    const of = { namespace: site.farshore.namespace, deploymentName: 'farshore-vault-01' };
+    // The server knows it from its first worker on, which takes its time to start.
+    const described = await workflowService.describeWorkerDeployment(of).catch((error: unknown) => {
+      if ((error as { code?: unknown }).code !== NOT_FOUND) throw error;
     });
-    return workerDeploymentInfo?.routingConfig?.currentDeploymentVersion?.buildId ?? '';
+    return described?.workerDeploymentInfo?.routingConfig?.currentDeploymentVersion?.buildId ?? '';
   };
   const untilCurrent = async (build: string | RegExp) => {
     for (;;) {

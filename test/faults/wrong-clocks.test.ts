@@ -5,7 +5,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
-import { readVault } from '../../workers/local-vault.js';
+import { readVault } from '../../local/local-vault.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { SmallSite, VM } from './small-site.js';
 

@@ -1,19 +1,28 @@
 import { truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { vaultPaths, type CycleManifest } from '../../domain/vault.js';
+import { cycleManifestSchema, vaultPaths, type CycleManifest } from '../../domain/vault.js';
 import { applyCycle } from '../../replication/apply.js';
 import { pruneCycles } from '../../replication/cycles.js';
 import { readApplied } from '../../replication/replica-state.js';
 import { prepareReplica } from '../../replication/replica.js';
 import { releaseSeed } from '../../replication/seed-record.js';
-import { shipCycle } from '../../replication/ship.js';
-import type { ReplicaStore } from '../../sites/ports.js';
+import { readManifest, shipCycle } from '../../replication/ship.js';
+import { encodeRecord } from '../../replication/vault-record.js';
+import type { ReplicaStore } from '../../ports/replica-store.js';
 import { requireReader, runReader } from '../support/readers.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { intercept } from './intercepted-store.js';
 import { describeReplica, KiB, MiB, Model, sizesOf, VM, write, zero } from './model.js';
-import { copiesOf, flipByte, openStore, replicaBytes, replicaFile, seedReplica } from './replica-fixture.js';
+import {
+  copiesOf,
+  flipByte,
+  openStore,
+  replaceRecord,
+  replicaBytes,
+  replicaFile,
+  seedReplica,
+} from './replica-fixture.js';
 
 const cycle = (sequence: number, epoch = 1) => ({ vm: VM, epoch, sequence });
 
@@ -50,15 +59,13 @@ function change(model: Model, seed: number): void {
 }
 
 const fixedManifest = async (store: ReplicaStore, edit: (manifest: CycleManifest) => void): Promise<void> => {
-  const name = vaultPaths.manifest(VM, 1, 1);
-  const manifest = JSON.parse((await store.getObject(name))!.toString()) as CycleManifest;
+  const manifest = (await readManifest(store, VM, { epoch: 1, sequence: 1 }))!;
   edit(manifest);
-  await store.putObject(name, Buffer.from(JSON.stringify(manifest)), {
-    scope: vaultPaths.vm(VM),
-    epoch: 1,
-    sequence: 1,
-  });
+  await spoilManifest(store, encodeRecord(cycleManifestSchema, manifest));
 };
+
+const spoilManifest = (store: ReplicaStore, data: Buffer | undefined): Promise<void> =>
+  replaceRecord(store, vaultPaths.manifest(VM, 1, 1), data, { epoch: 1, sequence: 1 });
 
 describe('applying cycles', () => {
   test('the replica follows the source, cycle by cycle, and tells how far it is', async (context) => {
@@ -129,8 +136,8 @@ describe('applying cycles', () => {
     ['the next but one', async () => undefined, cycle(2), 'OutOfSequence'],
     ['an impossible one', async () => undefined, cycle(0), 'OutOfSequence'],
     ['one of an older epoch', async () => undefined, cycle(1, 0), 'StaleEpoch'],
-    ['one of an epoch that has not begun', async () => undefined, cycle(1, 2), 'InvalidReplicaState'],
-    ['one whose manifest is missing', (store: ReplicaStore) => removeManifest(store), cycle(1), 'InvalidReplicaState'],
+    ['one of an epoch that has not begun', async () => undefined, cycle(1, 2), 'ReplicaMissing'],
+    ['one whose manifest is missing', (store: ReplicaStore) => removeManifest(store), cycle(1), 'LogBroken'],
     [
       'one of another VM',
       (store: ReplicaStore) => fixedManifest(store, (it) => (it.vm = 'db-02')),
@@ -167,17 +174,7 @@ describe('applying cycles', () => {
       cycle(1),
       'LogBroken',
     ],
-    [
-      'one that is no JSON',
-      (store: ReplicaStore) =>
-        store.putObject(vaultPaths.manifest(VM, 1, 1), Buffer.from('{'), {
-          scope: vaultPaths.vm(VM),
-          epoch: 1,
-          sequence: 1,
-        }),
-      cycle(1),
-      'InvalidReplicaState',
-    ],
+    ['one that is no JSON', (store: ReplicaStore) => spoilManifest(store, Buffer.from('{')), cycle(1), 'LogBroken'],
   ])('refuses %s, with nothing applied', async (_name, spoil, task, code) => {
     const { store, folder, model, base } = await seeded();
     change(model, 1);
@@ -285,8 +282,7 @@ describe('applying cycles', () => {
   });
 });
 
-const removeManifest = (store: ReplicaStore) =>
-  store.deleteObject(vaultPaths.manifest(VM, 1, 1), { scope: vaultPaths.vm(VM), epoch: 1, sequence: 1 });
+const removeManifest = (store: ReplicaStore) => spoilManifest(store, undefined);
 
 /** Each file intact, and the manifest true of it, but of the wrong disk. */
 async function exchangeFiles(store: ReplicaStore): Promise<void> {

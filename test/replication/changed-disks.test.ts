@@ -11,7 +11,7 @@ import { removeReplica } from '../../replication/remove-replica.js';
 import { readDescription } from '../../replication/replica-state.js';
 import { beginResync } from '../../replication/resync.js';
 import { shipCycle } from '../../replication/ship.js';
-import type { ReplicaStore } from '../../sites/ports.js';
+import type { ReplicaStore } from '../../ports/replica-store.js';
 import { requireReader, runReader } from '../support/readers.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { dieAtEveryCall } from './faulty-store.js';

@@ -14,7 +14,7 @@ import { releaseSeed } from '../../replication/seed-record.js';
 import { shipCycle } from '../../replication/ship.js';
 import { verifySeed } from '../../replication/verify-seed.js';
 import type { StoreAddress } from '../../domain/store-address.js';
-import { openReplicaStore } from '../../workers/replica-store.js';
+import { openReplicaStore } from '../../local/open-replica-store.js';
 import { CYCLES, engineModel, writeCycle } from './engine-model.js';
 import { intercept } from './intercepted-store.js';
 import { describeReplica, sizesOf, VM } from './model.js';

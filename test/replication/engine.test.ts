@@ -5,7 +5,7 @@ import { applyCycle } from '../../replication/apply.js';
 import { pruneCycles } from '../../replication/cycles.js';
 import { createRecoveryPoint } from '../../replication/recovery-points.js';
 import { shipCycle } from '../../replication/ship.js';
-import type { ReplicaStore } from '../../sites/ports.js';
+import type { ReplicaStore } from '../../ports/replica-store.js';
 import { killedEngineContract } from '../contracts/killed-engine.js';
 import { embeddedPlace } from '../support/store-place.js';
 import { contents, expectPoints } from './expected-points.js';

@@ -2,7 +2,7 @@
 import { expect } from 'vitest';
 import { vaultPaths } from '../../domain/vault.js';
 import { listRecoveryPoints } from '../../replication/recovery-points.js';
-import type { ReplicaStore } from '../../sites/ports.js';
+import type { ReplicaStore } from '../../ports/replica-store.js';
 import { VM, type Model } from './model.js';
 
 export const contents = (model: Model) =>

@@ -1,9 +1,11 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { CatalogueError } from '../../domain/errors.js';
 import { recoveryPointId, vaultPaths } from '../../domain/vault.js';
 import { applyCycle } from '../../replication/apply.js';
-import { exportPoint, ExportRefused } from '../../replication/export-point.js';
+import { ExportRefused } from '../../replication/export-folder.js';
+import { exportPoint } from '../../replication/export-point.js';
 import {
   failoverPoint,
   LATEST,
@@ -15,11 +17,12 @@ import { createRecoveryPoint, listRecoveryPoints } from '../../replication/recov
 import { beginResync } from '../../replication/resync.js';
 import { shipCycle } from '../../replication/ship.js';
 import { surveyVault } from '../../replication/vault-survey.js';
-import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
-import type { ReplicaStore } from '../../sites/ports.js';
+import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
+import type { ReplicaStore } from '../../ports/replica-store.js';
 import { requireReader, runReader } from '../support/readers.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { dieAtEveryCall } from './faulty-store.js';
+import { intercept } from './intercepted-store.js';
 import { KiB, MiB, Model, sizesOf, VM, write, zero } from './model.js';
 import { copiesOf, flipByte, openStore, seedReplica } from './replica-fixture.js';
 
@@ -145,7 +148,7 @@ describe('exporting', () => {
 
   test('refuses what is there, writes nothing then, and begins an interrupted one anew', async (context) => {
     requireReader('qemu-img', context);
-    const { store, folder, states } = await received();
+    const { store, states } = await received();
     const to = await temporaryFolder();
     await writeFile(path.join(to, 'data.vhd'), 'mine');
     const task = { vm: VM, wanted: LATEST, folder: to };
@@ -154,13 +157,16 @@ describe('exporting', () => {
     expect(await readFile(path.join(to, 'data.vhd'), 'utf8')).toBe('mine');
     await writeFile(path.join(to, 'data.vhd'), '');
 
-    const changes = path.join(folder, ...vaultPaths.changes(VM, 1, 4, 'data').split('/'));
-    await flipByte(changes, 1024);
-    await expect(exportPoint(store, task)).rejects.toMatchObject({ code: 'LogBroken' });
+    let reads = 0;
+    const dying = intercept(store, 'readPages', {
+      before: async () => {
+        if ((reads += 1) === 2) throw new CatalogueError('StoreUnreachable', 'gone in the middle');
+      },
+    });
+    await expect(exportPoint(dying, task)).rejects.toMatchObject({ code: 'StoreUnreachable' });
     const left = (await readdir(to)).toSorted();
     expect(left).toContain('.export-unfinished');
     expect(left).not.toContain('export.json');
-    await flipByte(changes, 1024);
     await exportPoint(store, task);
     await expectFiles(to, states[3]!);
     expect((await readdir(to)).toSorted()).toEqual(['data.vhd', 'description.json', 'export.json', 'os.vhd']);

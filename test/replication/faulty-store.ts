@@ -1,10 +1,10 @@
 /** A real store that stops answering when told to, as for a process that dies. */
 import { CatalogueError } from '../../domain/errors.js';
-import type { ReplicaStore } from '../../sites/ports.js';
+import type { ReplicaStore } from '../../ports/replica-store.js';
 
 export class FaultyStore {
-  /** Calls made so far. */
-  calls = 0;
+  /** Called so far, in their order. */
+  readonly operations: string[] = [];
   readonly store: ReplicaStore;
 
   /** @param failAt number of the first call that fails, from 1; none after it is made either. */
@@ -14,9 +14,8 @@ export class FaultyStore {
         const value: unknown = Reflect.get(target, property, target);
         if (typeof value !== 'function') return value;
         return async (...args: unknown[]): Promise<unknown> => {
-          this.calls += 1;
-          if (this.calls >= failAt)
-            throw new CatalogueError('StoreUnreachable', `call ${this.calls}: ${String(property)}`);
+          const calls = this.operations.push(String(property));
+          if (calls >= failAt) throw new CatalogueError('StoreUnreachable', `call ${calls}: ${String(property)}`);
           return await (value as (...rest: unknown[]) => Promise<unknown>).apply(target, args);
         };
       },
@@ -31,25 +30,39 @@ export interface Scenario {
   readonly check: () => Promise<void>;
 }
 
+/** Calls of one kind that follow each other, more than these: dying at the first, in their midst or at the last is all there is. */
+const MANY = 8;
+
 /**
  * Lets `work` die at its first call to the store, its second, and so on, each time in a scenario of its own, runs it
  * again to its end, and checks.
  * @returns how many calls `work` makes.
  */
 export async function dieAtEveryCall(begin: () => Promise<Scenario>): Promise<number> {
-  for (let failAt = 1; ; failAt += 1) {
+  const whole = await begin();
+  const counting = new FaultyStore(whole.store, Infinity);
+  await whole.work(counting.store);
+  await whole.check();
+  for (const failAt of worthDyingAt(counting.operations)) {
     const scenario = await begin();
-    const faulty = new FaultyStore(scenario.store, failAt);
     try {
-      await scenario.work(faulty.store);
-      if (faulty.calls < failAt) {
-        await scenario.check();
-        return faulty.calls;
-      }
+      await scenario.work(new FaultyStore(scenario.store, failAt).store);
     } catch (error) {
       if (!(error instanceof CatalogueError) || error.code !== 'StoreUnreachable') throw error;
     }
     await scenario.work(scenario.store);
     await scenario.check();
+  }
+  return counting.operations.length;
+}
+
+/** Numbers of the calls, from 1. */
+function* worthDyingAt(operations: readonly string[]): Generator<number> {
+  for (let from = 0; from < operations.length;) {
+    const other = operations.findIndex((operation, index) => index > from && operation !== operations[from]);
+    const to = other === -1 ? operations.length : other;
+    if (to - from > MANY) yield* [from + 1, Math.ceil((from + 1 + to) / 2), to];
+    else for (let call = from + 1; call <= to; call += 1) yield call;
+    from = to;
   }
 }

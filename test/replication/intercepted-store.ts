@@ -1,5 +1,5 @@
 /** A real store with something happening around one of its operations, or all of them. */
-import type { ReplicaStore } from '../../sites/ports.js';
+import type { ReplicaStore } from '../../ports/replica-store.js';
 
 export interface Interception {
   /** Called with the operation's first argument, before it is done. */

@@ -2,7 +2,7 @@
 import { mergeRanges, type Range } from '../../domain/ranges.js';
 import type { ReplicaDescription } from '../../domain/vault.js';
 import { replicaSizeOf } from '../../replication/replica.js';
-import type { ChangeSet, Cut } from '../../sites/ports.js';
+import type { ChangeSet, Cut } from '../../ports/hypervisor.js';
 
 export const VM = 'db-01';
 export const KiB = 1024;

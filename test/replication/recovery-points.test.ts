@@ -2,16 +2,18 @@ import { describe, expect, test } from 'vitest';
 import { chooseRecoveryPoint } from '../../domain/recovery-point.js';
 import { recoveryPointId, vaultPaths } from '../../domain/vault.js';
 import { applyCycle } from '../../replication/apply.js';
+import { failoverPoint } from '../../replication/failover-point.js';
 import {
   createRecoveryPoint,
   deleteRecoveryPoints,
   listRecoveryPoints,
+  markSuspect,
   pruneRecoveryPoints,
 } from '../../replication/recovery-points.js';
 import { readRecoveryState } from '../../replication/recovery-target.js';
 import { writeDescription } from '../../replication/replica-state.js';
 import { readManifest, shipCycle } from '../../replication/ship.js';
-import type { ReplicaStore } from '../../sites/ports.js';
+import type { ReplicaStore } from '../../ports/replica-store.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { intercept } from './intercepted-store.js';
 import { describeReplica, KiB, MiB, Model, sizesOf, VM, write } from './model.js';
@@ -223,6 +225,35 @@ describe('recovery points', () => {
     await createRecoveryPoint(pruned, task(3));
     await expectPoint(store, id(3), state);
     expect((await listRecoveryPoints(store, VM)).map((point) => point.id)).toEqual([2, 3].map(id));
+  });
+
+  test('marking them suspect brings back none that is pruned meanwhile, and marks those that stay', async () => {
+    const { store, model } = await seeded();
+    for (const sequence of [1, 2, 3]) {
+      await next(store, model, sequence);
+      await createRecoveryPoint(store, task(sequence));
+    }
+    const retainedFrom = Date.UTC(2027, 0, 1);
+    const pruned = intercept(store, 'getObject', {
+      after: async (name) => {
+        if (name === vaultPaths.point(VM, id(3))) await pruneRecoveryPoints(store, { vm: VM, epoch: 1, retainedFrom });
+      },
+    });
+    await markSuspect(pruned, { vm: VM, epoch: 1, reason: 'a bit' });
+    await markSuspect(store, { vm: VM, epoch: 1, reason: 'another bit' });
+    const seen = () => listRecoveryPoints(store, VM).then((all) => all.map((point) => [point.id, point.suspect]));
+    expect(await seen()).toEqual([[id(3), 'a bit']]);
+    // What the epoch still gets shares the damage, as far as is known by then.
+    await next(store, model, 4);
+    expect(await readRecoveryState(store, VM)).toMatchObject({ applied: { sequence: 4 }, suspect: 'another bit' });
+    await createRecoveryPoint(store, task(4));
+    expect(await seen()).toEqual([
+      [id(3), 'a bit'],
+      [id(4), 'another bit'],
+    ]);
+    // Whoever asks for the point of the newest state gets one that is there already.
+    expect(await createRecoveryPoint(store, task(3))).toMatchObject({ id: id(3), suspect: 'a bit' });
+    expect(await failoverPoint(store, VM, 'latest-processed')).toMatchObject({ id: id(4), suspect: 'another bit' });
   });
 
   test('deleting all leaves the named ones, under whatever epoch has taken over', async () => {

@@ -8,7 +8,7 @@ import { createRecoveryPoint, listRecoveryPoints } from '../../replication/recov
 import { keepReplica, removeReplica } from '../../replication/remove-replica.js';
 import { readDescription } from '../../replication/replica-state.js';
 import { shipCycle } from '../../replication/ship.js';
-import type { ReplicaStore } from '../../sites/ports.js';
+import type { ReplicaStore } from '../../ports/replica-store.js';
 import { failsWith } from '../contracts/replica-store.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { KiB, MiB, Model, VM, write } from './model.js';

@@ -5,14 +5,15 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { expect } from 'vitest';
 import { RawDisk } from '../../disks/raw.js';
+import type { Fence } from '../../domain/fence.js';
 import { vaultPaths } from '../../domain/vault.js';
 import { prepareReplica, replicaSizeOf } from '../../replication/replica.js';
 import { beginResync } from '../../replication/resync.js';
 import { copySlice } from '../../replication/seed.js';
 import { digestReplica } from '../../replication/target-digests.js';
 import { verifySeed } from '../../replication/verify-seed.js';
-import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
-import type { ReplicaStore } from '../../sites/ports.js';
+import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
+import type { ReplicaStore } from '../../ports/replica-store.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { describeReplica, sizesOf, VM, type Model } from './model.js';
 
@@ -96,6 +97,20 @@ export const replicaFile = (folder: string, disk: string): string =>
 /** The disk's bytes as the file system has them, without padding and footer. */
 export const replicaBytes = async (folder: string, disk: string, size: number): Promise<Buffer> =>
   (await readFile(replicaFile(folder, disk))).subarray(0, size);
+
+/** Puts something else in the place of both copies of a record; undefined: nothing. */
+export async function replaceRecord(
+  store: ReplicaStore,
+  name: string,
+  data: Buffer | undefined,
+  fence: Fence,
+): Promise<void> {
+  const scope = vaultPaths.vm(VM);
+  for (const copy of [name, vaultPaths.second(name)]) {
+    if (data === undefined) await store.deleteObject(copy, { scope, ...fence });
+    else await store.putObject(copy, data, { scope, ...fence });
+  }
+}
 
 /** Changes one byte of a file of the store behind its back. */
 export async function flipByte(file: string, offset: number): Promise<void> {

@@ -7,6 +7,7 @@ import { dataRanges } from '../../disks/native.js';
 import { alignDown, end, mergeRanges } from '../../domain/ranges.js';
 import { vaultPaths } from '../../domain/vault.js';
 import { BLOCK_SIZE } from '../../replication/digest.js';
+import { readDescription } from '../../replication/replica-state.js';
 import { prepareReplica, replicaSizeOf } from '../../replication/replica.js';
 import { copySlice, type CopyProgress } from '../../replication/seed.js';
 import { releaseSeed, SLICE_SIZE } from '../../replication/seed-record.js';
@@ -20,6 +21,7 @@ import { copiesOf, flipByte, openStore, rawDiskOf, replicaBytes, replicaFile, se
 
 const FENCE = { epoch: 1, sequence: 0 };
 const copyAll = { vm: VM, disk: 'os', fromOffset: 0, maxBytes: Infinity, fence: FENCE };
+const FIRST_RECORD = `${vaultPaths.seedPrefix(VM, 1, 'os')}00000000.digests`;
 const osTask = { vm: VM, disk: 'os', epoch: 1 };
 
 /** Ends inside a block and inside a MiB. */
@@ -66,6 +68,22 @@ async function expectSameContent(file: string, other: string, length: number): P
 }
 
 describe('initial copy', () => {
+  test('a store that tells of pages outside the slice it was asked for: nothing of them is cleared', async () => {
+    const { store, source, expectEqual } = await prepared();
+    const whole = { offset: 0, length: replicaSizeOf(SOURCE_SIZE) };
+    const telling = new Proxy(store, {
+      get(target, property) {
+        if (property === 'listPageRanges') return (name: string) => target.listPageRanges(name, whole);
+        const value: unknown = Reflect.get(target, property, target);
+        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+      },
+    });
+    await copySlice(telling, source, { ...copyAll, toOffset: SLICE_SIZE });
+    await copySlice(telling, source, copyAll);
+    await expectEqual();
+    expect(await verifySeed(telling, osTask)).toEqual({ seedComplete: true });
+  });
+
   test('the replica is a VHD that qemu-img finds identical, and holes stay holes', async (context) => {
     requireReader('qemu-img', context);
     const { store, folder, file, size, source } = await prepared();
@@ -146,12 +164,7 @@ describe('initial copy', () => {
   test.each([
     ['source of another size', async (file: string) => truncate(file, 2 * SLICE_SIZE), {}, 'InvalidReplicaState'],
     ['unknown disk', async () => undefined, { disk: 'data' }, 'InvalidReplicaState'],
-    [
-      'newer epoch than the replica',
-      async () => undefined,
-      { fence: { epoch: 2, sequence: 0 } },
-      'InvalidReplicaState',
-    ],
+    ['newer epoch than the replica', async () => undefined, { fence: { epoch: 2, sequence: 0 } }, 'ReplicaMissing'],
     ['older epoch than the replica', async () => undefined, { fence: { epoch: 0, sequence: 9 } }, 'StaleEpoch'],
   ])('refuses a %s', async (_name, change, task, code) => {
     const { store, source, file, folder } = await prepared();
@@ -168,7 +181,7 @@ describe('initial copy', () => {
     await copySlice(store, source, copyAll);
     await verifySeed(store, osTask);
     // Its record is gone, so that it would write.
-    await store.deleteObject(vaultPaths.seedSlice(VM, 1, 'os', 0), { scope: vaultPaths.vm(VM), epoch: 1, sequence: 1 });
+    await store.deleteObject(FIRST_RECORD, { scope: vaultPaths.vm(VM), epoch: 1, sequence: 1 });
     await expect(copySlice(store, source, copyAll)).rejects.toMatchObject({ code: 'StaleEpoch' });
     await expectEqual();
     await source.close();
@@ -205,7 +218,7 @@ describe('reading the initial copy back', () => {
   test('a damaged record counts as none, and its slice is sent again', async () => {
     const { store, folder, source, expectEqual } = await prepared();
     await copySlice(store, source, copyAll);
-    await flipByte(path.join(folder, ...vaultPaths.seedSlice(VM, 1, 'os', 0).split('/')), 200);
+    await flipByte(path.join(folder, ...FIRST_RECORD.split('/')), 200);
     await expect(verifySeed(store, osTask)).rejects.toMatchObject({
       code: 'ReplicaDiffers',
       detail: expect.stringContaining(`bytes 0 to ${SLICE_SIZE - 1}`),
@@ -275,7 +288,7 @@ describe('preparing a replica', () => {
           expect(existsSync(replicaFile(folder, 'old'))).toBe(false);
           expect(await store.pageBlobSize(vaultPaths.disk(VM, 'data'))).toBe(1 * MiB + 512);
           expect(await store.listObjects(vaultPaths.seeds(VM))).toEqual([]);
-          expect(JSON.parse((await store.getObject(vaultPaths.description(VM)))!.toString())).toEqual(description);
+          expect(await readDescription(store, VM)).toEqual(description);
           expect(await store.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 2, sequence: 0 });
         },
       };

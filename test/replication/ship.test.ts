@@ -9,7 +9,8 @@ import { readManifest, shipCycle } from '../../replication/ship.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { intercept } from './intercepted-store.js';
 import { describeReplica, KiB, MiB, Model, sizesOf, VM, write, zero } from './model.js';
-import { flipByte, openStore } from './replica-fixture.js';
+import { failsWith } from '../contracts/replica-store.js';
+import { flipByte, openStore, replaceRecord } from './replica-fixture.js';
 
 const FIRST = { epoch: 1, sequence: 1 };
 const changesFile = (folder: string, disk: string) => path.join(folder, vaultPaths.changes(VM, 1, 1, disk));
@@ -42,6 +43,20 @@ describe('shipping a cycle', () => {
     }
     expect(existsSync(changesFile(folder, 'idle'))).toBe(false);
     expect(await readManifest(store, VM, FIRST)).toEqual(manifest);
+  });
+
+  test('nothing goes to a store that has no replica of this epoch: the logs would go with it', async () => {
+    const { store, model } = await begun();
+    const { cut, changeSet } = model.seal(2, 1);
+    const { store: other } = await openStore();
+    for (const wrong of [other, store]) {
+      await expect(shipCycle(wrong, changeSet, cut, { epoch: 2, sequence: 1 })).rejects.toMatchObject({
+        code: 'ReplicaMissing',
+      });
+      expect(await wrong.listObjects(vaultPaths.cyclePrefix(VM))).toEqual([]);
+    }
+    await prepareReplica(store, describeReplica(sizesOf(model), 2), { epoch: 2, sequence: 0 });
+    await shipCycle(store, changeSet, cut, { epoch: 2, sequence: 1 });
   });
 
   test('a cycle without changes is a manifest and nothing else', async () => {
@@ -161,4 +176,38 @@ describe('shipping a cycle', () => {
     });
     expect(seen.at(-1)).toBe(1);
   });
+});
+
+test('a change file is read back as it is stored, not as a cache remembers it, before the manifest is there', async () => {
+  const { store, model } = await begun();
+  const { cut, changeSet } = model.seal(1, 1);
+  const remembered: unknown[] = [];
+  const seen: string[] = [];
+  const watched = new Proxy(store, {
+    get: (target, property) => {
+      const value: unknown = Reflect.get(target, property, target);
+      if (typeof value !== 'function') return value;
+      return async (...args: unknown[]): Promise<unknown> => {
+        if (property === 'readObjectInto' && !(args[3] as { isReadBack?: boolean } | undefined)?.isReadBack) {
+          remembered.push(args[0]);
+        }
+        if (property === 'readObjectInto' || property === 'putObjectIfAbsent') seen.push(String(args[0]));
+        return await (value as (...rest: unknown[]) => Promise<unknown>).apply(target, args);
+      };
+    },
+  });
+  await shipCycle(watched, changeSet, cut, FIRST);
+  expect(remembered).toEqual([]);
+  expect(seen.at(-1)).toBe(vaultPaths.manifest(VM, 1, 1));
+  expect(seen.slice(0, -1).toSorted()).toEqual(['data', 'os'].map((disk) => vaultPaths.changes(VM, 1, 1, disk)));
+});
+
+test('a manifest of which no copy is whole is made again from the logs, and is the truth then', async () => {
+  const { store, model } = await begun();
+  const { cut, changeSet } = model.seal(1, 1);
+  const manifest = await shipCycle(store, changeSet, cut, FIRST);
+  await replaceRecord(store, vaultPaths.manifest(VM, 1, 1), Buffer.from('{'), FIRST);
+  await failsWith('LogBroken', readManifest(store, VM, FIRST));
+  expect(await shipCycle(store, changeSet, cut, FIRST)).toEqual(manifest);
+  expect(await readManifest(store, VM, FIRST)).toEqual(manifest);
 });

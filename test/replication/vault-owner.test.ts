@@ -14,7 +14,8 @@ test("a store is nobody's, then that of the vault that claims it first, and of n
     const { detail } = await failsWith('ForeignVault', ask(store, 'vault-02'));
     expect(detail).toBe('it is that of the vault vault-01, and the site file is of vault-02');
   }
-  expect(JSON.parse((await store.getObject(vaultPaths.owner))!.toString())).toEqual({ vault: 'vault-01' });
+  const told = { vault: 'vault-01', checksum: expect.any(String) };
+  expect(JSON.parse((await store.getObject(vaultPaths.owner))!.toString())).toEqual(told);
 });
 
 test('of several that claim it at once one gets it', async () => {

@@ -6,7 +6,7 @@ import { BlobServiceClient, ContainerSASPermissions } from '@azure/storage-blob'
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Azurite } from '../../client/demo/azurite.js';
 import { failureCatalogue } from '../../domain/errors.js';
-import { openAzureStore } from '../../sites/azure/store-access.js';
+import { openAzureStore } from '../../sites/azure-store/store-access.js';
 import { failsWith } from '../contracts/replica-store.js';
 import { sasFor } from '../support/store-sas.js';
 import { temporaryFolder } from '../support/temporary-folder.js';

@@ -4,7 +4,7 @@
  */
 import { expect, test } from 'vitest';
 import { CatalogueError } from '../../domain/errors.js';
-import type { RequestLimits } from '../../sites/azure/requests.js';
+import type { RequestLimits } from '../../sites/azure-store/requests.js';
 import { content, failsWith } from '../contracts/replica-store.js';
 import { Random } from '../soak/random.js';
 import { proxiedAzurite } from '../support/proxied-azurite.js';
@@ -108,4 +108,20 @@ test('whatever fails on the way: each object and each snapshot can be read, and 
     expect(isOf(await store.readPages(BLOB, 0, SIZE, snapshot), ever), `snapshot ${snapshot}, seed ${seed}`).toBe(true);
   }
   expect(failed).toBeGreaterThan(20);
+});
+
+test('a page blob that is larger than the service takes is refused before anything is asked for', async () => {
+  const store = await openStore();
+  await store.createPageBlob(BLOB, SIZE, NOW);
+  let asked = 0;
+  account.proxy.treat = ({ method }) => {
+    if (method === 'PUT') asked += 1;
+    return 'forward';
+  };
+  const large = 8 * 1024 ** 4 + 512;
+  const told = await failsWith('PrerequisitesNotMet', store.createPageBlob(`${SCOPE}/disks/large.vhd`, large, NOW));
+  expect(told.detail).toContain('make the disk smaller');
+  await failsWith('PrerequisitesNotMet', store.resizePageBlob(BLOB, large, NOW));
+  expect(asked).toBe(0);
+  expect(await store.pageBlobSize(BLOB)).toBe(SIZE);
 });

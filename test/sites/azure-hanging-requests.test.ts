@@ -2,8 +2,8 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { Azurite } from '../../client/demo/azurite.js';
-import { openAzureStore } from '../../sites/azure/store-access.js';
-import type { ReplicaStore } from '../../sites/ports.js';
+import { openAzureStore } from '../../sites/azure-store/store-access.js';
+import type { ReplicaStore } from '../../ports/replica-store.js';
 import { content, failsWith } from '../contracts/replica-store.js';
 import { StoreProxy, type ProxiedRequest } from '../support/store-proxy.js';
 

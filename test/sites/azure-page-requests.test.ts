@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { end } from '../../domain/ranges.js';
-import { LARGEST_WRITE, pageRequests } from '../../sites/azure/page-requests.js';
-import type { PageWrite } from '../../sites/ports.js';
+import { LARGEST_WRITE, pageRequests } from '../../sites/azure-store/page-requests.js';
+import type { PageWrite } from '../../ports/replica-store.js';
 
 const PAGE = 512;
 const PAGES = 64;

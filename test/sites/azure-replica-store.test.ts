@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { BlobServiceClient } from '@azure/storage-blob';
 import { afterAll, beforeAll } from 'vitest';
 import { Azurite } from '../../client/demo/azurite.js';
-import { AzureReplicaStore } from '../../sites/azure/replica-store.js';
+import { AzureReplicaStore } from '../../sites/azure-store/replica-store.js';
 import { replicaStoreContract } from '../contracts/replica-store.js';
 
 let azurite: Azurite;

@@ -9,7 +9,7 @@ import { BlobServiceClient, ContainerSASPermissions } from '@azure/storage-blob'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Azurite } from '../../client/demo/azurite.js';
 import { failureCatalogue } from '../../domain/errors.js';
-import { openAzureStore, serviceTime } from '../../sites/azure/store-access.js';
+import { openAzureStore, serviceTime } from '../../sites/azure-store/store-access.js';
 import { failsWith } from '../contracts/replica-store.js';
 import { makeCertificates } from '../support/certificates.js';
 import { account, key, sasFor } from '../support/store-sas.js';

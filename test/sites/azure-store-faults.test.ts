@@ -1,6 +1,6 @@
 /** The store in a storage account behind a network and a service that fail. */
 import { describe, expect, test } from 'vitest';
-import type { RequestLimits } from '../../sites/azure/requests.js';
+import type { RequestLimits } from '../../sites/azure-store/requests.js';
 import { content, failsWith, replicaStoreContract } from '../contracts/replica-store.js';
 import { Random } from '../soak/random.js';
 import { proxiedAzurite } from '../support/proxied-azurite.js';

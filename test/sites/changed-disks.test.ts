@@ -1,11 +1,11 @@
 /** What happens to the disks of a VM behind its hypervisor's back, or by a new configuration, is noticed. */
 import { execFile } from 'node:child_process';
-import { open, readdir, stat, truncate, writeFile } from 'node:fs/promises';
+import { link, open, readdir, rename, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, onTestFinished, test } from 'vitest';
-import { HypervisorClient } from '../../sites/embedded/control-client.js';
-import { NbdGuest } from '../../sites/embedded/guest.js';
+import { HypervisorClient } from '../../sites/hypervisor/control-client.js';
+import { NbdGuest } from '../../sites/nbd/guest.js';
 import { HypervisorProcess } from '../support/hypervisor-process.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
@@ -195,6 +195,54 @@ test('a disk that was edited or replaced while nobody had it open is noticed; a 
   await vm.write('data', 4);
   await vm.restart({ signal: 'SIGKILL' });
   expect(await vm.cause()).toBeUndefined();
+});
+
+test('a disk is the file that the VM has open: another one in its place marks the VM, and is not read for it', async () => {
+  const vm = await ChangingVm.start('os', 'data');
+  await vm.begin(1);
+  await vm.write('os', 1);
+  await writeFile(`${vm.path('os')}.older`, Buffer.alloc(SIZE, 9));
+  const [kept, older] = [`${vm.path('os')}.kept`, `${vm.path('os')}.older`];
+  await link(vm.path('os'), kept);
+  await rename(older, vm.path('os'));
+  // The guest goes on, on the file that it has.
+  await vm.write('os', 2);
+  await expect(vm.hypervisor.cut(VM, { epoch: 1, sequence: 1 })).rejects.toMatchObject({ code: 'ResyncRequired' });
+  expect(await vm.cause()).toBe(`disk os was replaced: ${vm.path('os')} is another file than the one the VM has open`);
+  await expect(vm.hypervisor.beginReplication(VM, 2)).rejects.toMatchObject({ code: 'BrokenChain' });
+  expect((await vm.hypervisor.describeVm(VM)).snapshot).toBeUndefined();
+  await rename(kept, vm.path('os'));
+  await vm.hypervisor.beginReplication(VM, 2);
+  await (await vm.hypervisor.openSnapshotDisk(VM, 2, 'os')).close();
+
+  // While it is being copied.
+  await link(vm.path('os'), kept);
+  await writeFile(older, Buffer.alloc(SIZE, 9));
+  await rename(older, vm.path('os'));
+  await expect(vm.hypervisor.openSnapshotDisk(VM, 2, 'os')).rejects.toMatchObject({ code: 'BrokenChain' });
+  await rename(kept, vm.path('os'));
+  while ((await vm.hypervisor.mergeSnapshot(VM)) > 0);
+  expect(await vm.cause()).toBeUndefined();
+
+  // Put down, in each of three ways, and gone.
+  for (const [epoch, end] of [
+    [3, () => vm.hypervisor.shutDownVm(VM)],
+    [4, () => vm.restart({ signal: 'SIGTERM' })],
+    [5, () => vm.restart({ signal: 'SIGKILL' })],
+  ] as const) {
+    await vm.begin(epoch);
+    await vm.write('os', epoch);
+    await run('cp', ['-p', vm.path('os'), older]);
+    await rename(older, vm.path('os'));
+    await end();
+    expect(await vm.cause(), String(epoch)).toContain('disk os was replaced');
+    if (epoch === 3) await vm.hypervisor.startVm(VM, epoch);
+  }
+  await vm.begin(6);
+  await rename(vm.path('data'), `${vm.path('data')}.elsewhere`);
+  await expect(vm.hypervisor.cut(VM, { epoch: 6, sequence: 1 })).rejects.toMatchObject({ code: 'ResyncRequired' });
+  expect(await vm.cause()).toBe(`disk data was replaced: ${vm.path('data')} is gone`);
+  await expect(vm.hypervisor.beginReplication(VM, 7)).rejects.toMatchObject({ code: 'DiskMissing' });
 });
 
 test('an excluded disk is the guest’s, and neither tracked nor part of a snapshot', async () => {

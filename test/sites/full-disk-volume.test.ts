@@ -3,8 +3,8 @@ import { mkdir, readFile, symlink, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { HypervisorClient } from '../../sites/embedded/control-client.js';
-import { NbdGuest } from '../../sites/embedded/guest.js';
+import { HypervisorClient } from '../../sites/hypervisor/control-client.js';
+import { NbdGuest } from '../../sites/nbd/guest.js';
 import { HypervisorProcess } from '../support/hypervisor-process.js';
 import { leave, resize, smallFileSystem } from '../support/small-file-system.js';
 import { temporaryFolder } from '../support/temporary-folder.js';

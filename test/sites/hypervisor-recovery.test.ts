@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { access, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { RecoveryComputeClient } from '../../sites/embedded/control-client.js';
-import { NbdGuest } from '../../sites/embedded/guest.js';
-import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
-import type { ReplicaVmSpec } from '../../sites/ports.js';
+import { RecoveryComputeClient } from '../../sites/hypervisor/control-client.js';
+import { NbdGuest } from '../../sites/nbd/guest.js';
+import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
+import type { ReplicaVmSpec } from '../../ports/recovery-compute.js';
 import { HypervisorProcess } from '../support/hypervisor-process.js';
 
 const MIB = 1024 * 1024;
@@ -124,3 +124,33 @@ it('refuses who is fenced, and what is not there', async () => {
   await process.kill();
   await expect(compute.listVms()).rejects.toMatchObject({ code: 'RecoverySideNotAnswering' });
 });
+
+it.each(['spec.json', 'state.json'])(
+  'a replica VM whose %s is damaged is refused by name, and keeps what it wrote',
+  async (file) => {
+    const snapshot = await makePoint(randomBytes(SIZE));
+    await process.start();
+    for (const vm of ['db', 'web']) {
+      await compute.createVm(specOf(snapshot, vm));
+      await compute.startVm(vm, 4);
+    }
+    await process.kill();
+    const damaged = join(folder, 'rc.state', 'vms', 'db', file);
+    await writeFile(damaged, '{');
+    await process.start();
+    const vms = await compute.listVms();
+    expect(vms.find(({ name }) => name === 'web')).toMatchObject({ state: 'Running' });
+    const db = vms.find(({ name }) => name === 'db');
+    expect(db).toMatchObject({ state: 'Off', failure: { code: 'InvalidVmState' } });
+    expect(db!.failure!.detail).toContain(damaged);
+    await expect(compute.startVm('db', 4)).rejects.toMatchObject({ code: 'InvalidVmState' });
+    // Made anew it would lose what its guest wrote; deleting is somebody's wish.
+    if (file === 'spec.json') {
+      await expect(compute.createVm(specOf(snapshot))).rejects.toMatchObject({ code: 'InvalidVmState' });
+      await access(join(folder, 'rc.state', 'vms', 'db', 'os.avhd'));
+    }
+    await compute.deleteVm('db');
+    expect((await compute.listVms()).map(({ name }) => name)).toEqual(['web']);
+    await process.kill('SIGTERM');
+  },
+);

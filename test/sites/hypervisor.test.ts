@@ -1,13 +1,15 @@
+import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, open, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { promisify } from 'node:util';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { createFixedVhd } from '../../disks/vhd.js';
-import { decodeHeader, encodeSlot } from '../../replication/change-log-format.js';
-import { HypervisorClient } from '../../sites/embedded/control-client.js';
-import { NbdGuest } from '../../sites/embedded/guest.js';
-import type { ChangeSet } from '../../sites/ports.js';
+import { decodeHeader, encodeSlot, slotPosition } from '../../tracking/change-log-format.js';
+import { HypervisorClient } from '../../sites/hypervisor/control-client.js';
+import { NbdGuest } from '../../sites/nbd/guest.js';
+import type { ChangeSet } from '../../ports/hypervisor.js';
 import { HypervisorProcess } from '../support/hypervisor-process.js';
 import { requireReader, runReader } from '../support/readers.js';
 import { smallFileSystem } from '../support/small-file-system.js';
@@ -104,6 +106,26 @@ describe('power', () => {
     expect((await hypervisor.describeVm('vm')).state).toBe('Running');
   });
 
+  it('a VM that is started under a newer epoch is tracked no more: nobody may send what it logged', async () => {
+    await makeDisk(join(folder, 'vm-os.img'));
+    const { hypervisor } = await startSite({ vm: ['os'] });
+    await hypervisor.beginReplication('vm', 3);
+    await mergeAll(hypervisor, 'vm');
+    await hypervisor.shutDownVm('vm');
+    await hypervisor.startVm('vm', 3);
+    expect((await hypervisor.describeVm('vm')).tracking).toMatchObject({ epoch: 3 });
+    await hypervisor.shutDownVm('vm');
+    // It was failed over, and what ran at the other side was given up.
+    await hypervisor.fenceVm('vm', 4);
+    await hypervisor.startVm('vm', 5);
+    const { tracking, state, disks } = await hypervisor.describeVm('vm');
+    expect({ tracking, state, logBytes: disks[0]!.logBytes }).toEqual({
+      tracking: undefined,
+      state: 'Running',
+      logBytes: 0,
+    });
+  });
+
   it('a VM that was fenced while it ran does not come back by itself', async () => {
     await makeDisk(join(folder, 'vm-os.img'));
     const { process, hypervisor } = await startSite({ vm: ['os'] });
@@ -131,6 +153,58 @@ describe('power', () => {
     expect(again.failure).toBeUndefined();
     await hypervisor.startVm('bad', 1);
     await expect(hypervisor.describeVm('none')).rejects.toMatchObject({ code: 'VmNotFound' });
+  });
+
+  it.for([
+    ['damaged', (path: string) => writeFile(path, '{"power": "Runn')],
+    ['empty', (path: string) => writeFile(path, '')],
+    ['a FIFO', (path: string) => replaceByFifo(path)],
+  ] as const)('a state file that is %s keeps its VM off, by name, and not the others', async ([, damage]) => {
+    await makeDisk(join(folder, 'good-os.img'));
+    await makeDisk(join(folder, 'bad-os.img'));
+    const { process, hypervisor } = await startSite({ bad: ['os'], good: ['os'] });
+    await hypervisor.fenceVm('bad', 7);
+    await hypervisor.shutDownVm('bad');
+    await process.kill();
+    const path = join(folder, 'hv.state', 'bad.json');
+    const kept = await readFile(path);
+    await damage(path);
+    await process.start();
+    const [bad, good] = await hypervisor.listVms();
+    expect(good).toMatchObject({ name: 'good', state: 'Running' });
+    expect(bad).toMatchObject({ name: 'bad', state: 'Off', failure: { code: 'InvalidVmState' } });
+    expect(bad!.failure!.detail).toContain(path);
+    for (const ask of [
+      () => hypervisor.startVm('bad', 9),
+      () => hypervisor.fenceVm('bad', 9),
+      () => hypervisor.beginReplication('bad', 9),
+      () => hypervisor.shutDownVm('bad'),
+      () => hypervisor.turnOffVm('bad'),
+    ]) {
+      await expect(ask()).rejects.toMatchObject({ code: 'InvalidVmState', detail: expect.stringContaining(path) });
+    }
+    await rm(path);
+    await writeFile(path, kept);
+    // What it knew is known again: it runs elsewhere.
+    await expect(hypervisor.startVm('bad', 6)).rejects.toMatchObject({ code: 'StaleEpoch' });
+    await hypervisor.startVm('bad', 7);
+    await process.kill('SIGTERM');
+  });
+
+  it('a FIFO in the place of a disk or of a log holds nobody up', async () => {
+    for (const vm of ['disk', 'log', 'good']) await makeDisk(join(folder, `${vm}-os.img`));
+    const { process, hypervisor } = await startSite({ disk: ['os'], log: ['os'], good: ['os'] });
+    await hypervisor.beginReplication('log', 1);
+    await mergeAll(hypervisor, 'log');
+    await process.kill();
+    await replaceByFifo(join(folder, 'disk-os.img'));
+    await replaceByFifo(join(folder, 'log-os.img.0001-00000001.hrl'));
+    await process.start();
+    const [disk, log, good] = await hypervisor.listVms();
+    expect(disk).toMatchObject({ state: 'Off', failure: { code: 'BrokenChain' } });
+    expect(log).toMatchObject({ state: 'Running', tracking: { resyncCause: expect.stringContaining('is no file') } });
+    expect(good!.state).toBe('Running');
+    await process.kill('SIGTERM');
   });
 
   it('two hypervisors never have the same state or the same disk', async () => {
@@ -261,13 +335,23 @@ describe('replication', () => {
     expect((await hypervisor.describeVm('vm')).snapshot).toBeUndefined();
   });
 
-  it('a VM that is off is snapshotted, cut and merged all the same', async () => {
+  it('a VM that is off is snapshotted, cut and merged all the same, in files that are their owner’s only', async () => {
+    const usual = process.umask(0o022);
+    onTestFinished(() => void process.umask(usual));
     await writeFile(join(folder, 'vm-os.img'), randomBytes(SIZE));
     const { hypervisor } = await startSite({ vm: ['os'] });
     await hypervisor.shutDownVm('vm');
     await hypervisor.beginReplication('vm', 1);
     expect(await hypervisor.describeVm('vm')).toMatchObject({ state: 'Off', snapshot: 'replication-1' });
     expect(await hypervisor.cut('vm', { epoch: 1, sequence: 1 })).toMatchObject({ final: true });
+    const beside = (await readdir(folder)).filter((name) => name.startsWith('vm-os.img.')).toSorted();
+    expect(beside).toEqual([
+      'vm-os.img.0001-00000001.hrl',
+      'vm-os.img.0001-00000002.hrl',
+      'vm-os.img.avhd',
+      'vm-os.img.avhd.bitmap',
+    ]);
+    for (const name of beside) expect((await stat(join(folder, name))).mode & 0o777, name).toBe(0o600);
     expect(await hypervisor.mergeSnapshot('vm')).toBe(0);
     await hypervisor.startVm('vm', 1);
     expect(await hypervisor.cut('vm', { epoch: 1, sequence: 2 })).toMatchObject({ final: false });
@@ -336,6 +420,11 @@ describe('replication', () => {
   });
 });
 
+async function replaceByFifo(path: string): Promise<void> {
+  await rm(path);
+  await promisify(execFile)('mkfifo', [path]);
+}
+
 /** Rewrites a log's header as a machine that was restarted since would find it. */
 async function pretendOtherBoot(path: string): Promise<void> {
   const file = await open(path, 'r+');
@@ -343,8 +432,10 @@ async function pretendOtherBoot(path: string): Promise<void> {
   await file.read(bytes, 0, 4096, 0);
   const { header, generation } = decodeHeader(bytes)!;
   header.bootId = '01234567-89ab-cdef-0123-456789abcdef';
-  const slot = encodeSlot(header, generation);
-  await file.write(Buffer.concat([slot, slot]), 0, 4096, 0);
+  for (const each of [generation - 1, generation]) {
+    const slot = encodeSlot(header, each);
+    await file.write(slot, 0, slot.length, slotPosition(each));
+  }
   await file.close();
 }
 

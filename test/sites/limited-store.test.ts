@@ -3,9 +3,9 @@ import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { BandwidthLimiter } from '../../sites/bandwidth-limiter.js';
-import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
+import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
 import { LimitedStore } from '../../sites/limited-store.js';
-import type { PageWrite, ReplicaStore } from '../../sites/ports.js';
+import type { PageWrite, ReplicaStore } from '../../ports/replica-store.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { FakeClock } from './fake-clock.js';
 

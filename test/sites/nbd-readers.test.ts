@@ -7,9 +7,9 @@ import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { RawDisk } from '../../disks/raw.js';
 import { CatalogueError } from '../../domain/errors.js';
-import { NbdGuest } from '../../sites/embedded/guest.js';
-import type { NbdExport } from '../../sites/embedded/nbd-export.js';
-import { NbdServer } from '../../sites/embedded/nbd-server.js';
+import { NbdGuest } from '../../sites/nbd/guest.js';
+import type { NbdExport } from '../../sites/nbd/nbd-export.js';
+import { NbdServer } from '../../sites/nbd/nbd-server.js';
 import { requireReader, runReader } from '../support/readers.js';
 
 const MiB = 2 ** 20;

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { RawDisk } from '../../disks/raw.js';
-import { NbdGuest, type NbdError } from '../../sites/embedded/guest.js';
-import type { NbdExport } from '../../sites/embedded/nbd-export.js';
+import { NbdGuest, type NbdError } from '../../sites/nbd/guest.js';
+import type { NbdExport } from '../../sites/nbd/nbd-export.js';
 import {
   Command,
   NBD_MAGIC,
@@ -19,9 +19,9 @@ import {
   parseNbdUri,
   parseReply,
   writeRequest,
-} from '../../sites/embedded/nbd-protocol.js';
-import { NbdServer } from '../../sites/embedded/nbd-server.js';
-import { SocketReader } from '../../sites/embedded/nbd-stream.js';
+} from '../../sites/nbd/nbd-protocol.js';
+import { NbdServer } from '../../sites/nbd/nbd-server.js';
+import { SocketReader } from '../../sites/nbd/nbd-stream.js';
 
 const MiB = 2 ** 20;
 const SIZE = 64 * MiB;

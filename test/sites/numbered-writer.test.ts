@@ -5,7 +5,7 @@ import {
   NumberedWriter,
   numberedBlock,
   verifyNumbered,
-} from '../../sites/embedded/numbered-writer.js';
+} from '../../sites/nbd/numbered-writer.js';
 
 class MemoryDisk {
   readonly bytes = Buffer.alloc(64 * NUMBERED_BLOCK_BYTES);

@@ -1,20 +1,22 @@
 import { execFile } from 'node:child_process';
-import { copyFile, mkdir, open, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, open, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { fixedVhdFooter } from '../../disks/vhd.js';
-import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
-import type { ReplicaStore, WriteFence } from '../../sites/ports.js';
+import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
+import type { ReplicaStore, WriteFence } from '../../ports/replica-store.js';
 import { content, failsWith } from '../contracts/replica-store.js';
 import { requireReader, runReader } from '../support/readers.js';
-import { smallFileSystem } from '../support/small-file-system.js';
+import { leave, smallFileSystem } from '../support/small-file-system.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
 const run = promisify(execFile);
 const SCOPE = 'vms/db-01';
 const NOW: WriteFence = { epoch: 1, sequence: 0, scope: SCOPE };
 const BLOB = `${SCOPE}/disks/os.vhd`;
+/** Where writers to the scope prepare what they write. */
+const workFolder = `${encodeURIComponent(SCOPE)}.0`;
 const MiB = 2 ** 20;
 const GiB = 2 ** 30;
 
@@ -176,10 +178,111 @@ describe('what was changed by hand or died half-way', () => {
     await failsWith('InvalidReplicaState', store.snapshotPageBlob(BLOB, NOW));
   });
 
+  test.each(['newest', 'middle', 'oldest'] as const)(
+    'without its undo journal (%s) a snapshot and all older ones are refused, and all else goes on',
+    async (which) => {
+      const { folder, store } = await newStore();
+      await store.createPageBlob(BLOB, MiB, NOW);
+      const ids: string[] = [];
+      for (const seed of [1, 2, 3]) {
+        await store.writePages(BLOB, [{ offset: 0, data: content(MiB / 4, seed) }], NOW);
+        ids.push(await store.snapshotPageBlob(BLOB, NOW));
+      }
+      await store.writePages(BLOB, [{ offset: 0, data: content(MiB / 4, 4) }], NOW);
+      const lost = { oldest: 0, middle: 1, newest: 2 }[which];
+      const journal = path.join(folder, `${BLOB}.undo`, ids[lost]!);
+      await rename(journal, `${folder}.journal`);
+      const expectLost = async (contents: readonly (readonly [string, number])[]) => {
+        const other = await EmbeddedReplicaStore.open(folder);
+        for (const id of ids.slice(0, lost + 1)) {
+          await failsWith('InvalidReplicaState', other.readPages(BLOB, 0, 4096, id));
+          await failsWith('InvalidReplicaState', other.listPageRanges(BLOB, { offset: 0, length: MiB }, id));
+          await failsWith('InvalidReplicaState', other.pageBlobSize(BLOB, id));
+        }
+        expect(await other.listSnapshots(BLOB, { isReadable: true })).toEqual(contents.map(([id]) => id));
+        for (const [id, seed] of contents) {
+          expect((await other.readPages(BLOB, 0, MiB / 4, id)).equals(content(MiB / 4, seed))).toBe(true);
+        }
+        await other.close();
+      };
+      const kept = ids.map((id, index) => [id, index + 1] as const).slice(lost + 1);
+      await expectLost(kept);
+      expect((await store.readPages(BLOB, 0, MiB / 4)).equals(content(MiB / 4, 4))).toBe(true);
+      await store.writePages(BLOB, [{ offset: 4096, data: content(4096, 5) }], NOW);
+      const next = await store.snapshotPageBlob(BLOB, NOW);
+      const held = await store.readPages(BLOB, 0, MiB / 4);
+      await store.writePages(BLOB, [{ offset: 0, data: content(MiB / 4, 6) }], NOW);
+      expect((await store.readPages(BLOB, 0, MiB / 4, next)).equals(held)).toBe(true);
+      // What was not kept for it meanwhile it does not have, should it come back.
+      await rename(`${folder}.journal`, journal);
+      await failsWith('InvalidReplicaState', store.readPages(BLOB, 0, 4096, ids[lost]));
+      // Nobody can use them any more, but they can be deleted as ever.
+      for (const id of await store.listSnapshots(BLOB)) if (id !== next) await store.deleteSnapshot(BLOB, id, NOW);
+      expect(await readdir(path.join(folder, `${BLOB}.undo`))).toEqual(expect.arrayContaining(['blob.json', next]));
+      expect(await readdir(path.join(folder, `${BLOB}.undo`))).toHaveLength(2);
+      expect((await store.readPages(BLOB, 0, MiB / 4, next)).equals(held)).toBe(true);
+    },
+  );
+
+  test('snapshots of a store that was written before their list was kept are read, and listed from the next on', async () => {
+    const { folder, store } = await newStore();
+    await store.createPageBlob(BLOB, MiB, NOW);
+    const record = path.join(folder, `${BLOB}.undo`, 'blob.json');
+    const take = async (seed: number) => {
+      await store.writePages(BLOB, [{ offset: 0, data: content(4096, seed) }], NOW);
+      return await store.snapshotPageBlob(BLOB, NOW);
+    };
+    const ids = [await take(1), await take(2)];
+    const { chain: _, ...before } = JSON.parse(await readFile(record, 'utf8')) as Record<string, unknown>;
+    await writeFile(record, JSON.stringify(before));
+    await store.writePages(BLOB, [{ offset: 0, data: content(4096, 3) }], NOW);
+    for (const [index, id] of ids.entries()) {
+      expect((await store.readPages(BLOB, 0, 4096, id)).equals(content(4096, index + 1))).toBe(true);
+    }
+    ids.push(await take(4));
+    await rm(path.join(folder, `${BLOB}.undo`, ids[1]!), { recursive: true });
+    await failsWith('InvalidReplicaState', store.readPages(BLOB, 0, 4096, ids[0]));
+    expect((await store.readPages(BLOB, 0, 4096, ids[2])).equals(content(4096, 4))).toBe(true);
+  });
+
+  test.each([
+    ['cut short', '{"epoch":'],
+    ['of another number', undefined],
+    ['empty', ''],
+  ])('a copy of the fence that is %s is made again of the other one, which counts', async (_what, text) => {
+    const { folder, store } = await newStore();
+    const put = (epoch: number) => store.putObject(`${SCOPE}/x`, Buffer.from('x'), { ...NOW, epoch });
+    for (const [index, file] of ['.fence', '.fence-second'].entries()) {
+      const epoch = index + 4;
+      await store.raiseFence({ ...NOW, epoch });
+      const at = path.join(folder, SCOPE, file);
+      const whole = await readFile(at, 'utf8');
+      await writeFile(at, text ?? whole.replace(`"epoch":${epoch}`, `"epoch":${epoch + 4}`));
+      expect(await store.readFence(SCOPE)).toEqual({ epoch, sequence: 0 });
+      await put(epoch);
+      await failsWith('StaleEpoch', put(epoch - 1));
+      // Repeated, as whoever raises it does that may not have heard the answer.
+      await store.raiseFence({ ...NOW, epoch });
+      expect(await readFile(at, 'utf8')).toBe(whole);
+    }
+  });
+
+  test('a fence that was written by an earlier version counts, alone or higher than the other copy', async () => {
+    const { folder, store } = await newStore();
+    await store.putObject(`${SCOPE}/x`, Buffer.from('x'), NOW);
+    await writeFile(path.join(folder, SCOPE, '.fence'), '{"epoch":4,"sequence":2}');
+    expect(await store.readFence(SCOPE)).toEqual({ epoch: 4, sequence: 2 });
+    await store.raiseFence({ ...NOW, epoch: 5 });
+    await writeFile(path.join(folder, SCOPE, '.fence'), '{"epoch":6,"sequence":0}');
+    await failsWith('StaleEpoch', store.putObject(`${SCOPE}/x`, Buffer.from('y'), { ...NOW, epoch: 5 }));
+    expect(await store.readFence(SCOPE)).toEqual({ epoch: 6, sequence: 0 });
+  });
+
   test('a fence that can not be read stops all writers', async () => {
     const { folder, store } = await newStore();
     await store.raiseFence({ ...NOW, epoch: 4 });
-    await writeFile(path.join(folder, SCOPE, '.fence'), '{"epoch":');
+    for (const file of ['.fence', '.fence-second']) await writeFile(path.join(folder, SCOPE, file), '{"epoch":');
+    await failsWith('InvalidReplicaState', store.raiseFence({ ...NOW, epoch: 9 }));
     await failsWith('InvalidReplicaState', store.putObject(`${SCOPE}/x`, Buffer.from('x'), { ...NOW, epoch: 9 }));
   });
 });
@@ -252,7 +355,8 @@ describe('space', () => {
     await failsWith('StoreFull', upload(store, `${SCOPE}/os.changes`, 8));
     expect((await store.getObject(`${SCOPE}/description.json`))?.toString()).toBe('kept');
     expect(await store.listObjects('')).toEqual([`${SCOPE}/ballast`, `${SCOPE}/description.json`]);
-    expect(await readdir(path.join(folder, '.tmp'))).toEqual([]);
+    expect(await readdir(path.join(folder, '.tmp'), { recursive: true })).toEqual([workFolder]);
+    expect(await readdir(path.join(folder, '.tmp', workFolder))).toEqual([]);
 
     // New pages: each is as it was or as it was to be; the others are untouched.
     await failsWith('StoreFull', store.writePages(BLOB, [{ offset: 100 * MiB, data: content(8 * MiB, 3) }], NOW));
@@ -274,6 +378,48 @@ describe('space', () => {
     await store.deleteSnapshot(BLOB, snapshot, NOW);
     await store.close();
   }, 60_000);
+
+  test('when there is none left a fence can be raised, points made and pruned, and then there is room again', async (context) => {
+    const folder = await smallFileSystem(path.join(await temporaryFolder(), 'small'), 64, context);
+    const store = await EmbeddedReplicaStore.open(folder, { create: true });
+    await store.createPageBlob(BLOB, 8 * MiB, NOW);
+    await store.writePages(BLOB, [{ offset: 0, data: content(8 * MiB, 1) }], NOW);
+    const expired = await store.snapshotPageBlob(BLOB, NOW);
+    await store.writePages(BLOB, [{ offset: 0, data: content(8 * MiB, 2) }], NOW);
+    await store.snapshotPageBlob(BLOB, NOW);
+    await store.putObject(`${SCOPE}/points/expired.json`, content(MiB, 1), NOW);
+    // Other people's files, too, may take what there is.
+    await leave(folder, 0);
+    const next: WriteFence = { ...NOW, sequence: 1 };
+    await store.raiseFence(next);
+    await failsWith('StoreFull', store.writePages(BLOB, [{ offset: 0, data: content(8 * MiB, 3) }], next));
+    const point = await store.snapshotPageBlob(BLOB, next);
+    await store.putObjectIfAbsent(`${SCOPE}/points/kept.json`, Buffer.from(point), next);
+    await store.putObject(`${SCOPE}/state.json`, Buffer.from('FailedOver'), next);
+    await failsWith('StoreFull', store.putObject(`${SCOPE}/large`, content(8 * MiB, 4), next));
+    await store.raiseFence({ ...NOW, epoch: 2 });
+    const failedOver: WriteFence = { ...NOW, epoch: 2 };
+    await store.deleteObject(`${SCOPE}/points/expired.json`, failedOver);
+    await store.deleteSnapshot(BLOB, expired, failedOver);
+    await store.writePages(BLOB, [{ offset: 0, data: content(6 * MiB, 3) }], failedOver);
+    expect((await store.readPages(BLOB, 0, 8 * MiB, point)).equals(content(8 * MiB, 2))).toBe(true);
+    await store.close();
+  });
+
+  test('fences are raised even when records have used up all that they may', async (context) => {
+    const folder = await smallFileSystem(path.join(await temporaryFolder(), 'small'), 64, context);
+    const store = await EmbeddedReplicaStore.open(folder, { create: true });
+    await store.raiseFence(NOW);
+    await leave(folder, 0);
+    const fill = async () => {
+      for (let n = 0; ; n += 1) await store.putObject(`${SCOPE}/${n}`, content(64 * 1024, n), NOW);
+    };
+    await failsWith('StoreFull', fill());
+    expect((await store.listObjects(SCOPE)).length).toBeGreaterThan(2);
+    await store.raiseFence({ ...NOW, epoch: 2 });
+    expect(await store.readFence(SCOPE)).toEqual({ epoch: 2, sequence: 0 });
+    await store.close();
+  });
 
   test('a file system that is unmounted under a store is unreachable, and its mount point stays empty', async (context) => {
     const folder = await smallFileSystem(path.join(await temporaryFolder(), 'small'), 8, context);

@@ -1,14 +1,15 @@
 /** Other processes that use a store, for tests of what holds between processes and after one is killed. */
 import { execFile, fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { onTestFinished } from 'vitest';
 import { CatalogueError, failureCodeSchema } from '../../domain/errors.js';
 import type { StoreAddress } from '../../domain/store-address.js';
-import type { ReplicaStore } from '../../sites/ports.js';
+import type { ReplicaStore } from '../../ports/replica-store.js';
 
 const repository = fileURLToPath(new URL('../../', import.meta.url));
 const child = fileURLToPath(new URL('replica-store-child.mjs', import.meta.url));
@@ -29,7 +30,7 @@ export async function buildStore(): Promise<{ folder: string; remove: () => Prom
     declaration: false,
     sourceMap: false,
   };
-  const files = [path.join(repository, 'workers/replica-store.ts')];
+  const files = [path.join(repository, 'local/open-replica-store.ts')];
   await writeFile(path.join(folder, 'package.json'), JSON.stringify({ type: 'module' }));
   await writeFile(
     config,
@@ -51,7 +52,10 @@ interface Reply {
 type Remote = Pick<
   ReplicaStore,
   | 'putObject'
+  | 'putObjectIfAbsent'
+  | 'deleteObject'
   | 'writePages'
+  | 'readPages'
   | 'snapshotPageBlob'
   | 'deleteSnapshot'
   | 'raiseFence'
@@ -59,6 +63,7 @@ type Remote = Pick<
   | 'deletePageBlob'
 > & {
   uploadUntilReleased(...parameters: [string, object]): Promise<void>;
+  stopBefore(calls: readonly string[], nth: number): Promise<void>;
   writeWhenReleased(...parameters: [string, Buffer, object]): Promise<void>;
 };
 
@@ -112,6 +117,27 @@ export class StoreProcess {
 
   release(): void {
     this.process.send({ method: 'release' });
+  }
+
+  /** Resolves to true once the process has stopped, to false when `call` ends before. */
+  async stops(call: Promise<unknown>): Promise<boolean> {
+    let ended = false;
+    const end = () => (ended = true);
+    call.then(end, end);
+    while (!(await this.#isStopped())) {
+      if (ended) return false;
+      await sleep(2);
+    }
+    return true;
+  }
+
+  continue(): void {
+    this.process.kill('SIGCONT');
+  }
+
+  async #isStopped(): Promise<boolean> {
+    const stat = await readFile(`/proc/${this.process.pid}/stat`, 'utf8');
+    return stat.slice(stat.lastIndexOf(')') + 2).startsWith('T');
   }
 
   async kill(): Promise<void> {

@@ -3,8 +3,8 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tryLockFile, unlockFile } from '../../disks/native.js';
-import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
-import type { WriteFence } from '../../sites/ports.js';
+import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
+import type { WriteFence } from '../../ports/replica-store.js';
 import { killedWriterContract } from '../contracts/killed-writer.js';
 import { content, failsWith } from '../contracts/replica-store.js';
 import { embeddedPlace } from '../support/store-place.js';
@@ -105,7 +105,7 @@ describe('temporary files', () => {
       await writer.reached();
     }
     await other.kill();
-    const temporary = path.join(folder, '.tmp');
+    const temporary = path.join(folder, '.tmp', `${encodeURIComponent(SCOPE)}.0`);
     await (await EmbeddedReplicaStore.open(folder)).close();
     expect(await readdir(temporary)).toHaveLength(2);
     const old = new Date(Date.now() - 3_600_000);
@@ -142,5 +142,25 @@ describe('a reader beside a writer', () => {
     for (; writing; reads += 1) expect((await store.readPages(BLOB, 0, SIZE, id)).equals(before)).toBe(true);
     await writer;
     expect(reads).toBeGreaterThan(3);
+  });
+
+  test('one that is suspended in the middle of reading a snapshot holds up no writer, and reads what it was', async () => {
+    const { store, other } = await storeWithProcess();
+    await store.createPageBlob(BLOB, SIZE, at(1, 0));
+    const before = content(SIZE, 1);
+    await store.writePages(BLOB, [{ offset: 0, data: before }], at(1, 0));
+    const ids = [await store.snapshotPageBlob(BLOB, at(1, 0)), await store.snapshotPageBlob(BLOB, at(1, 0))];
+    await store.writePages(BLOB, [{ offset: 0, data: content(8 * 4096, 2) }], at(1, 0));
+    for (let nth = 1; ; nth += 1) {
+      await other.call('stopBefore', ['read'], nth);
+      const read = other.call('readPages', BLOB, 0, SIZE, ids[0]);
+      if (!(await other.stops(read))) return expect(nth).toBeGreaterThan(3);
+      // All that could take a place away from it: overwriting, a further snapshot, and deleting the newer one.
+      await store.writePages(BLOB, [{ offset: 0, data: content(SIZE, nth + 2) }], at(1, 0));
+      ids.push(await store.snapshotPageBlob(BLOB, at(1, 0)));
+      await store.deleteSnapshot(BLOB, ids.splice(1, 1)[0]!, at(1, 0));
+      other.continue();
+      expect(Buffer.from(await read).equals(before), `stopped before read ${nth}`).toBe(true);
+    }
   });
 });

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { onTestFinished } from 'vitest';
-import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
+import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
 import { replicaStoreContract } from '../contracts/replica-store.js';
 
 replicaStoreContract('embedded', async () => {

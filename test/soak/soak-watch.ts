@@ -5,13 +5,12 @@ import { verifyResultSchema } from '../../domain/job.js';
 import type { OrderedGuest } from '../faults/ordered-guest.js';
 import { checkPoint } from '../faults/recovery-points-check.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
-import type { SoakWorld } from './soak-actions.js';
+import type { SoakWorld } from './soak-world.js';
 
 /** A VM that comes no further for this long, with an administrator who retries, is stuck, ms. */
 const STUCK_AFTER_MS = 4 * 60_000;
 
 export class SoakWatch {
-  readonly findings: string[] = [];
   readonly checkedPoints = new Set<string>();
   verified = 0;
   resynchronizations = 0;
@@ -35,8 +34,7 @@ export class SoakWatch {
   }
 
   find(what: string): void {
-    this.findings.push(what);
-    console.log(`FOUND: ${what}`);
+    this.world.find(what);
   }
 
   async #administrate(vm: string): Promise<void> {
@@ -49,7 +47,7 @@ export class SoakWatch {
   }
 
   async #look(vm: string, view: ProtectedItemView): Promise<void> {
-    const { site, mayNeedResync } = this.world;
+    const { site, marks } = this.world;
     const { item, operations, rpoSeconds: rpo } = view;
     if (rpo !== undefined) this.longestRpo = Math.max(this.longestRpo, rpo);
     if (rpo !== undefined && rpo < 0) this.find(`${vm}: an RPO of ${rpo} s`);
@@ -63,8 +61,7 @@ export class SoakWatch {
       this.#applied.set(vm, now);
     }
     if (item.resync && !item.job && !/asked/i.test(item.resync.cause)) {
-      if (mayNeedResync.has(vm)) mayNeedResync.delete(vm);
-      else this.find(`${vm}: marked for resynchronization: ${item.resync.cause}`);
+      if (!marks.isExplained(vm, item.resync)) this.find(`${vm}: marked for resynchronization: ${item.resync.cause}`);
     }
     if (item.retry || item.job?.retry) await site.farshore.retry(vm).catch(() => undefined);
     if (item.resync && !item.job && operations.resynchronize.allowed) {
@@ -97,6 +94,7 @@ export class SoakWatch {
         const key = `${guest.vm}/${point.id}`;
         if (this.checkedPoints.has(key)) continue;
         const report = await checkPoint(site, store, guest, point).catch(() => undefined);
+        if (!report && this.world.damaged.some((name) => name.includes(point.id))) this.checkedPoints.add(key);
         if (!report) continue;
         this.checkedPoints.add(key);
         for (const fault of report.faults) this.find(`${guest.vm}, recovery point ${point.id}: ${fault}`);
@@ -106,7 +104,7 @@ export class SoakWatch {
 
   /** A workflow that does not replay as it ran is stuck for good: the worker that runs it says so. */
   async checkWorkflows(): Promise<void> {
-    const log = await readFile(this.world.site.data.log('azure-vault-01'), 'utf8');
+    const log = await readFile(this.world.site.data.log(`azure-${this.world.site.vault}`), 'utf8');
     for (const [, problem] of log.matchAll(/(Nondeterminism error: [^"\\\\]*)/g)) {
       if (this.#replayProblems.has(problem!)) continue;
       this.#replayProblems.add(problem!);

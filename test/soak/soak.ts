@@ -3,7 +3,7 @@
  * store and Temporal fail, at random. Every recovery point is checked, and at the end every VM is failed over and its
  * replica compared. FARSHORE_SOAK_MINUTES (30) and FARSHORE_SOAK_SEED (random) set how long, and which chance.
  */
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,9 +13,15 @@ import { OrderedGuest } from '../faults/ordered-guest.js';
 import { checkPrefix, withFiles } from '../faults/prefix-check.js';
 import { SmallSite } from '../faults/small-site.js';
 import { startStore, storeAdapters } from '../faults/store-under-test.js';
+import { PreloadedSyncFault } from '../support/preloaded-sync-fault.js';
+import { smallFileSystem } from '../support/small-file-system.js';
+import { terminatePlanRun } from './ended-plan.js';
+import { ExpectedMarks } from './expected-marks.js';
+import { Neighbour } from './neighbour.js';
 import { Random } from './random.js';
-import { chooseAction, resumeUntilDone, type SoakWorld } from './soak-actions.js';
+import { chooseAction, resumeUntilDone } from './soak-actions.js';
 import { SoakWatch } from './soak-watch.js';
+import type { SoakWorld } from './soak-world.js';
 
 const MiB = 1024 * 1024;
 const MINUTES = Number(process.env['FARSHORE_SOAK_MINUTES'] ?? 30);
@@ -35,7 +41,11 @@ test(
     let succeeded = false;
     // Before the store is mounted in it, as what is registered first is done last.
     onTestFinished(() => (succeeded ? rm(folder, { recursive: true, force: true }) : undefined));
-    await mkdir(path.join(folder, 'source'));
+    const volume = { folder: path.join(folder, 'source'), mebibytes: 1024 };
+    await smallFileSystem(volume.folder, volume.mebibytes, context);
+    const syncFault = await PreloadedSyncFault.compile(folder);
+    if (syncFault) Object.assign(process.env, syncFault.environment);
+    else console.log('No C compiler: no sync will fail.');
     const store = await startStore(ADAPTER, folder, context);
     const site = await SmallSite.start(folder, 'source', {
       ...{ vms: VMS, disks: DISKS, diskBytes: 64 * MiB, dataBytes: 16 * MiB },
@@ -54,9 +64,17 @@ test(
           ...{ pauseMs: 15, urisOf: () => site.diskUris(vm), random: new Random(SEED + index + 1).next },
         }),
     );
-    const tags = { count: 0 };
-    const world: SoakWorld = { site, store, vms: VMS, random, mayNeedResync: new Set(), verifications: [], tags };
+    const findings: string[] = [];
+    const find = (what: string) => {
+      findings.push(what);
+      console.log(`FOUND: ${what}`);
+    };
+    const world: SoakWorld = {
+      ...{ site, store, vms: VMS, random, syncFault, volume, find },
+      ...{ marks: new ExpectedMarks(), verifications: [], tags: { count: 0 }, damaged: [] },
+    };
     const watch = new SoakWatch(world, guests);
+    const neighbour = await Neighbour.start(path.join(folder, 'neighbour'), site, { vm: VMS[0]!, seed: SEED, find });
     const done: Record<string, number> = {};
     const summary = (minute: string) => {
       const blocks = guests.map(({ acknowledged }) => acknowledged).join('+');
@@ -65,7 +83,7 @@ test(
         .join(', ');
       console.log(
         `${minute}: ${blocks} blocks, ${watch.checkedPoints.size} points checked, ${watch.verified} verifications equal, ` +
-          `longest RPO ${watch.longestRpo} s, ${watch.findings.length} findings; ${counts}`,
+          `longest RPO ${watch.longestRpo} s, ${findings.length} findings; ${counts}`,
       );
     };
     let endWatch = () => Promise.resolve();
@@ -78,7 +96,7 @@ test(
       while (performance.now() - startedAt < MINUTES * MINUTE_MS) {
         const { name, vm, act } = chooseAction(world);
         done[name] = (done[name] ?? 0) + 1;
-        await act(world, vm).catch((error: unknown) => watch.find(`${name} ${vm}: ${(error as Error).message}`));
+        await act(world, vm).catch((error: unknown) => find(`${name} ${vm}: ${(error as Error).message}`));
         await sleep(random.below(3_000));
         if (performance.now() - startedAt < (minute + 1) * MINUTE_MS) continue;
         summary(`minute ${(minute += 1)}`);
@@ -86,6 +104,8 @@ test(
       }
       // The administrator goes on until all is well.
       for (const vm of VMS) await resumeUntilDone(site, vm);
+      await neighbour.check();
+      await terminatePlanRun(world);
       await failOverAll(site, guests, store, watch);
       await endWatch();
       await watch.checkNewPoints();
@@ -93,14 +113,17 @@ test(
         const points = await store.points(guest.vm);
         const unchecked = points.filter(({ id }) => !watch.checkedPoints.has(`${guest.vm}/${id}`));
         expect(unchecked).toEqual([]);
+        if (guest.refusedForSpace > 0)
+          find(`${guest.vm}: ${guest.refusedForSpace} writes were refused for lack of space`);
       }
       await watch.checkWorkflows();
       summary('end');
-      expect(watch.findings, `Again: ${again}`).toEqual([]);
+      expect(findings, `Again: ${again}`).toEqual([]);
       succeeded = true;
     } finally {
       await endWatch();
-      for (const guest of guests) await guest.stop().catch((error: unknown) => watch.find((error as Error).message));
+      for (const guest of guests) await guest.stop().catch((error: unknown) => find((error as Error).message));
+      await neighbour.stop();
       await site.stop();
       await store.stop();
       if (!succeeded) console.log(`Logs and disks: ${folder}. Again: ${again}`);
@@ -108,6 +131,7 @@ test(
   },
 );
 
+/** Those that the plan run did not fail over before it was terminated. */
 async function failOverAll(
   site: SmallSite,
   guests: readonly OrderedGuest[],
@@ -116,13 +140,15 @@ async function failOverAll(
 ): Promise<void> {
   for (const guest of guests) {
     const { vm } = guest;
-    await site.until(
-      ({ item }) => item.phase === 'Protected' && !item.job && !item.resync && !item.retry && item.pending.length === 0,
+    const { item } = await site.untilRetried(
+      ({ item: { phase, job, resync, retry, pending } }) =>
+        phase === 'FailedOver' || (phase === 'Protected' && !job && !resync && !retry && pending.length === 0),
       vm,
     );
-    const { jobId } = await site.farshore.startJob(vm, 'plannedFailover');
-    await site.until(({ item }) => item.phase === 'FailedOver', vm);
+    if (item.phase === 'Protected') await site.farshore.startJob(vm, 'plannedFailover');
+    const failedOver = await site.untilRetried(({ item: { phase, job } }) => phase === 'FailedOver' && !job, vm);
     await guest.stop();
+    const jobId = failedOver.item.recentJobs.findLast(({ kind }) => kind === 'plannedFailover')!.id;
     const result = failoverResultSchema.parse((await site.farshore.job(jobId)).result);
     for (const disk of result.disks) expect(disk.lastWriteApplied).toBe(disk.lastWriteIssued);
     await site.expectEqual({ vm, replicaOf: (disk) => store.replica(vm, disk) });

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { findTemporalExecutable } from '../../workers/temporal-executables.js';
-import { startDevServer, type DevServer, type DevServerOptions } from '../../workers/temporal-server.js';
+import { findTemporalExecutable } from '../../temporal/server/executables.js';
+import { startDevServer, type DevServer, type DevServerOptions } from '../../temporal/server/dev-server.js';
 
 /**
  * Starts a real Temporal server with an empty database on free ports. `stop` also removes its files. A configured

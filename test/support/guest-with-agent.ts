@@ -4,8 +4,8 @@
  * JSON, disks as `NAME=NBD-URI`. Tells one JSON object a line on standard output.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { NbdGuest } from '../../sites/embedded/guest.js';
-import { NumberedWriter } from '../../sites/embedded/numbered-writer.js';
+import { NbdGuest } from '../../sites/nbd/guest.js';
+import { NumberedWriter } from '../../sites/nbd/numbered-writer.js';
 import { GuestAgentServer, type Unhelpful } from './guest-agent.js';
 
 const REGION = { offset: 0, length: 4 * 2 ** 20 };

@@ -4,9 +4,9 @@ import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { z } from 'zod';
-import type { hypervisorConfigSchema } from '../../sites/embedded/hypervisor-config.js';
+import type { hypervisorConfigSchema } from '../../sites/hypervisor/hypervisor-config.js';
 
-const main = resolve(process.env['FARSHORE_TEST_DIST'] ?? 'dist', 'workers/hypervisor-main.js');
+const main = resolve(process.env['FARSHORE_TEST_DIST'] ?? 'dist', 'instance/hypervisor-main.js');
 
 /** A hypervisor process as it is in production; several lives, one after the other, from one configuration. */
 export class HypervisorProcess {

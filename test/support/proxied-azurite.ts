@@ -3,8 +3,8 @@ import { randomUUID } from 'node:crypto';
 import { BlobServiceClient } from '@azure/storage-blob';
 import { afterAll, beforeAll, beforeEach } from 'vitest';
 import { Azurite } from '../../client/demo/azurite.js';
-import { AzureReplicaStore } from '../../sites/azure/replica-store.js';
-import type { RequestLimits } from '../../sites/azure/requests.js';
+import { AzureReplicaStore } from '../../sites/azure-store/replica-store.js';
+import type { RequestLimits } from '../../sites/azure-store/requests.js';
 import { StoreProxy } from './store-proxy.js';
 
 export interface ProxiedAzurite {

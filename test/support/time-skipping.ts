@@ -1,7 +1,7 @@
 import { isGrpcDeadlineError } from '@temporalio/client';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { addSearchAttributes, type SearchAttributeKind } from '../../workers/search-attributes.js';
-import { findTestServer } from '../../workers/test-server-executable.js';
+import { addSearchAttributes, type SearchAttributeKind } from '../../temporal/search-attributes.js';
+import { findTestServer } from '../../temporal/server/test-server-executable.js';
 import { withEndingRetries } from './ending-retries.js';
 import { quietenRuntime } from './quiet-runtime.js';
 import { sleepsInTurn } from './sleeps-in-turn.js';

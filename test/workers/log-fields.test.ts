@@ -7,7 +7,7 @@ import { jobId } from '../../domain/ids.js';
 import { workerLogger } from '../../workers/logger.js';
 import { workInterceptor } from '../../workers/work-interceptor.js';
 
-const job = jobId('db-01', 'resynchronize', '2026-03-01T12:30:05.123Z', 0);
+const job = jobId('v', 'db-01', 'resynchronize', '2026-03-01T12:30:05.123Z', 0);
 
 /** A worker's logger, and the lines that it has written. */
 function logged(...of: Parameters<typeof workerLogger>) {

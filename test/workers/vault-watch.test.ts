@@ -9,8 +9,8 @@ import { policySchema } from '../../domain/policy.js';
 import { toIso } from '../../domain/time.js';
 import { vaultPaths, type ReplicaDescription } from '../../domain/vault.js';
 import { prepareReplica } from '../../replication/replica.js';
-import { EmbeddedReplicaStore } from '../../sites/embedded/replica-store.js';
-import { loadSite } from '../../workers/site-file.js';
+import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
+import { loadSite } from '../../config/site-file.js';
 import { workerLogger } from '../../workers/logger.js';
 import { VaultWatch } from '../../workers/vault-watch.js';
 import { makeSite, Shell } from '../client/command.js';
@@ -64,8 +64,9 @@ async function watched() {
   const { site } = await loadSite(path.join(shell.folder, 'site.yaml'), { disks: false });
   const temporal = new FakeTemporal();
   const lines: string[] = [];
+  const replicaVms = new Map<string, 'Running' | 'Off'>();
   const logger = workerLogger('azure', 'vault-1', {}, { write: (line) => void lines.push(line) });
-  const watch = await VaultWatch.start(site, temporal.client, logger, 5);
+  const watch = await VaultWatch.start(site, temporal.client, logger, () => Promise.resolve(replicaVms), 5);
   onTestFinished(async () => {
     await watch.stop();
     await store.close();
@@ -75,7 +76,7 @@ async function watched() {
       .measures()
       .find((measure) => measure.name === name)!
       .samples.map(({ labels, value }) => [labels['vm'] ?? labels['vault'], value]);
-  return { temporal, store, folder, values, lines };
+  return { temporal, store, folder, values, lines, replicaVms };
 }
 
 test('nothing until Temporal has told; then its last word, which gets older', async () => {
@@ -136,4 +137,18 @@ test('replicas that the store holds while Temporal knows nothing of them are cou
   await rename(`${folder}-away`, folder);
   await until(1);
   expect(complaints()).toBe(1);
+});
+
+test('VMs that should run at the recovery side, and do not, are counted', async () => {
+  const { temporal, values, replicaVms } = await watched();
+  const failedOver = { ...protectedItem('db-01', 0), phase: 'Committed' as const, activeSide: 'recovery' as const };
+  temporal.items = [failedOver, protectedItem('web-01', 0)];
+  const until = async (stopped: number) => {
+    while (values('farshore_stopped_replica_vms')[0]?.[1] !== stopped) await temporal.answered();
+  };
+  await until(1);
+  replicaVms.set('db-01', 'Running');
+  await until(0);
+  replicaVms.set('db-01', 'Off');
+  await until(1);
 });

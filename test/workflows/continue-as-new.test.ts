@@ -1,37 +1,15 @@
 /** On a real server: it alone continues workflows as new while messages arrive, as in production. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { answered } from '../../client/answered.js';
-import { jobKinds, type JobKind } from '../../domain/job.js';
-import type { JobOperation } from '../../domain/operations.js';
-import { addSearchAttributes } from '../../workers/search-attributes.js';
-import type { DevServer } from '../../workers/temporal-server.js';
-import { connectTarget } from '../../workers/temporal-connection.js';
+import { jobKinds, type JobKind, type JobOperation } from '../../domain/jobs/known-jobs.js';
+import { connectTarget } from '../../temporal/connection.js';
 import * as messages from '../../workflows/messages.js';
-import { searchAttributeTypes } from '../../workflows/search-attributes.js';
-import { startTestDevServer } from '../support/dev-server.js';
-import { withEndingRetries } from '../support/ending-retries.js';
-import { quietenRuntime } from '../support/quiet-runtime.js';
-import { SimulatedSite, type ActivityName } from './simulated-site.js';
-import { TestVault } from './test-vault.js';
+import { realTime } from './real-time.js';
+import type { ActivityName } from './simulated-site.js';
 
-let server: DevServer;
-let env: TestWorkflowEnvironment;
-beforeAll(async () => {
-  quietenRuntime();
-  server = await startTestDevServer();
-  const { address, namespace } = server;
-  env = await withEndingRetries((plugins) =>
-    TestWorkflowEnvironment.createFromExistingServer({ address, namespace, plugins }),
-  );
-  await addSearchAttributes(env.connection, namespace, searchAttributeTypes);
-});
-afterAll(async () => {
-  await env?.teardown();
-  await server?.stop();
-});
+const real = realTime();
 
 /** Few enough that a job continues as new several times, enough that every run comes further. */
 const tuning = { continueAsNewAfterEvents: 40 };
@@ -39,12 +17,8 @@ const POLL_MS = 200;
 /** A task of a workflow ends sooner, mostly. */
 const PAUSE_MS = 50;
 const request = () => ({ args: [{ requestId: randomUUID() }] as [messages.OperationRequest] });
-const setUp = () => {
-  const site = new SimulatedSite();
-  return { site, vault: new TestVault(env, site, tuning) };
-};
 
-const runIdOf = async (workflowId: string) => (await env.client.workflow.getHandle(workflowId).describe()).runId;
+const runIdOf = async (workflowId: string) => (await real.env.client.workflow.getHandle(workflowId).describe()).runId;
 
 /** Lets the history of a workflow grow by news that change nothing, until another run of it goes on. */
 async function untilContinued(workflowId: string, nothing: () => Promise<void>): Promise<void> {
@@ -59,10 +33,10 @@ async function untilContinued(workflowId: string, nothing: () => Promise<void>):
 }
 const entityContinues = (id: string) =>
   untilContinued(id, () =>
-    env.client.workflow.getHandle(id).signal(messages.jobProgressedSignal, { jobId: 'job/of/nobody' }),
+    real.env.client.workflow.getHandle(id).signal(messages.jobProgressedSignal, { jobId: 'job/of/nobody' }),
   );
 const jobContinues = (id: string) =>
-  untilContinued(id, () => env.client.workflow.getHandle(id).signal(messages.stillThereSignal));
+  untilContinued(id, () => real.env.client.workflow.getHandle(id).signal(messages.stillThereSignal));
 
 /** A step of each job that fails, so that the job waits in the middle of its work. */
 const failingStep: Record<JobKind, ActivityName> = {
@@ -79,14 +53,14 @@ const failingStep: Record<JobKind, ActivityName> = {
 
 describe('entity and job continue as new', () => {
   it.concurrent.each(jobKinds)('in the middle of %s, and lose nothing', async (kind) => {
-    const { site, vault } = setUp();
+    const { site, vault } = real.setUp(tuning);
     // Jobs are named by their VM, and all of these begin at once.
     const vm = `vm-${kind}`;
     await vault.run(async () => {
       const later = !['enableProtection', 'initialReplication', 'finalizeProtection'].includes(kind);
       const entity = later ? await vault.protect(vm, POLL_MS) : await vault.startEntity(vm);
       const current = vault.entity(vm);
-      const heard = <T>(call: () => Promise<T>) => answered(env.connection, connectTarget(), vault.vault, call);
+      const heard = <T>(call: () => Promise<T>) => answered(real.env.connection, connectTarget(), vault.vault, call);
       if (kind === 'commitFailover') {
         const failover = request();
         await heard(() => current.executeUpdate(messages.jobUpdates.plannedFailover, failover));

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { JobParameters } from '../../domain/job.js';
 import * as messages from '../../workflows/messages.js';
 import { skippedTime } from './skipped-time.js';
@@ -62,8 +62,12 @@ it('does without a primary site that is lost', async () => {
   await vault.run(async () => {
     const entity = await vault.protect('db-04');
     site.fail('endReplication', 'HypervisorUnreachable');
-    await entity.executeUpdate(messages.jobUpdates.disableProtection, request({ primaryLost: true }));
+    const { jobId } = await entity.executeUpdate(messages.jobUpdates.disableProtection, request({ primaryLost: true }));
     expect(await entity.result()).toMatchObject({ phase: 'Unprotected' });
+    expect((await vault.job(jobId)).tasks).toMatchObject([
+      { state: 'Skipped', reason: expect.stringContaining('given up as lost') },
+      { state: 'Succeeded' },
+    ]);
     expect(site.called('endReplication')).toEqual([]);
     expect(site.called('removeReplica')).toHaveLength(1);
   });
@@ -84,5 +88,49 @@ it('is refused before a failover is committed; after it, only the protection end
     expect(await entity.result()).toMatchObject({ phase: 'Unprotected', activeSide: 'recovery', epoch: 2 });
     expect(site.called('keepReplica')[0]!.input).toEqual({ vm: 'db-05', epoch: 2, inUse: true });
     for (const name of ['endReplication', 'removeReplica'] as const) expect(site.called(name)).toEqual([]);
+  });
+});
+
+describe('while the source has still to be told that the VM runs elsewhere', () => {
+  async function failedOver(vm: string) {
+    const { site, vault } = setUp();
+    site.fail('fenceVm', 'HypervisorUnreachable');
+    const end = async () => {
+      const entity = await vault.protect(vm);
+      await entity.executeUpdate(messages.jobUpdates.unplannedFailover, request());
+      await vault.until(entity, ({ item }) => item.sourceFence?.problem !== undefined);
+      await entity.executeUpdate(messages.jobUpdates.commitFailover, request());
+      await vault.until(entity, ({ item }) => item.phase === 'Committed');
+      await entity.executeUpdate(messages.jobUpdates.disableProtection, request());
+      await vault.until(entity, ({ item }) => item.phase === 'Unprotected' && item.job === undefined);
+      return entity;
+    };
+    return { site, vault, end };
+  }
+
+  it('its protection is not over, and is once that is done', async () => {
+    const { site, vault, end } = await failedOver('db-06');
+    await vault.run(async () => {
+      const entity = await end();
+      const { conditions, operations } = await vault.shown(entity);
+      expect(conditions).toMatchObject([
+        { reason: 'SourceNotFenced', remedy: expect.stringContaining('unprotect db-06 --primary-lost') },
+      ]);
+      expect(operations.enableProtection).toMatchObject({ allowed: false });
+      const before = site.called('fenceVm').length;
+      site.heal('fenceVm');
+      await entity.result();
+      expect(site.called('fenceVm')).toHaveLength(before + 1);
+      expect(site.called('shutDownVm')).toHaveLength(1);
+    });
+  });
+
+  it('it is over once somebody says that there is no primary site any more', async () => {
+    const { vault, end } = await failedOver('db-07');
+    await vault.run(async () => {
+      const entity = await end();
+      await entity.executeUpdate(messages.jobUpdates.disableProtection, request({ primaryLost: true }));
+      expect(await entity.result()).not.toHaveProperty('sourceFence');
+    });
   });
 });

@@ -98,6 +98,41 @@ describe('a recoverable failure', () => {
     });
   });
 
+  it('a `retry` during an attempt says nothing of what that attempt fails with', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-09');
+      await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
+      site.fail('cutAndShip', 'StoreUnreachable', 1);
+      await vault.until(entity, ({ item }) => item.retry !== undefined, 10_000);
+      const letGo = site.gate('cutAndShip');
+      const before = site.called('cutAndShip').length;
+      await entity.executeUpdate(messages.retryUpdate, request());
+      await vault.until(entity, () => site.called('cutAndShip').length === before + 1, 100);
+      await entity.executeUpdate(messages.retryUpdate, request());
+      site.fail('cutAndShip', 'DiskMissing');
+      letGo();
+      await vault.until(entity, ({ item }) => item.retry?.failure.code === 'DiskMissing');
+      await vault.pass(AN_HOUR);
+      expect(site.called('cutAndShip')).toHaveLength(before + 1);
+    });
+  });
+
+  it('goes on where it stood when the run continues as new, whichever step of a cycle fails', async () => {
+    const { site, vault } = setUp(undefined, { continueAsNewAfterEvents: 80 });
+    await vault.run(async () => {
+      await vault.protect('db-10');
+      await vault.until(vault.entity('db-10'), ({ item }) => item.applied?.sequence === 2);
+      const { runId } = await vault.entity('db-10').describe();
+      site.fail('applyCycle', 'StoreUnreachable');
+      const failed = site.called('applyCycle').length;
+      await vault.until(vault.entity('db-10'), () => site.called('applyCycle').length >= failed + 7, 60_000);
+      const delays = minutesBetween(site.called('applyCycle').slice(failed));
+      expect(delays.slice(0, 6)).toEqual([1, 2, 4, 8, 10, 30]);
+      expect((await vault.entity('db-10').describe()).runId).not.toBe(runId);
+    });
+  });
+
   it('a host whose agent is gone is called so', async () => {
     const { site, vault } = setUp();
     site.fail('copyDisk', 'AgentNotAnswering', 1);

@@ -28,7 +28,7 @@ it(
       const { item } = await vault.until(entity, (view) => (view.item.applied?.sequence ?? 0) >= 3, 20_000);
       expect(item).toMatchObject({ host: other, epoch: before.epoch, phase: 'Protected' });
       expect(item.resync ?? item.retry).toBeUndefined();
-      expect(site.called('cutAndShip').at(-1)!.queue).toBe(taskQueues.host(other));
+      expect(site.called('cutAndShip').at(-1)!.queue).toBe(taskQueues.host(vault.vault, other));
       await expect.poll(() => runs(hostWatchId(vault.vault, other))).toBe(true);
       await expect.poll(() => runs(hostWatchId(vault.vault, vault.host))).toBe(false);
       // Its first host again, as when the other one is lost.
@@ -54,7 +54,7 @@ it('one that is tracked there in another epoch, or not at all, is marked', { tim
       args: [{ requestId: randomUUID(), now: true }],
     });
     await vault.until(entity, (view) => view.item.recentJobs.at(-1)?.id === jobId);
-    expect(site.called('beginReplication').at(-1)!.queue).toBe(taskQueues.host(other));
+    expect(site.called('beginReplication').at(-1)!.queue).toBe(taskQueues.host(vault.vault, other));
   });
 });
 
@@ -85,7 +85,7 @@ it(
       const { item } = await vault.until(entity, (view) => view.item.recentJobs.at(-1)?.id === jobId);
       expect(item.recentJobs.at(-1)?.outcome).toBe('succeeded');
       expect(item.host).toBe(vault.host);
-      expect(site.called('compareDisk').at(-1)!.queue).toBe(taskQueues.host(vault.host));
+      expect(site.called('compareDisk').at(-1)!.queue).toBe(taskQueues.host(vault.vault, vault.host));
     });
   },
 );

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { hostWatchId } from '../../domain/ids.js';
-import { jobTasks } from '../../domain/job.js';
+import { failoverResultSchema } from '../../domain/job.js';
+import { initialReplication } from '../../domain/jobs/initial-replication.js';
 import * as messages from '../../workflows/messages.js';
 import { skippedTime } from './skipped-time.js';
 
@@ -30,7 +31,7 @@ describe('the protected life of a VM', () => {
       expect(operations.plannedFailover).toEqual({ allowed: true });
       const seeding = await vault.job(item.recentJobs[1]!.id);
       expect(seeding.tasks.map((task) => [task.name, task.state])).toEqual(
-        jobTasks.initialReplication.map((name) => [name, 'Succeeded']),
+        initialReplication.tasks.map((name) => [name, 'Succeeded']),
       );
       // Disks are copied one by one, each slice from where the last one ended.
       expect(site.called('copyDisk').map(({ input }) => [input['disk'], input['fromOffset']])).toEqual(
@@ -176,10 +177,9 @@ describe('planned failover and commit', () => {
       const { item } = await vault.until(entity, (view) => view.item.phase === 'FailedOver');
       expect(item.applied?.sequence).toBe(4);
       const sent = site.called('cutAndShip').slice(-2);
-      expect(sent.map(({ input }) => [input['sequence'], input['final']])).toEqual([
-        [3, false],
-        [4, true],
-      ]);
+      expect(sent.map(({ input }) => input['sequence'])).toEqual([3, 4]);
+      const order = site.calls.map(({ name }) => name);
+      expect(order.lastIndexOf('shutDownVm')).toBeLessThan(order.lastIndexOf('cutAndShip'));
     });
   });
 
@@ -211,6 +211,37 @@ describe('planned failover and commit', () => {
       await entity.executeUpdate(messages.jobUpdates.commitFailover, request());
       await vault.until(entity, (view) => view.item.phase === 'Committed');
       expect(site.called('commitFailover')[0]?.input['recoveryPoint']).toBe('1-final');
+    });
+  });
+
+  it('cuts until one holds everything, however many were final once, or were cut while it ran', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('app-04');
+      site.fail('cutAndShip', 'StoreUnreachable');
+      const { nextSequence } = (await vault.until(entity, ({ item }) => item.retry !== undefined, 60_000)).item;
+      site.cutBefore.add(nextSequence);
+      site.finalBefore.add(nextSequence + 1).add(nextSequence + 2);
+      site.heal('cutAndShip');
+      const { jobId } = await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
+      const { item } = await vault.until(entity, (view) => view.item.phase === 'FailedOver');
+      expect(item.applied?.sequence).toBe(nextSequence + 3);
+      const { disks } = failoverResultSchema.parse((await vault.job(jobId)).result);
+      for (const disk of disks) expect(disk.lastWriteApplied).toBe(disk.lastWriteIssued);
+    });
+  });
+
+  it('does not go over while the replica lacks a write that the tracker has taken, and replication goes on behind it', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('app-05');
+      site.notApplied = 1;
+      const { jobId } = await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
+      const { item } = await vault.until(entity, (view) => view.item.recentJobs.at(-1)?.id === jobId);
+      expect(await vault.job(jobId)).toMatchObject({ state: 'Failed', failure: { code: 'InvalidReplicaState' } });
+      expect(site.called('startVm')).toHaveLength(1);
+      // The cycle it made is not made again.
+      expect(item.nextSequence).toBe(Number(site.called('applyCycle').at(-1)!.input['sequence']) + 1);
     });
   });
 

@@ -1,11 +1,10 @@
-import { beforeEach, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import * as messages from '../../workflows/messages.js';
 import type { SimulatedSite } from './simulated-site.js';
 import { skippedTime } from './skipped-time.js';
 import type { TestVault } from './test-vault.js';
 
-// Jobs of several VMs are under way at once, and are terminated together.
-const time = skippedTime({ serverPerTest: true });
+const time = skippedTime();
 let site: SimulatedSite;
 let vault: TestVault;
 beforeEach(() => {
@@ -88,5 +87,66 @@ it('cancelled before the point of no return, it starts the sources again', async
     expect(site.called('startVm')).toHaveLength(3);
     expect(site.called('startFailover')).toHaveLength(0);
     for (const vm of ['db-01', 'app-01', 'web-01']) expect((await vault.view(vm)).item.phase).toBe('Protected');
+  });
+});
+
+describe('when one side dies, the other notices', () => {
+  const job = async (vm: string) => {
+    const { item } = await vault.view(vm);
+    return time.env.client.workflow.getHandle(item.job!.jobId);
+  };
+  it('a job that is held ends in order when its plan run is terminated, and its source starts again', async () => {
+    await vault.run(async () => {
+      await protectAll();
+      site.fail('shutDownVm', 'HypervisorUnreachable');
+      const run = await vault.startPlan('terminated', groups);
+      await vault.until(vault.entity('app-01'), ({ item }) => item.job?.retry !== undefined);
+      await run.terminate('by hand');
+      const waiting = await job('db-01');
+      site.heal('shutDownVm');
+      await expect(waiting.result()).rejects.toMatchObject({ cause: { type: 'PlanGone' } });
+      // These come to their gate once nobody is there any more.
+      for (const vm of ['app-01', 'web-01']) {
+        const { item } = await vault.until(vault.entity(vm), (view) => view.item.job === undefined, 10_000);
+        expect(item).toMatchObject({ phase: 'Protected', activeSide: 'primary' });
+        expect(item.recentJobs.at(-1)).toMatchObject({ outcome: 'failed', failure: { code: 'PlanGone' } });
+        expect(site.called('startVm', vm)).toHaveLength(1);
+      }
+      expect(site.called('startFailover')).toEqual([]);
+    });
+  });
+
+  it('one that can only go forward goes on without its plan run', async () => {
+    await vault.run(async () => {
+      await vault.protect('db-01');
+      site.fail('startFailover', 'StoreUnreachable');
+      const run = await vault.startPlan('forward', [{ name: 'data', vms: ['db-01'] }]);
+      await vault.until(vault.entity('db-01'), ({ item }) => item.job?.retry !== undefined);
+      await run.terminate('by hand');
+      site.heal('startFailover');
+      await vault.until(vault.entity('db-01'), ({ item }) => item.phase === 'FailedOver', 60_000);
+    });
+  });
+
+  it('a plan run stops in order when a job that it holds is terminated', async () => {
+    await vault.run(async () => {
+      await protectAll();
+      site.fail('cutAndShip', 'NetworkError');
+      const run = await vault.startPlan('job-gone', groups);
+      for (const vm of ['db-01', 'app-01', 'web-01']) {
+        await vault.until(vault.entity(vm), ({ item }) => item.job?.retry !== undefined);
+      }
+      await (await job('app-01')).terminate('by hand');
+      await expect(run.result()).rejects.toMatchObject({
+        cause: { type: 'PlanStopped', message: expect.stringContaining('app-01: its job was closed from outside') },
+      });
+      for (const vm of ['db-01', 'web-01']) {
+        await vault.until(vault.entity(vm), ({ item }) => item.job === undefined);
+        expect(site.called('startVm', vm)).toHaveLength(1);
+      }
+      const { item, health } = await vault.until(vault.entity('app-01'), (view) => view.item.job === undefined, 60_000);
+      expect(item.leftovers).toMatchObject([{ what: 'startSource' }]);
+      expect(health).toBe('Critical');
+    });
   });
 });

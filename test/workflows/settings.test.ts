@@ -42,10 +42,15 @@ it('a pause ends the waiting of a cycle that fails; resumed, it is tried at once
     const failed = site.called('cutAndShip').length;
     await vault.pass(20);
     expect(site.called('cutAndShip').length).toBe(failed);
-    expect((await vault.view('db-02')).item.retry).toBeUndefined();
+    const paused = await vault.view('db-02');
+    expect(paused.item.retry).toBeUndefined();
+    // Nothing has shown that it does not fail any more.
+    expect(paused.conditions.map(({ reason }) => reason)).toEqual(['StoreUnreachable', 'Paused']);
     site.heal('cutAndShip');
     await entity.executeUpdate(messages.resumeUpdate, request());
-    await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
+    const before = paused.item.applied!.sequence;
+    const { conditions } = await vault.until(entity, ({ item }) => item.applied!.sequence > before);
+    expect(conditions.map(({ reason }) => reason)).not.toContain('StoreUnreachable');
   });
 });
 

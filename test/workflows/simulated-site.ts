@@ -3,12 +3,13 @@
  * steps, waiting and recovering, which is what workflow tests are about. The real parts are tested in their rooms.
  */
 import { Context } from '@temporalio/activity';
-import { ApplicationFailure, type Duration } from '@temporalio/common';
+import { ApplicationFailure, ApplicationFailureCategory, type Duration } from '@temporalio/common';
 import { alertActivities, type Alert } from '../../activities/alerts.js';
 import type { AzureActivities } from '../../activities/azure.js';
 import type { PrimaryActivities } from '../../activities/primary.js';
 import type { ProviderActivities } from '../../activities/provider.js';
 import type { ResynchronizationActivities } from '../../activities/resynchronization.js';
+import type { VaultActivities } from '../../activities/watch-vault.js';
 import type { AppConsistentFailure } from '../../domain/app-consistency.js';
 import type { FailureCode } from '../../domain/errors.js';
 import { sameHostState, type HostState, type LocatedVm } from '../../domain/host.js';
@@ -16,7 +17,11 @@ import type { NamedPoint } from '../../domain/named-points.js';
 import { windowOpening } from '../../domain/resync-window.js';
 import { recoveryPointId } from '../../domain/vault.js';
 
-type Activities = AzureActivities & PrimaryActivities & ProviderActivities & ResynchronizationActivities;
+type Activities = AzureActivities &
+  PrimaryActivities &
+  ProviderActivities &
+  ResynchronizationActivities &
+  VaultActivities;
 export type ActivityName = keyof Activities;
 
 export interface Call {
@@ -37,10 +42,18 @@ export const HEARTBEAT_MS = 100;
 export const resyncOpening: ResynchronizationActivities['resyncOpening'] = ({ window, now, skipOpen }) =>
   Promise.resolve({ opensAt: new Date(windowOpening(window, Date.parse(now), skipOpen)).toISOString() });
 
+const writesOf = (lastWrite: number) => ['os', 'data'].map((name) => ({ name, lastWrite }));
+
 async function untilCancelled(): Promise<never> {
-  const { cancelled, heartbeat } = Context.current();
-  const beating = setInterval(heartbeat, HEARTBEAT_MS);
+  const { cancelled, heartbeat, info } = Context.current();
+  // One that says nothing would take away what an earlier attempt has said.
+  const beating = setInterval(() => heartbeat(info.heartbeatDetails), HEARTBEAT_MS);
   return cancelled.finally(() => clearInterval(beating));
+}
+
+async function alive(until: Promise<void>): Promise<void> {
+  const beating = setInterval(Context.current().heartbeat, HEARTBEAT_MS);
+  await until.finally(() => clearInterval(beating));
 }
 
 export class SimulatedSite {
@@ -52,12 +65,23 @@ export class SimulatedSite {
   /** Where each VM is that has moved; undefined where none of the hosts has it. */
   readonly moved = new Map<string, LocatedVm | undefined>();
   host: HostState = { stopped: {} };
+  /** What the board of the vault says. */
+  board = 'all is well';
   /** Seldom, as each look takes the test server its time; who tests the looking asks for more. */
   lookEvery: Duration = '6 hours';
   private readonly failures = new Map<ActivityName, { left: number; error: () => Error }>();
   private readonly held = new Set<ActivityName>();
+  private readonly gates = new Map<ActivityName, Promise<void>>();
+  /** A VM snapshot that somebody has left. */
+  snapshot: string | undefined;
   /** Cycles that were cut while the VM ran, and have not been sent. */
   readonly cutBefore = new Set<number>();
+  /** As these, but of a VM that was off then, has been started, and has written since: they were final. */
+  readonly finalBefore = new Set<number>();
+  /** The point of a replica VM that runs already when an unplanned failover begins. */
+  replicaRunsFrom: string | undefined;
+  /** By how many writes the replica is behind what it says it has applied. */
+  notApplied = 0;
   private epoch = 0;
   private running = true;
   private readonly named: NamedPoint[] = [];
@@ -88,6 +112,18 @@ export class SimulatedSite {
     this.held.add(name);
   }
 
+  /** Calls to come end by themselves again. */
+  letEnd(name: ActivityName): void {
+    this.held.delete(name);
+  }
+
+  /** The next call of an activity waits, alive, until it is let go; then it goes on as it would have. */
+  gate(name: ActivityName): () => void {
+    let open: () => void = () => {};
+    this.gates.set(name, new Promise((resolve) => (open = resolve)));
+    return open;
+  }
+
   called(name: ActivityName, vm?: string): Call[] {
     return this.calls.filter((call) => call.name === name && (vm === undefined || call.input['vm'] === vm));
   }
@@ -114,10 +150,12 @@ export class SimulatedSite {
         return { nextOffset, sentBytes: nextOffset - fromOffset, done: nextOffset === DISK_BYTES };
       },
       async mergeSnapshot() {
+        site.snapshot = undefined;
         return { bytesLeft: 0 };
       },
       async cutAndShip({ vm, epoch, sequence, final, tags = [], appConsistent }) {
-        const cutBefore = site.cutBefore.has(sequence);
+        const finalBefore = site.finalBefore.has(sequence);
+        const cutBefore = site.cutBefore.has(sequence) || finalBefore;
         if (final && (site.running || cutBefore))
           throw ApplicationFailure.nonRetryable('exports are open', 'InvalidVmState');
         const lastWrite = (site.writes.get(vm) ?? 10) + 1;
@@ -128,13 +166,11 @@ export class SimulatedSite {
         return {
           ...(appConsistent && (failure ? { appConsistentFailure: failure } : { appConsistent })),
           sequence,
-          final: !site.running && !cutBefore,
+          final: finalBefore || (!site.running && !cutBefore),
           sealedAt: await site.now(),
           bytes: 4096,
-          lastWrites: [
-            { name: 'os', lastWrite },
-            { name: 'data', lastWrite },
-          ],
+          lastWrites: writesOf(lastWrite),
+          ...(!site.running && { issued: writesOf(finalBefore ? lastWrite + 1 : lastWrite) }),
         };
       },
       async checkProtectable({ vm }) {
@@ -156,7 +192,9 @@ export class SimulatedSite {
       async resolveNetworks() {
         return [];
       },
-      async checkFailoverSource() {},
+      async checkFailoverSource() {
+        return site.snapshot === undefined ? {} : { snapshot: site.snapshot };
+      },
       async shutDownVm() {
         site.running = false;
         return { exportsClosedAt: await site.now() };
@@ -164,7 +202,9 @@ export class SimulatedSite {
       async startVm() {
         site.running = true;
       },
-      async fenceVm() {},
+      async fenceVm() {
+        return { isRunning: site.running };
+      },
       async updateProviderState() {},
       async identifyTarget() {
         return { epoch: (site.epoch += 1) };
@@ -173,16 +213,11 @@ export class SimulatedSite {
       async verifySeed() {},
       async applyCycle({ vm, epoch, sequence }) {
         const sealedAt = await site.now();
-        const lastWrite = site.writes.get(vm) ?? 0;
-        const lastWrites = [
-          { name: 'os', lastWrite },
-          { name: 'data', lastWrite },
-        ];
         return {
           sequence,
           sealedAt,
           final: !site.running,
-          lastWrites,
+          lastWrites: writesOf((site.writes.get(vm) ?? 0) - site.notApplied),
           recoveryPoint: { id: `${epoch}-${sequence}`, time: sealedAt },
           namedPoints: [...site.named],
         };
@@ -196,11 +231,16 @@ export class SimulatedSite {
         return { startedAt: await site.now(), disks: [{ name: 'os', nbdUri: 'nbd+unix:///os' }, { name: 'data' }] };
       },
       async checkUnplannedFailover({ wanted }) {
-        return { failoverEpoch: site.epoch + 1, ...(wanted === 'gone' && { refusal: 'there is no such point' }) };
+        return {
+          failoverEpoch: site.epoch + 1,
+          ...(site.replicaRunsFrom !== undefined && { runsFrom: site.replicaRunsFrom }),
+          ...(wanted === 'gone' && { refusal: 'there is no such point' }),
+        };
       },
-      async settleRecoveryPoint({ wanted }) {
+      async settleRecoveryPoint({ vm, wanted }) {
         const time = await site.now();
-        return { recoveryPoint: { id: wanted === 'latest' ? 'newest' : wanted, time }, cyclesProcessed: 2 };
+        const lastWrites = writesOf((site.writes.get(vm) ?? 0) - site.notApplied);
+        return { recoveryPoint: { id: wanted === 'latest' ? 'newest' : wanted, time }, cyclesProcessed: 2, lastWrites };
       },
       async startUnplannedFailover() {
         return { failedOverAt: await site.now() };
@@ -228,9 +268,18 @@ export class SimulatedSite {
       },
       async watchHost({ known }) {
         if (known && sameHostState(known, site.host)) {
+          Context.current().heartbeat({ heardAt: await site.now() });
           throw ApplicationFailure.create({ message: 'nothing is new', nextRetryDelay: site.lookEvery });
         }
         return site.host;
+      },
+      async watchVault({ known }) {
+        if (known === site.board)
+          throw ApplicationFailure.create({
+            message: 'nothing is new',
+            category: ApplicationFailureCategory.BENIGN,
+          });
+        return { text: site.board, digest: site.board };
       },
       async applyReceivedCycles() {
         return { cycles: 0 };
@@ -257,6 +306,9 @@ export class SimulatedSite {
         const call = { name: name as ActivityName, input, queue, at: await this.clock() };
         this.calls.push(call);
         if (this.held.has(call.name)) await untilCancelled();
+        const gate = this.gates.get(call.name);
+        this.gates.delete(call.name);
+        if (gate) await alive(gate);
         const failure = this.failures.get(call.name);
         if (failure && failure.left > 0) {
           failure.left -= 1;

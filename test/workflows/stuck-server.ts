@@ -3,6 +3,12 @@ import { sdkWarnings } from '../support/quiet-runtime.js';
 /** What the test server says when it refuses to cancel what has ended. */
 const REFUSALS = /ACTIVITY_UNKNOWN|invalid history builder state for action/;
 
+/** By these words vitest.config.ts knows a test that is to be begun again. */
+const STUCK = 'the test server is stuck:';
+
+/** @param ms that it was waited for. */
+export const stuckFor = (ms: number): Error => new Error(`${STUCK} it let no time pass for ${ms / 1000} s`);
+
 /**
  * Calls `listener` when the test server gets stuck, until the function returned is called.
  *
@@ -17,8 +23,7 @@ export function onStuckServer(listener: (error: Error) => void): () => void {
     const error = String((meta as { error?: unknown } | undefined)?.error);
     // Warnings come late: this one may be of another server.
     if (Number(timestampNanos / 1_000_000n) < since || !REFUSALS.test(error)) return;
-    // By these words vitest.config.ts knows a test that is to be begun again.
-    listener(new Error(`the test server is stuck: it refused a workflow task with ${error}`));
+    listener(new Error(`${STUCK} it refused a workflow task with ${error}`));
   };
   sdkWarnings.on('warning', hear);
   return () => void sdkWarnings.off('warning', hear);

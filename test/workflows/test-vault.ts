@@ -1,7 +1,7 @@
 /** A vault, a VMM server and a host on one time-skipping server: starts workflows, waits for states. */
 import { workflowState } from '../../client/workflow-state.js';
 import { viewOf, type ProtectedItemView } from '../../domain/item-view.js';
-import type { ProtectedItem } from '../../domain/protected-item.js';
+import { newProtectedItem, type ProtectedItem } from '../../domain/protected-item.js';
 import { randomUUID } from 'node:crypto';
 import type { WorkflowHandle, WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
@@ -13,11 +13,13 @@ import type { protectVm, runRecoveryPlan } from '../../workflows/index.js';
 import * as messages from '../../workflows/messages.js';
 import { farWindow } from '../support/far-window.js';
 import { HEARTBEAT_MS, type SimulatedSite } from './simulated-site.js';
-import { onStuckServer } from './stuck-server.js';
+import { onStuckServer, stuckFor } from './stuck-server.js';
 import { WorkflowWorker } from './workflow-worker.js';
 
 /** A server that does not end workflows within this, ms, is not asked for anything more. */
 const ENDED_WITHIN_MS = 20_000;
+/** A server that does not let a few minutes pass within this, ms, lets none pass any more. */
+const SKIPS_WITHIN_MS = 60_000;
 
 export class TestVault {
   readonly vault = `vault-${randomUUID().slice(0, 8)}`;
@@ -63,7 +65,7 @@ export class TestVault {
     this.workflows ??= await WorkflowWorker.start(this.env);
     const [first, second] = await Promise.all([
       this.activityWorker(taskQueues.azure(this.vault)),
-      this.activityWorker(taskQueues.vmm(this.server)),
+      this.activityWorker(taskQueues.vmm(this.vault, this.server)),
     ]);
     await this.startAgent();
     const running = second.run();
@@ -92,12 +94,12 @@ export class TestVault {
 
   /** The agent on a host; the one of the VMs' host runs already while `run` does. */
   async startAgent(host = this.host): Promise<void> {
-    const worker = await this.activityWorker(taskQueues.host(host));
+    const worker = await this.activityWorker(taskQueues.host(this.vault, host));
     this.agents.set(host, { worker, stopped: worker.run() });
     this.started.add(hostWatchId(this.vault, host));
   }
 
-  private get workflowQueue(): string {
+  get workflowQueue(): string {
     if (!this.workflows) throw new Error(`${this.vault} is not running`);
     return this.workflows.taskQueue;
   }
@@ -121,7 +123,12 @@ export class TestVault {
     await Promise.allSettled(ids.map((id) => this.env.client.workflow.getHandle(id).terminate('the test is over')));
   }
 
-  async startEntity(vm: string): Promise<WorkflowHandleWithFirstExecutionRunId<typeof protectVm>> {
+  /** @param carried what an earlier run of it left: it goes on from there. @default it begins */
+  async startEntity(
+    vm: string,
+    carried?: Partial<ProtectedItem>,
+  ): Promise<WorkflowHandleWithFirstExecutionRunId<typeof protectVm>> {
+    const of = { vault: this.vault, vm, host: this.host, vmmServer: this.server, policy: this.policy };
     this.vms.add(vm);
     this.started.add(protectedItemId(this.vault, vm)).add(hostWatchId(this.vault, this.host));
     return this.env.client.workflow.start<typeof protectVm>('protectVm', {
@@ -129,11 +136,8 @@ export class TestVault {
       taskQueue: this.workflowQueue,
       args: [
         {
-          vault: this.vault,
-          vm,
-          host: this.host,
-          vmmServer: this.server,
-          policy: this.policy,
+          ...of,
+          ...(carried && { item: { ...newProtectedItem(of), ...carried } }),
           ...(this.tuning && { tuning: this.tuning }),
         },
       ],
@@ -181,7 +185,7 @@ export class TestVault {
       const view = await this.shown(entity);
       await look(view);
       if (reached(view)) return view;
-      await this.env.sleep(stepMs);
+      await this.sleep(stepMs);
     }
     const last = await this.shown(entity);
     throw new Error(`the entity did not get there: ${JSON.stringify(last, null, 1)}`);
@@ -189,7 +193,13 @@ export class TestVault {
 
   /** Lets workflow time pass, a few minutes at a time: the test server is slow to jump far when nothing is due. */
   async pass(minutes: number): Promise<void> {
-    for (let passed = 0; passed < minutes; passed += 5) await this.env.sleep(Math.min(5, minutes - passed) * 60_000);
+    for (let passed = 0; passed < minutes; passed += 5) await this.sleep(Math.min(5, minutes - passed) * 60_000);
+  }
+
+  /** No activity keeps the time from being skipped for that long: a server that does not skip it has shown nothing. */
+  private async sleep(ms: number): Promise<void> {
+    const stuck = setTimeout(() => this.giveUp(stuckFor(SKIPS_WITHIN_MS)), SKIPS_WITHIN_MS);
+    await this.env.sleep(ms).finally(() => clearTimeout(stuck));
   }
 
   async startPlan(

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
+import { toFailure } from '../../domain/errors.js';
 import { unplannedFailoverResultSchema, type JobParameters } from '../../domain/job.js';
 import * as messages from '../../workflows/messages.js';
 import { skippedTime } from './skipped-time.js';
@@ -19,6 +20,9 @@ describe('unplanned failover', () => {
       const marked = await vault.until(entity, ({ item }) => item.resync !== undefined, 60_000);
       expect(marked.operations.plannedFailover.allowed).toBe(false);
       for (const name of ['fenceVm', 'shutDownVm', 'startVm'] as const) site.fail(name, 'HypervisorUnreachable');
+      const trouble = { failure: toFailure('AgentNotAnswering', 'm'), since: marked.item.resync!.since };
+      await entity.signal(messages.hostNewsSignal, { trouble });
+      await vault.until(entity, (view) => view.item.hostTrouble !== undefined);
       const asked = site.calls.length;
       const { jobId } = await entity.executeUpdate(messages.jobUpdates.unplannedFailover, request());
       const { item, conditions } = await vault.until(
@@ -27,6 +31,9 @@ describe('unplanned failover', () => {
       );
       expect(item).toMatchObject({ activeSide: 'recovery', epoch: 2, latestRecoveryPoint: { id: 'newest' } });
       expect(item.resync).toBeUndefined();
+      // What was found of the host that it has left is nothing that a later job could bring up again.
+      expect(item.hostTrouble).toBeUndefined();
+      expect(item.sourceFence).toMatchObject({ hostSilentAt: trouble.since });
       expect(conditions.map(({ reason }) => reason)).toContain('SourceNotFenced');
       // Watching the host and sending alerts go on beside it.
       const calls = site.calls.slice(asked).filter(({ name }) => name !== 'watchHost' && name !== 'postAlert');
@@ -38,13 +45,24 @@ describe('unplanned failover', () => {
         'recordJob',
         'fenceVm',
       ]);
-      const result = unplannedFailoverResultSchema.parse((await vault.job(jobId)).result);
+      const job = await vault.job(jobId);
+      const result = unplannedFailoverResultSchema.parse(job.result);
       expect(result).toMatchObject({ recoveryPoint: 'newest', cyclesProcessed: 2, shutDown: 'notTried' });
+      expect(job.tasks.map(({ state }) => state)).toEqual([
+        'Succeeded',
+        'Skipped',
+        'Succeeded',
+        'Succeeded',
+        'Succeeded',
+      ]);
+      expect(job.tasks[1]!.reason).toContain('not asked for');
 
       site.heal('fenceVm');
       site.heal('shutDownVm');
       const fenced = await vault.until(entity, (view) => view.item.sourceFence === undefined, 60_000);
-      expect(fenced.conditions.map(({ reason }) => reason)).toEqual(['NotReverseReplicated']);
+      // It had never heard of it, and went on taking writes.
+      expect(fenced.item.sourceRan?.until).toEqual(expect.any(String));
+      expect(fenced.conditions.map(({ reason }) => reason)).toEqual(['NotReverseReplicated', 'SourceRan']);
       expect(site.called('fenceVm').at(-1)?.input).toMatchObject({ epoch: 2 });
       expect(site.called('shutDownVm')).toHaveLength(1);
       await entity.executeUpdate(messages.jobUpdates.commitFailover, request());
@@ -82,6 +100,22 @@ describe('unplanned failover', () => {
     });
   });
 
+  it('goes on with the replica VM that the planned one was booting', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-01');
+      const booted = site.gate('startReplicaVm');
+      await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
+      await vault.until(entity, () => site.called('startReplicaVm').length === 1);
+      site.replicaRunsFrom = 'of-planned';
+      const { jobId } = await entity.executeUpdate(messages.jobUpdates.unplannedFailover, request());
+      const { item } = await vault.until(entity, (view) => view.item.recentJobs.at(-1)?.id === jobId);
+      booted();
+      expect(item).toMatchObject({ phase: 'FailedOver', latestRecoveryPoint: { id: 'of-planned' } });
+      expect(site.called('startUnplannedFailover')[0]?.input).toMatchObject({ recoveryPoint: 'of-planned' });
+    });
+  });
+
   it('refused by the vault it fails, and replication goes on; tried again, a source that answers is shut down first', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
@@ -101,6 +135,47 @@ describe('unplanned failover', () => {
       expect(site.called('cutAndShip').at(-1)).toMatchObject({ input: { sequence: item.nextSequence } });
       const order = site.calls.map(({ name }) => name);
       expect(order.indexOf('shutDownVm')).toBeLessThan(order.lastIndexOf('cutAndShip'));
+    });
+  });
+
+  it('does not take a cut that was final before the source ran last for everything', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-01');
+      // What a planned one has left that was cancelled, as the store was away.
+      site.fail('cutAndShip', 'StoreUnreachable');
+      const { nextSequence } = (await vault.until(entity, ({ item }) => item.retry !== undefined, 60_000)).item;
+      site.finalBefore.add(nextSequence);
+      site.heal('cutAndShip');
+      const { jobId } = await entity.executeUpdate(
+        messages.jobUpdates.unplannedFailover,
+        request({ tryShutDown: true }),
+      );
+      await vault.until(entity, (view) => view.item.phase === 'FailedOver');
+      expect(site.called('cutAndShip').at(-1)).toMatchObject({ input: { sequence: nextSequence + 1 } });
+      const { shutDown, disks } = unplannedFailoverResultSchema.parse((await vault.job(jobId)).result);
+      expect(shutDown).toBe('done');
+      expect(disks).toHaveLength(2);
+      for (const disk of disks!) expect(disk.lastWriteApplied).toBe(disk.lastWriteIssued);
+    });
+  });
+
+  it('says of a shutdown that was tried in vain that it failed, and goes on', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-01');
+      site.fail('shutDownVm', 'HypervisorUnreachable');
+      const { jobId } = await entity.executeUpdate(
+        messages.jobUpdates.unplannedFailover,
+        request({ tryShutDown: true }),
+      );
+      await vault.until(entity, (view) => view.item.phase === 'FailedOver');
+      const { state, tasks } = await vault.job(jobId);
+      expect(state).toBe('Succeeded');
+      expect(tasks[1]).toMatchObject({
+        state: 'Failed',
+        reason: expect.stringContaining('; the source is turned off'),
+      });
     });
   });
 });

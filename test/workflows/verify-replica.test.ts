@@ -44,6 +44,29 @@ it('a difference is told, and marks the VM for resynchronization', { timeout: 12
   });
 });
 
+it('whose snapshot is given up it fails, and marks nothing', { timeout: 120_000 }, async () => {
+  const { site, vault } = setUp();
+  await vault.run(async () => {
+    const entity = await vault.protect('db-04');
+    site.fail('compareDisk', 'SnapshotGivenUp');
+    const merges = site.called('mergeSnapshot').length;
+    const { jobId } = await entity.executeUpdate(messages.jobUpdates.verifyReplica, request());
+    const { item } = await vault.until(entity, (view) => view.item.recentJobs.at(-1)?.id === jobId);
+    const remedy = expect.stringMatching(/nothing is wrong .* verify once more/i);
+    expect(item.recentJobs.at(-1)).toMatchObject({ outcome: 'failed', failure: { code: 'SnapshotGivenUp', remedy } });
+    expect(item.resync).toBeUndefined();
+    expect(site.called('mergeSnapshot').length).toBe(merges + 1);
+    // Replication goes on, and so does verifying.
+    const sent = item.applied!.sequence;
+    const { health } = await vault.until(entity, (view) => view.item.applied!.sequence > sent);
+    expect(health).toBe('Normal');
+    site.heal('compareDisk');
+    const again = await entity.executeUpdate(messages.jobUpdates.verifyReplica, request());
+    const done = await vault.until(entity, (view) => view.item.recentJobs.at(-1)?.id === again.jobId);
+    expect(done.item.recentJobs.at(-1)).toMatchObject({ outcome: 'succeeded' });
+  });
+});
+
 it(
   'cancelled, it merges its snapshot, and replication goes on behind the cycles it made',
   { timeout: 120_000 },

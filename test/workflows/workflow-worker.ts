@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
+import { classified } from '../../activities/failures.js';
 import { resyncOpening } from './simulated-site.js';
 
 let bundle: Promise<{ code: string }> | undefined;
@@ -24,14 +25,15 @@ export class WorkflowWorker {
     private readonly stopped: Promise<void>,
   ) {}
 
-  static async start(env: TestWorkflowEnvironment): Promise<WorkflowWorker> {
+  /** @param bundle of other workflows than those that were built. */
+  static async start(env: TestWorkflowEnvironment, bundle?: { code: string }): Promise<WorkflowWorker> {
     const taskQueue = `workflows-${randomUUID().slice(0, 8)}`;
     const worker = await Worker.create({
       connection: env.nativeConnection,
       namespace: env.namespace ?? 'default',
       taskQueue,
-      workflowBundle: await workflowBundle(),
-      activities: { resyncOpening },
+      workflowBundle: bundle ?? (await workflowBundle()),
+      activities: classified({ resyncOpening }),
     });
     return new WorkflowWorker(taskQueue, worker, worker.run());
   }

@@ -1,0 +1,23 @@
+/** JSON Schemas of what `--json` prints, as the package holds them. */
+import { jsonSchemaOf } from '../config/document-schemas.js';
+import { answers, answerSchema, errorAnswerSchema, type AnswerName } from './answers.js';
+
+export const answerNames = Object.keys(answers) as AnswerName[];
+
+export const answerFile = (name: AnswerName): string =>
+  `schemas/answers/${name.replaceAll(/[^a-z]+/g, '-')}.schema.json`;
+
+export const answerFiles = (): { readonly file: string; readonly schema: object }[] => [
+  {
+    file: 'schemas/error.schema.json',
+    schema: jsonSchemaOf(
+      'What farshore … --json prints of a command that was refused or has failed',
+      errorAnswerSchema,
+    ),
+  },
+  ...answerNames.map((name) => ({ file: answerFile(name), schema: answerJsonSchema(name) })),
+];
+
+/** Of what is printed. */
+export const answerJsonSchema = (name: AnswerName): object =>
+  jsonSchemaOf(`What farshore ${name} --json prints`, answerSchema(name), 'output');

@@ -1,0 +1,51 @@
+/**
+ * What `farshore … --json` prints, by the command that prints it. The types of the code that makes the answers come from here,
+ * and `npm run schemas` makes schemas/answers/ of it.
+ *
+ * One word per thing: `vm` is the name of a VM, `power` whether it runs, `phase` where its protection stands, `state` how far a
+ * job, a plan run or a worker is; `disks` is an array, and a disk looks alike wherever it is shown. What there can be several of
+ * is an array even when there is one. docs/json.md says so to those who read them.
+ */
+import { z } from 'zod';
+import { ANSWER_VERSION } from './answer-version.js';
+import { siteAnswers } from './answers/site-answers.js';
+import { vmAnswers } from './answers/vm-answers.js';
+
+export const answers = { ...siteAnswers, ...vmAnswers };
+
+export type AnswerName = keyof typeof answers;
+/** What the command makes; who prints it adds the version and the command. */
+export type Answer<C extends AnswerName> = Unchanged<z.infer<(typeof answers)[C]>>;
+
+/** Whoever only prints may be given what must not be changed. */
+type Unchanged<T> = T extends readonly (infer Item)[]
+  ? readonly Unchanged<Item>[]
+  : T extends object
+    ? { readonly [Key in keyof T]: Unchanged<T[Key]> }
+    : T;
+
+export const answerSchema = (name: AnswerName): z.ZodObject =>
+  z.strictObject({
+    version: z.literal(ANSWER_VERSION).describe('Of all answers.'),
+    answer: z.literal(name).describe('The command that answers.'),
+    ...answers[name].shape,
+  });
+
+/** Of a command that was refused, or has failed. */
+export const errorAnswerSchema = z.strictObject({
+  version: z.literal(ANSWER_VERSION).describe('Of all answers.'),
+  error: z.strictObject({
+    code: z
+      .string()
+      .describe(
+        'What has happened: BadArguments, WrongDocument, Refused, Unreachable, JobFailed, WrongKeys, NoTemporal, DamagedInstance, Unexpected, or a failure of the catalogue such as StoreUnreachable.',
+      ),
+    message: z.string().describe('For people.'),
+    remedy: z.string().exactOptional().describe('What to do about it, for people.'),
+    exitCode: z.int().describe("The command's exit code."),
+    file: z.string().exactOptional().describe('The document that is wrong.'),
+    line: z.int().exactOptional().describe('Where in it, from 1.'),
+    path: z.string().exactOptional().describe('The value in it that is wrong.'),
+  }),
+});
+export type ErrorAnswer = z.infer<typeof errorAnswerSchema>;

@@ -1,0 +1,118 @@
+/** What several answers tell, each in one way. */
+import { z } from 'zod';
+import { fenceSchema } from '../../domain/fence.js';
+import { jobSchema as recordSchema, progressSchema, retryStateSchema } from '../../domain/job.js';
+import { jobKinds } from '../../domain/jobs/known-jobs.js';
+import { operations, type Operation } from '../../domain/operations.js';
+import { phases } from '../../domain/protected-item.js';
+import { isoTimeSchema } from '../../domain/time.js';
+import { recoveryPointSchema } from '../../domain/vault.js';
+import { planRunSchema } from '../../workflows/messages.js';
+
+export const vm = z.string().describe('Name of the VM.');
+export const jobId = z.string().describe('Id of a job: `farshore job show` tells of it.');
+export const planRun = z.string().describe('Id of a plan run: `farshore plan show` tells of it.');
+export const store = z.string().describe("Where the replica store is: a folder, or a container's address.");
+export const bytes = z.int().min(0);
+export const phase = z.enum(phases);
+const side = z.enum(['primary', 'recovery']);
+export const activeSide = side.describe('Where the VM runs.');
+export const health = z.enum(['Normal', 'Warning', 'Critical']);
+export const power = z.enum(['Running', 'Off']).describe('Whether the VM runs, as its hypervisor says.');
+
+export const disk = z.strictObject({
+  name: z.string(),
+  path: z.string().optional().describe('Its file.'),
+  format: z.string().optional(),
+  size: bytes.optional().describe('Virtual size, bytes.'),
+  excluded: z.boolean().optional().describe('It is not replicated.'),
+  logBytes: bytes.optional().describe('Of its change logs.'),
+  nbdUri: z.string().optional().describe('Where it is served, while the VM runs.'),
+});
+export const condition = z.strictObject({
+  reason: z.string(),
+  health: health.exclude(['Normal']),
+  message: z.string(),
+  remedy: z.string().optional(),
+  since: isoTimeSchema.optional(),
+});
+export const attention = z.strictObject({
+  vms: z.array(z.string()).describe('Names of the VMs it is about.'),
+  host: z.string().optional().describe('Set when it is about a whole host.'),
+  health: health.exclude(['Normal']),
+  message: z.string(),
+  since: isoTimeSchema.optional(),
+  heardAt: isoTimeSchema.optional().describe('Of a host: its last sign of life.'),
+  advice: z.array(z.string()).describe('What to do: sentences, and commands to type.'),
+});
+/** Those that this version knows; the record itself may be of a newer one. */
+const jobKind = z.enum(jobKinds);
+export const jobSchema = recordSchema.extend({ kind: jobKind });
+export const runningJob = z.strictObject({
+  jobId,
+  kind: jobKind,
+  startedAt: isoTimeSchema,
+  task: z.string().optional(),
+  progress: progressSchema.optional(),
+  retry: retryStateSchema.optional(),
+});
+export const point = z.strictObject({
+  id: z.string(),
+  time: isoTimeSchema.describe('The instant the disks are at.'),
+  kind: recoveryPointSchema.shape.kind,
+  tags: z.array(z.string()).optional().describe('Names that administrators gave it.'),
+  suspect: z.string().optional().describe('Why it may not be what the guest wrote.'),
+});
+export const damaged = z
+  .array(z.strictObject({ name: z.string(), problem: z.string() }))
+  .describe('Records that cannot be used and are left out.');
+export const replicaVm = z.strictObject({ vm, power, disks: z.array(disk) });
+
+/** Of a command that starts a job of each of several VMs. */
+export const severalVms = z.strictObject({
+  vms: z.array(
+    z.strictObject({
+      vm,
+      jobId: jobId.optional(),
+      done: z.string().optional().describe('Said instead of a job, where what is asked for was done before.'),
+      job: jobSchema.optional().describe('With --wait: how it has ended, or stands still.'),
+    }),
+  ),
+});
+/** Of a command that starts a job of one VM. */
+export const oneVm = z.strictObject({
+  vm,
+  jobId,
+  job: jobSchema.optional().describe('With --wait: how it has ended, or stands still.'),
+});
+export const startedRun = z.strictObject({
+  planRun,
+  run: planRunSchema.optional().describe('With --wait: how it has ended, or stands still.'),
+});
+
+export const vmRow = z.strictObject({
+  vm,
+  host: z.string().optional(),
+  phase,
+  activeSide: activeSide.optional(),
+  health: health.optional().describe('Left out while the VM is not protected.'),
+  rpoSeconds: z.number().optional(),
+});
+export const chosenPoint = z.strictObject({
+  id: z.string(),
+  time: isoTimeSchema,
+  process: z.int().describe('Received cycles that have to be processed first.'),
+  suspect: z.string().optional().describe('Why it may not be what the guest wrote.'),
+});
+export const sealedCycle = fenceSchema.extend({ sealedAt: isoTimeSchema });
+
+const permission = z.discriminatedUnion('allowed', [
+  z.strictObject({
+    allowed: z.literal(true),
+    waitsFor: z.string().optional().describe('What it stands still for once it is asked for.'),
+  }),
+  z.strictObject({ allowed: z.literal(false), reason: z.string() }),
+]);
+export const permissions = z.strictObject(
+  Object.fromEntries(operations.map((operation) => [operation, permission])) as Record<Operation, typeof permission>,
+);

@@ -1,0 +1,139 @@
+/** Of commands about a site, an instance, or a process of it. */
+import { z } from 'zod';
+import { isoTimeSchema } from '../../domain/time.js';
+import { instanceSchema } from '../../config/data-folder.js';
+import { vm, planRun, store, bytes, phase, activeSide, health, power, disk } from './parts.js';
+
+const worker = z.strictObject({
+  state: z.enum(['working', 'silent', 'unknown']),
+  seenAt: isoTimeSchema.exactOptional(),
+  answered: z.literal(true).exactOptional().describe('It has answered a question; else it is only known to poll.'),
+  mayBeGone: z.literal(true).exactOptional().describe('It is only known to have polled, and its hosts do not answer.'),
+});
+const network = z.strictObject({ network: z.string(), subnet: z.string() });
+const keyFile = z.string().describe('The key file.');
+const hypervisor = z.strictObject({ host: z.string().optional(), controlSocket: z.string() });
+
+export const siteAnswers = {
+  init: z.strictObject({ file: z.string(), next: z.string().describe('The command to type next.') }),
+  'site check': z.strictObject({
+    file: z.string(),
+    vault: z.string(),
+    counts: z.strictObject({
+      vmmServers: z.int(),
+      clouds: z.int(),
+      hosts: z.int(),
+      vms: z.int(),
+      disks: z.int(),
+      networks: z.int(),
+      policies: z.int(),
+    }),
+    declaredBytes: bytes.describe('Of the disks whose size the file declares.'),
+  }),
+  up: instanceSchema.extend({ data: z.string().describe('The data folder.') }),
+  down: z.strictObject({
+    data: z.string().describe('The data folder.'),
+    stopped: z.boolean().describe('False: there was no instance.'),
+    pid: z.int().optional(),
+  }),
+  infrastructure: z.strictObject({
+    vault: z.strictObject({
+      name: z.string(),
+      store,
+      storeKind: z.enum(['embedded', 'azure']),
+      storeAnswers: z.boolean().describe('It can be opened here.'),
+      worker,
+      recoveryCompute: z.strictObject({
+        answers: z.boolean(),
+        vmCount: z.int().optional(),
+        vms: z.array(z.strictObject({ vm, power })).optional().describe('The replica VMs.'),
+      }),
+      networks: z.array(z.strictObject({ name: z.string(), subnets: z.array(z.string()) })),
+    }),
+    vmmServers: z.array(
+      z.strictObject({
+        name: z.string(),
+        provider: worker,
+        logicalNetworks: z.array(z.string()),
+        vmNetworks: z.array(
+          z.strictObject({ name: z.string(), logicalNetwork: z.string(), mappedTo: network.optional() }),
+        ),
+        clouds: z.array(
+          z.strictObject({
+            name: z.string(),
+            logicalNetworks: z.array(z.string()),
+            hosts: z.array(
+              z.strictObject({
+                host: z.string(),
+                agent: worker,
+                hypervisor: z.strictObject({ answers: z.boolean() }),
+                vms: z.array(
+                  z.strictObject({
+                    vm,
+                    generation: z.int(),
+                    phase,
+                    health: health.optional(),
+                    activeSide: activeSide
+                      .optional()
+                      .describe('Left out of one that is not protected, unless it runs at the recovery side.'),
+                    power: power
+                      .optional()
+                      .describe('Of the VM on this host: the source, of one that runs at the recovery side.'),
+                    disks: z.array(disk),
+                    networkAdapters: z.array(
+                      z.strictObject({ name: z.string(), vmNetwork: z.string(), replica: network.optional() }),
+                    ),
+                  }),
+                ),
+              }),
+            ),
+          }),
+        ),
+      }),
+    ),
+  }),
+  doctor: z.strictObject({
+    status: z.enum(['ok', 'warning', 'problem']).describe('The worst of the checks.'),
+    checks: z.array(
+      z.strictObject({
+        check: z.string(),
+        status: z.enum(['ok', 'warning', 'problem', 'skipped']),
+        message: z.string(),
+        remedy: z.string().optional(),
+        configuredBy: z.string().optional(),
+        vms: z.array(vm).optional().describe('What "Replication" tells of VMs: the names of those it is about.'),
+        host: z.string().optional().describe('Where it is about all VMs of a host that does not answer.'),
+      }),
+    ),
+  }),
+  open: z.strictObject({
+    query: z.string().optional(),
+    workflowId: z.string().optional(),
+    url: z.string(),
+    opened: z.boolean(),
+  }),
+  prepare: z.strictObject({ temporal: z.strictObject({ address: z.string(), namespace: z.string() }), store }),
+  hypervisor,
+  'recovery-compute': hypervisor,
+  'keys new': z.strictObject({ file: keyFile, id: z.string(), current: z.string(), made: z.boolean() }),
+  'keys list': z.strictObject({
+    file: keyFile,
+    keys: z.array(z.strictObject({ id: z.string(), fingerprint: z.string(), inUse: z.boolean() })),
+  }),
+  'keys use': z.strictObject({ file: keyFile, current: z.string() }),
+  demo: z.strictObject({
+    ok: z.boolean(),
+    skipped: z.array(z.string()),
+    vms: z.array(
+      z.strictObject({
+        vm,
+        disks: z.array(
+          z.strictObject({ name: z.string(), size: bytes, sourceDigest: z.string(), replicaDigest: z.string() }),
+        ),
+        rpoSeconds: z.number(),
+        rtoSeconds: z.number(),
+      }),
+    ),
+    planRun,
+  }),
+} as const satisfies Record<string, z.ZodObject>;

@@ -1,0 +1,32 @@
+/** `help`: the page of a command, also of one within another: `help vm start`. */
+import { Command } from 'commander';
+
+/** In place of commander's own, which looks at one name only, and at an unknown one shows what it would show anyway. */
+export function helpCommand(): Command {
+  return new Command('help')
+    .summary('what a command does, and what can be given to it')
+    .description('What a command does, and what can be given to it. Without one: what commands there are.')
+    .argument('[command...]', 'its name, such as `vm start`')
+    .action(async (names: readonly string[], _options: object, command: Command) => {
+      let at = command.parent!;
+      for (const name of names) {
+        const found = at.commands.find((child) => child.name() === name || child.aliases().includes(name));
+        if (found) {
+          at = found;
+          continue;
+        }
+        if (at.commands.length === 0) {
+          return at.error(`error: '${pathOf(at)}' has no commands of its own, and so no '${name}'`, {
+            code: 'commander.unknownCommand',
+          });
+        }
+        // As whoever types it is told, with the name that is like it. No group does anything by itself.
+        await at.parseAsync([name], { from: 'user' });
+        return;
+      }
+      at.help();
+    });
+}
+
+const pathOf = (command: Command): string =>
+  command.parent ? `${pathOf(command.parent)} ${command.name()}` : command.name();

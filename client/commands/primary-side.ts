@@ -1,0 +1,54 @@
+/** What is known just now of the primary side of VMs that are to be failed over, or given up. */
+import type { ProtectedItemView } from '../../domain/item-view.js';
+import { RefusedError } from '../errors.js';
+import { listener } from '../../temporal/host-hearing.js';
+import type { Farshore } from '../farshore.js';
+import { hostSign, type HostSign } from '../host-sign.js';
+import type { Place } from './place.js';
+
+/** What is known now of the hosts that the VMs are on. */
+export async function hostSigns(
+  farshore: Farshore,
+  { site, data, instance }: Place,
+  views: readonly { vm: string; view: ProtectedItemView }[],
+): Promise<{ vm: string; view: ProtectedItemView; sign: HostSign }[]> {
+  const { LocalSite } = await import('../../local/local-site.js');
+  const local = new LocalSite(site.site, data);
+  const listenTo = listener(farshore.temporal, site.site.vault.name);
+  return await Promise.all(
+    views.map(async ({ vm, view }) => ({
+      vm,
+      view,
+      sign: await hostSign(farshore, listenTo, local, view.item, instance !== undefined),
+    })),
+  );
+}
+
+/** Of a host that does: no name of the VM before it, no full stop after it. */
+export const answersText = ({ host, power }: HostSign): string =>
+  `its host ${host} answers${power === undefined ? '' : `, and the VM is ${power} there`}`;
+
+/** Its hypervisor says that the VM runs, though its agent does not answer: the source will not stop by itself. */
+export const runsUnwatched = ({ answers, power }: HostSign): boolean => !answers && power === 'Running';
+
+/** Planned failovers need it whole, and would wait for it. @throws RefusedError that names what can be done. */
+export async function requirePrimarySide(
+  farshore: Farshore,
+  place: Place,
+  views: readonly { vm: string; view: ProtectedItemView }[],
+): Promise<void> {
+  const signs = await hostSigns(farshore, place, views);
+  const silent = signs.filter(({ sign }) => !sign.answers || !sign.providerAnswers);
+  if (silent.length === 0) return;
+  const reasons = silent.map(({ vm, view, sign }) => {
+    const seen = sign.seenAt === undefined ? '' : ` (last heard at ${sign.seenAt})`;
+    const who = sign.answers ? `the Provider of VMM server ${view.item.vmmServer}` : `its host ${sign.host}${seen}`;
+    return `${vm}: ${who} does not answer, and a planned failover needs it`;
+  });
+  const able = silent.filter(({ view }) => view.operations.unplannedFailover.allowed).map(({ vm }) => vm);
+  const instead =
+    able.length === 0
+      ? '  Remedy: start what does not answer.'
+      : `  Remedy: start what does not answer; or, if it is lost: farshore failover ${able.join(' ')} --type unplanned --wait`;
+  throw new RefusedError(['nothing was started', ...reasons, instead].join('\n'));
+}

@@ -1,0 +1,118 @@
+/** `vm start` and `vm delete-replica`. */
+import { Command } from 'commander';
+import type { ProtectedItemView } from '../../domain/item-view.js';
+import { RefusedError } from '../errors.js';
+import { confirm } from './confirm.js';
+import { outputOf, withFarshore } from './place.js';
+
+export function startVmCommand(): Command {
+  return new Command('start')
+    .summary('start a VM that should run, where the vault says that it runs')
+    .description(
+      'Starts a VM that is off: at the recovery side when the vault says that it was failed over, else at the primary side.\n' +
+        'A replica VM that is not there any more, as when the recovery side was lost, is made again from the recovery point\n' +
+        'that it ran from. Hypervisors and recovery compute are asked on this machine.',
+    )
+    .argument('<vm>', 'name of the VM')
+    .option('--yes', 'do not ask')
+    .action(async (vm: string, { yes }: { yes?: true }, command: Command) => {
+      await withFarshore(command, async (farshore, { site: { site }, data }) => {
+        const view = await farshore.protectedItem(vm).catch(notInSite);
+        if (view?.item.job)
+          throw new RefusedError(`${vm}: the job ${view.item.job.jobId} is running, which settles that`);
+        const { ReplicaVms } = await import('../../local/replica-vms.js');
+        const vms = new ReplicaVms(site, data);
+        const from = await vms.startingPoint(vm);
+        if (from.side === 'primary') {
+          refuseWhileFenceOwed(vm, view);
+          await vms.startSource(farshore.siteVm(vm), from);
+          outputOf(command).result('vm start', { vm, activeSide: 'primary' }, `${vm}: runs at the primary side`);
+          return;
+        }
+        if (from.replica?.state === 'Running') {
+          outputOf(command).result(
+            'vm start',
+            { vm, activeSide: 'recovery' },
+            `${vm}: runs at the recovery side already`,
+          );
+          return;
+        }
+        if (!from.replica) {
+          await confirm(
+            `There is no replica VM ${vm} any more. It is made again from the recovery point ${from.state?.recoveryPoint} (${from.state?.recoveryPointTime});\n` +
+              'what was written at the recovery side since its failover is not in it.',
+            yes,
+          );
+        }
+        await vms.startReplica(vm, from);
+        outputOf(command).result(
+          'vm start',
+          { vm, activeSide: 'recovery', madeAgain: !from.replica },
+          `${vm}: runs at the recovery side`,
+        );
+      });
+    });
+}
+
+export function deleteReplicaCommand(): Command {
+  return new Command('delete-replica')
+    .summary('delete the replica VM of a VM whose protection has ended')
+    .description(
+      'Turns off and deletes the replica VM of a VM that was failed over and is not protected any more, with everything that\n' +
+        'was written at the recovery side. The recovery points in the vault stay until the VM is protected again. The VM runs\n' +
+        'at the primary side then: start it there (`farshore vm start VM`), and protect it.',
+    )
+    .argument('<vm>', 'name of the VM')
+    .option('--yes', 'do not ask')
+    .action(async (vm: string, { yes }: { yes?: true }, command: Command) => {
+      await withFarshore(command, async (farshore, { site: { site }, data }) => {
+        const view = await farshore.protectedItem(vm).catch(notInSite);
+        const phase = view?.item.phase ?? 'Unprotected';
+        if (phase === 'FailedOver')
+          throw new RefusedError(
+            `${vm}: it runs from its replica VM; first: farshore commit ${vm}, then farshore unprotect ${vm}`,
+          );
+        if (phase === 'Committed')
+          throw new RefusedError(
+            `${vm}: it runs from its replica VM; end its protection first: farshore unprotect ${vm}`,
+          );
+        refuseWhileFenceOwed(vm, view);
+        if (phase !== 'Unprotected') throw new RefusedError(`${vm}: it runs at the primary side and has no replica VM`);
+        const { ReplicaVms } = await import('../../local/replica-vms.js');
+        const vms = new ReplicaVms(site, data);
+        const { side, state, replica } = await vms.startingPoint(vm);
+        if (side === 'primary')
+          throw new RefusedError(`${vm}: the vault knows of no failover of it, and so of no replica VM`);
+        await confirm(
+          `Deletes: the replica VM ${vm}${replica ? `, which is ${replica.state} at the recovery side` : ' (it is not there any more)'}, and everything written there since ${state?.recoveryPointTime}.\n` +
+            `Keeps:   the recovery point ${state?.recoveryPoint} in the vault, until ${vm} is protected again; the source VM and its disks at the primary side.`,
+          yes,
+        );
+        await vms.deleteReplica(vm);
+        outputOf(command).result(
+          'vm delete-replica',
+          { vm, deleted: true },
+          `${vm}: the replica VM is deleted. Next: farshore vm start ${vm}, then farshore protect ${vm}`,
+        );
+      });
+    });
+}
+
+/**
+ * What was started at the primary side would be turned off as soon as the source can be told of the failover.
+ * @throws RefusedError
+ */
+export function refuseWhileFenceOwed(vm: string, view: ProtectedItemView | undefined): void {
+  if (!view?.item.sourceFence) return;
+  const { host, vmmServer } = view.item;
+  throw new RefusedError(
+    `${vm}: its source on host ${host} has not been told of the failover yet; it is turned off once it is, whatever runs there.\n` +
+      `  Remedy: start the hypervisor of host ${host} and the Provider of VMM server ${vmmServer}, and repeat this when \`farshore status\` no longer names the source. ` +
+      `If the primary site does not exist any more: farshore unprotect ${vm} --primary-lost`,
+  );
+}
+
+/** A replica VM outlives the name of its VM in the site file. */
+function notInSite(error: unknown): undefined {
+  if (!(error instanceof RefusedError)) throw error;
+}

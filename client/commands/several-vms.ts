@@ -1,0 +1,121 @@
+/** Commands that take several VMs: all are asked before anything is started, and what was done before is answered as done. */
+import type { Command } from 'commander';
+import type { Job } from '../../domain/job.js';
+import type { JobKind } from '../../domain/jobs/known-jobs.js';
+import type { ProtectedItemView } from '../../domain/item-view.js';
+import type { Operation } from '../../domain/operations.js';
+import type { JobAccepted } from '../../workflows/messages.js';
+import { RefusedError } from '../errors.js';
+import type { Farshore } from '../farshore.js';
+import { Progress } from '../progress.js';
+import type { DestructiveOptions } from './follow-request.js';
+import { outputOf } from './place.js';
+import { problemOf, throwProblems, waitForJob } from './wait.js';
+
+/** What a command that takes several VMs finds of one of them. */
+export type Asked =
+  | { readonly vm: string; readonly view: ProtectedItemView; readonly todo: 'start' }
+  /** The same was asked before, and is under way. */
+  | { readonly vm: string; readonly view: ProtectedItemView; readonly todo: 'follow'; readonly jobId: string }
+  /** The same was asked before, and is done. */
+  | {
+      readonly vm: string;
+      readonly view: ProtectedItemView | undefined;
+      readonly todo: 'nothing';
+      readonly done: string;
+    };
+
+/**
+ * Asks all the VMs named before anything is started.
+ * @param done says that what is asked has been done, in a sentence without the VM's name; undefined when it has not.
+ * @throws RefusedError with every refusal: then nothing is started.
+ */
+export async function askAll(
+  farshore: Farshore,
+  names: readonly string[],
+  kind: Operation & JobKind,
+  done: (view: ProtectedItemView | undefined) => string | undefined,
+): Promise<Asked[]> {
+  const vms = [...new Set(names)];
+  const found = await Promise.all(
+    vms.map(async (vm): Promise<Asked | string> => {
+      const view = await farshore.protectedItem(vm);
+      const said = done(view);
+      if (said !== undefined) return { vm, view, todo: 'nothing', done: said };
+      if (!view) return `${vm}: the VM is not protected`;
+      const same = [view.item.job, ...view.item.pending].find((job) => job?.kind === kind);
+      if (same) return { vm, view, todo: 'follow', jobId: same.jobId };
+      const permission = view.operations[kind];
+      return permission.allowed ? { vm, view, todo: 'start' } : `${vm}: ${permission.reason}`;
+    }),
+  );
+  const refusals = found.filter((each) => typeof each === 'string');
+  if (refusals.length > 0)
+    throw new RefusedError([...(vms.length > 1 ? ['nothing was started'] : []), ...refusals].join('\n'));
+  return found.filter((each) => typeof each !== 'string');
+}
+
+/** Those that something is to be started of. */
+export const toStart = (asked: readonly Asked[]) => asked.filter((each) => each.todo === 'start');
+
+/**
+ * Starts what is to be started, and says of each VM which job it is; with --wait follows them all, and says what came of it.
+ * @param name the command that answers. @param start asks for the job of one VM. @throws JobFailedError
+ */
+export async function followAll(
+  name: 'failover' | 'commit' | 'unprotect' | 'plan commit',
+  command: Command,
+  farshore: Farshore,
+  asked: readonly Asked[],
+  start: (vm: string) => Promise<JobAccepted>,
+  { wait }: DestructiveOptions,
+  successText: (vm: string, job: Job) => string,
+): Promise<void> {
+  const requested: { vm: string; jobId?: string; done?: string }[] = [];
+  for (const one of asked) {
+    const { vm } = one;
+    if (one.todo === 'nothing') requested.push({ vm, done: one.done });
+    else requested.push({ vm, jobId: one.todo === 'follow' ? one.jobId : (await start(vm)).jobId });
+  }
+  const output = outputOf(command);
+  if (!wait) {
+    const lines = requested.map(({ vm, jobId, done }) =>
+      jobId === undefined ? `${vm}: ${done}` : `${vm}: started ${jobId}`,
+    );
+    const started = requested.flatMap(({ jobId }) => jobId ?? []);
+    const hint =
+      started.length === 0 ? [] : [`Follow it with: farshore job show ${started.length === 1 ? started[0] : 'JOB'}`];
+    output.result(name, { vms: requested }, [...lines, ...hint].join('\n'));
+    return;
+  }
+  const progress = new Progress();
+  const ends = await Promise.all(
+    requested.map(async ({ vm, jobId, done }) => ({
+      vm,
+      done,
+      job: jobId === undefined ? undefined : await waitForJob(farshore, jobId, progress),
+    })),
+  );
+  progress.close();
+  output.result(
+    name,
+    { vms: ends.map(({ vm, done, job }) => (job ? { vm, jobId: job.id, job } : { vm, done })) },
+    ends
+      .map(({ vm, done, job }) => {
+        if (!job) return `${vm}: ${done}`;
+        return job.state === 'Succeeded' ? successText(vm, job) : `${job.id}: ${job.state}`;
+      })
+      .join('\n\n'),
+  );
+  throwProblems(ends.map(({ job }) => job && problemOf(job)));
+}
+
+/** Of a VM that was failed over before. */
+export function failedOver(view: ProtectedItemView | undefined): string | undefined {
+  if (view?.item.phase === 'FailedOver') return 'it has been failed over already, and runs at the recovery side';
+  return view?.item.phase === 'Committed' ? 'it has been failed over already, and that is committed' : undefined;
+}
+
+/** Of a VM whose failover was committed before. */
+export const committed = (view: ProtectedItemView | undefined): string | undefined =>
+  view?.item.phase === 'Committed' ? 'its failover has been committed already' : undefined;

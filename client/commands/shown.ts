@@ -1,0 +1,12 @@
+/** What several answers show of a VM, each in one way. */
+import type { ProtectedItem } from '../../domain/protected-item.js';
+import type { HypervisorVm } from '../../local/local-site.js';
+
+/** The job that runs. */
+export function runningJob({ job }: Pick<ProtectedItem, 'job'>) {
+  if (!job) return undefined;
+  const { jobId, kind, startedAt, task, progress, retry } = job;
+  return { jobId, kind, startedAt, task, progress, retry };
+}
+
+export const replicaVm = ({ name, state, disks }: HypervisorVm) => ({ vm: name, power: state, disks });

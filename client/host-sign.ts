@@ -1,0 +1,81 @@
+/**
+ * Does a VM's host answer just now? Told from what its VMs have noticed, from its agent's next look, and, where the hypervisor
+ * runs on this machine, from the hypervisor itself.
+ */
+import { hostSilence, lastHeard } from '../domain/host-silence.js';
+import type { HostState } from '../domain/host.js';
+import { taskQueues } from '../domain/ids.js';
+import type { ProtectedItem } from '../domain/protected-item.js';
+import { earlier, toIso } from '../domain/time.js';
+import { newestLook, type listener } from '../temporal/host-hearing.js';
+import type { LocalSite } from '../local/local-site.js';
+import { POLLER_GONE_MS } from '../temporal/pollers.js';
+import type { Farshore } from './farshore.js';
+import { seenWorkers } from './infrastructure/seen-workers.js';
+
+export interface HostSign {
+  readonly host: string;
+  readonly answers: boolean;
+  /** The last sign of life, ISO 8601; undefined when none is known. */
+  readonly seenAt?: string;
+  /** From when on it did not answer, ISO 8601; undefined while it does. */
+  readonly silentAt?: string;
+  /** How far its clock is ahead of Temporal's, ms; undefined while they agree. */
+  readonly clockAheadMs?: number;
+  /** Of the VM there, when its hypervisor answers here. */
+  readonly power?: 'Running' | 'Off';
+  /** Of the VMM server, which shuts VMs down. */
+  readonly providerAnswers: boolean;
+}
+
+/**
+ * @param listenTo see `listener`
+ * @param isHere the hypervisors run on this machine: one that does not answer is gone.
+ */
+export async function hostSign(
+  farshore: Farshore,
+  listenTo: ReturnType<typeof listener>,
+  local: LocalSite,
+  item: ProtectedItem,
+  isHere: boolean,
+): Promise<HostSign> {
+  const { vault, host, vmmServer, vm } = item;
+  const provider = taskQueues.vmm(vault, vmmServer);
+  const [seen, vms, first] = await Promise.all([
+    // Whoever may not ask who polls goes by the rest.
+    seenWorkers(farshore, [taskQueues.host(vault, host), provider]).catch(() => undefined),
+    local.hypervisorVms(host),
+    // At once: a look that has been waited for in vain is followed by one that has not been taken yet and tells nothing.
+    newestLook(farshore.temporal, vault, host).catch(() => undefined),
+  ]);
+  const polls = (queue: string) => {
+    const at = seen?.get(queue);
+    return seen === undefined || (at !== undefined && Date.now() - Date.parse(at) < POLLER_GONE_MS);
+  };
+  const power = vms?.find(({ name }) => name === vm)?.state;
+  const common = { host, ...(power && { power }), providerAnswers: polls(provider) };
+  const { hostTrouble } = item;
+  if (hostSilence(item)) return { ...common, answers: false, ...silentSign(item, hostTrouble, hostTrouble?.since) };
+  const isGone = isHere && vms === undefined;
+  const heard = isGone ? undefined : await listenTo(host);
+  const answers = !isGone && (heard ? heard.answers : polls(taskQueues.host(vault, host)));
+  if (answers) return { ...common, answers, seenAt: toIso(Date.now()) };
+  const look = heard?.look ?? first;
+  const now = toIso(Date.now());
+  return { ...common, answers, ...silentSign(item, look, look ? earlier(look.askedAt, now) : now) };
+}
+
+/** @param heard of the host, by whoever watches it. */
+function silentSign(
+  item: ProtectedItem,
+  heard: Pick<HostState, 'heardAt' | 'clockAheadMs'> | undefined,
+  silentAt: string | undefined,
+): Pick<HostSign, 'seenAt' | 'silentAt' | 'clockAheadMs'> {
+  // What a VM has not been told yet is newer than its newest cycle.
+  const seenAt = (item.hostTrouble ? undefined : heard?.heardAt) ?? lastHeard(item);
+  return {
+    ...(seenAt !== undefined && { seenAt }),
+    ...(silentAt !== undefined && { silentAt }),
+    ...(heard?.clockAheadMs !== undefined && { clockAheadMs: heard.clockAheadMs }),
+  };
+}

@@ -1,0 +1,84 @@
+/** What is printed on a terminal: tables no wider than it, and colours for what matters. Elsewhere neither. */
+
+/** Narrower than this no column is made. */
+const NARROWEST = 8;
+const GAP = 2;
+const COLOURS: Readonly<Record<string, string>> = {
+  Critical: '31',
+  problem: '31',
+  DIFFERENT: '31',
+  Failed: '31',
+  Warning: '33',
+  warning: '33',
+  Normal: '32',
+  ok: '32',
+};
+
+export interface TerminalFormat {
+  /** Infinite where the output is no terminal. */
+  readonly columns: number;
+  readonly colour: boolean;
+}
+
+/** Of standard output. */
+export const outputFormat = ({ stdout } = process): TerminalFormat =>
+  stdout.isTTY
+    ? { columns: stdout.columns || Infinity, colour: stdout.hasColors() }
+    : { columns: Infinity, colour: false };
+
+/** A word that says how something is, in the colour of that; anything else as it is. */
+export function painted(word: string, { colour }: TerminalFormat): string {
+  const code = COLOURS[word.trim()];
+  return colour && code !== undefined ? word.replace(word.trim(), `\u001b[${code}m${word.trim()}\u001b[39m`) : word;
+}
+
+/** Columns as wide as their widest cell; where that is too much, cells are broken between words, those with most text first. */
+export function tableText(
+  header: readonly string[],
+  rows: readonly (readonly string[])[],
+  format: TerminalFormat,
+): string {
+  const all = [header, ...rows];
+  const widths = header.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)));
+  const least = header.map((_, column) =>
+    Math.max(NARROWEST, ...all.flatMap((row) => (row[column] ?? '').split(' ').map((word) => word.length))),
+  );
+  shrink(widths, least, format.columns - GAP * (header.length - 1));
+  return all
+    .flatMap((row) => {
+      const cells = widths.map((width, column) => broken(row[column] ?? '', width));
+      const height = Math.max(...cells.map((lines) => lines.length));
+      return Array.from({ length: height }, (_, line) =>
+        cells
+          .map((lines, column) => painted((lines[line] ?? '').padEnd(widths[column]!), format))
+          .join(' '.repeat(GAP))
+          .trimEnd(),
+      );
+    })
+    .join('\n');
+}
+
+/** Takes from the widest column that can give, until they fit or none can. */
+function shrink(widths: number[], least: readonly number[], room: number): void {
+  for (let over = widths.reduce((sum, width) => sum + width, 0) - room; over > 0; over -= 1) {
+    let widest = -1;
+    for (const [column, width] of widths.entries()) {
+      if (width > least[column]! && (widest < 0 || width > widths[widest]!)) widest = column;
+    }
+    if (widest < 0) return;
+    widths[widest]! -= 1;
+  }
+}
+
+/** Between words alone: what is longer than a line is copied by people, and stays whole. */
+function broken(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.length > width ? text.split(' ') : [text]) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else line = line === '' ? word : `${line} ${word}`;
+  }
+  return [...lines, line];
+}

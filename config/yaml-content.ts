@@ -1,0 +1,103 @@
+/**
+ * What a YAML document holds, looked at before it is made: the library expands aliases without a look at what comes of it,
+ * and compares each name of a field with all others.
+ */
+import { isAlias, isMap, isNode, isPair, isScalar, isSeq, type Document, type Node } from 'yaml';
+
+/** Values of a document with all aliases written out: more than any site file has, and little enough to hold. */
+const MAX_VALUES = 1_000_000;
+
+/** Where it begins in the text, and what is wrong there. */
+export interface ContentProblem {
+  readonly offset: number;
+  readonly problem: string;
+  readonly remedy: string;
+}
+
+/** The first thing for which the content of a document can't be made. */
+export function contentProblem(document: Document.Parsed): ContentProblem | undefined {
+  const walk = new Walk();
+  walk.sizeOf(document.contents);
+  return walk.problem;
+}
+
+class Walk {
+  problem: ContentProblem | undefined;
+  /** The node that each anchor names at this place of the document: it may be given again further down. */
+  readonly #anchors = new Map<string, Node>();
+  /** Values that a node comes to; undefined while it is being gone through. */
+  readonly #sizes = new Map<Node, number | undefined>();
+
+  /** @returns values, aliases written out. */
+  sizeOf(node: unknown): number {
+    if (this.problem || !isNode(node)) return 1;
+    if (isAlias(node)) return this.#target(node);
+    if (node.anchor !== undefined) this.#anchors.set(node.anchor, node);
+    this.#sizes.set(node, undefined);
+    const size = isMap(node) ? this.#map(node) : isSeq(node) ? this.#sum(node.items) : 1;
+    this.#sizes.set(node, size);
+    if (size > MAX_VALUES) {
+      this.#refuse(
+        node,
+        `its anchors and aliases come to more than ${MAX_VALUES.toLocaleString('en')} values`,
+        'write out what is needed, and repeat less of it by aliases',
+      );
+    }
+    return size;
+  }
+
+  #target(alias: Node & { source: string }): number {
+    const { source } = alias;
+    const target = this.#anchors.get(source);
+    if (!target) {
+      this.#refuse(
+        alias,
+        `the alias *${source} leads nowhere`,
+        `give a value before it the anchor &${source}, or correct the name`,
+      );
+      return 1;
+    }
+    const size = this.#sizes.get(target);
+    if (size === undefined) {
+      this.#refuse(
+        alias,
+        `the alias *${source} leads to what it stands in itself, which has no end`,
+        'write the value out',
+      );
+    }
+    return size ?? 1;
+  }
+
+  #map({ items }: { items: readonly unknown[] }): number {
+    const names = new Set<unknown>();
+    let size = 1;
+    for (const pair of items) {
+      if (!isPair(pair)) continue;
+      const name = isScalar(pair.key) ? pair.key.value : undefined;
+      // Several merges are several values of one name, which is what they are for.
+      if (isNode(pair.key) && name !== undefined && name !== '<<') {
+        if (names.has(name)) {
+          const remedy = 'keep one of them: each name is unique';
+          this.#refuse(
+            pair.key,
+            `the field ${JSON.stringify(name).slice(0, 40)} is given twice, and has to be unique`,
+            remedy,
+          );
+        }
+        names.add(name);
+      }
+      size += this.sizeOf(pair.key) + this.sizeOf(pair.value);
+    }
+    return size;
+  }
+
+  #sum(items: readonly unknown[]): number {
+    let size = 1;
+    for (const item of items) size += this.sizeOf(item);
+    return size;
+  }
+
+  #refuse(at: Node, problem: string, remedy: string): void {
+    this.problem ??= { offset: at.range?.[0] ?? 0, problem, remedy };
+  }
+}

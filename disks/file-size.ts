@@ -1,0 +1,9 @@
+/** How large a disk file is: of a block device the status says nothing. */
+import type { FileHandle } from 'node:fs/promises';
+import { endOf } from './native.js';
+
+/** @returns bytes of a file, or of the medium behind a block device. @throws the errno of the file system. */
+export async function fileSize(file: FileHandle): Promise<number> {
+  const found = await file.stat();
+  return found.isBlockDevice() ? endOf(file.fd) : found.size;
+}

@@ -1,0 +1,78 @@
+/** What `farshore doctor` is made of: checks that know nothing of each other, each with a time limit. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { TemporalProblem } from '../temporal/problem.js';
+
+/** `skipped`: it could not be looked at from here, which the message explains; it counts for nothing. */
+export type CheckStatus = 'ok' | 'warning' | 'problem' | 'skipped';
+
+export interface Finding {
+  readonly status: CheckStatus;
+  /** What was seen, a sentence without its end. */
+  readonly message: string;
+  /** Of several lines where there are several ways. */
+  readonly remedy?: string;
+  /** Where what was looked at is configured. */
+  readonly configuredBy?: string;
+  /** The VMs it is about. */
+  readonly vms?: readonly string[];
+  /** Set when it is about a whole host. */
+  readonly host?: string;
+}
+
+export interface CheckResult extends Finding {
+  readonly check: string;
+}
+
+export interface Check {
+  readonly name: string;
+  /** What it throws is a problem, too. */
+  run(): Promise<Finding | readonly Finding[]>;
+}
+
+export const ok = (message: string, configuredBy?: string): Finding => ({
+  status: 'ok',
+  message,
+  ...(configuredBy !== undefined && { configuredBy }),
+});
+export const skipped = (message: string): Finding => ({ status: 'skipped', message });
+export const warning = (message: string, remedy: string, configuredBy?: string): Finding => ({
+  status: 'warning',
+  message,
+  remedy,
+  ...(configuredBy !== undefined && { configuredBy }),
+});
+export const problem = (message: string, remedy: string, configuredBy?: string): Finding => ({
+  ...warning(message, remedy, configuredBy),
+  status: 'problem',
+});
+
+/** All at once. @param limitMs for each. @returns in the order of the checks, each of which says something. */
+export async function runChecks(checks: readonly Check[], limitMs: number): Promise<CheckResult[]> {
+  const found = await Promise.all(
+    checks.map(async (check) => {
+      const findings = await limited(check, limitMs).catch((error: unknown) => [problemOf(error)]);
+      return findings.map((finding) => ({ check: check.name, ...finding }));
+    }),
+  );
+  return found.flat();
+}
+
+async function limited(check: Check, limitMs: number): Promise<readonly Finding[]> {
+  const done = new AbortController();
+  const late = sleep(limitMs, undefined, { signal: done.signal }).then(() =>
+    problem(`It is not known within ${limitMs / 1000} s`, 'look whether what is asked hangs, and try again'),
+  );
+  // Told to stop once there is an answer.
+  late.catch(() => undefined);
+  try {
+    return [await Promise.race([check.run(), late])].flat();
+  } finally {
+    done.abort();
+  }
+}
+
+function problemOf(error: unknown): Finding {
+  if (error instanceof TemporalProblem) return problem(error.problem, error.remedy, error.configuredBy);
+  const message = error instanceof Error ? error.message : String(error);
+  return problem(message, 'correct what is named');
+}

@@ -1,0 +1,54 @@
+/** Whether others than its owner may read or change what lies in a folder that holds guests' data. */
+import { lstat, readdir } from 'node:fs/promises';
+import path from 'node:path';
+import { shellWord } from '../domain/shell-word.js';
+import { ok, skipped, warning, type Check } from './check.js';
+
+/** Entries looked at: enough to find what an older version or a careless copy has left open. */
+const MOST_ENTRIES = 20_000;
+const OTHERS = 0o077;
+const OTHERS_WRITE = 0o022;
+
+/** @param by what names the folder. */
+export const privacyCheck = (name: string, folder: string, by: string): Check => ({
+  name,
+  run: async () => {
+    const found = await firstOpen(folder).catch((error: NodeJS.ErrnoException) => error);
+    if (found instanceof Error) {
+      return skipped(found.code === 'ENOENT' ? `there is no ${folder}` : `${folder} can't be read: ${found.code}`);
+    }
+    if (found === undefined) return ok(`only its owner may use what is in ${folder}`, by);
+    const mode = found.mode.toString(8).padStart(4, '0');
+    return warning(
+      `others than its owner may use ${found.file} (mode ${mode}): guests' data and locks lie there`,
+      `chmod -R go= ${shellWord(folder)}`,
+      by,
+    );
+  },
+});
+
+interface OpenEntry {
+  readonly file: string;
+  readonly mode: number;
+}
+
+/** The first file that others get at, or folder they may change. Of a folder that keeps them out nothing more is asked. */
+async function firstOpen(folder: string): Promise<OpenEntry | undefined> {
+  const folders = [folder];
+  let left = MOST_ENTRIES;
+  for (let next = folders.shift(); next !== undefined; next = folders.shift()) {
+    const mode = (await lstat(next)).mode & 0o777;
+    if ((mode & OTHERS) === 0) continue;
+    // Whoever may write to it replaces and deletes what is in there, however private that is.
+    if ((mode & OTHERS_WRITE) !== 0) return { file: next, mode };
+    for (const entry of await readdir(next, { withFileTypes: true })) {
+      if ((left -= 1) < 0) return undefined;
+      const file = path.join(next, entry.name);
+      if (entry.isDirectory()) folders.push(file);
+      if (!entry.isFile()) continue;
+      const mode = (await lstat(file)).mode & 0o777;
+      if ((mode & OTHERS) !== 0) return { file, mode };
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,93 @@
+/** The task queues of a deployment, and who has to poll them. */
+import { taskQueues } from '../domain/ids.js';
+import { commonSilences } from '../domain/host-silence.js';
+import type { ProtectedItem } from '../domain/protected-item.js';
+import { formatDuration, toMs } from '../domain/time.js';
+import { ACTIVITIES, POLLER_GONE_MS, WORKFLOWS, type Poller } from '../temporal/pollers.js';
+import { ok, problem, warning, type Finding } from './check.js';
+import { nameAgain, type Part, type Scope } from './scope.js';
+
+export interface Queue {
+  readonly queue: string;
+  readonly types: readonly (typeof WORKFLOWS | typeof ACTIVITIES)[];
+  /** How its worker is started. */
+  readonly remedy: string;
+  /** Whether a VM is replicated by way of it. */
+  serves?(item: ProtectedItem): boolean;
+  /** Its worker is the agent of a host. */
+  readonly isAgent?: true;
+}
+
+export function queuesOf(vault: string, { vmmServers, hosts }: Scope): Queue[] {
+  const queue = (name: string, role: string, what: string, part: Part, types: Queue['types']): Queue => {
+    const start = `start the worker: farshore worker --role ${role} --name ${part.name}`;
+    // A worker takes no name that the site file does not have.
+    return { queue: name, types, remedy: part.onlyFor ? `${nameAgain(what, part)}; then ${start}` : start };
+  };
+  return [
+    queue(taskQueues.azure(vault), 'azure', 'vault', { name: vault }, [WORKFLOWS, ACTIVITIES]),
+    ...vmmServers.map((part) => ({
+      ...queue(taskQueues.vmm(vault, part.name), 'vmm', 'VMM server', part, [ACTIVITIES]),
+      serves: ({ vmmServer }: ProtectedItem) => vmmServer === part.name,
+    })),
+    ...hosts.map((part) => ({
+      ...queue(taskQueues.host(vault, part.name), 'host', 'host', part, [ACTIVITIES]),
+      serves: ({ host }: ProtectedItem) => host === part.name,
+      isAgent: true as const,
+    })),
+  ];
+}
+
+/**
+ * A poll lasts a minute, and one whose worker has died meanwhile, or hangs, is remembered: so what is known of the agent says
+ * more, and of whatever stands beside a host that does not answer it is said that it may be gone.
+ * @param polls for each of its types. @param now ms, by the server's clock.
+ */
+export function queueFinding(
+  { types, remedy, serves, isAgent }: Queue,
+  polls: readonly (readonly Poller[])[],
+  items: readonly ProtectedItem[],
+  now: number,
+): Finding {
+  const lives = ({ at }: Poller) => now - at < POLLER_GONE_MS;
+  const ago = (at: number) => formatDuration(Math.max(0, now - at));
+  const lacking = types.filter((_, index) => !polls[index]!.some(lives));
+  if (lacking.length > 0) {
+    const what = lacking.map((type) => (type === WORKFLOWS ? 'workflows' : 'activities')).join(' and ');
+    const last = Math.max(0, ...polls.flat().map(({ at }) => at));
+    return problem(
+      `no worker takes ${what} from it${last > 0 ? `; the last worker asked ${ago(last)} ago` : ''}`,
+      remedy,
+    );
+  }
+  const newest = new Map<string, number>();
+  for (const { identity, at } of polls.flat().filter(lives)) {
+    newest.set(identity, Math.max(at, newest.get(identity) ?? 0));
+  }
+  const polled = `was polled by ${[...newest]
+    .toSorted(([, a], [, b]) => b - a)
+    .map(([identity, at]) => `${identity}, ${ago(at)} ago`)
+    .join('; ')}`;
+  const silences = serves ? commonSilences(items.filter(serves)) : [];
+  const [silence] = silences;
+  if (!silence) return ok(polled);
+  const hosts = silences.map(({ host }) => host).join(', ');
+  if (!isAgent) {
+    return warning(
+      `${polled}, and may be gone since: ${hosts}, which it serves, does not answer`,
+      `if it is: ${remedy}`,
+    );
+  }
+  const { silent, heardAt } = silence;
+  if (silent === 'hypervisor') {
+    return warning(
+      `${polled}; the hypervisor of ${hosts} does not answer`,
+      `start that first; if the agent is gone, too: ${remedy}`,
+    );
+  }
+  const heard = heardAt === undefined ? '' : `, and was last heard ${ago(toMs(heardAt))} ago`;
+  return problem(
+    `its worker does not answer${heard}; the queue ${polled}`,
+    `unless it comes back by itself, ${remedy}`,
+  );
+}

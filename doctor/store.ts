@@ -1,0 +1,197 @@
+/** Checks of the replica store: is it there, is it writable from here, is there space, does its clock agree. */
+import { randomUUID } from 'node:crypto';
+import { mkdir, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { counted } from '../domain/counted.js';
+import { formatBytes } from '../domain/bytes.js';
+import { CatalogueError, failureCatalogue } from '../domain/errors.js';
+import type { DiskFormat, Site } from '../domain/site.js';
+import { formatDuration } from '../domain/time.js';
+import { formatStoreAddress } from '../domain/store-address.js';
+import { surveyVault } from '../replication/vault-survey.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
+import { openDisk } from '../disks/open-disk.js';
+import { sasEnd } from '../sites/azure-store/credentials.js';
+import type { DataFolder } from '../config/data-folder.js';
+import type { LoadedSite } from '../config/site-file.js';
+import { VaultStore } from '../local/vault-store.js';
+import { privacyCheck } from './privacy.js';
+import { ok, problem, skipped, warning, type Check, type Finding } from './check.js';
+import { clockFinding } from './temporal.js';
+
+/** How a store is looked at; one for each kind of store. */
+export interface StoreAccess {
+  /** What and where it is, as in "the store in /vault". */
+  readonly where: string;
+  /** @throws CatalogueError */
+  open(): Promise<ReplicaStore>;
+  /** Bytes; undefined where a store has no end. */
+  freeBytes?(): Promise<number>;
+  /** Asks the store for something of no meaning. @returns when that was, by the store's own clock, ms. */
+  touch?(): Promise<number>;
+  /** When the credentials end, ms since 1970, and where they come from; undefined when they have no end that is known. */
+  credentialsEnd?(): { readonly at: number; readonly from: string } | undefined;
+}
+
+/** Within this, credentials that end are told, ms: somebody has to make new ones, and be there to do it. */
+const ENDS_SOON_MS = 7 * 24 * 60 * 60_000;
+
+/** Below this a store is as good as full: cycles and undo journals need room to come and go. Bytes. */
+const LEAST_FREE = 1024 ** 3;
+
+/** The access to the store of a site file. */
+export function storeAccessOf(site: Site, data: DataFolder): StoreAccess {
+  const { store } = site.vault;
+  const access = {
+    where: `the store in ${formatStoreAddress(store)}`,
+    open: () => new VaultStore(data, site).open({ remember: false }),
+  };
+  return store.kind === 'embedded' ? { ...access, ...ofFolder(store.path) } : { ...access, ...ofAccount(store.url) };
+}
+
+const ofAccount = (url: string): Pick<StoreAccess, 'touch' | 'credentialsEnd'> => ({
+  credentialsEnd: () => sasEnd(process.env),
+  touch: async () => {
+    const { serviceTime } = await import('../sites/azure-store/store-access.js');
+    return await serviceTime(url);
+  },
+});
+
+function ofFolder(folder: string): Pick<StoreAccess, 'freeBytes' | 'touch'> {
+  return {
+    freeBytes: async () => {
+      const { bavail, bsize } = await statfs(folder);
+      return bavail * bsize;
+    },
+    touch: async () => {
+      // Where the store keeps what is not there yet: what a killed doctor leaves is swept.
+      const temporary = path.join(folder, '.tmp');
+      const file = path.join(temporary, `doctor-${randomUUID()}`);
+      await mkdir(temporary, 0o700).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'EEXIST') throw error;
+      });
+      try {
+        await writeFile(file, '', { mode: 0o600 });
+        return (await stat(file)).mtimeMs;
+      } finally {
+        await rm(file, { force: true });
+      }
+    },
+  };
+}
+
+/** @param access how the site's store is looked at. */
+export function storeChecks({ site, file }: LoadedSite, access: StoreAccess): Check[] {
+  const by = `vault.store of ${file}`;
+  const { where } = access;
+  return [
+    {
+      name: 'Store',
+      run: async () => {
+        let store: ReplicaStore;
+        try {
+          store = await access.open();
+        } catch (error) {
+          if (!(error instanceof CatalogueError)) throw error;
+          return problem(error.message, failureCatalogue[error.code].remedy, by);
+        }
+        try {
+          const { vms, unreadable } = await surveyVault(store);
+          const [first] = unreadable;
+          if (first) {
+            const remedy = 'look at what is there; `farshore vault list` tells what is wrong';
+            return problem(
+              `${where} holds what can't be read: ${unreadable.map(({ vm }) => vm).join(', ')}`,
+              remedy,
+              by,
+            );
+          }
+          const damaged = vms.filter((vm) => vm.damaged.length > 0);
+          if (damaged.length > 0) {
+            const { problem: what } = damaged[0]!.damaged[0]!;
+            return warning(
+              `${where} holds damaged records of ${damaged.map(({ vm }) => vm).join(', ')}: ${what}`,
+              'nothing that is whole is lost with them, and `farshore vault list` names them all; check the storage below the store',
+              by,
+            );
+          }
+          return ok(`${where} answers, with replicas of ${counted(vms.length, 'VM')}`, by);
+        } finally {
+          await store.close();
+        }
+      },
+    },
+    {
+      name: "Store's clock",
+      run: async () => {
+        const { touch } = access;
+        if (!touch) return skipped('the store does not tell its time');
+        const begun = Date.now();
+        try {
+          const at = await touch();
+          const within = (Date.now() - begun) / 2;
+          return clockFinding({ ms: at - begun - within, within }, `that of ${where}`);
+        } catch (error) {
+          // Told by the check of the store.
+          if (error instanceof CatalogueError) return skipped('not known: the check of the store says why');
+          const { code } = error as NodeJS.ErrnoException;
+          if (code === 'ENOENT') return skipped('not known: there is no store');
+          return problem(`${where} can't be written to: ${code}`, 'let this user write there, and free space', by);
+        }
+      },
+    },
+    ...(access.credentialsEnd ? [{ name: 'Store credentials', run: () => Promise.resolve(endFinding(access)) }] : []),
+    { name: 'Space at the store', run: () => spaceFinding(site, access, by) },
+    ...(site.vault.store.kind === 'embedded' ? [privacyCheck('Privacy of the store', site.vault.store.path, by)] : []),
+  ];
+}
+
+function endFinding({ credentialsEnd }: StoreAccess): Finding {
+  try {
+    const end = credentialsEnd?.();
+    if (!end) return skipped('they have no end that is known');
+    const { at, from } = end;
+    const left = at - Date.now();
+    if (left <= 0) return skipped('the SAS has ended: the check of the store says so');
+    const message = `the SAS of ${from} ends at ${new Date(at).toISOString()}, in ${formatDuration(left)}`;
+    if (left > ENDS_SOON_MS) return ok(message);
+    return warning(
+      message,
+      'make another one, and give it to every worker of the roles azure and host; where it lies in a file they take it from there, else start them again',
+    );
+  } catch (error) {
+    // Told by the check of the store.
+    if (error instanceof CatalogueError) return skipped('not known: the check of the store says why');
+    throw error;
+  }
+}
+
+async function spaceFinding(site: Site, access: StoreAccess, by: string): Promise<Finding> {
+  if (!access.freeBytes) return skipped('the store has no end that is known');
+  const free = await access.freeBytes().catch(() => undefined);
+  if (free === undefined) return skipped('not known: there is no store');
+  const remedy = 'free or add space there';
+  const message = `${formatBytes(free)} are free at ${access.where}`;
+  if (free < LEAST_FREE) return problem(`only ${message}`, remedy, by);
+  const wanted = await firstReplicas(site, access);
+  if (free >= wanted) return ok(message, by);
+  return warning(`${message}, and VMs without a replica have disks of ${formatBytes(wanted)}`, remedy, by);
+}
+
+/** Bytes of the disks that have no replica yet, as far as they can be seen from here. */
+async function firstReplicas({ vms }: Site, access: StoreAccess): Promise<number> {
+  const store = await access.open().catch(() => undefined);
+  const there = store ? (await surveyVault(store).catch(() => undefined))?.vms.map(({ vm }) => vm) : undefined;
+  await store?.close();
+  const disks = vms.filter(({ name }) => !there?.includes(name)).flatMap((vm) => vm.disks.filter((d) => !d.excluded));
+  const sizes = await Promise.all(
+    disks.map(async ({ path: file, format, size }) => size ?? (await sizeOf(file, format))),
+  );
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+async function sizeOf(file: string, format: DiskFormat | undefined): Promise<number> {
+  const disk = await openDisk(file, format, { readOnly: true }).catch(() => undefined);
+  await disk?.close();
+  return disk?.size ?? 0;
+}

@@ -1,0 +1,90 @@
+/**
+ * Workflows that stand still without a word of their own: those that a worker takes and can't get on with, and those whose
+ * activity somebody has paused.
+ */
+import { Client, type Connection } from '@temporalio/client';
+import { decodeOptionalFailureToOptionalError } from '@temporalio/common/lib/internal-non-workflow/index.js';
+import { taskQueues } from '../domain/ids.js';
+import { clientDataConverter } from '../temporal/encryption/data-converter.js';
+import type { KeyRing } from '../temporal/encryption/key-ring.js';
+import { ok, problem, warning, type Finding } from './check.js';
+
+/** A task whose worker was stopped is tried a second time, and nothing is wrong. */
+const FAILED_ATTEMPTS = 2;
+const ASKED_AT_ONCE = 20;
+/** Told in full. */
+const TOLD = 5;
+/** Of its end: the failure stands there. */
+const LAST_EVENTS = 5;
+
+/** @throws the gRPC error. */
+export async function stuckWorkflows(
+  connection: Connection,
+  namespace: string,
+  vault: string,
+  keys: KeyRing | undefined,
+): Promise<readonly Finding[]> {
+  const client = new Client({ connection, namespace, dataConverter: clientDataConverter(keys) });
+  const query = `TaskQueue = '${taskQueues.azure(vault)}' AND ExecutionStatus = 'Running'`;
+  const ids = new Set<string>();
+  for await (const { workflowId } of client.workflow.list({ query })) ids.add(workflowId);
+  const all = [...ids];
+  const standing: Standing[] = [];
+  for (let from = 0; from < all.length; from += ASKED_AT_ONCE) {
+    const some = await Promise.all(all.slice(from, from + ASKED_AT_ONCE).map((id) => standingOf(client, id)));
+    standing.push(...some.filter(({ failed, paused }) => failed >= FAILED_ATTEMPTS || paused !== undefined));
+  }
+  if (standing.length === 0) return [ok(`${all.length} are running, and none stands still`)];
+  const told = await Promise.all(standing.slice(0, TOLD).map((one) => finding(client, one)));
+  const rest = standing.length - told.length;
+  return rest === 0 ? told : [...told, problem(`${rest} more stand still`, 'mend the first ones')];
+}
+
+interface Standing {
+  readonly id: string;
+  /** How often a worker has failed to get on with it, in a row. */
+  readonly failed: number;
+  /** An activity that is paused. */
+  readonly paused: string | undefined;
+}
+
+async function standingOf(client: Client, id: string): Promise<Standing> {
+  // One that has ended in between does not stand still.
+  const found = await rawDescription(client, id).catch(() => undefined);
+  const paused = found?.pendingActivities?.find((activity) => activity.paused)?.activityType?.name ?? undefined;
+  return { id, failed: (found?.pendingWorkflowTask?.attempt ?? 1) - 1, paused };
+}
+
+async function finding(client: Client, { id, failed, paused }: Standing): Promise<Finding> {
+  if (failed < FAILED_ATTEMPTS) {
+    return warning(
+      `${id} stands still: its activity ${paused} is paused`,
+      'unpause it in the Temporal Web UI (`farshore open` leads there); to let a VM rest, `farshore pause` is the way',
+    );
+  }
+  const why = await lastFailure(client, id);
+  return problem(
+    `${id} stands still: a worker has failed to get on with it ${failed} times${why ? ` (${why})` : ''}`,
+    'mend the cause on the machine of the worker: it goes on by itself then. The log of the worker, and the workflow in the Temporal Web UI, tell more',
+  );
+}
+
+const rawDescription = (client: Client, workflowId: string) =>
+  client.workflowService.describeWorkflowExecution({
+    namespace: client.options.namespace,
+    execution: { workflowId },
+  });
+
+async function lastFailure(client: Client, workflowId: string): Promise<string | undefined> {
+  const { history } = await client.workflowService.getWorkflowExecutionHistoryReverse({
+    namespace: client.options.namespace,
+    execution: { workflowId },
+    maximumPageSize: LAST_EVENTS,
+  });
+  const failed = history?.events?.find((event) => event.workflowTaskFailedEventAttributes);
+  const failure = failed?.workflowTaskFailedEventAttributes?.failure;
+  const error = await decodeOptionalFailureToOptionalError(client.options.loadedDataConverter, failure).catch(
+    (undecoded: unknown) => undecoded as Error,
+  );
+  return error?.message.split('\n', 1)[0];
+}

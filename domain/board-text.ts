@@ -1,0 +1,71 @@
+/**
+ * The board of a vault in Markdown, for the Temporal Web UI: what `farshore status --watch` shows on a terminal. Nothing in it
+ * grows older by itself while all is well, so that a vault which is well has nothing to tell.
+ */
+import { formatBytes } from './bytes.js';
+import { counted } from './counted.js';
+import type { Attention } from './attention.js';
+import { severity, type Board, type HostRow, type JobRow, type VmRow } from './board.js';
+
+export function boardText(board: Board): string {
+  const { vault, health, vms, hosts, jobs, attention } = board;
+  const waiting = jobs.filter(({ waitsFor }) => waitsFor === 'person');
+  return [
+    `# Vault ${vault}: ${health}`,
+    countsOf(vms, jobs),
+    ...section('Needs attention', attention.flatMap(attentionLines)),
+    ...section('Waits for a person', waiting.map(jobLine)),
+    ...section('Running', jobs.filter((job) => !waiting.includes(job)).map(jobLine)),
+    ...section('Hosts', hosts.map(hostLine)),
+    ...section('VMs', vmLines(vms)),
+  ].join('\n');
+}
+
+function section(title: string, lines: readonly string[]): string[] {
+  return lines.length === 0 ? [] : ['', `## ${title}`, '', ...lines];
+}
+
+function countsOf(vms: readonly VmRow[], jobs: readonly JobRow[]): string {
+  const counts = (['Critical', 'Warning', 'Normal'] as const).flatMap((health) => {
+    const count = vms.filter((vm) => vm.health === health).length;
+    return count > 0 ? [`${count} ${health}`] : [];
+  });
+  const bare = vms.filter(({ health }) => health === undefined).length;
+  const parts = [...counts, ...(bare > 0 ? [`${bare} not protected`] : [])];
+  const running =
+    jobs.length === 0 ? '' : jobs.length === 1 ? ' 1 job or plan running.' : ` ${jobs.length} jobs and plans running.`;
+  return `${counted(vms.length, 'VM')}${parts.length > 0 ? `: ${parts.join(', ')}` : ''}.${running}`;
+}
+
+function attentionLines({ health, message, since, host, advice }: Attention): string[] {
+  const lasting = since === undefined || host !== undefined ? '' : `, since ${since}`;
+  return [`- **${health}**: ${message}${lasting}`, ...advice.map((text) => `    - ${text}`)];
+}
+
+function jobLine({ id, title, vm, task, progress, waitsFor }: JobRow): string {
+  const doing = task === undefined || task === title ? '' : `: ${task}`;
+  const standstill = { person: ', waits for a person', retry: ', waits for a retry', plan: ', waits for the plan' };
+  const share =
+    progress && progress.bytesTotal > 0 ? Math.floor((progress.bytesDone / progress.bytesTotal) * 100) : 100;
+  const done = progress ? `, ${share} % of ${formatBytes(progress.bytesTotal)}` : '';
+  return `- ${title}${vm === undefined ? '' : ` of ${vm}`}${doing}${waitsFor ? standstill[waitsFor] : done} (\`${id}\`)`;
+}
+
+const hostLine = ({ host, vms, health, silence }: HostRow): string =>
+  `- ${silence ? `**${host}** does not answer, since ${silence.since}` : host}, ${health}: ${vms.join(', ')}`;
+
+/** What is not well has a line each. */
+function vmLines(vms: readonly VmRow[]): string[] {
+  const ill = vms.filter(({ health }) => health !== undefined && health !== 'Normal');
+  const named = (of: readonly VmRow[]) => of.map(({ vm }) => vm).join(', ');
+  const side = (where: VmRow['activeSide']) => vms.filter((vm) => vm.health === 'Normal' && vm.activeSide === where);
+  const bare = vms.filter(({ health }) => health === undefined);
+  return [
+    ...ill
+      .toSorted((a, b) => severity[a.health!] - severity[b.health!])
+      .map(({ vm, health, phase, activeSide }) => `- **${health}** ${vm}: ${phase}, runs at the ${activeSide} side`),
+    ...(side('primary').length > 0 ? [`- Normal, at the primary side: ${named(side('primary'))}`] : []),
+    ...(side('recovery').length > 0 ? [`- Normal, at the recovery side: ${named(side('recovery'))}`] : []),
+    ...(bare.length > 0 ? [`- Not protected: ${named(bare)}`] : []),
+  ];
+}

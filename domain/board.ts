@@ -1,0 +1,219 @@
+/**
+ * The board of a vault: what is shown of it at one instant, wherever that is. Pure: from what was last heard, and the time.
+ * Trouble of a host is told once, with what can be done for all of its VMs, and every command on it works now.
+ */
+import {
+  attentionOf,
+  runningSource,
+  silentHost,
+  stoppedReplica,
+  unattendedReplica,
+  unnamed,
+  type Attention,
+  type Viewed,
+} from './attention.js';
+import type { Health } from './health.js';
+import type { HeldReplica } from './held-replica.js';
+import { silenceOf, type HostSilence } from './host-silence.js';
+import { viewOf, type ProtectedItemView } from './item-view.js';
+import { currentTask, expectedEnd, waitsForPerson, type Job } from './job.js';
+import { titleOf } from './jobs/known-jobs.js';
+import { isProtected, type Phase, type ProtectedItem } from './protected-item.js';
+import { secondsBetween } from './time.js';
+
+export interface VmRow {
+  readonly vm: string;
+  /** Undefined while the VM is not protected. */
+  readonly host?: string;
+  readonly phase: Phase;
+  readonly activeSide?: 'primary' | 'recovery';
+  /** Undefined: it is not protected. */
+  readonly health?: Health;
+  readonly rpoSeconds?: number;
+  /** The newest cycle that was sent. */
+  readonly lastCycle?: { readonly sequence: number; readonly sealedAt: string; readonly bytes: number };
+  /** ISO 8601; undefined while none are made. */
+  readonly nextCycleAt?: string;
+}
+
+/** A host with VMs that are protected. */
+export interface HostRow {
+  readonly host: string;
+  readonly vms: readonly string[];
+  /** The worst of its VMs. */
+  readonly health: Health;
+  /** Set while the host does not answer. */
+  readonly silence?: HostSilence;
+}
+
+export interface JobRow {
+  readonly id: string;
+  readonly title: string;
+  /** Undefined for a plan run. */
+  readonly vm?: string;
+  readonly task?: string;
+  readonly progress?: { readonly bytesDone: number; readonly bytesTotal: number };
+  /** On the average of the task under way. */
+  readonly bytesPerSecond?: number;
+  /** ISO 8601. */
+  readonly expectedEnd?: string;
+  /** What it stands still for. */
+  readonly waitsFor?: 'person' | 'retry' | 'plan';
+}
+
+export interface Board {
+  /** ISO 8601. */
+  readonly at: string;
+  readonly vault: string;
+  /** The worst there is. */
+  readonly health: Health;
+  readonly vms: readonly VmRow[];
+  readonly hosts: readonly HostRow[];
+  readonly jobs: readonly JobRow[];
+  /** The worst first. */
+  readonly attention: readonly Attention[];
+}
+
+/** What a board says of a plan run. */
+export interface BoardPlanRun {
+  readonly id: string;
+  readonly plan: { readonly name: string };
+  readonly phase: string;
+}
+
+export interface Heard {
+  readonly vault: string;
+  /** VMs of the site file, in its order; undefined where nobody has read it. */
+  readonly siteVms?: readonly string[];
+  /** By name of the VM: all that are protected, whoever names them. */
+  readonly items: ReadonlyMap<string, ProtectedItem>;
+  readonly jobs: readonly Job[];
+  readonly planRuns: readonly BoardPlanRun[];
+  /** What the vault holds of VMs that are not among the items; left out where nobody has looked. */
+  readonly held?: readonly HeldReplica[] | undefined;
+  /** The replica VMs there are; undefined where the recovery compute can't be asked. */
+  readonly replicaVms?: ReadonlyMap<string, 'Running' | 'Off'> | undefined;
+  /** Of VMs that run at the recovery side, and of hosts that are silent: the sources, as far as their hypervisors can be asked. */
+  readonly sourceVms?: ReadonlyMap<string, 'Running' | 'Off'>;
+}
+
+export const severity: Record<Health, number> = { Critical: 0, Warning: 1, Normal: 2 };
+
+/** @param at ISO 8601: ages count on from what was heard. */
+export function boardOf(heard: Heard, at: string): Board {
+  const { vault, siteVms, items, jobs, planRuns, held = [], replicaVms, sourceVms = new Map() } = heard;
+  const unheld = held.filter(({ vm }) => !viewAmong(items, vm, at));
+  const views = namesOf(siteVms ?? [], items, unheld).map((vm): Viewed => ({
+    vm,
+    view: viewAmong(items, vm, at),
+  }));
+  const hosts = hostRows(views);
+  const attention = [
+    ...unheld
+      .filter(({ asProtected }) => asProtected)
+      .map(({ vm }) => unattendedReplica(vm, siteVms?.includes(vm) !== false)),
+    ...(replicaVms ? views.flatMap((each) => stoppedReplica(each, stateOf(each.vm, unheld), replicaVms)) : []),
+    ...views.flatMap((each) => runningSource(each, stateOf(each.vm, unheld), sourceVms)),
+    ...hosts.flatMap((row) => (row.silence ? [silentHost(row.silence, views, at, sourceVms)] : [])),
+    ...views.flatMap(({ vm, view }) => (view ? attentionOf(vm, view, at) : [])),
+    ...views.flatMap(({ vm, view }) => (view && siteVms?.includes(vm) === false ? [unnamed(vm, view)] : [])),
+  ].toSorted((a, b) => severity[a.health] - severity[b.health]);
+  return {
+    at,
+    vault,
+    health: worst([...attention.map(({ health }) => health), ...hosts.map(({ health }) => health)]),
+    vms: views.map(({ vm, view }) => vmRow(vm, view, stateOf(vm, unheld))),
+    hosts,
+    jobs: [...planRuns.map(planRow), ...jobs.map((job) => jobRow(job, at))],
+    attention,
+  };
+}
+
+/** Of the site file, then what is protected, or runs at the recovery side, though the site file does not name it any more. */
+export function namesOf(
+  siteVms: readonly string[],
+  items: ReadonlyMap<string, ProtectedItem>,
+  held: readonly HeldReplica[] = [],
+): string[] {
+  const others = [
+    ...[...items.values()].filter(isProtected).map(({ vm }) => vm),
+    ...held.filter(({ asProtected, state }) => asProtected || state).map(({ vm }) => vm),
+  ];
+  return [...new Set([...siteVms, ...others.toSorted((a, b) => a.localeCompare(b))])];
+}
+
+const stateOf = (vm: string, held: readonly HeldReplica[]): HeldReplica['state'] =>
+  held.find((each) => each.vm === vm)?.state;
+
+/** As the VMs of its host know together: one host has one silence, and all of them are as ill of it. @param at ISO 8601. */
+export function viewAmong(
+  items: ReadonlyMap<string, ProtectedItem>,
+  vm: string,
+  at: string,
+): ProtectedItemView | undefined {
+  const item = items.get(vm);
+  return item && isProtected(item) ? viewOf(item, at, silenceOf(item.host, [...items.values()])) : undefined;
+}
+
+export const worst = (healths: readonly Health[]): Health =>
+  healths.includes('Critical') ? 'Critical' : healths.includes('Warning') ? 'Warning' : 'Normal';
+
+function vmRow(vm: string, view: ProtectedItemView | undefined, held: HeldReplica['state']): VmRow {
+  if (!view) return { vm, phase: 'Unprotected', ...(held && { activeSide: 'recovery' }) };
+  const { item, health, rpoSeconds } = view;
+  const { host, phase, activeSide, shipped, cycleDueAt, paused, resync, job } = item;
+  const nextCycleAt = item.retry ? item.retry.nextTryAt : cycleDueAt;
+  const rests = paused !== undefined || resync !== undefined || job !== undefined || phase !== 'Protected';
+  return {
+    vm,
+    host,
+    phase,
+    activeSide,
+    health,
+    ...(rpoSeconds !== undefined && { rpoSeconds }),
+    ...(shipped && { lastCycle: shipped }),
+    ...(nextCycleAt !== undefined && !rests && { nextCycleAt }),
+  };
+}
+
+function hostRows(views: readonly Viewed[]): HostRow[] {
+  const known = views.flatMap(({ view }) => (view ? [view] : []));
+  return [...new Set(known.map(({ item }) => item.host))].map((host) => {
+    const found = known.filter(({ item }) => item.host === host);
+    const silence = silenceOf(
+      host,
+      found.map(({ item }) => item),
+    );
+    return {
+      host,
+      vms: found.map(({ item }) => item.vm),
+      health: worst(found.map(({ health }) => health)),
+      ...(silence && { silence }),
+    };
+  });
+}
+
+function jobRow(job: Job, at: string): JobRow {
+  const task = currentTask(job);
+  const { progress, heldBefore } = job;
+  const end = expectedEnd(job, at);
+  const speed = task?.startedAt !== undefined && progress ? progress.bytesDone / secondsSince(task.startedAt, at) : 0;
+  const waitsFor = waitsForPerson(job) ? 'person' : job.retry ? 'retry' : heldBefore === undefined ? undefined : 'plan';
+  return {
+    id: job.id,
+    title: titleOf(job.kind),
+    vm: job.vm,
+    ...(task && { task: task.name }),
+    ...(progress && { progress: { bytesDone: progress.bytesDone, bytesTotal: progress.bytesTotal } }),
+    ...(end !== undefined && { bytesPerSecond: Math.round(speed), expectedEnd: end }),
+    ...(waitsFor && { waitsFor }),
+  };
+}
+
+const secondsSince = (from: string, to: string): number => Math.max(1, secondsBetween(from, to));
+
+const planRow = ({ id, plan, phase }: BoardPlanRun): JobRow => ({
+  id,
+  title: `Recovery plan ${plan.name}`,
+  task: phase,
+});

@@ -1,0 +1,39 @@
+/** What the recovery side can hold of a VM's disks. Asked before a protection begins, and before a set of disks changes. */
+const GiB = 1024 ** 3;
+
+/** Bytes: the largest fixed VHD that `qemu-img` and Azure open, and a replica is one. */
+export const MAX_REPLICA_BYTES = 2_040 * GiB;
+/** Beside the disk it boots from. */
+const MAX_DATA_DISKS = 16;
+
+export interface ExceededLimit {
+  /** The disk that exceeds it; undefined when it is their number. */
+  readonly disk?: string;
+  readonly message: string;
+  readonly remedy: string;
+}
+
+type SizedDisks = readonly { readonly name: string; readonly size: number }[];
+
+/** @param disks those that are replicated, sizes in bytes. */
+export function limitsExceededBy(disks: SizedDisks): ExceededLimit[] {
+  const problems: ExceededLimit[] = disks
+    .filter(({ size }) => size > MAX_REPLICA_BYTES)
+    .map(({ name, size }) => ({
+      disk: name,
+      message: `disk ${name} has ${size} bytes, and a replica holds ${MAX_REPLICA_BYTES} (2,040 GiB) at most`,
+      remedy: 'make it smaller, move what it holds to several disks, or keep it out with excluded: true',
+    }));
+  const dataDisks = disks.length - 1;
+  if (dataDisks > MAX_DATA_DISKS) {
+    problems.push({
+      message: `it has ${dataDisks} data disks, ${MAX_DATA_DISKS} are supported`,
+      remedy: 'keep the others out with excluded: true',
+    });
+  }
+  return problems;
+}
+
+/** One sentence for each limit that is exceeded, with its remedy. @param disks sizes in bytes. */
+export const exceededLimits = (disks: SizedDisks): string[] =>
+  limitsExceededBy(disks).map(({ message, remedy }) => `${message}: ${remedy}`);

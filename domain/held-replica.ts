@@ -1,0 +1,10 @@
+/** What the vault holds of a VM, as whoever shows the vault needs it. */
+import type { VaultState } from './vault.js';
+
+export interface HeldReplica {
+  readonly vm: string;
+  /** It is held as protected: where Temporal knows nothing of the VM, nothing keeps it up to date. */
+  readonly asProtected: boolean;
+  /** Set while the vault says that the VM runs at the recovery side. */
+  readonly state?: VaultState;
+}

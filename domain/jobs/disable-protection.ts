@@ -1,0 +1,30 @@
+import type { AskedJob } from './job-definition.js';
+import { no, yes } from '../permission.js';
+import { phaseText } from '../protected-item.js';
+import { undoings } from '../undoing.js';
+
+const tasks = ['Disabling protection at the primary site', 'Clearing up at the recovery side'] as const;
+
+export const disableProtection: AskedJob<'disableProtection', typeof tasks> = {
+  kind: 'disableProtection',
+  title: 'Disable protection',
+  tasks,
+  // While a failover is open nobody has decided yet which side's data is the one to keep.
+  allowed({ phase, leftovers, sourceFence }, { busy }) {
+    if (busy) return busy;
+    // Once more, to waive what is owed, or left, at a primary site that does not exist any more.
+    if (phase === 'Unprotected') return leftovers || sourceFence ? yes : no('the VM is not protected');
+    if (phase === 'FailedOver' || phase === 'FailedBack') return no(`the VM is ${phaseText[phase]}; commit that first`);
+    return yes;
+  },
+  withoutHost: 'waits',
+  // A source that is off stays off, and somebody has to know.
+  settles: (parameters) => (parameters?.primaryLost ? undoings : ['mergeSnapshot', 'stopTracking']),
+  succeeded(item, ended) {
+    const { cycleDueAt: _d, shipped: _s, applied: _a, latestRecoveryPoint: _l, resync: _r, ...left } = ended;
+    const { paused: _p, protectedSince: _ps, hostTrouble: _h, sourceRan: _sr, sourceFence, ...rest } = left;
+    // Owed it stays, unless the site that was to be told does not exist any more.
+    const isOwed = sourceFence && !item.job?.parameters?.primaryLost;
+    return { ...rest, ...(isOwed && { sourceFence }), phase: 'Unprotected', cycleHistory: [] };
+  },
+};

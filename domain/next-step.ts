@@ -1,0 +1,153 @@
+/** What to type next for a VM: the one command that brings it on, and works in the state it is in. */
+import type { HeldReplica } from './held-replica.js';
+import { hostSilence, type HostSilence } from './host-silence.js';
+import type { ProtectedItemView } from './item-view.js';
+import { waitsForPerson } from './job.js';
+import { titleOf } from './jobs/known-jobs.js';
+import { seedingStopped, type ProtectedItem } from './protected-item.js';
+import { formatSeconds, secondsBetween, toMs } from './time.js';
+import { undoingText } from './undoing.js';
+
+export interface NextStep {
+  readonly command: string;
+  /** What it is for, or when. */
+  readonly purpose: string;
+  /** Nothing needs to be done; the command is there for whoever wants it. */
+  readonly optional?: true;
+}
+
+/**
+ * @param at ISO 8601.
+ * @param held by the vault of a VM that is not protected, and the power of its replica VM, if there is one.
+ * @param source the power of the VM at the primary side, where its hypervisor was asked and has told.
+ */
+export function nextStep(
+  vm: string,
+  view: ProtectedItemView | undefined,
+  at: string,
+  held?: HeldReplica & { readonly replicaVm?: 'Running' | 'Off' | undefined },
+  source?: 'Running' | 'Off',
+): NextStep {
+  const left = view && stepOfLeft(view.item);
+  if (!view || view.item.phase === 'Unprotected') {
+    if (left) return left;
+    if (view?.item.job)
+      return { command: `farshore job show ${view.item.job.jobId}`, purpose: 'it is being protected' };
+    if (held?.asProtected)
+      return { command: `farshore vault adopt ${vm}`, purpose: 'protects it again from what the vault holds' };
+    if (held?.state && held.replicaVm !== 'Running')
+      return { command: `farshore vm start ${vm}`, purpose: 'the vault says that it runs at the recovery side' };
+    if (held?.state) {
+      return {
+        command: `farshore vm delete-replica ${vm}`,
+        purpose: 'it runs at the recovery side and is not protected; only to protect it at the primary side again',
+        optional: true,
+      };
+    }
+    if (source === 'Off') {
+      return {
+        command: `farshore vm start ${vm}`,
+        purpose: `it is off at the primary side; then, to protect it: farshore protect ${vm} --wait`,
+      };
+    }
+    return { command: `farshore protect ${vm} --wait`, purpose: 'starts protecting it' };
+  }
+  const { item } = view;
+  const silence = hostSilence(item);
+  if (silence && source === 'Running') {
+    return {
+      command: `farshore worker --role host --name ${silence.host}`,
+      purpose: `on that host, where the VM runs and only the agent does not answer; one that hangs is killed first, and where \`farshore up\` runs that starts it again`,
+    };
+  }
+  if (silence && view.operations.unplannedFailover.allowed) return failOver([vm], silence, at);
+  if (waitsForPerson(item) || (item.job && waitsForPerson(item.job)) || seedingStopped(item)) {
+    return { command: `farshore retry ${vm}`, purpose: 'once the cause is gone' };
+  }
+  if (item.job) {
+    return {
+      command: `farshore job show ${item.job.jobId}`,
+      purpose: `the job "${titleOf(item.job.kind)}" is running`,
+    };
+  }
+  if (left) return left;
+  switch (item.phase) {
+    case 'Protected':
+      return nextOfProtected(vm, view, at, source);
+    case 'FailedOver':
+      return { command: `farshore commit ${vm} --wait`, purpose: 'once the replica VM has been found to work' };
+    default:
+      return {
+        command: `farshore unprotect ${vm} --wait`,
+        purpose:
+          'only to protect it at the primary side again, which gives up what was written at the recovery side; failing back is not there yet, and it may stay as it is',
+        optional: true,
+      };
+  }
+}
+
+/** What jobs that are over have left: something that was not undone, or a source that has still to be fenced. */
+function stepOfLeft({ vm, phase, job, leftovers, sourceFence }: ProtectedItem): NextStep | undefined {
+  if (job) return undefined;
+  const [first] = leftovers ?? [];
+  if (first) {
+    return { command: `farshore retry ${vm}`, purpose: `to ${undoingText[first.what]}, which a job has left undone` };
+  }
+  // While a failover is open it can't be waived: commit comes first.
+  if (!sourceFence || (phase !== 'Committed' && phase !== 'Unprotected')) return undefined;
+  return {
+    command: `farshore unprotect ${vm} --primary-lost`,
+    purpose:
+      'only if the primary site does not exist any more: else its source is fenced by itself once its Provider is back',
+    optional: true,
+  };
+}
+
+function nextOfProtected(vm: string, { item }: ProtectedItemView, at: string, source?: 'Running' | 'Off'): NextStep {
+  const { paused, resync, retry } = item;
+  if (paused && !resync) return { command: `farshore resume ${vm}`, purpose: 'replication is paused' };
+  if (resync) {
+    const by = resync.dueAt === undefined ? '' : `; by itself ${paused ? 'after its pause' : inTime(resync.dueAt, at)}`;
+    return {
+      command: `farshore resynchronize ${vm} --now --wait`,
+      purpose: `nothing is sent until both sides are equal again${by}`,
+    };
+  }
+  if (retry) {
+    return {
+      command: `farshore retry ${vm}`,
+      purpose: isLater(retry.nextTryAt, at)
+        ? `tries again now, instead of ${inTime(retry.nextTryAt, at)}`
+        : 'tries again now',
+    };
+  }
+  // Somebody may have turned it off and want it so; who has not must not read that all is well.
+  if (source === 'Off') {
+    return {
+      command: `farshore vm start ${vm}`,
+      purpose: 'it is off at the primary side; if that is intended, nothing needs to be done now',
+    };
+  }
+  return {
+    command: `farshore failover ${vm} --type planned --wait`,
+    purpose: 'only to run it at the recovery side: nothing needs to be done now',
+    optional: true,
+  };
+}
+
+/** @param vms of one host, which all may be failed over. */
+export function failOver(vms: readonly string[], silence: HostSilence, at: string): NextStep {
+  const silent = formatSeconds(secondsBetween(silence.heardAt ?? silence.since, at));
+  return {
+    command: `farshore failover ${vms.join(' ')} --type unplanned --wait`,
+    purpose: `if host ${silence.host} is lost: it was last heard ${silent} ago`,
+  };
+}
+
+/** For people. */
+export const nextStepText = ({ command, purpose }: NextStep): string => `${command}  (${purpose})`;
+
+const isLater = (then: string | undefined, now: string): then is string => then !== undefined && toMs(then) > toMs(now);
+
+const inTime = (then: string, now: string): string =>
+  toMs(then) <= toMs(now) ? 'now' : `in ${formatSeconds(secondsBetween(now, then))}`;

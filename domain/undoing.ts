@@ -1,0 +1,38 @@
+/**
+ * What a job undoes when it is given up, and what of it is left: a source VM that stays off, a VM snapshot that grows. A
+ * leftover stays with the VM, which is Critical by it, until it is undone.
+ */
+import { z } from 'zod';
+import { failureSchema, type Failure } from './errors.js';
+import { jobKindSchema } from './job.js';
+import { isoTimeSchema } from './time.js';
+
+export const undoings = ['startSource', 'mergeSnapshot', 'stopTracking'] as const;
+export const undoingSchema = z.enum(undoings);
+export type Undoing = (typeof undoings)[number];
+
+export const undoingText: Record<Undoing, string> = {
+  startSource: 'start the source VM again',
+  mergeSnapshot: 'merge the VM snapshot',
+  stopTracking: 'stop tracking',
+};
+
+/** Told by a job that ends before it has undone this. */
+export const notUndoneSchema = z.object({ what: undoingSchema, epoch: z.int(), failure: failureSchema });
+export type NotUndone = z.infer<typeof notUndoneSchema>;
+
+export const leftoverSchema = notUndoneSchema.extend({
+  jobId: z.string(),
+  kind: jobKindSchema,
+  since: isoTimeSchema,
+  /** Somebody has asked for `retry`: it is undone as soon as nothing else is being done. */
+  wanted: z.boolean().optional(),
+});
+export type Leftover = z.infer<typeof leftoverSchema>;
+
+/** A failure with what it has left besides. */
+export function withLeft(failure: Failure, left: readonly NotUndone[] = []): Failure {
+  if (left.length === 0) return failure;
+  const problems = left.map(({ what, failure: why }) => `${undoingText[what]}: ${why.message}`);
+  return { ...failure, message: `${failure.message}; not undone: ${problems.join('; ')}` };
+}

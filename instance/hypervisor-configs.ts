@@ -1,0 +1,33 @@
+/** What the embedded hypervisors of a site are started with: all of it follows from the site file and the data folder. */
+import type { Site } from '../domain/site.js';
+import { parseHypervisorConfig, type HypervisorConfig } from '../sites/hypervisor/hypervisor-config.js';
+import type { DataFolder } from '../config/data-folder.js';
+
+/** Of a host, with the VMs that the site file gives it. @throws Error when a socket's path is too long for the system. */
+export function hostConfig(site: Site, data: DataFolder, host: string): HypervisorConfig {
+  const vms = site.vms
+    .filter((vm) => vm.host === host)
+    .map(({ name: vm, disks, guestAgent }) => ({
+      name: vm,
+      disks: disks.map(({ name, path, format, excluded }) => ({
+        ...{ name, path, excluded },
+        ...(format && { format }),
+      })),
+      ...(guestAgent !== undefined && { guestAgent }),
+    }));
+  return parseHypervisorConfig(`the hypervisor of ${host}`, {
+    stateFolder: data.hypervisorState(host),
+    controlSocket: data.hypervisorControl(host),
+    nbdSocketFolder: data.hypervisorNbd(host),
+    vms,
+  });
+}
+
+/** Of the compute at the recovery side. @throws Error when a socket's path is too long for the system. */
+export const recoveryConfig = (site: Site, data: DataFolder): HypervisorConfig =>
+  parseHypervisorConfig('the recovery compute', {
+    stateFolder: data.recoveryState(),
+    controlSocket: data.recoveryControl(),
+    nbdSocketFolder: data.recoveryNbd(),
+    recovery: { store: site.vault.store },
+  });

@@ -1,0 +1,141 @@
+/** Keeps the processes of one instance running: starts them, waits until each says it is ready, starts those that die again. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { constants } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { RestartDelay } from './restart-delay.js';
+
+export interface ProcessSpec {
+  readonly name: string;
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  readonly logFile: string;
+  /** What has to be so before it is started again, as it was before its first start. It is started whatever comes of that. */
+  beforeRestart?(): Promise<void>;
+  /** Resolves once the process does its work; called after each start. */
+  ready(): Promise<void>;
+}
+
+const STOP_GRACE_MS = 20_000;
+/** A named pipe that nobody reads must not keep a process from being started. */
+const LOG_FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK;
+
+/** A process that was started, or could not be: then it has ended already. */
+class Child {
+  /** Why it ended, for people. */
+  readonly ended: Promise<string>;
+  #running = true;
+
+  constructor(private readonly process: ChildProcess) {
+    this.ended = new Promise((resolve) => {
+      const end = (reason: string) => {
+        this.#running = false;
+        resolve(reason);
+      };
+      process.once('exit', (code, signal) => end(signal ?? `code ${code}`));
+      // Of one that could not be started there is no exit. Later ones are of signals that reached nobody.
+      process.on('error', (error) => {
+        if (process.pid === undefined) end(error.message);
+      });
+    });
+  }
+
+  get pid(): number | undefined {
+    return this.process.pid;
+  }
+
+  get isRunning(): boolean {
+    return this.#running;
+  }
+
+  async stop(): Promise<void> {
+    if (!this.#running) return;
+    this.process.kill('SIGTERM');
+    const late = setTimeout(() => this.process.kill('SIGKILL'), STOP_GRACE_MS);
+    await this.ended;
+    clearTimeout(late);
+  }
+}
+
+export class Supervisor {
+  readonly #running = new Map<string, Child>();
+  #stopping = false;
+
+  /** @param onEvent is told of deaths and restarts, for the instance's log. */
+  constructor(private readonly onEvent: (line: string) => void) {}
+
+  /** Process id of a process, as long as it runs. */
+  pid(name: string): number | undefined {
+    return this.#running.get(name)?.pid;
+  }
+
+  /** Resolves when it is ready. @throws Error with the place of its log when it ends before that, or has none. */
+  async start(spec: ProcessSpec): Promise<void> {
+    const child = this.#spawn(spec, await openLog(spec));
+    const end = child.ended.then((reason) => {
+      throw new Error(`${spec.name} ended at its start (${reason}); see ${spec.logFile}`);
+    });
+    await Promise.race([spec.ready(), end]);
+    end.catch(() => undefined);
+    if (!child.isRunning) throw new Error(`${spec.name} ended at its start; see ${spec.logFile}`);
+    void this.#keep(spec, child);
+  }
+
+  /** Ends all, the ones started last first, each with time to finish what it does. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    for (const [, child] of [...this.#running].toReversed()) await child.stop();
+  }
+
+  #spawn(spec: ProcessSpec, log: FileHandle | undefined): Child {
+    const output = log?.fd ?? 'ignore';
+    // The pipe on standard input ends with this process, however it ends: that is how the child learns of it.
+    const child = new Child(
+      spawn(spec.command, spec.args, {
+        stdio: ['pipe', output, output],
+        env: { ...process.env, ...spec.env },
+        detached: true,
+      }),
+    );
+    void log?.close().catch(() => undefined);
+    this.#running.set(spec.name, child);
+    return child;
+  }
+
+  /** Never gives up, and never throws: that would end this process, and with it all others. */
+  async #keep(spec: ProcessSpec, first: Child): Promise<void> {
+    let child: Child | undefined = first;
+    const restart = new RestartDelay();
+    for (;;) {
+      const startedAt = performance.now();
+      let problem = 'ended';
+      if (child) problem = `ended (${await child.ended})`;
+      if (this.#stopping) return;
+      const delay = restart.after(performance.now() - startedAt);
+      this.onEvent(`${spec.name} ${problem}; starting it again in ${delay} ms`);
+      await sleep(delay);
+      if (this.#stopping) return;
+      child = await this.#startAgain(spec);
+    }
+  }
+
+  async #startAgain(spec: ProcessSpec): Promise<Child | undefined> {
+    try {
+      await spec.beforeRestart?.().catch((error: unknown) => {
+        this.onEvent(`${spec.name} is started unprepared: ${(error as Error).message}`);
+      });
+      const log = await openLog(spec).catch((error: unknown) => {
+        this.onEvent(`${spec.name} runs without a log: ${(error as Error).message}`);
+        return undefined;
+      });
+      if (!this.#stopping) return this.#spawn(spec, log);
+      await log?.close();
+    } catch (error) {
+      this.onEvent(`${spec.name} could not be started: ${(error as Error).message}`);
+    }
+    return undefined;
+  }
+}
+
+const openLog = ({ logFile }: ProcessSpec): Promise<FileHandle> => open(logFile, LOG_FLAGS, 0o600);

@@ -1,0 +1,119 @@
+/**
+ * What can be learned on this machine without Temporal: of the hypervisors and the recovery compute by their control
+ * sockets, and of the replica store, which describes itself.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CatalogueError, failureCatalogue } from '../domain/errors.js';
+import type { Site, SiteVm } from '../domain/site.js';
+import { readRecoveryState, type KnownRecoveryState } from '../replication/recovery-target.js';
+import { HypervisorClient, RecoveryComputeClient } from '../sites/hypervisor/control-client.js';
+import type { HypervisorVm } from '../ports/hypervisor.js';
+import type { DataFolder } from '../config/data-folder.js';
+import { withReplicaStore } from './open-replica-store.js';
+
+export type { HypervisorVm } from '../ports/hypervisor.js';
+
+/** A hypervisor's answer about a VM; without `vm` it knows none, or did not answer. */
+export interface HypervisorAnswer {
+  readonly vm?: HypervisorVm;
+  /** Why the VM can't be protected as it is. */
+  readonly problem?: string;
+  /** What the site file says by now, and the hypervisor was not told. */
+  readonly untold?: string;
+  readonly answered: boolean;
+}
+
+export class LocalSite {
+  constructor(
+    private readonly site: Site,
+    private readonly data: DataFolder,
+  ) {}
+
+  /** @throws CatalogueError that says neither that the VM is unknown nor that the hypervisor is away. */
+  async askHypervisor({ name, host, disks }: SiteVm): Promise<HypervisorAnswer> {
+    try {
+      const vm = await soon(new HypervisorClient(this.data.hypervisorControl(host)).describeVm(name));
+      const untold = untoldDisks(disks, vm);
+      if (!vm.failure) return { vm, answered: true, ...(untold !== undefined && { untold }) };
+      const { code, detail } = vm.failure;
+      return { vm, answered: true, problem: `${failureCatalogue[code].message}: ${detail}` };
+    } catch (error) {
+      if (!(error instanceof CatalogueError)) throw error;
+      if (error.code === 'HypervisorUnreachable') return { answered: false };
+      if (error.code === 'VmNotFound') return { answered: true, problem: NOT_KNOWN };
+      throw error;
+    }
+  }
+
+  /** The VMs a host's hypervisor runs; undefined when it does not answer here. */
+  async hypervisorVms(host: string): Promise<HypervisorVm[] | undefined> {
+    try {
+      return await soon(new HypervisorClient(this.data.hypervisorControl(host)).listVms());
+    } catch (error) {
+      if (error instanceof CatalogueError && error.code === 'HypervisorUnreachable') return undefined;
+      throw error;
+    }
+  }
+
+  /** By VM, of the hypervisors that answer here. @param wanted the host of each VM. */
+  async sourceStates(wanted: ReadonlyMap<string, string>): Promise<ReadonlyMap<string, HypervisorVm['state']>> {
+    const hosts = [...new Set(wanted.values())];
+    const answers = await Promise.all(
+      hosts.map(async (host) => ((await this.hypervisorVms(host)) ?? []).map((vm) => ({ host, ...vm }))),
+    );
+    const found = answers.flat().filter(({ host, name }) => wanted.get(name) === host);
+    return new Map(found.map(({ name, state }) => [name, state]));
+  }
+
+  /** The replica VMs, by name: recovery compute has them in the order of their boots. @throws CatalogueError RecoverySideNotAnswering */
+  async replicaVms(): Promise<HypervisorVm[]> {
+    const vms = await new RecoveryComputeClient(this.data.recoveryControl()).listVms();
+    return vms.toSorted((a, b) => a.name.localeCompare(b.name));
+  }
+
+  /** By VM; undefined when the recovery compute does not answer here. */
+  async replicaStates(): Promise<ReadonlyMap<string, HypervisorVm['state']> | undefined> {
+    try {
+      const vms = await soon(this.replicaVms());
+      return new Map(vms.map(({ name, state }) => [name, state]));
+    } catch (error) {
+      if (error instanceof CatalogueError) return undefined;
+      throw error;
+    }
+  }
+
+  /** What there is to recover to, as the store says; undefined while it knows no such VM. @throws CatalogueError StoreUnreachable */
+  async recoveryState(vm: string): Promise<KnownRecoveryState | undefined> {
+    return await withReplicaStore(this.site.vault.store, (store) => readRecoveryState(store, vm));
+  }
+}
+
+function untoldDisks(disks: SiteVm['disks'], vm: HypervisorVm): string | undefined {
+  const told = new Map(vm.disks.map((disk) => [disk.name, disk]));
+  const added = disks.filter(({ name }) => !told.has(name)).map(({ name }) => `${name} added`);
+  const removed = vm.disks
+    .filter(({ name }) => !disks.some((disk) => disk.name === name))
+    .map(({ name }) => `${name} removed`);
+  const excluded = disks
+    .filter(({ name, excluded: now }) => told.has(name) && (told.get(name)!.excluded ?? false) !== now)
+    .map(({ name, excluded: now }) => `${name} ${now ? 'excluded' : 'not excluded any more'}`);
+  const changes = [...added, ...removed, ...excluded];
+  if (changes.length === 0) return undefined;
+  return `The site file has other disks by now (${changes.join(', ')}), which its host learns at the next \`farshore up\``;
+}
+
+/** Whoever asks has more to tell than what a hypervisor that hangs would say. */
+const PATIENCE_MS = 3_000;
+
+/** @throws CatalogueError HypervisorUnreachable */
+export async function soon<T>(work: Promise<T>): Promise<T> {
+  work.catch(() => undefined);
+  const late = async () => {
+    await sleep(PATIENCE_MS, undefined, { ref: false });
+    throw new CatalogueError('HypervisorUnreachable', `no answer within ${PATIENCE_MS / 1000} s`);
+  };
+  return await Promise.race([work, late()]);
+}
+
+const NOT_KNOWN =
+  'The hypervisor does not know the VM. If it is new in the site file: `farshore down`, then `farshore up`';

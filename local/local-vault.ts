@@ -1,0 +1,43 @@
+/** The replica store for somebody who comes beside the workers, or when all else is gone. */
+import type { HeldReplica } from '../domain/held-replica.js';
+import type { Job } from '../domain/job.js';
+import type { Site } from '../domain/site.js';
+import type { StoreAddress } from '../domain/store-address.js';
+import { ExportRefused } from '../replication/export-folder.js';
+import { exportPoint, type Exported, type ExportTask } from '../replication/export-point.js';
+import { heldReplicas } from '../replication/held-replicas.js';
+import { jobRecord, jobRecords, surveyVault, type UnreadableVm, type VaultVm } from '../replication/vault-survey.js';
+import { liesInStore } from '../config/lies-in-store.js';
+import { withReplicaStore } from './open-replica-store.js';
+
+export { ExportRefused };
+export type { UnreadableVm, VaultVm } from '../replication/vault-survey.js';
+
+/** @param vault whose store it has to be; anybody's without. @throws CatalogueError StoreUnreachable, ForeignVault */
+export const readVault = (
+  address: StoreAddress,
+  vault?: string,
+): Promise<{ vms: VaultVm[]; unreadable: UnreadableVm[] }> =>
+  withReplicaStore(address, surveyVault, vault === undefined ? {} : { vault });
+
+/** @param except VMs that nobody has to look for. @throws CatalogueError StoreUnreachable, ForeignVault */
+export const readHeldReplicas = ({ store, name }: Site['vault'], except: readonly string[]): Promise<HeldReplica[]> =>
+  withReplicaStore(store, (opened) => heldReplicas(opened, except), { vault: name });
+
+/** @throws CatalogueError StoreUnreachable, ForeignVault */
+export const requireStore = ({ store, name }: Site['vault']): Promise<void> =>
+  withReplicaStore(store, () => Promise.resolve(), { vault: name });
+
+/** Records of finished jobs, the newest first. */
+export const readJobRecords = (address: StoreAddress, limit: number): Promise<Job[]> =>
+  withReplicaStore(address, (store) => jobRecords(store, limit));
+
+/** Undefined when the vault has no record of it. */
+export const readJobRecord = (address: StoreAddress, id: string): Promise<Job | undefined> =>
+  withReplicaStore(address, (store) => jobRecord(store, id));
+
+/** See `exportPoint`. */
+export async function exportFromVault(address: StoreAddress, task: ExportTask): Promise<Exported> {
+  if (await liesInStore(address, task.folder)) throw new ExportRefused(`${task.folder} is in the replica store itself`);
+  return await withReplicaStore(address, (store) => exportPoint(store, task));
+}

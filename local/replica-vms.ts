@@ -1,0 +1,88 @@
+/** Replica VMs at the recovery side of this machine: started again, and deleted once nobody needs them. */
+import { CatalogueError } from '../domain/errors.js';
+import type { Site, SiteVm } from '../domain/site.js';
+import type { VaultState } from '../domain/vault.js';
+import { replicaVmAt } from '../replication/described-point.js';
+import { listRecoveryPoints } from '../replication/recovery-points.js';
+import { readDescription, readVaultState, vmFence } from '../replication/replica-state.js';
+import { vaultPaths } from '../domain/vault.js';
+import { HypervisorClient, RecoveryComputeClient } from '../sites/hypervisor/control-client.js';
+import type { HypervisorVm } from '../ports/hypervisor.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
+import type { DataFolder } from '../config/data-folder.js';
+import { withReplicaStore } from './open-replica-store.js';
+
+/** What a VM can be started from. */
+export interface StartingPoint {
+  /** Where the vault says that it runs. */
+  readonly side: 'primary' | 'recovery';
+  /** Under it the VM may be started there. */
+  readonly epoch: number;
+  /** Of a VM that runs at the recovery side. */
+  readonly state?: VaultState;
+  /** Undefined: there is none, and it is made again from its recovery point. */
+  readonly replica?: HypervisorVm;
+}
+
+export class ReplicaVms {
+  readonly #compute: RecoveryComputeClient;
+
+  constructor(
+    private readonly site: Site,
+    private readonly data: DataFolder,
+  ) {
+    this.#compute = new RecoveryComputeClient(data.recoveryControl());
+  }
+
+  /** @throws CatalogueError StoreUnreachable, RecoverySideNotAnswering */
+  async startingPoint(vm: string): Promise<StartingPoint> {
+    return await this.#withStore(async (store) => {
+      const state = await readVaultState(store, vm);
+      const { epoch } = await store.readFence(vaultPaths.vm(vm));
+      if (!state) return { side: 'primary', epoch };
+      const replica = (await this.#compute.listVms()).find(({ name }) => name === vm);
+      return { side: 'recovery', epoch, state, ...(replica && { replica }) };
+    });
+  }
+
+  /** Where there is no replica VM any more, it is made again from the point that it ran from. @throws CatalogueError */
+  async startReplica(vm: string, { state, replica }: StartingPoint): Promise<HypervisorVm> {
+    if (!state) throw new CatalogueError('InvalidVmState', `${vm} runs at the primary side`);
+    if (!replica) await this.#withStore((store) => this.#create(store, vm, state));
+    return await this.#compute.startVm(vm, state.epoch);
+  }
+
+  /** @throws CatalogueError HypervisorUnreachable, StaleEpoch */
+  async startSource({ name, host }: SiteVm, { epoch }: StartingPoint): Promise<void> {
+    await new HypervisorClient(this.data.hypervisorControl(host)).startVm(name, epoch);
+  }
+
+  /**
+   * Turns it off and deletes it, with all that was written at the recovery side. From then on the vault says that the VM
+   * runs at the primary side; the recovery points stay. Repeated: nothing.
+   * @throws CatalogueError RecoverySideNotAnswering, StoreUnreachable
+   */
+  async deleteReplica(vm: string): Promise<void> {
+    await this.#compute.deleteVm(vm);
+    await this.#withStore(async (store) => {
+      const state = await readVaultState(store, vm);
+      if (state) await store.raiseFence(vmFence(vm, { epoch: state.epoch + 1, sequence: 0 }));
+    });
+  }
+
+  async #create(store: ReplicaStore, vm: string, { epoch, recoveryPoint }: VaultState): Promise<void> {
+    const description = await readDescription(store, vm);
+    const point = (await listRecoveryPoints(store, vm)).find(({ id }) => id === recoveryPoint);
+    if (!description || !point)
+      throw new CatalogueError(
+        'InvalidReplicaState',
+        `${vm}: the recovery point ${recoveryPoint} that it ran from is gone`,
+      );
+    await this.#compute.createVm(await replicaVmAt(store, description, point, epoch));
+  }
+
+  #withStore<T>(work: (store: ReplicaStore) => Promise<T>): Promise<T> {
+    const { store, name } = this.site.vault;
+    return withReplicaStore(store, work, { vault: name });
+  }
+}

@@ -1,0 +1,124 @@
+/**
+ * The store of a vault, as this machine knows it: made once, recognised by its id ever after. A folder whose file system
+ * is not mounted must neither become a store nor be taken for one: cycles would be sent into it, and their logs deleted.
+ */
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
+import { CatalogueError } from '../domain/errors.js';
+import { nameSchema } from '../domain/ids.js';
+import type { Site } from '../domain/site.js';
+import { formatStoreAddress } from '../domain/store-address.js';
+import { readJson, vmStateSchema } from '../sites/hypervisor/vm-state-file.js';
+import type { DataFolder } from '../config/data-folder.js';
+import { replaceFile } from '../config/durable-file.js';
+import { openReplicaStore, type OpenedStore } from './open-replica-store.js';
+
+/** The id of the store of each vault that this machine has worked for. */
+const knownSchema = z.record(nameSchema, z.object({ id: z.uuid(), where: z.string() }));
+type Known = z.infer<typeof knownSchema>;
+
+export class VaultStore {
+  constructor(
+    private readonly data: DataFolder,
+    private readonly site: Pick<Site, 'vault' | 'vms'>,
+  ) {}
+
+  /**
+   * Opens the store that is there, and remembers it if none is known here yet.
+   * @param options.remember false: for whoever only looks. @default true
+   * @throws CatalogueError KnownStoreMissing when it is not the one that is known here; ForeignVault, and what says that
+   * there is none.
+   */
+  async open({ remember = true }: { readonly remember?: boolean } = {}): Promise<OpenedStore> {
+    const { name, store } = this.site.vault;
+    const known = (await this.#known())[name];
+    const opened = await openReplicaStore(store, { vault: name }).catch((error: unknown) => {
+      if (!known || !saysThatThereIsNone(error)) throw error;
+      throw this.#missing(
+        `${(error as CatalogueError).detail}; by ${this.data.knownStores()} the vault's has the id ${known.id}`,
+        error,
+      );
+    });
+    if (known?.id === opened.id) return opened;
+    if (known) {
+      await opened.close();
+      throw this.#missing(
+        `the store at ${formatStoreAddress(store)} has the id ${opened.id}, by ${this.data.knownStores()} the vault's has ${known.id}`,
+      );
+    }
+    if (remember) await this.#remember(opened.id);
+    return opened;
+  }
+
+  /**
+   * Whether there is one. @throws CatalogueError KnownStoreMissing when it is another than the one that is known, or when
+   * there is none although one is known, or a hypervisor of this machine replicates a VM.
+   */
+  async isThere(): Promise<boolean> {
+    try {
+      await (await this.open()).close();
+      return true;
+    } catch (error) {
+      if (!saysThatThereIsNone(error)) throw error;
+      this.#refuseWithReplicas(await this.#replicatedHere(), error);
+      return false;
+    }
+  }
+
+  /**
+   * Makes a store where there is none; takes one that is there.
+   * @param replicated VMs that are known to have a replica: their store can't be one that has to be made.
+   * @throws CatalogueError KnownStoreMissing, ForeignVault, and what says why none can be made.
+   */
+  async make(replicated: readonly string[]): Promise<void> {
+    const { name, store } = this.site.vault;
+    this.#refuseWithReplicas(replicated);
+    const made = await openReplicaStore(store, { create: true, vault: name });
+    await made.close();
+    await this.#remember(made.id);
+  }
+
+  /** VMs that a hypervisor of this machine has begun to replicate. What can't be read says nothing. */
+  async #replicatedHere(): Promise<string[]> {
+    const found: string[] = [];
+    for (const host of await this.data.hypervisorHosts()) {
+      for (const { name } of this.site.vms) {
+        const file = path.join(this.data.hypervisorState(host), `${name}.json`);
+        const state = await readJson(file, vmStateSchema).catch(() => undefined);
+        if (state && state.replicatedEpoch > 0) found.push(name);
+      }
+    }
+    return found;
+  }
+
+  /** What is damaged counts as nothing: the store is remembered again when it is opened. */
+  async #known(): Promise<Known> {
+    const text = await readFile(this.data.knownStores(), 'utf8').catch(() => '');
+    try {
+      return knownSchema.parse(JSON.parse(text));
+    } catch {
+      return {};
+    }
+  }
+
+  async #remember(id: string): Promise<void> {
+    const { name, store } = this.site.vault;
+    const known = { ...(await this.#known()), [name]: { id, where: formatStoreAddress(store) } };
+    await this.data.make();
+    await replaceFile(this.data.knownStores(), `${JSON.stringify(known, undefined, 2)}\n`);
+  }
+
+  #refuseWithReplicas(vms: readonly string[], cause?: unknown): void {
+    if (vms.length === 0) return;
+    const where = formatStoreAddress(this.site.vault.store);
+    throw this.#missing(`no store is at ${where}, and there are replicas of ${vms.join(', ')}`, cause);
+  }
+
+  #missing(detail: string, cause?: unknown): CatalogueError {
+    return new CatalogueError('KnownStoreMissing', detail, { cause });
+  }
+}
+
+const saysThatThereIsNone = (error: unknown): boolean =>
+  error instanceof CatalogueError && (error.code === 'StoreUnreachable' || error.code === 'StoreNotFound');

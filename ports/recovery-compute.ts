@@ -1,0 +1,27 @@
+/**
+ * Compute at the recovery side: replica VMs, made from what the store holds.
+ * Every operation can be repeated: done twice it leaves what once would have left.
+ */
+import type { ReplicaDescription } from '../domain/vault.js';
+import type { HypervisorVm } from './hypervisor.js';
+
+export interface ReplicaVmSpec {
+  readonly description: ReplicaDescription;
+  /** The epoch this VM may run under. */
+  readonly epoch: number;
+  /** Page blob and snapshot each disk starts from. */
+  readonly disks: readonly { readonly name: string; readonly blob: string; readonly snapshot: string }[];
+}
+
+/**
+ * Compute at the recovery side.
+ * @throws CatalogueError StaleEpoch, VmNotFound, InvalidVmState, RecoverySideNotAnswering.
+ */
+export interface RecoveryCompute {
+  listVms(): Promise<HypervisorVm[]>;
+  /** Creates the replica VM, powered off. Repeated with the same spec: nothing. */
+  createVm(spec: ReplicaVmSpec): Promise<void>;
+  startVm(vm: string, epoch: number): Promise<HypervisorVm>;
+  turnOffVm(vm: string): Promise<void>;
+  deleteVm(vm: string): Promise<void>;
+}

@@ -1,0 +1,126 @@
+/**
+ * Records that much depends on are kept twice: under their name, and below `second/` in the same scope. The first is
+ * written first and deleted last, so a second one without its first is what is left of a record that was lost. Whichever
+ * is whole is the record.
+ */
+import type { z } from 'zod';
+import { CatalogueError } from '../domain/errors.js';
+import { vaultPaths } from '../domain/vault.js';
+import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import { decodeRecord, readRecord } from './vault-record.js';
+
+export interface KeptRecord<T> {
+  readonly value: T;
+  /** What is wrong with the other copy, where that has been found. */
+  readonly damaged?: string;
+}
+
+/** @throws CatalogueError InvalidReplicaState when no copy is whole, StoreUnreachable when none can be read. */
+export async function readKept<S extends z.ZodType>(
+  store: Pick<ReplicaStore, 'getObject'>,
+  name: string,
+  schema: S,
+): Promise<z.infer<S> | undefined> {
+  return (await readKeptRecord(store, name, schema))?.value;
+}
+
+/** As `readKept`, and says when it is the second copy. */
+export async function readKeptRecord<S extends z.ZodType>(
+  store: Pick<ReplicaStore, 'getObject'>,
+  name: string,
+  schema: S,
+): Promise<KeptRecord<z.infer<S>> | undefined> {
+  const first = await readCopy(store, name, schema);
+  if ('value' in first) return first;
+  const second = await readCopy(store, vaultPaths.second(name), schema);
+  if ('value' in second) return { ...second, damaged: first.damage?.detail ?? `${name} is missing` };
+  const damage = [first, second].flatMap(({ damage: one }) => one ?? []);
+  if (damage.length === 0) return undefined;
+  throw damage.find(({ code }) => code === 'StoreUnreachable') ?? damage[0]!;
+}
+
+async function readCopy<S extends z.ZodType>(
+  store: Pick<ReplicaStore, 'getObject'>,
+  name: string,
+  schema: S,
+): Promise<{ readonly value: z.infer<S> } | { readonly damage?: CatalogueError }> {
+  try {
+    const value = await readRecord(store, name, schema);
+    return value === undefined ? {} : { value };
+  } catch (error) {
+    return { damage: damageOf(error) };
+  }
+}
+
+/** What makes a copy no copy, so that the other one is asked. @throws anything else. */
+function damageOf(error: unknown): CatalogueError {
+  if (error instanceof CatalogueError && COPY_PROBLEMS.includes(error.code)) return error;
+  throw error;
+}
+
+const COPY_PROBLEMS: readonly string[] = ['InvalidReplicaState', 'StoreUnreachable'];
+
+/** Replaces both. */
+export async function putKept(store: ReplicaStore, name: string, data: Buffer, fence: WriteFence): Promise<void> {
+  await store.putObject(name, data, fence);
+  await store.putObject(vaultPaths.second(name), data, fence);
+}
+
+/** @returns false, and changes nothing, when the first copy is there already. */
+export async function putKeptIfAbsent(
+  store: ReplicaStore,
+  name: string,
+  data: Buffer,
+  fence: WriteFence,
+): Promise<boolean> {
+  if (!(await store.putObjectIfAbsent(name, data, fence))) return false;
+  await store.putObject(vaultPaths.second(name), data, fence);
+  return true;
+}
+
+/** Nobody may find the second alone: it would be taken for what is left of a record that was lost. */
+export async function deleteKept(store: ReplicaStore, name: string, fence: WriteFence): Promise<void> {
+  await store.deleteObject(vaultPaths.second(name), fence);
+  await store.deleteObject(name, fence);
+}
+
+/** Names of the records below a prefix of which a copy is there, sorted. */
+export async function listKept(store: Pick<ReplicaStore, 'listObjects'>, prefix: string): Promise<string[]> {
+  const seconds = vaultPaths.second(prefix);
+  const lost = (await store.listObjects(seconds)).map((name) => prefix + name.slice(seconds.length));
+  return [...new Set([...(await store.listObjects(prefix)), ...lost])].sort();
+}
+
+/**
+ * Makes a copy that is missing or damaged from the one that is whole, so that the next damage meets two again. For a record
+ * that is replaced only, never deleted, while its fence holds. @returns whether there was anything to mend.
+ */
+export async function mendKept<S extends z.ZodType>(
+  store: ReplicaStore,
+  name: string,
+  schema: S,
+  fence: WriteFence,
+): Promise<boolean> {
+  const copies = [name, vaultPaths.second(name)];
+  const found = await Promise.all(copies.map(async (copy) => wholeOrNothing(store, copy, schema)));
+  const whole = found.find((data) => data !== undefined);
+  if (whole === undefined || !found.includes(undefined)) return false;
+  await store.putObject(copies[found.indexOf(undefined)]!, whole, fence);
+  return true;
+}
+
+async function wholeOrNothing(store: ReplicaStore, copy: string, schema: z.ZodType): Promise<Buffer | undefined> {
+  const data = await store.getObject(copy).catch(noCopy);
+  if (data === undefined) return undefined;
+  try {
+    decodeRecord(data, copy, schema);
+    return data;
+  } catch (error) {
+    return noCopy(error);
+  }
+}
+
+/** What can't be read is none. @throws anything else. */
+export function noCopy(error: unknown): undefined {
+  damageOf(error);
+}

@@ -1,0 +1,131 @@
+/**
+ * Leases keep what somebody reads for long from being pruned. Whoever is about to choose a recovery point takes one of
+ * everything the VM has; once it is chosen, of that point and the cycles after it. A lease ends with the work, or, when
+ * that has died, after an hour. Pruning asks for leases before it deletes records, and again before it deletes snapshots:
+ * a point that was still there when its lease was taken stays readable.
+ */
+import { randomUUID } from 'node:crypto';
+import { CatalogueError } from '../domain/errors.js';
+import type { Fence } from '../domain/fence.js';
+import { cycleName } from '../domain/ids.js';
+import { toIso, toMs } from '../domain/time.js';
+import { leaseSchema, vaultPaths, type Lease, type RecoveryPoint } from '../domain/vault.js';
+import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import { readFenceIfWhole, vmFence } from './replica-state.js';
+import { encodeRecord, readRecord } from './vault-record.js';
+
+/** Milliseconds. */
+const LEASE_MS = 3_600_000;
+const RENEWED_MS = LEASE_MS / 6;
+/** How often a lease is asked for while others raise the fence. */
+const ATTEMPTS = 5;
+
+export interface HeldLease {
+  /** From now on everything else may go. */
+  narrow(point: RecoveryPoint): Promise<void>;
+}
+
+/** Runs work under a lease. A store that can't be written to is read without one. */
+export async function withLease<T>(
+  store: ReplicaStore,
+  vm: string,
+  work: (lease: HeldLease) => Promise<T>,
+): Promise<T> {
+  const name = vaultPaths.lease(vm, randomUUID());
+  let of: Lease['of'];
+  let last: Promise<void> = Promise.resolve();
+  /** One after the other, so that none comes after the lease was given back. */
+  const write = async () => {
+    const lease = { until: toIso(Date.now() + LEASE_MS), ...(of && { of }) };
+    const put = async (fence: WriteFence) => await store.putObject(name, encodeRecord(leaseSchema, lease), fence);
+    last = last.catch(() => undefined).then(async () => await fenced(store, vm, put));
+    await last;
+  };
+  await write();
+  // One that can't be renewed has most of its time left, and the next attempt comes.
+  const renewal = setInterval(() => void write().catch(() => undefined), RENEWED_MS).unref();
+  try {
+    return await work({
+      narrow: async ({ id, epoch, sequence, disks }) => {
+        of = { id, epoch, sequence, disks };
+        await write();
+      },
+    });
+  } finally {
+    clearInterval(renewal);
+    await last.catch(() => undefined);
+    await fenced(store, vm, async (fence) => await store.deleteObject(name, fence));
+  }
+}
+
+/** Does nothing, quietly, where nothing can be written. @throws CatalogueError when that fails in any other way. */
+async function fenced(store: ReplicaStore, vm: string, write: (fence: WriteFence) => Promise<void>): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const fence = await readFenceIfWhole(store, vm);
+      // Nobody prunes anything behind one that is damaged.
+      return fence && (await write(vmFence(vm, fence)));
+    } catch (error) {
+      if (!(error instanceof CatalogueError)) throw error;
+      if (isUnwritable(error)) return;
+      if (error.code !== 'StaleEpoch' || attempt === ATTEMPTS) throw error;
+    }
+  }
+}
+
+/** Whether a write may have failed because the store can only be read from here. */
+export const isUnwritable = ({ code }: CatalogueError): boolean => UNWRITABLE.includes(code);
+const UNWRITABLE: readonly string[] = ['StoreUnreachable', 'AuthorizationFailed', 'StoreFull', 'StoreBusy'];
+
+export class Leases {
+  constructor(private readonly leases: readonly Lease[]) {}
+
+  /** Somebody is choosing just now. */
+  get keepAll(): boolean {
+    return this.leases.some(({ of }) => !of);
+  }
+
+  get points(): string[] {
+    return this.leases.flatMap(({ of }) => (of ? [of.id] : []));
+  }
+
+  snapshotsOf(disk: string): string[] {
+    const named = this.leases.flatMap(({ of }) => of?.disks.filter(({ name }) => name === disk) ?? []);
+    return named.map(({ snapshot }) => snapshot);
+  }
+
+  /** The first cycle that stays, by name: this one, or an earlier one that somebody reads. */
+  firstCycle(wanted: string): string {
+    const next = ({ epoch, sequence }: Fence) => cycleName(epoch, sequence + 1);
+    return [wanted, ...this.leases.flatMap(({ of }) => (of ? [next(of)] : []))].toSorted()[0]!;
+  }
+}
+
+/**
+ * Those that hold. One that can't be read, or ends later than any can, holds nothing.
+ * @param fence whose holder deletes what readers that died have left. @throws CatalogueError StaleEpoch
+ */
+export async function readLeases(store: ReplicaStore, vm: string, fence?: WriteFence): Promise<Leases> {
+  const held: Lease[] = [];
+  for (const name of await store.listObjects(vaultPaths.leasePrefix(vm))) {
+    const lease = await readLease(store, name);
+    if (lease && isHeld(lease)) held.push(lease);
+    else if (fence) await store.deleteObject(name, fence);
+  }
+  return new Leases(held);
+}
+
+/** By this machine's clock; one that runs ahead elsewhere must not keep everything for ever. */
+function isHeld({ until }: Lease): boolean {
+  const left = toMs(until) - Date.now();
+  return left > 0 && left <= 2 * LEASE_MS;
+}
+
+async function readLease(store: ReplicaStore, name: string): Promise<Lease | undefined> {
+  try {
+    return await readRecord(store, name, leaseSchema);
+  } catch (error) {
+    if (error instanceof CatalogueError && error.code === 'InvalidReplicaState') return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,221 @@
+/**
+ * The records of recovery points: the only place that reads and deletes them. One that is damaged does not hide the
+ * others; what it named stays, as nobody knows which snapshots it needs.
+ */
+import { CatalogueError } from '../domain/errors.js';
+import { compareFences, type Fence } from '../domain/fence.js';
+import {
+  damageSchema,
+  fenceOfPointId,
+  recoveryPointId,
+  recoveryPointSchema,
+  vaultPaths,
+  type Damage,
+  type DamagedRecord,
+  type RecoveryPoint,
+} from '../domain/vault.js';
+import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import { deleteKept, listKept, readKept } from './kept-record.js';
+import { readPointIndex } from './point-index.js';
+import { readAhead } from '../concurrency/in-parallel.js';
+
+const RECORDS_IN_FLIGHT = 8;
+
+export interface DamagedPoint extends DamagedRecord {
+  /** By its name; what else it said is lost. Undefined when not even that is one of a point. */
+  readonly cycle: Fence | undefined;
+}
+
+export interface PointRecords {
+  /** Oldest first. */
+  readonly points: readonly RecoveryPoint[];
+  readonly damaged: readonly DamagedPoint[];
+}
+
+export interface ReadPointRecords extends PointRecords {
+  /** The points that are whole as they are recorded, oldest first. */
+  readonly recorded: readonly RecoveryPoint[];
+  /** How many of these the index lacks. */
+  readonly lacking: number;
+  /** Why a state may not be what the guest wrote, whether a point is made of it or not. */
+  readonly suspicionOf: (state: Fence) => string | undefined;
+}
+
+/** @throws CatalogueError StoreUnreachable when the store is away, rather than one record unreadable. */
+export async function readPointRecords(store: ReplicaStore, vm: string): Promise<ReadPointRecords> {
+  const found: RecoveryPoint[] = [];
+  const damaged: DamagedPoint[] = [];
+  const ids = await listPointIds(store, vm);
+  const index =
+    ids.length > 0 ? await readUnlessAway(store, vm, () => readPointIndex(store, vm)).catch(noIndex) : NO_INDEX;
+  const indexed = (id: string) => {
+    const point = index.get(id);
+    return point && pointProblem(point, vm, id) === undefined ? point : undefined;
+  };
+  const read = async (id: string) => indexed(id) ?? (await readPoint(store, vm, id));
+  for await (const point of readAhead(ids, RECORDS_IN_FLIGHT, read)) {
+    if (point === undefined) continue;
+    if ('problem' in point) damaged.push(point);
+    else found.push(point);
+  }
+  const points: RecoveryPoint[] = [];
+  const recorded: RecoveryPoint[] = [];
+  const disks = disksOfEpochs(found);
+  const damage = await readDamage(store, vm);
+  for (const point of found.sort(compareFences)) {
+    const missing = missingDisks(point, disks);
+    if (missing.length === 0) {
+      points.push(withSuspicion(point, damage));
+      recorded.push(point);
+    } else {
+      const problem = `${vaultPaths.point(vm, point.id)} lacks the disk ${missing.join(', ')}, which the epoch has`;
+      damaged.push({ name: vaultPaths.point(vm, point.id), problem, cycle: point });
+    }
+  }
+  const lacking = recorded.filter(({ id }) => !indexed(id)).length;
+  return { points, damaged, recorded, lacking, suspicionOf: (state) => suspicionOf(state, damage) };
+}
+
+/** Leaves out, and names, the points of which the store lacks a snapshot, or what reading it takes. */
+export async function readablePoints(
+  store: ReplicaStore,
+  vm: string,
+  points: readonly RecoveryPoint[],
+): Promise<PointRecords> {
+  const readable = new Map<string, ReadonlySet<string>>();
+  for (const disk of new Set(points.flatMap(({ disks }) => disks.map(({ name }) => name)))) {
+    const listed = store.listSnapshots(vaultPaths.disk(vm, disk), { isReadable: true });
+    readable.set(disk, new Set(await listed.catch(unlessDamaged)));
+  }
+  const whole: RecoveryPoint[] = [];
+  const damaged: DamagedPoint[] = [];
+  for (const point of points) {
+    const lost = point.disks.find((disk) => !readable.get(disk.name)!.has(disk.snapshot));
+    if (!lost) {
+      whole.push(point);
+      continue;
+    }
+    const name = vaultPaths.point(vm, point.id);
+    const problem = `${name}: there is no snapshot ${lost.snapshot} of disk ${lost.name} that can be read`;
+    damaged.push({ name, problem, cycle: point });
+  }
+  if (damaged.length === 0) return { points: whole, damaged };
+  // One that was pruned meanwhile is not damaged.
+  const there = new Set((await listPointIds(store, vm)).map((id) => vaultPaths.point(vm, id)));
+  return { points: whole, damaged: damaged.filter(({ name }) => there.has(name)) };
+}
+
+function unlessDamaged(error: unknown): readonly string[] {
+  if (error instanceof CatalogueError && error.code === 'InvalidReplicaState') return [];
+  throw error;
+}
+
+const NO_INDEX: ReadonlyMap<string, RecoveryPoint> = new Map();
+
+/** One that can't be read is none: the records are there. @throws anything else. */
+function noIndex(error: unknown): typeof NO_INDEX {
+  if (error instanceof CatalogueError && error.code === 'InvalidReplicaState') return NO_INDEX;
+  throw error;
+}
+
+/** Ids of all points of which a record is there, whatever is in it, oldest first. */
+export async function listPointIds(store: ReplicaStore, vm: string): Promise<string[]> {
+  const prefix = vaultPaths.pointPrefix(vm);
+  return (await listKept(store, prefix)).map((name) => name.slice(prefix.length).replace(/\.json$/, ''));
+}
+
+export const deletePoint = (store: ReplicaStore, vm: string, id: string, fence: WriteFence): Promise<void> =>
+  deleteKept(store, vaultPaths.point(vm, id), fence);
+
+/** As it is recorded, which does not tell whether it is suspect (`withSuspicion`). Undefined when it is gone. */
+export async function readPoint(
+  store: ReplicaStore,
+  vm: string,
+  id: string,
+): Promise<RecoveryPoint | DamagedPoint | undefined> {
+  const name = vaultPaths.point(vm, id);
+  const cycle = fenceOfPointId(id);
+  const damaged = (problem: string): DamagedPoint => ({ name, problem, cycle });
+  if (!cycle) return damaged(`${name} has not the name of a recovery point`);
+  try {
+    const point = await readUnlessAway(store, vm, () => readKept(store, name, recoveryPointSchema));
+    if (!point) return undefined;
+    const problem = pointProblem(point, vm, id);
+    return problem === undefined ? point : damaged(`${name} ${problem}`);
+  } catch (error) {
+    if (!(error instanceof CatalogueError) || error.code !== 'InvalidReplicaState') throw error;
+    return damaged(error.detail);
+  }
+}
+
+/**
+ * Does it again when the store answers otherwise: what can't be read then either is damaged.
+ * @throws CatalogueError StoreUnreachable when the store is away, InvalidReplicaState when what was asked for alone is, and
+ * what else `read` throws.
+ */
+export async function readUnlessAway<T>(store: ReplicaStore, vm: string, read: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await read();
+    } catch (error) {
+      if (!(error instanceof CatalogueError) || error.code !== 'StoreUnreachable') throw error;
+      await store.readFence(vaultPaths.vm(vm));
+      if (attempt === 2)
+        throw new CatalogueError('InvalidReplicaState', `can't be read: ${error.detail}`, { cause: error });
+    }
+  }
+}
+
+function pointProblem(point: RecoveryPoint, vm: string, id: string): string | undefined {
+  const { epoch, sequence, disks } = point;
+  if (point.vm !== vm || point.id !== id || recoveryPointId(epoch, sequence) !== id) {
+    return `says it is ${recoveryPointId(epoch, sequence)} of ${point.vm}`;
+  }
+  if (disks.length === 0) return 'names no disk';
+  return new Set(disks.map(({ name }) => name)).size === disks.length ? undefined : 'names a disk twice';
+}
+
+/** An epoch has one set of disks: by epoch, those that any of its points has. There are thousands of points. */
+function disksOfEpochs(points: readonly RecoveryPoint[]): ReadonlyMap<number, ReadonlySet<string>> {
+  const found = new Map<number, Set<string>>();
+  for (const { epoch, disks } of points) {
+    const names = found.get(epoch) ?? new Set();
+    for (const { name } of disks) names.add(name);
+    found.set(epoch, names);
+  }
+  return found;
+}
+
+const missingDisks = ({ epoch, disks }: RecoveryPoint, all: ReadonlyMap<number, ReadonlySet<string>>): string[] =>
+  [...(all.get(epoch) ?? [])].filter((name) => !disks.some((disk) => disk.name === name));
+
+/** Above that of any point. */
+export const LOST_DAMAGE_EPOCH = Number.MAX_SAFE_INTEGER;
+
+/** What verifications have found; where that can't be read, a damage that nothing is known of. */
+export async function readDamage(store: ReplicaStore, vm: string): Promise<Damage | undefined> {
+  const name = vaultPaths.damage(vm);
+  try {
+    return await readUnlessAway(store, vm, () => readKept(store, name, damageSchema));
+  } catch (error) {
+    if (!(error instanceof CatalogueError) || error.code !== 'InvalidReplicaState') throw error;
+    const reason = `what verifications have found can't be read (${error.detail}); verify the VM, and delete it if all is well`;
+    return { epoch: LOST_DAMAGE_EPOCH, sequence: 0, reason };
+  }
+}
+
+/** A point as it is to be told of: its record does not say whether it is suspect. */
+export function withSuspicion(point: RecoveryPoint, damage: Damage | undefined): RecoveryPoint {
+  const suspect = point.suspect ?? suspicionOf(point, damage);
+  return suspect === undefined ? point : { ...point, suspect };
+}
+
+/** It keeps the reason it was marked for first. */
+function suspicionOf(state: Fence, damage: Damage | undefined): string | undefined {
+  if (!damage) return undefined;
+  const found = [...(damage.earlier ?? []), damage];
+  const upTo = found.find(
+    ({ epoch, sequence }) => sequence !== undefined && compareFences(state, { epoch, sequence }) <= 0,
+  );
+  return upTo?.reason ?? (damage.epoch === state.epoch ? damage.reason : undefined);
+}

@@ -1,0 +1,204 @@
+/**
+ * The records of a disk's slices, digests each (digest.ts), below one prefix: `<n>.digests` for each slice, and once those
+ * of 64 slices that follow each other are there, one `<first>-<last>.pack` in their place. A disk of 1 TiB has 16,384
+ * slices; a store that lists what it holds in one catalog would write that list anew, longer and longer, for each.
+ *
+ *   0   8    `FARPACK1`
+ *   8   4    number of the first slice, u32; the length of each record, bytes, u32 each; then the records
+ *
+ * A pack never changes. Where both are there the pack counts: what lies beside it came late.
+ */
+import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import { inParallel } from '../concurrency/in-parallel.js';
+
+/** Slices of a pack. */
+const PACKED = 64;
+const MAGIC = 'FARPACK1';
+const IN_FLIGHT = 8;
+/** Packs held in memory, 2 MiB each at most: slices are asked for in order, some at a time. */
+const PACKS_KEPT = 2;
+
+const digits = (slice: number): string => String(slice).padStart(8, '0');
+
+export class SliceRecords {
+  /** Of the slices with an object of their own. */
+  readonly #single = new Set<number>();
+  /** First slices of the packs. */
+  readonly #packs = new Set<number>();
+  /** What may go into a pack, by slice: records put by this process. */
+  readonly #contents = new Map<number, Buffer>();
+  /** Not durable yet. */
+  readonly #pending = new Set<number>();
+  readonly #packing = new Map<number, Promise<void>>();
+  readonly #readPacks = new Map<number, Promise<ReadonlyMap<number, Buffer>>>();
+
+  private constructor(
+    private readonly store: ReplicaStore,
+    private readonly prefix: string,
+  ) {}
+
+  static async open(store: ReplicaStore, prefix: string): Promise<SliceRecords> {
+    const records = new SliceRecords(store, prefix);
+    for (const name of await store.listObjects(prefix)) {
+      const [, first, last, ending] = /^(\d{8})(?:-(\d{8}))?\.(digests|pack)$/.exec(name.slice(prefix.length)) ?? [];
+      if (ending === 'digests' && last === undefined) records.#single.add(Number(first));
+      if (ending === 'pack' && last !== undefined) records.#packs.add(Number(first));
+    }
+    return records;
+  }
+
+  has = (slice: number): boolean => this.#single.has(slice) || this.#packs.has(packOf(slice));
+
+  /** The first slice whose record is not durable; Infinity when all are. */
+  get pendingFrom(): number {
+    return Math.min(Infinity, ...this.#pending);
+  }
+
+  /** Where it is now, whatever it was when this was opened. @returns undefined when there is none that can be read. */
+  async get(slice: number): Promise<Buffer | undefined> {
+    const first = packOf(slice);
+    if (this.#packs.has(first) || !this.#single.has(slice)) {
+      const packed = (await this.#pack(first)).get(slice);
+      if (packed) return packed;
+      if (this.#packs.has(first)) return undefined;
+    }
+    // Packed meanwhile, or never there.
+    return (await this.store.getObject(this.#nameOf(slice))) ?? (await this.#pack(first)).get(slice);
+  }
+
+  /** Resolves once it is durable; a record that is there already is replaced. */
+  async put(slice: number, record: Buffer, fence: WriteFence): Promise<void> {
+    await this.store.putObject(this.#nameOf(slice), record, fence);
+    await this.#added(slice, record, fence);
+  }
+
+  /** As `put`; one that is there already stays. */
+  async putIfAbsent(slice: number, record: Buffer, fence: WriteFence): Promise<void> {
+    const isNew = await this.store.putObjectIfAbsent(this.#nameOf(slice), record, fence);
+    await this.#added(slice, isNew ? record : await this.store.getObject(this.#nameOf(slice)), fence);
+  }
+
+  /** Leaves the record until its pack is whole, or `flush`: of a slice that is done again in no time. */
+  async putLater(slice: number, record: Buffer, fence: WriteFence): Promise<void> {
+    this.#pending.add(slice);
+    await this.#added(slice, record, fence);
+  }
+
+  /** Makes durable what `putLater` has left. */
+  async flush(fence: WriteFence): Promise<void> {
+    await inParallel([...this.#pending], IN_FLIGHT, async (slice) => {
+      await this.store.putObject(this.#nameOf(slice), this.#contents.get(slice)!, fence);
+      this.#single.add(slice);
+      this.#pending.delete(slice);
+    });
+  }
+
+  /** Those of the same packs stay. */
+  async remove(slices: Iterable<number>, fence: WriteFence): Promise<void> {
+    const going = new Set(slices);
+    for (const first of new Set([...going].map(packOf))) {
+      if (!this.#packs.has(first)) continue;
+      const staying = [...(await this.#pack(first))].filter(([slice]) => !going.has(slice));
+      await inParallel(staying, IN_FLIGHT, async ([slice, record]) => {
+        await this.store.putObject(this.#nameOf(slice), record, fence);
+        this.#single.add(slice);
+      });
+      // What came late beside the pack would count once that is gone.
+      await inParallel(
+        [...going].filter((slice) => packOf(slice) === first),
+        IN_FLIGHT,
+        (slice) => this.store.deleteObject(this.#nameOf(slice), fence),
+      );
+      await this.store.deleteObject(this.#packName(first), fence);
+      this.#packs.delete(first);
+      this.#readPacks.delete(first);
+    }
+    await inParallel(going, IN_FLIGHT, async (slice) => {
+      await this.store.deleteObject(this.#nameOf(slice), fence);
+      this.#single.delete(slice);
+      this.#contents.delete(slice);
+    });
+  }
+
+  async #added(slice: number, record: Buffer | undefined, fence: WriteFence): Promise<void> {
+    if (!this.#pending.has(slice)) this.#single.add(slice);
+    if (record) this.#contents.set(slice, record);
+    const first = packOf(slice);
+    if (this.#packing.has(first) || this.#packs.has(first)) return;
+    // Behind the end of a disk there are none: its last few stay as they are.
+    const slices = Array.from({ length: PACKED }, (_, index) => first + index);
+    if (!slices.every((one) => this.#single.has(one) || this.#pending.has(one))) return;
+    const packing = this.#makePack(first, slices, fence);
+    this.#packing.set(first, packing);
+    try {
+      await packing;
+    } finally {
+      this.#packing.delete(first);
+    }
+  }
+
+  async #makePack(first: number, slices: readonly number[], fence: WriteFence): Promise<void> {
+    const records: Buffer[] = [];
+    for (const slice of slices) {
+      const record = this.#contents.get(slice) ?? (await this.store.getObject(this.#nameOf(slice)));
+      // Gone: somebody else has packed it, or found it wrong.
+      if (!record) return;
+      records.push(record);
+    }
+    await this.store.putObjectIfAbsent(this.#packName(first), encodePack(first, records), fence);
+    this.#packs.add(first);
+    const single = slices.filter((slice) => this.#single.has(slice));
+    for (const slice of slices) {
+      this.#contents.delete(slice);
+      this.#pending.delete(slice);
+      this.#single.delete(slice);
+    }
+    // All at once: a store that keeps a catalog changes it once.
+    await inParallel(single, single.length, (slice) => this.store.deleteObject(this.#nameOf(slice), fence));
+  }
+
+  #pack(first: number): Promise<ReadonlyMap<number, Buffer>> {
+    const read = this.#readPacks.get(first) ?? this.#readPack(first);
+    this.#readPacks.delete(first);
+    this.#readPacks.set(first, read);
+    for (const oldest of this.#readPacks.keys()) {
+      if (this.#readPacks.size <= PACKS_KEPT) break;
+      this.#readPacks.delete(oldest);
+    }
+    return read;
+  }
+
+  async #readPack(first: number): Promise<ReadonlyMap<number, Buffer>> {
+    const content = await this.store.getObject(this.#packName(first));
+    // One that is not there yet may be there when it is asked for again.
+    if (!content) this.#readPacks.delete(first);
+    return content ? decodePack(first, content) : new Map();
+  }
+
+  #nameOf = (slice: number): string => `${this.prefix}${digits(slice)}.digests`;
+  #packName = (first: number): string => `${this.prefix}${digits(first)}-${digits(first + PACKED - 1)}.pack`;
+}
+
+const packOf = (slice: number): number => slice - (slice % PACKED);
+
+function encodePack(first: number, records: readonly Buffer[]): Buffer {
+  const head = Buffer.alloc(MAGIC.length + 4 + records.length * 4);
+  head.write(MAGIC, 0, 'latin1');
+  head.writeUInt32LE(first, MAGIC.length);
+  for (const [index, { length }] of records.entries()) head.writeUInt32LE(length, MAGIC.length + 4 + index * 4);
+  return Buffer.concat([head, ...records]);
+}
+
+/** @returns the records by slice; none when it is damaged. Each record tells by itself whether it is whole. */
+function decodePack(first: number, content: Buffer): Map<number, Buffer> {
+  const records = new Map<number, Buffer>();
+  let at = MAGIC.length + 4 + PACKED * 4;
+  if (content.length < at || content.toString('latin1', 0, MAGIC.length) !== MAGIC) return records;
+  if (content.readUInt32LE(MAGIC.length) !== first) return records;
+  for (let index = 0; index < PACKED; index += 1) {
+    const stop = at + content.readUInt32LE(MAGIC.length + 4 + index * 4);
+    records.set(first + index, content.subarray(at, stop));
+    at = stop;
+  }
+  return records;
+}

@@ -1,0 +1,141 @@
+/**
+ * How a process gets at a container: by what its environment holds, never by the site file.
+ * `FARSHORE_STORE_CONNECTION_STRING` or `FARSHORE_STORE_SAS`, or a file that holds it, named by the same with `_FILE`; with
+ * neither, the identity that the machine or the person has (`@azure/identity`: managed identity, environment, `az login`).
+ */
+import { ContainerClient, StorageSharedKeyCredential } from '@azure/storage-blob';
+import { CatalogueError } from '../../domain/errors.js';
+import { accountUrlOf } from '../../domain/store-address.js';
+import {
+  checkSas,
+  CONNECTION_STRING,
+  copiedSas,
+  givenSecret,
+  partsOf,
+  refused,
+  SAS,
+  type Environment,
+  type Secret,
+} from './credentials.js';
+
+export interface ContainerAccess {
+  /** With the credentials there are now: asked for anew for each request. */
+  readonly client: ContainerClient;
+  /** Reads the credentials again. `client` is another one afterwards when others are there that may serve. */
+  renew?(): void;
+  /**
+   * Why the service has refused the credentials, as far as they tell it themselves.
+   * @param at when it did, by its own clock, ms since 1970.
+   */
+  whyRefused?(at: number): CatalogueError | undefined;
+}
+
+/** Retries are our own (requests.ts): the client's know nothing of Retry-After. */
+const OPTIONS = { retryOptions: { maxTries: 1 } };
+
+/**
+ * @param url address of the container.
+ * @returns `by`: where the credentials come from, for error messages.
+ * @throws CatalogueError AuthenticationFailed, AuthorizationFailed.
+ */
+export async function containerAccess(
+  url: string,
+  environment: Environment,
+): Promise<ContainerAccess & { readonly by: string }> {
+  const secret = givenSecret(environment);
+  if (secret) return new SecretAccess(url, environment, secret);
+  if (!url.startsWith('https:')) {
+    throw refused(
+      `no credentials for ${url} (vault.store.url): set ${SAS} or ${CONNECTION_STRING}, or either with _FILE; the identity of this machine is asked for over https alone`,
+    );
+  }
+  const { DefaultAzureCredential } = await import('@azure/identity');
+  const by = `the identity of this machine, as neither ${CONNECTION_STRING} nor ${SAS} is set`;
+  return { client: new ContainerClient(url, new DefaultAzureCredential(), OPTIONS), by };
+}
+
+type GivenSecret = NonNullable<ReturnType<typeof givenSecret>>;
+
+/** By a secret, which may lie in a file that is replaced while the process runs. */
+class SecretAccess implements ContainerAccess {
+  readonly by: string;
+  client: ContainerClient;
+  #used: string;
+
+  constructor(
+    private readonly url: string,
+    private readonly environment: Environment,
+    secret: GivenSecret,
+  ) {
+    this.by = secret.from;
+    this.#used = secret.value;
+    this.client = clientBy(url, secret);
+  }
+
+  renew(): void {
+    try {
+      const secret = givenSecret(this.environment);
+      if (!secret || secret.value === this.#used) return;
+      this.client = clientBy(this.url, secret);
+      this.#used = secret.value;
+    } catch (error) {
+      // What can't serve, or is just being written, replaces nothing; `whyRefused` tells it.
+      if (!(error instanceof CatalogueError)) throw error;
+    }
+  }
+
+  whyRefused(at: number): CatalogueError | undefined {
+    try {
+      const secret = givenSecret(this.environment);
+      if (secret) clientBy(this.url, secret, at);
+      return undefined;
+    } catch (error) {
+      if (error instanceof CatalogueError) return error;
+      throw error;
+    }
+  }
+}
+
+/** @param refusedAt see `checkSas`. */
+function clientBy(url: string, secret: GivenSecret, refusedAt?: number): ContainerClient {
+  if (!secret.isSas) return byConnectionString(url, secret, refusedAt);
+  const { token, address } = copiedSas(secret.value);
+  if (address !== undefined && ![url, accountUrlOf(url)].includes(address)) {
+    throw refused(`${secret.from} holds a SAS of ${address}, and vault.store.url is ${url}: make them the same`);
+  }
+  checkSas(token, secret, refusedAt);
+  return new ContainerClient(`${url}?${token}`, undefined, OPTIONS);
+}
+
+function byConnectionString(url: string, secret: Secret, refusedAt?: number): ContainerClient {
+  const { from, value } = secret;
+  const parts = partsOf(value);
+  const account = parts.get('AccountName');
+  const key = parts.get('AccountKey');
+  const signature = parts.get('SharedAccessSignature');
+  const endpoint = endpointOf(parts);
+  if (endpoint !== undefined && endpoint !== accountUrlOf(url)) {
+    throw refused(
+      `${from} is of the account ${endpoint}, and vault.store.url of ${accountUrlOf(url)}: make them the same`,
+    );
+  }
+  if (account !== undefined && key !== undefined) {
+    return new ContainerClient(url, new StorageSharedKeyCredential(account, key), OPTIONS);
+  }
+  if (signature === undefined) {
+    throw refused(`${from} has neither AccountName and AccountKey nor SharedAccessSignature: copy it whole`);
+  }
+  const { token } = copiedSas(signature);
+  checkSas(token, secret, refusedAt);
+  return new ContainerClient(`${url}?${token}`, undefined, OPTIONS);
+}
+
+/** Address of the account, without a slash at its end. */
+function endpointOf(parts: ReadonlyMap<string, string>): string | undefined {
+  const given = parts.get('BlobEndpoint');
+  if (given !== undefined) return given.replace(/\/$/, '');
+  const account = parts.get('AccountName');
+  if (account === undefined) return undefined;
+  const protocol = parts.get('DefaultEndpointsProtocol') ?? 'https';
+  return `${protocol}://${account}.blob.${parts.get('EndpointSuffix') ?? 'core.windows.net'}`;
+}

@@ -1,0 +1,132 @@
+/** Credentials of a storage account as a process has them in its environment, and what they tell of themselves. */
+import { readFileSync } from 'node:fs';
+import { CatalogueError } from '../../domain/errors.js';
+
+export const CONNECTION_STRING = 'FARSHORE_STORE_CONNECTION_STRING';
+export const SAS = 'FARSHORE_STORE_SAS';
+
+/** Permissions of a SAS. */
+const NEEDED = { r: 'read', w: 'write', d: 'delete', l: 'list' };
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+export interface Secret {
+  /** What it is called in messages. */
+  readonly from: string;
+  readonly value: string;
+  /** A file can get another content while the process runs; a variable can't. */
+  readonly isOfFile: boolean;
+}
+
+/** @throws CatalogueError AuthenticationFailed */
+export function secretOf(name: string, environment: Environment): Secret | undefined {
+  const value = unquoted(environment[name]);
+  const file = environment[`${name}_FILE`]?.trim();
+  if (value && file) throw refused(`${name} and ${name}_FILE are both set: set one of them`);
+  if (value) return { from: name, value, isOfFile: false };
+  if (!file) return undefined;
+  const from = `the file ${file} (${name}_FILE)`;
+  try {
+    const content = unquoted(readFileSync(file, 'utf8'));
+    if (content) return { from, value: content, isOfFile: true };
+  } catch (error) {
+    throw refused(`${from} can't be read: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
+  }
+  throw refused(`${from} is empty`);
+}
+
+/** As it was meant, where a shell, or whoever copied it into a file, has left its quotes. */
+const unquoted = (text: string | undefined): string | undefined =>
+  text
+    ?.trim()
+    .replace(/^(['"])(.*)\1$/s, '$2')
+    .trim();
+
+/** A SAS as it was copied: alone, with its question mark, or behind the address that it is for. */
+interface CopiedSas {
+  /** As it is sent. */
+  readonly token: string;
+  /** The address that stood before it. */
+  readonly address?: string;
+}
+
+export function copiedSas(text: string): CopiedSas {
+  const [, address, copied = text] = /^(https?:[^?]*)\?(.*)$/s.exec(text) ?? [];
+  // A plus is one of the signature: what reads the query would take it for a space.
+  const token = copied.replace(/^\?/, '').replaceAll('+', '%2B');
+  return address === undefined ? { token } : { token, address: address.replace(/\/$/, '') };
+}
+
+/** The one that is given. @throws CatalogueError AuthenticationFailed when both are. */
+export function givenSecret(environment: Environment): (Secret & { readonly isSas: boolean }) | undefined {
+  const connectionString = secretOf(CONNECTION_STRING, environment);
+  const sas = secretOf(SAS, environment);
+  if (connectionString && sas) {
+    throw refused(`${connectionString.from} and ${sas.from} are both given: give one of them`);
+  }
+  if (sas) return { ...sas, isSas: true };
+  return connectionString && { ...connectionString, isSas: false };
+}
+
+/** The parts of a connection string, by name. */
+export const partsOf = (text: string): ReadonlyMap<string, string> =>
+  new Map(
+    text
+      .split(';')
+      .filter((part) => part.includes('='))
+      .map((part): [string, string] => [part.slice(0, part.indexOf('=')), part.slice(part.indexOf('=') + 1)]),
+  );
+
+/**
+ * When the SAS of this environment ends, ms since 1970; undefined for other credentials, and for a SAS whose end stands in
+ * a policy of the container. @throws CatalogueError AuthenticationFailed
+ */
+export function sasEnd(environment: Environment): { readonly at: number; readonly from: string } | undefined {
+  const sas = secretOf(SAS, environment);
+  const connectionString = secretOf(CONNECTION_STRING, environment);
+  const token = sas?.value ?? partsOf(connectionString?.value ?? '').get('SharedAccessSignature');
+  const from = sas?.from ?? connectionString?.from;
+  if (token === undefined || from === undefined) return undefined;
+  const at = endOf(new URLSearchParams(copiedSas(token).token));
+  return Number.isNaN(at) ? undefined : { at, from };
+}
+
+/** NaN when it does not say. */
+const endOf = (fields: URLSearchParams): number => Date.parse(fields.get('se') ?? '');
+
+/**
+ * What a SAS tells of itself is told before the service refuses it with less.
+ * @param refusedAt when the service has refused it, by the service's clock, ms since 1970. Only then its begin is looked at:
+ * this machine's clock may be the one that is behind.
+ * @throws CatalogueError AuthenticationFailed, AuthorizationFailed.
+ */
+export function checkSas(token: string, { from, isOfFile }: Secret, refusedAt?: number): void {
+  const fields = new URLSearchParams(token);
+  if (!fields.has('sig')) throw refused(`${from} is no SAS: it has no signature (sig=)`);
+  const expiry = endOf(fields);
+  const remedy = isOfFile
+    ? 'in that file, which is read again (`farshore retry`)'
+    : 'and start the worker again with it, as a variable is read once';
+  if (expiry <= (refusedAt ?? Date.now())) {
+    throw refused(`the SAS of ${from} has expired at ${isoOf(expiry)}: make another one, ${remedy}`);
+  }
+  const begin = Date.parse(fields.get('st') ?? '');
+  if (refusedAt !== undefined && begin > refusedAt) {
+    throw refused(
+      `the SAS of ${from} is not valid before ${isoOf(begin)}, and the clock of this machine says ${isoOf(Date.now())}, that of the service ${isoOf(refusedAt)}: correct the clocks, or make one that begins earlier, ${remedy}`,
+    );
+  }
+  const permissions = fields.get('sp');
+  const missing = Object.entries(NEEDED).filter(([letter]) => permissions !== null && !permissions.includes(letter));
+  if (missing.length > 0) {
+    const wanted = missing.map(([, name]) => name).join(', ');
+    throw new CatalogueError(
+      'AuthorizationFailed',
+      `the SAS of ${from} lacks the permissions to ${wanted}: make one with sp=rcwdl for the container`,
+    );
+  }
+}
+
+const isoOf = (ms: number): string => new Date(ms).toISOString();
+
+export const refused = (problem: string): CatalogueError => new CatalogueError('AuthenticationFailed', problem);

@@ -1,0 +1,162 @@
+/**
+ * Reads and changes the catalog of one scope. Changes asked for while another is under way are made together, in the
+ * order they were asked for. A change is decided on what the catalog is: one that was decided on something older is
+ * decided again, unless it may have been made already and nobody knows.
+ */
+import { randomBytes } from 'node:crypto';
+import { CatalogueError } from '../../domain/errors.js';
+import {
+  catalogBlob,
+  changeId,
+  copyOf,
+  decodeCatalog,
+  emptyCatalog,
+  encodeCatalog,
+  rememberChange,
+  remembersAllSince,
+  type Catalog,
+} from './catalog-format.js';
+import type { Container } from './container.js';
+
+/**
+ * Changes the catalog it is given, or throws before it has changed anything.
+ * @returns what `change` resolves with.
+ */
+export type Change<T> = (catalog: Catalog) => T;
+
+interface Waiting {
+  readonly decide: Change<unknown>;
+  readonly settle: (outcome: Outcome) => void;
+}
+type Outcome = { readonly value: unknown } | { readonly error: unknown };
+
+/** How often a change is decided anew, as others were quicker, before that is an error. */
+const ATTEMPTS = 100;
+
+export class ScopeCatalog {
+  #known: { readonly catalog: Catalog; readonly etag: string | undefined } | undefined;
+  #waiting: Waiting[] = [];
+  #changing = false;
+  #changesMade = 0;
+  /** Tells whose a change is: one at a time is made here. */
+  readonly #writer = randomBytes(6).toString('hex');
+  readonly #blob: string;
+
+  constructor(
+    readonly scope: string,
+    private readonly container: Container,
+  ) {
+    this.#blob = catalogBlob(scope);
+  }
+
+  /** What it was when it was last seen; read when it never was. */
+  async recent(): Promise<Catalog> {
+    return this.#known?.catalog ?? (await this.read());
+  }
+
+  /** What it is. Not to be changed. */
+  async read(): Promise<Catalog> {
+    return (await this.#load()).catalog;
+  }
+
+  /** Whether the scope was ever written to. */
+  async exists(): Promise<boolean> {
+    return (this.#known ?? (await this.#load())).etag !== undefined;
+  }
+
+  /**
+   * Resolves once the change is durable.
+   * @throws what `decide` throws; CatalogueError StoreUnreachable when nobody knows whether it was made.
+   */
+  async change<T>(decide: Change<T>): Promise<T> {
+    const outcome = await new Promise<Outcome>((settle) => {
+      this.#waiting.push({ decide, settle });
+      if (!this.#changing) void this.#work();
+    });
+    if ('error' in outcome) throw outcome.error;
+    return outcome.value as T;
+  }
+
+  async #work(): Promise<void> {
+    this.#changing = true;
+    while (this.#waiting.length > 0) {
+      const together = this.#waiting;
+      this.#waiting = [];
+      try {
+        const outcomes = await this.#commit(together.map(({ decide }) => decide));
+        for (const [index, { settle }] of together.entries()) settle(outcomes[index]!);
+      } catch (error) {
+        for (const { settle } of together) settle({ error });
+      }
+    }
+    this.#changing = false;
+  }
+
+  async #commit(decisions: readonly Change<unknown>[]): Promise<Outcome[]> {
+    let base = this.#known ?? (await this.#load());
+    let isCurrent = base !== this.#known;
+    let mayBeMade = false;
+    for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
+      const catalog = copyOf(base.catalog);
+      const outcomes = decisions.map((decide) => outcomeOf(() => decide(catalog)));
+      if (isSame(catalog, base.catalog)) {
+        // Nothing to write, so nobody has checked what it was decided on.
+        if (isCurrent) return outcomes;
+        const now = await this.#load();
+        isCurrent = true;
+        if (now.etag === base.etag) return outcomes;
+        base = now;
+        continue;
+      }
+      if (mayBeMade) {
+        throw new CatalogueError(
+          'StoreUnreachable',
+          `${this.#blob}: a change got no answer, and so many others have changed it since that nobody knows whether it was made`,
+        );
+      }
+      const id = changeId(this.#writer, (this.#changesMade += 1));
+      rememberChange(catalog, id);
+      const replaces = base.etag === undefined ? 'nothing' : { etag: base.etag };
+      const etag = await this.container.put(this.#blob, encodeCatalog(this.scope, catalog), replaces);
+      if (etag !== undefined) {
+        this.#known = { catalog, etag };
+        return outcomes;
+      }
+      const before = base.catalog;
+      base = await this.#load();
+      isCurrent = true;
+      // It was taken, and the answer lost; somebody may have changed it since.
+      if (base.catalog.changes.includes(id)) return outcomes;
+      // Decided again, it might put back what somebody else has replaced, and deleted, since.
+      mayBeMade = !remembersAllSince(base.catalog, before);
+    }
+    throw new Error(`${this.#blob}: others were quicker ${ATTEMPTS} times`);
+  }
+
+  async #load(): Promise<{ readonly catalog: Catalog; readonly etag: string | undefined }> {
+    const known = this.#known;
+    const found = await this.container.get(this.#blob, { known: known?.etag });
+    if (found === 'unchanged') return known!;
+    const loaded = found
+      ? { catalog: decodeCatalog(this.scope, found.data), etag: found.etag }
+      : { catalog: emptyCatalog(), etag: undefined };
+    this.#known = loaded;
+    return loaded;
+  }
+}
+
+function outcomeOf(work: () => unknown): Outcome {
+  try {
+    return { value: work() };
+  } catch (error) {
+    return { error };
+  }
+}
+
+/** Entries are replaced when they change. */
+function isSame(a: Catalog, b: Catalog): boolean {
+  return a.fence === b.fence && sameEntries(a.objects, b.objects) && sameEntries(a.pageBlobs, b.pageBlobs);
+}
+
+const sameEntries = <T>(a: ReadonlyMap<string, T>, b: ReadonlyMap<string, T>): boolean =>
+  a.size === b.size && [...a].every(([name, entry]) => b.get(name) === entry);

@@ -1,0 +1,82 @@
+/** What a write may do whose fence was found to be current, for as long as nobody shuts it out. */
+import type { LockMode } from '../../disks/native.js';
+import { CatalogueError } from '../../domain/errors.js';
+import type { Fence } from '../../domain/fence.js';
+import type { WriteFence } from '../../ports/replica-store.js';
+import { refuseOlder, scopeOf } from '../write-fence.js';
+import type { DurableFiles } from './files.js';
+import { untilLetGo, withLock } from './scope-lock.js';
+import type { StoreLayout } from './names.js';
+
+/** A fence, and how often a process that did not let go had to be shut out of its scope. */
+export interface ScopeRecord extends Fence {
+  readonly generation: number;
+}
+
+/** Milliseconds. */
+export interface Patience {
+  /** How long a write waits for others that keep a lock. */
+  readonly write: number;
+  /** How long whoever raises a fence waits for writes under way. Then they are shut out. */
+  readonly raise: number;
+}
+
+export class ScopeAccess {
+  readonly scope: string;
+
+  constructor(
+    private readonly name: string,
+    private readonly fence: WriteFence,
+    readonly generation: number,
+    /** Every name of the scope that is given or taken away goes through their temporary folder. */
+    readonly files: DurableFiles,
+    private readonly layout: StoreLayout,
+    private readonly patience: Patience,
+    private readonly readRecord: (scope: string) => Promise<ScopeRecord>,
+    /** Locks of former generations that are known to be free for good. */
+    private readonly letGo: Set<string>,
+  ) {
+    this.scope = scopeOf(name, fence);
+  }
+
+  /** @throws CatalogueError StaleEpoch when a newer fence is recorded, StoreBusy when the write was shut out. */
+  async check(): Promise<void> {
+    const recorded = await this.readRecord(this.scope);
+    refuseOlder(this.name, this.fence, recorded);
+    if (recorded.generation === this.generation) return;
+    const detail = `${this.name}: this write took so long that it was shut out; it has to be made anew`;
+    throw new CatalogueError('StoreBusy', detail);
+  }
+
+  /** Runs work that may fail, or come to nothing, because it was shut out meanwhile. @throws as `check`, then as the work. */
+  async unlessShutOut<T>(work: () => Promise<T>): Promise<T> {
+    let result: T;
+    try {
+      result = await work();
+    } catch (error) {
+      await this.check();
+      throw error;
+    }
+    await this.check();
+    return result;
+  }
+
+  /**
+   * Runs work on what a blob's lock guards: files that stay open while they are written. Nobody can be shut out of those, so
+   * nothing is written to them until whoever was shut out of the scope has let go of them, or died.
+   * @throws LockTimeout
+   */
+  async withBlobLock<T>(blob: string, mode: LockMode, work: () => Promise<T>): Promise<T> {
+    for (let former = 0; former < this.generation; former += 1) {
+      const lock = this.layout.blobLock(blob, former);
+      if (this.letGo.has(lock)) continue;
+      await untilLetGo(lock, this.patience.raise);
+      this.letGo.add(lock);
+    }
+    return await withLock(this.layout.blobLock(blob, this.generation), mode, this.patience.write, async () => {
+      // Whoever gets the lock late must not find that others take it for free by now.
+      await this.check();
+      return await work();
+    });
+  }
+}

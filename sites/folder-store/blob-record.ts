@@ -1,0 +1,71 @@
+/** What is kept of a page blob beside its pages: `blob.json` in the folder of its undo journals. */
+import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
+import { writeAt } from '../../disks/positional-io.js';
+import { syncFolder } from '../../disks/sync-folder.js';
+import { CatalogueError } from '../../domain/errors.js';
+import { withFile, type DurableFiles } from './files.js';
+
+const FILE = 'blob.json';
+
+const blobRecordSchema = z.object({
+  version: z.literal(1),
+  /** Bytes. */
+  size: z.int().positive(),
+  /** Of this blob and of no other that had its name: an old snapshot's id never means a newer blob. */
+  incarnation: z.string().regex(/^[0-9a-f]{8}$/),
+  /** No id is given twice; of a journal that lies there already the number is taken, too. */
+  nextSnapshot: z.int().positive(),
+  /** Of a blob that has grown, the oldest first: snapshots numbered below `before` were taken of so many bytes. */
+  grown: z.array(z.object({ before: z.int().positive(), size: z.int().positive() })).exactOptional(),
+  /** Numbers of the snapshots whose journals have to be there, oldest first. Of a blob written before, nobody knows. */
+  chain: z.array(z.int().positive()).exactOptional(),
+  /** Snapshots up to this number can't be read any more: a journal that they need was missing, and pages were written since. */
+  lostUpTo: z.int().positive().exactOptional(),
+});
+export type BlobRecord = z.infer<typeof blobRecordSchema>;
+
+/** Writes the record of a new blob into a folder that has none. */
+export async function createBlobRecord(folder: string, size: number): Promise<void> {
+  const record: BlobRecord = { version: 1, size, incarnation: randomBytes(4).toString('hex'), nextSnapshot: 1 };
+  await withFile(path.join(folder, FILE), 'wx', async (file) => {
+    await writeAt(file, Buffer.from(JSON.stringify(record)), 0);
+    await file.sync();
+  });
+  await syncFolder(folder);
+}
+
+export async function replaceBlobRecord(folder: string, record: BlobRecord, files: DurableFiles): Promise<void> {
+  await files.replace(path.join(folder, FILE), Buffer.from(JSON.stringify(record)));
+}
+
+/** What the blob will be once it has grown to `size`: the snapshots there are stay as they are. */
+export const grownRecord = (record: BlobRecord, size: number): BlobRecord => ({
+  ...record,
+  size,
+  grown: [...(record.grown ?? []), { before: record.nextSnapshot, size: record.size }],
+});
+
+export const snapshotId = ({ incarnation }: BlobRecord, number: number): string =>
+  `${String(number).padStart(10, '0')}-${incarnation}`;
+
+export const numberOfSnapshot = (id: string): number => Number(id.split('-', 1)[0]);
+
+/** @param id of a snapshot. @returns bytes the blob had when it was taken. */
+export function sizeAtSnapshot({ size, grown = [] }: BlobRecord, id: string): number {
+  const number = numberOfSnapshot(id);
+  return grown.find(({ before }) => number < before)?.size ?? size;
+}
+
+/** @throws CatalogueError InvalidReplicaState when it is none. */
+export async function readBlobRecord(folder: string): Promise<BlobRecord> {
+  const file = path.join(folder, FILE);
+  const text = await readFile(file, 'utf8');
+  try {
+    return blobRecordSchema.parse(JSON.parse(text));
+  } catch (error) {
+    throw new CatalogueError('InvalidReplicaState', `${file} is no record of a page blob`, { cause: error });
+  }
+}

@@ -1,0 +1,118 @@
+/** Reading page blobs and their snapshots. No lock is taken, so that no reader holds up a writer, or needs to write. */
+import { isDeepStrictEqual } from 'node:util';
+import { fitsDirectIo, openDirect, readDirect } from '../../disks/direct-io.js';
+import { dataRanges } from '../../disks/native.js';
+import { CatalogueError } from '../../domain/errors.js';
+import type { Range } from '../../domain/ranges.js';
+import { checkRange } from '../page-requests.js';
+import type { PageRangeOptions } from '../../ports/replica-store.js';
+import { withBlobFile } from './blob-file.js';
+import { UndoChain, readExactly, type Place } from './chain.js';
+import { listChain } from './chain-state.js';
+import { unlessMissing } from './folder-errors.js';
+import type { OpenJournals } from './journal-files.js';
+import type { StoreLayout } from './names.js';
+
+/** A range is moved once for each snapshot that is taken or deleted, in a few steps. */
+const MOST_READS = 1000;
+
+export class PageReads {
+  constructor(
+    private readonly layout: StoreLayout,
+    private readonly openJournals: OpenJournals,
+  ) {}
+
+  /** Bytes the blob had at the snapshot. @throws CatalogueError InvalidReplicaState */
+  async sizeAt(name: string, snapshot: string): Promise<number> {
+    return await this.#withChain(name, async (chain) => await chain.sizeAt(snapshot));
+  }
+
+  async read(name: string, range: Range, snapshot?: string): Promise<Buffer> {
+    if (snapshot === undefined) {
+      return await withBlobFile(this.layout, name, 'read', async (blob) => {
+        checkRange(name, (await blob.stat()).size, range);
+        const target = Buffer.allocUnsafe(range.length);
+        await readExactly(blob, target, range.offset);
+        return target;
+      });
+    }
+    return await this.#whileUnmoved(name, range, snapshot, async (chain, places) => {
+      const target = Buffer.allocUnsafe(range.length);
+      await chain.read(places, target, range.offset);
+      return target;
+    });
+  }
+
+  /** Of the blob as it is now. */
+  async readInto(name: string, offset: number, target: Buffer): Promise<void> {
+    const direct = fitsDirectIo(target, offset)
+      ? await unlessMissing(openDirect(this.layout.file(name), 'read'), undefined)
+      : undefined;
+    try {
+      // A blob never changes its size: what is read whole lies within it.
+      if (direct && (await readDirect(direct, target, offset)) === target.length) return;
+    } finally {
+      await direct?.close();
+    }
+    await withBlobFile(this.layout, name, 'read', async (blob) => {
+      checkRange(name, (await blob.stat()).size, { offset, length: target.length });
+      await readExactly(blob, target, offset);
+    });
+  }
+
+  /** For a proof all of it: what the file system calls a hole is read. */
+  async ranges(
+    name: string,
+    range: Range,
+    snapshot?: string,
+    { isProof = false }: PageRangeOptions = {},
+  ): Promise<Range[]> {
+    if (snapshot === undefined) {
+      return await withBlobFile(this.layout, name, 'read', async (blob) => {
+        checkRange(name, (await blob.stat()).size, range);
+        return isProof ? [range] : dataRanges(blob.fd, range);
+      });
+    }
+    return await this.#whileUnmoved(name, range, snapshot, async (chain, places) =>
+      isProof ? [range] : await chain.dataRanges(places),
+    );
+  }
+
+  /**
+   * Reads a range of a snapshot without a lock, again when blocks of it were moved meanwhile: each is overwritten, or
+   * given back, only after its new place was recorded.
+   */
+  async #whileUnmoved<T>(
+    name: string,
+    range: Range,
+    snapshot: string,
+    read: (chain: UndoChain, places: readonly Place[]) => Promise<T>,
+  ): Promise<T> {
+    const journals = this.layout.journals(name);
+    for (let attempt = 1; ; attempt += 1) {
+      const before = await listChain(journals);
+      try {
+        const found = await this.#withChain(name, async (chain) => {
+          checkRange(name, await chain.sizeAt(snapshot), range);
+          const places = await chain.locate(snapshot, range);
+          return { places, value: await read(chain, places) };
+        });
+        const now = await this.#withChain(name, async (chain) => await chain.locate(snapshot, range));
+        if (isDeepStrictEqual(found.places, now)) return found.value;
+      } catch (error) {
+        // A journal may have gone between listing and opening it.
+        if (isDeepStrictEqual(before, await listChain(journals))) throw error;
+      }
+      if (attempt === MOST_READS) {
+        throw new CatalogueError('StoreBusy', `${name} was changed during each of ${MOST_READS} attempts to read it`);
+      }
+    }
+  }
+
+  /** The chain as it is just now, for reading. @throws CatalogueError InvalidReplicaState when there is no such blob. */
+  async #withChain<T>(name: string, work: (chain: UndoChain) => Promise<T>): Promise<T> {
+    return await withBlobFile(this.layout, name, 'read', (blob) =>
+      UndoChain.with(this.layout.journals(name), blob, 'read', this.openJournals, work),
+    );
+  }
+}

@@ -1,0 +1,163 @@
+/** The ports of both sites over the control interface of an embedded hypervisor process. */
+import { request } from 'node:http';
+import { dirname, join } from 'node:path';
+import { z } from 'zod';
+import type { ReadableDisk } from '../../disks/disk.js';
+import { openDisk } from '../../disks/open-disk.js';
+import { RawDisk } from '../../disks/raw.js';
+import { CatalogueError, type FailureCode } from '../../domain/errors.js';
+import type { Fence } from '../../domain/fence.js';
+import { diskFormats } from '../../domain/site.js';
+import { openLogChangeSet } from '../../tracking/log-change-set.js';
+import type { ChangeSet, Cut, CutOptions, Hypervisor, HypervisorVm, ShutDownResult } from '../../ports/hypervisor.js';
+import type { RecoveryCompute, ReplicaVmSpec } from '../../ports/recovery-compute.js';
+import { controlFailureSchema, hypervisorOperations, recoveryOperations, type Operations } from './control-protocol.js';
+
+/** The hypervisor of this machine: disks and logs are read from their files, everything else is asked for. */
+export class HypervisorClient implements Hypervisor {
+  readonly #control: ControlClient<typeof hypervisorOperations>;
+
+  constructor(socketPath: string) {
+    this.#control = new ControlClient(socketPath, hypervisorOperations, 'HypervisorUnreachable');
+  }
+
+  listVms(): Promise<HypervisorVm[]> {
+    return this.#control.call('listVms', {});
+  }
+
+  describeVm(vm: string): Promise<HypervisorVm> {
+    return this.#control.call('describeVm', { vm });
+  }
+
+  async startVm(vm: string, epoch: number): Promise<void> {
+    await this.#control.call('startVm', { vm, epoch });
+  }
+
+  shutDownVm(vm: string): Promise<ShutDownResult> {
+    return this.#control.call('shutDownVm', { vm });
+  }
+
+  async turnOffVm(vm: string): Promise<void> {
+    await this.#control.call('turnOffVm', { vm });
+  }
+
+  async fenceVm(vm: string, epoch: number): Promise<void> {
+    await this.#control.call('fenceVm', { vm, epoch });
+  }
+
+  async beginReplication(vm: string, epoch: number): Promise<void> {
+    await this.#control.call('beginReplication', { vm, epoch });
+  }
+
+  async endReplication(vm: string): Promise<void> {
+    await this.#control.call('endReplication', { vm });
+  }
+
+  /** While a VM has a snapshot nobody writes to the base files of its disks. */
+  async openSnapshotDisk(vm: string, epoch: number, disk: string): Promise<ReadableDisk> {
+    const { path, format, size, file } = await this.#control.call('snapshotFile', { vm, epoch, disk });
+    const base = await openDisk(path, z.enum(diskFormats).parse(format), { readOnly: true });
+    const replaced = file !== undefined && base instanceof RawDisk && (await base.fileKey()) !== file;
+    if (base.size === size && !replaced) return base;
+    await base.close();
+    if (replaced) throw new CatalogueError('BrokenChain', `${path} is another file than the one that ${vm} has open`);
+    throw new CatalogueError('BrokenChain', `${path} has ${base.size} bytes, the hypervisor says ${size}`);
+  }
+
+  mergeSnapshot(vm: string): Promise<number> {
+    return this.#control.call('mergeSnapshot', { vm });
+  }
+
+  cut(vm: string, { epoch, sequence }: Fence, options: CutOptions = {}): Promise<Cut> {
+    return this.#control.call('cut', { vm, fence: { epoch, sequence }, ...options });
+  }
+
+  snapshotAndCut(vm: string, fence: Fence): Promise<Cut> {
+    return this.#control.call('snapshotAndCut', { vm, fence: { epoch: fence.epoch, sequence: fence.sequence } });
+  }
+
+  async openChangeSet(cut: Cut): Promise<ChangeSet> {
+    const { disks } = await this.describeVm(cut.vm);
+    return openLogChangeSet(
+      cut.disks.map(({ name, size, log, lastWrite }) => {
+        const disk = disks.find((candidate) => candidate.name === name);
+        if (!disk) throw new CatalogueError('DiskMissing', `${cut.vm} has no disk ${name} any more`);
+        const { vm, epoch, sequence } = cut;
+        return { path: join(dirname(disk.path), log), vm, disk: name, diskSize: size, epoch, sequence, lastWrite };
+      }),
+    );
+  }
+
+  async releaseLogs(vm: string, fence: Fence): Promise<void> {
+    await this.#control.call('releaseLogs', { vm, fence: { epoch: fence.epoch, sequence: fence.sequence } });
+  }
+}
+
+export class RecoveryComputeClient implements RecoveryCompute {
+  readonly #control: ControlClient<typeof recoveryOperations>;
+
+  constructor(socketPath: string) {
+    this.#control = new ControlClient(socketPath, recoveryOperations, 'RecoverySideNotAnswering');
+  }
+
+  listVms(): Promise<HypervisorVm[]> {
+    return this.#control.call('listVms', {});
+  }
+
+  async createVm(spec: ReplicaVmSpec): Promise<void> {
+    await this.#control.call('createVm', spec);
+  }
+
+  startVm(vm: string, epoch: number): Promise<HypervisorVm> {
+    return this.#control.call('startVm', { vm, epoch });
+  }
+
+  async turnOffVm(vm: string): Promise<void> {
+    await this.#control.call('turnOffVm', { vm });
+  }
+
+  async deleteVm(vm: string): Promise<void> {
+    await this.#control.call('deleteVm', { vm });
+  }
+}
+
+/** @throws CatalogueError as the other side threw it, or `unreachable` when there is no answer. */
+class ControlClient<T extends Operations> {
+  constructor(
+    private readonly socketPath: string,
+    private readonly operations: T,
+    private readonly unreachable: FailureCode,
+  ) {}
+
+  async call<K extends keyof T & string>(name: K, input: z.input<T[K]['input']>): Promise<z.output<T[K]['output']>> {
+    const { output, timeoutMs } = this.operations[name]!;
+    const { status, text } = await this.#post(name, JSON.stringify(input), timeoutMs).catch((error: unknown) => {
+      throw new CatalogueError(this.unreachable, `${this.socketPath}, ${name}: ${(error as Error).message}`, {
+        cause: error,
+      });
+    });
+    const answer: unknown = JSON.parse(text);
+    if (status === 200) return output.parse((answer as { result: unknown }).result) as z.output<T[K]['output']>;
+    const failure = controlFailureSchema.parse(answer);
+    if (failure.code === 'Unexpected') throw new Error(failure.detail);
+    throw new CatalogueError(failure.code, failure.detail);
+  }
+
+  #post(name: string, body: string, timeoutMs: number): Promise<{ status: number; text: string }> {
+    return new Promise((resolve, reject) => {
+      const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
+      const options = { socketPath: this.socketPath, path: `/${name}`, method: 'POST', headers, agent: false };
+      const post = request({ ...options, signal: AbortSignal.timeout(timeoutMs) }, (response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('error', reject);
+        response.on('end', () => {
+          if (!response.complete) reject(new Error('the answer was cut off'));
+          else resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') });
+        });
+      });
+      post.on('error', reject);
+      post.end(body);
+    });
+  }
+}

@@ -1,0 +1,110 @@
+/**
+ * The control interface of the embedded hypervisor: `POST /<operation>` with one JSON object, on a unix socket.
+ * Answers 200 with `{result}`, or an error status with `{code, detail}` of the catalogue.
+ */
+import { z } from 'zod';
+import { appConsistentFailureSchema } from '../../domain/app-consistency.js';
+import { failureCodeSchema } from '../../domain/errors.js';
+import { fenceSchema } from '../../domain/fence.js';
+import { nameSchema } from '../../domain/ids.js';
+import { isoTimeSchema } from '../../domain/time.js';
+import { replicaVmSpecSchema } from './recovery-compute.js';
+
+const count = z.int().min(0);
+const vm = z.object({ vm: nameSchema });
+const vmAndEpoch = z.object({ vm: nameSchema, epoch: count });
+const vmAndFence = z.object({ vm: nameSchema, fence: fenceSchema });
+const nothing = z.null();
+
+const describedVm = z.object({
+  name: nameSchema,
+  state: z.enum(['Running', 'Off']),
+  disks: z
+    .array(
+      z.object({
+        name: nameSchema,
+        path: z.string(),
+        format: z.string(),
+        size: count,
+        nbdUri: z.string().exactOptional(),
+        logBytes: count,
+        excluded: z.boolean().exactOptional(),
+      }),
+    )
+    .readonly(),
+  tracking: z
+    .object({
+      epoch: count,
+      openSequence: count,
+      resyncCause: z.string().exactOptional(),
+      lastWrites: z.record(z.string(), count).readonly(),
+    })
+    .exactOptional(),
+  snapshot: z.string().exactOptional(),
+  failure: z.object({ code: failureCodeSchema, detail: z.string() }).exactOptional(),
+});
+
+const cut = z.object({
+  vm: nameSchema,
+  ...fenceSchema.shape,
+  sealedAt: isoTimeSchema,
+  final: z.boolean(),
+  appConsistent: z.boolean().exactOptional(),
+  appConsistentFailure: appConsistentFailureSchema.exactOptional(),
+  disks: z.array(z.object({ name: nameSchema, size: count, log: z.string(), lastWrite: count })).readonly(),
+});
+
+/** How long a guest may be kept frozen, ms. */
+const freeze = z.object({ deadlineMs: z.int().min(1).max(60_000) });
+
+interface Operation {
+  readonly input: z.ZodType;
+  readonly output: z.ZodType;
+  /** How long a client waits, ms: what it does may have to wait for guests, other requests, or a sync. */
+  readonly timeoutMs: number;
+}
+
+const operation = <I extends z.ZodType, O extends z.ZodType>(input: I, output: O, timeoutMs = 30_000) => ({
+  input,
+  output,
+  timeoutMs,
+});
+
+export const hypervisorOperations = {
+  listVms: operation(z.object({}), z.array(describedVm)),
+  describeVm: operation(vm, describedVm),
+  startVm: operation(vmAndEpoch, nothing, 120_000),
+  shutDownVm: operation(vm, z.object({ exportsClosedAt: isoTimeSchema }), 120_000),
+  turnOffVm: operation(vm, nothing, 120_000),
+  fenceVm: operation(vmAndEpoch, nothing),
+  beginReplication: operation(vmAndEpoch, nothing, 120_000),
+  endReplication: operation(vm, nothing, 120_000),
+  snapshotFile: operation(
+    z.object({ vm: nameSchema, epoch: count, disk: nameSchema }),
+    z.object({ path: z.string(), format: z.string(), size: count, file: z.string().exactOptional() }),
+  ),
+  mergeSnapshot: operation(vm, count, 60_000),
+  cut: operation(vmAndFence.extend({ appConsistent: freeze.exactOptional() }), cut, 300_000),
+  snapshotAndCut: operation(vmAndFence, cut, 300_000),
+  releaseLogs: operation(vmAndFence, nothing, 60_000),
+} satisfies Record<string, Operation>;
+
+export const recoveryOperations = {
+  listVms: operation(z.object({}), z.array(describedVm)),
+  createVm: operation(replicaVmSpecSchema, nothing, 120_000),
+  startVm: operation(vmAndEpoch, describedVm, 120_000),
+  turnOffVm: operation(vm, nothing, 120_000),
+  deleteVm: operation(vm, nothing, 120_000),
+} satisfies Record<string, Operation>;
+
+export type Operations = Readonly<Record<string, Operation>>;
+
+/** What runs an operation; `null` where there is nothing to tell. */
+export type Handlers<T extends Operations> = {
+  readonly [K in keyof T]: (input: z.output<T[K]['input']>) => Promise<z.input<T[K]['output']>>;
+};
+
+export const controlFailureSchema = z.object({
+  code: failureCodeSchema.or(z.literal('Unexpected')),
+  detail: z.string(),
+});

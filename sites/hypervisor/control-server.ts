@@ -1,0 +1,126 @@
+/** Serves the control interface. Requests run to their end even if the client has given up on them. */
+import { rm } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { CatalogueError } from '../../domain/errors.js';
+import { hypervisorOperations, recoveryOperations, type Handlers, type Operations } from './control-protocol.js';
+import type { EmbeddedHypervisor } from './hypervisor.js';
+import type { EmbeddedRecoveryCompute } from './recovery-compute.js';
+
+const MAX_REQUEST_BYTES = 1024 * 1024;
+
+export interface ControlLog {
+  warn(message: string, error: unknown): void;
+}
+
+const done = (action: Promise<void>): Promise<null> => action.then(() => null);
+
+export const serveHypervisor = (socketPath: string, hypervisor: EmbeddedHypervisor, log: ControlLog) =>
+  ControlServer.listen(socketPath, hypervisorOperations, log, {
+    listVms: () => Promise.resolve(hypervisor.listVms()),
+    describeVm: async ({ vm }) => hypervisor.describeVm(vm),
+    startVm: ({ vm, epoch }) => done(hypervisor.startVm(vm, epoch)),
+    shutDownVm: ({ vm }) => hypervisor.shutDownVm(vm),
+    turnOffVm: ({ vm }) => done(hypervisor.turnOffVm(vm)),
+    fenceVm: ({ vm, epoch }) => done(hypervisor.fenceVm(vm, epoch)),
+    beginReplication: ({ vm, epoch }) => done(hypervisor.beginReplication(vm, epoch)),
+    endReplication: ({ vm }) => done(hypervisor.endReplication(vm)),
+    snapshotFile: async ({ vm, epoch, disk }) => hypervisor.snapshotFile(vm, epoch, disk),
+    mergeSnapshot: ({ vm }) => hypervisor.mergeSnapshot(vm),
+    cut: ({ vm, fence, ...options }) => hypervisor.cut(vm, fence, options),
+    snapshotAndCut: ({ vm, fence }) => hypervisor.snapshotAndCut(vm, fence),
+    releaseLogs: ({ vm, fence }) => done(hypervisor.releaseLogs(vm, fence)),
+  });
+
+export const serveRecoveryCompute = (socketPath: string, compute: EmbeddedRecoveryCompute, log: ControlLog) =>
+  ControlServer.listen(socketPath, recoveryOperations, log, {
+    listVms: () => compute.listVms(),
+    createVm: (spec) => done(compute.createVm(spec)),
+    startVm: ({ vm, epoch }) => compute.startVm(vm, epoch),
+    turnOffVm: ({ vm }) => done(compute.turnOffVm(vm)),
+    deleteVm: ({ vm }) => done(compute.deleteVm(vm)),
+  });
+
+export class ControlServer {
+  private constructor(private readonly server: Server) {}
+
+  /** Only its owner can use the socket. One that is there already is replaced: the state folder's lock is the judge. */
+  static async listen<T extends Operations>(
+    socketPath: string,
+    operations: T,
+    log: ControlLog,
+    handlers: Handlers<T>,
+  ): Promise<ControlServer> {
+    const answerFor = handlers as Readonly<Record<string, ((input: unknown) => Promise<unknown>) | undefined>>;
+    const server = createServer((request, response) => {
+      void answer(request, response, operations, answerFor, log);
+    });
+    await rm(socketPath, { force: true });
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      // Nobody may connect before the mode is right. Binding happens within the call: what others make meanwhile is not
+      // to have this mode.
+      const mask = process.umask(0o177);
+      try {
+        server.listen(socketPath, () => resolve());
+      } finally {
+        process.umask(mask);
+      }
+    });
+    return new ControlServer(server);
+  }
+
+  /** Waits for requests that are being answered. */
+  async close(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.server.close(() => resolve());
+      this.server.closeIdleConnections();
+    });
+  }
+}
+
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  operations: Operations,
+  handlers: Readonly<Record<string, ((input: unknown) => Promise<unknown>) | undefined>>,
+  log: ControlLog,
+): Promise<void> {
+  const name = (request.url ?? '').slice(1);
+  try {
+    const operation = Object.hasOwn(operations, name) ? operations[name] : undefined;
+    const handler = operation && handlers[name];
+    if (request.method !== 'POST' || !operation || !handler) {
+      reply(response, 404, { code: 'Unexpected', detail: `no operation ${request.method} /${name}` });
+      return;
+    }
+    const input = operation.input.safeParse(JSON.parse(await body(request)));
+    if (!input.success) {
+      reply(response, 400, { code: 'Unexpected', detail: `${name}: ${input.error.message}` });
+      return;
+    }
+    reply(response, 200, { result: await handler(input.data) });
+  } catch (error) {
+    if (error instanceof CatalogueError) {
+      reply(response, 409, { code: error.code, detail: error.detail });
+      return;
+    }
+    log.warn(`${name} failed`, error);
+    reply(response, 500, { code: 'Unexpected', detail: `${name}: ${(error as Error).message}` });
+  }
+}
+
+async function body(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request) {
+    chunks.push(chunk as Buffer);
+    length += (chunk as Buffer).length;
+    if (length > MAX_REQUEST_BYTES) throw new Error(`a request of more than ${MAX_REQUEST_BYTES} bytes`);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function reply(response: ServerResponse, status: number, value: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json', connection: 'close' });
+  response.end(JSON.stringify(value));
+}

@@ -1,0 +1,304 @@
+/**
+ * One VM of the embedded hypervisor: its power, its disks' chains, and the tracker above them. While it is off its disk
+ * files are closed; what has to be done to them then opens them for as long as it takes.
+ *
+ * What changes a VM is done one after the other.
+ */
+import { CatalogueError } from '../../domain/errors.js';
+import { formatFence, type Fence } from '../../domain/fence.js';
+import { toIso } from '../../domain/time.js';
+import type { Tracker } from '../../tracking/tracker.js';
+import type { CutMoment, TrackerOptions } from '../../tracking/tracker-options.js';
+import type { Cut, CutOptions, HypervisorVm, ShutDownResult } from '../../ports/hypervisor.js';
+import { GuestFreezer } from './guest-freezer.js';
+import type { DiskOfVm } from './vm-chain.js';
+import { VmDisks } from './vm-disks.js';
+import { VmExports } from './vm-exports.js';
+import { SnapshotReserve } from './snapshot-reserve.js';
+import { VmSnapshot, type Quietly } from './vm-snapshot.js';
+import type { VmStateFile } from './vm-state-file.js';
+import { VmTracking } from './vm-tracking.js';
+import type { NbdServer } from '../nbd/nbd-server.js';
+import { Mutex } from '../../concurrency/mutex.js';
+
+export interface VmEnvironment extends TrackerOptions {
+  readonly server: NbdServer;
+}
+
+export class EmbeddedVm {
+  readonly #disks: VmDisks;
+  readonly #tracking: VmTracking;
+  readonly #snapshot: VmSnapshot;
+  readonly #freezer: GuestFreezer;
+  readonly #exports: VmExports;
+  #failure: CatalogueError | undefined;
+  #closed = false;
+  readonly #turn = new Mutex();
+
+  private constructor(
+    readonly name: string,
+    disks: readonly DiskOfVm[],
+    private readonly state: VmStateFile,
+    private readonly environment: VmEnvironment,
+    guestAgent: string | undefined,
+  ) {
+    this.#freezer = new GuestFreezer(name, guestAgent, state, environment.warn);
+    this.#disks = new VmDisks(disks);
+    this.#snapshot = new VmSnapshot(name, this.#disks, state);
+    const reserve = new SnapshotReserve(this.#disks, this.#snapshot, () => this.mergeSnapshot(), environment.warn);
+    this.#tracking = new VmTracking(name, this.#disks, environment, reserve);
+    this.#exports = new VmExports(name, disks, environment.server);
+  }
+
+  /** Picks the VM up where it was. One whose disks cannot be used is there all the same, off, and says why. */
+  static async load(
+    name: string,
+    disks: readonly DiskOfVm[],
+    state: VmStateFile,
+    environment: VmEnvironment,
+    guestAgent?: string,
+  ): Promise<EmbeddedVm> {
+    const vm = new EmbeddedVm(name, disks, state, environment, guestAgent);
+    try {
+      await vm.#load();
+    } catch (error) {
+      environment.warn(`${name} stays off`, error);
+    }
+    // Its disks are there again when it goes on writing.
+    if (!state.failure) await vm.#freezer.thawLeftOver();
+    return vm;
+  }
+
+  describe(): HypervisorVm {
+    const [snapshot, tracking] = [this.#snapshot.name, this.#tracking.tracker?.state];
+    return {
+      name: this.name,
+      state: this.#exports.areOpen ? 'Running' : 'Off',
+      disks: this.#disks.describe(this.#tracking.tracker, (disk) => this.#exports.uri(disk)),
+      ...(tracking ? { tracking } : {}),
+      ...(snapshot === undefined ? {} : { snapshot }),
+      ...(this.#failure ? { failure: { code: this.#failure.code, detail: this.#failure.detail } } : {}),
+    };
+  }
+
+  /** As `describe`, with the sizes that the disks of a VM that is off have now: what is begun next is of these. */
+  async describeNow(): Promise<HypervisorVm> {
+    const growth = await this.#tracking.growth();
+    const vm = this.describe();
+    return { ...vm, disks: vm.disks.map((disk, index) => ({ ...disk, size: disk.size + (growth[index] ?? 0) })) };
+  }
+
+  start(epoch: number): Promise<void> {
+    return this.#turn.run(async () => {
+      await this.#checkFence(epoch);
+      const { state } = await this.#loaded();
+      // What was logged under an older epoch can't be sent any more: it would only grow.
+      if (state && state.epoch < epoch) await this.#stopTracking();
+      if (this.#exports.areOpen && epoch <= this.state.current.startedEpoch) return;
+      await this.#tracking.open();
+      await this.state.change(({ exportsClosedAt: _, ...state }) => ({
+        ...state,
+        power: 'Running',
+        startedEpoch: Math.max(epoch, state.startedEpoch),
+      }));
+      this.#exports.open(this.#tracking.tracker!);
+    });
+  }
+
+  shutDown(): Promise<ShutDownResult> {
+    return this.#turn.run(() => this.#powerOff(true));
+  }
+
+  /** As shutting down, but off it goes, whatever its disks say. */
+  async turnOff(): Promise<void> {
+    await this.#turn.run(() => this.#powerOff(false));
+  }
+
+  fence(epoch: number): Promise<void> {
+    return this.#turn.run(() =>
+      this.state.change((state) => ({ ...state, fencedEpoch: Math.max(epoch, state.fencedEpoch) })),
+    );
+  }
+
+  beginReplication(epoch: number): Promise<void> {
+    return this.#turn.run(async () => {
+      await this.#checkFence(epoch);
+      const { state } = await this.#loaded();
+      if (state?.epoch === epoch) return;
+      if (epoch < Math.max(this.state.current.replicatedEpoch, state?.epoch ?? 0)) {
+        throw new CatalogueError('StaleEpoch', `${this.name} has been replicated in a newer epoch than ${epoch}`);
+      }
+      await this.#withDisks(async (tracker, quietly) => {
+        // A snapshot of an older epoch, or of an attempt that died: what guests wrote since is in its overlay.
+        await this.#snapshot.mergeAll(quietly);
+        await tracker.room.require();
+        await this.#snapshot.take({ epoch }, quietly, () => tracker.start(epoch));
+      });
+    });
+  }
+
+  endReplication(): Promise<void> {
+    return this.#turn.run(() => this.#stopTracking());
+  }
+
+  async #stopTracking(): Promise<void> {
+    await (await this.#loaded()).stop();
+    await this.#withDisks((_, quietly) => this.#snapshot.mergeAll(quietly));
+  }
+
+  /**
+   * Whether the base files are still what the disks were when the snapshot was taken, and in their places.
+   * @returns which file the disk has to be for whoever opens it, as `fileKey` tells; undefined while it is closed.
+   */
+  async checkSnapshot(epoch: number, disk: string): Promise<string | undefined> {
+    this.#snapshot.check(epoch);
+    await this.#disks.requireInPlace();
+    return this.#disks.fileKey(disk);
+  }
+
+  mergeSnapshot(): Promise<number> {
+    return this.#turn.run(async () => {
+      if (this.#closed) return 0;
+      await this.#loaded();
+      return this.#withDisks((_, quietly) => this.#snapshot.merge(quietly));
+    });
+  }
+
+  cut(fence: Fence, { appConsistent }: CutOptions = {}): Promise<Cut> {
+    return this.#turn.run(async () => {
+      await this.#checkFence(fence.epoch);
+      const tracker = await this.#loaded();
+      await this.#tracking.check();
+      const cut = (moment?: CutMoment) => tracker.cut(fence, this.state.current.power === 'Off', moment);
+      if (!appConsistent) return this.#freezer.recorded(await cut());
+      return this.#freezer.cut(fence, appConsistent.deadlineMs, cut);
+    });
+  }
+
+  snapshotAndCut(fence: Fence): Promise<Cut> {
+    return this.#turn.run(async () => {
+      await this.#checkFence(fence.epoch);
+      const loaded = await this.#loaded();
+      const cut = (tracker: Tracker) => tracker.cut(fence, this.state.current.power === 'Off');
+      if (this.#snapshot.isOfCut(fence)) return cut(loaded);
+      const { state } = loaded;
+      if (state?.epoch === fence.epoch && state.openSequence > fence.sequence) {
+        this.#snapshot.requireKept(fence.epoch);
+        throw new CatalogueError('InvalidVmState', `${this.name}: ${formatFence(fence)} was cut without a snapshot`);
+      }
+      return this.#withDisks(async (tracker, quietly) => {
+        await this.#snapshot.mergeAll(quietly);
+        await tracker.room.require();
+        return this.#snapshot.take(fence, quietly, () => cut(tracker));
+      });
+    });
+  }
+
+  releaseLogs(fence: Fence): Promise<void> {
+    return this.#turn.run(async () => (await this.#loaded()).releaseLogs(fence));
+  }
+
+  /** Lets go of everything in order; the VM is not shut down by it. */
+  close(): Promise<void> {
+    this.#closed = true;
+    return this.#turn.run(async () => {
+      await this.#freezer.close();
+      await this.#exports.close();
+      const { tracker } = this.#tracking;
+      if (!tracker) return;
+      await tracker.pause();
+      try {
+        await tracker.flush();
+        await this.#tracking.putDown();
+        await tracker.close();
+      } catch (error) {
+        // Its logs stay as those of a killed process, with a mark where something could not be stored.
+        this.environment.warn(`${this.name} could not be put down in order`, error);
+      }
+      await this.#disks.close(tracker);
+    });
+  }
+
+  async #checkFence(epoch: number): Promise<void> {
+    await this.state.recover();
+    const { fencedEpoch } = this.state.current;
+    if (epoch >= fencedEpoch) return;
+    throw new CatalogueError('StaleEpoch', `${this.name} is fenced by epoch ${fencedEpoch}, asked with ${epoch}`);
+  }
+
+  /** Opens the disks and picks up their logs; tried again after a failure, as the disk may have been put back. */
+  async #loaded(): Promise<Tracker> {
+    if (!this.#tracking.tracker) await this.#load();
+    return this.#tracking.tracker!;
+  }
+
+  /** A VM that is meant to run does from then on. */
+  async #load(): Promise<void> {
+    try {
+      await this.state.recover();
+      // Nothing is known of it: its disks are left alone.
+      if (this.state.failure) throw this.state.failure;
+      await this.#tracking.load((tracker) => this.#snapshot.settle(tracker.state));
+      this.#failure = undefined;
+    } catch (error) {
+      // Whatever it is, it is this VM's alone.
+      this.#failure =
+        error instanceof CatalogueError
+          ? error
+          : new CatalogueError('BrokenChain', `${this.name}: ${(error as Error).message}`, { cause: error });
+      throw this.#failure;
+    }
+    const { power, startedEpoch, fencedEpoch } = this.state.current;
+    if (power === 'Running' && startedEpoch >= fencedEpoch) this.#exports.open(this.#tracking.tracker!);
+    else await this.#tracking.putDown();
+  }
+
+  /** Opens the disks of a VM that is off for as long as it takes. */
+  async #withDisks<T>(action: (tracker: Tracker, quietly: Quietly) => Promise<T>): Promise<T> {
+    const wereOpen = this.#disks.areOpen;
+    const tracker = await this.#tracking.open();
+    try {
+      return await action(tracker, (change) => this.#quietly(tracker, change));
+    } catch (error) {
+      // Where it was a sync of a base or an overlay that failed, this marks the VM.
+      if (this.#disks.areOpen) await tracker.flush().catch(() => undefined);
+      throw error;
+    } finally {
+      if (!wereOpen) await this.#tracking.putDown();
+    }
+  }
+
+  /** Does something with nothing in flight; the guest is on the chains' tops afterwards, even if it failed half-way. */
+  async #quietly(tracker: Tracker, action: () => Promise<void>): Promise<void> {
+    await tracker.pause();
+    try {
+      await action();
+    } finally {
+      this.#disks.attach(tracker);
+      tracker.resume();
+    }
+  }
+
+  async #powerOff(inOrder: boolean): Promise<ShutDownResult> {
+    const { power, exportsClosedAt } = this.state.current;
+    if (power === 'Off' && exportsClosedAt !== undefined) return { exportsClosedAt };
+    await this.#exports.close();
+    const { tracker } = this.#tracking;
+    try {
+      await tracker?.pause();
+      await tracker?.flush();
+    } catch (error) {
+      if (inOrder) throw error;
+      this.environment.warn(`${this.name} was turned off; a disk could not be flushed`, error);
+      // Nobody can tell what is on it: it is not put down in order.
+      await this.#disks.close(tracker);
+    } finally {
+      tracker?.resume();
+    }
+    const closedAt = toIso(Date.now());
+    // A guest that is off is not frozen either.
+    await this.state.change(({ frozenSince: _, ...state }) => ({ ...state, power: 'Off', exportsClosedAt: closedAt }));
+    await this.#tracking.putDown();
+    return { exportsClosedAt: closedAt };
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * Freezes the guest of a VM for the instant of a cut.
+ *
+ * Invariants:
+ * - That a guest may be frozen is on stable storage before it is asked to freeze, and until it has said that it thawed:
+ *   a hypervisor that is killed between the two thaws it when it starts again.
+ * - Whatever comes of the cut, the guest is thawed; one that does not answer is asked again until it does.
+ * - A cut counts as app-consistent only if the guest said after it that it was frozen still.
+ */
+import { compareFences, type Fence } from '../../domain/fence.js';
+import { toIso } from '../../domain/time.js';
+import type { CutMoment } from '../../tracking/tracker-options.js';
+import type { Cut } from '../../ports/hypervisor.js';
+import { GuestAgent } from './guest-agent.js';
+import type { GuestCut, VmStateFile } from './vm-state-file.js';
+import { Mutex } from '../../concurrency/mutex.js';
+
+const THAW_TIMEOUT_MS = 5_000;
+const THAW_AGAIN_MS = 1_000;
+
+export class GuestFreezer {
+  /** Thaws of guests that did not answer, one after the other. */
+  readonly #turn = new Mutex();
+  #again: NodeJS.Timeout | undefined;
+  #isClosed = false;
+
+  /** @param socketPath of the guest agent; undefined when the VM has none. */
+  constructor(
+    private readonly vm: string,
+    private readonly socketPath: string | undefined,
+    private readonly state: VmStateFile,
+    private readonly warn: (message: string, error: unknown) => void,
+  ) {}
+
+  /** A guest that an earlier life of this process may have left frozen. Goes on by itself when it does not answer. */
+  async thawLeftOver(): Promise<void> {
+    await this.#turn.run(() => this.#thawMarked());
+  }
+
+  /** What is remembered of an earlier call for the same cut. */
+  recorded(cut: Cut): Cut {
+    const { guestCut } = this.state.current;
+    return guestCut && compareFences(guestCut, cut) === 0 ? withOutcome(cut, guestCut) : cut;
+  }
+
+  /**
+   * @param deadlineMs how long the guest may be kept frozen. @param cut makes the cut and tells of its instant.
+   * @returns the cut, which says whether it is app-consistent and why not. @throws what `cut` throws.
+   */
+  async cut(fence: Fence, deadlineMs: number, cut: (moment: CutMoment) => Promise<Cut>): Promise<Cut> {
+    let problem: string | undefined = 'its logs had been sealed before, without the guest being frozen';
+    let frozen: GuestAgent | undefined;
+    let letGo: Promise<string | undefined> | undefined;
+    const by = performance.now() + deadlineMs;
+    try {
+      const made = await cut({
+        before: async () => {
+          problem = undefined;
+          frozen = await this.#freeze(by).catch((error: unknown) => {
+            problem = (error as Error).message;
+            return undefined;
+          });
+        },
+        after: () => {
+          if (frozen) letGo = this.#letGo(frozen, by);
+        },
+      });
+      problem ??= await letGo;
+      if (this.recorded(made) === made) await this.#record(fence, problem);
+      return this.recorded(made);
+    } finally {
+      if (frozen) await (letGo ?? this.#letGo(frozen, by));
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    clearTimeout(this.#again);
+    await this.#turn.run(() => Promise.resolve());
+  }
+
+  /** @throws Error that says why the guest is not frozen; it has been thawed then. */
+  async #freeze(deadline: number): Promise<GuestAgent> {
+    if (this.socketPath === undefined) throw new Error(NO_AGENT);
+    if (this.state.current.frozenSince !== undefined) {
+      clearTimeout(this.#again);
+      const problem = await this.#turn.run(() => this.#thawMarked());
+      if (problem !== undefined) throw new Error(`it is frozen from before and can't be thawed: ${problem}`);
+    }
+    const agent = await GuestAgent.connect(this.socketPath, deadline);
+    try {
+      if (await agent.isFrozen(deadline)) throw new Error('somebody else has frozen it');
+      await this.state.change((state) => ({ ...state, frozenSince: toIso(Date.now()) }));
+      if ((await agent.freeze(deadline)) === 0) throw new Error('it has no file system that can be frozen');
+      return agent;
+    } catch (error) {
+      agent.close();
+      await this.#turn.run(() => this.#thawMarked());
+      throw error;
+    }
+  }
+
+  /** @returns why the cut is not app-consistent all the same. */
+  async #letGo(agent: GuestAgent, deadline: number): Promise<string | undefined> {
+    const problem = await agent.isFrozen(deadline).then(
+      (isFrozen) => (isFrozen ? undefined : 'it had thawed by itself before the logs were sealed'),
+      (error: unknown) => (error as Error).message,
+    );
+    return (await this.#turn.run(() => this.#thawMarked(agent))) ?? problem;
+  }
+
+  async #record(fence: Fence, problem: string | undefined): Promise<void> {
+    const { epoch, sequence } = fence;
+    const reason = this.socketPath === undefined ? 'GuestAgentMissing' : 'AppConsistentFailed';
+    const message = problem === NO_AGENT ? `${this.vm} has no guest agent` : `the guest was not frozen: ${problem}`;
+    const guestCut = { epoch, sequence, ...(problem !== undefined && { failure: { reason, message } as const }) };
+    await this.state.change((state) => ({ ...state, guestCut }));
+  }
+
+  /** @returns what keeps it from being thawed; it is tried again later then. */
+  async #thawMarked(connected?: GuestAgent): Promise<string | undefined> {
+    let agent = connected;
+    if (this.state.current.frozenSince === undefined || this.socketPath === undefined) {
+      this.#again = undefined;
+      return undefined;
+    }
+    try {
+      // The connection may be why the guest could not be asked.
+      if (!agent || agent.isClosed) agent = await GuestAgent.connect(this.socketPath, thawDeadline());
+      await agent.thaw(thawDeadline());
+      await this.state.change(({ frozenSince: _, ...state }) => state);
+      this.#again = undefined;
+      return undefined;
+    } catch (error) {
+      if (!this.#again) this.warn(`${this.vm} may be frozen; it is asked to thaw until it answers`, error);
+      if (!this.#isClosed) {
+        this.#again = setTimeout(() => void this.thawLeftOver(), THAW_AGAIN_MS);
+      }
+      return `it may be frozen still: ${(error as Error).message}`;
+    } finally {
+      agent?.close();
+    }
+  }
+}
+
+const NO_AGENT = 'no guest agent';
+const thawDeadline = (): number => performance.now() + THAW_TIMEOUT_MS;
+
+const withOutcome = (cut: Cut, { failure }: GuestCut): Cut =>
+  failure ? { ...cut, appConsistentFailure: failure } : { ...cut, appConsistent: true };

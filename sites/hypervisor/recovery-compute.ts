@@ -1,0 +1,210 @@
+/**
+ * Embedded compute at the recovery side: replica VMs made from recovery points of the store. A VM is a folder: its
+ * specification, its state, and per disk an overlay above the point, which the store keeps as it is.
+ */
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { z } from 'zod';
+import { diskError } from '../../disks/disk-errors.js';
+import { OverlayDisk } from '../../disks/overlay.js';
+import { syncFolder } from '../../disks/sync-folder.js';
+import { CatalogueError } from '../../domain/errors.js';
+import { nameSchema } from '../../domain/ids.js';
+import { replicaDescriptionSchema, vaultPaths } from '../../domain/vault.js';
+import type { HypervisorVm } from '../../ports/hypervisor.js';
+import type { RecoveryCompute, ReplicaVmSpec } from '../../ports/recovery-compute.js';
+import type { ReplicaStore } from '../../ports/replica-store.js';
+import { overlayPath, type DiskOfVm } from './vm-chain.js';
+import type { HypervisorConfig } from './hypervisor-config.js';
+import { HypervisorFloor, type HypervisorLog } from './hypervisor.js';
+import { readJson, VmStateFile, writeJson } from './vm-state-file.js';
+import { EmbeddedVm } from './embedded-vm.js';
+import { SnapshotDisk } from './snapshot-disk.js';
+import { Mutex } from '../../concurrency/mutex.js';
+
+export const replicaVmSpecSchema = z.object({
+  description: replicaDescriptionSchema,
+  epoch: z.int().min(0),
+  disks: z
+    .array(z.object({ name: nameSchema, blob: z.string().min(1), snapshot: z.string().min(1) }))
+    .min(1)
+    .readonly(),
+});
+
+/** Marks what is on its way out: renamed in one step, removed at leisure. */
+const DELETED_PREFIX = '.deleted-';
+
+interface ReplicaVm {
+  readonly spec: ReplicaVmSpec;
+  readonly vm: EmbeddedVm;
+}
+
+export class EmbeddedRecoveryCompute implements RecoveryCompute {
+  readonly #vms = new Map<string, ReplicaVm>();
+  /** VMs whose specification can't be used, and why: what guests wrote is in their folders. */
+  readonly #refused = new Map<string, CatalogueError>();
+  /** Creations and deletions, one after the other. */
+  readonly #turn = new Mutex();
+
+  private constructor(
+    private readonly folder: string,
+    private readonly store: ReplicaStore,
+    private readonly floor: HypervisorFloor,
+  ) {}
+
+  /** VMs that ran go on running. @param store stays the caller's to close. */
+  static async open(
+    config: HypervisorConfig,
+    store: ReplicaStore,
+    log: HypervisorLog,
+  ): Promise<EmbeddedRecoveryCompute> {
+    const floor = await HypervisorFloor.open(config, log);
+    const folder = join(config.stateFolder, 'vms');
+    const compute = new EmbeddedRecoveryCompute(folder, store, floor);
+    try {
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      for (const entry of await readdir(folder, { withFileTypes: true })) {
+        const { name } = entry;
+        if (name.startsWith(DELETED_PREFIX)) await rm(join(folder, name), { recursive: true, force: true });
+        else if (entry.isDirectory()) await compute.#loadOrRefuse(name, log);
+      }
+      return compute;
+    } catch (error) {
+      await floor.close();
+      throw error;
+    }
+  }
+
+  listVms(): Promise<HypervisorVm[]> {
+    const refused = [...this.#refused].map(([name, { code, detail }]): HypervisorVm => {
+      return { name, state: 'Off', disks: [], failure: { code, detail } };
+    });
+    return Promise.resolve([...[...this.#vms.values()].map(({ vm }) => vm.describe()), ...refused]);
+  }
+
+  createVm(spec: ReplicaVmSpec): Promise<void> {
+    return this.#turn.run(async () => {
+      const name = spec.description.vm;
+      this.#checkRefused(name);
+      const found = this.#vms.get(name);
+      if (found) {
+        if (isDeepStrictEqual(found.spec, spec)) return;
+        throw new CatalogueError('InvalidVmState', `${name} exists already, made from something else`);
+      }
+      await this.#checkFence(name, spec.epoch);
+      // A folder without a VM is what an attempt left that died.
+      const folder = join(this.folder, name);
+      try {
+        await rm(folder, { recursive: true, force: true });
+        await mkdir(folder, { mode: 0o700 });
+        await syncFolder(this.folder);
+      } catch (error) {
+        throw diskError(error, folder, 'write');
+      }
+      for (const disk of this.#disks(spec)) {
+        const base = await disk.openBase();
+        const overlay = await OverlayDisk.create(overlayPath(disk.path), base);
+        await overlay.close();
+      }
+      const state = await VmStateFile.open(name, join(folder, 'state.json'));
+      await state.change((current) => ({ ...current, power: 'Off' }));
+      await writeJson(join(folder, 'spec.json'), spec);
+      await this.#load(name);
+    });
+  }
+
+  async startVm(name: string, epoch: number): Promise<HypervisorVm> {
+    const { vm, spec } = this.#find(name);
+    if (epoch < spec.epoch) {
+      throw new CatalogueError('StaleEpoch', `${name} was made for epoch ${spec.epoch}, asked to start in ${epoch}`);
+    }
+    await this.#checkFence(name, epoch);
+    await vm.start(epoch);
+    return vm.describe();
+  }
+
+  async turnOffVm(name: string): Promise<void> {
+    await this.#find(name).vm.turnOff();
+  }
+
+  /** Repeated: nothing. */
+  deleteVm(name: string): Promise<void> {
+    return this.#turn.run(async () => {
+      const found = this.#vms.get(name);
+      if (!found && !this.#refused.has(name)) return;
+      if (found?.vm.describe().state === 'Running') await found.vm.turnOff();
+      await found?.vm.close();
+      this.#vms.delete(name);
+      this.#refused.delete(name);
+      const deleted = join(this.folder, `${DELETED_PREFIX}${name}`);
+      try {
+        await rm(deleted, { recursive: true, force: true });
+        await rename(join(this.folder, name), deleted);
+        await syncFolder(this.folder);
+        await rm(deleted, { recursive: true, force: true });
+      } catch (error) {
+        throw diskError(error, deleted, 'write');
+      }
+    });
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#vms.values()].map(({ vm }) => vm.close()));
+    await this.floor.close();
+  }
+
+  /** One VM that can't be loaded is refused by its name; the others run. */
+  async #loadOrRefuse(name: string, log: HypervisorLog): Promise<void> {
+    try {
+      await this.#load(name);
+    } catch (error) {
+      const remedy = 'Put the file back from a copy and restart recovery compute; or delete the replica VM';
+      const detail = `${name} can't be loaded: ${(error as Error).message}. ${remedy}`;
+      this.#refused.set(name, new CatalogueError('InvalidVmState', detail, { cause: error }));
+      log.warn(`${name} is refused`, error);
+    }
+  }
+
+  #checkRefused(name: string): void {
+    const refused = this.#refused.get(name);
+    if (refused) throw refused;
+  }
+
+  async #load(name: string): Promise<void> {
+    const folder = join(this.folder, name);
+    const spec = await readJson(join(folder, 'spec.json'), replicaVmSpecSchema);
+    if (!spec) return;
+    const state = await VmStateFile.open(name, join(folder, 'state.json'));
+    this.#vms.set(name, { spec, vm: await EmbeddedVm.load(name, this.#disks(spec), state, this.floor.environment) });
+  }
+
+  #disks(spec: ReplicaVmSpec): DiskOfVm[] {
+    return spec.disks.map(({ name, blob, snapshot }) => {
+      const described = spec.description.disks.find((disk) => disk.name === name);
+      if (!described) throw new CatalogueError('InvalidReplicaState', `${spec.description.vm} has no disk ${name}`);
+      return {
+        name,
+        path: join(this.folder, spec.description.vm, name),
+        format: 'overlay',
+        openBase: () => SnapshotDisk.open(this.store, blob, snapshot, described.size),
+      };
+    });
+  }
+
+  async #checkFence(name: string, epoch: number): Promise<void> {
+    const fence = await this.store.readFence(vaultPaths.vm(name));
+    if (epoch >= fence.epoch) return;
+    throw new CatalogueError(
+      'StaleEpoch',
+      `the store is fenced for ${name} by epoch ${fence.epoch}, asked with ${epoch}`,
+    );
+  }
+
+  #find(name: string): ReplicaVm {
+    this.#checkRefused(name);
+    const found = this.#vms.get(name);
+    if (!found) throw new CatalogueError('VmNotFound', name);
+    return found;
+  }
+}

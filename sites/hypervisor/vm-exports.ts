@@ -1,0 +1,58 @@
+/** The disks of a VM as NBD exports, which its guest has while it runs. */
+import type { TrackedDisk } from '../../tracking/tracker-disk.js';
+import type { Tracker } from '../../tracking/tracker.js';
+import type { NbdServer } from '../nbd/nbd-server.js';
+import type { Durability, NbdExport } from '../nbd/nbd-export.js';
+
+export class VmExports {
+  #areOpen = false;
+
+  constructor(
+    private readonly vm: string,
+    private readonly disks: readonly { readonly name: string }[],
+    private readonly server: NbdServer,
+  ) {}
+
+  get areOpen(): boolean {
+    return this.#areOpen;
+  }
+
+  /** Where a disk is served; undefined while it is not. */
+  uri(disk: { readonly name: string }): string | undefined {
+    return this.#areOpen ? this.server.uri(this.#nameOf(disk)) : undefined;
+  }
+
+  /** Open already: nothing. */
+  open(tracker: Tracker): void {
+    if (this.#areOpen) return;
+    for (const [index, disk] of this.disks.entries()) {
+      this.server.addExport(this.#nameOf(disk), exportOf(tracker.disks[index]!));
+    }
+    this.#areOpen = true;
+  }
+
+  /** Resolves when nothing that guests asked for is under way any more. */
+  async close(): Promise<void> {
+    await Promise.all(this.disks.map((disk) => this.server.removeExport(this.#nameOf(disk))));
+    this.#areOpen = false;
+  }
+
+  #nameOf(disk: { readonly name: string }): string {
+    return `${this.vm}/${disk.name}`;
+  }
+}
+
+/** A guest's flush and FUA sync the disk, never the log. */
+const exportOf = (disk: TrackedDisk): NbdExport => {
+  const finish = async (written: Promise<void>, { fua }: Durability) => {
+    await written;
+    if (fua) await disk.flush();
+  };
+  return {
+    size: disk.size,
+    read: (target, offset) => disk.read(target, offset),
+    write: (data, offset, durability) => finish(disk.write(data, offset), durability),
+    writeZeroes: (range, durability) => finish(disk.writeZeroes(range), durability),
+    flush: () => disk.flush(),
+  };
+};

@@ -1,0 +1,151 @@
+/** Connects to the Temporal that is configured, and says what is wrong with it where that fails. */
+import { Connection } from '@temporalio/client';
+import { configuredServer, type ConfiguredServer } from './configured-server.js';
+import { directIfLoopback } from './direct-loopback.js';
+import { checkTemporal } from './checks.js';
+import { FARSHORE_NAMESPACE } from './server/dev-server.js';
+import { probe, type WantedTls } from './probe.js';
+import { refusedCredentials, TemporalProblem, type TemporalTarget } from './problem.js';
+
+export interface ConnectTarget extends TemporalTarget {
+  /** TLS, API key and metadata; the address stands in the target. */
+  readonly connectionOptions: ConfiguredServer['connectionOptions'];
+}
+
+/** What nobody has configured. */
+const DEFAULT_ADDRESS = 'localhost:7233';
+const DEFAULT_NAMESPACE_BY = 'nobody: it is the usual one, and TEMPORAL_NAMESPACE names another';
+
+/** For a connection; starting servers get so long to answer. ms. */
+const CONNECT_TIMEOUT_MS = 10_000;
+
+/** @throws TemporalProblem */
+export async function connectTemporal(
+  target: ConnectTarget,
+  timeoutMs: number = CONNECT_TIMEOUT_MS,
+): Promise<Connection> {
+  const { address, connectionOptions } = target;
+  try {
+    return await Connection.connect({
+      ...connectionOptions,
+      ...directIfLoopback(address),
+      ...{ address, connectTimeout: timeoutMs },
+    });
+  } catch (error) {
+    throw await problemOf(error, target);
+  }
+}
+
+/**
+ * Connects, and makes sure that Farshore can work with what answers.
+ * @param onRemark told what is not well, but hinders nobody. @throws TemporalProblem
+ */
+export async function connectChecked(
+  target: ConnectTarget,
+  onRemark: (problem: TemporalProblem) => void,
+): Promise<Connection> {
+  const connection = await connectTemporal(target);
+  try {
+    const remark = await connection.withDeadline(Date.now() + CONNECT_TIMEOUT_MS, () =>
+      checkTemporal(connection, target),
+    );
+    if (remark) onRemark(remark);
+    return connection;
+  } catch (error) {
+    await connection.close();
+    throw error instanceof TemporalProblem ? error : await problemOf(error, target);
+  }
+}
+
+/** @param given what is known without the environment, and where from; each part wins over the environment's. */
+export function connectTarget(
+  given: { readonly address?: string; readonly namespace?: string; readonly configuredBy?: string } = {},
+): ConnectTarget {
+  const server = given.address === undefined ? configuredServer() : undefined;
+  const by = given.configuredBy ?? 'whoever has called';
+  const namespace = given.namespace ?? server?.namespace;
+  return {
+    address: given.address ?? server?.address ?? DEFAULT_ADDRESS,
+    namespace: namespace ?? FARSHORE_NAMESPACE,
+    connectionOptions: server?.connectionOptions ?? {},
+    configuredBy: given.address === undefined ? (server?.configuredBy ?? 'nobody: it is the usual one') : by,
+    namespaceBy: given.namespace === undefined ? (server?.namespaceBy ?? DEFAULT_NAMESPACE_BY) : by,
+  };
+}
+
+/** Why no connection came about, as far as it can be seen from here. */
+export async function problemOf(error: unknown, target: ConnectTarget): Promise<TemporalProblem> {
+  const { address, configuredBy } = target;
+  const credentials = refusedCredentials(error, target);
+  if (credentials) return credentials;
+  const problem = (code: TemporalProblem['code'], what: string, remedy: string) =>
+    new TemporalProblem(code, what, configuredBy, remedy, { cause: error });
+  // Of an address that is none.
+  if (error instanceof TypeError || !URL.canParse(`tcp://${address}`)) {
+    return problem('TemporalUnsuitable', `${address} is no address of a Temporal server`, 'write it as host:port');
+  }
+  const answer = await probe(address, wantedTls(target.connectionOptions));
+  const away = `Temporal does not answer at ${address}`;
+  const start = 'start it (`farshore up`, where it is an instance of this machine)';
+  switch (answer.kind) {
+    case 'none':
+      return problem('TemporalUnreachable', `${away}: ${meaningOf(answer.errno)}`, `${start}, or correct the address`);
+    case 'silent':
+      return problem(
+        'TemporalUnreachable',
+        `${away}: what takes the connection there says nothing`,
+        'look whether it hangs, or correct the address',
+      );
+    case 'http2':
+      return problem(
+        'TemporalUnreachable',
+        `${away} in time, though a server is there`,
+        'wait until it has started, or look at its log',
+      );
+    case 'tlsUnwanted':
+      return problem(
+        'TlsMismatch',
+        `What answers at ${address} speaks TLS, and the connection is configured without`,
+        'set TEMPORAL_TLS=true, or put a table `tls` into the profile; or correct the address',
+      );
+    case 'tlsMissing':
+      return problem(
+        'TlsMismatch',
+        `What answers at ${address} does not speak TLS, and the connection is configured with it`,
+        'set TEMPORAL_TLS=false, or `disabled = true` in the table `tls` of the profile (an API key turns TLS on, too); or correct the address',
+      );
+    case 'certificate':
+      return problem(
+        'TlsMismatch',
+        `No secure connection to ${address} could be made: ${answer.reason}`,
+        'name who signed the certificate of the server (TEMPORAL_TLS_SERVER_CA_CERT_PATH), its name (TEMPORAL_TLS_SERVER_NAME), or a client certificate that it accepts',
+      );
+    case 'stranger':
+      return problem(
+        'TemporalUnsuitable',
+        `What answers at ${address} is no Temporal server`,
+        'correct the address: it is that of the gRPC service, by default port 7233, not that of the Web UI',
+      );
+  }
+}
+
+function meaningOf(errno: string): string {
+  switch (errno) {
+    case 'ECONNREFUSED':
+      return 'nobody listens there';
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return 'the name of the machine is not known';
+    case 'ETIMEDOUT':
+      return 'the machine does not answer';
+    default:
+      return errno;
+  }
+}
+
+function wantedTls({ tls, apiKey }: ConnectTarget['connectionOptions']): WantedTls | undefined {
+  if (tls === false || tls === null || (tls === undefined && apiKey === undefined)) return undefined;
+  if (tls === true || tls === undefined) return {};
+  const { serverNameOverride, serverRootCACertificate, clientCertPair } = tls;
+  return { serverName: serverNameOverride, serverRootCa: serverRootCACertificate, clientCert: clientCertPair };
+}

@@ -1,0 +1,54 @@
+/**
+ * Hosts that do not answer, and whose VMs have not been told of it yet: that takes up to a minute, in which nobody is to read
+ * that all is well.
+ */
+import type { Client } from '@temporalio/client';
+import { hostSilence, toldOf, type HostSilence } from '../domain/host-silence.js';
+import { isReplicated, type ProtectedItem } from '../domain/protected-item.js';
+import { earlier, toIso, toMs } from '../domain/time.js';
+import { listenTo, newestLook } from './host-hearing.js';
+
+/** A host that has missed so many looks is listened to before a word is said of it. */
+const MISSED = 3;
+
+export interface Watched {
+  readonly temporal: Client;
+  readonly vault: string;
+  /** Whether a host's hypervisor answers on this machine; undefined when it does not run here. */
+  hypervisorAnswers(host: string): Promise<boolean | undefined>;
+}
+
+/** @returns the VMs as they are going to be once they have been told what is found of their hosts now. */
+export async function withUntoldSilence(
+  watched: Watched,
+  items: ReadonlyMap<string, ProtectedItem>,
+): Promise<ReadonlyMap<string, ProtectedItem>> {
+  const untold = [...items.values()].filter((item) => isReplicated(item) && !hostSilence(item));
+  const hosts = [...new Set(untold.map(({ host }) => host))];
+  const found = await Promise.all(hosts.map((host) => silenceNow(watched, host)));
+  const silences = found.filter((silence) => silence !== undefined);
+  if (silences.length === 0) return items;
+  return new Map([...items].map(([vm, item]) => [vm, silences.reduce(toldOf, item)]));
+}
+
+async function silenceNow(
+  { temporal, vault, hypervisorAnswers }: Watched,
+  host: string,
+): Promise<HostSilence | undefined> {
+  const here = await hypervisorAnswers(host);
+  let look = await newestLook(temporal, vault, host).catch(() => undefined);
+  if (here !== false) {
+    if (!look || Math.abs(Date.now() - toMs(look.heardAt)) < MISSED * look.everyMs) return undefined;
+    const heard = await listenTo(temporal, vault, host);
+    // One look while we listened is too few to say that it answers, and too many to say that it does not.
+    if (!heard || heard.answers || heard.look.heardAt !== look.heardAt) return undefined;
+    look = heard.look;
+  }
+  const now = toIso(Date.now());
+  return {
+    host,
+    since: look ? earlier(look.askedAt, now) : now,
+    ...(look && { heardAt: look.heardAt }),
+    silent: here === false ? 'hypervisor' : 'agent',
+  };
+}

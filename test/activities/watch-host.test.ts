@@ -1,0 +1,69 @@
+/** What the agent's looks tell of its host: when it was heard, by the server's clock, and what it has not answered. */
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { hostActivities } from '../../activities/watch-host.js';
+import { lookEveryMs } from '../../domain/host.js';
+import type { Hypervisor } from '../../ports/hypervisor.js';
+import { quietEnvironment } from './embedded-site.js';
+
+const NOW = Date.parse('2026-03-01T12:00:00.000Z');
+const HOUR_MS = 3_600_000;
+const at = (ms: number) => new Date(NOW + ms).toISOString();
+
+beforeEach(() => {
+  vi.useFakeTimers({ now: NOW });
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+function agent(listVms: () => Promise<[]>) {
+  const { watchHost } = hostActivities({ listVms } as unknown as Hypervisor);
+  /** @param scheduledAt by the server's clock, ms. @returns what the look has told the server, if it has. */
+  const look = async (scheduledAt: number) => {
+    const environment = quietEnvironment([], { currentAttemptScheduledTimestampMs: scheduledAt });
+    let told: unknown;
+    environment.on('heartbeat', (details: unknown) => (told = details));
+    const done = environment.run(watchHost, { known: { stopped: {} } }).catch((error: unknown) => error);
+    await vi.advanceTimersByTimeAsync(10_000);
+    return { told, came: await done };
+  };
+  return { look };
+}
+
+test('agents of a large site look less often, so that the server hears four looks a second and no more', () => {
+  expect([1, 4, 5, 16, 40, 1000].map(lookEveryMs)).toEqual([1_000, 1_000, 1_250, 4_000, 10_000, 10_000]);
+});
+
+describe('a look', () => {
+  test('tells when the host was heard, and what is not news by failing, to be asked again soon', async () => {
+    const { look } = agent(() => Promise.resolve([]));
+    const { told, came } = await look(NOW - 5);
+    expect(told).toEqual({ heardAt: at(0), everyMs: 1_000 });
+    expect(came).toMatchObject({ type: 'Unchanged', nextRetryDelay: 1_000 });
+  });
+
+  test.each([HOUR_MS, -HOUR_MS])(
+    'tells it by the clock of the server, from which its own is off by %i ms',
+    async (off) => {
+      const { look } = agent(() => Promise.resolve([]));
+      const server = () => Date.now() - off;
+      // The first may have waited for the agent to start.
+      await look(server() - 30_000);
+      const waited = await look(server() - 40);
+      const begun = Date.now() - 10_000;
+      expect(waited.told).toMatchObject({ heardAt: new Date(begun - off - 40).toISOString(), clockAheadMs: off + 40 });
+      // One that came late is no sign of another clock.
+      expect((await look(server() - 9_000)).told).toMatchObject({ clockAheadMs: off + 40 });
+    },
+  );
+
+  test('of a hypervisor that hangs tells so, and when that was heard last', async () => {
+    let hangs = false;
+    const { look } = agent(() => (hangs ? new Promise(() => undefined) : Promise.resolve([])));
+    await look(NOW);
+    hangs = true;
+    const { told, came } = await look(Date.now());
+    expect(came).toMatchObject({ failure: { code: 'HypervisorUnreachable' }, heardAt: at(0) });
+    expect(told).toMatchObject({ heardAt: at(0) });
+  });
+});

@@ -1,0 +1,15 @@
+import { expect, test } from 'vitest';
+import { webUiText } from '../../client/demo/demo-report.js';
+
+const record = { planRun: 'plan/three-tier/1', vms: [{ name: 'db-01' }] };
+const instance = {
+  ...{ pid: 1, siteFile: '/site.yaml', vault: 'demo-vault', startedAt: '2026-01-01T00:00:00.000Z' },
+  temporal: { address: '127.0.0.1:7233', namespace: 'farshore', uiUrl: 'http://127.0.0.1:8233' },
+};
+
+test('the demo names an address only of a Web UI that is still there when it is read', () => {
+  expect(webUiText(instance, record)).toContain('http://127.0.0.1:8233/namespaces/farshore/workflows');
+  expect(webUiText(instance, record)).toContain('vm/demo-vault/db-01');
+  for (const gone of ['ending', undefined] as const) expect(webUiText(gone, record)).not.toContain('http');
+  expect(webUiText('ending', record)).toContain('npm run demo -- --keep');
+});

@@ -1,0 +1,16 @@
+import { expect, it } from 'vitest';
+import { refuseWhileFenceOwed } from '../../client/commands/replica-vm.js';
+import { viewOf } from '../../domain/item-view.js';
+import type { ProtectedItem } from '../../domain/protected-item.js';
+import { at, newItem } from '../domain/random-life.js';
+
+const view = (changes: Partial<ProtectedItem>) => viewOf({ ...newItem(), ...changes }, at(1000));
+
+it('nothing is started at a primary side that has still to be told of the failover: it would be turned off again', () => {
+  const owed = view({ phase: 'Unprotected', activeSide: 'recovery', sourceFence: { epoch: 3, since: at(1) } });
+  expect(() => refuseWhileFenceOwed('db-01', owed)).toThrow(
+    /has not been told of the failover yet[^]*Remedy: start the hypervisor of host [^]*--primary-lost/,
+  );
+  expect(() => refuseWhileFenceOwed('db-01', view({ phase: 'Unprotected' }))).not.toThrow();
+  expect(() => refuseWhileFenceOwed('db-01', undefined)).not.toThrow();
+});

@@ -1,0 +1,116 @@
+import { expect, test } from 'vitest';
+import { lossAhead, timeLines, timesOf } from '../../domain/failover-times.js';
+import { at } from './random-life.js';
+
+const instants = { dataAsOf: at(0), declaredAt: at(434), failedOverAt: at(440), runningAt: at(460) };
+const rest = {
+  recoveryPoint: 'p',
+  recoveryPointTime: at(0),
+  failedOverAt: at(440),
+  cyclesProcessed: 0,
+  shutDown: 'notTried' as const,
+  replicaDisks: [],
+};
+const text = (times: ReturnType<typeof timesOf>) =>
+  timeLines({ ...rest, ...times }).flatMap(([label, value]) => (value === undefined ? [] : [`${label}: ${value}`]));
+
+test('the loss of a host that is gone ends with its last sign of life, and its outage begins there', () => {
+  const times = timesOf({ ...instants, hostSeenAt: at(25) });
+  expect(times).toMatchObject({ rpoSeconds: 25, rtoSeconds: 26, outageSeconds: 435 });
+  expect(text(times)).toEqual([
+    `Data as of: ${at(0)}: what was written after it is lost`,
+    `Host last seen: ${at(25)}, 25 s after that data`,
+    `Declared: ${at(434)}`,
+    `Failed over: ${at(440)}`,
+    `Running: ${at(460)}`,
+    'RPO: 25 s: from the data until the host was last seen; more only if it wrote unseen',
+    'RTO: 26 s: from declaring it until the VM ran',
+    'Outage: 7 min 15 s: from when the host was last seen until the VM ran',
+  ]);
+});
+
+test('the loss of a host that answers goes on until it has been failed over', () => {
+  const times = timesOf(instants);
+  expect(times).toMatchObject({ rpoSeconds: 440, rtoSeconds: 26 });
+  expect(times).not.toHaveProperty('outageSeconds');
+  expect(text(times)).toContain('RPO: 7 min 20 s: from the data until the failover');
+});
+
+test('of a host that was not heard after the data it is not known what is lost, and the most is told', () => {
+  const times = timesOf({ ...instants, hostSeenAt: at(0) });
+  expect(times).toMatchObject({ rpoSeconds: 440, outageSeconds: 460 });
+  expect(text(times)).toEqual(
+    expect.arrayContaining([
+      `Host last seen: ${at(0)}, with that data: how long it wrote after it is not known`,
+      'RPO: up to 7 min 20 s: from the data until the failover, as the host was not heard in between',
+      'Outage: up to 7 min 40 s: from when the host was last seen until the VM ran',
+    ]),
+  );
+  expect(lossAhead(at(0), 'hv-01', { hostSeenAt: at(0) }, at(434))).toMatch(
+    /Nothing was heard of host hv-01 after that: .* is lost, and/,
+  );
+});
+
+test('of a host of which it is known from when on it did not answer, the most is told that may be lost', () => {
+  const host = { hostSeenAt: at(25), hostSilentAt: at(28) };
+  const times = timesOf({ ...instants, ...host });
+  expect(times).toMatchObject({ rpoSeconds: 28, outageSeconds: 435 });
+  expect(text(times)).toEqual(
+    expect.arrayContaining([
+      `Host last seen: ${at(25)}, 25 s after that data`,
+      `Silent since: ${at(28)}`,
+      'RPO: at most 28 s: from the data until the host did not answer any more; more only if it wrote unseen',
+      'Outage: up to 7 min 15 s: from when the host was last seen until the VM ran',
+    ]),
+  );
+  expect(lossAhead(at(0), 'hv-01', host, at(434))).toMatch(
+    new RegExp(`last seen at ${at(25)}, 25 s after .* is lost, at most 28 s, as it does not answer since ${at(28)}`),
+  );
+  // A part of a second is lost, too.
+  const later = new Date(Date.parse(at(28)) + 1).toISOString();
+  expect(timesOf({ ...instants, ...host, hostSilentAt: later }).rpoSeconds).toBe(28.1);
+});
+
+test('a host that was last heard before its newest cycle is known to have lived as long as that', () => {
+  const host = { hostSeenAt: new Date(Date.parse(at(0)) - 2_000).toISOString(), hostSilentAt: at(1) };
+  const times = timesOf({ ...instants, ...host });
+  expect(times).toMatchObject({ hostSeenAt: at(0), rpoSeconds: 1, outageSeconds: 460 });
+  expect(lossAhead(at(0), 'hv-01', host, at(434))).toMatch(
+    /after that: .* is lost, at most 1 s, as it does not answer/,
+  );
+});
+
+test.each([3_600_000, -3_600_000])(
+  'what a host wrote by a clock that is %i ms ahead is told by the other one',
+  (ahead) => {
+    const dataAsOf = new Date(Date.parse(at(0)) + ahead).toISOString();
+    const host = { hostSeenAt: at(25), hostSilentAt: at(28), hostClockAheadMs: ahead };
+    const times = timesOf({ ...instants, ...host, dataAsOf });
+    expect(times).toMatchObject({ rpoSeconds: 28, outageSeconds: 435 });
+    const lines = timeLines({ ...rest, recoveryPointTime: dataAsOf, ...times });
+    expect(lines).toContainEqual([
+      "Host's clock",
+      `1 h ${ahead > 0 ? 'ahead' : 'behind'}: the time of the data is by it, all others are not`,
+    ]);
+    expect(lines).toContainEqual(['Host last seen', `${at(25)}, 25 s after that data`]);
+    expect(lossAhead(dataAsOf, 'hv-01', host, at(434))).toMatch(
+      /, 7 min 14 s ago\. .* 25 s after that data.* at most 28 s/,
+    );
+  },
+);
+
+test('of a source that was shut down, and has sent all it had written, nothing is lost', () => {
+  const disks = [{ name: 'os', lastWriteIssued: 7, lastWriteApplied: 7 }];
+  const times = timesOf({ ...instants, disks });
+  expect(times.rpoSeconds).toBe(0);
+  expect(timeLines({ ...rest, ...times, disks })).toContainEqual(['RPO', '0 s: nothing was lost']);
+  expect(timesOf({ ...instants, disks: [{ ...disks[0]!, lastWriteApplied: 6 }] }).rpoSeconds).toBe(440);
+});
+
+test('before it is done, the loss is told as it will be', () => {
+  expect(lossAhead(at(0), 'hv-01', { hostSeenAt: at(25) }, at(434))).toBe(
+    `Its data will be as of ${at(0)}, 7 min 14 s ago. Host hv-01 was last seen at ${at(25)}, 25 s after that data: what was written after that data is lost.`,
+  );
+  expect(lossAhead(at(0), 'hv-01', undefined, at(10))).toMatch(/10 s ago: everything written since then, and until/);
+  expect(lossAhead(undefined, 'hv-01', undefined, at(10))).toMatch(/since the newest recovery point is lost/);
+});

@@ -1,0 +1,180 @@
+/**
+ * A host that hangs: its processes are there, their connections are open, and nothing of them answers any more. It is told
+ * as what it is, by every command alike, and what it costs to fail over from it is not told too low.
+ */
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { unplannedFailoverResultSchema, type Job } from '../../domain/job.js';
+import { NbdGuest } from '../../sites/nbd/guest.js';
+import { NumberedWriter } from '../../sites/nbd/numbered-writer.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
+import { SmallSite, VM } from './small-site.js';
+
+const MiB = 1024 * 1024;
+const SECOND = 1000;
+const AGENT = 'host-hyperv-01';
+const HYPERVISOR = 'hypervisor-hyperv-01';
+const PROVIDER = 'vmm-vmm-01';
+const REGION = { offset: 16 * MiB, length: 8 * MiB };
+const PLANNED = ['failover', VM, '--type', 'planned', '--yes', '--data', 'data'];
+const UNPLANNED = ['failover', VM, '--type', 'unplanned', '--data', 'data'];
+const ISO = String.raw`\d{4}-\d\d-\d\dT[\d:.]+Z`;
+const instantIn = (text: string, after: string): string => new RegExp(`${after} (${ISO})`).exec(text)![1]!;
+
+test(
+  'a host that hangs is told as such, by all commands alike, and its loss not too low',
+  { timeout: 300_000 },
+  async () => {
+    const folder = await temporaryFolder();
+    await mkdir(path.join(folder, 'source'));
+    const site = await SmallSite.start(folder, 'source');
+    const stopped = new Set<number>();
+    /** @returns when, ISO 8601. */
+    const hang = (...names: string[]): string => {
+      for (const name of names) {
+        const pid = site.running.processId(name)!;
+        stopped.add(pid);
+        process.kill(pid, 'SIGSTOP');
+      }
+      return new Date().toISOString();
+    };
+    const goOn = () => {
+      for (const pid of stopped) process.kill(pid, 'SIGCONT');
+      stopped.clear();
+    };
+    let writing = true;
+    let guest: Promise<unknown> = Promise.resolve();
+    try {
+      await site.farshore.protect(VM);
+      await site.until(
+        ({ item }) => item.phase === 'Protected' && item.job === undefined && item.applied !== undefined,
+      );
+      // While it answers, that is said, and a planned failover is the better one.
+      const alive = await site.shell.run(...UNPLANNED, '--yes');
+      expect(alive).toMatchObject({ code: 3, stderr: expect.stringContaining('its host hyperv-01 answers') });
+
+      // The agent alone: the hypervisor goes on, and the agent's polls are open still.
+      const hungAt = hang(AGENT);
+      const [planned, unplanned, doctor, atOnce, looked] = await Promise.all([
+        site.shell.run(...PLANNED),
+        site.shell.run(...UNPLANNED),
+        site.shell.json('doctor', '--data', 'data'),
+        site.shell.json('status', '--data', 'data'),
+        site.shell.json('infrastructure', '--data', 'data'),
+      ]);
+      expect(planned.code).toBe(3);
+      expect(planned.stderr).toMatch(/its host hyperv-01 .*does not answer/);
+      expect(planned.stderr).toContain(`farshore failover ${VM} --type unplanned`);
+      expect(unplanned.code).toBe(3);
+      expect(unplanned.stderr).not.toContain('its host hyperv-01 answers');
+      // Its VM runs on, so that no bound can be told.
+      expect(unplanned.stderr).toContain('everything written since then, and until the source is off, is lost');
+      expect(unplanned.stderr).toContain('it is Running on host hyperv-01, whose agent does not answer; start');
+      const refused = instantIn(planned.stderr, 'last heard at');
+      expect(refused <= hungAt).toBe(true);
+
+      // Its VM may have been told of it by now, or not: neither way is it called well, nor its agent.
+      const checks = (doctor.value as { checks: { check: string }[] }).checks;
+      expect(checks.filter(({ check }) => check === 'Replication')).toMatchObject([{ host: 'hyperv-01', vms: [VM] }]);
+      expect(checks).toContainEqual(
+        expect.objectContaining({
+          check: 'Task queue host:vault-01/hyperv-01',
+          status: 'problem',
+          message: expect.stringContaining('its worker does not answer, and was last heard'),
+        }),
+      );
+      expect(atOnce.value).toMatchObject({ attention: [{ host: 'hyperv-01', vms: [VM] }] });
+      expect(looked.value).toMatchObject({
+        vmmServers: [{ provider: { mayBeGone: true }, clouds: [{ hosts: [{ agent: { state: 'silent' } }] }] }],
+      });
+      const unnoticed = await site.shell.json('vm', 'show', VM, '--data', 'data');
+      expect(unnoticed.value).toMatchObject({
+        // Its hypervisor answers: there is nothing to be given up.
+        next: expect.stringMatching(/^farshore worker --role host --name hyperv-01 /),
+        operations: {
+          plannedFailover: { allowed: false, reason: expect.stringContaining(`(last heard at ${refused})`) },
+          sync: { allowed: true, waitsFor: 'host hyperv-01, which does not answer' },
+        },
+      });
+
+      const { item } = await site.until(({ conditions }) => conditions[0]?.reason === 'AgentNotAnswering');
+      const heardAt = item.hostTrouble!.heardAt!;
+      expect(heardAt).toBe(refused);
+      expect(item.hostTrouble!.since >= heardAt).toBe(true);
+      const [shown, status, tree, asked] = [
+        await site.shell.json('vm', 'show', VM, '--data', 'data'),
+        await site.shell.json('status', '--data', 'data'),
+        await site.shell.json('infrastructure', '--data', 'data'),
+        await site.shell.run(...PLANNED),
+      ];
+      expect(JSON.stringify(shown.value)).toContain(`(last heard at ${heardAt})`);
+      expect(status.value).toMatchObject({
+        attention: [{ host: 'hyperv-01', vms: [VM], heardAt, since: item.hostTrouble!.since }],
+      });
+      expect(tree.value).toMatchObject({
+        vmmServers: [{ clouds: [{ hosts: [{ agent: { state: 'silent', seenAt: heardAt } }] }] }],
+      });
+      expect(asked.stderr).toContain(`last heard at ${heardAt}`);
+      goOn();
+      await site.until(({ item: now }) => now.hostTrouble === undefined && now.retry === undefined);
+
+      // All of it, in the middle of a guest's writing, and nobody waits until that is on the board.
+      const disk = await NbdGuest.connect((await site.diskUris())[0]!);
+      const writer = await NumberedWriter.resume(disk, 'os', REGION);
+      /** The guest's own journal: when its newest write was acknowledged. */
+      let journal = 0;
+      const write = async () => {
+        while (writing) {
+          await writer.writeNext();
+          journal = Date.now();
+        }
+      };
+      guest = write().catch(() => undefined);
+      await site.syncNow();
+      await expect.poll(() => journal).toBeGreaterThan(Date.now());
+      const goneAt = hang(HYPERVISOR, AGENT, PROVIDER);
+      const last = journal;
+      const shownAtOnce = await site.shell.json('vm', 'show', VM, '--data', 'data');
+      expect(shownAtOnce.value).toMatchObject({
+        next: expect.stringContaining('--type unplanned'),
+        operations: { plannedFailover: { allowed: false } },
+      });
+      const { value } = await site.shell.json(...UNPLANNED, '--yes', '--wait');
+      const result = unplannedFailoverResultSchema.parse((value as { vms: { job: Job }[] }).vms[0]!.job.result);
+      expect(result.hostSeenAt! <= goneAt).toBe(true);
+      // A look may have been on its way to it.
+      expect(Date.parse(result.hostSilentAt!) + SECOND).toBeGreaterThanOrEqual(Date.parse(goneAt));
+      const lost = last - Date.parse(result.recoveryPointTime);
+      expect((result.rpoSeconds + 1) * SECOND).toBeGreaterThanOrEqual(lost);
+
+      // The source goes on, and nobody can turn it off: that is no board without an alarm.
+      process.kill(site.running.processId(HYPERVISOR)!, 'SIGCONT');
+      const both = await site.shell.json('status', '--data', 'data');
+      expect(both).toMatchObject({
+        code: 2,
+        value: {
+          attention: [
+            {
+              message: `${VM}: the VM runs at both sides: its source was not turned off, and what is written there stays there`,
+              advice: ['Start the Provider of VMM server vmm-01 again: then the source is turned off by itself.'],
+            },
+            expect.anything(),
+            expect.anything(),
+          ],
+        },
+      });
+      const listed = await site.shell.run('vm', 'list', '--data', 'data');
+      expect(listed.stdout).toContain('runs at both sides');
+      goOn();
+      await site.until(({ item: now }) => now.sourceFence === undefined);
+      const { value: fenced } = await site.shell.json('status', '--data', 'data');
+      expect(JSON.stringify(fenced)).not.toContain('runs at both sides');
+    } finally {
+      goOn();
+      writing = false;
+      await guest;
+      await site.stop();
+    }
+  },
+);

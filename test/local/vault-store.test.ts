@@ -1,0 +1,98 @@
+/** A vault's store is made once. What happens to a mount point is played by moving the folder away. */
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { siteSchema } from '../../domain/site.js';
+import { DataFolder } from '../../config/data-folder.js';
+import { isThere } from '../../disks/make-folder.js';
+import { VaultStore } from '../../local/vault-store.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
+
+let folder: string;
+let data: DataFolder;
+let vaultStore: VaultStore;
+const storeFolder = () => path.join(folder, 'store');
+const marker = (of = storeFolder()) => path.join(of, 'farshore-store.json');
+
+beforeEach(async () => {
+  folder = await temporaryFolder();
+  data = new DataFolder(path.join(folder, 'data'));
+  const site = siteSchema.parse({
+    vault: { name: 'v1', store: { kind: 'embedded', path: storeFolder() } },
+    vmmServers: [{ name: 'vmm', clouds: [{ name: 'c1', hosts: [{ name: 'h1' }] }] }],
+    vms: [{ name: 'db-01', host: 'h1', disks: [{ name: 'os', path: '/disks/os' }] }],
+  });
+  vaultStore = new VaultStore(data, site);
+});
+
+const idOf = async () => {
+  const store = await vaultStore.open();
+  await store.close();
+  return store.id;
+};
+
+describe('a store that is known', () => {
+  beforeEach(async () => {
+    expect(await vaultStore.isThere()).toBe(false);
+    await vaultStore.make([]);
+  });
+
+  test('is the one that is opened again', async () => {
+    const id = await idOf();
+    expect(await vaultStore.isThere()).toBe(true);
+    expect(await idOf()).toBe(id);
+  });
+
+  test('is not made anew on the empty folder it was mounted on, and works again once it is back', async () => {
+    const id = await idOf();
+    await rename(storeFolder(), `${storeFolder()}.away`);
+    await mkdir(storeFolder());
+    await expect(vaultStore.isThere()).rejects.toMatchObject({
+      code: 'KnownStoreMissing',
+      detail: expect.stringContaining(id) as string,
+    });
+    await expect(vaultStore.open()).rejects.toMatchObject({ code: 'KnownStoreMissing' });
+    expect(await isThere(marker())).toBe(false);
+    await rm(storeFolder(), { recursive: true });
+    await rename(`${storeFolder()}.away`, storeFolder());
+    expect(await idOf()).toBe(id);
+  });
+
+  test('is not confused with another one that is mounted in its place, until somebody says so', async () => {
+    const id = await idOf();
+    await rename(storeFolder(), `${storeFolder()}.away`);
+    await rm(data.knownStores());
+    await vaultStore.make([]);
+    const other = await idOf();
+    expect(other).not.toBe(id);
+    await rename(storeFolder(), `${storeFolder()}.other`);
+    await rename(`${storeFolder()}.away`, storeFolder());
+    await expect(vaultStore.open()).rejects.toMatchObject({ code: 'KnownStoreMissing' });
+    await expect(vaultStore.isThere()).rejects.toMatchObject({ code: 'KnownStoreMissing' });
+    await vaultStore.make([]);
+    expect(await idOf()).toBe(id);
+  });
+});
+
+describe('a store that is missing where none is known', () => {
+  test('is not made while Temporal knows replicas', async () => {
+    expect(await vaultStore.isThere()).toBe(false);
+    await expect(vaultStore.make(['app-01', 'db-01'])).rejects.toMatchObject({
+      code: 'KnownStoreMissing',
+      detail: expect.stringMatching(/replicas of app-01, db-01/) as string,
+    });
+    expect(await isThere(marker())).toBe(false);
+  });
+
+  test('is not made while a hypervisor of this machine replicates a VM of the site', async () => {
+    await mkdir(data.hypervisorState('h1'), { recursive: true });
+    const state = path.join(data.hypervisorState('h1'), 'db-01.json');
+    await writeFile(state, JSON.stringify({ replicatedEpoch: 3 }));
+    await expect(vaultStore.isThere()).rejects.toMatchObject({
+      code: 'KnownStoreMissing',
+      detail: expect.stringMatching(/replicas of db-01/) as string,
+    });
+    await writeFile(state, JSON.stringify({ replicatedEpoch: 0 }));
+    expect(await vaultStore.isThere()).toBe(false);
+  });
+});

@@ -1,0 +1,57 @@
+/** What a replica can hold is asked before anything is made, or changed, for a disk that is larger. */
+import { expect, test } from 'vitest';
+import { exceededLimits, MAX_REPLICA_BYTES } from '../../domain/disk-limits.js';
+import { vaultPaths } from '../../domain/vault.js';
+import { prepareReplica } from '../../replication/replica.js';
+import { readDescription } from '../../replication/replica-state.js';
+import { beginResync } from '../../replication/resync.js';
+import { requireReader, runReader } from '../support/readers.js';
+import { describeReplica, MiB, VM } from './model.js';
+import { openStore, replicaFile } from './replica-fixture.js';
+
+const tooLarge = {
+  code: 'PrerequisitesNotMet',
+  detail: expect.stringMatching(
+    /disk os has 2190434369536 bytes, and a replica holds 2190433320960 \(2,040 GiB\) at most: make it smaller/,
+  ),
+};
+
+test('a replica of the largest size is one that qemu-img opens; it opens no larger one', async (context) => {
+  requireReader('qemu-img', context);
+  const { store, folder } = await openStore();
+  await prepareReplica(store, describeReplica({ os: MAX_REPLICA_BYTES }, 1), { epoch: 1, sequence: 0 });
+  const info = await runReader('qemu-img', 'info', '-f', 'vpc', '--output=json', replicaFile(folder, 'os'));
+  expect(JSON.parse(info)).toMatchObject({ 'virtual-size': MAX_REPLICA_BYTES });
+});
+
+test('a replica of a larger disk is not begun, and nothing is made for it', async () => {
+  const { store } = await openStore();
+  const description = describeReplica({ os: MAX_REPLICA_BYTES + MiB }, 1);
+  await expect(prepareReplica(store, description, { epoch: 1, sequence: 0 })).rejects.toMatchObject(tooLarge);
+  expect(await store.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 0, sequence: 0 });
+  expect(await store.listObjects('')).toEqual([]);
+});
+
+test('a disk that grew too large, or is one too many, is refused before the set of disks changes', async () => {
+  const { store } = await openStore();
+  await prepareReplica(store, describeReplica({ os: 4 * MiB }, 1), { epoch: 1, sequence: 0 });
+  const before = await readDescription(store, VM);
+  const refused = async (disks: { name: string; size: number }[], error: object) => {
+    await expect(beginResync(store, { vm: VM, epoch: 2, disks })).rejects.toMatchObject(error);
+    expect(await readDescription(store, VM)).toEqual(before);
+    expect(await store.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 1, sequence: 0 });
+    expect(await store.pageBlobSize(vaultPaths.disk(VM, 'os'))).toBe(4 * MiB + 512);
+  };
+  await refused([{ name: 'os', size: MAX_REPLICA_BYTES + MiB }], tooLarge);
+  const many = Array.from({ length: 18 }, (_, number) => ({ name: `disk${number}`, size: 4 * MiB }));
+  await refused(many, {
+    code: 'PrerequisitesNotMet',
+    detail: expect.stringContaining('17 data disks, 16 are supported'),
+  });
+});
+
+test('disks within the limits, and all that is wrong with others', () => {
+  expect(exceededLimits([{ name: 'os', size: MAX_REPLICA_BYTES }])).toEqual([]);
+  const large = Array.from({ length: 18 }, (_, number) => ({ name: `disk${number}`, size: MAX_REPLICA_BYTES + 512 }));
+  expect(exceededLimits(large)).toHaveLength(19);
+});

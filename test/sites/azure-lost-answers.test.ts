@@ -1,0 +1,175 @@
+/**
+ * A change of a catalog is made, its answer is lost, and others change the catalog so often meanwhile that nothing in it
+ * remembers that change. What the catalog names then is there all the same, whoever put it.
+ */
+import { expect, onTestFinished, test, vi } from 'vitest';
+import type { AzureReplicaStore } from '../../sites/azure-store/replica-store.js';
+import type { RequestLimits } from '../../sites/azure-store/requests.js';
+import { content } from '../contracts/replica-store.js';
+import { proxiedAzurite } from '../support/proxied-azurite.js';
+import type { Treatment } from '../support/store-proxy.js';
+
+const LIMITS: RequestLimits = { timeoutMs: 20_000, tries: 2, firstDelayMs: 1, longestDelayMs: 10 };
+const SIZE = 4096;
+/** More than a catalog remembers. */
+const MANY = 34;
+const SCOPE = 'vms/db-01';
+const BLOB = `${SCOPE}/disks/os.vhd`;
+const NAME = `${SCOPE}/applied.json`;
+const at = (epoch: number, sequence: number) => ({ scope: SCOPE, epoch, sequence });
+const NOW = at(1, 0);
+
+const account = proxiedAzurite();
+
+/** Two processes' stores in a new container, and what opens more of them. */
+async function twoStores() {
+  const open = account.newContainer(LIMITS);
+  const stores = { open, mine: await open(), other: await open() };
+  await stores.mine.putObject(`${SCOPE}/description.json`, Buffer.from('{}'), NOW);
+  await stores.mine.readFence(SCOPE);
+  await stores.other.readFence(SCOPE);
+  return stores;
+}
+
+/** The next catalog is written and nobody is told; before that is tried again, others do their work. */
+function loseTheNextAnswer(meanwhile: () => Promise<unknown>): void {
+  let puts = 0;
+  account.proxy.treat = async ({ method, url }) => {
+    if (method !== 'PUT' || !decodeURIComponent(url).includes('.catalogs/')) return 'forward';
+    puts += 1;
+    if (puts === 1) return 'cutAfter';
+    account.proxy.treat = () => 'forward';
+    await meanwhile();
+    return 'forward';
+  };
+}
+
+async function commitMany(store: AzureReplicaStore, count = MANY): Promise<void> {
+  for (let number = 0; number < count; number += 1) {
+    await store.putObject(`${SCOPE}/other.json`, Buffer.from(`${number}`), NOW);
+  }
+}
+
+const textOf = async (store: AzureReplicaStore, name: string) => (await store.getObject(name))?.toString();
+
+/** Whether it was done, as far as the caller is told. */
+const settled = (work: Promise<unknown>) =>
+  work.then(
+    () => true,
+    () => false,
+  );
+
+test('an object is there', async () => {
+  const { mine, other } = await twoStores();
+  await mine.putObject(NAME, Buffer.from('before'), NOW);
+  loseTheNextAnswer(() => commitMany(other));
+  await mine.putObject(NAME, Buffer.from('after'), NOW);
+  expect(await textOf(other, NAME)).toBe('after');
+  expect(await textOf(mine, NAME)).toBe('after');
+});
+
+test('an object that was put because there was none is there, and its writer knows that it made it', async () => {
+  const { mine, other } = await twoStores();
+  loseTheNextAnswer(() => commitMany(other));
+  expect(await mine.putObjectIfAbsent(NAME, Buffer.from('mine'), NOW)).toBe(true);
+  expect(await textOf(other, NAME)).toBe('mine');
+});
+
+test('a page blob and a snapshot are there, and taken once', async () => {
+  const { mine, other } = await twoStores();
+  loseTheNextAnswer(() => commitMany(other));
+  await mine.createPageBlob(BLOB, SIZE, NOW);
+  await other.writePages(BLOB, [{ offset: 0, data: content(SIZE, 1) }], NOW);
+  loseTheNextAnswer(() => commitMany(other));
+  const snapshot = await mine.snapshotPageBlob(BLOB, NOW);
+  await other.writePages(BLOB, [{ offset: 0, data: content(SIZE, 2) }], NOW);
+  expect(await other.listSnapshots(BLOB)).toEqual([snapshot]);
+  expect(await other.readPages(BLOB, 0, SIZE, snapshot)).toEqual(content(SIZE, 1));
+  expect(await other.readPages(BLOB, 0, SIZE)).toEqual(content(SIZE, 2));
+});
+
+test.each([
+  ['by one process', (other: AzureReplicaStore) => commitMany(other)],
+  [
+    'by as many processes',
+    async (_: AzureReplicaStore, open: () => Promise<AzureReplicaStore>) => {
+      for (let number = 0; number < MANY; number += 1) await commitMany(await open(), 1);
+    },
+  ],
+])('what somebody else has put in its place since stays, %s', async (_, commit) => {
+  const { open, mine, other } = await twoStores();
+  loseTheNextAnswer(async () => {
+    await other.putObject(NAME, Buffer.from('newer'), NOW);
+    await commit(other, open);
+  });
+  await settled(mine.putObject(NAME, Buffer.from('mine'), NOW));
+  expect(await textOf(other, NAME)).toBe('newer');
+  expect(await textOf(mine, NAME)).toBe('newer');
+});
+
+test('as many processes as are remembered: what was put is there', async () => {
+  const { open, mine, other } = await twoStores();
+  loseTheNextAnswer(async () => {
+    for (let number = 0; number < MANY; number += 1) await commitMany(await open(), 1);
+  });
+  await mine.putObject(NAME, Buffer.from('mine'), NOW);
+  expect(await textOf(other, NAME)).toBe('mine');
+});
+
+test('what was deleted, and made anew by somebody else, stays', async () => {
+  const { open, mine, other } = await twoStores();
+  await mine.putObject(NAME, Buffer.from('before'), NOW);
+  loseTheNextAnswer(async () => {
+    await other.putObject(NAME, Buffer.from('anew'), NOW);
+    for (let number = 0; number < MANY; number += 1) await commitMany(await open(), 1);
+  });
+  await settled(mine.deleteObject(NAME, NOW));
+  expect(await textOf(other, NAME)).toBe('anew');
+});
+
+test('a fence that was raised since refuses nothing that is there: object, page blob and snapshot can be read', async () => {
+  for (const make of [
+    (store: AzureReplicaStore) => store.putObject(NAME, Buffer.from('mine'), NOW),
+    (store: AzureReplicaStore) => store.createPageBlob(BLOB, SIZE, NOW),
+    (store: AzureReplicaStore) => store.snapshotPageBlob(BLOB, NOW),
+  ]) {
+    const { open, mine, other } = await twoStores();
+    if (make.toString().includes('snapshotPageBlob')) await mine.createPageBlob(BLOB, SIZE, NOW);
+    loseTheNextAnswer(async () => {
+      for (let number = 0; number < MANY; number += 1) await commitMany(await open(), 1);
+      await other.raiseFence(at(2, 0));
+    });
+    await settled(make(mine));
+    for (const name of await other.listObjects(`${SCOPE}/`)) expect(await textOf(other, name)).toBeDefined();
+    if ((await other.pageBlobSize(BLOB)) === undefined) continue;
+    expect(await other.readPages(BLOB, 0, SIZE)).toEqual(Buffer.alloc(SIZE));
+    for (const snapshot of await other.listSnapshots(BLOB)) {
+      expect(await other.readPages(BLOB, 0, SIZE, snapshot)).toEqual(Buffer.alloc(SIZE));
+    }
+  }
+});
+
+test('a worker whose clock is days ahead sweeps nothing away that has just been written', async () => {
+  const { open, mine, other } = await twoStores();
+  const late = await open();
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
+  let blob = '';
+  // Between its upload and the change of the catalog that names it.
+  account.proxy.treat = async ({ method, url }): Promise<Treatment> => {
+    if (method !== 'PUT' || !decodeURIComponent(url).includes('.catalogs/')) {
+      blob ||= method === 'PUT' ? url : '';
+      return 'forward';
+    }
+    account.proxy.treat = () => 'forward';
+    vi.useFakeTimers({ now: Date.now() + 3 * 24 * 60 * 60_000, toFake: ['Date'] });
+    await late.raiseFence(at(2, 0));
+    await late.close();
+    vi.useRealTimers();
+    return 'forward';
+  };
+  await other.putObject(NAME, Buffer.from('late'), at(3, 0));
+  expect(blob).toContain('applied');
+  expect(await textOf(mine, NAME)).toBe('late');
+});

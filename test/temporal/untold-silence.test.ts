@@ -1,0 +1,50 @@
+/** When a host is said not to answer before its VMs have been told: by its looks, as the server would show them. */
+import type { Client } from '@temporalio/client';
+import { defaultPayloadConverter } from '@temporalio/common';
+import { describe, expect, test } from 'vitest';
+import { hostSilence } from '../../domain/host-silence.js';
+import type { ProtectedItem } from '../../domain/protected-item.js';
+import { toIso } from '../../domain/time.js';
+import { withUntoldSilence } from '../../temporal/untold-silence.js';
+import { newItem } from '../domain/random-life.js';
+
+const item: ProtectedItem = { ...newItem(), vm: 'db-01', phase: 'Protected' };
+const ago = (seconds: number) => toIso(Date.now() - seconds * 1000);
+
+/** @param looks what each question shows; the last one again and again. */
+function server(looks: readonly string[]): Client {
+  let asked = 0;
+  const describeHost = () => {
+    const heardAt = looks[Math.min(asked++, looks.length - 1)];
+    const heartbeatDetails = { payloads: [defaultPayloadConverter.toPayload({ heardAt })] };
+    return Promise.resolve({ raw: { pendingActivities: [{ activityType: { name: 'watchHost' }, heartbeatDetails }] } });
+  };
+  return {
+    options: { loadedDataConverter: { payloadCodecs: [] } },
+    withDeadline: (_: number, call: () => Promise<unknown>) => call(),
+    workflow: { getHandle: () => ({ describe: describeHost }) },
+  } as unknown as Client;
+}
+
+async function silenceOf(looks: readonly string[], hypervisor?: boolean) {
+  const watched = { temporal: server(looks), vault: 'v', hypervisorAnswers: () => Promise.resolve(hypervisor) };
+  const told = await withUntoldSilence(watched, new Map([[item.vm, item]]));
+  return hostSilence(told.get(item.vm)!);
+}
+
+describe.concurrent('a host', { timeout: 30_000 }, () => {
+  test('that was heard just now is well', async () => {
+    expect(await silenceOf([ago(1)])).toBeUndefined();
+  });
+  test('that looks no more does not answer', async () => {
+    const heardAt = ago(20);
+    expect(await silenceOf([heardAt])).toMatchObject({ silent: 'agent', heardAt });
+  });
+  test('that looked once while it was listened to, as a slow machine does, is not said to be silent', async () => {
+    const before = ago(7);
+    expect(await silenceOf([before, before, ago(1)])).toBeUndefined();
+  });
+  test('whose hypervisor is gone here does not answer, whatever its looks were', async () => {
+    expect(await silenceOf([ago(1)], false)).toMatchObject({ silent: 'hypervisor' });
+  });
+});

@@ -1,0 +1,299 @@
+/**
+ * Tracks the writes of a VM in one `.hrl` log per disk, and cuts them into cycles. Needs nobody else alive: when the
+ * logs would outgrow what they are worth it stops by itself, says why on stable storage, and the guest goes on.
+ */
+import { dirname } from 'node:path';
+import { settleAll } from '../disks/settle-all.js';
+import { formatBytes } from '../domain/bytes.js';
+import { CatalogueError } from '../domain/errors.js';
+import { formatFence, type Fence } from '../domain/fence.js';
+import { toIso } from '../domain/time.js';
+import type { Cut, TrackingState } from '../ports/hypervisor.js';
+import type { ChangeLog } from './change-log.js';
+import { logError } from './change-log-errors.js';
+import { TrackedDisk, UNTRACKED, type TrackerOfDisk } from './tracker-disk.js';
+import { loadTracking, type LoadedTracking } from './tracker-load.js';
+import { TrackedEpoch } from './tracker-epoch.js';
+import { createLogs, dropLogs, removeLogs } from './tracker-logs.js';
+import { NO_RESERVE, type CutMoment, type DiskToTrack, type Reserve, type TrackerOptions } from './tracker-options.js';
+import { changeAtRest, putDown, takeUp, type Identities } from './tracker-rest.js';
+import { NO_ROOM, Room } from './tracker-room.js';
+
+/** Beyond this part of a disk's size a resynchronization is cheaper than its logs. */
+const MAX_LOG_SHARE = 0.5;
+
+export class Tracker implements TrackerOfDisk {
+  /** All of the VM, in their order. */
+  readonly disks: readonly TrackedDisk[];
+  /** Those that are not excluded. */
+  readonly #tracked: readonly TrackedDisk[];
+  #current: TrackedEpoch | undefined;
+  readonly room: Room;
+
+  private constructor(
+    readonly vm: string,
+    disks: readonly DiskToTrack[],
+    private readonly options: TrackerOptions,
+    reserve: Reserve,
+  ) {
+    this.disks = disks.map((disk) => new TrackedDisk(disk, disk.excluded ? this.#ofExcluded() : this));
+    this.#tracked = this.disks.filter((_, index) => !disks[index]!.excluded);
+    const paths = this.#tracked.map((disk) => disk.path);
+    this.room = new Room(this, paths, options, reserve);
+  }
+
+  /**
+   * Picks up what was being tracked, replaying what a killed process left undone.
+   * @throws CatalogueError of reading logs and writing disks; what is wrong with the logs themselves marks the VM.
+   */
+  static async load(
+    vm: string,
+    disks: readonly DiskToTrack[],
+    options: TrackerOptions,
+    reserve = NO_RESERVE,
+  ): Promise<Tracker> {
+    const tracker = new Tracker(vm, disks, options, reserve);
+    try {
+      const loaded = await loadTracking(vm, disks, options.bootId);
+      if (loaded) tracker.#adopt(loaded);
+    } catch (error) {
+      throw logError(error, dirname(disks[0]?.path ?? ''));
+    }
+    return tracker;
+  }
+
+  #adopt(loaded: LoadedTracking): void {
+    this.#current = new TrackedEpoch(loaded.epoch, loaded.openSequence, this.#tracked, this.options.warn, loaded);
+    for (const cut of loaded.cuts) this.#current.cuts.set(cut.sequence, cut);
+    for (const [index, disk] of this.#tracked.entries()) disk.log = loaded.logs[index]!;
+  }
+
+  get state(): TrackingState | undefined {
+    if (!this.#current) return undefined;
+    return {
+      epoch: this.#current.epoch,
+      openSequence: this.#current.openSequence,
+      ...(this.resyncCause === undefined ? {} : { resyncCause: this.resyncCause }),
+      lastWrites: Object.fromEntries(this.#tracked.map((disk) => [disk.name, disk.log?.lastWrite ?? 0])),
+    };
+  }
+
+  get resyncCause(): string | undefined {
+    return this.#current?.resyncCause;
+  }
+
+  /** Bytes of all `.hrl` files of a disk. */
+  logBytes(disk: TrackedDisk): number {
+    return this.#tracked.includes(disk) ? (this.#current?.logBytes(disk) ?? 0) : 0;
+  }
+
+  /** Holds guests back; resolves when nothing is in flight on any disk. */
+  async pause(): Promise<void> {
+    await Promise.all(this.disks.map((disk) => disk.pause()));
+  }
+
+  resume(): void {
+    for (const disk of this.disks) disk.resume();
+  }
+
+  /**
+   * Syncs all disks, whether or not requests are held back. Who goes on after something has failed on the disks calls it,
+   * too: a sync that has failed fails again, and marks the VM.
+   * @throws what the first of them threw; the VM is marked then.
+   */
+  async flush(): Promise<void> {
+    await settleAll(this.disks.map((disk) => disk.sync()));
+  }
+
+  appended(disk: TrackedDisk): void {
+    if (this.logBytes(disk) < disk.size * MAX_LOG_SHARE) return;
+    this.#stopTracking(
+      `the change logs of disk ${disk.name} have reached ${MAX_LOG_SHARE * 100} % of its size, ${formatBytes(disk.size)}`,
+    );
+  }
+
+  /** An excluded disk may lie on the same volume: what it has no room for, replication gives way to. */
+  #ofExcluded(): TrackerOfDisk {
+    return { ...UNTRACKED, room: { ...NO_ROOM, free: (cause) => this.room.free(cause) } };
+  }
+
+  async mark(cause: string): Promise<void> {
+    await this.#current?.mark(cause);
+  }
+
+  /**
+   * Begins an epoch: empty logs, sequence 1. To be called while paused. Already at that epoch: nothing.
+   * @throws CatalogueError StaleEpoch, SourceDiskFull, AuthorizationFailed
+   */
+  async start(epoch: number): Promise<void> {
+    const current = this.#current?.epoch ?? 0;
+    if (epoch === current) return;
+    if (epoch < current)
+      throw new CatalogueError('StaleEpoch', `${this.vm} is tracked in epoch ${current}, not ${epoch}`);
+    await this.room.require();
+    const logs = await this.#createLogs(epoch, 1, { firstWrite: 1, openedByFinalCut: false });
+    const old = this.#takeOpenLogs();
+    this.#current = new TrackedEpoch(epoch, 1, this.#tracked, this.options.warn);
+    for (const [index, disk] of this.#tracked.entries()) disk.log = logs[index]!;
+    for (const log of await old) await log.abandon();
+    await removeLogs(this.disks, epoch);
+  }
+
+  /** Ends tracking and deletes the logs. Repeated: nothing. */
+  async stop(): Promise<void> {
+    const old = this.#takeOpenLogs();
+    this.#current = undefined;
+    for (const disk of this.disks) disk.log = undefined;
+    for (const log of await old) await log.abandon();
+    await removeLogs(this.disks);
+  }
+
+  /**
+   * Seals the open logs of all disks at one instant and opens the next. One at a time.
+   * @param final the VM is shut down: nothing can follow.
+   * @throws CatalogueError ResyncRequired (not tracked, too), StaleEpoch, OutOfSequence, SourceDiskFull
+   */
+  async cut(fence: Fence, final: boolean, moment?: CutMoment): Promise<Cut> {
+    const current = this.#at(fence);
+    const made = current.cuts.get(fence.sequence);
+    if (made) return made;
+    if (fence.sequence !== current.openSequence) {
+      throw new CatalogueError(
+        'OutOfSequence',
+        `${this.vm}: asked to cut ${formatFence(fence)}, open is sequence ${current.openSequence}`,
+      );
+    }
+    const next = await this.#createLogs(fence.epoch, fence.sequence + 1, { firstWrite: 0, openedByFinalCut: final });
+    await moment?.before();
+    if (this.resyncCause !== undefined) {
+      await dropLogs(next);
+      throw new CatalogueError('ResyncRequired', `${this.vm}: ${this.resyncCause}`);
+    }
+    // The cut: from here on writes join the next logs. Nothing in this part may wait.
+    const sealedAt = Date.now();
+    const sealing = this.#tracked.map((disk) => disk.log!);
+    for (const [index, disk] of this.#tracked.entries()) {
+      next[index]!.switchTo(sealing[index]!.lastWrite + 1, sealedAt);
+      disk.log = next[index]!;
+    }
+    current.sealing = sealing;
+    current.openSequence += 1;
+    moment?.after();
+
+    await this.#seal(current, next, sealedAt, final);
+    const cut: Cut = {
+      vm: this.vm,
+      epoch: fence.epoch,
+      sequence: fence.sequence,
+      sealedAt: toIso(sealedAt),
+      final,
+      disks: this.#tracked.map((disk, index) => {
+        const log = sealing[index]!;
+        return { name: disk.name, size: disk.size, log: log.name, lastWrite: log.lastWrite };
+      }),
+    };
+    current.sealed(cut);
+    return cut;
+  }
+
+  /** Deletes sealed logs up to and including this sequence; those of another epoch are gone already. */
+  async releaseLogs(fence: Fence): Promise<void> {
+    if (this.#current?.epoch === fence.epoch) await this.#current.release(fence.sequence);
+  }
+
+  /** See `putDown`. To be followed by `wake` before the disks are written again. */
+  async rest(found: Identities): Promise<void> {
+    if (this.resyncCause !== undefined) return;
+    await this.#orMark('a change log could not be put down', () => putDown(this.disks, found));
+  }
+
+  /** Of disks that were put down: marks the VM when somebody has changed one since. */
+  async checkRest(found: Identities): Promise<void> {
+    const change = changeAtRest(this.disks, found);
+    if (change !== undefined) await this.mark(change);
+  }
+
+  /** @param files which ones are open now, in the order of the disks. */
+  async wake(files: readonly (string | undefined)[]): Promise<void> {
+    await this.#orMark('a change log could not be taken up', () => takeUp(this.disks, files));
+  }
+
+  /** Puts the logs down in order; nothing may be in flight, and what is on the disks must have been flushed. */
+  async close(): Promise<void> {
+    await this.#current?.discarded();
+    if (this.resyncCause === undefined) {
+      // All of them before the first says that it is closed: a mark has to find them open.
+      await this.#orMark('a change log could not be put down', () =>
+        settleAll(this.#tracked.map(async (disk) => disk.log?.sync())),
+      );
+    }
+    for (const disk of this.disks) {
+      await disk.log?.close();
+      disk.log = undefined;
+    }
+  }
+
+  /** What a log could not store the system may forget: it tells the whole difference no more. */
+  async #orMark(what: string, action: () => Promise<unknown>): Promise<void> {
+    try {
+      await action();
+    } catch (error) {
+      await this.mark(`${what}: ${(error as Error).message}`);
+      throw error;
+    }
+  }
+
+  #at(fence: Fence): TrackedEpoch {
+    if (!this.#current) throw new CatalogueError('ResyncRequired', `the changes of ${this.vm} are not tracked here`);
+    const { epoch } = this.#current;
+    if (fence.epoch < epoch) throw new CatalogueError('StaleEpoch', `${this.vm} is tracked in epoch ${epoch}`);
+    if (fence.epoch > epoch) {
+      throw new CatalogueError('OutOfSequence', `${this.vm} is tracked in epoch ${epoch}, not ${fence.epoch}`);
+    }
+    if (this.resyncCause !== undefined) throw new CatalogueError('ResyncRequired', `${this.vm}: ${this.resyncCause}`);
+    return this.#current;
+  }
+
+  async #seal(current: TrackedEpoch, next: readonly ChangeLog[], sealedAt: number, final: boolean): Promise<void> {
+    try {
+      // First, as the logs before are gone after a release and could not tell any more.
+      await Promise.all(next.map((log) => log.persistFirstWrite()));
+      await Promise.all(current.sealing.map((log) => log.seal(sealedAt, final)));
+    } catch (error) {
+      await this.mark(`a change log could not be sealed: ${(error as Error).message}`);
+    }
+    if (this.resyncCause !== undefined) {
+      // The open logs carry the mark; these are good for nothing any more.
+      await this.mark(this.resyncCause);
+      await dropLogs(current.sealing);
+      current.sealing = [];
+      throw new CatalogueError('ResyncRequired', `${this.vm}: ${this.resyncCause}`);
+    }
+  }
+
+  #createLogs(
+    epoch: number,
+    sequence: number,
+    opened: { firstWrite: number; openedByFinalCut: boolean },
+  ): Promise<ChangeLog[]> {
+    return createLogs(this.#tracked, { vm: this.vm, bootId: this.options.bootId, epoch, sequence, ...opened });
+  }
+
+  /** Resolves when the space of marked logs has been given back. */
+  async discarded(): Promise<void> {
+    await this.#current?.discarded();
+  }
+
+  /** What is open now, decided at once. @returns when nothing is done to it any more. */
+  async #takeOpenLogs(): Promise<ChangeLog[]> {
+    const current = this.#current;
+    const logs = [...this.disks.flatMap((disk) => disk.log ?? []), ...(current?.sealing ?? [])];
+    await current?.discarded();
+    return logs;
+  }
+
+  #stopTracking(cause: string): void {
+    if (this.resyncCause !== undefined) return;
+    this.mark(cause).catch((error: unknown) => this.options.warn(`the mark of ${this.vm} could not be stored`, error));
+  }
+}

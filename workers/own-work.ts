@@ -1,0 +1,24 @@
+/** Two vaults may share a namespace, and name their hosts and VMs alike: a worker does the work of its own vault only. */
+import { ApplicationFailure } from '@temporalio/common';
+import type { ActivityInterceptorsFactory } from '@temporalio/worker';
+import type { FailureCode } from '../domain/errors.js';
+import { fieldsOfWorkflow } from '../domain/work-fields.js';
+
+const FOREIGN: FailureCode = 'ForeignVault';
+
+/** What is asked by a workflow of another vault fails before anything is touched. @param vault of this worker. */
+export const ownWorkOnly =
+  (vault: string): ActivityInterceptorsFactory =>
+  ({ info }) => ({
+    inbound: {
+      execute: async (input, next) => {
+        const asked = info.workflowExecution?.workflowId ?? '';
+        const { vault: theirs } = fieldsOfWorkflow(asked);
+        if (theirs === undefined || theirs === vault) return await next(input);
+        throw ApplicationFailure.nonRetryable(
+          `${asked} belongs to vault ${theirs}, and this worker to vault ${vault}`,
+          FOREIGN,
+        );
+      },
+    },
+  });

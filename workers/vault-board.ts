@@ -1,0 +1,36 @@
+/** What the Azure worker does for the board of its vault: it keeps the workflow that shows it running, and looks for it. */
+import { WorkflowIdConflictPolicy, type Client } from '@temporalio/client';
+import type { Heard } from '../domain/board.js';
+import { taskQueues, vaultBoardId } from '../domain/ids.js';
+import type { Site } from '../domain/site.js';
+import { tuningOfNextRun } from '../workflows/messages.js';
+import type { showVault } from '../workflows/show-vault.js';
+import type { DataFolder } from '../config/data-folder.js';
+import { LocalSite } from '../local/local-site.js';
+import { readHeldReplicas } from '../local/local-vault.js';
+import { runningOverview } from '../temporal/running-overview.js';
+
+/** For an answer of Temporal, ms. */
+const ANSWER_TIMEOUT_MS = 10_000;
+
+/** Starts it where it does not run yet. @throws the errors of the client. */
+export async function startVaultBoard({ workflow }: Client, vault: string): Promise<void> {
+  await workflow.start<typeof showVault>('showVault', {
+    workflowId: vaultBoardId(vault),
+    taskQueue: taskQueues.azure(vault),
+    args: [{ vault, tuning: tuningOfNextRun(undefined) }],
+    workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
+    staticSummary: `The board of vault ${vault}`,
+  });
+}
+
+/** @throws the errors of the client. A store that does not answer tells of no replica; what it means shows by each VM. */
+export async function heardOfVault(client: Client, site: Site, data: DataFolder): Promise<Heard> {
+  const { vault } = site;
+  const overview = await client.withDeadline(Date.now() + ANSWER_TIMEOUT_MS, () => runningOverview(client, vault.name));
+  const siteVms = site.vms.map(({ name }) => name);
+  // In this order: of a replica VM that is deleted meanwhile the store knows.
+  const replicaVms = await new LocalSite(site, data).replicaStates();
+  const held = await readHeldReplicas(vault, [...overview.items.keys()]).catch(() => undefined);
+  return { vault: vault.name, siteVms, ...overview, held, replicaVms };
+}

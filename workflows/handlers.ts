@@ -1,0 +1,56 @@
+/**
+ * How workflows are told and asked: every handler is registered here. What a signal brings is parsed; what can't be read is
+ * logged and dropped, as its sender can't be told, and one that failed would keep its workflow from ever going on.
+ */
+import { log, setHandler, type QueryDefinition, type SignalDefinition } from '@temporalio/workflow';
+import type { UpdateDefinition } from '@temporalio/common';
+import type { z } from 'zod';
+import { continueWhenPossible, limitHistory, messageHasCome } from './history-limit.js';
+import { continueAsNewSignal, type Tuning } from './messages.js';
+
+/** The handlers of a workflow, which can be told to continue as new at any time. @param tuning of it. */
+export function handlersOf(tuning: Tuning | undefined) {
+  limitHistory(tuning);
+  setHandler(continueAsNewSignal, continueWhenPossible);
+  return handlers;
+}
+
+const handlers = {
+  onSignal<T>(signal: SignalDefinition<[T]>, schema: z.ZodType<T>, handle: (news: T) => void | Promise<void>): void {
+    setHandler(signal, (raw) => {
+      messageHasCome();
+      const news = schema.safeParse(raw);
+      if (news.success) return handle(news.data);
+      log.error('A message that makes no sense was dropped', { signal: signal.name, problem: news.error.message });
+    });
+  },
+
+  /** One that brings nothing. */
+  onCall(signal: SignalDefinition, handle: () => void): void {
+    setHandler(signal, () => {
+      messageHasCome();
+      handle();
+    });
+  },
+
+  /** @param validate throws what refuses it, and changes nothing. */
+  onUpdate<R, T>(
+    update: UpdateDefinition<R, [T]>,
+    handle: (request: T) => R | Promise<R>,
+    validate: (request: T) => void,
+  ): void {
+    setHandler(
+      update,
+      (request) => {
+        messageHasCome();
+        return handle(request);
+      },
+      { validator: validate },
+    );
+  },
+
+  onQuery<R>(query: QueryDefinition<R>, answer: () => R): void {
+    setHandler(query, answer);
+  },
+};
+export type Handlers = typeof handlers;

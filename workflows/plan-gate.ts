@@ -1,0 +1,39 @@
+/** Where a job waits until the plan run that asked for it lets it go on. */
+import { getExternalWorkflowHandle, isCancellation, patched } from '@temporalio/workflow';
+import type { Job } from '../domain/job.js';
+import { jobHeldSignal } from './messages.js';
+import { isStillThere } from './running-job.js';
+import { PLAN_AND_JOBS_ASK } from './versions.js';
+import { until, untilOrAfter } from './wait.js';
+
+/** The plan run is asked this often whether it is still there, ms. */
+const ASK_PLAN_MS = 2 * 60_000;
+
+/**
+ * @param isFree released, or taken over from.
+ * @param continueIfLong called now and then.
+ * @returns false when the plan run is not there any more.
+ */
+export async function waitAtGate(
+  { id: jobId, vm }: Job,
+  planRun: string,
+  task: string,
+  isFree: () => boolean,
+  continueIfLong: () => Promise<void>,
+): Promise<boolean> {
+  try {
+    await getExternalWorkflowHandle(planRun).signal(jobHeldSignal, { vm, jobId, task });
+  } catch (error) {
+    if (isCancellation(error)) throw error;
+    return false;
+  }
+  if (!patched(PLAN_AND_JOBS_ASK)) {
+    await until(isFree);
+    return true;
+  }
+  while (!(await untilOrAfter(isFree, ASK_PLAN_MS, 'Is the plan run still there?'))) {
+    await continueIfLong();
+    if (!(await isStillThere(planRun)) && !isFree()) return false;
+  }
+  return true;
+}

@@ -1,0 +1,54 @@
+/**
+ * Shows the board of a vault as its current details, id `vault/<vault>`: one page to keep a bookmark of. Started by the Azure
+ * worker, and never ends by itself.
+ *
+ * The activity returns only a board that says something else (see `watchVault`), a minute after the last look at the soonest:
+ * a vault that is well costs no event, whatever the time. Restart: the board is carried.
+ */
+import { continueAsNew, log, proxyActivities, setCurrentDetails, sleep } from '@temporalio/workflow';
+import type { VaultActivities } from '../activities/watch-vault.js';
+import { taskQueues } from '../domain/ids.js';
+import { now } from './clock.js';
+import { inputOfNextRun, limitHistory, shouldContinueAsNew } from './history-limit.js';
+import { showVaultInputSchema, type ShowVaultInput } from './messages.js';
+import { neverFailing, startInput } from './start-input.js';
+import { uncancelled } from './uncancelled.js';
+
+const LOOK_EVERY = '1 minute';
+
+const watching = (vault: string) =>
+  proxyActivities<VaultActivities>({
+    taskQueue: taskQueues.azure(vault),
+    startToCloseTimeout: '30 seconds',
+    retry: { initialInterval: LOOK_EVERY, backoffCoefficient: 1, maximumInterval: LOOK_EVERY },
+    summary: `Look at vault ${vault}`,
+  });
+
+export async function showVault(raw: ShowVaultInput): Promise<void> {
+  const input = startInput(showVaultInputSchema, raw, raw?.shown);
+  return uncancelled(() => neverFailing(() => show(input)));
+}
+
+async function show(input: ShowVaultInput): Promise<never> {
+  const { vault, shown, tuning } = input;
+  limitHistory(tuning);
+  let board = shown;
+  publish(vault, board);
+  while (!shouldContinueAsNew()) {
+    try {
+      const { text, digest } = await watching(vault).watchVault(board ? { known: board.digest } : {});
+      board = { text, digest, since: now() };
+      publish(vault, board);
+    } catch (error) {
+      log.warn('The vault could not be looked at', { error });
+    }
+    // A board that says something else each time is still shown once a minute.
+    await sleep(LOOK_EVERY, { summary: 'Until the next look' });
+  }
+  return continueAsNew<typeof showVault>({ ...inputOfNextRun(input), ...(board && { shown: board }) });
+}
+
+function publish(vault: string, board: ShowVaultInput['shown']): void {
+  const rhythm = 'The vault is looked at once a minute.';
+  setCurrentDetails(board ? `${board.text}\n\n*So since ${board.since}. ${rhythm}*` : `# Vault ${vault}\n\n${rhythm}`);
+}
