@@ -14,6 +14,7 @@ const options = {
     fileURLToPath(new URL('../workflows/work-log.js', import.meta.url)),
     fileURLToPath(new URL('../workflows/history-looks.js', import.meta.url)),
   ],
+  preloadModules: [fileURLToPath(new URL('../workflows/preloaded.js', import.meta.url))],
   logger: new DefaultLogger('WARN'),
 };
 const plain = await bundleWorkflowCode(options);
