@@ -1,22 +1,21 @@
 /** VMs as whoever asks is to read of them: told of a host's silence that is found just now. */
 import type { ProtectedItem } from '../domain/protected-item.js';
 import { LocalSite } from '../local/local-site.js';
-import { withUntoldSilence } from '../temporal/untold-silence.js';
+import { withUntoldSilence, type Watched } from '../temporal/untold-silence.js';
 import type { Place } from './commands/place.js';
 import type { Farshore } from './farshore.js';
 
-export function toldItems(
-  { temporal }: Farshore,
-  { site: { site }, data, instance }: Place,
-  items: ReadonlyMap<string, ProtectedItem>,
-): Promise<ReadonlyMap<string, ProtectedItem>> {
+export function hostsWatched({ temporal }: Farshore, { site: { site }, data, instance }: Place): Watched {
   const local = new LocalSite(site, data);
-  return withUntoldSilence(
-    {
-      temporal,
-      vault: site.vault.name,
-      hypervisorAnswers: async (host) => instance && (await local.hypervisorVms(host)) !== undefined,
-    },
-    items,
-  );
+  return {
+    temporal,
+    vault: site.vault.name,
+    hypervisorAnswers: async (host) => instance && (await local.hypervisorVms(host)) !== undefined,
+  };
 }
+
+export const toldItems = (
+  farshore: Farshore,
+  place: Place,
+  items: ReadonlyMap<string, ProtectedItem>,
+): Promise<ReadonlyMap<string, ProtectedItem>> => withUntoldSilence(hostsWatched(farshore, place), items);

@@ -1,7 +1,7 @@
 /** The task queues of a deployment, and who has to poll them. */
 import { taskQueues } from '../domain/ids.js';
 import { commonSilences } from '../domain/host-silence.js';
-import type { ProtectedItem } from '../domain/protected-item.js';
+import { isReplicated, type ProtectedItem } from '../domain/protected-item.js';
 import { formatDuration, toMs } from '../domain/time.js';
 import { ACTIVITIES, POLLER_GONE_MS, WORKFLOWS, type Poller } from '../temporal/pollers.js';
 import { ok, problem, warning, type Finding } from './check.js';
@@ -38,6 +38,8 @@ export function queuesOf(vault: string, { vmmServers, hosts }: Scope): Queue[] {
   ];
 }
 
+const UNSURE = `; one that has died since then is missed only ${formatDuration(POLLER_GONE_MS)} after that`;
+
 /**
  * A poll lasts a minute, and one whose worker has died meanwhile, or hangs, is remembered: so what is known of the agent says
  * more, and of whatever stands beside a host that does not answer it is said that it may be gone.
@@ -68,9 +70,11 @@ export function queueFinding(
     .toSorted(([, a], [, b]) => b - a)
     .map(([identity, at]) => `${identity}, ${ago(at)} ago`)
     .join('; ')}`;
-  const silences = serves ? commonSilences(items.filter(serves)) : [];
+  const served = serves ? items.filter(serves) : [];
+  const silences = commonSilences(served);
   const [silence] = silences;
-  if (!silence) return ok(polled);
+  // Whoever watches a host that VMs are replicated from would have heard nothing of it.
+  if (!silence) return ok(isAgent && !served.some(isReplicated) ? `${polled}${UNSURE}` : polled);
   const hosts = silences.map(({ host }) => host).join(', ');
   if (!isAgent) {
     return warning(
@@ -85,9 +89,7 @@ export function queueFinding(
       `start that first; if the agent is gone, too: ${remedy}`,
     );
   }
+  // Of one that hangs the server goes on saying that it has just polled.
   const heard = heardAt === undefined ? '' : `, and was last heard ${ago(toMs(heardAt))} ago`;
-  return problem(
-    `its worker does not answer${heard}; the queue ${polled}`,
-    `unless it comes back by itself, ${remedy}`,
-  );
+  return problem(`its worker does not answer${heard}`, `end it if it hangs, then ${remedy}`);
 }

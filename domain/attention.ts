@@ -6,6 +6,7 @@ import { comesOfSilence, hostSilence, isHostLost, type HostSilence } from './hos
 import type { ProtectedItemView } from './item-view.js';
 import { failOver, nextStep, nextStepText } from './next-step.js';
 import type { ProtectedItem } from './protected-item.js';
+import { BEFORE_THAT, startAgent, startHost, startProvider } from './start-again.js';
 import { formatSeconds, secondsBetween } from './time.js';
 
 export interface Attention {
@@ -53,7 +54,6 @@ export function silentHost(
       : `last heard ${formatSeconds(secondsBetween(silence.heardAt, at))} ago`;
   const running = vms.filter((vm) => sourceVms.get(vm) === 'Running');
   const isAlive = running.length > 0;
-  const again = `start its ${silence.silent} again, and replication continues by itself.`;
   return {
     vms,
     host,
@@ -62,7 +62,11 @@ export function silentHost(
     since: silence.since,
     ...(silence.heardAt !== undefined && { heardAt: silence.heardAt }),
     advice: [
-      ...(isAlive ? [`${running.join(', ')} ${running.length === 1 ? 'runs' : 'run'} there: ${again}`] : []),
+      ...(isAlive
+        ? [
+            `${running.join(', ')} ${running.length === 1 ? 'runs' : 'run'} there, so start its agent again: ${startAgent(host)}. ${BEFORE_THAT}. Replication then continues by itself.`,
+          ]
+        : []),
       ...(able.length > 0
         ? [`${isAlive ? 'Only where it is to be given up' : 'Fail over'}: ${failOver(able, silence, at).command}`]
         : []),
@@ -71,7 +75,7 @@ export function silentHost(
       ...(neither.length > 0
         ? [`Without a recovery point, and so nothing to fail over to: ${neither.join(', ')}.`]
         : []),
-      ...(isAlive ? [] : [`If the host is not lost: ${again}`]),
+      ...(isAlive ? [] : [`If the host is not lost, start again ${startHost(host)}`]),
     ],
   };
 }
@@ -147,7 +151,7 @@ export function runningSource(
       message: `${vm}: the VM runs at both sides: its source was not turned off, and what is written there stays there`,
       advice: [
         view?.item.sourceFence
-          ? `Start the Provider of VMM server ${view.item.vmmServer} again: then the source is turned off by itself.`
+          ? `Start the Provider again, and the source is turned off by itself: ${startProvider(view.item.vmmServer)}. ${BEFORE_THAT}.`
           : 'Shut the source down on its host.',
       ],
     },

@@ -63,7 +63,10 @@ function vmLines(vms: readonly VmRow[]): string[] {
   return [
     ...ill
       .toSorted((a, b) => severity[a.health!] - severity[b.health!])
-      .map(({ vm, health, phase, activeSide }) => `- **${health}** ${vm}: ${phase}, runs at the ${activeSide} side`),
+      .map(
+        ({ vm, health, phase, activeSide, unseen }) =>
+          `- **${health}** ${vm}: ${phase}, ${unseen ? 'ran' : 'runs'} at the ${activeSide} side${unseen ? ' when its host was last heard' : ''}`,
+      ),
     ...(side('primary').length > 0 ? [`- Normal, at the primary side: ${named(side('primary'))}`] : []),
     ...(side('recovery').length > 0 ? [`- Normal, at the recovery side: ${named(side('recovery'))}`] : []),
     ...(bare.length > 0 ? [`- Not protected: ${named(bare)}`] : []),

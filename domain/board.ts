@@ -14,7 +14,7 @@ import {
 } from './attention.js';
 import type { Health } from './health.js';
 import type { HeldReplica } from './held-replica.js';
-import { silenceOf, type HostSilence } from './host-silence.js';
+import { hostSilence, silenceOf, type HostSilence } from './host-silence.js';
 import { viewOf, type ProtectedItemView } from './item-view.js';
 import { currentTask, expectedEnd, waitsForPerson, type Job } from './job.js';
 import { titleOf } from './jobs/known-jobs.js';
@@ -27,6 +27,8 @@ export interface VmRow {
   readonly host?: string;
   readonly phase: Phase;
   readonly activeSide?: 'primary' | 'recovery';
+  /** It ran there when its host was last heard: nobody knows what became of it since. */
+  readonly unseen?: true;
   /** Undefined: it is not protected. */
   readonly health?: Health;
   readonly rpoSeconds?: number;
@@ -122,7 +124,10 @@ export function boardOf(heard: Heard, at: string): Board {
     at,
     vault,
     health: worst([...attention.map(({ health }) => health), ...hosts.map(({ health }) => health)]),
-    vms: views.map(({ vm, view }) => vmRow(vm, view, stateOf(vm, unheld))),
+    vms: views.map(({ vm, view }) => ({
+      ...vmRow(vm, view, stateOf(vm, unheld)),
+      ...(view && hostSilence(view.item) && !sourceVms.has(vm) && { unseen: true as const }),
+    })),
     hosts,
     jobs: [...planRuns.map(planRow), ...jobs.map((job) => jobRow(job, at))],
     attention,
@@ -154,6 +159,10 @@ export function viewAmong(
   const item = items.get(vm);
   return item && isProtected(item) ? viewOf(item, at, silenceOf(item.host, [...items.values()])) : undefined;
 }
+
+/** For a column of a table. */
+export const runsAtText = ({ activeSide, unseen }: VmRow): string =>
+  activeSide === undefined ? '-' : unseen ? `${activeSide}, unseen` : activeSide;
 
 export const worst = (healths: readonly Health[]): Health =>
   healths.includes('Critical') ? 'Critical' : healths.includes('Warning') ? 'Warning' : 'Normal';

@@ -31,19 +31,19 @@ export const failureCatalogue = {
   // Recoverable: network, disk space, memory, processes that are down.
   AgentNotAnswering: recoverable(
     'The Recovery Services agent on the host is not answering',
-    'Start the agent worker on that host, and the hypervisor if that is down, too; replication continues by itself.',
+    'Start the agent on that host, and the hypervisor if that is down, too: `farshore worker --role host`, `farshore hypervisor`. End one that hangs first; replication continues by itself.',
   ),
   ProviderNotAnswering: recoverable(
     'The Provider on the VMM server is not answering',
-    'Start the Provider worker of that VMM server; the job continues by itself.',
+    'Start the Provider of that VMM server: `farshore worker --role vmm`. End one that hangs first; the job continues by itself.',
   ),
   RecoverySideNotAnswering: recoverable(
     'The Azure worker is not answering',
-    'Start the Azure worker of the vault; the job continues by itself.',
+    'Start the Azure worker of the vault: `farshore worker --role azure`. End one that hangs first; the job continues by itself.',
   ),
   WorkerLost: recoverable(
     'The worker stopped in the middle of its work',
-    'The work continues from its last checkpoint once a worker answers. A host that does not answer is named within a minute: see `farshore status`.',
+    'The work continues from its last checkpoint once a worker answers. A host that does not answer is named within a minute.',
   ),
   WorkerStopped: recoverable(
     'The worker was stopped in the middle of its work',
@@ -51,7 +51,7 @@ export const failureCatalogue = {
   ),
   HypervisorUnreachable: recoverable(
     'The hypervisor does not answer on its control interface',
-    'Start the hypervisor service on the host.',
+    'Start the hypervisor on the host again: `farshore hypervisor`. End one that hangs first.',
   ),
   StoreUnreachable: recoverable(
     'The replica store cannot be reached',

@@ -6,11 +6,13 @@ import { earlier, formatSeconds, secondsBetween, toIso, toMs } from './time.js';
 import { copyFrequencyMs } from './policy.js';
 import { CYCLES_REMEMBERED, missedCycles } from './transitions.js';
 import { isReplicated, seedingStopped, type Health, type ProtectedItem } from './protected-item.js';
+import type { Failure } from './errors.js';
 import type { HostTrouble } from './host.js';
 import { hostSilence, saysHostIsSilent, type HostSilence } from './host-silence.js';
 import type { RetryState } from './job.js';
 import { titleOf } from './jobs/known-jobs.js';
 import { nextTryText, resyncText } from './next-try.js';
+import { BEFORE_THAT, startAzureWorker, startHost, startHypervisor, startProvider } from './start-again.js';
 import { undoingText } from './undoing.js';
 
 export type { Health };
@@ -154,7 +156,7 @@ export function conditionsOf(
       reason: 'SourceNotFenced',
       health: 'Warning',
       message: `the source on host ${item.host} has not been told yet that the VM runs at the recovery side${problem === undefined ? '' : ` (${problem})`}${silent}`,
-      remedy: `Start the hypervisor of host ${item.host} and the Provider of VMM server ${item.vmmServer}, whichever is down: then the source is turned off and fenced by itself. Until then keep it off.${waiver(item)}`,
+      remedy: `Start again whichever is down, and the source is turned off and fenced by itself: ${startHypervisor(item.host)}, and ${startProvider(item.vmmServer)}. Until then keep the source off.${waiver(item)}`,
       since,
     });
   }
@@ -163,7 +165,7 @@ export function conditionsOf(
 }
 
 const homeAgain = ({ vm, sourceFence }: ProtectedItem): string =>
-  `It may stay so; failing back is not there yet.${sourceFence ? '' : ` To protect it at the primary side again, which gives up what was written at the recovery side: farshore unprotect ${vm} --wait, then farshore vm delete-replica ${vm}`}`;
+  `It may stay so; failing back is not there yet.${sourceFence ? '' : ` To protect it at the primary side again, which gives up what was written at the recovery side: farshore unprotect ${vm} --wait, then farshore vm delete-replica ${vm}, farshore vm start ${vm} and farshore protect ${vm} --wait`}`;
 
 /** While a failover is open it can't be waived: commit comes first. */
 const waiver = ({ phase, vm }: ProtectedItem): string =>
@@ -217,7 +219,7 @@ export const healthOf = (item: ProtectedItem, now: string, rules?: HealthRules, 
 function withWayOut(item: ProtectedItem, condition: Condition): Condition {
   const canFailOver = item.latestRecoveryPoint !== undefined || item.applied !== undefined;
   if (!saysHostIsSilent(condition.reason) || !isReplicated(item) || !canFailOver) return condition;
-  const remedy = `If host ${item.host} is lost: farshore failover ${item.vm} --type unplanned. Otherwise: ${condition.remedy}`;
+  const remedy = `If host ${item.host} is lost: farshore failover ${item.vm} --type unplanned. Otherwise, start again ${startHost(item.host)}`;
   return { ...condition, remedy };
 }
 
@@ -258,9 +260,21 @@ function retryCondition(item: ProtectedItem, retry: RetryState, now: string): Co
       : waits
         ? `${failure.message}; waits for an administrator`
         : `${failure.message}; attempt ${attempt} failed, ${nextTryText(nextTryAt, now)}`,
-    remedy: failure.remedy,
+    remedy: remedyOf(item, failure),
     since,
   };
+}
+
+/** Where it is known who does not answer, the command that starts that again. */
+function remedyOf({ host, vmmServer, vault }: ProtectedItem, { code, remedy }: Failure): string {
+  if (saysHostIsSilent(code)) return `Start again ${startHost(host)}`;
+  const start =
+    code === 'ProviderNotAnswering'
+      ? startProvider(vmmServer)
+      : code === 'RecoverySideNotAnswering'
+        ? startAzureWorker(vault)
+        : undefined;
+  return start === undefined ? remedy : `Start it again: ${start}. ${BEFORE_THAT}. The work continues by itself.`;
 }
 
 /** It failed before a job, or a pause, began. */

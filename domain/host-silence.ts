@@ -9,8 +9,9 @@ const silentCodes: ReadonlySet<string> = new Set<FailureCode>(['AgentNotAnswerin
 /** @param code of a failure, or the reason of a condition. */
 export const saysHostIsSilent = (code: string): boolean => silentCodes.has(code);
 
-/** What failed because its host fell silent says nothing beside that. @param reason of a condition. */
-export const comesOfSilence = (reason: string): boolean => saysHostIsSilent(reason) || reason === 'WorkerLost';
+/** What comes of a silent host, and so says nothing beside that. @param reason of a condition. */
+export const comesOfSilence = (reason: string): boolean => saysHostIsSilent(reason) || consequences.has(reason);
+const consequences: ReadonlySet<string> = new Set(['WorkerLost', 'CyclesMissed', 'NotSentForLong']);
 
 /** From then on a host that does not answer is taken for lost, ms. */
 export const HOST_LOST_AFTER_MS = 120_000;

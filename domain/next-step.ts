@@ -5,6 +5,7 @@ import type { ProtectedItemView } from './item-view.js';
 import { waitsForPerson } from './job.js';
 import { titleOf } from './jobs/known-jobs.js';
 import { seedingStopped, type ProtectedItem } from './protected-item.js';
+import { BEFORE_THAT, startAgent } from './start-again.js';
 import { formatSeconds, secondsBetween, toMs } from './time.js';
 import { undoingText } from './undoing.js';
 
@@ -56,8 +57,8 @@ export function nextStep(
   const silence = hostSilence(item);
   if (silence && source === 'Running') {
     return {
-      command: `farshore worker --role host --name ${silence.host}`,
-      purpose: `on that host, where the VM runs and only the agent does not answer; one that hangs is killed first, and where \`farshore up\` runs that starts it again`,
+      command: startAgent(silence.host),
+      purpose: `on that host, where the VM runs and only the agent does not answer. ${BEFORE_THAT}`,
     };
   }
   if (silence && view.operations.unplannedFailover.allowed) return failOver([vm], silence, at);

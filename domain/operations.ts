@@ -49,7 +49,7 @@ export function offeredOperations(item: ProtectedItem): Record<Operation, Permis
     : '';
   const late = (permission: Permission): Permission =>
     permission.allowed ? { allowed: true, waitsFor: `host ${host}, which does not answer` } : permission;
-  const offered = { ...allowed, sync: late(allowed.sync) };
+  const offered = { ...allowed, sync: late(allowed.sync), retry: late(allowed.retry) };
   for (const { kind, withoutHost } of askedJobs()) {
     const operation = kind as AskedKind;
     if (withoutHost === 'waits') offered[operation] = late(allowed[operation]);

@@ -19,16 +19,29 @@ export interface Watched {
 }
 
 /** @returns the VMs as they are going to be once they have been told what is found of their hosts now. */
-export async function withUntoldSilence(
+export const withUntoldSilence = async (
   watched: Watched,
   items: ReadonlyMap<string, ProtectedItem>,
-): Promise<ReadonlyMap<string, ProtectedItem>> {
+): Promise<ReadonlyMap<string, ProtectedItem>> => allToldOf(items, await untoldSilences(watched, items));
+
+/** The VMs as they are going to be once they have been told of these. */
+export function allToldOf(
+  items: ReadonlyMap<string, ProtectedItem>,
+  silences: readonly HostSilence[],
+): ReadonlyMap<string, ProtectedItem> {
+  if (silences.length === 0) return items;
+  return new Map([...items].map(([vm, item]) => [vm, silences.reduce(toldOf, item)]));
+}
+
+/** Of hosts whose VMs have not been told. */
+export async function untoldSilences(
+  watched: Watched,
+  items: ReadonlyMap<string, ProtectedItem>,
+): Promise<HostSilence[]> {
   const untold = [...items.values()].filter((item) => isReplicated(item) && !hostSilence(item));
   const hosts = [...new Set(untold.map(({ host }) => host))];
   const found = await Promise.all(hosts.map((host) => silenceNow(watched, host)));
-  const silences = found.filter((silence) => silence !== undefined);
-  if (silences.length === 0) return items;
-  return new Map([...items].map(([vm, item]) => [vm, silences.reduce(toldOf, item)]));
+  return found.filter((silence) => silence !== undefined);
 }
 
 async function silenceNow(

@@ -9,6 +9,7 @@ import type { DataFolder } from '../config/data-folder.js';
 import { LocalSite } from '../local/local-site.js';
 import { readHeldReplicas } from '../local/local-vault.js';
 import { runningOverview } from '../temporal/running-overview.js';
+import { withUntoldSilence } from '../temporal/untold-silence.js';
 
 /** For an answer of Temporal, ms. */
 const ANSWER_TIMEOUT_MS = 10_000;
@@ -28,9 +29,13 @@ export async function startVaultBoard({ workflow }: Client, vault: string): Prom
 export async function heardOfVault(client: Client, site: Site, data: DataFolder): Promise<Heard> {
   const { vault } = site;
   const overview = await client.withDeadline(Date.now() + ANSWER_TIMEOUT_MS, () => runningOverview(client, vault.name));
+  const items = await withUntoldSilence(
+    { temporal: client, vault: vault.name, hypervisorAnswers: () => Promise.resolve(undefined) },
+    overview.items,
+  );
   const siteVms = site.vms.map(({ name }) => name);
   // In this order: of a replica VM that is deleted meanwhile the store knows.
   const replicaVms = await new LocalSite(site, data).replicaStates();
   const held = await readHeldReplicas(vault, [...overview.items.keys()]).catch(() => undefined);
-  return { vault: vault.name, siteVms, ...overview, held, replicaVms };
+  return { vault: vault.name, siteVms, ...overview, items, held, replicaVms };
 }

@@ -46,7 +46,13 @@ export const vmAnswers = {
       at: isoTimeSchema,
       vault: z.string(),
       health,
-      vms: z.array(vmRow.extend({ lastCycle: cycleSchema.optional(), nextCycleAt: isoTimeSchema.optional() })),
+      vms: z.array(
+        vmRow.extend({
+          unseen: z.literal(true).optional().describe('It ran at that side when its host was last heard.'),
+          lastCycle: cycleSchema.optional(),
+          nextCycleAt: isoTimeSchema.optional(),
+        }),
+      ),
       hosts: z.array(
         z.strictObject({
           host: z.string(),

@@ -1,6 +1,6 @@
 /** `status`: all VMs at a glance. */
 import { Command } from 'commander';
-import { boardOf, viewAmong, type Board, type VmRow } from '../../domain/board.js';
+import { boardOf, runsAtText, viewAmong, type Board, type VmRow } from '../../domain/board.js';
 import type { Health } from '../../domain/health.js';
 import { titleOf } from '../../domain/jobs/known-jobs.js';
 import { formatSeconds } from '../../domain/time.js';
@@ -98,12 +98,13 @@ function statusOf({ vm, host, phase, activeSide, health, rpoSeconds }: VmRow, vi
 
 function statusText({ vms, attention }: Board, items: ReadonlyMap<string, ProtectedItem>): string {
   if (vms.length === 0) return 'The site file has no VMs, and none is protected.';
-  const rows = vms.map(({ vm, phase, activeSide, health, rpoSeconds }) => {
+  const rows = vms.map((row) => {
+    const { vm, phase, health, rpoSeconds } = row;
     const job = items.get(vm)?.job;
     return [
       vm,
       phase,
-      activeSide ?? '-',
+      runsAtText(row),
       health ?? '-',
       rpoSeconds === undefined ? '-' : formatSeconds(rpoSeconds),
       job ? `${titleOf(job.kind)}${job.task === undefined ? '' : `: ${job.task}`}` : '-',

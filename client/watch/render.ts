@@ -4,7 +4,7 @@ import { formatBytes } from '../../domain/bytes.js';
 import type { Health } from '../../domain/health.js';
 import { formatSeconds, secondsBetween, toMs } from '../../domain/time.js';
 import type { Attention } from '../../domain/attention.js';
-import { severity, type Board, type JobRow, type VmRow } from '../../domain/board.js';
+import { runsAtText, severity, type Board, type JobRow, type VmRow } from '../../domain/board.js';
 
 /** A board as it was heard of. */
 export interface Snapshot extends Board {
@@ -93,11 +93,12 @@ function vmSection({ vms, at }: Snapshot, worstFirst: boolean): Section {
   return { head: head!, blocks: rows.map((row) => [row]) };
 }
 
-function vmCells({ vm, phase, activeSide, health, rpoSeconds, lastCycle, nextCycleAt }: VmRow, at: string): Cell[] {
+function vmCells(row: VmRow, at: string): Cell[] {
+  const { vm, phase, health, rpoSeconds, lastCycle, nextCycleAt } = row;
   return [
     { text: vm },
     { text: phase },
-    { text: activeSide ?? '-' },
+    { text: runsAtText(row) },
     health ? { text: health, style: health } : { text: '-' },
     { text: rpoSeconds === undefined ? '-' : formatSeconds(rpoSeconds) },
     { text: lastCycle ? formatBytes(lastCycle.bytes) : '-' },

@@ -7,11 +7,17 @@ import { UnreachableError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
 import { overviewOf } from '../overview.js';
 import { sourcesToAsk } from '../sources-to-ask.js';
+import { untoldSilences } from '../../temporal/untold-silence.js';
+import { hostsWatched } from '../told-items.js';
 import { HeldLook } from './held-look.js';
+import { SilenceLook } from './silence-look.js';
 
 export class VaultSource {
   #farshore: Farshore | undefined;
   readonly #held = new HeldLook((known) => heldReplicas(this.place.site.site, known));
+  readonly #silences = new SilenceLook(async (items) =>
+    this.#farshore ? await untoldSilences(hostsWatched(this.#farshore, this.place), items) : [],
+  );
 
   private constructor(
     private readonly command: Command,
@@ -33,12 +39,13 @@ export class VaultSource {
     try {
       this.#farshore ??= await connectTo(this.place);
       const overview = await overviewOf(this.#farshore);
+      const items = this.#silences.told(overview.items);
       const siteVms = site.vms.map(({ name }) => name);
       const local = await this.#local();
       const replicaVms = await local.replicaStates();
       const held = await this.#held.read([...overview.items.keys()].sort(), replicaVms);
-      const sourceVms = await local.sourceStates(sourcesToAsk(site, overview.items, held));
-      return { vault: this.vault, siteVms, ...overview, held, replicaVms, sourceVms };
+      const sourceVms = await local.sourceStates(sourcesToAsk(site, items, held));
+      return { vault: this.vault, siteVms, ...overview, items, held, replicaVms, sourceVms };
     } catch (error) {
       if (!(error instanceof UnreachableError)) throw error;
       await this.close();

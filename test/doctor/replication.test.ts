@@ -75,7 +75,7 @@ test('a VM that is failed over and committed is told with what to type, though n
     {
       status: 'warning',
       remedy: expect.stringMatching(
-        /failing back is not there yet\..*: farshore unprotect db-01 --wait, then farshore vm delete-replica db-01$/,
+        /failing back is not there yet\..*: farshore unprotect db-01 --wait, then farshore vm delete-replica db-01, farshore vm start db-01 and farshore protect db-01 --wait$/,
       ),
     },
   ]);
@@ -96,7 +96,7 @@ test('the VMs of a silent host are told of together, and what is theirs alone by
       vms: ['app-01', 'db-01'],
       message: expect.stringContaining('Host host-1 lost, 2 VMs (app-01, db-01)'),
       remedy: expect.stringContaining(
-        'farshore failover app-01 db-01 --type unplanned --wait\nIf the host is not lost',
+        'farshore failover app-01 db-01 --type unplanned --wait\nIf the host is not lost, start again whichever is down there',
       ),
     },
     { status: 'warning', vms: ['app-01'], message: expect.stringContaining('paused') },

@@ -1,5 +1,5 @@
 import { describe, expect, it, test } from 'vitest';
-import { boardOf } from '../../domain/board.js';
+import { boardOf, runsAtText } from '../../domain/board.js';
 import { toFailure, type FailureCode } from '../../domain/errors.js';
 import { hostSilence, toldOf } from '../../domain/host-silence.js';
 import { viewOf } from '../../domain/item-view.js';
@@ -148,6 +148,9 @@ test('what needs a host that is known to be silent waits for it, and a planned f
   });
   expect(offered.pause).toEqual({ allowed: true });
   expect(offeredOperations(item()).sync).toEqual({ allowed: true });
+  expect(offeredOperations(item({ retry: { ...failing('AgentNotAnswering'), attempt: 1 } })).retry).toMatchObject({
+    waitsFor: expect.stringContaining('host host-1'),
+  });
   expect(hostSilence(told)).toEqual(silence);
   // What knows already, and what needs nothing of that host, stays as it is.
   for (const other of [told, item({ host: 'host-2' }), item({ phase: 'FailedOver', activeSide: 'recovery' })]) {
@@ -162,10 +165,15 @@ test('an agent that is silent beside a hypervisor that answers is started again 
   const heard = { vault: 'v', items: new Map([['db-01', silent]]), jobs: [], planRuns: [] };
   const [told] = boardOf({ ...heard, sourceVms: new Map([['db-01', 'Running' as const]]) }, NOW).attention;
   expect(told!.message).toMatch(/^The agent of host host-1 does not answer, and its hypervisor does, 1 VM /);
-  expect(told!.advice[0]).toBe('db-01 runs there: start its agent again, and replication continues by itself.');
+  expect(told!.advice[0]).toMatch(
+    /^db-01 runs there, so start its agent again: farshore worker --role host --name host-1\. End one that hangs first/,
+  );
   expect(told!.advice[1]).toMatch(/^Only where it is to be given up: farshore failover db-01/);
   expect(boardOf(heard, NOW).attention[0]!.advice[0]).toMatch(/^Fail over: /);
 });
+
+const NOT_LOST =
+  'If the host is not lost, start again whichever is down there: farshore hypervisor --host host-1, and farshore worker --role host --name host-1. End one that hangs first; `farshore up` starts again by itself what it has started. Replication then continues by itself.';
 
 describe('the board', () => {
   const lost = failing('AgentNotAnswering');
@@ -184,12 +192,10 @@ describe('the board', () => {
         message: 'Host host-1 lost, 2 VMs (db-01, app-01), last heard 12 min ago',
         since: at(300),
         heardAt: at(280),
-        advice: [
-          'Fail over: farshore failover db-01 app-01 --type unplanned --wait',
-          'If the host is not lost: start its agent again, and replication continues by itself.',
-        ],
+        advice: ['Fail over: farshore failover db-01 app-01 --type unplanned --wait', NOT_LOST],
       },
     ]);
+    expect(board.vms.map(runsAtText)).toEqual(['primary, unseen', 'primary, unseen', 'primary']);
     expect(board.hosts).toMatchObject([
       { host: 'host-1', vms: ['db-01', 'app-01'], health: 'Critical', silence: { heardAt: at(280) } },
       { host: 'host-2', vms: ['web-01'], health: 'Normal' },
@@ -265,14 +271,14 @@ describe('the board', () => {
       'That cancels what runs of busy-01.',
       'Being failed over: going-01.',
       'Without a recovery point, and so nothing to fail over to: new-01.',
-      'If the host is not lost: start its agent again, and replication continues by itself.',
+      NOT_LOST,
     ]);
   });
 
   test('a host that has just fallen silent is not called lost yet', () => {
     const [host] = boardWith([item({ hostTrouble: failing('HypervisorUnreachable', 950) })]).attention;
     expect(host).toMatchObject({ health: 'Warning', message: expect.stringMatching(/^Host host-1 does not answer/) });
-    expect(host!.advice.at(-1)).toContain('start its hypervisor again');
+    expect(host!.advice.at(-1)).toBe(NOT_LOST);
   });
 
   test('shows what the vault holds: a replica without protection, and a replica VM that does not run though it should', () => {
@@ -334,7 +340,7 @@ describe('the board', () => {
     const critical = boardOf(heard, NOW).attention.filter(({ health }) => health === 'Critical');
     expect(critical).toMatchObject([
       { vms: ['on-01'], advice: ['Shut the source down on its host.'] },
-      { vms: ['owed-01'], advice: [expect.stringContaining('Start the Provider of VMM server')] },
+      { vms: ['owed-01'], advice: [expect.stringMatching(/turned off by itself: farshore worker --role vmm --name /)] },
     ]);
   });
 

@@ -157,7 +157,7 @@ test(
           attention: [
             {
               message: `${VM}: the VM runs at both sides: its source was not turned off, and what is written there stays there`,
-              advice: ['Start the Provider of VMM server vmm-01 again: then the source is turned off by itself.'],
+              advice: [expect.stringContaining('farshore worker --role vmm --name vmm-01')],
             },
             expect.anything(),
             expect.anything(),

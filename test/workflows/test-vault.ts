@@ -13,13 +13,11 @@ import type { protectVm, runRecoveryPlan } from '../../workflows/index.js';
 import * as messages from '../../workflows/messages.js';
 import { farWindow } from '../support/far-window.js';
 import { HEARTBEAT_MS, type SimulatedSite } from './simulated-site.js';
-import { onStuckServer, stuckFor } from './stuck-server.js';
+import { onStuckServer } from './stuck-server.js';
 import { WorkflowWorker } from './workflow-worker.js';
 
 /** A server that does not end workflows within this, ms, is not asked for anything more. */
 const ENDED_WITHIN_MS = 20_000;
-/** A server that does not let a few minutes pass within this, ms, lets none pass any more. */
-const SKIPS_WITHIN_MS = 60_000;
 
 export class TestVault {
   readonly vault = `vault-${randomUUID().slice(0, 8)}`;
@@ -48,7 +46,7 @@ export class TestVault {
     const givenUp = new Promise<never>((_, reject) => (this.giveUp = reject));
     // It may be before, or after, anybody awaits it.
     givenUp.catch(() => {});
-    const unwatch = onStuckServer(this.giveUp);
+    const unwatch = onStuckServer(this.env, this.giveUp);
     const running = this.runWorkersWhile(() => Promise.race([work(), givenUp])).finally(unwatch);
     this.running = Promise.allSettled([running]);
     await running;
@@ -185,7 +183,7 @@ export class TestVault {
       const view = await this.shown(entity);
       await look(view);
       if (reached(view)) return view;
-      await this.sleep(stepMs);
+      await this.env.sleep(stepMs);
     }
     const last = await this.shown(entity);
     throw new Error(`the entity did not get there: ${JSON.stringify(last, null, 1)}`);
@@ -193,13 +191,7 @@ export class TestVault {
 
   /** Lets workflow time pass, a few minutes at a time: the test server is slow to jump far when nothing is due. */
   async pass(minutes: number): Promise<void> {
-    for (let passed = 0; passed < minutes; passed += 5) await this.sleep(Math.min(5, minutes - passed) * 60_000);
-  }
-
-  /** No activity keeps the time from being skipped for that long: a server that does not skip it has shown nothing. */
-  private async sleep(ms: number): Promise<void> {
-    const stuck = setTimeout(() => this.giveUp(stuckFor(SKIPS_WITHIN_MS)), SKIPS_WITHIN_MS);
-    await this.env.sleep(ms).finally(() => clearTimeout(stuck));
+    for (let passed = 0; passed < minutes; passed += 5) await this.env.sleep(Math.min(5, minutes - passed) * 60_000);
   }
 
   async startPlan(
