@@ -119,6 +119,12 @@ describe('stored histories', () => {
     expect(await replay({ code: lowered }, histories)).toEqual([]);
   });
 
+  test('that have no task yet keep nobody waiting', async () => {
+    const [{ type, history, workflowId }] = histories as [Stored];
+    const begun = { type, workflowId, history: { events: history.events.slice(0, 1) } };
+    expect(await replay({ code }, [begun, ...histories.slice(1, 2)])).toEqual([]);
+  });
+
   test('do not replay when a workflow was changed', async () => {
     // As a careless change would: the source is fenced only after the replica VM was made.
     const changed = code.replaceAll('run.provider.fenceVm(', 'run.provider.startVm(');
