@@ -241,7 +241,9 @@ describe('planned failover and commit', () => {
       expect(await vault.job(jobId)).toMatchObject({ state: 'Failed', failure: { code: 'InvalidReplicaState' } });
       expect(site.called('startVm')).toHaveLength(1);
       // The cycle it made is not made again.
-      expect(item.nextSequence).toBe(Number(site.called('applyCycle').at(-1)!.input['sequence']) + 1);
+      await vault.until(entity, (view) => view.item.nextSequence > item.nextSequence, 60_000);
+      const applied = site.called('applyCycle').map(({ input }) => input['sequence']);
+      expect(applied).toEqual([...new Set(applied)]);
     });
   });
 
