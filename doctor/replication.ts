@@ -1,7 +1,15 @@
 /** The check of replication: is every protected VM Normal, and is its next cycle on time? A silent host is told once. */
-import { attentionOf, silentHost, unnamed, type Attention } from '../domain/attention.js';
+import {
+  attentionOf,
+  silentHost,
+  stoppedReplica,
+  unattendedReplica,
+  unnamed,
+  type Attention,
+} from '../domain/attention.js';
 import { severity, viewAmong } from '../domain/board.js';
 import { overdueCycles } from '../domain/health.js';
+import type { HeldReplica } from '../domain/held-replica.js';
 import { hostSilence, silenceOf } from '../domain/host-silence.js';
 import type { ProtectedItemView } from '../domain/item-view.js';
 import { nextStep, nextStepText } from '../domain/next-step.js';
@@ -11,17 +19,35 @@ import { ok, type Finding } from './check.js';
 /** Conditions that the silence of a host brings with it. */
 const LATE: ReadonlySet<string> = new Set(['CyclesMissed', 'NotSentForLong']);
 
-/** @param items by VM. @param siteVms those that the site file names. @param at ISO 8601, by Temporal's clock. @param sourceVms see `silentHost`. */
+/** What was found beside what protects the VMs; left out: nobody has told. */
+export interface SeenOfVms {
+  /** By the vault. */
+  readonly held?: readonly HeldReplica[] | undefined;
+  readonly replicaVms?: ReadonlyMap<string, 'Running' | 'Off'> | undefined;
+  /** See `silentHost`. */
+  readonly sourceVms?: ReadonlyMap<string, 'Running' | 'Off'> | undefined;
+}
+
+/** @param items by VM. @param siteVms those that the site file names. @param at ISO 8601, by Temporal's clock. */
 export function replicationFindings(
   items: ReadonlyMap<string, ProtectedItem>,
   siteVms: readonly string[],
   at: string,
-  sourceVms?: ReadonlyMap<string, 'Running' | 'Off'>,
+  { held = [], replicaVms, sourceVms }: SeenOfVms = {},
 ): readonly Finding[] {
   const all = [...items.values()].filter(isProtected).toSorted((a, b) => a.vm.localeCompare(b.vm));
   const views = all.map(({ vm }) => ({ vm, view: viewAmong(items, vm, at)! }));
   const hosts = [...new Set(all.map(({ host }) => host))];
+  const unheld = held.filter(({ vm }) => !all.some((item) => item.vm === vm));
+  const unattended = unheld.filter(({ asProtected }) => asProtected);
   const attention = [
+    ...unattended.map(({ vm }) => unattendedReplica(vm, siteVms.includes(vm))),
+    ...(replicaVms
+      ? [
+          ...unheld.flatMap(({ vm, state }) => stoppedReplica({ vm, view: undefined }, state, replicaVms)),
+          ...views.flatMap((each) => stoppedReplica(each, undefined, replicaVms)),
+        ]
+      : []),
     ...hosts.flatMap((host) => silenceOf(host, all) ?? []).map((silence) => silentHost(silence, views, at, sourceVms)),
     ...views.flatMap(({ view }) => ofVm(view, at)),
     ...views.flatMap(({ vm, view }) => (siteVms.includes(vm) ? [] : [unnamed(vm, view)])),

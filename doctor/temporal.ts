@@ -10,7 +10,8 @@ import { checkNamespace, checkSearchAttributes, checkServerVersion, retentionPro
 import { refusedCredentials } from '../temporal/problem.js';
 import { clientDataConverter } from '../temporal/encryption/data-converter.js';
 import type { KeyRing } from '../temporal/encryption/key-ring.js';
-import type { LocalSite } from '../local/local-site.js';
+import { soon, type LocalSite } from '../local/local-site.js';
+import { readHeldReplicas } from '../local/local-vault.js';
 import { runningOverview } from '../temporal/running-overview.js';
 import { withUntoldSilence } from '../temporal/untold-silence.js';
 import { ok, problem, skipped, warning, type Check, type Finding } from './check.js';
@@ -122,7 +123,11 @@ export class TemporalDoctor {
         const siteVms = site.vms.map(({ name }) => name);
         const silent = [...items.values()].filter((item) => hostSilence(item) !== undefined);
         const sourceVms = await this.local?.sourceStates(new Map(silent.map(({ vm, host }) => [vm, host])));
-        return replicationFindings(items, siteVms, toIso(await this.#now()), sourceVms);
+        // In this order: of a replica VM that is deleted meanwhile the store knows.
+        const replicaVms = await this.local?.replicaStates();
+        // What is wrong with the store has a check of its own.
+        const held = await soon(readHeldReplicas(site.vault, [])).catch(() => undefined);
+        return replicationFindings(items, siteVms, toIso(await this.#now()), { held, replicaVms, sourceVms });
       }),
       this.#check('Workflows', (connection) => stuckWorkflows(connection, namespace, site.vault.name, keys?.ring)),
     ];

@@ -1,11 +1,11 @@
 /** What of a vault needs attention, and what to do about it: every command that is named works now. */
 import { counted } from './counted.js';
 import type { Condition, Health } from './health.js';
-import type { HeldReplica } from './held-replica.js';
+import type { HeldReplica, ReplicaVmPower } from './held-replica.js';
 import { comesOfSilence, hostSilence, isHostLost, type HostSilence } from './host-silence.js';
 import type { ProtectedItemView } from './item-view.js';
 import { failOver, nextStep, nextStepText } from './next-step.js';
-import type { ProtectedItem } from './protected-item.js';
+import { isProtected, type ProtectedItem } from './protected-item.js';
 import { BEFORE_THAT, startAgent, startHost, startProvider } from './start-again.js';
 import { formatSeconds, secondsBetween } from './time.js';
 
@@ -119,19 +119,30 @@ export const unattendedReplica = (vm: string, isNamed: boolean): Attention => ({
 export const shouldRunAsReplica = (item: ProtectedItem | undefined, held: HeldReplica['state']): boolean =>
   item ? item.activeSide === 'recovery' && !item.job : held !== undefined;
 
+/** @param replicaVms undefined: nobody has told. @returns undefined of a VM that need not run at the recovery side, too. */
+export function replicaVmPower(
+  vm: string,
+  item: ProtectedItem | undefined,
+  held: HeldReplica['state'],
+  replicaVms: ReadonlyMap<string, 'Running' | 'Off'> | undefined,
+): ReplicaVmPower | undefined {
+  if (!replicaVms || !shouldRunAsReplica(item && isProtected(item) ? item : undefined, held)) return undefined;
+  return replicaVms.get(vm) ?? 'NotThere';
+}
+
 /** What should run at the recovery side, and does not: a failover was made for it, and nothing starts it by itself. */
 export function stoppedReplica(
   { vm, view }: Viewed,
   held: HeldReplica['state'],
   replicaVms: ReadonlyMap<string, 'Running' | 'Off'>,
 ): Attention[] {
-  const power = replicaVms.get(vm);
-  if (!shouldRunAsReplica(view?.item, held) || power === 'Running') return [];
+  const power = replicaVmPower(vm, view?.item, held, replicaVms);
+  if (power === undefined || power === 'Running') return [];
   return [
     {
       vms: [vm],
       health: 'Critical',
-      message: `${vm}: the VM runs at the recovery side by what the vault says, and its replica VM is ${power === undefined ? 'not there' : 'off'}`,
+      message: `${vm}: the VM runs at the recovery side by what the vault says, and its replica VM is ${power === 'Off' ? 'off' : 'not there'}`,
       advice: [`farshore vm start ${vm}`],
     },
   ];

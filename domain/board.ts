@@ -110,12 +110,15 @@ export function boardOf(heard: Heard, at: string): Board {
     view: viewAmong(items, vm, at),
   }));
   const hosts = hostRows(views);
+  const astray = [
+    ...(replicaVms ? views.flatMap((each) => stoppedReplica(each, stateOf(each.vm, unheld), replicaVms)) : []),
+    ...views.flatMap((each) => runningSource(each, stateOf(each.vm, unheld), sourceVms)),
+  ];
   const attention = [
     ...unheld
       .filter(({ asProtected }) => asProtected)
       .map(({ vm }) => unattendedReplica(vm, siteVms?.includes(vm) !== false)),
-    ...(replicaVms ? views.flatMap((each) => stoppedReplica(each, stateOf(each.vm, unheld), replicaVms)) : []),
-    ...views.flatMap((each) => runningSource(each, stateOf(each.vm, unheld), sourceVms)),
+    ...astray,
     ...hosts.flatMap((row) => (row.silence ? [silentHost(row.silence, views, at, sourceVms)] : [])),
     ...views.flatMap(({ vm, view }) => (view ? attentionOf(vm, view, at) : [])),
     ...views.flatMap(({ vm, view }) => (view && siteVms?.includes(vm) === false ? [unnamed(vm, view)] : [])),
@@ -126,6 +129,7 @@ export function boardOf(heard: Heard, at: string): Board {
     health: worst([...attention.map(({ health }) => health), ...hosts.map(({ health }) => health)]),
     vms: views.map(({ vm, view }) => ({
       ...vmRow(vm, view, stateOf(vm, unheld)),
+      ...(view && astray.some(({ vms }) => vms.includes(vm)) && { health: 'Critical' as const }),
       ...(view && hostSilence(view.item) && !sourceVms.has(vm) && { unseen: true as const }),
     })),
     hosts,

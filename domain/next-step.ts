@@ -1,5 +1,5 @@
 /** What to type next for a VM: the one command that brings it on, and works in the state it is in. */
-import type { HeldReplica } from './held-replica.js';
+import type { HeldReplica, ReplicaVmPower } from './held-replica.js';
 import { hostSilence, type HostSilence } from './host-silence.js';
 import type { ProtectedItemView } from './item-view.js';
 import { waitsForPerson } from './job.js';
@@ -17,17 +17,24 @@ export interface NextStep {
   readonly optional?: true;
 }
 
+/** What was found beside what protects it; undefined: nobody has told. */
+export interface Seen {
+  readonly held?: HeldReplica | undefined;
+  /** At the primary side, by its hypervisor. */
+  readonly source?: 'Running' | 'Off' | undefined;
+  /** At the recovery side, by the recovery compute. */
+  readonly replicaVm?: ReplicaVmPower | undefined;
+}
+
 /**
  * @param at ISO 8601.
- * @param held by the vault of a VM that is not protected, and the power of its replica VM, if there is one.
- * @param source the power of the VM at the primary side, where its hypervisor was asked and has told.
+ * @param seen.held by the vault of a VM that is not protected.
  */
 export function nextStep(
   vm: string,
   view: ProtectedItemView | undefined,
   at: string,
-  held?: HeldReplica & { readonly replicaVm?: 'Running' | 'Off' | undefined },
-  source?: 'Running' | 'Off',
+  { held, source, replicaVm }: Seen = {},
 ): NextStep {
   const left = view && stepOfLeft(view.item);
   if (!view || view.item.phase === 'Unprotected') {
@@ -36,8 +43,7 @@ export function nextStep(
       return { command: `farshore job show ${view.item.job.jobId}`, purpose: 'it is being protected' };
     if (held?.asProtected)
       return { command: `farshore vault adopt ${vm}`, purpose: 'protects it again from what the vault holds' };
-    if (held?.state && held.replicaVm !== 'Running')
-      return { command: `farshore vm start ${vm}`, purpose: 'the vault says that it runs at the recovery side' };
+    if (held?.state && replicaVm !== 'Running') return startReplica(vm);
     if (held?.state) {
       return {
         command: `farshore vm delete-replica ${vm}`,
@@ -71,6 +77,7 @@ export function nextStep(
       purpose: `the job "${titleOf(item.job.kind)}" is running`,
     };
   }
+  if (item.activeSide === 'recovery' && replicaVm && replicaVm !== 'Running') return startReplica(vm);
   if (left) return left;
   switch (item.phase) {
     case 'Protected':
@@ -86,6 +93,11 @@ export function nextStep(
       };
   }
 }
+
+const startReplica = (vm: string): NextStep => ({
+  command: `farshore vm start ${vm}`,
+  purpose: 'the vault says that it runs at the recovery side, and it does not',
+});
 
 /** What jobs that are over have left: something that was not undone, or a source that has still to be fenced. */
 function stepOfLeft({ vm, phase, job, leftovers, sourceFence }: ProtectedItem): NextStep | undefined {

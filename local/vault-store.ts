@@ -9,7 +9,7 @@ import { CatalogueError } from '../domain/errors.js';
 import { nameSchema } from '../domain/ids.js';
 import type { Site } from '../domain/site.js';
 import { formatStoreAddress } from '../domain/store-address.js';
-import { readJson, vmStateSchema } from '../sites/hypervisor/vm-state-file.js';
+import { isRememberedAsReplicated, isTracked } from '../sites/hypervisor/replicated-vm.js';
 import type { DataFolder } from '../config/data-folder.js';
 import { replaceFile } from '../config/durable-file.js';
 import { openReplicaStore, type OpenedStore } from './open-replica-store.js';
@@ -53,7 +53,7 @@ export class VaultStore {
 
   /**
    * Whether there is one. @throws CatalogueError KnownStoreMissing when it is another than the one that is known, or when
-   * there is none although one is known, or a hypervisor of this machine replicates a VM.
+   * there is none although one is known, or a hypervisor of this machine replicates a VM, or did when its data folder was lost.
    */
   async isThere(): Promise<boolean> {
     try {
@@ -79,17 +79,20 @@ export class VaultStore {
     await this.#remember(made.id);
   }
 
-  /** VMs that a hypervisor of this machine has begun to replicate. What can't be read says nothing. */
+  /**
+   * VMs that a hypervisor of this machine has begun to replicate. Where its memory was lost with the data folder, change logs
+   * say it: a source whose VM was failed over would else start again, beside a new store that knows of no failover.
+   */
   async #replicatedHere(): Promise<string[]> {
-    const found: string[] = [];
-    for (const host of await this.data.hypervisorHosts()) {
-      for (const { name } of this.site.vms) {
-        const file = path.join(this.data.hypervisorState(host), `${name}.json`);
-        const state = await readJson(file, vmStateSchema).catch(() => undefined);
-        if (state && state.replicatedEpoch > 0) found.push(name);
-      }
-    }
-    return found;
+    const hosts = await this.data.hypervisorHosts();
+    const isReplicated = await Promise.all(
+      this.site.vms.map(async (vm) => {
+        const files = hosts.map((host) => path.join(this.data.hypervisorState(host), `${vm.name}.json`));
+        const remembered = await Promise.all(files.map(isRememberedAsReplicated));
+        return remembered.includes(true) || (await isTracked(vm));
+      }),
+    );
+    return this.site.vms.map(({ name }) => name).filter((_, index) => isReplicated[index]);
   }
 
   /** What is damaged counts as nothing: the store is remembered again when it is opened. */

@@ -16,9 +16,23 @@ const MAX_NUMBER = 2 ** 32;
 
 /** All logs of a disk by their names, oldest first. Files that a killed process left unfinished are removed. */
 export async function listLogs(diskPath: string): Promise<LogFile[]> {
+  const { logs, unfinished } = await lookForLogs(diskPath);
+  for (const path of unfinished) await rm(path, { force: true });
+  return logs.sort((a, b) => a.epoch - b.epoch || a.sequence - b.sequence);
+}
+
+/** Whether the writes to a disk are tracked, or were last: for whoever only looks. @throws the errno of the file system. */
+export async function hasLogOf(vm: string, disk: { readonly name: string; readonly path: string }): Promise<boolean> {
+  const { logs } = await lookForLogs(disk.path);
+  const headers = await Promise.all(logs.map(peekHeader));
+  return headers.some((found) => found?.header.vm === vm && found.header.disk === disk.name);
+}
+
+async function lookForLogs(diskPath: string): Promise<{ logs: LogFile[]; unfinished: string[] }> {
   const folder = dirname(diskPath);
   const prefix = `${basename(diskPath)}.`;
   const logs: LogFile[] = [];
+  const unfinished: string[] = [];
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     const { name } = entry;
     if (!name.startsWith(prefix) || entry.isDirectory()) continue;
@@ -26,12 +40,12 @@ export async function listLogs(diskPath: string): Promise<LogFile[]> {
     if (!match) continue;
     const path = join(folder, name);
     const [epoch, sequence] = [Number(match[1]), Number(match[2])];
-    if (match[3] !== undefined) await rm(path, { force: true });
+    if (match[3] !== undefined) unfinished.push(path);
     else if (epoch < MAX_NUMBER && sequence < MAX_NUMBER && path === logPath(diskPath, epoch, sequence)) {
       logs.push({ path, epoch, sequence });
     }
   }
-  return logs.sort((a, b) => a.epoch - b.epoch || a.sequence - b.sequence);
+  return { logs, unfinished };
 }
 
 /** Of whatever log it is. @returns undefined when it cannot be read. */

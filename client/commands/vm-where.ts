@@ -1,9 +1,9 @@
 /** Where a VM runs: by what its protection or the vault says, and whether it is on there, by its hypervisor. */
-import type { HeldReplica } from '../../domain/held-replica.js';
+import type { HeldReplica, ReplicaVmPower } from '../../domain/held-replica.js';
 import { hostSilence } from '../../domain/host-silence.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import { isProtected } from '../../domain/protected-item.js';
-import type { HypervisorAnswer, HypervisorVm } from '../../local/local-site.js';
+import type { HypervisorAnswer } from '../../local/local-site.js';
 
 interface Known {
   readonly view: ProtectedItemView | undefined;
@@ -11,6 +11,8 @@ interface Known {
   readonly held: HeldReplica | undefined;
   /** Of the hypervisor of its host. */
   readonly answer: HypervisorAnswer;
+  /** Of a VM that should run at the recovery side; undefined: nobody has told. */
+  readonly replicaVm?: ReplicaVmPower | undefined;
 }
 
 export const isProtectedNow = (view: ProtectedItemView | undefined): boolean =>
@@ -24,8 +26,10 @@ export const activeSideOf = (
   view && isProtectedNow(view) ? view.item.activeSide : held?.state ? 'recovery' : 'primary';
 
 /** Where it runs, if that is not as one would think of a VM that is listed with its host. */
-export function remarkOnPlace(vm: string, { view, answer, held }: Known): string[] {
+export function remarkOnPlace(vm: string, { view, answer, held, replicaVm }: Known): string[] {
   if (activeSideOf(view, held) === 'recovery') {
+    if (replicaVm === 'Off' || replicaVm === 'NotThere')
+      return [`should run at the recovery side, and does not: farshore vm start ${vm}`];
     if (answer.vm?.state === 'Running') return ['runs at both sides: POWER is that of its source, which must be off'];
     return [answer.vm ? 'runs at the recovery side, POWER is that of its source' : 'runs at the recovery side'];
   }
@@ -33,16 +37,13 @@ export function remarkOnPlace(vm: string, { view, answer, held }: Known): string
 }
 
 /** Whatever is asked of it, it runs at that side only if it has been started there. */
-export function whereText({
-  view,
-  held,
-  answer,
-  replica,
-}: Known & { readonly replica: HypervisorVm | undefined }): string {
+export function whereText({ view, held, answer, replicaVm }: Known): string {
   const side = activeSideOf(view, held);
-  const power = side === 'primary' ? answer.vm?.state : replica?.state;
-  const source =
-    side === 'recovery' && answer.vm?.state === 'Running' ? ', and so does its source at the primary side' : '';
+  const power = side === 'primary' ? answer.vm?.state : replicaVm;
+  const isSourceOn = side === 'recovery' && answer.vm?.state === 'Running';
+  if (power === 'NotThere')
+    return `should run at the recovery side, and its replica VM is not there${isSourceOn ? '; its source at the primary side is on' : ''}`;
+  const source = isSourceOn ? ', and so does its source at the primary side' : '';
   // Of a host that does not answer nobody knows it.
   const isUnseen = power === undefined && view !== undefined && hostSilence(view.item) !== undefined;
   if (isUnseen) return `ran at the ${side} side when its host was last heard`;

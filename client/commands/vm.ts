@@ -9,7 +9,9 @@ import { formatSeconds } from '../../domain/time.js';
 import type { HypervisorAnswer, HypervisorVm } from '../../local/local-site.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import { fields, table } from '../output.js';
-import type { HeldReplica } from '../../domain/held-replica.js';
+import { replicaVmPower } from '../../domain/attention.js';
+import type { Health } from '../../domain/health.js';
+import type { HeldReplica, ReplicaVmPower } from '../../domain/held-replica.js';
 import { nextStep, nextStepText } from '../../domain/next-step.js';
 import { findPlace, heldReplicas, outputOf, withFarshore } from './place.js';
 import { pointsText, pointsValue } from './points-report.js';
@@ -61,15 +63,18 @@ async function listPrimary(command: Command): Promise<void> {
       site,
       known.filter(({ view }) => isProtectedNow(view)).map(({ name }) => name),
     );
+    const replicaVms = await local.replicaStates();
     const vms = await Promise.all(
       known.map(async ({ name, siteVm, view }): Promise<Listed> => {
         const vm = siteVm ?? unnamed(name, view!);
+        const heldOfVm = held.find((each) => each.vm === name);
         return {
           vm,
           isNamed: siteVm !== undefined,
           view,
           answer: await local.askHypervisor(vm),
-          held: held.find((each) => each.vm === name),
+          held: heldOfVm,
+          replicaVm: replicaVmPower(name, view?.item, heldOfVm?.state, replicaVms),
         };
       }),
     );
@@ -81,13 +86,13 @@ async function listPrimary(command: Command): Promise<void> {
   });
 }
 
-const listedValue = ({ vm, isNamed, view, answer, held }: Listed) => ({
+const listedValue = ({ vm, isNamed, view, answer, held, replicaVm: power }: Listed) => ({
   vm: vm.name,
   host: vm.host,
   inSiteFile: isNamed,
   phase: view?.item.phase ?? 'Unprotected',
   activeSide: activeSideOf(view, held),
-  health: isProtectedNow(view) ? view?.health : undefined,
+  health: isProtectedNow(view) ? healthOf({ view, replicaVm: power }) : undefined,
   rpoSeconds: isProtectedNow(view) ? view?.rpoSeconds : undefined,
   power: answer.vm?.state,
   disks: vm.disks.map((disk) => diskValue(disk, answer.vm)),
@@ -108,6 +113,7 @@ interface Listed {
   readonly view: ProtectedItemView | undefined;
   readonly answer: HypervisorAnswer;
   readonly held: HeldReplica | undefined;
+  readonly replicaVm: ReplicaVmPower | undefined;
 }
 
 /** Of a VM that the site file does not name any more: what its protection knows. */
@@ -126,7 +132,7 @@ function verdictOf(listed: Listed): string {
   const parts = remarkOnPlace(vm.name, listed);
   if (!isNamed) parts.unshift('not in the site file');
   const problem = isNamed ? (problemOf(answer) ?? answer.untold) : undefined;
-  if (isProtectedNow(view)) parts.push(`health ${view!.health}`, ...(problem === undefined ? [] : [problem]));
+  if (isProtectedNow(view)) parts.push(`health ${healthOf(listed)}`, ...(problem === undefined ? [] : [problem]));
   else if (held?.asProtected) parts.push(`replica without protection: farshore vault adopt ${vm.name}`);
   else if (held?.state) parts.push(`to protect it again: farshore vm delete-replica ${vm.name}`);
   else parts.push(problem ?? 'can be protected');
@@ -195,8 +201,10 @@ async function show(name: string, _options: object, command: Command): Promise<v
     // Only what is running there is worth a question that may stay without an answer.
     const replicas = activeSideOf(view, held) === 'recovery' ? await local.replicaVms().catch(unanswered) : [];
     const replica = replicas?.find((each) => each.name === name);
+    const states = replicas && new Map(replicas.map((each) => [each.name, each.state]));
+    const replicaVmState = replicaVmPower(name, view?.item, held?.state, states);
     if (!siteVm) problems.push('The site file does not name the VM any more');
-    const found: Found = { vm, site, view, held, answer, recovery, replica, problems };
+    const found: Found = { vm, site, view, held, answer, recovery, replica, replicaVm: replicaVmState, problems };
     outputOf(command).result('vm show', showValue(found), showText(found));
   });
 }
@@ -211,6 +219,7 @@ interface Found {
   /** Undefined: the store does not answer, or knows no such VM. */
   readonly recovery: RecoveryState | undefined;
   readonly replica: HypervisorVm | undefined;
+  readonly replicaVm: ReplicaVmPower | undefined;
   readonly problems: readonly string[];
 }
 
@@ -222,7 +231,7 @@ function showValue(found: Found) {
     phase: view?.item.phase ?? 'Unprotected',
     activeSide: activeSideOf(view, found.held),
     epoch: view?.item.epoch,
-    health: view?.health,
+    health: healthOf(found),
     conditions: view?.conditions ?? [],
     rpoSeconds: view?.rpoSeconds,
     policy: view?.item.policy ?? policyOf(site, vm),
@@ -239,10 +248,14 @@ function showValue(found: Found) {
   };
 }
 
-function nextText({ vm, view, held, answer, replica }: Found): string {
-  const known = held && { ...held, replicaVm: replica?.state };
-  return nextStepText(nextStep(vm.name, view, new Date().toISOString(), known, answer.vm?.state));
+function nextText({ vm, view, held, answer, replicaVm: power }: Found): string {
+  const seen = { held, source: answer.vm?.state, replicaVm: power };
+  return nextStepText(nextStep(vm.name, view, new Date().toISOString(), seen));
 }
+
+/** As `status` counts it: what does not run where it should is Critical. */
+const healthOf = ({ view, replicaVm: power }: Pick<Listed, 'view' | 'replicaVm'>): Health | undefined =>
+  view && (power === undefined || power === 'Running' ? view.health : 'Critical');
 
 function problemText(answer: HypervisorAnswer, problems: readonly string[]): string | undefined {
   const all = [problemOf(answer), ...problems].filter((problem) => problem !== undefined);
@@ -260,7 +273,7 @@ function showText(found: Found): string {
     fields([
       ['VM', `${vm.name}, host ${vm.host}, ${powerText(found)}`],
       ['Phase', `${view?.item.phase ?? 'Unprotected'}, ${whereText(found)}`],
-      ['Health', view && [view.health, ...(conditions ?? [])].join('\n')],
+      ['Health', view && [healthOf(found), ...(conditions ?? [])].join('\n')],
       ['RPO', view && (view.rpoSeconds === undefined ? 'none' : formatSeconds(view.rpoSeconds))],
       ['Policy', policyText(view?.item.policy ?? policyOf(site, vm))],
       ['Job', job && `${job.jobId}${job.task === undefined ? '' : `: ${job.task}`}`],

@@ -11,7 +11,6 @@ const known = (source: 'Running' | 'Off' | undefined, changes?: Partial<Protecte
   view: changes && viewOf({ ...newItem(), ...changes }, at(1000)),
   held: undefined,
   answer: source === undefined ? { answered: false } : { answered: true, vm: vm(source) },
-  replica: undefined,
 });
 const failedOver = { phase: 'FailedOver', activeSide: 'recovery' } as const;
 
@@ -44,5 +43,15 @@ it('says of a VM that was failed over that what is on its host is its source', (
   const both = known('Running', failedOver);
   expect(remarkOnPlace('db-01', both)).toEqual(['runs at both sides: POWER is that of its source, which must be off']);
   expect(whereText(both)).toBe('runs at the recovery side, and so does its source at the primary side');
-  expect(whereText({ ...known('Off', failedOver), replica: vm('Off') })).toBe('is off at the recovery side');
+  expect(whereText({ ...known('Off', failedOver), replicaVm: 'Off' })).toBe('is off at the recovery side');
+});
+
+it('does not say that a VM runs at the recovery side whose replica VM is off or not there', () => {
+  const gone = { ...known('Off', failedOver), replicaVm: 'NotThere' } as const;
+  expect(whereText(gone)).toBe('should run at the recovery side, and its replica VM is not there');
+  for (const each of [gone, { ...gone, replicaVm: 'Off' } as const]) {
+    expect(remarkOnPlace('db-01', each)).toEqual([
+      'should run at the recovery side, and does not: farshore vm start db-01',
+    ]);
+  }
 });

@@ -115,3 +115,24 @@ test('a VM that the site file does not name any more is told', () => {
     },
   ]);
 });
+
+test('what nothing keeps up to date, and what should run at the recovery side and does not, is a problem, protected or not', () => {
+  const state = { epoch: 3, phase: 'Committed' as const, recoveryPoint: 'p', recoveryPointTime: at(1), at: at(2) };
+  const items = new Map([['over-01', item('over-01', { phase: 'Committed', activeSide: 'recovery' })]]);
+  const held = [
+    { vm: 'lost-01', asProtected: true, state },
+    { vm: 'over-01', asProtected: true, state },
+  ];
+  const look = (replicaVms: Map<string, 'Running' | 'Off'>) =>
+    replicationFindings(items, ['lost-01', 'over-01'], at(1_001), { held, replicaVms }).map(
+      ({ status, remedy }) => `${status}: ${remedy}`,
+    );
+  expect(look(new Map([['over-01', 'Off']]))).toEqual([
+    'problem: farshore vault adopt lost-01',
+    'problem: farshore vm start lost-01',
+    'problem: farshore vm start over-01',
+    expect.stringMatching(/^warning: It may stay so/),
+  ]);
+  const running = new Map(['lost-01', 'over-01'].map((vm) => [vm, 'Running' as const]));
+  expect(look(running)).toEqual(['problem: farshore vault adopt lost-01', expect.stringMatching(/^warning/)]);
+});

@@ -61,21 +61,33 @@ describe('the next step', () => {
 
   it('of a VM that Temporal has lost is to adopt it, not to protect it', () => {
     const held = { vm: 'db-01', asProtected: true };
-    expect(nextStep('db-01', undefined, NOW, held).command).toBe('farshore vault adopt db-01');
+    expect(nextStep('db-01', undefined, NOW, { held }).command).toBe('farshore vault adopt db-01');
     expect(nextStep('db-01', undefined, NOW).command).toBe('farshore protect db-01 --wait');
+  });
+
+  it.each(['FailedOver', 'Committed'] as const)('of a VM that is %s and does not run there is to start it', (phase) => {
+    const view = viewOf(item({ phase, activeSide: 'recovery' }), NOW);
+    for (const replicaVm of ['NotThere', 'Off'] as const) {
+      const next = nextStep('db-01', view, NOW, { source: 'Off', replicaVm });
+      expect(next).toMatchObject({ command: 'farshore vm start db-01' });
+      expect(next).not.toHaveProperty('optional');
+    }
+    expect(nextStep('db-01', view, NOW, { source: 'Off', replicaVm: 'Running' })).toEqual(nextStep('db-01', view, NOW));
   });
 
   it('of a VM that is off at the primary side is to start it', () => {
     const start = { command: 'farshore vm start db-01', purpose: expect.stringContaining('off at the primary side') };
-    expect(nextStep('db-01', undefined, NOW, undefined, 'Off')).toMatchObject(start);
-    expect(nextStep('db-01', undefined, NOW, { vm: 'db-01', asProtected: false }, 'Off')).toMatchObject({
+    expect(nextStep('db-01', undefined, NOW, { source: 'Off' })).toMatchObject(start);
+    expect(
+      nextStep('db-01', undefined, NOW, { held: { vm: 'db-01', asProtected: false }, source: 'Off' }),
+    ).toMatchObject({
       ...start,
       purpose: expect.stringContaining('farshore protect db-01 --wait'),
     });
-    expect(nextStep('db-01', viewOf(item(), NOW), NOW, undefined, 'Off')).toMatchObject(start);
-    expect(nextStep('db-01', undefined, NOW, undefined, 'Running').command).toBe('farshore protect db-01 --wait');
+    expect(nextStep('db-01', viewOf(item(), NOW), NOW, { source: 'Off' })).toMatchObject(start);
+    expect(nextStep('db-01', undefined, NOW, { source: 'Running' }).command).toBe('farshore protect db-01 --wait');
     const failedOver = item({ phase: 'FailedOver', activeSide: 'recovery' });
-    expect(nextStep('db-01', viewOf(failedOver, NOW), NOW, undefined, 'Off').command).toContain('farshore commit');
+    expect(nextStep('db-01', viewOf(failedOver, NOW), NOW, { source: 'Off' }).command).toContain('farshore commit');
   });
 
   const leftover = {
@@ -160,7 +172,7 @@ test('what needs a host that is known to be silent waits for it, and a planned f
 
 test('an agent that is silent beside a hypervisor that answers is started again before anything is failed over', () => {
   const silent = item({ hostTrouble: failing('AgentNotAnswering') });
-  const next = nextStep('db-01', viewOf(silent, NOW), NOW, undefined, 'Running');
+  const next = nextStep('db-01', viewOf(silent, NOW), NOW, { source: 'Running' });
   expect(next.command).toBe('farshore worker --role host --name host-1');
   const heard = { vault: 'v', items: new Map([['db-01', silent]]), jobs: [], planRuns: [] };
   const [told] = boardOf({ ...heard, sourceVms: new Map([['db-01', 'Running' as const]]) }, NOW).attention;
@@ -309,6 +321,7 @@ describe('the board', () => {
       ['gone-01', undefined],
       ['over-01', 'recovery'],
     ]);
+    expect(board.vms.at(-1)).toMatchObject({ vm: 'over-01', health: 'Critical' });
     const critical = board.attention.filter(({ health }) => health === 'Critical');
     expect(critical.map(({ vms, advice }) => [vms[0], advice[0]])).toEqual([
       ['lost-01', 'farshore vault adopt lost-01'],

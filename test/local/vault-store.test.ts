@@ -1,4 +1,5 @@
 /** A vault's store is made once. What happens to a mount point is played by moving the folder away. */
+import { randomUUID } from 'node:crypto';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
@@ -6,6 +7,7 @@ import { siteSchema } from '../../domain/site.js';
 import { DataFolder } from '../../config/data-folder.js';
 import { isThere } from '../../disks/make-folder.js';
 import { VaultStore } from '../../local/vault-store.js';
+import { ChangeLog, logPath } from '../../tracking/change-log.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
 let folder: string;
@@ -17,13 +19,26 @@ const marker = (of = storeFolder()) => path.join(of, 'farshore-store.json');
 beforeEach(async () => {
   folder = await temporaryFolder();
   data = new DataFolder(path.join(folder, 'data'));
-  const site = siteSchema.parse({
+  vaultStore = new VaultStore(data, siteWith('/disks/os'));
+});
+
+const siteWith = (disk: string) =>
+  siteSchema.parse({
     vault: { name: 'v1', store: { kind: 'embedded', path: storeFolder() } },
     vmmServers: [{ name: 'vmm', clouds: [{ name: 'c1', hosts: [{ name: 'h1' }] }] }],
-    vms: [{ name: 'db-01', host: 'h1', disks: [{ name: 'os', path: '/disks/os' }] }],
+    vms: [{ name: 'db-01', host: 'h1', disks: [{ name: 'os', path: disk }] }],
   });
-  vaultStore = new VaultStore(data, site);
-});
+
+/** A disk whose writes are tracked under epoch 1, as a hypervisor that has been stopped leaves it. */
+async function trackedDisk(of: string): Promise<string> {
+  const disk = path.join(of, 'db-os.raw');
+  const log = await ChangeLog.create(logPath(disk, 1, 1), {
+    ...{ bootId: randomUUID(), createdAt: 0, vm: 'db-01', disk: 'os', diskSize: 4096 },
+    ...{ epoch: 1, sequence: 1, openedByFinalCut: false, firstWrite: 1 },
+  });
+  await log.abandon();
+  return disk;
+}
 
 const idOf = async () => {
   const store = await vaultStore.open();
@@ -94,5 +109,19 @@ describe('a store that is missing where none is known', () => {
     });
     await writeFile(state, JSON.stringify({ replicatedEpoch: 0 }));
     expect(await vaultStore.isThere()).toBe(false);
+  });
+
+  test('is not made beside change logs, which say that a VM was replicated before the data folder was lost', async () => {
+    const disk = await trackedDisk(folder);
+    const tracked = new VaultStore(data, siteWith(disk));
+    await expect(tracked.isThere()).rejects.toMatchObject({
+      code: 'KnownStoreMissing',
+      detail: expect.stringMatching(/replicas of db-01/) as string,
+    });
+    expect(await isThere(marker())).toBe(false);
+    // A log of that name is no log of this disk.
+    await writeFile(`${disk}.0002-00000001.hrl`, 'something else');
+    await rm(`${disk}.0001-00000001.hrl`);
+    expect(await tracked.isThere()).toBe(false);
   });
 });
