@@ -5,15 +5,14 @@ import type { Job } from '../domain/job.js';
 import type { DiskWrite } from '../domain/last-cut.js';
 import type { NamedPoint } from '../domain/named-points.js';
 import type { Policy } from '../domain/policy.js';
-import { retentionStart } from '../domain/recovery-point.js';
 import { toIso } from '../domain/time.js';
 import { recoveryPointId, vaultPaths, type AppliedState, type ReplicaDescription } from '../domain/vault.js';
 import { applyCycle } from '../replication/apply.js';
 import { createPointIfWorth, createPointOfCycle } from '../replication/cycle-point.js';
 import { pruneCycles } from '../replication/cycles.js';
 import { replicaVmAt } from '../replication/described-point.js';
-import { withRoom } from '../replication/make-room.js';
-import { deleteRecoveryPoints, listRecoveryPoints, pruneRecoveryPoints } from '../replication/recovery-points.js';
+import { pruneExpired, withRoom } from '../replication/make-room.js';
+import { deleteRecoveryPoints, listRecoveryPoints } from '../replication/recovery-points.js';
 import { prepareReplica } from '../replication/replica.js';
 import {
   keepPolicy,
@@ -101,23 +100,33 @@ export function createAzureActivities({ store, compute, networks, webhook, turns
 
     /** Reads a disk's replica back and compares it with what was read at the source. */
     async verifySeed({ vm, epoch, disk }: { vm: string; epoch: number; disk: string }): Promise<void> {
-      await turns.beating('copies', 0, (beat) => verifySeed(store, { vm, epoch, disk }, beat));
+      await turns.beating('copies', 0, (beat) =>
+        withRoom(
+          store,
+          { vm, epoch, retention: 'kept' },
+          async () => await verifySeed(store, { vm, epoch, disk }, beat),
+        ),
+      );
     },
 
-    /** Applies one cycle to all replica disks, makes a recovery point of it, and prunes what the policy no longer keeps. */
+    /**
+     * Applies one cycle to all replica disks, and makes a recovery point of it. What the policy keeps no longer makes room
+     * for it; what the new point expires goes after it.
+     */
     async applyCycle(input: Fence & { vm: string; retentionHours: number; policy?: Policy }): Promise<AppliedCycle> {
       const { vm, epoch, sequence } = input;
       return turns.beating('cycles', 0, async (beat) => {
-        const { applied, point } = await withRoom(store, { vm, epoch }, async () => {
-          const newest = await applyCycle(store, { vm, epoch, sequence }, beat);
+        const retention = { hours: input.retentionHours, at: toIso(Date.now()) };
+        const prune = async ({ sealedAt }: { sealedAt: string }) =>
+          await pruneExpired(store, { vm, epoch, sealedAt, retention });
+        const { applied, point } = await withRoom(store, { vm, epoch, retention }, async () => {
+          const newest = await applyCycle(store, { vm, epoch, sequence }, { ...beat, beforeWriting: prune });
           // For whoever adopts the VM when nobody remembers it.
           if (input.policy) await keepPolicy(store, vm, input.policy, { epoch, sequence });
           await mendDescription(store, vm, { epoch, sequence });
           return { applied: newest, point: await createPointIfWorth(store, vm, newest) };
         });
-        const until = Date.now();
-        const retainedFrom = retentionStart(applied.sealedAt, until, input.retentionHours);
-        const { kept } = await pruneRecoveryPoints(store, { vm, epoch, retainedFrom, until });
+        const { kept } = await prune(applied);
         await pruneCycles(store, { vm, epoch });
         return {
           ...appliedCycleOf(applied),

@@ -3,10 +3,11 @@ import { isDeepStrictEqual } from 'node:util';
 import type { AppConsistentFailure } from '../domain/app-consistency.js';
 import { CatalogueError } from '../domain/errors.js';
 import type { DiskWrite } from '../domain/last-cut.js';
+import type { Retention } from '../domain/recovery-point.js';
 import { vaultPaths, type CycleManifest } from '../domain/vault.js';
 import { withRoom } from '../replication/make-room.js';
 import { readManifestIfWhole } from '../replication/received-cycles.js';
-import { copySlice } from '../replication/seed.js';
+import { copySlice, type CopyProgress } from '../replication/seed.js';
 import { shipCycle } from '../replication/ship.js';
 import type { Cut, Hypervisor, HypervisorVm } from '../ports/hypervisor.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
@@ -60,6 +61,8 @@ export interface CutAndShipInput {
   readonly tags?: readonly string[];
   /** Freeze the guest for the cut. Where that fails the cycle goes on without. */
   readonly appConsistent?: boolean;
+  /** By it recovery points go where the store is full. */
+  readonly retention?: Retention;
 }
 
 /** Longest a guest is kept frozen for a cut, ms: what Windows' shadow copies allow their writers. */
@@ -78,11 +81,12 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
     if (state !== 'Off' || tracking?.epoch !== epoch || tracking.resyncCause !== undefined) return undefined;
     return Object.entries(tracking.lastWrites).map(([name, lastWrite]) => ({ name, lastWrite }));
   };
-  const ship = async (cut: Cut, beat: Beating, tags: readonly string[] | undefined): Promise<CycleManifest> => {
+  const ship = async (cut: Cut, beat: Beating, { tags, retention }: CutAndShipInput): Promise<CycleManifest> => {
     const changes = await hypervisor.openChangeSet(cut);
+    const sending = sendingStore(beat);
     try {
-      const send = async () => await shipCycle(sendingStore(beat), changes, cut, cut, { ...beat, tags });
-      return await withRoom(store, cut, send);
+      const send = async () => await shipCycle(sending, changes, cut, cut, { ...beat, tags });
+      return await withRoom(sending, { vm: cut.vm, epoch: cut.epoch, retention }, send);
     } finally {
       await changes.close();
     }
@@ -125,23 +129,31 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
      * Copies one disk of the VM snapshot to the replica, from an offset, for a while. Slices that the store has a
      * record of are not sent again, so a second attempt goes on where the first one died.
      * @param input.toOffset stops there, bytes: the end of a slice. @default the end of the disk
+     * @param input.retention by it recovery points go where the store is full.
      */
-    async copyDisk(input: { vm: string; epoch: number; disk: string; fromOffset: number; toOffset?: number }) {
-      const { vm, epoch, disk, toOffset = Infinity } = input;
+    async copyDisk(input: {
+      vm: string;
+      epoch: number;
+      disk: string;
+      fromOffset: number;
+      toOffset?: number;
+      retention?: Retention;
+    }) {
+      const { vm, epoch, disk, toOffset = Infinity, retention } = input;
       return turns.beating('copies', input.fromOffset, async (beat) => {
         const { signal } = beat;
+        const sending = sendingStore(beat);
         const source = await hypervisor.openSnapshotDisk(vm, epoch, disk);
         try {
           const until = Date.now() + (deps.copySliceMs ?? DEFAULT_COPY_SLICE_MS);
           let offset = input.fromOffset;
           let sentBytes = 0;
           while (offset < Math.min(source.size, toOffset)) {
-            const slice = await copySlice(
-              sendingStore(beat),
-              source,
-              { vm, disk, fromOffset: offset, toOffset, maxBytes: COPY_STEP_BYTES, fence: { epoch, sequence: 0 } },
-              { signal, onProgress: ({ nextOffset }) => beat.onProgress({ bytesDone: nextOffset }) },
-            );
+            const fence = { epoch, sequence: 0 };
+            const task = { vm, disk, fromOffset: offset, toOffset, maxBytes: COPY_STEP_BYTES, fence };
+            const onProgress = ({ nextOffset }: CopyProgress) => beat.onProgress({ bytesDone: nextOffset });
+            const copy = async () => await copySlice(sending, source, task, { signal, onProgress });
+            const slice = await withRoom(sending, { vm, epoch, retention }, copy);
             offset = slice.nextOffset;
             sentBytes += slice.dataBytes;
             countShipped('copy', slice.dataBytes);
@@ -165,7 +177,7 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
      * much was written after it: whether it holds everything, `holdsEverything` tells.
      */
     async cutAndShip(input: CutAndShipInput): Promise<ShippedCycle> {
-      const { vm, epoch, sequence, final, tags } = input;
+      const { vm, epoch, sequence, final } = input;
       const fence = { epoch, sequence };
       return beating(0, async (beat) => {
         // One that is damaged is made again where the logs are here still; else they are out of sequence.
@@ -175,7 +187,7 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
           const cut = await hypervisor.cut(vm, fence, freeze);
           if (final) requireFinal(vm, cut);
           // The cut takes no turn: it says how old the cycle is.
-          manifest = await turns.take('cycles', beat, () => ship(cut, beat, tags));
+          manifest = await turns.take('cycles', beat, () => ship(cut, beat, input));
           countShipped('cycle', contentOf(manifest));
         }
         if (final) requireFinal(vm, manifest);

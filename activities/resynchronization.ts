@@ -2,6 +2,7 @@
 import { windowOpening, type ResyncWindow } from '../domain/resync-window.js';
 import { toIso, toMs } from '../domain/time.js';
 import { processReceived, type Processed } from '../replication/failover-point.js';
+import { withRoom } from '../replication/make-room.js';
 import { beginResync, type ResyncTask } from '../replication/resync.js';
 import { releaseSeed } from '../replication/seed-record.js';
 import { digestReplica, type Digested, type DigestTask } from '../replication/target-digests.js';
@@ -40,7 +41,8 @@ export function createResynchronizationActivities({
     }: DigestTask & { fromOffset?: number; forMs?: number }): Promise<Digested> {
       return turns.beating('copies', task.fromOffset ?? 0, (beat) => {
         const until = Date.now() + forMs;
-        return digestReplica(store, task, { ...beat, enough: () => Date.now() >= until });
+        const digest = async () => await digestReplica(store, task, { ...beat, enough: () => Date.now() >= until });
+        return withRoom(store, { ...task, retention: 'kept' }, digest);
       });
     },
 

@@ -15,7 +15,6 @@ import {
   type Processed,
 } from '../replication/failover-point.js';
 import { noCopy } from '../replication/kept-record.js';
-import { withRoom } from '../replication/make-room.js';
 import { listRecoveryPoints } from '../replication/recovery-points.js';
 import {
   readApplied,
@@ -41,9 +40,8 @@ const ATTEMPTS = 3;
 
 export function unplannedFailoverActivities({ store, compute }: { store: ReplicaStore; compute: RecoveryCompute }) {
   const process = async (vm: string, signal: AbortSignal | undefined): Promise<Processed> => {
-    const { epoch } = await store.readFence(vaultPaths.vm(vm));
     try {
-      return await withRoom(store, { vm, epoch }, async () => await processReceived(store, vm, { signal }));
+      return await processReceived(store, vm, { signal });
     } catch (error) {
       if (!(error instanceof CatalogueError) || error.code !== 'StoreFull') throw error;
       const detail = `${error.detail}; \`${LATEST_PROCESSED}\` and recovery points need no space`;

@@ -1,4 +1,5 @@
 /** Activities of a verification: the replica is digested beside the store, and compared beside the source. */
+import { withRoom } from '../replication/make-room.js';
 import { markSuspect } from '../replication/recovery-points.js';
 import { compareWithSource, digestForVerification, endVerification, type VerifyTask } from '../replication/verify.js';
 import type { Hypervisor } from '../ports/hypervisor.js';
@@ -37,7 +38,9 @@ export const comparisonActivities = (hypervisor: Hypervisor, store: ReplicaStore
 export const digestActivities = (store: ReplicaStore, turns: Turns) => ({
   /** Digests a replica disk at exactly this cycle. */
   async digestForVerification(task: VerifyTask): Promise<void> {
-    await turns.beating('copies', 0, (beat) => digestForVerification(store, task, beat));
+    await turns.beating('copies', 0, (beat) =>
+      withRoom(store, { ...task, retention: 'kept' }, async () => await digestForVerification(store, task, beat)),
+    );
   },
 
   /** Deletes the digests. @param input.damage what was found wrong, if anything: the recovery points are marked with it. */

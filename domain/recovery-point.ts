@@ -136,6 +136,13 @@ function unbroken({ applied, epoch, fence, received }: RecoveryState): SealedCyc
 const pointText = ({ id, kind, tags, time }: RecoveryPoint): string =>
   `${id} (${[...(tags ?? []), kind, time].join(', ')})`;
 
+/** How long recovery points are kept. */
+export interface Retention {
+  readonly hours: number;
+  /** Now, by a clock that is not the source's, ISO 8601. */
+  readonly at: string;
+}
+
 /** Points before this instant are no longer kept; of a source clock that runs ahead, the recovery side's is believed. */
 export const retentionStart = (sealedAt: string, now: number, retentionHours: number): number =>
   Math.min(toMs(sealedAt), now) - retentionHours * 3_600_000;

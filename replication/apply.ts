@@ -24,6 +24,11 @@ import { encodeRecord } from './vault-record.js';
 const FILES_IN_FLIGHT = 4;
 const BATCHES_IN_FLIGHT = 4;
 
+export interface ApplyOptions extends StepOptions {
+  /** Once all of the cycle is proven, before its first byte is written. */
+  readonly beforeWriting?: (cycle: CycleManifest) => Promise<unknown>;
+}
+
 export interface ApplyTask {
   readonly vm: string;
   readonly epoch: number;
@@ -40,7 +45,7 @@ export interface ApplyTask {
 export async function applyCycle(
   store: ReplicaStore,
   task: ApplyTask,
-  options: StepOptions = {},
+  options: ApplyOptions = {},
 ): Promise<AppliedState> {
   const { vm, epoch, sequence } = task;
   const fence = await fenceOfEpoch(store, vm, epoch);
@@ -69,6 +74,7 @@ export async function applyCycle(
     options,
   );
   const changes = await proveChanges(store, manifest, advance, options.signal);
+  await options.beforeWriting?.(manifest);
   const writing = vmFence(vm, task);
   await store.raiseFence(writing);
   const buffers = new BufferPool(BATCH_BYTES);

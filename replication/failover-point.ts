@@ -18,6 +18,7 @@ import { applyCycle } from './apply.js';
 import type { StepOptions } from './progress.js';
 import { createPointIfWorth, createPointOfCycle } from './cycle-point.js';
 import { checkReplicaDisks, describedAt } from './described-point.js';
+import { withRoom } from './make-room.js';
 import { readUnlessAway } from './point-records.js';
 import { cyclesAfter, readManifestIfWhole, receivedCycles, unusable } from './received-cycles.js';
 import { readAppliedIfWhole, readRecoveryState, type KnownRecoveryState } from './recovery-target.js';
@@ -50,8 +51,10 @@ export async function processReceived(store: ReplicaStore, vm: string, options: 
   let cycles = 0;
   try {
     for (const { sequence } of received.cycles) {
-      const state = await readUnlessAway(store, vm, () => applyCycle(store, { vm, epoch, sequence }, options));
-      await createPointIfWorth(store, vm, state);
+      await withRoom(store, { vm, epoch, retention: 'kept' }, async () => {
+        const state = await readUnlessAway(store, vm, () => applyCycle(store, { vm, epoch, sequence }, options));
+        await createPointIfWorth(store, vm, state);
+      });
       cycles += 1;
     }
     return { cycles, ...(received.stoppedBy !== undefined && { stoppedBy: received.stoppedBy }) };

@@ -1,20 +1,33 @@
-/** A store that is full may hold what the VM's policy keeps no longer: it goes before anything else fails. */
+/**
+ * Room for what is to be written: what a VM's policy keeps no longer goes before a cycle is applied, and before anything
+ * fails because the store is full.
+ *
+ * Any holder of the VM's epoch may prune; an older one is refused as with every other write. The agent does, too: a change
+ * file or a slice that does not fit would otherwise wait for a cycle that never arrives. But what is expired is not for the
+ * source's clock to say, as one that runs ahead would delete what is to stay: the agent is told the time.
+ * Nothing of another VM is touched: its next cycle prunes that. So an initial copy, which begins without recovery points,
+ * finds nothing here that could go.
+ */
 import { CatalogueError } from '../domain/errors.js';
-import { retentionStart } from '../domain/recovery-point.js';
+import { retentionStart, type Retention } from '../domain/recovery-point.js';
+import { toIso, toMs } from '../domain/time.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { pruneCycles } from './cycles.js';
-import { pruneRecoveryPoints } from './recovery-points.js';
+import { pruneRecoveryPoints, type Pruned } from './recovery-points.js';
 import { readApplied, readPolicy } from './replica-state.js';
+
+export interface RoomFor {
+  readonly vm: string;
+  readonly epoch: number;
+  /** `kept`: the policy that the VM was last replicated by, and this machine's clock. Undefined: no recovery point goes. */
+  readonly retention: Retention | 'kept' | undefined;
+}
 
 /**
  * Runs work that can be repeated; once more when the store was full and room could be made.
  * @throws CatalogueError StoreFull when none could, or it was not enough; else as the work does.
  */
-export async function withRoom<T>(
-  store: ReplicaStore,
-  of: { readonly vm: string; readonly epoch: number },
-  work: () => Promise<T>,
-): Promise<T> {
+export async function withRoom<T>(store: ReplicaStore, of: RoomFor, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
@@ -23,14 +36,28 @@ export async function withRoom<T>(
   }
 }
 
+/** @param sealedAt of the newest cycle that is proven to have arrived, ISO 8601. @throws CatalogueError StaleEpoch */
+export async function pruneExpired(
+  store: ReplicaStore,
+  task: { readonly vm: string; readonly epoch: number; readonly sealedAt: string; readonly retention: Retention },
+): Promise<Pruned> {
+  const { vm, epoch, sealedAt, retention } = task;
+  const until = toMs(retention.at);
+  const retainedFrom = retentionStart(sealedAt, until, retention.hours);
+  return await pruneRecoveryPoints(store, { vm, epoch, retainedFrom, until });
+}
+
 /** @returns whether anything went. @throws CatalogueError StaleEpoch */
-async function makeRoom(store: ReplicaStore, { vm, epoch }: { vm: string; epoch: number }): Promise<boolean> {
+async function makeRoom(store: ReplicaStore, { vm, epoch, retention }: RoomFor): Promise<boolean> {
   const cycles = await pruneCycles(store, { vm, epoch });
-  const policy = await readPolicy(store, vm);
+  const known = retention === 'kept' ? await keptRetention(store, vm) : retention;
   const applied = await readApplied(store, vm);
-  if (!policy || !applied) return cycles > 0;
-  const until = Date.now();
-  const retainedFrom = retentionStart(applied.sealedAt, until, policy.recoveryPointRetentionHours);
-  const { gone } = await pruneRecoveryPoints(store, { vm, epoch, retainedFrom, until });
+  if (!known || !applied) return cycles > 0;
+  const { gone } = await pruneExpired(store, { vm, epoch, sealedAt: applied.sealedAt, retention: known });
   return cycles > 0 || gone.length > 0;
+}
+
+async function keptRetention(store: ReplicaStore, vm: string): Promise<Retention | undefined> {
+  const policy = await readPolicy(store, vm);
+  return policy && { hours: policy.recoveryPointRetentionHours, at: toIso(Date.now()) };
 }

@@ -3,6 +3,7 @@
  * store, a stretch ahead of the agent, which compares and sends what differs. Both sides work at once.
  */
 import type { JobRun } from './job-run.js';
+import { retentionOf } from './retention.js';
 
 interface ComparedDisk {
   readonly name: string;
@@ -31,7 +32,7 @@ export async function compareDisks(
   epoch: number,
   disks: readonly ComparedDisk[],
 ): Promise<number> {
-  const { vm } = run.input;
+  const { vm, policy } = run.input;
   const total = disks.reduce((sum, disk) => sum + disk.size, 0);
   let before = 0;
   let digestBytes = 0;
@@ -44,7 +45,14 @@ export async function compareDisks(
         const [digests, copy] = await toTheirEnds(
           allDigested ? undefined : run.azure.digestReplica({ vm, epoch, disk, fromOffset: digested, forMs }),
           copied < digested
-            ? run.agent.copyDisk({ vm, epoch, disk, fromOffset: copied, toOffset: digested })
+            ? run.agent.copyDisk({
+                vm,
+                epoch,
+                disk,
+                fromOffset: copied,
+                toOffset: digested,
+                retention: retentionOf(policy),
+              })
             : undefined,
         );
         if (copy) await run.report(before + Math.min(copy.nextOffset, size), total, copy.sentBytes);

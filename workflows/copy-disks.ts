@@ -1,6 +1,7 @@
 /** The steps by which a job copies the disks of a VM snapshot: those of the initial copy, and of a resynchronization. */
 import type { JobKind } from '../domain/jobs/known-jobs.js';
 import type { JobRun } from './job-run.js';
+import { retentionOf } from './retention.js';
 
 interface CopiedDisk {
   readonly name: string;
@@ -14,7 +15,7 @@ export async function copyDisks<K extends JobKind>(
   epoch: number,
   disks: readonly CopiedDisk[],
 ): Promise<void> {
-  const { vm } = run.input;
+  const { vm, policy } = run.input;
   const total = disks.reduce((sum, disk) => sum + disk.size, 0);
   let before = 0;
   for (const disk of disks) {
@@ -22,7 +23,13 @@ export async function copyDisks<K extends JobKind>(
       `copy disk ${disk.name}`,
       0,
       async (fromOffset) => {
-        const slice = await run.agent.copyDisk({ vm, epoch, disk: disk.name, fromOffset });
+        const slice = await run.agent.copyDisk({
+          vm,
+          epoch,
+          disk: disk.name,
+          fromOffset,
+          retention: retentionOf(policy),
+        });
         // The replica is a little larger than a disk of no whole number of MiB.
         await run.report(before + Math.min(slice.nextOffset, disk.size), total, slice.sentBytes);
         return slice;
@@ -51,10 +58,10 @@ export async function verifyDisks<K extends JobKind>(
 }
 
 async function sendWhatIsMissing<K extends JobKind>(run: JobRun<K>, epoch: number, disk: string): Promise<void> {
-  const { vm } = run.input;
+  const { vm, policy } = run.input;
   let offset = 0;
   for (;;) {
-    const slice = await run.agent.copyDisk({ vm, epoch, disk, fromOffset: offset });
+    const slice = await run.agent.copyDisk({ vm, epoch, disk, fromOffset: offset, retention: retentionOf(policy) });
     if (slice.done) return;
     offset = slice.nextOffset;
   }

@@ -13,6 +13,7 @@ import { now } from './clock.js';
 import { countCycle } from './counters.js';
 import type { MovingEntity } from './find-vm.js';
 import { climb, type LadderControl } from './ladder.js';
+import { retentionOf } from './retention.js';
 import { cycleSidesOf } from './sides.js';
 import { StepFailure } from './step-failure.js';
 
@@ -33,7 +34,9 @@ export async function deltaCycle(entity: MovingEntity, ladder: LadderControl): P
   };
   on({ type: 'cycleBegun' });
   try {
-    const shipped = await climb(`cycle ${sequence}`, () => sides().agent.cutAndShip(cutInput), ladder, item.retry);
+    // Of another policy that was set while a full store is waited for, the next attempt makes room.
+    const send = () => sides().agent.cutAndShip({ ...cutInput, retention: retentionOf(entity.item().policy) });
+    const shipped = await climb(`cycle ${sequence}`, send, ladder, item.retry);
     if (!shipped.done) return;
     const { sealedAt, bytes } = shipped.value;
     // Nothing is sent before it is sealed: a source clock that runs ahead must not hide how old the replica is.

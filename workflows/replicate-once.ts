@@ -5,6 +5,7 @@ import type { JobKind } from '../domain/jobs/known-jobs.js';
 import { tagsOfCycle } from '../domain/named-points.js';
 import type { JobOutcome } from '../domain/job-outcome.js';
 import type { JobRun } from './job-run.js';
+import { retentionOf } from './retention.js';
 
 export interface ReplicatedCycle {
   readonly shipped: ShippedCycle;
@@ -24,7 +25,9 @@ export async function replicateOnce<K extends JobKind>(
   for (const tag of tags) run.namesGiven.add(tag);
   const cutInput = { ...of, ...(tags.length > 0 && { tags }) };
   const retentionHours = run.input.policy.recoveryPointRetentionHours;
-  const shipped = await run.step(`send cycle ${sequence}`, () => run.agent.cutAndShip(cutInput));
+  const shipped = await run.step(`send cycle ${sequence}`, () =>
+    run.agent.cutAndShip({ ...cutInput, retention: retentionOf(run.input.policy) }),
+  );
   const applied = await run.step(`apply cycle ${sequence}`, () =>
     run.azure.applyCycle({ vm, epoch, sequence, retentionHours }),
   );

@@ -12,6 +12,7 @@ import { timesOf } from '../domain/failover-times.js';
 import { comparedWrites, holdsEverything, MOST_CUTS, type DiskWrite } from '../domain/last-cut.js';
 import type { JobRun } from './job-run.js';
 import type { JobInput } from './messages.js';
+import { retentionOf } from './retention.js';
 import { runJob } from './run-job.js';
 import { primaryIfThere } from './sides.js';
 import { failureOf, StepFailure } from './step-failure.js';
@@ -33,7 +34,7 @@ export async function unplannedFailover(input: JobInput): Promise<Job> {
     });
     const { issued, ...shutDown } = await run.task(
       'Shut down the virtual machine',
-      () => (parameters?.tryShutDown ? tryShutDown(run) : Promise.resolve<ShutDown>({ shutDown: 'notTried' })),
+      () => (parameters?.tryShutDown ? tryShutDown(run, wanted) : Promise.resolve<ShutDown>({ shutDown: 'notTried' })),
       notShutDown,
     );
     const prepared = await run.task('Preparing for failover', () =>
@@ -87,19 +88,21 @@ function notShutDown({ shutDown, shutDownProblem }: ShutDown): NotDone | undefin
  * One bounded attempt at each step, whatever comes of it: the source is shut down, and what it has not sent yet is
  * fetched. The newest cycle may have been cut before, even as a final one; cuts are made until one holds everything.
  */
-async function tryShutDown(run: JobRun<'unplannedFailover'>): Promise<ShutDown> {
-  const { vault, vm, host, vmmServer, epoch, nextSequence } = run.input;
+async function tryShutDown(run: JobRun<'unplannedFailover'>, wanted: string): Promise<ShutDown> {
+  const { vault, vm, host, vmmServer, epoch, nextSequence, policy } = run.input;
+  // A point that was asked for does not make room for what comes after it.
+  const retention = wanted === 'latest' ? { retention: retentionOf(policy) } : {};
   const { provider, agent } = primaryIfThere(vault, host, vmmServer);
   run.compensateWith('startSource');
   try {
     const { exportsClosedAt } = await provider.shutDownVm({ vm });
     if (!patched(FAILOVER_ASKS_TRACKER)) {
-      const first = await agent.cutAndShip({ vm, epoch, sequence: nextSequence, final: false });
-      if (!first.final) await agent.cutAndShip({ vm, epoch, sequence: nextSequence + 1, final: true });
+      const first = await agent.cutAndShip({ vm, epoch, sequence: nextSequence, final: false, ...retention });
+      if (!first.final) await agent.cutAndShip({ vm, epoch, sequence: nextSequence + 1, final: true, ...retention });
       return { shutDown: 'done' };
     }
     for (let sequence = nextSequence; sequence < nextSequence + MOST_CUTS; sequence += 1) {
-      const cut = await agent.cutAndShip({ vm, epoch, sequence, final: false });
+      const cut = await agent.cutAndShip({ vm, epoch, sequence, final: false, ...retention });
       if (holdsEverything(cut, exportsClosedAt)) return { shutDown: 'done', issued: cut.issued! };
     }
     return { shutDown: 'failed', shutDownProblem: `the source was written to after its exports were closed` };

@@ -6,6 +6,7 @@ import { onTestFinished } from 'vitest';
 import { createAzureActivities } from '../../activities/azure.js';
 import { createPrimaryActivities } from '../../activities/primary.js';
 import { createProviderActivities } from '../../activities/provider.js';
+import { createResynchronizationActivities } from '../../activities/resynchronization.js';
 import { HypervisorClient } from '../../sites/hypervisor/control-client.js';
 import { serveHypervisor } from '../../sites/hypervisor/control-server.js';
 import { hypervisorConfigSchema } from '../../sites/hypervisor/hypervisor-config.js';
@@ -53,8 +54,15 @@ async function makeDisk(path: string, number: number): Promise<void> {
   await file.close();
 }
 
-/** @param others VMs besides the usual one, each with a single disk, `os`, in a file of the VM's name. */
-export async function openSite(sourceFolder?: string, others: readonly string[] = []) {
+/**
+ * @param others VMs besides the usual one, each with a single disk, `os`, in a file of the VM's name.
+ * @param makeStore makes the folder of the store, where it is to be a special one.
+ */
+export async function openSite(
+  sourceFolder?: string,
+  others: readonly string[] = [],
+  makeStore: (folder: string) => Promise<unknown> = async () => undefined,
+) {
   const folder = await temporaryFolder();
   const source = sourceFolder ?? folder;
   const disks = ['os', 'data'].map((name) => ({ name, path: join(source, `${name}.img`) }));
@@ -75,6 +83,7 @@ export async function openSite(sourceFolder?: string, others: readonly string[] 
   const hypervisor = await EmbeddedHypervisor.open(host, quiet);
   const control = await serveHypervisor(host.controlSocket, hypervisor, quiet);
   const storeFolder = join(folder, 'store');
+  await makeStore(storeFolder);
   const store = await EmbeddedReplicaStore.open(storeFolder, { create: true });
   const recovery = config('r', { recovery: { store: { kind: 'embedded', path: storeFolder } } });
   const compute = await EmbeddedRecoveryCompute.open(recovery, store, quiet);
@@ -92,6 +101,7 @@ export async function openSite(sourceFolder?: string, others: readonly string[] 
   const activities = (over: ReplicaStore = store) => ({
     ...createPrimaryActivities({ hypervisor: client, store: over, copySliceMs: 0 }),
     ...createAzureActivities({ store: over, compute, networks: site.azureNetworks }),
+    ...createResynchronizationActivities({ store: over }),
     ...createProviderActivities({ site, vmmServer: 'vmm-1', hypervisorOf: () => client }),
   });
   return { folder, storeFolder, store, hypervisor: client, activities, disks };

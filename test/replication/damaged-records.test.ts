@@ -420,10 +420,10 @@ test('behind a fence of which no copy is whole nothing is written, and all that 
   });
   const { azure } = site(store);
   for (const write of [
-    run(azure.applyCycle, cycleInput(3)),
-    run(azure.checkUnplannedFailover, { vm: VM, wanted: LATEST }),
+    () => run(azure.applyCycle, cycleInput(3)),
+    () => run(azure.checkUnplannedFailover, { vm: VM, wanted: LATEST }),
   ]) {
-    await expect(write).rejects.toMatchObject({ type: 'InvalidReplicaState' });
+    await expect(write()).rejects.toMatchObject({ type: 'InvalidReplicaState' });
   }
   expect(await surveyVault(store)).toMatchObject({ vms: [], unreadable: [{ vm: VM }] });
 });

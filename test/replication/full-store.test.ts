@@ -19,7 +19,7 @@ import { MiB, Model, VM, write } from './model.js';
 import { expectReplicaOf, seedReplica } from './replica-fixture.js';
 
 const SIZE = 4 * MiB;
-const of = { vm: VM, epoch: 1 };
+const of = { vm: VM, epoch: 1, retention: 'kept' } as const;
 const policyOf = (recoveryPointRetentionHours: number) =>
   policySchema.parse({ name: 'gold', recoveryPointRetentionHours });
 

@@ -68,6 +68,7 @@ describe('a VM that is marked for resynchronization', () => {
           .map(({ input }) => [input['fromOffset'], input['toOffset']]);
       expect(stretches('digestReplica').map(([from]) => from)).toEqual([0, 250, 500, 750]);
       expect(stretches('copyDisk')).toEqual([0, 250, 500, 750].map((from) => [from, from + 250]));
+      for (const { input } of site.called('copyDisk')) expect(input).toHaveProperty('retention.hours');
     });
   });
 

@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { expect, it } from 'vitest';
 import { failoverResultSchema } from '../../domain/job.js';
 import { policySchema } from '../../domain/policy.js';
+import type { Retention } from '../../domain/recovery-point.js';
+import { toMs } from '../../domain/time.js';
 import * as messages from '../../workflows/messages.js';
 import { skippedTime } from './skipped-time.js';
 
@@ -87,5 +89,25 @@ it('a policy with a shorter frequency and another retention counts from the next
     await expect(
       entity.executeUpdate(messages.setPolicyUpdate, { args: [{ requestId: randomUUID(), policy: wrong }] }),
     ).rejects.toMatchObject({ cause: { type: 'InvalidInput' } });
+  });
+});
+
+it('a policy that is set while the store is full is what the next attempt makes room by', async () => {
+  const { site, vault } = setUp();
+  await vault.run(async () => {
+    const entity = await vault.protect('db-05');
+    site.fail('cutAndShip', 'StoreFull');
+    await vault.until(entity, ({ item }) => (item.retry?.attempt ?? 0) >= 2, 60_000);
+    const policy = policySchema.parse({ name: 'short', recoveryPointRetentionHours: 0 });
+    await entity.executeUpdate(messages.setPolicyUpdate, { args: [{ requestId: randomUUID(), policy }] });
+    const before = site.called('cutAndShip').length;
+    site.heal('cutAndShip');
+    await entity.executeUpdate(messages.retryUpdate, request());
+    await vault.until(entity, ({ item }) => item.retry === undefined);
+    const { input, at } = site.called('cutAndShip')[before]!;
+    const { retention } = input as { retention?: Retention };
+    expect(retention?.hours).toBe(0);
+    // Told as the attempt began, and not as the cycle did.
+    expect(Math.abs(toMs(retention!.at) - at)).toBeLessThan(30_000);
   });
 });

@@ -132,9 +132,23 @@ describe('unplanned failover', () => {
       await vault.until(entity, (view) => view.item.phase === 'FailedOver');
       expect((await vault.job(again.jobId)).result).toMatchObject({ shutDown: 'done' });
       // Cut once the source was off, it holds everything: no other is needed.
-      expect(site.called('cutAndShip').at(-1)).toMatchObject({ input: { sequence: item.nextSequence } });
+      const last = site.called('cutAndShip').at(-1)!;
+      expect(last).toMatchObject({ input: { sequence: item.nextSequence } });
+      expect(last.input).toHaveProperty('retention.hours');
       const order = site.calls.map(({ name }) => name);
       expect(order.indexOf('shutDownVm')).toBeLessThan(order.lastIndexOf('cutAndShip'));
+    });
+  });
+
+  it('lets no recovery point go for the last changes when a point was asked for', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-01');
+      const { item } = await vault.until(entity, (view) => view.item.latestRecoveryPoint !== undefined);
+      const parameters = { tryShutDown: true, recoveryPoint: item.latestRecoveryPoint!.id };
+      await entity.executeUpdate(messages.jobUpdates.unplannedFailover, request(parameters));
+      await vault.until(entity, (view) => view.item.phase === 'FailedOver');
+      expect(site.called('cutAndShip').at(-1)!.input).not.toHaveProperty('retention');
     });
   });
 

@@ -1,0 +1,136 @@
+/** A store that is nearly full: what is expired makes room for whatever is written, on whichever side. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test, type TestContext } from 'vitest';
+import { policySchema } from '../../domain/policy.js';
+import { recoveryPointId, vaultPaths } from '../../domain/vault.js';
+import { listRecoveryPoints } from '../../replication/recovery-points.js';
+import { keepPolicy } from '../../replication/replica-state.js';
+import { intercept } from '../replication/intercepted-store.js';
+import { MiB } from '../replication/model.js';
+import { flipByte } from '../replication/replica-fixture.js';
+import { leave, resize, smallFileSystem } from '../support/small-file-system.js';
+import { DISK_BYTES, guestWrites, openSite, run, seed, VM } from './embedded-site.js';
+
+/** Bytes of the disk `os` that every cycle, and every difference, consists of: logs of more than half a disk are given up. */
+const WRITTEN = 3 * MiB;
+const STORE_MIB = 160;
+const vm = VM;
+const epoch = 1;
+
+/** With three recovery points that the policy keeps. */
+async function openFullSite(context: TestContext) {
+  const site = await openSite(undefined, [], (folder) => smallFileSystem(folder, STORE_MIB, context));
+  await seed(site);
+  for (const sequence of [1, 2, 3]) {
+    await ship(site, sequence);
+    await run(site.activities().applyCycle, { vm, epoch, sequence, retentionHours: 24 });
+  }
+  expect(await pointIds(site)).toEqual([1, 2, 3].map((sequence) => recoveryPointId(epoch, sequence)));
+  return site;
+}
+
+type Site = Awaited<ReturnType<typeof openFullSite>>;
+
+async function ship(site: Site, sequence: number): Promise<void> {
+  await guestWrites(site, 'os', WRITTEN, sequence * 100);
+  await run(site.activities().cutAndShip, { vm, epoch, sequence, final: false });
+}
+
+const pointIds = async ({ store }: Site) => (await listRecoveryPoints(store, vm)).map(({ id }) => id);
+const noneExpires = { hours: 24, at: new Date().toISOString() };
+const allExpire = () => ({ hours: 0, at: new Date().toISOString() });
+
+async function expectEqual({ disks, storeFolder }: Site): Promise<void> {
+  for (const { name, path } of disks) {
+    const replica = await readFile(join(storeFolder, ...vaultPaths.disk(vm, name).split('/')));
+    expect(replica.subarray(0, DISK_BYTES).equals(await readFile(path)), name).toBe(true);
+  }
+}
+
+test('expired points go before the first byte of a cycle is written, which fits then', async (context) => {
+  const site = await openFullSite(context);
+  await ship(site, 4);
+  await leave(site.storeFolder, MiB);
+  const before: string[][] = [];
+  const noting = intercept(site.store, 'writePages', { before: async () => before.push(await pointIds(site)) });
+  const { applyCycle } = site.activities(noting);
+  await run(applyCycle, { vm, epoch, sequence: 4, retentionHours: 0 });
+  const newest = [recoveryPointId(epoch, 3)];
+  expect(before.length).toBeGreaterThan(0);
+  expect(before).toEqual(before.map(() => newest));
+  expect(await pointIds(site)).toEqual([recoveryPointId(epoch, 4)]);
+  await expectEqual(site);
+});
+
+test('a cycle that has not arrived as it was sent lets no point go', async (context) => {
+  const site = await openFullSite(context);
+  await ship(site, 4);
+  const [changes] = (await site.store.listObjects(vaultPaths.cyclePrefix(vm))).filter((name) =>
+    /0004\/os\b.*changes/.test(name),
+  );
+  await flipByte(join(site.storeFolder, ...changes!.split('/')), 100_000);
+  const points = await pointIds(site);
+  const applying = run(site.activities().applyCycle, { vm, epoch, sequence: 4, retentionHours: 0 });
+  await expect(applying).rejects.toMatchObject({ type: 'LogBroken' });
+  expect(await pointIds(site)).toEqual(points);
+});
+
+test('a cycle is sent by the policy as it is now, and by no clock of the source', async (context) => {
+  const site = await openFullSite(context);
+  await keepPolicy(site.store, vm, policySchema.parse({ name: 'gold', recoveryPointRetentionHours: 0 }), {
+    epoch,
+    sequence: 3,
+  });
+  const points = await pointIds(site);
+  // So that the two cycles that are kept anyway are all there is to find.
+  await leave(site.storeFolder, 0);
+  await guestWrites(site, 'os', WRITTEN, 400);
+  const { cutAndShip } = site.activities();
+  const cut = { vm, epoch, sequence: 4, final: false };
+  const early = { hours: 0, at: new Date(Date.now() - 3_600_000).toISOString() };
+  // The last as it is asked for by a workflow that tells no time.
+  for (const told of [{ retention: noneExpires }, { retention: early }, {}]) {
+    await expect(run(cutAndShip, { ...cut, ...told })).rejects.toMatchObject({ type: 'StoreFull' });
+    expect(await pointIds(site)).toEqual(points);
+  }
+  await run(cutAndShip, { ...cut, retention: allExpire() });
+  expect(await pointIds(site)).toEqual([recoveryPointId(epoch, 3)]);
+});
+
+test('a resynchronization that does not fit lets expired points go, and goes on', async (context) => {
+  const site = await openFullSite(context);
+  const all = site.activities();
+  await guestWrites(site, 'os', WRITTEN, 4_000);
+  const { disks } = await run(all.checkSource, { vm });
+  const resync = { vm, epoch: 2 };
+  await run(all.beginResync, { ...resync, disks });
+  await run(all.beginReplication, { ...resync, disks });
+  for (const { name } of disks) await run(all.digestReplica, { ...resync, disk: name });
+  await leave(site.storeFolder, MiB);
+  const points = await pointIds(site);
+  const copy = { ...resync, disk: 'os', fromOffset: 0 };
+  await expect(run(all.copyDisk, { ...copy, retention: noneExpires })).rejects.toMatchObject({ type: 'StoreFull' });
+  expect(await pointIds(site)).toEqual(points);
+  expect(await run(all.copyDisk, { ...copy, retention: allExpire() })).toMatchObject({ done: true });
+  expect(await pointIds(site)).toEqual([recoveryPointId(epoch, 3)]);
+  await run(all.copyDisk, { ...copy, disk: 'data' });
+  for (const { name } of disks) await run(all.verifySeed, { ...resync, disk: name });
+  while ((await run(all.mergeSnapshot, { vm })).bytesLeft > 0);
+  await expectEqual(site);
+});
+
+test('what was received before a resynchronization is applied once expired points have gone', async (context) => {
+  const site = await openFullSite(context);
+  await ship(site, 4);
+  const all = site.activities();
+  await leave(site.storeFolder, MiB);
+  await expect(run(all.applyReceivedCycles, { vm })).rejects.toMatchObject({ type: 'StoreFull' });
+  const policy = policySchema.parse({ name: 'gold', recoveryPointRetentionHours: 0 });
+  await resize(site.storeFolder, STORE_MIB);
+  await keepPolicy(site.store, vm, policy, { epoch, sequence: 4 });
+  await leave(site.storeFolder, MiB);
+  expect(await run(all.applyReceivedCycles, { vm })).toEqual({ cycles: 1 });
+  expect(await pointIds(site)).toEqual([3, 4].map((sequence) => recoveryPointId(epoch, sequence)));
+  await expectEqual(site);
+});
