@@ -11,6 +11,7 @@ import { formatStoreAddress } from '../domain/store-address.js';
 import { surveyVault } from '../replication/vault-survey.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { openDisk } from '../disks/open-disk.js';
+import { MARKER } from '../sites/blob-names.js';
 import { sasEnd } from '../sites/azure-store/credentials.js';
 import type { DataFolder } from '../config/data-folder.js';
 import type { LoadedSite } from '../config/site-file.js';
@@ -64,6 +65,8 @@ function ofFolder(folder: string): Pick<StoreAccess, 'freeBytes' | 'touch'> {
       return bavail * bsize;
     },
     touch: async () => {
+      // The empty folder of a file system that is not mounted stays empty.
+      await stat(path.join(folder, MARKER));
       // Where the store keeps what is not there yet: what a killed doctor leaves is swept.
       const temporary = path.join(folder, '.tmp');
       const file = path.join(temporary, `doctor-${randomUUID()}`);

@@ -11,6 +11,7 @@ import type { Site } from '../domain/site.js';
 import { formatStoreAddress } from '../domain/store-address.js';
 import { isRememberedAsReplicated, isTracked } from '../sites/hypervisor/replicated-vm.js';
 import type { DataFolder } from '../config/data-folder.js';
+import { heldReplicas } from '../replication/held-replicas.js';
 import { replaceFile } from '../config/durable-file.js';
 import { openReplicaStore, type OpenedStore } from './open-replica-store.js';
 
@@ -52,18 +53,36 @@ export class VaultStore {
   }
 
   /**
-   * Whether there is one. @throws CatalogueError KnownStoreMissing when it is another than the one that is known, or when
-   * there is none although one is known, or a hypervisor of this machine replicates a VM, or did when its data folder was lost.
+   * Whether there is one. @throws CatalogueError KnownStoreMissing when it is another than the one that is known, or none is
+   * known and it holds no replica of the VMs whose writes are tracked here; when there is none although one is known, or a hypervisor of this machine replicates a VM, or did when its data folder was lost.
    */
   async isThere(): Promise<boolean> {
     try {
-      await (await this.open()).close();
+      const store = await this.open({ remember: false });
+      try {
+        await this.#refuseStranger(store);
+        await this.#remember(store.id);
+      } finally {
+        await store.close();
+      }
       return true;
     } catch (error) {
       if (!saysThatThereIsNone(error)) throw error;
       this.#refuseWithReplicas(await this.#replicatedHere(), error);
       return false;
     }
+  }
+
+  /** Where the id is lost, a store is known by what it holds of the VMs whose writes are tracked here. */
+  async #refuseStranger(store: OpenedStore): Promise<void> {
+    if ((await this.#known())[this.site.vault.name]) return;
+    const isTrackedHere = await Promise.all(this.site.vms.map(isTracked));
+    const tracked = this.site.vms.map(({ name }) => name).filter((_, index) => isTrackedHere[index]);
+    if (tracked.length === 0) return;
+    const held = await heldReplicas(store);
+    if (held.some(({ vm }) => tracked.includes(vm))) return;
+    const where = formatStoreAddress(this.site.vault.store);
+    throw this.#missing(`the store at ${where} has the id ${store.id} and no replica of ${tracked.join(', ')}`);
   }
 
   /**

@@ -4,6 +4,7 @@ import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { siteSchema } from '../../domain/site.js';
+import { vaultPaths } from '../../domain/vault.js';
 import { DataFolder } from '../../config/data-folder.js';
 import { isThere } from '../../disks/make-folder.js';
 import { VaultStore } from '../../local/vault-store.js';
@@ -124,4 +125,23 @@ describe('a store that is missing where none is known', () => {
     await rm(`${disk}.0001-00000001.hrl`);
     expect(await tracked.isThere()).toBe(false);
   });
+});
+
+test('one without a replica of the VMs that are tracked here is not taken for the one whose id was lost', async () => {
+  await vaultStore.make([]);
+  await rm(data.knownStores());
+  const tracked = new VaultStore(data, siteWith(await trackedDisk(folder)));
+  await expect(tracked.isThere()).rejects.toMatchObject({
+    code: 'KnownStoreMissing',
+    detail: expect.stringMatching(/has the id \S+ and no replica of db-01/) as string,
+  });
+  expect(await isThere(data.knownStores())).toBe(false);
+  // The one that has it is: what else a store holds says nothing.
+  const store = await vaultStore.open({ remember: false });
+  const fence = { scope: vaultPaths.vm('db-01'), epoch: 1, sequence: 0 };
+  await store.raiseFence(fence);
+  await store.putObject(vaultPaths.description('db-01'), Buffer.from('{'), fence);
+  await store.close();
+  expect(await tracked.isThere()).toBe(true);
+  expect(await isThere(data.knownStores())).toBe(true);
 });

@@ -43,6 +43,16 @@ describe('a VM that is marked for resynchronization', () => {
     });
   });
 
+  it('as the manifest of a cycle that was sent is gone, is resynchronized: its logs are gone as well', async () => {
+    await vault.run(async () => {
+      const entity = await vault.protect('db-05');
+      site.fail('applyCycle', 'LogBroken', 1);
+      const marked = await vault.until(entity, ({ item }) => item.resync !== undefined, 60_000);
+      expect(marked).toMatchObject({ health: 'Critical', item: { phase: 'Protected' } });
+      expect(marked.item).not.toHaveProperty('retry');
+    });
+  });
+
   it('that is asked for is begun at once; the disks are digested before anything is sent', async () => {
     await vault.run(async () => {
       const entity = await vault.protect('db-02');
