@@ -6,7 +6,9 @@ import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { HeldReplica } from '../domain/held-replica.js';
 import type { Site } from '../domain/site.js';
-import { VmStateFile } from '../sites/hypervisor/vm-state-file.js';
+import { isThere } from '../disks/make-folder.js';
+import { isTracked } from '../sites/hypervisor/replicated-vm.js';
+import { lockStateFolder, VmStateFile } from '../sites/hypervisor/vm-state-file.js';
 import type { DataFolder } from '../config/data-folder.js';
 
 /**
@@ -22,9 +24,7 @@ export async function fenceSources(
   for (const { vm, state } of held) {
     const host = vms.find(({ name }) => name === vm)?.host;
     if (!state || host === undefined) continue;
-    const folder = data.hypervisorState(host);
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    const file = await VmStateFile.open(vm, path.join(folder, `${vm}.json`));
+    const file = await stateFile(data, host, vm);
     // Its hypervisor refuses it as long as nothing is known of it.
     if (file.failure) continue;
     if (file.current.fencedEpoch >= state.epoch) continue;
@@ -32,4 +32,41 @@ export async function fenceSources(
     told.push(vm);
   }
   return told;
+}
+
+/**
+ * For a hypervisor that is about to start by itself. Change logs beside the disks of a VM that it knows nothing of say that
+ * its memory was lost: unless the vault holds that VM, nobody can say where it runs, and it stays off.
+ * @param held undefined: the store does not answer.
+ * @throws CatalogueError InvalidVmState while another process is the hypervisor of the host; the errno of the file system.
+ */
+export async function fenceHost(
+  site: Pick<Site, 'vms'>,
+  host: string,
+  data: DataFolder,
+  held: readonly HeldReplica[] | undefined,
+): Promise<{ readonly fenced: string[]; readonly unknown: string[] }> {
+  const vms = site.vms.filter((vm) => vm.host === host);
+  const lock = await lockStateFolder(data.hypervisorState(host));
+  try {
+    const unknown: string[] = [];
+    for (const vm of vms) {
+      if (held?.some((each) => each.vm === vm.name)) continue;
+      if ((await isThere(stateFilePath(data, host, vm.name))) || !(await isTracked(vm))) continue;
+      const file = await stateFile(data, host, vm.name);
+      await file.change((now) => ({ ...now, power: 'Off' }));
+      unknown.push(vm.name);
+    }
+    return { fenced: await fenceSources({ vms }, data, held ?? []), unknown };
+  } finally {
+    await lock.close();
+  }
+}
+
+const stateFilePath = (data: DataFolder, host: string, vm: string): string =>
+  path.join(data.hypervisorState(host), `${vm}.json`);
+
+async function stateFile(data: DataFolder, host: string, vm: string): Promise<VmStateFile> {
+  await mkdir(data.hypervisorState(host), { recursive: true, mode: 0o700 });
+  return await VmStateFile.open(vm, stateFilePath(data, host, vm));
 }

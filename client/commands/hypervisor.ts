@@ -1,12 +1,14 @@
 /** `hypervisor` and `recovery-compute`: what runs VMs on either side, in the foreground, as in production. */
 import { Command } from 'commander';
 import { CatalogueError } from '../../domain/errors.js';
-import { hostsOf } from '../../domain/site.js';
+import type { HeldReplica } from '../../domain/held-replica.js';
+import { hostsOf, type Site } from '../../domain/site.js';
 import type { DataFolder } from '../../config/data-folder.js';
 import { loadSite } from '../../config/site-file.js';
 import { RefusedError } from '../errors.js';
+import { note } from '../output.js';
 import { commonOptions, dataFolderOf, outputOf, siteFileOf } from './place.js';
-import { waitingForStore } from './store-patience.js';
+import { unlessItHangs, waitingForStore } from './store-patience.js';
 
 const inForeground =
   'Stays in the foreground until Ctrl-C or SIGTERM, and prints one line when it answers; its log is JSON lines on standard\n' +
@@ -16,7 +18,7 @@ export function hypervisorCommand(): Command {
   return new Command('hypervisor')
     .summary('run the hypervisor of one host, as in production')
     .description(
-      `Runs the embedded hypervisor of a host, with the VMs and disks that the site file gives it. Needs no Temporal.\n${inForeground}`,
+      `Runs the embedded hypervisor of a host, with the VMs and disks that the site file gives it. Needs no Temporal. A VM that\nruns at the recovery side by the vault is not started here.\n${inForeground}`,
     )
     .requiredOption('--host <name>', 'the host that this machine is, as in the site file')
     .addHelpText(
@@ -54,6 +56,7 @@ async function runHere(command: Command, host?: string): Promise<void> {
     const config = host === undefined ? recoveryConfig(site, data) : hostConfig(site, data, host);
     await data.make();
     await data.prepare(host === undefined ? [] : [host]);
+    if (host !== undefined) await fenceFirst(site, host, data);
     const starting = RunningHypervisor.start(config);
     const running = await (host === undefined ? waitingForStore(site.vault.store, starting) : starting);
     return { running, controlSocket: config.controlSocket };
@@ -69,6 +72,24 @@ async function runHere(command: Command, host?: string): Promise<void> {
     `${who} is ready: ${controlSocket}`,
   );
   await stopped;
+}
+
+/** A store that does not answer keeps no guest waiting for long. */
+async function fenceFirst(site: Site, host: string, data: DataFolder): Promise<void> {
+  const [{ fenceHost }, { readHeldReplicas }] = await Promise.all([
+    import('../../instance/fenced-sources.js'),
+    import('../../local/local-vault.js'),
+  ]);
+  const held = await unlessItHangs<HeldReplica[] | undefined>(readHeldReplicas(site.vault, []), undefined);
+  const { fenced, unknown } = await fenceHost(site, host, data, held);
+  if (fenced.length > 0) note(`Not started, as they run at the recovery side by the vault: ${fenced.join(', ')}`);
+  if (unknown.length > 0) {
+    note(
+      `Not started: change logs say that they were replicated, ${data.path} knows nothing of them, and ` +
+        `${held ? 'the store has no replica of them' : 'the store does not answer'}, so that they may run at the ` +
+        `recovery side: ${unknown.join(', ')}. Once that is settled, each that is to run here: farshore vm start VM`,
+    );
+  }
 }
 
 async function heldError(data: DataFolder): Promise<RefusedError> {
