@@ -16,7 +16,7 @@ export const savedQueries = {
     condition: "FarshoreHealth IN ('Critical', 'Warning')",
   },
   'waiting-for-person': {
-    title: 'Waits for a person',
+    title: 'Needs a person',
     description: 'jobs and VMs that stand still until somebody acts and retries',
     condition: "FarshoreJobState = 'WaitingForPerson'",
   },

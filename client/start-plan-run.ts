@@ -1,7 +1,7 @@
 /** Starts a run of a recovery plan so that it is seen from then on, also before a worker has taken it. */
 import type { Client } from '@temporalio/client';
 import { planRunId, taskQueues } from '../domain/ids.js';
-import { planMachines } from '../domain/plan.js';
+import { planSummary } from '../domain/plan.js';
 import { toMs } from '../domain/time.js';
 import { POLLER_GONE_MS, pollersOf, WORKFLOWS } from '../temporal/pollers.js';
 import * as messages from '../workflows/messages.js';
@@ -29,7 +29,7 @@ export async function startPlanRun(client: Client, input: messages.RunRecoveryPl
   await client.workflow.start<RunRecoveryPlan>('runRecoveryPlan', {
     workflowId: id,
     taskQueue,
-    staticSummary: `Recovery plan ${plan.name}, ${type} failover of ${planMachines(plan).join(', ')}`,
+    staticSummary: planSummary(plan, type),
     args: [{ ...input, tuning: messages.tuningOfNextRun(undefined) }],
     // As the workflow shows itself once it has begun.
     memo: { planRun: messages.newPlanRun(id, input, 'waiting for a worker', startedAt) } satisfies Partial<

@@ -5,6 +5,7 @@
 import { formatBytes } from './bytes.js';
 import { counted } from './counted.js';
 import type { Attention } from './attention.js';
+import { inMarkdown } from './markdown.js';
 import { severity, type Board, type HostRow, type JobRow, type VmRow } from './board.js';
 
 export function boardText(board: Board): string {
@@ -39,7 +40,7 @@ function countsOf(vms: readonly VmRow[], jobs: readonly JobRow[]): string {
 
 function attentionLines({ health, message, since, host, advice }: Attention): string[] {
   const lasting = since === undefined || host !== undefined ? '' : `, since ${since}`;
-  return [`- **${health}**: ${message}${lasting}`, ...advice.map((text) => `    - ${text}`)];
+  return [`- **${health}**: ${inMarkdown(message)}${lasting}`, ...advice.map((text) => `    - ${inMarkdown(text)}`)];
 }
 
 function jobLine({ id, title, vm, task, progress, waitsFor }: JobRow): string {
@@ -54,6 +55,11 @@ function jobLine({ id, title, vm, task, progress, waitsFor }: JobRow): string {
 const hostLine = ({ host, vms, health, silence }: HostRow): string =>
   `- ${silence ? `**${host}** does not answer, since ${silence.since}` : host}, ${health}: ${vms.join(', ')}`;
 
+function whereText({ activeSide, unseen, stopped }: VmRow): string {
+  if (stopped) return 'should run at the recovery side, and does not';
+  return unseen ? `ran at the ${activeSide} side when its host was last heard` : `runs at the ${activeSide} side`;
+}
+
 /** What is not well has a line each. */
 function vmLines(vms: readonly VmRow[]): string[] {
   const ill = vms.filter(({ health }) => health !== undefined && health !== 'Normal');
@@ -63,10 +69,7 @@ function vmLines(vms: readonly VmRow[]): string[] {
   return [
     ...ill
       .toSorted((a, b) => severity[a.health!] - severity[b.health!])
-      .map(
-        ({ vm, health, phase, activeSide, unseen }) =>
-          `- **${health}** ${vm}: ${phase}, ${unseen ? 'ran' : 'runs'} at the ${activeSide} side${unseen ? ' when its host was last heard' : ''}`,
-      ),
+      .map((row) => `- **${row.health}** ${row.vm}: ${row.phase}, ${whereText(row)}`),
     ...(side('primary').length > 0 ? [`- Normal, at the primary side: ${named(side('primary'))}`] : []),
     ...(side('recovery').length > 0 ? [`- Normal, at the recovery side: ${named(side('recovery'))}`] : []),
     ...(bare.length > 0 ? [`- Not protected: ${named(bare)}`] : []),

@@ -29,6 +29,8 @@ export interface VmRow {
   readonly activeSide?: 'primary' | 'recovery';
   /** It ran there when its host was last heard: nobody knows what became of it since. */
   readonly unseen?: true;
+  /** It should run at the recovery side, and its replica VM is off or not there. */
+  readonly stopped?: true;
   /** Undefined: it is not protected. */
   readonly health?: Health;
   readonly rpoSeconds?: number;
@@ -110,10 +112,8 @@ export function boardOf(heard: Heard, at: string): Board {
     view: viewAmong(items, vm, at),
   }));
   const hosts = hostRows(views);
-  const astray = [
-    ...(replicaVms ? views.flatMap((each) => stoppedReplica(each, stateOf(each.vm, unheld), replicaVms)) : []),
-    ...views.flatMap((each) => runningSource(each, stateOf(each.vm, unheld), sourceVms)),
-  ];
+  const stopped = replicaVms ? views.flatMap((each) => stoppedReplica(each, stateOf(each.vm, unheld), replicaVms)) : [];
+  const astray = [...stopped, ...views.flatMap((each) => runningSource(each, stateOf(each.vm, unheld), sourceVms))];
   const attention = [
     ...unheld
       .filter(({ asProtected }) => asProtected)
@@ -130,6 +130,7 @@ export function boardOf(heard: Heard, at: string): Board {
     vms: views.map(({ vm, view }) => ({
       ...vmRow(vm, view, stateOf(vm, unheld)),
       ...(view && astray.some(({ vms }) => vms.includes(vm)) && { health: 'Critical' as const }),
+      ...(stopped.some(({ vms }) => vms.includes(vm)) && { stopped: true as const }),
       ...(view && hostSilence(view.item) && !sourceVms.has(vm) && { unseen: true as const }),
     })),
     hosts,
@@ -165,8 +166,11 @@ export function viewAmong(
 }
 
 /** For a column of a table. */
-export const runsAtText = ({ activeSide, unseen }: VmRow): string =>
-  activeSide === undefined ? '-' : unseen ? `${activeSide}, unseen` : activeSide;
+export function runsAtText({ activeSide, unseen, stopped }: VmRow): string {
+  if (activeSide === undefined) return '-';
+  if (stopped) return `${activeSide}, off`;
+  return unseen ? `${activeSide}, unseen` : activeSide;
+}
 
 export const worst = (healths: readonly Health[]): Health =>
   healths.includes('Critical') ? 'Critical' : healths.includes('Warning') ? 'Warning' : 'Normal';

@@ -39,6 +39,7 @@ export function nextStep(
   const left = view && stepOfLeft(view.item);
   if (!view || view.item.phase === 'Unprotected') {
     if (left) return left;
+    if (view?.item.job && waitsForPerson(view.item.job)) return retryOnceMended(vm);
     if (view?.item.job)
       return { command: `farshore job show ${view.item.job.jobId}`, purpose: 'it is being protected' };
     if (held?.asProtected)
@@ -69,7 +70,7 @@ export function nextStep(
   }
   if (silence && view.operations.unplannedFailover.allowed) return failOver([vm], silence, at);
   if (waitsForPerson(item) || (item.job && waitsForPerson(item.job)) || seedingStopped(item)) {
-    return { command: `farshore retry ${vm}`, purpose: 'once the cause is gone' };
+    return retryOnceMended(vm);
   }
   if (item.job) {
     return {
@@ -93,6 +94,11 @@ export function nextStep(
       };
   }
 }
+
+const retryOnceMended = (vm: string): NextStep => ({
+  command: `farshore retry ${vm}`,
+  purpose: 'once the cause is gone',
+});
 
 const startReplica = (vm: string): NextStep => ({
   command: `farshore vm start ${vm}`,

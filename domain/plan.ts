@@ -1,5 +1,6 @@
 /** A recovery plan: which machines fail over together, and in which order their replica VMs start. A file in git. */
 import { z } from 'zod';
+import { counted } from './counted.js';
 import { nameSchema } from './ids.js';
 import type { Finding, Site } from './site.js';
 
@@ -22,6 +23,17 @@ export const recoveryPlanSchema = z.strictObject({
 export type RecoveryPlan = z.infer<typeof recoveryPlanSchema>;
 
 export const planMachines = (plan: RecoveryPlan): string[] => plan.groups.flatMap((group) => group.vms);
+
+/** Names that fit into the few lines that the Web UI has for a summary; more of it is cut off. Characters. */
+const NAMED = 100;
+
+/** What a run of it is about, in one line. */
+export function planSummary(plan: RecoveryPlan, type: string): string {
+  const vms = planMachines(plan);
+  const named = vms.join(', ');
+  const which = named.length <= NAMED ? named : counted(vms.length, 'VM');
+  return `Recovery plan ${plan.name}, ${type} failover of ${which}`;
+}
 
 export function checkPlan(plan: RecoveryPlan, site: Pick<Site, 'vms'>): Finding[] {
   const findings: Finding[] = [];

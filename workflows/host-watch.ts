@@ -16,12 +16,12 @@ import {
   isCancellation,
   log,
   proxyActivities,
-  setCurrentDetails,
   sleep,
 } from '@temporalio/workflow';
 import type { PrimaryActivities } from '../activities/primary.js';
 import { TimeoutType } from '@temporalio/common';
 import { failureCatalogue, toFailure } from '../domain/errors.js';
+import { inMarkdown } from '../domain/markdown.js';
 import { lookSchema, type HostNews, type HostState, type HostTrouble } from '../domain/host.js';
 import { protectedItemId, taskQueues } from '../domain/ids.js';
 import { toIso } from '../domain/time.js';
@@ -35,6 +35,7 @@ import {
   watchedVmSchema,
   type HostWatchInput,
 } from './messages.js';
+import { showDetails } from './show-details.js';
 import { neverFailing, startInput } from './start-input.js';
 import { atSide, failureOf } from './step-failure.js';
 import { uncancelled } from './uncancelled.js';
@@ -173,11 +174,11 @@ class HostWatch {
   private publish(): void {
     const { host } = this.input;
     const { trouble } = this;
-    setCurrentDetails(
+    showDetails([
       trouble
-        ? `**${host}**: ${trouble.failure.message}, since ${trouble.since}${trouble.heardAt === undefined ? '' : `, last heard at ${trouble.heardAt}`}. ${trouble.failure.remedy}`
+        ? `**${host}**: ${inMarkdown(trouble.failure.message)}, since ${trouble.since}${trouble.heardAt === undefined ? '' : `, last heard at ${trouble.heardAt}`}. ${inMarkdown(trouble.failure.remedy)}`
         : `**${host}** ${this.state ? 'answers' : 'has not been asked yet'}.`,
-    );
+    ]);
   }
 
   private async continueAsNew(): Promise<never> {

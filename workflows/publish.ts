@@ -2,11 +2,12 @@
  * The one place that shows state: search attributes, current details in the Temporal Web UI, the log, and the memo.
  * Attributes are sent only when they change, as each upsert is an event of the history.
  */
-import { log, patched, setCurrentDetails, upsertMemo, upsertSearchAttributes } from '@temporalio/workflow';
+import { log, patched, upsertMemo, upsertSearchAttributes } from '@temporalio/workflow';
 import { formatBytes } from '../domain/bytes.js';
 import { alertedHealthOf, conditionsOf, rpoSeconds, type Health } from '../domain/health.js';
 import { currentTask, expectedEnd, type Job } from '../domain/job.js';
 import { titleOf } from '../domain/jobs/known-jobs.js';
+import { inMarkdown } from '../domain/markdown.js';
 import { laterTryText } from '../domain/next-try.js';
 import { phaseText, standsStill, type ProtectedItem } from '../domain/protected-item.js';
 import { formatSeconds } from '../domain/time.js';
@@ -15,6 +16,7 @@ import { commandIsIssued } from './history-limit.js';
 import type { MemoKey, PlanRun } from './messages.js';
 import { healthRules } from './health-rules.js';
 import { searchAttributes } from './search-attributes.js';
+import { showDetails } from './show-details.js';
 import { STATE_IN_MEMO, WAITING_VM_LISTED } from './versions.js';
 
 type Shown = Record<string, string | number | null>;
@@ -80,26 +82,27 @@ export function publishItem(item: ProtectedItem, at: string): Health {
   });
   const lines = [
     `**${item.vm}** is ${phaseText[item.phase]}, active at the ${item.activeSide} side. Replication health: **${newHealth}**.`,
-    ...conditions.map(
-      (condition) => `- ${condition.health}: ${condition.message}${condition.remedy ? ` *${condition.remedy}*` : ''}`,
-    ),
+    '',
+    ...conditions.flatMap(({ health: ill, message, remedy }) => [
+      `- **${ill}**: ${inMarkdown(message)}`,
+      ...(remedy === undefined ? [] : [`    - ${inMarkdown(remedy)}`]),
+    ]),
   ];
   if (item.shipped)
     lines.push(
-      '',
-      `Last cycle sent: ${item.shipped.sequence} (epoch ${item.epoch}), sealed at ${item.shipped.sealedAt}, ${formatBytes(item.shipped.bytes)}.`,
+      `- Last cycle sent: ${item.shipped.sequence} (epoch ${item.epoch}), sealed at ${item.shipped.sealedAt}, ${formatBytes(item.shipped.bytes)}.`,
     );
-  if (rpoNow !== undefined) lines.push(`RPO at ${at}: ${formatSeconds(rpoNow)}.`);
-  if (item.cycleDueAt && !item.paused) lines.push(`Next cycle at ${item.cycleDueAt}.`);
+  if (rpoNow !== undefined) lines.push(`- RPO at ${at}: ${formatSeconds(rpoNow)}.`);
+  if (item.cycleDueAt && !item.paused) lines.push(`- Next cycle at ${item.cycleDueAt}.`);
   if (item.latestRecoveryPoint)
-    lines.push(`Latest recovery point: ${item.latestRecoveryPoint.time} (${item.latestRecoveryPoint.id}).`);
+    lines.push(`- Latest recovery point: ${item.latestRecoveryPoint.time} (${item.latestRecoveryPoint.id}).`);
   if (item.job) {
     const { jobId, kind, task, progress, retry } = item.job;
     lines.push('', `Running job: ${titleOf(kind)} \`${jobId}\`${task === undefined ? '' : `, task "${task}"`}.`);
     if (progress) lines.push(progressLine(progress));
     if (retry?.nextTryAt) lines.push(laterTryText(retry.nextTryAt));
   }
-  setCurrentDetails(lines.join('\n'));
+  showDetails(lines);
   return alertedHealthOf(item, at, healthRules());
 }
 
@@ -119,7 +122,9 @@ export function publishJob(job: Job): void {
   if (expected !== undefined) lines.push(`Expected to be done at ${expected}.`);
   lines.push(
     '',
-    ...job.tasks.map(({ name, state, reason }) => `1. ${name}: ${state}${reason === undefined ? '' : ` (${reason})`}`),
+    ...job.tasks.map(
+      ({ name, state, reason }) => `1. ${name}: ${state}${reason === undefined ? '' : ` (${inMarkdown(reason)})`}`,
+    ),
   );
   if (job.heldBefore !== undefined) lines.push('', `Holds before "${job.heldBefore}" until the recovery plan goes on.`);
   if (job.retry) {
@@ -127,11 +132,11 @@ export function publishJob(job: Job): void {
     const then = nextTryAt === undefined ? `Waits for \`farshore retry ${job.vm}\`.` : laterTryText(nextTryAt);
     lines.push(
       '',
-      `Attempt ${attempt} of "${currentTask(job)?.name ?? ''}" failed: ${failure.message}. ${then} ${failure.remedy}`,
+      `Attempt ${attempt} of "${currentTask(job)?.name ?? ''}" failed: ${inMarkdown(failure.message)}. ${then} ${inMarkdown(failure.remedy)}`,
     );
   }
-  if (job.failure) lines.push('', `Failed: ${job.failure.message}. ${job.failure.remedy}`);
-  setCurrentDetails(lines.join('\n'));
+  if (job.failure) lines.push('', `Failed: ${inMarkdown(job.failure.message)}. ${inMarkdown(job.failure.remedy)}`);
+  showDetails(lines);
 }
 
 export function publishPlanRun(run: PlanRun): void {
@@ -147,13 +152,13 @@ export function publishPlanRun(run: PlanRun): void {
     const machines = group.vms.map((name) => {
       const machine = run.machines.find((candidate) => candidate.vm === name);
       const held = machine?.heldBefore === undefined ? '' : ` before "${machine.heldBefore}"`;
-      return `${name}: ${machine?.state ?? 'unknown'}${held}${machine?.reason === undefined ? '' : ` (${machine.reason})`}`;
+      return `${name}: ${machine?.state ?? 'unknown'}${held}${machine?.reason === undefined ? '' : ` (${inMarkdown(machine.reason)})`}`;
     });
     lines.push(`1. ${group.name}: ${machines.join(', ')}`);
   }
-  if (run.failure !== undefined) lines.push('', `Stopped: ${run.failure}`);
+  if (run.failure !== undefined) lines.push('', `Stopped: ${inMarkdown(run.failure)}`);
   if (run.rtoSeconds !== undefined) lines.push('', `RTO: ${formatSeconds(run.rtoSeconds)}.`);
-  setCurrentDetails(lines.join('\n'));
+  showDetails(lines);
 }
 
 function stateOf(job: Job): string {

@@ -5,12 +5,13 @@
  * The activity returns only a board that says something else (see `watchVault`), a minute after the last look at the soonest:
  * a vault that is well costs no event, whatever the time. Restart: the board is carried.
  */
-import { continueAsNew, log, proxyActivities, setCurrentDetails, sleep } from '@temporalio/workflow';
+import { continueAsNew, log, proxyActivities, sleep } from '@temporalio/workflow';
 import type { VaultActivities } from '../activities/watch-vault.js';
 import { taskQueues } from '../domain/ids.js';
 import { now } from './clock.js';
 import { inputOfNextRun, limitHistory, shouldContinueAsNew } from './history-limit.js';
 import { showVaultInputSchema, type ShowVaultInput } from './messages.js';
+import { showDetails } from './show-details.js';
 import { neverFailing, startInput } from './start-input.js';
 import { uncancelled } from './uncancelled.js';
 
@@ -50,5 +51,5 @@ async function show(input: ShowVaultInput): Promise<never> {
 
 function publish(vault: string, board: ShowVaultInput['shown']): void {
   const rhythm = 'The vault is looked at once a minute.';
-  setCurrentDetails(board ? `${board.text}\n\n*So since ${board.since}. ${rhythm}*` : `# Vault ${vault}\n\n${rhythm}`);
+  showDetails(board ? [board.text, '', `*So since ${board.since}. ${rhythm}*`] : [`# Vault ${vault}`, '', rhythm]);
 }

@@ -49,6 +49,10 @@ export const vmAnswers = {
       vms: z.array(
         vmRow.extend({
           unseen: z.literal(true).optional().describe('It ran at that side when its host was last heard.'),
+          stopped: z
+            .literal(true)
+            .optional()
+            .describe('It should run at the recovery side, and its replica VM is off or not there.'),
           lastCycle: cycleSchema.optional(),
           nextCycleAt: isoTimeSchema.optional(),
         }),

@@ -34,9 +34,25 @@ let copying: string;
 let failing: string;
 
 /** As an operator would choose them in the page: kept by the browser, too. */
-const COLUMNS = ['Workflow ID', 'FarshorePhase', 'FarshoreHealth', 'FarshoreJobState'];
+const COLUMNS = ['FarshoreHealth', 'FarshoreJobState', 'FarshorePhase', 'Workflow ID'];
 const KEPT = JSON.stringify({ farshore: COLUMNS.map((label) => ({ label })) });
 const keepColumns = `localStorage.setItem('namespace-workflow-table-columns', ${JSON.stringify(KEPT)})`;
+
+/** For the browser. */
+const CELLS_CUT_OFF = `[...document.querySelectorAll('tbody td')]
+  .flatMap((cell) => [...cell.querySelectorAll('a, p, span'), cell])
+  .flatMap((one) => [...one.childNodes].filter(({ nodeType, data }) => nodeType === Node.TEXT_NODE && data.trim() !== ''))
+  .map((text) => {
+    const range = document.createRange();
+    range.selectNodeContents(text);
+    return { text: text.data, right: range.getBoundingClientRect().right };
+  })
+  .filter(({ right }) => right > document.querySelector('table').parentElement.getBoundingClientRect().right)
+  .map(({ text }) => text)`;
+const TEXTS_CUT_OFF = `[...document.querySelectorAll('main *')]
+  .filter((one) => one.textContent.trim() !== '')
+  .filter((one) => one.getBoundingClientRect().bottom > innerHeight || one.getBoundingClientRect().right > innerWidth)
+  .map((one) => one.textContent)`;
 
 /** Where the command leads to. */
 const address = async (...args: string[]): Promise<string> => {
@@ -117,8 +133,47 @@ test('a query that is kept stands among the saved views, and is there without th
   await expect.poll(() => page.innerText('body')).toMatch(/All of the vault: vault-01/);
   await screenshot(page, 'saved-queries');
   await page.goto((await address('--query', 'vault')).replace(/\?.*/, ''));
-  await page.getByText('Waits for a person: vault-01').click();
+  await page.getByText('Needs a person: vault-01').click();
   await expect.poll(() => listed(page), { timeout: 30_000 }).toEqual([failing]);
+});
+
+test('no row of the list is cut off in a usual window', async (context) => {
+  requireReader('chromium', context);
+  const page = await browserPage();
+  await page.addInitScript({ content: keepColumns });
+  await page.goto(await address('--query', 'vault'));
+  await expect.poll(() => listed(page), { timeout: 30_000 }).toHaveLength(6);
+  expect(await page.evaluate(CELLS_CUT_OFF)).toEqual([]);
+});
+
+test("the board's page shows what needs attention, the hosts and the VMs, and commands as they are typed", async (context) => {
+  requireReader('chromium', context);
+  const page = await browserPage();
+  const board = await address('vault/vault-01');
+  const shown = async () => {
+    await page.goto(board);
+    await page.getByText('User Metadata', { exact: true }).click();
+    await page.waitForTimeout(REST_MS);
+    return (await framesOf(page)).join('\n');
+  };
+  // It is looked at once a minute.
+  await expect.poll(shown, { timeout: 150_000, interval: 5_000 }).toMatch(/Warning web-01: Protected/);
+  const text = await shown();
+  expect(text).toMatch(
+    /The board of vault vault-01\n[^]*Vault vault-01: Critical\s+4 VMs: 1 Critical, 2 Warning, 1 Normal\./,
+  );
+  expect(text).toMatch(
+    /Needs attention\s+Critical: app-01: [^]*disk of the VM is missing[^]*Warning: web-01: replication is paused/,
+  );
+  expect(text).toMatch(/Waits for a person\s+Enable protection of app-01/);
+  expect(text).toMatch(/Running\s+Initial replication of files-01: Copying the virtual disks, \d+ % of 512\.0 MiB/);
+  expect(text).toMatch(/Hosts\s+hv-01, Critical: db-01, web-01, app-01\s+hv-02, Warning: files-01/);
+  expect(text).toMatch(/VMs\s+Critical app-01: Unprotected, runs at the primary side\s+Warning web-01/);
+  expect(text).toMatch(/Normal, at the primary side: db-01/);
+  const typed = await Promise.all(page.frames().map((frame) => frame.locator('code').allInnerTexts()));
+  expect(typed.flat()).toEqual(expect.arrayContaining(['farshore retry app-01', 'farshore resume web-01']));
+  await expectWhole(page);
+  await screenshot(page, 'board');
 });
 
 test("a VM's page leads to its phase, health, RPO and next cycle", async (context) => {
@@ -128,7 +183,8 @@ test("a VM's page leads to its phase, health, RPO and next cycle", async (contex
   await page.getByText('User Metadata', { exact: true }).click();
   const shown = async () => (await framesOf(page)).join('\n');
   await expect.poll(shown, { timeout: 30_000 }).toMatch(/db-01 is protected, active at the primary side/);
-  expect(await shown()).toMatch(/Replication health: Normal\.[^]*Last cycle sent: \d+[^]*RPO at .*Next cycle at 20/);
+  expect(await shown()).toMatch(/Replication health: Normal\.[^]*Last cycle sent: \d+[^]*RPO at [^]*Next cycle at 20/);
+  await expectWhole(page);
   await screenshot(page, 'vm');
 });
 
@@ -141,6 +197,7 @@ test("a failing job's details name its tasks, what is wrong, and the remedy", as
   expect(await shown()).toMatch(
     /: InProgress[^]*Updating the provider states: NotStarted[^]*A virtual disk of the VM is missing[^]*farshore retry app-01/,
   );
+  await expectWhole(page);
 });
 
 test("a running job's details show how far it is", async (context) => {
@@ -150,9 +207,20 @@ test("a running job's details show how far it is", async (context) => {
   const shown = async () => (await framesOf(page)).join('\n');
   await expect.poll(shown, { timeout: 30_000 }).toMatch(/Initial replication of files-01: InProgress/);
   expect(await shown()).toMatch(/MiB of 512\.0 MiB \(\d+ %\)[^]*Copying the virtual disks: InProgress/);
+  await expectWhole(page);
   await screenshot(page, 'job');
 });
 
 /** The Web UI shows text of others in frames of their own. */
 const framesOf = (page: Page): Promise<string[]> =>
   Promise.all(page.frames().map((frame) => frame.innerText('body').catch(() => '')));
+
+/** A frame shows its text to the end, without being scrolled. */
+async function expectWhole(page: Page): Promise<void> {
+  const cutOff = async () => {
+    const frames = page.frames().filter((frame) => frame !== page.mainFrame());
+    return (await Promise.all(frames.map((frame) => frame.evaluate<string[]>(TEXTS_CUT_OFF)))).flat();
+  };
+  // The page sizes them once they are there.
+  await expect.poll(cutOff, { timeout: 10_000 }).toEqual([]);
+}

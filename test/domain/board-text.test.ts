@@ -43,7 +43,7 @@ test('hosts, VMs by health, running jobs, and who is waited for, as lists', () =
     '',
     '- **Critical**: db-01: a disk is missing, since 2026-03-01T11:55:00.000Z',
     '    - Put the disk file back.',
-    '    - farshore retry db-01',
+    '    - `farshore retry db-01`',
     '',
     '## Waits for a person',
     '',

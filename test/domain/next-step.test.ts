@@ -47,6 +47,14 @@ describe('the next step', () => {
       'farshore job show job/db-01/unplannedFailover/1',
     ],
     ['the store is full', { retry: waiting('StoreFull') }, 'farshore retry db-01'],
+    [
+      'its first protection waits for a person',
+      {
+        phase: 'Unprotected',
+        job: job('plannedFailover', { kind: 'enableProtection', retry: { ...failing('DiskMissing'), attempt: 1 } }),
+      },
+      'farshore retry db-01',
+    ],
     ['it is paused', { paused: { since: at(1) } }, 'farshore resume db-01'],
     ['it is marked', { resync: { cause: 'c', since: at(2) } }, 'farshore resynchronize db-01 --now --wait'],
     ['it has failed over', { phase: 'FailedOver', activeSide: 'recovery' }, 'farshore commit db-01 --wait'],
@@ -321,7 +329,8 @@ describe('the board', () => {
       ['gone-01', undefined],
       ['over-01', 'recovery'],
     ]);
-    expect(board.vms.at(-1)).toMatchObject({ vm: 'over-01', health: 'Critical' });
+    expect(board.vms.at(-1)).toMatchObject({ vm: 'over-01', health: 'Critical', stopped: true });
+    expect(board.vms.map(runsAtText)).toEqual(['-', 'recovery, off', 'recovery', '-', 'recovery, off']);
     const critical = board.attention.filter(({ health }) => health === 'Critical');
     expect(critical.map(({ vms, advice }) => [vms[0], advice[0]])).toEqual([
       ['lost-01', 'farshore vault adopt lost-01'],
