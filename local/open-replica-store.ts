@@ -10,6 +10,8 @@ export type OpenedStore = ReplicaStore & { readonly id: string };
 export interface StoreOptions {
   readonly create?: boolean;
   readonly vault?: string;
+  /** Told of what the store sends beside the content that it is given, bytes. */
+  readonly onCatalogSent?: (bytes: number) => void;
 }
 
 /**
@@ -34,7 +36,7 @@ export async function openReplicaStore(
   }
 }
 
-async function openAnyones(address: StoreAddress, options: { readonly create?: boolean }): Promise<OpenedStore> {
+async function openAnyones(address: StoreAddress, options: Omit<StoreOptions, 'vault'>): Promise<OpenedStore> {
   switch (address.kind) {
     case 'embedded':
       return await EmbeddedReplicaStore.open(address.path, options);

@@ -13,7 +13,7 @@ import { isRememberedAsReplicated, isTracked } from '../sites/hypervisor/replica
 import type { DataFolder } from '../config/data-folder.js';
 import { heldReplicas } from '../replication/held-replicas.js';
 import { replaceFile } from '../config/durable-file.js';
-import { openReplicaStore, type OpenedStore } from './open-replica-store.js';
+import { openReplicaStore, type OpenedStore, type StoreOptions } from './open-replica-store.js';
 
 /** The id of the store of each vault that this machine has worked for. */
 const knownSchema = z.record(nameSchema, z.object({ id: z.uuid(), where: z.string() }));
@@ -31,10 +31,13 @@ export class VaultStore {
    * @throws CatalogueError KnownStoreMissing when it is not the one that is known here; ForeignVault, and what says that
    * there is none.
    */
-  async open({ remember = true }: { readonly remember?: boolean } = {}): Promise<OpenedStore> {
+  async open({
+    remember = true,
+    ...options
+  }: Pick<StoreOptions, 'onCatalogSent'> & { readonly remember?: boolean } = {}): Promise<OpenedStore> {
     const { name, store } = this.site.vault;
     const known = (await this.#known())[name];
-    const opened = await openReplicaStore(store, { vault: name }).catch((error: unknown) => {
+    const opened = await openReplicaStore(store, { ...options, vault: name }).catch((error: unknown) => {
       if (!known || !saysThatThereIsNone(error)) throw error;
       throw this.#missing(
         `${(error as CatalogueError).detail}; by ${this.data.knownStores()} the vault's has the id ${known.id}`,

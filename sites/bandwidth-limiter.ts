@@ -25,6 +25,8 @@ const LOOK_AGAIN_MS = 1_000;
 const BURST_MS = 1_000;
 const SMALLEST_BURST = 64 * 1024;
 const PAGE = 4096;
+/** Most that is made up for, ms of the limit that holds: content gets on, whatever is sent beside it. */
+const MOST_OWED_MS = 10 * 60_000;
 
 export class BandwidthLimiter {
   /** Bytes that may be sent at once after a rest, a multiple of 4096; Infinity when nothing is limited, ever. */
@@ -32,7 +34,7 @@ export class BandwidthLimiter {
   readonly #rule: BandwidthRule;
   readonly #clock: Clock;
   readonly #turn = new Semaphore(1);
-  /** Bytes that may be sent now; Infinity after a time without limit. */
+  /** Bytes that may be sent now; Infinity after a time without limit, negative while some were sent without being asked for. */
   #saved: number;
   #rate: number;
   #at: number;
@@ -68,6 +70,12 @@ export class BandwidthLimiter {
         await this.#sleep(Math.min(ms, LOOK_AGAIN_MS), signal);
       }
     }, signal);
+  }
+
+  /** Of what does not wait, as it carries fences: whoever asks next waits for these bytes, too. */
+  spend(bytes: number): void {
+    this.#save();
+    this.#saved = Math.max(this.#saved - bytes, (-this.#rate * MOST_OWED_MS) / 1000);
   }
 
   /** Adds what may be sent since the last look. Where the rate has changed meanwhile the lower one counts. */

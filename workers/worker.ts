@@ -164,9 +164,11 @@ async function optionsOf(
   const hypervisorOf = (host: string) => new HypervisorClient(data.hypervisorControl(host));
   switch (role) {
     case 'host': {
-      const store = await new VaultStore(data, site).open();
       const { bandwidth, concurrentCopies, concurrentCycles } = hostsOf(site).find((host) => host.name === name)!;
       const limiter = bandwidth && new BandwidthLimiter(bandwidthRule(bandwidth));
+      const store = await new VaultStore(data, site).open(
+        limiter && { onCatalogSent: (bytes) => limiter.spend(bytes) },
+      );
       return {
         taskQueue: taskQueues.host(site.vault.name, name),
         activities: createPrimaryActivities({

@@ -9,11 +9,15 @@ export const LOOKUPS = 5;
 export class Catalogs {
   readonly #open = new Map<string, ScopeCatalog>();
 
-  constructor(private readonly container: Container) {}
+  constructor(
+    private readonly container: Container,
+    /** Told of each catalog that is sent, bytes. */
+    private readonly onSent: (bytes: number) => void = () => undefined,
+  ) {}
 
   of(scope: string): ScopeCatalog {
     let catalog = this.#open.get(scope);
-    if (!catalog) this.#open.set(scope, (catalog = new ScopeCatalog(scope, this.container)));
+    if (!catalog) this.#open.set(scope, (catalog = new ScopeCatalog(scope, this.container, this.onSent)));
     return catalog;
   }
 

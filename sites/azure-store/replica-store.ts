@@ -29,6 +29,8 @@ export interface OpenOptions {
   /** Makes a store of a container that is missing or empty; a store that is there is opened. */
   readonly create?: boolean;
   readonly limits?: RequestLimits;
+  /** Told of each catalog that is sent, bytes. One goes whole with each change, beside the content that it names. */
+  readonly onCatalogSent?: (bytes: number) => void;
 }
 
 export class AzureReplicaStore implements ReplicaStore {
@@ -43,8 +45,9 @@ export class AzureReplicaStore implements ReplicaStore {
     private readonly container: Container,
     /** It was made with this one. */
     readonly id: string,
+    onCatalogSent?: (bytes: number) => void,
   ) {
-    this.#catalogs = new Catalogs(container);
+    this.#catalogs = new Catalogs(container, onCatalogSent);
     this.#leftovers = new Leftovers(container);
     const changes = new FencedChanges(container, this.#catalogs);
     this.#objects = new Objects(container, this.#catalogs, changes);
@@ -55,7 +58,7 @@ export class AzureReplicaStore implements ReplicaStore {
   /** @throws CatalogueError StoreUnreachable, StoreNotFound, StoreUnsuitable, AuthenticationFailed, AuthorizationFailed. */
   static async open(access: ContainerAccess, options: OpenOptions): Promise<AzureReplicaStore> {
     const container = new Container(access, new Requests(access, options.where, options.limits));
-    return new AzureReplicaStore(container, await openMarker(access, container, options));
+    return new AzureReplicaStore(container, await openMarker(access, container, options), options.onCatalogSent);
   }
 
   putObject = (name: string, data: Buffer, fence: WriteFence): Promise<void> =>

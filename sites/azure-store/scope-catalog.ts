@@ -45,6 +45,7 @@ export class ScopeCatalog {
   constructor(
     readonly scope: string,
     private readonly container: Container,
+    private readonly onSent: (bytes: number) => void,
   ) {
     this.#blob = catalogBlob(scope);
   }
@@ -117,7 +118,9 @@ export class ScopeCatalog {
       const id = changeId(this.#writer, (this.#changesMade += 1));
       rememberChange(catalog, id);
       const replaces = base.etag === undefined ? 'nothing' : { etag: base.etag };
-      const etag = await this.container.put(this.#blob, encodeCatalog(this.scope, catalog), replaces);
+      const content = encodeCatalog(this.scope, catalog);
+      this.onSent(content.length);
+      const etag = await this.container.put(this.#blob, content, replaces);
       if (etag !== undefined) {
         this.#known = { catalog, etag };
         return outcomes;

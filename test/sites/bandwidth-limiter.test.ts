@@ -85,6 +85,37 @@ describe('what is sent under a limit', () => {
   });
 });
 
+describe('what is sent without waiting', () => {
+  test('is waited for by whoever asks next', async () => {
+    const clock = new FakeClock();
+    const limiter = new BandwidthLimiter(always(1_000_000), clock);
+    const began = clock.now();
+    await send(limiter, clock, [[10_000_000]]);
+    limiter.spend(20_000_000);
+    await send(limiter, clock, [[10_000_000]]);
+    const seconds = (clock.now() - began) / SECOND;
+    expect(seconds).toBeGreaterThanOrEqual(39);
+    expect(seconds).toBeLessThan(40.5);
+  });
+
+  test('keeps nobody waiting for more than some minutes, however much it is', async () => {
+    const clock = new FakeClock();
+    const limiter = new BandwidthLimiter(always(8_000), clock);
+    limiter.spend(1e12);
+    const began = clock.now();
+    await clock.drive(limiter.take(1));
+    expect(clock.now() - began).toBeLessThanOrEqual(601 * SECOND);
+  });
+
+  test('costs nothing while nothing is limited', async () => {
+    const clock = new FakeClock(0);
+    const limiter = new BandwidthLimiter({ rateAt: () => undefined, lowest: 8_000 }, clock);
+    limiter.spend(1e12);
+    expect(await limiter.take(1_000_000)).toBe(1_000_000);
+    expect(clock.now()).toBe(0);
+  });
+});
+
 describe('when another limit begins to hold', () => {
   test('who waits at a low rate goes on at the high one, at most a second late', async () => {
     const clock = new FakeClock(0);

@@ -11,7 +11,7 @@ export interface ProxiedAzurite {
   /** Forwards everything when a test begins. */
   readonly proxy: StoreProxy;
   /** @returns what opens the store in a new container, through the proxy; made when it is opened first. */
-  newContainer(limits: RequestLimits): () => Promise<AzureReplicaStore>;
+  newContainer(limits: RequestLimits, onCatalogSent?: (bytes: number) => void): () => Promise<AzureReplicaStore>;
 }
 
 /** Started before the tests of the file that calls this, and stopped after them. */
@@ -33,12 +33,13 @@ export function proxiedAzurite(): ProxiedAzurite {
     get proxy() {
       return proxy;
     },
-    newContainer(limits) {
+    newContainer(limits, onCatalogSent) {
       const service = BlobServiceClient.fromConnectionString(azurite.connectionString(proxy.url), {
         retryOptions: { maxTries: 1 },
       });
       const client = service.getContainerClient(`vault-${randomUUID()}`);
-      return () => AzureReplicaStore.open({ client }, { where: client.containerName, create: true, limits });
+      const options = { where: client.containerName, create: true, limits, ...(onCatalogSent && { onCatalogSent }) };
+      return () => AzureReplicaStore.open({ client }, options);
     },
   };
 }

@@ -27,6 +27,8 @@ export interface ProxiedRequest {
   readonly method: string;
   /** Path and query, as they were sent. */
   readonly url: string;
+  /** Of its body. */
+  readonly bytes: number;
 }
 
 const md5 = (body: Buffer): string => createHash('md5').update(body).digest('base64');
@@ -76,7 +78,7 @@ export class StoreProxy {
     const parts: Buffer[] = [];
     for await (const part of request) parts.push(part as Buffer);
     const body = Buffer.concat(parts);
-    const treatment = await this.treat({ method: request.method ?? '', url: request.url ?? '' });
+    const treatment = await this.treat({ method: request.method ?? '', url: request.url ?? '', bytes: body.length });
     const name = typeof treatment === 'string' ? treatment : Object.keys(treatment)[0]!;
     this.treated[name] = (this.treated[name] ?? 0) + 1;
     if (treatment === 'cutBefore') {
