@@ -1,4 +1,4 @@
-/** What one cycle asks of a store that holds many recovery points: by the index, against each record by itself. */
+/** Reading many recovery points, as each cycle does a few times: by the index, against each record by itself. */
 import path from 'node:path';
 import { recoveryPointId, recoveryPointSchema, vaultPaths } from '../domain/vault.js';
 import { putKept } from '../replication/kept-record.js';
@@ -17,7 +17,7 @@ const IN_FLIGHT = 8;
 
 export const points: Bench = {
   name: 'points',
-  summary: 'reading all recovery points twice, as a cycle does: by their index, against each by itself',
+  summary: 'reading all recovery points twice: by their index, against each by itself',
   run: (say) => withScratch((folder) => measure(folder, say)),
 };
 
