@@ -55,8 +55,6 @@ export interface CutAndShipInput {
   readonly vm: string;
   readonly epoch: number;
   readonly sequence: number;
-  /** Asked by runs that were begun before failovers asked `holdsEverything`: what is not final is refused. */
-  readonly final: boolean;
   /** Names that the recovery point of this cycle gets. */
   readonly tags?: readonly string[];
   /** Freeze the guest for the cut. Where that fails the cycle goes on without. */
@@ -177,7 +175,7 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
      * much was written after it: whether it holds everything, `holdsEverything` tells.
      */
     async cutAndShip(input: CutAndShipInput): Promise<ShippedCycle> {
-      const { vm, epoch, sequence, final } = input;
+      const { vm, epoch, sequence } = input;
       const fence = { epoch, sequence };
       return beating(0, async (beat) => {
         // One that is damaged is made again where the logs are here still; else they are out of sequence.
@@ -185,23 +183,16 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
         if (!manifest) {
           const freeze = input.appConsistent ? { appConsistent: { deadlineMs: FREEZE_DEADLINE_MS } } : undefined;
           const cut = await hypervisor.cut(vm, fence, freeze);
-          if (final) requireFinal(vm, cut);
           // The cut takes no turn: it says how old the cycle is.
           manifest = await turns.take('cycles', beat, () => ship(cut, beat, input));
           countShipped('cycle', contentOf(manifest));
         }
-        if (final) requireFinal(vm, manifest);
         await hypervisor.releaseLogs(vm, fence);
         const issued = manifest.final ? await issuedWrites(vm, epoch) : undefined;
         return { ...shippedCycleOf(manifest), ...(issued && { issued }) };
       });
     },
   });
-}
-
-function requireFinal(vm: string, { final }: { final: boolean }): void {
-  if (final) return;
-  throw new CatalogueError('InvalidVmState', `${vm} still had open exports; the final cut needs it shut down`);
 }
 
 const replicatedDisks = ({ disks }: HypervisorVm): DiskSize[] =>

@@ -32,26 +32,13 @@ const MISSED_SHARE = 0.2;
 /** A recoverable failure that outlasts this is "cannot send". */
 const CANNOT_SEND_AFTER_MS = 120_000;
 
-/** What is not so for runs of workflows that began before. */
-export interface HealthRules {
-  /** Cycles that are overdue count as missed now, not once the late one is done. @default true */
-  readonly overdueCounts?: boolean;
-  /** What fails as its host is silent is as old as that silence, and a worker that is lost with it is none besides. @default true */
-  readonly silenceIsOne?: boolean;
-}
-
 /**
  * Worst first. @param now ISO 8601.
  * @param known of its host's silence, by all of its VMs: each notices it at another time.
  */
-export function conditionsOf(
-  item: ProtectedItem,
-  now: string,
-  { overdueCounts = true, silenceIsOne = true }: HealthRules = {},
-  known?: HostSilence,
-): Condition[] {
+export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilence): Condition[] {
   const found: Condition[] = [];
-  const own = silenceIsOne ? hostSilence(item) : undefined;
+  const own = hostSilence(item);
   const silentSince = own && earlier(own.since, known?.since ?? own.since);
   const retry = withAge(failing(item), silentSince);
   const hostTrouble = withAge(item.hostTrouble, silentSince);
@@ -107,7 +94,7 @@ export function conditionsOf(
       since: item.shipped.sealedAt,
     });
   }
-  const { missed, all } = cyclesMissed(item, overdueCounts ? overdueCycles(item, now) : 0);
+  const { missed, all } = cyclesMissed(item, overdueCycles(item, now));
   if (item.phase === 'Protected' && missed > all * MISSED_SHARE) {
     found.push({
       reason: 'CyclesMissed',
@@ -212,8 +199,8 @@ function resyncCondition(
   };
 }
 
-export const healthOf = (item: ProtectedItem, now: string, rules?: HealthRules, known?: HostSilence): Health =>
-  conditionsOf(item, now, rules, known)[0]?.health ?? 'Normal';
+export const healthOf = (item: ProtectedItem, now: string, known?: HostSilence): Health =>
+  conditionsOf(item, now, known)[0]?.health ?? 'Normal';
 
 /** Of a host that does not answer it has to be said what can be done without it. */
 function withWayOut(item: ProtectedItem, condition: Condition): Condition {
@@ -227,10 +214,8 @@ function withWayOut(item: ProtectedItem, condition: Condition): Condition {
 const stages: ReadonlySet<string> = new Set(['InitialReplicationIncomplete']);
 
 /** The health that alerts go by: nobody is to be woken because a VM is being protected. */
-export const alertedHealthOf = (item: ProtectedItem, now: string, rules?: HealthRules): Health =>
-  item.alertsOfTrouble
-    ? (conditionsOf(item, now, rules).find(({ reason }) => !stages.has(reason))?.health ?? 'Normal')
-    : healthOf(item, now, rules);
+export const alertedHealthOf = (item: ProtectedItem, now: string): Health =>
+  conditionsOf(item, now).find(({ reason }) => !stages.has(reason))?.health ?? 'Normal';
 
 /** What is failing, and since when. A job that begins, or fails in its turn, does not make that any younger. */
 function failing({ retry, job, unresolved }: ProtectedItem): RetryState | undefined {
@@ -296,11 +281,7 @@ export const rpoSeconds = (item: ProtectedItem, now: string): number | undefined
   item.shipped && item.activeSide === 'primary' ? secondsBetween(item.shipped.sealedAt, now) : undefined;
 
 /** When health may change without an event: the instants at which a limit above is crossed. ISO 8601, or undefined. */
-export function nextHealthChange(
-  item: ProtectedItem,
-  now: string,
-  { overdueCounts = true }: HealthRules = {},
-): string | undefined {
+export function nextHealthChange(item: ProtectedItem, now: string): string | undefined {
   const instants: number[] = [];
   const retry = failing(item);
   if (retry) instants.push(toMs(retry.since) + CANNOT_SEND_AFTER_MS);
@@ -308,7 +289,7 @@ export function nextHealthChange(
   if (item.phase === 'Protected' && item.shipped) {
     instants.push(toMs(item.shipped.sealedAt) + LAST_SEND_LIMIT_MS + 1);
   }
-  const overdue = overdueCounts ? overdueFrom(item) : undefined;
+  const overdue = overdueFrom(item);
   if (overdue !== undefined) instants.push(overdue);
   const ahead = instants.filter((instant) => instant > toMs(now));
   return ahead.length > 0 ? toIso(Math.min(...ahead)) : undefined;

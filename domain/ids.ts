@@ -36,14 +36,11 @@ export const vaultBoardId = (vault: string): string => `vault/${vault}`;
 /** `2026-03-01T12:30:05.123Z` as `20260301T123005Z`: sorts, and needs no quoting in a shell. */
 export const compactTime = (iso: string): string => iso.replace(/[-:]/g, '').replace(/\.\d+Z$/, 'Z');
 
-/**
- * @param vault undefined: as ids were before they said it.
- * @param serial distinguishes two jobs of one VM asked for within the same second; 0 adds nothing.
- */
-export const jobId = (vault: string | undefined, vm: string, kind: string, at: string, serial: number): string =>
-  `job/${vault === undefined ? '' : `${vault}/`}${vm}/${kebab(kind)}/${compactTime(at)}${serial > 0 ? `-${serial}` : ''}`;
+/** @param serial distinguishes two jobs of one VM asked for within the same second; 0 adds nothing. */
+export const jobId = (vault: string, vm: string, kind: string, at: string, serial: number): string =>
+  `job/${vault}/${vm}/${kebab(kind)}/${compactTime(at)}${serial > 0 ? `-${serial}` : ''}`;
 
-/** Plans of two vaults may have the same name. Runs that were started before their ids said the vault are `plan/<plan>/<time>`. */
+/** Plans of two vaults may have the same name. */
 export const planRunId = (vault: string, plan: string, at: string): string =>
   `plan/${vault}/${plan}/${compactTime(at)}`;
 

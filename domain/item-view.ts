@@ -18,8 +18,8 @@ export function viewOf(item: ProtectedItem, at: string, known?: HostSilence): Pr
   const rpo = rpoSeconds(item, at);
   return {
     item,
-    health: healthOf(item, at, {}, known),
-    conditions: conditionsOf(item, at, {}, known),
+    health: healthOf(item, at, known),
+    conditions: conditionsOf(item, at, known),
     ...(rpo !== undefined && { rpoSeconds: rpo }),
     operations: offeredOperations(item),
   };

@@ -30,7 +30,7 @@ export const holdsEverything = (cut: CutOfSource, exportsClosedAt: string): bool
   wasCutAfter(cut, exportsClosedAt) && cut.issued !== undefined && sameWrites(cut.issued, cut.lastWrites);
 
 /** As far as the cut itself tells. */
-export const wasCutAfter = ({ final, sealedAt }: CutOfSource, exportsClosedAt: string): boolean =>
+const wasCutAfter = ({ final, sealedAt }: CutOfSource, exportsClosedAt: string): boolean =>
   final && toMs(sealedAt) >= toMs(exportsClosedAt);
 
 /** So many cycles may have been cut before, by failovers that came to nothing; the one after them is made now. */

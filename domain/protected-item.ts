@@ -93,8 +93,6 @@ export const protectedItemSchema = z.object({
   hostTrouble: hostTroubleSchema.optional(),
   /** What was failing when a job began: a condition of the VM until something has shown that it is over. */
   unresolved: retryStateSchema.optional(),
-  /** Alerts tell of trouble alone, not of what is a stage of being protected. Not set by entities of older runs. */
-  alertsOfTrouble: z.boolean().optional(),
   /** The health that the last alert told of. */
   alertedHealth: z.enum(healths).optional(),
   job: runningJobSchema.optional(),

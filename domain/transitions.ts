@@ -22,8 +22,7 @@ const REQUESTS_REMEMBERED = 50;
 
 export type ItemEvent =
   | { type: 'jobRequested'; request: JobRequest }
-  /** `keepsConditions`: what is failing stays a condition of the VM; histories of older runs go without. */
-  | { type: 'jobStarted'; jobId: string; at: string; keepsConditions?: boolean | undefined }
+  | { type: 'jobStarted'; jobId: string; at: string }
   | {
       type: 'jobProgressed';
       jobId: string;
@@ -35,8 +34,7 @@ export type ItemEvent =
   | { type: 'jobEnded'; jobId: string; at: string; result: JobOutcome }
   /** `tag` names the point that comes of it. */
   | { type: 'cycleRequested'; at: string; tag?: { name: string; requestId: string } | undefined }
-  /** `keepsConditions`: as of a job. */
-  | { type: 'paused'; at: string; keepsConditions?: boolean | undefined }
+  | { type: 'paused'; at: string }
   | { type: 'resumed'; at: string }
   | { type: 'policyChanged'; policy: Policy; at: string }
   | { type: 'hostChanged'; news: HostNews; at: string }
@@ -56,8 +54,7 @@ export type ItemEvent =
       namedPoints?: readonly NamedPoint[] | undefined;
       at: string;
     }
-  /** `keepsConditions`: during a pause, as of a job. */
-  | { type: 'stepFailed'; retry: RetryState; keepsConditions?: boolean | undefined }
+  | { type: 'stepFailed'; retry: RetryState }
   | { type: 'retryRequested'; at: string }
   | { type: 'stepRecovered' }
   | { type: 'undoingRequested' }
@@ -87,10 +84,10 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
       // One job at a time: whoever asks for a second start comes too late, or twice.
       if (!request || item.job) return item;
       const { retry: _, ...rest } = item;
-      const failing = event.keepsConditions ? failingNow(item) : undefined;
+      // What is failing stays a condition of the VM.
+      const failing = failingNow(item);
       return {
         ...rest,
-        ...(event.keepsConditions && { alertsOfTrouble: true }),
         ...(failing && { unresolved: failing }),
         pending: item.pending.filter((candidate) => candidate !== request),
         job: { ...request, startedAt: event.at, heardAt: event.at },
@@ -122,7 +119,7 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
       if (item.paused) return item;
       const { retry, ...rest } = item;
       // Nothing is tried any more, and what failed has not gone by that.
-      return { ...rest, ...(event.keepsConditions && retry && { unresolved: retry }), paused: { since: event.at } };
+      return { ...rest, ...(retry && { unresolved: retry }), paused: { since: event.at } };
     }
     case 'resumed': {
       const { paused, ...rest } = item;
@@ -152,7 +149,7 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
     case 'stepFailed':
       // What was under way when the pause began is not tried again before its end, so it is not said to be.
       if (!item.paused || item.job) return { ...item, retry: event.retry };
-      return event.keepsConditions ? { ...item, unresolved: event.retry } : item;
+      return { ...item, unresolved: event.retry };
     case 'retryRequested':
       // Whoever waits for what comes of it is not to be told of what is over: that it waits for a `retry`.
       return item.retry ? { ...item, retry: { ...item.retry, nextTryAt: event.at } } : item;

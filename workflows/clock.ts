@@ -27,5 +27,3 @@ export function withoutClock<T>(look: () => T): T {
     stopped = false;
   }
 }
-
-export const isClockStopped = (): boolean => stopped;

@@ -28,7 +28,7 @@ export async function deltaCycle(entity: MovingEntity, ladder: LadderControl): P
   const tags = tagsOfCycle(item, { epoch, sequence });
   const appConsistent = isAppConsistentDue(item, now());
   const cutInput = {
-    ...{ vm, epoch, sequence, final: false },
+    ...{ vm, epoch, sequence },
     ...(tags.length > 0 && { tags }),
     ...(appConsistent && { appConsistent }),
   };

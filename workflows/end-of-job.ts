@@ -1,8 +1,7 @@
 /** How the workflow of a job ends: as its job did, so that the Temporal Web UI shows it so. */
-import { ApplicationFailure, CancellationScope, CancelledFailure, patched } from '@temporalio/workflow';
+import { ApplicationFailure, CancellationScope, CancelledFailure } from '@temporalio/workflow';
 import type { Job } from '../domain/job.js';
 import { ENTITY_CLOSED } from './entity-closed.js';
-import { CANCEL_IS_REQUESTED } from './versions.js';
 import { untilOrAfter } from './wait.js';
 
 /** A request for cancellation follows the signal that says why; ms. */
@@ -15,8 +14,7 @@ export async function endOfJob(job: Job, entityClosed: boolean): Promise<Job> {
   if (state === 'Failed') throw ApplicationFailure.nonRetryable(failure?.message, failure?.code, job);
   if (state === 'Cancelled') {
     // Throws when the request is there, or comes.
-    if (patched(CANCEL_IS_REQUESTED))
-      await untilOrAfter(() => false, CANCELLATION_FOLLOWS_MS, 'The request for cancellation');
+    await untilOrAfter(() => false, CANCELLATION_FOLLOWS_MS, 'The request for cancellation');
     if (CancellationScope.current().consideredCancelled) throw new CancelledFailure('The job was cancelled');
     throw ApplicationFailure.nonRetryable('The job was cancelled', 'Cancelled', job);
   }

@@ -2,7 +2,7 @@
  * A VM that is not where it was is looked for: the Provider asks its hosts which of them has it now, and whoever was
  * refused goes on there. Nothing else changes by a move, as disks and change logs lie where all hosts reach them.
  */
-import { isCancellation, log, patched } from '@temporalio/workflow';
+import { isCancellation, log } from '@temporalio/workflow';
 import { toFailure, type Failure } from '../domain/errors.js';
 import type { LocatedVm } from '../domain/host.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
@@ -10,7 +10,6 @@ import type { ItemEvent } from '../domain/transitions.js';
 import { now } from './clock.js';
 import { primaryIfThere } from './sides.js';
 import { StepFailure } from './step-failure.js';
-import { MOVED_VM } from './versions.js';
 
 /** What a host that has lost a VM, or is lost itself, answers or does not. */
 const MAY_HAVE_MOVED: readonly string[] = ['VmNotFound', 'AgentNotAnswering', 'HypervisorUnreachable'];
@@ -26,8 +25,7 @@ export async function findMoved(
   { vault, vm, host, vmmServer }: Pick<ProtectedItem, 'vault' | 'vm' | 'host' | 'vmmServer'>,
   { code }: Failure,
 ): Promise<LocatedVm | undefined> {
-  // Runs that began before this go on as they did.
-  if (!MAY_HAVE_MOVED.includes(code) || !patched(MOVED_VM)) return undefined;
+  if (!MAY_HAVE_MOVED.includes(code)) return undefined;
   try {
     const found = await primaryIfThere(vault, host, vmmServer).provider.locateVm({ vm, host });
     if (!found || found.host === host) return undefined;

@@ -7,10 +7,8 @@
  * of its own; what comes between two looks is counted, as whatever is counted comes again. (A clock that is read may be
  * kept only in what the memo shows, and so with a command.)
  */
-import { patched, workflowInfo } from '@temporalio/workflow';
-import { isClockStopped } from './clock.js';
+import { workflowInfo } from '@temporalio/workflow';
 import { tuningOfNextRun, type Tuning } from './messages.js';
-import { HISTORY_LENGTH_BY_COMMANDS } from './versions.js';
 
 /** Of runs whose input says none, in events. Their histories go by it, so it never changes; see HISTORY_LIMIT. */
 const UNSAID_LIMIT = 1_000;
@@ -21,8 +19,6 @@ const EVENTS_OF_TIMER = 5;
 
 /** Loaded per run, as all modules of workflows are. */
 let limit = UNSAID_LIMIT;
-let goesByCommands: boolean | undefined;
-let isAskedFor = false;
 /** As it was at the last look, and when something was counted. */
 let isLong = false;
 let length = 0;
@@ -31,36 +27,27 @@ let counted = 0;
 /** The first that a run does. @param tuning of it. */
 export function limitHistory(tuning: Tuning | undefined): void {
   limit = tuning?.continueAsNewAfterEvents ?? tuning?.historyLimit ?? UNSAID_LIMIT;
-  goesByCommands ??= patched(HISTORY_LENGTH_BY_COMMANDS);
 }
 
 /**
  * True at that many events, or at the number that a test asks for; when the server suggests it, for their size; or when
  * somebody has asked for it. In a condition, too.
  */
-export function shouldContinueAsNew(): boolean {
-  // Runs that began before this look whenever they ask, but in a condition.
-  if (!goesByCommands && !isClockStopped()) look();
-  return isLong;
-}
+export const shouldContinueAsNew = (): boolean => isLong;
 
 /** The task under way issues a command, for certain: one that it takes back is none. */
 export function commandIsIssued(): void {
-  if (goesByCommands) look();
+  const { continueAsNewSuggested, historyLength } = workflowInfo();
+  [length, counted] = [historyLength, 0];
+  // A run that was to end once is not to go on: whoever was interrupted by it would find no reason.
+  isLong ||= continueAsNewSuggested || historyLength >= limit;
 }
 
-export function messageHasCome(): void {
-  if (goesByCommands) count(EVENTS_OF_MESSAGE);
-  else look();
-}
-
-export function timerIsStarted(): void {
-  if (goesByCommands) count(EVENTS_OF_TIMER);
-}
+export const messageHasCome = (): void => count(EVENTS_OF_MESSAGE);
+export const timerIsStarted = (): void => count(EVENTS_OF_TIMER);
 
 /** Long or not. */
 export function continueWhenPossible(): void {
-  isAskedFor = true;
   isLong = true;
 }
 
@@ -71,12 +58,6 @@ export const inputOfNextRun = <I extends { readonly tuning?: Tuning | undefined 
   ...input,
   tuning: tuningOfNextRun(input.tuning),
 });
-
-function look(): void {
-  const { continueAsNewSuggested, historyLength } = workflowInfo();
-  [length, counted] = [historyLength, 0];
-  isLong = isAskedFor || continueAsNewSuggested || historyLength >= limit;
-}
 
 function count(events: number): void {
   counted += events;

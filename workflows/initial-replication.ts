@@ -17,7 +17,7 @@ export async function initialReplication(input: JobInput): Promise<Job> {
     await run.task('Verifying the replica', () => verifyDisks(run, epoch, disks));
     await run.task('Deleting the VM snapshot', () => mergeSnapshot(run));
     const cycle = await run.task('Synchronizing the changes held in the logs', () =>
-      replicateOnce(run, { vm, epoch, sequence: nextSequence, final: false }),
+      replicateOnce(run, { vm, epoch, sequence: nextSequence }),
     );
     return { ...cycle.outcome, result: { bytesSent: run.job.progress?.bytesSent ?? 0 } };
   });

@@ -10,7 +10,7 @@
  *   Undoing climbs the ladder; cancelled again meanwhile, the job ends, and the entity is told what is left.
  * - Each step asks first whether another job has taken over.
  */
-import { CancellationScope, CancelledFailure, isCancellation, log, patched } from '@temporalio/workflow';
+import { CancellationScope, CancelledFailure, isCancellation, log } from '@temporalio/workflow';
 import { toFailure, type Failure } from '../domain/errors.js';
 import { protectedItemId } from '../domain/ids.js';
 import { currentTask, type Job, type RetryState } from '../domain/job.js';
@@ -47,7 +47,6 @@ import { StepFailure } from './step-failure.js';
 import { entityOf, leaveRecord, tellEnd, tellProgress } from './tell-entity.js';
 import { tellPlan } from './tell-plan.js';
 import { untilAnswered } from './wait.js';
-import { JOB_NOTICES_CLOSED_ENTITY, SUPERSEDED_STOPS } from './versions.js';
 
 /** What a job's body hands back when it has succeeded. */
 export type JobSuccess = Omit<JobOutcome, 'outcome' | 'failure'> & { result?: Record<string, unknown> };
@@ -254,7 +253,7 @@ export class JobRun<K extends JobKind> {
   }
 
   private stopIfSuperseded(): void {
-    if (this.superseded && patched(SUPERSEDED_STOPS)) throw new CancelledFailure(SUPERSEDED);
+    if (this.superseded) throw new CancelledFailure(SUPERSEDED);
   }
 
   /** What the job does at its host goes on where the VM is now. */
@@ -272,7 +271,7 @@ export class JobRun<K extends JobKind> {
     else delete this.job.retry;
     void this.tellEntity().catch((error: unknown) => {
       // The ladder gives up by it.
-      if (error instanceof EntityClosed && patched(JOB_NOTICES_CLOSED_ENTITY)) this.entityClosed = true;
+      if (error instanceof EntityClosed) this.entityClosed = true;
     });
   }
 

@@ -2,7 +2,6 @@
  * What a job undoes when it is cancelled or fails, the last step first. Undoing climbs the ladder; given up in the middle,
  * what is left is told, and what can't be undone does not keep the rest from being tried.
  */
-import { patched } from '@temporalio/workflow';
 import type { Failure } from '../domain/errors.js';
 import type { Job } from '../domain/job.js';
 import { undoingText, type NotUndone, type Undoing } from '../domain/undoing.js';
@@ -10,7 +9,6 @@ import { ignoreClosed } from './entity-closed.js';
 import { climb, type LadderControl } from './ladder.js';
 import { failureOf } from './step-failure.js';
 import { undo, type UndoingSides } from './undo.js';
-import { UNDOING_CLIMBS } from './versions.js';
 
 /** A job, as far as it undoes something. */
 export interface UndoingJob extends UndoingSides {
@@ -76,10 +74,6 @@ export class JobUndoing {
     const { job, input, ladder } = this.of;
     const attempt = () => undo(what, this.of, input);
     try {
-      if (!patched(UNDOING_CLIMBS)) {
-        await attempt();
-        return undefined;
-      }
       if (this.state === 'not yet') this.state = 'under way';
       job.undoing = undoingText[what];
       await this.of.tellEntity().catch(ignoreClosed);

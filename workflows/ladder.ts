@@ -5,7 +5,7 @@
  * attempt: the next one gets it at once. A non-recoverable failure waits for `retry` only;
  * a failure that needs a resynchronization is thrown.
  */
-import { isCancellation, patched } from '@temporalio/workflow';
+import { isCancellation } from '@temporalio/workflow';
 import { retryDelayMs } from '../domain/retry.js';
 import type { Failure } from '../domain/errors.js';
 import type { RetryState } from '../domain/job.js';
@@ -13,7 +13,6 @@ import { toIso, toMs } from '../domain/time.js';
 import { nowMs } from './clock.js';
 import { EntityClosed } from './entity-closed.js';
 import { checkpointOf, failureOf, StepFailure } from './step-failure.js';
-import { JOB_NOTICES_CLOSED_ENTITY, RETRY_IS_OF_ITS_FAILURE } from './versions.js';
 import { until, untilOrAfter } from './wait.js';
 
 /** What waits for a person looks this often whether it is still wanted, ms. */
@@ -50,7 +49,11 @@ export async function climb<T>(
   for (;;) {
     if (state && !atOnce) {
       await waitForTurn(state, what, control);
-      if (!control.retryRequested && control.interrupted() && !isDue(state)) return { done: false };
+      if (!control.retryRequested && !isDue(state)) {
+        if (control.interrupted()) return { done: false };
+        // What has woken it is over already: nobody has asked for it, and its time has not come.
+        continue;
+      }
       control.retryRequested = false;
     }
     atOnce = false;
@@ -60,7 +63,7 @@ export async function climb<T>(
       return { done: true, value };
     } catch (error) {
       if (isCancellation(error)) throw error;
-      if (error instanceof EntityClosed && patched(JOB_NOTICES_CLOSED_ENTITY)) throw error;
+      if (error instanceof EntityClosed) throw error;
       const failure = failureOf(error);
       if (failure.class === 'needsResync') {
         control.publish(undefined);
@@ -74,7 +77,7 @@ export async function climb<T>(
       const advanced = checkpoint !== undefined && lastCheckpoint !== undefined && checkpoint > lastCheckpoint;
       lastCheckpoint = checkpoint ?? lastCheckpoint;
       // Whoever asked for it while the attempt was under way did not know of this failure.
-      if (control.retryRequested && patched(RETRY_IS_OF_ITS_FAILURE)) control.retryRequested = false;
+      control.retryRequested = false;
       state = afterFailure(what, failure, advanced ? undefined : state);
       control.publish(state);
     }
@@ -93,7 +96,7 @@ const isDue = (state: RetryState): boolean => state.nextTryAt !== undefined && t
 async function waitForTurn(state: RetryState, what: string, control: LadderControl): Promise<void> {
   const woken = () => control.retryRequested || control.interrupted();
   if (state.nextTryAt === undefined) {
-    if (!control.stillWanted || !patched(JOB_NOTICES_CLOSED_ENTITY)) return until(woken);
+    if (!control.stillWanted) return until(woken);
     while (!(await untilOrAfter(woken, ASK_MS, 'Is its entity still there?'))) {
       if (!(await control.stillWanted())) return;
     }

@@ -1,10 +1,9 @@
 /** Where a job waits until the plan run that asked for it lets it go on. */
-import { getExternalWorkflowHandle, isCancellation, patched } from '@temporalio/workflow';
+import { getExternalWorkflowHandle, isCancellation } from '@temporalio/workflow';
 import type { Job } from '../domain/job.js';
 import { jobHeldSignal } from './messages.js';
 import { isStillThere } from './running-job.js';
-import { PLAN_AND_JOBS_ASK } from './versions.js';
-import { until, untilOrAfter } from './wait.js';
+import { untilOrAfter } from './wait.js';
 
 /** The plan run is asked this often whether it is still there, ms. */
 const ASK_PLAN_MS = 2 * 60_000;
@@ -26,10 +25,6 @@ export async function waitAtGate(
   } catch (error) {
     if (isCancellation(error)) throw error;
     return false;
-  }
-  if (!patched(PLAN_AND_JOBS_ASK)) {
-    await until(isFree);
-    return true;
   }
   while (!(await untilOrAfter(isFree, ASK_PLAN_MS, 'Is the plan run still there?'))) {
     await continueIfLong();

@@ -4,10 +4,10 @@
  * be the last one the replica holds, per disk, before the replica VM is created.
  * Restart: each step is repeatable. Cancelled before "Start failover": the source VM is started again.
  */
-import { CancellationScope, patched } from '@temporalio/workflow';
+import { CancellationScope } from '@temporalio/workflow';
 import { toFailure } from '../domain/errors.js';
 import type { FailoverResult, Job } from '../domain/job.js';
-import { comparedWrites, holdsEverything, MOST_CUTS, wasCutAfter, type ComparedWrites } from '../domain/last-cut.js';
+import { comparedWrites, holdsEverything, MOST_CUTS, type ComparedWrites, type DiskWrite } from '../domain/last-cut.js';
 import { secondsBetween, toMs } from '../domain/time.js';
 import { mergeSnapshot } from './copy-disks.js';
 import type { JobRun } from './job-run.js';
@@ -15,7 +15,6 @@ import { runJob } from './run-job.js';
 import type { JobInput } from './messages.js';
 import { replicateOnce, type ReplicatedCycle } from './replicate-once.js';
 import { StepFailure } from './step-failure.js';
-import { FAILOVER_ASKS_AGENT, FAILOVER_ASKS_TRACKER } from './versions.js';
 
 export async function plannedFailover(input: JobInput): Promise<Job> {
   return runJob(input, 'plannedFailover', async (run) => {
@@ -24,10 +23,9 @@ export async function plannedFailover(input: JobInput): Promise<Job> {
     await run.task('Prerequisites check for planned failover', async () => {
       const source = await run.step('check the source VM', () => run.provider.checkFailoverSource({ vm, epoch }));
       await run.step('check the replica', () => run.azure.checkFailoverTarget({ vm, epoch }));
-      // It sends the last changes: without it the VM would be off until it is back. Runs that began before this go on as they did.
-      if (patched(FAILOVER_ASKS_AGENT)) await run.step('check the host', () => run.agent.checkSource({ vm }));
-      // Runs that began before this have no answer.
-      if (source?.snapshot !== undefined) await mergeSnapshot(run);
+      // It sends the last changes: without it the VM would be off until it is back.
+      await run.step('check the host', () => run.agent.checkSource({ vm }));
+      if (source.snapshot !== undefined) await mergeSnapshot(run);
     });
     run.compensateWith('startSource');
     const shutDown = await run.task('Shut down the virtual machine', () =>
@@ -35,8 +33,7 @@ export async function plannedFailover(input: JobInput): Promise<Job> {
     );
     const { shipped, applied, outcome, disks, exportsClosedAt } = await run.task('Preparing for failover', async () => {
       const cycle = await sendWhatIsLeft(run, shutDown.exportsClosedAt);
-      // Of a cycle that holds everything the tracker has told; without, of a run begun before it was asked.
-      const disks = comparedWrites(cycle.shipped.issued ?? cycle.shipped.lastWrites, cycle.applied.lastWrites);
+      const disks = comparedWrites(cycle.issued, cycle.applied.lastWrites);
       requireNothingLost(vm, disks);
       return { ...cycle, disks };
     });
@@ -69,6 +66,8 @@ export async function plannedFailover(input: JobInput): Promise<Job> {
 interface LastCycle extends ReplicatedCycle {
   /** Nothing was written after, ISO 8601. */
   readonly exportsClosedAt: string;
+  /** As the tracker tells. */
+  readonly issued: readonly DiskWrite[];
 }
 
 /**
@@ -77,19 +76,14 @@ interface LastCycle extends ReplicatedCycle {
  */
 async function sendWhatIsLeft(run: JobRun<'plannedFailover'>, shutDownAt: string): Promise<LastCycle> {
   const { vm, epoch, nextSequence } = run.input;
-  const asksTracker = patched(FAILOVER_ASKS_TRACKER);
-  const cuts = asksTracker ? MOST_CUTS : 2;
   let exportsClosedAt = shutDownAt;
-  for (let cut = 0; cut < cuts; cut += 1) {
+  for (let cut = 0; cut < MOST_CUTS; cut += 1) {
     const sequence = nextSequence + cut;
-    const cycle = await replicateOnce(run, { vm, epoch, sequence, final: !asksTracker && cut > 0 });
+    const cycle = await replicateOnce(run, { vm, epoch, sequence });
     // Given up from here on, the delta loop goes on behind it.
     run.known = cycle.outcome;
-    const isLast = asksTracker
-      ? holdsEverything(cycle.shipped, exportsClosedAt)
-      : wasCutAfter(cycle.shipped, exportsClosedAt);
-    if (isLast) return { ...cycle, exportsClosedAt };
-    if (!asksTracker) continue;
+    if (holdsEverything(cycle.shipped, exportsClosedAt))
+      return { ...cycle, exportsClosedAt, issued: cycle.shipped.issued! };
     // Off it stays; one that somebody has started meanwhile is shut down again.
     ({ exportsClosedAt } = await run.step(`shut down the source VM behind cycle ${sequence}`, () =>
       run.provider.shutDownVm({ vm }),
@@ -98,7 +92,7 @@ async function sendWhatIsLeft(run: JobRun<'plannedFailover'>, shutDownAt: string
   throw new StepFailure(
     toFailure(
       'InvalidVmState',
-      `none of the ${cuts} cuts of ${vm} holds everything: it was written to after its exports were closed at ${exportsClosedAt}`,
+      `none of the ${MOST_CUTS} cuts of ${vm} holds everything: it was written to after its exports were closed at ${exportsClosedAt}`,
     ),
   );
 }

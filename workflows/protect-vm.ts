@@ -8,7 +8,7 @@
  * - While a job is there the delta loop rests: the data path has one owner at a time.
  * - An update answers at once; the work is done by the loop.
  */
-import { CancellationScope, continueAsNew, isCancellation, log, patched } from '@temporalio/workflow';
+import { CancellationScope, continueAsNew, isCancellation, log } from '@temporalio/workflow';
 import { jobId as makeJobId } from '../domain/ids.js';
 import { followUpOf, jobDefinition, type JobKind, titleOf } from '../domain/jobs/known-jobs.js';
 import { tagRequestOf } from '../domain/named-points.js';
@@ -40,14 +40,13 @@ import { inputOfNextRun, shouldContinueAsNew } from './history-limit.js';
 import { publishItem } from './publish.js';
 import { answeredBefore, refuseUnlessAllowed } from './refusal.js';
 import { resyncOpening } from './sides.js';
-import { failedStep, handleSettings } from './settings.js';
+import { handleSettings } from './settings.js';
 import { migratedInput, neverFailing, startInput } from './start-input.js';
-import { jobStarts, startJob } from './start-job.js';
+import { startJob } from './start-job.js';
 import { askToRetry, closedFromOutside, isStillThere, supersede } from './running-job.js';
 import { tellOthers } from './tell-others.js';
 import { undoLeftover } from './undo-leftover.js';
 import { uncancelled } from './uncancelled.js';
-import { VAULT_IN_JOB_IDS } from './versions.js';
 import { until, untilAnswered, untilOrAfter } from './wait.js';
 import { watchHealth } from './watch-health.js';
 
@@ -92,7 +91,7 @@ class ProtectionEntity {
         wantedLeftover(this.item) !== undefined ||
         shouldContinueAsNew(),
       moved: (failure) => followVm(this.itself, failure),
-      publish: (retry) => this.on(retry ? failedStep(retry, this.item) : { type: 'stepRecovered' }),
+      publish: (retry) => this.on(retry ? { type: 'stepFailed', retry } : { type: 'stepRecovered' }),
     };
     this.registerHandlers();
     this.publish();
@@ -146,8 +145,7 @@ class ProtectionEntity {
   }
 
   private enqueue(kind: JobKind, request: NewJobRequest): string {
-    const { vm, answered } = this.item;
-    const vault = patched(VAULT_IN_JOB_IDS) ? this.item.vault : undefined;
+    const { vault, vm, answered } = this.item;
     let serial = 0;
     let jobId = makeJobId(vault, vm, kind, now(), serial);
     while (answered.some((entry) => entry.jobId === jobId)) jobId = makeJobId(vault, vm, kind, now(), (serial += 1));
@@ -239,7 +237,7 @@ class ProtectionEntity {
   private async startJob(request: JobRequest): Promise<void> {
     // Before the child exists it can't signal; after this line every signal of it finds the job here.
     const { item } = this;
-    this.on(jobStarts(request.jobId, now()));
+    this.on({ type: 'jobStarted', jobId: request.jobId, at: now() });
     await startJob(item, request, this.input.tuning);
   }
 
@@ -264,11 +262,10 @@ class ProtectionEntity {
   private async sleep(): Promise<void> {
     const { cycleDueAt, resync, paused, vm } = this.item;
     const woken = () => this.isWoken(cycleDueAt, resync, paused);
-    const before = () => woken() || isCycleDue(this.item, now()) || isResyncDue(this.item, now());
     const wakeAt = paused ? undefined : resync ? resync.dueAt : cycleDueAt;
     const summary = resync ? `Resynchronization of ${vm}` : `Next cycle of ${vm}`;
-    if (wakeAt === undefined) await until(woken, before);
-    else await untilOrAfter(woken, toMs(wakeAt) - nowMs(), summary, before);
+    if (wakeAt === undefined) await until(woken);
+    else await untilOrAfter(woken, toMs(wakeAt) - nowMs(), summary);
   }
 
   /** Something else is to be done than what was waited for; takes these as they were when it began to wait. */

@@ -2,7 +2,7 @@
  * The one place that shows state: search attributes, current details in the Temporal Web UI, the log, and the memo.
  * Attributes are sent only when they change, as each upsert is an event of the history.
  */
-import { log, patched, upsertMemo, upsertSearchAttributes } from '@temporalio/workflow';
+import { log, upsertMemo, upsertSearchAttributes } from '@temporalio/workflow';
 import { formatBytes } from '../domain/bytes.js';
 import { alertedHealthOf, conditionsOf, rpoSeconds, type Health } from '../domain/health.js';
 import { currentTask, expectedEnd, type Job } from '../domain/job.js';
@@ -14,10 +14,8 @@ import { formatSeconds } from '../domain/time.js';
 import { now } from './clock.js';
 import { commandIsIssued } from './history-limit.js';
 import type { MemoKey, PlanRun } from './messages.js';
-import { healthRules } from './health-rules.js';
 import { searchAttributes } from './search-attributes.js';
 import { showDetails } from './show-details.js';
-import { STATE_IN_MEMO, WAITING_VM_LISTED } from './versions.js';
 
 type Shown = Record<string, string | number | null>;
 const shown: Shown = {};
@@ -44,8 +42,7 @@ let remembered = '';
 /** For those who ask the server instead of the workflow; see `MemoKey`. Each change is an event of the history. */
 function remember(key: MemoKey, state: unknown): void {
   const text = JSON.stringify(state);
-  // Runs that began before this go on as they did.
-  if (text === remembered || !patched(STATE_IN_MEMO)) return;
+  if (text === remembered) return;
   remembered = text;
   upsertMemo({ [key]: state });
   commandIsIssued();
@@ -55,14 +52,13 @@ function remember(key: MemoKey, state: unknown): void {
 function standstill(item: ProtectedItem): Shown {
   const state = standsStill(item) ? WAITING_FOR_PERSON : null;
   if (state === null && (shown[jobState.name] ?? null) === null) return {};
-  // Runs that began before this go on as they did.
-  return patched(WAITING_VM_LISTED) ? { [jobState.name]: state } : {};
+  return { [jobState.name]: state };
 }
 
 /** @param at ISO 8601. @returns the health that alerts go by. */
 export function publishItem(item: ProtectedItem, at: string): Health {
   remember('protectedItem', item);
-  const conditions = conditionsOf(item, at, healthRules());
+  const conditions = conditionsOf(item, at);
   const newHealth = conditions[0]?.health ?? 'Normal';
   const rpoNow = rpoSeconds(item, at);
   const before = shown[health.name];
@@ -103,7 +99,7 @@ export function publishItem(item: ProtectedItem, at: string): Health {
     if (retry?.nextTryAt) lines.push(laterTryText(retry.nextTryAt));
   }
   showDetails(lines);
-  return alertedHealthOf(item, at, healthRules());
+  return alertedHealthOf(item, at);
 }
 
 export function publishJob(job: Job): void {

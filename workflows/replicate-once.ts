@@ -14,10 +14,9 @@ export interface ReplicatedCycle {
   readonly outcome: Pick<JobOutcome, 'cycle' | 'recoveryPoint' | 'namedPoints'>;
 }
 
-/** @param of final: the cut is refused unless the source's exports are closed. */
 export async function replicateOnce<K extends JobKind>(
   run: JobRun<K>,
-  of: { vm: string; epoch: number; sequence: number; final: boolean },
+  of: { vm: string; epoch: number; sequence: number },
 ): Promise<ReplicatedCycle> {
   const { vm, epoch, sequence } = of;
   // Of the cycles a job makes, the first that may carry a name does.

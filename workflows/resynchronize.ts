@@ -3,14 +3,12 @@
  * taken in the instant at which tracking begins in a new epoch; recovery points are kept.
  * Restart: goes on at the last slice, as the initial copy does. A break in tracking meanwhile marks the VM again.
  */
-import { patched } from '@temporalio/workflow';
 import type { Job } from '../domain/job.js';
 import { compareDisks } from './compare-disks.js';
-import { copyDisks, mergeSnapshot, verifyDisks } from './copy-disks.js';
+import { mergeSnapshot, verifyDisks } from './copy-disks.js';
 import type { JobInput } from './messages.js';
 import { replicateOnce } from './replicate-once.js';
 import { runJob } from './run-job.js';
-import { DIGESTS_RUN_AHEAD } from './versions.js';
 
 export async function resynchronize(input: JobInput): Promise<Job> {
   return runJob(input, 'resynchronize', async (run) => {
@@ -38,22 +36,11 @@ export async function resynchronize(input: JobInput): Promise<Job> {
       await run.step('begin the epoch at the replica', () => run.azure.beginResync({ vm, epoch, disks, settings }));
       await run.step('take a VM snapshot and start tracking', () => run.agent.beginReplication({ vm, epoch, disks }));
     });
-    const digestBytes = await run.task('Comparing the virtual disks', async () => {
-      if (patched(DIGESTS_RUN_AHEAD)) return compareDisks(run, epoch, disks);
-      let bytes = 0;
-      for (const { name: disk } of disks) {
-        const digested = await run.step(`digest the replica of disk ${disk}`, () =>
-          run.azure.digestReplica({ vm, epoch, disk }),
-        );
-        bytes += digested.digestBytes;
-      }
-      await copyDisks(run, epoch, disks);
-      return bytes;
-    });
+    const digestBytes = await run.task('Comparing the virtual disks', () => compareDisks(run, epoch, disks));
     await run.task('Verifying the replica', () => verifyDisks(run, epoch, disks));
     await run.task('Deleting the VM snapshot', () => mergeSnapshot(run));
     const cycle = await run.task('Synchronizing the changes held in the logs', async () => {
-      const first = await replicateOnce(run, { vm, epoch, sequence: 1, final: false });
+      const first = await replicateOnce(run, { vm, epoch, sequence: 1 });
       await run.step('delete the records of the resynchronization', () => run.azure.endResync({ vm, epoch }));
       return first;
     });

@@ -18,7 +18,6 @@ import {
   continueAsNew,
   getExternalWorkflowHandle,
   isCancellation,
-  patched,
   workflowInfo,
 } from '@temporalio/workflow';
 import { protectedItemId } from '../domain/ids.js';
@@ -32,8 +31,7 @@ import { inputOfNextRun, shouldContinueAsNew } from './history-limit.js';
 import { publishPlanRun } from './publish.js';
 import { startInput, unexpected } from './start-input.js';
 import { cancelJob, isStillThere } from './running-job.js';
-import { PLAN_AND_JOBS_ASK } from './versions.js';
-import { until, untilAnswered, untilOrAfter } from './wait.js';
+import { untilAnswered, untilOrAfter } from './wait.js';
 
 const SHUT_DOWN: TaskName<'plannedFailover'> = 'Shut down the virtual machine';
 const PREPARE: TaskName<'plannedFailover'> = 'Preparing for failover';
@@ -159,14 +157,11 @@ class Conductor {
     const broken = () =>
       machines.find(({ state }) => state === 'Failed' || state === 'Cancelled' || state === 'Refused');
     const isReached = () => broken() !== undefined || machines.every(there);
-    if (!patched(PLAN_AND_JOBS_ASK)) await until(isReached);
-    else {
-      while (!(await untilOrAfter(isReached, ASK_JOBS_MS, 'Are its jobs still there?'))) {
-        await this.continueIfLong();
-        // Whoever was asked may have gone before it answered: asked again, an entity answers the same.
-        await this.askForJobs();
-        await this.askWhetherThere();
-      }
+    while (!(await untilOrAfter(isReached, ASK_JOBS_MS, 'Are its jobs still there?'))) {
+      await this.continueIfLong();
+      // Whoever was asked may have gone before it answered: asked again, an entity answers the same.
+      await this.askForJobs();
+      await this.askWhetherThere();
     }
     const stopper = broken();
     if (stopper)
@@ -198,7 +193,6 @@ class Conductor {
     this.run.failure = reason;
     this.run.phase = 'stopping';
     publishPlanRun(this.run);
-    const asks = patched(PLAN_AND_JOBS_ASK);
     const told = new Set<string>();
     const untold = () =>
       this.run.machines.filter(
@@ -206,8 +200,7 @@ class Conductor {
       );
     while (this.run.machines.some(isOpen)) {
       const isNext = () => untold().length > 0 || !this.run.machines.some(isOpen);
-      if (!asks) await until(isNext);
-      else if (!(await untilOrAfter(isNext, ASK_JOBS_MS, 'Are its jobs still there?'))) await this.askWhetherThere();
+      if (!(await untilOrAfter(isNext, ASK_JOBS_MS, 'Are its jobs still there?'))) await this.askWhetherThere();
       for (const machine of untold()) {
         told.add(situation(machine));
         await this.letGo(machine, reason);

@@ -3,13 +3,11 @@ import {
   ApplicationFailure,
   getExternalWorkflowHandle,
   isCancellation,
-  patched,
   type ExternalWorkflowHandle,
 } from '@temporalio/workflow';
 import type { JobOutcome } from '../domain/job-outcome.js';
 import { cancelJobSignal, retryJobSignal, stillThereSignal } from './messages.js';
 import { uncancelled } from './uncancelled.js';
-import { CANCEL_IS_REQUESTED, CLOSED_JOB_LEAVES, RETRY_FINDS_JOB_GONE } from './versions.js';
 import { untilOrAfter } from './wait.js';
 
 /** A job whose own activities hang is not waited for longer: what it still does is refused by the raised epoch. ms. */
@@ -21,7 +19,7 @@ export async function cancelJob(
   why: { reason: string; superseded?: boolean },
 ): Promise<void> {
   await job.signal(cancelJobSignal, why);
-  if (patched(CANCEL_IS_REQUESTED)) await job.cancel();
+  await job.cancel();
 }
 
 /** Ends a job that another one takes over from. Resolves when it is gone, or after a while if it stays. */
@@ -52,8 +50,7 @@ export async function askToRetry(jobId: string, onGone: () => void): Promise<voi
   try {
     await uncancelled(() => getExternalWorkflowHandle(jobId).signal(retryJobSignal));
   } catch (error) {
-    // Runs that began before this go on as they did.
-    if (isCancellation(error) || !patched(RETRY_FINDS_JOB_GONE)) throw error;
+    if (isCancellation(error)) throw error;
     onGone();
     throw ApplicationFailure.nonRetryable(
       `the job ${jobId} was closed from outside, so nothing of it can be tried again. Look at the VM on both sides before you go on: \`farshore vm show\` says what it is now`,
@@ -70,5 +67,5 @@ export const closedFromOutside = (): JobOutcome => ({
     message: 'The job was closed from outside',
     remedy: 'Look at the VM on both sides before you go on.',
   },
-  ...(patched(CLOSED_JOB_LEAVES) && { closedFromOutside: true }),
+  closedFromOutside: true,
 });

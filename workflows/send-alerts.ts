@@ -3,15 +3,13 @@
  * state only. One at a time: changes that come while one is on its way make one alert together. What was told last is kept
  * with the item, so that an alert that a run of the entity left unsent is sent by the next, perhaps twice.
  */
-import { isCancellation, log, patched, proxyActivities } from '@temporalio/workflow';
+import { isCancellation, log, proxyActivities } from '@temporalio/workflow';
 import type { AzureActivities } from '../activities/azure.js';
-import { alertedHealthOf, conditionsOf, type Health } from '../domain/health.js';
+import { conditionsOf, type Health } from '../domain/health.js';
 import { taskQueues } from '../domain/ids.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
 import { retryDelayMs } from '../domain/retry.js';
 import { now } from './clock.js';
-import { healthRules } from './health-rules.js';
-import { ALERTS_UNTIL_TOLD } from './versions.js';
 import { until, untilOrAfter } from './wait.js';
 
 export interface AlertedItem {
@@ -22,27 +20,22 @@ export interface AlertedItem {
   alerted(health: Health): void;
 }
 
-/** @param attempts in a row, by the server; the ladder goes on from there. */
-const alertsOf = (vault: string, attempts: number) =>
+/** A few attempts in a row, by the server; the ladder goes on from there. */
+const alertsOf = (vault: string) =>
   proxyActivities<Pick<AzureActivities, 'postAlert'>>({
     taskQueue: taskQueues.azure(vault),
     startToCloseTimeout: '30 seconds',
     scheduleToCloseTimeout: '10 minutes',
-    retry: { initialInterval: '10 seconds', backoffCoefficient: 2, maximumAttempts: attempts },
+    retry: { initialInterval: '10 seconds', backoffCoefficient: 2, maximumAttempts: 3 },
     summary: 'Alert',
   });
 
 export async function sendAlerts(alerted: AlertedItem): Promise<void> {
   const lastTold = () => alerted.item().alertedHealth ?? 'Normal';
   for (;;) {
-    const rules = healthRules();
-    await until(
-      () => alerted.over() || alerted.health() !== lastTold(),
-      () => alerted.over() || alertedHealthOf(alerted.item(), now(), rules) !== lastTold(),
-    );
+    await until(() => alerted.over() || alerted.health() !== lastTold());
     if (alerted.over()) return;
-    if (patched(ALERTS_UNTIL_TOLD)) await untilTold(alerted, lastTold);
-    else await tellOnce(alerted, lastTold());
+    await untilTold(alerted, lastTold);
   }
 }
 
@@ -50,29 +43,22 @@ export async function sendAlerts(alerted: AlertedItem): Promise<void> {
 async function untilTold(alerted: AlertedItem, lastTold: () => Health): Promise<void> {
   for (let attempt = 1; !alerted.over() && alerted.health() !== lastTold(); attempt += 1) {
     const to = alerted.health();
-    if (await post(alerted, lastTold(), to, 3)) return alerted.alerted(to);
+    if (await post(alerted, lastTold(), to)) return alerted.alerted(to);
     const changed = () => alerted.over() || alerted.health() !== to;
     await untilOrAfter(changed, retryDelayMs(attempt), 'Next try of the alert');
   }
 }
 
-/** As runs did that began before: what was not taken counted as told, too. */
-async function tellOnce(alerted: AlertedItem, from: Health): Promise<void> {
-  const to = alertedHealthOf(alerted.item(), now(), healthRules());
-  await post(alerted, from, to, 5);
-  alerted.alerted(to);
-}
-
-async function post({ item }: AlertedItem, from: Health, to: Health, attempts: number): Promise<boolean> {
+async function post({ item }: AlertedItem, from: Health, to: Health): Promise<boolean> {
   const { vault, vm } = item();
   const at = now();
-  const reasons = conditionsOf(item(), at, healthRules()).map(({ reason, message, since }) => ({
+  const reasons = conditionsOf(item(), at).map(({ reason, message, since }) => ({
     reason,
     message,
     ...(since !== undefined && { since }),
   }));
   try {
-    await alertsOf(vault, attempts).postAlert({ vault, vm, from, to, reasons, at });
+    await alertsOf(vault).postAlert({ vault, vm, from, to, reasons, at });
     return true;
   } catch (error) {
     if (isCancellation(error)) throw error;

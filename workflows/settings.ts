@@ -1,6 +1,4 @@
 /** How a VM is replicated, changed while it is: paused, resumed, under another policy. No jobs: each is done at once. */
-import { patched } from '@temporalio/workflow';
-import type { RetryState } from '../domain/job.js';
 import type { Operation } from '../domain/operations.js';
 import { policySchema } from '../domain/policy.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
@@ -9,7 +7,6 @@ import { now } from './clock.js';
 import type { Handlers } from './handlers.js';
 import * as messages from './messages.js';
 import { refusePolicyUnlessAllowed } from './refusal.js';
-import { PAUSE_KEEPS_CONDITIONS } from './versions.js';
 
 /** The entity, as far as its settings are concerned. */
 export interface SettingsOwner {
@@ -27,7 +24,7 @@ export function handleSettings({ onUpdate }: Handlers, owner: SettingsOwner): vo
   onUpdate(
     messages.pauseUpdate,
     () => {
-      owner.on({ type: 'paused', at: now(), keepsConditions: patched(PAUSE_KEEPS_CONDITIONS) });
+      owner.on({ type: 'paused', at: now() });
       return { since: owner.item().paused?.since ?? now() };
     },
     (request) => owner.validate('pause', request),
@@ -50,10 +47,3 @@ export function handleSettings({ onUpdate }: Handlers, owner: SettingsOwner): vo
     (request) => refusePolicyUnlessAllowed(owner.item(), request),
   );
 }
-
-/** What fails in the middle of a pause is not tried again before its end, and a condition all the same. */
-export const failedStep = (retry: RetryState, { paused }: ProtectedItem): ItemEvent => ({
-  type: 'stepFailed',
-  retry,
-  keepsConditions: paused !== undefined && patched(PAUSE_KEEPS_CONDITIONS),
-});

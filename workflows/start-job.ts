@@ -1,18 +1,8 @@
 /** Starts a job of a VM as a child that outlives its parent's runs: it is never awaited. */
-import { ParentClosePolicy, patched, startChild } from '@temporalio/workflow';
+import { ParentClosePolicy, startChild } from '@temporalio/workflow';
 import { titleOf } from '../domain/jobs/known-jobs.js';
 import type { JobRequest, ProtectedItem } from '../domain/protected-item.js';
-import type { ItemEvent } from '../domain/transitions.js';
 import { tuningOfNextRun, type JobInput, type Tuning } from './messages.js';
-import { CONDITIONS_OUTLAST_JOBS } from './versions.js';
-
-/** What a job that begins is to the item. */
-export const jobStarts = (jobId: string, at: string): ItemEvent => ({
-  type: 'jobStarted',
-  jobId,
-  at,
-  keepsConditions: patched(CONDITIONS_OUTLAST_JOBS),
-});
 
 /** @param item as it is before the job. */
 export async function startJob(item: ProtectedItem, request: JobRequest, tuning: Tuning | undefined): Promise<void> {

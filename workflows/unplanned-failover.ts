@@ -4,7 +4,7 @@
  * What the source wrote after the recovery point is lost, and the result says how much time that is.
  * Restart: each step is repeatable. Cancelled before "Start failover": nothing has been done.
  */
-import { CancellationScope, isCancellation, patched } from '@temporalio/workflow';
+import { CancellationScope, isCancellation } from '@temporalio/workflow';
 import { toFailure } from '../domain/errors.js';
 import type { Job, UnplannedFailoverResult } from '../domain/job.js';
 import type { NotDone } from '../domain/not-done.js';
@@ -16,7 +16,6 @@ import { retentionOf } from './retention.js';
 import { runJob } from './run-job.js';
 import { primaryIfThere } from './sides.js';
 import { failureOf, StepFailure } from './step-failure.js';
-import { FAILOVER_ASKS_TRACKER } from './versions.js';
 
 type ShutDown = Pick<UnplannedFailoverResult, 'shutDown' | 'shutDownProblem'> & {
   /** The last writes that the source has taken; where the shutdown was done, they have been sent. */
@@ -96,13 +95,8 @@ async function tryShutDown(run: JobRun<'unplannedFailover'>, wanted: string): Pr
   run.compensateWith('startSource');
   try {
     const { exportsClosedAt } = await provider.shutDownVm({ vm });
-    if (!patched(FAILOVER_ASKS_TRACKER)) {
-      const first = await agent.cutAndShip({ vm, epoch, sequence: nextSequence, final: false, ...retention });
-      if (!first.final) await agent.cutAndShip({ vm, epoch, sequence: nextSequence + 1, final: true, ...retention });
-      return { shutDown: 'done' };
-    }
     for (let sequence = nextSequence; sequence < nextSequence + MOST_CUTS; sequence += 1) {
-      const cut = await agent.cutAndShip({ vm, epoch, sequence, final: false, ...retention });
+      const cut = await agent.cutAndShip({ vm, epoch, sequence, ...retention });
       if (holdsEverything(cut, exportsClosedAt)) return { shutDown: 'done', issued: cut.issued! };
     }
     return { shutDown: 'failed', shutDownProblem: `the source was written to after its exports were closed` };

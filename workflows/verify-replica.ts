@@ -38,13 +38,13 @@ async function verify(run: Run): Promise<JobSuccess> {
   const sequence = nextSequence + 1;
   const { disks } = await run.step('list the disks', () => run.agent.checkSource({ vm }));
   const before = await run.task('Synchronizing the changes held in the logs', () =>
-    replicateOnce(run, { vm, epoch, sequence: nextSequence, final: false }),
+    replicateOnce(run, { vm, epoch, sequence: nextSequence }),
   );
   run.known = before.outcome;
   run.compensateWith('mergeSnapshot');
   const cycle = await run.task('Taking a VM snapshot', async () => {
     await run.step('take a VM snapshot and cut the logs', () => run.agent.snapshotAndCut({ vm, epoch, sequence }));
-    return replicateOnce(run, { vm, epoch, sequence, final: false });
+    return replicateOnce(run, { vm, epoch, sequence });
   });
   run.known = cycle.outcome;
   const found = await run.task('Comparing the virtual disks', () => compare(run, sequence, disks));

@@ -66,7 +66,7 @@ test('an unplanned failover to a point from before the disks were others has the
   await seed(site);
   const all = site.activities();
   await guestWrites(site, 'os', MiB);
-  await run(all.cutAndShip, { vm, epoch: 1, sequence: 1, final: false });
+  await run(all.cutAndShip, { vm, epoch: 1, sequence: 1 });
   await run(all.applyCycle, { vm, epoch: 1, sequence: 1, retentionHours: 2 });
   const disks = [
     { name: 'os', size: 2 * DISK_BYTES },

@@ -59,7 +59,7 @@ test('run twice, every activity of a VM from enabling to commit answers the same
   }
   while ((await run(all.mergeSnapshot, { vm })).bytesLeft > 0);
   expect(await twice(all.mergeSnapshot, { vm })).toEqual({ bytesLeft: 0 });
-  const shipped = await twice(all.cutAndShip, { vm, epoch, sequence: 1, final: false });
+  const shipped = await twice(all.cutAndShip, { vm, epoch, sequence: 1 });
   expect(shipped).toMatchObject({ sequence: 1, final: false });
   expect(shipped.bytes).toBeGreaterThan(0);
   const applied = await twice(all.applyCycle, { vm, epoch, sequence: 1, retentionHours: 2 });
@@ -71,7 +71,7 @@ test('run twice, every activity of a VM from enabling to commit answers the same
 
   await guestWrites(site, 'data', MiB, 77);
   await twice(all.shutDownVm, { vm });
-  const last = await twice(all.cutAndShip, { vm, epoch, sequence: 2, final: true });
+  const last = await twice(all.cutAndShip, { vm, epoch, sequence: 2 });
   expect(last.final).toBe(true);
   await twice(all.applyCycle, { vm, epoch, sequence: 2, retentionHours: 2 });
   await expectEqual(site);
@@ -130,14 +130,14 @@ describe('cancelled in the middle: heard as such, and run again it is as if noth
         await guestWrites(site, 'os', 3 * MiB);
       },
       'putObjectIfAbsent',
-      (all) => () => all.cutAndShip({ vm: VM, ...fence, final: false }),
+      (all) => () => all.cutAndShip({ vm: VM, ...fence }),
     ],
     [
       'applyCycle',
       async (site) => {
         await seed(site);
         await guestWrites(site, 'os', 3 * MiB);
-        await run(site.activities().cutAndShip, { vm: VM, ...fence, final: false });
+        await run(site.activities().cutAndShip, { vm: VM, ...fence });
       },
       'writePages',
       (all) => () => all.applyCycle({ vm: VM, ...fence, retentionHours: 2 }),

@@ -20,7 +20,7 @@ async function failedOver() {
   for (const sequence of [1, 2]) {
     await guestWrites(site, 'os', BYTES, sequence * 50);
     const cycle = { vm, epoch: 1, sequence };
-    await run(all.cutAndShip, { ...cycle, final: false });
+    await run(all.cutAndShip, cycle);
     const { recoveryPoint } = await run(all.applyCycle, { ...cycle, retentionHours: 2 });
     if (recoveryPoint) points.push(recoveryPoint.id);
   }

@@ -50,7 +50,7 @@ test('eight copies that are held do not keep the cycle of a ninth VM waiting, no
   while (waiting.length < COPIES) await setImmediate();
 
   await guestWrites(site, disk, 3 * MiB);
-  await run(all.cutAndShip, { vm: VM, epoch, sequence: 1, final: false });
+  await run(all.cutAndShip, { vm: VM, epoch, sequence: 1 });
   await run(all.applyCycle, { vm: VM, epoch, sequence: 1, retentionHours: 2 });
   for (const { name, path } of site.disks) await expectEqual(site.storeFolder, VM, name, path);
   expect((await run(all.checkSource, { vm: others[7]! })).trackedEpoch).toBe(epoch);
@@ -92,10 +92,10 @@ test('a cut is made before its cycle waits to be sent', async () => {
     },
   });
   const all = site.activities(store);
-  const cycles = others.map((vm) => run(all.cutAndShip, { vm, epoch, sequence, final: false }));
+  const cycles = others.map((vm) => run(all.cutAndShip, { vm, epoch, sequence }));
   while (sending < others.length) await setImmediate();
   await guestWrites(site, disk, MiB);
-  const ninth = run(all.cutAndShip, { vm: VM, epoch, sequence, final: false });
+  const ninth = run(all.cutAndShip, { vm: VM, epoch, sequence });
   const openSequence = async () => (await site.hypervisor.describeVm(VM)).tracking?.openSequence;
   while ((await openSequence()) !== sequence + 1) await setImmediate();
   expect(sending).toBe(others.length);

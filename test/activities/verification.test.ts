@@ -14,7 +14,7 @@ const epoch = 1;
 /** As the job does it. */
 async function cycle({ activities }: Site, sequence: number): Promise<void> {
   const all = activities();
-  await run(all.cutAndShip, { vm, epoch, sequence, final: false });
+  await run(all.cutAndShip, { vm, epoch, sequence });
   await run(all.applyCycle, { vm, epoch, sequence, retentionHours: 2 });
 }
 

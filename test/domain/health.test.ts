@@ -116,7 +116,7 @@ describe('conditions', () => {
 describe('a job that begins', () => {
   const request = { requestId: 'r', jobId: 'j', kind: 'plannedFailover' as const };
   const started = (of: ProtectedItem, seconds: number) =>
-    next({ ...of, pending: [request] }, { type: 'jobStarted', jobId: 'j', at: at(seconds), keepsConditions: true });
+    next({ ...of, pending: [request] }, { type: 'jobStarted', jobId: 'j', at: at(seconds) });
   const stuck = item({ retry: retryOf('StoreFull', 0), cycleDueAt: at(0) });
 
   it('clears no condition, nor makes one younger when it fails in its turn', () => {
@@ -164,7 +164,7 @@ describe('a job that begins', () => {
       const start = (of: ProtectedItem, jobId: string, seconds: number) =>
         next(
           { ...of, pending: requests.filter((each) => each.jobId === jobId) },
-          { type: 'jobStarted', jobId, at: at(seconds), keepsConditions: true },
+          { type: 'jobStarted', jobId, at: at(seconds) },
         );
       const running = start(item({ hostTrouble: silent }), 'f', 600);
       const result = { outcome: 'succeeded' as const, epoch: 2, leavesHost: true };
@@ -186,8 +186,6 @@ describe('a job that begins', () => {
     const failing = next(seeding, { type: 'jobProgressed', jobId: 'j', at: at(7), retry: retryOf('StoreFull', 7) });
     expect(alertedHealthOf(failing, at(8))).toBe('Warning');
     expect(alertedHealthOf(failing, at(200))).toBe('Critical');
-    // An entity of before goes on as it did.
-    expect(alertedHealthOf(item({ phase: 'Seeding', job: seeding.job! }), at(6))).toBe('Warning');
   });
 });
 

@@ -41,7 +41,7 @@ export const anyEvent: fc.Arbitrary<ItemEvent> = fc.oneof(
     type: fc.constant('jobRequested' as const),
     request: fc.record({ requestId: fc.uuid(), jobId, kind }),
   }),
-  fc.record({ type: fc.constant('jobStarted' as const), jobId, at: time, keepsConditions: fc.boolean() }),
+  fc.record({ type: fc.constant('jobStarted' as const), jobId, at: time }),
   fc.record({
     type: fc.constant('jobProgressed' as const),
     jobId,
@@ -158,7 +158,7 @@ export class Life {
         // An unplanned failover does not wait for what runs.
         if (item.job && item.pending[0]?.kind === 'unplannedFailover') this.end('cancelled', move.code);
         if (!this.item.job && this.item.pending[0])
-          this.#on({ type: 'jobStarted', jobId: this.item.pending[0].jobId, at: this.now, keepsConditions: true });
+          this.#on({ type: 'jobStarted', jobId: this.item.pending[0].jobId, at: this.now });
         return;
       case 'progress':
         if (item.job)
@@ -199,8 +199,7 @@ export class Life {
   #goOn(): void {
     const { job, pending } = this.item;
     if (job) return this.end('succeeded', 'StoreFull');
-    if (pending[0])
-      return this.#on({ type: 'jobStarted', jobId: pending[0].jobId, at: this.now, keepsConditions: true });
+    if (pending[0]) return this.#on({ type: 'jobStarted', jobId: pending[0].jobId, at: this.now });
     const allowed = allowedOperations(this.item);
     const kind = (['enableProtection', 'plannedFailover', 'commitFailover'] as const).find(
       (one) => allowed[one].allowed,

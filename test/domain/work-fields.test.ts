@@ -24,7 +24,7 @@ describe('of a workflow, by its id', () => {
 
 describe('of what an activity or a job is told', () => {
   it.each<[string, unknown, object]>([
-    ['a cycle', { vm: 'db', epoch: 2, sequence: 7, final: false }, { vm: 'db', epoch: 2, sequence: 7 }],
+    ['a cycle', { vm: 'db', epoch: 2, sequence: 7 }, { vm: 'db', epoch: 2, sequence: 7 }],
     ['a job', { id: 'job/x', vault: 'v', vm: 'db', host: 'h', epoch: 2 }, { vm: 'db', host: 'h', epoch: 2 }],
     [
       "a VM's description",

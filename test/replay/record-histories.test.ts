@@ -34,7 +34,10 @@ const request = () => ({ args: [{ requestId: randomUUID() }] as [messages.JobOpe
 
 describe.runIf(name)('recording', { timeout: 400_000 }, () => {
   // Fails for a folder that is there.
-  beforeAll(() => mkdir(folder).then(() => undefined));
+  beforeAll(async () => {
+    await mkdir(fileURLToPath(new URL('histories/', import.meta.url)), { recursive: true });
+    await mkdir(folder);
+  });
   const time = skippedTime();
   const real = realTime();
   const save = (file: string, workflowId: string) => write(time.env.client.workflow, file, workflowId);

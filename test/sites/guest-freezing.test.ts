@@ -142,7 +142,7 @@ describe('an app-consistent point', () => {
     ].entries()) {
       const cycle = { vm: VM, epoch: 1, sequence: index + 1 };
       const before = guest.told.length;
-      const shipped = await run(primary.cutAndShip, { ...cycle, final: false, ...more });
+      const shipped = await run(primary.cutAndShip, { ...cycle, ...more });
       expect(shipped.appConsistentFailure).toBeUndefined();
       expect(shipped.appConsistent).toBe('appConsistent' in more ? true : undefined);
       const applied = await run(azure.applyCycle, { ...cycle, retentionHours: 2 });

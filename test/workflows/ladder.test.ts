@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { failureCatalogue, type FailureCode } from '../../domain/errors.js';
+import { toIso } from '../../domain/time.js';
 import * as messages from '../../workflows/messages.js';
 import type { Call } from './simulated-site.js';
 import { searchAttributes } from '../../workflows/search-attributes.js';
@@ -121,15 +122,16 @@ describe('a recoverable failure', () => {
   it('goes on where it stood when the run continues as new, whichever step of a cycle fails', async () => {
     const { site, vault } = setUp(undefined, { continueAsNewAfterEvents: 80 });
     await vault.run(async () => {
-      await vault.protect('db-10');
-      await vault.until(vault.entity('db-10'), ({ item }) => item.applied?.sequence === 2);
-      const { runId } = await vault.entity('db-10').describe();
       site.fail('applyCycle', 'StoreUnreachable');
-      const failed = site.called('applyCycle').length;
-      await vault.until(vault.entity('db-10'), () => site.called('applyCycle').length >= failed + 7, 60_000);
-      const delays = minutesBetween(site.called('applyCycle').slice(failed));
+      // Protected already, as jobs that continue as new are none of it.
+      const cycleDueAt = toIso(await time.env.currentTimeMs());
+      const { firstExecutionRunId } = await vault.startEntity('db-10', {
+        ...{ phase: 'Protected', epoch: 1, nextSequence: 3, begunSequence: 2, cycleDueAt },
+      });
+      await vault.until(vault.entity('db-10'), () => site.called('applyCycle').length >= 7, 60_000);
+      const delays = minutesBetween(site.called('applyCycle'));
       expect(delays.slice(0, 6)).toEqual([1, 2, 4, 8, 10, 30]);
-      expect((await vault.entity('db-10').describe()).runId).not.toBe(runId);
+      expect((await vault.entity('db-10').describe()).runId).not.toBe(firstExecutionRunId);
     });
   });
 

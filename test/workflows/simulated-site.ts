@@ -153,11 +153,9 @@ export class SimulatedSite {
         site.snapshot = undefined;
         return { bytesLeft: 0 };
       },
-      async cutAndShip({ vm, epoch, sequence, final, tags = [], appConsistent }) {
+      async cutAndShip({ vm, epoch, sequence, tags = [], appConsistent }) {
         const finalBefore = site.finalBefore.has(sequence);
         const cutBefore = site.cutBefore.has(sequence) || finalBefore;
-        if (final && (site.running || cutBefore))
-          throw ApplicationFailure.nonRetryable('exports are open', 'InvalidVmState');
         const lastWrite = (site.writes.get(vm) ?? 10) + 1;
         site.writes.set(vm, lastWrite);
         const id = recoveryPointId(epoch, sequence);

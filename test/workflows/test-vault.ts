@@ -19,6 +19,9 @@ import { WorkflowWorker } from './workflow-worker.js';
 /** A server that does not end workflows within this, ms, is not asked for anything more. */
 const ENDED_WITHIN_MS = 20_000;
 
+/** No task holds the time for so long, ms: it would be begun again before. */
+const LEFT_LOCK_MS = 25_000;
+
 export class TestVault {
   readonly vault = `vault-${randomUUID().slice(0, 8)}`;
   private readonly started = new Set<string>();
@@ -183,7 +186,7 @@ export class TestVault {
       const view = await this.shown(entity);
       await look(view);
       if (reached(view)) return view;
-      await this.env.sleep(stepMs);
+      await this.sleep(stepMs);
     }
     const last = await this.shown(entity);
     throw new Error(`the entity did not get there: ${JSON.stringify(last, null, 1)}`);
@@ -191,7 +194,16 @@ export class TestVault {
 
   /** Lets workflow time pass, a few minutes at a time: the test server is slow to jump far when nothing is due. */
   async pass(minutes: number): Promise<void> {
-    for (let passed = 0; passed < minutes; passed += 5) await this.env.sleep(Math.min(5, minutes - passed) * 60_000);
+    for (let passed = 0; passed < minutes; passed += 5) await this.sleep(Math.min(5, minutes - passed) * 60_000);
+  }
+
+  /** A lock that a run has left on the time, as it continued as new, would keep it for ever: it is taken off. */
+  private async sleep(ms: number): Promise<void> {
+    const unlocking = setInterval(
+      () => void this.env.connection.testService?.unlockTimeSkipping({}).catch(() => {}),
+      LEFT_LOCK_MS,
+    );
+    await this.env.sleep(ms).finally(() => clearInterval(unlocking));
   }
 
   async startPlan(
