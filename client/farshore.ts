@@ -16,6 +16,7 @@ import { nameSchema, protectedItemId, taskQueues } from '../domain/ids.js';
 import { waitsForPerson, type Job, type JobParameters } from '../domain/job.js';
 import type { JobOperation } from '../domain/jobs/known-jobs.js';
 import type { RecoveryPlan } from '../domain/plan.js';
+import type { PlanRun } from '../domain/plan-run.js';
 import { policyNamed, policyNames, policyOf, vmmServerOf, type Site, type SiteVm } from '../domain/site.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
 import { clientDataConverter, configuredKeys } from '../temporal/encryption/data-converter.js';
@@ -197,7 +198,7 @@ export class Farshore {
   }
 
   /** @throws RefusedError when there is no such run. */
-  async planRun(id: string): Promise<messages.PlanRun> {
+  async planRun(id: string): Promise<PlanRun> {
     return this.state(id, 'plan run', 'planRun');
   }
 
@@ -230,7 +231,7 @@ export class Farshore {
   }
 
   /** As `jobs`. */
-  async planRuns(limit: number): Promise<messages.PlanRun[]> {
+  async planRuns(limit: number): Promise<PlanRun[]> {
     const query = `FarshoreVault = '${this.site.vault.name}' AND FarshoreJob = 'recoveryPlan'`;
     const runs = await Promise.all((await this.listed(query, limit)).map((id) => this.planRun(id)));
     return runs.sort((a, b) => b.startedAt.localeCompare(a.startedAt));
@@ -263,9 +264,9 @@ export class Farshore {
   /** As `followJob`, for a plan run. */
   async followPlanRun(
     id: string,
-    onChange: (run: messages.PlanRun) => void = () => undefined,
-    until: (run: messages.PlanRun) => boolean | Promise<boolean> = hasEnded,
-  ): Promise<messages.PlanRun> {
+    onChange: (run: PlanRun) => void = () => undefined,
+    until: (run: PlanRun) => boolean | Promise<boolean> = hasEnded,
+  ): Promise<PlanRun> {
     return follow(() => this.planRun(id), onChange, until);
   }
 

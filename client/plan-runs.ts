@@ -1,5 +1,6 @@
 /** Runs of recovery plans: found by the name of the plan, and cancelled. */
-import type { MemoKey, PlanRun } from '../workflows/messages.js';
+import type { PlanRun } from '../domain/plan-run.js';
+import type { MemoKey } from '../workflows/messages.js';
 import { RefusedError } from './errors.js';
 import type { Farshore } from './farshore.js';
 

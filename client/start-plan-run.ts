@@ -2,6 +2,7 @@
 import type { Client } from '@temporalio/client';
 import { planRunId, taskQueues } from '../domain/ids.js';
 import { planSummary } from '../domain/plan.js';
+import { newPlanRun, type PlanRun } from '../domain/plan-run.js';
 import { toMs } from '../domain/time.js';
 import { POLLER_GONE_MS, pollersOf, WORKFLOWS } from '../temporal/pollers.js';
 import * as messages from '../workflows/messages.js';
@@ -11,7 +12,7 @@ import { azureWorkerAway } from './answered.js';
 /** What the clocks here and at the server may differ by, ms. */
 const CLOCKS_DIFFER_MS = 60_000;
 
-type RunRecoveryPlan = (input: messages.RunRecoveryPlanInput) => Promise<messages.PlanRun>;
+type RunRecoveryPlan = (input: messages.RunRecoveryPlanInput) => Promise<PlanRun>;
 
 /**
  * @returns the id of the run.
@@ -32,7 +33,7 @@ export async function startPlanRun(client: Client, input: messages.RunRecoveryPl
     staticSummary: planSummary(plan, type),
     args: [{ ...input, tuning: messages.tuningOfNextRun(undefined) }],
     // As the workflow shows itself once it has begun.
-    memo: { planRun: messages.newPlanRun(id, input, 'waiting for a worker', startedAt) } satisfies Partial<
+    memo: { planRun: newPlanRun(id, input, 'waiting for a worker', startedAt) } satisfies Partial<
       Record<messages.MemoKey, unknown>
     >,
     typedSearchAttributes: [

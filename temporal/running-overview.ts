@@ -5,7 +5,7 @@
 import type { Client } from '@temporalio/client';
 import type { Job } from '../domain/job.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
-import type { PlanRun } from '../workflows/messages.js';
+import type { PlanRun } from '../domain/plan-run.js';
 
 export interface Overview {
   /** By name of the VM. */

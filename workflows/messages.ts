@@ -12,7 +12,9 @@ import {
 import { hostStateSchema, hostTroubleSchema, type HostNews, type LocatedVm } from '../domain/host.js';
 import { nameSchema } from '../domain/ids.js';
 import { tagRequestSchema, tagSchema } from '../domain/named-points.js';
-import { planMachines, recoveryPlanSchema } from '../domain/plan.js';
+import { recoveryPlanSchema } from '../domain/plan.js';
+import { stepRequests, type PlanStep, type StepRequest } from '../domain/plan-graph.js';
+import { planRunSchema, type PlanRun } from '../domain/plan-run.js';
 import { policySchema } from '../domain/policy.js';
 import { jobOutcomeSchema } from '../domain/job-outcome.js';
 import type { ProtectedItemView } from '../domain/item-view.js';
@@ -219,44 +221,6 @@ export const stillThereSignal = defineSignal('stillThere');
 
 // ---- to a plan run ----------------------------------------------------------------------------------------------
 
-export const planMachineSchema = z.object({
-  vm: nameSchema,
-  requestId: z.string(),
-  state: z.enum(['Asked', 'Running', 'Held', 'Succeeded', 'Failed', 'Cancelled', 'Refused']),
-  jobId: z.string().optional(),
-  heldBefore: z.string().optional(),
-  reason: z.string().optional(),
-  result: z.record(z.string(), z.unknown()).optional(),
-});
-export type PlanMachine = z.infer<typeof planMachineSchema>;
-
-export const planRunSchema = z.object({
-  id: z.string(),
-  vault: nameSchema,
-  plan: recoveryPlanSchema,
-  type: z.enum(['planned']),
-  state: z.enum(['InProgress', 'Succeeded', 'Failed', 'Cancelled']),
-  phase: z.string(),
-  startedAt: z.string(),
-  endedAt: z.string().optional(),
-  failure: z.string().optional(),
-  machines: z.array(planMachineSchema),
-  /** From the start of the run until the last machine of the last group ran. */
-  rtoSeconds: z.number().optional(),
-});
-export type PlanRun = z.infer<typeof planRunSchema>;
-
-/** A run as it begins. @param phase what it does, for people. @param startedAt ISO 8601. */
-export const newPlanRun = (
-  id: string,
-  { vault, plan, type }: Pick<PlanRun, 'vault' | 'plan' | 'type'>,
-  phase: string,
-  startedAt: string,
-): PlanRun => ({
-  ...{ id, vault, plan, type, state: 'InProgress', phase, startedAt },
-  machines: planMachines(plan).map((vm) => ({ vm, requestId: `${id}/${vm}`, state: 'Asked' })),
-});
-
 export const runRecoveryPlanInputSchema = z.object({
   vault: nameSchema,
   plan: recoveryPlanSchema,
@@ -267,6 +231,26 @@ export const runRecoveryPlanInputSchema = z.object({
 export type RunRecoveryPlanInput = z.infer<typeof runRecoveryPlanInputSchema>;
 
 export const planRunQuery = defineQuery<PlanRun>('planRun');
+
+/** What a person says of a step: that a manual action is done, or can't be; that it is to be tried again, or left out. */
+export const planStepRequestSchema = operationRequestSchema.extend({
+  /** Its id. */
+  step: z.string().min(1),
+  /** For whoever reads of it later. */
+  reason: z.string().optional(),
+});
+export type PlanStepRequest = z.infer<typeof planStepRequestSchema>;
+const planStepUpdate = (request: StepRequest) => defineUpdate<PlanStep, [PlanStepRequest]>(request);
+/** Each answers with the step as it is then. */
+export const planStepUpdates = Object.fromEntries(
+  stepRequests.map((request) => [request, planStepUpdate(request)]),
+) as Readonly<Record<StepRequest, ReturnType<typeof planStepUpdate>>>;
+
+/** Ends the run in order, as its cancellation does, and says why. */
+export const abortRunRequestSchema = operationRequestSchema.extend({ reason: z.string().optional() });
+export type AbortRunRequest = z.infer<typeof abortRunRequestSchema>;
+export const abortRunUpdate = defineUpdate<{ readonly aborted: string }, [AbortRunRequest]>('abortRun');
+
 export const jobAnswerSchema = z.object({
   vm: z.string(),
   requestId: z.string(),

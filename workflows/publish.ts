@@ -13,7 +13,9 @@ import { phaseText, standsStill, type ProtectedItem } from '../domain/protected-
 import { formatSeconds } from '../domain/time.js';
 import { now } from './clock.js';
 import { commandIsIssued } from './history-limit.js';
-import type { MemoKey, PlanRun } from './messages.js';
+import { isMachineStep, stagesOf, titleOfStep } from '../domain/plan-graph.js';
+import type { PlanRun } from '../domain/plan-run.js';
+import type { MemoKey } from './messages.js';
 import { searchAttributes } from './search-attributes.js';
 import { showDetails } from './show-details.js';
 
@@ -137,20 +139,33 @@ export function publishJob(job: Job): void {
 
 export function publishPlanRun(run: PlanRun): void {
   remember('planRun', run);
+  const approvals = run.steps.filter((step) => step.kind === 'manualAction' && step.state === 'Running');
   attributes({
     [vault.name]: run.vault,
     [jobKind.name]: 'recoveryPlan',
-    [jobState.name]: run.state,
+    [jobState.name]: approvals.length > 0 ? WAITING_FOR_PERSON : run.state,
     [planRun.name]: run.id,
   });
   const lines = [`**Recovery plan ${run.plan.name}** (${run.type}): ${run.state}, ${run.phase}.`, ''];
+  for (const step of approvals)
+    lines.push(`Waits for approval of \`${step.id}\`: ${inMarkdown(titleOfStep(step))}`, '');
+  // As lists: the page knows no tables.
+  for (const { title, state, done, steps } of stagesOf(run))
+    lines.push(`1. ${title}: ${state}, ${done} of ${steps} done`);
+  lines.push('');
   for (const group of run.plan.groups) {
-    const machines = group.vms.map((name) => {
+    lines.push(`- ${group.name}`);
+    for (const name of group.vms) {
       const machine = run.machines.find((candidate) => candidate.vm === name);
-      const held = machine?.heldBefore === undefined ? '' : ` before "${machine.heldBefore}"`;
-      return `${name}: ${machine?.state ?? 'unknown'}${held}${machine?.reason === undefined ? '' : ` (${inMarkdown(machine.reason)})`}`;
-    });
-    lines.push(`1. ${group.name}: ${machines.join(', ')}`);
+      const step = run.steps.find((one) => isMachineStep(one) && one.vm === name && one.state === 'Running');
+      const parts = [
+        machine?.state ?? 'unknown',
+        ...(step ? [titleOfStep(step)] : []),
+        ...(machine?.reason === undefined ? [] : [inMarkdown(machine.reason)]),
+        ...(machine?.jobId === undefined ? [] : [`job \`${machine.jobId}\``]),
+      ];
+      lines.push(`    - ${name}: ${parts.join(', ')}`);
+    }
   }
   if (run.failure !== undefined) lines.push('', `Stopped: ${inMarkdown(run.failure)}`);
   if (run.rtoSeconds !== undefined) lines.push('', `RTO: ${formatSeconds(run.rtoSeconds)}.`);

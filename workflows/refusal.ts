@@ -12,7 +12,7 @@ export const answeredBefore = (item: ProtectedItem, requestId: string): string |
   item.answered.find((entry) => entry.requestId === requestId)?.jobId;
 
 /** @throws ApplicationFailure InvalidInput, naming each field. */
-function parsedInput<S extends z.ZodType>(schema: S, raw: unknown): z.infer<S> {
+export function parsedInput<S extends z.ZodType>(schema: S, raw: unknown): z.infer<S> {
   const input = schema.safeParse(raw);
   if (input.success) return input.data;
   const problems = input.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);

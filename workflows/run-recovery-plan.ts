@@ -1,41 +1,41 @@
 /**
- * A run of a recovery plan. Each machine fails over in a job of its own, started by its protection entity; the plan
- * only says when a job may go on: it holds all of them before "Shut down", "Preparing for failover" and "Start the
- * replica virtual machine".
+ * A run of a recovery plan: goes through the graph of its steps (`domain/plan-graph.ts`), which is stored with the run. A
+ * step whose stage has its turn begins; what it comes to is noted in it, and everything else follows from that, also in the
+ * run that continues this one.
  *
- * Order of a planned run: every machine passes its prerequisites before anything is touched; the machines shut down in
- * reverse order of the groups; all send their last changes in parallel; the groups start in order, group N+1 after
- * every machine of group N has started. An error before the first shutdown, or a cancelled job, stops the run and
- * cancels the jobs that can still be undone. A step that waits for an administrator's `retry` makes the plan wait.
- *
- * While it waits it asks now and then whether its jobs are still there, as they ask for it: one that was closed from outside
- * stops the run in order. Restart: what is done already is passed by, whatever it was waiting for.
+ * An error, a rejection or a cancellation stops the run: the failovers that can still be undone are undone, and what has
+ * failed over stays so. A machine that waits for an administrator's `retry` makes the run wait.
  */
 import {
   ApplicationFailure,
   CancellationScope,
   CancelledFailure,
   continueAsNew,
-  getExternalWorkflowHandle,
   isCancellation,
   workflowInfo,
 } from '@temporalio/workflow';
-import { protectedItemId } from '../domain/ids.js';
-import type { TaskName } from '../domain/jobs/known-jobs.js';
-import { planMachines } from '../domain/plan.js';
-import { secondsBetween } from '../domain/time.js';
-import { now } from './clock.js';
+import {
+  isMachineStep,
+  isThroughAll,
+  readySteps,
+  refusalOfStep,
+  stageUnderWay,
+  stopper,
+  titleOfStep,
+  type PlanStep,
+  type StepRequest,
+} from '../domain/plan-graph.js';
+import { newPlanRun, type PlanRun } from '../domain/plan-run.js';
+import { secondsBetween, toMs } from '../domain/time.js';
+import { now, nowMs } from './clock.js';
 import { handlersOf } from './handlers.js';
 import * as messages from './messages.js';
 import { inputOfNextRun, shouldContinueAsNew } from './history-limit.js';
+import { PlanMachines } from './plan-machines.js';
 import { publishPlanRun } from './publish.js';
+import { parsedInput } from './refusal.js';
 import { startInput, unexpected } from './start-input.js';
-import { cancelJob, isStillThere } from './running-job.js';
 import { untilAnswered, untilOrAfter } from './wait.js';
-
-const SHUT_DOWN: TaskName<'plannedFailover'> = 'Shut down the virtual machine';
-const PREPARE: TaskName<'plannedFailover'> = 'Preparing for failover';
-const START: TaskName<'plannedFailover'> = 'Start the replica virtual machine';
 
 /** How often it asks, while nothing is heard of, ms. */
 const ASK_JOBS_MS = 2 * 60_000;
@@ -43,47 +43,66 @@ const ASK_JOBS_MS = 2 * 60_000;
 /** The run can't go on; what it says is for people. */
 class PlanStopped extends Error {}
 
-export async function runRecoveryPlan(raw: messages.RunRecoveryPlanInput): Promise<messages.PlanRun> {
+export async function runRecoveryPlan(raw: messages.RunRecoveryPlanInput): Promise<PlanRun> {
   return new Conductor(startInput(messages.runRecoveryPlanInputSchema, raw, raw?.carried)).conduct();
 }
 
 class Conductor {
-  private readonly run: messages.PlanRun;
+  private readonly run: PlanRun;
+  private readonly machines: PlanMachines;
+  /** Something was told, or asked, that has not been looked at. */
+  private hasNews = false;
+  private aborted: string | undefined;
 
   constructor(private readonly input: messages.RunRecoveryPlanInput) {
-    this.run = input.carried ?? messages.newPlanRun(workflowInfo().workflowId, input, 'starting', now());
-    const { onSignal, onCall, onQuery } = handlersOf(input.tuning);
-    onQuery(messages.planRunQuery, () => this.run);
-    onCall(messages.stillThereSignal, () => undefined);
-    onSignal(messages.jobAnsweredSignal, messages.jobAnswerSchema, ({ vm, jobId, refusal }) => {
-      if (jobId !== undefined) this.update(vm, { jobId, state: 'Running' }, ['Asked']);
-      else this.update(vm, { state: 'Refused', reason: refusal ?? 'refused' }, ['Asked']);
-    });
-    onSignal(messages.jobHeldSignal, messages.heldJobSchema, ({ vm, jobId, task }) =>
-      this.update(vm, { state: 'Held', jobId, heldBefore: task }),
+    this.run = input.carried ?? newPlanRun(workflowInfo().workflowId, input, 'starting', now());
+    const handlers = handlersOf(input.tuning);
+    handlers.onQuery(messages.planRunQuery, () => this.run);
+    handlers.onCall(messages.stillThereSignal, () => undefined);
+    this.machines = new PlanMachines(this.run, handlers, () => this.changed());
+    const onStep = (request: StepRequest, handle: (step: PlanStep, reason?: string) => void | Promise<void>) =>
+      handlers.onUpdate(
+        messages.planStepUpdates[request],
+        async (asked) => {
+          const step = this.step(asked.step);
+          if (step.answeredTo !== asked.requestId) await handle(step, asked.reason);
+          step.answeredTo = asked.requestId;
+          this.changed();
+          return step;
+        },
+        (asked) => this.refuseStep(request, asked),
+      );
+    onStep('approve', (step, reason) => this.settle(step, 'Succeeded', reason));
+    onStep('reject', (step, reason) =>
+      this.settle(step, 'Failed', `rejected${reason === undefined ? '' : `: ${reason}`}`),
     );
-    onSignal(messages.planJobEndedSignal, messages.planJobEndSchema, ({ vm, jobId, outcome, reason, result }) =>
-      this.update(vm, {
-        jobId,
-        state: ({ succeeded: 'Succeeded', failed: 'Failed', cancelled: 'Cancelled' } as const)[outcome],
-        ...(reason !== undefined && { reason }),
-        ...(result && { result }),
-      }),
+    onStep('skipStep', (step, reason) => this.settle(step, 'Skipped', reason));
+    onStep('retryStep', async (step) => {
+      step.attempts += 1;
+      if (isMachineStep(step)) await this.machines.retry(step);
+    });
+    handlers.onUpdate(
+      messages.abortRunUpdate,
+      ({ reason }) => {
+        this.aborted ??= reason ?? 'the run was aborted';
+        this.changed();
+        return { aborted: this.aborted };
+      },
+      (request) => this.refuseAbort(request),
     );
   }
 
-  async conduct(): Promise<messages.PlanRun> {
+  async conduct(): Promise<PlanRun> {
     try {
-      await this.askForJobs();
-      await this.phase('checking prerequisites', () => this.reach(SHUT_DOWN, this.run.machines));
-      for (const group of this.run.plan.groups.toReversed()) {
-        await this.phase(`shutting down group ${group.name}`, () => this.pass(SHUT_DOWN, PREPARE, group.vms));
-      }
-      await this.phase('sending the last changes and failing over', () =>
-        this.pass(PREPARE, START, planMachines(this.run.plan)),
-      );
-      for (const group of this.run.plan.groups) {
-        await this.phase(`starting group ${group.name}`, () => this.pass(START, undefined, group.vms));
+      await this.machines.askForJobs();
+      for (const step of this.run.steps) if (step.state === 'Running') this.watch(step);
+      while (!isThroughAll(this.run)) {
+        await this.continueIfLong();
+        this.hasNews = false;
+        this.look();
+        const ready = readySteps(this.run);
+        if (ready.length > 0) await this.begin(ready);
+        else if (!isThroughAll(this.run)) await this.untilNews(() => this.hasNews);
       }
       this.end('Succeeded', 'done');
       this.run.rtoSeconds = secondsBetween(this.run.startedAt, this.run.endedAt ?? now());
@@ -93,34 +112,86 @@ class Conductor {
       await CancellationScope.nonCancellable(() =>
         this.stop(cancelled ? 'the run was cancelled' : (error as Error).message),
       );
-      this.end(cancelled ? 'Cancelled' : 'Failed', 'stopped');
+      this.end(cancelled || this.aborted !== undefined ? 'Cancelled' : 'Failed', 'stopped');
     }
     publishPlanRun(this.run);
     await untilAnswered();
-    if (this.run.state === 'Cancelled') throw new CancelledFailure('The run was cancelled');
-    if (this.run.state === 'Failed') throw ApplicationFailure.nonRetryable(this.run.failure, 'PlanStopped', this.run);
+    if (CancellationScope.current().consideredCancelled) throw new CancelledFailure('The run was cancelled');
+    if (this.run.state !== 'Succeeded')
+      throw ApplicationFailure.nonRetryable(this.run.failure, 'PlanStopped', this.run);
     return this.run;
   }
 
-  private async askForJobs(): Promise<void> {
-    await Promise.all(
-      this.run.machines
-        .filter((machine) => machine.state === 'Asked')
-        .map(async ({ vm, requestId }) => {
-          const request = {
-            requestId,
-            kind: 'plannedFailover' as const,
-            planRun: this.run.id,
-            holdBefore: [SHUT_DOWN, PREPARE, START],
-          };
-          await getExternalWorkflowHandle(protectedItemId(this.run.vault, vm))
-            .signal(messages.requestJobSignal, request)
-            .catch((error: unknown) => {
-              if (isCancellation(error)) throw error;
-              this.update(vm, { state: 'Refused', reason: NOT_PROTECTED });
-            });
-        }),
+  /** Notes what has become of the steps under way. @throws PlanStopped */
+  private look(): void {
+    if (this.aborted !== undefined) throw new PlanStopped(this.aborted);
+    for (const step of this.run.steps) {
+      if (step.state !== 'Running' || !isMachineStep(step)) continue;
+      const outcome = this.machines.outcomeOf(step);
+      if (outcome) this.settle(step, outcome.state, outcome.state === 'Failed' ? outcome.reason : undefined);
+    }
+    const stopping = stopper(this.run);
+    if (!stopping) return;
+    const of = isMachineStep(stopping) ? stopping.vm : `"${titleOfStep(stopping)}"`;
+    throw new PlanStopped(`${of}: ${stopping.reason ?? 'it failed'}`);
+  }
+
+  private async begin(steps: readonly PlanStep[]): Promise<void> {
+    for (const step of steps) Object.assign(step, { state: 'Running', attempts: 1, startedAt: now() });
+    this.run.phase = stageUnderWay(this.run)?.title ?? this.run.phase;
+    publishPlanRun(this.run);
+    for (const step of steps) {
+      if (!isMachineStep(step)) this.watch(step);
+      else if (!this.machines.outcomeOf(step)) await this.machines.letGoOn(step);
+      // One that is gone stops the run: the others are not let go.
+      if (isMachineStep(step) && this.machines.outcomeOf(step)?.state === 'Failed') return;
+    }
+  }
+
+  /** A step that is over after a while; nothing is to be watched of the others. */
+  private watch(step: PlanStep): void {
+    if (step.kind !== 'wait') return;
+    const left = toMs(step.startedAt ?? now()) + step.seconds * 1000 - nowMs();
+    const isSettled = () => step.state !== 'Running';
+    void untilOrAfter(isSettled, left, titleOfStep(step)).then(
+      (settled) => {
+        if (!settled) this.settle(step, 'Succeeded');
+      },
+      // The run is cancelled.
+      () => undefined,
     );
+  }
+
+  private settle(step: PlanStep, state: 'Succeeded' | 'Failed' | 'Skipped', reason?: string): void {
+    Object.assign(step, { state, endedAt: now(), ...(reason !== undefined && { reason }) });
+    this.changed();
+  }
+
+  private async untilNews(isNews: () => boolean): Promise<void> {
+    if (await untilOrAfter(isNews, ASK_JOBS_MS, 'Are its jobs still there?')) return;
+    await this.continueIfLong();
+    // Whoever was asked may have gone before it answered.
+    await this.machines.askForJobs();
+    await this.machines.askWhetherThere();
+  }
+
+  private async stop(reason: string): Promise<void> {
+    this.run.failure = reason;
+    this.run.phase = 'stopping';
+    publishPlanRun(this.run);
+    await this.machines.stop(reason, async (isNews) => {
+      if (!(await untilOrAfter(isNews, ASK_JOBS_MS, 'Are its jobs still there?')))
+        await this.machines.askWhetherThere();
+    });
+    for (const step of this.run.steps) {
+      if (step.state !== 'Waiting' && step.state !== 'Running') continue;
+      // What could not be undone has come through.
+      const isDone = isMachineStep(step) && this.machines.outcomeOf(step)?.state === 'Succeeded';
+      Object.assign(step, {
+        state: isDone ? 'Succeeded' : 'Cancelled',
+        ...(step.startedAt !== undefined && { endedAt: now() }),
+      });
+    }
   }
 
   private async continueIfLong(): Promise<void> {
@@ -129,117 +200,39 @@ class Conductor {
     await continueAsNew<typeof runRecoveryPlan>({ ...inputOfNextRun(this.input), carried: this.run });
   }
 
-  private async phase(name: string, work: () => Promise<void>): Promise<void> {
-    await this.continueIfLong();
-    this.run.phase = name;
-    publishPlanRun(this.run);
-    await work();
-  }
-
-  /** Releases the machines that hold before one task, and waits until they hold before the next, or are done. */
-  private async pass(before: string, then: string | undefined, vms: readonly string[]): Promise<void> {
-    const machines = this.run.machines.filter((machine) => vms.includes(machine.vm));
-    for (const machine of machines) {
-      if (machine.state !== 'Held' || machine.heldBefore !== before || machine.jobId === undefined) continue;
-      machine.state = 'Running';
-      delete machine.heldBefore;
-      await getExternalWorkflowHandle(machine.jobId)
-        .signal(messages.releaseTaskSignal, { task: before })
-        .catch((error: unknown) => this.jobIsGone(machine, error));
-      if (!isOpen(machine)) break;
-    }
-    await this.reach(then, machines);
-  }
-
-  private async reach(task: string | undefined, machines: readonly messages.PlanMachine[]): Promise<void> {
-    const there = (machine: messages.PlanMachine) =>
-      machine.state === 'Succeeded' || (machine.state === 'Held' && this.isAtOrPast(machine.heldBefore, task));
-    const broken = () =>
-      machines.find(({ state }) => state === 'Failed' || state === 'Cancelled' || state === 'Refused');
-    const isReached = () => broken() !== undefined || machines.every(there);
-    while (!(await untilOrAfter(isReached, ASK_JOBS_MS, 'Are its jobs still there?'))) {
-      await this.continueIfLong();
-      // Whoever was asked may have gone before it answered: asked again, an entity answers the same.
-      await this.askForJobs();
-      await this.askWhetherThere();
-    }
-    const stopper = broken();
-    if (stopper)
-      throw new PlanStopped(`${stopper.vm}: ${stopper.reason ?? `its failover is ${stopper.state.toLowerCase()}`}`);
-  }
-
-  private async askWhetherThere(): Promise<void> {
-    for (const machine of this.run.machines.filter(isOpen)) {
-      const { vm, jobId } = machine;
-      if (await isStillThere(jobId ?? protectedItemId(this.run.vault, vm))) continue;
-      if (jobId === undefined) this.update(vm, { state: 'Refused', reason: NOT_PROTECTED }, ['Asked']);
-      else this.jobIsGone(machine, undefined);
-    }
-  }
-
-  private jobIsGone({ vm }: messages.PlanMachine, error: unknown): void {
-    if (isCancellation(error)) throw error;
-    this.update(vm, { state: 'Failed', reason: 'its job was closed from outside' }, OPEN);
-  }
-
-  /** After continue-as-new a machine may hold further on than the phase that is gone through again. */
-  private isAtOrPast(heldBefore: string | undefined, task: string | undefined): boolean {
-    const order: (string | undefined)[] = [SHUT_DOWN, PREPARE, START, undefined];
-    return heldBefore !== undefined && order.indexOf(heldBefore) >= order.indexOf(task);
-  }
-
-  /** What can still be undone is undone: the sources start again. What has failed over stays so. */
-  private async stop(reason: string): Promise<void> {
-    this.run.failure = reason;
-    this.run.phase = 'stopping';
-    publishPlanRun(this.run);
-    const told = new Set<string>();
-    const untold = () =>
-      this.run.machines.filter(
-        (machine) => isOpen(machine) && machine.jobId !== undefined && !told.has(situation(machine)),
-      );
-    while (this.run.machines.some(isOpen)) {
-      const isNext = () => untold().length > 0 || !this.run.machines.some(isOpen);
-      if (!(await untilOrAfter(isNext, ASK_JOBS_MS, 'Are its jobs still there?'))) await this.askWhetherThere();
-      for (const machine of untold()) {
-        told.add(situation(machine));
-        await this.letGo(machine, reason);
-      }
-    }
-  }
-
-  private async letGo(machine: messages.PlanMachine, reason: string): Promise<void> {
-    const job = getExternalWorkflowHandle(machine.jobId!);
-    // A machine past its point of no return is let go on to its end instead.
-    const news =
-      machine.heldBefore === START
-        ? job.signal(messages.releaseTaskSignal, { task: START })
-        : cancelJob(job, { reason });
-    await news.catch((error: unknown) => this.jobIsGone(machine, error));
-  }
-
-  private update(
-    vm: string,
-    news: Partial<messages.PlanMachine>,
-    onlyFrom?: readonly messages.PlanMachine['state'][],
-  ): void {
-    const machine = this.run.machines.find((candidate) => candidate.vm === vm);
-    if (!machine || (onlyFrom && !onlyFrom.includes(machine.state))) return;
-    if (news.state !== 'Held') delete machine.heldBefore;
-    Object.assign(machine, news);
+  private changed(): void {
+    this.hasNews = true;
     publishPlanRun(this.run);
   }
 
-  private end(state: messages.PlanRun['state'], phase: string): void {
+  private step(id: string): PlanStep {
+    return this.run.steps.find((step) => step.id === id)!;
+  }
+
+  private refuseStep(request: StepRequest, raw: messages.PlanStepRequest): void {
+    const { requestId, step: id } = parsedInput(messages.planStepRequestSchema, raw);
+    const step = this.run.steps.find((candidate) => candidate.id === id);
+    if (step?.answeredTo === requestId) return;
+    const refusal = this.refusalOfRun() ?? (step ? refusalOfStep(step, request) : `the run has no step ${id}`);
+    if (refusal !== undefined) throw ApplicationFailure.nonRetryable(refusal, 'OperationNotAllowed');
+  }
+
+  private refuseAbort(raw: messages.AbortRunRequest): void {
+    parsedInput(messages.abortRunRequestSchema, raw);
+    const refusal = this.refusalOfRun();
+    if (refusal !== undefined && this.aborted === undefined)
+      throw ApplicationFailure.nonRetryable(refusal, 'OperationNotAllowed');
+  }
+
+  private refusalOfRun(): string | undefined {
+    const { id, state, phase } = this.run;
+    if (state !== 'InProgress') return `the run ${id} has ended already: ${state}`;
+    return phase === 'stopping' ? `the run ${id} is stopping: ${this.run.failure}` : undefined;
+  }
+
+  private end(state: PlanRun['state'], phase: string): void {
     this.run.state = state;
     this.run.phase = phase;
     this.run.endedAt = now();
   }
 }
-
-const OPEN = ['Asked', 'Running', 'Held'] as const satisfies messages.PlanMachine['state'][];
-const isOpen = ({ state }: messages.PlanMachine): boolean => OPEN.some((open) => open === state);
-
-const NOT_PROTECTED = 'the VM is not protected';
-
-const situation = ({ vm, heldBefore }: messages.PlanMachine): string => `${vm} ${heldBefore ?? ''}`;

@@ -7,7 +7,7 @@ import { operations, type Operation } from '../../domain/operations.js';
 import { phases } from '../../domain/protected-item.js';
 import { isoTimeSchema } from '../../domain/time.js';
 import { recoveryPointSchema } from '../../domain/vault.js';
-import { planRunSchema } from '../../workflows/messages.js';
+import { planRunSchema } from '../../domain/plan-run.js';
 
 export const vm = z.string().describe('Name of the VM.');
 export const jobId = z.string().describe('Id of a job: `farshore job show` tells of it.');

@@ -6,7 +6,7 @@ import { progressSchema } from '../../domain/job.js';
 import { policySchema } from '../../domain/policy.js';
 import { protectedItemSchema, cycleSchema } from '../../domain/protected-item.js';
 import { isoTimeSchema } from '../../domain/time.js';
-import { planRunSchema } from '../../workflows/messages.js';
+import { planRunSchema } from '../../domain/plan-run.js';
 import {
   vm,
   jobId,

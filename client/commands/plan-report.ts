@@ -1,7 +1,8 @@
 /** A plan run for people. */
 import { currentTask, type Job } from '../../domain/job.js';
-import { formatSeconds } from '../../domain/time.js';
-import type { PlanRun } from '../../workflows/messages.js';
+import { stagesOf } from '../../domain/plan-graph.js';
+import { formatSeconds, secondsBetween } from '../../domain/time.js';
+import type { PlanRun } from '../../domain/plan-run.js';
 import { fields, table } from '../output.js';
 import { failoverResultOf, failoverText } from './failover-report.js';
 import { retryText } from './wait.js';
@@ -41,5 +42,16 @@ export function planRunText(run: PlanRun, jobs: readonly Job[]): string {
     ['RTO', run.rtoSeconds === undefined ? undefined : formatSeconds(run.rtoSeconds)],
     ['Stopped', run.failure],
   ]);
-  return [head, table(['GROUP', 'VM', 'STATE', 'NOW', 'JOB'], rows), ...results].join('\n\n');
+  const stages = stagesOf(run).map(({ title, state, done, steps, startedAt, endedAt }) => [
+    title,
+    state,
+    `${done} of ${steps}`,
+    startedAt === undefined || endedAt === undefined ? '-' : formatSeconds(secondsBetween(startedAt, endedAt)),
+  ]);
+  return [
+    head,
+    table(['STAGE', 'STATE', 'DONE', 'TOOK'], stages),
+    table(['GROUP', 'VM', 'STATE', 'NOW', 'JOB'], rows),
+    ...results,
+  ].join('\n\n');
 }

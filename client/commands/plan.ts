@@ -4,7 +4,7 @@ import { waitsForPerson, type Job } from '../../domain/job.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import { planMachines } from '../../domain/plan.js';
 import { loadPlan } from '../../config/site-file.js';
-import type { PlanRun } from '../../workflows/messages.js';
+import type { PlanRun } from '../../domain/plan-run.js';
 import { RefusedError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
 import { hasEnded } from '../follow.js';

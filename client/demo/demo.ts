@@ -15,7 +15,7 @@ import { formatSeconds } from '../../domain/time.js';
 import { HypervisorClient } from '../../sites/hypervisor/control-client.js';
 import { DataFolder, type Instance } from '../../config/data-folder.js';
 import { loadPlan, loadSite, type LoadedSite } from '../../config/site-file.js';
-import type { PlanRun } from '../../workflows/messages.js';
+import type { PlanRun } from '../../domain/plan-run.js';
 import { JobFailedError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
 import { fields, note } from '../output.js';

@@ -9,6 +9,7 @@ import { Worker } from '@temporalio/worker';
 import { hostWatchId, protectedItemId, taskQueues } from '../../domain/ids.js';
 import { policySchema, type Policy } from '../../domain/policy.js';
 import type { Job } from '../../domain/job.js';
+import type { PlanRun } from '../../domain/plan-run.js';
 import type { protectVm, runRecoveryPlan } from '../../workflows/index.js';
 import * as messages from '../../workflows/messages.js';
 import { farWindow } from '../support/far-window.js';
@@ -206,9 +207,11 @@ export class TestVault {
     await this.env.sleep(ms).finally(() => clearInterval(unlocking));
   }
 
+  /** @param carried a run as it begins, of other steps than those of a planned failover. */
   async startPlan(
     name: string,
     groups: { name: string; vms: string[] }[],
+    carried?: (id: string) => PlanRun,
   ): Promise<WorkflowHandle<typeof runRecoveryPlan>> {
     const workflowId = `plan/${this.vault}/${name}`;
     this.started.add(workflowId);
@@ -216,7 +219,11 @@ export class TestVault {
       workflowId,
       taskQueue: this.workflowQueue,
       args: [
-        { vault: this.vault, type: 'planned', plan: { name, groups }, ...(this.tuning && { tuning: this.tuning }) },
+        {
+          ...{ vault: this.vault, type: 'planned', plan: { name, groups } },
+          ...(carried && { carried: carried(workflowId) }),
+          ...(this.tuning && { tuning: this.tuning }),
+        },
       ],
     });
   }
