@@ -52,6 +52,7 @@ const deployment = [
   'test/faults/{encrypted-site,engine-faults-azure,two-sites,stopped-worker,versioned-worker}.test.ts',
   'test/sites/azure-*.test.ts',
   'test/temporal/configured-server.test.ts',
+  'test/tooling/package.test.ts',
   'test/workers/metrics.test.ts',
 ];
 

@@ -1,4 +1,4 @@
-/** Activities of the Azure worker: the replica store and the recovery side's compute. */
+/** Activities of the Azure worker: the replica store and the recovery site's compute. */
 import { CatalogueError } from '../domain/errors.js';
 import type { Fence } from '../domain/fence.js';
 import type { Job } from '../domain/job.js';
@@ -39,7 +39,7 @@ import { digestActivities } from './verification.js';
 export interface AzureDeps {
   readonly store: ReplicaStore;
   readonly compute: RecoveryCompute;
-  /** Networks and subnets of the recovery side. */
+  /** Networks and subnets of the recovery site. */
   readonly networks: readonly { readonly name: string; readonly subnets: readonly string[] }[];
   /** Told when the health of a VM changes; an http or https address. */
   readonly webhook?: string;

@@ -72,7 +72,7 @@ export function createProviderActivities(deps: ProviderDeps) {
     },
 
     /**
-     * Checks the VM against what the recovery side can run.
+     * Checks the VM against what the recovery site can run.
      * @returns the description of the replica VM, without epoch.
      */
     async checkProtectable({ vm: name }: { vm: string }): Promise<Omit<ReplicaDescription, 'epoch'>> {

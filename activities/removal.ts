@@ -1,4 +1,4 @@
-/** Activities of the Azure worker that end a VM's protection at the recovery side. */
+/** Activities of the Azure worker that end a VM's protection at the recovery site. */
 import { CatalogueError } from '../domain/errors.js';
 import { toIso } from '../domain/time.js';
 import { keepReplica, removeReplica } from '../replication/remove-replica.js';

@@ -1,4 +1,4 @@
-/** Activities of an unplanned failover: of the two sites they need the recovery side alone. */
+/** Activities of an unplanned failover: of the two sites they need the recovery site alone. */
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences } from '../domain/fence.js';
 import type { DiskWrite } from '../domain/last-cut.js';
@@ -157,7 +157,7 @@ async function createReplicaVm(compute: RecoveryCompute, spec: ReplicaVmSpec): P
   }
 }
 
-/** Says in the store that the VM runs at the recovery side: whoever comes without Temporal has to know. */
+/** Says in the store that the VM runs at the recovery site: whoever comes without Temporal has to know. */
 export const recordFailover = (store: ReplicaStore, vm: string, epoch: number, point: RecoveryPoint): Promise<void> =>
   writeVaultState(store, vm, {
     epoch,

@@ -20,14 +20,14 @@ export const exitCodes = {
 
 export const exitCodesHelp = `
 Exit codes:
-  0   it is done, or under way where --wait was not given
+  0   done, or started if --wait was not given
   1   status: the worst health is Warning; doctor: a warning
   2   status: the worst health is Critical; doctor: a problem
-  3   refused, nothing was changed: bad arguments, site file, plan or Temporal, or the state does not allow it
-  4   the job or the plan failed, was cancelled, or stands still until an administrator acts
-  5   Temporal, a worker, the store, a hypervisor or the instance can't be reached or had
+  3   refused, nothing was changed: bad arguments, site file, plan or Temporal, or not allowed in this state
+  4   the job or plan failed, was cancelled, or is stuck until an administrator intervenes
+  5   Temporal, a worker, the store, a hypervisor or the instance is unreachable
   70  unexpected: a bug (FARSHORE_DEBUG=1 shows where)
-  130 interrupted by Ctrl-C while it waited; what was started goes on
+  130 interrupted by Ctrl-C while waiting; what was started continues
 With --json standard output holds {"version", "error": {"code", "message", "remedy", "exitCode"}} for 3 to 70, unless the
 answer itself tells how it ended. Its schema: schemas/error.schema.json`;
 

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { CatalogueError, failureCatalogue } from '../domain/errors.js';
 import { codecServerCommand } from './commands/codec-server.js';
+import { completionCommand } from './commands/completion.js';
 import { demoCommand } from './commands/demo.js';
 import { doctorCommand } from './commands/doctor.js';
 import { commitCommand, failoverCommand } from './commands/failover.js';
@@ -32,15 +33,15 @@ import { note, Output } from './output.js';
 
 const firstSteps = `
 First steps:
-  farshore init                                    write a site file to begin with; it explains itself
-  farshore site check                              is the site file right?
+  farshore init                                    write a commented site file
+  farshore site check                              check it
   farshore up                                      start everything on this machine; Ctrl-C stops it
   farshore vm list                                 in another terminal: what can be protected
-  farshore protect db-01 --wait                    copy a VM to the recovery side and keep the copy up to date
+  farshore protect db-01 --wait                    copy a VM to the recovery site and keep the copy up to date
   farshore status                                  health and RPO
   farshore vm show db-01                           everything about one VM, and the next command to type
-  farshore failover db-01 --type planned --wait    let it run at the recovery side
-  farshore commit db-01 --wait                     settle that`;
+  farshore failover db-01 --type planned --wait    fail it over to the recovery site
+  farshore commit db-01 --wait                     make the failover permanent`;
 
 export function program(): Command {
   const farshore = new Command('farshore')
@@ -83,6 +84,7 @@ export function program(): Command {
     keysCommand(),
     codecServerCommand(),
     demoCommand(),
+    completionCommand(),
     helpCommand(),
   ];
   for (const command of commands) farshore.addCommand(command);
@@ -92,10 +94,7 @@ export function program(): Command {
 
 /** Commands that were made apart do not inherit this. */
 function settle(command: Command): void {
-  command
-    .exitOverride()
-    .configureHelp({ showGlobalOptions: true })
-    .showHelpAfterError('(add --help for what can be given)');
+  command.exitOverride().configureHelp({ showGlobalOptions: true }).showHelpAfterError('Run with --help for usage.');
   for (const child of command.commands) settle(child);
 }
 

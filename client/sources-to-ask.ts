@@ -1,4 +1,4 @@
-/** Which sources it matters of whether they run: those of VMs that run at the recovery side, and of hosts that are silent. */
+/** Which sources it matters of whether they run: those of VMs that run at the recovery site, and of hosts that are silent. */
 import { shouldRunAsReplica } from '../domain/attention.js';
 import type { HeldReplica } from '../domain/held-replica.js';
 import { hostSilence } from '../domain/host-silence.js';

@@ -47,7 +47,7 @@ export function scopeOf(site: Site, items: Iterable<ProtectedItem> = []): Scope 
   };
 }
 
-/** What has failed over for good asks nothing of the primary side any more, once its source is fenced. */
+/** What has failed over for good asks nothing of the primary site any more, once its source is fenced. */
 const needsPrimary = (item: ProtectedItem): boolean =>
   isProtected(item) &&
   (item.activeSide === 'primary' ||

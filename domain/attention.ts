@@ -32,7 +32,7 @@ export interface Viewed {
 
 /**
  * All of its VMs at once: whoever has lost a host has lost them all.
- * @param sourceVms VMs at the primary side, as far as their hypervisors can be asked: one that answers is not lost.
+ * @param sourceVms VMs at the primary site, as far as their hypervisors can be asked: one that answers is not lost.
  */
 export function silentHost(
   silence: HostSilence,
@@ -119,7 +119,7 @@ export const unattendedReplica = (vm: string, isNamed: boolean): Attention => ({
 export const shouldRunAsReplica = (item: ProtectedItem | undefined, held: HeldReplica['state']): boolean =>
   item ? item.activeSide === 'recovery' && !item.job : held !== undefined;
 
-/** @param replicaVms undefined: nobody has told. @returns undefined of a VM that need not run at the recovery side, too. */
+/** @param replicaVms undefined: nobody has told. @returns undefined of a VM that need not run at the recovery site, too. */
 export function replicaVmPower(
   vm: string,
   item: ProtectedItem | undefined,
@@ -130,7 +130,7 @@ export function replicaVmPower(
   return replicaVms.get(vm) ?? 'NotThere';
 }
 
-/** What should run at the recovery side, and does not: a failover was made for it, and nothing starts it by itself. */
+/** What should run at the recovery site, and does not: a failover was made for it, and nothing starts it by itself. */
 export function stoppedReplica(
   { vm, view }: Viewed,
   held: HeldReplica['state'],
@@ -142,7 +142,7 @@ export function stoppedReplica(
     {
       vms: [vm],
       health: 'Critical',
-      message: `${vm}: the VM runs at the recovery side by what the vault says, and its replica VM is ${power === 'Off' ? 'off' : 'not there'}`,
+      message: `${vm}: the VM runs at the recovery site by what the vault says, and its replica VM is ${power === 'Off' ? 'off' : 'not there'}`,
       advice: [`farshore vm start ${vm}`],
     },
   ];

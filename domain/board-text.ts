@@ -56,8 +56,8 @@ const hostLine = ({ host, vms, health, silence }: HostRow): string =>
   `- ${silence ? `**${host}** does not answer, since ${silence.since}` : host}, ${health}: ${vms.join(', ')}`;
 
 function whereText({ activeSide, unseen, stopped }: VmRow): string {
-  if (stopped) return 'should run at the recovery side, and does not';
-  return unseen ? `ran at the ${activeSide} side when its host was last heard` : `runs at the ${activeSide} side`;
+  if (stopped) return 'should run at the recovery site, and does not';
+  return unseen ? `ran at the ${activeSide} site when its host was last heard` : `runs at the ${activeSide} site`;
 }
 
 /** What is not well has a line each. */
@@ -70,8 +70,8 @@ function vmLines(vms: readonly VmRow[]): string[] {
     ...ill
       .toSorted((a, b) => severity[a.health!] - severity[b.health!])
       .map((row) => `- **${row.health}** ${row.vm}: ${row.phase}, ${whereText(row)}`),
-    ...(side('primary').length > 0 ? [`- Normal, at the primary side: ${named(side('primary'))}`] : []),
-    ...(side('recovery').length > 0 ? [`- Normal, at the recovery side: ${named(side('recovery'))}`] : []),
+    ...(side('primary').length > 0 ? [`- Normal, at the primary site: ${named(side('primary'))}`] : []),
+    ...(side('recovery').length > 0 ? [`- Normal, at the recovery site: ${named(side('recovery'))}`] : []),
     ...(bare.length > 0 ? [`- Not protected: ${named(bare)}`] : []),
   ];
 }

@@ -29,7 +29,7 @@ export interface VmRow {
   readonly activeSide?: 'primary' | 'recovery';
   /** It ran there when its host was last heard: nobody knows what became of it since. */
   readonly unseen?: true;
-  /** It should run at the recovery side, and its replica VM is off or not there. */
+  /** It should run at the recovery site, and its replica VM is off or not there. */
   readonly stopped?: true;
   /** Undefined: it is not protected. */
   readonly health?: Health;
@@ -97,7 +97,7 @@ export interface Heard {
   readonly held?: readonly HeldReplica[] | undefined;
   /** The replica VMs there are; undefined where the recovery compute can't be asked. */
   readonly replicaVms?: ReadonlyMap<string, 'Running' | 'Off'> | undefined;
-  /** Of VMs that run at the recovery side, and of hosts that are silent: the sources, as far as their hypervisors can be asked. */
+  /** Of VMs that run at the recovery site, and of hosts that are silent: the sources, as far as their hypervisors can be asked. */
   readonly sourceVms?: ReadonlyMap<string, 'Running' | 'Off'>;
 }
 
@@ -139,7 +139,7 @@ export function boardOf(heard: Heard, at: string): Board {
   };
 }
 
-/** Of the site file, then what is protected, or runs at the recovery side, though the site file does not name it any more. */
+/** Of the site file, then what is protected, or runs at the recovery site, though the site file does not name it any more. */
 export function namesOf(
   siteVms: readonly string[],
   items: ReadonlyMap<string, ProtectedItem>,

@@ -1,4 +1,4 @@
-/** What the recovery side can hold of a VM's disks. Asked before a protection begins, and before a set of disks changes. */
+/** What the recovery site can hold of a VM's disks. Asked before a protection begins, and before a set of disks changes. */
 const GiB = 1024 ** 3;
 
 /** Bytes: the largest fixed VHD that `qemu-img` and Azure open, and a replica is one. */

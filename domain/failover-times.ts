@@ -1,6 +1,6 @@
 /**
  * What an unplanned failover costs, told from the instants that are known: of the data by the source's clock, of all else by
- * the recovery side's. Where the two differ, it is known by how much.
+ * the recovery site's. Where the two differ, it is known by how much.
  */
 import type { UnplannedFailoverResult } from './job.js';
 import { formatDuration, formatSeconds, later, secondsBetween, toIso, toMs } from './time.js';

@@ -122,7 +122,7 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
     found.push({
       reason: 'NotReverseReplicated',
       health: 'Warning',
-      message: 'the VM runs at the recovery side and is not replicated back',
+      message: 'the VM runs at the recovery site and is not replicated back',
       ...(item.phase === 'Committed' && { remedy: homeAgain(item) }),
     });
   }
@@ -142,7 +142,7 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
     found.push({
       reason: 'SourceNotFenced',
       health: 'Warning',
-      message: `the source on host ${item.host} has not been told yet that the VM runs at the recovery side${problem === undefined ? '' : ` (${problem})`}${silent}`,
+      message: `the source on host ${item.host} has not been told yet that the VM runs at the recovery site${problem === undefined ? '' : ` (${problem})`}${silent}`,
       remedy: `Start again whichever is down, and the source is turned off and fenced by itself: ${startHypervisor(item.host)}, and ${startProvider(item.vmmServer)}. Until then keep the source off.${waiver(item)}`,
       since,
     });
@@ -152,7 +152,7 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
 }
 
 const homeAgain = ({ vm, sourceFence }: ProtectedItem): string =>
-  `It may stay so; failing back is not there yet.${sourceFence ? '' : ` To protect it at the primary side again, which gives up what was written at the recovery side: farshore unprotect ${vm} --wait, then farshore vm delete-replica ${vm}, farshore vm start ${vm} and farshore protect ${vm} --wait`}`;
+  `It may stay so; failing back is not there yet.${sourceFence ? '' : ` To protect it at the primary site again, which gives up what was written at the recovery site: farshore unprotect ${vm} --wait, then farshore vm delete-replica ${vm}, farshore vm start ${vm} and farshore protect ${vm} --wait`}`;
 
 /** While a failover is open it can't be waived: commit comes first. */
 const waiver = ({ phase, vm }: ProtectedItem): string =>

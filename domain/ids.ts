@@ -16,7 +16,7 @@ export const nameSchema = z
 
 /** Each of one vault: two of them on one namespace, with hosts of the same names, must not do each other's work. */
 export const taskQueues = {
-  /** The recovery side: store and compute. The workflows' queue too. */
+  /** The recovery site: store and compute. The workflows' queue too. */
   azure: (vault: string) => `azure:${vault}`,
   /** The Provider on a VMM server. */
   vmm: (vault: string, server: string) => `vmm:${vault}/${server}`,

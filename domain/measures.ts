@@ -30,7 +30,7 @@ export interface VaultState {
   readonly points?: ReadonlyMap<string, number> | undefined;
   /** Replicas that the store holds as protected, and nobody keeps up to date. */
   readonly unattended?: number | undefined;
-  /** VMs that run at the recovery side by what the vault says, and whose replica VM does not run. */
+  /** VMs that run at the recovery site by what the vault says, and whose replica VM does not run. */
   readonly stopped?: number | undefined;
 }
 
@@ -87,7 +87,7 @@ export function vaultMeasures(state: VaultState, now: string): Measure[] {
     },
     perVm(
       'farshore_last_cycle_sealed_timestamp_seconds',
-      'When the newest cycle that is safe in the store was sealed, as Unix time; of VMs that run at the primary side',
+      'When the newest cycle that is safe in the store was sealed, as Unix time; of VMs that run at the primary site',
       ({ activeSide, shipped }) => (activeSide === 'primary' && shipped ? seconds(shipped.sealedAt) : undefined),
     ),
     perVm('farshore_rpo_seconds', 'What would be lost if the primary site were lost now', (item) =>
@@ -122,7 +122,7 @@ export function vaultMeasures(state: VaultState, now: string): Measure[] {
     ),
     ofVault(
       'farshore_stopped_replica_vms',
-      'VMs that run at the recovery side by what the vault says, while their replica VM is off or not there',
+      'VMs that run at the recovery site by what the vault says, while their replica VM is off or not there',
       stopped,
     ),
     ofVault(

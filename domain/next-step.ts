@@ -20,9 +20,9 @@ export interface NextStep {
 /** What was found beside what protects it; undefined: nobody has told. */
 export interface Seen {
   readonly held?: HeldReplica | undefined;
-  /** At the primary side, by its hypervisor. */
+  /** At the primary site, by its hypervisor. */
   readonly source?: 'Running' | 'Off' | undefined;
-  /** At the recovery side, by the recovery compute. */
+  /** At the recovery site, by the recovery compute. */
   readonly replicaVm?: ReplicaVmPower | undefined;
 }
 
@@ -48,14 +48,14 @@ export function nextStep(
     if (held?.state) {
       return {
         command: `farshore vm delete-replica ${vm}`,
-        purpose: 'it runs at the recovery side and is not protected; only to protect it at the primary side again',
+        purpose: 'it runs at the recovery site and is not protected; only to protect it at the primary site again',
         optional: true,
       };
     }
     if (source === 'Off') {
       return {
         command: `farshore vm start ${vm}`,
-        purpose: `it is off at the primary side; then, to protect it: farshore protect ${vm} --wait`,
+        purpose: `it is off at the primary site; then, to protect it: farshore protect ${vm} --wait`,
       };
     }
     return { command: `farshore protect ${vm} --wait`, purpose: 'starts protecting it' };
@@ -89,7 +89,7 @@ export function nextStep(
       return {
         command: `farshore unprotect ${vm} --wait`,
         purpose:
-          'only to protect it at the primary side again, which gives up what was written at the recovery side; failing back is not there yet, and it may stay as it is',
+          'only to protect it at the primary site again, which gives up what was written at the recovery site; failing back is not there yet, and it may stay as it is',
         optional: true,
       };
   }
@@ -102,7 +102,7 @@ const retryOnceMended = (vm: string): NextStep => ({
 
 const startReplica = (vm: string): NextStep => ({
   command: `farshore vm start ${vm}`,
-  purpose: 'the vault says that it runs at the recovery side, and it does not',
+  purpose: 'the vault says that it runs at the recovery site, and it does not',
 });
 
 /** What jobs that are over have left: something that was not undone, or a source that has still to be fenced. */
@@ -144,12 +144,12 @@ function nextOfProtected(vm: string, { item }: ProtectedItemView, at: string, so
   if (source === 'Off') {
     return {
       command: `farshore vm start ${vm}`,
-      purpose: 'it is off at the primary side; if that is intended, nothing needs to be done now',
+      purpose: 'it is off at the primary site; if that is intended, nothing needs to be done now',
     };
   }
   return {
     command: `farshore failover ${vm} --type planned --wait`,
-    purpose: 'only to run it at the recovery side: nothing needs to be done now',
+    purpose: 'only to run it at the recovery site: nothing needs to be done now',
     optional: true,
   };
 }

@@ -143,7 +143,7 @@ export interface Retention {
   readonly at: string;
 }
 
-/** Points before this instant are no longer kept; of a source clock that runs ahead, the recovery side's is believed. */
+/** Points before this instant are no longer kept; of a source clock that runs ahead, the recovery site's is believed. */
 export const retentionStart = (sealedAt: string, now: number, retentionHours: number): number =>
   Math.min(toMs(sealedAt), now) - retentionHours * 3_600_000;
 

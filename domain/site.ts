@@ -87,12 +87,12 @@ export const siteSchema = z.strictObject({
       name: nameSchema,
       store: storeAddressSchema.describe('Where the replicas and recovery points are kept.'),
     })
-    .describe('The Recovery Services vault: the recovery side of everything in the file.'),
+    .describe('The Recovery Services vault: the recovery site of everything in the file.'),
   vmmServers: z.array(vmmServerSchema).min(1).describe('VMM servers; the Provider runs on each.'),
   azureNetworks: z
     .array(z.strictObject({ name: nameSchema, subnets: z.array(nameSchema).min(1) }))
     .default([])
-    .describe('Virtual networks at the recovery side.'),
+    .describe('Virtual networks at the recovery site.'),
   networkMappings: z
     .array(
       z.strictObject({

@@ -1,5 +1,5 @@
 /**
- * VMs that the vault says run at the recovery side must not start at the primary side as well. A hypervisor that was told so
+ * VMs that the vault says run at the recovery site must not start at the primary site as well. A hypervisor that was told so
  * knows; one whose memory was lost, or that was not there to be told, is told before it starts.
  */
 import { mkdir } from 'node:fs/promises';

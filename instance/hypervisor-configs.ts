@@ -23,7 +23,7 @@ export function hostConfig(site: Site, data: DataFolder, host: string): Hypervis
   });
 }
 
-/** Of the compute at the recovery side. @throws Error when a socket's path is too long for the system. */
+/** Of the compute at the recovery site. @throws Error when a socket's path is too long for the system. */
 export const recoveryConfig = (site: Site, data: DataFolder): HypervisorConfig =>
   parseHypervisorConfig('the recovery compute', {
     stateFolder: data.recoveryState(),

@@ -1,5 +1,5 @@
 /**
- * `farshore up`: a whole site on one machine, for evaluation. Temporal, a hypervisor per host, the recovery side's
+ * `farshore up`: a whole site on one machine, for evaluation. Temporal, a hypervisor per host, the recovery site's
  * compute, and a worker per role, each a process of its own, watched and started again when it dies.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -98,7 +98,7 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
       const fenced = await fenceSources({ vms }, data, held);
       if (fenced.length > 0) {
         onProgress(
-          `Not started at the primary side, as they run at the recovery side by the vault: ${fenced.join(', ')}`,
+          `Not started at the primary site, as they run at the recovery site by the vault: ${fenced.join(', ')}`,
         );
       }
     };

@@ -1,4 +1,4 @@
-/** Replica VMs at the recovery side of this machine: started again, and deleted once nobody needs them. */
+/** Replica VMs at the recovery site of this machine: started again, and deleted once nobody needs them. */
 import { CatalogueError } from '../domain/errors.js';
 import type { Site, SiteVm } from '../domain/site.js';
 import type { VaultState } from '../domain/vault.js';
@@ -18,7 +18,7 @@ export interface StartingPoint {
   readonly side: 'primary' | 'recovery';
   /** Under it the VM may be started there. */
   readonly epoch: number;
-  /** Of a VM that runs at the recovery side. */
+  /** Of a VM that runs at the recovery site. */
   readonly state?: VaultState;
   /** Undefined: there is none, and it is made again from its recovery point. */
   readonly replica?: HypervisorVm;
@@ -47,7 +47,7 @@ export class ReplicaVms {
 
   /** Where there is no replica VM any more, it is made again from the point that it ran from. @throws CatalogueError */
   async startReplica(vm: string, { state, replica }: StartingPoint): Promise<HypervisorVm> {
-    if (!state) throw new CatalogueError('InvalidVmState', `${vm} runs at the primary side`);
+    if (!state) throw new CatalogueError('InvalidVmState', `${vm} runs at the primary site`);
     if (!replica) await this.#withStore((store) => this.#create(store, vm, state));
     return await this.#compute.startVm(vm, state.epoch);
   }
@@ -58,8 +58,8 @@ export class ReplicaVms {
   }
 
   /**
-   * Turns it off and deletes it, with all that was written at the recovery side. From then on the vault says that the VM
-   * runs at the primary side; the recovery points stay. Repeated: nothing.
+   * Turns it off and deletes it, with all that was written at the recovery site. From then on the vault says that the VM
+   * runs at the primary site; the recovery points stay. Repeated: nothing.
    * @throws CatalogueError RecoverySideNotAnswering, StoreUnreachable
    */
   async deleteReplica(vm: string): Promise<void> {

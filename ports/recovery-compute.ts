@@ -1,5 +1,5 @@
 /**
- * Compute at the recovery side: replica VMs, made from what the store holds.
+ * Compute at the recovery site: replica VMs, made from what the store holds.
  * Every operation can be repeated: done twice it leaves what once would have left.
  */
 import type { ReplicaDescription } from '../domain/vault.js';
@@ -14,7 +14,7 @@ export interface ReplicaVmSpec {
 }
 
 /**
- * Compute at the recovery side.
+ * Compute at the recovery site.
  * @throws CatalogueError StaleEpoch, VmNotFound, InvalidVmState, RecoverySideNotAnswering.
  */
 export interface RecoveryCompute {

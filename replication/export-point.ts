@@ -57,7 +57,7 @@ export interface Exported {
   readonly suspect?: string;
   /** What is damaged and so left out, though it is newer, and how much older this state is. */
   readonly stoppedBy?: string;
-  /** The VM runs at the recovery side, from the state of then: what was written there is not in the vault. ISO 8601. */
+  /** The VM runs at the recovery site, from the state of then: what was written there is not in the vault. ISO 8601. */
   readonly ranFrom?: string;
   readonly disks: readonly { readonly name: string; readonly file: string; readonly size: number }[];
 }

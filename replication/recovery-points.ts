@@ -127,7 +127,7 @@ export interface PruneTask {
   readonly epoch: number;
   /** Points before this instant go, ms since 1970. */
   readonly retainedFrom: number;
-  /** Now, by the recovery side's clock, ms since 1970. */
+  /** Now, by the recovery site's clock, ms since 1970. */
   readonly until?: number;
   /** Ids of points that are in use, and stay. */
   readonly keep?: readonly string[];

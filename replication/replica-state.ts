@@ -88,7 +88,7 @@ export async function keepPolicy(store: ReplicaStore, vm: string, policy: Policy
 export const readNotedState = (store: ReplicaStore, vm: string): Promise<VaultState | undefined> =>
   readKept(store, vaultPaths.state(vm), vaultStateSchema);
 
-/** Where the VM runs, if that was settled in the epoch the store is at; undefined: at the primary side. */
+/** Where the VM runs, if that was settled in the epoch the store is at; undefined: at the primary site. */
 export async function readVaultState(store: ReplicaStore, vm: string): Promise<VaultState | undefined> {
   const state = await readNotedState(store, vm);
   const fence = await store.readFence(vaultPaths.vm(vm));

@@ -26,7 +26,7 @@ export interface VaultVm {
   readonly vm: string;
   readonly description: ReplicaDescription;
   readonly fence: Fence;
-  /** Undefined: it runs at the primary side. */
+  /** Undefined: it runs at the primary site. */
   readonly state: VaultState | undefined;
   readonly applied: AppliedState | undefined;
   /** It was last replicated by; undefined when no cycle has told. */

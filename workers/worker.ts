@@ -1,7 +1,7 @@
 /**
  * A worker of one role, composed: which task queue it polls, which adapters its activities get.
  *
- * - `azure`: the recovery side: replica store, recovery compute, and the workflows.
+ * - `azure`: the recovery site: replica store, recovery compute, and the workflows.
  * - `vmm`: the Provider on a VMM server: inventory, prerequisites, VM power.
  * - `host`: the agent on a Hyper-V host: all disk I/O at the primary site.
  */
@@ -64,7 +64,7 @@ const SHUTDOWN_GRACE = '10 seconds';
  * of these taken, which would look like a worker that does not answer.
  */
 const ACTIVITY_SLOTS = 1_000;
-/** At the recovery side, of all hosts together: more would only fight for the same disks, and for memory. */
+/** At the recovery site, of all hosts together: more would only fight for the same disks, and for memory. */
 const AZURE_TURNS: TurnLimits = { copies: 4, cycles: 8 };
 /** Workflows kept in memory, about 0.15 MB each: of each VM its protection and a job, and some that belong to no VM. */
 const cachedWorkflows = (vms: number): number => 2 * vms + 50;

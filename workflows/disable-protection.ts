@@ -19,7 +19,7 @@ export async function disableProtection(input: JobInput): Promise<Job> {
     const inUse = activeSide === 'recovery';
     const replicaKept = inUse || (parameters?.keepReplica ?? false);
     const notAsked = inUse
-      ? 'the VM runs at the recovery side'
+      ? 'the VM runs at the recovery site'
       : parameters?.primaryLost
         ? 'the primary site is given up as lost'
         : undefined;
@@ -35,7 +35,7 @@ export async function disableProtection(input: JobInput): Promise<Job> {
     );
     run.pointOfNoReturn();
     return CancellationScope.nonCancellable(async () => {
-      await run.task('Clearing up at the recovery side', async () => {
+      await run.task('Clearing up at the recovery site', async () => {
         if (replicaKept) await run.step('keep the replica', () => run.azure.keepReplica({ vm, epoch, inUse }));
         else await run.step('remove the replica', () => run.azure.removeReplica({ vm, epoch }));
       });

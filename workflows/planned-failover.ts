@@ -1,5 +1,5 @@
 /**
- * Job "Planned failover": shut the source down, send what is left, hand the right to run to the recovery side.
+ * Job "Planned failover": shut the source down, send what is left, hand the right to run to the recovery site.
  * Nothing is lost: cuts are made until one holds everything, and the last write that the source's tracker has taken must
  * be the last one the replica holds, per disk, before the replica VM is created.
  * Restart: each step is repeatable. Cancelled before "Start failover": the source VM is started again.

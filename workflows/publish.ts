@@ -79,7 +79,7 @@ export function publishItem(item: ProtectedItem, at: string): Health {
     ...standstill(item),
   });
   const lines = [
-    `**${item.vm}** is ${phaseText[item.phase]}, active at the ${item.activeSide} side. Replication health: **${newHealth}**.`,
+    `**${item.vm}** is ${phaseText[item.phase]}, active at the ${item.activeSide} site. Replication health: **${newHealth}**.`,
     '',
     ...conditions.flatMap(({ health: ill, message, remedy }) => [
       `- **${ill}**: ${inMarkdown(message)}`,

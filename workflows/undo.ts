@@ -10,7 +10,7 @@ export interface UndoingSides {
 
 /**
  * One attempt; it can be repeated.
- * @param of.epoch in which the VM may run at the primary side: once a failover has fenced it, starting it is refused.
+ * @param of.epoch in which the VM may run at the primary site: once a failover has fenced it, starting it is refused.
  */
 export async function undo(
   what: Undoing,

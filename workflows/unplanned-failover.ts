@@ -1,6 +1,6 @@
 /**
- * Job "Unplanned failover": the primary side is dead, or given up. The replica VM is made from what the vault holds,
- * by the vault's own description of it; nothing at the primary side is waited for.
+ * Job "Unplanned failover": the primary site is dead, or given up. The replica VM is made from what the vault holds,
+ * by the vault's own description of it; nothing at the primary site is waited for.
  * What the source wrote after the recovery point is lost, and the result says how much time that is.
  * Restart: each step is repeatable. Cancelled before "Start failover": nothing has been done.
  */

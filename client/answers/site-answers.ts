@@ -75,10 +75,10 @@ export const siteAnswers = {
                     health: health.optional(),
                     activeSide: activeSide
                       .optional()
-                      .describe('Left out of one that is not protected, unless it runs at the recovery side.'),
+                      .describe('Left out of one that is not protected, unless it runs at the recovery site.'),
                     power: power
                       .optional()
-                      .describe('Of the VM on this host: the source, of one that runs at the recovery side.'),
+                      .describe('Of the VM on this host: the source, of one that runs at the recovery site.'),
                     disks: z.array(disk),
                     networkAdapters: z.array(
                       z.strictObject({ name: z.string(), vmNetwork: z.string(), replica: network.optional() }),

@@ -52,7 +52,7 @@ export const vmAnswers = {
           stopped: z
             .literal(true)
             .optional()
-            .describe('It should run at the recovery side, and its replica VM is off or not there.'),
+            .describe('It should run at the recovery site, and its replica VM is off or not there.'),
           lastCycle: cycleSchema.optional(),
           nextCycleAt: isoTimeSchema.optional(),
         }),
@@ -211,7 +211,7 @@ export const vmAnswers = {
     stoppedBy: z.string().optional().describe('What is damaged and left out, though it is newer.'),
     ranFrom: isoTimeSchema
       .optional()
-      .describe('The VM runs at the recovery side from the state of then; what was written there is not exported.'),
+      .describe('The VM runs at the recovery site from the state of then; what was written there is not exported.'),
     folder: z.string(),
     disks: z.array(disk),
   }),

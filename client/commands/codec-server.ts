@@ -14,11 +14,12 @@ interface CodecServerOptions {
 
 export function codecServerCommand(): Command {
   return new Command('codec-server')
-    .summary('let the Temporal Web UI show what is encrypted')
+    .summary('decrypt data for the Temporal Web UI')
     .description(
-      'Decrypts what Temporal holds for the pages of its Web UI, until Ctrl-C, with the keys that FARSHORE_ENCRYPTION_KEYS\n' +
-        'names. Give its address to the Web UI as the codec endpoint. It listens on 127.0.0.1 only, and answers whoever can\n' +
-        'connect there: run it where none but administrators log in. `farshore up` has one of its own.',
+      "Decrypts Temporal's data for the pages of its Web UI, until Ctrl-C, with the keys of " +
+        'FARSHORE_ENCRYPTION_KEYS. Enter its address in the Web UI as the codec endpoint. It listens on 127.0.0.1 ' +
+        'only and answers everyone who can connect there, so run it only where administrators alone log in. ' +
+        '`farshore up` runs its own.',
     )
     .option('--port <port>', 'port on 127.0.0.1', portNumber, DEFAULT_PORT)
     .requiredOption('--ui-origin <origin...>', "the Web UI's, as the browser shows it: http://host:port", originOf)

@@ -47,7 +47,7 @@ export async function confirmAgainst(
 /** @param instead how it is told without a terminal. */
 async function ask(question: string, instead: string): Promise<string> {
   if (!process.stdin.isTTY || !process.stderr.isTTY) {
-    throw new RefusedError(`this has to be confirmed, and there is no terminal to ask on: ${instead}`);
+    throw new RefusedError(`confirmation is needed, and there is no terminal to ask on: ${instead}`);
   }
   const lines = question.split('\n');
   const prompt = lines.pop()!;

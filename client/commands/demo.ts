@@ -16,16 +16,17 @@ export function demoCommand(): Command {
   return new Command('demo')
     .summary('run the main job from end to end on this machine')
     .description(
-      'Makes three VMs with real file systems, protects them while they are being written to, fails them over by a\n' +
-        'recovery plan, commits, and proves that each replica disk equals its source. Takes a minute or two.',
+      'Creates three VMs with real file systems, protects them while they are being written to, fails them over ' +
+        'with a recovery plan, commits, and proves that each replica disk equals its source. Takes a minute or ' +
+        'two.',
     )
-    .option('--keep', 'leave the site running, and its files in place')
+    .option('--keep', 'leave the site running and keep its files')
     .addOption(
-      new Option('--storage <kind>', 'where replicas are kept: a folder, or the emulator of a storage account')
+      new Option('--storage <kind>', 'where replicas are stored: a folder, or the emulator of a storage account')
         .choices(storages)
         .default('embedded'),
     )
-    .option('--check <folder>', 'only prove again what a kept demo left in this folder')
+    .option('--check <folder>', 'only check a demo again that was left in this folder')
     .action(async ({ keep = false, check, storage }: DemoOptions, command: Command) => {
       const { json = false, data } = command.optsWithGlobals<{ json?: boolean; data?: string }>();
       // Loaded when it is needed: every other command would wait for it.

@@ -12,7 +12,7 @@ export function failoverResultOf(result: Record<string, unknown> | undefined): F
 export function failoverText(vm: string, result: FailoverResult): string {
   const { rtoSeconds, rpoSeconds, exportsClosedAt, sealedAt, recoveryPoint, recoveryPointTime } = result;
   return [
-    `${vm} was failed over, and its replica VM was started at the recovery side.`,
+    `${vm} was failed over, and its replica VM was started at the recovery site.`,
     fields([
       ['Exports closed at', exportsClosedAt],
       ['Last logs sealed at', sealedAt],

@@ -14,12 +14,12 @@ import { withFarshore, type Place } from './place.js';
 
 /** Plans run planned failovers only. */
 export const failoverType = (): Option =>
-  new Option('--type <type>', 'planned: the VMs are shut down first, and nothing is lost')
+  new Option('--type <type>', 'planned: the VMs are shut down first and nothing is lost')
     .argParser((type: string) => {
       if (type === 'planned') return type;
       throw new InvalidArgumentError(
         type === 'unplanned'
-          ? 'A plan runs planned failovers only. Without the primary side: farshore failover VM... --type unplanned'
+          ? 'A plan runs planned failovers only. Without the primary site: farshore failover VM... --type unplanned'
           : 'The one choice is planned.',
       );
     })
@@ -27,31 +27,31 @@ export const failoverType = (): Option =>
 
 export function failoverCommand(): Command {
   return new Command('failover')
-    .summary('let VMs run at the recovery side')
+    .summary('fail VMs over to the recovery site')
     .description(
-      'Planned failover: each VM is shut down at the primary site, its last changes are sent, and its replica VM is\n' +
-        'started at the recovery side. Nothing is lost: the last write of each disk must have arrived, or the failover ends\n' +
-        'and the VM runs on where it was. Several VMs go side by side; in an order: `farshore plan run`.\n' +
-        'Unplanned failover: from what the vault holds, without the primary side. What was not sent is lost. Any running\n' +
-        'job of the VMs is cancelled.',
+      'Planned failover: shuts each VM down at the primary site, sends its last changes, and starts its replica ' +
+        'VM at the recovery site. Nothing is lost: the last write of each disk must have arrived, or the failover ' +
+        'ends and the VM keeps running where it was. Several VMs fail over side by side; for an order, use ' +
+        '`farshore plan run`. Unplanned failover: uses what the vault holds, without the primary site. Changes ' +
+        'that were not sent are lost. Cancels any running job of the VMs.',
     )
     .argument('<vm...>', 'names of VMs')
     .addOption(
       new Option(
         '--type <type>',
-        'planned: the VMs are shut down first, nothing is lost; unplanned: the primary side is dead',
+        'planned: the VMs are shut down first and nothing is lost; unplanned: the primary site is down',
       )
         .choices(['planned', 'unplanned'])
         .makeOptionMandatory(),
     )
     .option(
       '--recovery-point <point>',
-      'unplanned: latest (all that was received, the default), latest-processed, latest-app-consistent, or the id or name of a point',
+      'unplanned: latest (everything received; the default), latest-processed, latest-app-consistent, or the id or name of a point',
     )
-    .option('--try-shut-down', 'unplanned: try, for a while, to shut the source down and fetch its last changes')
-    .option('--wait', 'return once the replica VMs run, with the numbers that say what was lost, if anything')
-    .option('--yes', 'do not ask')
-    .option('--force', 'unplanned: also of a VM whose host answers, without its name being typed')
+    .option('--try-shut-down', 'unplanned: first try to shut the source down and fetch its last changes')
+    .option('--wait', 'return once the replica VMs run, and report any data loss')
+    .option('--yes', 'do not ask for confirmation')
+    .option('--force', 'unplanned: even if the host of a VM answers, without typing its name')
     .addHelpText(
       'after',
       '\nExamples:\n  farshore failover db-01 --type planned --wait\n' +
@@ -88,19 +88,19 @@ async function failOverPlanned(
 }
 
 const plannedConsequences = ({ vm, view }: { vm: string; view: ProtectedItemView }): string =>
-  `${vm} will be shut down on host ${view.item.host}, its last changes will be sent, and it will run at the recovery side.\n` +
+  `${vm} will be shut down on host ${view.item.host}, its last changes will be sent, and it will run at the recovery site.\n` +
   'It is not replicated back from there.';
 
 export function commitCommand(): Command {
   return new Command('commit')
     .summary('make failovers permanent')
     .description(
-      'Commits failovers: each replica VM is kept as it runs, and all recovery points but the one it runs from are\n' +
-        'deleted. One that is committed already stays so.',
+      'Commits failovers: keeps each replica VM running and deletes all recovery points except the one it runs ' +
+        'from. A VM that is already committed stays so.',
     )
     .argument('<vm...>', 'names of VMs')
     .option('--wait', 'return once they are committed')
-    .option('--yes', 'do not ask')
+    .option('--yes', 'do not ask for confirmation')
     .action(async (vms: string[], options: DestructiveOptions, command: Command) => {
       await withFarshore(command, async (farshore) => {
         const asked = await askAll(farshore, vms, 'commitFailover', committed);

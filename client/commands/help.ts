@@ -4,8 +4,8 @@ import { Command } from 'commander';
 /** In place of commander's own, which looks at one name only, and at an unknown one shows what it would show anyway. */
 export function helpCommand(): Command {
   return new Command('help')
-    .summary('what a command does, and what can be given to it')
-    .description('What a command does, and what can be given to it. Without one: what commands there are.')
+    .summary('show help for a command')
+    .description('Shows the help of a command, or lists all commands.')
     .argument('[command...]', 'its name, such as `vm start`')
     .action(async (names: readonly string[], _options: object, command: Command) => {
       let at = command.parent!;

@@ -10,17 +10,17 @@ import { note } from '../output.js';
 import { commonOptions, dataFolderOf, outputOf, siteFileOf } from './place.js';
 import { unlessItHangs, waitingForStore } from './store-patience.js';
 
-const inForeground =
-  'Stays in the foreground until Ctrl-C or SIGTERM, and prints one line when it answers; its log is JSON lines on standard\n' +
-  'error. Killed it loses nothing. The workers of this machine find it by the data folder. `farshore up` runs its own.';
-
 export function hypervisorCommand(): Command {
   return new Command('hypervisor')
     .summary('run the hypervisor of one host, as in production')
     .description(
-      `Runs the embedded hypervisor of a host, with the VMs and disks that the site file gives it. Needs no Temporal. A VM that\nruns at the recovery side by the vault is not started here.\n${inForeground}`,
+      'Runs the embedded hypervisor of a host with the VMs and disks of the site file. Needs no Temporal. Does ' +
+        'not start a VM that runs at the recovery site according to the vault. Runs in the foreground until Ctrl-C ' +
+        'or SIGTERM and prints one line when it answers; its log goes to standard error as JSON lines. It can be ' +
+        'killed at any time without losing data. The workers of this machine find it through the data folder. ' +
+        '`farshore up` runs its own.',
     )
-    .requiredOption('--host <name>', 'the host that this machine is, as in the site file')
+    .requiredOption('--host <name>', 'name of this host in the site file')
     .addHelpText(
       'after',
       '\nExample:\n  farshore hypervisor --host hyperv-01 --site site.yaml --data /var/lib/farshore',
@@ -30,10 +30,13 @@ export function hypervisorCommand(): Command {
 
 export function recoveryComputeCommand(): Command {
   return new Command('recovery-compute')
-    .summary('run the compute of the recovery side, as in production')
+    .summary('run the recovery compute, as in production')
     .description(
-      'Runs the embedded compute of the recovery side, which makes replica VMs from recovery points. Needs the replica store\n' +
-        `and its credentials, and no Temporal.\n${inForeground}`,
+      'Runs the embedded compute of the recovery site, which creates replica VMs from recovery points. Needs the ' +
+        'replica store and its credentials, and no Temporal. Runs in the foreground until Ctrl-C or SIGTERM and ' +
+        'prints one line when it answers; its log goes to standard error as JSON lines. It can be killed at any ' +
+        'time without losing data. The workers of this machine find it through the data folder. `farshore up` runs ' +
+        'its own.',
     )
     .addHelpText('after', '\nExample:\n  farshore recovery-compute --site site.yaml --data /var/lib/farshore')
     .action((_options: object, command: Command) => runHere(command));
@@ -82,12 +85,12 @@ async function fenceFirst(site: Site, host: string, data: DataFolder): Promise<v
   ]);
   const held = await unlessItHangs<HeldReplica[] | undefined>(readHeldReplicas(site.vault, []), undefined);
   const { fenced, unknown } = await fenceHost(site, host, data, held);
-  if (fenced.length > 0) note(`Not started, as they run at the recovery side by the vault: ${fenced.join(', ')}`);
+  if (fenced.length > 0) note(`Not started, as they run at the recovery site by the vault: ${fenced.join(', ')}`);
   if (unknown.length > 0) {
     note(
       `Not started: change logs say that they were replicated, ${data.path} knows nothing of them, and ` +
         `${held ? 'the store has no replica of them' : 'the store does not answer'}, so that they may run at the ` +
-        `recovery side: ${unknown.join(', ')}. Once that is settled, each that is to run here: farshore vm start VM`,
+        `recovery site: ${unknown.join(', ')}. Once that is settled, each that is to run here: farshore vm start VM`,
     );
   }
 }

@@ -10,13 +10,14 @@ import { heldReplicas, outputOf, withFarshore } from './place.js';
 
 export function infrastructureCommand(): Command {
   return new Command('infrastructure')
-    .summary('vault, VMM servers, clouds, hosts, VMs and networks, and which of them are alive')
+    .summary('vault, VMM servers, clouds, hosts, VMs and networks, and whether they are alive')
     .description(
-      'Shows as a tree: the vault with its store, worker and networks; the VMM servers with their Provider, networks and\n' +
-        'mappings, clouds and hosts; each host with its agent and hypervisor; the VMs with disks and network adapters. Of an\n' +
-        'agent whose host is watched it says whether it answers; of other workers when they asked for work last, which\n' +
-        'those that live do once a minute: one that has not for 80 seconds is called silent. Hypervisors, recovery compute\n' +
-        'and the store are asked on this machine.',
+      'Shows a tree: the vault with its store, worker and networks; each VMM server with its Provider, networks, ' +
+        'mappings, clouds and hosts; each host with its agent and hypervisor; each VM with its disks and network ' +
+        'adapters. For the agent of a host that VMs are replicated from it shows whether the agent answers. For ' +
+        'other workers it shows when they last asked for work: a live worker asks once a minute, and one that has ' +
+        'not asked for 80 seconds is called silent. Hypervisors, recovery compute and the store are checked from ' +
+        'this machine.',
     )
     .action(async (_options: object, command: Command) => {
       const [{ LocalSite }, { seenWorkers }, { overviewOf }, { newestLook }, { toldItems }] = await Promise.all([

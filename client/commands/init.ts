@@ -13,13 +13,13 @@ const EXAMPLE = 'examples/site.yaml';
 
 export function initCommand(): Command {
   return new Command('init')
-    .summary('write a site file to begin with')
+    .summary('write a commented site file')
     .description(
-      'Writes a site file in which every field is explained: the same as examples/site.yaml. Editors that know YAML\n' +
-        'schemas complete and check it. Put your own names and disks into it, then `farshore site check`.',
+      'Writes a site file that explains every field, the same as examples/site.yaml. Editors that know YAML ' +
+        'schemas complete and check it. Put in your own names and disks, then run `farshore site check`.',
     )
-    .argument('[file]', 'where to (default: --site, else $FARSHORE_SITE, else site.yaml)')
-    .option('--force', 'replace a file that is there')
+    .argument('[file]', 'file to write (default: --site, else $FARSHORE_SITE, else site.yaml)')
+    .option('--force', 'replace an existing file')
     .addHelpText('after', '\nExample:\n  farshore init site.yaml')
     .action(async (name: string | undefined, { force = false }: { force?: boolean }, command: Command) => {
       const file = path.resolve(name ?? siteFileOf(commonOptions(command)));

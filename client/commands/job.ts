@@ -21,14 +21,14 @@ const TASK_WIDTH = 50;
 
 export function jobCommand(): Command {
   const job = new Command('job')
-    .summary('what was done to the VMs, and is being done')
-    .description('Jobs: everything that is done to a VM is one.');
+    .summary('jobs, running and finished')
+    .description('Everything that is done to a VM is a job.');
   job
     .command('list')
     .summary('the newest jobs')
     .description('Lists jobs, the newest first. A job appears about a second after it began.')
     .option('--limit <n>', 'at most this many', positive, DEFAULT_LIMIT)
-    .option('--vault', 'those that the vault has records of, though Temporal may know them no more')
+    .option('--vault', 'include jobs recorded in the vault that Temporal no longer has')
     .action(async ({ limit, vault = false }: { limit: number; vault?: boolean }, command: Command) => {
       await withFarshore(command, async (farshore, { site: { site } }) => {
         const { store } = site.vault;
@@ -39,8 +39,8 @@ export function jobCommand(): Command {
     });
   job
     .command('show')
-    .summary('one job: its tasks, its progress, what went wrong, what came of it')
-    .description('Shows a job: its tasks, its progress, what went wrong, and what came of it.')
+    .summary('one job: tasks, progress, errors, result')
+    .description('Shows a job: its tasks, its progress, its errors and its result.')
     .argument('<id>', 'id of the job')
     .action(async (id: string, _options: object, command: Command) => {
       await withFarshore(command, async (farshore, { site: { site } }) => {
@@ -58,13 +58,14 @@ export function jobCommand(): Command {
     });
   job
     .command('cancel')
-    .summary('end a running job')
+    .summary('cancel a running job')
     .description(
-      'Asks a running job to end. What it did is undone where it can be: a VM that was shut down for a failover is started\n' +
-        'again. Where it no longer can be, the job goes on to its end. Ctrl-C of --wait cancels nothing.',
+      'Asks a running job to end. Its steps are undone where possible: a VM that was shut down for a failover is ' +
+        'started again. If they can no longer be undone, the job runs to its end. Ctrl-C during --wait cancels ' +
+        'nothing.',
     )
     .argument('<id>', 'id of the job')
-    .option('--yes', 'do not ask')
+    .option('--yes', 'do not ask for confirmation')
     .action(async (id: string, { yes }: { yes?: true }, command: Command) => {
       await withFarshore(command, async (farshore) => {
         const found = await farshore.job(id);

@@ -16,22 +16,22 @@ const fileOption = ['--file <file>', `the key file (default: $${KEY_FILE_VARIABL
 
 export function keysCommand(): Command {
   const keys = new Command('keys')
-    .summary('the keys that encrypt what Temporal holds')
+    .summary('the keys that encrypt the data in Temporal')
     .description(
-      `With ${KEY_FILE_VARIABLE} set to a key file, for every worker and every command of a site, all that Temporal keeps of\n` +
-        'what they tell each other is encrypted (AES-256-GCM): arguments, results, states, messages of failures. Ids of\n' +
-        'workflows and search attributes are not: they hold the names of VMs and hosts, and their health.',
+      'With FARSHORE_ENCRYPTION_KEYS set to a key file for every worker and command of a site, everything they ' +
+        'store in Temporal is encrypted (AES-256-GCM): arguments, results, states and error messages. Workflow ids ' +
+        'and search attributes are not encrypted: they contain the names of VMs and hosts, and their health.',
     );
   keys
     .command('new')
-    .summary('make the key file, or add a key to it that is used from then on')
+    .summary('create the key file, or add a key to it')
     .description(
-      'Makes the key file, readable by its owner only, with a new key; or adds a new key to it, which encrypts from then on.\n' +
-        'The older keys stay: they decrypt what is older. Running workers take up an added key by themselves. Where the file\n' +
-        'lies on several machines, have every copy get the key first, with --standby, and then use it.',
+      'Creates the key file with a new key, readable by its owner only, or adds a new key, which encrypts from ' +
+        'then on. Older keys stay, to decrypt older data. Running workers load an added key by themselves. If ' +
+        'several machines have a copy of the file, first add the key everywhere with --standby, then use it.',
     )
     .option(...fileOption)
-    .option('--standby', 'add the key, and go on with the one in use')
+    .option('--standby', 'add the key, and keep encrypting with the current one')
     .addHelpText('after', '\nExample:\n  farshore keys new --file /etc/farshore/keys.yaml')
     .action(async (options: FileOption & { standby?: true }, command: Command) => {
       const file = fileOf(options);
@@ -60,8 +60,8 @@ export function keysCommand(): Command {
     .command('list')
     .summary('the ids of the keys, and which is in use')
     .description(
-      'Lists the ids of the keys, which of them encrypts, and a fingerprint of each: two files agree on a key when its\n' +
-        'fingerprints are the same. Nothing of the keys themselves is shown.',
+      'Lists the ids of the keys, which one encrypts, and a fingerprint of each: two files have the same key if ' +
+        'its fingerprints are equal. Does not show the keys.',
     )
     .option(...fileOption)
     .action(async (options: FileOption, command: Command) => {
@@ -76,8 +76,8 @@ export function keysCommand(): Command {
     });
   keys
     .command('use')
-    .summary('have another key of the file encrypt from now on')
-    .description('Has another key of the file encrypt from now on. Workers go over to it as soon as they meet it.')
+    .summary('encrypt with another key of the file')
+    .description('Encrypts with another key of the file from now on. Workers switch to it as soon as they see it.')
     .argument('<id>', 'of the key')
     .option(...fileOption)
     .action(async (id: string, options: FileOption, command: Command) => {

@@ -28,27 +28,28 @@ interface PlanOptions {
 
 const RUNS_LISTED = 20;
 /** How a run is named. */
-const RUN = 'id of the run, or the name of a plan: then its newest run';
+const RUN = 'id of the run, or name of a plan for its newest run';
 
 /** The server's list of jobs that stand still is asked this often, ms: it lags behind anyway. */
 const STANDSTILL_CHECK_MS = 5_000;
 
 export function planCommand(): Command {
   const plan = new Command('plan')
-    .summary('recovery plans: several VMs, in an order')
-    .description('Recovery plans: files that say which VMs fail over together, and in which order they start.');
+    .summary('recovery plans: several VMs, in order')
+    .description('A recovery plan is a file that says which VMs fail over together and in which order they start.');
   plan
     .command('run')
     .summary('fail over the VMs of a plan')
     .description(
-      'Planned failover of all VMs of a plan: prerequisites of all first; then they are shut down, the last group first;\n' +
-        'their last changes are sent in parallel; they start group by group. An error before the first shutdown changes\n' +
-        'nothing. The file is checked, and every VM is asked whether it may fail over now, before anything is started.',
+      'Planned failover of all VMs of a plan. First checks the prerequisites of all VMs, then shuts them down, ' +
+        'the last group first, sends their last changes in parallel, and starts them group by group. An error ' +
+        'before the first shutdown changes nothing. Before anything starts, the file is checked and every VM is ' +
+        'asked whether it may fail over now.',
     )
-    .argument('<file>', 'the plan, YAML; examples/plan.yaml explains it')
+    .argument('<file>', 'the plan (YAML); examples/plan.yaml explains it')
     .addOption(failoverType())
     .option('--wait', 'return once the run has ended')
-    .option('--yes', 'do not ask')
+    .option('--yes', 'do not ask for confirmation')
     .action(runPlan);
   plan.addCommand(schemaCommand('plan', 'recovery plans'));
   plan
@@ -68,8 +69,8 @@ export function planCommand(): Command {
     });
   plan
     .command('show')
-    .summary('how a run stands or ended')
-    .description('Shows a plan run: where each VM stands, and the numbers of those that have failed over.')
+    .summary('the state of a run')
+    .description('Shows a plan run: how far each stage is, where each VM stands, and the results of the failovers.')
     .argument('<run>', RUN)
     .action(async (name: string, _options: object, command: Command) => {
       await withFarshore(command, async (farshore) => {
@@ -88,24 +89,24 @@ export function planCommand(): Command {
     });
   plan
     .command('cancel')
-    .summary('end a run')
+    .summary('cancel a run')
     .description(
-      'Asks a run to end. Its failovers are undone as far as they can be: a VM that was shut down for it is started again.\n' +
-        'One that can no longer be undone goes on to its end, and its VM runs at the recovery side.',
+      'Asks a run to end. Its failovers are undone where possible: a VM that was shut down is started again. A ' +
+        'failover that can no longer be undone runs to its end, and its VM runs at the recovery site.',
     )
     .argument('<run>', RUN)
     .option('--wait', 'return once the run has ended')
-    .option('--yes', 'do not ask')
+    .option('--yes', 'do not ask for confirmation')
     .action(cancelPlan);
   plan
     .command('commit')
     .summary('make the failovers of a run permanent')
     .description(
-      'Commits the failover of every VM that failed over in a plan run. VMs that are committed already stay so.',
+      'Commits the failover of every VM that failed over in a plan run. VMs that are already committed stay so.',
     )
     .argument('<run>', RUN)
     .option('--wait', 'return once all are committed')
-    .option('--yes', 'do not ask')
+    .option('--yes', 'do not ask for confirmation')
     .action(commitPlan);
   return plan;
 }
@@ -128,7 +129,7 @@ async function runPlan(file: string, options: PlanOptions & { type: 'planned' },
     );
     await confirm(
       `Plan ${plan.name}: ${vms.join(', ')} will be shut down at the primary site, their last changes will be sent, and they\n` +
-        `will run at the recovery side, started in this order: ${plan.groups.map((group) => group.name).join(', ')}.`,
+        `will run at the recovery site, started in this order: ${plan.groups.map((group) => group.name).join(', ')}.`,
       options.yes,
     );
     const id = await farshore.runPlan(plan, options.type);

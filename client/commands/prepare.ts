@@ -9,15 +9,15 @@ import { commonOptions, dataFolderOf, givenBy, outputOf, siteFileOf, temporalPla
 
 export function prepareCommand(): Command {
   return new Command('prepare')
-    .summary('make what a deployment needs: namespace, search attributes, replica store')
+    .summary('create namespace, search attributes and replica store')
     .description(
-      "Makes Temporal's namespace (with 90 days' retention) and search attributes, and the replica store of the site file,\n" +
-        'where they are missing; what is there stays as it is. For deployments whose workers are started each by itself;\n' +
-        '`farshore up` does it by itself. `farshore doctor` says what is missing besides.',
+      "Creates Temporal's namespace (retention 90 days), the search attributes and the replica store of the site " +
+        'file if they are missing, and changes nothing that exists. Use it for deployments whose workers you start ' +
+        'yourself; `farshore up` does the same. `farshore doctor` says what else is missing.',
     )
     .option(
       '--new-store',
-      'make a replica store, or take the one that is there, although the vault is known to have another',
+      'create a replica store, or use the existing one, although the vault is known to have another',
     )
     .addHelpText('after', '\nExample:\n  TEMPORAL_ADDRESS=temporal.example:7233 farshore prepare --site site.yaml')
     .action(async ({ newStore }: { readonly newStore?: true }, command: Command) => {

@@ -1,4 +1,4 @@
-/** What is known just now of the primary side of VMs that are to be failed over, or given up. */
+/** What is known just now of the primary site of VMs that are to be failed over, or given up. */
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import { RefusedError } from '../errors.js';
 import { listener } from '../../temporal/host-hearing.js';

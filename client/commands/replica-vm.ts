@@ -7,14 +7,14 @@ import { outputOf, withFarshore } from './place.js';
 
 export function startVmCommand(): Command {
   return new Command('start')
-    .summary('start a VM that should run, where the vault says that it runs')
+    .summary('start a VM at the site where it should run')
     .description(
-      'Starts a VM that is off: at the recovery side when the vault says that it was failed over, else at the primary side.\n' +
-        'A replica VM that is not there any more, as when the recovery side was lost, is made again from the recovery point\n' +
-        'that it ran from. Hypervisors and recovery compute are asked on this machine.',
+      'Starts a VM that is off: at the recovery site if the vault says that it was failed over, otherwise at the ' +
+        'primary site. If its replica VM is gone, because the recovery site was lost for example, recreates it ' +
+        'from the recovery point that it ran from. Hypervisors and recovery compute are asked on this machine.',
     )
     .argument('<vm>', 'name of the VM')
-    .option('--yes', 'do not ask')
+    .option('--yes', 'do not ask for confirmation')
     .action(async (vm: string, { yes }: { yes?: true }, command: Command) => {
       await withFarshore(command, async (farshore, { site: { site }, data }) => {
         const view = await farshore.protectedItem(vm).catch(notInSite);
@@ -26,21 +26,21 @@ export function startVmCommand(): Command {
         if (from.side === 'primary') {
           refuseWhileFenceOwed(vm, view);
           await vms.startSource(farshore.siteVm(vm), from);
-          outputOf(command).result('vm start', { vm, activeSide: 'primary' }, `${vm}: runs at the primary side`);
+          outputOf(command).result('vm start', { vm, activeSide: 'primary' }, `${vm}: runs at the primary site`);
           return;
         }
         if (from.replica?.state === 'Running') {
           outputOf(command).result(
             'vm start',
             { vm, activeSide: 'recovery' },
-            `${vm}: runs at the recovery side already`,
+            `${vm}: runs at the recovery site already`,
           );
           return;
         }
         if (!from.replica) {
           await confirm(
             `There is no replica VM ${vm} any more. It is made again from the recovery point ${from.state?.recoveryPoint} (${from.state?.recoveryPointTime});\n` +
-              'what was written at the recovery side since its failover is not in it.',
+              'what was written at the recovery site since its failover is not in it.',
             yes,
           );
         }
@@ -48,7 +48,7 @@ export function startVmCommand(): Command {
         outputOf(command).result(
           'vm start',
           { vm, activeSide: 'recovery', madeAgain: !from.replica },
-          `${vm}: runs at the recovery side`,
+          `${vm}: runs at the recovery site`,
         );
       });
     });
@@ -56,14 +56,15 @@ export function startVmCommand(): Command {
 
 export function deleteReplicaCommand(): Command {
   return new Command('delete-replica')
-    .summary('delete the replica VM of a VM whose protection has ended')
+    .summary('delete the replica VM of a VM that is no longer protected')
     .description(
-      'Turns off and deletes the replica VM of a VM that was failed over and is not protected any more, with everything that\n' +
-        'was written at the recovery side. The recovery points in the vault stay until the VM is protected again. The VM runs\n' +
-        'at the primary side then: start it there (`farshore vm start VM`), and protect it.',
+      'Turns off and deletes the replica VM of a VM that was failed over and is no longer protected, with ' +
+        'everything that was written at the recovery site. The recovery points in the vault are kept until the VM ' +
+        'is protected again. The VM then belongs to the primary site: start it there (`farshore vm start VM`) and ' +
+        'protect it.',
     )
     .argument('<vm>', 'name of the VM')
-    .option('--yes', 'do not ask')
+    .option('--yes', 'do not ask for confirmation')
     .action(async (vm: string, { yes }: { yes?: true }, command: Command) => {
       await withFarshore(command, async (farshore, { site: { site }, data }) => {
         const view = await farshore.protectedItem(vm).catch(notInSite);
@@ -77,15 +78,15 @@ export function deleteReplicaCommand(): Command {
             `${vm}: it runs from its replica VM; end its protection first: farshore unprotect ${vm}`,
           );
         refuseWhileFenceOwed(vm, view);
-        if (phase !== 'Unprotected') throw new RefusedError(`${vm}: it runs at the primary side and has no replica VM`);
+        if (phase !== 'Unprotected') throw new RefusedError(`${vm}: it runs at the primary site and has no replica VM`);
         const { ReplicaVms } = await import('../../local/replica-vms.js');
         const vms = new ReplicaVms(site, data);
         const { side, state, replica } = await vms.startingPoint(vm);
         if (side === 'primary')
           throw new RefusedError(`${vm}: the vault knows of no failover of it, and so of no replica VM`);
         await confirm(
-          `Deletes: the replica VM ${vm}${replica ? `, which is ${replica.state} at the recovery side` : ' (it is not there any more)'}, and everything written there since ${state?.recoveryPointTime}.\n` +
-            `Keeps:   the recovery point ${state?.recoveryPoint} in the vault, until ${vm} is protected again; the source VM and its disks at the primary side.`,
+          `Deletes: the replica VM ${vm}${replica ? `, which is ${replica.state} at the recovery site` : ' (it is not there any more)'}, and everything written there since ${state?.recoveryPointTime}.\n` +
+            `Keeps:   the recovery point ${state?.recoveryPoint} in the vault, until ${vm} is protected again; the source VM and its disks at the primary site.`,
           yes,
         );
         await vms.deleteReplica(vm);
@@ -99,7 +100,7 @@ export function deleteReplicaCommand(): Command {
 }
 
 /**
- * What was started at the primary side would be turned off as soon as the source can be told of the failover.
+ * What was started at the primary site would be turned off as soon as the source can be told of the failover.
  * @throws RefusedError
  */
 export function refuseWhileFenceOwed(vm: string, view: ProtectedItemView | undefined): void {

@@ -22,15 +22,15 @@ interface WaitOption {
 
 export function protectCommand(): Command {
   return new Command('protect')
-    .summary('copy VMs to the recovery side and keep the copies up to date')
+    .summary('copy VMs to the recovery site and keep the copies up to date')
     .description(
-      'Enables protection: prerequisites are checked, all disks are copied while the VM goes on running, and from then on\n' +
-        'its changes are sent at the frequency of its policy. Unless all the VMs named can be protected now, nothing is started.',
+      'Enables protection: checks the prerequisites, copies all disks while the VM keeps running, and then sends ' +
+        'its changes at the frequency of its policy. Starts nothing unless all the VMs can be protected now.',
     )
     .argument('<vm...>', 'names of VMs')
     .option('--wait', 'return once the VMs are Protected')
     .addHelpText('after', '\nExample:\n  farshore protect web-01 db-01 --wait')
-    .option('--yes', 'do not ask')
+    .option('--yes', 'do not ask for confirmation')
     .action(async (names: string[], { wait, yes }: WaitOption & { yes?: true }, command: Command) => {
       await withFarshore(command, async (farshore, { site, data }) => {
         const vms = [...new Set(names)];
@@ -74,7 +74,7 @@ export function protectCommand(): Command {
           ends
             .map(({ vm, view, off }) => {
               const phase = view?.item.phase ?? 'Unprotected';
-              return off ? `${vm}: ${phase}, and off at the primary side: farshore vm start ${vm}` : `${vm}: ${phase}`;
+              return off ? `${vm}: ${phase}, and off at the primary site: farshore vm start ${vm}` : `${vm}: ${phase}`;
             })
             .join('\n'),
         );
@@ -84,7 +84,7 @@ export function protectCommand(): Command {
 }
 
 /**
- * The disks of a replica VM are those that a new initial replication would write to. A recovery side that does not
+ * The disks of a replica VM are those that a new initial replication would write to. A recovery site that does not
  * answer is found out by the job. @throws RefusedError
  */
 async function refuseReplicaVms(local: LocalSite, vms: readonly string[]): Promise<void> {
@@ -95,7 +95,7 @@ async function refuseReplicaVms(local: LocalSite, vms: readonly string[]): Promi
     found
       .map(
         ({ name, state }) =>
-          `${name}: it was failed over: its replica VM is ${state} at the recovery side, on the disks that a new initial\n` +
+          `${name}: it was failed over: its replica VM is ${state} at the recovery site, on the disks that a new initial\n` +
           `  replication would overwrite.\n  Remedy: if what it holds is not needed any more: farshore vm delete-replica ${name}`,
       )
       .join('\n'),
@@ -107,7 +107,7 @@ const isOffAtHome = async (local: LocalSite, vm: SiteVm): Promise<boolean> =>
   (await local.askHypervisor(vm)).vm?.state === 'Off';
 
 const offText = (vm: string): string =>
-  `${vm} is off at the primary side, and is protected as its disks are. If it is to run: farshore vm start ${vm}`;
+  `${vm} is off at the primary site, and is protected as its disks are. If it is to run: farshore vm start ${vm}`;
 
 /** What the vault holds of a VM, with recovery points. */
 export interface KeptReplica {
@@ -204,12 +204,12 @@ export function syncCommand(): Command {
   return new Command('sync')
     .summary('send the changes now')
     .description(
-      'Sends the changes of a protected VM now instead of when its policy says so next. With --tag the recovery point\n' +
-        'that comes of it has a name, and is made even when nothing has changed. It is kept as long as the others are.',
+      'Sends the changes of a protected VM now instead of waiting for its next cycle. --tag names the recovery ' +
+        'point, which is then created even if nothing has changed. A named point is kept as long as any other.',
     )
     .argument('<vm>', 'name of the VM')
     .option('--tag <name>', 'name the recovery point; no other point of the VM may have the name', parseTag)
-    .option('--wait', 'return once the replica holds them')
+    .option('--wait', 'return once the replica holds the changes')
     .addHelpText('after', '\nExample:\n  farshore sync db-01 --tag before-upgrade --wait')
     .action(async (vm: string, { wait, tag }: WaitOption & { tag?: string }, command: Command) => {
       await withFarshore(command, async (farshore) => {
@@ -266,16 +266,16 @@ async function waitForCycle(farshore: Farshore, vm: string, sequence: number): P
 
 export function retryCommand(): Command {
   return new Command('retry')
-    .summary('try at once what has failed')
+    .summary('retry the failed step now')
     .description(
-      'Tries the failing step of a VM at once. Recoverable errors are retried by themselves, after 1, 2, 4, 8, 10 and then\n' +
-        'every 30 minutes; all others wait for this.',
+      'Retries the failed step of a VM now. Recoverable errors are retried automatically after 1, 2, 4, 8, 10 ' +
+        'and then every 30 minutes; all others wait for this command.',
     )
     .argument('<vm>', 'name of the VM')
     .action(async (vm: string, _options: object, command: Command) => {
       await withFarshore(command, async (farshore) => {
         const { retried } = await farshore.retry(vm);
-        outputOf(command).result('retry', { vm, retried }, `${vm}: is tried again: ${retried}`);
+        outputOf(command).result('retry', { vm, retried }, `${vm}: retrying: ${retried}`);
       });
     });
 }

@@ -14,14 +14,14 @@ interface Options {
 
 export function resynchronizeCommand(): Command {
   return new Command('resynchronize')
-    .summary('compare both sides of a VM and send what differs')
+    .summary('compare both sites and send the differences')
     .description(
-      'Compares all disks of a VM with their replica in blocks of 64 KiB and sends those that differ; afterwards changes are\n' +
-        'sent as before. Recovery points are kept. A VM that is marked for it is resynchronized by itself in the window of its\n' +
-        'policy; without --now one that is not marked is marked.',
+      'Compares all disks of a VM with their replica in blocks of 64 KiB, sends the blocks that differ, and then ' +
+        'continues replication. Keeps the recovery points. A marked VM is resynchronized automatically in the ' +
+        'window of its policy. Without --now, marks the VM to be resynchronized in its next window.',
     )
     .argument('<vm>', 'name of the VM')
-    .option('--now', 'begin at once, whatever the window')
+    .option('--now', 'begin now, whatever the window')
     .option('--wait', 'with --now: return once it is done')
     .action(async (vm: string, { now, wait }: Options, command: Command) => {
       if (wait && !now)

@@ -4,11 +4,11 @@ import { outputOf, withFarshore } from './place.js';
 
 export function pauseCommand(): Command {
   return new Command('pause')
-    .summary('let the replication of a VM rest')
+    .summary('pause replication of a VM')
     .description(
-      'Sends nothing of a protected VM until `resume`. Its changes are tracked all the same: the logs beside its disks grow,\n' +
-        'and when they reach half the size of a disk tracking stops and the VM has to be resynchronized. The VM counts as\n' +
-        'Warning meanwhile. It can be failed over while it is paused.',
+      "Stops sending a VM's changes until `resume`. Changes are still tracked, so the logs beside its disks " +
+        'grow; when they reach half the size of a disk, tracking stops and the VM has to be resynchronized. The ' +
+        "VM's health is Warning while it is paused. You can fail over a paused VM.",
     )
     .argument('<vm>', 'name of the VM')
     .addHelpText('after', '\nExample:\n  farshore pause db-01')
@@ -18,7 +18,7 @@ export function pauseCommand(): Command {
         outputOf(command).result(
           'pause',
           { vm, since },
-          `${vm}: replication is paused; to go on: farshore resume ${vm}`,
+          `${vm}: replication is paused. To resume: farshore resume ${vm}`,
         );
       });
     });
@@ -26,8 +26,8 @@ export function pauseCommand(): Command {
 
 export function resumeCommand(): Command {
   return new Command('resume')
-    .summary('go on with the replication of a VM')
-    .description('Ends a pause: what was written meanwhile is sent at once.')
+    .summary('resume replication of a VM')
+    .description('Ends a pause and sends the changes immediately.')
     .argument('<vm>', 'name of the VM')
     .addHelpText('after', '\nExample:\n  farshore resume db-01')
     .action(async (vm: string, _options: object, command: Command) => {
@@ -41,11 +41,11 @@ export function resumeCommand(): Command {
 
 export function setPolicyCommand(): Command {
   return new Command('set-policy')
-    .summary('replicate a VM under another policy')
+    .summary('apply another policy to a VM')
     .description(
-      'Gives a protected VM another policy of the site file, or `default`, from its next cycle on: how often changes are sent,\n' +
-        'and how long recovery points are kept. It holds as long as the VM is protected; what the site file says of the VM\n' +
-        'counts when it is protected anew.',
+      'Gives a protected VM another policy of the site file, or `default`, from its next cycle on: how often ' +
+        'changes are sent and how long recovery points are kept. It applies while the VM is protected; the next ' +
+        'protection uses the policy of the site file.',
     )
     .argument('<vm>', 'name of the VM')
     .argument('<policy>', 'name of a policy of the site file')

@@ -112,7 +112,7 @@ export async function followAll(
 
 /** Of a VM that was failed over before. */
 export function failedOver(view: ProtectedItemView | undefined): string | undefined {
-  if (view?.item.phase === 'FailedOver') return 'it has been failed over already, and runs at the recovery side';
+  if (view?.item.phase === 'FailedOver') return 'it has been failed over already, and runs at the recovery site';
   return view?.item.phase === 'Committed' ? 'it has been failed over already, and that is committed' : undefined;
 }
 

@@ -8,14 +8,15 @@ import { commonOptions, outputOf, siteFileOf } from './place.js';
 
 export function siteCommand(): Command {
   const site = new Command('site')
-    .summary('the site file')
-    .description('The site file: vault, VMM servers, networks, policies, VMs.');
+    .summary('check site files')
+    .description('The site file describes the vault, VMM servers, networks, policies and VMs.');
   site
     .command('check')
-    .summary('check the site file and the disks it names')
+    .summary('check a site file and its disks')
     .description(
-      'Checks the site file as `up` does: its shape, its references, and that every disk is there, of the format and size\n' +
-        'that are declared; and, beyond that, that a replica can hold it. Tells the first thing that is wrong, with file, line, path, value and remedy. Starts nothing.',
+      'Checks the site file as `farshore up` does: its structure, its references, and that every disk exists ' +
+        'with the declared format and size. Also checks that a replica can hold each disk. Reports the first error ' +
+        'with file, line, path, value and remedy. Starts nothing.',
     )
     .action(async (_options: object, command: Command) => {
       const loaded = await loadSite(siteFileOf(commonOptions(command)), { disks: true, replicas: true });

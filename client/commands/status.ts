@@ -29,15 +29,15 @@ export function statusCommand(): Command {
   return new Command('status')
     .summary('health, RPO and running job of every VM')
     .description(
-      'Shows phase, replication health, RPO and running job of every VM of the site file, and of those that are protected\n' +
-        'though it does not name them, and what to do. Its exit code is that of the worst health: 0 Normal, 1 Warning,\n' +
-        '2 Critical. VMs that are not protected do not count, unless the vault holds a replica that nothing keeps up to date\n' +
-        'any more, or says that the VM runs at the recovery side and it does not: that is Critical.\n' +
-        'With --watch it goes on showing that, with the cycles, the running jobs and what to do, until Ctrl-C or q; then its\n' +
-        'exit code is 0. Where standard output is no terminal it prints a block each time, with --json an object a line.',
+      'Shows phase, replication health, RPO and running job of every VM of the site file and of every other ' +
+        'protected VM, and what to do. The exit code is that of the worst health: 0 Normal, 1 Warning, 2 Critical. ' +
+        'A VM that is not protected counts only if the vault holds a replica of it that is no longer updated, or ' +
+        'if it should run at the recovery site and does not: both are Critical. --watch updates the view, with ' +
+        'cycles and running jobs, until Ctrl-C or q, and then exits with 0. If standard output is not a terminal, ' +
+        '--watch prints a block of text each time, or with --json one object per line.',
     )
-    .option('--watch', 'show it again and again, in place')
-    .option('--interval <seconds>', 'with --watch: how often to ask', positive, DEFAULT_INTERVAL)
+    .option('--watch', 'keep the view updated')
+    .option('--interval <seconds>', 'with --watch: how often to update', positive, DEFAULT_INTERVAL)
     .action(async ({ watch, interval }: { watch?: true; interval: number }, command: Command) => {
       if (watch) return await watchVault(command, interval);
       await withFarshore(command, async (farshore, place) => {

@@ -144,7 +144,7 @@ function consequences(
       ? ''
       : `\nThis recovery point is suspect, and may not match what the guest wrote: ${point.suspect}.`;
   const job = item.job ? `\nThe running job ${item.job.jobId} is cancelled.` : '';
-  return `${vm} will run at the recovery side, from what the vault holds. ${lost}\n${source}${job}${warning}`;
+  return `${vm} will run at the recovery site, from what the vault holds. ${lost}\n${source}${job}${warning}`;
 }
 
 /** What becomes of the source where it is not shut down first. */
@@ -169,7 +169,7 @@ function resultText(vm: string, result: UnplannedFailoverResult): string {
   const { recoveryPoint, recoveryPointTime, cyclesProcessed } = result;
   const shutDown = { notTried: 'not tried', done: 'done', failed: `failed: ${result.shutDownProblem ?? 'no reason'}` };
   return [
-    `${vm} was failed over, and its replica VM was started at the recovery side.`,
+    `${vm} was failed over, and its replica VM was started at the recovery site.`,
     fields([
       ['Recovery point', `${recoveryPoint} (${recoveryPointTime})`],
       ...timeLines(result),

@@ -22,19 +22,19 @@ export function unprotectCommand(): Command {
   return new Command('unprotect')
     .summary('end the protection of VMs')
     .description(
-      'Disables protection: changes are tracked no more, and the replica is deleted with all recovery points. The VM itself\n' +
-        'is not touched. After a committed failover only the protection ends: the replica VM keeps running, and keeps its\n' +
-        'disks; the primary site is not asked, and its tracker stops by itself. It says exactly what is deleted and what is\n' +
-        'kept, and asks. If the primary site is down, the job waits for it and can be cancelled; --primary-lost skips it.\n' +
-        'While the host answers that wants the name of the VM typed, or --force with --yes: it would go on tracking changes\n' +
-        'that nobody fetches.',
+      'Disables protection: stops tracking changes and deletes the replica with all recovery points. Does not ' +
+        'touch the VM itself. After a committed failover it only ends the protection: the replica VM keeps running ' +
+        'on its disks, the primary site is not asked, and its tracker stops by itself. Says exactly what it ' +
+        'deletes and keeps, and asks for confirmation. If the primary site is down, the job waits for it and can ' +
+        "be cancelled; --primary-lost skips it. If the host answers, --primary-lost makes you type the VM's name, " +
+        'or needs --force with --yes, because the host would keep tracking changes for nothing.',
     )
     .argument('<vm...>', 'names of VMs')
-    .option('--keep-replica', 'leave the replica and its recovery points, until the VM is protected anew')
-    .option('--primary-lost', 'the host does not exist any more: only clear up at the recovery side')
-    .option('--force', 'with --yes and --primary-lost: even though the host of a VM answers')
+    .option('--keep-replica', 'keep the replica and its recovery points until the VM is protected again')
+    .option('--primary-lost', 'the host no longer exists: clean up at the recovery site only')
+    .option('--force', 'with --yes and --primary-lost: even if the host of a VM answers')
     .option('--wait', 'return once it is done')
-    .option('--yes', 'do not ask')
+    .option('--yes', 'do not ask for confirmation')
     .addHelpText('after', '\nExample:\n  farshore unprotect db-01 --wait')
     .action(async (vms: string[], options: UnprotectOptions, command: Command) => {
       if (options.force && !options.primaryLost)
@@ -115,7 +115,7 @@ function outcomeText(
   if (item?.activeSide !== 'recovery') return `its replica is ${isKept ? 'kept' : 'deleted'}`;
   const owed =
     item.sourceFence && !primaryLost ? '; it stays listed until its source has been told, which happens by itself' : '';
-  return `its replica VM goes on running at the recovery side${owed}`;
+  return `its replica VM goes on running at the recovery site${owed}`;
 }
 
 /** How the protection of a VM is going to end. */
@@ -179,7 +179,7 @@ export function owedText(end: EndOfProtection): string {
     : '\n  Its source has still to be told that the VM runs elsewhere; until then the VM stays listed. --primary-lost waives that.';
 }
 
-/** Of a VM that runs at the recovery side. */
+/** Of a VM that runs at the recovery site. */
 function sourceText({ host, sourceFence, sourceRan }: ProtectedItem): string {
   const source = `the source VM and its disks on host ${host}`;
   if (sourceFence) return `${source}: nobody has heard yet that it is off`;
@@ -205,7 +205,7 @@ export function consequences({ item, keepReplica, primaryLost, unknownToHost, po
     return lines(
       [cycles],
       [
-        `the replica VM, which keeps running at the recovery side, and its disks`,
+        `the replica VM, which keeps running at the recovery site, and its disks`,
         `the recovery point that it runs from${latestRecoveryPoint ? ` (${latestRecoveryPoint.id})` : ''}`,
         sourceText(item),
         `change logs of ${vm} on host ${host}, which is not asked: they go when the source is started there again`,

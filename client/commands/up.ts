@@ -35,22 +35,25 @@ const TAIL_LINES = 15;
 
 export function upCommand(): Command {
   return new Command('up')
-    .summary('start a whole instance on this machine, for evaluation')
+    .summary('start a whole site on this machine, for evaluation')
     .description(
-      'Starts Temporal, a hypervisor for each host of the site file, the compute of the recovery side, and a worker for\n' +
-        'each role; starts again what dies. Stays in the foreground until Ctrl-C; what is protected goes on from there at\n' +
-        'the next `up` with the same data folder. The site file and its disks are checked before anything is started.\n' +
-        'With TEMPORAL_ADDRESS set, that Temporal is used instead of one of its own. With FARSHORE_ENCRYPTION_KEYS set, what\n' +
-        'Temporal holds is encrypted, and the Web UI gets a codec endpoint to show it.',
+      'Starts Temporal, a hypervisor for each host of the site file, the recovery compute, and a worker for each ' +
+        'role, and restarts what dies. Runs in the foreground until Ctrl-C. Protection resumes at the next `up` ' +
+        'with the same data folder. The site file and its disks are checked before anything starts. If ' +
+        'TEMPORAL_ADDRESS is set, uses that Temporal instead of starting one. If FARSHORE_ENCRYPTION_KEYS is set, ' +
+        'encrypts the data in Temporal and serves a codec endpoint to the Web UI.',
     )
-    .option('--detach', 'return once the instance is up, and leave it in the background (its log: DATA/logs/up.log)')
+    .option(
+      '--detach',
+      'return once the instance is up, and leave it running in the background (log: DATA/logs/up.log)',
+    )
     .option('--temporal-port <port>', 'port of the Temporal server on 127.0.0.1 (default: a free one)', portNumber)
     .option('--ui-port <port>', 'port of the Temporal Web UI on 127.0.0.1 (default: a free one)', portNumber)
     .option(
       '--new-store',
-      'make a replica store, or take the one that is there, although the vault is known to have another',
+      'create a replica store, or use the existing one, although the vault is known to have another',
     )
-    .option('--metrics', 'serve the metrics of each worker for Prometheus, at a free port of 127.0.0.1')
+    .option('--metrics', 'serve the metrics of each worker for Prometheus on a free port of 127.0.0.1')
     .addHelpText('after', '\nExample:\n  farshore up --site examples/site.yaml --data /var/tmp/farshore --detach')
     .action(async (options: UpOptions, command: Command) => {
       const common = commonOptions(command);
@@ -69,10 +72,8 @@ export function upCommand(): Command {
 
 export function downCommand(): Command {
   return new Command('down')
-    .summary('stop the instance that `up` started')
-    .description(
-      'Stops the instance of a data folder and waits until it has ended. When there is none, that is fine too.',
-    )
+    .summary('stop what `up` started')
+    .description('Stops the instance of a data folder and waits until it has ended. Succeeds if none is running.')
     .action(async (_options: object, command: Command) => {
       const data = dataFolderOf(commonOptions(command));
       const stopped = await stopInstance(data);

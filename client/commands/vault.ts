@@ -24,8 +24,8 @@ export function vaultCommand(): Command {
   const vault = new Command('vault')
     .summary('what the replica store holds, without Temporal')
     .description(
-      'What the replica store holds. The store describes itself: these commands work while Temporal, or the whole primary\n' +
-        'site, is gone, and beside the workers that use the store.',
+      'The store describes itself: these commands work while Temporal or the whole primary site is gone, and ' +
+        'while workers use the store.',
     );
   const storeOption = [
     '--store <place>',
@@ -33,10 +33,10 @@ export function vaultCommand(): Command {
   ] as const;
   vault
     .command('list')
-    .summary('VMs, disks, cycles, recovery points and job records of the vault')
+    .summary('VMs, disks, cycles, recovery points and job records')
     .description(
-      'Lists every VM the store describes: disks, epoch, the newest cycle the replica holds and what has been received\n' +
-        'beyond it, recovery points, and how many records of finished jobs there are.',
+      'Lists every VM that the store describes: its disks and epoch, the newest applied cycle and the cycles ' +
+        'received after it, its recovery points, and the number of job records.',
     )
     .option(...storeOption)
     .action(async (options: StoreOption, command: Command) => {
@@ -52,15 +52,15 @@ export function vaultCommand(): Command {
     .command('export')
     .summary('write the disks of a recovery point as VHD files')
     .description(
-      'Writes each disk of a recovery point as a fixed VHD, sparse, with the description of the VM. A file has its name\n' +
-        'only when it is complete; an export that was interrupted is begun anew by the same command.',
+      'Writes each disk of a recovery point as a sparse fixed VHD, with the description of the VM. A file gets ' +
+        'its name only when it is complete; run the same command again after an interruption.',
     )
     .argument('<vm>', 'name of the VM')
     .requiredOption(
       '--point <point>',
-      'latest (with every cycle that was received whole), latest-processed, latest-app-consistent, or the id or name of a point',
+      'latest (with every cycle received completely), latest-processed, latest-app-consistent, or the id or name of a point',
     )
-    .requiredOption('--to <dir>', 'folder to write to; made if it is not there')
+    .requiredOption('--to <dir>', 'folder to write to; created if it is missing')
     .option(...storeOption)
     .addHelpText(
       'after',
@@ -83,7 +83,7 @@ export function vaultCommand(): Command {
       if (stoppedBy !== undefined) note(`Not all that is in the store could be used: ${stoppedBy}`);
       if (ranFrom !== undefined)
         note(
-          `${vm} runs at the recovery side, from the state of ${ranFrom}: what was written there since is not in this export.`,
+          `${vm} runs at the recovery site, from the state of ${ranFrom}: what was written there since is not in this export.`,
         );
       if (suspect !== undefined) note(`Recovery point ${recoveryPoint} is suspect: ${suspect}`);
       const files = disks.map(({ name, file, size }) => ({ name, path: path.join(to, file), size }));
@@ -103,11 +103,11 @@ export function vaultCommand(): Command {
     });
   vault
     .command('adopt')
-    .summary("start protection anew from the vault, when Temporal's database is lost")
+    .summary("resume protection from the vault after Temporal's database is lost")
     .description(
-      'Starts the protection of every VM of the vault that nobody looks after, from the vault and the site file. It goes on\n' +
-        'by differences where the change logs follow what the vault holds; where they do not, the VM is marked for\n' +
-        'resynchronization. VMs that run at the recovery side stay there.',
+      'Resumes the protection of every VM of the vault that has no protection in Temporal, from the vault and ' +
+        'the site file. Replication continues incrementally if the change logs follow what the vault holds; ' +
+        'otherwise the VM is marked for resynchronization. VMs that run at the recovery site stay there.',
     )
     .argument('[vm...]', 'names of VMs (default: all of the vault)')
     .action(adoptVms);
@@ -178,7 +178,7 @@ function phaseOf({ description: { finalized, unprotectedAt }, state }: VaultVm):
 function phaseText(found: VaultVm): string {
   const { description, state } = found;
   if (description.unprotectedAt === undefined) return phaseOf(found);
-  return `Unprotected since ${description.unprotectedAt}, ${state ? 'runs at the recovery side' : 'replica kept'}`;
+  return `Unprotected since ${description.unprotectedAt}, ${state ? 'runs at the recovery site' : 'replica kept'}`;
 }
 
 const listed = (found: VaultVm) => ({

@@ -14,13 +14,13 @@ export function verifyCommand(): Command {
   return new Command('verify')
     .summary('compare a replica with its source')
     .description(
-      'Compares every block of a protected VM with its replica, at one instant, and changes no byte of either: a VM snapshot is\n' +
-        'taken together with a replication cycle, and both sides are digested while the VM runs on. Needs room for the\n' +
-        'snapshot and for the logs, as no cycles are made meanwhile. With --wait it ends with 4 when something differs; the VM\n' +
-        'is Critical then and marked for resynchronization.',
+      'Compares every block of a protected VM with its replica at one instant and changes neither. Takes a VM ' +
+        'snapshot together with a replication cycle and digests both while the VM keeps running. Needs space for ' +
+        'the snapshot and the logs, because no cycles are sent meanwhile. With --wait, exits with 4 if anything ' +
+        'differs; the VM is then Critical and marked for resynchronization.',
     )
     .argument('<vm>', 'name of the VM')
-    .option('--wait', 'return once it is done, with what was found')
+    .option('--wait', 'return once it is done, with the result')
     .addHelpText('after', '\nExample:\n  farshore verify db-01 --wait')
     .action(async (vm: string, options: { wait?: true }, command: Command) => {
       await withFarshore(command, async (farshore) => {

@@ -11,7 +11,7 @@ interface Known {
   readonly held: HeldReplica | undefined;
   /** Of the hypervisor of its host. */
   readonly answer: HypervisorAnswer;
-  /** Of a VM that should run at the recovery side; undefined: nobody has told. */
+  /** Of a VM that should run at the recovery site; undefined: nobody has told. */
   readonly replicaVm?: ReplicaVmPower | undefined;
 }
 
@@ -29,11 +29,11 @@ export const activeSideOf = (
 export function remarkOnPlace(vm: string, { view, answer, held, replicaVm }: Known): string[] {
   if (activeSideOf(view, held) === 'recovery') {
     if (replicaVm === 'Off' || replicaVm === 'NotThere')
-      return [`should run at the recovery side, and does not: farshore vm start ${vm}`];
+      return [`should run at the recovery site, and does not: farshore vm start ${vm}`];
     if (answer.vm?.state === 'Running') return ['runs at both sides: POWER is that of its source, which must be off'];
-    return [answer.vm ? 'runs at the recovery side, POWER is that of its source' : 'runs at the recovery side'];
+    return [answer.vm ? 'runs at the recovery site, POWER is that of its source' : 'runs at the recovery site'];
   }
-  return answer.vm?.state === 'Off' ? [`off at the primary side: farshore vm start ${vm}`] : [];
+  return answer.vm?.state === 'Off' ? [`off at the primary site: farshore vm start ${vm}`] : [];
 }
 
 /** Whatever is asked of it, it runs at that side only if it has been started there. */
@@ -42,12 +42,12 @@ export function whereText({ view, held, answer, replicaVm }: Known): string {
   const power = side === 'primary' ? answer.vm?.state : replicaVm;
   const isSourceOn = side === 'recovery' && answer.vm?.state === 'Running';
   if (power === 'NotThere')
-    return `should run at the recovery side, and its replica VM is not there${isSourceOn ? '; its source at the primary side is on' : ''}`;
-  const source = isSourceOn ? ', and so does its source at the primary side' : '';
+    return `should run at the recovery site, and its replica VM is not there${isSourceOn ? '; its source at the primary site is on' : ''}`;
+  const source = isSourceOn ? ', and so does its source at the primary site' : '';
   // Of a host that does not answer nobody knows it.
   const isUnseen = power === undefined && view !== undefined && hostSilence(view.item) !== undefined;
-  if (isUnseen) return `ran at the ${side} side when its host was last heard`;
-  return `${power === 'Off' ? 'is off' : 'runs'} at the ${side} side${source}`;
+  if (isUnseen) return `ran at the ${side} site when its host was last heard`;
+  return `${power === 'Off' ? 'is off' : 'runs'} at the ${side} site${source}`;
 }
 
 /** Of the VM on its host. */

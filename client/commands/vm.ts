@@ -25,13 +25,13 @@ const NO_ANSWER = 'its hypervisor does not answer here';
 
 export function vmCommand(): Command {
   const vm = new Command('vm')
-    .summary('the VMs and their replicas')
-    .description('The VMs of the site file and their replicas.');
+    .summary('the VMs and their replica VMs')
+    .description('The VMs of the site file and their replica VMs.');
   vm.command('list')
     .summary('every VM, protected or not')
     .description(
-      'Lists every VM of the site file, and every other that is protected, with its phase; of VMs that can not be protected\n' +
-        'as they are, it says why. With --side recovery it lists the replica VMs instead, and where their disks are served.',
+      'Lists every VM of the site file and every other protected VM with its phase. If a VM cannot be protected ' +
+        'as it is, says why. With --side recovery, lists the replica VMs and where their disks are served.',
     )
     .addOption(new Option('--side <side>', 'whose VMs').choices(['primary', 'recovery']).default('primary'))
     .action(async ({ side }: { side: 'primary' | 'recovery' }, command: Command) => {
@@ -40,8 +40,8 @@ export function vmCommand(): Command {
   vm.command('show')
     .summary('everything about one VM, and what to do next')
     .description(
-      'Shows phase, health and its reasons, RPO, policy, disks and where they are served, recovery points, what may be\n' +
-        'asked of the VM now and why not the rest, and the next command to type.',
+      'Shows phase, health with its reasons, RPO, policy, disks and where they are served, recovery points, ' +
+        'which operations are allowed now and why the others are not, and the next command to type.',
     )
     .argument('<vm>', 'name of the VM')
     .action(show);

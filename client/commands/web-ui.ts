@@ -21,14 +21,14 @@ const queriesHelp = Object.entries(savedQueries)
 
 export function openCommand(): Command {
   return new Command('open')
-    .summary('the Temporal Web UI of a VM, a job, a plan run, or of a saved query')
+    .summary('open a VM, a job, a plan run or a saved query in the Temporal Web UI')
     .description(
-      'Opens the page at which the Temporal Web UI shows a VM, a job or a plan run, or the list of workflows by a saved\n' +
-        'query. Prints its address, and only that with --print or --json, or where no browser can be opened.',
+      "Opens the Web UI's page of a VM, a job or a plan run, or the workflows that a saved query finds, and " +
+        'prints the address. With --print or --json, or if no browser can be opened, only prints it.',
     )
     .argument('[vm-or-id]', 'a VM, or the id of a job or of a plan run')
-    .option('--query <name>', 'the list of what a saved query finds, instead')
-    .option('--save', "with --query: keep it among the Web UI's saved views, in this browser; once is enough")
+    .option('--query <name>', 'open the workflows that a saved query finds')
+    .option('--save', "with --query: add it to the Web UI's saved views in this browser; needed once")
     .option(
       '--details',
       'of a VM, a job or a plan run: at once its current details (tab "User Metadata") of the newest run',

@@ -23,11 +23,11 @@ export function workerCommand(): Command {
     .description(
       'Runs a worker in the foreground until Ctrl-C, for the Temporal that the environment configures (TEMPORAL_ADDRESS,\n' +
         'or a profile), else for the instance of the data folder. Its log is JSON lines on standard error.\n' +
-        '  azure  the recovery side of a vault, and the workflows; --name is the vault, the only one there is\n' +
+        '  azure  the recovery site of a vault, and the workflows; --name is the vault, the only one there is\n' +
         '  vmm    the Provider; --name is the VMM server it is on\n' +
         '  host   the Recovery Services agent; --name is the Hyper-V host it is on',
     )
-    .addOption(new Option('--role <role>', 'what it does').choices(roles).makeOptionMandatory())
+    .addOption(new Option('--role <role>', 'its role').choices(roles).makeOptionMandatory())
     .option('--name <name>', 'the vault, VMM server or host, as in the site file (default: the vault, for azure)')
     .option('--metrics <host:port>', `serve metrics for Prometheus there (default: ${METRICS_VARIABLE}, else nowhere)`)
     .action(async ({ role, name: given, metrics: wanted }: WorkerCommandOptions, command: Command) => {

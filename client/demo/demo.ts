@@ -101,7 +101,7 @@ async function conduct(
     );
     printNothingLost(failovers);
     await guests.start((disk) => replicaUri(failovers, disk));
-    note('The guests go on at the recovery side, on the disks of the replica VMs');
+    note('The guests go on at the recovery site, on the disks of the replica VMs');
     for (const vm of vms) {
       const { jobId } = await farshore.startJob(vm, 'commitFailover');
       const job = await farshore.followJob(jobId);

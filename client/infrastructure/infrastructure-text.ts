@@ -71,7 +71,7 @@ function workerText({ state, seenAt, answered, mayBeGone }: WorkerState, at: str
 function stateText({ phase, health, activeSide, power }: InfrastructureVm): string {
   const state = [phase, health].filter((part) => part !== undefined).join(', ');
   if (activeSide === 'recovery') {
-    return `${state}, runs at the recovery side${power === undefined ? '' : `; its source here: power ${power}`}`;
+    return `${state}, runs at the recovery site${power === undefined ? '' : `; its source here: power ${power}`}`;
   }
   return power === undefined ? state : `${state}, power ${power}`;
 }

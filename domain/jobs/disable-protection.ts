@@ -3,7 +3,7 @@ import { no, yes } from '../permission.js';
 import { phaseText } from '../protected-item.js';
 import { undoings } from '../undoing.js';
 
-const tasks = ['Disabling protection at the primary site', 'Clearing up at the recovery side'] as const;
+const tasks = ['Disabling protection at the primary site', 'Clearing up at the recovery site'] as const;
 
 export const disableProtection: AskedJob<'disableProtection', typeof tasks> = {
   kind: 'disableProtection',

@@ -4,7 +4,7 @@ import { phaseText } from '../protected-item.js';
 import { unmarked } from '../resync-mark.js';
 
 const FENCE_OWED =
-  'its source has still to be told that the VM runs at the recovery side. If the primary site does not exist any more, end what is left of its protection first, with --primary-lost';
+  'its source has still to be told that the VM runs at the recovery site. If the primary site does not exist any more, end what is left of its protection first, with --primary-lost';
 
 const tasks = [
   'Prerequisites check for enabling protection',

@@ -48,7 +48,7 @@ export const hypervisorConfigSchema = z.strictObject({
       }),
     )
     .default([]),
-  /** Given: this is compute at the recovery side, its VMs are made from recovery points in this store. */
+  /** Given: this is compute at the recovery site, its VMs are made from recovery points in this store. */
   recovery: z.strictObject({ store: storeAddressSchema }).optional(),
 });
 export type HypervisorConfig = z.infer<typeof hypervisorConfigSchema>;

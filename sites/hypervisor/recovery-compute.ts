@@ -1,5 +1,5 @@
 /**
- * Embedded compute at the recovery side: replica VMs made from recovery points of the store. A VM is a folder: its
+ * Embedded compute at the recovery site: replica VMs made from recovery points of the store. A VM is a folder: its
  * specification, its state, and per disk an overlay above the point, which the store keeps as it is.
  */
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';

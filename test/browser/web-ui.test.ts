@@ -168,8 +168,8 @@ test("the board's page shows what needs attention, the hosts and the VMs, and co
   expect(text).toMatch(/Waits for a person\s+Enable protection of app-01/);
   expect(text).toMatch(/Running\s+Initial replication of files-01: Copying the virtual disks, \d+ % of 512\.0 MiB/);
   expect(text).toMatch(/Hosts\s+hv-01, Critical: db-01, web-01, app-01\s+hv-02, Warning: files-01/);
-  expect(text).toMatch(/VMs\s+Critical app-01: Unprotected, runs at the primary side\s+Warning web-01/);
-  expect(text).toMatch(/Normal, at the primary side: db-01/);
+  expect(text).toMatch(/VMs\s+Critical app-01: Unprotected, runs at the primary site\s+Warning web-01/);
+  expect(text).toMatch(/Normal, at the primary site: db-01/);
   const typed = await Promise.all(page.frames().map((frame) => frame.locator('code').allInnerTexts()));
   expect(typed.flat()).toEqual(expect.arrayContaining(['farshore retry app-01', 'farshore resume web-01']));
   await expectWhole(page);
@@ -182,7 +182,7 @@ test("a VM's page leads to its phase, health, RPO and next cycle", async (contex
   await page.goto(await address('db-01'));
   await page.getByText('User Metadata', { exact: true }).click();
   const shown = async () => (await framesOf(page)).join('\n');
-  await expect.poll(shown, { timeout: 30_000 }).toMatch(/db-01 is protected, active at the primary side/);
+  await expect.poll(shown, { timeout: 30_000 }).toMatch(/db-01 is protected, active at the primary site/);
   expect(await shown()).toMatch(/Replication health: Normal\.[^]*Last cycle sent: \d+[^]*RPO at [^]*Next cycle at 20/);
   await expectWhole(page);
   await screenshot(page, 'vm');

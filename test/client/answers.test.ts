@@ -8,7 +8,7 @@ import { schemaText } from '../../config/document-schemas.js';
 import { checkAnswer, validatorOf } from './answer-check.js';
 
 /** They print documents, or nothing but what they say on the way. */
-const withoutAnswer = ['site schema', 'plan schema', 'worker', 'codec-server', 'help'];
+const withoutAnswer = ['site schema', 'plan schema', 'worker', 'codec-server', 'completion', 'help'];
 
 function commandsOf(command: Command, path: readonly string[] = []): string[] {
   if (command.commands.length === 0) return [path.join(' ')];

@@ -267,7 +267,7 @@ test('failed over and not replicated back is a warning', async () => {
   expect((await shell.runAlone('status')).code).toBe(1);
   const { code, stdout } = await shell.runAlone('vm', 'show', 'web-01');
   expect(code).toBe(0);
-  expect(stdout).toMatch(/Phase +FailedOver, runs at the recovery side/);
+  expect(stdout).toMatch(/Phase +FailedOver, runs at the recovery site/);
   expect(stdout).toMatch(/Replica VM, Running:\n/);
   expect(stdout).toMatch(/\n\nNext: farshore commit web-01/);
 });
@@ -326,7 +326,7 @@ test('a plan run, from its start to its commit', async () => {
   const shown = await shell.runAlone('plan', 'show', id);
   expect(shown.code).toBe(0);
   expect(shown.stdout).toMatch(
-    /db-01 was failed over, and its replica VM was started at the recovery side\.[^]*data +\d+ +\d+ +all/,
+    /db-01 was failed over, and its replica VM was started at the recovery site\.[^]*data +\d+ +\d+ +all/,
   );
   expect((await shell.run('plan', 'commit', id)).stderr).toMatch(/repeat it with --yes/);
   expect(await shell.json('plan', 'commit', id, '--wait', '--yes')).toMatchObject({

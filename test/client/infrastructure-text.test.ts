@@ -41,9 +41,9 @@ const rowOf = (found: InfrastructureVm) => {
 it('says of a VM that was failed over where it runs, and that the power is that of its source', () => {
   const failedOver = { phase: 'FailedOver', activeSide: 'recovery', health: 'Normal' } as const;
   expect(rowOf(vm({ ...failedOver, power: 'Off' }))).toMatch(
-    /db-01: FailedOver, Normal, runs at the recovery side; its source here: power Off$/,
+    /db-01: FailedOver, Normal, runs at the recovery site; its source here: power Off$/,
   );
-  expect(rowOf(vm(failedOver))).toMatch(/runs at the recovery side$/);
+  expect(rowOf(vm(failedOver))).toMatch(/runs at the recovery site$/);
   expect(rowOf(vm({ activeSide: 'primary', health: 'Normal', power: 'Running' }))).toMatch(
     /db-01: Protected, Normal, power Running$/,
   );

@@ -69,9 +69,9 @@ test('a Provider beside hosts that do not answer may be gone, and what polled is
 test('a VM whose protection has ended is shown where it runs, whether its source was told or not', () => {
   const sourceFence = { epoch: 3, since: at(1) };
   const owed: ProtectedItem = { ...newItem(), phase: 'Unprotected', activeSide: 'recovery', sourceFence };
-  expect(lines(1, 1, [owed]).vm).toBe('Unprotected, Warning, runs at the recovery side');
+  expect(lines(1, 1, [owed]).vm).toBe('Unprotected, Warning, runs at the recovery site');
   const state = { epoch: 3, phase: 'Committed', recoveryPoint: 'p', recoveryPointTime: at(1), at: at(2) } as const;
   expect(lines(1, 1, [], [{ vm: 'db-01', asProtected: false, state }]).vm).toBe(
-    'Unprotected, runs at the recovery side',
+    'Unprotected, runs at the recovery site',
   );
 });

@@ -205,7 +205,7 @@ test(
     const protect = await shell.run('protect', 'web-01', '--wait', '--yes');
     expect(protect).toMatchObject({ code: 3, stdout: '' });
     expect(protect.stderr).toMatch(
-      /web-01: it was failed over: its replica VM is Running at the recovery side[^]*farshore vm delete-replica web-01/,
+      /web-01: it was failed over: its replica VM is Running at the recovery site[^]*farshore vm delete-replica web-01/,
     );
     await access(replica());
   },
@@ -251,11 +251,11 @@ test(
       phase: 'Unprotected',
       activeSide: 'primary',
       power: 'Off',
-      next: expect.stringMatching(/^farshore vm start web-01 .*off at the primary side/),
+      next: expect.stringMatching(/^farshore vm start web-01 .*off at the primary site/),
     });
     expect((await shell.run('vault', 'list')).stdout).toMatch(/web-01, .*: Unprotected since .*Z, replica kept/);
     const refused = await shell.run('protect', 'web-01');
-    expect(refused).toMatchObject({ code: 3, stderr: expect.stringContaining('web-01 is off at the primary side') });
+    expect(refused).toMatchObject({ code: 3, stderr: expect.stringContaining('web-01 is off at the primary site') });
     expect(refused.stderr).not.toContain('vault adopt');
     expect(await shell.json('vm', 'start', 'web-01')).toMatchObject({ code: 0, value: { activeSide: 'primary' } });
     expect(await show('web-01')).toMatchObject({ power: 'Running' });

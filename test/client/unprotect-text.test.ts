@@ -1,4 +1,4 @@
-/** What `unprotect` says of the source of a VM that runs at the recovery side. */
+/** What `unprotect` says of the source of a VM that runs at the recovery site. */
 import { expect, test } from 'vitest';
 import { consequences, endedBefore, owedText } from '../../client/commands/unprotect.js';
 import { viewOf } from '../../domain/item-view.js';

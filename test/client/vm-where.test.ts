@@ -14,11 +14,11 @@ const known = (source: 'Running' | 'Off' | undefined, changes?: Partial<Protecte
 });
 const failedOver = { phase: 'FailedOver', activeSide: 'recovery' } as const;
 
-it('says that a VM is off at the primary side, protected or not', () => {
+it('says that a VM is off at the primary site, protected or not', () => {
   for (const changes of [undefined, { phase: 'Protected' } as const]) {
-    expect(whereText(known('Off', changes))).toBe('is off at the primary side');
-    expect(remarkOnPlace('db-01', known('Off', changes))).toEqual(['off at the primary side: farshore vm start db-01']);
-    expect(whereText(known('Running', changes))).toBe('runs at the primary side');
+    expect(whereText(known('Off', changes))).toBe('is off at the primary site');
+    expect(remarkOnPlace('db-01', known('Off', changes))).toEqual(['off at the primary site: farshore vm start db-01']);
+    expect(whereText(known('Running', changes))).toBe('runs at the primary site');
     expect(remarkOnPlace('db-01', known('Running', changes))).toEqual([]);
     // Where nobody can tell, nothing is claimed.
     expect(remarkOnPlace('db-01', known(undefined, changes))).toEqual([]);
@@ -29,29 +29,29 @@ it('does not say that a VM runs whose host does not answer', () => {
   const silence = { host: newItem().host, since: at(990), silent: 'agent' as const };
   const { view, ...rest } = known(undefined, { phase: 'Protected' });
   const silent = { ...rest, view: viewOf(toldOf(view!.item, silence), at(1000)) };
-  expect(whereText(silent)).toBe('ran at the primary side when its host was last heard');
-  expect(whereText({ ...silent, answer: { answered: true, vm: vm('Running') } })).toBe('runs at the primary side');
+  expect(whereText(silent)).toBe('ran at the primary site when its host was last heard');
+  expect(whereText({ ...silent, answer: { answered: true, vm: vm('Running') } })).toBe('runs at the primary site');
 });
 
 it('says of a VM that was failed over that what is on its host is its source', () => {
   expect(remarkOnPlace('db-01', known('Off', failedOver))).toEqual([
-    'runs at the recovery side, POWER is that of its source',
+    'runs at the recovery site, POWER is that of its source',
   ]);
-  expect(remarkOnPlace('db-01', known(undefined, failedOver))).toEqual(['runs at the recovery side']);
+  expect(remarkOnPlace('db-01', known(undefined, failedOver))).toEqual(['runs at the recovery site']);
   expect(powerText(known('Off', failedOver))).toBe('its source there: Off');
-  expect(whereText(known('Off', failedOver))).toBe('runs at the recovery side');
+  expect(whereText(known('Off', failedOver))).toBe('runs at the recovery site');
   const both = known('Running', failedOver);
   expect(remarkOnPlace('db-01', both)).toEqual(['runs at both sides: POWER is that of its source, which must be off']);
-  expect(whereText(both)).toBe('runs at the recovery side, and so does its source at the primary side');
-  expect(whereText({ ...known('Off', failedOver), replicaVm: 'Off' })).toBe('is off at the recovery side');
+  expect(whereText(both)).toBe('runs at the recovery site, and so does its source at the primary site');
+  expect(whereText({ ...known('Off', failedOver), replicaVm: 'Off' })).toBe('is off at the recovery site');
 });
 
-it('does not say that a VM runs at the recovery side whose replica VM is off or not there', () => {
+it('does not say that a VM runs at the recovery site whose replica VM is off or not there', () => {
   const gone = { ...known('Off', failedOver), replicaVm: 'NotThere' } as const;
-  expect(whereText(gone)).toBe('should run at the recovery side, and its replica VM is not there');
+  expect(whereText(gone)).toBe('should run at the recovery site, and its replica VM is not there');
   for (const each of [gone, { ...gone, replicaVm: 'Off' } as const]) {
     expect(remarkOnPlace('db-01', each)).toEqual([
-      'should run at the recovery side, and does not: farshore vm start db-01',
+      'should run at the recovery site, and does not: farshore vm start db-01',
     ]);
   }
 });

@@ -30,7 +30,7 @@ test('of a worker that polls it is said when it did, the newest first', () => {
     status: 'ok',
     message: 'was polled by worker-7, 7 s ago; worker-40, 40 s ago',
   });
-  // Nobody watches the host of a VM that runs at the recovery side.
+  // Nobody watches the host of a VM that runs at the recovery site.
   expect(found('host', [{ ...item, phase: 'Committed', activeSide: 'recovery' }], 41)).toEqual({
     status: 'ok',
     message: 'was polled by worker-41, 41 s ago; one that has died since then is missed only 1 min 20 s after that',

@@ -116,7 +116,7 @@ test('a VM that the site file does not name any more is told', () => {
   ]);
 });
 
-test('what nothing keeps up to date, and what should run at the recovery side and does not, is a problem, protected or not', () => {
+test('what nothing keeps up to date, and what should run at the recovery site and does not, is a problem, protected or not', () => {
   const state = { epoch: 3, phase: 'Committed' as const, recoveryPoint: 'p', recoveryPointTime: at(1), at: at(2) };
   const items = new Map([['over-01', item('over-01', { phase: 'Committed', activeSide: 'recovery' })]]);
   const held = [

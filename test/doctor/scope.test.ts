@@ -48,7 +48,7 @@ test('VMs, hosts and VMM servers that protected VMs still need are looked at, to
   expect(host).toMatchObject({ queue: 'host:vault-1/host-0', remedy: expect.stringContaining('for gone-01; then') });
 });
 
-test('a VM that has failed over for good needs nothing of a primary side that is gone', () => {
+test('a VM that has failed over for good needs nothing of a primary site that is gone', () => {
   const gone = { host: 'host-0', vmmServer: 'vmm-0', phase: 'Committed', activeSide: 'recovery' } as const;
   expect(scopeOf(site, [item('old-01', gone)])).toEqual(scopeOf(site));
   const owed = item('old-01', { ...gone, sourceFence: { epoch: 2, since: at(1) } });

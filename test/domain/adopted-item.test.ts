@@ -74,7 +74,7 @@ describe('a VM adopted from the vault', () => {
   });
 
   test.each(['FailedOver', 'Committed'] as const)(
-    'that is %s stays at the recovery side; the source is told',
+    'that is %s stays at the recovery site; the source is told',
     (phase) => {
       const state = { epoch: 4, phase, recoveryPoint: '0003-00000007', recoveryPointTime: time, at: time };
       expect(itemOf(vault({ state, fence: { epoch: 4, sequence: 0 } }), 'unknown')).toMatchObject({

@@ -60,9 +60,9 @@ test('hosts, VMs by health, running jobs, and who is waited for, as lists', () =
     '',
     '## VMs',
     '',
-    '- **Critical** db-01: Protected, runs at the primary side',
-    '- Normal, at the primary side: app-01',
-    '- Normal, at the recovery side: old-01',
+    '- **Critical** db-01: Protected, runs at the primary site',
+    '- Normal, at the primary site: app-01',
+    '- Normal, at the recovery site: old-01',
     '- Not protected: new-01',
   ]);
 });

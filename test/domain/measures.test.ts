@@ -44,7 +44,7 @@ describe('the RPO', () => {
   });
 
   it.each<[string, Partial<ProtectedItem>]>([
-    ['that runs at the recovery side', { phase: 'FailedOver', activeSide: 'recovery', shipped }],
+    ['that runs at the recovery site', { phase: 'FailedOver', activeSide: 'recovery', shipped }],
     ['of which nothing was sent yet', { phase: 'Seeding' }],
   ])('is not told of a VM %s', (_, changes) => {
     const state = { items: [item('db', changes)] };

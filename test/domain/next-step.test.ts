@@ -83,8 +83,8 @@ describe('the next step', () => {
     expect(nextStep('db-01', view, NOW, { source: 'Off', replicaVm: 'Running' })).toEqual(nextStep('db-01', view, NOW));
   });
 
-  it('of a VM that is off at the primary side is to start it', () => {
-    const start = { command: 'farshore vm start db-01', purpose: expect.stringContaining('off at the primary side') };
+  it('of a VM that is off at the primary site is to start it', () => {
+    const start = { command: 'farshore vm start db-01', purpose: expect.stringContaining('off at the primary site') };
     expect(nextStep('db-01', undefined, NOW, { source: 'Off' })).toMatchObject(start);
     expect(
       nextStep('db-01', undefined, NOW, { held: { vm: 'db-01', asProtected: false }, source: 'Off' }),

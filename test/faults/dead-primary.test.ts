@@ -1,6 +1,6 @@
 /**
- * The whole primary side dies in the middle of a cycle, for good: the VM is failed over from the store alone, to an
- * exact state, while the store is read by others. When the primary side comes back it is fenced.
+ * The whole primary site dies in the middle of a cycle, for good: the VM is failed over from the store alone, to an
+ * exact state, while the store is read by others. When the primary site comes back it is fenced.
  */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -46,7 +46,7 @@ const exists = (file: string) =>
   );
 
 test(
-  'the primary side is dead: failed over from the store to an exact state, exported, and fenced when it is back',
+  'the primary site is dead: failed over from the store to an exact state, exported, and fenced when it is back',
   { timeout: 600_000 },
   async (context) => {
     requireReader('qemu-img', context);

@@ -1,5 +1,5 @@
 /**
- * Primary and recovery side on hosts of their own, as in production: every process started by itself, TLS with client
+ * Primary and recovery site on hosts of their own, as in production: every process started by itself, TLS with client
  * certificates to Temporal and TLS to the storage account, one link between the sides, which is cut while changes are sent.
  */
 import { once } from 'node:events';
@@ -29,7 +29,7 @@ const VAULT = 'vault-01';
 const TEMPORAL_PORT = 7233;
 const PLAIN_PORT = 7243;
 const NAME = 'temporal.test';
-/** Reasons of a health that is not Normal while the primary side can't be reached. */
+/** Reasons of a health that is not Normal while the primary site can't be reached. */
 const AWAY: readonly string[] = ['WorkerLost', 'AgentNotAnswering', 'StoreUnreachable'];
 const PATIENCE_MS = 240_000;
 const entry = (name: string) => path.resolve('dist', `${name}.js`);
@@ -66,7 +66,7 @@ test('the link between both sides is cut and healed, and nothing is lost', { tim
     // What was being sent is lost first; then nobody takes up the next attempt.
     const cutOff = await sides.until(({ conditions = [] }) => conditions.some(({ reason }) => AWAY.includes(reason)));
     expect(cutOff.health).not.toBe('Normal');
-    // The guest at the primary side has noticed nothing.
+    // The guest at the primary site has noticed nothing.
     expect(guest.acknowledged).toBeGreaterThan(written + 100);
 
     networks.heal();
@@ -203,7 +203,7 @@ class TwoSites {
 
   say = (what: string): void => console.log(`${Math.round((performance.now() - this.#begun) / 1000)} s: ${what}`);
 
-  /** What an operator at the recovery side types. */
+  /** What an operator at the recovery site types. */
   command(...args: string[]): Promise<Ended> {
     const place = ['--data', this.data.recovery.path];
     return this.networks.run('recovery', [process.execPath, entry('client/cli'), ...args, ...place], this.env);
@@ -247,7 +247,7 @@ class TwoSites {
     await guest.close();
   }
 
-  /** By the files alone: what was exported at the recovery side, against the source and what the guest knows. */
+  /** By the files alone: what was exported at the recovery site, against the source and what the guest knows. */
   async expectNothingLost(): Promise<void> {
     const target = path.join(this.folder, 'exported');
     const exported = await this.command('vault', 'export', VM, '--point', 'latest', '--to', target);

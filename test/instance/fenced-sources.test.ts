@@ -23,7 +23,7 @@ const state = (epoch: number) => ({
   ...{ recoveryPointTime: '2026-03-01T00:00:00.000Z', at: '2026-03-01T00:00:00.000Z' },
 });
 
-test('a source whose VM runs at the recovery side by the vault does not start, whether or not its host remembers it', async () => {
+test('a source whose VM runs at the recovery site by the vault does not start, whether or not its host remembers it', async () => {
   const data = new DataFolder(await temporaryFolder());
   const file = (vm: string) => VmStateFile.open(vm, path.join(data.hypervisorState('h1'), `${vm}.json`));
   const held = [

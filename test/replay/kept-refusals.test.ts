@@ -48,7 +48,7 @@ async function refused(entity: Entity): Promise<void> {
 it('a history whose limit is passed by a refused update replays', async () => {
   const { vault } = real.setUp({ continueAsNewAfterEvents: LIMIT });
   await vault.run(async () => {
-    // It runs at the recovery side: nothing happens by itself.
+    // It runs at the recovery site: nothing happens by itself.
     const started = await vault.startEntity('db-01', {
       ...{ phase: 'FailedOver', activeSide: 'recovery', epoch: 1, alertedHealth: 'Warning' },
     });

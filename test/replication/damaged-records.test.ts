@@ -149,7 +149,7 @@ async function expectExport(store: ReplicaStore, wanted: string, state: State) {
   return exported;
 }
 
-/** The whole of an unplanned failover at the recovery side. */
+/** The whole of an unplanned failover at the recovery site. */
 async function expectFailover(store: ReplicaStore, wanted: string, cycle: number) {
   const { azure, created } = site(store);
   const { failoverEpoch, refusal } = await run(azure.checkUnplannedFailover, { vm: VM, wanted });

@@ -30,7 +30,7 @@ async function ship(store: ReplicaStore, model: Model, sequence: number): Promis
   return Buffer.from(model.disks.get('os')!);
 }
 
-/** As the recovery side does it, with a retention of nothing. */
+/** As the recovery site does it, with a retention of nothing. */
 async function apply(store: ReplicaStore, sequence: number): Promise<void> {
   await applyCycle(store, { ...of, sequence });
   await createRecoveryPoint(store, { ...of, sequence, kind: 'crashConsistent' });

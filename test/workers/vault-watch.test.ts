@@ -139,7 +139,7 @@ test('replicas that the store holds while Temporal knows nothing of them are cou
   expect(complaints()).toBe(1);
 });
 
-test('VMs that should run at the recovery side, and do not, are counted', async () => {
+test('VMs that should run at the recovery site, and do not, are counted', async () => {
   const { temporal, values, replicaVms } = await watched();
   const failedOver = { ...protectedItem('db-01', 0), phase: 'Committed' as const, activeSide: 'recovery' as const };
   temporal.items = [failedOver, protectedItem('web-01', 0)];

@@ -34,7 +34,7 @@ function graph(): PlanGraph {
     ],
     steps: [
       ...steps,
-      newStep({ id: DNS, stage: 'switch', kind: 'manualAction', instructions: 'point the name at the recovery side' }),
+      newStep({ id: DNS, stage: 'switch', kind: 'manualAction', instructions: 'point the name at the recovery site' }),
       newStep({ id: PAUSE, stage: 'switch', kind: 'wait', seconds: 60 }),
     ],
   };

@@ -12,7 +12,7 @@ const request = (parameters: JobParameters = {}) => ({
 });
 
 describe('unplanned failover', () => {
-  it('of a marked VM goes back to the newest point, without the primary side; fencing is owed and done later', async () => {
+  it('of a marked VM goes back to the newest point, without the primary site; fencing is owed and done later', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-01');

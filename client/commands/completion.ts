@@ -1,0 +1,63 @@
+/** `completion`: what a shell needs to complete the names of commands and options. */
+import { Argument, Command } from 'commander';
+
+const SHELLS = ['bash', 'zsh'] as const;
+
+export function completionCommand(): Command {
+  return new Command('completion')
+    .summary('let the shell complete commands and options')
+    .description(
+      'Prints a script that lets the Tab key complete the names of commands and options. Write it to a file that ' +
+        'your shell reads when it starts.',
+    )
+    .addArgument(new Argument('<shell>', 'the shell that reads the script').choices(SHELLS))
+    .addHelpText(
+      'after',
+      '\nExample:\n  farshore completion bash > ~/.local/share/bash-completion/completions/farshore',
+    )
+    .action((shell: (typeof SHELLS)[number], _options: object, command: Command) => {
+      const script = bashScript(command.parent!);
+      process.stdout.write(shell === 'zsh' ? `autoload -U +X bashcompinit && bashcompinit\n${script}` : script);
+    });
+}
+
+/** Zsh understands it, too. */
+function bashScript(farshore: Command): string {
+  const cases = [...wordsByPath(farshore)].map(([path, words]) => `    '${path}') words='${words.join(' ')}' ;;`);
+  return `_farshore() {
+  local current="\${COMP_WORDS[COMP_CWORD]}" path= word words=
+  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+    case "$path $word" in
+      ${pathsBelow(farshore)
+        .map((path) => `' ${path}'`)
+        .join('|')}) path="$path $word" ;;
+    esac
+  done
+  case "\${path# }" in
+${cases.join('\n')}
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "$current"))
+}
+complete -o bashdefault -o default -F _farshore farshore
+`;
+}
+
+/** By the path of each command, as it is typed: what may follow it. */
+function wordsByPath(farshore: Command): Map<string, string[]> {
+  const common = longOptions(farshore).filter((option) => option !== '--version');
+  const words = new Map([['', [...namesOf(farshore), ...longOptions(farshore), '--help']]]);
+  const add = (command: Command, path: string) => {
+    words.set(path, [...namesOf(command), ...new Set([...longOptions(command), ...common, '--help'])]);
+    for (const child of command.commands) add(child, `${path} ${child.name()}`);
+  };
+  for (const child of farshore.commands) add(child, child.name());
+  return words;
+}
+
+const pathsBelow = (command: Command): string[] =>
+  command.commands.flatMap((child) => [child.name(), ...pathsBelow(child).map((path) => `${child.name()} ${path}`)]);
+
+const namesOf = ({ commands }: Command): string[] => commands.map((child) => child.name());
+
+const longOptions = ({ options }: Command): string[] =>
+  options.flatMap(({ long, hidden }) => (long === undefined || long === null || hidden ? [] : [long]));
