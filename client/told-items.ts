@@ -10,7 +10,9 @@ export function hostsWatched({ temporal }: Farshore, { site: { site }, data, ins
   return {
     temporal,
     vault: site.vault.name,
-    hypervisorAnswers: async (host) => instance && (await local.hypervisorVms(host)) !== undefined,
+    // Elsewhere it may answer all the same.
+    hypervisorAnswers: async (host) =>
+      (await local.hypervisorVms(host)) !== undefined ? true : instance ? false : undefined,
   };
 }
 

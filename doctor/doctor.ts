@@ -30,8 +30,8 @@ export interface Patient {
 
 export async function examine({ site, temporal, keys, data, isUp }: Patient): Promise<CheckResult[]> {
   const loaded = 'problem' in site ? undefined : site;
-  const local = loaded && isUp ? new LocalSite(loaded.site, data) : undefined;
-  const doctor = 'problem' in temporal ? undefined : new TemporalDoctor(temporal, local);
+  const local = loaded && new LocalSite(loaded.site, data);
+  const doctor = 'problem' in temporal ? undefined : new TemporalDoctor(temporal, local, isUp);
   try {
     const ring = 'problem' in keys ? undefined : keys.ring;
     // The check of replication says why, when they are not known.

@@ -71,7 +71,8 @@ export function queueFinding(
     .map(([identity, at]) => `${identity}, ${ago(at)} ago`)
     .join('; ')}`;
   const served = serves ? items.filter(serves) : [];
-  const silences = commonSilences(served);
+  // An agent that tells of its hypervisor says nothing against the Provider.
+  const silences = commonSilences(served).filter(({ silent }) => isAgent || silent === 'agent');
   const [silence] = silences;
   // Whoever watches a host that VMs are replicated from would have heard nothing of it.
   if (!silence) return ok(isAgent && !served.some(isReplicated) ? `${polled}${UNSURE}` : polled);

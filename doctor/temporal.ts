@@ -53,6 +53,8 @@ export class TemporalDoctor {
   constructor(
     private readonly target: ConnectTarget,
     private readonly local: LocalSite | undefined,
+    /** All of the site runs on this machine: what does not answer here is gone. */
+    private readonly isWhole: boolean,
   ) {
     this.#connection = connectTemporal(target, CONNECT_MS);
     // Each check looks at it by itself, and one of them tells that there is none.
@@ -175,8 +177,9 @@ export class TemporalDoctor {
     const { namespace } = this.target;
     const temporal = new Client({ connection, namespace, dataConverter: clientDataConverter(keys) });
     const { items } = await connection.withDeadline(Date.now() + ANSWER_MS, () => runningOverview(temporal, vault));
-    const { local } = this;
-    const hypervisorAnswers = async (host: string) => local && (await local.hypervisorVms(host)) !== undefined;
+    const { local, isWhole } = this;
+    const hypervisorAnswers = async (host: string) =>
+      (await local?.hypervisorVms(host)) !== undefined ? true : isWhole ? false : undefined;
     return await withUntoldSilence({ temporal, vault, hypervisorAnswers }, items);
   }
 

@@ -6,7 +6,7 @@ import { comesOfSilence, hostSilence, isHostLost, type HostSilence } from './hos
 import type { ProtectedItemView } from './item-view.js';
 import { failOver, nextStep, nextStepText } from './next-step.js';
 import { isProtected, type ProtectedItem } from './protected-item.js';
-import { BEFORE_THAT, startAgent, startHost, startProvider } from './start-again.js';
+import { BEFORE_THAT, startAgent, startHost, startHypervisor, startProvider } from './start-again.js';
 import { formatSeconds, secondsBetween } from './time.js';
 
 export interface Attention {
@@ -54,11 +54,16 @@ export function silentHost(
       : `last heard ${formatSeconds(secondsBetween(silence.heardAt, at))} ago`;
   const running = vms.filter((vm) => sourceVms.get(vm) === 'Running');
   const isAlive = running.length > 0;
+  const onlyPart = isAlive
+    ? `The agent of host ${host} does not answer, and its hypervisor does`
+    : silence.silent === 'hypervisor'
+      ? `The hypervisor of host ${host} does not answer, and its agent does`
+      : undefined;
   return {
     vms,
     host,
     health: lost ? 'Critical' : 'Warning',
-    message: `${isAlive ? `The agent of host ${host} does not answer, and its hypervisor does` : `Host ${host} ${lost ? 'lost' : 'does not answer'}`}, ${counted(vms.length, 'VM')} (${vms.join(', ')}), ${heard}`,
+    message: `${onlyPart ?? `Host ${host} ${lost ? 'lost' : 'does not answer'}`}, ${counted(vms.length, 'VM')} (${vms.join(', ')}), ${heard}`,
     since: silence.since,
     ...(silence.heardAt !== undefined && { heardAt: silence.heardAt }),
     advice: [
@@ -66,16 +71,20 @@ export function silentHost(
         ? [
             `${running.join(', ')} ${running.length === 1 ? 'runs' : 'run'} there, so start its agent again: ${startAgent(host)}. ${BEFORE_THAT}. Replication then continues by itself.`,
           ]
-        : []),
+        : onlyPart === undefined
+          ? []
+          : [`Start it again, and nothing is lost: ${startHypervisor(host)}. ${BEFORE_THAT}.`]),
       ...(able.length > 0
-        ? [`${isAlive ? 'Only where it is to be given up' : 'Fail over'}: ${failOver(able, silence, at).command}`]
+        ? [
+            `${onlyPart === undefined ? 'Fail over' : 'Only where it is to be given up'}: ${failOver(able, silence, at).command}`,
+          ]
         : []),
       ...(cancelled.length > 0 ? [`That cancels what runs of ${cancelled.join(', ')}.`] : []),
       ...(underWay.length > 0 ? [`Being failed over: ${underWay.join(', ')}.`] : []),
       ...(neither.length > 0
         ? [`Without a recovery point, and so nothing to fail over to: ${neither.join(', ')}.`]
         : []),
-      ...(isAlive ? [] : [`If the host is not lost, start again ${startHost(host)}`]),
+      ...(onlyPart !== undefined ? [] : [`If the host is not lost, start again ${startHost(host)}`]),
     ],
   };
 }

@@ -31,15 +31,15 @@ export const failureCatalogue = {
   // Recoverable: network, disk space, memory, processes that are down.
   AgentNotAnswering: recoverable(
     'The Recovery Services agent on the host is not answering',
-    'Start the agent on that host, and the hypervisor if that is down, too: `farshore worker --role host`, `farshore hypervisor`. End one that hangs first; replication continues by itself.',
+    'Start the agent on that host, and the hypervisor if that is down, too: `farshore worker --role host --name HOST`, `farshore hypervisor --host HOST`. End one that hangs first; replication continues by itself.',
   ),
   ProviderNotAnswering: recoverable(
     'The Provider on the VMM server is not answering',
-    'Start the Provider of that VMM server: `farshore worker --role vmm`. End one that hangs first; the job continues by itself.',
+    'Start the Provider of that VMM server: `farshore worker --role vmm --name SERVER`. End one that hangs first; the job continues by itself.',
   ),
   RecoverySideNotAnswering: recoverable(
     'The Azure worker is not answering',
-    'Start the Azure worker of the vault: `farshore worker --role azure`. End one that hangs first; the job continues by itself.',
+    'Start the Azure worker of the vault: `farshore worker --role azure --name VAULT`. End one that hangs first; the job continues by itself.',
   ),
   WorkerLost: recoverable(
     'The worker stopped in the middle of its work',
@@ -51,7 +51,7 @@ export const failureCatalogue = {
   ),
   HypervisorUnreachable: recoverable(
     'The hypervisor does not answer on its control interface',
-    'Start the hypervisor on the host again: `farshore hypervisor`. End one that hangs first.',
+    'Start the hypervisor on the host again: `farshore hypervisor --host HOST`. End one that hangs first.',
   ),
   StoreUnreachable: recoverable(
     'The replica store cannot be reached',

@@ -148,7 +148,8 @@ export function timeLines(result: UnplannedFailoverResult): (readonly [string, s
 function lossText(seconds: number, whole: boolean, { seenAt, seenAfter, silentAt }: Signs): string {
   const loss = formatSeconds(seconds);
   if (whole) return `${loss}: nothing was lost`;
-  if (seenAt === undefined && silentAt === undefined) return `${loss}: from the data until the failover`;
+  if (seenAt === undefined && silentAt === undefined)
+    return `at least ${loss}: from the data until the failover; more if the source went on writing until it was off`;
   if (silentAt !== undefined) {
     return `at most ${boundText(seconds)}: from the data until the host did not answer any more; more only if it wrote unseen`;
   }

@@ -103,6 +103,8 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
         all === 1
           ? 'the last cycle was missed'
           : `${missed} of the last ${all} cycles ${missed === 1 ? 'was' : 'were'} missed`,
+      remedy:
+        'Nothing where it follows a standstill that is over: it goes as cycles are on time again. Else look at the load of the host and of the link.',
     });
   }
   const withoutApp = item.policy.appConsistentFrequencyHours > 0 ? item.appConsistency?.failure : undefined;
@@ -142,7 +144,7 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
     found.push({
       reason: 'SourceNotFenced',
       health: 'Warning',
-      message: `the source on host ${item.host} has not been told yet that the VM runs at the recovery site${problem === undefined ? '' : ` (${problem})`}${silent}`,
+      message: `the source on host ${item.host} has not been told yet that the VM runs at the recovery site${problem === undefined ? '' : ` (at the last try, one a minute: ${problem})`}${silent}`,
       remedy: `Start again whichever is down, and the source is turned off and fenced by itself: ${startHypervisor(item.host)}, and ${startProvider(item.vmmServer)}. Until then keep the source off.${waiver(item)}`,
       since,
     });
@@ -206,6 +208,13 @@ export const healthOf = (item: ProtectedItem, now: string, known?: HostSilence):
 function withWayOut(item: ProtectedItem, condition: Condition): Condition {
   const canFailOver = item.latestRecoveryPoint !== undefined || item.applied !== undefined;
   if (!saysHostIsSilent(condition.reason) || !isReplicated(item) || !canFailOver) return condition;
+  if (condition.reason === 'HypervisorUnreachable') {
+    const start = `Start it again, and nothing is lost: ${startHypervisor(item.host)}. ${BEFORE_THAT}.`;
+    return {
+      ...condition,
+      remedy: `${start} If host ${item.host} is lost: farshore failover ${item.vm} --type unplanned`,
+    };
+  }
   const remedy = `If host ${item.host} is lost: farshore failover ${item.vm} --type unplanned. Otherwise, start again ${startHost(item.host)}`;
   return { ...condition, remedy };
 }

@@ -22,7 +22,7 @@ export interface HostSilence {
   readonly since: string;
   /** Its last sign of life that is known, ISO 8601. */
   readonly heardAt?: string;
-  /** It is the agent that does not answer, or the hypervisor, which the agent has asked. */
+  /** The agent does not answer, and perhaps nothing there; or the hypervisor, as an agent says that does. */
   readonly silent: 'agent' | 'hypervisor';
 }
 
@@ -38,7 +38,7 @@ export function hostSilence(item: ProtectedItem): HostSilence | undefined {
     host: item.host,
     since: found.map((trouble) => trouble!.since).reduce(earlier),
     ...(heardAt !== undefined && { heardAt }),
-    silent: found[0]!.failure.code === 'HypervisorUnreachable' ? 'hypervisor' : 'agent',
+    silent: found.some((trouble) => trouble!.failure.code !== 'HypervisorUnreachable') ? 'agent' : 'hypervisor',
   };
 }
 

@@ -5,7 +5,7 @@ import type { ProtectedItemView } from './item-view.js';
 import { waitsForPerson } from './job.js';
 import { titleOf } from './jobs/known-jobs.js';
 import { seedingStopped, type ProtectedItem } from './protected-item.js';
-import { BEFORE_THAT, startAgent } from './start-again.js';
+import { BEFORE_THAT, startAgent, startHypervisor } from './start-again.js';
 import { formatSeconds, secondsBetween, toMs } from './time.js';
 import { undoingText } from './undoing.js';
 
@@ -68,6 +68,12 @@ export function nextStep(
       purpose: `on that host, where the VM runs and only the agent does not answer. ${BEFORE_THAT}`,
     };
   }
+  if (silence?.silent === 'hypervisor' && item.job?.kind !== 'unplannedFailover') {
+    return {
+      command: startHypervisor(silence.host),
+      purpose: `on that host, where the agent answers and only the hypervisor does not; nothing is lost. ${BEFORE_THAT}`,
+    };
+  }
   if (silence && view.operations.unplannedFailover.allowed) return failOver([vm], silence, at);
   if (waitsForPerson(item) || (item.job && waitsForPerson(item.job)) || seedingStopped(item)) {
     return retryOnceMended(vm);
@@ -117,7 +123,7 @@ function stepOfLeft({ vm, phase, job, leftovers, sourceFence }: ProtectedItem): 
   return {
     command: `farshore unprotect ${vm} --primary-lost`,
     purpose:
-      'only if the primary site does not exist any more: else its source is fenced by itself once its Provider is back',
+      'only if the primary site does not exist any more: else its source is fenced by itself once its hypervisor and its Provider answer',
     optional: true,
   };
 }

@@ -45,7 +45,7 @@ export function offeredOperations(item: ProtectedItem): Record<Operation, Permis
   const { host, heardAt } = silence;
   const heard = heardAt === undefined ? '' : ` (last heard at ${heardAt})`;
   const instead = allowed.unplannedFailover.allowed
-    ? `; from what the vault holds: farshore failover ${item.vm} --type unplanned`
+    ? `, or, from what the vault holds: farshore failover ${item.vm} --type unplanned`
     : '';
   const late = (permission: Permission): Permission =>
     permission.allowed ? { allowed: true, waitsFor: `host ${host}, which does not answer` } : permission;
@@ -55,7 +55,7 @@ export function offeredOperations(item: ProtectedItem): Record<Operation, Permis
     if (withoutHost === 'waits') offered[operation] = late(allowed[operation]);
     else if (withoutHost === 'refused') {
       offered[operation] = no(
-        `its host ${host} does not answer${heard}, and a ${titleOf(kind).toLowerCase()} needs it${instead}`,
+        `its host ${host} does not answer${heard}, and a ${titleOf(kind).toLowerCase()} needs it: start again whichever is down there${instead}`,
       );
     }
   }

@@ -62,6 +62,7 @@ async function silenceNow(
     host,
     since: look ? earlier(look.askedAt, now) : now,
     ...(look && { heardAt: look.heardAt }),
-    silent: here === false ? 'hypervisor' : 'agent',
+    // Of a hypervisor that is gone nobody has said yet that its agent is not.
+    silent: 'agent',
   };
 }

@@ -8,6 +8,7 @@ import type { showVault } from '../workflows/show-vault.js';
 import type { DataFolder } from '../config/data-folder.js';
 import { LocalSite } from '../local/local-site.js';
 import { readHeldReplicas } from '../local/local-vault.js';
+import { sourcesToAsk } from '../local/sources-to-ask.js';
 import { runningOverview } from '../temporal/running-overview.js';
 import { withUntoldSilence } from '../temporal/untold-silence.js';
 
@@ -29,13 +30,14 @@ export async function startVaultBoard({ workflow }: Client, vault: string): Prom
 export async function heardOfVault(client: Client, site: Site, data: DataFolder): Promise<Heard> {
   const { vault } = site;
   const overview = await client.withDeadline(Date.now() + ANSWER_TIMEOUT_MS, () => runningOverview(client, vault.name));
-  const items = await withUntoldSilence(
-    { temporal: client, vault: vault.name, hypervisorAnswers: () => Promise.resolve(undefined) },
-    overview.items,
-  );
+  const local = new LocalSite(site, data);
+  // Its hypervisors may run on other machines.
+  const hypervisorAnswers = async (host: string) => ((await local.hypervisorVms(host)) ? true : undefined);
+  const items = await withUntoldSilence({ temporal: client, vault: vault.name, hypervisorAnswers }, overview.items);
   const siteVms = site.vms.map(({ name }) => name);
   // In this order: of a replica VM that is deleted meanwhile the store knows.
-  const replicaVms = await new LocalSite(site, data).replicaStates();
+  const replicaVms = await local.replicaStates();
   const held = await readHeldReplicas(vault, [...overview.items.keys()]).catch(() => undefined);
-  return { vault: vault.name, siteVms, ...overview, items, held, replicaVms };
+  const sourceVms = await local.sourceStates(sourcesToAsk(site, items, held ?? []));
+  return { vault: vault.name, siteVms, ...overview, items, held, replicaVms, sourceVms };
 }

@@ -83,7 +83,7 @@ async function failOverPlanned(
   const start = (vm: string) => farshore.startJob(vm, 'plannedFailover');
   await followAll('failover', command, farshore, asked, start, options, (vm, job) => {
     const result = failoverResultOf(job.result);
-    return `${result ? failoverText(vm, result) : `${vm}: ${job.state}`}\nNext: farshore commit ${vm}`;
+    return `${result ? failoverText(vm, result) : `${vm}: ${job.state}`}\nNext, once the replica VM has been found to work: farshore commit ${vm}`;
   });
 }
 

@@ -9,7 +9,7 @@ import { table } from '../output.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import type { ProtectedItem } from '../../domain/protected-item.js';
 import { stopSignal } from '../../workers/stop-signals.js';
-import { sourcesToAsk } from '../sources-to-ask.js';
+import { sourcesToAsk } from '../../local/sources-to-ask.js';
 import { VaultSource } from '../watch/vault-source.js';
 import { watchStatus } from '../watch/watch-status.js';
 import { commonOptions, heldReplicas, outputOf, withFarshore } from './place.js';

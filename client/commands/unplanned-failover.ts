@@ -150,14 +150,14 @@ function consequences(
 /** What becomes of the source where it is not shut down first. */
 function sourceText(sign: HostSign, vmmServer: string): string {
   if (isLost(sign))
-    return 'The source VM is not contacted first: make sure that it is off and stays off. Farshore shuts it down as soon as its VMM server answers.';
+    return 'The source VM is not contacted first: make sure that it is off and stays off. Farshore shuts it down as soon as its hypervisor and its Provider answer.';
   return sign.providerAnswers
     ? 'The source VM is shut off as soon as its Provider has been told.'
     : `The source VM runs on beside it until the Provider of VMM server ${vmmServer} has been told, which does not answer: shut it down on its host first.`;
 }
 
 const jobText = (vm: string, job: Job): string =>
-  `${unplannedText(job) ?? `${vm}: ${job.state}`}\nNext: farshore commit ${vm}`;
+  `${unplannedText(job) ?? `${vm}: ${job.state}`}\nNext, once the replica VM has been found to work: farshore commit ${vm}`;
 
 /** What an unplanned failover came to; undefined while there is no result. */
 export function unplannedText({ vm, result }: Job): string | undefined {

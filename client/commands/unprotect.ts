@@ -101,7 +101,7 @@ export function endedBefore(
   const { leftovers, sourceFence } = view.item;
   if (!leftovers && !sourceFence) return undefined;
   const left = sourceFence
-    ? 'its source has still to be told that the VM runs elsewhere, and is by itself once its Provider answers'
+    ? 'its source has still to be told that the VM runs elsewhere, and is by itself once its hypervisor and its Provider answer'
     : 'a job has left something undone at its host';
   return `its protection has ended already; ${left}`;
 }
@@ -164,7 +164,7 @@ function insteadOfWaiving(
   const plain = `farshore unprotect ${vm}${keepReplica ? ' --keep-replica' : ''} --wait`;
   if (activeSide === 'primary') return `without --primary-lost it also stops tracking changes there: ${plain}`;
   if (!sourceFence) return plain;
-  const byItself = 'its source is turned off and fenced by itself once its Provider answers';
+  const byItself = 'its source is turned off and fenced by itself once its hypervisor and its Provider answer';
   return phase === 'Unprotected' ? `${byItself}, and then protection is over` : `${byItself}: ${plain}`;
 }
 

@@ -10,9 +10,10 @@ import type { HypervisorAnswer, HypervisorVm } from '../../local/local-site.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import { fields, table } from '../output.js';
 import { replicaVmPower } from '../../domain/attention.js';
-import type { Health } from '../../domain/health.js';
+import type { Condition, Health } from '../../domain/health.js';
 import type { HeldReplica, ReplicaVmPower } from '../../domain/held-replica.js';
 import { nextStep, nextStepText } from '../../domain/next-step.js';
+import { BEFORE_THAT, startAgent } from '../../domain/start-again.js';
 import { findPlace, heldReplicas, outputOf, withFarshore } from './place.js';
 import { pointsText, pointsValue } from './points-report.js';
 import { diskValue } from '../infrastructure/infrastructure.js';
@@ -262,12 +263,20 @@ function problemText(answer: HypervisorAnswer, problems: readonly string[]): str
   return all.length > 0 ? all.join('\n') : undefined;
 }
 
+/** Where the VM is seen to run, its host is not lost: it is the agent that has to be started. */
+function seenBeside({ item }: ProtectedItemView, { vm }: HypervisorAnswer, condition: Condition): Condition {
+  if (condition.reason !== 'AgentNotAnswering' || vm?.state !== 'Running') return condition;
+  return { ...condition, remedy: `The VM runs, so start the agent again: ${startAgent(item.host)}. ${BEFORE_THAT}.` };
+}
+
 function showText(found: Found): string {
   const { vm, site, view, answer, recovery, replica, problems } = found;
-  const conditions = view?.conditions.map(
-    ({ health, message, since, remedy }) =>
-      `${health}: ${message}${since === undefined ? '' : ` (since ${since})`}${remedy === undefined ? '' : `\n  Remedy: ${remedy}`}`,
-  );
+  const conditions = view?.conditions
+    .map((condition) => seenBeside(view, answer, condition))
+    .map(
+      ({ health, message, since, remedy }) =>
+        `${health}: ${message}${since === undefined ? '' : ` (since ${since})`}${remedy === undefined ? '' : `\n  Remedy: ${remedy}`}`,
+    );
   const job = view?.item.job;
   const parts = [
     fields([

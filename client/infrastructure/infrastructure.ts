@@ -72,9 +72,7 @@ export function infrastructureOf(site: Site, facts: Facts): Infrastructure {
       name,
       provider: {
         ...worker(taskQueues.vmm(vault.name, name)),
-        ...(commonSilences([...facts.items.values()].filter(({ vmmServer }) => vmmServer === name)).length > 0 && {
-          mayBeGone: true,
-        }),
+        ...(isSuspect(name, facts) && { mayBeGone: true }),
       },
       logicalNetworks: logicalNetworks.map((network) => network.name),
       vmNetworks: vmNetworks.map((network) => ({ ...network, mappedTo: replicaNetworkOf(site, network.name) })),
@@ -109,6 +107,12 @@ export function infrastructureOf(site: Site, facts: Facts): Infrastructure {
 
 export type Infrastructure = Answer<'infrastructure'>;
 export type InfrastructureVm = Infrastructure['vmmServers'][number]['clouds'][number]['hosts'][number]['vms'][number];
+
+/** All hosts that it serves are silent, and nothing there answers. */
+const isSuspect = (vmmServer: string, { items, hypervisors }: Facts): boolean =>
+  commonSilences([...items.values()].filter((item) => item.vmmServer === vmmServer)).some(
+    ({ host, silent }) => silent === 'agent' && !hypervisors.has(host),
+  );
 
 function workerState(seenAt: string | undefined, at: string): WorkerState {
   if (seenAt === undefined) return { state: 'unknown' };

@@ -6,7 +6,7 @@ import { connectTo, findPlace, heldReplicas, type Place } from '../commands/plac
 import { UnreachableError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
 import { overviewOf } from '../overview.js';
-import { sourcesToAsk } from '../sources-to-ask.js';
+import { sourcesToAsk } from '../../local/sources-to-ask.js';
 import { untoldSilences } from '../../temporal/untold-silence.js';
 import { hostsWatched } from '../told-items.js';
 import { HeldLook } from './held-look.js';

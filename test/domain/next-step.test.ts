@@ -33,7 +33,11 @@ const UNPLANNED = 'farshore failover db-01 --type unplanned --wait';
 describe('the next step', () => {
   it.each<[string, Partial<ProtectedItem>, string]>([
     ['the agent does not answer', { hostTrouble: failing('AgentNotAnswering') }, UNPLANNED],
-    ['the hypervisor does not answer', { hostTrouble: failing('HypervisorUnreachable') }, UNPLANNED],
+    [
+      'the hypervisor does not answer',
+      { hostTrouble: failing('HypervisorUnreachable') },
+      'farshore hypervisor --host host-1',
+    ],
     ['a cycle has found it out', { retry: waiting('AgentNotAnswering') }, UNPLANNED],
     ['a planned failover has', { job: job('plannedFailover', { retry: waiting('AgentNotAnswering') }) }, UNPLANNED],
     [
@@ -296,9 +300,22 @@ describe('the board', () => {
   });
 
   test('a host that has just fallen silent is not called lost yet', () => {
-    const [host] = boardWith([item({ hostTrouble: failing('HypervisorUnreachable', 950) })]).attention;
+    const [host] = boardWith([item({ hostTrouble: failing('AgentNotAnswering', 950) })]).attention;
     expect(host).toMatchObject({ health: 'Warning', message: expect.stringMatching(/^Host host-1 does not answer/) });
     expect(host!.advice.at(-1)).toBe(NOT_LOST);
+  });
+
+  test('of a hypervisor that its agent misses says so, and to start it before anything is failed over', () => {
+    const missed = item({ hostTrouble: failing('HypervisorUnreachable') });
+    const [host] = boardWith([missed]).attention;
+    expect(host!.message).toMatch(/^The hypervisor of host host-1 does not answer, and its agent does, 1 VM /);
+    expect(host!.advice).toEqual([
+      expect.stringMatching(/^Start it again, and nothing is lost: farshore hypervisor --host host-1\./),
+      'Only where it is to be given up: farshore failover db-01 --type unplanned --wait',
+    ]);
+    // Once the agent is silent, too, nobody knows what of the host is there.
+    const both = item({ ...missed, retry: { ...failing('AgentNotAnswering'), attempt: 1 } });
+    expect(boardWith([both]).attention[0]!.message).toMatch(/^Host host-1 lost/);
   });
 
   test('shows what the vault holds: a replica without protection, and a replica VM that does not run though it should', () => {

@@ -86,7 +86,7 @@ test(
       );
       expect(atOnce.value).toMatchObject({ attention: [{ host: 'hyperv-01', vms: [VM] }] });
       expect(looked.value).toMatchObject({
-        vmmServers: [{ provider: { mayBeGone: true }, clouds: [{ hosts: [{ agent: { state: 'silent' } }] }] }],
+        vmmServers: [{ clouds: [{ hosts: [{ agent: { state: 'silent' } }] }] }],
       });
       const unnoticed = await site.shell.json('vm', 'show', VM, '--data', 'data');
       expect(unnoticed.value).toMatchObject({

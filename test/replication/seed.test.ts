@@ -82,6 +82,7 @@ describe('initial copy', () => {
     await copySlice(telling, source, copyAll);
     await expectEqual();
     expect(await verifySeed(telling, osTask)).toEqual({ seedComplete: true });
+    await source.close();
   });
 
   test('the replica is a VHD that qemu-img finds identical, and holes stay holes', async (context) => {

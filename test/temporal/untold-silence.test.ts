@@ -45,6 +45,6 @@ describe.concurrent('a host', { timeout: 30_000 }, () => {
     expect(await silenceOf([before, before, ago(1)])).toBeUndefined();
   });
   test('whose hypervisor is gone here does not answer, whatever its looks were', async () => {
-    expect(await silenceOf([ago(1)], false)).toMatchObject({ silent: 'hypervisor' });
+    expect(await silenceOf([ago(1)], false)).toMatchObject({ silent: 'agent' });
   });
 });
