@@ -140,11 +140,11 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
   if (item.sourceFence) {
     const { since, problem, hostSilentAt } = item.sourceFence;
     const silent =
-      hostSilentAt === undefined ? '' : `; the host did not answer when it was failed over, from ${hostSilentAt} on`;
+      hostSilentAt === undefined ? '' : `, which was silent from ${hostSilentAt} on when it was failed over,`;
     found.push({
       reason: 'SourceNotFenced',
       health: 'Warning',
-      message: `the source on host ${item.host} has not been told yet that the VM runs at the recovery site${problem === undefined ? '' : ` (at the last try, one a minute: ${problem})`}${silent}`,
+      message: `the source on host ${item.host}${silent} has not been told yet that the VM runs at the recovery site${problem === undefined ? '' : ` (at the last try, one a minute: ${problem})`}`,
       remedy: `Start again whichever is down, and the source is turned off and fenced by itself: ${startHypervisor(item.host)}, and ${startProvider(item.vmmServer)}. Until then keep the source off.${waiver(item)}`,
       since,
     });

@@ -73,7 +73,9 @@ describe('conditions', () => {
     const sourceFence = { epoch: 3, since: at(9), hostSilentAt: at(4) };
     const owed = item({ phase: 'Committed', activeSide: 'recovery', sourceFence });
     expect(conditionsOf(owed, at(10)).at(-1)!.message).toMatch(
-      new RegExp(`^the source on host ${owed.host} has not been told yet .* did not answer .*, from ${at(4)} on$`),
+      new RegExp(
+        `^the source on host ${owed.host}, which was silent from ${at(4)} on when it was failed over, has not been told yet `,
+      ),
     );
   });
 

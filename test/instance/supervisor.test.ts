@@ -53,6 +53,21 @@ test('what dies is started again, with the same log', async () => {
   await logHolds('started\nstarted\n');
 });
 
+test('what is started again is told what it was told first, whatever becomes of this process’s environment', async () => {
+  const command = path.join(folder, 'worker');
+  await writeFile(command, '#!/bin/sh\necho "at $FARSHORE_TEST_PLACE"\nexec sleep 600\n');
+  await chmod(command, 0o755);
+  process.env['FARSHORE_TEST_PLACE'] = 'home';
+  const spec = { name: 'worker', command, args: [], logFile: logOf('worker'), ready: () => Promise.resolve() };
+  await supervisor.start(spec).finally(() => delete process.env['FARSHORE_TEST_PLACE']);
+  const logHolds = async (text: string) => {
+    while ((await readFile(logOf('worker'), 'utf8')) !== text) await sleep(20);
+  };
+  await logHolds('at home\n');
+  await restarted('worker');
+  await logHolds('at home\nat home\n');
+});
+
 test('is prepared before it is started again, and started whatever comes of that', async () => {
   const command = path.join(folder, 'hypervisor');
   await writeFile(command, '#!/bin/sh\necho started\nexec sleep 600\n');
