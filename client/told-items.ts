@@ -10,9 +10,7 @@ export function hostsWatched({ temporal }: Farshore, { site: { site }, data, ins
   return {
     temporal,
     vault: site.vault.name,
-    // Elsewhere it may answer all the same.
-    hypervisorAnswers: async (host) =>
-      (await local.hypervisorVms(host)) !== undefined ? true : instance ? false : undefined,
+    hypervisorAnswers: (host) => local.hypervisorAnswers(host, instance !== undefined),
   };
 }
 

@@ -7,6 +7,7 @@ import { isThere } from '../disks/make-folder.js';
 import { openDisk } from '../disks/open-disk.js';
 import { counted } from '../domain/counted.js';
 import { CatalogueError, failureCatalogue } from '../domain/errors.js';
+import { startHypervisor } from '../domain/start-again.js';
 import { shellWord } from '../domain/shell-word.js';
 import { CONNECTION_STRING, SAS } from '../sites/azure-store/credentials.js';
 import { HypervisorClient, RecoveryComputeClient } from '../sites/hypervisor/control-client.js';
@@ -102,7 +103,7 @@ async function diskFindings(
 
 async function hypervisorFindings(data: DataFolder, host: ScopeHost): Promise<readonly Finding[]> {
   const { name, vms, unnamedVms, onlyFor } = host;
-  const again = `start it again: \`farshore hypervisor --host ${name}\`, or \`farshore down\` and \`farshore up\``;
+  const again = `start it again: \`${startHypervisor(name)}\`, or \`farshore down\` and \`farshore up\``;
   const listed = await answer(() => soon(new HypervisorClient(data.hypervisorControl(name)).listVms()));
   // It takes no host that the site file does not have.
   if ('status' in listed)

@@ -2,6 +2,7 @@
 import { taskQueues } from '../domain/ids.js';
 import { commonSilences } from '../domain/host-silence.js';
 import { isReplicated, type ProtectedItem } from '../domain/protected-item.js';
+import { startWorker } from '../domain/start-again.js';
 import { formatDuration, toMs } from '../domain/time.js';
 import { ACTIVITIES, POLLER_GONE_MS, WORKFLOWS, type Poller } from '../temporal/pollers.js';
 import { ok, problem, warning, type Finding } from './check.js';
@@ -19,8 +20,14 @@ export interface Queue {
 }
 
 export function queuesOf(vault: string, { vmmServers, hosts }: Scope): Queue[] {
-  const queue = (name: string, role: string, what: string, part: Part, types: Queue['types']): Queue => {
-    const start = `start the worker: farshore worker --role ${role} --name ${part.name}`;
+  const queue = (
+    name: string,
+    role: Parameters<typeof startWorker>[0],
+    what: string,
+    part: Part,
+    types: Queue['types'],
+  ): Queue => {
+    const start = `start the worker: ${startWorker(role, part.name)}`;
     // A worker takes no name that the site file does not have.
     return { queue: name, types, remedy: part.onlyFor ? `${nameAgain(what, part)}; then ${start}` : start };
   };

@@ -1,22 +1,15 @@
 /** The check of replication: is every protected VM Normal, and is its next cycle on time? A silent host is told once. */
-import {
-  attentionOf,
-  silentHost,
-  stoppedReplica,
-  unattendedReplica,
-  unnamed,
-  type Attention,
-} from '../domain/attention.js';
-import { severity, viewAmong } from '../domain/board.js';
+import { attentionOf, type Attention } from '../domain/attention.js';
+import { attentionAmong, viewAmong } from '../domain/board.js';
 import { overdueCycles } from '../domain/health.js';
 import type { HeldReplica } from '../domain/held-replica.js';
-import { hostSilence, silenceOf } from '../domain/host-silence.js';
+import { hostSilence } from '../domain/host-silence.js';
 import type { ProtectedItemView } from '../domain/item-view.js';
 import { nextStep, nextStepText } from '../domain/next-step.js';
 import { isProtected, type ProtectedItem } from '../domain/protected-item.js';
 import { ok, type Finding } from './check.js';
 
-/** Conditions that the silence of a host brings with it. */
+/** Conditions that say already that cycles are late. */
 const LATE: ReadonlySet<string> = new Set(['CyclesMissed', 'NotSentForLong']);
 
 /** What was found beside what protects the VMs; left out: nobody has told. */
@@ -33,37 +26,22 @@ export function replicationFindings(
   items: ReadonlyMap<string, ProtectedItem>,
   siteVms: readonly string[],
   at: string,
-  { held = [], replicaVms, sourceVms }: SeenOfVms = {},
+  { held = [], replicaVms, sourceVms = new Map() }: SeenOfVms = {},
 ): readonly Finding[] {
   const all = [...items.values()].filter(isProtected).toSorted((a, b) => a.vm.localeCompare(b.vm));
   const views = all.map(({ vm }) => ({ vm, view: viewAmong(items, vm, at)! }));
-  const hosts = [...new Set(all.map(({ host }) => host))];
   const unheld = held.filter(({ vm }) => !all.some((item) => item.vm === vm));
-  const unattended = unheld.filter(({ asProtected }) => asProtected);
-  const attention = [
-    ...unattended.map(({ vm }) => unattendedReplica(vm, siteVms.includes(vm))),
-    ...(replicaVms
-      ? [
-          ...unheld.flatMap(({ vm, state }) => stoppedReplica({ vm, view: undefined }, state, replicaVms)),
-          ...views.flatMap((each) => stoppedReplica(each, undefined, replicaVms)),
-        ]
-      : []),
-    ...hosts.flatMap((host) => silenceOf(host, all) ?? []).map((silence) => silentHost(silence, views, at, sourceVms)),
-    ...views.flatMap(({ view }) => ofVm(view, at)),
-    ...views.flatMap(({ vm, view }) => (siteVms.includes(vm) ? [] : [unnamed(vm, view)])),
-  ].toSorted((a, b) => severity[a.health] - severity[b.health]);
+  const unprotected = unheld.map(({ vm }) => ({ vm, view: undefined }));
+  const known = { views: [...unprotected, ...views], unheld, siteVms, replicaVms, sourceVms };
+  const { attention } = attentionAmong(known, at, ofVm);
   if (attention.length > 0) return attention.map(finding);
   return [ok(all.length === 0 ? 'no VM is protected' : `Normal and on time: ${all.map(({ vm }) => vm).join(', ')}`)];
 }
 
-function ofVm(view: ProtectedItemView, at: string): Attention[] {
-  const { item } = view;
-  const isSilent = hostSilence(item) !== undefined;
-  const conditions = view.conditions.filter(({ reason }) => !isSilent || !LATE.has(reason));
-  const told = [
-    ...attentionOf(item.vm, { ...view, conditions }, at),
-    ...(isSilent || item.retry || view.conditions.some(({ reason }) => LATE.has(reason)) ? [] : overdue(item, at)),
-  ];
+function ofVm(vm: string, view: ProtectedItemView, at: string): Attention[] {
+  const { item, conditions } = view;
+  const isTold = hostSilence(item) || item.retry || conditions.some(({ reason }) => LATE.has(reason));
+  const told = [...attentionOf(vm, view, at), ...(isTold ? [] : overdue(item, at))];
   return told.map((one) => (one.advice.length > 0 ? one : { ...one, advice: [lookFurther(view, at)] }));
 }
 

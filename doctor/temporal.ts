@@ -178,8 +178,7 @@ export class TemporalDoctor {
     const temporal = new Client({ connection, namespace, dataConverter: clientDataConverter(keys) });
     const { items } = await connection.withDeadline(Date.now() + ANSWER_MS, () => runningOverview(temporal, vault));
     const { local, isWhole } = this;
-    const hypervisorAnswers = async (host: string) =>
-      (await local?.hypervisorVms(host)) !== undefined ? true : isWhole ? false : undefined;
+    const hypervisorAnswers = async (host: string) => await local?.hypervisorAnswers(host, isWhole);
     return await withUntoldSilence({ temporal, vault, hypervisorAnswers }, items);
   }
 

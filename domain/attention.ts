@@ -6,7 +6,7 @@ import { comesOfSilence, hostSilence, isHostLost, type HostSilence } from './hos
 import type { ProtectedItemView } from './item-view.js';
 import { failOver, nextStep, nextStepText } from './next-step.js';
 import { isProtected, type ProtectedItem } from './protected-item.js';
-import { BEFORE_THAT, startAgent, startHost, startHypervisor, startProvider } from './start-again.js';
+import { BEFORE_THAT, startAgent, startHost, startHypervisorAlone, startProvider } from './start-again.js';
 import { formatSeconds, secondsBetween } from './time.js';
 
 export interface Attention {
@@ -73,7 +73,7 @@ export function silentHost(
           ]
         : onlyPart === undefined
           ? []
-          : [`Start it again, and nothing is lost: ${startHypervisor(host)}. ${BEFORE_THAT}.`]),
+          : [startHypervisorAlone(host)]),
       ...(able.length > 0
         ? [
             `${onlyPart === undefined ? 'Fail over' : 'Only where it is to be given up'}: ${failOver(able, silence, at).command}`,

@@ -111,18 +111,7 @@ export function boardOf(heard: Heard, at: string): Board {
     vm,
     view: viewAmong(items, vm, at),
   }));
-  const hosts = hostRows(views);
-  const stopped = replicaVms ? views.flatMap((each) => stoppedReplica(each, stateOf(each.vm, unheld), replicaVms)) : [];
-  const astray = [...stopped, ...views.flatMap((each) => runningSource(each, stateOf(each.vm, unheld), sourceVms))];
-  const attention = [
-    ...unheld
-      .filter(({ asProtected }) => asProtected)
-      .map(({ vm }) => unattendedReplica(vm, siteVms?.includes(vm) !== false)),
-    ...astray,
-    ...hosts.flatMap((row) => (row.silence ? [silentHost(row.silence, views, at, sourceVms)] : [])),
-    ...views.flatMap(({ vm, view }) => (view ? attentionOf(vm, view, at) : [])),
-    ...views.flatMap(({ vm, view }) => (view && siteVms?.includes(vm) === false ? [unnamed(vm, view)] : [])),
-  ].toSorted((a, b) => severity[a.health] - severity[b.health]);
+  const { hosts, stopped, astray, attention } = attentionAmong({ views, unheld, siteVms, replicaVms, sourceVms }, at);
   return {
     at,
     vault,
@@ -137,6 +126,45 @@ export function boardOf(heard: Heard, at: string): Board {
     jobs: [...planRuns.map(planRow), ...jobs.map((job) => jobRow(job, at))],
     attention,
   };
+}
+
+/** What is known of the VMs of a vault. */
+interface Known extends Pick<Heard, 'replicaVms'> {
+  readonly siteVms: readonly string[] | undefined;
+  readonly views: readonly Viewed[];
+  /** Of the vault: VMs that are not protected. */
+  readonly unheld: readonly HeldReplica[];
+  readonly sourceVms: ReadonlyMap<string, 'Running' | 'Off'>;
+}
+
+interface VaultAttention {
+  readonly hosts: HostRow[];
+  /** The worst first. */
+  readonly attention: Attention[];
+  /** Of VMs that do not run where they should, or elsewhere too; all of it is attention as well. */
+  readonly astray: Attention[];
+  readonly stopped: Attention[];
+}
+
+/** @param at ISO 8601. @param ofVm what is told of one VM by itself. */
+export function attentionAmong(
+  { views, unheld, siteVms, replicaVms, sourceVms }: Known,
+  at: string,
+  ofVm: typeof attentionOf = attentionOf,
+): VaultAttention {
+  const hosts = hostRows(views);
+  const stopped = replicaVms ? views.flatMap((each) => stoppedReplica(each, stateOf(each.vm, unheld), replicaVms)) : [];
+  const astray = [...stopped, ...views.flatMap((each) => runningSource(each, stateOf(each.vm, unheld), sourceVms))];
+  const attention = [
+    ...unheld
+      .filter(({ asProtected }) => asProtected)
+      .map(({ vm }) => unattendedReplica(vm, siteVms?.includes(vm) !== false)),
+    ...astray,
+    ...hosts.flatMap(({ silence }) => (silence ? [silentHost(silence, views, at, sourceVms)] : [])),
+    ...views.flatMap(({ vm, view }) => (view ? ofVm(vm, view, at) : [])),
+    ...views.flatMap(({ vm, view }) => (view && siteVms?.includes(vm) === false ? [unnamed(vm, view)] : [])),
+  ].toSorted((a, b) => severity[a.health] - severity[b.health]);
+  return { hosts, attention, astray, stopped };
 }
 
 /** Of the site file, then what is protected, or runs at the recovery site, though the site file does not name it any more. */

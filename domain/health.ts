@@ -12,7 +12,14 @@ import { hostSilence, saysHostIsSilent, type HostSilence } from './host-silence.
 import type { RetryState } from './job.js';
 import { titleOf } from './jobs/known-jobs.js';
 import { nextTryText, resyncText } from './next-try.js';
-import { BEFORE_THAT, startAzureWorker, startHost, startHypervisor, startProvider } from './start-again.js';
+import {
+  BEFORE_THAT,
+  startAzureWorker,
+  startHost,
+  startHypervisor,
+  startHypervisorAlone,
+  startProvider,
+} from './start-again.js';
 import { undoingText } from './undoing.js';
 
 export type { Health };
@@ -208,15 +215,11 @@ export const healthOf = (item: ProtectedItem, now: string, known?: HostSilence):
 function withWayOut(item: ProtectedItem, condition: Condition): Condition {
   const canFailOver = item.latestRecoveryPoint !== undefined || item.applied !== undefined;
   if (!saysHostIsSilent(condition.reason) || !isReplicated(item) || !canFailOver) return condition;
+  const lost = `If host ${item.host} is lost: farshore failover ${item.vm} --type unplanned`;
   if (condition.reason === 'HypervisorUnreachable') {
-    const start = `Start it again, and nothing is lost: ${startHypervisor(item.host)}. ${BEFORE_THAT}.`;
-    return {
-      ...condition,
-      remedy: `${start} If host ${item.host} is lost: farshore failover ${item.vm} --type unplanned`,
-    };
+    return { ...condition, remedy: `${startHypervisorAlone(item.host)} ${lost}` };
   }
-  const remedy = `If host ${item.host} is lost: farshore failover ${item.vm} --type unplanned. Otherwise, start again ${startHost(item.host)}`;
-  return { ...condition, remedy };
+  return { ...condition, remedy: `${lost}. Otherwise, start again ${startHost(item.host)}` };
 }
 
 /** What only says how far protecting a VM has come. */

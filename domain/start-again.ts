@@ -1,12 +1,18 @@
 /** Commands that start again what does not answer, for people. */
 
-export const startAgent = (host: string): string => `farshore worker --role host --name ${host}`;
+export const startWorker = (role: 'azure' | 'vmm' | 'host', name: string): string =>
+  `farshore worker --role ${role} --name ${name}`;
+export const startAgent = (host: string): string => startWorker('host', host);
+export const startProvider = (vmmServer: string): string => startWorker('vmm', vmmServer);
+export const startAzureWorker = (vault: string): string => startWorker('azure', vault);
 export const startHypervisor = (host: string): string => `farshore hypervisor --host ${host}`;
-export const startProvider = (vmmServer: string): string => `farshore worker --role vmm --name ${vmmServer}`;
-export const startAzureWorker = (vault: string): string => `farshore worker --role azure --name ${vault}`;
 
 /** One that is there already refuses, or makes the next one wait; and some have somebody who looks after them. */
 export const BEFORE_THAT = 'End one that hangs first; `farshore up` starts again by itself what it has started';
+
+/** Of a host whose agent answers, and tells of it. */
+export const startHypervisorAlone = (host: string): string =>
+  `Start it again, and nothing is lost: ${startHypervisor(host)}. ${BEFORE_THAT}.`;
 
 /** Of a host that says nothing nobody knows which of the two is down. */
 export const startHost = (host: string): string =>

@@ -9,7 +9,7 @@ export interface ProcessSpec {
   readonly name: string;
   readonly command: string;
   readonly args: readonly string[];
-  readonly env?: Readonly<Record<string, string>>;
+  readonly env?: NodeJS.ProcessEnv;
   readonly logFile: string;
   /** What has to be so before it is started again, as it was before its first start. It is started whatever comes of that. */
   beforeRestart?(): Promise<void>;
@@ -73,7 +73,7 @@ export class Supervisor {
   /** Resolves when it is ready. @throws Error with the place of its log when it ends before that, or has none. */
   async start(wanted: ProcessSpec): Promise<void> {
     // Started again, it is told what it was told first: what this process has in its environment may change.
-    const spec = { ...wanted, env: { ...inherited(), ...wanted.env } };
+    const spec = { ...wanted, env: { ...process.env, ...wanted.env } };
     const child = this.#spawn(spec, await openLog(spec));
     const end = child.ended.then((reason) => {
       throw new Error(`${spec.name} ended at its start (${reason}); see ${spec.logFile}`);
@@ -96,7 +96,7 @@ export class Supervisor {
     const child = new Child(
       spawn(spec.command, spec.args, {
         stdio: ['pipe', output, output],
-        env: { ...spec.env },
+        env: spec.env,
         detached: true,
       }),
     );
@@ -141,6 +141,3 @@ export class Supervisor {
 }
 
 const openLog = ({ logFile }: ProcessSpec): Promise<FileHandle> => open(logFile, LOG_FLAGS, 0o600);
-
-const inherited = (): Record<string, string> =>
-  Object.fromEntries(Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined));

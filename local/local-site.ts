@@ -55,6 +55,15 @@ export class LocalSite {
     }
   }
 
+  /**
+   * Whether a host's hypervisor answers; undefined: not here, and it may run elsewhere.
+   * @param isWhole all of the site runs on this machine.
+   */
+  async hypervisorAnswers(host: string, isWhole: boolean): Promise<boolean | undefined> {
+    if (await this.hypervisorVms(host)) return true;
+    return isWhole ? false : undefined;
+  }
+
   /** By VM, of the hypervisors that answer here. @param wanted the host of each VM. */
   async sourceStates(wanted: ReadonlyMap<string, string>): Promise<ReadonlyMap<string, HypervisorVm['state']>> {
     const hosts = [...new Set(wanted.values())];

@@ -31,8 +31,7 @@ export async function heardOfVault(client: Client, site: Site, data: DataFolder)
   const { vault } = site;
   const overview = await client.withDeadline(Date.now() + ANSWER_TIMEOUT_MS, () => runningOverview(client, vault.name));
   const local = new LocalSite(site, data);
-  // Its hypervisors may run on other machines.
-  const hypervisorAnswers = async (host: string) => ((await local.hypervisorVms(host)) ? true : undefined);
+  const hypervisorAnswers = (host: string) => local.hypervisorAnswers(host, false);
   const items = await withUntoldSilence({ temporal: client, vault: vault.name, hypervisorAnswers }, overview.items);
   const siteVms = site.vms.map(({ name }) => name);
   // In this order: of a replica VM that is deleted meanwhile the store knows.

@@ -16,7 +16,8 @@ const OPEN = ['Asked', 'Running', 'Held'] as const satisfies PlanMachine['state'
 const isOpen = ({ state }: PlanMachine): boolean => OPEN.some((open) => open === state);
 
 const NOT_PROTECTED = 'the VM is not protected';
-const [, , LAST_HELD] = heldTasks;
+/** Whoever waits before it has gone over already: what is left is its start. */
+const LAST_HELD = heldTasks.at(-1)!;
 
 export class PlanMachines {
   /** @param changed called when one of them has told something. */
@@ -127,7 +128,7 @@ export class PlanMachines {
     // A machine past its point of no return is let go on to its end instead.
     const news =
       machine.heldBefore === LAST_HELD
-        ? job.signal(messages.releaseTaskSignal, { task: LAST_HELD! })
+        ? job.signal(messages.releaseTaskSignal, { task: LAST_HELD })
         : cancelJob(job, { reason });
     await news.catch((error: unknown) => this.jobIsGone(machine, error));
   }

@@ -23,14 +23,14 @@ export function completionCommand(): Command {
 
 /** Zsh understands it, too. */
 function bashScript(farshore: Command): string {
-  const cases = [...wordsByPath(farshore)].map(([path, words]) => `    '${path}') words='${words.join(' ')}' ;;`);
+  const words = wordsByPath(farshore);
+  const paths = [...words.keys()].filter((path) => path !== '').map((path) => `' ${path}'`);
+  const cases = [...words].map(([path, following]) => `    '${path}') words='${following.join(' ')}' ;;`);
   return `_farshore() {
   local current="\${COMP_WORDS[COMP_CWORD]}" path= word words=
   for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case "$path $word" in
-      ${pathsBelow(farshore)
-        .map((path) => `' ${path}'`)
-        .join('|')}) path="$path $word" ;;
+      ${paths.join('|')}) path="$path $word" ;;
     esac
   done
   case "\${path# }" in
@@ -53,9 +53,6 @@ function wordsByPath(farshore: Command): Map<string, string[]> {
   for (const child of farshore.commands) add(child, child.name());
   return words;
 }
-
-const pathsBelow = (command: Command): string[] =>
-  command.commands.flatMap((child) => [child.name(), ...pathsBelow(child).map((path) => `${child.name()} ${path}`)]);
 
 const namesOf = ({ commands }: Command): string[] => commands.map((child) => child.name());
 

@@ -9,6 +9,10 @@ export function failoverResultOf(result: Record<string, unknown> | undefined): F
   return parsed.success ? parsed.data : undefined;
 }
 
+/** What comes after a failover. */
+export const nextAfterFailover = (vm: string): string =>
+  `Next, once the replica VM has been found to work: farshore commit ${vm}`;
+
 export function failoverText(vm: string, result: FailoverResult): string {
   const { rtoSeconds, rpoSeconds, exportsClosedAt, sealedAt, recoveryPoint, recoveryPointTime } = result;
   return [

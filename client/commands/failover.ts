@@ -6,7 +6,7 @@ import { RefusedError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
 import { failOverUnplanned, unplannedOnly, type FailoverOptions } from './unplanned-failover.js';
 import { confirm } from './confirm.js';
-import { failoverResultOf, failoverText } from './failover-report.js';
+import { failoverResultOf, failoverText, nextAfterFailover } from './failover-report.js';
 import type { DestructiveOptions } from './follow-request.js';
 import { requirePrimarySide } from './primary-side.js';
 import { askAll, committed, failedOver, followAll, toStart } from './several-vms.js';
@@ -83,7 +83,7 @@ async function failOverPlanned(
   const start = (vm: string) => farshore.startJob(vm, 'plannedFailover');
   await followAll('failover', command, farshore, asked, start, options, (vm, job) => {
     const result = failoverResultOf(job.result);
-    return `${result ? failoverText(vm, result) : `${vm}: ${job.state}`}\nNext, once the replica VM has been found to work: farshore commit ${vm}`;
+    return `${result ? failoverText(vm, result) : `${vm}: ${job.state}`}\n${nextAfterFailover(vm)}`;
   });
 }
 

@@ -13,6 +13,7 @@ import type { LocalSite } from '../../local/local-site.js';
 import type { Farshore } from '../farshore.js';
 import type { HostSign } from '../host-sign.js';
 import { fields, table } from '../output.js';
+import { nextAfterFailover } from './failover-report.js';
 import { confirmAgainst } from './confirm.js';
 import type { DestructiveOptions } from './follow-request.js';
 import type { Place } from './place.js';
@@ -157,7 +158,7 @@ function sourceText(sign: HostSign, vmmServer: string): string {
 }
 
 const jobText = (vm: string, job: Job): string =>
-  `${unplannedText(job) ?? `${vm}: ${job.state}`}\nNext, once the replica VM has been found to work: farshore commit ${vm}`;
+  `${unplannedText(job) ?? `${vm}: ${job.state}`}\n${nextAfterFailover(vm)}`;
 
 /** What an unplanned failover came to; undefined while there is no result. */
 export function unplannedText({ vm, result }: Job): string | undefined {

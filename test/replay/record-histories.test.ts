@@ -12,6 +12,7 @@ import { beforeAll, describe, test } from 'vitest';
 import { hostWatchId, vaultBoardId } from '../../domain/ids.js';
 import * as messages from '../../workflows/messages.js';
 import { realTime } from '../workflows/real-time.js';
+import { retriedDuringAttempt } from '../workflows/retried-attempt.js';
 import type { SimulatedSite } from '../workflows/simulated-site.js';
 import { skippedTime } from '../workflows/skipped-time.js';
 import type { TestVault } from '../workflows/test-vault.js';
@@ -134,18 +135,8 @@ describe.runIf(name)('recording', { timeout: 400_000 }, () => {
   });
 
   records('a VM that waits for a person, and is retried while an attempt is under way', async (vault, site) => {
-    const entity = await vault.protect('db-01');
-    await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
-    site.fail('cutAndShip', 'StoreUnreachable', 1);
-    await vault.until(entity, ({ item }) => item.retry !== undefined, 10_000);
-    const letGo = site.gate('cutAndShip');
-    const before = site.called('cutAndShip').length;
-    await entity.executeUpdate(messages.retryUpdate, request());
-    await vault.until(entity, () => site.called('cutAndShip').length === before + 1, 100);
-    await entity.executeUpdate(messages.retryUpdate, request());
-    site.fail('cutAndShip', 'DiskMissing');
-    letGo();
-    await vault.until(entity, ({ item }) => item.retry?.failure.code === 'DiskMissing');
+    await retriedDuringAttempt(site, vault, 'db-01');
+    const entity = vault.entity('db-01');
     site.heal('cutAndShip');
     await entity.executeUpdate(messages.retryUpdate, request());
     await vault.until(entity, ({ item }) => item.applied?.sequence === 3);

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { failureCatalogue, type FailureCode } from '../../domain/errors.js';
 import { toIso } from '../../domain/time.js';
 import * as messages from '../../workflows/messages.js';
+import { retriedDuringAttempt } from './retried-attempt.js';
 import type { Call } from './simulated-site.js';
 import { searchAttributes } from '../../workflows/search-attributes.js';
 import { skippedTime } from './skipped-time.js';
@@ -102,18 +103,7 @@ describe('a recoverable failure', () => {
   it('a `retry` during an attempt says nothing of what that attempt fails with', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
-      const entity = await vault.protect('db-09');
-      await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
-      site.fail('cutAndShip', 'StoreUnreachable', 1);
-      await vault.until(entity, ({ item }) => item.retry !== undefined, 10_000);
-      const letGo = site.gate('cutAndShip');
-      const before = site.called('cutAndShip').length;
-      await entity.executeUpdate(messages.retryUpdate, request());
-      await vault.until(entity, () => site.called('cutAndShip').length === before + 1, 100);
-      await entity.executeUpdate(messages.retryUpdate, request());
-      site.fail('cutAndShip', 'DiskMissing');
-      letGo();
-      await vault.until(entity, ({ item }) => item.retry?.failure.code === 'DiskMissing');
+      const before = await retriedDuringAttempt(site, vault, 'db-09');
       await vault.pass(AN_HOUR);
       expect(site.called('cutAndShip')).toHaveLength(before + 1);
     });

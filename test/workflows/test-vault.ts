@@ -13,6 +13,7 @@ import type { PlanRun } from '../../domain/plan-run.js';
 import type { protectVm, runRecoveryPlan } from '../../workflows/index.js';
 import * as messages from '../../workflows/messages.js';
 import { farWindow } from '../support/far-window.js';
+import { takeLockOff } from '../support/left-locks.js';
 import { HEARTBEAT_MS, type SimulatedSite } from './simulated-site.js';
 import { onStuckServer } from './stuck-server.js';
 import { WorkflowWorker } from './workflow-worker.js';
@@ -200,10 +201,7 @@ export class TestVault {
 
   /** A lock that a run has left on the time, as it continued as new, would keep it for ever: it is taken off. */
   private async sleep(ms: number): Promise<void> {
-    const unlocking = setInterval(
-      () => void this.env.connection.testService?.unlockTimeSkipping({}).catch(() => {}),
-      LEFT_LOCK_MS,
-    );
+    const unlocking = setInterval(() => void takeLockOff(this.env), LEFT_LOCK_MS);
     await this.env.sleep(ms).finally(() => clearInterval(unlocking));
   }
 
