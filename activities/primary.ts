@@ -9,7 +9,8 @@ import { withRoom } from '../replication/make-room.js';
 import { readManifestIfWhole } from '../replication/received-cycles.js';
 import { copySlice, type CopyProgress } from '../replication/seed.js';
 import { shipCycle } from '../replication/ship.js';
-import type { Cut, Hypervisor, HypervisorVm } from '../ports/hypervisor.js';
+import type { ChangeSource, Cut } from '../ports/change-source.js';
+import type { HypervisorVm } from '../ports/hypervisor-vm.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { countShipped } from './counters.js';
 import { classified } from './failures.js';
@@ -19,7 +20,8 @@ import { comparisonActivities } from './verification.js';
 import { hostActivities } from './watch-host.js';
 
 export interface PrimaryDeps {
-  readonly hypervisor: Hypervisor;
+  /** The hypervisor beside the disks. */
+  readonly source: ChangeSource;
   readonly store: ReplicaStore;
   /** The store as one activity sends to it, where a bandwidth is to be kept. */
   readonly sendingStore?: (sender: { signal: AbortSignal; onGranted: () => void }) => ReplicaStore;
@@ -71,16 +73,16 @@ const COPY_STEP_BYTES = 256 * 1024 * 1024;
 export type PrimaryActivities = ReturnType<typeof createPrimaryActivities>;
 
 export function createPrimaryActivities(deps: PrimaryDeps) {
-  const { hypervisor, store } = deps;
+  const { source, store } = deps;
   const turns = deps.turns ?? new Turns();
   const sendingStore = ({ signal, alive }: Beating) => deps.sendingStore?.({ signal, onGranted: alive }) ?? store;
   const issuedWrites = async (vm: string, epoch: number): Promise<DiskWrite[] | undefined> => {
-    const { state, tracking } = await hypervisor.describeVm(vm);
+    const { state, tracking } = await source.describeVm(vm);
     if (state !== 'Off' || tracking?.epoch !== epoch || tracking.resyncCause !== undefined) return undefined;
     return Object.entries(tracking.lastWrites).map(([name, lastWrite]) => ({ name, lastWrite }));
   };
   const ship = async (cut: Cut, beat: Beating, { tags, retention }: CutAndShipInput): Promise<CycleManifest> => {
-    const changes = await hypervisor.openChangeSet(cut);
+    const changes = await source.openChangeSet(cut);
     const sending = sendingStore(beat);
     try {
       const send = async () => await shipCycle(sending, changes, cut, cut, { ...beat, tags });
@@ -90,15 +92,15 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
     }
   };
   return classified({
-    ...hostActivities(hypervisor, deps.lookEveryMs),
-    ...comparisonActivities(hypervisor, store, turns, deps.copySliceMs ?? DEFAULT_COPY_SLICE_MS),
+    ...hostActivities(source, deps.lookEveryMs),
+    ...comparisonActivities(source, store, turns, deps.copySliceMs ?? DEFAULT_COPY_SLICE_MS),
 
     /**
      * Is everything on this host as replication needs it, and does the store answer it?
      * @returns the disks with their sizes, and the epoch of tracking that is on or was left behind; 0 when there is none.
      */
     async checkSource({ vm }: { vm: string }): Promise<{ disks: DiskSize[]; trackedEpoch: number }> {
-      const found = await hypervisor.describeVm(vm);
+      const found = await source.describeVm(vm);
       if (found.failure) throw new CatalogueError(found.failure.code, found.failure.detail);
       await store.readFence(vaultPaths.vm(vm));
       return {
@@ -112,15 +114,15 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
      * @param input.disks what the replica was made ready for. @throws ResyncRequired when the VM has others by now.
      */
     async beginReplication({ vm, epoch, disks }: { vm: string; epoch: number; disks?: DiskSize[] }): Promise<void> {
-      await hypervisor.beginReplication(vm, epoch);
-      const found = replicatedDisks(await hypervisor.describeVm(vm));
+      await source.beginReplication(vm, epoch);
+      const found = replicatedDisks(await source.describeVm(vm));
       if (!disks || isDeepStrictEqual(found, disks)) return;
       throw new CatalogueError('ResyncRequired', `the disks of ${vm} have changed while this was being begun`);
     },
 
     /** Stops tracking and removes snapshot and logs. */
     async endReplication({ vm }: { vm: string }): Promise<void> {
-      await beating(0, () => hypervisor.endReplication(vm));
+      await beating(0, () => source.endReplication(vm));
     },
 
     /**
@@ -141,32 +143,32 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
       return turns.beating('copies', input.fromOffset, async (beat) => {
         const { signal } = beat;
         const sending = sendingStore(beat);
-        const source = await hypervisor.openSnapshotDisk(vm, epoch, disk);
+        const frozen = await source.openSnapshotDisk(vm, epoch, disk);
         try {
           const until = Date.now() + (deps.copySliceMs ?? DEFAULT_COPY_SLICE_MS);
           let offset = input.fromOffset;
           let sentBytes = 0;
-          while (offset < Math.min(source.size, toOffset)) {
+          while (offset < Math.min(frozen.size, toOffset)) {
             const fence = { epoch, sequence: 0 };
             const task = { vm, disk, fromOffset: offset, toOffset, maxBytes: COPY_STEP_BYTES, fence };
             const onProgress = ({ nextOffset }: CopyProgress) => beat.onProgress({ bytesDone: nextOffset });
-            const copy = async () => await copySlice(sending, source, task, { signal, onProgress });
+            const copy = async () => await copySlice(sending, frozen, task, { signal, onProgress });
             const slice = await withRoom(sending, { vm, epoch, retention }, copy);
             offset = slice.nextOffset;
             sentBytes += slice.dataBytes;
             countShipped('copy', slice.dataBytes);
             if (Date.now() >= until) break;
           }
-          return { nextOffset: offset, sentBytes, done: offset >= source.size };
+          return { nextOffset: offset, sentBytes, done: offset >= frozen.size };
         } finally {
-          await source.close();
+          await frozen.close();
         }
       });
     },
 
     /** Merges the VM snapshot into its parent for a while. @returns bytes that are left. */
     async mergeSnapshot({ vm }: { vm: string }): Promise<{ bytesLeft: number }> {
-      return beating(0, async () => ({ bytesLeft: await hypervisor.mergeSnapshot(vm) }));
+      return beating(0, async () => ({ bytesLeft: await source.mergeSnapshot(vm) }));
     },
 
     /**
@@ -182,12 +184,12 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
         let manifest = await readManifestIfWhole(store, vm, fence);
         if (!manifest) {
           const freeze = input.appConsistent ? { appConsistent: { deadlineMs: FREEZE_DEADLINE_MS } } : undefined;
-          const cut = await hypervisor.cut(vm, fence, freeze);
+          const cut = await source.cut(vm, fence, freeze);
           // The cut takes no turn: it says how old the cycle is.
           manifest = await turns.take('cycles', beat, () => ship(cut, beat, input));
           countShipped('cycle', contentOf(manifest));
         }
-        await hypervisor.releaseLogs(vm, fence);
+        await source.releaseCuts(manifest);
         const issued = manifest.final ? await issuedWrites(vm, epoch) : undefined;
         return { ...shippedCycleOf(manifest), ...(issued && { issued }) };
       });

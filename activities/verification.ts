@@ -2,17 +2,17 @@
 import { withRoom } from '../replication/make-room.js';
 import { markSuspect } from '../replication/recovery-points.js';
 import { compareWithSource, digestForVerification, endVerification, type VerifyTask } from '../replication/verify.js';
-import type { Hypervisor } from '../ports/hypervisor.js';
+import type { ChangeSource } from '../ports/change-source.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { beating } from './heartbeat.js';
 import type { Turns } from './turns.js';
 
 /** Of the agent. @param sliceMs longest one call compares, ms. */
-export const comparisonActivities = (hypervisor: Hypervisor, store: ReplicaStore, turns: Turns, sliceMs: number) => ({
+export const comparisonActivities = (source: ChangeSource, store: ReplicaStore, turns: Turns, sliceMs: number) => ({
   /** VM snapshot and cut in one instant: what the snapshot holds is what the replica holds once the cycle is applied. */
   async snapshotAndCut({ vm, epoch, sequence }: { vm: string; epoch: number; sequence: number }) {
     return beating(0, async () => {
-      const { sealedAt } = await hypervisor.snapshotAndCut(vm, { epoch, sequence });
+      const { sealedAt } = await source.snapshotAndCut(vm, { epoch, sequence });
       return { sealedAt };
     });
   },
@@ -20,15 +20,15 @@ export const comparisonActivities = (hypervisor: Hypervisor, store: ReplicaStore
   /** Compares one disk of the VM snapshot with the digests of its replica, from an offset, for a while. */
   async compareDisk(task: VerifyTask & { fromOffset: number }) {
     return turns.beating('copies', task.fromOffset, async (beat) => {
-      const source = await hypervisor.openSnapshotDisk(task.vm, task.epoch, task.disk);
+      const disk = await source.openSnapshotDisk(task.vm, task.epoch, task.disk);
       try {
         const until = Date.now() + sliceMs;
-        const compared = await compareWithSource(store, source, task, () => Date.now() >= until, beat);
+        const compared = await compareWithSource(store, disk, task, () => Date.now() >= until, beat);
         // The snapshot may have been given up meanwhile, for want of space: then what was read was of no one instant.
-        await (await hypervisor.openSnapshotDisk(task.vm, task.epoch, task.disk)).close();
+        await (await source.openSnapshotDisk(task.vm, task.epoch, task.disk)).close();
         return compared;
       } finally {
-        await source.close();
+        await disk.close();
       }
     });
   },

@@ -4,7 +4,7 @@ import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/comm
 import { CatalogueError, toFailure } from '../domain/errors.js';
 import { CLOCKS_AGREE_MS, lookEveryMs, sameHostState, type HostState, type Look } from '../domain/host.js';
 import { toIso } from '../domain/time.js';
-import type { Hypervisor } from '../ports/hypervisor.js';
+import type { VmInventory } from '../ports/hypervisor-vm.js';
 
 /** A hypervisor that takes longer hangs, ms; well below what the agent itself may take (`workflows/host-watch.ts`). */
 const HYPERVISOR_ANSWERS_MS = 8_000;
@@ -14,14 +14,14 @@ const LOOKS_COMPARED = 20;
 type Sign = Omit<Look, 'everyMs'>;
 
 /** @param everyMs between two looks. */
-export function hostActivities(hypervisor: Hypervisor, everyMs = lookEveryMs(1)) {
+export function hostActivities(inventory: Pick<VmInventory, 'listVms'>, everyMs = lookEveryMs(1)) {
   let heard: Sign | undefined;
   const clock = new ServerClock();
 
   async function stateOf(known: HostState | undefined): Promise<HostState> {
     try {
       const stopped: HostState['stopped'] = {};
-      for (const { name, tracking } of await inTime(hypervisor.listVms())) {
+      for (const { name, tracking } of await inTime(inventory.listVms())) {
         if (tracking?.resyncCause !== undefined) stopped[name] = { epoch: tracking.epoch, cause: tracking.resyncCause };
       }
       heard = clock.sign(Date.now());

@@ -5,7 +5,7 @@ import { vaultPaths } from '../domain/vault.js';
 import { PART_LIMITS, type PartLimits } from '../replication/change-parts.js';
 import { shipCycle } from '../replication/ship.js';
 import { EmbeddedReplicaStore } from '../sites/folder-store/folder-store.js';
-import type { ChangeRange, Cut } from '../ports/hypervisor.js';
+import type { ChangeRange, Cut } from '../ports/change-source.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { required, type Bench, type Outcome } from './figures.js';
 import { growthSizes } from './growth-sizes.js';
@@ -46,6 +46,12 @@ async function measure(say: (line: string) => void): Promise<Outcome[]> {
   ];
 }
 
+const batchesOf = (ranges: readonly ChangeRange[]): AsyncIterable<readonly ChangeRange[]> => ({
+  async *[Symbol.asyncIterator]() {
+    yield await Promise.resolve(ranges);
+  },
+});
+
 /** Sends it up to its middle and a bit, and again to its end. @returns bytes sent by both. */
 async function sentBytes(folder: string, bytes: number, partLimits: PartLimits): Promise<number> {
   const store = await EmbeddedReplicaStore.open(folder, { create: true });
@@ -54,11 +60,11 @@ async function sentBytes(folder: string, bytes: number, partLimits: PartLimits):
   const ranges: ChangeRange[] = Array.from({ length: bytes / RANGE }, (_, index) => ({
     ...{ offset: index * RANGE, length: RANGE, zero: false, position: 0 },
   }));
-  const disks = [{ name: 'os', ranges, read: async () => content }];
+  const disks = [{ name: 'os', ranges: batchesOf(ranges), read: async () => content }];
   const changeSet = { disks, close: async () => undefined };
   const cut: Cut = {
     ...{ vm: 'bench-01', ...FENCE, sealedAt: '2026-01-01T00:00:00.000Z', final: false },
-    disks: [{ name: 'os', size: bytes, log: 'os.hrl', lastWrite: ranges.length }],
+    disks: [{ name: 'os', size: bytes, token: 'os', lastWrite: ranges.length }],
   };
   let sent = 0;
   let cutOffAt = bytes / 2 + RANGE;

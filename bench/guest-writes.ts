@@ -180,8 +180,7 @@ class TrackedDisk {
   /** As after a cycle has been sent. @throws CatalogueError ResyncRequired when not every write was tracked. */
   async dropLogs(): Promise<void> {
     const fence = { epoch: EPOCH, sequence: this.#sequence };
-    await this.hypervisor.cut(VM, fence);
-    await this.hypervisor.releaseLogs(VM, fence);
+    await this.hypervisor.releaseCuts(await this.hypervisor.cut(VM, fence));
     this.#sequence += 1;
   }
 }

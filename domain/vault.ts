@@ -122,9 +122,9 @@ export const cycleManifestSchema = z.object({
       name: nameSchema,
       /** Virtual size of the source, bytes: a replica of another size refuses the cycle. */
       size: bytes,
-      /** Name of the sealed log it was made from. */
-      log: z.string(),
-      /** Number of the last write the log holds; numbers run on through the logs of an epoch. */
+      /** The token of the cut it was made from, which says something to its source alone. */
+      token: z.string(),
+      /** Number of the last write that the cut holds; numbers run on within an epoch. */
       lastWrite: z.int().min(0),
       /** Length of the change files in the store, bytes; 0 when the disk did not change, and then there is none. */
       length: bytes,

@@ -7,11 +7,11 @@ import { CatalogueError, failureCatalogue } from '../domain/errors.js';
 import type { Site, SiteVm } from '../domain/site.js';
 import { readRecoveryState, type KnownRecoveryState } from '../replication/recovery-target.js';
 import { HypervisorClient, RecoveryComputeClient } from '../sites/hypervisor/control-client.js';
-import type { HypervisorVm } from '../ports/hypervisor.js';
+import type { HypervisorVm } from '../ports/hypervisor-vm.js';
 import type { DataFolder } from '../config/data-folder.js';
 import { withReplicaStore } from './open-replica-store.js';
 
-export type { HypervisorVm } from '../ports/hypervisor.js';
+export type { HypervisorVm } from '../ports/hypervisor-vm.js';
 
 /** A hypervisor's answer about a VM; without `vm` it knows none, or did not answer. */
 export interface HypervisorAnswer {

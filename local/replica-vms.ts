@@ -7,7 +7,7 @@ import { listRecoveryPoints } from '../replication/recovery-points.js';
 import { readDescription, readVaultState, vmFence } from '../replication/replica-state.js';
 import { vaultPaths } from '../domain/vault.js';
 import { HypervisorClient, RecoveryComputeClient } from '../sites/hypervisor/control-client.js';
-import type { HypervisorVm } from '../ports/hypervisor.js';
+import type { HypervisorVm } from '../ports/hypervisor-vm.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import type { DataFolder } from '../config/data-folder.js';
 import { withReplicaStore } from './open-replica-store.js';

@@ -3,7 +3,7 @@
  * Every operation can be repeated: done twice it leaves what once would have left.
  */
 import type { ReplicaDescription } from '../domain/vault.js';
-import type { HypervisorVm } from './hypervisor.js';
+import type { HypervisorVm } from './hypervisor-vm.js';
 
 export interface ReplicaVmSpec {
   readonly description: ReplicaDescription;

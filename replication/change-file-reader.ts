@@ -7,12 +7,12 @@ import type { PageWrite, ReadBackOptions, ReplicaStore } from '../ports/replica-
 import {
   changeFileLength,
   checkChange,
-  decodeHeader,
+  decodeFooter,
   decodeRow,
-  HEADER_BYTES,
+  FOOTER_BYTES,
   MAX_ROW_DATA,
   ROW_BYTES,
-  type ChangeFileHeader,
+  type ChangeFileFooter,
   type ChangeFileIdentity,
   type ChangeRow,
 } from './change-file.js';
@@ -68,13 +68,13 @@ export interface ChangeBatch {
 export class ChangeFileReader {
   readonly #store: ObjectReader;
   readonly #name: string;
-  readonly #header: ChangeFileHeader;
+  readonly #footer: ChangeFileFooter;
   #covers: Range = { offset: 0, length: 0 };
 
-  private constructor(store: ObjectReader, name: string, header: ChangeFileHeader) {
+  private constructor(store: ObjectReader, name: string, footer: ChangeFileFooter) {
     this.#store = store;
     this.#name = name;
-    this.#header = header;
+    this.#footer = footer;
   }
 
   /** From its first row to the end of its last. */
@@ -83,7 +83,7 @@ export class ChangeFileReader {
   }
 
   /**
-   * Holds header and rows against what the file has to be of; nothing of a file that passes can miss the disk.
+   * Holds footer and rows against what the file has to be of; nothing of a file that passes can miss the disk.
    * @param length of the whole file, bytes.
    * @throws CatalogueError LogBroken
    */
@@ -94,20 +94,20 @@ export class ChangeFileReader {
     length: number,
   ): Promise<ChangeFileReader> {
     const broken = (problem: string) => new CatalogueError('LogBroken', `${name}: ${problem}`);
-    if (length < HEADER_BYTES) throw broken(`it is too short, ${length} bytes`);
-    const header = decodeHeader(await store.readObject(name, 0, HEADER_BYTES));
+    if (length < FOOTER_BYTES) throw broken(`it is too short, ${length} bytes`);
+    const footer = decodeFooter(await store.readObject(name, length - FOOTER_BYTES, FOOTER_BYTES));
     for (const key of ['vm', 'disk', 'epoch', 'sequence', 'diskSize'] as const) {
-      if (header[key] !== expected[key]) throw broken(`it is of ${key} ${header[key]}, not ${expected[key]}`);
+      if (footer[key] !== expected[key]) throw broken(`it is of ${key} ${footer[key]}, not ${expected[key]}`);
     }
-    if (changeFileLength(header) !== length)
-      throw broken(`${length} bytes, its header tells of ${changeFileLength(header)}`);
-    const reader = new ChangeFileReader(store, name, header);
+    if (changeFileLength(footer) !== length)
+      throw broken(`${length} bytes, its footer tells of ${changeFileLength(footer)}`);
+    const reader = new ChangeFileReader(store, name, footer);
     let begin: number | undefined;
     let previousEnd = 0;
     let payload = 0;
     for await (const rows of reader.#rows()) {
       for (const row of rows) {
-        checkChange(row, previousEnd, header.diskSize);
+        checkChange(row, previousEnd, footer.diskSize);
         previousEnd = end(row);
         begin ??= row.offset;
         if (row.zero) continue;
@@ -115,13 +115,13 @@ export class ChangeFileReader {
         if (row.length > MAX_ROW_DATA) throw broken(`a row of ${row.length} bytes`);
       }
     }
-    if (payload !== header.payload) throw broken(`its rows have ${payload} bytes of content, not ${header.payload}`);
+    if (payload !== footer.payload) throw broken(`its rows have ${payload} bytes of content, not ${footer.payload}`);
     reader.#covers = { offset: begin ?? 0, length: previousEnd - (begin ?? 0) };
     return reader;
   }
 
   async *batches(): AsyncGenerator<ChangeBatch, void, undefined> {
-    let position = HEADER_BYTES;
+    let position = 0;
     let rows: ChangeRow[] = [];
     let bytes = 0;
     const take = (): ChangeBatch => {
@@ -165,9 +165,8 @@ export class ChangeFileReader {
 
   /** Some at a time, decoded as they are gone through: a million rows at once would be memory until it is collected. */
   async *#rows(): AsyncGenerator<Iterable<ChangeRow>, void, undefined> {
-    const table = { offset: 0, length: this.#header.rows * ROW_BYTES };
-    const read = (part: Range) =>
-      this.#store.readObject(this.#name, HEADER_BYTES + this.#header.payload + part.offset, part.length);
+    const table = { offset: 0, length: this.#footer.rows * ROW_BYTES };
+    const read = (part: Range) => this.#store.readObject(this.#name, this.#footer.payload + part.offset, part.length);
     for await (const data of readAhead(splitRange(table, ROWS_AT_ONCE * ROW_BYTES), 2, read)) yield decodeRows(data);
   }
 }

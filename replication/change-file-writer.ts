@@ -1,58 +1,66 @@
 /** Writes a change file as a stream: bounded memory but for its rows, 20 bytes each. */
 import { crc32 } from 'node:zlib';
 import { Blake3Hasher } from '@napi-rs/blake-hash';
+import { isZero } from '../disks/zeroes.js';
 import { CatalogueError } from '../domain/errors.js';
-import type { ChangeRange, DiskChanges } from '../ports/hypervisor.js';
-import {
-  changeFileLength,
-  encodeHeader,
-  encodeRow,
-  MAX_ROW_DATA,
-  ROW_BYTES,
-  type ChangeFileHeader,
-  type ChangeFileIdentity,
-} from './change-file.js';
+import type { DiskChanges } from '../ports/change-source.js';
+import { changeFileLength, encodeFooter, encodeRow, ROW_BYTES, type ChangeFileIdentity } from './change-file.js';
 import type { PlannedPart } from './change-parts.js';
+import type { ChangePiece } from './change-pieces.js';
 import { readAhead } from '../concurrency/in-parallel.js';
 
-/** Bytes: small ranges are gathered to chunks of this size. */
+/** Bytes: small pieces are gathered to chunks of this size. */
 const CHUNK_SIZE = 1024 * 1024;
 const READS_AHEAD = 8;
 /** Bytes of content read ahead, in sum. */
 const READ_AHEAD_BYTES = 16 * 1024 * 1024;
 
+export interface WrittenFile {
+  /** Bytes. */
+  readonly length: number;
+  /** blake3, hex. */
+  readonly digest: string;
+  /** Bytes of content. */
+  readonly dataBytes: number;
+  readonly ranges: number;
+}
+
 /**
  * The same change set gives the same file, byte for byte: an upload that is repeated, even one by a process that was
- * thought dead, replaces a file by itself.
+ * thought dead, replaces a file by itself. (That of another cut, which was gone, replaces it by what its digest tells.)
  */
 export class ChangeFileWriter {
-  readonly header: ChangeFileHeader;
-  readonly #ranges: Iterable<ChangeRange>;
+  readonly #identity: ChangeFileIdentity;
+  readonly #rows: Buffer;
+  readonly #pieces: AsyncIterable<ChangePiece>;
   readonly #read: DiskChanges['read'];
   readonly #hasher = new Blake3Hasher();
   readonly #readsAhead: number;
+  #payload = 0;
 
-  /** @param ranges those that were planned for this part, and no others; gone through once. */
+  /** @param pieces those that were planned for this part, and no others; gone through once. */
   constructor(
     identity: ChangeFileIdentity,
-    { rows, payload, longest }: PlannedPart,
-    ranges: Iterable<ChangeRange>,
+    { rows, longest }: PlannedPart,
+    pieces: AsyncIterable<ChangePiece>,
     read: DiskChanges['read'],
   ) {
-    this.header = { ...identity, rows, payload };
-    this.#ranges = ranges;
+    this.#identity = identity;
+    this.#rows = Buffer.alloc(rows * ROW_BYTES);
+    this.#pieces = pieces;
     this.#read = read;
     this.#readsAhead = Math.min(READS_AHEAD, Math.max(1, Math.floor(READ_AHEAD_BYTES / longest)));
   }
 
-  /** Bytes. */
-  get length(): number {
-    return changeFileLength(this.header);
-  }
-
-  /** Hex, of all chunks; known once the last has been taken. */
-  digest(): string {
-    return this.#hasher.digest('hex');
+  /** What was written; known once the last chunk has been taken. */
+  written(): WrittenFile {
+    const footer = this.#footer;
+    return {
+      length: changeFileLength(footer),
+      digest: this.#hasher.digest('hex'),
+      dataBytes: footer.payload,
+      ranges: footer.rows,
+    };
   }
 
   /** Can be gone through once. @throws CatalogueError LogBroken, and what reading a change set throws. */
@@ -63,30 +71,40 @@ export class ChangeFileWriter {
     }
   }
 
+  get #footer() {
+    return { ...this.#identity, rows: this.#rows.length / ROW_BYTES, payload: this.#payload };
+  }
+
   async *#parts(): AsyncGenerator<Buffer, void, undefined> {
-    yield encodeHeader(this.header);
-    const rows = Buffer.alloc(this.header.rows * ROW_BYTES);
+    const rows = this.#rows;
     let at = 0;
-    const read = async (range: ChangeRange) => ({
-      range,
-      data: range.zero ? undefined : await this.#read(range),
+    const read = async ({ range, part }: ChangePiece) => ({
+      part,
+      data: range.zero ? undefined : await this.#read(range, part),
     });
-    for await (const { range, data } of readAhead(this.#ranges, this.#readsAhead, read)) {
-      if (data && data.length !== range.length) {
-        throw new CatalogueError('LogBroken', `${data.length} bytes where ${range.length} at ${range.offset} changed`);
+    for await (const { part, data } of readAhead(this.#pieces, this.#readsAhead, read)) {
+      const { offset, length } = part;
+      if (data && data.length !== length) {
+        throw new CatalogueError('LogBroken', `${data.length} bytes where ${length} at ${offset} changed`);
       }
-      const step = data ? MAX_ROW_DATA : range.length;
-      for (let done = 0; done < range.length; done += step) {
-        const length = Math.min(step, range.length - done);
-        const part = data?.subarray(done, done + length);
-        encodeRow(rows, at, { offset: range.offset + done, length, zero: !part, crc: part ? crc32(part) : 0 });
-        at += ROW_BYTES;
-        if (part) yield part;
-      }
+      // Not every source can tell zeroes from data. To look for them in what is read already costs next to nothing; only
+      // for the sake of them nothing is read, and within a piece they are not looked for.
+      const content = data && !isZero(data) ? data : undefined;
+      if (at === rows.length) throw changedSince(offset);
+      encodeRow(rows, at, { offset, length, zero: !content, crc: content ? crc32(content) : 0 });
+      at += ROW_BYTES;
+      if (!content) continue;
+      this.#payload += length;
+      yield content;
     }
+    if (at < rows.length) throw changedSince(this.#identity.diskSize);
     for (let from = 0; from < rows.length; from += CHUNK_SIZE) yield rows.subarray(from, from + CHUNK_SIZE);
+    yield encodeFooter(this.#footer);
   }
 }
+
+const changedSince = (offset: number): CatalogueError =>
+  new CatalogueError('LogBroken', `gone through again, a change set has other ranges than before, up to ${offset}`);
 
 async function* gather(parts: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
   let gathered: Buffer[] = [];

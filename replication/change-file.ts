@@ -1,31 +1,33 @@
 /**
  * The change file: what one cycle changed on one disk, as it lies in the store. Numbers are little-endian.
  *
- *   0    8    `FARCHNG1`
- *   8    4    bytes of this header, 512
- *   12   4    bytes of a row, 20
- *   16   8    epoch
- *   24   8    sequence
- *   32   8    size of the source disk, bytes
- *   40   8    number of rows
- *   48   8    bytes of the payload
- *   56   64   VM: a byte with the length of the name, the name, zeroes
- *   120  64   disk: likewise
- *   184  328  zeroes
- *   512       payload: the content of the rows that have some, in the order of the rows
+ *   0         payload: the content of the rows that have some, in the order of the rows
  *   ...       rows, 20 bytes each, sorted by offset, without overlap:
  *               8  offset, bytes
  *               8  length, bytes; one more when the range is all zeroes and has no payload
  *               4  crc32 of the content; 0 for zeroes
+ *   ...       footer, 512 bytes:
+ *   0    8      `FARCHNG1`
+ *   8    4      bytes of this footer, 512
+ *   12   4      bytes of a row, 20
+ *   16   8      epoch
+ *   24   8      sequence
+ *   32   8      size of the source disk, bytes
+ *   40   8      number of rows
+ *   48   8      bytes of the payload
+ *   56   64     VM: a byte with the length of the name, the name, zeroes
+ *   120  64     disk: likewise
+ *   184  328    zeroes
  *
- * Offsets and lengths are multiples of 512. The rows come last as their checksums are known only then: the file can
- * be written as a stream, and read in pieces. That it is the file that was sent is proven by the digest in the
- * manifest; the checksums find what is damaged between that proof and the moment the content is used.
+ * Offsets and lengths are multiples of 512. Rows and footer come last as their checksums, and what of the content is
+ * zeroes, are known only then: the file can be written as a stream, and read in pieces. That it is the file that was sent
+ * is proven by the digest in the manifest; the checksums find what is damaged between that proof and the moment the content
+ * is used.
  */
 import { CatalogueError } from '../domain/errors.js';
 import type { Range } from '../domain/ranges.js';
 
-export const HEADER_BYTES = 512;
+export const FOOTER_BYTES = 512;
 export const ROW_BYTES = 20;
 /** Longer ranges take several rows, so that one row's content can be held in memory. */
 export const MAX_ROW_DATA = 4 * 1024 * 1024;
@@ -42,7 +44,7 @@ export interface ChangeFileIdentity {
   readonly diskSize: number;
 }
 
-export interface ChangeFileHeader extends ChangeFileIdentity {
+export interface ChangeFileFooter extends ChangeFileIdentity {
   readonly rows: number;
   /** Bytes. */
   readonly payload: number;
@@ -53,35 +55,35 @@ export interface ChangeRow extends Range {
   readonly crc: number;
 }
 
-export const changeFileLength = (header: ChangeFileHeader): number =>
-  HEADER_BYTES + header.payload + header.rows * ROW_BYTES;
+export const changeFileLength = (footer: ChangeFileFooter): number =>
+  FOOTER_BYTES + footer.payload + footer.rows * ROW_BYTES;
 
-export function encodeHeader(header: ChangeFileHeader): Buffer {
-  const buffer = Buffer.alloc(HEADER_BYTES);
+export function encodeFooter(footer: ChangeFileFooter): Buffer {
+  const buffer = Buffer.alloc(FOOTER_BYTES);
   buffer.write(MAGIC, 0, 'latin1');
-  buffer.writeUInt32LE(HEADER_BYTES, 8);
+  buffer.writeUInt32LE(FOOTER_BYTES, 8);
   buffer.writeUInt32LE(ROW_BYTES, 12);
-  const numbers = [header.epoch, header.sequence, header.diskSize, header.rows, header.payload];
+  const numbers = [footer.epoch, footer.sequence, footer.diskSize, footer.rows, footer.payload];
   for (const [index, number] of numbers.entries()) writeUInt64(buffer, 16 + index * 8, number);
-  writeName(buffer, 56, header.vm);
-  writeName(buffer, 120, header.disk);
+  writeName(buffer, 56, footer.vm);
+  writeName(buffer, 120, footer.disk);
   return buffer;
 }
 
-/** @throws CatalogueError LogBroken when it is no header of this format. */
-export function decodeHeader(buffer: Buffer): ChangeFileHeader {
+/** @throws CatalogueError LogBroken when it is no footer of this format. */
+export function decodeFooter(buffer: Buffer): ChangeFileFooter {
   const broken = (problem: string) => new CatalogueError('LogBroken', `change file: ${problem}`);
-  if (buffer.length < HEADER_BYTES) throw broken('it ends inside its header');
-  if (buffer.toString('latin1', 0, 8) !== MAGIC) throw broken('it does not begin as one');
-  if (buffer.readUInt32LE(8) !== HEADER_BYTES || buffer.readUInt32LE(12) !== ROW_BYTES) throw broken('unknown layout');
+  if (buffer.length < FOOTER_BYTES) throw broken('its footer is cut off');
+  if (buffer.toString('latin1', 0, 8) !== MAGIC) throw broken('it does not end as one');
+  if (buffer.readUInt32LE(8) !== FOOTER_BYTES || buffer.readUInt32LE(12) !== ROW_BYTES) throw broken('unknown layout');
   const [epoch, sequence, diskSize, rows, payload] = [0, 1, 2, 3, 4].map((index) => {
     const number = readUInt64(buffer, 16 + index * 8);
-    if (!Number.isSafeInteger(number)) throw broken('impossible number in its header');
+    if (!Number.isSafeInteger(number)) throw broken('impossible number in its footer');
     return number;
   }) as [number, number, number, number, number];
-  const header = { vm: readName(buffer, 56), disk: readName(buffer, 120), epoch, sequence, diskSize, rows, payload };
-  if (!encodeHeader(header).equals(buffer.subarray(0, HEADER_BYTES))) throw broken('its header is damaged');
-  return header;
+  const footer = { vm: readName(buffer, 56), disk: readName(buffer, 120), epoch, sequence, diskSize, rows, payload };
+  if (!encodeFooter(footer).equals(buffer.subarray(0, FOOTER_BYTES))) throw broken('its footer is damaged');
+  return footer;
 }
 
 export function encodeRow(target: Buffer, at: number, row: ChangeRow): void {

@@ -11,9 +11,11 @@ import { fenceSchema } from '../domain/fence.js';
 import { end } from '../domain/ranges.js';
 import { isoTimeSchema } from '../domain/time.js';
 import { vaultPaths, type CycleManifest } from '../domain/vault.js';
-import type { ChangeRange, CutDisk } from '../ports/hypervisor.js';
+import type { ChangeRange, CutDisk } from '../ports/change-source.js';
 import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
 import { checkChange, MAX_ROW_DATA } from './change-file.js';
+import type { WrittenFile } from './change-file-writer.js';
+import { piecesIn } from './change-pieces.js';
 import { encodeRecord, readRecord } from './vault-record.js';
 
 /** A part ends with the range that reaches one of these. */
@@ -29,13 +31,13 @@ export const PART_LIMITS: PartLimits = { payload: 512 * 1024 * 1024, rows: 256 *
 
 const RANGES_AT_ONCE = 64 * 1024;
 
-/** Which of a disk's ranges, in order, a part takes. */
+/** Which of a disk's pieces, in order, a part takes. */
 export interface PlannedPart {
-  readonly ranges: number;
+  /** One for each piece. */
   readonly rows: number;
-  /** Bytes. */
+  /** Bytes of content; fewer are sent where some turn out to be zeroes. */
   readonly payload: number;
-  /** Of its longest range with content, bytes; at least 1. */
+  /** Of its longest piece with content, bytes; at least 1. */
   readonly longest: number;
 }
 
@@ -44,31 +46,38 @@ export interface PlannedPart {
  * @throws CatalogueError LogBroken when the ranges are not what a change set's have to be.
  */
 export async function planParts(
-  ranges: Iterable<ChangeRange>,
+  ranges: AsyncIterable<readonly ChangeRange[]>,
   diskSize: number,
   limits: PartLimits,
 ): Promise<PlannedPart[]> {
   const parts: PlannedPart[] = [];
-  let part = { ranges: 0, rows: 0, payload: 0, longest: 1 };
+  let part = { rows: 0, payload: 0, longest: 1 };
   let previousEnd = 0;
   let gonePast = 0;
-  for (const range of ranges) {
-    gonePast += 1;
+  for await (const batch of ranges) {
+    gonePast += batch.length;
     // There may be millions, and whoever waits for a sign of life waits for this thread.
-    if (gonePast % RANGES_AT_ONCE === 0) await setImmediate();
-    checkChange(range, previousEnd, diskSize);
-    previousEnd = end(range);
-    part.ranges += 1;
-    part.rows += range.zero ? 1 : Math.ceil(range.length / MAX_ROW_DATA);
-    if (!range.zero) {
-      part.payload += range.length;
-      part.longest = Math.max(part.longest, range.length);
+    if (gonePast >= RANGES_AT_ONCE) {
+      gonePast = 0;
+      await setImmediate();
     }
-    if (part.rows < limits.rows && part.payload < limits.payload) continue;
-    parts.push(part);
-    part = { ranges: 0, rows: 0, payload: 0, longest: 1 };
+    for (const range of batch) {
+      checkChange(range, previousEnd, diskSize);
+      previousEnd = end(range);
+      let left = range.zero ? 0 : range.length;
+      for (let pieces = piecesIn(range); pieces > 0; pieces -= 1) {
+        const content = Math.min(left, MAX_ROW_DATA);
+        left -= content;
+        part.rows += 1;
+        part.payload += content;
+        if (content > part.longest) part.longest = content;
+        if (part.rows < limits.rows && part.payload < limits.payload) continue;
+        parts.push(part);
+        part = { rows: 0, payload: 0, longest: 1 };
+      }
+    }
   }
-  if (part.ranges > 0) parts.push(part);
+  if (part.rows > 0) parts.push(part);
   return parts;
 }
 
@@ -76,11 +85,14 @@ type ManifestDisk = CycleManifest['disks'][number];
 export type SentPart = NonNullable<ManifestDisk['parts']>[number];
 
 /** What a manifest tells of a disk that took several parts: sums, and a digest of the digests. */
-export function manifestOfParts(parts: readonly SentPart[]): Pick<ManifestDisk, 'length' | 'digest' | 'parts'> {
+export function manifestOfParts(
+  parts: readonly SentPart[],
+): Pick<ManifestDisk, 'length' | 'digest' | 'dataBytes' | 'ranges' | 'parts'> {
   const hasher = new Blake3Hasher();
   for (const { digest } of parts) hasher.update(Buffer.from(digest, 'hex'));
+  const sum = (key: 'length' | 'dataBytes' | 'ranges') => parts.reduce((total, part) => total + part[key], 0);
   return {
-    length: parts.reduce((sum, { length }) => sum + length, 0),
+    ...{ length: sum('length'), dataBytes: sum('dataBytes'), ranges: sum('ranges') },
     digest: hasher.digest('hex'),
     parts: [...parts],
   };
@@ -118,8 +130,10 @@ export function changeFilesOf({ vm, epoch, sequence }: CycleManifest, disk: Mani
 const partRecordSchema = z.object({
   ...fenceSchema.shape,
   sealedAt: isoTimeSchema,
-  log: z.string(),
+  token: z.string(),
   lastWrite: z.int().min(0),
+  /** As it was planned. */
+  payload: z.int().min(0),
   length: z.int().min(0),
   dataBytes: z.int().min(0),
   ranges: z.int().min(0),
@@ -127,35 +141,40 @@ const partRecordSchema = z.object({
 });
 type PartRecord = z.infer<typeof partRecordSchema>;
 
+const KEYS = ['epoch', 'sequence', 'sealedAt', 'token', 'lastWrite', 'payload', 'ranges'] as const;
+
 /** What tells one part of one cut from every other. */
-export type PartIdentity = Omit<PartRecord, 'digest'>;
+export type PartIdentity = Pick<PartRecord, (typeof KEYS)[number]>;
 
 export const identityOfPart = (
   cut: { readonly epoch: number; readonly sequence: number; readonly sealedAt: string },
-  { log, lastWrite }: CutDisk,
-  part: Omit<SentPart, 'digest'>,
-): PartIdentity => ({ epoch: cut.epoch, sequence: cut.sequence, sealedAt: cut.sealedAt, log, lastWrite, ...part });
+  { token, lastWrite }: CutDisk,
+  { payload, rows }: PlannedPart,
+): PartIdentity => ({
+  ...{ epoch: cut.epoch, sequence: cut.sequence, sealedAt: cut.sealedAt },
+  ...{ token, lastWrite, payload, ranges: rows },
+});
 
-const KEYS = ['epoch', 'sequence', 'sealedAt', 'log', 'lastWrite', 'length', 'dataBytes', 'ranges'] as const;
-
-/** @returns the digest of a part that was sent, and read back, before; undefined when it has to be sent. */
+/** @returns what is there of a part that was sent, and read back, before; undefined when it has to be sent. */
 export async function sentBefore(
   store: ReplicaStore,
   name: string,
   identity: PartIdentity,
-): Promise<string | undefined> {
+): Promise<SentPart | undefined> {
   const record = await readRecord(store, name, partRecordSchema).catch((error: unknown) => {
     // Only work is lost with it.
     if (error instanceof CatalogueError && error.code === 'InvalidReplicaState') return undefined;
     throw error;
   });
-  return record && KEYS.every((key) => record[key] === identity[key]) ? record.digest : undefined;
+  if (!record || !KEYS.every((key) => record[key] === identity[key])) return undefined;
+  const { length, digest, dataBytes, ranges } = record;
+  return { length, digest, dataBytes, ranges };
 }
 
 /** Says that a part is there, and was read back. */
 export const recordSent = (
   store: ReplicaStore,
   name: string,
-  record: PartIdentity & { readonly digest: string },
+  record: PartIdentity & WrittenFile,
   fence: WriteFence,
 ): Promise<void> => store.putObject(name, encodeRecord(partRecordSchema, record), fence);

@@ -9,16 +9,12 @@
  *   3. 32 bytes: blake3 over 1, 2, and offset and length of the slice, two 64-bit little-endian numbers of bytes.
  */
 import { blake3, Blake3Hasher } from '@napi-rs/blake-hash';
+import { isZero } from '../disks/zeroes.js';
 import { alignDown, alignUp, end, mergeRanges, splitRange, type Range } from '../domain/ranges.js';
 
 /** Bytes. The granularity at which zeroes are told from data; blocks start at multiples of it. */
 export const BLOCK_SIZE = 64 * 1024;
 const DIGEST_BYTES = 32;
-
-const zeroes = Buffer.alloc(BLOCK_SIZE);
-
-const isZero = (block: Buffer): boolean =>
-  block.equals(block.length === BLOCK_SIZE ? zeroes : zeroes.subarray(0, block.length));
 
 /** The whole blocks that `ranges` touch, but for the last block, which ends with the slice. */
 export function wholeBlocks(ranges: readonly Range[], slice: Range): Range[] {

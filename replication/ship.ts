@@ -6,11 +6,11 @@
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences, formatFence, type Fence } from '../domain/fence.js';
 import { cycleManifestSchema, vaultPaths, type CycleManifest } from '../domain/vault.js';
-import type { ChangeRange, ChangeSet, Cut, CutDisk, DiskChanges } from '../ports/hypervisor.js';
+import type { ChangeSet, Cut, CutDisk, DiskChanges } from '../ports/change-source.js';
 import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
 import { changeFileLength, type ChangeFileIdentity } from './change-file.js';
 import { digestOfObject } from './change-file-reader.js';
-import { ChangeFileWriter } from './change-file-writer.js';
+import { ChangeFileWriter, type WrittenFile } from './change-file-writer.js';
 import {
   identityOfPart,
   manifestOfParts,
@@ -22,6 +22,7 @@ import {
   type PlannedPart,
   type SentPart,
 } from './change-parts.js';
+import { PieceCursor } from './change-pieces.js';
 import { progressMeter, type StepOptions } from './progress.js';
 import { readAhead } from '../concurrency/in-parallel.js';
 import { fenceOfEpoch, vmFence } from './replica-state.js';
@@ -143,7 +144,7 @@ const identify = (
   JSON.stringify([
     [cycle.vm, cycle.epoch, cycle.sequence, cycle.sealedAt, cycle.final],
     ...disks
-      .map(({ name, size, log, lastWrite }) => [name, size, log, lastWrite] as const)
+      .map(({ name, size, token, lastWrite }) => [name, size, token, lastWrite] as const)
       .sort(([a], [b]) => (a < b ? -1 : 1)),
   ]);
 
@@ -162,7 +163,7 @@ function matchDisks(changeSet: ChangeSet, cut: Cut): [CutDisk, DiskChanges][] {
 }
 
 class DiskUpload {
-  /** Bytes of the change files; 0 when the disk did not change. */
+  /** Bytes of the change files as planned; 0 when the disk did not change. */
   readonly length: number;
   readonly #store: ReplicaStore;
   readonly #cut: Cut;
@@ -180,68 +181,70 @@ class DiskUpload {
   }
 
   async run(advance: (bytes: number) => void, signal: AbortSignal | undefined): Promise<ManifestDisk> {
-    const { name, size, log, lastWrite } = this.#disk;
-    const disk = {
-      ...{ name, size, log, lastWrite, length: this.length, digest: '' },
-      dataBytes: this.#parts.reduce((sum, { payload }) => sum + payload, 0),
-      ranges: this.#parts.reduce((sum, { rows }) => sum + rows, 0),
-    };
-    if (this.#parts.length === 0) return disk;
+    const { name, size, token, lastWrite } = this.#disk;
+    const disk = { name, size, token, lastWrite };
+    if (this.#parts.length === 0) return { ...disk, length: 0, digest: '', dataBytes: 0, ranges: 0 };
     const { vm, epoch, sequence } = this.#cut;
-    const ranges = this.#changes.ranges[Symbol.iterator]();
+    const pieces = new PieceCursor(this.#changes.ranges);
     const watch = { advance, signal };
-    if (this.#parts.length === 1) {
-      const file = vaultPaths.changes(vm, epoch, sequence, name);
-      return { ...disk, digest: await this.#upload(file, this.#parts[0]!, ranges, watch) };
+    try {
+      if (this.#parts.length === 1) {
+        const file = vaultPaths.changes(vm, epoch, sequence, name);
+        return { ...disk, ...(await this.#upload(file, this.#parts[0]!, pieces, watch)) };
+      }
+      const sent: SentPart[] = [];
+      for (const [number, part] of this.#parts.entries()) sent.push(await this.#sendPart(number, part, pieces, watch));
+      return { ...disk, ...manifestOfParts(sent) };
+    } finally {
+      await pieces.close();
     }
-    const sent: SentPart[] = [];
-    for (const [number, part] of this.#parts.entries()) sent.push(await this.#sendPart(number, part, ranges, watch));
-    return { ...disk, ...manifestOfParts(sent) };
   }
 
-  /** Unless an attempt before has sent it: then its ranges are gone past. */
-  async #sendPart(number: number, part: PlannedPart, ranges: Iterator<ChangeRange>, watch: Watch): Promise<SentPart> {
+  /** Unless an attempt before has sent it: then its pieces are gone past. */
+  async #sendPart(number: number, part: PlannedPart, pieces: PieceCursor, watch: Watch): Promise<SentPart> {
     const { vm, epoch, sequence } = this.#cut;
     const { name } = this.#disk;
-    const told = { length: this.#lengthOf(part), dataBytes: part.payload, ranges: part.rows };
-    const identity = identityOfPart(this.#cut, this.#disk, told);
+    const identity = identityOfPart(this.#cut, this.#disk, part);
     const record = vaultPaths.sentPart(vm, epoch, sequence, name, number);
     const before = await sentBefore(this.#store, record, identity);
-    if (before !== undefined) {
-      for (let skipped = 0; skipped < part.ranges; skipped += 1) ranges.next();
+    if (before) {
+      await pieces.skip(part.rows);
       watch.signal?.throwIfAborted();
-      watch.advance(told.length * 2);
-      return { ...told, digest: before };
+      watch.advance(this.#lengthOf(part) * 2);
+      return before;
     }
     const file = vaultPaths.changesPart(vm, epoch, sequence, name, number);
-    const digest = await this.#upload(file, part, ranges, watch);
-    await recordSent(this.#store, record, { ...identity, digest }, vmFence(vm, this.#cut));
-    return { ...told, digest };
+    const sent = await this.#upload(file, part, pieces, watch);
+    await recordSent(this.#store, record, { ...identity, ...sent }, vmFence(vm, this.#cut));
+    return sent;
   }
 
   async #upload(
     file: string,
     part: PlannedPart,
-    ranges: Iterator<ChangeRange>,
+    pieces: PieceCursor,
     { advance, signal }: Watch,
-  ): Promise<string> {
+  ): Promise<WrittenFile> {
     const { vm } = this.#cut;
     const fence: WriteFence = vmFence(vm, this.#cut);
-    const read = (range: ChangeRange) => this.#changes.read(range);
-    const writer = new ChangeFileWriter(this.#identity(), part, taking(ranges, part.ranges), read);
+    const writer = new ChangeFileWriter(this.#identity(), part, pieces.take(part.rows), (range, piece) =>
+      this.#changes.read(range, piece),
+    );
     await this.#store.uploadObject(file, watched(writer.chunks(), advance, signal), fence);
-    const sent = writer.digest();
-    // Once the manifest is durable the log is deleted: the file has to be proven good before.
+    const sent = writer.written();
+    // Once the manifest is durable the cut is let go of: the file has to be proven good before.
     const onBytes = (bytes: number): void => {
       signal?.throwIfAborted();
       advance(bytes);
     };
-    const arrived = await digestOfObject(this.#store, file, writer.length, onBytes, { isReadBack: true });
-    if (arrived === sent) return sent;
-    throw new CatalogueError(
-      'UploadDamaged',
-      `${file}: sent ${sent}, read back ${arrived ?? 'nothing of that length'}`,
-    );
+    const arrived = await digestOfObject(this.#store, file, sent.length, onBytes, { isReadBack: true });
+    if (arrived !== sent.digest) {
+      const found = arrived ?? 'nothing of that length';
+      throw new CatalogueError('UploadDamaged', `${file}: sent ${sent.digest}, read back ${found}`);
+    }
+    // What turned out to be zeroes was counted as content.
+    advance((this.#lengthOf(part) - sent.length) * 2);
+    return sent;
   }
 
   #lengthOf({ rows, payload }: PlannedPart): number {
@@ -257,15 +260,6 @@ class DiskUpload {
 interface Watch {
   readonly advance: (bytes: number) => void;
   readonly signal: AbortSignal | undefined;
-}
-
-/** The next few; the others stay for whoever asks next. */
-function* taking<T>(items: Iterator<T>, count: number): Generator<T, void, undefined> {
-  for (let taken = 0; taken < count; taken += 1) {
-    const next = items.next();
-    if (next.done) return;
-    yield next.value;
-  }
 }
 
 async function* watched(

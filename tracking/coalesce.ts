@@ -5,7 +5,7 @@
  * bytes a write, whatever the size of the disk. The result is swept anew each time it is gone through rather than kept: a
  * million ranges as objects would take more memory than all else.
  */
-import type { ChangeRange } from '../ports/hypervisor.js';
+import type { ChangeRange } from '../ports/change-source.js';
 import { recordBytes, type LogRecordKind } from './change-log-record.js';
 
 /** Data ranges next to each other, on the disk and in the log, are joined up to this. */

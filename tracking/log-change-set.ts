@@ -6,14 +6,16 @@ import type { FileHandle } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { openRegular } from '../disks/open-regular.js';
 import { CatalogueError } from '../domain/errors.js';
-import { end } from '../domain/ranges.js';
-import type { ChangeRange, ChangeSet, DiskChanges } from '../ports/hypervisor.js';
+import { end, type Range } from '../domain/ranges.js';
+import type { ChangeRange, ChangeSet, DiskChanges } from '../ports/change-source.js';
 import { logError } from './change-log-errors.js';
 import { LOG_HEADER_BYTES, type LogIdentity } from './change-log-format.js';
 import { decodeRecordHeader, MAX_RECORD_DATA, RECORD_HEADER_BYTES } from './change-log-record.js';
 import { readLogHeader, scanLog } from './change-log-scan.js';
 import { CoalescedWrites } from './write-runs.js';
 
+/** Ranges that are handed out at once. */
+const BATCH_RANGES = 1024;
 /** Records of which parts were read, kept for their other parts: ranges of one record are read one after the other. */
 const KEPT_RECORDS = 4;
 
@@ -47,7 +49,7 @@ class LogChanges implements DiskChanges {
     private readonly log: SealedLog,
     private readonly handle: FileHandle,
     private readonly writes: CoalescedWrites,
-    readonly ranges: Iterable<ChangeRange>,
+    readonly ranges: AsyncIterable<readonly ChangeRange[]>,
   ) {}
 
   static async open(log: SealedLog): Promise<LogChanges> {
@@ -71,7 +73,7 @@ class LogChanges implements DiskChanges {
           writes.add(record);
         }
       }
-      return new LogChanges(log, handle, writes, writes.coalesce());
+      return new LogChanges(log, handle, writes, inBatches(writes.coalesce()));
     } catch (error) {
       writes.close();
       await handle.close();
@@ -84,19 +86,22 @@ class LogChanges implements DiskChanges {
     return this.log.disk;
   }
 
-  async read(range: ChangeRange): Promise<Buffer> {
-    if (range.zero) return Buffer.alloc(range.length);
-    const content = Buffer.allocUnsafe(range.length);
+  async read(range: ChangeRange, part: Range): Promise<Buffer> {
+    if (range.zero) return Buffer.alloc(part.length);
+    const content = Buffer.allocUnsafe(part.length);
     const reader = new WindowReader(this.handle, this.log.path);
     let { position } = range;
-    let filled = 0;
-    while (filled < range.length) {
-      const record = this.#kept.get(position) ?? (await this.#record(reader, position, range.length - filled));
-      const skip = range.offset + filled - record.offset;
+    // A range of several records begins with the first of them: those before the part are gone past.
+    for (let at = range.offset; at < end(part);) {
+      const record = this.#kept.get(position) ?? (await this.#record(reader, position, end(part) - at));
+      const skip = at - record.offset;
       if (skip < 0 || skip >= record.data.length) {
         throw new CatalogueError('LogBroken', `${this.log.path}: another write than indexed at ${position}`);
       }
-      filled += record.data.copy(content, filled, skip);
+      const stop = Math.min(record.offset + record.data.length, end(part));
+      const from = Math.max(at, part.offset);
+      if (from < stop) record.data.copy(content, from - part.offset, from - record.offset, stop - record.offset);
+      at = stop;
       position += RECORD_HEADER_BYTES + record.data.length;
     }
     return content;
@@ -133,6 +138,20 @@ class LogChanges implements DiskChanges {
     }
   }
 }
+
+/** One at a time would cost a turn of the event loop each. */
+const inBatches = (ranges: Iterable<ChangeRange>): AsyncIterable<readonly ChangeRange[]> => ({
+  async *[Symbol.asyncIterator]() {
+    let batch: ChangeRange[] = [];
+    for (const range of ranges) {
+      batch.push(range);
+      if (batch.length < BATCH_RANGES) continue;
+      yield batch;
+      batch = [];
+    }
+    if (batch.length > 0) yield batch;
+  },
+});
 
 interface VerifiedRecord {
   readonly offset: number;

@@ -1,6 +1,6 @@
 /** The epoch a VM is tracked in: its sealed logs, where its open ones are, and whether it is marked. */
 import { rm } from 'node:fs/promises';
-import type { Cut } from '../ports/hypervisor.js';
+import type { Cut } from '../ports/change-source.js';
 import { logPath, type ChangeLog } from './change-log.js';
 import { logError } from './change-log-errors.js';
 import type { TrackedDisk } from './tracker-disk.js';

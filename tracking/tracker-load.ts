@@ -12,7 +12,7 @@ import { basename } from 'node:path';
 import { openRegular } from '../disks/open-regular.js';
 import { CatalogueError } from '../domain/errors.js';
 import { toIso } from '../domain/time.js';
-import type { Cut } from '../ports/hypervisor.js';
+import type { Cut } from '../ports/change-source.js';
 import { ChangeLog, logPath } from './change-log.js';
 import { logError } from './change-log-errors.js';
 import { LOG_HEADER_BYTES, type TrackedSet } from './change-log-format.js';
@@ -125,7 +125,7 @@ async function loadEpoch(
       disks: disks.map((disk, index) => {
         const file = sealed[index]![place]!;
         const { lastWrite } = file.header.sealed!;
-        return { name: disk.name, size: disk.size, log: basename(file.path), lastWrite };
+        return { name: disk.name, size: disk.size, token: basename(file.path), lastWrite };
       }),
     })),
   };

@@ -8,7 +8,8 @@ import { formatBytes } from '../domain/bytes.js';
 import { CatalogueError } from '../domain/errors.js';
 import { formatFence, type Fence } from '../domain/fence.js';
 import { toIso } from '../domain/time.js';
-import type { Cut, TrackingState } from '../ports/hypervisor.js';
+import type { Cut, CutIdentity } from '../ports/change-source.js';
+import type { TrackingState } from '../ports/hypervisor-vm.js';
 import type { ChangeLog } from './change-log.js';
 import { logError } from './change-log-errors.js';
 import { TrackedDisk, UNTRACKED, type TrackerOfDisk } from './tracker-disk.js';
@@ -189,16 +190,16 @@ export class Tracker implements TrackerOfDisk {
       final,
       disks: this.#tracked.map((disk, index) => {
         const log = sealing[index]!;
-        return { name: disk.name, size: disk.size, log: log.name, lastWrite: log.lastWrite };
+        return { name: disk.name, size: disk.size, token: log.name, lastWrite: log.lastWrite };
       }),
     };
     current.sealed(cut);
     return cut;
   }
 
-  /** Deletes sealed logs up to and including this sequence; those of another epoch are gone already. */
-  async releaseLogs(fence: Fence): Promise<void> {
-    if (this.#current?.epoch === fence.epoch) await this.#current.release(fence.sequence);
+  /** Deletes sealed logs up to and including this cut; those of another epoch are gone already. */
+  async releaseCuts({ epoch, sequence }: CutIdentity): Promise<void> {
+    if (this.#current?.epoch === epoch) await this.#current.release(sequence);
   }
 
   /** See `putDown`. To be followed by `wake` before the disks are written again. */

@@ -10,7 +10,7 @@ import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'n
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { CatalogueError } from '../domain/errors.js';
-import type { ChangeRange } from '../ports/hypervisor.js';
+import type { ChangeRange } from '../ports/change-source.js';
 import { joined, sweep, WriteIndex, type LoggedWrite, type Pieces } from './coalesce.js';
 
 /** Writes of a run: some 12 MiB while it is made. */

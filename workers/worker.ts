@@ -173,7 +173,7 @@ async function optionsOf(
         taskQueue: taskQueues.host(site.vault.name, name),
         activities: createPrimaryActivities({
           lookEveryMs: lookEveryMs(hostsOf(site).length),
-          hypervisor: hypervisorOf(name),
+          source: hypervisorOf(name),
           store,
           turns: new Turns({ copies: concurrentCopies, cycles: concurrentCycles }),
           ...(limiter && { sendingStore: (sender) => new LimitedStore(store, limiter, sender) }),

@@ -310,7 +310,7 @@ function diskTable(disks: HypervisorVm['disks']): string {
     name,
     format,
     formatBytes(size),
-    excluded ? 'excluded' : formatBytes(logBytes),
+    excluded ? 'excluded' : logBytes === undefined ? '-' : formatBytes(logBytes),
     path,
     nbdUri ?? '-',
   ]);

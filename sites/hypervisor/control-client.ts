@@ -9,7 +9,9 @@ import { CatalogueError, type FailureCode } from '../../domain/errors.js';
 import type { Fence } from '../../domain/fence.js';
 import { diskFormats } from '../../domain/site.js';
 import { openLogChangeSet } from '../../tracking/log-change-set.js';
-import type { ChangeSet, Cut, CutOptions, Hypervisor, HypervisorVm, ShutDownResult } from '../../ports/hypervisor.js';
+import type { ChangeSet, Cut, CutIdentity, CutOptions } from '../../ports/change-source.js';
+import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
+import type { Hypervisor, ShutDownResult } from '../../ports/hypervisor.js';
 import type { RecoveryCompute, ReplicaVmSpec } from '../../ports/recovery-compute.js';
 import { controlFailureSchema, hypervisorOperations, recoveryOperations, type Operations } from './control-protocol.js';
 
@@ -79,17 +81,18 @@ export class HypervisorClient implements Hypervisor {
   async openChangeSet(cut: Cut): Promise<ChangeSet> {
     const { disks } = await this.describeVm(cut.vm);
     return openLogChangeSet(
-      cut.disks.map(({ name, size, log, lastWrite }) => {
+      cut.disks.map(({ name, size, token, lastWrite }) => {
         const disk = disks.find((candidate) => candidate.name === name);
         if (!disk) throw new CatalogueError('DiskMissing', `${cut.vm} has no disk ${name} any more`);
         const { vm, epoch, sequence } = cut;
-        return { path: join(dirname(disk.path), log), vm, disk: name, diskSize: size, epoch, sequence, lastWrite };
+        return { path: join(dirname(disk.path), token), vm, disk: name, diskSize: size, epoch, sequence, lastWrite };
       }),
     );
   }
 
-  async releaseLogs(vm: string, fence: Fence): Promise<void> {
-    await this.#control.call('releaseLogs', { vm, fence: { epoch: fence.epoch, sequence: fence.sequence } });
+  async releaseCuts({ vm, epoch, sequence, disks }: CutIdentity): Promise<void> {
+    const tokens = disks.map(({ name, token }) => ({ name, token }));
+    await this.#control.call('releaseCuts', { vm, epoch, sequence, disks: tokens });
   }
 }
 

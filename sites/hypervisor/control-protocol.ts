@@ -27,7 +27,7 @@ const describedVm = z.object({
         format: z.string(),
         size: count,
         nbdUri: z.string().exactOptional(),
-        logBytes: count,
+        logBytes: count.exactOptional(),
         excluded: z.boolean().exactOptional(),
       }),
     )
@@ -51,7 +51,13 @@ const cut = z.object({
   final: z.boolean(),
   appConsistent: z.boolean().exactOptional(),
   appConsistentFailure: appConsistentFailureSchema.exactOptional(),
-  disks: z.array(z.object({ name: nameSchema, size: count, log: z.string(), lastWrite: count })).readonly(),
+  disks: z.array(z.object({ name: nameSchema, size: count, token: z.string(), lastWrite: count })).readonly(),
+});
+
+const cutIdentity = z.object({
+  vm: nameSchema,
+  ...fenceSchema.shape,
+  disks: z.array(z.object({ name: nameSchema, token: z.string() })).readonly(),
 });
 
 /** How long a guest may be kept frozen, ms. */
@@ -86,7 +92,7 @@ export const hypervisorOperations = {
   mergeSnapshot: operation(vm, count, 60_000),
   cut: operation(vmAndFence.extend({ appConsistent: freeze.exactOptional() }), cut, 300_000),
   snapshotAndCut: operation(vmAndFence, cut, 300_000),
-  releaseLogs: operation(vmAndFence, nothing, 60_000),
+  releaseCuts: operation(cutIdentity, nothing, 60_000),
 } satisfies Record<string, Operation>;
 
 export const recoveryOperations = {

@@ -28,7 +28,7 @@ export const serveHypervisor = (socketPath: string, hypervisor: EmbeddedHypervis
     mergeSnapshot: ({ vm }) => hypervisor.mergeSnapshot(vm),
     cut: ({ vm, fence, ...options }) => hypervisor.cut(vm, fence, options),
     snapshotAndCut: ({ vm, fence }) => hypervisor.snapshotAndCut(vm, fence),
-    releaseLogs: ({ vm, fence }) => done(hypervisor.releaseLogs(vm, fence)),
+    releaseCuts: (upTo) => done(hypervisor.releaseCuts(upTo)),
   });
 
 export const serveRecoveryCompute = (socketPath: string, compute: EmbeddedRecoveryCompute, log: ControlLog) =>

@@ -9,7 +9,9 @@ import { formatFence, type Fence } from '../../domain/fence.js';
 import { toIso } from '../../domain/time.js';
 import type { Tracker } from '../../tracking/tracker.js';
 import type { CutMoment, TrackerOptions } from '../../tracking/tracker-options.js';
-import type { Cut, CutOptions, HypervisorVm, ShutDownResult } from '../../ports/hypervisor.js';
+import type { Cut, CutIdentity, CutOptions } from '../../ports/change-source.js';
+import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
+import type { ShutDownResult } from '../../ports/hypervisor.js';
 import { GuestFreezer } from './guest-freezer.js';
 import type { DiskOfVm } from './vm-chain.js';
 import { VmDisks } from './vm-disks.js';
@@ -194,8 +196,8 @@ export class EmbeddedVm {
     });
   }
 
-  releaseLogs(fence: Fence): Promise<void> {
-    return this.#turn.run(async () => (await this.#loaded()).releaseLogs(fence));
+  releaseCuts(upTo: CutIdentity): Promise<void> {
+    return this.#turn.run(async () => (await this.#loaded()).releaseCuts(upTo));
   }
 
   /** Lets go of everything in order; the VM is not shut down by it. */

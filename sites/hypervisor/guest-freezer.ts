@@ -10,7 +10,7 @@
 import { compareFences, type Fence } from '../../domain/fence.js';
 import { toIso } from '../../domain/time.js';
 import type { CutMoment } from '../../tracking/tracker-options.js';
-import type { Cut } from '../../ports/hypervisor.js';
+import type { Cut } from '../../ports/change-source.js';
 import { GuestAgent } from './guest-agent.js';
 import type { GuestCut, VmStateFile } from './vm-state-file.js';
 import { Mutex } from '../../concurrency/mutex.js';

@@ -6,7 +6,9 @@ import { mkdir, readFile, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CatalogueError } from '../../domain/errors.js';
 import type { Fence } from '../../domain/fence.js';
-import type { Cut, CutOptions, HypervisorVm, ShutDownResult } from '../../ports/hypervisor.js';
+import type { Cut, CutIdentity, CutOptions } from '../../ports/change-source.js';
+import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
+import type { ShutDownResult } from '../../ports/hypervisor.js';
 import { diskFile } from './vm-chain.js';
 import { NBD_SOCKET_NAME, type HypervisorConfig } from './hypervisor-config.js';
 import { lockStateFolder, VmStateFile } from './vm-state-file.js';
@@ -132,8 +134,8 @@ export class EmbeddedHypervisor {
     return this.#vm(vm).snapshotAndCut(fence);
   }
 
-  releaseLogs(vm: string, fence: Fence): Promise<void> {
-    return this.#vm(vm).releaseLogs(fence);
+  releaseCuts(upTo: CutIdentity): Promise<void> {
+    return this.#vm(upTo.vm).releaseCuts(upTo);
   }
 
   /** Finishes what is in flight, flushes, lets go. VMs that run now will run again. */

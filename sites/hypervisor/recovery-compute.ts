@@ -12,7 +12,7 @@ import { syncFolder } from '../../disks/sync-folder.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { nameSchema } from '../../domain/ids.js';
 import { replicaDescriptionSchema, vaultPaths } from '../../domain/vault.js';
-import type { HypervisorVm } from '../../ports/hypervisor.js';
+import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
 import type { RecoveryCompute, ReplicaVmSpec } from '../../ports/recovery-compute.js';
 import type { ReplicaStore } from '../../ports/replica-store.js';
 import { overlayPath, type DiskOfVm } from './vm-chain.js';

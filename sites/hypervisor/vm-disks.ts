@@ -3,7 +3,7 @@ import { CatalogueError } from '../../domain/errors.js';
 import type { Tracker } from '../../tracking/tracker.js';
 import type { DiskToTrack } from '../../tracking/tracker-options.js';
 import type { Identities } from '../../tracking/tracker-rest.js';
-import type { HypervisorDisk } from '../../ports/hypervisor.js';
+import type { HypervisorDisk } from '../../ports/hypervisor-vm.js';
 import { DiskChain, type Displaced, type DiskOfVm } from './vm-chain.js';
 
 const MERGE_STEP_BYTES = 16 * 1024 * 1024;

@@ -4,7 +4,7 @@
  */
 import { CatalogueError } from '../../domain/errors.js';
 import type { Fence } from '../../domain/fence.js';
-import type { TrackingState } from '../../ports/hypervisor.js';
+import type { TrackingState } from '../../ports/hypervisor-vm.js';
 import type { VmDisks } from './vm-disks.js';
 import type { VmStateFile } from './vm-state-file.js';
 

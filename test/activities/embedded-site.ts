@@ -99,7 +99,7 @@ export async function openSite(
     vms.map((vm) => ({ ...vm, host: 'h1', networkAdapters: [{ name: 'nic', vmNetwork: 'lan' }] })),
   );
   const activities = (over: ReplicaStore = store) => ({
-    ...createPrimaryActivities({ hypervisor: client, store: over, copySliceMs: 0 }),
+    ...createPrimaryActivities({ source: client, store: over, copySliceMs: 0 }),
     ...createAzureActivities({ store: over, compute, networks: site.azureNetworks }),
     ...createResynchronizationActivities({ store: over }),
     ...createProviderActivities({ site, vmmServer: 'vmm-1', hypervisorOf: () => client }),

@@ -179,7 +179,7 @@ describe('what goes wrong at the sites', () => {
       [missing, 'ENOENT'],
       [bound, 'ECONNREFUSED'],
     ] as const) {
-      const { checkSource } = createPrimaryActivities({ hypervisor: new HypervisorClient(socket), store });
+      const { checkSource } = createPrimaryActivities({ source: new HypervisorClient(socket), store });
       const host = { type: 'HypervisorUnreachable', message: expect.stringContaining(errno) };
       await expect(run(checkSource, { vm: VM })).rejects.toMatchObject(host);
       const compute = new RecoveryComputeClient(socket);

@@ -22,7 +22,7 @@ type Activities = Record<string, (input: object) => Promise<unknown>>;
 const store = slow<Parameters<typeof createAzureActivities>[0]['store']>();
 const compute = slow<Parameters<typeof createAzureActivities>[0]['compute']>();
 const all = {
-  ...createPrimaryActivities({ hypervisor: slow(), store }),
+  ...createPrimaryActivities({ source: slow(), store }),
   ...createProviderActivities({ site, vmmServer: 'vmm-1', hypervisorOf: () => slow() }),
   ...createAzureActivities({ store, compute, networks: [] }),
   ...createResynchronizationActivities({ store }),

@@ -2,7 +2,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { hostActivities } from '../../activities/watch-host.js';
 import { lookEveryMs } from '../../domain/host.js';
-import type { Hypervisor } from '../../ports/hypervisor.js';
 import { quietEnvironment } from './embedded-site.js';
 
 const NOW = Date.parse('2026-03-01T12:00:00.000Z');
@@ -17,7 +16,7 @@ afterEach(() => {
 });
 
 function agent(listVms: () => Promise<[]>) {
-  const { watchHost } = hostActivities({ listVms } as unknown as Hypervisor);
+  const { watchHost } = hostActivities({ listVms });
   /** @param scheduledAt by the server's clock, ms. @returns what the look has told the server, if it has. */
   const look = async (scheduledAt: number) => {
     const environment = quietEnvironment([], { currentAttemptScheduledTimestampMs: scheduledAt });

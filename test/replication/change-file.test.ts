@@ -1,23 +1,25 @@
 import { blake3 } from '@napi-rs/blake-hash';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { end } from '../../domain/ranges.js';
-import { decodeHeader, HEADER_BYTES, MAX_ROW_DATA, ROW_BYTES } from '../../replication/change-file.js';
+import { end, mergeRanges, type Range } from '../../domain/ranges.js';
+import { decodeFooter, FOOTER_BYTES, MAX_ROW_DATA, ROW_BYTES } from '../../replication/change-file.js';
 import { BATCH_BYTES, ChangeFileReader } from '../../replication/change-file-reader.js';
 import { ChangeFileWriter } from '../../replication/change-file-writer.js';
 import { planParts } from '../../replication/change-parts.js';
-import type { ChangeRange, DiskChanges } from '../../ports/hypervisor.js';
+import { PieceCursor } from '../../replication/change-pieces.js';
+import type { ChangeRange, DiskChanges } from '../../ports/change-source.js';
+import { inBatches } from '../support/change-sets.js';
 import { KiB, MiB, pattern } from './model.js';
 
 const identity = { vm: 'db-01', disk: 'os', epoch: 3, sequence: 70_000, diskSize: 6 * 2 ** 40 };
 
 /** Writes all of it into one file. */
 async function writerOf(of: typeof identity, { ranges, read }: DiskChanges): Promise<ChangeFileWriter> {
-  const [part = { ranges: 0, rows: 0, payload: 0, longest: 1 }] = await planParts(ranges, of.diskSize, {
+  const [part = { rows: 0, payload: 0, longest: 1 }] = await planParts(ranges, of.diskSize, {
     payload: Infinity,
     rows: Infinity,
   });
-  return new ChangeFileWriter(of, part, ranges, read);
+  return new ChangeFileWriter(of, part, new PieceCursor(ranges).take(Infinity), read);
 }
 
 async function writeFile(changes: DiskChanges, of = identity): Promise<{ file: Buffer; digest: string }> {
@@ -25,8 +27,9 @@ async function writeFile(changes: DiskChanges, of = identity): Promise<{ file: B
   const chunks: Buffer[] = [];
   for await (const chunk of writer.chunks()) chunks.push(Buffer.from(chunk));
   const file = Buffer.concat(chunks);
-  expect(file.length).toBe(writer.length);
-  return { file, digest: writer.digest() };
+  const { length, digest } = writer.written();
+  expect(file.length).toBe(length);
+  return { file, digest };
 }
 
 const readerOf = (file: Buffer) => ({
@@ -42,11 +45,13 @@ async function readBack(file: Buffer, of = identity) {
   return writes;
 }
 
-const contentOf = (range: ChangeRange): Buffer => pattern(range.length, range.position);
+/** Depends on where it is in its range alone. */
+const contentOf = (range: ChangeRange, part: Range = range): Buffer =>
+  pattern(range.length, range.position).subarray(part.offset - range.offset, end(part) - range.offset);
 const changesOf = (ranges: ChangeRange[]): DiskChanges => ({
   name: 'os',
-  ranges,
-  read: async (range) => contentOf(range),
+  ranges: inBatches(ranges),
+  read: async (range, part) => contentOf(range, part),
 });
 
 describe('change file', () => {
@@ -57,20 +62,21 @@ describe('change file', () => {
         { offset: 5 * 2 ** 40, length: 2 ** 40, zero: true, position: 0 },
       ]),
     );
-    expect(file.length).toBe(512 + 512 + 2 * 20);
-    expect(file.toString('latin1', 0, 8)).toBe('FARCHNG1');
-    expect([8, 12].map((at) => file.readUInt32LE(at))).toEqual([512, 20]);
-    expect([16, 24, 32, 40, 48].map((at) => Number(file.readBigUInt64LE(at)))).toEqual([
+    expect(file.length).toBe(512 + 2 * 20 + 512);
+    const footer = file.subarray(512 + 2 * 20);
+    expect(footer.toString('latin1', 0, 8)).toBe('FARCHNG1');
+    expect([8, 12].map((at) => footer.readUInt32LE(at))).toEqual([512, 20]);
+    expect([16, 24, 32, 40, 48].map((at) => Number(footer.readBigUInt64LE(at)))).toEqual([
       3,
       70_000,
       6 * 2 ** 40,
       2,
       512,
     ]);
-    expect(file.subarray(56, 62)).toEqual(Buffer.from('\u0005db-01'));
-    expect(file.subarray(120, 123)).toEqual(Buffer.from('\u0002os'));
-    expect(file.subarray(512, 1024).equals(pattern(512, 1))).toBe(true);
-    expect([1024, 1032, 1044, 1052].map((at) => Number(file.readBigUInt64LE(at)))).toEqual([
+    expect(footer.subarray(56, 62)).toEqual(Buffer.from('\u0005db-01'));
+    expect(footer.subarray(120, 123)).toEqual(Buffer.from('\u0002os'));
+    expect(file.subarray(0, 512).equals(pattern(512, 1))).toBe(true);
+    expect([512, 520, 532, 540].map((at) => Number(file.readBigUInt64LE(at)))).toEqual([
       512,
       512,
       5 * 2 ** 40,
@@ -117,8 +123,8 @@ describe('change file', () => {
     const ranges = Array.from({ length: count }, (_, index) => {
       return { offset: index * 8 * KiB, length: 4 * KiB, zero: index % 50 !== 0, position: 0 };
     });
-    const { file } = await writeFile({ name: 'os', ranges, read: async () => data });
-    expect(file.length).toBe(HEADER_BYTES + (count / 50) * 4 * KiB + count * ROW_BYTES);
+    const { file } = await writeFile({ name: 'os', ranges: inBatches(ranges, 1024), read: async () => data });
+    expect(file.length).toBe(FOOTER_BYTES + (count / 50) * 4 * KiB + count * ROW_BYTES);
     const reader = await ChangeFileReader.open(readerOf(file), 'file', identity, file.length);
     let rows = 0;
     for await (const batch of reader.batches()) {
@@ -129,27 +135,32 @@ describe('change file', () => {
     expect(rows).toBe(count);
   });
 
-  test('no more content is read ahead than the limit', async () => {
-    const ranges = Array.from({ length: 20 }, (_, index) => {
-      return { offset: index * 8 * MiB, length: 8 * MiB, zero: false, position: 0 };
-    });
-    const data = Buffer.alloc(8 * MiB, 1);
+  test('no more content is read ahead than the limit, in pieces, however long the ranges are', async () => {
+    const ranges = [
+      { offset: 0, length: 64 * MiB, zero: false, position: 0 },
+      { offset: 65 * MiB, length: 64 * MiB + 512, zero: false, position: 0 },
+    ];
+    const data = Buffer.alloc(MAX_ROW_DATA, 1);
+    const asked: Range[] = [];
     let held = 0;
     let most = 0;
-    const read = async () => {
+    const read = async (_: ChangeRange, part: Range) => {
+      asked.push(part);
       held += 1;
       most = Math.max(most, held);
       await new Promise((resolve) => setImmediate(resolve));
-      return data;
+      return data.subarray(0, part.length);
     };
-    const writer = await writerOf(identity, { name: 'os', ranges, read });
+    const writer = await writerOf(identity, { name: 'os', ranges: inBatches(ranges), read });
     let written = 0;
     for await (const chunk of writer.chunks()) {
       written += chunk.length;
-      held -= chunk.length === MAX_ROW_DATA ? 0.5 : 0;
+      held -= chunk.length === MAX_ROW_DATA ? 1 : 0;
     }
-    expect(written).toBe(writer.length);
+    expect(written).toBe(writer.written().length);
     expect(most).toBeLessThanOrEqual(4);
+    expect(mergeRanges(asked)).toEqual(ranges.map(({ offset, length }) => ({ offset, length })));
+    expect(Math.max(...asked.map(({ length }) => length))).toBe(MAX_ROW_DATA);
   });
 
   test.each([
@@ -180,10 +191,57 @@ describe('change file', () => {
   test('content of another length than its range is refused', async () => {
     const changes: DiskChanges = {
       name: 'os',
-      ranges: [{ offset: 0, length: 1024, zero: false, position: 0 }],
+      ranges: inBatches([{ offset: 0, length: 1024, zero: false, position: 0 }]),
       read: async () => Buffer.alloc(512),
     };
     await expect(writeFile(changes)).rejects.toMatchObject({ code: 'LogBroken' });
+  });
+
+  test('what a source takes for data is sent as zeroes where all of a piece is', async () => {
+    const length = 3 * MAX_ROW_DATA;
+    const content = Buffer.alloc(length);
+    // The first piece ends with one byte that is not zero, the last begins with one.
+    content[MAX_ROW_DATA - 1] = 1;
+    content[2 * MAX_ROW_DATA] = 2;
+    const { file } = await writeFile({
+      name: 'os',
+      ranges: inBatches([{ offset: 1024, length, zero: false, position: 0 }]),
+      read: async (_, part) => content.subarray(part.offset - 1024, end(part) - 1024),
+    });
+    expect(file.length).toBe(2 * MAX_ROW_DATA + 3 * ROW_BYTES + FOOTER_BYTES);
+    const writes = await readBack(file);
+    expect(writes.map((write) => ('data' in write ? write.data.length : -write.clear))).toEqual([
+      MAX_ROW_DATA,
+      -MAX_ROW_DATA,
+      MAX_ROW_DATA,
+    ]);
+    const back = Buffer.alloc(length, 0xff);
+    for (const write of writes) {
+      if ('data' in write) write.data.copy(back, write.offset - 1024);
+      else back.fill(0, write.offset - 1024, write.offset - 1024 + write.clear);
+    }
+    expect(back.equals(content)).toBe(true);
+  });
+
+  test.each([
+    ['fewer', 1],
+    ['more', 3],
+  ])('%s ranges than were planned are refused', async (_, count) => {
+    const ranges = Array.from({ length: 3 }, (_each, index) => {
+      return { offset: index * 1024, length: 512, zero: false, position: index };
+    });
+    const planned = await planParts(inBatches(ranges.slice(0, 2)), 4096, { payload: Infinity, rows: Infinity });
+    const { read } = changesOf(ranges);
+    const writer = new ChangeFileWriter(
+      identity,
+      planned[0]!,
+      new PieceCursor(inBatches(ranges.slice(0, count))).take(Infinity),
+      read,
+    );
+    const all = async () => {
+      for await (const chunk of writer.chunks()) void chunk;
+    };
+    await expect(all()).rejects.toMatchObject({ code: 'LogBroken' });
   });
 
   test('a flipped bit is found wherever it is, even without the digest, but in the seal of zeroes', async () => {
@@ -203,13 +261,13 @@ describe('change file', () => {
       try {
         const back = JSON.stringify(await readBack(damaged, { ...identity, diskSize: 16_384 }));
         unnoticed.push(at);
-        expect(back === intact || at >= HEADER_BYTES + 1536).toBe(true);
+        expect(back === intact || (at >= 1536 && at < 1536 + 3 * ROW_BYTES)).toBe(true);
       } catch (error) {
         expect(error).toMatchObject({ code: 'LogBroken' });
       }
     }
     // Offsets in rows and the unused checksum of zeroes are proven by the manifest's digest alone.
-    expect(unnoticed.every((at) => at >= HEADER_BYTES + 1536)).toBe(true);
+    expect(unnoticed.every((at) => at >= 1536 && at < 1536 + 3 * ROW_BYTES)).toBe(true);
   });
 
   test.each(['vm', 'disk', 'epoch', 'sequence', 'diskSize'] as const)(
@@ -229,8 +287,9 @@ describe('change file', () => {
 
   test('a file that is cut off, or goes on, is refused', async () => {
     const { file } = await writeFile(changesOf([{ offset: 0, length: 512, zero: false, position: 0 }]));
+    await expect(readBack(file.subarray(20))).rejects.toMatchObject({ code: 'LogBroken' });
     await expect(readBack(file.subarray(0, file.length - 20))).rejects.toMatchObject({ code: 'LogBroken' });
     await expect(readBack(Buffer.concat([file, Buffer.alloc(20)]))).rejects.toMatchObject({ code: 'LogBroken' });
-    expect(() => decodeHeader(file.subarray(0, 100))).toThrow(expect.objectContaining({ code: 'LogBroken' }));
+    expect(() => decodeFooter(file.subarray(0, 100))).toThrow(expect.objectContaining({ code: 'LogBroken' }));
   });
 });

@@ -9,6 +9,7 @@ import { changeFilesOf, PART_LIMITS, planParts } from '../../replication/change-
 import { readManifest, shipCycle } from '../../replication/ship.js';
 import { encodeRecord } from '../../replication/vault-record.js';
 import type { ReplicaStore } from '../../ports/replica-store.js';
+import { inBatches } from '../support/change-sets.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { intercept } from './intercepted-store.js';
 import { KiB, MiB, Model, VM, write, zero } from './model.js';
@@ -159,7 +160,7 @@ test('a change of 200 GiB takes parts that every store takes', async () => {
     for (let offset = 0; offset < 200 * 1024 * MiB; offset += length)
       yield { offset, length, zero: false, position: 0 };
   };
-  const parts = await planParts({ [Symbol.iterator]: ranges }, 256 * 1024 * MiB, PART_LIMITS);
+  const parts = await planParts(inBatches(ranges(), 1024), 256 * 1024 * MiB, PART_LIMITS);
   expect(parts.reduce((sum, { payload }) => sum + payload, 0)).toBe(200 * 1024 * MiB);
   // An Azure block blob takes 50,000 blocks, of 4 MiB as they are sent.
   for (const { payload, rows } of parts) expect(payload + rows * 20).toBeLessThan(50_000 * 4 * MiB);

@@ -2,7 +2,8 @@
 import { mergeRanges, type Range } from '../../domain/ranges.js';
 import type { ReplicaDescription } from '../../domain/vault.js';
 import { replicaSizeOf } from '../../replication/replica.js';
-import type { ChangeSet, Cut } from '../../ports/hypervisor.js';
+import type { ChangeSet, Cut } from '../../ports/change-source.js';
+import { inBatches } from '../support/change-sets.js';
 
 export const VM = 'db-01';
 export const KiB = 1024;
@@ -64,14 +65,14 @@ export class Model {
       disks: [...sealed].map(([name, content]) => ({
         name,
         size: content.length,
-        log: `${name}-${epoch}-${sequence}.hrl`,
+        token: `${name}-${epoch}-${sequence}`,
         lastWrite: this.writes.get(name) ?? 0,
       })),
     };
     const disks = [...sealed].map(([name, content]) => ({
       name,
-      ranges: rangesOf(changes.get(name) ?? [], content),
-      read: async ({ offset, length }: Range) => Buffer.from(content.subarray(offset, offset + length)),
+      ranges: inBatches(rangesOf(changes.get(name) ?? [], content)),
+      read: async (_: Range, { offset, length }: Range) => Buffer.from(content.subarray(offset, offset + length)),
     }));
     return { cut, changeSet: { disks, close: async () => undefined } };
   }

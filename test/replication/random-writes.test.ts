@@ -79,9 +79,9 @@ test('the replica is the disk, whatever died on the way', async (context) => {
   expect(tracker.resyncCause).toBeUndefined();
 
   const changes = await openLogChangeSet(
-    cut.disks.map(({ name, size, log, lastWrite }) => {
+    cut.disks.map(({ name, size, token, lastWrite }) => {
       return {
-        path: path.join(path.dirname(file), log),
+        path: path.join(path.dirname(file), token),
         vm: VM,
         disk: name,
         diskSize: size,

@@ -26,13 +26,13 @@ async function begun() {
 }
 
 describe('shipping a cycle', () => {
-  test('the manifest says what was sent, and of which log', async () => {
+  test('the manifest says what was sent, and of which cut', async () => {
     const { store, folder, model } = await begun();
     const { cut, changeSet } = model.seal(1, 1, true);
     const manifest = await shipCycle(store, changeSet, cut, FIRST);
     expect(manifest).toMatchObject({ vm: VM, ...FIRST, sealedAt: cut.sealedAt, final: true });
     expect(manifest.disks).toMatchObject([
-      { name: 'os', size: 2 * MiB, log: 'os-1-1.hrl', lastWrite: 2, dataBytes: 64 * KiB, ranges: 2 },
+      { name: 'os', size: 2 * MiB, token: 'os-1-1', lastWrite: 2, dataBytes: 64 * KiB, ranges: 2 },
       { name: 'data', size: 1 * MiB, lastWrite: 1, dataBytes: 512, ranges: 1 },
       { name: 'idle', lastWrite: 0, length: 0, digest: '', dataBytes: 0, ranges: 0 },
     ]);

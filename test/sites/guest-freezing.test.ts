@@ -113,7 +113,7 @@ describe('an app-consistent point', () => {
     const guest = await Guest.start(hypervisor, agentSocket);
     const store = await EmbeddedReplicaStore.open(join(folder, 'store'), { create: true });
     endings.push(() => store.close());
-    const primary = createPrimaryActivities({ hypervisor, store });
+    const primary = createPrimaryActivities({ source: hypervisor, store });
     const compute = { listVms: () => Promise.resolve([]) } as Partial<RecoveryCompute> as RecoveryCompute;
     const azure = createAzureActivities({ store, compute, networks: [] });
     const context = new MockActivityEnvironment();

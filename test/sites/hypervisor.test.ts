@@ -9,8 +9,8 @@ import { createFixedVhd } from '../../disks/vhd.js';
 import { decodeHeader, encodeSlot, slotPosition } from '../../tracking/change-log-format.js';
 import { HypervisorClient } from '../../sites/hypervisor/control-client.js';
 import { NbdGuest } from '../../sites/nbd/guest.js';
-import type { ChangeSet } from '../../ports/hypervisor.js';
 import { HypervisorProcess } from '../support/hypervisor-process.js';
+import { applyChanges } from '../support/change-sets.js';
 import { requireReader, runReader } from '../support/readers.js';
 import { smallFileSystem } from '../support/small-file-system.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
@@ -69,13 +69,6 @@ async function guestOf(hypervisor: HypervisorClient, vm: string, disk: string): 
 
 async function mergeAll(hypervisor: HypervisorClient, vm: string): Promise<void> {
   while ((await hypervisor.mergeSnapshot(vm)) > 0);
-}
-
-async function apply(changes: ChangeSet, copies: Map<string, Buffer>): Promise<void> {
-  for (const disk of changes.disks) {
-    for (const range of disk.ranges) (await disk.read(range)).copy(copies.get(disk.name)!, range.offset);
-  }
-  await changes.close();
 }
 
 describe('power', () => {
@@ -251,8 +244,8 @@ describe('replication', () => {
       const cut = await hypervisor.cut('vm', fence);
       // Repeated, as the agent does that got no answer.
       expect(await hypervisor.cut('vm', fence)).toEqual(cut);
-      await apply(await hypervisor.openChangeSet(cut), copies);
-      await hypervisor.releaseLogs('vm', fence);
+      await applyChanges(await hypervisor.openChangeSet(cut), copies);
+      await hypervisor.releaseCuts(cut);
       sequence += 1;
       return cut;
     };

@@ -9,12 +9,13 @@ import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { VirtualDisk } from '../../disks/disk.js';
 import { RawDisk } from '../../disks/raw.js';
+import { allRanges, applyChanges } from '../support/change-sets.js';
 import { ChangeLog, logPath } from '../../tracking/change-log.js';
 import { decodeHeader, slotPosition } from '../../tracking/change-log-format.js';
 import { encodeRecordHeader } from '../../tracking/change-log-record.js';
 import { openLogChangeSet } from '../../tracking/log-change-set.js';
 import { Tracker } from '../../tracking/tracker.js';
-import type { ChangeSet, Cut } from '../../ports/hypervisor.js';
+import type { ChangeSet, Cut } from '../../ports/change-source.js';
 
 const MIB = 1024 * 1024;
 const BOOT = '11111111-2222-3333-4444-555555555555';
@@ -68,8 +69,8 @@ async function shutDown(tracker: Tracker): Promise<void> {
 
 const changesOf = (cut: Cut): Promise<ChangeSet> =>
   openLogChangeSet(
-    cut.disks.map(({ name, size, log, lastWrite }) => ({
-      path: join(folder, log),
+    cut.disks.map(({ name, size, token, lastWrite }) => ({
+      path: join(folder, token),
       vm: cut.vm,
       disk: name,
       diskSize: size,
@@ -80,13 +81,8 @@ const changesOf = (cut: Cut): Promise<ChangeSet> =>
   );
 
 /** Brings plain copies of the disks forward by one cut. */
-async function apply(cut: Cut, copies: Map<string, Buffer>): Promise<void> {
-  const changes = await changesOf(cut);
-  for (const disk of changes.disks) {
-    for (const range of disk.ranges) (await disk.read(range)).copy(copies.get(disk.name)!, range.offset);
-  }
-  await changes.close();
-}
+const apply = async (cut: Cut, copies: Map<string, Buffer>): Promise<void> =>
+  applyChanges(await changesOf(cut), copies);
 
 const hrlFiles = async () => (await readdir(folder)).filter((name) => name.endsWith('.hrl')).sort();
 
@@ -101,6 +97,7 @@ describe('tracker', () => {
       ['b', await readFile(pathOf('b'))],
     ]);
     await tracker.start(1);
+    let before: Cut | undefined;
     for (let sequence = 1; sequence <= 6; sequence += 1) {
       const writes: Promise<void>[] = [];
       for (let i = 0; i < 40; i += 1) {
@@ -109,10 +106,12 @@ describe('tracker', () => {
         const length = 1 + Math.floor(Math.random() * 70_000);
         writes.push(i % 5 === 0 ? disk.writeZeroes({ offset, length }) : disk.write(randomBytes(length), offset));
       }
-      const cut = tracker.cut({ epoch: 1, sequence }, false);
+      const cutting = tracker.cut({ epoch: 1, sequence }, false);
       await Promise.all(writes);
-      await apply(await cut, copies);
-      await tracker.releaseLogs({ epoch: 1, sequence: sequence - 1 });
+      const cut = await cutting;
+      await apply(cut, copies);
+      if (before) await tracker.releaseCuts(before);
+      before = cut;
       if (tracker.resyncCause) throw new Error(tracker.resyncCause);
     }
     await apply(await tracker.cut({ epoch: 1, sequence: 7 }, true), copies);
@@ -132,11 +131,21 @@ describe('tracker', () => {
     const second = await tracker.cut({ epoch: 3, sequence: 2 }, false);
     expect(second.disks[0]!.lastWrite).toBe(7);
     const changes = await changesOf(first);
-    const ranges = [...changes.disks[0]!.ranges];
+    const ranges = await allRanges(changes.disks[0]!);
     expect(ranges.map((range) => range.length)).toEqual([4 * MIB, MIB + 512]);
-    expect(Buffer.concat(await Promise.all(ranges.map((range) => changes.disks[0]!.read(range)))).equals(content)).toBe(
-      true,
-    );
+    const whole = await Promise.all(ranges.map((range) => changes.disks[0]!.read(range, range)));
+    expect(Buffer.concat(whole).equals(content)).toBe(true);
+    // A range of four records, in pieces that begin and end within them.
+    const [first4] = ranges;
+    for (const [offset, length] of [
+      [512, 512],
+      [MIB, 2 * MIB],
+      [MIB - 512, MIB + 1536],
+      [3 * MIB + 512, MIB],
+    ] as const) {
+      const part = await changes.disks[0]!.read(first4!, { offset, length });
+      expect(part.equals(content.subarray(offset - 512, offset - 512 + length))).toBe(true);
+    }
     await changes.close();
     await shutDown(tracker);
   });
@@ -157,7 +166,7 @@ describe('tracker', () => {
     await expect(tracker.cut({ epoch: 2, sequence: 3 }, false)).rejects.toMatchObject({ code: 'OutOfSequence' });
     await expect(tracker.cut({ epoch: 1, sequence: 2 }, false)).rejects.toMatchObject({ code: 'StaleEpoch' });
     await expect(tracker.start(1)).rejects.toMatchObject({ code: 'StaleEpoch' });
-    await tracker.releaseLogs({ epoch: 2, sequence: 1 });
+    await tracker.releaseCuts(cut);
     await expect(tracker.cut({ epoch: 2, sequence: 1 }, false)).rejects.toMatchObject({ code: 'OutOfSequence' });
     await expect(changesOf(cut)).rejects.toMatchObject({ code: 'LogBroken' });
     await tracker.stop();
@@ -557,12 +566,12 @@ describe('tracker', () => {
     await tracker.disks[0]!.write(randomBytes(512), 4096);
     const cut = await tracker.cut({ epoch: 1, sequence: 1 }, false);
     const changes = await changesOf(cut);
-    const path = join(folder, cut.disks[0]!.log);
+    const path = join(folder, cut.disks[0]!.token);
     const byte = (await readFile(path))[4096 + 40 + 60_000]!;
     await writeAt(path, 4096 + 40 + 60_000, Buffer.from([byte ^ 1]));
     // The first range is another part of the same record.
-    const [first] = changes.disks[0]!.ranges;
-    await expect(changes.disks[0]!.read(first!)).rejects.toMatchObject({ code: 'LogBroken' });
+    const [first] = await allRanges(changes.disks[0]!);
+    await expect(changes.disks[0]!.read(first!, first!)).rejects.toMatchObject({ code: 'LogBroken' });
     await changes.close();
     await expect(changesOf(cut)).rejects.toMatchObject({ code: 'LogBroken' });
     await shutDown(tracker);
