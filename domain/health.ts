@@ -14,11 +14,12 @@ import { titleOf } from './jobs/known-jobs.js';
 import { nextTryText, resyncText } from './next-try.js';
 import {
   BEFORE_THAT,
-  startAzureWorker,
+  startAgent,
   startHost,
   startHypervisor,
   startHypervisorAlone,
   startProvider,
+  startSilent,
 } from './start-again.js';
 import { undoingText } from './undoing.js';
 
@@ -151,13 +152,27 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
     found.push({
       reason: 'SourceNotFenced',
       health: 'Warning',
-      message: `the source on host ${item.host}${silent} has not been told yet that the VM runs at the recovery site${problem === undefined ? '' : ` (at the last try, one a minute: ${problem})`}`,
-      remedy: `Start again whichever is down, and the source is turned off and fenced by itself: ${startHypervisor(item.host)}, and ${startProvider(item.vmmServer)}. Until then keep the source off.${waiver(item)}`,
+      message: `the source on host ${item.host}${silent} has not been told yet that the VM runs at the recovery site${triedText(problem)}${silentPart(item)}`,
+      remedy: `Start again whichever is down, and the source is turned off and fenced by itself: ${toBeStarted(item)}. Until then keep the source off.${waiver(item)}`,
       since,
     });
   }
   const severity = (condition: Condition) => (condition.health === 'Critical' ? 0 : 1);
   return found.sort((a, b) => severity(a) - severity(b));
+}
+
+const triedText = (problem: NonNullable<ProtectedItem['sourceFence']>['problem']): string =>
+  problem === undefined ? '' : ` (last tried at ${problem.at}, and again each minute: ${problem.message})`;
+
+function silentPart({ hostTrouble }: ProtectedItem): string {
+  if (!hostTrouble || !saysHostIsSilent(hostTrouble.failure.code)) return '';
+  return `; its ${hostTrouble.failure.code === 'HypervisorUnreachable' ? 'hypervisor' : 'agent'} does not answer`;
+}
+
+/** The agent is not needed to tell the source; only what is known to be silent is named beside what is. */
+function toBeStarted({ host, vmmServer, hostTrouble }: ProtectedItem): string {
+  const agent = hostTrouble?.failure.code === 'AgentNotAnswering' ? `, ${startAgent(host)}` : '';
+  return `${startHypervisor(host)}${agent}, and ${startProvider(vmmServer)}`;
 }
 
 const homeAgain = ({ vm, sourceFence }: ProtectedItem): string =>
@@ -263,14 +278,9 @@ function retryCondition(item: ProtectedItem, retry: RetryState, now: string): Co
 }
 
 /** Where it is known who does not answer, the command that starts that again. */
-function remedyOf({ host, vmmServer, vault }: ProtectedItem, { code, remedy }: Failure): string {
-  if (saysHostIsSilent(code)) return `Start again ${startHost(host)}`;
-  const start =
-    code === 'ProviderNotAnswering'
-      ? startProvider(vmmServer)
-      : code === 'RecoverySideNotAnswering'
-        ? startAzureWorker(vault)
-        : undefined;
+function remedyOf(item: ProtectedItem, { code, remedy }: Failure): string {
+  if (saysHostIsSilent(code)) return `Start again ${startHost(item.host)}`;
+  const start = startSilent(code, item);
   return start === undefined ? remedy : `Start it again: ${start}. ${BEFORE_THAT}. The work continues by itself.`;
 }
 

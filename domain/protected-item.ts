@@ -112,7 +112,8 @@ export const protectedItemSchema = z.object({
     .object({
       epoch: z.int(),
       since: isoTimeSchema,
-      problem: z.string().optional(),
+      /** What kept the newest try from telling it, and when. */
+      problem: z.object({ message: z.string(), at: isoTimeSchema }).optional(),
       /** Of a host that did not answer when it was failed over: from when on. */
       hostSilentAt: isoTimeSchema.optional(),
     })
@@ -176,6 +177,9 @@ export const standsStill = (item: ProtectedItem): boolean =>
 /** Its changes are sent from its host, or are meant to be. */
 export const isReplicated = ({ phase, activeSide }: ProtectedItem): boolean =>
   activeSide === 'primary' && (phase === 'Seeding' || phase === 'Protected');
+
+/** Its host has to be watched: changes come from there, or the source there has still to be told. */
+export const needsHost = (item: ProtectedItem): boolean => isReplicated(item) || item.sourceFence !== undefined;
 
 /** Protection that never came about, or has ended, is none. */
 export const isProtected = ({ phase, job, leftovers, sourceFence }: ProtectedItem): boolean =>

@@ -13,7 +13,7 @@ import { jobDefinition } from './jobs/known-jobs.js';
 import { marked } from './resync-mark.js';
 import { afterTags, knownNames, withTagRequest, type NamedPoint, type TagRequest } from './named-points.js';
 import { copyFrequencyMs, type Policy } from './policy.js';
-import type { Health, JobRequest, ProtectedItem } from './protected-item.js';
+import { isReplicated, type Health, type JobRequest, type ProtectedItem } from './protected-item.js';
 import { toIso, toMs } from './time.js';
 import type { Leftover, Undoing } from './undoing.js';
 
@@ -60,7 +60,7 @@ export type ItemEvent =
   | { type: 'undoingRequested' }
   | { type: 'undone'; what: Undoing }
   | { type: 'notUndone'; what: Undoing; failure: Failure }
-  | { type: 'sourceNotFenced'; problem: string }
+  | { type: 'sourceNotFenced'; problem: string; at: string }
   /** @param ranUntil when it was turned off, if it ran. */
   | { type: 'sourceFenced'; epoch: number; ranUntil?: string }
   | { type: 'resyncRequired'; cause: string; at: string }
@@ -170,9 +170,12 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
       return item.leftovers ? { ...item, leftovers: item.leftovers.map(told) } : item;
     }
     case 'sourceNotFenced':
-      return item.sourceFence ? { ...item, sourceFence: { ...item.sourceFence, problem: event.problem } } : item;
+      return item.sourceFence
+        ? { ...item, sourceFence: { ...item.sourceFence, problem: { message: event.problem, at: event.at } } }
+        : item;
     case 'sourceFenced': {
-      const { sourceFence: _, ...rest } = item;
+      // From now on nobody watches its host for it.
+      const { sourceFence: _, hostTrouble: __, ...rest } = item;
       if (item.sourceFence?.epoch !== event.epoch) return item;
       const { ranUntil } = event;
       return ranUntil === undefined || item.phase === 'Unprotected'
@@ -191,7 +194,10 @@ export const cycleToRequest = (item: ProtectedItem): number =>
   item.begunSequence === item.nextSequence ? item.nextSequence + 1 : item.nextSequence;
 
 /** What a job that begins leaves to be told. */
-function failingNow({ retry, unresolved, hostTrouble }: ProtectedItem): RetryState | undefined {
+function failingNow(item: ProtectedItem): RetryState | undefined {
+  const { retry, unresolved } = item;
+  // Of a VM that runs elsewhere its host keeps nothing from being done.
+  const hostTrouble = isReplicated(item) ? item.hostTrouble : undefined;
   const host = hostTrouble && { failure: hostTrouble.failure, attempt: 1, since: hostTrouble.since };
   return retry ?? unresolved ?? host;
 }

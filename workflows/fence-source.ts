@@ -7,11 +7,12 @@ import { isCancellation } from '@temporalio/workflow';
 import type { FencedVm } from '../activities/provider.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
 import type { ItemEvent } from '../domain/transitions.js';
+import { now } from './clock.js';
 import { returningProviderOf } from './sides.js';
 import { failureOf } from './step-failure.js';
 import { until, untilOrAfter } from './wait.js';
 
-/** A Provider that answers but can't reach its host is asked again after this, ms. */
+/** A Provider that answers but can't reach its host is asked again after this, ms; sooner once that host is heard again. */
 const AGAIN_MS = 60_000;
 
 export interface SourceFencing {
@@ -35,8 +36,10 @@ export async function fenceSource(fencing: SourceFencing): Promise<void> {
       fencing.on({ type: 'sourceFenced', epoch: fence.epoch, ...(found?.isRunning && { ranUntil: exportsClosedAt }) });
     } catch (error) {
       if (isCancellation(error)) throw error;
-      fencing.on({ type: 'sourceNotFenced', problem: failureOf(error).message });
-      await untilOrAfter(() => fencing.over(), AGAIN_MS, `Fence the source of ${vm} again`);
+      fencing.on({ type: 'sourceNotFenced', problem: failureOf(error).message, at: now() });
+      const { hostTrouble } = fencing.item();
+      const isBack = () => hostTrouble !== undefined && fencing.item().hostTrouble === undefined;
+      await untilOrAfter(() => fencing.over() || isBack(), AGAIN_MS, `Fence the source of ${vm} again`);
     }
   }
 }

@@ -119,12 +119,13 @@ export class JobRun<K extends JobKind> {
   /**
    * One activity, climbed. Its result is remembered, so the body may be run from its start again.
    * @param name unique within the job
+   * @param isFinal failures that end the job instead of being waited for.
    */
-  async step<T>(name: string, call: () => Promise<T>): Promise<T> {
+  async step<T>(name: string, call: () => Promise<T>, isFinal?: (failure: Failure) => boolean): Promise<T> {
     if (name in this.results) return this.results[name] as T;
     this.stopIfSuperseded();
     await this.continueIfLong();
-    const climbed = await climb(name, call, this.ladder, this.job.retry);
+    const climbed = await climb(name, call, this.ladder, this.job.retry, isFinal);
     if (!climbed.done) return this.continueAsNew();
     // A step without a result still has to be remembered as done.
     this.results[name] = climbed.value ?? null;

@@ -1,8 +1,8 @@
-/** While a VM is replicated from its host, somebody watches that host for it. */
+/** While a VM needs its host, somebody watches that host for it. */
 import { ParentClosePolicy, getExternalWorkflowHandle, isCancellation, startChild } from '@temporalio/workflow';
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import { hostWatchId } from '../domain/ids.js';
-import { isReplicated, type ProtectedItem } from '../domain/protected-item.js';
+import { needsHost, type ProtectedItem } from '../domain/protected-item.js';
 import { hostWatch } from './host-watch.js';
 import { tuningOfNextRun, watchVmSignal, type Tuning } from './messages.js';
 import { until } from './wait.js';
@@ -15,7 +15,7 @@ export interface WatchedItem {
 
 /** Resolves once the entity is over and, unless another run of it goes on, its host is not watched for it any more. */
 export async function keepHostWatched(watched: WatchedItem): Promise<void> {
-  const wanted = () => isReplicated(watched.item());
+  const wanted = () => needsHost(watched.item());
   while (!watched.over()) {
     await until(() => wanted() || watched.over());
     if (watched.over()) return;

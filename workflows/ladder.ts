@@ -35,13 +35,15 @@ export type Climb<T> = { done: true; value: T } | { done: false };
 
 /**
  * @param from where an earlier run of this workflow stood, so that a long wait goes on where it was.
- * @throws StepFailure when the failure's class is needsResync; CancelledFailure when cancelled.
+ * @param isFinal failures that are thrown instead of waited for.
+ * @throws StepFailure when the failure's class is needsResync, or it is final; CancelledFailure when cancelled.
  */
 export async function climb<T>(
   what: string,
   attemptStep: () => Promise<T>,
   control: LadderControl,
   from?: RetryState,
+  isFinal: (failure: Failure) => boolean = () => false,
 ): Promise<Climb<T>> {
   let state = from?.step === undefined || from.step === what ? from : undefined;
   let lastCheckpoint: number | undefined;
@@ -72,6 +74,10 @@ export async function climb<T>(
       if (failure.code === 'WorkerStopped' || (await control.moved(failure))) {
         atOnce = true;
         continue;
+      }
+      if (isFinal(failure)) {
+        control.publish(undefined);
+        throw new StepFailure(failure);
       }
       const checkpoint = checkpointOf(error);
       const advanced = checkpoint !== undefined && lastCheckpoint !== undefined && checkpoint > lastCheckpoint;

@@ -5,9 +5,10 @@
  * Restart: each step is repeatable. Cancelled before "Start failover": the source VM is started again.
  */
 import { CancellationScope } from '@temporalio/workflow';
-import { toFailure } from '../domain/errors.js';
+import { toFailure, type Failure } from '../domain/errors.js';
 import type { FailoverResult, Job } from '../domain/job.js';
 import { comparedWrites, holdsEverything, MOST_CUTS, type ComparedWrites, type DiskWrite } from '../domain/last-cut.js';
+import { BEFORE_THAT, startSilent } from '../domain/start-again.js';
 import { secondsBetween, toMs } from '../domain/time.js';
 import { mergeSnapshot } from './copy-disks.js';
 import type { JobRun } from './job-run.js';
@@ -21,10 +22,10 @@ export async function plannedFailover(input: JobInput): Promise<Job> {
     const { vm, epoch } = run.input;
     const failoverEpoch = epoch + 1;
     await run.task('Prerequisites check for planned failover', async () => {
-      const source = await run.step('check the source VM', () => run.provider.checkFailoverSource({ vm, epoch }));
-      await run.step('check the replica', () => run.azure.checkFailoverTarget({ vm, epoch }));
+      const source = await ask(run, 'check the source VM', () => run.provider.checkFailoverSource({ vm, epoch }));
+      await ask(run, 'check the replica', () => run.azure.checkFailoverTarget({ vm, epoch }));
       // It sends the last changes: without it the VM would be off until it is back.
-      await run.step('check the host', () => run.agent.checkSource({ vm }));
+      await ask(run, 'check the host', () => run.agent.checkSource({ vm }));
       if (source.snapshot !== undefined) await mergeSnapshot(run);
     });
     run.compensateWith('startSource');
@@ -61,6 +62,26 @@ export async function plannedFailover(input: JobInput): Promise<Job> {
       return { ...outcome, epoch: failoverEpoch, recoveryPoint, leavesHost: true, result };
     });
   });
+}
+
+/**
+ * What does not answer before anything is changed ends the failover: while it waited, no cycle would be made.
+ * @throws StepFailure
+ */
+async function ask<T>(run: JobRun<'plannedFailover'>, name: string, call: () => Promise<T>): Promise<T> {
+  const remedyFor = (code: Failure['code']) => startSilent(code, run.input);
+  try {
+    return await run.step(name, call, ({ code }) => remedyFor(code) !== undefined);
+  } catch (error) {
+    const failure = error instanceof StepFailure ? error.failure : undefined;
+    const start = failure && remedyFor(failure.code);
+    if (start === undefined) throw error;
+    throw new StepFailure({
+      ...failure!,
+      message: `${failure!.message}; nothing was changed, and replication goes on`,
+      remedy: `Start it again: ${start}. ${BEFORE_THAT}. Then fail over again.`,
+    });
+  }
 }
 
 interface LastCycle extends ReplicatedCycle {

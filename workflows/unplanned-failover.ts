@@ -72,7 +72,7 @@ export async function unplannedFailover(input: JobInput): Promise<Job> {
         ...(disks && { disks }),
         replicaDisks: started.disks,
       };
-      return { epoch: failoverEpoch, recoveryPoint, leavesHost: true, result };
+      return { epoch: failoverEpoch, recoveryPoint, result };
     });
   });
 }

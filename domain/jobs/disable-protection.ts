@@ -22,9 +22,10 @@ export const disableProtection: AskedJob<'disableProtection', typeof tasks> = {
   settles: (parameters) => (parameters?.primaryLost ? undoings : ['mergeSnapshot', 'stopTracking']),
   succeeded(item, ended) {
     const { cycleDueAt: _d, shipped: _s, applied: _a, latestRecoveryPoint: _l, resync: _r, ...left } = ended;
-    const { paused: _p, protectedSince: _ps, hostTrouble: _h, sourceRan: _sr, sourceFence, ...rest } = left;
+    const { paused: _p, protectedSince: _ps, hostTrouble, sourceRan: _sr, sourceFence, ...rest } = left;
     // Owed it stays, unless the site that was to be told does not exist any more.
     const isOwed = sourceFence && !item.job?.parameters?.primaryLost;
-    return { ...rest, ...(isOwed && { sourceFence }), phase: 'Unprotected', cycleHistory: [] };
+    const owed = isOwed && { sourceFence, ...(hostTrouble && { hostTrouble }) };
+    return { ...rest, ...owed, phase: 'Unprotected', cycleHistory: [] };
   },
 };

@@ -120,6 +120,18 @@ test('a resynchronization that does not fit lets expired points go, and goes on'
   await expectEqual(site);
 });
 
+test('a resynchronization begins on a full store, and no recovery point goes for it', async (context) => {
+  const site = await openFullSite(context);
+  const all = site.activities();
+  const { disks } = await run(all.checkSource, { vm });
+  const points = await pointIds(site);
+  await leave(site.storeFolder, 0);
+  await run(all.beginResync, { vm, epoch: 2, disks });
+  expect(await pointIds(site)).toEqual(points);
+  expect(await site.store.readFence(vaultPaths.vm(vm))).toEqual({ epoch: 2, sequence: 0 });
+  await expectEqual(site);
+});
+
 test('what was received before a resynchronization is applied once expired points have gone', async (context) => {
   const site = await openFullSite(context);
   await ship(site, 4);

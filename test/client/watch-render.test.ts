@@ -129,7 +129,7 @@ describe('in a terminal', () => {
   test.each([60, 100, 120])(
     'of %i columns advice is wrapped, so that its command can be read to its end',
     (columns) => {
-      const fence = { epoch: 2, since: AT, problem: 'the Provider does not answer' };
+      const fence = { epoch: 2, since: AT, problem: { message: 'the hypervisor does not answer', at: AT } };
       const lost = heard([item('db-01', { phase: 'Committed', activeSide: 'recovery', sourceFence: fence })]);
       const [wide, narrow] = [Infinity, columns].map((each) => show(lost, { columns: each, rows: 30, colour: false }));
       const command = 'farshore unprotect db-01 --primary-lost';

@@ -31,8 +31,12 @@ describe('unplanned failover', () => {
       );
       expect(item).toMatchObject({ activeSide: 'recovery', epoch: 2, latestRecoveryPoint: { id: 'newest' } });
       expect(item.resync).toBeUndefined();
-      // What was found of the host that it has left is nothing that a later job could bring up again.
-      expect(item.hostTrouble).toBeUndefined();
+      // Who is silent there is told with what is owed; see below for a later job.
+      expect(item.hostTrouble).toEqual(trouble);
+      expect(conditions.find(({ reason }) => reason === 'SourceNotFenced')).toMatchObject({
+        message: expect.stringMatching(/last tried at .*Z, and again each minute: .*; its agent does not answer$/),
+        remedy: expect.stringContaining('farshore worker --role host --name '),
+      });
       expect(item.sourceFence).toMatchObject({ hostSilentAt: trouble.since });
       expect(conditions.map(({ reason }) => reason)).toContain('SourceNotFenced');
       // Watching the host and sending alerts go on beside it.
@@ -61,6 +65,7 @@ describe('unplanned failover', () => {
       site.heal('shutDownVm');
       const fenced = await vault.until(entity, (view) => view.item.sourceFence === undefined, 60_000);
       // It had never heard of it, and went on taking writes.
+      expect(fenced.item.hostTrouble).toBeUndefined();
       expect(fenced.item.sourceRan?.until).toEqual(expect.any(String));
       expect(fenced.conditions.map(({ reason }) => reason)).toEqual(['NotReverseReplicated', 'SourceRan']);
       expect(site.called('fenceVm').at(-1)?.input).toMatchObject({ epoch: 2 });
@@ -68,6 +73,24 @@ describe('unplanned failover', () => {
       await entity.executeUpdate(messages.jobUpdates.commitFailover, request());
       await vault.until(entity, (view) => view.item.phase === 'Committed');
       expect(site.called('commitFailover')[0]?.input['recoveryPoint']).toBe('newest');
+    });
+  });
+
+  it('tells the source as soon as its host is heard again, and not only at the next try', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-01');
+      const trouble = { failure: toFailure('HypervisorUnreachable', 'm'), since: new Date(0).toISOString() };
+      site.fail('fenceVm', 'HypervisorUnreachable');
+      await entity.signal(messages.hostNewsSignal, { trouble });
+      await entity.executeUpdate(messages.jobUpdates.unplannedFailover, request());
+      const owed = await vault.until(entity, ({ item }) => item.sourceFence?.problem !== undefined);
+      site.heal('fenceVm');
+      await entity.signal(messages.hostNewsSignal, {});
+      const { item } = await vault.until(entity, (view) => view.item.sourceFence === undefined);
+      expect(item.phase).toBe('FailedOver');
+      const triedAt = Date.parse(owed.item.sourceFence!.problem!.at);
+      expect(site.called('fenceVm').at(-1)!.at - triedAt).toBeLessThan(50_000);
     });
   });
 
