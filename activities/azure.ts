@@ -88,7 +88,7 @@ export function createAzureActivities({ store, compute, networks, webhook, turns
       trackedEpoch: number;
     }): Promise<{ epoch: number }> {
       checkNetworks(input.networkAdapters);
-      const fence = await store.readFence(vaultPaths.vm(input.vm));
+      const fence = await store.objects.readFence(vaultPaths.vm(input.vm));
       return { epoch: Math.max(fence.epoch, input.trackedEpoch) + 1 };
     },
 
@@ -178,7 +178,7 @@ export function createAzureActivities({ store, compute, networks, webhook, turns
         const find = async () => (await listRecoveryPoints(store, vm)).find((candidate) => candidate.id === id);
         // Only before the fence rises can the point be made; a second attempt finds it.
         if (!(await find())) await createPointOfCycle(store, vm, applied);
-        await store.raiseFence(vmFence(vm, { epoch: failoverEpoch, sequence: 0 }));
+        await store.objects.raiseFence(vmFence(vm, { epoch: failoverEpoch, sequence: 0 }));
         const point = await find();
         if (!point) throw new CatalogueError('InvalidReplicaState', `recovery point ${id} of ${vm} is gone`);
         await compute.createVm(await replicaVmAt(store, await description(vm), point, failoverEpoch));
@@ -232,7 +232,7 @@ export function createAzureActivities({ store, compute, networks, webhook, turns
     /** Leaves the finished job's record in the vault, which outlives Temporal. */
     async recordJob({ job }: { job: Job }): Promise<void> {
       const fence = { scope: 'jobs', epoch: 0, sequence: 0 };
-      await store.putObject(vaultPaths.jobRecord(job.id), Buffer.from(JSON.stringify(job, null, 2)), fence);
+      await store.objects.put(vaultPaths.jobRecord(job.id), Buffer.from(JSON.stringify(job, null, 2)), fence);
     },
   });
 

@@ -102,7 +102,7 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
     async checkSource({ vm }: { vm: string }): Promise<{ disks: DiskSize[]; trackedEpoch: number }> {
       const found = await source.describeVm(vm);
       if (found.failure) throw new CatalogueError(found.failure.code, found.failure.detail);
-      await store.readFence(vaultPaths.vm(vm));
+      await store.objects.readFence(vaultPaths.vm(vm));
       return {
         disks: replicatedDisks(found),
         trackedEpoch: found.tracking?.epoch ?? 0,

@@ -65,7 +65,7 @@ export function unplannedFailoverActivities({ store, compute }: { store: Replica
       runsFrom?: string;
       refusal?: string;
     }> {
-      const fence = await store.readFence(vaultPaths.vm(vm));
+      const fence = await store.objects.readFence(vaultPaths.vm(vm));
       const running = await runningReplica(vm);
       const refusal = !(await readDescription(store, vm))
         ? `the vault holds no description of ${vm}`
@@ -116,7 +116,7 @@ export function unplannedFailoverActivities({ store, compute }: { store: Replica
     }): Promise<{ failedOverAt: string }> {
       const { vm, failoverEpoch, recoveryPoint } = input;
       return beating(0, async () => {
-        await store.raiseFence(vmFence(vm, { epoch: failoverEpoch, sequence: 0 }));
+        await store.objects.raiseFence(vmFence(vm, { epoch: failoverEpoch, sequence: 0 }));
         const failedOverAt = toIso(Date.now());
         const point = (await listRecoveryPoints(store, vm)).find(({ id }) => id === recoveryPoint);
         const description = await readDescription(store, vm);

@@ -6,6 +6,7 @@ import { PART_LIMITS, type PartLimits } from '../replication/change-parts.js';
 import { shipCycle } from '../replication/ship.js';
 import { EmbeddedReplicaStore } from '../sites/folder-store/folder-store.js';
 import type { ChangeRange, Cut } from '../ports/change-source.js';
+import type { WriteFence } from '../ports/objects.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { required, type Bench, type Outcome } from './figures.js';
 import { growthSizes } from './growth-sizes.js';
@@ -55,7 +56,7 @@ const batchesOf = (ranges: readonly ChangeRange[]): AsyncIterable<readonly Chang
 /** Sends it up to its middle and a bit, and again to its end. @returns bytes sent by both. */
 async function sentBytes(folder: string, bytes: number, partLimits: PartLimits): Promise<number> {
   const store = await EmbeddedReplicaStore.open(folder, { create: true });
-  await store.raiseFence({ scope: vaultPaths.vm('bench-01'), ...FENCE });
+  await store.objects.raiseFence({ scope: vaultPaths.vm('bench-01'), ...FENCE });
   const content = Buffer.alloc(RANGE, 0x5a);
   const ranges: ChangeRange[] = Array.from({ length: bytes / RANGE }, (_, index) => ({
     ...{ offset: index * RANGE, length: RANGE, zero: false, position: 0 },
@@ -68,24 +69,28 @@ async function sentBytes(folder: string, bytes: number, partLimits: PartLimits):
   };
   let sent = 0;
   let cutOffAt = bytes / 2 + RANGE;
-  const counting: ReplicaStore['uploadObject'] = (name, chunks, fence) => {
-    const counted = async function* () {
-      for await (const chunk of chunks) {
-        sent += chunk.length;
-        if (sent > cutOffAt) throw new Error('cut off');
-        yield chunk;
-      }
-    };
-    return store.uploadObject(name, counted(), fence);
+  const counted = async function* (chunks: AsyncIterable<Buffer>) {
+    for await (const chunk of chunks) {
+      sent += chunk.length;
+      if (sent > cutOffAt) throw new Error('cut off');
+      yield chunk;
+    }
   };
-  const counted = new Proxy<ReplicaStore>(store, {
-    get(target, property) {
-      if (property === 'uploadObject') return counting;
-      const value: unknown = Reflect.get(target, property, target);
-      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
-    },
-  });
-  const ship = () => shipCycle(counted, changeSet, cut, FENCE, { partLimits });
+  const counting: ReplicaStore = {
+    objects: new Proxy(store.objects, {
+      get(target, property) {
+        if (property === 'upload') {
+          return (name: string, chunks: AsyncIterable<Buffer>, fence: WriteFence) =>
+            target.upload(name, counted(chunks), fence);
+        }
+        const value: unknown = Reflect.get(target, property, target);
+        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+      },
+    }),
+    pageBlobs: store.pageBlobs,
+    close: () => store.close(),
+  };
+  const ship = () => shipCycle(counting, changeSet, cut, FENCE, { partLimits });
   await ship().catch((error: Error) => {
     if (error.message !== 'cut off') throw error;
   });

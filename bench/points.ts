@@ -24,7 +24,7 @@ export const points: Bench = {
 async function measure(folder: string, say: (line: string) => void): Promise<Outcome[]> {
   const store = await EmbeddedReplicaStore.open(path.join(folder, 'store'), { create: true });
   const fence = { scope: vaultPaths.vm(VM), epoch: 1, sequence: 0 };
-  await store.raiseFence(fence);
+  await store.objects.raiseFence(fence);
   const count = growthSizes.points();
   say(`making ${count} points`);
   await inParallel(
@@ -36,7 +36,7 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
       const point = { epoch: 1, sequence, id, vm: VM, time, kind: 'crashConsistent' as const };
       const disks = [{ name: 'os', snapshot: `${String(sequence).padStart(10, '0')}-3f21c09ab4d5` }];
       const record = encodeRecord(recoveryPointSchema, { ...point, disks });
-      await putKept(store, vaultPaths.point(VM, id), record, fence);
+      await putKept(store.objects, vaultPaths.point(VM, id), record, fence);
     },
   );
   await pruneRecoveryPoints(store, { vm: VM, epoch: 1, retainedFrom: 0 });

@@ -58,7 +58,7 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
     const slices = Array.from({ length: sliceCount(size) }, (_, slice) => slice);
     await inParallel(slices, FORMERLY_IN_FLIGHT, async (slice) => {
       const name = `${vaultPaths.seedPrefix(VM, 1, 'os')}${String(slice).padStart(8, '0')}.digests`;
-      await store.putObject(name, new SliceDigests(sliceRange(slice, size)).encode(), fence);
+      await store.objects.put(name, new SliceDigests(sliceRange(slice, size)).encode(), fence);
     });
     await store.close();
   });

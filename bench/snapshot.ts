@@ -26,7 +26,7 @@ export const snapshot: Bench = {
 async function measure(folder: string, say: (line: string) => void): Promise<Outcome[]> {
   const store = await EmbeddedReplicaStore.open(folder, { create: true });
   try {
-    await store.createPageBlob(BLOB, REPLICA_BYTES + VHD_FOOTER_BYTES, FENCE);
+    await store.pageBlobs.create(BLOB, REPLICA_BYTES + VHD_FOOTER_BYTES, FENCE);
     const step = REPLICA_BYTES / (WRITTEN_BYTES / MiB);
     for (let offset = 0; offset < REPLICA_BYTES; offset += step) await write(store, offset);
     const times: number[] = [];
@@ -34,7 +34,7 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
     for (let taken = 0; taken < SNAPSHOTS; taken += 1) {
       const before = await allocated(folder);
       const started = performance.now();
-      await store.snapshotPageBlob(BLOB, FENCE);
+      await store.pageBlobs.snapshot(BLOB, FENCE);
       times.push(performance.now() - started);
       copied.push(((await allocated(folder)) - before) / MiB);
       // Between two recovery points there are writes; the next snapshot has something to be about.
@@ -61,7 +61,7 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
 }
 
 const write = (store: EmbeddedReplicaStore, offset: number): Promise<void> =>
-  store.writePages(BLOB, [{ offset, data: randomBytes(MiB) }], FENCE);
+  store.pageBlobs.write(BLOB, [{ offset, data: randomBytes(MiB) }], FENCE);
 
 /** Bytes that all files below a folder take on their disk. */
 async function allocated(folder: string): Promise<number> {

@@ -38,7 +38,7 @@ export class ReplicaVms {
   async startingPoint(vm: string): Promise<StartingPoint> {
     return await this.#withStore(async (store) => {
       const state = await readVaultState(store, vm);
-      const { epoch } = await store.readFence(vaultPaths.vm(vm));
+      const { epoch } = await store.objects.readFence(vaultPaths.vm(vm));
       if (!state) return { side: 'primary', epoch };
       const replica = (await this.#compute.listVms()).find(({ name }) => name === vm);
       return { side: 'recovery', epoch, state, ...(replica && { replica }) };
@@ -66,7 +66,7 @@ export class ReplicaVms {
     await this.#compute.deleteVm(vm);
     await this.#withStore(async (store) => {
       const state = await readVaultState(store, vm);
-      if (state) await store.raiseFence(vmFence(vm, { epoch: state.epoch + 1, sequence: 0 }));
+      if (state) await store.objects.raiseFence(vmFence(vm, { epoch: state.epoch + 1, sequence: 0 }));
     });
   }
 

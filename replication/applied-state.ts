@@ -26,7 +26,7 @@ export async function readAppliedOf(
     if (!(error instanceof CatalogueError) || error.code !== 'InvalidReplicaState') throw error;
     damage = error;
   }
-  const fence = await store.readFence(vaultPaths.vm(vm));
+  const fence = await store.objects.readFence(vaultPaths.vm(vm));
   const isBegun = fence.epoch === epoch && fence.sequence > SEEDED_SEQUENCE;
   if (!damage && (applied?.epoch === epoch || !isBegun)) return applied;
   const problem = damage?.detail ?? `${vaultPaths.applied(vm)} is missing`;

@@ -76,14 +76,14 @@ export async function applyCycle(
   const changes = await proveChanges(store, manifest, advance, options.signal);
   await options.beforeWriting?.(manifest);
   const writing = vmFence(vm, task);
-  await store.raiseFence(writing);
+  await store.objects.raiseFence(writing);
   const buffers = new BufferPool(BATCH_BYTES);
   await inParallel(changes, FILES_IN_FLIGHT, async ({ disk, reader }) => {
     const blob = vaultPaths.disk(vm, disk);
     await inParallel(reader.batches(), BATCHES_IN_FLIGHT, async (batch) => {
       options.signal?.throwIfAborted();
       const buffer = buffers.take();
-      await store.writePages(blob, await reader.load(batch, buffer), writing);
+      await store.pageBlobs.write(blob, await reader.load(batch, buffer), writing);
       buffers.give(buffer);
       advance(batch.content.length);
     });
@@ -95,7 +95,7 @@ export async function applyCycle(
     final: manifest.final,
     disks: manifest.disks.map(({ name: disk, lastWrite }) => ({ name: disk, lastWrite })),
   };
-  await putKept(store, vaultPaths.applied(vm), encodeRecord(appliedStateSchema, state), writing);
+  await putKept(store.objects, vaultPaths.applied(vm), encodeRecord(appliedStateSchema, state), writing);
   return state;
 }
 
@@ -116,7 +116,7 @@ export async function proveChanges(
   const files = manifest.disks.flatMap((disk) => changeFilesOf(manifest, disk).map((file) => ({ disk, file })));
   const prove = async ({ disk: { name: disk, size: diskSize }, file }: (typeof files)[number]) => {
     const { name, length, digest } = file;
-    const found = await digestOfObject(store, name, length, (bytes) => {
+    const found = await digestOfObject(store.objects, name, length, (bytes) => {
       signal?.throwIfAborted();
       advance(bytes);
     });
@@ -125,7 +125,10 @@ export async function proveChanges(
         found === undefined ? `missing, or shorter than ${length} bytes` : `of digest ${found}, not ${digest}`;
       throw new CatalogueError('LogBroken', `${name} is ${problem}`);
     }
-    return { disk, reader: await ChangeFileReader.open(store, name, { vm, disk, epoch, sequence, diskSize }, length) };
+    return {
+      disk,
+      reader: await ChangeFileReader.open(store.objects, name, { vm, disk, epoch, sequence, diskSize }, length),
+    };
   };
   const proven: ProvenChanges[] = [];
   for await (const one of readAhead(files, FILES_IN_FLIGHT, prove)) {

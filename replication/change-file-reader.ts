@@ -3,7 +3,8 @@ import { crc32 } from 'node:zlib';
 import { Blake3Hasher } from '@napi-rs/blake-hash';
 import { CatalogueError } from '../domain/errors.js';
 import { end, splitRange, type Range } from '../domain/ranges.js';
-import type { PageWrite, ReadBackOptions, ReplicaStore } from '../ports/replica-store.js';
+import type { Objects, ReadBackOptions } from '../ports/objects.js';
+import type { PageWrite } from '../ports/page-blobs.js';
 import {
   changeFileLength,
   checkChange,
@@ -27,11 +28,11 @@ const BATCH_ROWS = 4096;
 /** Bytes of content a batch has at most. */
 export const BATCH_BYTES = MAX_ROW_DATA;
 
-type ObjectReader = Pick<ReplicaStore, 'readObject' | 'readObjectInto'>;
+type ObjectReader = Pick<Objects, 'read' | 'readInto'>;
 
 /** @returns blake3 of the first `length` bytes, hex; undefined when there is no such object or it is shorter. */
 export async function digestOfObject(
-  store: ObjectReader,
+  objects: ObjectReader,
   name: string,
   length: number,
   onBytes: (bytes: number) => void = () => undefined,
@@ -42,7 +43,7 @@ export async function digestOfObject(
     const buffers = new BufferPool(READ_SIZE);
     const read = async (part: Range) => {
       const buffer = buffers.take();
-      await store.readObjectInto(name, part.offset, buffer.subarray(0, part.length), options);
+      await objects.readInto(name, part.offset, buffer.subarray(0, part.length), options);
       return { buffer, length: part.length };
     };
     const parts = splitRange({ offset: 0, length }, READ_SIZE);
@@ -66,13 +67,13 @@ export interface ChangeBatch {
 }
 
 export class ChangeFileReader {
-  readonly #store: ObjectReader;
+  readonly #objects: ObjectReader;
   readonly #name: string;
   readonly #footer: ChangeFileFooter;
   #covers: Range = { offset: 0, length: 0 };
 
-  private constructor(store: ObjectReader, name: string, footer: ChangeFileFooter) {
-    this.#store = store;
+  private constructor(objects: ObjectReader, name: string, footer: ChangeFileFooter) {
+    this.#objects = objects;
     this.#name = name;
     this.#footer = footer;
   }
@@ -88,20 +89,20 @@ export class ChangeFileReader {
    * @throws CatalogueError LogBroken
    */
   static async open(
-    store: ObjectReader,
+    objects: ObjectReader,
     name: string,
     expected: ChangeFileIdentity,
     length: number,
   ): Promise<ChangeFileReader> {
     const broken = (problem: string) => new CatalogueError('LogBroken', `${name}: ${problem}`);
     if (length < FOOTER_BYTES) throw broken(`it is too short, ${length} bytes`);
-    const footer = decodeFooter(await store.readObject(name, length - FOOTER_BYTES, FOOTER_BYTES));
+    const footer = decodeFooter(await objects.read(name, length - FOOTER_BYTES, FOOTER_BYTES));
     for (const key of ['vm', 'disk', 'epoch', 'sequence', 'diskSize'] as const) {
       if (footer[key] !== expected[key]) throw broken(`it is of ${key} ${footer[key]}, not ${expected[key]}`);
     }
     if (changeFileLength(footer) !== length)
       throw broken(`${length} bytes, its footer tells of ${changeFileLength(footer)}`);
-    const reader = new ChangeFileReader(store, name, footer);
+    const reader = new ChangeFileReader(objects, name, footer);
     let begin: number | undefined;
     let previousEnd = 0;
     let payload = 0;
@@ -148,7 +149,7 @@ export class ChangeFileReader {
    */
   async load({ rows, content }: ChangeBatch, buffer: Buffer): Promise<PageWrite[]> {
     const data = buffer.subarray(0, content.length);
-    if (content.length > 0) await this.#store.readObjectInto(this.#name, content.offset, data);
+    if (content.length > 0) await this.#objects.readInto(this.#name, content.offset, data);
     let at = 0;
     return rows.map((row): PageWrite => {
       if (row.zero) return { offset: row.offset, clear: row.length };
@@ -166,7 +167,7 @@ export class ChangeFileReader {
   /** Some at a time, decoded as they are gone through: a million rows at once would be memory until it is collected. */
   async *#rows(): AsyncGenerator<Iterable<ChangeRow>, void, undefined> {
     const table = { offset: 0, length: this.#footer.rows * ROW_BYTES };
-    const read = (part: Range) => this.#store.readObject(this.#name, this.#footer.payload + part.offset, part.length);
+    const read = (part: Range) => this.#objects.read(this.#name, this.#footer.payload + part.offset, part.length);
     for await (const data of readAhead(splitRange(table, ROWS_AT_ONCE * ROW_BYTES), 2, read)) yield decodeRows(data);
   }
 }

@@ -12,7 +12,8 @@ import { end } from '../domain/ranges.js';
 import { isoTimeSchema } from '../domain/time.js';
 import { vaultPaths, type CycleManifest } from '../domain/vault.js';
 import type { ChangeRange, CutDisk } from '../ports/change-source.js';
-import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import type { WriteFence } from '../ports/objects.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { checkChange, MAX_ROW_DATA } from './change-file.js';
 import type { WrittenFile } from './change-file-writer.js';
 import { piecesIn } from './change-pieces.js';
@@ -161,7 +162,7 @@ export async function sentBefore(
   name: string,
   identity: PartIdentity,
 ): Promise<SentPart | undefined> {
-  const record = await readRecord(store, name, partRecordSchema).catch((error: unknown) => {
+  const record = await readRecord(store.objects, name, partRecordSchema).catch((error: unknown) => {
     // Only work is lost with it.
     if (error instanceof CatalogueError && error.code === 'InvalidReplicaState') return undefined;
     throw error;
@@ -177,4 +178,4 @@ export const recordSent = (
   name: string,
   record: PartIdentity & WrittenFile,
   fence: WriteFence,
-): Promise<void> => store.putObject(name, encodeRecord(partRecordSchema, record), fence);
+): Promise<void> => store.objects.put(name, encodeRecord(partRecordSchema, record), fence);

@@ -1,7 +1,8 @@
 /** The cycles that lie in the store: which there are, and when they go. */
 import { cycleName } from '../domain/ids.js';
 import { vaultPaths } from '../domain/vault.js';
-import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import type { WriteFence } from '../ports/objects.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { deleteKept, listKept } from './kept-record.js';
 import { readLeases } from './point-leases.js';
 import { inParallel } from '../concurrency/in-parallel.js';
@@ -39,15 +40,15 @@ async function deleteCycles(
 ): Promise<number> {
   const prefix = vaultPaths.cyclePrefix(vm);
   const cycles = new Map<string, string[]>();
-  for (const name of await listKept(store, prefix)) {
+  for (const name of await listKept(store.objects, prefix)) {
     const cycle = name.slice(prefix.length).split('/', 1)[0]!;
     if (goes(cycle)) cycles.set(cycle, [...(cycles.get(cycle) ?? []), name]);
   }
   await inParallel(cycles.values(), 4, async (names) => {
     // The manifest first: half a cycle must not look like a whole one.
     const manifests = names.filter((name) => name.endsWith('/manifest.json'));
-    for (const name of manifests) await deleteKept(store, name, fence);
-    for (const name of names) if (!manifests.includes(name)) await store.deleteObject(name, fence);
+    for (const name of manifests) await deleteKept(store.objects, name, fence);
+    for (const name of names) if (!manifests.includes(name)) await store.objects.delete(name, fence);
   });
   return cycles.size;
 }

@@ -64,7 +64,7 @@ export async function describedAt(
 /** Are the live replica's disks there, and of their sizes? @throws CatalogueError InvalidReplicaState */
 export async function checkReplicaDisks(store: ReplicaStore, { vm, disks }: ReplicaDescription): Promise<void> {
   for (const { name, replicaSize } of disks) {
-    const size = await store.pageBlobSize(vaultPaths.disk(vm, name));
+    const size = await store.pageBlobs.size(vaultPaths.disk(vm, name));
     if (size === replicaBlobSize(replicaSize)) continue;
     throw new CatalogueError('InvalidReplicaState', `${vm}/${name}: the replica has ${size ?? 'no'} bytes`);
   }
@@ -72,7 +72,7 @@ export async function checkReplicaDisks(store: ReplicaStore, { vm, disks }: Repl
 
 async function sizeOfReplica(store: ReplicaStore, vm: string, disk: string, snapshot: string): Promise<number> {
   const blob = vaultPaths.disk(vm, disk);
-  const size = await store.pageBlobSize(blob, snapshot);
+  const size = await store.pageBlobs.size(blob, snapshot);
   if (size === undefined) throw new CatalogueError('InvalidReplicaState', `there is no ${blob}`);
   return sizeInBlob(size);
 }

@@ -12,7 +12,7 @@ import { parseVhdFooter, VHD_FOOTER_BYTES } from '../disks/vhd.js';
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences } from '../domain/fence.js';
 import { nameSchema } from '../domain/ids.js';
-import { splitRange } from '../domain/ranges.js';
+import { splitRange, type Range } from '../domain/ranges.js';
 import {
   replicaDescriptionSchema,
   vaultPaths,
@@ -221,19 +221,20 @@ async function provenCycles(
 async function writeDisk(store: ReplicaStore, task: DiskTask, cycles: readonly ProvenCycle[]): Promise<number> {
   const { vm, name, snapshot, file } = task;
   const blob = vaultPaths.disk(vm, name);
-  const blobSize = await store.pageBlobSize(blob, snapshot);
+  const blobSize = await store.pageBlobs.size(blob, snapshot);
   if (blobSize === undefined) throw new CatalogueError('InvalidReplicaState', `there is no ${blob}`);
   const unfinished = `${file}.partial`;
   const handle = await openNew(unfinished, blobSize);
   const disk = new RawDisk(handle, unfinished, blobSize);
   try {
     for (const window of splitRange({ offset: 0, length: blobSize }, WINDOW)) {
-      const ranges = await store.listPageRanges(blob, window, snapshot);
+      const ranges = await store.pageBlobs.ranges(blob, window, { snapshot });
       const pieces = ranges.flatMap((range) => [...splitRange(range, PIECE)]);
-      const read = async (piece: { offset: number; length: number }) => ({
-        offset: piece.offset,
-        data: await store.readPages(blob, piece.offset, piece.length, snapshot),
-      });
+      const read = async ({ offset, length }: Range) => {
+        const data = Buffer.allocUnsafe(length);
+        await store.pageBlobs.readInto(blob, offset, data, { snapshot });
+        return { offset, data };
+      };
       for await (const { offset, data } of readAhead(pieces, READS_AHEAD, read)) await disk.write(data, offset);
     }
     for (const cycle of cycles) await addCycle(cycle, name, disk);

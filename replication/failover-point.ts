@@ -42,7 +42,7 @@ export interface Processed {
  */
 export async function processReceived(store: ReplicaStore, vm: string, options: StepOptions = {}): Promise<Processed> {
   const description = await readDescription(store, vm);
-  const fence = await store.readFence(vaultPaths.vm(vm));
+  const fence = await store.objects.readFence(vaultPaths.vm(vm));
   if (!description || fence.epoch !== description.epoch || fence.sequence < SEEDED_SEQUENCE) return { cycles: 0 };
   const { epoch } = description;
   const applied = await readAppliedIfWhole(store, description);

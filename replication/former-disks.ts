@@ -1,7 +1,8 @@
 /** Disks that a VM does not have any more: their page blobs stay as long as a recovery point names them. */
 import type { ReplicaDescription } from '../domain/vault.js';
 import { vaultPaths } from '../domain/vault.js';
-import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import type { WriteFence } from '../ports/objects.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import type { PointRecords } from './point-records.js';
 
 /** Of every disk that may have a page blob in the store. */
@@ -20,7 +21,7 @@ export async function dropFormerDisks(
   for (const disk of formerDisks) {
     if (isNamed(records, disk)) continue;
     const blob = vaultPaths.disk(vm, disk);
-    if ((await store.pageBlobSize(blob)) !== undefined) await store.deletePageBlob(blob, fence);
+    if ((await store.pageBlobs.size(blob)) !== undefined) await store.pageBlobs.delete(blob, fence);
   }
 }
 

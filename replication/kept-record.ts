@@ -6,7 +6,7 @@
 import type { z } from 'zod';
 import { CatalogueError } from '../domain/errors.js';
 import { vaultPaths } from '../domain/vault.js';
-import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import type { Objects, WriteFence } from '../ports/objects.js';
 import { decodeRecord, readRecord } from './vault-record.js';
 
 export interface KeptRecord<T> {
@@ -17,22 +17,22 @@ export interface KeptRecord<T> {
 
 /** @throws CatalogueError InvalidReplicaState when no copy is whole, StoreUnreachable when none can be read. */
 export async function readKept<S extends z.ZodType>(
-  store: Pick<ReplicaStore, 'getObject'>,
+  objects: Pick<Objects, 'get'>,
   name: string,
   schema: S,
 ): Promise<z.infer<S> | undefined> {
-  return (await readKeptRecord(store, name, schema))?.value;
+  return (await readKeptRecord(objects, name, schema))?.value;
 }
 
 /** As `readKept`, and says when it is the second copy. */
 export async function readKeptRecord<S extends z.ZodType>(
-  store: Pick<ReplicaStore, 'getObject'>,
+  objects: Pick<Objects, 'get'>,
   name: string,
   schema: S,
 ): Promise<KeptRecord<z.infer<S>> | undefined> {
-  const first = await readCopy(store, name, schema);
+  const first = await readCopy(objects, name, schema);
   if ('value' in first) return first;
-  const second = await readCopy(store, vaultPaths.second(name), schema);
+  const second = await readCopy(objects, vaultPaths.second(name), schema);
   if ('value' in second) return { ...second, damaged: first.damage?.detail ?? `${name} is missing` };
   const damage = [first, second].flatMap(({ damage: one }) => one ?? []);
   if (damage.length === 0) return undefined;
@@ -40,12 +40,12 @@ export async function readKeptRecord<S extends z.ZodType>(
 }
 
 async function readCopy<S extends z.ZodType>(
-  store: Pick<ReplicaStore, 'getObject'>,
+  objects: Pick<Objects, 'get'>,
   name: string,
   schema: S,
 ): Promise<{ readonly value: z.infer<S> } | { readonly damage?: CatalogueError }> {
   try {
-    const value = await readRecord(store, name, schema);
+    const value = await readRecord(objects, name, schema);
     return value === undefined ? {} : { value };
   } catch (error) {
     return { damage: damageOf(error) };
@@ -61,34 +61,34 @@ function damageOf(error: unknown): CatalogueError {
 const COPY_PROBLEMS: readonly string[] = ['InvalidReplicaState', 'StoreUnreachable'];
 
 /** Replaces both. */
-export async function putKept(store: ReplicaStore, name: string, data: Buffer, fence: WriteFence): Promise<void> {
-  await store.putObject(name, data, fence);
-  await store.putObject(vaultPaths.second(name), data, fence);
+export async function putKept(objects: Objects, name: string, data: Buffer, fence: WriteFence): Promise<void> {
+  await objects.put(name, data, fence);
+  await objects.put(vaultPaths.second(name), data, fence);
 }
 
 /** @returns false, and changes nothing, when the first copy is there already. */
 export async function putKeptIfAbsent(
-  store: ReplicaStore,
+  objects: Objects,
   name: string,
   data: Buffer,
   fence: WriteFence,
 ): Promise<boolean> {
-  if (!(await store.putObjectIfAbsent(name, data, fence))) return false;
-  await store.putObject(vaultPaths.second(name), data, fence);
+  if (!(await objects.putIfAbsent(name, data, fence))) return false;
+  await objects.put(vaultPaths.second(name), data, fence);
   return true;
 }
 
 /** Nobody may find the second alone: it would be taken for what is left of a record that was lost. */
-export async function deleteKept(store: ReplicaStore, name: string, fence: WriteFence): Promise<void> {
-  await store.deleteObject(vaultPaths.second(name), fence);
-  await store.deleteObject(name, fence);
+export async function deleteKept(objects: Objects, name: string, fence: WriteFence): Promise<void> {
+  await objects.delete(vaultPaths.second(name), fence);
+  await objects.delete(name, fence);
 }
 
 /** Names of the records below a prefix of which a copy is there, sorted. */
-export async function listKept(store: Pick<ReplicaStore, 'listObjects'>, prefix: string): Promise<string[]> {
+export async function listKept(objects: Pick<Objects, 'list'>, prefix: string): Promise<string[]> {
   const seconds = vaultPaths.second(prefix);
-  const lost = (await store.listObjects(seconds)).map((name) => prefix + name.slice(seconds.length));
-  return [...new Set([...(await store.listObjects(prefix)), ...lost])].sort();
+  const lost = (await objects.list(seconds)).map((name) => prefix + name.slice(seconds.length));
+  return [...new Set([...(await objects.list(prefix)), ...lost])].sort();
 }
 
 /**
@@ -96,21 +96,21 @@ export async function listKept(store: Pick<ReplicaStore, 'listObjects'>, prefix:
  * that is replaced only, never deleted, while its fence holds. @returns whether there was anything to mend.
  */
 export async function mendKept<S extends z.ZodType>(
-  store: ReplicaStore,
+  objects: Objects,
   name: string,
   schema: S,
   fence: WriteFence,
 ): Promise<boolean> {
   const copies = [name, vaultPaths.second(name)];
-  const found = await Promise.all(copies.map(async (copy) => wholeOrNothing(store, copy, schema)));
+  const found = await Promise.all(copies.map(async (copy) => wholeOrNothing(objects, copy, schema)));
   const whole = found.find((data) => data !== undefined);
   if (whole === undefined || !found.includes(undefined)) return false;
-  await store.putObject(copies[found.indexOf(undefined)]!, whole, fence);
+  await objects.put(copies[found.indexOf(undefined)]!, whole, fence);
   return true;
 }
 
-async function wholeOrNothing(store: ReplicaStore, copy: string, schema: z.ZodType): Promise<Buffer | undefined> {
-  const data = await store.getObject(copy).catch(noCopy);
+async function wholeOrNothing(objects: Objects, copy: string, schema: z.ZodType): Promise<Buffer | undefined> {
+  const data = await objects.get(copy).catch(noCopy);
   if (data === undefined) return undefined;
   try {
     decodeRecord(data, copy, schema);

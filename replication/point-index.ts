@@ -6,7 +6,8 @@
 import { z } from 'zod';
 import { CatalogueError } from '../domain/errors.js';
 import { recoveryPointSchema, vaultPaths, type RecoveryPoint } from '../domain/vault.js';
-import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import type { WriteFence } from '../ports/objects.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { encodeRecord, readRecord } from './vault-record.js';
 
 /** Points that the index lacks before it is written anew: until then they are read one by one. */
@@ -16,7 +17,7 @@ const indexSchema = z.object({ vm: z.string(), points: z.array(recoveryPointSche
 
 /** By id; empty when there is none that can be used. @throws CatalogueError when the store is away. */
 export async function readPointIndex(store: ReplicaStore, vm: string): Promise<ReadonlyMap<string, RecoveryPoint>> {
-  const index = await readRecord(store, vaultPaths.pointIndex(vm), indexSchema).catch((error: unknown) => {
+  const index = await readRecord(store.objects, vaultPaths.pointIndex(vm), indexSchema).catch((error: unknown) => {
     if (error instanceof CatalogueError && error.code === 'InvalidReplicaState') return undefined;
     throw error;
   });
@@ -31,9 +32,9 @@ export async function refreshPointIndex(
   fence: WriteFence,
 ): Promise<void> {
   if (lacking < LACKING) return;
-  await store.putObject(vaultPaths.pointIndex(vm), encodeRecord(indexSchema, { vm, points: [...points] }), fence);
+  await store.objects.put(vaultPaths.pointIndex(vm), encodeRecord(indexSchema, { vm, points: [...points] }), fence);
 }
 
 /** Before a record is written that may say something else than the index. */
 export const dropPointIndex = (store: ReplicaStore, vm: string, fence: WriteFence): Promise<void> =>
-  store.deleteObject(vaultPaths.pointIndex(vm), fence);
+  store.objects.delete(vaultPaths.pointIndex(vm), fence);

@@ -10,7 +10,8 @@ import type { Fence } from '../domain/fence.js';
 import { cycleName } from '../domain/ids.js';
 import { toIso, toMs } from '../domain/time.js';
 import { leaseSchema, vaultPaths, type Lease, type RecoveryPoint } from '../domain/vault.js';
-import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import type { WriteFence } from '../ports/objects.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { readFenceIfWhole, vmFence } from './replica-state.js';
 import { encodeRecord, readRecord } from './vault-record.js';
 
@@ -37,7 +38,7 @@ export async function withLease<T>(
   /** One after the other, so that none comes after the lease was given back. */
   const write = async () => {
     const lease = { until: toIso(Date.now() + LEASE_MS), ...(of && { of }) };
-    const put = async (fence: WriteFence) => await store.putObject(name, encodeRecord(leaseSchema, lease), fence);
+    const put = async (fence: WriteFence) => await store.objects.put(name, encodeRecord(leaseSchema, lease), fence);
     last = last.catch(() => undefined).then(async () => await fenced(store, vm, put));
     await last;
   };
@@ -54,7 +55,7 @@ export async function withLease<T>(
   } finally {
     clearInterval(renewal);
     await last.catch(() => undefined);
-    await fenced(store, vm, async (fence) => await store.deleteObject(name, fence));
+    await fenced(store, vm, async (fence) => await store.objects.delete(name, fence));
   }
 }
 
@@ -107,10 +108,10 @@ export class Leases {
  */
 export async function readLeases(store: ReplicaStore, vm: string, fence?: WriteFence): Promise<Leases> {
   const held: Lease[] = [];
-  for (const name of await store.listObjects(vaultPaths.leasePrefix(vm))) {
+  for (const name of await store.objects.list(vaultPaths.leasePrefix(vm))) {
     const lease = await readLease(store, name);
     if (lease && isHeld(lease)) held.push(lease);
-    else if (fence) await store.deleteObject(name, fence);
+    else if (fence) await store.objects.delete(name, fence);
   }
   return new Leases(held);
 }
@@ -123,7 +124,7 @@ function isHeld({ until }: Lease): boolean {
 
 async function readLease(store: ReplicaStore, name: string): Promise<Lease | undefined> {
   try {
-    return await readRecord(store, name, leaseSchema);
+    return await readRecord(store.objects, name, leaseSchema);
   } catch (error) {
     if (error instanceof CatalogueError && error.code === 'InvalidReplicaState') return undefined;
     throw error;

@@ -14,7 +14,8 @@ import {
   type DamagedRecord,
   type RecoveryPoint,
 } from '../domain/vault.js';
-import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import type { WriteFence } from '../ports/objects.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { deleteKept, listKept, readKept } from './kept-record.js';
 import { readPointIndex } from './point-index.js';
 import { readAhead } from '../concurrency/in-parallel.js';
@@ -84,7 +85,7 @@ export async function readablePoints(
 ): Promise<PointRecords> {
   const readable = new Map<string, ReadonlySet<string>>();
   for (const disk of new Set(points.flatMap(({ disks }) => disks.map(({ name }) => name)))) {
-    const listed = store.listSnapshots(vaultPaths.disk(vm, disk), { isReadable: true });
+    const listed = store.pageBlobs.listSnapshots(vaultPaths.disk(vm, disk), { isReadable: true });
     readable.set(disk, new Set(await listed.catch(unlessDamaged)));
   }
   const whole: RecoveryPoint[] = [];
@@ -121,11 +122,11 @@ function noIndex(error: unknown): typeof NO_INDEX {
 /** Ids of all points of which a record is there, whatever is in it, oldest first. */
 export async function listPointIds(store: ReplicaStore, vm: string): Promise<string[]> {
   const prefix = vaultPaths.pointPrefix(vm);
-  return (await listKept(store, prefix)).map((name) => name.slice(prefix.length).replace(/\.json$/, ''));
+  return (await listKept(store.objects, prefix)).map((name) => name.slice(prefix.length).replace(/\.json$/, ''));
 }
 
 export const deletePoint = (store: ReplicaStore, vm: string, id: string, fence: WriteFence): Promise<void> =>
-  deleteKept(store, vaultPaths.point(vm, id), fence);
+  deleteKept(store.objects, vaultPaths.point(vm, id), fence);
 
 /** As it is recorded, which does not tell whether it is suspect (`withSuspicion`). Undefined when it is gone. */
 export async function readPoint(
@@ -138,7 +139,7 @@ export async function readPoint(
   const damaged = (problem: string): DamagedPoint => ({ name, problem, cycle });
   if (!cycle) return damaged(`${name} has not the name of a recovery point`);
   try {
-    const point = await readUnlessAway(store, vm, () => readKept(store, name, recoveryPointSchema));
+    const point = await readUnlessAway(store, vm, () => readKept(store.objects, name, recoveryPointSchema));
     if (!point) return undefined;
     const problem = pointProblem(point, vm, id);
     return problem === undefined ? point : damaged(`${name} ${problem}`);
@@ -159,7 +160,7 @@ export async function readUnlessAway<T>(store: ReplicaStore, vm: string, read: (
       return await read();
     } catch (error) {
       if (!(error instanceof CatalogueError) || error.code !== 'StoreUnreachable') throw error;
-      await store.readFence(vaultPaths.vm(vm));
+      await store.objects.readFence(vaultPaths.vm(vm));
       if (attempt === 2)
         throw new CatalogueError('InvalidReplicaState', `can't be read: ${error.detail}`, { cause: error });
     }
@@ -196,7 +197,7 @@ export const LOST_DAMAGE_EPOCH = Number.MAX_SAFE_INTEGER;
 export async function readDamage(store: ReplicaStore, vm: string): Promise<Damage | undefined> {
   const name = vaultPaths.damage(vm);
   try {
-    return await readUnlessAway(store, vm, () => readKept(store, name, damageSchema));
+    return await readUnlessAway(store, vm, () => readKept(store.objects, name, damageSchema));
   } catch (error) {
     if (!(error instanceof CatalogueError) || error.code !== 'InvalidReplicaState') throw error;
     const reason = `what verifications have found can't be read (${error.detail}); verify the VM, and delete it if all is well`;

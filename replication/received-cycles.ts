@@ -69,7 +69,7 @@ async function lossAt(
 /** All that have a manifest, whatever is in it, oldest first. */
 export async function receivedCycles(store: ReplicaStore, vm: string): Promise<Fence[]> {
   const prefix = vaultPaths.cyclePrefix(vm);
-  const names = await listKept(store, prefix);
+  const names = await listKept(store.objects, prefix);
   return names.flatMap((name) => {
     const [cycle, file] = name.slice(prefix.length).split('/');
     return file === 'manifest.json' ? (fenceOfPointId(cycle!) ?? []) : [];

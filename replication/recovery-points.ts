@@ -14,7 +14,8 @@ import {
   type RecoveryPoint,
   type ReplicaDescription,
 } from '../domain/vault.js';
-import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import type { WriteFence } from '../ports/objects.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { allDiskNames, dropFormerDisks } from './former-disks.js';
 import { putKept, putKeptIfAbsent } from './kept-record.js';
 import { readLeases } from './point-leases.js';
@@ -72,7 +73,7 @@ export async function createRecoveryPoint(store: ReplicaStore, task: PointTask):
   const disks: RecoveryPoint['disks'] = [];
   const snapshot = async ({ name: disk, size }: ReplicaDescription['disks'][number]) => ({
     name: disk,
-    snapshot: await store.snapshotPageBlob(vaultPaths.disk(vm, disk), fence),
+    snapshot: await store.pageBlobs.snapshot(vaultPaths.disk(vm, disk), fence),
     size,
   });
   const names = diskNames(description);
@@ -86,8 +87,8 @@ export async function createRecoveryPoint(store: ReplicaStore, task: PointTask):
   // One that was damaged is made again: the replica is at its cycle still.
   if (there) {
     await dropPointIndex(store, vm, fence);
-    await putKept(store, name, record, fence);
-  } else await putKeptIfAbsent(store, name, record, fence);
+    await putKept(store.objects, name, record, fence);
+  } else await putKeptIfAbsent(store.objects, name, record, fence);
   const records = await readPointRecords(store, vm);
   await deleteUnlisted(store, vm, names, records, fence);
   const made = records.points.find((one) => one.id === id);
@@ -112,7 +113,7 @@ export async function markSuspect(
   // Of what speaks of no point any more nobody wants to know.
   const kept = known.filter((one) => points.some((point) => compareFences(point, { sequence: 0, ...one }) <= 0));
   const damage: Damage = { epoch, sequence, reason, ...(kept.length > 0 && { earlier: kept }) };
-  await putKept(store, vaultPaths.damage(vm), encodeRecord(damageSchema, damage), fence);
+  await putKept(store.objects, vaultPaths.damage(vm), encodeRecord(damageSchema, damage), fence);
 }
 
 const found = ({ earlier: _, ...newest }: Damage) => newest;
@@ -207,10 +208,10 @@ export async function removeRecoveryPoints(
   }
   await inParallel(disks, DISKS_IN_FLIGHT, async (disk) => {
     const blob = vaultPaths.disk(vm, disk);
-    if ((await store.pageBlobSize(blob)) === undefined) return;
+    if ((await store.pageBlobs.size(blob)) === undefined) return;
     const listed = snapshotsOf(kept, disk);
-    for (const snapshot of await store.listSnapshots(blob)) {
-      if (!listed.includes(snapshot)) await store.deleteSnapshot(blob, snapshot, fence);
+    for (const snapshot of await store.pageBlobs.listSnapshots(blob)) {
+      if (!listed.includes(snapshot)) await store.pageBlobs.deleteSnapshot(blob, snapshot, fence);
     }
   });
   return going;
@@ -240,10 +241,10 @@ async function deleteUnlisted(
     const blob = vaultPaths.disk(vm, disk);
     const listed = snapshotsOf(points, disk);
     const newest = listed.toSorted().at(-1);
-    if (newest === undefined || (await store.pageBlobSize(blob)) === undefined) return;
-    for (const snapshot of await store.listSnapshots(blob)) {
+    if (newest === undefined || (await store.pageBlobs.size(blob)) === undefined) return;
+    for (const snapshot of await store.pageBlobs.listSnapshots(blob)) {
       if (leases.snapshotsOf(disk).includes(snapshot)) continue;
-      if (snapshot < newest && !listed.includes(snapshot)) await store.deleteSnapshot(blob, snapshot, fence);
+      if (snapshot < newest && !listed.includes(snapshot)) await store.pageBlobs.deleteSnapshot(blob, snapshot, fence);
     }
   });
 }

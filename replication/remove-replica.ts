@@ -23,18 +23,18 @@ export interface RemovalTask {
  */
 export async function removeReplica(store: ReplicaStore, { vm, epoch }: RemovalTask): Promise<void> {
   const fence = vmFence(vm, { epoch: epoch + 1, sequence: 0 });
-  await store.raiseFence(fence);
+  await store.objects.raiseFence(fence);
   const description = await readDescription(store, vm);
   await clearReplica(store, vm, description ? allDiskNames(description) : [], fence);
-  const rest = await store.listObjects(`${vaultPaths.vm(vm)}/`);
+  const rest = await store.objects.list(`${vaultPaths.vm(vm)}/`);
   const last = vaultPaths.description(vm);
   await inParallel(
     rest.filter((name) => name !== last),
     8,
-    (name) => store.deleteObject(name, fence),
+    (name) => store.objects.delete(name, fence),
   );
   // Only it knows the disks: an attempt that dies before leaves it to the next.
-  await store.deleteObject(last, fence);
+  await store.objects.delete(last, fence);
 }
 
 /**
@@ -49,7 +49,7 @@ export async function keepReplica(
   { vm, epoch, unprotectedAt, inUse }: RemovalTask & { unprotectedAt: string; inUse: boolean },
 ): Promise<void> {
   const fence = inUse ? await fenceOfEpoch(store, vm, epoch) : vmFence(vm, { epoch: epoch + 1, sequence: 0 });
-  if (!inUse) await store.raiseFence(fence);
+  if (!inUse) await store.objects.raiseFence(fence);
   const description = await readDescription(store, vm);
   if (description) await writeDescription(store, { ...description, unprotectedAt }, fence);
   await deleteAllCycles(store, vm, fence);

@@ -11,7 +11,8 @@ import {
   type ReplicaDescription,
   type VaultState,
 } from '../domain/vault.js';
-import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import type { WriteFence } from '../ports/objects.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { mendKept, noCopy, putKept, readKept } from './kept-record.js';
 import { encodeRecord } from './vault-record.js';
 
@@ -26,19 +27,19 @@ export const vmFence = (vm: string, fence: Fence): WriteFence => ({
  * @throws CatalogueError StaleEpoch when a newer epoch has taken over, ReplicaMissing when this one has not begun there.
  */
 export async function fenceOfEpoch(store: ReplicaStore, vm: string, epoch: number): Promise<WriteFence> {
-  const fence = await store.readFence(vaultPaths.vm(vm));
+  const fence = await store.objects.readFence(vaultPaths.vm(vm));
   if (fence.epoch === epoch) return vmFence(vm, fence);
   const detail = `${vm}: asked for epoch ${epoch}, the store is at ${formatFence(fence)}`;
   throw new CatalogueError(fence.epoch > epoch ? 'StaleEpoch' : 'ReplicaMissing', detail);
 }
 
 export const readDescription = (store: ReplicaStore, vm: string): Promise<ReplicaDescription | undefined> =>
-  readKept(store, vaultPaths.description(vm), replicaDescriptionSchema);
+  readKept(store.objects, vaultPaths.description(vm), replicaDescriptionSchema);
 
 /** Replaces it: what changes of a VM while it is protected. Other disks come with another epoch only. */
 export const writeDescription = (store: ReplicaStore, description: ReplicaDescription, fence: Fence): Promise<void> =>
   putKept(
-    store,
+    store.objects,
     vaultPaths.description(description.vm),
     encodeRecord(replicaDescriptionSchema, description),
     vmFence(description.vm, fence),
@@ -46,7 +47,7 @@ export const writeDescription = (store: ReplicaStore, description: ReplicaDescri
 
 /** Makes a copy of it that was damaged, or is not there yet, from the other one. @throws CatalogueError StaleEpoch */
 export async function mendDescription(store: ReplicaStore, vm: string, fence: Fence): Promise<void> {
-  await mendKept(store, vaultPaths.description(vm), replicaDescriptionSchema, vmFence(vm, fence));
+  await mendKept(store.objects, vaultPaths.description(vm), replicaDescriptionSchema, vmFence(vm, fence));
 }
 
 /** @throws CatalogueError StaleEpoch when the replica is of a newer epoch, ReplicaMissing when of none or an older. */
@@ -69,36 +70,36 @@ export function describedDisk(description: ReplicaDescription, disk: string): Re
 
 /** The newest cycle that every replica disk holds; of whatever epoch. @throws CatalogueError InvalidReplicaState */
 export const readApplied = (store: ReplicaStore, vm: string): Promise<AppliedState | undefined> =>
-  readKept(store, vaultPaths.applied(vm), appliedStateSchema);
+  readKept(store.objects, vaultPaths.applied(vm), appliedStateSchema);
 
 /** The policy the VM was last replicated by; undefined when no cycle has told. */
 export const readPolicy = (store: ReplicaStore, vm: string): Promise<Policy | undefined> =>
-  readKept(store, vaultPaths.policy(vm), policySchema);
+  readKept(store.objects, vaultPaths.policy(vm), policySchema);
 
 /** Writes it when it is another than the one that is there. */
 export async function keepPolicy(store: ReplicaStore, vm: string, policy: Policy, fence: Fence): Promise<void> {
   const record = encodeRecord(policySchema, policy);
   const name = vaultPaths.policy(vm);
-  const there = await Promise.all([name, vaultPaths.second(name)].map((copy) => store.getObject(copy).catch(noCopy)));
+  const there = await Promise.all([name, vaultPaths.second(name)].map((copy) => store.objects.get(copy).catch(noCopy)));
   if (there.every((copy) => copy?.equals(record))) return;
-  await putKept(store, name, record, vmFence(vm, fence));
+  await putKept(store.objects, name, record, vmFence(vm, fence));
 }
 
 /** Where the VM ran when that was settled last, in whichever epoch: a replica VM that runs is of this failover. */
 export const readNotedState = (store: ReplicaStore, vm: string): Promise<VaultState | undefined> =>
-  readKept(store, vaultPaths.state(vm), vaultStateSchema);
+  readKept(store.objects, vaultPaths.state(vm), vaultStateSchema);
 
 /** Where the VM runs, if that was settled in the epoch the store is at; undefined: at the primary site. */
 export async function readVaultState(store: ReplicaStore, vm: string): Promise<VaultState | undefined> {
   const state = await readNotedState(store, vm);
-  const fence = await store.readFence(vaultPaths.vm(vm));
+  const fence = await store.objects.readFence(vaultPaths.vm(vm));
   return state?.epoch === fence.epoch ? state : undefined;
 }
 
 /** Undefined for one that is damaged: what was written can be read all the same. */
 export async function readFenceIfWhole(store: ReplicaStore, vm: string): Promise<Fence | undefined> {
   try {
-    return await store.readFence(vaultPaths.vm(vm));
+    return await store.objects.readFence(vaultPaths.vm(vm));
   } catch (error) {
     if (error instanceof CatalogueError && error.code === 'InvalidReplicaState') return undefined;
     throw error;
@@ -108,7 +109,7 @@ export async function readFenceIfWhole(store: ReplicaStore, vm: string): Promise
 /** @throws CatalogueError StaleEpoch when a newer epoch has taken over. */
 export const writeVaultState = (store: ReplicaStore, vm: string, state: VaultState): Promise<void> =>
   putKept(
-    store,
+    store.objects,
     vaultPaths.state(vm),
     encodeRecord(vaultStateSchema, state),
     vmFence(vm, { epoch: state.epoch, sequence: 0 }),

@@ -9,7 +9,8 @@ import { compareFences, formatFence, type Fence, LAST_SEQUENCE } from '../domain
 import { alignUp } from '../domain/ranges.js';
 import { vaultPaths, type ReplicaDescription } from '../domain/vault.js';
 import { fixedVhdFooter, VHD_FOOTER_BYTES } from '../disks/vhd.js';
-import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import type { WriteFence } from '../ports/objects.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { deleteAllCycles } from './cycles.js';
 import { allDiskNames } from './former-disks.js';
 import { inParallel } from '../concurrency/in-parallel.js';
@@ -49,7 +50,7 @@ export async function prepareReplica(
 ): Promise<void> {
   const { vm, epoch } = description;
   checkDescription(description, fence);
-  const current = await store.readFence(vaultPaths.vm(vm));
+  const current = await store.objects.readFence(vaultPaths.vm(vm));
   if (current.epoch > epoch) {
     throw new CatalogueError(
       'StaleEpoch',
@@ -64,12 +65,12 @@ export async function prepareReplica(
   else {
     const preparing = vmFence(vm, { epoch: epoch - 1, sequence: LAST_SEQUENCE });
     const writing = compareFences(current, preparing) > 0 ? vmFence(vm, fence) : preparing;
-    await store.raiseFence(writing);
+    await store.objects.raiseFence(writing);
     await clearReplica(store, vm, [...(present ? [present] : []), description].flatMap(allDiskNames), writing);
     for (const disk of description.disks) await prepareDisk(store, vm, disk, writing);
     await writeDescription(store, description, writing);
   }
-  await store.raiseFence(vmFence(vm, fence));
+  await store.objects.raiseFence(vmFence(vm, fence));
 }
 
 function checkDescription(description: ReplicaDescription, fence: Fence): void {
@@ -104,7 +105,7 @@ async function checkSameReplica(
     );
   }
   for (const { name, replicaSize } of present.disks) {
-    const size = await store.pageBlobSize(vaultPaths.disk(wanted.vm, name));
+    const size = await store.pageBlobs.size(vaultPaths.disk(wanted.vm, name));
     if (size !== replicaBlobSize(replicaSize)) {
       const found = size === undefined ? 'is missing' : `has ${size} bytes`;
       throw new CatalogueError(
@@ -124,10 +125,10 @@ export async function clearReplica(
 ): Promise<void> {
   const names = [...new Set(disks)];
   await removeRecoveryPoints(store, vm, names, [], fence);
-  await deleteKept(store, vaultPaths.applied(vm), fence);
+  await deleteKept(store.objects, vaultPaths.applied(vm), fence);
   await deleteAllCycles(store, vm, fence);
   await deleteSeedRecords(store, vm, fence);
-  await inParallel(names, 4, (name) => store.deletePageBlob(vaultPaths.disk(vm, name), fence));
+  await inParallel(names, 4, (name) => store.pageBlobs.delete(vaultPaths.disk(vm, name), fence));
 }
 
 /** The blob of a disk, created if it is not there, and its footer. */
@@ -138,6 +139,6 @@ export async function prepareDisk(
   fence: WriteFence,
 ): Promise<void> {
   const blob = vaultPaths.disk(vm, name);
-  await store.createPageBlob(blob, replicaBlobSize(replicaSize), fence);
-  await store.writePages(blob, [{ offset: replicaSize, data: replicaFooter(vm, name, replicaSize) }], fence);
+  await store.pageBlobs.create(blob, replicaBlobSize(replicaSize), fence);
+  await store.pageBlobs.write(blob, [{ offset: replicaSize, data: replicaFooter(vm, name, replicaSize) }], fence);
 }

@@ -8,7 +8,8 @@ import { exceededLimits } from '../domain/disk-limits.js';
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences, formatFence, LAST_SEQUENCE } from '../domain/fence.js';
 import { vaultPaths, type ReplicaDescription } from '../domain/vault.js';
-import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import type { WriteFence } from '../ports/objects.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { deleteAllCycles } from './cycles.js';
 import { allDiskNames, isNamed } from './former-disks.js';
 import { readPointRecords } from './point-records.js';
@@ -37,7 +38,7 @@ type Sizes = readonly { readonly name: string; readonly size: number }[];
 export async function beginResync(store: ReplicaStore, task: ResyncTask): Promise<void> {
   const { vm, epoch, disks } = task;
   const description = await readDescription(store, vm);
-  const current = await store.readFence(vaultPaths.vm(vm));
+  const current = await store.objects.readFence(vaultPaths.vm(vm));
   if (!description) throw new CatalogueError('ReplicaMissing', `${vm}: there is no replica to resynchronize`);
   if (current.epoch > epoch || description.epoch > epoch) {
     throw new CatalogueError('StaleEpoch', `${vm}: asked to begin ${epoch}, the store is at ${formatFence(current)}`);
@@ -48,7 +49,7 @@ export async function beginResync(store: ReplicaStore, task: ResyncTask): Promis
     const unneeded = await checkFits(store, description, disks);
     if (compareFences(current, preparing) <= 0) {
       const fence = vmFence(vm, preparing);
-      await store.raiseFence(fence);
+      await store.objects.raiseFence(fence);
       await deleteSeedRecords(store, vm, fence);
       await deleteAllCycles(store, vm, fence);
       const added = disks.map(({ name }) => name).filter((name) => !allDiskNames(description).includes(name));
@@ -57,12 +58,12 @@ export async function beginResync(store: ReplicaStore, task: ResyncTask): Promis
         const formerDisks = [...(description.formerDisks ?? []), ...added];
         await writeDescription(store, { ...description, formerDisks }, preparing);
       }
-      for (const disk of unneeded) await store.deletePageBlob(vaultPaths.disk(vm, disk), fence);
+      for (const disk of unneeded) await store.pageBlobs.delete(vaultPaths.disk(vm, disk), fence);
       for (const disk of disks) await fitDisk(store, vm, disk, fence);
       await writeDescription(store, describedWith(description, task), preparing);
     }
   }
-  await store.raiseFence(vmFence(vm, { epoch, sequence: 0 }));
+  await store.objects.raiseFence(vmFence(vm, { epoch, sequence: 0 }));
 }
 
 function describedWith(description: ReplicaDescription, { epoch, disks, settings }: ResyncTask): ReplicaDescription {
@@ -93,7 +94,7 @@ async function checkFits(store: ReplicaStore, description: ReplicaDescription, d
   for (const { name, size } of disks) {
     const before = description.disks.find((disk) => disk.name === name);
     if (before && size < before.size) throw tooSmall(name, `and had ${before.size}`, size);
-    const held = await store.pageBlobSize(vaultPaths.disk(vm, name));
+    const held = await store.pageBlobs.size(vaultPaths.disk(vm, name));
     if (before || held === undefined) continue;
     if (!isNamed(await readPointRecords(store, vm), name)) unneeded.push(name);
     else if (held > replicaBlobSize(replicaSizeOf(size))) {
@@ -112,9 +113,9 @@ async function fitDisk(
 ): Promise<void> {
   const blob = vaultPaths.disk(vm, name);
   const replicaSize = replicaSizeOf(size);
-  const held = await store.pageBlobSize(blob);
+  const held = await store.pageBlobs.size(blob);
   if (held !== undefined && held < replicaBlobSize(replicaSize)) {
-    await store.resizePageBlob(blob, replicaBlobSize(replicaSize), fence);
+    await store.pageBlobs.resize(blob, replicaBlobSize(replicaSize), fence);
   }
   await prepareDisk(store, vm, { name, replicaSize }, fence);
 }

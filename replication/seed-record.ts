@@ -9,7 +9,8 @@
 import { CatalogueError } from '../domain/errors.js';
 import type { Range } from '../domain/ranges.js';
 import { vaultPaths } from '../domain/vault.js';
-import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import type { WriteFence } from '../ports/objects.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { inParallel } from '../concurrency/in-parallel.js';
 import { fenceOfEpoch, readApplied } from './replica-state.js';
 import { SliceRecords } from './slice-records.js';
@@ -29,7 +30,7 @@ export const sliceRange = (slice: number, replicaSize: number): Range => ({
 export const seedRecords = (
   store: ReplicaStore,
   { vm, epoch, disk }: { readonly vm: string; readonly epoch: number; readonly disk: string },
-): Promise<SliceRecords> => SliceRecords.open(store, vaultPaths.seedPrefix(vm, epoch, disk));
+): Promise<SliceRecords> => SliceRecords.open(store.objects, vaultPaths.seedPrefix(vm, epoch, disk));
 
 /**
  * Removes the records of the initial copy or resynchronization, of this epoch and older ones, once a cycle has been applied on top of it.
@@ -50,6 +51,6 @@ export async function releaseSeed(store: ReplicaStore, { vm, epoch }: { vm: stri
 /** Of every epoch. */
 export async function deleteSeedRecords(store: ReplicaStore, vm: string, fence: WriteFence): Promise<void> {
   for (const prefix of [vaultPaths.verifiedDisks(vm), vaultPaths.seeds(vm), vaultPaths.allTargetDigests(vm)]) {
-    await inParallel(await store.listObjects(prefix), 8, (name) => store.deleteObject(name, fence));
+    await inParallel(await store.objects.list(prefix), 8, (name) => store.objects.delete(name, fence));
   }
 }

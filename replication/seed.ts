@@ -9,7 +9,9 @@ import type { Fence } from '../domain/fence.js';
 import { clipRanges, end, splitRange, subtractRanges, totalLength, type Range } from '../domain/ranges.js';
 import { vaultPaths } from '../domain/vault.js';
 import type { ReadableDisk } from '../disks/disk.js';
-import type { PageWrite, ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import type { WriteFence } from '../ports/objects.js';
+import type { PageWrite } from '../ports/page-blobs.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { BufferPool } from '../disks/buffer-pool.js';
 import { SliceDigests, wholeBlocks } from './digest.js';
 import { packs } from './packs.js';
@@ -186,7 +188,7 @@ class SliceCopier {
     // An earlier attempt, or damage that was found on reading back, may have left something where the source has zeroes.
     // Where the digests tell of it, nobody else is asked.
     // What reaches out of the slice is another one's, which may have been copied already.
-    const occupied = target ? [slice] : clipRanges(await this.#store.listPageRanges(this.#blob, slice), slice);
+    const occupied = target ? [slice] : clipRanges(await this.#store.pageBlobs.ranges(this.#blob, slice), slice);
     const digests = new SliceDigests(slice);
     const found: Found = { content: [], sent: [] };
     if (data.length > 0) {
@@ -198,14 +200,14 @@ class SliceCopier {
       offset,
       clear: length,
     }));
-    if (clears.length > 0) await this.#store.writePages(this.#blob, clears, this.#fence);
+    if (clears.length > 0) await this.#store.pageBlobs.write(this.#blob, clears, this.#fence);
     return { digests, sent: totalLength(found.sent) };
   }
 
   async #send(batches: AsyncIterable<Batch>, signal: AbortSignal | undefined): Promise<void> {
     await inParallel(batches, BATCHES_IN_FLIGHT, async (batch) => {
       signal?.throwIfAborted();
-      await this.#store.writePages(this.#blob, batch.writes, this.#fence, { isReadBack: true });
+      await this.#store.pageBlobs.write(this.#blob, batch.writes, this.#fence, { isReadBack: true });
       for (const buffer of batch.buffers) this.#buffers.give(buffer);
     });
   }

@@ -7,7 +7,8 @@ import { CatalogueError } from '../domain/errors.js';
 import { compareFences, formatFence, type Fence } from '../domain/fence.js';
 import { cycleManifestSchema, vaultPaths, type CycleManifest } from '../domain/vault.js';
 import type { ChangeSet, Cut, CutDisk, DiskChanges } from '../ports/change-source.js';
-import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import type { WriteFence } from '../ports/objects.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { changeFileLength, type ChangeFileIdentity } from './change-file.js';
 import { digestOfObject } from './change-file-reader.js';
 import { ChangeFileWriter, type WrittenFile } from './change-file-writer.js';
@@ -97,10 +98,10 @@ export async function shipCycle(
   const name = vaultPaths.manifest(vm, epoch, sequence);
   if (shipped === 'damaged') {
     // The logs are here still, so that it is made again; of the same cut it says the same, whoever makes it.
-    await putKept(store, name, data, vmFence(vm, fence));
+    await putKept(store.objects, name, data, vmFence(vm, fence));
     return manifest;
   }
-  if (await putKeptIfAbsent(store, name, data, vmFence(vm, fence))) return manifest;
+  if (await putKeptIfAbsent(store.objects, name, data, vmFence(vm, fence))) return manifest;
   const other = await shippedManifest(store, cut);
   if (other) return other;
   throw new CatalogueError('InvalidReplicaState', `${vm}: the manifest of ${formatFence(cut)} came and went`);
@@ -112,7 +113,7 @@ export async function shipCycle(
  */
 export async function readManifest(store: ReplicaStore, vm: string, cycle: Fence): Promise<CycleManifest | undefined> {
   try {
-    return await readKept(store, vaultPaths.manifest(vm, cycle.epoch, cycle.sequence), cycleManifestSchema);
+    return await readKept(store.objects, vaultPaths.manifest(vm, cycle.epoch, cycle.sequence), cycleManifestSchema);
   } catch (error) {
     if (!(error instanceof CatalogueError) || error.code !== 'InvalidReplicaState') throw error;
     throw new CatalogueError('LogBroken', error.detail, { cause: error });
@@ -230,14 +231,14 @@ class DiskUpload {
     const writer = new ChangeFileWriter(this.#identity(), part, pieces.take(part.rows), (range, piece) =>
       this.#changes.read(range, piece),
     );
-    await this.#store.uploadObject(file, watched(writer.chunks(), advance, signal), fence);
+    await this.#store.objects.upload(file, watched(writer.chunks(), advance, signal), fence);
     const sent = writer.written();
     // Once the manifest is durable the cut is let go of: the file has to be proven good before.
     const onBytes = (bytes: number): void => {
       signal?.throwIfAborted();
       advance(bytes);
     };
-    const arrived = await digestOfObject(this.#store, file, sent.length, onBytes, { isReadBack: true });
+    const arrived = await digestOfObject(this.#store.objects, file, sent.length, onBytes, { isReadBack: true });
     if (arrived !== sent.digest) {
       const found = arrived ?? 'nothing of that length';
       throw new CatalogueError('UploadDamaged', `${file}: sent ${sent.digest}, read back ${found}`);

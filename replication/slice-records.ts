@@ -8,7 +8,7 @@
  *
  * A pack never changes. Where both are there the pack counts: what lies beside it came late.
  */
-import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import type { Objects, WriteFence } from '../ports/objects.js';
 import { inParallel } from '../concurrency/in-parallel.js';
 
 /** Slices of a pack. */
@@ -33,13 +33,13 @@ export class SliceRecords {
   readonly #readPacks = new Map<number, Promise<ReadonlyMap<number, Buffer>>>();
 
   private constructor(
-    private readonly store: ReplicaStore,
+    private readonly objects: Objects,
     private readonly prefix: string,
   ) {}
 
-  static async open(store: ReplicaStore, prefix: string): Promise<SliceRecords> {
-    const records = new SliceRecords(store, prefix);
-    for (const name of await store.listObjects(prefix)) {
+  static async open(objects: Objects, prefix: string): Promise<SliceRecords> {
+    const records = new SliceRecords(objects, prefix);
+    for (const name of await objects.list(prefix)) {
       const [, first, last, ending] = /^(\d{8})(?:-(\d{8}))?\.(digests|pack)$/.exec(name.slice(prefix.length)) ?? [];
       if (ending === 'digests' && last === undefined) records.#single.add(Number(first));
       if (ending === 'pack' && last !== undefined) records.#packs.add(Number(first));
@@ -63,19 +63,19 @@ export class SliceRecords {
       if (this.#packs.has(first)) return undefined;
     }
     // Packed meanwhile, or never there.
-    return (await this.store.getObject(this.#nameOf(slice))) ?? (await this.#pack(first)).get(slice);
+    return (await this.objects.get(this.#nameOf(slice))) ?? (await this.#pack(first)).get(slice);
   }
 
   /** Resolves once it is durable; a record that is there already is replaced. */
   async put(slice: number, record: Buffer, fence: WriteFence): Promise<void> {
-    await this.store.putObject(this.#nameOf(slice), record, fence);
+    await this.objects.put(this.#nameOf(slice), record, fence);
     await this.#added(slice, record, fence);
   }
 
   /** As `put`; one that is there already stays. */
   async putIfAbsent(slice: number, record: Buffer, fence: WriteFence): Promise<void> {
-    const isNew = await this.store.putObjectIfAbsent(this.#nameOf(slice), record, fence);
-    await this.#added(slice, isNew ? record : await this.store.getObject(this.#nameOf(slice)), fence);
+    const isNew = await this.objects.putIfAbsent(this.#nameOf(slice), record, fence);
+    await this.#added(slice, isNew ? record : await this.objects.get(this.#nameOf(slice)), fence);
   }
 
   /** Leaves the record until its pack is whole, or `flush`: of a slice that is done again in no time. */
@@ -87,7 +87,7 @@ export class SliceRecords {
   /** Makes durable what `putLater` has left. */
   async flush(fence: WriteFence): Promise<void> {
     await inParallel([...this.#pending], IN_FLIGHT, async (slice) => {
-      await this.store.putObject(this.#nameOf(slice), this.#contents.get(slice)!, fence);
+      await this.objects.put(this.#nameOf(slice), this.#contents.get(slice)!, fence);
       this.#single.add(slice);
       this.#pending.delete(slice);
     });
@@ -100,21 +100,21 @@ export class SliceRecords {
       if (!this.#packs.has(first)) continue;
       const staying = [...(await this.#pack(first))].filter(([slice]) => !going.has(slice));
       await inParallel(staying, IN_FLIGHT, async ([slice, record]) => {
-        await this.store.putObject(this.#nameOf(slice), record, fence);
+        await this.objects.put(this.#nameOf(slice), record, fence);
         this.#single.add(slice);
       });
       // What came late beside the pack would count once that is gone.
       await inParallel(
         [...going].filter((slice) => packOf(slice) === first),
         IN_FLIGHT,
-        (slice) => this.store.deleteObject(this.#nameOf(slice), fence),
+        (slice) => this.objects.delete(this.#nameOf(slice), fence),
       );
-      await this.store.deleteObject(this.#packName(first), fence);
+      await this.objects.delete(this.#packName(first), fence);
       this.#packs.delete(first);
       this.#readPacks.delete(first);
     }
     await inParallel(going, IN_FLIGHT, async (slice) => {
-      await this.store.deleteObject(this.#nameOf(slice), fence);
+      await this.objects.delete(this.#nameOf(slice), fence);
       this.#single.delete(slice);
       this.#contents.delete(slice);
     });
@@ -140,12 +140,12 @@ export class SliceRecords {
   async #makePack(first: number, slices: readonly number[], fence: WriteFence): Promise<void> {
     const records: Buffer[] = [];
     for (const slice of slices) {
-      const record = this.#contents.get(slice) ?? (await this.store.getObject(this.#nameOf(slice)));
+      const record = this.#contents.get(slice) ?? (await this.objects.get(this.#nameOf(slice)));
       // Gone: somebody else has packed it, or found it wrong.
       if (!record) return;
       records.push(record);
     }
-    await this.store.putObjectIfAbsent(this.#packName(first), encodePack(first, records), fence);
+    await this.objects.putIfAbsent(this.#packName(first), encodePack(first, records), fence);
     this.#packs.add(first);
     const single = slices.filter((slice) => this.#single.has(slice));
     for (const slice of slices) {
@@ -154,7 +154,7 @@ export class SliceRecords {
       this.#single.delete(slice);
     }
     // All at once: a store that keeps a catalog changes it once.
-    await inParallel(single, single.length, (slice) => this.store.deleteObject(this.#nameOf(slice), fence));
+    await inParallel(single, single.length, (slice) => this.objects.delete(this.#nameOf(slice), fence));
   }
 
   #pack(first: number): Promise<ReadonlyMap<number, Buffer>> {
@@ -169,7 +169,7 @@ export class SliceRecords {
   }
 
   async #readPack(first: number): Promise<ReadonlyMap<number, Buffer>> {
-    const content = await this.store.getObject(this.#packName(first));
+    const content = await this.objects.get(this.#packName(first));
     // One that is not there yet may be there when it is asked for again.
     if (!content) this.#readPacks.delete(first);
     return content ? decodePack(first, content) : new Map();

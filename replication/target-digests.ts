@@ -87,7 +87,7 @@ export async function digestReplica(
 
 /** Of the slices that have been digested. */
 export const targetRecords = (store: ReplicaStore, { vm, epoch, disk }: DigestTask): Promise<SliceRecords> =>
-  SliceRecords.open(store, vaultPaths.targetDigestPrefix(vm, epoch, disk));
+  SliceRecords.open(store.objects, vaultPaths.targetDigestPrefix(vm, epoch, disk));
 
 /** @returns undefined when there are none that can be used: everything is sent then. */
 export async function readDigests(
@@ -124,7 +124,7 @@ async function* replicaContent(
   buffers: BufferPool,
 ): AsyncGenerator<{ offset: number; data: Buffer }> {
   if (parts.length === 0) return;
-  const occupied = await store.listPageRanges(blob, slice, undefined, { isProof: true });
+  const occupied = await store.pageBlobs.ranges(blob, slice, { isProof: true });
   const wanted = occupied.flatMap((range) => parts.map((part) => intersect(range, part)).filter((found) => !!found));
   const blocks = wholeBlocks(wanted, slice);
   const read = async (pieces: readonly Range[]) => {
@@ -135,7 +135,9 @@ async function* replicaContent(
       filled += length;
       return { offset, data };
     });
-    await inParallel(content, READS_OF_A_BUFFER, ({ offset, data }) => store.readPagesInto(blob, offset, data));
+    await inParallel(content, READS_OF_A_BUFFER, ({ offset, data }) =>
+      store.pageBlobs.readInto(blob, offset, data, { isReadBack: true }),
+    );
     return { buffer, content };
   };
   for await (const { buffer, content } of readAhead(packs(blocks, READ_SIZE), READS_AHEAD, read)) {

@@ -13,16 +13,16 @@ const ownerSchema = z.object({ vault: nameSchema });
 export async function claimStore(store: ReplicaStore, vault: string): Promise<void> {
   const fence = { scope: vaultPaths.ownerScope, epoch: 0, sequence: 0 };
   const record = encodeRecord(ownerSchema, { vault });
-  if ((await readKept(store, vaultPaths.owner, ownerSchema)) === undefined) {
-    await putKeptIfAbsent(store, vaultPaths.owner, record, fence);
+  if ((await readKept(store.objects, vaultPaths.owner, ownerSchema)) === undefined) {
+    await putKeptIfAbsent(store.objects, vaultPaths.owner, record, fence);
   }
   await requireOwner(store, vault);
-  await mendKept(store, vaultPaths.owner, ownerSchema, fence);
+  await mendKept(store.objects, vaultPaths.owner, ownerSchema, fence);
 }
 
 /** A store that is nobody's yet is anybody's. @throws CatalogueError ForeignVault */
 export async function requireOwner(store: ReplicaStore, vault: string): Promise<void> {
-  const owner = await readKept(store, vaultPaths.owner, ownerSchema);
+  const owner = await readKept(store.objects, vaultPaths.owner, ownerSchema);
   if (owner === undefined || owner.vault === vault) return;
   throw new CatalogueError('ForeignVault', `it is that of the vault ${owner.vault}, and the site file is of ${vault}`);
 }

@@ -5,15 +5,15 @@
 import { blake3 } from '@napi-rs/blake-hash';
 import type { z } from 'zod';
 import { CatalogueError } from '../domain/errors.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { Objects } from '../ports/objects.js';
 
 /** @throws CatalogueError InvalidReplicaState when the object is there but is not what it should be. */
 export async function readRecord<S extends z.ZodType>(
-  store: Pick<ReplicaStore, 'getObject'>,
+  objects: Pick<Objects, 'get'>,
   name: string,
   schema: S,
 ): Promise<z.infer<S> | undefined> {
-  const data = await store.getObject(name);
+  const data = await objects.get(name);
   return data && decodeRecord(data, name, schema);
 }
 

@@ -69,7 +69,7 @@ export const missingDescription = (vm: string): string =>
 
 /** Names of the VMs that the store holds anything of. */
 export async function vaultVms(store: ReplicaStore): Promise<string[]> {
-  const names = await store.listObjects(vaultPaths.vms);
+  const names = await store.objects.list(vaultPaths.vms);
   return [...new Set(names.map((name) => name.slice(vaultPaths.vms.length).split('/', 1)[0]!))];
 }
 
@@ -105,7 +105,7 @@ async function damagedCopies(store: ReplicaStore, { vm }: ReplicaDescription): P
   ] as const;
   const found: DamagedRecord[] = [];
   for (const [name, schema] of records) {
-    const problem = await readKeptRecord(store, name, schema).then(
+    const problem = await readKeptRecord(store.objects, name, schema).then(
       (record) => record?.damaged,
       () => undefined,
     );
@@ -116,23 +116,25 @@ async function damagedCopies(store: ReplicaStore, { vm }: ReplicaDescription): P
 
 /** The records of finished jobs, the newest first. One of a kind this version does not know is left out. */
 export async function jobRecords(store: ReplicaStore, limit: number): Promise<Job[]> {
-  const names = (await store.listObjects(vaultPaths.allJobs)).toSorted((a, b) => timeOf(b).localeCompare(timeOf(a)));
-  const records = names.slice(0, limit).map((name) => readRecord(store, name, jobSchema).catch(() => undefined));
+  const names = (await store.objects.list(vaultPaths.allJobs)).toSorted((a, b) => timeOf(b).localeCompare(timeOf(a)));
+  const records = names
+    .slice(0, limit)
+    .map((name) => readRecord(store.objects, name, jobSchema).catch(() => undefined));
   return (await Promise.all(records)).filter((record) => record !== undefined);
 }
 
 export const jobRecord = (store: ReplicaStore, id: string): Promise<Job | undefined> =>
-  readRecord(store, vaultPaths.jobRecord(id), jobSchema);
+  readRecord(store.objects, vaultPaths.jobRecord(id), jobSchema);
 
 /** Ids end with the time the job was asked for. */
 const timeOf = (name: string): string => name.slice(name.lastIndexOf('/') + 1);
 
 async function jobsOf(store: ReplicaStore, vm: string): Promise<VaultVm['jobs']> {
-  const names = await store.listObjects(vaultPaths.jobs(vm));
+  const names = await store.objects.list(vaultPaths.jobs(vm));
   const newest = names.toSorted((a, b) => timeOf(a).localeCompare(timeOf(b))).at(-1);
   if (newest === undefined) return undefined;
   const id = newest.slice('jobs/'.length).replace(/\.json$/, '');
   // A record of a kind this version does not know is counted all the same.
-  const record = await readRecord(store, newest, jobSchema).catch(() => undefined);
+  const record = await readRecord(store.objects, newest, jobSchema).catch(() => undefined);
   return { count: names.length, newest: record ?? { id } };
 }

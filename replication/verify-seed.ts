@@ -3,7 +3,8 @@ import { CatalogueError } from '../domain/errors.js';
 import { SEEDED_SEQUENCE } from '../domain/fence.js';
 import { end, mergeRanges, type Range } from '../domain/ranges.js';
 import { vaultPaths, verifiedDiskSchema, type ReplicaDescription } from '../domain/vault.js';
-import type { ReplicaStore, WriteFence } from '../ports/replica-store.js';
+import type { WriteFence } from '../ports/objects.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 import { VHD_FOOTER_BYTES } from '../disks/vhd.js';
 import { BufferPool } from '../disks/buffer-pool.js';
 import { progressMeter, type StepOptions } from './progress.js';
@@ -58,14 +59,14 @@ export async function verifySeed(
   const verifiedName = vaultPaths.verifiedDisk(vm, epoch, disk);
   const differing = await differingBlocks(store, task, { copied, targets, replicaSize }, options);
   if (differing.size > 0) {
-    await store.deleteObject(verifiedName, fence);
+    await store.objects.delete(verifiedName, fence);
     // The digests first: with them gone the next copy sends all of a slice.
     await targets.remove(differing.keys(), fence);
     await copied.remove(differing.keys(), fence);
     throw new CatalogueError('ReplicaDiffers', `${vm}/${disk}: ${describeRanges([...differing.values()].flat())}`);
   }
   await checkFooter(store, vm, disk, replicaSize, fence);
-  await store.putObject(verifiedName, encodeRecord(verifiedDiskSchema, { epoch, disk, replicaSize }), fence);
+  await store.objects.put(verifiedName, encodeRecord(verifiedDiskSchema, { epoch, disk, replicaSize }), fence);
   return { seedComplete: await completeSeed(store, description) };
 }
 
@@ -108,8 +109,10 @@ async function checkFooter(
 ): Promise<void> {
   const blob = vaultPaths.disk(vm, disk);
   const expected = replicaFooter(vm, disk, replicaSize);
-  if ((await store.readPages(blob, replicaSize, VHD_FOOTER_BYTES)).equals(expected)) return;
-  await store.writePages(blob, [{ offset: replicaSize, data: expected }], fence);
+  const footer = Buffer.alloc(VHD_FOOTER_BYTES);
+  await store.pageBlobs.readInto(blob, replicaSize, footer);
+  if (footer.equals(expected)) return;
+  await store.pageBlobs.write(blob, [{ offset: replicaSize, data: expected }], fence);
   throw new CatalogueError(
     'ReplicaDiffers',
     `${vm}/${disk}: the footer behind ${replicaSize} bytes; it was written anew`,
@@ -119,10 +122,10 @@ async function checkFooter(
 /** Raises the fence when every disk has been verified. */
 async function completeSeed(store: ReplicaStore, { vm, epoch, disks }: ReplicaDescription): Promise<boolean> {
   for (const { name, replicaSize } of disks) {
-    const verified = await readRecord(store, vaultPaths.verifiedDisk(vm, epoch, name), verifiedDiskSchema);
+    const verified = await readRecord(store.objects, vaultPaths.verifiedDisk(vm, epoch, name), verifiedDiskSchema);
     if (verified?.replicaSize !== replicaSize) return false;
   }
-  await store.raiseFence(vmFence(vm, { epoch, sequence: SEEDED_SEQUENCE }));
+  await store.objects.raiseFence(vmFence(vm, { epoch, sequence: SEEDED_SEQUENCE }));
   return true;
 }
 

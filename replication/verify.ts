@@ -134,12 +134,12 @@ export async function endVerification(
   { vm, epoch }: { vm: string; epoch: number },
 ): Promise<void> {
   const fence = await fenceOfEpoch(store, vm, epoch);
-  const names = await store.listObjects(vaultPaths.verification(vm));
-  await inParallel(names, 8, (name) => store.deleteObject(name, fence));
+  const names = await store.objects.list(vaultPaths.verification(vm));
+  await inParallel(names, 8, (name) => store.objects.delete(name, fence));
 }
 
 const digestRecords = (store: ReplicaStore, { vm, epoch, sequence, disk }: VerifyTask): Promise<SliceRecords> =>
-  SliceRecords.open(store, vaultPaths.verificationPrefix(vm, epoch, sequence, disk));
+  SliceRecords.open(store.objects, vaultPaths.verificationPrefix(vm, epoch, sequence, disk));
 
 async function requireAt(store: ReplicaStore, task: VerifyTask): Promise<void> {
   const applied = await readApplied(store, task.vm);
@@ -160,7 +160,8 @@ async function readPadded(source: ReadableDisk, piece: Range, buffer: Buffer): P
 
 /** @param bytes of the source. @returns the whole block when the replica now reads the same. */
 async function differingBytes(store: ReplicaStore, blob: string, block: Range, bytes: Buffer): Promise<Range[]> {
-  const held = await store.readPages(blob, alignDown(block.offset, SECTOR), alignUp(block.length, SECTOR));
+  const held = Buffer.alloc(alignUp(block.length, SECTOR));
+  await store.pageBlobs.readInto(blob, alignDown(block.offset, SECTOR), held);
   const ranges: { offset: number; length: number }[] = [];
   for (let at = 0; at < block.length; at += 1) {
     if (held[at] === bytes[at]) continue;

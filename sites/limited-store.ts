@@ -2,17 +2,10 @@
  * A replica store to which no faster is sent than a bandwidth allows. Content waits for its turn, in pieces where it is
  * long; what is read, and asked for without content, does not.
  */
-import type { Range } from '../domain/ranges.js';
 import type { BandwidthLimiter } from './bandwidth-limiter.js';
-import type {
-  PageRangeOptions,
-  PageWrite,
-  ReadBackOptions,
-  ReplicaStore,
-  SnapshotListOptions,
-  WriteFence,
-  WriteOptions,
-} from '../ports/replica-store.js';
+import type { Objects, WriteFence } from '../ports/objects.js';
+import type { PageBlobs, PageWrite, WriteOptions } from '../ports/page-blobs.js';
+import type { ReplicaStore } from '../ports/replica-store.js';
 
 /** Who sends. */
 export interface Sender {
@@ -23,88 +16,83 @@ export interface Sender {
 }
 
 export class LimitedStore implements ReplicaStore {
+  readonly objects: Objects;
+  readonly pageBlobs: PageBlobs;
   readonly #store: ReplicaStore;
-  readonly #limiter: BandwidthLimiter;
-  readonly #sender: Sender;
 
   constructor(store: ReplicaStore, limiter: BandwidthLimiter, sender: Sender = {}) {
+    const turns = new Turns(limiter, sender);
     this.#store = store;
-    this.#limiter = limiter;
-    this.#sender = sender;
+    this.objects = limitedObjects(store.objects, turns);
+    this.pageBlobs = limitedPageBlobs(store.pageBlobs, turns);
   }
 
-  async putObject(name: string, data: Buffer, fence: WriteFence): Promise<void> {
-    await this.#takeAll(data.length);
-    await this.#store.putObject(name, data, fence);
-  }
+  close = (): Promise<void> => this.#store.close();
+}
 
-  async putObjectIfAbsent(name: string, data: Buffer, fence: WriteFence): Promise<boolean> {
-    await this.#takeAll(data.length);
-    return await this.#store.putObjectIfAbsent(name, data, fence);
-  }
+function limitedObjects(inner: Objects, turns: Turns): Objects {
+  return {
+    put: async (name: string, data: Buffer, fence: WriteFence) => {
+      await turns.takeAll(data.length);
+      await inner.put(name, data, fence);
+    },
+    putIfAbsent: async (name: string, data: Buffer, fence: WriteFence) => {
+      await turns.takeAll(data.length);
+      return await inner.putIfAbsent(name, data, fence);
+    },
+    upload: (name, chunks, fence) => inner.upload(name, turns.pieces(chunks), fence),
+    get: (name) => inner.get(name),
+    read: (name, offset, length) => inner.read(name, offset, length),
+    readInto: (name, offset, target, options) => inner.readInto(name, offset, target, options),
+    list: (prefix) => inner.list(prefix),
+    delete: (name, fence) => inner.delete(name, fence),
+    raiseFence: (fence) => inner.raiseFence(fence),
+    readFence: (scope) => inner.readFence(scope),
+  };
+}
 
-  async uploadObject(name: string, chunks: AsyncIterable<Buffer>, fence: WriteFence): Promise<void> {
-    await this.#store.uploadObject(name, this.#pieces(chunks), fence);
-  }
+function limitedPageBlobs(inner: PageBlobs, turns: Turns): PageBlobs {
+  return {
+    write: async (name: string, writes: readonly PageWrite[], fence: WriteFence, options?: WriteOptions) => {
+      await turns.inPieces(writes, async (piece) => await inner.write(name, piece, fence, options));
+    },
+    create: (name, size, fence) => inner.create(name, size, fence),
+    resize: (name, size, fence) => inner.resize(name, size, fence),
+    size: (name, snapshot) => inner.size(name, snapshot),
+    readInto: (name, offset, target, options) => inner.readInto(name, offset, target, options),
+    ranges: (name, range, options) => inner.ranges(name, range, options),
+    delete: (name, fence) => inner.delete(name, fence),
+    snapshot: (name, fence) => inner.snapshot(name, fence),
+    listSnapshots: (name, options) => inner.listSnapshots(name, options),
+    deleteSnapshot: (name, snapshot, fence) => inner.deleteSnapshot(name, snapshot, fence),
+  };
+}
 
-  async writePages(
-    name: string,
-    writes: readonly PageWrite[],
-    fence: WriteFence,
-    options?: WriteOptions,
-  ): Promise<void> {
+/** What waits to be sent, in the order in which the bandwidth grants it. */
+class Turns {
+  constructor(
+    private readonly limiter: BandwidthLimiter,
+    private readonly sender: Sender,
+  ) {}
+
+  /** Writes are cut where what is granted ends. */
+  async inPieces(writes: readonly PageWrite[], send: (piece: readonly PageWrite[]) => Promise<void>): Promise<void> {
     let rest = writes;
     do {
       const bytes = rest.reduce((sum, write) => sum + ('data' in write ? write.data.length : 0), 0);
       const granted = bytes > 0 ? await this.#take(bytes) : 0;
       const now = granted < bytes ? firstBytes(rest, granted) : { head: rest, tail: [] };
-      await this.#store.writePages(name, now.head, fence, options);
+      await send(now.head);
       rest = now.tail;
     } while (rest.length > 0);
   }
 
-  getObject = (name: string): Promise<Buffer | undefined> => this.#store.getObject(name);
-  readObject = (name: string, offset: number, length: number): Promise<Buffer> =>
-    this.#store.readObject(name, offset, length);
-  readObjectInto = (name: string, offset: number, target: Buffer, options?: ReadBackOptions): Promise<void> =>
-    this.#store.readObjectInto(name, offset, target, options);
-  listObjects = (prefix: string): Promise<string[]> => this.#store.listObjects(prefix);
-  deleteObject = (name: string, fence: WriteFence): Promise<void> => this.#store.deleteObject(name, fence);
-
-  createPageBlob = (name: string, size: number, fence: WriteFence): Promise<void> =>
-    this.#store.createPageBlob(name, size, fence);
-  resizePageBlob = (name: string, size: number, fence: WriteFence): Promise<void> =>
-    this.#store.resizePageBlob(name, size, fence);
-  pageBlobSize = (name: string, snapshot?: string): Promise<number | undefined> =>
-    this.#store.pageBlobSize(name, snapshot);
-  readPages = (name: string, offset: number, length: number, snapshot?: string): Promise<Buffer> =>
-    this.#store.readPages(name, offset, length, snapshot);
-  readPagesInto = (name: string, offset: number, target: Buffer): Promise<void> =>
-    this.#store.readPagesInto(name, offset, target);
-  listPageRanges = (name: string, range: Range, snapshot?: string, options?: PageRangeOptions): Promise<Range[]> =>
-    this.#store.listPageRanges(name, range, snapshot, options);
-  deletePageBlob = (name: string, fence: WriteFence): Promise<void> => this.#store.deletePageBlob(name, fence);
-  snapshotPageBlob = (name: string, fence: WriteFence): Promise<string> => this.#store.snapshotPageBlob(name, fence);
-  listSnapshots = (name: string, how?: SnapshotListOptions): Promise<string[]> => this.#store.listSnapshots(name, how);
-  deleteSnapshot = (name: string, snapshot: string, fence: WriteFence): Promise<void> =>
-    this.#store.deleteSnapshot(name, snapshot, fence);
-
-  raiseFence = (fence: WriteFence): Promise<void> => this.#store.raiseFence(fence);
-  readFence = (scope: string): ReturnType<ReplicaStore['readFence']> => this.#store.readFence(scope);
-  close = (): Promise<void> => this.#store.close();
-
-  async #take(wanted: number): Promise<number> {
-    const granted = await this.#limiter.take(wanted, this.#sender.signal);
-    this.#sender.onGranted?.();
-    return granted;
-  }
-
   /** For what has to be sent in one piece. */
-  async #takeAll(bytes: number): Promise<void> {
+  async takeAll(bytes: number): Promise<void> {
     for (let taken = 0; taken < bytes;) taken += await this.#take(bytes - taken);
   }
 
-  async *#pieces(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
+  async *pieces(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
     for await (const chunk of chunks) {
       for (let at = 0; at < chunk.length;) {
         const granted = await this.#take(chunk.length - at);
@@ -112,6 +100,12 @@ export class LimitedStore implements ReplicaStore {
         at += granted;
       }
     }
+  }
+
+  async #take(wanted: number): Promise<number> {
+    const granted = await this.limiter.take(wanted, this.sender.signal);
+    this.sender.onGranted?.();
+    return granted;
   }
 }
 

@@ -1,7 +1,7 @@
 /** What may be asked of a page blob: whole pages, within it. @throws CatalogueError InvalidReplicaState */
 import { CatalogueError } from '../domain/errors.js';
 import { end, type Range } from '../domain/ranges.js';
-import type { PageWrite } from '../ports/replica-store.js';
+import type { PageWrite } from '../ports/page-blobs.js';
 
 /** Bytes. */
 const PAGE = 512;

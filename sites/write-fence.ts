@@ -2,7 +2,7 @@
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences, fenceSchema, formatFence, type Fence } from '../domain/fence.js';
 import { checkName, checkScope } from './blob-names.js';
-import type { WriteFence } from '../ports/replica-store.js';
+import type { WriteFence } from '../ports/objects.js';
 
 /** Of a scope that nobody has fenced. */
 export const NO_FENCE: Fence = { epoch: 0, sequence: 0 };

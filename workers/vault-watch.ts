@@ -139,7 +139,7 @@ export class VaultWatch {
   }
 
   async #countPoints(vm: string): Promise<number> {
-    return (await this.store.listObjects(vaultPaths.pointPrefix(vm))).length;
+    return (await this.store.objects.list(vaultPaths.pointPrefix(vm))).length;
   }
 
   async #readHeld(items: readonly ProtectedItem[]): Promise<void> {

@@ -1,5 +1,5 @@
 /** Changes of catalogs that carry a fence, and what becomes of contents that no catalog names. */
-import type { WriteFence } from '../../ports/replica-store.js';
+import type { WriteFence } from '../../ports/objects.js';
 import { refuseOlder, scopeOf } from '../write-fence.js';
 import { NamedContents, type Catalog, type ContentBlob } from './catalog-format.js';
 import type { Catalogs } from './catalogs.js';

@@ -1,6 +1,6 @@
 /** Objects: contents that are written once, named by the catalog of their scope. */
 import { checkName } from '../blob-names.js';
-import type { WriteFence } from '../../ports/replica-store.js';
+import type { WriteFence } from '../../ports/objects.js';
 import { scopeOf } from '../write-fence.js';
 import { newBlobName, type Catalog } from './catalog-format.js';
 import { LOOKUPS, type Catalogs } from './catalogs.js';
@@ -11,7 +11,7 @@ import { invalid, missingContent } from './store-faults.js';
 /** Bytes: larger ones go up in blocks, each of which gets through within the time of a request on a line of 1 Mbit/s. */
 const ONE_PIECE = 4 * 1024 * 1024;
 
-export class Objects {
+export class NamedObjects {
   constructor(
     private readonly container: Container,
     private readonly catalogs: Catalogs,

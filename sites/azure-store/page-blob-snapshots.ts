@@ -4,12 +4,12 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { checkName } from '../blob-names.js';
-import type { WriteFence } from '../../ports/replica-store.js';
+import type { WriteFence } from '../../ports/objects.js';
 import type { Catalog } from './catalog-format.js';
 import { LOOKUPS, type Catalogs } from './catalogs.js';
 import type { Container } from './container.js';
 import type { FencedChanges } from './fenced-changes.js';
-import { pageBlobOf, type PageBlobs } from './page-blobs.js';
+import { pageBlobOf, type BlobPages } from './page-blobs.js';
 import { invalid, missingContent } from './store-faults.js';
 
 /** Milliseconds, until the service's clock shows another time. */
@@ -20,7 +20,7 @@ export class Snapshots {
     private readonly container: Container,
     private readonly catalogs: Catalogs,
     private readonly changes: FencedChanges,
-    private readonly blobs: PageBlobs,
+    private readonly blobs: BlobPages,
   ) {}
 
   async take(name: string, fence: WriteFence): Promise<string> {

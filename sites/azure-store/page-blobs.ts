@@ -5,7 +5,8 @@ import { end, type Range } from '../../domain/ranges.js';
 import { inParallel } from '../../concurrency/in-parallel.js';
 import { checkName } from '../blob-names.js';
 import { checkPages, checkRange, checkSize, rangeOf } from '../page-requests.js';
-import type { PageWrite, WriteFence, WriteOptions } from '../../ports/replica-store.js';
+import type { WriteFence } from '../../ports/objects.js';
+import type { PageWrite, WriteOptions } from '../../ports/page-blobs.js';
 import { refuseOlder, scopeOf } from '../write-fence.js';
 import { newBlobName, type Catalog, type PageBlobEntry } from './catalog-format.js';
 import { LOOKUPS, type Catalogs } from './catalogs.js';
@@ -36,7 +37,7 @@ interface WriteTarget {
   readonly options: WriteOptions;
 }
 
-export class PageBlobs {
+export class BlobPages {
   constructor(
     private readonly container: Container,
     private readonly catalogs: Catalogs,

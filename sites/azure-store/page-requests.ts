@@ -1,7 +1,7 @@
 /** What a list of page writes becomes on its way to the service: requests that do not overlap, as few as can be. */
 import { alignDown, end, overlaps, subtractRanges, mergeRanges, type Range } from '../../domain/ranges.js';
 import { rangeOf } from '../page-requests.js';
-import type { PageWrite } from '../../ports/replica-store.js';
+import type { PageWrite } from '../../ports/page-blobs.js';
 
 /** Bytes: the most that the service takes in one request. */
 export const LARGEST_WRITE = 4 * 1024 * 1024;

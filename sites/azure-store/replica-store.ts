@@ -9,17 +9,18 @@
  */
 import { settleAll } from '../../disks/settle-all.js';
 import { compareFences, fenceSchema, type Fence } from '../../domain/fence.js';
-import type { Range } from '../../domain/ranges.js';
 import { checkScope } from '../blob-names.js';
-import type { PageWrite, ReplicaStore, WriteFence, WriteOptions } from '../../ports/replica-store.js';
+import type { Objects, WriteFence } from '../../ports/objects.js';
+import type { PageBlobs } from '../../ports/page-blobs.js';
+import type { ReplicaStore } from '../../ports/replica-store.js';
 import { Catalogs } from './catalogs.js';
 import { Container } from './container.js';
 import type { ContainerAccess } from './container-access.js';
 import { FencedChanges } from './fenced-changes.js';
 import { Leftovers } from './leftovers.js';
-import { Objects } from './objects.js';
+import { NamedObjects } from './objects.js';
 import { Snapshots } from './page-blob-snapshots.js';
-import { PageBlobs, sequenceNumber } from './page-blobs.js';
+import { BlobPages, sequenceNumber } from './page-blobs.js';
 import { Requests, type RequestLimits } from './requests.js';
 import { openMarker } from './store-marker.js';
 
@@ -34,25 +35,27 @@ export interface OpenOptions {
 }
 
 export class AzureReplicaStore implements ReplicaStore {
+  readonly objects: Objects;
+  readonly pageBlobs: PageBlobs;
   #closed = false;
-  readonly #catalogs: Catalogs;
   readonly #leftovers: Leftovers;
-  readonly #objects: Objects;
-  readonly #blobs: PageBlobs;
-  readonly #snapshots: Snapshots;
 
   private constructor(
-    private readonly container: Container,
+    container: Container,
     /** It was made with this one. */
     readonly id: string,
     onCatalogSent?: (bytes: number) => void,
   ) {
-    this.#catalogs = new Catalogs(container, onCatalogSent);
+    const catalogs = new Catalogs(container, onCatalogSent);
     this.#leftovers = new Leftovers(container);
-    const changes = new FencedChanges(container, this.#catalogs);
-    this.#objects = new Objects(container, this.#catalogs, changes);
-    this.#blobs = new PageBlobs(container, this.#catalogs, changes);
-    this.#snapshots = new Snapshots(container, this.#catalogs, changes, this.#blobs);
+    const changes = new FencedChanges(container, catalogs);
+    const call: Call = (work) => this.#do(work);
+    this.objects = openedObjects(call, new NamedObjects(container, catalogs, changes), {
+      raise: async (fence) => await this.#raise(container, catalogs, fence),
+      read: async (scope) => (await catalogs.of(checkScope(scope)).read()).fence,
+    });
+    const blobs = new BlobPages(container, catalogs, changes);
+    this.pageBlobs = openedPageBlobs(call, blobs, new Snapshots(container, catalogs, changes, blobs));
   }
 
   /** @throws CatalogueError StoreUnreachable, StoreNotFound, StoreUnsuitable, AuthenticationFailed, AuthorizationFailed. */
@@ -61,70 +64,13 @@ export class AzureReplicaStore implements ReplicaStore {
     return new AzureReplicaStore(container, await openMarker(access, container, options), options.onCatalogSent);
   }
 
-  putObject = (name: string, data: Buffer, fence: WriteFence): Promise<void> =>
-    this.#do(() => this.#objects.put(name, data, fence));
-  putObjectIfAbsent = (name: string, data: Buffer, fence: WriteFence): Promise<boolean> =>
-    this.#do(() => this.#objects.putIfAbsent(name, data, fence));
-  uploadObject = (name: string, chunks: AsyncIterable<Buffer>, fence: WriteFence): Promise<void> =>
-    this.#do(() => this.#objects.put(name, chunks, fence));
-  getObject = (name: string): Promise<Buffer | undefined> => this.#do(() => this.#objects.get(name));
-  listObjects = (prefix: string): Promise<string[]> => this.#do(() => this.#objects.list(prefix));
-  deleteObject = (name: string, fence: WriteFence): Promise<void> => this.#do(() => this.#objects.delete(name, fence));
-
-  async readObject(name: string, offset: number, length: number): Promise<Buffer> {
-    const target = Buffer.allocUnsafe(length);
-    await this.readObjectInto(name, offset, target);
-    return target;
-  }
-
-  readObjectInto = (name: string, offset: number, target: Buffer): Promise<void> =>
-    this.#do(() => this.#objects.readInto(name, offset, target));
-
-  createPageBlob = (name: string, size: number, fence: WriteFence): Promise<void> =>
-    this.#do(() => this.#blobs.create(name, size, fence));
-  resizePageBlob = (name: string, size: number, fence: WriteFence): Promise<void> =>
-    this.#do(() => this.#blobs.resize(name, size, fence));
-  pageBlobSize = (name: string, snapshot?: string): Promise<number | undefined> =>
-    this.#do(() => this.#blobs.size(name, snapshot));
-  writePages = (
-    name: string,
-    writes: readonly PageWrite[],
-    fence: WriteFence,
-    options: WriteOptions = {},
-  ): Promise<void> => this.#do(() => this.#blobs.write(name, writes, fence, options));
-
-  async readPages(name: string, offset: number, length: number, snapshot?: string): Promise<Buffer> {
-    // A length that is none is refused with the range.
-    const target = Buffer.allocUnsafe(Number.isSafeInteger(length) && length > 0 ? length : 0);
-    await this.#do(() => this.#blobs.readInto(name, { offset, length }, target, snapshot));
-    return target;
-  }
-
-  readPagesInto = (name: string, offset: number, target: Buffer): Promise<void> =>
-    this.#do(() => this.#blobs.readInto(name, { offset, length: target.length }, target));
-  listPageRanges = (name: string, range: Range, snapshot?: string): Promise<Range[]> =>
-    this.#do(() => this.#blobs.ranges(name, range, snapshot));
-  deletePageBlob = (name: string, fence: WriteFence): Promise<void> => this.#do(() => this.#blobs.delete(name, fence));
-
-  snapshotPageBlob = (name: string, fence: WriteFence): Promise<string> =>
-    this.#do(() => this.#snapshots.take(name, fence));
-  listSnapshots = (name: string): Promise<string[]> => this.#do(() => this.#snapshots.list(name));
-  deleteSnapshot = (name: string, snapshot: string, fence: WriteFence): Promise<void> =>
-    this.#do(() => this.#snapshots.delete(name, snapshot, fence));
-
-  raiseFence = (fence: WriteFence): Promise<void> => this.#do(() => this.#raise(fence));
-
-  async readFence(scope: string): Promise<Fence> {
-    return await this.#do(async () => (await this.#catalogs.of(checkScope(scope)).read()).fence);
-  }
-
   async close(): Promise<void> {
     this.#closed = true;
     await this.#leftovers.ended();
   }
 
-  async #raise(fence: WriteFence): Promise<void> {
-    const catalog = this.#catalogs.of(checkScope(fence.scope));
+  async #raise(container: Container, catalogs: Catalogs, fence: WriteFence): Promise<void> {
+    const catalog = catalogs.of(checkScope(fence.scope));
     const { epoch, sequence } = fenceSchema.parse(fence);
     const before = (await catalog.recent()).fence.epoch;
     const { recorded, blobs } = await catalog.change((current) => {
@@ -133,7 +79,7 @@ export class AzureReplicaStore implements ReplicaStore {
     });
     // Also when it is that high already: whoever raised it may have died before this.
     const number = sequenceNumber(recorded);
-    await settleAll(blobs.map((blob) => this.container.raiseSequenceNumber(blob, number)));
+    await settleAll(blobs.map((blob) => container.raiseSequenceNumber(blob, number)));
     if (recorded.epoch > before) this.#leftovers.remove(catalog);
   }
 
@@ -141,4 +87,48 @@ export class AzureReplicaStore implements ReplicaStore {
     if (this.#closed) throw new Error('the store is closed');
     return await work();
   }
+}
+
+/** Makes a call to the store, which has to be open. */
+type Call = <T>(work: () => Promise<T>) => Promise<T>;
+
+interface Fences {
+  raise(fence: WriteFence): Promise<void>;
+  read(scope: string): Promise<Fence>;
+}
+
+function openedObjects(call: Call, objects: NamedObjects, fences: Fences): Objects {
+  return {
+    put: (name, data, fence) => call(() => objects.put(name, data, fence)),
+    putIfAbsent: (name, data, fence) => call(() => objects.putIfAbsent(name, data, fence)),
+    upload: (name, chunks, fence) => call(() => objects.put(name, chunks, fence)),
+    get: (name) => call(() => objects.get(name)),
+    read: (name, offset, length) =>
+      call(async () => {
+        const target = Buffer.allocUnsafe(length);
+        await objects.readInto(name, offset, target);
+        return target;
+      }),
+    readInto: (name, offset, target) => call(() => objects.readInto(name, offset, target)),
+    list: (prefix) => call(() => objects.list(prefix)),
+    delete: (name, fence) => call(() => objects.delete(name, fence)),
+    raiseFence: (fence) => call(() => fences.raise(fence)),
+    readFence: (scope) => call(() => fences.read(scope)),
+  };
+}
+
+function openedPageBlobs(call: Call, blobs: BlobPages, snapshots: Snapshots): PageBlobs {
+  return {
+    create: (name, size, fence) => call(() => blobs.create(name, size, fence)),
+    resize: (name, size, fence) => call(() => blobs.resize(name, size, fence)),
+    size: (name, snapshot) => call(() => blobs.size(name, snapshot)),
+    write: (name, writes, fence, options = {}) => call(() => blobs.write(name, writes, fence, options)),
+    readInto: (name, offset, target, { snapshot } = {}) =>
+      call(() => blobs.readInto(name, { offset, length: target.length }, target, snapshot)),
+    ranges: (name, range, { snapshot } = {}) => call(() => blobs.ranges(name, range, snapshot)),
+    delete: (name, fence) => call(() => blobs.delete(name, fence)),
+    snapshot: (name, fence) => call(() => snapshots.take(name, fence)),
+    listSnapshots: (name) => call(() => snapshots.list(name)),
+    deleteSnapshot: (name, snapshot, fence) => call(() => snapshots.delete(name, snapshot, fence)),
+  };
 }

@@ -2,7 +2,7 @@
 import type { LockMode } from '../../disks/native.js';
 import { CatalogueError } from '../../domain/errors.js';
 import type { Fence } from '../../domain/fence.js';
-import type { WriteFence } from '../../ports/replica-store.js';
+import type { WriteFence } from '../../ports/objects.js';
 import { refuseOlder, scopeOf } from '../write-fence.js';
 import type { DurableFiles } from './files.js';
 import { untilLetGo, withLock } from './scope-lock.js';

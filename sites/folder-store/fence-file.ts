@@ -19,7 +19,7 @@ import { LockTimeout } from '../../disks/native.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { compareFences, fenceSchema, type Fence } from '../../domain/fence.js';
 import { checkScope } from '../blob-names.js';
-import type { WriteFence } from '../../ports/replica-store.js';
+import type { WriteFence } from '../../ports/objects.js';
 import { NO_FENCE, refuseOlder, scopeOf } from '../write-fence.js';
 import { ScopeAccess, type Patience, type ScopeRecord } from './access.js';
 import { unlessMissing } from './folder-errors.js';

@@ -1,6 +1,6 @@
 /** Reading a part of an object: the file that it is. */
 import { readPastCache } from '../../disks/direct-io.js';
-import type { ReadBackOptions } from '../../ports/replica-store.js';
+import type { ReadBackOptions } from '../../ports/objects.js';
 import { readExactly } from './chain.js';
 import { withFile } from './files.js';
 

@@ -5,7 +5,7 @@ import { dataRanges } from '../../disks/native.js';
 import { CatalogueError } from '../../domain/errors.js';
 import type { Range } from '../../domain/ranges.js';
 import { checkRange } from '../page-requests.js';
-import type { PageRangeOptions } from '../../ports/replica-store.js';
+import type { PageRangeOptions, PageReadOptions } from '../../ports/page-blobs.js';
 import { withBlobFile } from './blob-file.js';
 import { UndoChain, readExactly, type Place } from './chain.js';
 import { listChain } from './chain-state.js';
@@ -27,46 +27,39 @@ export class PageReads {
     return await this.#withChain(name, async (chain) => await chain.sizeAt(snapshot));
   }
 
-  async read(name: string, range: Range, snapshot?: string): Promise<Buffer> {
-    if (snapshot === undefined) {
-      return await withBlobFile(this.layout, name, 'read', async (blob) => {
-        checkRange(name, (await blob.stat()).size, range);
-        const target = Buffer.allocUnsafe(range.length);
-        await readExactly(blob, target, range.offset);
-        return target;
+  async readInto(
+    name: string,
+    offset: number,
+    target: Buffer,
+    { snapshot, isReadBack = false }: PageReadOptions = {},
+  ): Promise<void> {
+    const range = { offset, length: target.length };
+    if (snapshot !== undefined) {
+      return await this.#whileUnmoved(name, range, snapshot, async (chain, places) => {
+        await chain.read(places, target, offset);
       });
     }
-    return await this.#whileUnmoved(name, range, snapshot, async (chain, places) => {
-      const target = Buffer.allocUnsafe(range.length);
-      await chain.read(places, target, range.offset);
-      return target;
-    });
-  }
-
-  /** Of the blob as it is now. */
-  async readInto(name: string, offset: number, target: Buffer): Promise<void> {
-    const direct = fitsDirectIo(target, offset)
-      ? await unlessMissing(openDirect(this.layout.file(name), 'read'), undefined)
-      : undefined;
-    try {
-      // A blob never changes its size: what is read whole lies within it.
-      if (direct && (await readDirect(direct, target, offset)) === target.length) return;
-    } finally {
-      await direct?.close();
-    }
+    if (isReadBack && (await this.#readPastCache(name, offset, target))) return;
     await withBlobFile(this.layout, name, 'read', async (blob) => {
-      checkRange(name, (await blob.stat()).size, { offset, length: target.length });
+      checkRange(name, (await blob.stat()).size, range);
       await readExactly(blob, target, offset);
     });
   }
 
+  /** @returns false when it can't be read that way. */
+  async #readPastCache(name: string, offset: number, target: Buffer): Promise<boolean> {
+    if (!fitsDirectIo(target, offset)) return false;
+    const direct = await unlessMissing(openDirect(this.layout.file(name), 'read'), undefined);
+    try {
+      // What is read whole lies within the blob.
+      return direct !== undefined && (await readDirect(direct, target, offset)) === target.length;
+    } finally {
+      await direct?.close();
+    }
+  }
+
   /** For a proof all of it: what the file system calls a hole is read. */
-  async ranges(
-    name: string,
-    range: Range,
-    snapshot?: string,
-    { isProof = false }: PageRangeOptions = {},
-  ): Promise<Range[]> {
+  async ranges(name: string, range: Range, { snapshot, isProof = false }: PageRangeOptions = {}): Promise<Range[]> {
     if (snapshot === undefined) {
       return await withBlobFile(this.layout, name, 'read', async (blob) => {
         checkRange(name, (await blob.stat()).size, range);

@@ -9,10 +9,10 @@ import { CatalogueError } from '../../domain/errors.js';
 import type { ScopeAccess } from './access.js';
 import { readBlobRecord, replaceBlobRecord, snapshotId } from './blob-record.js';
 import { deletionMark, listChain, readChain, recordWith } from './chain-state.js';
-import type { SnapshotListOptions } from '../../ports/replica-store.js';
+import type { SnapshotListOptions } from '../../ports/page-blobs.js';
 import type { OpenJournals } from './journal-files.js';
 import type { StoreLayout } from './names.js';
-import type { PageBlobs } from './pages.js';
+import type { PageFiles } from './page-files.js';
 import { UndoJournal } from './undo-journal.js';
 
 /** Bytes moved under one lock. */
@@ -22,7 +22,7 @@ export class Snapshots {
   constructor(
     private readonly layout: StoreLayout,
     private readonly openJournals: OpenJournals,
-    private readonly blobs: PageBlobs,
+    private readonly blobs: PageFiles,
   ) {}
 
   async take(access: ScopeAccess, name: string): Promise<string> {

@@ -193,7 +193,7 @@ export class EmbeddedRecoveryCompute implements RecoveryCompute {
   }
 
   async #checkFence(name: string, epoch: number): Promise<void> {
-    const fence = await this.store.readFence(vaultPaths.vm(name));
+    const fence = await this.store.objects.readFence(vaultPaths.vm(name));
     if (epoch >= fence.epoch) return;
     throw new CatalogueError(
       'StaleEpoch',

@@ -19,7 +19,7 @@ export class SnapshotDisk implements ReadableDisk {
 
   /** @throws CatalogueError InvalidReplicaState when the store has no such snapshot, or not all of it. */
   static async open(store: ReplicaStore, blob: string, snapshot: string, size: number): Promise<SnapshotDisk> {
-    if (!(await store.listSnapshots(blob, { isReadable: true })).includes(snapshot)) {
+    if (!(await store.pageBlobs.listSnapshots(blob, { isReadable: true })).includes(snapshot)) {
       throw new CatalogueError('InvalidReplicaState', `${blob} has no snapshot ${snapshot} that can be read`);
     }
     return new SnapshotDisk(store, blob, snapshot, size);
@@ -32,7 +32,8 @@ export class SnapshotDisk implements ReadableDisk {
     const first = offset - (offset % SECTOR_BYTES);
     const last = Math.ceil((offset + target.length) / SECTOR_BYTES) * SECTOR_BYTES;
     for (const piece of splitRange({ offset: first, length: last - first }, MAX_READ_BYTES)) {
-      const content = await this.store.readPages(this.blob, piece.offset, piece.length, this.snapshot);
+      const content = Buffer.allocUnsafe(piece.length);
+      await this.store.pageBlobs.readInto(this.blob, piece.offset, content, { snapshot: this.snapshot });
       const wanted = intersect(piece, { offset, length: target.length })!;
       content.copy(target, wanted.offset - offset, wanted.offset - piece.offset, end(wanted) - piece.offset);
     }
@@ -44,7 +45,7 @@ export class SnapshotDisk implements ReadableDisk {
     const first = within.offset - (within.offset % SECTOR_BYTES);
     const last = Math.ceil(end(within) / SECTOR_BYTES) * SECTOR_BYTES;
     const pages = { offset: first, length: last - first };
-    const found = await this.store.listPageRanges(this.blob, pages, this.snapshot);
+    const found = await this.store.pageBlobs.ranges(this.blob, pages, { snapshot: this.snapshot });
     return found.flatMap((part) => intersect(part, within) ?? []);
   }
 

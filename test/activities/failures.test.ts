@@ -197,7 +197,7 @@ describe('what goes wrong at the sites', () => {
     await run(cutAndShip, { vm: VM, ...fence });
     await run(applyCycle, { vm: VM, ...fence, retentionHours: 2 });
     await guestWrites(site, 'os', MiB, 5);
-    await site.store.raiseFence({ scope: `vms/${VM}`, epoch: 2, sequence: 0 });
+    await site.store.objects.raiseFence({ scope: `vms/${VM}`, epoch: 2, sequence: 0 });
     const stale = { type: 'StaleEpoch', nonRetryable: true };
     await expect(run(cutAndShip, { vm: VM, epoch: 1, sequence: 2 })).rejects.toMatchObject(stale);
     await expect(run(finalizeReplica, { vm: VM, epoch: 1, networkAdapters: [] })).rejects.toMatchObject(stale);

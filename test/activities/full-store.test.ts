@@ -53,7 +53,7 @@ test('expired points go before the first byte of a cycle is written, which fits 
   await ship(site, 4);
   await leave(site.storeFolder, MiB);
   const before: string[][] = [];
-  const noting = intercept(site.store, 'writePages', { before: async () => before.push(await pointIds(site)) });
+  const noting = intercept(site.store, 'pageBlobs.write', { before: async () => before.push(await pointIds(site)) });
   const { applyCycle } = site.activities(noting);
   await run(applyCycle, { vm, epoch, sequence: 4, retentionHours: 0 });
   const newest = [recoveryPointId(epoch, 3)];
@@ -66,7 +66,7 @@ test('expired points go before the first byte of a cycle is written, which fits 
 test('a cycle that has not arrived as it was sent lets no point go', async (context) => {
   const site = await openFullSite(context);
   await ship(site, 4);
-  const [changes] = (await site.store.listObjects(vaultPaths.cyclePrefix(vm))).filter((name) =>
+  const [changes] = (await site.store.objects.list(vaultPaths.cyclePrefix(vm))).filter((name) =>
     /0004\/os\b.*changes/.test(name),
   );
   await flipByte(join(site.storeFolder, ...changes!.split('/')), 100_000);
@@ -128,7 +128,7 @@ test('a resynchronization begins on a full store, and no recovery point goes for
   await leave(site.storeFolder, 0);
   await run(all.beginResync, { vm, epoch: 2, disks });
   expect(await pointIds(site)).toEqual(points);
-  expect(await site.store.readFence(vaultPaths.vm(vm))).toEqual({ epoch: 2, sequence: 0 });
+  expect(await site.store.objects.readFence(vaultPaths.vm(vm))).toEqual({ epoch: 2, sequence: 0 });
   await expectEqual(site);
 });
 

@@ -17,7 +17,7 @@ test.each([
   const vm = VM;
   await guestWrites(site, 'os', MiB);
   const former = await run(all.shutDownVm, { vm });
-  const away = intercept(site.store, 'putObjectIfAbsent', {
+  const away = intercept(site.store, 'objects.putIfAbsent', {
     before: () => Promise.reject(new Error('the store is away')),
   });
   if (storeIsAway) await expect(run(site.activities(away).cutAndShip, cycle(1))).rejects.toThrow('away');

@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { newJob } from '../../domain/jobs/job-record.js';
 import { recoveryPointId, vaultPaths } from '../../domain/vault.js';
 import { listRecoveryPoints } from '../../replication/recovery-points.js';
-import type { ReplicaStore } from '../../ports/replica-store.js';
+import type { StoreOperation } from '../support/watched-store.js';
 import { MiB } from '../replication/model.js';
 import { intercept } from '../replication/intercepted-store.js';
 import { begin, DISK_BYTES, guestWrites, openSite, quietEnvironment, run, seed, VM } from './embedded-site.js';
@@ -110,17 +110,22 @@ describe('cancelled in the middle: heard as such, and run again it is as if noth
   const cases: [
     name: string,
     before: (site: Site) => Promise<void>,
-    operation: keyof ReplicaStore,
+    operation: StoreOperation,
     activity: (all: Activities) => () => Promise<unknown>,
   ][] = [
-    ['copyDisk', begin, 'writePages', (all) => () => all.copyDisk({ vm: VM, epoch: 1, disk: 'os', fromOffset: 0 })],
+    [
+      'copyDisk',
+      begin,
+      'pageBlobs.write',
+      (all) => () => all.copyDisk({ vm: VM, epoch: 1, disk: 'os', fromOffset: 0 }),
+    ],
     [
       'verifySeed',
       async (site) => {
         await begin(site);
         await run(site.activities().copyDisk, { vm: VM, epoch: 1, disk: 'os', fromOffset: 0 });
       },
-      'readPages',
+      'pageBlobs.ranges',
       (all) => () => all.verifySeed({ vm: VM, epoch: 1, disk: 'os' }),
     ],
     [
@@ -129,7 +134,7 @@ describe('cancelled in the middle: heard as such, and run again it is as if noth
         await seed(site);
         await guestWrites(site, 'os', 3 * MiB);
       },
-      'putObjectIfAbsent',
+      'objects.putIfAbsent',
       (all) => () => all.cutAndShip({ vm: VM, ...fence }),
     ],
     [
@@ -139,7 +144,7 @@ describe('cancelled in the middle: heard as such, and run again it is as if noth
         await guestWrites(site, 'os', 3 * MiB);
         await run(site.activities().cutAndShip, { vm: VM, ...fence });
       },
-      'writePages',
+      'pageBlobs.write',
       (all) => () => all.applyCycle({ vm: VM, ...fence, retentionHours: 2 }),
     ],
   ];
@@ -174,7 +179,7 @@ describe('cancelled in the middle: heard as such, and run again it is as if noth
     const site = await openSite();
     await begin(site);
     const environment = quietEnvironment();
-    const cancelling = intercept(site.store, 'writePages', { after: async () => environment.cancel() });
+    const cancelling = intercept(site.store, 'pageBlobs.write', { after: async () => environment.cancel() });
     const copy = () => site.activities(cancelling).copyDisk({ vm: VM, epoch: 1, disk: 'os', fromOffset: 0 });
     await expect(environment.run(copy)).rejects.toBeInstanceOf(CancelledFailure);
     await run(copy, undefined);

@@ -59,7 +59,7 @@ test('is gone on with where the same state is wanted, and keeps what its guest h
     await run(all.startUnplannedFailover, { vm, failoverEpoch, recoveryPoint: last });
   }
   expect((await read(await run(all.startReplicaVm, { vm, epoch: failoverEpoch }))).equals(ours)).toBe(true);
-  expect((await site.store.readFence(vaultPaths.vm(vm))).epoch).toBe(failoverEpoch);
+  expect((await site.store.objects.readFence(vaultPaths.vm(vm))).epoch).toBe(failoverEpoch);
   // Whoever was taken over from can't boot it any more.
   await expect(boot()).rejects.toMatchObject({ type: 'StaleEpoch' });
 });

@@ -19,7 +19,7 @@ const epoch = 1;
 function held(site: Awaited<ReturnType<typeof openSite>>) {
   const gate = deferred<void>();
   const waiting: string[] = [];
-  const store = intercept(site.store, 'writePages', {
+  const store = intercept(site.store, 'pageBlobs.write', {
     before: async (name) => {
       const vm = others.find((other) => String(name).startsWith(`${vaultPaths.vm(other)}/`));
       if (vm === undefined) return;
@@ -85,7 +85,7 @@ test('a cut is made before its cycle waits to be sent', async () => {
   }
   const gate = deferred<void>();
   let sending = 0;
-  const store = intercept(site.store, 'putObjectIfAbsent', {
+  const store = intercept(site.store, 'objects.putIfAbsent', {
     before: async () => {
       sending += 1;
       await gate.promise;

@@ -49,7 +49,7 @@ test('snapshot and replica are at one instant, whatever the guest writes; a flip
     });
   }
   await run(all.endVerification, { vm, epoch });
-  expect(await site.store.listObjects(vaultPaths.verification(VM))).toEqual([]);
+  expect(await site.store.objects.list(vaultPaths.verification(VM))).toEqual([]);
 
   // A byte of data, one in a hole, and the very last one.
   for (const offset of [1_000_003, 6 * MiB + 77, DISK_BYTES - 1]) await flipByte(replicaFile(site, 'os'), offset);

@@ -69,7 +69,7 @@ export function killedEngineContract(adapter: string, makePlace: () => Promise<S
           await place.replica(VM, disk),
         );
         expect(output).toContain('identical');
-        expect(await store.listSnapshots(vaultPaths.disk(VM, disk))).toHaveLength(CYCLES);
+        expect(await store.pageBlobs.listSnapshots(vaultPaths.disk(VM, disk))).toHaveLength(CYCLES);
       }
     }, 300_000);
   });

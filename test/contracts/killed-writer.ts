@@ -1,11 +1,13 @@
 /** What a store has to hold of a process that writes to it and is killed, whenever that is. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { PageWrite, WriteFence } from '../../ports/replica-store.js';
+import type { WriteFence } from '../../ports/objects.js';
+import type { PageWrite } from '../../ports/page-blobs.js';
 import { openReplicaStore } from '../../local/open-replica-store.js';
 import { StoreProcess, buildStore } from '../sites/replica-store-process.js';
 import type { StorePlace } from '../support/store-place.js';
 import { content } from './replica-store.js';
+import { readPages } from '../support/read-pages.js';
 
 const SCOPE = 'vms/db-01';
 const BLOB = `${SCOPE}/disks/os.vhd`;
@@ -29,7 +31,7 @@ export function killedWriterContract(adapter: string, makePlace: () => Promise<S
         const pick = (count: number): number => Math.floor(random() * count);
         const place = await makePlace();
         const store = await openReplicaStore(place.address, { create: true });
-        await store.createPageBlob(BLOB, SIZE, at(1, 0));
+        await store.pageBlobs.create(BLOB, SIZE, at(1, 0));
         let live: Buffer = Buffer.alloc(SIZE);
         const snapshots = new Map<string, Buffer>();
         const cutShort: Record<string, number> = {};
@@ -44,45 +46,50 @@ export function killedWriterContract(adapter: string, makePlace: () => Promise<S
               const batch = Array.from({ length: 1 + pick(6) }, () => randomWrite(pick, (writes += 1)));
               const next = Buffer.from(live);
               for (const write of batch) applyTo(next, write);
-              alive = await survives(place, writer.call('writePages', BLOB, batch, at(1, 0)));
-              if (!alive) expectOldOrNew(await store.readPages(BLOB, 0, SIZE), live, next, batch, seed);
+              alive = await survives(place, writer.call('pageBlobs.write', BLOB, batch, at(1, 0)));
+              if (!alive) expectOldOrNew(await readPages(store.pageBlobs, BLOB, 0, SIZE), live, next, batch, seed);
               // What was not acknowledged may have landed in part: from here on what is there is what has to stay.
-              live = alive ? next : await store.readPages(BLOB, 0, SIZE);
+              live = alive ? next : await readPages(store.pageBlobs, BLOB, 0, SIZE);
               if (!alive) cutShort['write'] = (cutShort['write'] ?? 0) + 1;
             } else if (dice < 8) {
               let id: string | undefined;
               alive = await survives(
                 place,
-                writer.call('snapshotPageBlob', BLOB, at(1, 0)).then((made) => (id = made)),
+                writer.call('pageBlobs.snapshot', BLOB, at(1, 0)).then((made) => (id = made)),
               );
-              const made = id ?? (await store.listSnapshots(BLOB)).find((found) => !snapshots.has(found));
+              const made = id ?? (await store.pageBlobs.listSnapshots(BLOB)).find((found) => !snapshots.has(found));
               if (made !== undefined) snapshots.set(made, Buffer.from(live));
               if (!alive) cutShort['snapshot'] = (cutShort['snapshot'] ?? 0) + 1;
             } else {
               const held = snapshots.get(doomed!);
               snapshots.delete(doomed!);
-              alive = await survives(place, writer.call('deleteSnapshot', BLOB, doomed!, at(1, 0)));
-              if (!alive && (await store.listSnapshots(BLOB)).includes(doomed!)) snapshots.set(doomed!, held!);
+              alive = await survives(place, writer.call('pageBlobs.deleteSnapshot', BLOB, doomed!, at(1, 0)));
+              if (!alive && (await store.pageBlobs.listSnapshots(BLOB)).includes(doomed!))
+                snapshots.set(doomed!, held!);
               if (!alive) cutShort['delete'] = (cutShort['delete'] ?? 0) + 1;
               if (!alive && pick(2) === 0) {
-                await store.deleteSnapshot(BLOB, doomed!, at(1, 0));
+                await store.pageBlobs.deleteSnapshot(BLOB, doomed!, at(1, 0));
                 snapshots.delete(doomed!);
               }
             }
             // A reader beside the writer: snapshots hold still while blocks are on their way into the journals.
             if (pick(4) === 0 && snapshots.size > 0) {
               const [id, held] = [...snapshots][pick(snapshots.size)]!;
-              expect((await store.readPages(BLOB, 0, SIZE, id)).equals(held), `snapshot ${id}, seed ${seed}`).toBe(
-                true,
-              );
+              expect(
+                (await readPages(store.pageBlobs, BLOB, 0, SIZE, id)).equals(held),
+                `snapshot ${id}, seed ${seed}`,
+              ).toBe(true);
             }
           }
           await death;
           const reopened = await openReplicaStore(place.address);
-          expect((await reopened.readPages(BLOB, 0, SIZE)).equals(live), `live, life ${life}, seed ${seed}`).toBe(true);
-          expect(await reopened.listSnapshots(BLOB)).toEqual([...snapshots.keys()].toSorted());
+          expect(
+            (await readPages(reopened.pageBlobs, BLOB, 0, SIZE)).equals(live),
+            `live, life ${life}, seed ${seed}`,
+          ).toBe(true);
+          expect(await reopened.pageBlobs.listSnapshots(BLOB)).toEqual([...snapshots.keys()].toSorted());
           for (const [id, held] of snapshots) {
-            const found = await reopened.readPages(BLOB, 0, SIZE, id);
+            const found = await readPages(reopened.pageBlobs, BLOB, 0, SIZE, id);
             expect(found.equals(held), `snapshot ${id}, life ${life}, seed ${seed}`).toBe(true);
           }
         }

@@ -8,7 +8,10 @@ import { alignedBuffer } from '../../disks/direct-io.js';
 import { CatalogueError, type FailureCode } from '../../domain/errors.js';
 import type { Fence } from '../../domain/fence.js';
 import { end, type Range } from '../../domain/ranges.js';
-import type { PageWrite, ReplicaStore, WriteFence } from '../../ports/replica-store.js';
+import type { WriteFence } from '../../ports/objects.js';
+import type { PageWrite } from '../../ports/page-blobs.js';
+import type { ReplicaStore } from '../../ports/replica-store.js';
+import { readPages } from '../support/read-pages.js';
 
 export interface StoreUnderTest {
   /** Opens the store, new and empty at first, once more. */
@@ -58,14 +61,14 @@ export function replicaStoreContract(
     test('an object is what was put last, whole, and seen by who opens the store later', async () => {
       const { open } = await makeStore();
       const store = await open();
-      expect(await store.getObject(`${SCOPE}/description.json`)).toBeUndefined();
-      await store.putObject(`${SCOPE}/description.json`, Buffer.from('first, and longer'), NOW);
-      await store.putObject(`${SCOPE}/description.json`, Buffer.from('second'), NOW);
-      await store.putObject(`${SCOPE}/empty`, Buffer.alloc(0), NOW);
+      expect(await store.objects.get(`${SCOPE}/description.json`)).toBeUndefined();
+      await store.objects.put(`${SCOPE}/description.json`, Buffer.from('first, and longer'), NOW);
+      await store.objects.put(`${SCOPE}/description.json`, Buffer.from('second'), NOW);
+      await store.objects.put(`${SCOPE}/empty`, Buffer.alloc(0), NOW);
       await store.close();
       const again = await open();
-      expect((await again.getObject(`${SCOPE}/description.json`))?.toString()).toBe('second');
-      expect(await again.getObject(`${SCOPE}/empty`)).toEqual(Buffer.alloc(0));
+      expect((await again.objects.get(`${SCOPE}/description.json`))?.toString()).toBe('second');
+      expect(await again.objects.get(`${SCOPE}/empty`)).toEqual(Buffer.alloc(0));
     });
 
     test('of several who put an object if it is absent, exactly one does', async () => {
@@ -75,12 +78,12 @@ export function replicaStoreContract(
         const object = `${SCOPE}/points/${round}.json`;
         const tries = [0, 1, 2, 3, 4, 5];
         const won = await Promise.all(
-          tries.map((t) => stores[t % 3]!.putObjectIfAbsent(object, Buffer.from(`by ${t}`), NOW)),
+          tries.map((t) => stores[t % 3]!.objects.putIfAbsent(object, Buffer.from(`by ${t}`), NOW)),
         );
         expect(won.filter(Boolean)).toHaveLength(1);
-        expect((await stores[0]!.getObject(object))?.toString()).toBe(`by ${won.indexOf(true)}`);
-        expect(await stores[1]!.putObjectIfAbsent(object, Buffer.from('late'), NOW)).toBe(false);
-        expect((await stores[2]!.getObject(object))?.toString()).toBe(`by ${won.indexOf(true)}`);
+        expect((await stores[0]!.objects.get(object))?.toString()).toBe(`by ${won.indexOf(true)}`);
+        expect(await stores[1]!.objects.putIfAbsent(object, Buffer.from('late'), NOW)).toBe(false);
+        expect((await stores[2]!.objects.get(object))?.toString()).toBe(`by ${won.indexOf(true)}`);
       }
     });
 
@@ -88,22 +91,22 @@ export function replicaStoreContract(
       const store = await (await makeStore()).open();
       const object = `${SCOPE}/cycles/0001-00000001/os.changes`;
       const data = content(300 * KiB + 77, 1);
-      await store.uploadObject(object, chunked(content(1000, 9), 100), NOW);
+      await store.objects.upload(object, chunked(content(1000, 9), 100), NOW);
       let seenMeanwhile: Buffer | undefined;
       async function* watched(): AsyncGenerator<Buffer> {
         yield data.subarray(0, 200 * KiB);
-        seenMeanwhile = await store.getObject(object);
+        seenMeanwhile = await store.objects.get(object);
         yield data.subarray(200 * KiB);
       }
-      await store.uploadObject(object, watched(), NOW);
+      await store.objects.upload(object, watched(), NOW);
       expect(seenMeanwhile).toEqual(content(1000, 9));
-      expect(await store.getObject(object)).toEqual(data);
-      expect(await store.readObject(object, 123_456, 4321)).toEqual(data.subarray(123_456, 123_456 + 4321));
+      expect(await store.objects.get(object)).toEqual(data);
+      expect(await store.objects.read(object, 123_456, 4321)).toEqual(data.subarray(123_456, 123_456 + 4321));
       const target = Buffer.alloc(4321);
-      await store.readObjectInto(object, 123_456, target);
+      await store.objects.readInto(object, 123_456, target);
       expect(target).toEqual(data.subarray(123_456, 123_456 + 4321));
-      await failsWith('InvalidReplicaState', store.readObject(object, data.length - 10, 11));
-      await failsWith('InvalidReplicaState', store.readObject(`${SCOPE}/missing`, 0, 1));
+      await failsWith('InvalidReplicaState', store.objects.read(object, data.length - 10, 11));
+      await failsWith('InvalidReplicaState', store.objects.read(`${SCOPE}/missing`, 0, 1));
     });
 
     test('an upload whose source fails leaves what was there', async () => {
@@ -113,39 +116,39 @@ export function replicaStoreContract(
         yield content(64 * KiB, 3);
         throw new CatalogueError('ReadFailed', 'the source');
       }
-      await failsWith('ReadFailed', store.uploadObject(object, failing(), NOW));
-      expect(await store.getObject(object)).toBeUndefined();
-      await store.putObject(object, Buffer.from('kept'), NOW);
-      await failsWith('ReadFailed', store.uploadObject(object, failing(), NOW));
-      expect((await store.getObject(object))?.toString()).toBe('kept');
-      expect(await store.listObjects('')).toEqual([object]);
+      await failsWith('ReadFailed', store.objects.upload(object, failing(), NOW));
+      expect(await store.objects.get(object)).toBeUndefined();
+      await store.objects.put(object, Buffer.from('kept'), NOW);
+      await failsWith('ReadFailed', store.objects.upload(object, failing(), NOW));
+      expect((await store.objects.get(object))?.toString()).toBe('kept');
+      expect(await store.objects.list('')).toEqual([object]);
     });
 
     test('listing gives the objects below a prefix, sorted, and no page blobs', async () => {
       const store = await (await makeStore()).open();
       const names = ['a/1.json', 'a/2/x.json', 'a/10.json', 'b-1.json', 'b/0.json'].map((rest) => `${SCOPE}/${rest}`);
-      for (const object of names.toReversed()) await store.putObject(object, Buffer.from('x'), NOW);
-      await store.putObject('jobs/job-1.json', Buffer.from('x'), at(0, 0, 'jobs'));
-      await store.createPageBlob(BLOB, 64 * KiB, NOW);
-      await store.snapshotPageBlob(BLOB, NOW);
-      await store.raiseFence(at(1, 1));
-      expect(await store.listObjects('')).toEqual(['jobs/job-1.json', ...names.toSorted()]);
-      expect(await store.listObjects(`${SCOPE}/`)).toEqual(names.toSorted());
-      expect(await store.listObjects(`${SCOPE}/a/`)).toEqual(names.slice(0, 3).toSorted());
-      expect(await store.listObjects(`${SCOPE}/b`)).toEqual([`${SCOPE}/b-1.json`, `${SCOPE}/b/0.json`]);
-      expect(await store.listObjects(`${SCOPE}/nothing/`)).toEqual([]);
+      for (const object of names.toReversed()) await store.objects.put(object, Buffer.from('x'), NOW);
+      await store.objects.put('jobs/job-1.json', Buffer.from('x'), at(0, 0, 'jobs'));
+      await store.pageBlobs.create(BLOB, 64 * KiB, NOW);
+      await store.pageBlobs.snapshot(BLOB, NOW);
+      await store.objects.raiseFence(at(1, 1));
+      expect(await store.objects.list('')).toEqual(['jobs/job-1.json', ...names.toSorted()]);
+      expect(await store.objects.list(`${SCOPE}/`)).toEqual(names.toSorted());
+      expect(await store.objects.list(`${SCOPE}/a/`)).toEqual(names.slice(0, 3).toSorted());
+      expect(await store.objects.list(`${SCOPE}/b`)).toEqual([`${SCOPE}/b-1.json`, `${SCOPE}/b/0.json`]);
+      expect(await store.objects.list(`${SCOPE}/nothing/`)).toEqual([]);
     });
 
     test('deleting an object can be repeated, and its name used again', async () => {
       const store = await (await makeStore()).open();
       const object = `${SCOPE}/cycles/0001-00000001/manifest.json`;
-      await store.deleteObject(object, NOW);
-      await store.putObject(object, Buffer.from('1'), NOW);
-      await store.deleteObject(object, NOW);
-      await store.deleteObject(object, NOW);
-      expect(await store.getObject(object)).toBeUndefined();
-      expect(await store.listObjects('')).toEqual([]);
-      expect(await store.putObjectIfAbsent(object, Buffer.from('2'), NOW)).toBe(true);
+      await store.objects.delete(object, NOW);
+      await store.objects.put(object, Buffer.from('1'), NOW);
+      await store.objects.delete(object, NOW);
+      await store.objects.delete(object, NOW);
+      expect(await store.objects.get(object)).toBeUndefined();
+      expect(await store.objects.list('')).toEqual([]);
+      expect(await store.objects.putIfAbsent(object, Buffer.from('2'), NOW)).toBe(true);
     });
 
     test.each([
@@ -164,33 +167,33 @@ export function replicaStoreContract(
       'vms/db-01/.fence',
     ])('the name %j is refused everywhere', async (bad) => {
       const store = await (await makeStore()).open();
-      await failsWith('InvalidReplicaState', store.putObject(bad, Buffer.from('x'), NOW));
-      await failsWith('InvalidReplicaState', store.putObjectIfAbsent(bad, Buffer.from('x'), NOW));
-      await failsWith('InvalidReplicaState', store.uploadObject(bad, chunked(Buffer.from('x'), 1), NOW));
-      await failsWith('InvalidReplicaState', store.getObject(bad));
-      await failsWith('InvalidReplicaState', store.readObject(bad, 0, 1));
-      await failsWith('InvalidReplicaState', store.deleteObject(bad, NOW));
-      await failsWith('InvalidReplicaState', store.createPageBlob(bad, 4096, NOW));
-      await failsWith('InvalidReplicaState', store.pageBlobSize(bad));
-      await failsWith('InvalidReplicaState', store.writePages(bad, [], NOW));
-      await failsWith('InvalidReplicaState', store.readPages(bad, 0, 1));
-      await failsWith('InvalidReplicaState', store.deletePageBlob(bad, NOW));
-      await failsWith('InvalidReplicaState', store.snapshotPageBlob(bad, NOW));
-      await failsWith('InvalidReplicaState', store.raiseFence(at(1, 0, bad === 'vms/db-01/' ? '..' : bad)));
+      await failsWith('InvalidReplicaState', store.objects.put(bad, Buffer.from('x'), NOW));
+      await failsWith('InvalidReplicaState', store.objects.putIfAbsent(bad, Buffer.from('x'), NOW));
+      await failsWith('InvalidReplicaState', store.objects.upload(bad, chunked(Buffer.from('x'), 1), NOW));
+      await failsWith('InvalidReplicaState', store.objects.get(bad));
+      await failsWith('InvalidReplicaState', store.objects.read(bad, 0, 1));
+      await failsWith('InvalidReplicaState', store.objects.delete(bad, NOW));
+      await failsWith('InvalidReplicaState', store.pageBlobs.create(bad, 4096, NOW));
+      await failsWith('InvalidReplicaState', store.pageBlobs.size(bad));
+      await failsWith('InvalidReplicaState', store.pageBlobs.write(bad, [], NOW));
+      await failsWith('InvalidReplicaState', readPages(store.pageBlobs, bad, 0, 1));
+      await failsWith('InvalidReplicaState', store.pageBlobs.delete(bad, NOW));
+      await failsWith('InvalidReplicaState', store.pageBlobs.snapshot(bad, NOW));
+      await failsWith('InvalidReplicaState', store.objects.raiseFence(at(1, 0, bad === 'vms/db-01/' ? '..' : bad)));
     });
 
     test('a prefix does not lead out of the store either', async () => {
       const store = await (await makeStore()).open();
-      await failsWith('InvalidReplicaState', store.listObjects('../'));
-      await failsWith('InvalidReplicaState', store.listObjects('vms/../../'));
+      await failsWith('InvalidReplicaState', store.objects.list('../'));
+      await failsWith('InvalidReplicaState', store.objects.list('vms/../../'));
     });
 
     test('a write outside the scope of its fence is refused', async () => {
       const store = await (await makeStore()).open();
-      await expect(store.putObject('vms/db-011/x', Buffer.from('x'), NOW)).rejects.toThrow('vms/db-01');
-      await expect(store.createPageBlob('vms/db-02/x.vhd', 4096, NOW)).rejects.toThrow('vms/db-01');
-      await expect(store.deleteObject('vms/db-01', NOW)).rejects.toThrow('vms/db-01');
-      expect(await store.listObjects('')).toEqual([]);
+      await expect(store.objects.put('vms/db-011/x', Buffer.from('x'), NOW)).rejects.toThrow('vms/db-01');
+      await expect(store.pageBlobs.create('vms/db-02/x.vhd', 4096, NOW)).rejects.toThrow('vms/db-01');
+      await expect(store.objects.delete('vms/db-01', NOW)).rejects.toThrow('vms/db-01');
+      expect(await store.objects.list('')).toEqual([]);
     });
   });
 
@@ -198,22 +201,22 @@ export function replicaStoreContract(
     test('creating one can be repeated with its size, and with no other', async () => {
       const { open } = await makeStore();
       const store = await open();
-      expect(await store.pageBlobSize(BLOB)).toBeUndefined();
-      await store.createPageBlob(BLOB, 64 * KiB + 512, NOW);
-      await store.writePages(BLOB, [{ offset: 512, data: content(1024, 1) }], NOW);
-      await store.createPageBlob(BLOB, 64 * KiB + 512, NOW);
-      await failsWith('InvalidReplicaState', store.createPageBlob(BLOB, 64 * KiB, NOW));
-      await failsWith('InvalidReplicaState', store.createPageBlob(`${SCOPE}/odd`, 1000, NOW));
+      expect(await store.pageBlobs.size(BLOB)).toBeUndefined();
+      await store.pageBlobs.create(BLOB, 64 * KiB + 512, NOW);
+      await store.pageBlobs.write(BLOB, [{ offset: 512, data: content(1024, 1) }], NOW);
+      await store.pageBlobs.create(BLOB, 64 * KiB + 512, NOW);
+      await failsWith('InvalidReplicaState', store.pageBlobs.create(BLOB, 64 * KiB, NOW));
+      await failsWith('InvalidReplicaState', store.pageBlobs.create(`${SCOPE}/odd`, 1000, NOW));
       const other = await open();
-      expect(await other.pageBlobSize(BLOB)).toBe(64 * KiB + 512);
-      expect(await other.readPages(BLOB, 0, 2048)).toEqual(
+      expect(await other.pageBlobs.size(BLOB)).toBe(64 * KiB + 512);
+      expect(await readPages(other.pageBlobs, BLOB, 0, 2048)).toEqual(
         Buffer.concat([Buffer.alloc(512), content(1024, 1), Buffer.alloc(512)]),
       );
     });
 
     test('pages are written and cleared in order, and the last one to write a page wins', async () => {
       const store = await (await makeStore()).open();
-      await store.createPageBlob(BLOB, 64 * KiB, NOW);
+      await store.pageBlobs.create(BLOB, 64 * KiB, NOW);
       const writes: PageWrite[] = [
         { offset: 0, data: content(64 * KiB, 1) },
         { offset: 8 * KiB, clear: 16 * KiB },
@@ -224,12 +227,12 @@ export function replicaStoreContract(
       expected.fill(0, 8 * KiB, 24 * KiB);
       content(4 * KiB, 2).copy(expected, 12 * KiB);
       expected.fill(0, 14 * KiB, 14 * KiB + 512);
-      await store.writePages(BLOB, [], NOW);
-      await store.writePages(BLOB, writes, NOW);
-      expect(await store.readPages(BLOB, 0, 64 * KiB)).toEqual(expected);
-      await store.writePages(BLOB, writes, NOW);
-      expect(await store.readPages(BLOB, 0, 64 * KiB)).toEqual(expected);
-      expect(await store.readPages(BLOB, 14 * KiB - 100, 700)).toEqual(
+      await store.pageBlobs.write(BLOB, [], NOW);
+      await store.pageBlobs.write(BLOB, writes, NOW);
+      expect(await readPages(store.pageBlobs, BLOB, 0, 64 * KiB)).toEqual(expected);
+      await store.pageBlobs.write(BLOB, writes, NOW);
+      expect(await readPages(store.pageBlobs, BLOB, 0, 64 * KiB)).toEqual(expected);
+      expect(await readPages(store.pageBlobs, BLOB, 14 * KiB - 100, 700)).toEqual(
         expected.subarray(14 * KiB - 100, 14 * KiB + 600),
       );
     });
@@ -243,18 +246,18 @@ export function replicaStoreContract(
       { offset: 0, clear: 700 },
     ])('$offset is no place for these pages', async (write) => {
       const store = await (await makeStore()).open();
-      await store.createPageBlob(BLOB, 64 * KiB, NOW);
+      await store.pageBlobs.create(BLOB, 64 * KiB, NOW);
       await failsWith(
         'InvalidReplicaState',
-        store.writePages(BLOB, [{ offset: 0, data: content(512, 1) }, write], NOW),
+        store.pageBlobs.write(BLOB, [{ offset: 0, data: content(512, 1) }, write], NOW),
       );
-      expect(await store.readPages(BLOB, 0, 64 * KiB)).toEqual(Buffer.alloc(64 * KiB));
+      expect(await readPages(store.pageBlobs, BLOB, 0, 64 * KiB)).toEqual(Buffer.alloc(64 * KiB));
     });
 
     test('large aligned pieces, which may pass the page cache by, and others are one content', async () => {
       const store = await (await makeStore()).open();
       const size = 1024 * KiB + 512;
-      await store.createPageBlob(BLOB, size, NOW);
+      await store.pageBlobs.create(BLOB, size, NOW);
       const live = Buffer.alloc(size);
       const write = (offset: number, length: number, seed: number, memory: Buffer): PageWrite => {
         const data = memory.subarray(0, length);
@@ -263,21 +266,21 @@ export function replicaStoreContract(
         return { offset, data };
       };
       const check = async () => {
-        expect((await store.readPages(BLOB, 0, size)).equals(live)).toBe(true);
+        expect((await readPages(store.pageBlobs, BLOB, 0, size)).equals(live)).toBe(true);
         for (const [offset, target] of [
           [0, alignedBuffer(1024 * KiB)],
           [512, alignedBuffer(512 * KiB)],
           [64 * KiB, alignedBuffer(300 * KiB + 1).subarray(1)],
           [1024 * KiB - 512, Buffer.alloc(1024)],
         ] as const) {
-          await store.readPagesInto(BLOB, offset, target);
+          await store.pageBlobs.readInto(BLOB, offset, target, { isReadBack: true });
           expect(target.equals(live.subarray(offset, offset + target.length))).toBe(true);
         }
       };
       // In the cache, not aligned, then directly over a part of it, overlapping, then through the cache again.
-      await store.writePages(BLOB, [write(512, 700 * KiB, 1, Buffer.alloc(700 * KiB))], NOW);
+      await store.pageBlobs.write(BLOB, [write(512, 700 * KiB, 1, Buffer.alloc(700 * KiB))], NOW);
       await check();
-      const snapshot = await store.snapshotPageBlob(BLOB, NOW);
+      const snapshot = await store.pageBlobs.snapshot(BLOB, NOW);
       const then = Buffer.from(live);
       const batch = [
         write(256 * KiB, 512 * KiB, 2, alignedBuffer(512 * KiB)),
@@ -285,49 +288,58 @@ export function replicaStoreContract(
         write(321 * KiB, 512, 4, Buffer.alloc(512)),
         write(1024 * KiB, 512, 5, alignedBuffer(512)),
       ];
-      await store.writePages(BLOB, batch, NOW);
+      await store.pageBlobs.write(BLOB, batch, NOW);
       await check();
-      await store.writePages(BLOB, [write(300 * KiB, 100 * KiB, 6, Buffer.alloc(100 * KiB))], NOW);
+      await store.pageBlobs.write(BLOB, [write(300 * KiB, 100 * KiB, 6, Buffer.alloc(100 * KiB))], NOW);
       await check();
-      expect((await store.readPages(BLOB, 0, size, snapshot)).equals(then)).toBe(true);
-      await failsWith('InvalidReplicaState', store.readPagesInto(BLOB, 1024 * KiB, alignedBuffer(64 * KiB)));
-      await failsWith('InvalidReplicaState', store.readPagesInto(`${BLOB}-not`, 0, Buffer.alloc(512)));
+      expect((await readPages(store.pageBlobs, BLOB, 0, size, snapshot)).equals(then)).toBe(true);
+      await failsWith(
+        'InvalidReplicaState',
+        store.pageBlobs.readInto(BLOB, 1024 * KiB, alignedBuffer(64 * KiB), { isReadBack: true }),
+      );
+      await failsWith(
+        'InvalidReplicaState',
+        store.pageBlobs.readInto(`${BLOB}-not`, 0, Buffer.alloc(512), { isReadBack: true }),
+      );
     });
 
     test('what is not there, or ends before, is an invalid replica', async () => {
       const store = await (await makeStore()).open();
-      await failsWith('InvalidReplicaState', store.writePages(BLOB, [{ offset: 0, data: Buffer.alloc(512) }], NOW));
-      await failsWith('InvalidReplicaState', store.readPages(BLOB, 0, 512));
-      await failsWith('InvalidReplicaState', store.listPageRanges(BLOB, { offset: 0, length: 512 }));
-      await failsWith('InvalidReplicaState', store.snapshotPageBlob(BLOB, NOW));
-      expect(await store.listSnapshots(BLOB)).toEqual([]);
-      await store.createPageBlob(BLOB, 4 * KiB, NOW);
-      await failsWith('InvalidReplicaState', store.readPages(BLOB, 4 * KiB, 1));
-      await failsWith('InvalidReplicaState', store.readPages(BLOB, -1, 1));
-      await failsWith('InvalidReplicaState', store.readPages(BLOB, 0, 512, '2026-01-01T00:00:00.0000000Z'));
+      await failsWith(
+        'InvalidReplicaState',
+        store.pageBlobs.write(BLOB, [{ offset: 0, data: Buffer.alloc(512) }], NOW),
+      );
+      await failsWith('InvalidReplicaState', readPages(store.pageBlobs, BLOB, 0, 512));
+      await failsWith('InvalidReplicaState', store.pageBlobs.ranges(BLOB, { offset: 0, length: 512 }));
+      await failsWith('InvalidReplicaState', store.pageBlobs.snapshot(BLOB, NOW));
+      expect(await store.pageBlobs.listSnapshots(BLOB)).toEqual([]);
+      await store.pageBlobs.create(BLOB, 4 * KiB, NOW);
+      await failsWith('InvalidReplicaState', readPages(store.pageBlobs, BLOB, 4 * KiB, 1));
+      await failsWith('InvalidReplicaState', readPages(store.pageBlobs, BLOB, -1, 1));
+      await failsWith('InvalidReplicaState', readPages(store.pageBlobs, BLOB, 0, 512, '2026-01-01T00:00:00.0000000Z'));
     });
 
     test('page ranges leave out what was never written and what was cleared', async () => {
       const store = await (await makeStore()).open();
       const MiB = KiB * KiB;
-      await store.createPageBlob(BLOB, 8 * MiB, NOW);
+      await store.pageBlobs.create(BLOB, 8 * MiB, NOW);
       const whole = { offset: 0, length: 8 * MiB };
-      expect(await store.listPageRanges(BLOB, whole)).toEqual([]);
-      await store.writePages(BLOB, [{ offset: MiB, data: content(2 * MiB, 1) }], NOW);
-      await store.writePages(BLOB, [{ offset: 6 * MiB, data: content(4 * KiB, 1) }], NOW);
-      const snapshot = await store.snapshotPageBlob(BLOB, NOW);
-      await store.writePages(BLOB, [{ offset: 2 * MiB, clear: 2 * MiB }], NOW);
-      await store.writePages(BLOB, [{ offset: 7 * MiB, data: content(4 * KiB, 1) }], NOW);
-      expect(await store.listPageRanges(BLOB, whole)).toEqual([
+      expect(await store.pageBlobs.ranges(BLOB, whole)).toEqual([]);
+      await store.pageBlobs.write(BLOB, [{ offset: MiB, data: content(2 * MiB, 1) }], NOW);
+      await store.pageBlobs.write(BLOB, [{ offset: 6 * MiB, data: content(4 * KiB, 1) }], NOW);
+      const snapshot = await store.pageBlobs.snapshot(BLOB, NOW);
+      await store.pageBlobs.write(BLOB, [{ offset: 2 * MiB, clear: 2 * MiB }], NOW);
+      await store.pageBlobs.write(BLOB, [{ offset: 7 * MiB, data: content(4 * KiB, 1) }], NOW);
+      expect(await store.pageBlobs.ranges(BLOB, whole)).toEqual([
         { offset: MiB, length: MiB },
         { offset: 6 * MiB, length: 4 * KiB },
         { offset: 7 * MiB, length: 4 * KiB },
       ]);
-      expect(await store.listPageRanges(BLOB, whole, snapshot)).toEqual([
+      expect(await store.pageBlobs.ranges(BLOB, whole, { snapshot })).toEqual([
         { offset: MiB, length: 2 * MiB },
         { offset: 6 * MiB, length: 4 * KiB },
       ]);
-      expect(await store.listPageRanges(BLOB, { offset: 1.5 * MiB, length: 4.5 * MiB })).toEqual([
+      expect(await store.pageBlobs.ranges(BLOB, { offset: 1.5 * MiB, length: 4.5 * MiB })).toEqual([
         { offset: 1.5 * MiB, length: 0.5 * MiB },
       ]);
     });
@@ -336,59 +348,59 @@ export function replicaStoreContract(
       const { open } = await makeStore();
       const store = await open();
       const [small, large] = [64 * KiB + 512, 256 * KiB + 512];
-      await failsWith('InvalidReplicaState', store.resizePageBlob(BLOB, small, NOW));
-      await store.createPageBlob(BLOB, small, NOW);
-      await store.writePages(BLOB, [{ offset: 0, data: content(small, 1) }], NOW);
-      const before = await store.snapshotPageBlob(BLOB, NOW);
-      await store.resizePageBlob(BLOB, large, NOW);
-      await store.resizePageBlob(BLOB, large, NOW);
+      await failsWith('InvalidReplicaState', store.pageBlobs.resize(BLOB, small, NOW));
+      await store.pageBlobs.create(BLOB, small, NOW);
+      await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(small, 1) }], NOW);
+      const before = await store.pageBlobs.snapshot(BLOB, NOW);
+      await store.pageBlobs.resize(BLOB, large, NOW);
+      await store.pageBlobs.resize(BLOB, large, NOW);
       const other = await open();
-      expect(await other.pageBlobSize(BLOB)).toBe(large);
-      expect(await other.pageBlobSize(BLOB, before)).toBe(small);
+      expect(await other.pageBlobs.size(BLOB)).toBe(large);
+      expect(await other.pageBlobs.size(BLOB, before)).toBe(small);
       const live = Buffer.concat([content(small, 1)], large);
-      expect((await other.readPages(BLOB, 0, large)).equals(live)).toBe(true);
-      const after = await store.snapshotPageBlob(BLOB, NOW);
+      expect((await readPages(other.pageBlobs, BLOB, 0, large)).equals(live)).toBe(true);
+      const after = await store.pageBlobs.snapshot(BLOB, NOW);
       // Across the former end, where the block the footer was in is longer now.
-      await store.writePages(BLOB, [{ offset: small - 512, data: content(100 * KiB, 2) }], NOW);
-      await store.writePages(BLOB, [{ offset: large - 512, data: content(512, 3) }], NOW);
+      await store.pageBlobs.write(BLOB, [{ offset: small - 512, data: content(100 * KiB, 2) }], NOW);
+      await store.pageBlobs.write(BLOB, [{ offset: large - 512, data: content(512, 3) }], NOW);
       const check = async (of: ReplicaStore) => {
-        expect((await of.readPages(BLOB, 0, small, before)).equals(content(small, 1))).toBe(true);
-        expect(await of.listPageRanges(BLOB, { offset: 0, length: small }, before)).toEqual([
+        expect((await readPages(of.pageBlobs, BLOB, 0, small, before)).equals(content(small, 1))).toBe(true);
+        expect(await of.pageBlobs.ranges(BLOB, { offset: 0, length: small }, { snapshot: before })).toEqual([
           { offset: 0, length: small },
         ]);
-        await failsWith('InvalidReplicaState', of.readPages(BLOB, small, 512, before));
-        expect(await of.pageBlobSize(BLOB, before)).toBe(small);
+        await failsWith('InvalidReplicaState', readPages(of.pageBlobs, BLOB, small, 512, before));
+        expect(await of.pageBlobs.size(BLOB, before)).toBe(small);
       };
       await check(other);
-      expect(await other.pageBlobSize(BLOB, after)).toBe(large);
-      expect((await other.readPages(BLOB, 0, large, after)).equals(live)).toBe(true);
-      await store.deleteSnapshot(BLOB, after, NOW);
+      expect(await other.pageBlobs.size(BLOB, after)).toBe(large);
+      expect((await readPages(other.pageBlobs, BLOB, 0, large, after)).equals(live)).toBe(true);
+      await store.pageBlobs.deleteSnapshot(BLOB, after, NOW);
       await check(await open());
       content(100 * KiB, 2).copy(live, small - 512);
       content(512, 3).copy(live, large - 512);
-      expect((await store.readPages(BLOB, 0, large)).equals(live)).toBe(true);
-      await failsWith('InvalidReplicaState', store.resizePageBlob(BLOB, small, NOW));
-      await failsWith('InvalidReplicaState', store.resizePageBlob(BLOB, large + 100, NOW));
-      await failsWith('InvalidReplicaState', store.pageBlobSize(BLOB, after));
-      expect(await store.pageBlobSize(BLOB)).toBe(large);
+      expect((await readPages(store.pageBlobs, BLOB, 0, large)).equals(live)).toBe(true);
+      await failsWith('InvalidReplicaState', store.pageBlobs.resize(BLOB, small, NOW));
+      await failsWith('InvalidReplicaState', store.pageBlobs.resize(BLOB, large + 100, NOW));
+      await failsWith('InvalidReplicaState', store.pageBlobs.size(BLOB, after));
+      expect(await store.pageBlobs.size(BLOB)).toBe(large);
     });
 
     test('deleting one takes its snapshots along, and can be repeated; a new one is empty', async () => {
       const { open } = await makeStore();
       const store = await open();
-      await store.deletePageBlob(BLOB, NOW);
-      await store.createPageBlob(BLOB, 64 * KiB, NOW);
-      const first = await store.snapshotPageBlob(BLOB, NOW);
-      await store.writePages(BLOB, [{ offset: 0, data: content(64 * KiB, 1) }], NOW);
-      await store.deletePageBlob(BLOB, NOW);
-      await store.deletePageBlob(BLOB, NOW);
-      expect(await store.pageBlobSize(BLOB)).toBeUndefined();
-      expect(await store.listSnapshots(BLOB)).toEqual([]);
-      await store.createPageBlob(BLOB, 32 * KiB, NOW);
-      expect(await store.readPages(BLOB, 0, 32 * KiB)).toEqual(Buffer.alloc(32 * KiB));
-      expect(await store.listSnapshots(BLOB)).toEqual([]);
-      await failsWith('InvalidReplicaState', store.readPages(BLOB, 0, 512, first));
-      expect(await store.snapshotPageBlob(BLOB, NOW)).not.toBe(first);
+      await store.pageBlobs.delete(BLOB, NOW);
+      await store.pageBlobs.create(BLOB, 64 * KiB, NOW);
+      const first = await store.pageBlobs.snapshot(BLOB, NOW);
+      await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(64 * KiB, 1) }], NOW);
+      await store.pageBlobs.delete(BLOB, NOW);
+      await store.pageBlobs.delete(BLOB, NOW);
+      expect(await store.pageBlobs.size(BLOB)).toBeUndefined();
+      expect(await store.pageBlobs.listSnapshots(BLOB)).toEqual([]);
+      await store.pageBlobs.create(BLOB, 32 * KiB, NOW);
+      expect(await readPages(store.pageBlobs, BLOB, 0, 32 * KiB)).toEqual(Buffer.alloc(32 * KiB));
+      expect(await store.pageBlobs.listSnapshots(BLOB)).toEqual([]);
+      await failsWith('InvalidReplicaState', readPages(store.pageBlobs, BLOB, 0, 512, first));
+      expect(await store.pageBlobs.snapshot(BLOB, NOW)).not.toBe(first);
     });
   });
 
@@ -396,36 +408,36 @@ export function replicaStoreContract(
     test('their ids sort by age and are never given twice', async () => {
       const { open } = await makeStore();
       const store = await open();
-      await store.createPageBlob(BLOB, 64 * KiB, NOW);
+      await store.pageBlobs.create(BLOB, 64 * KiB, NOW);
       const ids: string[] = [];
-      for (let i = 0; i < 12; i += 1) ids.push(await store.snapshotPageBlob(BLOB, NOW));
+      for (let i = 0; i < 12; i += 1) ids.push(await store.pageBlobs.snapshot(BLOB, NOW));
       expect(new Set(ids).size).toBe(12);
       expect(ids.toSorted()).toEqual(ids);
-      expect(await (await open()).listSnapshots(BLOB)).toEqual(ids);
-      await store.deleteSnapshot(BLOB, ids[11]!, NOW);
-      const next = await store.snapshotPageBlob(BLOB, NOW);
+      expect(await (await open()).pageBlobs.listSnapshots(BLOB)).toEqual(ids);
+      await store.pageBlobs.deleteSnapshot(BLOB, ids[11]!, NOW);
+      const next = await store.pageBlobs.snapshot(BLOB, NOW);
       expect(next > ids[11]!).toBe(true);
     });
 
     test('deleting one can be repeated, and leaves the others what they are', async () => {
       const { open } = await makeStore();
       const store = await open();
-      await store.createPageBlob(BLOB, 64 * KiB, NOW);
+      await store.pageBlobs.create(BLOB, 64 * KiB, NOW);
       const ids: string[] = [];
       for (let i = 1; i <= 4; i += 1) {
-        await store.writePages(BLOB, [{ offset: (i % 3) * 8 * KiB, data: content(24 * KiB, i) }], NOW);
-        ids.push(await store.snapshotPageBlob(BLOB, NOW));
+        await store.pageBlobs.write(BLOB, [{ offset: (i % 3) * 8 * KiB, data: content(24 * KiB, i) }], NOW);
+        ids.push(await store.pageBlobs.snapshot(BLOB, NOW));
       }
-      const kept = await Promise.all(ids.map((id) => store.readPages(BLOB, 0, 64 * KiB, id)));
-      await store.writePages(BLOB, [{ offset: 0, clear: 64 * KiB }], NOW);
+      const kept = await Promise.all(ids.map((id) => readPages(store.pageBlobs, BLOB, 0, 64 * KiB, id)));
+      await store.pageBlobs.write(BLOB, [{ offset: 0, clear: 64 * KiB }], NOW);
       for (const gone of [2, 3, 0]) {
-        await store.deleteSnapshot(BLOB, ids[gone]!, NOW);
-        await (await open()).deleteSnapshot(BLOB, ids[gone]!, NOW);
-        await failsWith('InvalidReplicaState', store.readPages(BLOB, 0, 512, ids[gone]));
-        expect(await store.readPages(BLOB, 0, 64 * KiB, ids[1])).toEqual(kept[1]);
+        await store.pageBlobs.deleteSnapshot(BLOB, ids[gone]!, NOW);
+        await (await open()).pageBlobs.deleteSnapshot(BLOB, ids[gone]!, NOW);
+        await failsWith('InvalidReplicaState', readPages(store.pageBlobs, BLOB, 0, 512, ids[gone]));
+        expect(await readPages(store.pageBlobs, BLOB, 0, 64 * KiB, ids[1])).toEqual(kept[1]);
       }
-      expect(await store.listSnapshots(BLOB)).toEqual([ids[1]]);
-      await store.deleteSnapshot(`${SCOPE}/disks/none.vhd`, ids[1]!, NOW);
+      expect(await store.pageBlobs.listSnapshots(BLOB)).toEqual([ids[1]]);
+      await store.pageBlobs.deleteSnapshot(`${SCOPE}/disks/none.vhd`, ids[1]!, NOW);
     });
 
     test(
@@ -450,19 +462,19 @@ export function replicaStoreContract(
     test('a fence rises, never falls, and is seen by all', async () => {
       const { open } = await makeStore();
       const [a, b] = [await open(), await open()];
-      const fence = async (): Promise<Fence> => await b.readFence(SCOPE);
+      const fence = async (): Promise<Fence> => await b.objects.readFence(SCOPE);
       expect(await fence()).toEqual({ epoch: 0, sequence: 0 });
-      await a.raiseFence(at(2, 5));
+      await a.objects.raiseFence(at(2, 5));
       expect(await fence()).toEqual({ epoch: 2, sequence: 5 });
       // Asked after each: a later one would cover up what an earlier one has lowered.
       for (const notNewer of [at(2, 4), at(1, 9), at(2, 5)]) {
-        await a.raiseFence(notNewer);
+        await a.objects.raiseFence(notNewer);
         expect(await fence()).toEqual({ epoch: 2, sequence: 5 });
       }
-      await a.raiseFence(at(3, 0));
+      await a.objects.raiseFence(at(3, 0));
       expect(await fence()).toEqual({ epoch: 3, sequence: 0 });
-      expect(await b.readFence('vms/db-02')).toEqual({ epoch: 0, sequence: 0 });
-      await Promise.all([7, 4, 9, 5].map((epoch) => b.raiseFence(at(epoch, 1))));
+      expect(await b.objects.readFence('vms/db-02')).toEqual({ epoch: 0, sequence: 0 });
+      await Promise.all([7, 4, 9, 5].map((epoch) => b.objects.raiseFence(at(epoch, 1))));
       expect(await fence()).toEqual({ epoch: 9, sequence: 1 });
     });
 
@@ -476,22 +488,22 @@ export function replicaStoreContract(
       const { open } = await makeStore();
       const store = await open();
       const object = `${SCOPE}/applied.json`;
-      await store.putObject(object, Buffer.from('before'), at(2, 0));
-      await store.createPageBlob(BLOB, 64 * KiB, at(2, 0));
-      const snapshot = await store.snapshotPageBlob(BLOB, at(2, 0));
-      await (await open()).raiseFence(at(2, 5));
+      await store.objects.put(object, Buffer.from('before'), at(2, 0));
+      await store.pageBlobs.create(BLOB, 64 * KiB, at(2, 0));
+      const snapshot = await store.pageBlobs.snapshot(BLOB, at(2, 0));
+      await (await open()).objects.raiseFence(at(2, 5));
       const writes: (() => Promise<unknown>)[] = [
-        () => store.putObject(object, Buffer.from('after'), fence),
-        () => store.putObjectIfAbsent(`${SCOPE}/new.json`, Buffer.from('after'), fence),
-        () => store.uploadObject(`${SCOPE}/uploaded`, chunked(content(1000, 1), 300), fence),
-        () => store.createPageBlob(`${SCOPE}/disks/new.vhd`, 4096, fence),
-        () => store.writePages(BLOB, [{ offset: 0, data: content(512, 1) }], fence),
-        () => store.writePages(BLOB, [{ offset: 0, clear: 512 }], fence),
-        () => store.resizePageBlob(BLOB, 128 * KiB, fence),
-        () => store.snapshotPageBlob(BLOB, fence),
-        () => store.deleteSnapshot(BLOB, snapshot, fence),
-        () => store.deletePageBlob(BLOB, fence),
-        () => store.deleteObject(object, fence),
+        () => store.objects.put(object, Buffer.from('after'), fence),
+        () => store.objects.putIfAbsent(`${SCOPE}/new.json`, Buffer.from('after'), fence),
+        () => store.objects.upload(`${SCOPE}/uploaded`, chunked(content(1000, 1), 300), fence),
+        () => store.pageBlobs.create(`${SCOPE}/disks/new.vhd`, 4096, fence),
+        () => store.pageBlobs.write(BLOB, [{ offset: 0, data: content(512, 1) }], fence),
+        () => store.pageBlobs.write(BLOB, [{ offset: 0, clear: 512 }], fence),
+        () => store.pageBlobs.resize(BLOB, 128 * KiB, fence),
+        () => store.pageBlobs.snapshot(BLOB, fence),
+        () => store.pageBlobs.deleteSnapshot(BLOB, snapshot, fence),
+        () => store.pageBlobs.delete(BLOB, fence),
+        () => store.objects.delete(object, fence),
       ];
       for (const write of writes) {
         if (accepted) await write();
@@ -502,14 +514,14 @@ export function replicaStoreContract(
         }
       }
       // Carrying a newer fence does not raise it.
-      expect(await store.readFence(SCOPE)).toEqual({ epoch: 2, sequence: 5 });
+      expect(await store.objects.readFence(SCOPE)).toEqual({ epoch: 2, sequence: 5 });
       if (accepted) return;
-      expect((await store.getObject(object))?.toString()).toBe('before');
-      expect(await store.listObjects('')).toEqual([object]);
-      expect(await store.pageBlobSize(`${SCOPE}/disks/new.vhd`)).toBeUndefined();
-      expect(await store.listSnapshots(BLOB)).toEqual([snapshot]);
-      expect(await store.readPages(BLOB, 0, 512)).toEqual(Buffer.alloc(512));
-      await store.putObject('vms/db-02/applied.json', Buffer.from('other VM'), at(1, 0, 'vms/db-02'));
+      expect((await store.objects.get(object))?.toString()).toBe('before');
+      expect(await store.objects.list('')).toEqual([object]);
+      expect(await store.pageBlobs.size(`${SCOPE}/disks/new.vhd`)).toBeUndefined();
+      expect(await store.pageBlobs.listSnapshots(BLOB)).toEqual([snapshot]);
+      expect(await readPages(store.pageBlobs, BLOB, 0, 512)).toEqual(Buffer.alloc(512));
+      await store.objects.put('vms/db-02/applied.json', Buffer.from('other VM'), at(1, 0, 'vms/db-02'));
     });
 
     test('an upload that is under way when the fence rises is refused, and nothing of it is seen', async () => {
@@ -517,22 +529,22 @@ export function replicaStoreContract(
       const [late, other] = [await open(), await open()];
       async function* overtaken(): AsyncGenerator<Buffer> {
         yield content(64 * KiB, 1);
-        await other.raiseFence(at(2, 0));
+        await other.objects.raiseFence(at(2, 0));
         yield content(64 * KiB, 2);
       }
-      await failsWith('StaleEpoch', late.uploadObject(`${SCOPE}/os.changes`, overtaken(), at(1, 7)));
-      expect(await late.listObjects('')).toEqual([]);
+      await failsWith('StaleEpoch', late.objects.upload(`${SCOPE}/os.changes`, overtaken(), at(1, 7)));
+      expect(await late.objects.list('')).toEqual([]);
     });
 
     test('once the fence is raised, nothing that older writers write is seen to land', async () => {
       const { open } = await makeStore();
       const [writer, other] = [await open(), await open()];
-      await writer.createPageBlob(BLOB, 64 * KiB, NOW);
+      await writer.pageBlobs.create(BLOB, 64 * KiB, NOW);
       let stop = false;
       const lane = async (index: number): Promise<string> => {
         for (let n = 1; !stop; n += 1) {
           try {
-            await writer.writePages(BLOB, [{ offset: index * 4 * KiB, data: content(4 * KiB, n) }], at(1, n));
+            await writer.pageBlobs.write(BLOB, [{ offset: index * 4 * KiB, data: content(4 * KiB, n) }], at(1, n));
           } catch (error) {
             return (error as CatalogueError).code;
           }
@@ -540,15 +552,15 @@ export function replicaStoreContract(
         return 'never refused';
       };
       const lanes = [0, 1, 2, 3].map(lane);
-      await other.raiseFence(at(2, 0));
-      const landed = await other.readPages(BLOB, 0, 64 * KiB);
+      await other.objects.raiseFence(at(2, 0));
+      const landed = await readPages(other.pageBlobs, BLOB, 0, 64 * KiB);
       const ends = await Promise.race([
         Promise.all(lanes),
         new Promise<string[]>((resolve) => setTimeout(resolve, 30_000, ['still writing'])),
       ]);
       stop = true;
       expect(ends).toEqual(Array(4).fill('StaleEpoch'));
-      expect(await other.readPages(BLOB, 0, 64 * KiB)).toEqual(landed);
+      expect(await readPages(other.pageBlobs, BLOB, 0, 64 * KiB)).toEqual(landed);
     });
   });
 }
@@ -591,7 +603,7 @@ class History {
   ) {}
 
   async begin(): Promise<void> {
-    await this.store.createPageBlob(BLOB, SIZE, NOW);
+    await this.store.pageBlobs.create(BLOB, SIZE, NOW);
   }
 
   async perform(next: Step): Promise<void> {
@@ -599,20 +611,20 @@ class History {
       await this.store.close();
       this.store = await this.open();
     } else if (next.kind === 'snapshot') {
-      this.#snapshots.set(await this.store.snapshotPageBlob(BLOB, NOW), Buffer.from(this.#live));
+      this.#snapshots.set(await this.store.pageBlobs.snapshot(BLOB, NOW), Buffer.from(this.#live));
     } else if (next.kind === 'grow') {
       const size = this.#live.length + next.pages * 512;
-      await this.store.resizePageBlob(BLOB, size, NOW);
+      await this.store.pageBlobs.resize(BLOB, size, NOW);
       this.#live = Buffer.concat([this.#live], size);
       await this.check();
     } else if (next.kind === 'delete') {
       const id = [...this.#snapshots.keys()][next.pick % Math.max(1, this.#snapshots.size)];
       if (id === undefined) return;
-      await this.store.deleteSnapshot(BLOB, id, NOW);
+      await this.store.pageBlobs.deleteSnapshot(BLOB, id, NOW);
       this.#snapshots.delete(id);
       await this.check();
     } else
-      await this.store.writePages(
+      await this.store.pageBlobs.write(
         BLOB,
         next.batch.map((part) => this.#write(part)),
         NOW,
@@ -631,19 +643,19 @@ class History {
   }
 
   async check(): Promise<void> {
-    expect(await this.store.listSnapshots(BLOB)).toEqual([...this.#snapshots.keys()]);
+    expect(await this.store.pageBlobs.listSnapshots(BLOB)).toEqual([...this.#snapshots.keys()]);
     await this.#checkContent(this.#live, undefined);
     for (const [id, held] of this.#snapshots) await this.#checkContent(held, id);
   }
 
   async #checkContent(expected: Buffer, snapshot: string | undefined): Promise<void> {
     const size = expected.length;
-    expect(await this.store.pageBlobSize(BLOB, snapshot)).toBe(size);
-    const found = await this.store.readPages(BLOB, 0, size, snapshot);
+    expect(await this.store.pageBlobs.size(BLOB, snapshot)).toBe(size);
+    const found = await readPages(this.store.pageBlobs, BLOB, 0, size, snapshot);
     expect(firstDifference(found, expected), `first byte that differs, snapshot ${snapshot}`).toBeUndefined();
-    const part = await this.store.readPages(BLOB, 5000, 9000, snapshot);
+    const part = await readPages(this.store.pageBlobs, BLOB, 5000, 9000, snapshot);
     expect(part.equals(expected.subarray(5000, 14_000))).toBe(true);
-    const ranges = await this.store.listPageRanges(BLOB, { offset: 0, length: size }, snapshot);
+    const ranges = await this.store.pageBlobs.ranges(BLOB, { offset: 0, length: size }, { snapshot });
     expect(firstDifference(onlyIn(ranges, expected), expected), 'first byte that no range covers').toBeUndefined();
     expect(ranges.every((range, i) => i === 0 || end(ranges[i - 1]!) <= range.offset)).toBe(true);
   }

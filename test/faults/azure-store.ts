@@ -91,11 +91,11 @@ export async function azureStore(folder: string): Promise<StoreUnderTest> {
     async epoch(vm) {
       await sleep(20);
       const opened = await store().catch(() => undefined);
-      return (await opened?.readFence(vaultPaths.vm(vm)))?.epoch ?? 0;
+      return (await opened?.objects.readFence(vaultPaths.vm(vm)))?.epoch ?? 0;
     },
     async received(vm, epoch, sequence) {
       const opened = await store();
-      return (await opened.getObject(vaultPaths.manifest(vm, epoch, sequence))) !== undefined;
+      return (await opened.objects.get(vaultPaths.manifest(vm, epoch, sequence))) !== undefined;
     },
     async damage(vm, chance) {
       const names: string[] = [];

@@ -9,7 +9,7 @@ test('a VM whose record is damaged hides no other, and is one that somebody has 
   const path = join(await temporaryFolder(), 'store');
   const store = await EmbeddedReplicaStore.open(path, { create: true });
   const put = (vm: string, record: object | string) =>
-    store.putObject(
+    store.objects.put(
       vaultPaths.description(vm),
       Buffer.from(typeof record === 'string' ? record : JSON.stringify(record)),
       { scope: vaultPaths.vm(vm), epoch: 1, sequence: 0 },

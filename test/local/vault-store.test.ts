@@ -139,8 +139,8 @@ test('one without a replica of the VMs that are tracked here is not taken for th
   // The one that has it is: what else a store holds says nothing.
   const store = await vaultStore.open({ remember: false });
   const fence = { scope: vaultPaths.vm('db-01'), epoch: 1, sequence: 0 };
-  await store.raiseFence(fence);
-  await store.putObject(vaultPaths.description('db-01'), Buffer.from('{'), fence);
+  await store.objects.raiseFence(fence);
+  await store.objects.put(vaultPaths.description('db-01'), Buffer.from('{'), fence);
   await store.close();
   expect(await tracked.isThere()).toBe(true);
   expect(await isThere(data.knownStores())).toBe(true);

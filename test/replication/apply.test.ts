@@ -83,7 +83,7 @@ describe('applying cycles', () => {
       expect(seen.length).toBeGreaterThan(0);
       await expectReplica(folder, model.disks);
       expect(await readApplied(store, VM)).toEqual(applied);
-      expect(await store.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 1, sequence });
+      expect(await store.objects.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 1, sequence });
       // Again: nothing.
       expect(await applyCycle(store, cycle(sequence))).toEqual(applied);
     }
@@ -183,7 +183,7 @@ describe('applying cycles', () => {
     await expect(applyCycle(store, task)).rejects.toMatchObject({ code });
     await expectReplica(folder, base);
     expect(await readApplied(store, VM)).toBeUndefined();
-    expect(await store.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 1, sequence: 1 });
+    expect(await store.objects.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 1, sequence: 1 });
   });
 
   test('refuses one that was applied before the last, and one whose writes run backwards', async () => {
@@ -226,7 +226,11 @@ describe('applying cycles', () => {
     await ship(store, model, 1);
     await truncate(path.join(folder, vaultPaths.changes(VM, 1, 1, 'data')), 4000);
     await expect(applyCycle(store, cycle(1))).rejects.toMatchObject({ code: 'LogBroken' });
-    await store.deleteObject(vaultPaths.changes(VM, 1, 1, 'data'), { scope: vaultPaths.vm(VM), epoch: 1, sequence: 1 });
+    await store.objects.delete(vaultPaths.changes(VM, 1, 1, 'data'), {
+      scope: vaultPaths.vm(VM),
+      epoch: 1,
+      sequence: 1,
+    });
     await expect(applyCycle(store, cycle(1))).rejects.toMatchObject({ code: 'LogBroken' });
     await expectReplica(folder, base);
   });
@@ -235,7 +239,7 @@ describe('applying cycles', () => {
     const { store, folder, model } = await seeded();
     change(model, 1);
     await ship(store, model, 1);
-    const damaging = intercept(store, 'raiseFence', {
+    const damaging = intercept(store, 'objects.raiseFence', {
       before: () => flipByte(path.join(folder, vaultPaths.changes(VM, 1, 1, 'os')), 700),
     });
     await expect(applyCycle(damaging, cycle(1))).rejects.toMatchObject({ code: 'LogBroken' });
@@ -254,8 +258,8 @@ describe('applying cycles', () => {
     const { store, model } = await seeded();
     change(model, 1);
     await ship(store, model, 1);
-    const fencing = intercept(store, 'writePages', {
-      before: () => store.raiseFence({ scope: vaultPaths.vm(VM), epoch: 2, sequence: 0 }),
+    const fencing = intercept(store, 'pageBlobs.write', {
+      before: () => store.objects.raiseFence({ scope: vaultPaths.vm(VM), epoch: 2, sequence: 0 }),
     });
     await expect(applyCycle(fencing, cycle(1))).rejects.toMatchObject({ code: 'StaleEpoch' });
     expect(await readApplied(store, VM)).toBeUndefined();
@@ -270,11 +274,13 @@ describe('applying cycles', () => {
     }
     await releaseSeed(store, { vm: VM, epoch: 1 });
     await releaseSeed(store, { vm: VM, epoch: 1 });
-    expect(await store.listObjects(vaultPaths.seeds(VM))).toEqual([]);
-    expect(await store.listObjects(vaultPaths.verifiedDisks(VM))).toEqual([]);
+    expect(await store.objects.list(vaultPaths.seeds(VM))).toEqual([]);
+    expect(await store.objects.list(vaultPaths.verifiedDisks(VM))).toEqual([]);
     expect(await pruneCycles(store, { vm: VM, epoch: 1 })).toBe(1);
     expect(await pruneCycles(store, { vm: VM, epoch: 1 })).toBe(0);
-    const left = (await store.listObjects(vaultPaths.cyclePrefix(VM))).filter((name) => name.endsWith('manifest.json'));
+    const left = (await store.objects.list(vaultPaths.cyclePrefix(VM))).filter((name) =>
+      name.endsWith('manifest.json'),
+    );
     expect(left).toEqual([2, 3, 4].map((sequence) => vaultPaths.manifest(VM, 1, sequence)));
     await applyCycle(store, cycle(4));
     await expectReplica(folder, model.disks);
@@ -288,9 +294,9 @@ const removeManifest = (store: ReplicaStore) => spoilManifest(store, undefined);
 async function exchangeFiles(store: ReplicaStore): Promise<void> {
   const fence = { scope: vaultPaths.vm(VM), epoch: 1, sequence: 1 };
   const names = ['os', 'data'].map((disk) => vaultPaths.changes(VM, 1, 1, disk)) as [string, string];
-  const [os, data] = [(await store.getObject(names[0]))!, (await store.getObject(names[1]))!];
-  await store.putObject(names[0], data, fence);
-  await store.putObject(names[1], os, fence);
+  const [os, data] = [(await store.objects.get(names[0]))!, (await store.objects.get(names[1]))!];
+  await store.objects.put(names[0], data, fence);
+  await store.objects.put(names[1], os, fence);
   await fixedManifest(store, ({ disks }) => {
     const [a, b] = disks as [CycleManifest['disks'][number], CycleManifest['disks'][number]];
     [a.length, b.length] = [b.length, a.length];

@@ -33,9 +33,8 @@ async function writeFile(changes: DiskChanges, of = identity): Promise<{ file: B
 }
 
 const readerOf = (file: Buffer) => ({
-  readObject: async (_name: string, offset: number, length: number) =>
-    Buffer.from(file.subarray(offset, offset + length)),
-  readObjectInto: async (_name: string, offset: number, target: Buffer) => void file.copy(target, 0, offset),
+  read: async (_name: string, offset: number, length: number) => Buffer.from(file.subarray(offset, offset + length)),
+  readInto: async (_name: string, offset: number, target: Buffer) => void file.copy(target, 0, offset),
 });
 
 async function readBack(file: Buffer, of = identity) {

@@ -49,7 +49,7 @@ describe('a cycle in parts', () => {
     ]);
     expect(os).toMatchObject({ dataBytes: 88 * KiB, ranges: 6, length: 3 * 512 + 88 * KiB + 6 * 20 });
     for (const { name, length, digest } of changeFilesOf(manifest, osOf(manifest))) {
-      const file = (await store.getObject(name))!;
+      const file = (await store.objects.get(name))!;
       expect([file.length, blake3(file).toString('hex')]).toEqual([length, digest]);
     }
     expect(manifest.disks[1]).not.toHaveProperty('parts');
@@ -66,7 +66,7 @@ describe('a cycle in parts', () => {
     await dieAtEveryCall(async () => {
       scenarios += 1;
       const { store, folder } = await copy();
-      const counting = intercept(store, 'uploadObject', {
+      const counting = intercept(store, 'objects.upload', {
         after: async (name) => uploads.set(String(name), (uploads.get(String(name)) ?? 0) + 1),
       });
       return {
@@ -89,17 +89,17 @@ describe('a cycle in parts', () => {
     ]) {
       const { store, folder, model, ship } = await begun();
       const last = vaultPaths.manifest(VM, 1, 1);
-      const dying = intercept(store, 'putObjectIfAbsent', {
+      const dying = intercept(store, 'objects.putIfAbsent', {
         before: (name) =>
           name === last ? Promise.reject(new CatalogueError('StoreUnreachable', 'gone')) : Promise.resolve(),
       });
       await expect(ship(dying)).rejects.toMatchObject({ code: 'StoreUnreachable' });
       const record = vaultPaths.sentPart(VM, 1, 1, 'os', 1);
       const fence = { scope: vaultPaths.vm(VM), ...FIRST };
-      const damaged = damage((await store.getObject(record))!.toString());
-      await store.putObject(record, Buffer.from(damaged), fence);
+      const damaged = damage((await store.objects.get(record))!.toString());
+      await store.objects.put(record, Buffer.from(damaged), fence);
       const sent: unknown[] = [];
-      await ship(intercept(store, 'uploadObject', { before: async (name) => sent.push(name) }));
+      await ship(intercept(store, 'objects.upload', { before: async (name) => sent.push(name) }));
       expect(sent).toEqual(expect.arrayContaining([part(1)]));
       expect(sent).not.toContain(part(0));
       await apply(store);
@@ -108,12 +108,12 @@ describe('a cycle in parts', () => {
   });
 
   test.each([
-    ['missing', (store: ReplicaStore) => store.deleteObject(part(1), { scope: vaultPaths.vm(VM), ...FIRST })],
+    ['missing', (store: ReplicaStore) => store.objects.delete(part(1), { scope: vaultPaths.vm(VM), ...FIRST })],
     [
       'in the place of another',
       async (store: ReplicaStore) => {
-        const other = (await store.getObject(part(0)))!;
-        await store.putObject(part(1), other, { scope: vaultPaths.vm(VM), ...FIRST });
+        const other = (await store.objects.get(part(0)))!;
+        await store.objects.put(part(1), other, { scope: vaultPaths.vm(VM), ...FIRST });
       },
     ],
     [
@@ -122,7 +122,7 @@ describe('a cycle in parts', () => {
         const manifest = (await readManifest(store, VM, FIRST))!;
         osOf(manifest).parts!.pop();
         const record = encodeRecord(cycleManifestSchema, manifest);
-        await store.putObject(vaultPaths.manifest(VM, 1, 1), record, { scope: vaultPaths.vm(VM), ...FIRST });
+        await store.objects.put(vaultPaths.manifest(VM, 1, 1), record, { scope: vaultPaths.vm(VM), ...FIRST });
       },
     ],
   ])('a part that is %s: nothing of the cycle is applied', async (_, damage) => {
@@ -148,7 +148,7 @@ describe('a cycle in parts', () => {
       await applyCycle(store, { vm: VM, epoch: 1, sequence });
     }
     await pruneCycles(store, { vm: VM, epoch: 1 });
-    const left = await store.listObjects(vaultPaths.cyclePrefix(VM));
+    const left = await store.objects.list(vaultPaths.cyclePrefix(VM));
     expect(left.filter((name) => name.includes('0001-00000001'))).toEqual([]);
     expect(left).toHaveLength(2);
   });

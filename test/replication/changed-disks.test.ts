@@ -17,6 +17,7 @@ import { temporaryFolder } from '../support/temporary-folder.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { KiB, MiB, Model, VM, write } from './model.js';
 import { copiesOf, expectReplicaOf, openStore, replicaFile, resyncReplica, seedReplica } from './replica-fixture.js';
+import { readPages } from '../support/read-pages.js';
 
 const OS = 2 * MiB + 512;
 const point = (epoch: number) => ({ vm: VM, epoch, sequence: 1, kind: 'crashConsistent' as const });
@@ -89,18 +90,18 @@ test('the blob of a removed disk goes with the last point that names it, or with
   await resyncReplica(store, model, 2);
   await cycle(store, model, 2);
   await pruneRecoveryPoints(store, { vm: VM, epoch: 2, retainedFrom: 0 });
-  expect(await store.pageBlobSize(blob)).toBe(1 * MiB + 512);
+  expect(await store.pageBlobs.size(blob)).toBe(1 * MiB + 512);
   await pruneRecoveryPoints(store, { vm: VM, epoch: 2, retainedFrom: Date.UTC(2027, 0, 1) });
-  expect(await store.pageBlobSize(blob)).toBeUndefined();
-  expect(await store.listSnapshots(vaultPaths.disk(VM, 'os'))).toHaveLength(1);
+  expect(await store.pageBlobs.size(blob)).toBeUndefined();
+  expect(await store.pageBlobs.listSnapshots(vaultPaths.disk(VM, 'os'))).toHaveLength(1);
 
   const other = await changed();
   await resyncReplica(other.store, other.model, 2);
   await removeReplica(other.store, { vm: VM, epoch: 2 });
   for (const disk of ['os', 'old', 'added']) {
-    expect(await other.store.pageBlobSize(vaultPaths.disk(VM, disk)), disk).toBeUndefined();
+    expect(await other.store.pageBlobs.size(vaultPaths.disk(VM, disk)), disk).toBeUndefined();
   }
-  expect(await other.store.listObjects('')).toEqual([]);
+  expect(await other.store.objects.list('')).toEqual([]);
 });
 
 test('a disk that is there again takes its blob up again; one that is smaller is refused, and nothing is changed', async () => {
@@ -114,7 +115,7 @@ test('a disk that is there again takes its blob up again; one that is smaller is
       detail: expect.stringMatching(/cannot be made smaller.*protect it anew/),
     });
     expect(await readDescription(store, VM)).toEqual(before);
-    expect(await store.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 2, sequence: 1 });
+    expect(await store.objects.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 2, sequence: 1 });
   };
   await refused([
     { name: 'os', size: 4 * MiB },
@@ -134,7 +135,7 @@ test('a disk that is there again takes its blob up again; one that is smaller is
   await expectReplicaOf(folder, again);
   expect((await readDescription(store, VM))!.formerDisks).toEqual(['added']);
   const old = (await listRecoveryPoints(store, VM))[0]!.disks[1]!;
-  expect(await store.pageBlobSize(vaultPaths.disk(VM, 'old'), old.snapshot)).toBe(1 * MiB + 512);
+  expect(await store.pageBlobs.size(vaultPaths.disk(VM, 'old'), old.snapshot)).toBe(1 * MiB + 512);
 });
 
 test('beginning died at any call and is done again, disks and points are what they are to be', async () => {
@@ -152,7 +153,7 @@ test('beginning died at any call and is done again, disks and points are what th
         const [kept] = await listRecoveryPoints(store, VM);
         for (const { name, snapshot } of kept!.disks) {
           const content = before.disks.get(name)!;
-          const found = await store.readPages(vaultPaths.disk(VM, name), 0, content.length, snapshot);
+          const found = await readPages(store.pageBlobs, vaultPaths.disk(VM, name), 0, content.length, snapshot);
           expect(found.equals(content), name).toBe(true);
         }
         await store.close();

@@ -31,6 +31,7 @@ import { temporaryFolder } from '../support/temporary-folder.js';
 import { intercept } from './intercepted-store.js';
 import { KiB, Model, VM, write, zero } from './model.js';
 import { copiesOf, flipByte, seedReplica, type OpenedStore } from './replica-fixture.js';
+import { readPages } from '../support/read-pages.js';
 
 type State = ReadonlyMap<string, Buffer>;
 
@@ -130,12 +131,12 @@ async function damaged(names: readonly string[], damage: Damage | 'EIO'): Promis
   const before = async (name: unknown) => {
     if (unreadable.has(name)) throw new CatalogueError('StoreUnreachable', `${String(name)}: EIO`);
   };
-  const reading = (['getObject', 'readObject', 'readObjectInto'] as const).reduce(
+  const reading = (['objects.get', 'objects.read', 'objects.readInto'] as const).reduce(
     (inner, operation) => intercept(inner, operation, { before }),
     store,
   );
   // What is written anew lies elsewhere.
-  return intercept(reading, 'putObject', { after: async (name) => unreadable.delete(name) });
+  return intercept(reading, 'objects.put', { after: async (name) => unreadable.delete(name) });
 }
 
 async function expectExport(store: ReplicaStore, wanted: string, state: State) {
@@ -161,7 +162,7 @@ async function expectFailover(store: ReplicaStore, wanted: string, cycle: number
   const state = states[cycle]!;
   expect(created[0]!.disks.map(({ name }) => name).sort()).toEqual([...state.keys()].sort());
   for (const { name, blob, snapshot } of created[0]!.disks) {
-    const found = await store.readPages(blob, 0, state.get(name)!.length, snapshot);
+    const found = await readPages(store.pageBlobs, blob, 0, state.get(name)!.length, snapshot);
     expect(found.equals(state.get(name)!), name).toBe(true);
   }
   return settled;
@@ -206,10 +207,10 @@ const schemas = {
 describe.each(Object.keys(records) as Kind[])('a copy of the %s that contains anything else', (kind) => {
   const [first, second] = both(kind) as [string, string];
   test.each(otherContents)('is none: %s', async (_how, damage) => {
-    const whole = await readKeptRecord((await copy()).store, first, schemas[kind]);
+    const whole = await readKeptRecord((await copy()).store.objects, first, schemas[kind]);
     const problem = expect.stringContaining(first);
     const readOf = async (names: readonly string[]) =>
-      readKeptRecord(await damaged(names, damage), first, schemas[kind]);
+      readKeptRecord((await damaged(names, damage)).objects, first, schemas[kind]);
     expect(await readOf([first])).toEqual({ value: whole!.value, damaged: problem });
     expect(await readOf([second])).toEqual(whole);
     await expect(readOf([first, second])).rejects.toMatchObject({ code: 'InvalidReplicaState', message: problem });
@@ -237,7 +238,7 @@ describe.each(Object.entries(records))('one of the two copies of the %s', (_kind
     await run(azure.applyCycle, cycleInput(3));
     // What is replaced, not kept as it is, is whole twice again.
     if (MENDED.includes(name))
-      expect(await store.getObject(name)).toEqual(await store.getObject(vaultPaths.second(name)));
+      expect(await store.objects.get(name)).toEqual(await store.objects.get(vaultPaths.second(name)));
     const settled = await expectFailover(store, LATEST, RECEIVED);
     expect(settled).toMatchObject({ cyclesProcessed: 1 });
     expect(settled.stoppedBy).toBeUndefined();
@@ -256,7 +257,7 @@ describe('both copies', () => {
     await expectExport(store, LATEST, states[RECEIVED]!);
     await run(site(store).azure.applyCycle, cycleInput(3));
     // What nobody can read may be whole again tomorrow: its snapshots stay.
-    if (how === 'unreadable') expect(await store.listSnapshots(vaultPaths.disk(VM, 'os'))).toHaveLength(3);
+    if (how === 'unreadable') expect(await store.pageBlobs.listSnapshots(vaultPaths.disk(VM, 'os'))).toHaveLength(3);
     expect((await expectFailover(store, LATEST, RECEIVED)).stoppedBy).toBeUndefined();
   });
 
@@ -374,9 +375,9 @@ test('a point whose snapshot is gone is passed over for the next older one', asy
   const [, newest] = found.points;
   const { snapshot } = newest!.disks[1]!;
   const fence = { scope: vaultPaths.vm(VM), ...found.fence };
-  await store.deleteSnapshot(vaultPaths.disk(VM, 'data'), snapshot, fence);
+  await store.pageBlobs.deleteSnapshot(vaultPaths.disk(VM, 'data'), snapshot, fence);
   // In the midst of a cycle the replica is no state.
-  await store.raiseFence({ ...fence, sequence: 3 });
+  await store.objects.raiseFence({ ...fence, sequence: 3 });
   const told = { stoppedBy: expect.stringContaining(`there is no snapshot ${snapshot}`) };
   expect(await expectFailover(store, 'latest-processed', 1)).toMatchObject(told);
 });
@@ -436,8 +437,8 @@ test('while a point can not be read no snapshot goes; with the next newer one it
   for (const file of both) await writeFile(file, '{');
   const { azure } = site(store);
   await run(azure.applyCycle, cycleInput(3));
-  expect(await store.listSnapshots(vaultPaths.disk(VM, 'os'))).toHaveLength(3);
+  expect(await store.pageBlobs.listSnapshots(vaultPaths.disk(VM, 'os'))).toHaveLength(3);
   await run(azure.applyCycle, { ...cycleInput(4), retentionHours: 0 });
-  expect(await store.listSnapshots(vaultPaths.disk(VM, 'os'))).toHaveLength(1);
+  expect(await store.pageBlobs.listSnapshots(vaultPaths.disk(VM, 'os'))).toHaveLength(1);
   for (const file of both) await expect(open(file)).rejects.toMatchObject({ code: 'ENOENT' });
 });

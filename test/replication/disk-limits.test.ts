@@ -28,8 +28,8 @@ test('a replica of a larger disk is not begun, and nothing is made for it', asyn
   const { store } = await openStore();
   const description = describeReplica({ os: MAX_REPLICA_BYTES + MiB }, 1);
   await expect(prepareReplica(store, description, { epoch: 1, sequence: 0 })).rejects.toMatchObject(tooLarge);
-  expect(await store.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 0, sequence: 0 });
-  expect(await store.listObjects('')).toEqual([]);
+  expect(await store.objects.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 0, sequence: 0 });
+  expect(await store.objects.list('')).toEqual([]);
 });
 
 test('a disk that grew too large, or is one too many, is refused before the set of disks changes', async () => {
@@ -39,8 +39,8 @@ test('a disk that grew too large, or is one too many, is refused before the set 
   const refused = async (disks: { name: string; size: number }[], error: object) => {
     await expect(beginResync(store, { vm: VM, epoch: 2, disks })).rejects.toMatchObject(error);
     expect(await readDescription(store, VM)).toEqual(before);
-    expect(await store.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 1, sequence: 0 });
-    expect(await store.pageBlobSize(vaultPaths.disk(VM, 'os'))).toBe(4 * MiB + 512);
+    expect(await store.objects.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 1, sequence: 0 });
+    expect(await store.pageBlobs.size(vaultPaths.disk(VM, 'os'))).toBe(4 * MiB + 512);
   };
   await refused([{ name: 'os', size: MAX_REPLICA_BYTES + MiB }], tooLarge);
   const many = Array.from({ length: 18 }, (_, number) => ({ name: `disk${number}`, size: 4 * MiB }));

@@ -13,7 +13,9 @@ import { shipCycle } from '../../replication/ship.js';
 import { digestReplica } from '../../replication/target-digests.js';
 import { compareWithSource, digestForVerification } from '../../replication/verify.js';
 import { verifySeed } from '../../replication/verify-seed.js';
+import type { PageRangeOptions } from '../../ports/page-blobs.js';
 import type { ReplicaStore } from '../../ports/replica-store.js';
+import { watchedStore } from '../support/watched-store.js';
 import { describeReplica, KiB, MiB, Model, sizesOf, VM, write } from './model.js';
 import { expectReplicaOf, openStore, rawDiskOf } from './replica-fixture.js';
 
@@ -49,15 +51,9 @@ async function lying(content: Buffer): Promise<ReadableDisk> {
 
 /** A store whose file system says that everything is a hole. */
 const believing = (store: ReplicaStore): ReplicaStore =>
-  new Proxy(store, {
-    get: (target, property) => {
-      const value: unknown = Reflect.get(target, property, target);
-      if (typeof value !== 'function') return value;
-      const call = (value as (...rest: unknown[]) => Promise<unknown>).bind(target);
-      if (property !== 'listPageRanges') return call;
-      return async (...args: unknown[]) =>
-        (args[3] as { isProof?: boolean } | undefined)?.isProof ? call(...args) : [];
-    },
+  watchedStore(store, async (operation, args, call) => {
+    const isBelieved = operation === 'pageBlobs.ranges' && !(args[2] as PageRangeOptions | undefined)?.isProof;
+    return isBelieved ? [] : await call();
   });
 
 async function copy(store: ReplicaStore, content: Buffer, epoch: number): Promise<void> {
@@ -89,8 +85,8 @@ test('resynchronized is what either side reads as, and verified every byte of bo
   // The replica holds something where the source has zeroes, and zeroes where the source has data.
   const blob = vaultPaths.disk(VM, 'os');
   const fence = { scope: vaultPaths.vm(VM), epoch: 1, sequence: 1 };
-  await store.writePages(blob, [{ offset: 1 * MiB, data: Buffer.alloc(4096, 7) }], fence);
-  await store.writePages(blob, [{ offset: 4 * MiB, clear: 4 * MiB }], fence);
+  await store.pageBlobs.write(blob, [{ offset: 1 * MiB, data: Buffer.alloc(4096, 7) }], fence);
+  await store.pageBlobs.write(blob, [{ offset: 4 * MiB, clear: 4 * MiB }], fence);
   const mistaken = believing(store);
   await digestForVerification(mistaken, { ...at, disk: 'os' });
   const disk = await lying(source.disks.get('os')!);

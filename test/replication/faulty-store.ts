@@ -1,6 +1,7 @@
 /** A real store that stops answering when told to, as for a process that dies. */
 import { CatalogueError } from '../../domain/errors.js';
 import type { ReplicaStore } from '../../ports/replica-store.js';
+import { watchedStore } from '../support/watched-store.js';
 
 export class FaultyStore {
   /** Called so far, in their order. */
@@ -9,16 +10,10 @@ export class FaultyStore {
 
   /** @param failAt number of the first call that fails, from 1; none after it is made either. */
   constructor(inner: ReplicaStore, failAt: number) {
-    this.store = new Proxy(inner, {
-      get: (target, property) => {
-        const value: unknown = Reflect.get(target, property, target);
-        if (typeof value !== 'function') return value;
-        return async (...args: unknown[]): Promise<unknown> => {
-          const calls = this.operations.push(String(property));
-          if (calls >= failAt) throw new CatalogueError('StoreUnreachable', `call ${calls}: ${String(property)}`);
-          return await (value as (...rest: unknown[]) => Promise<unknown>).apply(target, args);
-        };
-      },
+    this.store = watchedStore(inner, async (operation, _, call) => {
+      const calls = this.operations.push(operation);
+      if (calls >= failAt) throw new CatalogueError('StoreUnreachable', `call ${calls}: ${operation}`);
+      return await call();
     });
   }
 }

@@ -17,6 +17,7 @@ import { leave, smallFileSystem } from '../support/small-file-system.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { MiB, Model, VM, write } from './model.js';
 import { expectReplicaOf, seedReplica } from './replica-fixture.js';
+import { readPages } from '../support/read-pages.js';
 
 const SIZE = 4 * MiB;
 const of = { vm: VM, epoch: 1, retention: 'kept' } as const;
@@ -79,12 +80,12 @@ test('where nothing is expired the store stays full, keeps its points, and can b
 
   const point = await failoverPoint(store, VM, LATEST_PROCESSED);
   expect(point.id).toBe(recoveryPointId(1, 3));
-  await store.raiseFence(vmFence(VM, { epoch: 3, sequence: 0 }));
+  await store.objects.raiseFence(vmFence(VM, { epoch: 3, sequence: 0 }));
   const at = new Date().toISOString();
   const state = { epoch: 3, phase: 'FailedOver', recoveryPoint: point.id, recoveryPointTime: point.time, at } as const;
   await writeVaultState(store, VM, state);
   const [os] = point.disks;
-  const found = await store.readPages(vaultPaths.disk(VM, 'os'), 0, SIZE, os!.snapshot);
+  const found = await readPages(store.pageBlobs, vaultPaths.disk(VM, 'os'), 0, SIZE, os!.snapshot);
   expect(found.equals(write(0, SIZE, 3).data!)).toBe(true);
   await store.close();
 });

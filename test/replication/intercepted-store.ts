@@ -1,5 +1,6 @@
 /** A real store with something happening around one of its operations, or all of them. */
 import type { ReplicaStore } from '../../ports/replica-store.js';
+import { watchedStore, type StoreOperation } from '../support/watched-store.js';
 
 export interface Interception {
   /** Called with the operation's first argument, before it is done. */
@@ -9,20 +10,14 @@ export interface Interception {
 
 export function intercept(
   store: ReplicaStore,
-  operation: keyof ReplicaStore | 'every',
+  operation: StoreOperation | 'every',
   happen: Interception,
 ): ReplicaStore {
-  return new Proxy(store, {
-    get: (target, property) => {
-      const value: unknown = Reflect.get(target, property, target);
-      if (typeof value !== 'function') return value;
-      const meant = operation === 'every' || property === operation;
-      return async (...args: unknown[]): Promise<unknown> => {
-        if (meant) await happen.before?.(args[0]);
-        const answer: unknown = await (value as (...rest: unknown[]) => Promise<unknown>).apply(target, args);
-        if (meant) await happen.after?.(args[0]);
-        return answer;
-      };
-    },
+  return watchedStore(store, async (called, args, call) => {
+    const meant = operation === 'every' || called === operation;
+    if (meant) await happen.before?.(args[0]);
+    const answer = await call();
+    if (meant) await happen.after?.(args[0]);
+    return answer;
   });
 }

@@ -35,7 +35,7 @@ function pointOf(sequence: number): RecoveryPoint {
 const record = (point: RecoveryPoint) => encodeRecord(recoveryPointSchema, point);
 const nameOf = (sequence: number) => vaultPaths.point(VM, recoveryPointId(1, sequence));
 const addPoint = (store: ReplicaStore, sequence: number) =>
-  putKept(store, nameOf(sequence), record(pointOf(sequence)), FENCE);
+  putKept(store.objects, nameOf(sequence), record(pointOf(sequence)), FENCE);
 
 async function withPoints() {
   const { store } = await openStore();
@@ -53,7 +53,7 @@ test('once there is an index, hardly any record is read, and the same points are
   await prune(store);
   for (const sequence of upTo(COUNT + 3, COUNT + 1)) await addPoint(store, sequence);
   const read: unknown[] = [];
-  const counting = intercept(store, 'getObject', { before: async (name) => read.push(name) });
+  const counting = intercept(store, 'objects.get', { before: async (name) => read.push(name) });
   const points = await listRecoveryPoints(counting, VM);
   expect(points.slice(0, COUNT)).toEqual(before);
   expect(sequencesOf(points)).toEqual(upTo(COUNT + 3));
@@ -67,8 +67,8 @@ test('what is gone is not told, whatever the index holds; a damaged one is none,
   const { gone } = await prune(store, START + 10_500);
   expect(gone).toHaveLength(10);
   expect(sequencesOf(await listRecoveryPoints(store, VM))).toEqual(upTo(COUNT, 11));
-  for (const damaged of ['', 'not JSON', (await store.getObject(INDEX))!.toString().replace('"s12"', '"s13"')]) {
-    await store.putObject(INDEX, Buffer.from(damaged), FENCE);
+  for (const damaged of ['', 'not JSON', (await store.objects.get(INDEX))!.toString().replace('"s12"', '"s13"')]) {
+    await store.objects.put(INDEX, Buffer.from(damaged), FENCE);
     const { points, lacking } = await readPointRecords(store, VM);
     expect([sequencesOf(points), lacking]).toEqual([upTo(COUNT, 11), 30]);
     expect(points[1]!.disks[0]!.snapshot).toBe('s12');
@@ -80,7 +80,7 @@ test('what is gone is not told, whatever the index holds; a damaged one is none,
 test('an index of another VM, or an entry of another point, counts for nothing', async () => {
   const store = await withPoints();
   await prune(store);
-  const { checksum: _, ...index } = JSON.parse((await store.getObject(INDEX))!.toString()) as {
+  const { checksum: _, ...index } = JSON.parse((await store.objects.get(INDEX))!.toString()) as {
     checksum: string;
     vm: string;
     points: RecoveryPoint[];
@@ -89,7 +89,7 @@ test('an index of another VM, or an entry of another point, counts for nothing',
     { ...index, vm: 'other' },
     { ...index, points: index.points.map((point) => ({ ...point, sequence: point.sequence + 1 })) },
   ]) {
-    await store.putObject(INDEX, Buffer.from(JSON.stringify(wrong)), FENCE);
+    await store.objects.put(INDEX, Buffer.from(JSON.stringify(wrong)), FENCE);
     expect(sequencesOf(await listRecoveryPoints(store, VM))).toEqual(upTo(COUNT));
   }
 });
@@ -97,7 +97,7 @@ test('an index of another VM, or an entry of another point, counts for nothing',
 test('a point of which both records are damaged is told by the index', async () => {
   const store = await withPoints();
   await prune(store);
-  for (const name of [nameOf(5), vaultPaths.second(nameOf(5))]) await store.putObject(name, Buffer.from('{'), FENCE);
+  for (const name of [nameOf(5), vaultPaths.second(nameOf(5))]) await store.objects.put(name, Buffer.from('{'), FENCE);
   const { points, damaged } = await readPointRecords(store, VM);
   expect(points[4]).toEqual(pointOf(5));
   expect(damaged).toEqual([]);
@@ -107,7 +107,7 @@ test('it goes with the points', async () => {
   const store = await withPoints();
   await prune(store);
   await deleteRecoveryPoints(store, { vm: VM, epoch: 1, keep: [recoveryPointId(1, 7)] });
-  expect(await store.getObject(INDEX)).toBeUndefined();
+  expect(await store.objects.get(INDEX)).toBeUndefined();
   expect(sequencesOf(await listRecoveryPoints(store, VM))).toEqual([7]);
 });
 

@@ -69,7 +69,7 @@ describe('an export', () => {
           await apply(store, sequence);
         }
       };
-      const busy = intercept(store, 'readPages', { before: meanwhile });
+      const busy = intercept(store, 'pageBlobs.readInto', { before: meanwhile });
       const folder = path.join(await temporaryFolder(), 'export');
       await exportPoint(busy, { vm: VM, wanted, folder });
       expect(goesOn).toBe(false);
@@ -80,8 +80,8 @@ describe('an export', () => {
       await ship(store, model, 7);
       await apply(store, 7);
       expect(await pointIds(store)).toEqual([recoveryPointId(1, 7)]);
-      expect(await store.listSnapshots(vaultPaths.disk(VM, 'os'))).toHaveLength(1);
-      expect(await store.listObjects(vaultPaths.leasePrefix(VM))).toEqual([]);
+      expect(await store.pageBlobs.listSnapshots(vaultPaths.disk(VM, 'os'))).toHaveLength(1);
+      expect(await store.objects.list(vaultPaths.leasePrefix(VM))).toEqual([]);
     },
   );
 
@@ -90,13 +90,13 @@ describe('an export', () => {
     const model = await seeded(store);
     const fence = vmFence(VM, { epoch: 1, sequence: 1 });
     const lease = (until: string) => Buffer.from(JSON.stringify({ until }));
-    await store.putObject(vaultPaths.lease(VM, 'ended'), lease('2026-01-01T00:00:00.000Z'), fence);
-    await store.putObject(vaultPaths.lease(VM, 'wrong-clock'), lease('2199-01-01T00:00:00.000Z'), fence);
-    await store.putObject(vaultPaths.lease(VM, 'damaged'), Buffer.from('{'), fence);
+    await store.objects.put(vaultPaths.lease(VM, 'ended'), lease('2026-01-01T00:00:00.000Z'), fence);
+    await store.objects.put(vaultPaths.lease(VM, 'wrong-clock'), lease('2199-01-01T00:00:00.000Z'), fence);
+    await store.objects.put(vaultPaths.lease(VM, 'damaged'), Buffer.from('{'), fence);
     await ship(store, model, 2);
     await apply(store, 2);
     expect(await pointIds(store)).toEqual([recoveryPointId(1, 2)]);
-    expect(await store.listObjects(vaultPaths.leasePrefix(VM))).toEqual([]);
+    expect(await store.objects.list(vaultPaths.leasePrefix(VM))).toEqual([]);
   });
 });
 

@@ -18,10 +18,11 @@ import { dieAtEveryCall } from './faulty-store.js';
 import { intercept } from './intercepted-store.js';
 import { describeReplica, KiB, MiB, Model, sizesOf, VM, write } from './model.js';
 import { copiesOf, openStore, seedReplica } from './replica-fixture.js';
+import { readPages } from '../support/read-pages.js';
 
 const task = (sequence: number) => ({ vm: VM, epoch: 1, sequence, kind: 'crashConsistent' as const });
 const id = (sequence: number) => recoveryPointId(1, sequence);
-const snapshots = (store: ReplicaStore, disk: string) => store.listSnapshots(vaultPaths.disk(VM, disk));
+const snapshots = (store: ReplicaStore, disk: string) => store.pageBlobs.listSnapshots(vaultPaths.disk(VM, disk));
 
 async function seeded() {
   const { store, folder } = await openStore();
@@ -46,7 +47,7 @@ async function expectPoint(store: ReplicaStore, pointId: string, wanted: Readonl
   expect(point.disks.map(({ name }) => name).sort()).toEqual([...wanted.keys()].sort());
   for (const { name, snapshot } of point.disks) {
     const content = wanted.get(name)!;
-    const found = await store.readPages(vaultPaths.disk(VM, name), 0, content.length, snapshot);
+    const found = await readPages(store.pageBlobs, vaultPaths.disk(VM, name), 0, content.length, snapshot);
     expect(found.equals(content), `${pointId} ${name}`).toBe(true);
   }
 }
@@ -90,7 +91,7 @@ describe('recovery points', () => {
     expect(chooseRecoveryPoint({ kind: 'latest' }, state)).toMatchObject({ cycle: { sequence: 3 } });
     // As while a resynchronization is under way: what is applied is of an older epoch.
     const fence = { scope: vaultPaths.vm(VM), epoch: 2, sequence: 0 };
-    await store.raiseFence(fence);
+    await store.objects.raiseFence(fence);
     await writeDescription(store, describeReplica(sizesOf(model), 2), fence);
     const resynchronizing = (await readRecoveryState(store, VM))!;
     expect(resynchronizing.received).toEqual([]);
@@ -141,7 +142,7 @@ describe('recovery points', () => {
     await next(store, model, 1);
     await expect(createRecoveryPoint(store, task(2))).rejects.toMatchObject({ code: 'InvalidReplicaState' });
     // The next cycle has begun to be written.
-    await store.raiseFence({ scope: vaultPaths.vm(VM), epoch: 1, sequence: 2 });
+    await store.objects.raiseFence({ scope: vaultPaths.vm(VM), epoch: 1, sequence: 2 });
     await expect(createRecoveryPoint(store, task(1))).rejects.toMatchObject({ code: 'InvalidReplicaState' });
     expect(await listRecoveryPoints(store, VM)).toEqual([]);
     expect(await snapshots(store, 'os')).toEqual([]);
@@ -150,8 +151,8 @@ describe('recovery points', () => {
   test('a cycle that begins while a point is made makes it fail, not wrong', async () => {
     const { store, model } = await seeded();
     await next(store, model, 1);
-    const racing = intercept(store, 'snapshotPageBlob', {
-      after: () => store.raiseFence({ scope: vaultPaths.vm(VM), epoch: 1, sequence: 2 }),
+    const racing = intercept(store, 'pageBlobs.snapshot', {
+      after: () => store.objects.raiseFence({ scope: vaultPaths.vm(VM), epoch: 1, sequence: 2 }),
     });
     await expect(createRecoveryPoint(racing, task(1))).rejects.toMatchObject({ code: 'StaleEpoch' });
     expect(await listRecoveryPoints(store, VM)).toEqual([]);
@@ -219,7 +220,7 @@ describe('recovery points', () => {
     }
     const state = await next(store, model, 3);
     const retainedFrom = Date.UTC(2027, 0, 1);
-    const pruned = intercept(store, 'putObjectIfAbsent', {
+    const pruned = intercept(store, 'objects.putIfAbsent', {
       before: () => pruneRecoveryPoints(store, { vm: VM, epoch: 1, retainedFrom }),
     });
     await createRecoveryPoint(pruned, task(3));
@@ -234,7 +235,7 @@ describe('recovery points', () => {
       await createRecoveryPoint(store, task(sequence));
     }
     const retainedFrom = Date.UTC(2027, 0, 1);
-    const pruned = intercept(store, 'getObject', {
+    const pruned = intercept(store, 'objects.get', {
       after: async (name) => {
         if (name === vaultPaths.point(VM, id(3))) await pruneRecoveryPoints(store, { vm: VM, epoch: 1, retainedFrom });
       },
@@ -263,8 +264,8 @@ describe('recovery points', () => {
       states.set(sequence, await next(store, model, sequence));
       await createRecoveryPoint(store, task(sequence));
     }
-    await store.snapshotPageBlob(vaultPaths.disk(VM, 'os'), { scope: vaultPaths.vm(VM), epoch: 1, sequence: 2 });
-    await store.raiseFence({ scope: vaultPaths.vm(VM), epoch: 2, sequence: 0 });
+    await store.pageBlobs.snapshot(vaultPaths.disk(VM, 'os'), { scope: vaultPaths.vm(VM), epoch: 1, sequence: 2 });
+    await store.objects.raiseFence({ scope: vaultPaths.vm(VM), epoch: 2, sequence: 0 });
     await expect(deleteRecoveryPoints(store, { vm: VM, epoch: 1 })).rejects.toMatchObject({ code: 'StaleEpoch' });
     expect(await deleteRecoveryPoints(store, { vm: VM, epoch: 2, keep: [id(1)] })).toEqual([id(2)]);
     await expectPoint(store, id(1), states.get(1)!);

@@ -36,16 +36,16 @@ async function replica() {
 }
 
 const disksOf = async (store: ReplicaStore) =>
-  Promise.all(['os', 'data'].map((disk) => store.pageBlobSize(vaultPaths.disk(VM, disk))));
+  Promise.all(['os', 'data'].map((disk) => store.pageBlobs.size(vaultPaths.disk(VM, disk))));
 
 test('a removed replica leaves nothing but the fence, which refuses late writers', async () => {
   const { store, folder } = await replica();
   await removeReplica(store, { vm: VM, epoch: 1 });
-  expect(await store.listObjects(`${vaultPaths.vm(VM)}/`)).toEqual([]);
+  expect(await store.objects.list(`${vaultPaths.vm(VM)}/`)).toEqual([]);
   expect(await disksOf(store)).toEqual([undefined, undefined]);
-  expect(await store.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 2, sequence: 0 });
+  expect(await store.objects.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 2, sequence: 0 });
   const late = { scope: vaultPaths.vm(VM), epoch: 1, sequence: 3 };
-  await failsWith('StaleEpoch', store.putObject(vaultPaths.manifest(VM, 1, 3), Buffer.from('{}'), late));
+  await failsWith('StaleEpoch', store.objects.put(vaultPaths.manifest(VM, 1, 3), Buffer.from('{}'), late));
   const files = await readdir(path.join(folder, 'vms', VM), { recursive: true, withFileTypes: true });
   // The store's own marks are hidden; they are for whoever writes here next.
   expect(files.filter((entry) => entry.isFile() && !entry.name.startsWith('.')).map(({ name }) => name)).toEqual([]);
@@ -67,7 +67,7 @@ test('a removal that dies anywhere is ended by the next', { timeout: 180_000 }, 
       store,
       work: (faulty) => removeReplica(faulty, { vm: VM, epoch: 1 }),
       check: async () => {
-        expect(await store.listObjects(`${vaultPaths.vm(VM)}/`)).toEqual([]);
+        expect(await store.objects.list(`${vaultPaths.vm(VM)}/`)).toEqual([]);
         expect(await disksOf(store)).toEqual([undefined, undefined]);
       },
     };
@@ -81,15 +81,15 @@ test('a kept replica is as it was, with its recovery points, and says since when
   expect(await readDescription(store, VM)).toMatchObject({ epoch: 1, unprotectedAt: AT });
   expect((await listRecoveryPoints(store, VM)).length).toBe(1);
   expect((await replicaBytes(folder, 'data', MiB)).equals(content)).toBe(true);
-  expect(await store.listObjects(vaultPaths.cyclePrefix(VM))).toEqual([]);
-  expect((await store.readFence(vaultPaths.vm(VM))).epoch).toBe(2);
+  expect(await store.objects.list(vaultPaths.cyclePrefix(VM))).toEqual([]);
+  expect((await store.objects.readFence(vaultPaths.vm(VM))).epoch).toBe(2);
 });
 
 test('a replica that a replica VM runs from keeps its fence: the right to write stays with that VM', async () => {
   const { store } = await replica();
-  await store.raiseFence({ scope: vaultPaths.vm(VM), epoch: 2, sequence: 0 });
+  await store.objects.raiseFence({ scope: vaultPaths.vm(VM), epoch: 2, sequence: 0 });
   await keepReplica(store, { vm: VM, epoch: 2, unprotectedAt: AT, inUse: true });
-  expect(await store.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 2, sequence: 0 });
+  expect(await store.objects.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 2, sequence: 0 });
   expect((await listRecoveryPoints(store, VM)).length).toBe(1);
   expect(await disksOf(store)).toEqual([MiB + 512, MiB + 512]);
 });

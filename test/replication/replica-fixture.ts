@@ -107,8 +107,8 @@ export async function replaceRecord(
 ): Promise<void> {
   const scope = vaultPaths.vm(VM);
   for (const copy of [name, vaultPaths.second(name)]) {
-    if (data === undefined) await store.deleteObject(copy, { scope, ...fence });
-    else await store.putObject(copy, data, { scope, ...fence });
+    if (data === undefined) await store.objects.delete(copy, { scope, ...fence });
+    else await store.objects.put(copy, data, { scope, ...fence });
   }
 }
 

@@ -26,6 +26,7 @@ import {
   resyncReplica,
   seedReplica,
 } from './replica-fixture.js';
+import { readPages } from '../support/read-pages.js';
 
 const EPOCH = 2;
 const SIZE = 3 * MiB + 64 * KiB + 512;
@@ -76,11 +77,17 @@ describe('a resynchronization', () => {
     expect([old!.id, newer!.id]).toEqual([recoveryPointId(1, 1), recoveryPointId(EPOCH, 1)]);
     for (const { name, snapshot } of old!.disks) {
       const content = before.get(name)!;
-      const kept = await store.readPages(vaultPaths.disk(VM, name), 0, replicaSizeOf(content.length), snapshot);
+      const kept = await readPages(
+        store.pageBlobs,
+        vaultPaths.disk(VM, name),
+        0,
+        replicaSizeOf(content.length),
+        snapshot,
+      );
       expect(kept.subarray(0, content.length).equals(content), name).toBe(true);
     }
     for (const prefix of [vaultPaths.seeds(VM), vaultPaths.allTargetDigests(VM), vaultPaths.verifiedDisks(VM)]) {
-      expect(await store.listObjects(prefix)).toEqual([]);
+      expect(await store.objects.list(prefix)).toEqual([]);
     }
   });
 
@@ -123,10 +130,11 @@ describe('a resynchronization', () => {
       fence: { epoch: EPOCH, sequence: 0 },
     });
     await raw.close();
-    const reads = vi.spyOn(store, 'readPagesInto');
+    const reads = vi.spyOn(store.pageBlobs, 'readInto');
     await verifySeed(store, { vm: VM, disk: 'os', epoch: EPOCH });
     // The cleared ones, too: that the file system calls them holes proves nothing.
-    expect(reads.mock.calls.map(([, offset, target]) => [offset, target.length])).toEqual([
+    const readBack = reads.mock.calls.filter(([, , , options]) => options?.isReadBack);
+    expect(readBack.map(([, offset, target]) => [offset, target.length])).toEqual([
       [64 * KiB, 64 * KiB],
       [1 * MiB, 128 * KiB],
       [3 * MiB + 64 * KiB, 64 * KiB],
@@ -163,7 +171,7 @@ describe('a resynchronization', () => {
         work: (faulty) => resyncReplica(faulty, model, EPOCH),
         check: async () => {
           await expectReplicaOf(folder, model);
-          expect(await store.readFence(vaultPaths.vm(VM))).toEqual({ epoch: EPOCH, sequence: 1 });
+          expect(await store.objects.readFence(vaultPaths.vm(VM))).toEqual({ epoch: EPOCH, sequence: 1 });
           await store.close();
         },
       };

@@ -13,6 +13,7 @@ import { copySlice, type CopyProgress } from '../../replication/seed.js';
 import { releaseSeed, SLICE_SIZE } from '../../replication/seed-record.js';
 import { verifySeed } from '../../replication/verify-seed.js';
 import { requireReader, runReader } from '../support/readers.js';
+import { watchedStore } from '../support/watched-store.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { intercept } from './intercepted-store.js';
@@ -71,13 +72,9 @@ describe('initial copy', () => {
   test('a store that tells of pages outside the slice it was asked for: nothing of them is cleared', async () => {
     const { store, source, expectEqual } = await prepared();
     const whole = { offset: 0, length: replicaSizeOf(SOURCE_SIZE) };
-    const telling = new Proxy(store, {
-      get(target, property) {
-        if (property === 'listPageRanges') return (name: string) => target.listPageRanges(name, whole);
-        const value: unknown = Reflect.get(target, property, target);
-        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
-      },
-    });
+    const telling = watchedStore(store, async (operation, args, call) =>
+      operation === 'pageBlobs.ranges' ? await store.pageBlobs.ranges(String(args[0]), whole) : await call(),
+    );
     await copySlice(telling, source, { ...copyAll, toOffset: SLICE_SIZE });
     await copySlice(telling, source, copyAll);
     await expectEqual();
@@ -98,7 +95,7 @@ describe('initial copy', () => {
     expect(info).toMatchObject({ 'virtual-size': replicaSizeOf(size) });
     expect((info as { 'actual-size': number })['actual-size']).toBeLessThan(8 * MiB);
     expect(await verifySeed(store, osTask)).toEqual({ seedComplete: true });
-    expect(await store.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 1, sequence: 1 });
+    expect(await store.objects.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 1, sequence: 1 });
     // Verified already: nothing is read, nothing lowered.
     expect(await verifySeed(store, osTask)).toEqual({ seedComplete: true });
     await source.close();
@@ -143,7 +140,7 @@ describe('initial copy', () => {
         },
         check: async () => {
           await expectEqual();
-          expect(await store.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 1, sequence: 1 });
+          expect(await store.objects.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 1, sequence: 1 });
           await source.close();
         },
       };
@@ -156,7 +153,7 @@ describe('initial copy', () => {
     // As of an attempt whose slice got no record: data where the source has a hole, a zero block and data.
     const fence = { scope: vaultPaths.vm(VM), ...FENCE };
     const writes = [25 * MiB, 30 * MiB, 1 * MiB].map((offset) => ({ offset, data: pattern(3 * 512, 9) }));
-    await store.writePages(vaultPaths.disk(VM, 'os'), writes, fence);
+    await store.pageBlobs.write(vaultPaths.disk(VM, 'os'), writes, fence);
     await copySlice(store, source, copyAll);
     await expectEqual();
     await source.close();
@@ -182,7 +179,7 @@ describe('initial copy', () => {
     await copySlice(store, source, copyAll);
     await verifySeed(store, osTask);
     // Its record is gone, so that it would write.
-    await store.deleteObject(FIRST_RECORD, { scope: vaultPaths.vm(VM), epoch: 1, sequence: 1 });
+    await store.objects.delete(FIRST_RECORD, { scope: vaultPaths.vm(VM), epoch: 1, sequence: 1 });
     await expect(copySlice(store, source, copyAll)).rejects.toMatchObject({ code: 'StaleEpoch' });
     await expectEqual();
     await source.close();
@@ -209,7 +206,7 @@ describe('reading the initial copy back', () => {
       code: 'ReplicaDiffers',
       detail: expect.stringContaining(named),
     });
-    expect(await store.readFence(vaultPaths.vm(VM))).toEqual(FENCE);
+    expect(await store.objects.readFence(vaultPaths.vm(VM))).toEqual(FENCE);
     await copySlice(store, source, copyAll);
     await expectEqual();
     expect(await verifySeed(store, osTask)).toEqual({ seedComplete: true });
@@ -265,11 +262,11 @@ describe('preparing a replica', () => {
     await seedReplica(store, model);
     const finalized = { ...describeReplica(sizesOf(model), 1), finalized: true };
     const fence = { scope: vaultPaths.vm(VM), epoch: 1, sequence: 1 };
-    await store.putObject(vaultPaths.description(VM), Buffer.from(JSON.stringify(finalized)), fence);
+    await store.objects.put(vaultPaths.description(VM), Buffer.from(JSON.stringify(finalized)), fence);
     await prepareReplica(store, describeReplica(sizesOf(model), 1), FENCE);
     expect((await replicaBytes(folder, 'os', 3 * MiB)).equals(model.disks.get('os')!)).toBe(true);
-    expect(JSON.parse((await store.getObject(vaultPaths.description(VM)))!.toString())).toEqual(finalized);
-    expect(await store.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 1, sequence: 1 });
+    expect(JSON.parse((await store.objects.get(vaultPaths.description(VM)))!.toString())).toEqual(finalized);
+    expect(await store.objects.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 1, sequence: 1 });
   });
 
   test('under a newer epoch begins from nothing, with other disks too; dying anywhere, it is run again', async () => {
@@ -287,10 +284,10 @@ describe('preparing a replica', () => {
         check: async () => {
           expect((await replicaBytes(folder, 'os', 2 * MiB)).every((byte) => byte === 0)).toBe(true);
           expect(existsSync(replicaFile(folder, 'old'))).toBe(false);
-          expect(await store.pageBlobSize(vaultPaths.disk(VM, 'data'))).toBe(1 * MiB + 512);
-          expect(await store.listObjects(vaultPaths.seeds(VM))).toEqual([]);
+          expect(await store.pageBlobs.size(vaultPaths.disk(VM, 'data'))).toBe(1 * MiB + 512);
+          expect(await store.objects.list(vaultPaths.seeds(VM))).toEqual([]);
           expect(await readDescription(store, VM)).toEqual(description);
-          expect(await store.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 2, sequence: 0 });
+          expect(await store.objects.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 2, sequence: 0 });
         },
       };
     });
@@ -307,7 +304,7 @@ describe('preparing a replica', () => {
     const held = new Promise<void>((resolve) => (proceed = resolve));
     let reached = (): void => undefined;
     const there = new Promise<void>((resolve) => (reached = resolve));
-    const late = intercept(store, 'deletePageBlob', {
+    const late = intercept(store, 'pageBlobs.delete', {
       before: () => {
         reached();
         return held;

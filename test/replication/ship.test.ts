@@ -6,8 +6,10 @@ import { describe, expect, test } from 'vitest';
 import { vaultPaths } from '../../domain/vault.js';
 import { prepareReplica } from '../../replication/replica.js';
 import { readManifest, shipCycle } from '../../replication/ship.js';
+import type { ReadBackOptions } from '../../ports/objects.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { intercept } from './intercepted-store.js';
+import { watchedStore } from '../support/watched-store.js';
 import { describeReplica, KiB, MiB, Model, sizesOf, VM, write, zero } from './model.js';
 import { failsWith } from '../contracts/replica-store.js';
 import { flipByte, openStore, replaceRecord } from './replica-fixture.js';
@@ -37,7 +39,7 @@ describe('shipping a cycle', () => {
       { name: 'idle', lastWrite: 0, length: 0, digest: '', dataBytes: 0, ranges: 0 },
     ]);
     for (const { name, length, digest } of manifest.disks.slice(0, 2)) {
-      const file = (await store.getObject(vaultPaths.changes(VM, 1, 1, name)))!;
+      const file = (await store.objects.get(vaultPaths.changes(VM, 1, 1, name)))!;
       expect(file.length).toBe(length);
       expect(blake3(file).toString('hex')).toBe(digest);
     }
@@ -53,7 +55,7 @@ describe('shipping a cycle', () => {
       await expect(shipCycle(wrong, changeSet, cut, { epoch: 2, sequence: 1 })).rejects.toMatchObject({
         code: 'ReplicaMissing',
       });
-      expect(await wrong.listObjects(vaultPaths.cyclePrefix(VM))).toEqual([]);
+      expect(await wrong.objects.list(vaultPaths.cyclePrefix(VM))).toEqual([]);
     }
     await prepareReplica(store, describeReplica(sizesOf(model), 2), { epoch: 2, sequence: 0 });
     await shipCycle(store, changeSet, cut, { epoch: 2, sequence: 1 });
@@ -64,7 +66,7 @@ describe('shipping a cycle', () => {
     model.seal(1, 0);
     const { cut, changeSet } = model.seal(1, 1);
     await shipCycle(store, changeSet, cut, FIRST);
-    expect(await store.listObjects(vaultPaths.cyclePrefix(VM))).toEqual([vaultPaths.manifest(VM, 1, 1)]);
+    expect(await store.objects.list(vaultPaths.cyclePrefix(VM))).toEqual([vaultPaths.manifest(VM, 1, 1)]);
   });
 
   test('repeated, it answers with the manifest and reads no log: it may be gone', async () => {
@@ -82,12 +84,12 @@ describe('shipping a cycle', () => {
     const { store, model } = await begun();
     const { cut, changeSet } = model.seal(1, 1);
     const manifest = await shipCycle(store, changeSet, cut, FIRST);
-    const before = await store.getObject(vaultPaths.changes(VM, 1, 1, 'os'));
+    const before = await store.objects.get(vaultPaths.changes(VM, 1, 1, 'os'));
     model.write('os', write(0, 512, 3));
     const other = model.seal(1, 1);
     await expect(shipCycle(store, other.changeSet, other.cut, FIRST)).rejects.toMatchObject({ code: 'OutOfSequence' });
     expect(await readManifest(store, VM, FIRST)).toEqual(manifest);
-    expect((await store.getObject(vaultPaths.changes(VM, 1, 1, 'os')))!.equals(before!)).toBe(true);
+    expect((await store.objects.get(vaultPaths.changes(VM, 1, 1, 'os')))!.equals(before!)).toBe(true);
   });
 
   test('of two that ship at once both get the one manifest', async () => {
@@ -99,7 +101,7 @@ describe('shipping a cycle', () => {
     ]);
     expect(a).toEqual(b);
     for (const { name, length, digest } of a.disks.filter((disk) => disk.length > 0)) {
-      const file = (await store.getObject(vaultPaths.changes(VM, 1, 1, name)))!;
+      const file = (await store.objects.get(vaultPaths.changes(VM, 1, 1, name)))!;
       expect([file.length, blake3(file).toString('hex')]).toEqual([length, digest]);
     }
   });
@@ -114,7 +116,7 @@ describe('shipping a cycle', () => {
         check: async () => {
           const manifest = (await readManifest(store, VM, FIRST))!;
           for (const { name, length, digest } of manifest.disks.filter((disk) => disk.length > 0)) {
-            const file = (await store.getObject(vaultPaths.changes(VM, 1, 1, name)))!;
+            const file = (await store.objects.get(vaultPaths.changes(VM, 1, 1, name)))!;
             expect([file.length, blake3(file).toString('hex')]).toEqual([length, digest]);
           }
         },
@@ -129,7 +131,7 @@ describe('shipping a cycle', () => {
   ])('what arrived %s is found before there is a manifest', async (_name, damage) => {
     const { store, folder, model } = await begun();
     const { cut, changeSet } = model.seal(1, 1);
-    const damaging = intercept(store, 'uploadObject', {
+    const damaging = intercept(store, 'objects.upload', {
       after: async (name) => {
         if (name === vaultPaths.changes(VM, 1, 1, 'os')) await damage(changesFile(folder, 'os'));
       },
@@ -150,14 +152,14 @@ describe('shipping a cycle', () => {
     });
     const smaller = { ...cut, disks: cut.disks.map((disk) => ({ ...disk, size: 64 * KiB })) };
     await expect(ship(changeSet.disks, smaller)).rejects.toMatchObject({ code: 'LogBroken' });
-    expect(await store.listObjects(vaultPaths.cyclePrefix(VM))).toEqual([]);
+    expect(await store.objects.list(vaultPaths.cyclePrefix(VM))).toEqual([]);
   });
 
   test('a fenced shipper leaves no manifest', async () => {
     const { store, model } = await begun();
     const { cut, changeSet } = model.seal(1, 1);
-    const fencing = intercept(store, 'uploadObject', {
-      after: () => store.raiseFence({ scope: vaultPaths.vm(VM), epoch: 2, sequence: 0 }),
+    const fencing = intercept(store, 'objects.upload', {
+      after: () => store.objects.raiseFence({ scope: vaultPaths.vm(VM), epoch: 2, sequence: 0 }),
     });
     await expect(shipCycle(fencing, changeSet, cut, FIRST)).rejects.toMatchObject({ code: 'StaleEpoch' });
     expect(await readManifest(store, VM, FIRST)).toBeUndefined();
@@ -183,18 +185,11 @@ test('a change file is read back as it is stored, not as a cache remembers it, b
   const { cut, changeSet } = model.seal(1, 1);
   const remembered: unknown[] = [];
   const seen: string[] = [];
-  const watched = new Proxy(store, {
-    get: (target, property) => {
-      const value: unknown = Reflect.get(target, property, target);
-      if (typeof value !== 'function') return value;
-      return async (...args: unknown[]): Promise<unknown> => {
-        if (property === 'readObjectInto' && !(args[3] as { isReadBack?: boolean } | undefined)?.isReadBack) {
-          remembered.push(args[0]);
-        }
-        if (property === 'readObjectInto' || property === 'putObjectIfAbsent') seen.push(String(args[0]));
-        return await (value as (...rest: unknown[]) => Promise<unknown>).apply(target, args);
-      };
-    },
+  const watched = watchedStore(store, async (operation, [name, , , options], call) => {
+    if (operation === 'objects.readInto' && !(options as ReadBackOptions | undefined)?.isReadBack)
+      remembered.push(name);
+    if (operation === 'objects.readInto' || operation === 'objects.putIfAbsent') seen.push(String(name));
+    return await call();
   });
   await shipCycle(watched, changeSet, cut, FIRST);
   expect(remembered).toEqual([]);

@@ -30,22 +30,22 @@ async function expectRecords(records: SliceRecords, slices: readonly number[]) {
 describe('records of slices', () => {
   test('64 that follow each other become one object, and are read from it, also by who opened before', async () => {
     const { store } = await openStore();
-    const records = await SliceRecords.open(store, PREFIX);
+    const records = await SliceRecords.open(store.objects, PREFIX);
     for (const slice of all.slice(0, 5)) await records.put(slice, recordOf(slice), FENCE);
-    const reader = await SliceRecords.open(store, PREFIX);
+    const reader = await SliceRecords.open(store.objects, PREFIX);
     for (const slice of all.slice(5)) await records.put(slice, recordOf(slice), FENCE);
-    expect(await store.listObjects(PREFIX)).toEqual([
+    expect(await store.objects.list(PREFIX)).toEqual([
       `${PREFIX}00000000-00000063.pack`,
       ...[64, 65, 66, 67, 68, 69].map((slice) => `${PREFIX}000000${slice}.digests`),
     ]);
-    for (const one of [records, reader, await SliceRecords.open(store, PREFIX)]) await expectRecords(one, all);
+    for (const one of [records, reader, await SliceRecords.open(store.objects, PREFIX)]) await expectRecords(one, all);
     expect(await reader.get(70)).toBeUndefined();
-    expect((await SliceRecords.open(store, PREFIX)).has(63)).toBe(true);
+    expect((await SliceRecords.open(store.objects, PREFIX)).has(63)).toBe(true);
   });
 
   test('dying anywhere, everything that was put is there, and the next one packs it', async () => {
     const opened = await openStore();
-    const before = await SliceRecords.open(opened.store, PREFIX);
+    const before = await SliceRecords.open(opened.store.objects, PREFIX);
     await Promise.all(all.slice(0, 60).map((slice) => before.put(slice, recordOf(slice), FENCE)));
     const copy = await copiesOf(opened);
     await dieAtEveryCall(async () => {
@@ -53,13 +53,13 @@ describe('records of slices', () => {
       return {
         store,
         work: async (faulty) => {
-          const records = await SliceRecords.open(faulty, PREFIX);
+          const records = await SliceRecords.open(faulty.objects, PREFIX);
           for (const slice of [60, 61, 62, 63]) await records.putIfAbsent(slice, recordOf(slice), FENCE);
         },
         check: async () => {
-          const records = await SliceRecords.open(store, PREFIX);
+          const records = await SliceRecords.open(store.objects, PREFIX);
           await expectRecords(records, all.slice(0, 64));
-          expect(await store.listObjects(PREFIX)).toContain(`${PREFIX}00000000-00000063.pack`);
+          expect(await store.objects.list(PREFIX)).toContain(`${PREFIX}00000000-00000063.pack`);
           await store.close();
         },
       };
@@ -68,27 +68,27 @@ describe('records of slices', () => {
 
   test('what is left for later is durable with its pack, or when it is asked for', async () => {
     const { store } = await openStore();
-    const records = await SliceRecords.open(store, PREFIX);
+    const records = await SliceRecords.open(store.objects, PREFIX);
     for (const slice of [64, 65, ...all.slice(0, 63)]) await records.putLater(slice, recordOf(slice), FENCE);
-    expect(await store.listObjects(PREFIX)).toEqual([]);
+    expect(await store.objects.list(PREFIX)).toEqual([]);
     expect(records.pendingFrom).toBe(0);
     await records.put(63, recordOf(63), FENCE);
-    expect(await store.listObjects(PREFIX)).toEqual([`${PREFIX}00000000-00000063.pack`]);
+    expect(await store.objects.list(PREFIX)).toEqual([`${PREFIX}00000000-00000063.pack`]);
     expect(records.pendingFrom).toBe(64);
     await records.flush(FENCE);
     expect(records.pendingFrom).toBe(Infinity);
-    await expectRecords(await SliceRecords.open(store, PREFIX), all.slice(0, 66));
+    await expectRecords(await SliceRecords.open(store.objects, PREFIX), all.slice(0, 66));
   });
 
   test('one that is removed leaves those of its pack, and a record that comes late does not count beside a pack', async () => {
     const { store } = await openStore();
-    const records = await SliceRecords.open(store, PREFIX);
+    const records = await SliceRecords.open(store.objects, PREFIX);
     await Promise.all(all.map((slice) => records.put(slice, recordOf(slice), FENCE)));
-    await store.putObject(`${PREFIX}00000007.digests`, Buffer.from('late'), FENCE);
-    const other = await SliceRecords.open(store, PREFIX);
+    await store.objects.put(`${PREFIX}00000007.digests`, Buffer.from('late'), FENCE);
+    const other = await SliceRecords.open(store.objects, PREFIX);
     await expectRecords(other, all);
     await other.remove([7, 65], FENCE);
-    const left = await SliceRecords.open(store, PREFIX);
+    const left = await SliceRecords.open(store.objects, PREFIX);
     expect(all.filter((slice) => !left.has(slice))).toEqual([7, 65]);
     expect(await left.get(7)).toBeUndefined();
     await expectRecords(
@@ -96,7 +96,7 @@ describe('records of slices', () => {
       all.filter((slice) => slice !== 7 && slice !== 65),
     );
     await left.put(7, recordOf(7), FENCE);
-    await expectRecords(await SliceRecords.open(store, PREFIX), all.slice(0, 64));
+    await expectRecords(await SliceRecords.open(store.objects, PREFIX), all.slice(0, 64));
   });
 });
 
@@ -118,7 +118,7 @@ test('a copy of 66 slices writes few records, reports as durable what is, and is
   await prepareReplica(store, describeReplica({ os: size }, 1), { epoch: 1, sequence: 0 });
   const task = { vm: VM, disk: 'os', fromOffset: 0, maxBytes: Infinity, fence: { epoch: 1, sequence: 0 } };
   const written: unknown[] = [];
-  const counting = intercept(store, 'putObject', { before: async (name) => written.push(name) });
+  const counting = intercept(store, 'objects.put', { before: async (name) => written.push(name) });
   const told: CopyProgress[] = [];
   await copySlice(counting, source, task, { onProgress: (progress) => told.push(progress) });
   // Two records of slices with data in the pack, and two behind it.
@@ -142,11 +142,11 @@ test('a verification of 66 slices leaves few records, compares by them, and take
   await prepareReplica(store, describeReplica({ os: size }, 1), fence);
   await copySlice(store, source, { vm: VM, disk: 'os', fromOffset: 0, maxBytes: Infinity, fence });
   const applied = { ...fence, sealedAt: '2026-01-01T00:00:00.000Z', final: false, disks: [] };
-  await putKept(store, vaultPaths.applied(VM), encodeRecord(appliedStateSchema, applied), FENCE);
+  await putKept(store.objects, vaultPaths.applied(VM), encodeRecord(appliedStateSchema, applied), FENCE);
   const task = { vm: VM, disk: 'os', ...fence };
   await digestForVerification(store, task);
   const prefix = vaultPaths.verificationPrefix(VM, 1, 0, 'os');
-  expect(await store.listObjects(prefix)).toEqual([
+  expect(await store.objects.list(prefix)).toEqual([
     `${prefix}00000000-00000063.pack`,
     `${prefix}00000064.digests`,
     `${prefix}00000065.digests`,
@@ -157,7 +157,7 @@ test('a verification of 66 slices leaves few records, compares by them, and take
     expect(compared).toMatchObject({ differingBlocks: 0, blocks: SLICE_SIZE / (64 * KiB) });
   }
   await endVerification(store, task);
-  expect(await store.listObjects(vaultPaths.verification(VM))).toEqual([]);
+  expect(await store.objects.list(vaultPaths.verification(VM))).toEqual([]);
   await source.close();
 });
 

@@ -15,7 +15,7 @@ test("a store is nobody's, then that of the vault that claims it first, and of n
     expect(detail).toBe('it is that of the vault vault-01, and the site file is of vault-02');
   }
   const told = { vault: 'vault-01', checksum: expect.any(String) };
-  expect(JSON.parse((await store.getObject(vaultPaths.owner))!.toString())).toEqual(told);
+  expect(JSON.parse((await store.objects.get(vaultPaths.owner))!.toString())).toEqual(told);
 });
 
 test('of several that claim it at once one gets it', async () => {
@@ -29,6 +29,6 @@ test('of several that claim it at once one gets it', async () => {
 
 test("a record that is damaged is nobody's name", async () => {
   const { store } = await openStore();
-  await store.putObject(vaultPaths.owner, Buffer.from('{'), { scope: vaultPaths.ownerScope, epoch: 0, sequence: 0 });
+  await store.objects.put(vaultPaths.owner, Buffer.from('{'), { scope: vaultPaths.ownerScope, epoch: 0, sequence: 0 });
   await failsWith('InvalidReplicaState', claimStore(store, 'vault-01'));
 });

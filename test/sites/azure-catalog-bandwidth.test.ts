@@ -24,16 +24,16 @@ test('content waits for the catalogs that were sent before it; a fence waits for
   };
   // As many as the recovery points of some hours; what is put at once changes the catalog together.
   const names = Array.from({ length: RECORDS }, (_, index) => `${scope}/points/${index}.json`);
-  await Promise.all(names.map((name) => store.putObject(name, Buffer.alloc(1), fence)));
+  await Promise.all(names.map((name) => store.objects.put(name, Buffer.alloc(1), fence)));
 
   const began = clock.now();
-  await store.raiseFence(raised);
+  await store.objects.raiseFence(raised);
   expect(clock.now()).toBe(began);
-  expect(await store.readFence(scope)).toMatchObject({ epoch: 1, sequence: 1 });
+  expect(await store.objects.readFence(scope)).toMatchObject({ epoch: 1, sequence: 1 });
 
   const owed = catalogs.reduce((sum, bytes) => sum + bytes, 0);
   expect(owed).toBeGreaterThan(RECORDS * 100);
-  await clock.drive(new LimitedStore(store, limiter).putObject(`${scope}/content`, Buffer.alloc(1), raised));
+  await clock.drive(new LimitedStore(store, limiter).objects.put(`${scope}/content`, Buffer.alloc(1), raised));
   expect(clock.now() - began).toBeGreaterThanOrEqual(((owed - limiter.burst) / RATE) * 1_000);
   await store.close();
 });

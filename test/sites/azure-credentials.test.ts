@@ -10,6 +10,7 @@ import { openAzureStore } from '../../sites/azure-store/store-access.js';
 import { failsWith } from '../contracts/replica-store.js';
 import { sasFor } from '../support/store-sas.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
+import { readPages } from '../support/read-pages.js';
 
 const QUICK = { timeoutMs: 5_000, tries: 2, firstDelayMs: 1, longestDelayMs: 100 };
 const HOUR_MS = 60 * 60_000;
@@ -59,21 +60,21 @@ describe('a file is read again when the service refuses what it held', () => {
     const { token, revoke } = await revocable();
     await writeFile(file, contentFor(token));
     const store = await open({ [name]: file });
-    await store.createPageBlob(BLOB, 4096, NOW);
+    await store.pageBlobs.create(BLOB, 4096, NOW);
     await revoke();
-    const error = await failsWith('AuthenticationFailed', store.readFence(NOW.scope));
+    const error = await failsWith('AuthenticationFailed', store.objects.readFence(NOW.scope));
     expect(error.detail).toContain(file);
 
     await writeFile(file, `${contentFor(fresh())}\n`);
     // Side by side: whoever is late finds it renewed.
     await Promise.all([
-      store.writePages(BLOB, [{ offset: 0, data: Buffer.alloc(512, 7) }], NOW),
-      store.readPages(BLOB, 0, 512),
-      store.listPageRanges(BLOB, { offset: 0, length: 4096 }),
-      store.listObjects(''),
+      store.pageBlobs.write(BLOB, [{ offset: 0, data: Buffer.alloc(512, 7) }], NOW),
+      readPages(store.pageBlobs, BLOB, 0, 512),
+      store.pageBlobs.ranges(BLOB, { offset: 0, length: 4096 }),
+      store.objects.list(''),
     ]);
-    await store.uploadObject('vms/db-01/applied.json', chunks(), NOW);
-    expect(await store.readPages(BLOB, 0, 512)).toEqual(Buffer.alloc(512, 7));
+    await store.objects.upload('vms/db-01/applied.json', chunks(), NOW);
+    expect(await readPages(store.pageBlobs, BLOB, 0, 512)).toEqual(Buffer.alloc(512, 7));
     await store.close();
   });
 
@@ -82,8 +83,8 @@ describe('a file is read again when the service refuses what it held', () => {
     const { token, revoke } = await revocable();
     await writeFile(file, token);
     const store = await open({ FARSHORE_STORE_SAS_FILE: file });
-    await store.raiseFence(NOW);
-    const read = () => store.readFence(NOW.scope);
+    await store.objects.raiseFence(NOW);
+    const read = () => store.objects.readFence(NOW.scope);
     const fence = { epoch: 1, sequence: 0 };
     await writeFile(file, '');
     expect(await read()).toEqual(fence);

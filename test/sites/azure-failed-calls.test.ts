@@ -9,6 +9,7 @@ import { content, failsWith } from '../contracts/replica-store.js';
 import { Random } from '../soak/random.js';
 import { proxiedAzurite } from '../support/proxied-azurite.js';
 import type { Treatment } from '../support/store-proxy.js';
+import { readPages } from '../support/read-pages.js';
 
 const KiB = 1024;
 const SIZE = 64 * KiB;
@@ -33,31 +34,31 @@ function loseTheNextAnswerOfACatalog(): void {
 test('an object whose catalog was written, though the answer was lost, is there', async () => {
   const store = await openStore();
   const name = `${SCOPE}/applied.json`;
-  await store.putObject(name, Buffer.from('before'), NOW);
+  await store.objects.put(name, Buffer.from('before'), NOW);
   loseTheNextAnswerOfACatalog();
-  await failsWith('StoreUnreachable', store.putObject(name, Buffer.from('after'), NOW));
-  expect((await store.getObject(name))?.toString()).toBe('after');
+  await failsWith('StoreUnreachable', store.objects.put(name, Buffer.from('after'), NOW));
+  expect((await store.objects.get(name))?.toString()).toBe('after');
 });
 
 test('a page blob, and a snapshot, whose catalog was written, though the answer was lost, are there', async () => {
   const store = await openStore();
   loseTheNextAnswerOfACatalog();
-  await failsWith('StoreUnreachable', store.createPageBlob(BLOB, SIZE, NOW));
-  await store.createPageBlob(BLOB, SIZE, NOW);
-  await store.writePages(BLOB, [{ offset: 0, data: content(SIZE, 1) }], NOW);
+  await failsWith('StoreUnreachable', store.pageBlobs.create(BLOB, SIZE, NOW));
+  await store.pageBlobs.create(BLOB, SIZE, NOW);
+  await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(SIZE, 1) }], NOW);
   loseTheNextAnswerOfACatalog();
-  await failsWith('StoreUnreachable', store.snapshotPageBlob(BLOB, NOW));
-  await store.writePages(BLOB, [{ offset: 0, data: content(SIZE, 2) }], NOW);
-  const [snapshot] = await store.listSnapshots(BLOB);
-  expect(await store.readPages(BLOB, 0, SIZE, snapshot)).toEqual(content(SIZE, 1));
-  expect(await store.readPages(BLOB, 0, SIZE)).toEqual(content(SIZE, 2));
+  await failsWith('StoreUnreachable', store.pageBlobs.snapshot(BLOB, NOW));
+  await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(SIZE, 2) }], NOW);
+  const [snapshot] = await store.pageBlobs.listSnapshots(BLOB);
+  expect(await readPages(store.pageBlobs, BLOB, 0, SIZE, snapshot)).toEqual(content(SIZE, 1));
+  expect(await readPages(store.pageBlobs, BLOB, 0, SIZE)).toEqual(content(SIZE, 2));
 });
 
 test('whatever fails on the way: each object and each snapshot can be read, and is what it may be', async () => {
   const seed = Number(process.env['FARSHORE_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
   const random = new Random(seed);
   const store = await openStore();
-  await store.createPageBlob(BLOB, SIZE, NOW);
+  await store.pageBlobs.create(BLOB, SIZE, NOW);
   const faults: readonly Treatment[] = ['cutBefore', 'cutAfter', 'cutAfter', 'cutWithin'];
   const failing = () => (random.next() < 1 / 5 ? random.of(faults) : 'forward');
   let failed = 0;
@@ -80,48 +81,51 @@ test('whatever fails on the way: each object and each snapshot can be read, and 
   /** What the pages, which are written whole, may hold now; a snapshot holds one that they could at some time. */
   let pages = [0];
   const ever = new Set(pages);
-  await store.writePages(BLOB, [{ offset: 0, data: content(SIZE, 0) }], NOW);
+  await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(SIZE, 0) }], NOW);
   for (let step = 1; step <= 250; step += 1) {
     const name = random.of([...objects.keys()]);
     const before = objects.get(name)!;
     const dice = random.next();
     if (dice < 0.5) {
-      const put = await done(() => store.putObject(name, Buffer.from(`${step}`), NOW));
+      const put = await done(() => store.objects.put(name, Buffer.from(`${step}`), NOW));
       objects.set(name, put ? [`${step}`] : [...before, `${step}`]);
     } else if (dice < 0.6) {
-      objects.set(name, (await done(() => store.deleteObject(name, NOW))) ? [undefined] : [...before, undefined]);
+      objects.set(name, (await done(() => store.objects.delete(name, NOW))) ? [undefined] : [...before, undefined]);
     } else if (dice < 0.8) {
-      const written = await done(() => store.writePages(BLOB, [{ offset: 0, data: content(SIZE, step) }], NOW));
+      const written = await done(() => store.pageBlobs.write(BLOB, [{ offset: 0, data: content(SIZE, step) }], NOW));
       pages = written ? [step] : [...pages, step];
       ever.add(step);
     } else {
-      await done(() => store.snapshotPageBlob(BLOB, NOW));
+      await done(() => store.pageBlobs.snapshot(BLOB, NOW));
     }
-    const found = (await store.getObject(name))?.toString();
+    const found = (await store.objects.get(name))?.toString();
     expect(objects.get(name), `${name} in step ${step}, seed ${seed}`).toContain(found);
     // What was seen once does not become what it was before.
     objects.set(name, [found]);
   }
   const isOf = (data: Buffer, steps: Iterable<number>) => [...steps].some((step) => data.equals(content(SIZE, step)));
-  expect(isOf(await store.readPages(BLOB, 0, SIZE), pages), `seed ${seed}`).toBe(true);
-  for (const snapshot of await store.listSnapshots(BLOB)) {
-    expect(isOf(await store.readPages(BLOB, 0, SIZE, snapshot), ever), `snapshot ${snapshot}, seed ${seed}`).toBe(true);
+  expect(isOf(await readPages(store.pageBlobs, BLOB, 0, SIZE), pages), `seed ${seed}`).toBe(true);
+  for (const snapshot of await store.pageBlobs.listSnapshots(BLOB)) {
+    expect(
+      isOf(await readPages(store.pageBlobs, BLOB, 0, SIZE, snapshot), ever),
+      `snapshot ${snapshot}, seed ${seed}`,
+    ).toBe(true);
   }
   expect(failed).toBeGreaterThan(20);
 });
 
 test('a page blob that is larger than the service takes is refused before anything is asked for', async () => {
   const store = await openStore();
-  await store.createPageBlob(BLOB, SIZE, NOW);
+  await store.pageBlobs.create(BLOB, SIZE, NOW);
   let asked = 0;
   account.proxy.treat = ({ method }) => {
     if (method === 'PUT') asked += 1;
     return 'forward';
   };
   const large = 8 * 1024 ** 4 + 512;
-  const told = await failsWith('PrerequisitesNotMet', store.createPageBlob(`${SCOPE}/disks/large.vhd`, large, NOW));
+  const told = await failsWith('PrerequisitesNotMet', store.pageBlobs.create(`${SCOPE}/disks/large.vhd`, large, NOW));
   expect(told.detail).toContain('make the disk smaller');
-  await failsWith('PrerequisitesNotMet', store.resizePageBlob(BLOB, large, NOW));
+  await failsWith('PrerequisitesNotMet', store.pageBlobs.resize(BLOB, large, NOW));
   expect(asked).toBe(0);
-  expect(await store.pageBlobSize(BLOB)).toBe(SIZE);
+  expect(await store.pageBlobs.size(BLOB)).toBe(SIZE);
 });

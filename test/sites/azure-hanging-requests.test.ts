@@ -6,6 +6,7 @@ import { openAzureStore } from '../../sites/azure-store/store-access.js';
 import type { ReplicaStore } from '../../ports/replica-store.js';
 import { content, failsWith } from '../contracts/replica-store.js';
 import { StoreProxy, type ProxiedRequest } from '../support/store-proxy.js';
+import { readPages } from '../support/read-pages.js';
 
 const MiB = 1024 * 1024;
 const NOW = { scope: 'vms/db-01', epoch: 1, sequence: 0 };
@@ -20,9 +21,9 @@ beforeAll(async () => {
   proxy = await StoreProxy.start(azurite.url);
   const environment = { FARSHORE_STORE_CONNECTION_STRING: azurite.connectionString(proxy.url) };
   store = await openAzureStore(`${proxy.url}/vault-${randomUUID()}`, { create: true }, environment);
-  await store.createPageBlob(BLOB, 4 * MiB, NOW);
-  await store.writePages(BLOB, [{ offset: 0, data: content(4 * MiB, 1) }], NOW);
-  await store.putObject(OBJECT, content(MiB, 2), NOW);
+  await store.pageBlobs.create(BLOB, 4 * MiB, NOW);
+  await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(4 * MiB, 1) }], NOW);
+  await store.objects.put(OBJECT, content(MiB, 2), NOW);
 });
 afterAll(async () => {
   await proxy.stop();
@@ -57,20 +58,20 @@ const small = [15_000, 15_000];
 const large = [60_000, 60_000];
 
 test.each<[string, Parameters<typeof hang>[0], () => Promise<unknown>, number[]]>([
-  ['a catalog', () => true, () => store.readFence(NOW.scope), small],
-  ['a list', ({ url }) => url.includes('comp=list'), () => store.listObjects(''), small],
+  ['a catalog', () => true, () => store.objects.readFence(NOW.scope), small],
+  ['a list', ({ url }) => url.includes('comp=list'), () => store.objects.list(''), small],
   [
     'page ranges',
     ({ url }) => url.includes('comp=pagelist'),
-    () => store.listPageRanges(BLOB, { offset: 0, length: 4 * MiB }),
+    () => store.pageBlobs.ranges(BLOB, { offset: 0, length: 4 * MiB }),
     small,
   ],
-  ['a snapshot', ({ url }) => url.includes('comp=snapshot'), () => store.snapshotPageBlob(BLOB, NOW), small],
-  ['a few pages', pages, () => store.writePages(BLOB, [{ offset: 0, data: content(4096, 3) }], NOW), small],
-  ['many pages', pages, () => store.writePages(BLOB, [{ offset: 0, data: content(4 * MiB, 3) }], NOW), large],
-  ['a large read', ofDisk, () => store.readPages(BLOB, 0, 4 * MiB), large],
-  ['a large object', ofObject, () => store.getObject(OBJECT), large],
-  ['a large upload', ofObject, () => store.putObject(OBJECT, content(MiB, 4), NOW), large],
+  ['a snapshot', ({ url }) => url.includes('comp=snapshot'), () => store.pageBlobs.snapshot(BLOB, NOW), small],
+  ['a few pages', pages, () => store.pageBlobs.write(BLOB, [{ offset: 0, data: content(4096, 3) }], NOW), small],
+  ['many pages', pages, () => store.pageBlobs.write(BLOB, [{ offset: 0, data: content(4 * MiB, 3) }], NOW), large],
+  ['a large read', ofDisk, () => readPages(store.pageBlobs, BLOB, 0, 4 * MiB), large],
+  ['a large object', ofObject, () => store.objects.get(OBJECT), large],
+  ['a large upload', ofObject, () => store.objects.put(OBJECT, content(MiB, 4), NOW), large],
 ])('%s is waited for twice', async (_, isHanging, work, expected) => {
   const waits = hang(isHanging);
   expect((await failsWith('StoreUnreachable', work())).detail).toContain('did not answer in time');

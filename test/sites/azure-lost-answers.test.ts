@@ -8,6 +8,7 @@ import type { RequestLimits } from '../../sites/azure-store/requests.js';
 import { content } from '../contracts/replica-store.js';
 import { proxiedAzurite } from '../support/proxied-azurite.js';
 import type { Treatment } from '../support/store-proxy.js';
+import { readPages } from '../support/read-pages.js';
 
 const LIMITS: RequestLimits = { timeoutMs: 20_000, tries: 2, firstDelayMs: 1, longestDelayMs: 10 };
 const SIZE = 4096;
@@ -25,9 +26,9 @@ const account = proxiedAzurite();
 async function twoStores() {
   const open = account.newContainer(LIMITS);
   const stores = { open, mine: await open(), other: await open() };
-  await stores.mine.putObject(`${SCOPE}/description.json`, Buffer.from('{}'), NOW);
-  await stores.mine.readFence(SCOPE);
-  await stores.other.readFence(SCOPE);
+  await stores.mine.objects.put(`${SCOPE}/description.json`, Buffer.from('{}'), NOW);
+  await stores.mine.objects.readFence(SCOPE);
+  await stores.other.objects.readFence(SCOPE);
   return stores;
 }
 
@@ -46,11 +47,11 @@ function loseTheNextAnswer(meanwhile: () => Promise<unknown>): void {
 
 async function commitMany(store: AzureReplicaStore, count = MANY): Promise<void> {
   for (let number = 0; number < count; number += 1) {
-    await store.putObject(`${SCOPE}/other.json`, Buffer.from(`${number}`), NOW);
+    await store.objects.put(`${SCOPE}/other.json`, Buffer.from(`${number}`), NOW);
   }
 }
 
-const textOf = async (store: AzureReplicaStore, name: string) => (await store.getObject(name))?.toString();
+const textOf = async (store: AzureReplicaStore, name: string) => (await store.objects.get(name))?.toString();
 
 /** Whether it was done, as far as the caller is told. */
 const settled = (work: Promise<unknown>) =>
@@ -61,9 +62,9 @@ const settled = (work: Promise<unknown>) =>
 
 test('an object is there', async () => {
   const { mine, other } = await twoStores();
-  await mine.putObject(NAME, Buffer.from('before'), NOW);
+  await mine.objects.put(NAME, Buffer.from('before'), NOW);
   loseTheNextAnswer(() => commitMany(other));
-  await mine.putObject(NAME, Buffer.from('after'), NOW);
+  await mine.objects.put(NAME, Buffer.from('after'), NOW);
   expect(await textOf(other, NAME)).toBe('after');
   expect(await textOf(mine, NAME)).toBe('after');
 });
@@ -71,21 +72,21 @@ test('an object is there', async () => {
 test('an object that was put because there was none is there, and its writer knows that it made it', async () => {
   const { mine, other } = await twoStores();
   loseTheNextAnswer(() => commitMany(other));
-  expect(await mine.putObjectIfAbsent(NAME, Buffer.from('mine'), NOW)).toBe(true);
+  expect(await mine.objects.putIfAbsent(NAME, Buffer.from('mine'), NOW)).toBe(true);
   expect(await textOf(other, NAME)).toBe('mine');
 });
 
 test('a page blob and a snapshot are there, and taken once', async () => {
   const { mine, other } = await twoStores();
   loseTheNextAnswer(() => commitMany(other));
-  await mine.createPageBlob(BLOB, SIZE, NOW);
-  await other.writePages(BLOB, [{ offset: 0, data: content(SIZE, 1) }], NOW);
+  await mine.pageBlobs.create(BLOB, SIZE, NOW);
+  await other.pageBlobs.write(BLOB, [{ offset: 0, data: content(SIZE, 1) }], NOW);
   loseTheNextAnswer(() => commitMany(other));
-  const snapshot = await mine.snapshotPageBlob(BLOB, NOW);
-  await other.writePages(BLOB, [{ offset: 0, data: content(SIZE, 2) }], NOW);
-  expect(await other.listSnapshots(BLOB)).toEqual([snapshot]);
-  expect(await other.readPages(BLOB, 0, SIZE, snapshot)).toEqual(content(SIZE, 1));
-  expect(await other.readPages(BLOB, 0, SIZE)).toEqual(content(SIZE, 2));
+  const snapshot = await mine.pageBlobs.snapshot(BLOB, NOW);
+  await other.pageBlobs.write(BLOB, [{ offset: 0, data: content(SIZE, 2) }], NOW);
+  expect(await other.pageBlobs.listSnapshots(BLOB)).toEqual([snapshot]);
+  expect(await readPages(other.pageBlobs, BLOB, 0, SIZE, snapshot)).toEqual(content(SIZE, 1));
+  expect(await readPages(other.pageBlobs, BLOB, 0, SIZE)).toEqual(content(SIZE, 2));
 });
 
 test.each([
@@ -99,10 +100,10 @@ test.each([
 ])('what somebody else has put in its place since stays, %s', async (_, commit) => {
   const { open, mine, other } = await twoStores();
   loseTheNextAnswer(async () => {
-    await other.putObject(NAME, Buffer.from('newer'), NOW);
+    await other.objects.put(NAME, Buffer.from('newer'), NOW);
     await commit(other, open);
   });
-  await settled(mine.putObject(NAME, Buffer.from('mine'), NOW));
+  await settled(mine.objects.put(NAME, Buffer.from('mine'), NOW));
   expect(await textOf(other, NAME)).toBe('newer');
   expect(await textOf(mine, NAME)).toBe('newer');
 });
@@ -112,39 +113,39 @@ test('as many processes as are remembered: what was put is there', async () => {
   loseTheNextAnswer(async () => {
     for (let number = 0; number < MANY; number += 1) await commitMany(await open(), 1);
   });
-  await mine.putObject(NAME, Buffer.from('mine'), NOW);
+  await mine.objects.put(NAME, Buffer.from('mine'), NOW);
   expect(await textOf(other, NAME)).toBe('mine');
 });
 
 test('what was deleted, and made anew by somebody else, stays', async () => {
   const { open, mine, other } = await twoStores();
-  await mine.putObject(NAME, Buffer.from('before'), NOW);
+  await mine.objects.put(NAME, Buffer.from('before'), NOW);
   loseTheNextAnswer(async () => {
-    await other.putObject(NAME, Buffer.from('anew'), NOW);
+    await other.objects.put(NAME, Buffer.from('anew'), NOW);
     for (let number = 0; number < MANY; number += 1) await commitMany(await open(), 1);
   });
-  await settled(mine.deleteObject(NAME, NOW));
+  await settled(mine.objects.delete(NAME, NOW));
   expect(await textOf(other, NAME)).toBe('anew');
 });
 
 test('a fence that was raised since refuses nothing that is there: object, page blob and snapshot can be read', async () => {
   for (const make of [
-    (store: AzureReplicaStore) => store.putObject(NAME, Buffer.from('mine'), NOW),
-    (store: AzureReplicaStore) => store.createPageBlob(BLOB, SIZE, NOW),
-    (store: AzureReplicaStore) => store.snapshotPageBlob(BLOB, NOW),
+    (store: AzureReplicaStore) => store.objects.put(NAME, Buffer.from('mine'), NOW),
+    (store: AzureReplicaStore) => store.pageBlobs.create(BLOB, SIZE, NOW),
+    (store: AzureReplicaStore) => store.pageBlobs.snapshot(BLOB, NOW),
   ]) {
     const { open, mine, other } = await twoStores();
-    if (make.toString().includes('snapshotPageBlob')) await mine.createPageBlob(BLOB, SIZE, NOW);
+    if (make.toString().includes('snapshotPageBlob')) await mine.pageBlobs.create(BLOB, SIZE, NOW);
     loseTheNextAnswer(async () => {
       for (let number = 0; number < MANY; number += 1) await commitMany(await open(), 1);
-      await other.raiseFence(at(2, 0));
+      await other.objects.raiseFence(at(2, 0));
     });
     await settled(make(mine));
-    for (const name of await other.listObjects(`${SCOPE}/`)) expect(await textOf(other, name)).toBeDefined();
-    if ((await other.pageBlobSize(BLOB)) === undefined) continue;
-    expect(await other.readPages(BLOB, 0, SIZE)).toEqual(Buffer.alloc(SIZE));
-    for (const snapshot of await other.listSnapshots(BLOB)) {
-      expect(await other.readPages(BLOB, 0, SIZE, snapshot)).toEqual(Buffer.alloc(SIZE));
+    for (const name of await other.objects.list(`${SCOPE}/`)) expect(await textOf(other, name)).toBeDefined();
+    if ((await other.pageBlobs.size(BLOB)) === undefined) continue;
+    expect(await readPages(other.pageBlobs, BLOB, 0, SIZE)).toEqual(Buffer.alloc(SIZE));
+    for (const snapshot of await other.pageBlobs.listSnapshots(BLOB)) {
+      expect(await readPages(other.pageBlobs, BLOB, 0, SIZE, snapshot)).toEqual(Buffer.alloc(SIZE));
     }
   }
 });
@@ -164,12 +165,12 @@ test('a worker whose clock is days ahead sweeps nothing away that has just been 
     }
     account.proxy.treat = () => 'forward';
     vi.useFakeTimers({ now: Date.now() + 3 * 24 * 60 * 60_000, toFake: ['Date'] });
-    await late.raiseFence(at(2, 0));
+    await late.objects.raiseFence(at(2, 0));
     await late.close();
     vi.useRealTimers();
     return 'forward';
   };
-  await other.putObject(NAME, Buffer.from('late'), at(3, 0));
+  await other.objects.put(NAME, Buffer.from('late'), at(3, 0));
   expect(blob).toContain('applied');
   expect(await textOf(mine, NAME)).toBe('late');
 });

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { end } from '../../domain/ranges.js';
 import { LARGEST_WRITE, pageRequests } from '../../sites/azure-store/page-requests.js';
-import type { PageWrite } from '../../ports/replica-store.js';
+import type { PageWrite } from '../../ports/page-blobs.js';
 
 const PAGE = 512;
 const PAGES = 64;

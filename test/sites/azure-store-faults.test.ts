@@ -5,6 +5,7 @@ import { content, failsWith, replicaStoreContract } from '../contracts/replica-s
 import { Random } from '../soak/random.js';
 import { proxiedAzurite } from '../support/proxied-azurite.js';
 import type { Treatment } from '../support/store-proxy.js';
+import { readPages } from '../support/read-pages.js';
 
 const KiB = 1024;
 /** Patient, as one request in six fails. */
@@ -41,28 +42,28 @@ describe('a service that does not answer', () => {
     ['takes longer than anybody waits', { delayMs: 2_000 }, /did not answer in time/],
   ])('that %s is unreachable, and is there again afterwards', async (_, treatment, said) => {
     const store = await account.newContainer(quick)();
-    await store.createPageBlob(BLOB, 64 * KiB, NOW);
+    await store.pageBlobs.create(BLOB, 64 * KiB, NOW);
     account.proxy.treat = () => treatment;
     for (const work of [
-      () => store.putObject(`${SCOPE}/applied.json`, Buffer.from('x'), NOW),
-      () => store.getObject(`${SCOPE}/applied.json`),
-      () => store.writePages(BLOB, [{ offset: 0, data: content(4 * KiB, 1) }], NOW),
-      () => store.readPages(BLOB, 0, 4 * KiB),
-      () => store.raiseFence({ ...NOW, sequence: 1 }),
+      () => store.objects.put(`${SCOPE}/applied.json`, Buffer.from('x'), NOW),
+      () => store.objects.get(`${SCOPE}/applied.json`),
+      () => store.pageBlobs.write(BLOB, [{ offset: 0, data: content(4 * KiB, 1) }], NOW),
+      () => readPages(store.pageBlobs, BLOB, 0, 4 * KiB),
+      () => store.objects.raiseFence({ ...NOW, sequence: 1 }),
     ]) {
       const error = await failsWith('StoreUnreachable', work());
       expect(error.detail).toMatch(said);
     }
     account.proxy.treat = () => 'forward';
-    await store.writePages(BLOB, [{ offset: 0, data: content(4 * KiB, 2) }], { ...NOW, sequence: 1 });
-    expect(await store.readPages(BLOB, 0, 4 * KiB)).toEqual(content(4 * KiB, 2));
+    await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(4 * KiB, 2) }], { ...NOW, sequence: 1 });
+    expect(await readPages(store.pageBlobs, BLOB, 0, 4 * KiB)).toEqual(content(4 * KiB, 2));
   });
 
   test('is waited for as long as it asks', async () => {
     const store = await account.newContainer({ timeoutMs: 5_000, tries: 2, firstDelayMs: 1, longestDelayMs: 5_000 })();
     const times: number[] = [];
     account.proxy.treat = () => (times.push(performance.now()) === 1 ? { busy: 1 } : 'forward');
-    expect(await store.getObject(`${SCOPE}/applied.json`)).toBeUndefined();
+    expect(await store.objects.get(`${SCOPE}/applied.json`)).toBeUndefined();
     expect(times[1]! - times[0]!).toBeGreaterThanOrEqual(990);
   });
 });
@@ -70,16 +71,16 @@ describe('a service that does not answer', () => {
 describe('what is damaged on its way', () => {
   test('is not taken for what was sent', async () => {
     const store = await account.newContainer({ timeoutMs: 5_000, tries: 2, firstDelayMs: 1, longestDelayMs: 5 })();
-    await store.createPageBlob(BLOB, 64 * KiB, NOW);
+    await store.pageBlobs.create(BLOB, 64 * KiB, NOW);
     const pages = ({ url }: { url: string }) => url.includes('comp=page');
     account.proxy.treat = (request) => (pages(request) ? 'flipBit' : 'forward');
-    await failsWith('UploadDamaged', store.writePages(BLOB, [{ offset: 0, data: content(4 * KiB, 1) }], NOW));
+    await failsWith('UploadDamaged', store.pageBlobs.write(BLOB, [{ offset: 0, data: content(4 * KiB, 1) }], NOW));
     account.proxy.treat = () => 'forward';
-    expect(await store.readPages(BLOB, 0, 4 * KiB)).toEqual(Buffer.alloc(4 * KiB));
+    expect(await readPages(store.pageBlobs, BLOB, 0, 4 * KiB)).toEqual(Buffer.alloc(4 * KiB));
     // Once in a while: it is sent again.
     let flipped = false;
     account.proxy.treat = (request) => (!pages(request) || flipped ? 'forward' : ((flipped = true), 'flipBit'));
-    await store.writePages(BLOB, [{ offset: 0, data: content(4 * KiB, 1) }], NOW);
-    expect(await store.readPages(BLOB, 0, 4 * KiB)).toEqual(content(4 * KiB, 1));
+    await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(4 * KiB, 1) }], NOW);
+    expect(await readPages(store.pageBlobs, BLOB, 0, 4 * KiB)).toEqual(content(4 * KiB, 1));
   });
 });

@@ -18,6 +18,7 @@ import { ChildProgram } from '../support/child-program.js';
 import { GuestAgentServer, type Unhelpful } from '../support/guest-agent.js';
 import { HypervisorProcess } from '../support/hypervisor-process.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
+import { readPages } from '../support/read-pages.js';
 
 const MIB = 2 ** 20;
 const SIZE = 32 * MIB;
@@ -165,7 +166,7 @@ describe('an app-consistent point', () => {
         const { snapshot } = point.disks.find(({ name }) => name === disk)!;
         const source = {
           read: async (target: Buffer, offset: number) => {
-            (await store.readPages(vaultPaths.disk(VM, disk), offset, target.length, snapshot)).copy(target);
+            (await readPages(store.pageBlobs, vaultPaths.disk(VM, disk), offset, target.length, snapshot)).copy(target);
           },
         };
         const { last, faults } = await verifyNumbered(source, disk, REGION);

@@ -8,6 +8,7 @@ import { NbdGuest } from '../../sites/nbd/guest.js';
 import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
 import type { ReplicaVmSpec } from '../../ports/recovery-compute.js';
 import { HypervisorProcess } from '../support/hypervisor-process.js';
+import { readPages } from '../support/read-pages.js';
 
 const MIB = 1024 * 1024;
 /** Not a multiple of 1 MiB: the replica is larger than the source. */
@@ -36,10 +37,10 @@ afterEach(async () => {
 /** A replica whose newest point has `content`, and which has changed since. */
 async function makePoint(content: Buffer): Promise<string> {
   const fence = { scope: 'vms/db', epoch: 3, sequence: 1 };
-  await store.createPageBlob(BLOB, 3 * MIB + 512, fence);
-  await store.writePages(BLOB, [{ offset: 0, data: content }], fence);
-  const snapshot = await store.snapshotPageBlob(BLOB, fence);
-  await store.writePages(BLOB, [{ offset: 0, data: Buffer.alloc(MIB, 0xee) }], { ...fence, sequence: 2 });
+  await store.pageBlobs.create(BLOB, 3 * MIB + 512, fence);
+  await store.pageBlobs.write(BLOB, [{ offset: 0, data: content }], fence);
+  const snapshot = await store.pageBlobs.snapshot(BLOB, fence);
+  await store.pageBlobs.write(BLOB, [{ offset: 0, data: Buffer.alloc(MIB, 0xee) }], { ...fence, sequence: 2 });
   return snapshot;
 }
 
@@ -89,7 +90,7 @@ it('a replica VM runs from a recovery point, keeps its writes through a kill, an
   const after = await contentOf(uri);
   expect(after.subarray(SIZE - 4096).equals(Buffer.alloc(4096, 7))).toBe(true);
   expect(after.subarray(0, SIZE - 4096).equals(content.subarray(0, SIZE - 4096))).toBe(true);
-  expect((await store.readPages(BLOB, 0, SIZE, snapshot)).equals(content)).toBe(true);
+  expect((await readPages(store.pageBlobs, BLOB, 0, SIZE, snapshot)).equals(content)).toBe(true);
 
   await compute.turnOffVm('db');
   expect(await compute.listVms()).toMatchObject([{ state: 'Off' }]);
@@ -114,7 +115,7 @@ it('refuses who is fenced, and what is not there', async () => {
   await process.start();
   await compute.createVm(specOf(snapshot));
   await expect(compute.startVm('db', 3)).rejects.toMatchObject({ code: 'StaleEpoch' });
-  await store.raiseFence({ scope: 'vms/db', epoch: 5, sequence: 0 });
+  await store.objects.raiseFence({ scope: 'vms/db', epoch: 5, sequence: 0 });
   await expect(compute.startVm('db', 4)).rejects.toMatchObject({ code: 'StaleEpoch' });
   expect((await compute.startVm('db', 5)).state).toBe('Running');
   await expect(compute.startVm('db-2', 5)).rejects.toMatchObject({ code: 'VmNotFound' });

@@ -5,9 +5,12 @@ import { expect, test } from 'vitest';
 import { BandwidthLimiter } from '../../sites/bandwidth-limiter.js';
 import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
 import { LimitedStore } from '../../sites/limited-store.js';
-import type { PageWrite, ReplicaStore } from '../../ports/replica-store.js';
+import type { PageBlobs, PageWrite } from '../../ports/page-blobs.js';
+import type { Objects } from '../../ports/objects.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
+import { watchedStore } from '../support/watched-store.js';
 import { FakeClock } from './fake-clock.js';
+import { readPages } from '../support/read-pages.js';
 
 const RATE = 100_000;
 const rule = { rateAt: () => RATE, lowest: RATE };
@@ -25,18 +28,13 @@ async function notingStore(clock: FakeClock) {
   const inner = await EmbeddedReplicaStore.open(path.join(await temporaryFolder(), 'store'), { create: true });
   const arrived: { at: number; bytes: number }[] = [];
   const note = (bytes: number) => arrived.push({ at: clock.now(), bytes });
-  const noting = new Proxy(inner, {
-    get: (target, property) => {
-      if (property === 'writePages') {
-        return async (name: string, writes: readonly PageWrite[], at: typeof fence) => {
-          note(writes.reduce((sum, write) => sum + ('data' in write ? write.data.length : 0), 0));
-          await target.writePages(name, writes, at);
-        };
-      }
-      const value: unknown = Reflect.get(target, property, target);
-      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
-    },
-  }) as ReplicaStore;
+  const noting = watchedStore(inner, async (operation, args, call) => {
+    if (operation === 'pageBlobs.write') {
+      const writes = args[1] as readonly PageWrite[];
+      note(writes.reduce((sum, write) => sum + ('data' in write ? write.data.length : 0), 0));
+    }
+    return await call();
+  });
   return { inner, noting, arrived };
 }
 
@@ -46,8 +44,8 @@ test('pages of all lengths arrive whole, and in pieces that the bandwidth allows
   const limiter = new BandwidthLimiter(rule, clock);
   const store = new LimitedStore(noting, limiter);
   const size = 8 * 2 ** 20;
-  await inner.createPageBlob(BLOB, size, fence);
-  await inner.writePages(BLOB, [{ offset: 0, data: Buffer.alloc(size, 0xee) }], fence);
+  await inner.pageBlobs.create(BLOB, size, fence);
+  await inner.pageBlobs.write(BLOB, [{ offset: 0, data: Buffer.alloc(size, 0xee) }], fence);
   const expected = Buffer.alloc(size, 0xee);
   const writes: PageWrite[] = [];
   for (const [index, sectors] of [1, 700, 3, 1, 1900, 8, 2].entries()) {
@@ -57,8 +55,8 @@ test('pages of all lengths arrive whole, and in pieces that the bandwidth allows
     data.copy(expected, offset);
     expected.fill(0, offset + data.length, offset + data.length + 512);
   }
-  await store.writePages(BLOB, writes, fence);
-  expect((await inner.readPages(BLOB, 0, size)).equals(expected)).toBe(true);
+  await store.pageBlobs.write(BLOB, writes, fence);
+  expect((await readPages(inner.pageBlobs, BLOB, 0, size)).equals(expected)).toBe(true);
   const total = arrived.reduce((sum, { bytes }) => sum + bytes, 0);
   expect(total).toBe(2615 * 512);
   expect(Math.max(...arrived.map(({ bytes }) => bytes))).toBeLessThanOrEqual(limiter.burst);
@@ -66,27 +64,27 @@ test('pages of all lengths arrive whole, and in pieces that the bandwidth allows
   expect(seconds).toBeGreaterThanOrEqual((total - limiter.burst) / RATE);
 
   const before = clock.now();
-  await store.writePages(BLOB, [{ offset: 0, clear: size }], fence);
+  await store.pageBlobs.write(BLOB, [{ offset: 0, clear: size }], fence);
   expect(clock.now()).toBe(before);
-  expect(await inner.listPageRanges(BLOB, { offset: 0, length: size })).toEqual([]);
+  expect(await inner.pageBlobs.ranges(BLOB, { offset: 0, length: size })).toEqual([]);
 });
 
 test('a cancelled sender stops waiting, and what comes later is refused nothing', async () => {
   const clock = new FakeClock();
   const { inner, noting, arrived } = await notingStore(clock);
-  await inner.createPageBlob(BLOB, 2 ** 20, fence);
+  await inner.pageBlobs.create(BLOB, 2 ** 20, fence);
   const limiter = new BandwidthLimiter(rule, clock);
   const controller = new AbortController();
   const store = new LimitedStore(noting, limiter, { signal: controller.signal });
-  const writing = store.writePages(BLOB, [{ offset: 0, data: Buffer.alloc(2 ** 20, 7) }], fence);
+  const writing = store.pageBlobs.write(BLOB, [{ offset: 0, data: Buffer.alloc(2 ** 20, 7) }], fence);
   const cancelled = expect(writing).rejects.toThrow('no longer wanted');
   while (arrived.length === 0) await new Promise((resolve) => setImmediate(resolve));
   controller.abort(new Error('no longer wanted'));
   await cancelled;
   expect(arrived).toHaveLength(1);
   const whole = Buffer.alloc(2 ** 20, 8);
-  await clock.drive(new LimitedStore(noting, limiter).writePages(BLOB, [{ offset: 0, data: whole }], fence));
-  expect((await inner.readPages(BLOB, 0, 2 ** 20)).equals(whole)).toBe(true);
+  await clock.drive(new LimitedStore(noting, limiter).pageBlobs.write(BLOB, [{ offset: 0, data: whole }], fence));
+  expect((await readPages(inner.pageBlobs, BLOB, 0, 2 ** 20)).equals(whole)).toBe(true);
 });
 
 test('an upload arrives whole, an object in one piece', async () => {
@@ -94,12 +92,12 @@ test('an upload arrives whole, an object in one piece', async () => {
   const { inner } = await notingStore(clock);
   const store = new LimitedStore(inner, new BandwidthLimiter(rule, clock));
   const data = randomBytes(700_001);
-  await store.uploadObject('vms/db-01/upload', chunksOf(data, 300_000), fence);
-  expect((await inner.getObject('vms/db-01/upload'))?.equals(data)).toBe(true);
+  await store.objects.upload('vms/db-01/upload', chunksOf(data, 300_000), fence);
+  expect((await inner.objects.get('vms/db-01/upload'))?.equals(data)).toBe(true);
   const began = clock.now();
-  await store.putObject('vms/db-01/object', data, fence);
-  expect((await inner.getObject('vms/db-01/object'))?.equals(data)).toBe(true);
-  expect(await store.putObjectIfAbsent('vms/db-01/object', Buffer.alloc(10), fence)).toBe(false);
+  await store.objects.put('vms/db-01/object', data, fence);
+  expect((await inner.objects.get('vms/db-01/object'))?.equals(data)).toBe(true);
+  expect(await store.objects.putIfAbsent('vms/db-01/object', Buffer.alloc(10), fence)).toBe(false);
   expect(clock.now() - began).toBeGreaterThanOrEqual(7_000);
 });
 
@@ -109,34 +107,33 @@ async function* chunksOf(data: Buffer, size: number) {
 
 test('what sends no content is passed on as it is, answer and all', async () => {
   const calls: unknown[][] = [];
-  const answering = new Proxy({} as ReplicaStore, {
-    get:
-      (_, name: string) =>
-      async (...args: unknown[]): Promise<unknown> => {
-        calls.push([name, ...args]);
-        return `answer of ${name}`;
-      },
-  });
+  const answering = <T extends object>() =>
+    new Proxy({} as T, {
+      get:
+        (_, name: string) =>
+        async (...args: unknown[]): Promise<unknown> => {
+          calls.push([name, ...args]);
+          return `answer of ${name}`;
+        },
+    });
   const limiter = new BandwidthLimiter(rule, new FakeClock());
-  const store = new LimitedStore(answering, limiter) as unknown as Record<
-    string,
-    (...args: unknown[]) => Promise<unknown>
-  >;
-  const passedOn: (keyof ReplicaStore)[] = [
-    ...(['getObject', 'readObject', 'readObjectInto', 'listObjects', 'deleteObject', 'createPageBlob'] as const),
-    ...([
-      'pageBlobSize',
-      'readPages',
-      'readPagesInto',
-      'listPageRanges',
-      'deletePageBlob',
-      'snapshotPageBlob',
-    ] as const),
-    ...(['listSnapshots', 'deleteSnapshot', 'raiseFence', 'readFence', 'close'] as const),
+  const store = new LimitedStore(
+    { objects: answering<Objects>(), pageBlobs: answering<PageBlobs>(), close: () => Promise.resolve() },
+    limiter,
+  );
+  const objects: (keyof Objects)[] = ['get', 'read', 'readInto', 'list', 'delete', 'raiseFence', 'readFence'];
+  const pageBlobs: (keyof PageBlobs)[] = [
+    ...(['create', 'resize', 'size', 'readInto', 'ranges', 'delete'] as const),
+    ...(['snapshot', 'listSnapshots', 'deleteSnapshot'] as const),
   ];
-  for (const name of passedOn) {
-    const args = Array.from({ length: store[name]!.length }, (_, index) => `${name} ${index}`);
-    expect(await store[name]!(...args)).toBe(`answer of ${name}`);
-    expect(calls.at(-1)).toEqual([name, ...args]);
-  }
+  const expectPassedOn = async (part: object, names: readonly string[]): Promise<void> => {
+    for (const name of names) {
+      const call = (part as Record<string, (...args: unknown[]) => Promise<unknown>>)[name]!;
+      const args = Array.from({ length: call.length }, (_, index) => `${name} ${index}`);
+      expect(await call(...args)).toBe(`answer of ${name}`);
+      expect(calls.at(-1)).toEqual([name, ...args]);
+    }
+  };
+  await expectPassedOn(store.objects, objects);
+  await expectPassedOn(store.pageBlobs, pageBlobs);
 });

@@ -31,7 +31,12 @@ const commands = {
       await released;
       yield Buffer.alloc(100_000, 2);
     }
-    await store.uploadObject(name, chunks(), fence);
+    await store.objects.upload(name, chunks(), fence);
+  },
+  async readPages(name, offset, length, snapshot) {
+    const target = Buffer.alloc(length);
+    await store.pageBlobs.readInto(name, offset, target, { snapshot });
+    return target;
   },
   /** Stops between the check of the fence and the write it allows; of a store in a folder. */
   async writeWhenReleased(name, data, fence) {
@@ -69,7 +74,7 @@ syncBuiltinESMExports();
 
 const answer = async ({ id, method, parameters }) => {
   if (method === 'release') return release();
-  const call = commands[method] ?? store[method].bind(store);
+  const call = commands[method] ?? callOf(method);
   try {
     process.send({ id, result: await call(...parameters.map(asBuffers)) });
   } catch (error) {
@@ -82,6 +87,12 @@ const answer = async ({ id, method, parameters }) => {
 process.on('message', (message) => void answer(message));
 process.on('disconnect', () => process.exit());
 process.send({ ready: true });
+
+/** `<part of the store>.<operation>`. */
+function callOf(method) {
+  const [part, operation] = method.split('.');
+  return store[part][operation].bind(store[part]);
+}
 
 /** What arrives over the channel as a Uint8Array was a Buffer. */
 function asBuffers(value) {

@@ -5,11 +5,13 @@ import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { fixedVhdFooter } from '../../disks/vhd.js';
 import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
-import type { ReplicaStore, WriteFence } from '../../ports/replica-store.js';
+import type { WriteFence } from '../../ports/objects.js';
+import type { ReplicaStore } from '../../ports/replica-store.js';
 import { content, failsWith } from '../contracts/replica-store.js';
 import { requireReader, runReader } from '../support/readers.js';
 import { leave, smallFileSystem } from '../support/small-file-system.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
+import { readPages } from '../support/read-pages.js';
 
 const run = promisify(execFile);
 const SCOPE = 'vms/db-01';
@@ -42,27 +44,27 @@ describe('a folder that is not the store', () => {
 
   test('that goes away in the middle of a write is unreachable, not damaged, and is not begun anew', async () => {
     const { folder, store } = await newStore();
-    await store.createPageBlob(BLOB, MiB, NOW);
+    await store.pageBlobs.create(BLOB, MiB, NOW);
     async function* chunks(between: () => Promise<void>): AsyncGenerator<Buffer> {
       yield content(MiB, 1);
       await between();
     }
     const leaves = () => rename(folder, `${folder}-away`);
-    await failsWith('StoreUnreachable', store.uploadObject(`${SCOPE}/a/b/c`, chunks(leaves), NOW));
+    await failsWith('StoreUnreachable', store.objects.upload(`${SCOPE}/a/b/c`, chunks(leaves), NOW));
     await rename(`${folder}-away`, folder);
-    await store.uploadObject(
+    await store.objects.upload(
       `${SCOPE}/a/b/c`,
       chunks(async () => undefined),
       NOW,
     );
-    expect((await store.getObject(`${SCOPE}/a/b/c`))?.equals(content(MiB, 1))).toBe(true);
+    expect((await store.objects.get(`${SCOPE}/a/b/c`))?.equals(content(MiB, 1))).toBe(true);
   });
 
   test('made by several at once is one store', async () => {
     const folder = path.join(await temporaryFolder(), 'store');
     const stores = await Promise.all([1, 2, 3, 4].map(() => EmbeddedReplicaStore.open(folder, { create: true })));
-    for (const [index, store] of stores.entries()) await store.putObject(`${SCOPE}/${index}`, Buffer.from('x'), NOW);
-    expect(await stores[0]!.listObjects('')).toHaveLength(4);
+    for (const [index, store] of stores.entries()) await store.objects.put(`${SCOPE}/${index}`, Buffer.from('x'), NOW);
+    expect(await stores[0]!.objects.list('')).toHaveLength(4);
   });
 
   test('a marker of another version is refused, not replaced', async () => {
@@ -73,176 +75,180 @@ describe('a folder that is not the store', () => {
 
   test('an empty mount point in its place is left empty, and the store is usable when it is back', async () => {
     const { folder, store } = await newStore();
-    await store.createPageBlob(BLOB, MiB, NOW);
-    const snapshot = await store.snapshotPageBlob(BLOB, NOW);
+    await store.pageBlobs.create(BLOB, MiB, NOW);
+    const snapshot = await store.pageBlobs.snapshot(BLOB, NOW);
     await rename(folder, `${folder}-away`);
-    await failsWith('StoreUnreachable', store.getObject(`${SCOPE}/applied.json`));
+    await failsWith('StoreUnreachable', store.objects.get(`${SCOPE}/applied.json`));
     await mkdir(folder);
     const uses: (() => Promise<unknown>)[] = [
-      () => store.putObject(`${SCOPE}/applied.json`, Buffer.from('x'), NOW),
-      () => store.putObjectIfAbsent(`${SCOPE}/applied.json`, Buffer.from('x'), NOW),
-      () => store.getObject(`${SCOPE}/applied.json`),
-      () => store.readObject(`${SCOPE}/applied.json`, 0, 1),
-      () => store.listObjects(''),
-      () => store.deleteObject(`${SCOPE}/applied.json`, NOW),
-      () => store.createPageBlob(BLOB, MiB, NOW),
-      () => store.pageBlobSize(BLOB),
-      () => store.writePages(BLOB, [{ offset: 0, data: content(512, 1) }], NOW),
-      () => store.readPages(BLOB, 0, 512),
-      () => store.listPageRanges(BLOB, { offset: 0, length: 512 }),
-      () => store.snapshotPageBlob(BLOB, NOW),
-      () => store.listSnapshots(BLOB),
-      () => store.deleteSnapshot(BLOB, snapshot, NOW),
-      () => store.deletePageBlob(BLOB, NOW),
-      () => store.raiseFence({ ...NOW, epoch: 5 }),
-      () => store.readFence(SCOPE),
+      () => store.objects.put(`${SCOPE}/applied.json`, Buffer.from('x'), NOW),
+      () => store.objects.putIfAbsent(`${SCOPE}/applied.json`, Buffer.from('x'), NOW),
+      () => store.objects.get(`${SCOPE}/applied.json`),
+      () => store.objects.read(`${SCOPE}/applied.json`, 0, 1),
+      () => store.objects.list(''),
+      () => store.objects.delete(`${SCOPE}/applied.json`, NOW),
+      () => store.pageBlobs.create(BLOB, MiB, NOW),
+      () => store.pageBlobs.size(BLOB),
+      () => store.pageBlobs.write(BLOB, [{ offset: 0, data: content(512, 1) }], NOW),
+      () => readPages(store.pageBlobs, BLOB, 0, 512),
+      () => store.pageBlobs.ranges(BLOB, { offset: 0, length: 512 }),
+      () => store.pageBlobs.snapshot(BLOB, NOW),
+      () => store.pageBlobs.listSnapshots(BLOB),
+      () => store.pageBlobs.deleteSnapshot(BLOB, snapshot, NOW),
+      () => store.pageBlobs.delete(BLOB, NOW),
+      () => store.objects.raiseFence({ ...NOW, epoch: 5 }),
+      () => store.objects.readFence(SCOPE),
       () => EmbeddedReplicaStore.open(folder),
     ];
     for (const use of uses) await failsWith('StoreUnreachable', use());
     expect(await readdir(folder)).toEqual([]);
     const stranger = await EmbeddedReplicaStore.open(folder, { create: true });
-    await failsWith('StoreUnreachable', store.putObject(`${SCOPE}/applied.json`, Buffer.from('x'), NOW));
-    expect(await stranger.listObjects('')).toEqual([]);
+    await failsWith('StoreUnreachable', store.objects.put(`${SCOPE}/applied.json`, Buffer.from('x'), NOW));
+    expect(await stranger.objects.list('')).toEqual([]);
     await rm(folder, { recursive: true });
     await rename(`${folder}-away`, folder);
-    expect(await store.listSnapshots(BLOB)).toEqual([snapshot]);
-    await store.writePages(BLOB, [{ offset: 0, data: content(512, 1) }], NOW);
+    expect(await store.pageBlobs.listSnapshots(BLOB)).toEqual([snapshot]);
+    await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(512, 1) }], NOW);
   });
 });
 
 describe('what was changed by hand or died half-way', () => {
   test('objects and page blobs are not taken for one another', async () => {
     const { store } = await newStore();
-    await store.createPageBlob(BLOB, MiB, NOW);
-    await store.putObject(`${SCOPE}/object`, Buffer.from('kept'), NOW);
-    await failsWith('InvalidReplicaState', store.putObject(BLOB, Buffer.from('x'), NOW));
-    await failsWith('InvalidReplicaState', store.putObjectIfAbsent(BLOB, Buffer.from('x'), NOW));
-    await failsWith('InvalidReplicaState', store.deleteObject(BLOB, NOW));
-    await failsWith('InvalidReplicaState', store.createPageBlob(`${SCOPE}/object`, MiB, NOW));
+    await store.pageBlobs.create(BLOB, MiB, NOW);
+    await store.objects.put(`${SCOPE}/object`, Buffer.from('kept'), NOW);
+    await failsWith('InvalidReplicaState', store.objects.put(BLOB, Buffer.from('x'), NOW));
+    await failsWith('InvalidReplicaState', store.objects.putIfAbsent(BLOB, Buffer.from('x'), NOW));
+    await failsWith('InvalidReplicaState', store.objects.delete(BLOB, NOW));
+    await failsWith('InvalidReplicaState', store.pageBlobs.create(`${SCOPE}/object`, MiB, NOW));
     await failsWith(
       'InvalidReplicaState',
-      store.writePages(`${SCOPE}/object`, [{ offset: 0, data: Buffer.alloc(512) }], NOW),
+      store.pageBlobs.write(`${SCOPE}/object`, [{ offset: 0, data: Buffer.alloc(512) }], NOW),
     );
-    await failsWith('InvalidReplicaState', store.deletePageBlob(`${SCOPE}/object`, NOW));
-    await failsWith('InvalidReplicaState', store.putObject(`${SCOPE}/object/inside`, Buffer.from('x'), NOW));
-    await failsWith('InvalidReplicaState', store.putObject(`${SCOPE}/disks`, Buffer.from('x'), NOW));
-    expect((await store.getObject(`${SCOPE}/object`))?.toString()).toBe('kept');
-    expect(await store.pageBlobSize(BLOB)).toBe(MiB);
+    await failsWith('InvalidReplicaState', store.pageBlobs.delete(`${SCOPE}/object`, NOW));
+    await failsWith('InvalidReplicaState', store.objects.put(`${SCOPE}/object/inside`, Buffer.from('x'), NOW));
+    await failsWith('InvalidReplicaState', store.objects.put(`${SCOPE}/disks`, Buffer.from('x'), NOW));
+    expect((await store.objects.get(`${SCOPE}/object`))?.toString()).toBe('kept');
+    expect(await store.pageBlobs.size(BLOB)).toBe(MiB);
   });
 
   test('a creation or a deletion that stopped between its steps is made good by the next', async () => {
     const { folder, store } = await newStore();
-    await store.createPageBlob(BLOB, MiB, NOW);
-    const snapshot = await store.snapshotPageBlob(BLOB, NOW);
-    await store.writePages(BLOB, [{ offset: 0, data: content(MiB, 1) }], NOW);
+    await store.pageBlobs.create(BLOB, MiB, NOW);
+    const snapshot = await store.pageBlobs.snapshot(BLOB, NOW);
+    await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(MiB, 1) }], NOW);
     // The blob's file is there last and goes first.
     await rm(path.join(folder, BLOB));
-    expect(await store.pageBlobSize(BLOB)).toBeUndefined();
-    await failsWith('InvalidReplicaState', store.readPages(BLOB, 0, 512, snapshot));
-    await store.createPageBlob(BLOB, 2 * MiB, NOW);
-    expect(await store.listSnapshots(BLOB)).toEqual([]);
-    expect((await store.readPages(BLOB, 0, 2 * MiB)).equals(Buffer.alloc(2 * MiB))).toBe(true);
+    expect(await store.pageBlobs.size(BLOB)).toBeUndefined();
+    await failsWith('InvalidReplicaState', readPages(store.pageBlobs, BLOB, 0, 512, snapshot));
+    await store.pageBlobs.create(BLOB, 2 * MiB, NOW);
+    expect(await store.pageBlobs.listSnapshots(BLOB)).toEqual([]);
+    expect((await readPages(store.pageBlobs, BLOB, 0, 2 * MiB)).equals(Buffer.alloc(2 * MiB))).toBe(true);
     await rm(path.join(folder, BLOB));
-    await store.deletePageBlob(BLOB, NOW);
+    await store.pageBlobs.delete(BLOB, NOW);
     const left = await readdir(path.join(folder, SCOPE, 'disks'));
     expect(left.filter((entry) => !entry.startsWith('.'))).toEqual([]);
   });
 
   test('a blob that died while it grew has its old size, and its snapshots too, until it is done again', async () => {
     const { folder, store } = await newStore();
-    await store.createPageBlob(BLOB, MiB, NOW);
-    await store.writePages(BLOB, [{ offset: 0, data: content(MiB, 1) }], NOW);
-    const snapshot = await store.snapshotPageBlob(BLOB, NOW);
-    await store.resizePageBlob(BLOB, 2 * MiB, NOW);
+    await store.pageBlobs.create(BLOB, MiB, NOW);
+    await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(MiB, 1) }], NOW);
+    const snapshot = await store.pageBlobs.snapshot(BLOB, NOW);
+    await store.pageBlobs.resize(BLOB, 2 * MiB, NOW);
     // The record was there first; the file had not grown yet.
     await truncate(path.join(folder, BLOB), MiB);
-    expect(await store.pageBlobSize(BLOB)).toBe(MiB);
-    await store.writePages(BLOB, [{ offset: 0, data: content(MiB, 2) }], NOW);
-    expect((await store.readPages(BLOB, 0, MiB, snapshot)).equals(content(MiB, 1))).toBe(true);
-    await failsWith('InvalidReplicaState', store.snapshotPageBlob(BLOB, NOW));
-    await store.resizePageBlob(BLOB, 2 * MiB, NOW);
-    expect(await store.pageBlobSize(BLOB, await store.snapshotPageBlob(BLOB, NOW))).toBe(2 * MiB);
-    expect((await store.readPages(BLOB, 0, MiB, snapshot)).equals(content(MiB, 1))).toBe(true);
-    expect((await store.readPages(BLOB, 0, MiB)).equals(content(MiB, 2))).toBe(true);
+    expect(await store.pageBlobs.size(BLOB)).toBe(MiB);
+    await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(MiB, 2) }], NOW);
+    expect((await readPages(store.pageBlobs, BLOB, 0, MiB, snapshot)).equals(content(MiB, 1))).toBe(true);
+    await failsWith('InvalidReplicaState', store.pageBlobs.snapshot(BLOB, NOW));
+    await store.pageBlobs.resize(BLOB, 2 * MiB, NOW);
+    expect(await store.pageBlobs.size(BLOB, await store.pageBlobs.snapshot(BLOB, NOW))).toBe(2 * MiB);
+    expect((await readPages(store.pageBlobs, BLOB, 0, MiB, snapshot)).equals(content(MiB, 1))).toBe(true);
+    expect((await readPages(store.pageBlobs, BLOB, 0, MiB)).equals(content(MiB, 2))).toBe(true);
   });
 
   test('a blob or a journal that was cut off is told', async () => {
     const { folder, store } = await newStore();
-    await store.createPageBlob(BLOB, MiB, NOW);
-    const snapshot = await store.snapshotPageBlob(BLOB, NOW);
-    await store.writePages(BLOB, [{ offset: 0, data: content(4096, 1) }], NOW);
+    await store.pageBlobs.create(BLOB, MiB, NOW);
+    const snapshot = await store.pageBlobs.snapshot(BLOB, NOW);
+    await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(4096, 1) }], NOW);
     await truncate(path.join(folder, `${BLOB}.undo`, snapshot, 'bits'), 10);
-    await failsWith('InvalidReplicaState', store.readPages(BLOB, 0, 512, snapshot));
-    await failsWith('InvalidReplicaState', store.writePages(BLOB, [{ offset: 0, data: content(4096, 2) }], NOW));
+    await failsWith('InvalidReplicaState', readPages(store.pageBlobs, BLOB, 0, 512, snapshot));
+    await failsWith('InvalidReplicaState', store.pageBlobs.write(BLOB, [{ offset: 0, data: content(4096, 2) }], NOW));
     await truncate(path.join(folder, BLOB), MiB / 2);
-    await failsWith('InvalidReplicaState', store.snapshotPageBlob(BLOB, NOW));
+    await failsWith('InvalidReplicaState', store.pageBlobs.snapshot(BLOB, NOW));
   });
 
   test.each(['newest', 'middle', 'oldest'] as const)(
     'without its undo journal (%s) a snapshot and all older ones are refused, and all else goes on',
     async (which) => {
       const { folder, store } = await newStore();
-      await store.createPageBlob(BLOB, MiB, NOW);
+      await store.pageBlobs.create(BLOB, MiB, NOW);
       const ids: string[] = [];
       for (const seed of [1, 2, 3]) {
-        await store.writePages(BLOB, [{ offset: 0, data: content(MiB / 4, seed) }], NOW);
-        ids.push(await store.snapshotPageBlob(BLOB, NOW));
+        await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(MiB / 4, seed) }], NOW);
+        ids.push(await store.pageBlobs.snapshot(BLOB, NOW));
       }
-      await store.writePages(BLOB, [{ offset: 0, data: content(MiB / 4, 4) }], NOW);
+      await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(MiB / 4, 4) }], NOW);
       const lost = { oldest: 0, middle: 1, newest: 2 }[which];
       const journal = path.join(folder, `${BLOB}.undo`, ids[lost]!);
       await rename(journal, `${folder}.journal`);
       const expectLost = async (contents: readonly (readonly [string, number])[]) => {
         const other = await EmbeddedReplicaStore.open(folder);
         for (const id of ids.slice(0, lost + 1)) {
-          await failsWith('InvalidReplicaState', other.readPages(BLOB, 0, 4096, id));
-          await failsWith('InvalidReplicaState', other.listPageRanges(BLOB, { offset: 0, length: MiB }, id));
-          await failsWith('InvalidReplicaState', other.pageBlobSize(BLOB, id));
+          await failsWith('InvalidReplicaState', readPages(other.pageBlobs, BLOB, 0, 4096, id));
+          await failsWith(
+            'InvalidReplicaState',
+            other.pageBlobs.ranges(BLOB, { offset: 0, length: MiB }, { snapshot: id }),
+          );
+          await failsWith('InvalidReplicaState', other.pageBlobs.size(BLOB, id));
         }
-        expect(await other.listSnapshots(BLOB, { isReadable: true })).toEqual(contents.map(([id]) => id));
+        expect(await other.pageBlobs.listSnapshots(BLOB, { isReadable: true })).toEqual(contents.map(([id]) => id));
         for (const [id, seed] of contents) {
-          expect((await other.readPages(BLOB, 0, MiB / 4, id)).equals(content(MiB / 4, seed))).toBe(true);
+          expect((await readPages(other.pageBlobs, BLOB, 0, MiB / 4, id)).equals(content(MiB / 4, seed))).toBe(true);
         }
         await other.close();
       };
       const kept = ids.map((id, index) => [id, index + 1] as const).slice(lost + 1);
       await expectLost(kept);
-      expect((await store.readPages(BLOB, 0, MiB / 4)).equals(content(MiB / 4, 4))).toBe(true);
-      await store.writePages(BLOB, [{ offset: 4096, data: content(4096, 5) }], NOW);
-      const next = await store.snapshotPageBlob(BLOB, NOW);
-      const held = await store.readPages(BLOB, 0, MiB / 4);
-      await store.writePages(BLOB, [{ offset: 0, data: content(MiB / 4, 6) }], NOW);
-      expect((await store.readPages(BLOB, 0, MiB / 4, next)).equals(held)).toBe(true);
+      expect((await readPages(store.pageBlobs, BLOB, 0, MiB / 4)).equals(content(MiB / 4, 4))).toBe(true);
+      await store.pageBlobs.write(BLOB, [{ offset: 4096, data: content(4096, 5) }], NOW);
+      const next = await store.pageBlobs.snapshot(BLOB, NOW);
+      const held = await readPages(store.pageBlobs, BLOB, 0, MiB / 4);
+      await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(MiB / 4, 6) }], NOW);
+      expect((await readPages(store.pageBlobs, BLOB, 0, MiB / 4, next)).equals(held)).toBe(true);
       // What was not kept for it meanwhile it does not have, should it come back.
       await rename(`${folder}.journal`, journal);
-      await failsWith('InvalidReplicaState', store.readPages(BLOB, 0, 4096, ids[lost]));
+      await failsWith('InvalidReplicaState', readPages(store.pageBlobs, BLOB, 0, 4096, ids[lost]));
       // Nobody can use them any more, but they can be deleted as ever.
-      for (const id of await store.listSnapshots(BLOB)) if (id !== next) await store.deleteSnapshot(BLOB, id, NOW);
+      for (const id of await store.pageBlobs.listSnapshots(BLOB))
+        if (id !== next) await store.pageBlobs.deleteSnapshot(BLOB, id, NOW);
       expect(await readdir(path.join(folder, `${BLOB}.undo`))).toEqual(expect.arrayContaining(['blob.json', next]));
       expect(await readdir(path.join(folder, `${BLOB}.undo`))).toHaveLength(2);
-      expect((await store.readPages(BLOB, 0, MiB / 4, next)).equals(held)).toBe(true);
+      expect((await readPages(store.pageBlobs, BLOB, 0, MiB / 4, next)).equals(held)).toBe(true);
     },
   );
 
   test('snapshots of a store that was written before their list was kept are read, and listed from the next on', async () => {
     const { folder, store } = await newStore();
-    await store.createPageBlob(BLOB, MiB, NOW);
+    await store.pageBlobs.create(BLOB, MiB, NOW);
     const record = path.join(folder, `${BLOB}.undo`, 'blob.json');
     const take = async (seed: number) => {
-      await store.writePages(BLOB, [{ offset: 0, data: content(4096, seed) }], NOW);
-      return await store.snapshotPageBlob(BLOB, NOW);
+      await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(4096, seed) }], NOW);
+      return await store.pageBlobs.snapshot(BLOB, NOW);
     };
     const ids = [await take(1), await take(2)];
     const { chain: _, ...before } = JSON.parse(await readFile(record, 'utf8')) as Record<string, unknown>;
     await writeFile(record, JSON.stringify(before));
-    await store.writePages(BLOB, [{ offset: 0, data: content(4096, 3) }], NOW);
+    await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(4096, 3) }], NOW);
     for (const [index, id] of ids.entries()) {
-      expect((await store.readPages(BLOB, 0, 4096, id)).equals(content(4096, index + 1))).toBe(true);
+      expect((await readPages(store.pageBlobs, BLOB, 0, 4096, id)).equals(content(4096, index + 1))).toBe(true);
     }
     ids.push(await take(4));
     await rm(path.join(folder, `${BLOB}.undo`, ids[1]!), { recursive: true });
-    await failsWith('InvalidReplicaState', store.readPages(BLOB, 0, 4096, ids[0]));
-    expect((await store.readPages(BLOB, 0, 4096, ids[2])).equals(content(4096, 4))).toBe(true);
+    await failsWith('InvalidReplicaState', readPages(store.pageBlobs, BLOB, 0, 4096, ids[0]));
+    expect((await readPages(store.pageBlobs, BLOB, 0, 4096, ids[2])).equals(content(4096, 4))).toBe(true);
   });
 
   test.each([
@@ -251,188 +257,194 @@ describe('what was changed by hand or died half-way', () => {
     ['empty', ''],
   ])('a copy of the fence that is %s is made again of the other one, which counts', async (_what, text) => {
     const { folder, store } = await newStore();
-    const put = (epoch: number) => store.putObject(`${SCOPE}/x`, Buffer.from('x'), { ...NOW, epoch });
+    const put = (epoch: number) => store.objects.put(`${SCOPE}/x`, Buffer.from('x'), { ...NOW, epoch });
     for (const [index, file] of ['.fence', '.fence-second'].entries()) {
       const epoch = index + 4;
-      await store.raiseFence({ ...NOW, epoch });
+      await store.objects.raiseFence({ ...NOW, epoch });
       const at = path.join(folder, SCOPE, file);
       const whole = await readFile(at, 'utf8');
       await writeFile(at, text ?? whole.replace(`"epoch":${epoch}`, `"epoch":${epoch + 4}`));
-      expect(await store.readFence(SCOPE)).toEqual({ epoch, sequence: 0 });
+      expect(await store.objects.readFence(SCOPE)).toEqual({ epoch, sequence: 0 });
       await put(epoch);
       await failsWith('StaleEpoch', put(epoch - 1));
       // Repeated, as whoever raises it does that may not have heard the answer.
-      await store.raiseFence({ ...NOW, epoch });
+      await store.objects.raiseFence({ ...NOW, epoch });
       expect(await readFile(at, 'utf8')).toBe(whole);
     }
   });
 
   test('a fence that was written by an earlier version counts, alone or higher than the other copy', async () => {
     const { folder, store } = await newStore();
-    await store.putObject(`${SCOPE}/x`, Buffer.from('x'), NOW);
+    await store.objects.put(`${SCOPE}/x`, Buffer.from('x'), NOW);
     await writeFile(path.join(folder, SCOPE, '.fence'), '{"epoch":4,"sequence":2}');
-    expect(await store.readFence(SCOPE)).toEqual({ epoch: 4, sequence: 2 });
-    await store.raiseFence({ ...NOW, epoch: 5 });
+    expect(await store.objects.readFence(SCOPE)).toEqual({ epoch: 4, sequence: 2 });
+    await store.objects.raiseFence({ ...NOW, epoch: 5 });
     await writeFile(path.join(folder, SCOPE, '.fence'), '{"epoch":6,"sequence":0}');
-    await failsWith('StaleEpoch', store.putObject(`${SCOPE}/x`, Buffer.from('y'), { ...NOW, epoch: 5 }));
-    expect(await store.readFence(SCOPE)).toEqual({ epoch: 6, sequence: 0 });
+    await failsWith('StaleEpoch', store.objects.put(`${SCOPE}/x`, Buffer.from('y'), { ...NOW, epoch: 5 }));
+    expect(await store.objects.readFence(SCOPE)).toEqual({ epoch: 6, sequence: 0 });
   });
 
   test('a fence that can not be read stops all writers', async () => {
     const { folder, store } = await newStore();
-    await store.raiseFence({ ...NOW, epoch: 4 });
+    await store.objects.raiseFence({ ...NOW, epoch: 4 });
     for (const file of ['.fence', '.fence-second']) await writeFile(path.join(folder, SCOPE, file), '{"epoch":');
-    await failsWith('InvalidReplicaState', store.raiseFence({ ...NOW, epoch: 9 }));
-    await failsWith('InvalidReplicaState', store.putObject(`${SCOPE}/x`, Buffer.from('x'), { ...NOW, epoch: 9 }));
+    await failsWith('InvalidReplicaState', store.objects.raiseFence({ ...NOW, epoch: 9 }));
+    await failsWith('InvalidReplicaState', store.objects.put(`${SCOPE}/x`, Buffer.from('x'), { ...NOW, epoch: 9 }));
   });
 });
 
 describe('space', () => {
   test('a snapshot of a blob of 64 GiB takes next to none, and costs what is overwritten later', async () => {
     const { folder, store } = await newStore();
-    await store.createPageBlob(BLOB, 64 * GiB, NOW);
-    await store.writePages(BLOB, [{ offset: 40 * GiB, data: content(8 * MiB, 1) }], NOW);
-    const snapshot = await store.snapshotPageBlob(BLOB, NOW);
+    await store.pageBlobs.create(BLOB, 64 * GiB, NOW);
+    await store.pageBlobs.write(BLOB, [{ offset: 40 * GiB, data: content(8 * MiB, 1) }], NOW);
+    const snapshot = await store.pageBlobs.snapshot(BLOB, NOW);
     const journal = path.join(folder, `${BLOB}.undo`, snapshot);
     expect((await allocated(path.join(journal, 'before'))) + (await allocated(path.join(journal, 'bits')))).toBe(0);
-    await store.writePages(BLOB, [{ offset: 40 * GiB + MiB, data: content(MiB, 2) }], NOW);
-    await store.writePages(BLOB, [{ offset: 10 * GiB, data: content(4 * MiB, 2) }], NOW);
-    await store.writePages(BLOB, [{ offset: 41 * GiB, clear: 20 * GiB }], NOW);
+    await store.pageBlobs.write(BLOB, [{ offset: 40 * GiB + MiB, data: content(MiB, 2) }], NOW);
+    await store.pageBlobs.write(BLOB, [{ offset: 10 * GiB, data: content(4 * MiB, 2) }], NOW);
+    await store.pageBlobs.write(BLOB, [{ offset: 41 * GiB, clear: 20 * GiB }], NOW);
     const used = (await allocated(path.join(journal, 'before'))) + (await allocated(path.join(journal, 'bits')));
     expect(used).toBeGreaterThanOrEqual(MiB);
     expect(used).toBeLessThan(1.2 * MiB);
     const whole = { offset: 0, length: 64 * GiB };
-    expect(await store.listPageRanges(BLOB, whole, snapshot)).toEqual([{ offset: 40 * GiB, length: 8 * MiB }]);
-    expect((await store.readPages(BLOB, 40 * GiB, 8 * MiB, snapshot)).equals(content(8 * MiB, 1))).toBe(true);
-    expect((await store.readPages(BLOB, 10 * GiB, 4 * MiB, snapshot)).equals(Buffer.alloc(4 * MiB))).toBe(true);
-    await store.writePages(BLOB, [{ offset: 0, clear: 64 * GiB }], NOW);
+    expect(await store.pageBlobs.ranges(BLOB, whole, { snapshot })).toEqual([{ offset: 40 * GiB, length: 8 * MiB }]);
+    expect((await readPages(store.pageBlobs, BLOB, 40 * GiB, 8 * MiB, snapshot)).equals(content(8 * MiB, 1))).toBe(
+      true,
+    );
+    expect((await readPages(store.pageBlobs, BLOB, 10 * GiB, 4 * MiB, snapshot)).equals(Buffer.alloc(4 * MiB))).toBe(
+      true,
+    );
+    await store.pageBlobs.write(BLOB, [{ offset: 0, clear: 64 * GiB }], NOW);
     expect(await allocated(path.join(folder, BLOB))).toBe(0);
-    expect((await store.readPages(BLOB, 40 * GiB, 8 * MiB, snapshot)).equals(content(8 * MiB, 1))).toBe(true);
+    expect((await readPages(store.pageBlobs, BLOB, 40 * GiB, 8 * MiB, snapshot)).equals(content(8 * MiB, 1))).toBe(
+      true,
+    );
   });
 
   test('requests and deletions larger than what is done under one lock keep every byte', async () => {
     const { folder, store } = await newStore();
     const size = 56 * MiB + 512;
-    await store.createPageBlob(BLOB, size, NOW);
+    await store.pageBlobs.create(BLOB, size, NOW);
     const contents = [1, 2, 3].map((seed) => content(size, seed));
     const ids: string[] = [];
     for (const data of contents) {
-      await store.writePages(BLOB, [{ offset: 0, data }], NOW);
-      ids.push(await store.snapshotPageBlob(BLOB, NOW));
+      await store.pageBlobs.write(BLOB, [{ offset: 0, data }], NOW);
+      ids.push(await store.pageBlobs.snapshot(BLOB, NOW));
     }
-    await store.writePages(BLOB, [{ offset: MiB, clear: 50 * MiB }], NOW);
+    await store.pageBlobs.write(BLOB, [{ offset: MiB, clear: 50 * MiB }], NOW);
     // The first snapshot holds all its blocks itself, the second becomes the first's only after the first is gone.
-    await store.deleteSnapshot(BLOB, ids[1]!, NOW);
-    expect((await store.readPages(BLOB, 0, size, ids[0])).equals(contents[0]!)).toBe(true);
-    await store.writePages(BLOB, [{ offset: 0, data: contents[0]! }], NOW);
-    const empty = await store.snapshotPageBlob(BLOB, NOW);
-    const last = await store.snapshotPageBlob(BLOB, NOW);
-    await store.writePages(BLOB, [{ offset: 0, data: contents[1]! }], NOW);
+    await store.pageBlobs.deleteSnapshot(BLOB, ids[1]!, NOW);
+    expect((await readPages(store.pageBlobs, BLOB, 0, size, ids[0])).equals(contents[0]!)).toBe(true);
+    await store.pageBlobs.write(BLOB, [{ offset: 0, data: contents[0]! }], NOW);
+    const empty = await store.pageBlobs.snapshot(BLOB, NOW);
+    const last = await store.pageBlobs.snapshot(BLOB, NOW);
+    await store.pageBlobs.write(BLOB, [{ offset: 0, data: contents[1]! }], NOW);
     // `last` holds everything, `empty` nothing: 56 MiB have to move.
-    await store.deleteSnapshot(BLOB, last, NOW);
-    expect((await store.readPages(BLOB, 0, size, empty)).equals(contents[0]!)).toBe(true);
-    expect((await store.readPages(BLOB, 0, size, ids[2])).equals(contents[2]!)).toBe(true);
-    expect((await store.readPages(BLOB, 0, size)).equals(contents[1]!)).toBe(true);
+    await store.pageBlobs.deleteSnapshot(BLOB, last, NOW);
+    expect((await readPages(store.pageBlobs, BLOB, 0, size, empty)).equals(contents[0]!)).toBe(true);
+    expect((await readPages(store.pageBlobs, BLOB, 0, size, ids[2])).equals(contents[2]!)).toBe(true);
+    expect((await readPages(store.pageBlobs, BLOB, 0, size)).equals(contents[1]!)).toBe(true);
     expect(await allocated(path.join(folder, `${BLOB}.undo`, empty, 'before'))).toBeGreaterThanOrEqual(56 * MiB);
   });
 
   test('when there is none left: StoreFull, with everything that was there as it was', async (context) => {
     const folder = await smallFileSystem(path.join(await temporaryFolder(), 'small'), 12, context);
     const store = await EmbeddedReplicaStore.open(folder, { create: true });
-    await store.createPageBlob(BLOB, GiB, NOW);
-    await store.writePages(BLOB, [{ offset: 0, data: content(4 * MiB, 1) }], NOW);
-    await store.putObject(`${SCOPE}/description.json`, Buffer.from('kept'), NOW);
-    const snapshot = await store.snapshotPageBlob(BLOB, NOW);
+    await store.pageBlobs.create(BLOB, GiB, NOW);
+    await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(4 * MiB, 1) }], NOW);
+    await store.objects.put(`${SCOPE}/description.json`, Buffer.from('kept'), NOW);
+    const snapshot = await store.pageBlobs.snapshot(BLOB, NOW);
 
     // The blocks can't be kept, so they must not be overwritten.
-    await store.putObject(`${SCOPE}/ballast`, content(6 * MiB, 1), NOW);
-    await failsWith('StoreFull', store.writePages(BLOB, [{ offset: 0, data: content(4 * MiB, 2) }], NOW));
-    expect((await store.readPages(BLOB, 0, 4 * MiB)).equals(content(4 * MiB, 1))).toBe(true);
-    expect((await store.readPages(BLOB, 0, 4 * MiB, snapshot)).equals(content(4 * MiB, 1))).toBe(true);
+    await store.objects.put(`${SCOPE}/ballast`, content(6 * MiB, 1), NOW);
+    await failsWith('StoreFull', store.pageBlobs.write(BLOB, [{ offset: 0, data: content(4 * MiB, 2) }], NOW));
+    expect((await readPages(store.pageBlobs, BLOB, 0, 4 * MiB)).equals(content(4 * MiB, 1))).toBe(true);
+    expect((await readPages(store.pageBlobs, BLOB, 0, 4 * MiB, snapshot)).equals(content(4 * MiB, 1))).toBe(true);
 
     // An object is replaced as a whole or stays.
-    await failsWith('StoreFull', store.putObject(`${SCOPE}/description.json`, content(8 * MiB, 1), NOW));
+    await failsWith('StoreFull', store.objects.put(`${SCOPE}/description.json`, content(8 * MiB, 1), NOW));
     await failsWith('StoreFull', upload(store, `${SCOPE}/os.changes`, 8));
-    expect((await store.getObject(`${SCOPE}/description.json`))?.toString()).toBe('kept');
-    expect(await store.listObjects('')).toEqual([`${SCOPE}/ballast`, `${SCOPE}/description.json`]);
+    expect((await store.objects.get(`${SCOPE}/description.json`))?.toString()).toBe('kept');
+    expect(await store.objects.list('')).toEqual([`${SCOPE}/ballast`, `${SCOPE}/description.json`]);
     expect(await readdir(path.join(folder, '.tmp'), { recursive: true })).toEqual([workFolder]);
     expect(await readdir(path.join(folder, '.tmp', workFolder))).toEqual([]);
 
     // New pages: each is as it was or as it was to be; the others are untouched.
-    await failsWith('StoreFull', store.writePages(BLOB, [{ offset: 100 * MiB, data: content(8 * MiB, 3) }], NOW));
-    const found = await store.readPages(BLOB, 100 * MiB, 8 * MiB);
+    await failsWith('StoreFull', store.pageBlobs.write(BLOB, [{ offset: 100 * MiB, data: content(8 * MiB, 3) }], NOW));
+    const found = await readPages(store.pageBlobs, BLOB, 100 * MiB, 8 * MiB);
     for (let offset = 0; offset < found.length; offset += 512) {
       const page = found.subarray(offset, offset + 512);
       expect(page.equals(Buffer.alloc(512)) || page.equals(content(8 * MiB, 3).subarray(offset, offset + 512))).toBe(
         true,
       );
     }
-    expect((await store.readPages(BLOB, 0, 4 * MiB)).equals(content(4 * MiB, 1))).toBe(true);
+    expect((await readPages(store.pageBlobs, BLOB, 0, 4 * MiB)).equals(content(4 * MiB, 1))).toBe(true);
 
     // With space again everything can be done that was refused.
-    await store.deleteObject(`${SCOPE}/ballast`, NOW);
-    await store.writePages(BLOB, [{ offset: 100 * MiB, clear: 8 * MiB }], NOW);
-    await store.writePages(BLOB, [{ offset: 0, data: content(4 * MiB, 2) }], NOW);
-    expect((await store.readPages(BLOB, 0, 4 * MiB)).equals(content(4 * MiB, 2))).toBe(true);
-    expect((await store.readPages(BLOB, 0, 4 * MiB, snapshot)).equals(content(4 * MiB, 1))).toBe(true);
-    await store.deleteSnapshot(BLOB, snapshot, NOW);
+    await store.objects.delete(`${SCOPE}/ballast`, NOW);
+    await store.pageBlobs.write(BLOB, [{ offset: 100 * MiB, clear: 8 * MiB }], NOW);
+    await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(4 * MiB, 2) }], NOW);
+    expect((await readPages(store.pageBlobs, BLOB, 0, 4 * MiB)).equals(content(4 * MiB, 2))).toBe(true);
+    expect((await readPages(store.pageBlobs, BLOB, 0, 4 * MiB, snapshot)).equals(content(4 * MiB, 1))).toBe(true);
+    await store.pageBlobs.deleteSnapshot(BLOB, snapshot, NOW);
     await store.close();
   }, 60_000);
 
   test('when there is none left a fence can be raised, points made and pruned, and then there is room again', async (context) => {
     const folder = await smallFileSystem(path.join(await temporaryFolder(), 'small'), 64, context);
     const store = await EmbeddedReplicaStore.open(folder, { create: true });
-    await store.createPageBlob(BLOB, 8 * MiB, NOW);
-    await store.writePages(BLOB, [{ offset: 0, data: content(8 * MiB, 1) }], NOW);
-    const expired = await store.snapshotPageBlob(BLOB, NOW);
-    await store.writePages(BLOB, [{ offset: 0, data: content(8 * MiB, 2) }], NOW);
-    await store.snapshotPageBlob(BLOB, NOW);
-    await store.putObject(`${SCOPE}/points/expired.json`, content(MiB, 1), NOW);
+    await store.pageBlobs.create(BLOB, 8 * MiB, NOW);
+    await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(8 * MiB, 1) }], NOW);
+    const expired = await store.pageBlobs.snapshot(BLOB, NOW);
+    await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(8 * MiB, 2) }], NOW);
+    await store.pageBlobs.snapshot(BLOB, NOW);
+    await store.objects.put(`${SCOPE}/points/expired.json`, content(MiB, 1), NOW);
     // Other people's files, too, may take what there is.
     await leave(folder, 0);
     const next: WriteFence = { ...NOW, sequence: 1 };
-    await store.raiseFence(next);
-    await failsWith('StoreFull', store.writePages(BLOB, [{ offset: 0, data: content(8 * MiB, 3) }], next));
-    const point = await store.snapshotPageBlob(BLOB, next);
-    await store.putObjectIfAbsent(`${SCOPE}/points/kept.json`, Buffer.from(point), next);
-    await store.putObject(`${SCOPE}/state.json`, Buffer.from('FailedOver'), next);
-    await failsWith('StoreFull', store.putObject(`${SCOPE}/large`, content(8 * MiB, 4), next));
-    await store.raiseFence({ ...NOW, epoch: 2 });
+    await store.objects.raiseFence(next);
+    await failsWith('StoreFull', store.pageBlobs.write(BLOB, [{ offset: 0, data: content(8 * MiB, 3) }], next));
+    const point = await store.pageBlobs.snapshot(BLOB, next);
+    await store.objects.putIfAbsent(`${SCOPE}/points/kept.json`, Buffer.from(point), next);
+    await store.objects.put(`${SCOPE}/state.json`, Buffer.from('FailedOver'), next);
+    await failsWith('StoreFull', store.objects.put(`${SCOPE}/large`, content(8 * MiB, 4), next));
+    await store.objects.raiseFence({ ...NOW, epoch: 2 });
     const failedOver: WriteFence = { ...NOW, epoch: 2 };
-    await store.deleteObject(`${SCOPE}/points/expired.json`, failedOver);
-    await store.deleteSnapshot(BLOB, expired, failedOver);
-    await store.writePages(BLOB, [{ offset: 0, data: content(6 * MiB, 3) }], failedOver);
-    expect((await store.readPages(BLOB, 0, 8 * MiB, point)).equals(content(8 * MiB, 2))).toBe(true);
+    await store.objects.delete(`${SCOPE}/points/expired.json`, failedOver);
+    await store.pageBlobs.deleteSnapshot(BLOB, expired, failedOver);
+    await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(6 * MiB, 3) }], failedOver);
+    expect((await readPages(store.pageBlobs, BLOB, 0, 8 * MiB, point)).equals(content(8 * MiB, 2))).toBe(true);
     await store.close();
   });
 
   test('fences are raised even when records have used up all that they may', async (context) => {
     const folder = await smallFileSystem(path.join(await temporaryFolder(), 'small'), 64, context);
     const store = await EmbeddedReplicaStore.open(folder, { create: true });
-    await store.raiseFence(NOW);
+    await store.objects.raiseFence(NOW);
     await leave(folder, 0);
     const fill = async () => {
-      for (let n = 0; ; n += 1) await store.putObject(`${SCOPE}/${n}`, content(64 * 1024, n), NOW);
+      for (let n = 0; ; n += 1) await store.objects.put(`${SCOPE}/${n}`, content(64 * 1024, n), NOW);
     };
     await failsWith('StoreFull', fill());
-    expect((await store.listObjects(SCOPE)).length).toBeGreaterThan(2);
-    await store.raiseFence({ ...NOW, epoch: 2 });
-    expect(await store.readFence(SCOPE)).toEqual({ epoch: 2, sequence: 0 });
+    expect((await store.objects.list(SCOPE)).length).toBeGreaterThan(2);
+    await store.objects.raiseFence({ ...NOW, epoch: 2 });
+    expect(await store.objects.readFence(SCOPE)).toEqual({ epoch: 2, sequence: 0 });
     await store.close();
   });
 
   test('a file system that is unmounted under a store is unreachable, and its mount point stays empty', async (context) => {
     const folder = await smallFileSystem(path.join(await temporaryFolder(), 'small'), 8, context);
     const store = await EmbeddedReplicaStore.open(folder, { create: true });
-    await store.putObject(`${SCOPE}/x`, Buffer.from('x'), NOW);
-    await store.createPageBlob(BLOB, MiB, NOW);
-    await store.readPages(BLOB, 0, MiB, await store.snapshotPageBlob(BLOB, NOW));
+    await store.objects.put(`${SCOPE}/x`, Buffer.from('x'), NOW);
+    await store.pageBlobs.create(BLOB, MiB, NOW);
+    await readPages(store.pageBlobs, BLOB, 0, MiB, await store.pageBlobs.snapshot(BLOB, NOW));
     // What is kept open for the next reader is let go of soon, and a store that is idle can be unmounted.
     await expect
       .poll(() => run('umount', [folder]).then(() => 'unmounted', String), { timeout: 30_000 })
       .toBe('unmounted');
-    await failsWith('StoreUnreachable', store.putObject(`${SCOPE}/x`, Buffer.from('x'), NOW));
-    await failsWith('StoreUnreachable', store.getObject(`${SCOPE}/x`));
+    await failsWith('StoreUnreachable', store.objects.put(`${SCOPE}/x`, Buffer.from('x'), NOW));
+    await failsWith('StoreUnreachable', store.objects.get(`${SCOPE}/x`));
     await failsWith('StoreUnreachable', EmbeddedReplicaStore.open(folder));
     expect(await readdir(folder)).toEqual([]);
   });
@@ -443,7 +455,7 @@ describe('a page blob that is a fixed VHD', () => {
     requireReader('qemu-img', context);
     const { folder, store } = await newStore();
     const size = 24 * MiB;
-    await store.createPageBlob(BLOB, size + 512, NOW);
+    await store.pageBlobs.create(BLOB, size + 512, NOW);
     const raw = path.join(folder, '..', 'raw.img');
     const file = await open(raw, 'w');
     await file.truncate(size);
@@ -454,11 +466,11 @@ describe('a page blob that is a fixed VHD', () => {
     ] as const) {
       const data = content(3 * MiB, seed);
       await file.write(data, 0, data.length, offset);
-      await store.writePages(BLOB, [{ offset, data }], NOW);
+      await store.pageBlobs.write(BLOB, [{ offset, data }], NOW);
     }
     await file.write(Buffer.alloc(MiB), 0, MiB, 6 * MiB);
     await file.close();
-    await store.writePages(
+    await store.pageBlobs.write(
       BLOB,
       [
         { offset: 6 * MiB, clear: MiB },
@@ -470,11 +482,11 @@ describe('a page blob that is a fixed VHD', () => {
     const compare = () => runReader('qemu-img', 'compare', '-f', 'raw', '-F', 'vpc', raw, vhd);
     expect(await compare()).toContain('identical');
     // The journals beside it don't disturb: what is compared is the newest state.
-    const snapshot = await store.snapshotPageBlob(BLOB, NOW);
-    await store.writePages(BLOB, [{ offset: 9 * MiB, data: content(512, 9) }], NOW);
+    const snapshot = await store.pageBlobs.snapshot(BLOB, NOW);
+    await store.pageBlobs.write(BLOB, [{ offset: 9 * MiB, data: content(512, 9) }], NOW);
     await expect(compare()).rejects.toMatchObject({ code: 1 });
-    await store.writePages(BLOB, [{ offset: 9 * MiB, clear: 512 }], NOW);
-    expect((await store.readPages(BLOB, 9 * MiB, 512, snapshot)).equals(Buffer.alloc(512))).toBe(true);
+    await store.pageBlobs.write(BLOB, [{ offset: 9 * MiB, clear: 512 }], NOW);
+    expect((await readPages(store.pageBlobs, BLOB, 9 * MiB, 512, snapshot)).equals(Buffer.alloc(512))).toBe(true);
     await copyFile(vhd, `${vhd}-copy`);
     expect(await runReader('qemu-img', 'compare', '-f', 'raw', '-F', 'vpc', raw, `${vhd}-copy`)).toContain('identical');
   });
@@ -483,8 +495,8 @@ describe('a page blob that is a fixed VHD', () => {
     requireReader('qemu-img', context);
     const { folder, store } = await newStore();
     const size = 127 * MiB;
-    await store.createPageBlob(BLOB, size + 512, NOW);
-    await store.writePages(BLOB, [{ offset: size, data: fixedVhdFooter(size, Buffer.alloc(16, 7)) }], NOW);
+    await store.pageBlobs.create(BLOB, size + 512, NOW);
+    await store.pageBlobs.write(BLOB, [{ offset: size, data: fixedVhdFooter(size, Buffer.alloc(16, 7)) }], NOW);
     const info = JSON.parse(
       await runReader('qemu-img', 'info', '-f', 'vpc', '--output', 'json', path.join(folder, BLOB)),
     );
@@ -496,5 +508,5 @@ async function upload(store: ReplicaStore, name: string, mebibytes: number): Pro
   async function* chunks(): AsyncGenerator<Buffer> {
     for (let i = 0; i < mebibytes; i += 1) yield content(MiB, i);
   }
-  await store.uploadObject(name, chunks(), NOW);
+  await store.objects.upload(name, chunks(), NOW);
 }

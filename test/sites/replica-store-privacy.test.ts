@@ -8,7 +8,7 @@ import { createRecoveryPoint } from '../../replication/recovery-points.js';
 import { applyCycle } from '../../replication/apply.js';
 import { shipCycle } from '../../replication/ship.js';
 import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
-import type { WriteFence } from '../../ports/replica-store.js';
+import type { WriteFence } from '../../ports/objects.js';
 import { DataFolder } from '../../config/data-folder.js';
 import { privacyCheck } from '../../doctor/privacy.js';
 import { content, failsWith } from '../contracts/replica-store.js';
@@ -40,14 +40,14 @@ async function usedStore(): Promise<{ folder: string; store: EmbeddedReplicaStor
   await shipCycle(store, changeSet, cut, { epoch: 1, sequence: 1 });
   await applyCycle(store, { vm: VM, epoch: 1, sequence: 1 });
   await createRecoveryPoint(store, { vm: VM, epoch: 1, sequence: 1, kind: 'crashConsistent' });
-  await store.createPageBlob(BLOB, MiB, NOW);
-  await store.snapshotPageBlob(BLOB, NOW);
-  await store.writePages(BLOB, [{ offset: 0, data: content(4096, 1) }], NOW);
+  await store.pageBlobs.create(BLOB, MiB, NOW);
+  await store.pageBlobs.snapshot(BLOB, NOW);
+  await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(4096, 1) }], NOW);
   const other = await open(path.join(folder, SCOPE, '.scope.lock'));
   tryLockFile(other.fd, 'shared');
-  await store.raiseFence({ ...NOW, epoch: 2 });
+  await store.objects.raiseFence({ ...NOW, epoch: 2 });
   await other.close();
-  await store.putObject(`${SCOPE}/after.json`, Buffer.from('x'), { ...NOW, epoch: 2 });
+  await store.objects.put(`${SCOPE}/after.json`, Buffer.from('x'), { ...NOW, epoch: 2 });
   return { folder, store };
 }
 
@@ -107,7 +107,7 @@ test('whoever holds a lock of the store is named, and keeps no export waiting', 
     onTestFinished(async () => await file.close());
     expect(tryLockFile(file.fd, 'exclusive'), name).toBe(true);
   }
-  const put = store.putObject(`${SCOPE}/x`, Buffer.from('x'), { ...NOW, epoch: 2 });
+  const put = store.objects.put(`${SCOPE}/x`, Buffer.from('x'), { ...NOW, epoch: 2 });
   expect((await failsWith('StoreBusy', put)).message).toContain(`process ${process.pid} `);
   const target = path.join(await temporaryFolder(), 'export');
   await exportPoint(store, { vm: VM, wanted: 'latest', folder: target });

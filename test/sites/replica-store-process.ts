@@ -9,7 +9,8 @@ import { promisify } from 'node:util';
 import { onTestFinished } from 'vitest';
 import { CatalogueError, failureCodeSchema } from '../../domain/errors.js';
 import type { StoreAddress } from '../../domain/store-address.js';
-import type { ReplicaStore } from '../../ports/replica-store.js';
+import type { Objects } from '../../ports/objects.js';
+import type { PageBlobs } from '../../ports/page-blobs.js';
 
 const repository = fileURLToPath(new URL('../../', import.meta.url));
 const child = fileURLToPath(new URL('replica-store-child.mjs', import.meta.url));
@@ -49,19 +50,12 @@ interface Reply {
   readonly reached?: boolean;
 }
 
-type Remote = Pick<
-  ReplicaStore,
-  | 'putObject'
-  | 'putObjectIfAbsent'
-  | 'deleteObject'
-  | 'writePages'
-  | 'readPages'
-  | 'snapshotPageBlob'
-  | 'deleteSnapshot'
-  | 'raiseFence'
-  | 'createPageBlob'
-  | 'deletePageBlob'
-> & {
+type Remote = {
+  [K in 'put' | 'putIfAbsent' | 'delete' | 'raiseFence' as `objects.${K}`]: Objects[K];
+} & {
+  [K in 'create' | 'write' | 'delete' | 'snapshot' | 'deleteSnapshot' as `pageBlobs.${K}`]: PageBlobs[K];
+} & {
+  readPages(...parameters: [string, number, number, string?]): Promise<Buffer>;
   uploadUntilReleased(...parameters: [string, object]): Promise<void>;
   stopBefore(calls: readonly string[], nth: number): Promise<void>;
   writeWhenReleased(...parameters: [string, Buffer, object]): Promise<void>;

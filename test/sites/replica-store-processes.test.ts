@@ -4,12 +4,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tryLockFile, unlockFile } from '../../disks/native.js';
 import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
-import type { WriteFence } from '../../ports/replica-store.js';
+import type { WriteFence } from '../../ports/objects.js';
 import { killedWriterContract } from '../contracts/killed-writer.js';
 import { content, failsWith } from '../contracts/replica-store.js';
 import { embeddedPlace } from '../support/store-place.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { StoreProcess, buildStore } from './replica-store-process.js';
+import { readPages } from '../support/read-pages.js';
 
 const SCOPE = 'vms/db-01';
 const BLOB = `${SCOPE}/disks/os.vhd`;
@@ -33,18 +34,18 @@ describe('a fence raised by another process', () => {
     ['sequence', at(2, 2)],
   ])('refuses late writes of an older %s', async (_, late) => {
     const { store, other } = await storeWithProcess();
-    await other.call('createPageBlob', BLOB, 65_536, late);
-    await other.call('writePages', BLOB, [{ offset: 0, data: content(4096, 1) }], late);
+    await other.call('pageBlobs.create', BLOB, 65_536, late);
+    await other.call('pageBlobs.write', BLOB, [{ offset: 0, data: content(4096, 1) }], late);
     const upload = other.call('uploadUntilReleased', `${SCOPE}/os.changes`, late);
     await other.reached();
-    await store.raiseFence(at(2, 3));
+    await store.objects.raiseFence(at(2, 3));
     other.release();
     expect((await failsWith('StaleEpoch', upload)).message).toContain('epoch 2, sequence 3');
-    await failsWith('StaleEpoch', other.call('writePages', BLOB, [{ offset: 0, data: content(4096, 2) }], late));
-    await failsWith('StaleEpoch', other.call('snapshotPageBlob', BLOB, late));
-    expect(await store.readPages(BLOB, 0, 4096)).toEqual(content(4096, 1));
-    expect(await store.listObjects('')).toEqual([]);
-    await other.call('writePages', BLOB, [{ offset: 0, data: content(4096, 2) }], at(2, 3));
+    await failsWith('StaleEpoch', other.call('pageBlobs.write', BLOB, [{ offset: 0, data: content(4096, 2) }], late));
+    await failsWith('StaleEpoch', other.call('pageBlobs.snapshot', BLOB, late));
+    expect(await readPages(store.pageBlobs, BLOB, 0, 4096)).toEqual(content(4096, 1));
+    expect(await store.objects.list('')).toEqual([]);
+    await other.call('pageBlobs.write', BLOB, [{ offset: 0, data: content(4096, 2) }], at(2, 3));
   });
 
   test('waits for a write that has passed the check, and lets no other in before itself', async () => {
@@ -52,7 +53,7 @@ describe('a fence raised by another process', () => {
     const order: string[] = [];
     const under = other.call('writeWhenReleased', `${SCOPE}/applied.json`, Buffer.from('landed'), at(1, 0));
     await other.reached();
-    const raised = store.raiseFence(at(2, 0)).then(() => order.push('fence raised'));
+    const raised = store.objects.raiseFence(at(2, 0)).then(() => order.push('fence raised'));
     const gate = await open(path.join(folder, SCOPE, '.scope.gate'), 'r');
     // Once the gate is taken the fence is waiting for the writer, which can't end before it is told to.
     while (tryLockFile(gate.fd, 'shared')) {
@@ -61,15 +62,15 @@ describe('a fence raised by another process', () => {
     }
     await gate.close();
     const third = await StoreProcess.start(built.folder, { kind: 'embedded', path: folder });
-    const late = third.call('putObject', `${SCOPE}/late.json`, Buffer.from('late'), at(1, 0));
+    const late = third.call('objects.put', `${SCOPE}/late.json`, Buffer.from('late'), at(1, 0));
     const newcomer = failsWith('StaleEpoch', late);
     expect(order).toEqual([]);
-    expect(await store.readFence(SCOPE)).toEqual({ epoch: 0, sequence: 0 });
-    expect(await store.getObject(`${SCOPE}/applied.json`)).toBeUndefined();
+    expect(await store.objects.readFence(SCOPE)).toEqual({ epoch: 0, sequence: 0 });
+    expect(await store.objects.get(`${SCOPE}/applied.json`)).toBeUndefined();
     void under.then(() => order.push('write acknowledged'));
     other.release();
     await raised;
-    expect((await store.getObject(`${SCOPE}/applied.json`))?.toString()).toBe('landed');
+    expect((await store.objects.get(`${SCOPE}/applied.json`))?.toString()).toBe('landed');
     await newcomer;
     await under;
     expect(order).toHaveLength(2);
@@ -77,21 +78,21 @@ describe('a fence raised by another process', () => {
 
   test('is not kept waiting by writers that never pause', async () => {
     const { folder, store, other } = await storeWithProcess();
-    await other.call('createPageBlob', BLOB, 2 ** 20, at(1, 0));
+    await other.call('pageBlobs.create', BLOB, 2 ** 20, at(1, 0));
     const writers = [other, await StoreProcess.start(built.folder, { kind: 'embedded', path: folder })].flatMap(
       (writer, index) =>
         [0, 1, 2, 3].map(async (lane) => {
           for (let n = 1; ; n += 1) {
             const offset = (index * 4 + lane) * 65_536;
-            await writer.call('writePages', BLOB, [{ offset, data: content(65_536, n) }], at(1, n));
+            await writer.call('pageBlobs.write', BLOB, [{ offset, data: content(65_536, n) }], at(1, n));
           }
         }),
     );
     const ends = Promise.allSettled(writers);
-    await store.raiseFence(at(2, 0));
-    const landed = await store.readPages(BLOB, 0, 2 ** 20);
+    await store.objects.raiseFence(at(2, 0));
+    const landed = await readPages(store.pageBlobs, BLOB, 0, 2 ** 20);
     for (const end of await ends) expect(end).toMatchObject({ status: 'rejected', reason: { code: 'StaleEpoch' } });
-    expect((await store.readPages(BLOB, 0, 2 ** 20)).equals(landed)).toBe(true);
+    expect((await readPages(store.pageBlobs, BLOB, 0, 2 ** 20)).equals(landed)).toBe(true);
   });
 });
 
@@ -112,9 +113,9 @@ describe('temporary files', () => {
     for (const entry of await readdir(temporary)) await utimes(path.join(temporary, entry), old, old);
     const store = await EmbeddedReplicaStore.open(folder);
     expect(await readdir(temporary)).toHaveLength(1);
-    expect(await store.listObjects('')).toEqual([]);
+    expect(await store.objects.list('')).toEqual([]);
     living.release();
-    while ((await store.getObject(`${SCOPE}/os.changes`)) === undefined) await sleep(5);
+    while ((await store.objects.get(`${SCOPE}/os.changes`)) === undefined) await sleep(5);
     expect((await readFile(path.join(folder, SCOPE, 'os.changes'))).length).toBe(200_000);
   });
 });
@@ -126,39 +127,39 @@ describe('a reader beside a writer', () => {
 
   test('a snapshot that is being read is what it was, while another process overwrites the blob', async () => {
     const { store, other } = await storeWithProcess();
-    await store.createPageBlob(BLOB, SIZE, at(1, 0));
+    await store.pageBlobs.create(BLOB, SIZE, at(1, 0));
     const before = content(SIZE, 1);
-    await store.writePages(BLOB, [{ offset: 0, data: before }], at(1, 0));
-    const id = await store.snapshotPageBlob(BLOB, at(1, 0));
+    await store.pageBlobs.write(BLOB, [{ offset: 0, data: before }], at(1, 0));
+    const id = await store.pageBlobs.snapshot(BLOB, at(1, 0));
     let writing = true;
     const writer = (async () => {
       for (let block = 0; block < 300; block += 3) {
         const data = content(3 * 4096, block + 2);
-        await other.call('writePages', BLOB, [{ offset: block * 4096, data }], at(1, 0));
+        await other.call('pageBlobs.write', BLOB, [{ offset: block * 4096, data }], at(1, 0));
       }
       writing = false;
     })();
     let reads = 0;
-    for (; writing; reads += 1) expect((await store.readPages(BLOB, 0, SIZE, id)).equals(before)).toBe(true);
+    for (; writing; reads += 1) expect((await readPages(store.pageBlobs, BLOB, 0, SIZE, id)).equals(before)).toBe(true);
     await writer;
     expect(reads).toBeGreaterThan(3);
   });
 
   test('one that is suspended in the middle of reading a snapshot holds up no writer, and reads what it was', async () => {
     const { store, other } = await storeWithProcess();
-    await store.createPageBlob(BLOB, SIZE, at(1, 0));
+    await store.pageBlobs.create(BLOB, SIZE, at(1, 0));
     const before = content(SIZE, 1);
-    await store.writePages(BLOB, [{ offset: 0, data: before }], at(1, 0));
-    const ids = [await store.snapshotPageBlob(BLOB, at(1, 0)), await store.snapshotPageBlob(BLOB, at(1, 0))];
-    await store.writePages(BLOB, [{ offset: 0, data: content(8 * 4096, 2) }], at(1, 0));
+    await store.pageBlobs.write(BLOB, [{ offset: 0, data: before }], at(1, 0));
+    const ids = [await store.pageBlobs.snapshot(BLOB, at(1, 0)), await store.pageBlobs.snapshot(BLOB, at(1, 0))];
+    await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(8 * 4096, 2) }], at(1, 0));
     for (let nth = 1; ; nth += 1) {
       await other.call('stopBefore', ['read'], nth);
       const read = other.call('readPages', BLOB, 0, SIZE, ids[0]);
       if (!(await other.stops(read))) return expect(nth).toBeGreaterThan(3);
       // All that could take a place away from it: overwriting, a further snapshot, and deleting the newer one.
-      await store.writePages(BLOB, [{ offset: 0, data: content(SIZE, nth + 2) }], at(1, 0));
-      ids.push(await store.snapshotPageBlob(BLOB, at(1, 0)));
-      await store.deleteSnapshot(BLOB, ids.splice(1, 1)[0]!, at(1, 0));
+      await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(SIZE, nth + 2) }], at(1, 0));
+      ids.push(await store.pageBlobs.snapshot(BLOB, at(1, 0)));
+      await store.pageBlobs.deleteSnapshot(BLOB, ids.splice(1, 1)[0]!, at(1, 0));
       other.continue();
       expect(Buffer.from(await read).equals(before), `stopped before read ${nth}`).toBe(true);
     }

@@ -11,21 +11,21 @@ const fence = { scope: 'vms/db-01', epoch: 1, sequence: 0 };
 test('nothing is written to, or read from, another store that takes the place of the one that was opened', async () => {
   const folder = path.join(await temporaryFolder(), 'store');
   const store = await EmbeddedReplicaStore.open(folder, { create: true });
-  await store.putObject('vms/db-01/x', Buffer.from('ours'), fence);
+  await store.objects.put('vms/db-01/x', Buffer.from('ours'), fence);
   await rename(folder, `${folder}.ours`);
   const other = await EmbeddedReplicaStore.open(folder, { create: true });
   expect(other.id).not.toBe(store.id);
   const before = (await readdir(folder, { recursive: true })).toSorted();
 
-  const { detail } = await failsWith('StoreUnreachable', store.putObject('vms/db-01/x', Buffer.from('new'), fence));
+  const { detail } = await failsWith('StoreUnreachable', store.objects.put('vms/db-01/x', Buffer.from('new'), fence));
   expect(detail).toContain('another store is there now');
-  await failsWith('StoreUnreachable', store.getObject('vms/db-01/x'));
-  await failsWith('StoreUnreachable', store.raiseFence({ ...fence, epoch: 2 }));
+  await failsWith('StoreUnreachable', store.objects.get('vms/db-01/x'));
+  await failsWith('StoreUnreachable', store.objects.raiseFence({ ...fence, epoch: 2 }));
   expect((await readdir(folder, { recursive: true })).toSorted()).toEqual(before);
 
   await other.close();
   await rename(folder, `${folder}.other`);
   await rename(`${folder}.ours`, folder);
-  expect((await store.getObject('vms/db-01/x'))?.toString()).toBe('ours');
+  expect((await store.objects.get('vms/db-01/x'))?.toString()).toBe('ours');
   await store.close();
 });

@@ -3,10 +3,11 @@ import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
-import type { WriteFence } from '../../ports/replica-store.js';
+import type { WriteFence } from '../../ports/objects.js';
 import { content, failsWith } from '../contracts/replica-store.js';
 import { failingSync } from '../support/failing-sync.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
+import { readPages } from '../support/read-pages.js';
 
 const SCOPE = 'vms/db-01';
 const NOW: WriteFence = { epoch: 1, sequence: 0, scope: SCOPE };
@@ -17,10 +18,10 @@ const BLOCK = 4096;
 async function storeWithSnapshots(count: number) {
   const folder = path.join(await temporaryFolder(), 'store');
   const store = await EmbeddedReplicaStore.open(folder, { create: true });
-  await store.createPageBlob(BLOB, SIZE, NOW);
-  await store.writePages(BLOB, [{ offset: 0, data: content(SIZE, 1) }], NOW);
+  await store.pageBlobs.create(BLOB, SIZE, NOW);
+  await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(SIZE, 1) }], NOW);
   const snapshots: string[] = [];
-  for (let taken = 0; taken < count; taken += 1) snapshots.push(await store.snapshotPageBlob(BLOB, NOW));
+  for (let taken = 0; taken < count; taken += 1) snapshots.push(await store.pageBlobs.snapshot(BLOB, NOW));
   const journals = path.join(folder, `${BLOB}.undo`);
   const bits = (await readdir(journals))
     .filter((one) => one !== 'blob.json')
@@ -31,7 +32,7 @@ async function storeWithSnapshots(count: number) {
 /** What a machine that is lost now leaves of the store, read by a process that knows nothing of it. */
 async function readAfterLoss(folder: string, snapshot: string): Promise<Buffer> {
   const store = await EmbeddedReplicaStore.open(folder);
-  const found = await store.readPages(BLOB, 0, SIZE, snapshot);
+  const found = await readPages(store.pageBlobs, BLOB, 0, SIZE, snapshot);
   await store.close();
   return found;
 }
@@ -42,10 +43,10 @@ test.for(['the same process', 'another process'] as const)(
     const { folder, store, snapshots, syncs } = await storeWithSnapshots(1);
     const newer = [{ offset: 2 * BLOCK, data: content(BLOCK, 2) }];
     syncs.fail = true;
-    await failsWith('StoreUnreachable', store.writePages(BLOB, newer, NOW));
+    await failsWith('StoreUnreachable', store.pageBlobs.write(BLOB, newer, NOW));
     syncs.fail = false;
     const goesOn = who === 'the same process' ? store : await EmbeddedReplicaStore.open(folder);
-    await goesOn.writePages(BLOB, newer, NOW);
+    await goesOn.pageBlobs.write(BLOB, newer, NOW);
     await store.close();
     await goesOn.close();
     await syncs.loseMachine();
@@ -55,11 +56,11 @@ test.for(['the same process', 'another process'] as const)(
 
 test('a journal is removed only once the bits of the older one that holds its blocks are stored', async () => {
   const { folder, store, snapshots, syncs } = await storeWithSnapshots(2);
-  await store.writePages(BLOB, [{ offset: 0, data: content(4 * BLOCK, 2) }], NOW);
+  await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(4 * BLOCK, 2) }], NOW);
   syncs.fail = true;
-  await failsWith('StoreUnreachable', store.deleteSnapshot(BLOB, snapshots[1]!, NOW));
+  await failsWith('StoreUnreachable', store.pageBlobs.deleteSnapshot(BLOB, snapshots[1]!, NOW));
   syncs.fail = false;
-  await store.deleteSnapshot(BLOB, snapshots[1]!, NOW);
+  await store.pageBlobs.deleteSnapshot(BLOB, snapshots[1]!, NOW);
   await store.close();
   await syncs.loseMachine();
   expect((await readAfterLoss(folder, snapshots[0]!)).equals(content(SIZE, 1))).toBe(true);

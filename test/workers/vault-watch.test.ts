@@ -116,7 +116,7 @@ test('replicas that the store holds while Temporal knows nothing of them are cou
   };
   await until(1);
   expect(values('farshore_recovery_points')).toEqual([['web-01', 0]]);
-  await store.putObject(vaultPaths.point('web-01', 'p'), Buffer.from('{}'), {
+  await store.objects.put(vaultPaths.point('web-01', 'p'), Buffer.from('{}'), {
     ...{ scope: vaultPaths.vm('web-01'), epoch: 1, sequence: 1 },
   });
   // It is not counted again before something has happened to the VM.

@@ -10,7 +10,7 @@ import { dataRanges, punchHole, type LockMode } from '../../disks/native.js';
 import { writeAt } from '../../disks/positional-io.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { mergeRanges, overlaps, splitRange, totalLength, type Range } from '../../domain/ranges.js';
-import type { PageWrite } from '../../ports/replica-store.js';
+import type { PageWrite } from '../../ports/page-blobs.js';
 import type { ScopeAccess } from './access.js';
 import { createBlobRecord, grownRecord, readBlobRecord, replaceBlobRecord } from './blob-record.js';
 import { missingBlob, withBlobFile } from './blob-file.js';
@@ -33,7 +33,7 @@ const LANES = 4;
 /** Bytes zeroed in one write where holes can't be punched. */
 const ZEROES = Buffer.alloc(1024 * 1024);
 
-export class PageBlobs {
+export class PageFiles {
   constructor(
     private readonly layout: StoreLayout,
     private readonly openJournals: OpenJournals,

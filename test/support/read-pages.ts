@@ -1,0 +1,14 @@
+import type { PageBlobs } from '../../ports/page-blobs.js';
+
+/** What a page blob holds, or held when a snapshot was taken. */
+export async function readPages(
+  blobs: PageBlobs,
+  name: string,
+  offset: number,
+  length: number,
+  snapshot?: string,
+): Promise<Buffer> {
+  const target = Buffer.allocUnsafe(length);
+  await blobs.readInto(name, offset, target, { snapshot });
+  return target;
+}
