@@ -5,8 +5,8 @@ import { CatalogueError } from '../domain/errors.js';
 import type { DiskWrite } from '../domain/last-cut.js';
 import type { Retention } from '../domain/recovery-point.js';
 import { vaultPaths, type CycleManifest } from '../domain/vault.js';
+import { cutCycle, releaseCycle } from '../replication/cut-cycle.js';
 import { withRoom } from '../replication/make-room.js';
-import { readManifestIfWhole } from '../replication/received-cycles.js';
 import { copySlice, type CopyProgress } from '../replication/seed.js';
 import { shipCycle } from '../replication/ship.js';
 import type { ChangeSource, Cut } from '../ports/change-source.js';
@@ -180,16 +180,12 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
       const { vm, epoch, sequence } = input;
       const fence = { epoch, sequence };
       return beating(0, async (beat) => {
-        // One that is damaged is made again where the logs are here still; else they are out of sequence.
-        let manifest = await readManifestIfWhole(store, vm, fence);
-        if (!manifest) {
-          const freeze = input.appConsistent ? { appConsistent: { deadlineMs: FREEZE_DEADLINE_MS } } : undefined;
-          const cut = await source.cut(vm, fence, freeze);
-          // The cut takes no turn: it says how old the cycle is.
-          manifest = await turns.take('cycles', beat, () => ship(cut, beat, input));
-          countShipped('cycle', contentOf(manifest));
-        }
-        await source.releaseCuts(manifest);
+        const freeze = input.appConsistent ? { appConsistent: { deadlineMs: FREEZE_DEADLINE_MS } } : undefined;
+        // The cut takes no turn: it says how old the cycle is.
+        const send = (cut: Cut) => turns.take('cycles', beat, () => ship(cut, beat, input));
+        const { manifest, isNew } = await cutCycle(source, store, { vm, ...fence }, send, freeze);
+        if (isNew) countShipped('cycle', contentOf(manifest));
+        await releaseCycle(source, manifest);
         const issued = manifest.final ? await issuedWrites(vm, epoch) : undefined;
         return { ...shippedCycleOf(manifest), ...(issued && { issued }) };
       });

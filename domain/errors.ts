@@ -83,6 +83,10 @@ export const failureCatalogue = {
     'What arrived in the store is not what was sent',
     'Nothing: it is sent again. If it recurs, check the network and the store.',
   ),
+  CutGone: recoverable(
+    'The source no longer holds what was cut for a cycle',
+    'Nothing: it is cut again. If it recurs, find out what removes the snapshots of the VM on its host.',
+  ),
   MergeUnfinished: recoverable('The VM snapshot is still being merged', 'Nothing: it is asked again.'),
 
   // Needs resynchronization.

@@ -46,6 +46,8 @@ export interface CutDisk {
 export interface CutOptions {
   /** Freeze the guest for the cut, for no longer than this, ms. Where that fails the cut is made all the same, and says why. */
   readonly appConsistent?: { readonly deadlineMs: number };
+  /** Only one that was made before: none is made. @throws CatalogueError CutGone when there is none. */
+  readonly existing?: boolean;
 }
 
 /** What changed on every disk of a VM up to one instant. */
@@ -64,7 +66,7 @@ export interface DiskChanges {
   /**
    * Content of a part of a range, at the instant of the change set.
    * @param part lies within the range, 512-aligned; no longer than who asks can hold.
-   * @throws CatalogueError LogBroken when a checksum fails.
+   * @throws CatalogueError LogBroken when a checksum fails, CutGone.
    */
   read(range: ChangeRange, part: Range): Promise<Buffer>;
 }
@@ -76,7 +78,12 @@ export interface ChangeRange extends Range {
   readonly position: number;
 }
 
-/** @throws CatalogueError HypervisorUnreachable, VmNotFound, DiskMissing, InvalidVmState, ResyncRequired. */
+/**
+ * A source may lose what it has cut, until the cut is released: with a snapshot that the host gave up, for example. It then
+ * says CutGone to whoever goes on with that cut, and cuts the same cycle again when asked: all that has changed since the
+ * last cut that was released, and so all that the lost one held. What it can't tell any more marks the VM.
+ * @throws CatalogueError HypervisorUnreachable, VmNotFound, DiskMissing, InvalidVmState, ResyncRequired.
+ */
 export interface ChangeSource extends VmInventory {
   /** Takes a VM snapshot and starts tracking at the same instant, with nothing in flight. Repeated with the same epoch: nothing. */
   beginReplication(vm: string, epoch: number): Promise<void>;
@@ -93,10 +100,16 @@ export interface ChangeSource extends VmInventory {
   cut(vm: string, fence: Fence, options?: CutOptions): Promise<Cut>;
   /**
    * As `cut`, and in the same instant, with nothing in flight, takes a VM snapshot. Repeated until the cut is released: the
-   * same cut. @throws InvalidVmState when this cycle was cut without one.
+   * same cut. A source that loses the cut gives up the snapshot, too. @throws InvalidVmState when this cycle was cut without
+   * one.
    */
   snapshotAndCut(vm: string, fence: Fence): Promise<Cut>;
+  /** @throws CatalogueError CutGone; going through it may throw that, too. */
   openChangeSet(cut: Cut): Promise<ChangeSet>;
-  /** What was cut has arrived: lets go of this cut and those before it. Repeated, or of an older epoch: nothing. */
+  /**
+   * What was cut has arrived: lets go of this cut and those before it. Repeated, or of an older epoch: nothing.
+   * @throws CatalogueError CutGone when this is not the cut that it has of this cycle: what was written between the two
+   * would never be told.
+   */
   releaseCuts(upTo: CutIdentity): Promise<void>;
 }

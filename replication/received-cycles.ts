@@ -76,18 +76,28 @@ export async function receivedCycles(store: ReplicaStore, vm: string): Promise<F
   });
 }
 
+/** `damaged`: the cycle exists, and nobody can tell what it was. @throws CatalogueError StoreUnreachable */
+export async function findManifest(
+  store: ReplicaStore,
+  vm: string,
+  cycle: Fence,
+): Promise<CycleManifest | 'damaged' | undefined> {
+  try {
+    return await readUnlessAway(store, vm, () => readManifest(store, vm, cycle));
+  } catch (error) {
+    unusable(error);
+    return 'damaged';
+  }
+}
+
 /** For whom one that is damaged is as good as none. @throws CatalogueError StoreUnreachable */
 export async function readManifestIfWhole(
   store: ReplicaStore,
   vm: string,
   cycle: Fence,
 ): Promise<CycleManifest | undefined> {
-  try {
-    return await readUnlessAway(store, vm, () => readManifest(store, vm, cycle));
-  } catch (error) {
-    unusable(error);
-    return undefined;
-  }
+  const found = await findManifest(store, vm, cycle);
+  return found === 'damaged' ? undefined : found;
 }
 
 /** Why a cycle that has arrived is of no use, by what working with it has thrown. @throws the error, when it says something else. */

@@ -197,9 +197,25 @@ export class Tracker implements TrackerOfDisk {
     return cut;
   }
 
-  /** Deletes sealed logs up to and including this cut; those of another epoch are gone already. */
-  async releaseCuts({ epoch, sequence }: CutIdentity): Promise<void> {
-    if (this.#current?.epoch === epoch) await this.#current.release(sequence);
+  /** A cut that was made, and not released yet. @throws CatalogueError CutGone, and as `cut` */
+  madeCut(fence: Fence): Cut {
+    const made = this.#at(fence).cuts.get(fence.sequence);
+    if (made) return made;
+    throw new CatalogueError('CutGone', `${this.vm}: there are no sealed logs of ${formatFence(fence)}`);
+  }
+
+  /**
+   * Deletes sealed logs up to and including this cut; those of another epoch are gone already.
+   * @throws CatalogueError CutGone when it was never made here.
+   */
+  async releaseCuts(upTo: CutIdentity): Promise<void> {
+    const current = this.#current;
+    if (current?.epoch !== upTo.epoch) return;
+    const made = current.cuts.get(upTo.sequence);
+    if (made ? !isSameCut(made, upTo) : upTo.sequence >= current.openSequence) {
+      throw new CatalogueError('CutGone', `${this.vm}: ${formatFence(upTo)} was cut otherwise, or not at all`);
+    }
+    await current.release(upTo.sequence);
   }
 
   /** See `putDown`. To be followed by `wake` before the disks are written again. */
@@ -298,3 +314,7 @@ export class Tracker implements TrackerOfDisk {
     this.mark(cause).catch((error: unknown) => this.options.warn(`the mark of ${this.vm} could not be stored`, error));
   }
 }
+
+const isSameCut = (made: Cut, { disks }: CutIdentity): boolean =>
+  made.disks.length === disks.length &&
+  made.disks.every(({ name, token }) => disks.some((disk) => disk.name === name && disk.token === token));

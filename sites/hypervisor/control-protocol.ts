@@ -90,7 +90,11 @@ export const hypervisorOperations = {
     z.object({ path: z.string(), format: z.string(), size: count, file: z.string().exactOptional() }),
   ),
   mergeSnapshot: operation(vm, count, 60_000),
-  cut: operation(vmAndFence.extend({ appConsistent: freeze.exactOptional() }), cut, 300_000),
+  cut: operation(
+    vmAndFence.extend({ appConsistent: freeze.exactOptional(), existing: z.boolean().exactOptional() }),
+    cut,
+    300_000,
+  ),
   snapshotAndCut: operation(vmAndFence, cut, 300_000),
   releaseCuts: operation(cutIdentity, nothing, 60_000),
 } satisfies Record<string, Operation>;

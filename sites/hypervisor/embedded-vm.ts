@@ -166,11 +166,12 @@ export class EmbeddedVm {
     });
   }
 
-  cut(fence: Fence, { appConsistent }: CutOptions = {}): Promise<Cut> {
+  cut(fence: Fence, { appConsistent, existing }: CutOptions = {}): Promise<Cut> {
     return this.#turn.run(async () => {
       await this.#checkFence(fence.epoch);
       const tracker = await this.#loaded();
       await this.#tracking.check();
+      if (existing) return this.#freezer.recorded(tracker.madeCut(fence));
       const cut = (moment?: CutMoment) => tracker.cut(fence, this.state.current.power === 'Off', moment);
       if (!appConsistent) return this.#freezer.recorded(await cut());
       return this.#freezer.cut(fence, appConsistent.deadlineMs, cut);
