@@ -60,7 +60,7 @@ export function adopt(of: NewItem, vault: VaultFacts, tracking: TrackingFacts, a
   }
   const isCurrent = applied !== undefined && applied.epoch === description.epoch;
   if (!description.finalized && !isCurrent)
-    return { refusal: 'its initial replication was not complete: protect it again' };
+    return { refusal: 'its initial replication was not complete; protect it again' };
   const cause = discontinuity(vault, tracking);
   const shipped = vault.received.at(-1) ?? (isCurrent ? applied : undefined);
   return {
@@ -89,23 +89,24 @@ const next = (
 /** Why replication cannot go on by differences; undefined when it can. */
 function discontinuity(vault: VaultFacts, tracking: TrackingFacts): string | undefined {
   const { description, fence, applied, received } = vault;
-  if (fence.epoch !== description.epoch) return `the vault was fenced by epoch ${fence.epoch} and no more is known`;
+  if (fence.epoch !== description.epoch)
+    return `the vault was fenced by epoch ${fence.epoch}, and nothing more is known of that epoch`;
   if (applied?.epoch !== description.epoch) return 'the replica was being copied when Temporal was lost';
   if (tracking === 'unknown') return undefined;
-  if (tracking === 'none') return 'the hypervisor does not track the VM any more';
+  if (tracking === 'none') return 'the hypervisor no longer tracks the VM';
   if (tracking.resyncCause !== undefined) return tracking.resyncCause;
   if (tracking.epoch !== description.epoch) {
-    return `the hypervisor tracks epoch ${tracking.epoch}, the vault is at ${description.epoch}`;
+    return `the hypervisor tracks epoch ${tracking.epoch}, but the vault holds epoch ${description.epoch}`;
   }
   const newest = received.at(-1)?.sequence ?? applied.sequence;
   // The next cycle is open, or was cut and not sent any more.
   if (tracking.openSequence !== newest + 1 && tracking.openSequence !== newest + 2) {
-    return `the open logs are of cycle ${tracking.openSequence}, the vault's newest is ${newest}`;
+    return `the open logs belong to cycle ${tracking.openSequence}, but the vault's newest cycle is ${newest}`;
   }
   const behind = applied.disks.find(({ name, lastWrite }) => (tracking.lastWrites[name] ?? 0) < lastWrite);
   if (!behind) return undefined;
   const { name, lastWrite } = behind;
-  return `disk ${name} is at write ${tracking.lastWrites[name] ?? 0}, the replica at ${lastWrite}`;
+  return `disk ${name} is at write ${tracking.lastWrites[name] ?? 0}, but its replica is at write ${lastWrite}`;
 }
 
 /** @param at now: a source clock may have run ahead. */

@@ -1,4 +1,4 @@
-/** What of a vault needs attention, and what to do about it: every command that is named works now. */
+/** Everything in a vault that needs attention, with advice: every command named in it works now. */
 import { counted } from './counted.js';
 import type { Condition, Health } from './health.js';
 import type { HeldReplica, ReplicaVmPower } from './held-replica.js';
@@ -10,28 +10,28 @@ import { BEFORE_THAT, startAgent, startHost, startHypervisorAlone, startProvider
 import { formatSeconds, secondsBetween } from './time.js';
 
 export interface Attention {
-  /** The VMs it is about. */
+  /** The affected VMs. */
   readonly vms: readonly string[];
-  /** Set when it is about a whole host. */
+  /** Set when a whole host is affected. */
   readonly host?: string;
   readonly health: Exclude<Health, 'Normal'>;
   readonly message: string;
   /** ISO 8601. */
   readonly since?: string;
-  /** Of a host: its last sign of life, ISO 8601. */
+  /** The host's last sign of life, ISO 8601. */
   readonly heardAt?: string;
-  /** What to do: sentences, and commands to type. */
+  /** Sentences, and commands to type. */
   readonly advice: readonly string[];
 }
 
-/** A VM, and what is known of its protection. */
+/** A VM and its protection, where known. */
 export interface Viewed {
   readonly vm: string;
   readonly view: ProtectedItemView | undefined;
 }
 
 /**
- * All of its VMs at once: whoever has lost a host has lost them all.
+ * One entry for all VMs of the host: a lost host affects them all.
  * @param sourceVms VMs at the primary site, as far as their hypervisors can be asked: one that answers is not lost.
  */
 export function silentHost(
@@ -55,9 +55,9 @@ export function silentHost(
   const running = vms.filter((vm) => sourceVms.get(vm) === 'Running');
   const isAlive = running.length > 0;
   const onlyPart = isAlive
-    ? `The agent of host ${host} does not answer, and its hypervisor does`
+    ? `The agent of host ${host} does not answer, but its hypervisor does`
     : silence.silent === 'hypervisor'
-      ? `The hypervisor of host ${host} does not answer, and its agent does`
+      ? `The hypervisor of host ${host} does not answer, but its agent does`
       : undefined;
   return {
     vms,
@@ -69,27 +69,25 @@ export function silentHost(
     advice: [
       ...(isAlive
         ? [
-            `${running.join(', ')} ${running.length === 1 ? 'runs' : 'run'} there, so start its agent again: ${startAgent(host)}. ${BEFORE_THAT}. Replication then continues by itself.`,
+            `${running.join(', ')} ${running.length === 1 ? 'runs' : 'run'} there, so restart only the agent: ${startAgent(host)}. ${BEFORE_THAT}. Replication then resumes automatically.`,
           ]
         : onlyPart === undefined
           ? []
           : [startHypervisorAlone(host)]),
       ...(able.length > 0
         ? [
-            `${onlyPart === undefined ? 'Fail over' : 'Only where it is to be given up'}: ${failOver(able, silence, at).command}`,
+            `${onlyPart === undefined ? 'Fail over' : 'Only if you give up the host'}: ${failOver(able, silence, at).command}`,
           ]
         : []),
-      ...(cancelled.length > 0 ? [`That cancels what runs of ${cancelled.join(', ')}.`] : []),
+      ...(cancelled.length > 0 ? [`The failover cancels the running jobs of ${cancelled.join(', ')}.`] : []),
       ...(underWay.length > 0 ? [`Being failed over: ${underWay.join(', ')}.`] : []),
-      ...(neither.length > 0
-        ? [`Without a recovery point, and so nothing to fail over to: ${neither.join(', ')}.`]
-        : []),
-      ...(onlyPart !== undefined ? [] : [`If the host is not lost, start again ${startHost(host)}`]),
+      ...(neither.length > 0 ? [`Cannot be failed over, as there is no recovery point: ${neither.join(', ')}.`] : []),
+      ...(onlyPart !== undefined ? [] : [`If the host is not lost, restart ${startHost(host)}`]),
     ],
   };
 }
 
-/** What is told of the whole host is not told of each of its VMs again. */
+/** A problem reported for the whole host is not repeated for each of its VMs. */
 export function attentionOf(vm: string, view: ProtectedItemView, at: string): Attention[] {
   const silence = hostSilence(view.item);
   const own = view.conditions.filter(({ reason }) => !silence || !comesOfSilence(reason));
@@ -99,7 +97,7 @@ export function attentionOf(vm: string, view: ProtectedItemView, at: string): At
     return {
       vms: [vm],
       health,
-      // Where a hypervisor tells of several VMs, it says itself which one it is about.
+      // A hypervisor that serves several VMs names the VM in its message.
       message: message.startsWith(`${vm}: `) ? message : `${vm}: ${message}`,
       ...(since !== undefined && { since }),
       advice: [remedy, step].filter((line) => line !== undefined),
@@ -107,20 +105,20 @@ export function attentionOf(vm: string, view: ProtectedItemView, at: string): At
   });
 }
 
-/** A remedy that is a command says it all, and what need not be done is no advice. */
+/** A remedy that is a command needs no further step, and an optional step is not advice. */
 function stepFor(vm: string, view: ProtectedItemView, { remedy }: Condition, at: string): string | undefined {
   if (remedy?.includes('farshore ')) return undefined;
   const step = nextStep(vm, view, at);
   return step.optional ? undefined : nextStepText(step);
 }
 
-/** Temporal knows nothing of it: its database was lost. */
+/** Temporal has no workflow for the VM: its database was lost. */
 export const unattendedReplica = (vm: string, isNamed: boolean): Attention => ({
   vms: [vm],
   health: 'Critical',
-  message: `${vm}: the vault holds a replica that nothing keeps up to date: Temporal knows nothing of the VM`,
+  message: `${vm}: the vault holds a replica, but Temporal has no protection workflow for the VM, so the replica is going stale`,
   advice: [
-    isNamed ? `farshore vault adopt ${vm}` : `Name the VM in the site file again, then: farshore vault adopt ${vm}`,
+    isNamed ? `farshore vault adopt ${vm}` : `Add the VM to the site file again, then: farshore vault adopt ${vm}`,
   ],
 });
 
@@ -139,7 +137,7 @@ export function replicaVmPower(
   return replicaVms.get(vm) ?? 'NotThere';
 }
 
-/** What should run at the recovery site, and does not: a failover was made for it, and nothing starts it by itself. */
+/** A VM that should run at the recovery site but does not: it was failed over, and nothing starts it automatically. */
 export function stoppedReplica(
   { vm, view }: Viewed,
   held: HeldReplica['state'],
@@ -151,13 +149,13 @@ export function stoppedReplica(
     {
       vms: [vm],
       health: 'Critical',
-      message: `${vm}: the VM runs at the recovery site by what the vault says, and its replica VM is ${power === 'Off' ? 'off' : 'not there'}`,
+      message: `${vm}: according to the vault, the VM runs at the recovery site, but its replica VM ${power === 'Off' ? 'is off' : 'does not exist'}`,
       advice: [`farshore vm start ${vm}`],
     },
   ];
 }
 
-/** Its source goes on running, or was turned on again: guests and clients write there what is nowhere else. */
+/** Its source still runs, or was turned on again: data that guests and clients write there exists nowhere else. */
 export function runningSource(
   { vm, view }: Viewed,
   held: HeldReplica['state'],
@@ -168,22 +166,22 @@ export function runningSource(
     {
       vms: [vm],
       health: 'Critical',
-      message: `${vm}: the VM runs at both sides: its source was not turned off, and what is written there stays there`,
+      message: `${vm}: the VM runs at both sites: its source is on, and data written there is not replicated`,
       advice: [
         view?.item.sourceFence
-          ? `Start the Provider again, and the source is turned off by itself: ${startProvider(view.item.vmmServer)}. ${BEFORE_THAT}.`
-          : 'Shut the source down on its host.',
+          ? `Restart the Provider: ${startProvider(view.item.vmmServer)}. ${BEFORE_THAT}. Farshore then turns off the source automatically.`
+          : 'Shut down the source on its host.',
       ],
     },
   ];
 }
 
-/** It was renamed, or taken out, while it was protected. */
+/** The VM was renamed in, or removed from, the site file while it was protected. */
 export const unnamed = (vm: string, { operations }: ProtectedItemView): Attention => ({
   vms: [vm],
   health: 'Warning',
-  message: `${vm}: the site file does not name the VM, and it is protected`,
+  message: `${vm}: the VM is protected but missing from the site file`,
   advice: [
-    `Put it back into the site file under this name${operations.disableProtection.allowed ? `, or end its protection: farshore unprotect ${vm}` : ''}`,
+    `Add it to the site file again under this name${operations.disableProtection.allowed ? `, or end its protection: farshore unprotect ${vm}` : ''}`,
   ],
 });

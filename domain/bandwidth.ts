@@ -13,8 +13,8 @@ const SLOWEST_BITS = 64e3;
 /** Text such as `50 Mbit/s`, with decimal units as networks have them. */
 const rateSchema = z
   .string()
-  .regex(RATE, { error: 'a rate such as 50 Mbit/s is wanted, in kbit/s, Mbit/s or Gbit/s', abort: true })
-  .refine((text) => bytesPerSecond(text) * 8 >= SLOWEST_BITS, { error: 'a rate of at least 64 kbit/s is wanted' });
+  .regex(RATE, { error: 'expected a rate such as 50 Mbit/s, in kbit/s, Mbit/s or Gbit/s', abort: true })
+  .refine((text) => bytesPerSecond(text) * 8 >= SLOWEST_BITS, { error: 'expected a rate of at least 64 kbit/s' });
 
 const workHoursSchema = z
   .strictObject({
@@ -22,18 +22,18 @@ const workHoursSchema = z
     to: timeOfDaySchema,
     days: z
       .array(z.enum(weekdays))
-      .min(1, { error: 'at least one day is wanted; without the field they are mon to fri' })
+      .min(1, { error: 'expected at least one day; leave the field out for mon to fri' })
       .default(['mon', 'tue', 'wed', 'thu', 'fri'])
-      .describe('Days on which they begin.'),
+      .describe('Days on which the working hours begin.'),
     timeZone: z
       .string()
-      .refine(isTimeZone, { error: 'unknown time zone; a name such as Europe/Paris or UTC is wanted' })
+      .refine(isTimeZone, { error: 'unknown time zone; expected a name such as Europe/Paris or UTC' })
       .default('UTC')
       .describe('A name of the time zone database.'),
     limit: rateSchema.describe('The limit within these hours, such as 10 Mbit/s.'),
   })
   .refine(({ from, to }) => from !== to, {
-    error: 'the working hours are empty; for all day, remove workHours and give limit alone',
+    error: 'the working hours are empty; for one limit all day, remove workHours and set only limit',
     path: ['to'],
   });
 
@@ -41,11 +41,11 @@ export const bandwidthSchema = z
   .strictObject({
     limit: rateSchema
       .optional()
-      .describe('The limit at all times, or outside the working hours, such as 50 Mbit/s; none: unlimited.'),
-    workHours: workHoursSchema.optional().describe('Hours in which another limit holds; they may go over midnight.'),
+      .describe('The limit at all times, or outside the working hours, such as 50 Mbit/s. Left out: unlimited.'),
+    workHours: workHoursSchema.optional().describe('Hours with a different limit; they may span midnight.'),
   })
   .refine(({ limit, workHours }) => limit !== undefined || workHours !== undefined, {
-    error: 'nothing is limited: a limit, workHours or both are wanted; without the field bandwidth nothing is limited',
+    error: 'expected limit, workHours or both; to limit nothing, leave out bandwidth',
   });
 export type Bandwidth = z.infer<typeof bandwidthSchema>;
 

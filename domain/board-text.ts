@@ -1,6 +1,6 @@
 /**
- * The board of a vault in Markdown, for the Temporal Web UI: what `farshore status --watch` shows on a terminal. Nothing in it
- * grows older by itself while all is well, so that a vault which is well has nothing to tell.
+ * The board of a vault in Markdown, for the Temporal Web UI: the same as `farshore status --watch` on a terminal. While all is
+ * well it shows no ages, so the text of a healthy vault does not change.
  */
 import { formatBytes } from './bytes.js';
 import { counted } from './counted.js';
@@ -15,7 +15,7 @@ export function boardText(board: Board): string {
     `# Vault ${vault}: ${health}`,
     countsOf(vms, jobs),
     ...section('Needs attention', attention.flatMap(attentionLines)),
-    ...section('Waits for a person', waiting.map(jobLine)),
+    ...section('Waits for an operator', waiting.map(jobLine)),
     ...section('Running', jobs.filter((job) => !waiting.includes(job)).map(jobLine)),
     ...section('Hosts', hosts.map(hostLine)),
     ...section('VMs', vmLines(vms)),
@@ -45,7 +45,7 @@ function attentionLines({ health, message, since, host, advice }: Attention): st
 
 function jobLine({ id, title, vm, task, progress, waitsFor }: JobRow): string {
   const doing = task === undefined || task === title ? '' : `: ${task}`;
-  const standstill = { person: ', waits for a person', retry: ', waits for a retry', plan: ', waits for the plan' };
+  const standstill = { person: ', waits for an operator', retry: ', waits for a retry', plan: ', waits for the plan' };
   const share =
     progress && progress.bytesTotal > 0 ? Math.floor((progress.bytesDone / progress.bytesTotal) * 100) : 100;
   const done = progress ? `, ${share} % of ${formatBytes(progress.bytesTotal)}` : '';
@@ -53,14 +53,14 @@ function jobLine({ id, title, vm, task, progress, waitsFor }: JobRow): string {
 }
 
 const hostLine = ({ host, vms, health, silence }: HostRow): string =>
-  `- ${silence ? `**${host}** does not answer, since ${silence.since}` : host}, ${health}: ${vms.join(', ')}`;
+  `- ${silence ? `**${host}** has not answered since ${silence.since}` : host}, ${health}: ${vms.join(', ')}`;
 
 function whereText({ activeSide, unseen, stopped }: VmRow): string {
-  if (stopped) return 'should run at the recovery site, and does not';
+  if (stopped) return 'should run at the recovery site but does not';
   return unseen ? `ran at the ${activeSide} site when its host was last heard` : `runs at the ${activeSide} site`;
 }
 
-/** What is not well has a line each. */
+/** Each VM that is not healthy has its own line. */
 function vmLines(vms: readonly VmRow[]): string[] {
   const ill = vms.filter(({ health }) => health !== undefined && health !== 'Normal');
   const named = (of: readonly VmRow[]) => of.map(({ vm }) => vm).join(', ');

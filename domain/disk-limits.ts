@@ -21,14 +21,14 @@ export function limitsExceededBy(disks: SizedDisks): ExceededLimit[] {
     .filter(({ size }) => size > MAX_REPLICA_BYTES)
     .map(({ name, size }) => ({
       disk: name,
-      message: `disk ${name} has ${size} bytes, and a replica holds ${MAX_REPLICA_BYTES} (2,040 GiB) at most`,
-      remedy: 'make it smaller, move what it holds to several disks, or keep it out with excluded: true',
+      message: `disk ${name} has ${size} bytes, but a replica can hold at most ${MAX_REPLICA_BYTES} (2,040 GiB)`,
+      remedy: 'shrink it, split its data over several disks, or leave it out of replication with excluded: true',
     }));
   const dataDisks = disks.length - 1;
   if (dataDisks > MAX_DATA_DISKS) {
     problems.push({
-      message: `it has ${dataDisks} data disks, ${MAX_DATA_DISKS} are supported`,
-      remedy: 'keep the others out with excluded: true',
+      message: `it has ${dataDisks} data disks, but at most ${MAX_DATA_DISKS} are supported`,
+      remedy: 'leave the others out of replication with excluded: true',
     });
   }
   return problems;

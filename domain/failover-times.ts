@@ -1,21 +1,21 @@
 /**
- * What an unplanned failover costs, told from the instants that are known: of the data by the source's clock, of all else by
- * the recovery site's. Where the two differ, it is known by how much.
+ * The cost of an unplanned failover, derived from the known instants: the data's by the source's clock, all others by the
+ * recovery site's. Where the two clocks differ, the difference is known.
  */
 import type { UnplannedFailoverResult } from './job.js';
 import { formatDuration, formatSeconds, later, secondsBetween, toIso, toMs } from './time.js';
 
-/** What is known of a host that does not answer any more. */
+/** A host that has stopped answering, as far as it is known. */
 export interface LostHost {
   /** Its last sign of life, ISO 8601. */
   readonly hostSeenAt?: string | undefined;
-  /** From then on it did not answer: it has lived until some instant between the two. ISO 8601. */
+  /** From then on it did not answer: it died at some instant between the two. ISO 8601. */
   readonly hostSilentAt?: string | undefined;
   /** How far its clock is ahead, ms. */
   readonly hostClockAheadMs?: number | undefined;
 }
 
-/** Of a host that answered until its VM was failed over, nothing is lost. */
+/** Without a lost host, the host answered until its VM was failed over. */
 export interface FailoverInstants extends LostHost {
   /** The recovery point's: everything that was written before it is there. ISO 8601, as all of these. */
   readonly dataAsOf: string;
@@ -38,7 +38,7 @@ type Times = Pick<
   | 'outageSeconds'
 >;
 
-/** Nothing was written that the host did not live to write, so the loss does not grow while somebody makes up his mind. */
+/** A dead host writes nothing, so the loss does not grow while an operator decides. */
 export function timesOf({ dataAsOf, declaredAt, failedOverAt, runningAt, disks, ...host }: FailoverInstants): Times {
   const lost = signsOf(dataAsOf, host);
   return {
@@ -60,10 +60,10 @@ export function timesOf({ dataAsOf, declaredAt, failedOverAt, runningAt, disks, 
 }
 
 interface Signs {
-  /** By the clock of the others. */
+  /** By the recovery site's clock. */
   readonly dataAsOf: string;
   readonly seenAt?: string;
-  /** Whether it was seen once more after the data; else how long it has lived behind them is not known. */
+  /** Whether it was seen again after the data; if not, how long it lived after them is unknown. */
   readonly seenAfter: boolean;
   readonly silentAt?: string;
 }
@@ -80,34 +80,34 @@ function signsOf(dataAsOf: string, { hostSeenAt, hostSilentAt, hostClockAheadMs 
   };
 }
 
-/** To a tenth of a second, of which no part is left out: it is a bound. */
+/** Rounded up to a tenth of a second: it is an upper bound. */
 const mostSeconds = (from: string, to: string): number => Math.max(0, Math.ceil((toMs(to) - toMs(from)) / 100) / 10);
 
 const boundText = (seconds: number): string => (seconds < 60 ? `${seconds} s` : formatSeconds(Math.ceil(seconds)));
 
-/** Its source was shut down, and all that it had written is there. */
+/** Its source was shut down, and everything it had written arrived. */
 const nothingLost = (disks: UnplannedFailoverResult['disks']): boolean =>
   disks !== undefined && disks.every(({ lastWriteIssued, lastWriteApplied }) => lastWriteIssued === lastWriteApplied);
 
-/** What is lost, in a sentence, before it is. @param lostHost undefined while it answers. @param at ISO 8601. */
+/** The expected loss in a sentence, before the failover. @param lostHost undefined while it answers. @param at ISO 8601. */
 export function lossAhead(
   dataAsOf: string | undefined,
   host: string,
   lostHost: LostHost | undefined,
   at: string,
 ): string {
-  if (dataAsOf === undefined) return 'What was written since the newest recovery point is lost.';
+  if (dataAsOf === undefined) return 'Everything written since the newest recovery point is lost.';
   const { dataAsOf: byOurs, seenAt, seenAfter, silentAt } = signsOf(dataAsOf, lostHost ?? {});
   const data = `Its data will be as of ${dataAsOf}, ${formatSeconds(secondsBetween(byOurs, at))} ago`;
-  if (seenAt === undefined) return `${data}: everything written since then, and until the source is off, is lost.`;
+  if (seenAt === undefined) return `${data}: everything written from then until the source is off is lost.`;
   const most =
     silentAt === undefined
       ? undefined
-      : `at most ${boundText(mostSeconds(byOurs, silentAt))}, as it does not answer since ${silentAt}`;
+      : `at most ${boundText(mostSeconds(byOurs, silentAt))}, as the host has not answered since ${silentAt}`;
   if (!seenAfter) {
-    return `${data}. Nothing was heard of host ${host} after that: what it has written since then is lost, ${most ?? 'and how much that is is not known'}.`;
+    return `${data}. Host ${host} has not been heard since then: everything written after that data is lost, ${most ?? 'and the amount is unknown'}.`;
   }
-  return `${data}. Host ${host} was last seen at ${seenAt}, ${laterText(byOurs, seenAt)}: what was written after that data is lost${most === undefined ? '' : `, ${most}`}.`;
+  return `${data}. Host ${host} was last seen at ${seenAt}, ${laterText(byOurs, seenAt)}: everything written after that data is lost${most === undefined ? '' : `, ${most}`}.`;
 }
 
 /** The lines of a report. */
@@ -119,7 +119,7 @@ export function timeLines(result: UnplannedFailoverResult): (readonly [string, s
   return [
     [
       'Data as of',
-      `${recoveryPointTime}: ${whole ? 'all that the source had written' : 'what was written after it is lost'}`,
+      `${recoveryPointTime}: ${whole ? 'everything the source had written' : 'everything written later is lost'}`,
     ],
     ["Host's clock", clockText(result.hostClockAheadMs)],
     [
@@ -128,14 +128,17 @@ export function timeLines(result: UnplannedFailoverResult): (readonly [string, s
         ? undefined
         : seenAfter
           ? `${seenAt}, ${laterText(dataAsOf, seenAt)}`
-          : `${seenAt}, with that data: how long it wrote after it is not known`,
+          : `${seenAt}, with that data; how long it kept writing is unknown`,
     ],
     ['Silent since', silentAt],
     ['Declared', declaredAt],
     ['Failed over', failedOverAt],
     ['Running', runningAt],
     ['RPO', lossText(rpoSeconds, whole, signs)],
-    ['RTO', `${formatSeconds(rtoSeconds)}${runningAt === undefined ? '' : ': from declaring it until the VM ran'}`],
+    [
+      'RTO',
+      `${formatSeconds(rtoSeconds)}${runningAt === undefined ? '' : ': from declaring the failover until the VM ran'}`,
+    ],
     [
       'Outage',
       outageSeconds === undefined
@@ -149,19 +152,19 @@ function lossText(seconds: number, whole: boolean, { seenAt, seenAfter, silentAt
   const loss = formatSeconds(seconds);
   if (whole) return `${loss}: nothing was lost`;
   if (seenAt === undefined && silentAt === undefined)
-    return `at least ${loss}: from the data until the failover; more if the source went on writing until it was off`;
+    return `at least ${loss}: from the data until the failover; more if the source kept writing until it was off`;
   if (silentAt !== undefined) {
-    return `at most ${boundText(seconds)}: from the data until the host did not answer any more; more only if it wrote unseen`;
+    return `at most ${boundText(seconds)}: from the data until the host stopped answering; more only if it kept writing while silent`;
   }
   return seenAfter
-    ? `${loss}: from the data until the host was last seen; more only if it wrote unseen`
+    ? `${loss}: from the data until the host was last seen; more only if it kept writing while silent`
     : `up to ${loss}: from the data until the failover, as the host was not heard in between`;
 }
 
 const clockText = (aheadMs: number | undefined): string | undefined =>
   aheadMs === undefined
     ? undefined
-    : `${formatDuration(Math.abs(aheadMs))} ${aheadMs > 0 ? 'ahead' : 'behind'}: the time of the data is by it, all others are not`;
+    : `${formatDuration(Math.abs(aheadMs))} ${aheadMs > 0 ? 'ahead' : 'behind'}: only the time of the data is by this clock`;
 
 const laterText = (dataAsOf: string, hostSeenAt: string): string =>
   `${formatSeconds(secondsBetween(dataAsOf, hostSeenAt))} after that data`;

@@ -65,7 +65,7 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
     found.push({
       reason: 'LeftUndone',
       health: 'Critical',
-      message: `the job "${titleOf(kind)}" (${jobId}) has ended, and it is left to ${undoingText[what]}: ${failure.message}`,
+      message: `the job "${titleOf(kind)}" (${jobId}) ended but could not ${undoingText[what]}: ${failure.message}`,
       remedy: `${failure.remedy} To ${undoingText[what]}: farshore retry ${item.vm}`,
       since,
     });
@@ -75,7 +75,7 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
     found.push({
       reason: 'InitialReplicationStopped',
       health: 'Critical',
-      message: `initial replication ended before it was done (${last?.failure?.message ?? last?.outcome ?? 'unknown'})`,
+      message: `initial replication stopped before it was complete (${last?.failure?.message ?? last?.outcome ?? 'unknown'})`,
       remedy: `farshore retry ${item.vm}`,
     });
   } else if (item.phase === 'Seeding') {
@@ -98,7 +98,7 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
     found.push({
       reason: 'NotSentForLong',
       health: 'Warning',
-      message: `nothing was sent for ${formatSeconds(secondsBetween(item.shipped.sealedAt, now))}`,
+      message: `no changes have been sent for ${formatSeconds(secondsBetween(item.shipped.sealedAt, now))}`,
       since: item.shipped.sealedAt,
     });
   }
@@ -112,7 +112,7 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
           ? 'the last cycle was missed'
           : `${missed} of the last ${all} cycles ${missed === 1 ? 'was' : 'were'} missed`,
       remedy:
-        'Nothing where it follows a standstill that is over: it goes as cycles are on time again. Else look at the load of the host and of the link.',
+        'If an interruption has just ended, there is nothing to do: the warning clears once cycles are on time again. Otherwise check the load of the host and of the link.',
     });
   }
   const withoutApp = item.policy.appConsistentFrequencyHours > 0 ? item.appConsistency?.failure : undefined;
@@ -124,7 +124,7 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
       message: `recovery points are crash-consistent only: ${withoutApp.message}`,
       remedy: isMissing
         ? `Give ${item.vm} a guestAgent in the site file, or a policy without app-consistent points.`
-        : 'Look at the guest agent in the VM; it is asked again within 15 minutes.',
+        : 'Check the guest agent in the VM; Farshore tries it again within 15 minutes.',
       since: withoutApp.since,
     });
   }
@@ -132,7 +132,7 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
     found.push({
       reason: 'NotReverseReplicated',
       health: 'Warning',
-      message: 'the VM runs at the recovery site and is not replicated back',
+      message: 'the VM runs at the recovery site and is not protected there (no reverse replication)',
       ...(item.phase === 'Committed' && { remedy: homeAgain(item) }),
     });
   }
@@ -140,20 +140,20 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
     found.push({
       reason: 'SourceRan',
       health: 'Warning',
-      message: `the source went on running on host ${item.host} after the failover, until it was turned off at ${item.sourceRan.until}; what was written there meanwhile is on its disks alone`,
+      message: `the source kept running on host ${item.host} after the failover, until it was turned off at ${item.sourceRan.until}; data written there in that time exists only on its own disks`,
       remedy:
-        'Look whether guests or clients wrote there, and save what is needed before the source is started or protected again.',
+        'Check whether the guest or its clients wrote there, and save the data you need before you start or protect the source again.',
     });
   }
   if (item.sourceFence) {
     const { since, problem, hostSilentAt } = item.sourceFence;
     const silent =
-      hostSilentAt === undefined ? '' : `, which was silent from ${hostSilentAt} on when it was failed over,`;
+      hostSilentAt === undefined ? '' : `; at the failover, the host had not answered since ${hostSilentAt}`;
     found.push({
       reason: 'SourceNotFenced',
       health: 'Warning',
-      message: `the source on host ${item.host}${silent} has not been told yet that the VM runs at the recovery site${triedText(problem)}${silentPart(item)}`,
-      remedy: `Start again whichever is down, and the source is turned off and fenced by itself: ${toBeStarted(item)}. Until then keep the source off.${waiver(item)}`,
+      message: `the source on host ${item.host} is not fenced yet, so it could still run at the primary site${silent}${silentPart(item)}${triedText(problem)}`,
+      remedy: `Restart the processes that are down: ${toBeStarted(item)}. Farshore then turns off and fences the source automatically. Until then, keep the source off.${waiver(item)}`,
       since,
     });
   }
@@ -162,11 +162,11 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
 }
 
 const triedText = (problem: NonNullable<ProtectedItem['sourceFence']>['problem']): string =>
-  problem === undefined ? '' : ` (last tried at ${problem.at}, and again each minute: ${problem.message})`;
+  problem === undefined ? '' : `; retried every minute, the last attempt failed at ${problem.at}: ${problem.message}`;
 
 function silentPart({ hostTrouble }: ProtectedItem): string {
   if (!hostTrouble || !saysHostIsSilent(hostTrouble.failure.code)) return '';
-  return `; its ${hostTrouble.failure.code === 'HypervisorUnreachable' ? 'hypervisor' : 'agent'} does not answer`;
+  return `; its ${hostTrouble.failure.code === 'HypervisorUnreachable' ? 'hypervisor' : 'agent'} is not answering`;
 }
 
 /** The agent is not needed to tell the source; only what is known to be silent is named beside what is. */
@@ -176,12 +176,12 @@ function toBeStarted({ host, vmmServer, hostTrouble }: ProtectedItem): string {
 }
 
 const homeAgain = ({ vm, sourceFence }: ProtectedItem): string =>
-  `It may stay so; failing back is not there yet.${sourceFence ? '' : ` To protect it at the primary site again, which gives up what was written at the recovery site: farshore unprotect ${vm} --wait, then farshore vm delete-replica ${vm}, farshore vm start ${vm} and farshore protect ${vm} --wait`}`;
+  `It can stay there; failback is not available yet.${sourceFence ? '' : ` To protect it at the primary site again, discarding everything written at the recovery site: farshore unprotect ${vm} --wait, then farshore vm delete-replica ${vm}, farshore vm start ${vm} and farshore protect ${vm} --wait`}`;
 
 /** While a failover is open it can't be waived: commit comes first. */
 const waiver = ({ phase, vm }: ProtectedItem): string =>
   phase === 'Committed' || phase === 'Unprotected'
-    ? ` If the primary site does not exist any more: farshore unprotect ${vm} --primary-lost`
+    ? ` If the primary site no longer exists: farshore unprotect ${vm} --primary-lost`
     : '';
 
 /** Cycles that came due since the one that is late; none while a job, a pause or a mark keeps them from being made. */
@@ -218,7 +218,7 @@ function resyncCondition(
     reason: 'ResyncRequired',
     health: 'Critical',
     message: outlook ? `${cause}; ${outlook}` : cause,
-    ...(!running && { remedy: `To begin at once: farshore resynchronize ${item.vm} --now` }),
+    ...(!running && { remedy: `To start it now: farshore resynchronize ${item.vm} --now` }),
     since,
   };
 }
@@ -226,7 +226,7 @@ function resyncCondition(
 export const healthOf = (item: ProtectedItem, now: string, known?: HostSilence): Health =>
   conditionsOf(item, now, known)[0]?.health ?? 'Normal';
 
-/** Of a host that does not answer it has to be said what can be done without it. */
+/** While a host does not answer, the remedy says how to continue without it. */
 function withWayOut(item: ProtectedItem, condition: Condition): Condition {
   const canFailOver = item.latestRecoveryPoint !== undefined || item.applied !== undefined;
   if (!saysHostIsSilent(condition.reason) || !isReplicated(item) || !canFailOver) return condition;
@@ -234,13 +234,13 @@ function withWayOut(item: ProtectedItem, condition: Condition): Condition {
   if (condition.reason === 'HypervisorUnreachable') {
     return { ...condition, remedy: `${startHypervisorAlone(item.host)} ${lost}` };
   }
-  return { ...condition, remedy: `${lost}. Otherwise, start again ${startHost(item.host)}` };
+  return { ...condition, remedy: `${lost}. Otherwise, restart ${startHost(item.host)}` };
 }
 
-/** What only says how far protecting a VM has come. */
+/** Conditions that only say how far protecting a VM has come. */
 const stages: ReadonlySet<string> = new Set(['InitialReplicationIncomplete']);
 
-/** The health that alerts go by: nobody is to be woken because a VM is being protected. */
+/** The health that alerts follow: protecting a VM must wake no one. */
 export const alertedHealthOf = (item: ProtectedItem, now: string): Health =>
   conditionsOf(item, now).find(({ reason }) => !stages.has(reason))?.health ?? 'Normal';
 
@@ -270,25 +270,27 @@ function retryCondition(item: ProtectedItem, retry: RetryState, now: string): Co
     message: isOfBefore(item)
       ? `${failure.message}; ${untriedSince(item)}`
       : waits
-        ? `${failure.message}; waits for an administrator`
+        ? `${failure.message}; waits for an operator`
         : `${failure.message}; attempt ${attempt} failed, ${nextTryText(nextTryAt, now)}`,
     remedy: remedyOf(item, failure),
     since,
   };
 }
 
-/** Where it is known who does not answer, the command that starts that again. */
+/** Where the silent process is known, the command that restarts it. */
 function remedyOf(item: ProtectedItem, { code, remedy }: Failure): string {
-  if (saysHostIsSilent(code)) return `Start again ${startHost(item.host)}`;
+  if (saysHostIsSilent(code)) return `Restart ${startHost(item.host)}`;
   const start = startSilent(code, item);
-  return start === undefined ? remedy : `Start it again: ${start}. ${BEFORE_THAT}. The work continues by itself.`;
+  return start === undefined ? remedy : `Restart it: ${start}. ${BEFORE_THAT}. The work then resumes automatically.`;
 }
 
-/** It failed before a job, or a pause, began. */
+/** It failed before a job or a pause began. */
 const isOfBefore = ({ retry, job }: ProtectedItem): boolean => retry === undefined && job?.retry === undefined;
 
 const untriedSince = ({ job, paused }: ProtectedItem): string =>
-  job || !paused ? 'a job has begun since' : 'its replication was paused since, and it is not tried before `resume`';
+  job || !paused
+    ? 'a job has started since then'
+    : 'replication has been paused since then, so there is no retry before `resume`';
 
 const troubleCondition = ({ failure, since }: HostTrouble, now: string): Condition => ({
   reason: failure.code,

@@ -10,7 +10,7 @@ export const nameSchema = z
   .min(1)
   .max(63)
   .regex(/^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$/, {
-    error: 'letters, digits, ".", "_" and "-" only, beginning and ending with a letter or digit',
+    error: 'use only letters, digits, ".", "_" and "-", and begin and end with a letter or digit',
   })
   .refine((name) => !name.includes('..'), { error: 'two dots in a row are not allowed' });
 

@@ -69,7 +69,7 @@ export function vaultMeasures(state: VaultState, now: string): Measure[] {
     }),
     {
       name: 'farshore_condition',
-      help: 'What makes the replication health of a VM what it is: 1 while it lasts',
+      help: 'A reason for the replication health of a VM; 1 while it lasts',
       samples: items.flatMap((item) =>
         // A VM may have one reason twice, as of a job and of its host; a series is there once.
         [
@@ -87,27 +87,27 @@ export function vaultMeasures(state: VaultState, now: string): Measure[] {
     },
     perVm(
       'farshore_last_cycle_sealed_timestamp_seconds',
-      'When the newest cycle that is safe in the store was sealed, as Unix time; of VMs that run at the primary site',
+      'Seal time of the newest cycle that is safe in the store, as Unix time; only for VMs that run at the primary site',
       ({ activeSide, shipped }) => (activeSide === 'primary' && shipped ? seconds(shipped.sealedAt) : undefined),
     ),
-    perVm('farshore_rpo_seconds', 'What would be lost if the primary site were lost now', (item) =>
-      rpoSeconds(item, now),
+    perVm(
+      'farshore_rpo_seconds',
+      'Age of the newest data that is safe in the store: the loss if the primary site were lost now',
+      (item) => rpoSeconds(item, now),
     ),
-    perVm('farshore_copy_frequency_seconds', 'How often changes are to be sent, by the policy', ({ policy }) => {
+    perVm('farshore_copy_frequency_seconds', 'Interval at which the policy sends changes', ({ policy }) => {
       return copyFrequencyMs(policy) / 1000;
     }),
-    perVm('farshore_paused', 'Whether replication rests at the wish of an administrator: 0 or 1', ({ paused }) =>
-      paused ? 1 : 0,
-    ),
+    perVm('farshore_paused', 'Whether an operator has paused replication: 0 or 1', ({ paused }) => (paused ? 1 : 0)),
     perVm(
       'farshore_latest_recovery_point_timestamp_seconds',
-      'The instant that the newest recovery point is of, as Unix time',
+      'Time of the newest recovery point, as Unix time',
       ({ latestRecoveryPoint: point }) => point && seconds(point.time),
     ),
     perVm('farshore_recovery_points', 'Recovery points that the store holds', ({ vm }) => points?.get(vm)),
     {
       name: 'farshore_running_jobs',
-      help: 'Jobs that run now, by kind; those that wait for a retry are among them',
+      help: 'Running jobs by kind, including those that wait for a retry',
       samples: state.items
         ? jobKinds.map((kind) => ({
             labels: { vault, kind },
@@ -117,17 +117,17 @@ export function vaultMeasures(state: VaultState, now: string): Measure[] {
     },
     ofVault(
       'farshore_unattended_replicas',
-      'VMs of the site file whose replica is held as protected by the store while Temporal knows nothing of them',
+      'VMs of the site file with a protected replica in the store but no protection workflow in Temporal',
       unattended,
     ),
     ofVault(
       'farshore_stopped_replica_vms',
-      'VMs that run at the recovery site by what the vault says, while their replica VM is off or not there',
+      'VMs that run at the recovery site according to the vault, but whose replica VM is off or does not exist',
       stopped,
     ),
     ofVault(
       'farshore_state_read_timestamp_seconds',
-      'When Temporal last told the state of the VMs, as Unix time: what is above is derived from that',
+      'Time when the states of the VMs were last read from Temporal, as Unix time; the measures above derive from them',
       readAt === undefined ? undefined : seconds(readAt),
     ),
   ];

@@ -9,7 +9,7 @@ import { recoveryPointId } from './vault.js';
 
 /** What else a point may be asked for by is no name. */
 export const tagSchema = nameSchema.refine((tag) => !/^\d{4,}-\d{8,}$|^latest(?:-|$)/.test(tag), {
-  error: 'a name that looks like the id of a recovery point, or begins with "latest", is not allowed',
+  error: 'a name must not look like the id of a recovery point nor begin with "latest"',
 });
 
 /** A name that was asked for, and the first cycle that may carry it. */
@@ -39,9 +39,11 @@ interface Names {
 export function tagRefusal({ tagRequests = [], namedPoints = [] }: Names, tag: string): string | undefined {
   const open = tagRequests.filter(({ done }) => !done);
   const point = namedPoints.find((named) => named.tag === tag);
-  if (point) return `recovery point ${point.id} is named ${tag} already; choose another name`;
-  if (open.some((request) => request.tag === tag)) return `a recovery point named ${tag} is being made already`;
-  if (open.length + namedPoints.length >= MAX_NAMES) return `${MAX_NAMES} recovery points have a name, and more can't`;
+  if (point) return `recovery point ${point.id} already has the name ${tag}; choose another name`;
+  if (open.some((request) => request.tag === tag))
+    return `a recovery point named ${tag} is already being made; choose another name`;
+  if (open.length + namedPoints.length >= MAX_NAMES)
+    return `${MAX_NAMES} recovery points already have names, which is the most; synchronize without a name`;
   return undefined;
 }
 

@@ -1,4 +1,4 @@
-/** What to type next for a VM: the one command that brings it on, and works in the state it is in. */
+/** The next command for a VM: the one that takes it further and works in its current state. */
 import type { HeldReplica, ReplicaVmPower } from './held-replica.js';
 import { hostSilence, type HostSilence } from './host-silence.js';
 import type { ProtectedItemView } from './item-view.js';
@@ -11,13 +11,13 @@ import { undoingText } from './undoing.js';
 
 export interface NextStep {
   readonly command: string;
-  /** What it is for, or when. */
+  /** Its purpose, or the case in which to run it. */
   readonly purpose: string;
-  /** Nothing needs to be done; the command is there for whoever wants it. */
+  /** Nothing needs to be done; the command is only an option. */
   readonly optional?: true;
 }
 
-/** What was found beside what protects it; undefined: nobody has told. */
+/** Facts from outside its protection workflow; undefined: unknown. */
 export interface Seen {
   readonly held?: HeldReplica | undefined;
   /** At the primary site, by its hypervisor. */
@@ -43,35 +43,36 @@ export function nextStep(
     if (view?.item.job)
       return { command: `farshore job show ${view.item.job.jobId}`, purpose: 'it is being protected' };
     if (held?.asProtected)
-      return { command: `farshore vault adopt ${vm}`, purpose: 'protects it again from what the vault holds' };
+      return { command: `farshore vault adopt ${vm}`, purpose: 'resumes its protection from the replica in the vault' };
     if (held?.state && replicaVm !== 'Running') return startReplica(vm);
     if (held?.state) {
       return {
         command: `farshore vm delete-replica ${vm}`,
-        purpose: 'it runs at the recovery site and is not protected; only to protect it at the primary site again',
+        purpose:
+          'it runs at the recovery site, unprotected; delete its replica VM only to protect it at the primary site again',
         optional: true,
       };
     }
     if (source === 'Off') {
       return {
         command: `farshore vm start ${vm}`,
-        purpose: `it is off at the primary site; then, to protect it: farshore protect ${vm} --wait`,
+        purpose: `it is off at the primary site; once it runs, protect it: farshore protect ${vm} --wait`,
       };
     }
-    return { command: `farshore protect ${vm} --wait`, purpose: 'starts protecting it' };
+    return { command: `farshore protect ${vm} --wait`, purpose: 'protects the VM' };
   }
   const { item } = view;
   const silence = hostSilence(item);
   if (silence && source === 'Running') {
     return {
       command: startAgent(silence.host),
-      purpose: `on that host, where the VM runs and only the agent does not answer. ${BEFORE_THAT}`,
+      purpose: `on that host: the VM runs there, and only the agent does not answer. ${BEFORE_THAT}`,
     };
   }
   if (silence?.silent === 'hypervisor' && item.job?.kind !== 'unplannedFailover') {
     return {
       command: startHypervisor(silence.host),
-      purpose: `on that host, where the agent answers and only the hypervisor does not; nothing is lost. ${BEFORE_THAT}`,
+      purpose: `on that host: the agent answers, and only the hypervisor does not; no data is lost. ${BEFORE_THAT}`,
     };
   }
   if (silence && view.operations.unplannedFailover.allowed) return failOver([vm], silence, at);
@@ -90,12 +91,12 @@ export function nextStep(
     case 'Protected':
       return nextOfProtected(vm, view, at, source);
     case 'FailedOver':
-      return { command: `farshore commit ${vm} --wait`, purpose: 'once the replica VM has been found to work' };
+      return { command: `farshore commit ${vm} --wait`, purpose: 'once you have checked that the replica VM works' };
     default:
       return {
         command: `farshore unprotect ${vm} --wait`,
         purpose:
-          'only to protect it at the primary site again, which gives up what was written at the recovery site; failing back is not there yet, and it may stay as it is',
+          'only to protect it at the primary site again, discarding everything written at the recovery site; otherwise leave it there, as failback is not available yet',
         optional: true,
       };
   }
@@ -103,27 +104,30 @@ export function nextStep(
 
 const retryOnceMended = (vm: string): NextStep => ({
   command: `farshore retry ${vm}`,
-  purpose: 'once the cause is gone',
+  purpose: 'once you have fixed the cause',
 });
 
 const startReplica = (vm: string): NextStep => ({
   command: `farshore vm start ${vm}`,
-  purpose: 'the vault says that it runs at the recovery site, and it does not',
+  purpose: 'according to the vault it should run at the recovery site, but it does not',
 });
 
-/** What jobs that are over have left: something that was not undone, or a source that has still to be fenced. */
+/** Leftovers of ended jobs: a step that could not be undone, or a source that is not fenced yet. */
 function stepOfLeft({ vm, phase, job, leftovers, sourceFence }: ProtectedItem): NextStep | undefined {
   if (job) return undefined;
   const [first] = leftovers ?? [];
   if (first) {
-    return { command: `farshore retry ${vm}`, purpose: `to ${undoingText[first.what]}, which a job has left undone` };
+    return {
+      command: `farshore retry ${vm}`,
+      purpose: `to ${undoingText[first.what]}, which an ended job could not do`,
+    };
   }
   // While a failover is open it can't be waived: commit comes first.
   if (!sourceFence || (phase !== 'Committed' && phase !== 'Unprotected')) return undefined;
   return {
     command: `farshore unprotect ${vm} --primary-lost`,
     purpose:
-      'only if the primary site does not exist any more: else its source is fenced by itself once its hypervisor and its Provider answer',
+      'only if the primary site no longer exists; otherwise Farshore fences the source automatically once its hypervisor and its Provider answer',
     optional: true,
   };
 }
@@ -132,30 +136,33 @@ function nextOfProtected(vm: string, { item }: ProtectedItemView, at: string, so
   const { paused, resync, retry } = item;
   if (paused && !resync) return { command: `farshore resume ${vm}`, purpose: 'replication is paused' };
   if (resync) {
-    const by = resync.dueAt === undefined ? '' : `; by itself ${paused ? 'after its pause' : inTime(resync.dueAt, at)}`;
+    const by =
+      resync.dueAt === undefined
+        ? ''
+        : `; starts automatically ${paused ? 'after `resume`' : inTime(resync.dueAt, at)}`;
     return {
       command: `farshore resynchronize ${vm} --now --wait`,
-      purpose: `nothing is sent until both sides are equal again${by}`,
+      purpose: `nothing is sent until the replica equals the source again${by}`,
     };
   }
   if (retry) {
     return {
       command: `farshore retry ${vm}`,
       purpose: isLater(retry.nextTryAt, at)
-        ? `tries again now, instead of ${inTime(retry.nextTryAt, at)}`
-        : 'tries again now',
+        ? `retries the failed step now instead of ${inTime(retry.nextTryAt, at)}`
+        : 'retries the failed step now',
     };
   }
-  // Somebody may have turned it off and want it so; who has not must not read that all is well.
+  // It may be off on purpose; if not, the operator must not read that all is well.
   if (source === 'Off') {
     return {
       command: `farshore vm start ${vm}`,
-      purpose: 'it is off at the primary site; if that is intended, nothing needs to be done now',
+      purpose: 'it is off at the primary site; if it is off on purpose, there is nothing to do',
     };
   }
   return {
     command: `farshore failover ${vm} --type planned --wait`,
-    purpose: 'only to run it at the recovery site: nothing needs to be done now',
+    purpose: 'only to move it to the recovery site; nothing needs to be done now',
     optional: true,
   };
 }
@@ -165,7 +172,7 @@ export function failOver(vms: readonly string[], silence: HostSilence, at: strin
   const silent = formatSeconds(secondsBetween(silence.heardAt ?? silence.since, at));
   return {
     command: `farshore failover ${vms.join(' ')} --type unplanned --wait`,
-    purpose: `if host ${silence.host} is lost: it was last heard ${silent} ago`,
+    purpose: `if host ${silence.host} is lost; it was last heard ${silent} ago`,
   };
 }
 

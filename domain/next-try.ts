@@ -1,19 +1,25 @@
-/** When what has failed is tried again, or begins by itself, told so that it is true whenever it is read. */
+/** When a failed step is retried, or a resynchronization starts, in words that stay true whenever they are read. */
 import type { ProtectedItem } from './protected-item.js';
-import { toMs } from './time.js';
+import { formatSeconds, secondsBetween, toMs, toSecond } from './time.js';
 
 /** @param at ISO 8601. */
 export const nextTryText = (nextTryAt: string, at: string): string =>
   toMs(nextTryAt) > toMs(at)
-    ? `next try at ${nextTryAt}`
-    : `the next try is due since ${nextTryAt}: it is under way, or waits for its worker`;
+    ? `next try ${inTime(nextTryAt, at)}`
+    : `the next try was due at ${toSecond(nextTryAt)}: it is running or waiting for its worker`;
 
-/** For what is written once, and read at any time. */
+/** For a text that is written once and read at any time. */
 export const laterTryText = (nextTryAt: string): string =>
-  `Next try at ${nextTryAt}; from then on it is under way, or waits for its worker.`;
+  `Next try at ${toSecond(nextTryAt)}. After that time, the step is running or waiting for its worker.`;
 
-/** Of a resynchronization that is not under way. @param at ISO 8601. */
+/** For a resynchronization that is not running. @param at ISO 8601. */
 export function resyncText({ paused }: Pick<ProtectedItem, 'paused'>, dueAt: string, at: string): string {
-  if (paused) return 'to be resynchronized after its pause';
-  return toMs(dueAt) > toMs(at) ? `to be resynchronized at ${dueAt}` : `its resynchronization is due since ${dueAt}`;
+  if (paused) return 'resynchronization starts after `resume`';
+  return toMs(dueAt) > toMs(at)
+    ? `resynchronization starts ${inTime(dueAt, at)}`
+    : `resynchronization was due at ${toSecond(dueAt)}`;
 }
+
+/** With the instant itself, as the text may be read later. */
+const inTime = (then: string, at: string): string =>
+  `in ${formatSeconds(secondsBetween(at, then))} (at ${toSecond(then)})`;

@@ -1,4 +1,4 @@
-/** A task that its job goes on after, though it was not done. */
+/** A task that was not done, but after which its job continues. */
 import type { Task } from './job.js';
 
 export interface NotDone extends Pick<Task, 'state'> {

@@ -1,11 +1,11 @@
-/** Whether something may be asked of a VM, and what keeps it from it. */
+/** Whether an operation is allowed for a VM, and if not, the reason and the way out. */
 import { phaseText, type Phase, type ProtectedItem } from './protected-item.js';
 import { titleOf } from './jobs/job-definition.js';
 
 export type Permission =
   | {
       allowed: true;
-      /** What it stands still for once it is asked for. */
+      /** What the operation waits for once it is requested. */
       waitsFor?: string;
     }
   | { allowed: false; reason: string };
@@ -15,7 +15,7 @@ export const no = (reason: string): Permission => ({ allowed: false, reason });
 
 type Refusal = Permission | undefined;
 
-/** What keeps many things from being asked for. Each is undefined where it does not. */
+/** Refusals that many operations share. Each is undefined where it does not apply. */
 export interface Gates {
   readonly busy: Refusal;
   /** Marked for resynchronization. */
@@ -27,9 +27,13 @@ export interface Gates {
 export function gatesOf(item: ProtectedItem): Gates {
   const busyWith = item.job ?? item.pending[0];
   return {
-    busy: busyWith && no(`the job "${titleOf(busyWith.kind)}" is running (${busyWith.jobId})`),
-    resync: item.resync && no('the VM is marked for resynchronization'),
-    paused: item.paused && no(`its replication has been paused since ${item.paused.since}`),
-    inPhase: (wanted, what) => (item.phase === wanted ? undefined : no(`${what}; it is ${phaseText[item.phase]}`)),
+    busy: busyWith && no(`the job "${titleOf(busyWith.kind)}" is running (${busyWith.jobId}); wait until it has ended`),
+    resync:
+      item.resync &&
+      no(`the VM is marked for resynchronization; first run: farshore resynchronize ${item.vm} --now --wait`),
+    paused:
+      item.paused &&
+      no(`its replication has been paused since ${item.paused.since}; first run: farshore resume ${item.vm}`),
+    inPhase: (wanted, what) => (item.phase === wanted ? undefined : no(`${what}; this VM is ${phaseText[item.phase]}`)),
   };
 }

@@ -173,22 +173,22 @@ export const stagesOf = (graph: PlanGraph): StageProgress[] =>
     };
   });
 
-/** What a person may do about a step. */
+/** An operator's requests about a step. */
 export const stepRequests = ['approve', 'reject', 'retryStep', 'skipStep'] as const;
 export type StepRequest = (typeof stepRequests)[number];
 
 /** @returns why a step does not allow what is asked, and what to do instead; undefined when it does. */
 export function refusalOfStep(step: PlanStep, request: StepRequest): string | undefined {
   const { id, state } = step;
-  const over = `the step ${id} is ${state === 'Waiting' ? 'not under way yet' : 'over'} (${state})`;
+  const over = `step ${id} has ${state === 'Waiting' ? 'not started yet' : 'already ended'} (${state})`;
   if (request === 'skipStep') {
-    if (isMachineStep(step)) return `the step ${id} is part of a failover; cancel the run to end it`;
+    if (isMachineStep(step)) return `step ${id} is part of a failover; cancel the run to end it`;
     return state === 'Waiting' || state === 'Running' ? undefined : over;
   }
   if (state !== 'Running') return over;
   const isManual = step.kind === 'manualAction';
   if (request === 'retryStep') {
-    return isMachineStep(step) ? undefined : `the step ${id} has nothing to try again; skip it, or cancel the run`;
+    return isMachineStep(step) ? undefined : `step ${id} cannot be retried; skip it, or cancel the run`;
   }
-  return isManual ? undefined : `the step ${id} waits for nobody's approval; only manual actions do`;
+  return isManual ? undefined : `step ${id} needs no approval; only manual actions do`;
 }

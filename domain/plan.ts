@@ -9,11 +9,11 @@ export const MAX_PLAN_GROUPS = 7;
 
 const groupSchema = z.strictObject({
   name: nameSchema,
-  vms: z.array(nameSchema).min(1).describe('VMs of the site file; a VM is in one group only.'),
+  vms: z.array(nameSchema).min(1).describe('VMs of the site file. A VM can be in one group only.'),
 });
 
 export const recoveryPlanSchema = z.strictObject({
-  name: nameSchema.describe('Appears in the ids of its runs.'),
+  name: nameSchema.describe('Part of the ids of its runs.'),
   groups: z
     .array(groupSchema)
     .min(1)
@@ -68,7 +68,7 @@ export function checkPlan(plan: RecoveryPlan, site: Pick<Site, 'vms'>): Finding[
   if (groupOf.size > MAX_PLAN_MACHINES) {
     findings.push({
       path: ['groups'],
-      message: `the plan has ${groupOf.size} machines, at most ${MAX_PLAN_MACHINES} are supported`,
+      message: `the plan has ${groupOf.size} VMs, but at most ${MAX_PLAN_MACHINES} are supported`,
       remedy: 'split it into several plans',
     });
   }

@@ -8,22 +8,22 @@ const copyFrequencyMilliseconds = { '30s': 30_000, '5m': 300_000, '15m': 900_000
 
 export const policySchema = z.strictObject({
   name: nameSchema,
-  copyFrequency: z.enum(copyFrequencies).default('5m').describe('How often the changes are cut and sent.'),
+  copyFrequency: z.enum(copyFrequencies).default('5m').describe('How often changes are sent.'),
   recoveryPointRetentionHours: z
     .int()
     .min(0)
     .max(24)
     .default(2)
-    .describe('Hours a recovery point is kept; 0 keeps the newest only.'),
+    .describe('Hours for which a recovery point is kept; 0 keeps only the newest.'),
   appConsistentFrequencyHours: z
     .int()
     .min(0)
     .max(12)
     .default(0)
-    .describe('Hours between recovery points for which the guest is frozen, at most the retention; 0: never.'),
+    .describe('Hours between app-consistent recovery points, at most the retention; 0: none.'),
   resynchronizationWindow: resyncWindowSchema
     .default({ from: '18:30', to: '06:00', timeZone: 'UTC' })
-    .describe('When a resynchronization may begin by itself: outside office hours, or always.'),
+    .describe('When a resynchronization may start automatically: within a window, or always.'),
 });
 export type Policy = z.infer<typeof policySchema>;
 
@@ -40,7 +40,7 @@ export function checkPolicy(policy: Policy): PolicyProblem[] {
   return [
     {
       field: 'appConsistentFrequencyHours',
-      message: `app-consistent points would be made every ${frequency} h and kept for ${retention} h, so that most of the time there would be none`,
+      message: `app-consistent points would be made every ${frequency} h but kept for only ${retention} h, so most of the time there would be none`,
       remedy:
         retention === 0
           ? 'write 0, or keep recovery points for longer (recoveryPointRetentionHours)'

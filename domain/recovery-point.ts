@@ -20,7 +20,7 @@ export const recoveryPointSelectorSchema = z.discriminatedUnion('kind', [
 ]);
 export type RecoveryPointSelector = z.infer<typeof recoveryPointSelectorSchema>;
 
-/** As administrators write it: `latest`, `latest-processed`, `latest-app-consistent`, else an id or a name. */
+/** As operators write it: `latest`, `latest-processed`, `latest-app-consistent`, else an id or a name. */
 export const selectorOf = (wanted: string): RecoveryPointSelector =>
   selectorWords[wanted] ?? { kind: 'custom', id: wanted };
 
@@ -79,15 +79,16 @@ export function chooseRecoveryPoint(selector: RecoveryPointSelector, state: Reco
   if (found) return found;
   const newest = points.slice(-POINTS_NAMED).reverse();
   const more = points.length > newest.length ? ` and ${points.length - newest.length} older ones` : '';
-  const there = newest.length > 0 ? `there are ${newest.map(pointText).join(', ')}${more}` : 'there is none';
+  const there = newest.length > 0 ? `it has ${newest.map(pointText).join(', ')}${more}` : 'it has none';
   const reason =
     selector.kind === 'custom' || selector.kind === 'latestAppConsistent' || replicaOf(state)
       ? ''
       : `; the replica disks hold no complete state of epoch ${state.epoch}`;
+  const wanted = selector.kind === 'custom' ? `"${selector.id}"` : `for "${selectorText(selector)}"`;
   const damaged = (state.damaged ?? []).slice(0, POINTS_NAMED).map(({ problem }) => `; ${problem}`);
   throw new CatalogueError(
     'RecoveryPointNotFound',
-    `${state.vm}: asked for ${selectorText(selector)}; ${there}${reason}${damaged.join('')}`,
+    `${state.vm} has no recovery point ${wanted}; ${there}${reason}${damaged.join('')}`,
   );
 }
 

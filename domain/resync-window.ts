@@ -16,7 +16,10 @@ export const resyncWindowSchema = z.union([
       to: timeOfDaySchema.default('06:00'),
       timeZone: z.string().default('UTC').describe('A name of the time zone database.'),
     })
-    .refine(({ from, to }) => from !== to, { error: 'the window is empty; write always for all day', path: ['to'] }),
+    .refine(({ from, to }) => from !== to, {
+      error: 'the window is empty; write always to allow it all day',
+      path: ['to'],
+    }),
 ]);
 export type ResyncWindow = z.infer<typeof resyncWindowSchema>;
 

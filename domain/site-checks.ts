@@ -45,8 +45,8 @@ function* duplicateNames(site: Site): Generator<Finding> {
     if (owner !== undefined) {
       yield {
         path: ['vms', v, 'guestAgent'],
-        message: `this is the guest agent of ${owner}, so that the wrong VM would be frozen`,
-        remedy: 'name the socket of this VM',
+        message: `this socket is already the guest agent of ${owner}, so the wrong VM would be frozen`,
+        remedy: 'give the socket of this VM',
       };
     }
     agents.set(guestAgent, name);
@@ -88,7 +88,7 @@ const duplicate = (path: (string | number)[], what: string, name: string, other:
   message:
     name === other
       ? `this name is already taken by another ${what}`
-      : `but for upper and lower case this is the name of another ${what}, ${other}`,
+      : `this name differs only in case from that of another ${what}, ${other}`,
   remedy: 'rename one of the two',
 });
 
@@ -100,12 +100,12 @@ function* osDiskProblems(site: Site): Generator<Finding> {
     const first = disks.findIndex(({ os }) => os);
     const second = disks.findLastIndex(({ os }) => os);
     if (first !== second) {
-      const message = `a VM boots from one disk, and ${disks[first]!.name} is it already`;
-      yield { path: at(second, 'os'), message, remedy: 'leave os: true to one of them' };
+      const message = `a VM boots from one disk, but ${disks[first]!.name} is already marked as its OS disk`;
+      yield { path: at(second, 'os'), message, remedy: 'set os: true on only one disk' };
     }
     if (osDiskOf(vm).excluded) {
-      const message = `${name} boots from this disk, so that a replica without it would be none`;
-      const remedy = 'leave excluded out, or name the disk it boots from with os: true';
+      const message = `${name} boots from this disk, so a replica without it could not start`;
+      const remedy = 'remove excluded, or set os: true on the disk that the VM boots from';
       yield { path: at(Math.max(first, 0), 'excluded'), message, remedy };
     }
   }
@@ -117,7 +117,7 @@ function* unknownTimeZones(site: Site): Generator<Finding> {
     yield {
       path: ['policies', p, 'resynchronizationWindow', 'timeZone'],
       message: 'unknown time zone',
-      remedy: 'use a name of the time zone database, such as Europe/Paris or UTC',
+      remedy: 'use a time zone name such as Europe/Paris or UTC',
     };
   }
 }
@@ -173,7 +173,7 @@ function* unmappedNetworks(site: Site): Generator<Finding> {
       if (mapped.has(adapter.vmNetwork)) continue;
       yield {
         path: ['vms', v, 'networkAdapters', a, 'vmNetwork'],
-        message: 'this VM network is not mapped to an Azure network, so the replica VM would have no network',
+        message: 'this VM network has no mapping to an Azure network, so the replica VM would have no network',
         remedy: `add an entry for ${adapter.vmNetwork} under networkMappings`,
       };
     }

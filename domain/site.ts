@@ -21,12 +21,12 @@ const vmmServerSchema = z.strictObject({
   logicalNetworks: z
     .array(z.strictObject({ name: nameSchema }))
     .default([])
-    .describe('Logical networks, which clouds are associated with.'),
+    .describe('Logical networks, with which clouds are associated.'),
   vmNetworks: z
     .array(z.strictObject({ name: nameSchema, logicalNetwork: nameSchema }))
     .default([])
-    .describe('What the network adapters of VMs are connected to; each is linked to a logical network.'),
-  clouds: z.array(cloudSchema).min(1).describe('Clouds of Hyper-V hosts that the server manages.'),
+    .describe('Networks that VM adapters connect to; each belongs to a logical network.'),
+  clouds: z.array(cloudSchema).min(1).describe('Clouds of Hyper-V hosts that this server manages.'),
 });
 
 export const diskFormats = ['raw', 'vhd'] as const;
@@ -34,22 +34,22 @@ export type DiskFormat = (typeof diskFormats)[number];
 
 const diskSchema = z.strictObject({
   name: nameSchema,
-  path: pathSchema.describe("The disk's file; relative to the site file."),
+  path: pathSchema.describe("The disk's file, relative to the site file."),
   format: z
     .enum(diskFormats)
     .optional()
-    .describe('raw, or vhd: a fixed VHD. Without it: raw, unless the file shows itself to be of another format.'),
+    .describe('raw, or vhd for a fixed VHD. Left out: raw; a file that looks like another format is refused.'),
   size: z
     .int()
     .positive()
     .multipleOf(512, { error: 'must be a multiple of 512 bytes' })
     .optional()
-    .describe('Bytes; when given, the file must have exactly this virtual size.'),
-  os: z.boolean().default(false).describe('The VM boots from it. Without one, the first disk is it.'),
+    .describe('In bytes. If set, the disk must have exactly this virtual size.'),
+  os: z.boolean().default(false).describe('The VM boots from this disk. Left out everywhere: the first disk.'),
   excluded: z
     .boolean()
     .default(false)
-    .describe('The VM has it, its replica does not: neither tracked nor copied. Never the disk the VM boots from.'),
+    .describe('The disk is neither tracked nor replicated. Not allowed for the disk that the VM boots from.'),
 });
 export type SiteDisk = z.infer<typeof diskSchema>;
 
@@ -57,7 +57,7 @@ const vmSchema = z.strictObject({
   name: nameSchema,
   host: nameSchema.describe('One of the hosts above.'),
   generation: z.union([z.literal(1), z.literal(2)]).default(2),
-  policy: nameSchema.optional().describe('One of the policies; without it the defaults of all of its fields hold.'),
+  policy: nameSchema.optional().describe('One of the policies. Left out: a policy with all defaults.'),
   disks: z.array(diskSchema).min(1),
   networkAdapters: z
     .array(z.strictObject({ name: nameSchema, vmNetwork: nameSchema }))
@@ -66,29 +66,29 @@ const vmSchema = z.strictObject({
   guestAgent: pathSchema
     .optional()
     .describe(
-      'Unix socket of the QEMU guest agent in the VM, which freezes it for app-consistent points; relative to the site file.',
+      'Unix socket of the QEMU guest agent in the VM, which freezes the guest for app-consistent points. Relative to the site file.',
     ),
   replica: z
     .strictObject({ size: z.string().min(1).default('Standard_D2s_v5').describe('Size of the replica VM.') })
     .prefault({})
-    .describe('What the replica VM gets at failover.'),
+    .describe('Settings of the replica VM.'),
 });
 export type SiteVm = z.infer<typeof vmSchema>;
 
 const alertsSchema = z.strictObject({
   webhook: z
-    .url({ protocol: /^https?$/, error: 'an http or https address is wanted' })
-    .describe("Each change of a VM's replication health is posted here."),
+    .url({ protocol: /^https?$/, error: 'expected an http or https address' })
+    .describe("Farshore posts each change of a VM's replication health to this address."),
 });
 
 export const siteSchema = z.strictObject({
   vault: z
     .strictObject({
       name: nameSchema,
-      store: storeAddressSchema.describe('Where the replicas and recovery points are kept.'),
+      store: storeAddressSchema.describe('The store of the replicas and recovery points.'),
     })
     .describe('The Recovery Services vault: the recovery site of everything in the file.'),
-  vmmServers: z.array(vmmServerSchema).min(1).describe('VMM servers; the Provider runs on each.'),
+  vmmServers: z.array(vmmServerSchema).min(1).describe('VMM servers. Each runs a Provider.'),
   azureNetworks: z
     .array(z.strictObject({ name: nameSchema, subnets: z.array(nameSchema).min(1) }))
     .default([])
@@ -100,14 +100,14 @@ export const siteSchema = z.strictObject({
         azureNetwork: nameSchema,
         subnet: nameSchema
           .optional()
-          .describe('Without it: the subnet with the name of the VM network, else the first.'),
+          .describe('Left out: the subnet with the name of the VM network, otherwise the first.'),
       }),
     )
     .default([])
-    .describe("Where a VM's adapters land at a failover. Every VM network that a VM uses needs a mapping."),
+    .describe("Connects a VM's adapters after a failover. Every VM network that a VM uses needs a mapping."),
   policies: z.array(policySchema).default([]).describe('Replication policies.'),
-  alerts: alertsSchema.optional().describe('Who is told when the replication health of a VM changes.'),
-  vms: z.array(vmSchema).default([]).describe('What can be protected.'),
+  alerts: alertsSchema.optional().describe('Alerts when the replication health of a VM changes.'),
+  vms: z.array(vmSchema).default([]).describe('VMs that can be protected.'),
 });
 export type Site = z.infer<typeof siteSchema>;
 
@@ -127,7 +127,7 @@ export function vmmServerOf(site: Site, host: string): string {
   for (const server of site.vmmServers) {
     if (server.clouds.some((cloud) => cloud.hosts.some((h) => h.name === host))) return server.name;
   }
-  throw new Error(`host ${host} is in no cloud`);
+  throw new Error(`host ${host} does not belong to any cloud`);
 }
 
 /** What a VM that names no policy has, unless the site file defines its own of this name. */

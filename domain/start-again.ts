@@ -1,4 +1,4 @@
-/** Commands that start again what does not answer, for people. */
+/** Commands that restart processes that do not answer, for people. */
 import type { Failure } from './errors.js';
 
 export const startWorker = (role: 'azure' | 'vmm' | 'host', name: string): string =>
@@ -8,17 +8,18 @@ export const startProvider = (vmmServer: string): string => startWorker('vmm', v
 export const startAzureWorker = (vault: string): string => startWorker('azure', vault);
 export const startHypervisor = (host: string): string => `farshore hypervisor --host ${host}`;
 
-/** One that is there already refuses, or makes the next one wait; and some have somebody who looks after them. */
-export const BEFORE_THAT = 'End one that hangs first; `farshore up` starts again by itself what it has started';
+/** A process that still exists makes the new one refuse or wait; and an instance restarts its own. */
+export const BEFORE_THAT =
+  'If the old process hangs, end it first; `farshore up` restarts its own processes automatically';
 
-/** Of a host whose agent answers, and tells of it. */
+/** For a host whose agent answers and reports the hypervisor missing. */
 export const startHypervisorAlone = (host: string): string =>
-  `Start it again, and nothing is lost: ${startHypervisor(host)}. ${BEFORE_THAT}.`;
+  `Restart the hypervisor; no data is lost: ${startHypervisor(host)}. ${BEFORE_THAT}.`;
 
 const hostParts = (host: string): string =>
-  `whichever is down there: ${startHypervisor(host)}, and ${startAgent(host)}`;
+  `the processes that are down there: ${startHypervisor(host)}, and ${startAgent(host)}`;
 
-/** What starts again who does not answer; undefined of a failure that says nothing of that. */
+/** The command that restarts the silent process; undefined for a failure that names none. */
 export function startSilent(
   code: Failure['code'],
   { host, vmmServer, vault }: { readonly host: string; readonly vmmServer: string; readonly vault: string },
@@ -37,6 +38,6 @@ export function startSilent(
   }
 }
 
-/** Of a host that says nothing nobody knows which of the two is down. */
+/** For a silent host, where it is unknown which of the two processes is down. */
 export const startHost = (host: string): string =>
-  `${hostParts(host)}. ${BEFORE_THAT}. Replication then continues by itself.`;
+  `${hostParts(host)}. ${BEFORE_THAT}. Replication then resumes automatically.`;

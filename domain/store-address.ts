@@ -9,8 +9,8 @@ const CONTAINER = /^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*$/;
 
 export const storeAddressSchema = z.discriminatedUnion('kind', [
   z.strictObject({
-    kind: z.literal('embedded').describe('A folder of this machine, or one that is mounted.'),
-    path: z.string().min(1).describe('Folder of the store; relative to the site file.'),
+    kind: z.literal('embedded').describe('A local or mounted folder.'),
+    path: z.string().min(1).describe('Folder of the store, relative to the site file.'),
   }),
   z.strictObject({
     kind: z.literal('azure').describe('A container of a storage account. Credentials are taken from the environment.'),
@@ -36,26 +36,26 @@ export const accountUrlOf = (url: string): string => url.slice(0, url.length - c
 
 function urlProblem(text: string): string | undefined {
   if (!URL.canParse(text))
-    return 'the address of a container is wanted: https://ACCOUNT.blob.core.windows.net/CONTAINER';
+    return 'expected the address of a container: https://ACCOUNT.blob.core.windows.net/CONTAINER';
   const { protocol, hostname, search, hash, username, pathname } = new URL(text);
   // The text itself is not repeated: what is wrong with it may be that it holds a signature.
   if (search !== '' || hash !== '' || username !== '') {
-    return 'credentials do not belong into the site file: give a SAS in FARSHORE_STORE_SAS, and the address up to the container here';
+    return 'the site file must not contain credentials: put the SAS into FARSHORE_STORE_SAS, and only the address up to the container here';
   }
   if (protocol !== 'https:' && !(protocol === 'http:' && LOOPBACK.test(hostname))) {
-    return 'https is wanted; http is taken for addresses of this machine alone';
+    return 'use https; http is allowed only for addresses of this machine';
   }
   const parts = pathname.split('/').slice(1);
   if (CONTAINER.test(parts.at(-1)!)) return placeProblem(hostname, parts);
-  return 'it must end with the name of a container: 3 to 63 lower-case letters, digits and single hyphens';
+  return 'the address must end with the name of a container: 3 to 63 lower-case letters, digits and single hyphens';
 }
 
 /** A host of the service names the account; of any other host the path may name it. */
 function placeProblem(hostname: string, parts: readonly string[]): string | undefined {
   if (ACCOUNT_HOST.test(hostname)) {
     if (parts.length === 1) return undefined;
-    return 'the path must be the name of a container and no more: https://ACCOUNT.blob.core.windows.net/CONTAINER';
+    return 'the path must be only the name of a container: https://ACCOUNT.blob.core.windows.net/CONTAINER';
   }
   if (parts.length <= 2 && !parts.includes('')) return undefined;
-  return 'the path must be CONTAINER, or ACCOUNT/CONTAINER where the host does not name the account';
+  return 'the path must be CONTAINER, or ACCOUNT/CONTAINER if the host does not name the account';
 }

@@ -5,6 +5,8 @@ export const isoTimeSchema = z.iso.datetime();
 
 export const toIso = (ms: number): string => new Date(ms).toISOString();
 export const toMs = (iso: string): number => Date.parse(iso);
+/** An ISO 8601 instant without its fraction of a second, for people. */
+export const toSecond = (iso: string): string => iso.replace(/\.\d+(?=Z$)/, '');
 /** Whole seconds from `from` to `to`, never negative. */
 export const secondsBetween = (from: string, to: string): number =>
   Math.max(0, Math.round((toMs(to) - toMs(from)) / 1000));

@@ -224,8 +224,8 @@ function afterMove(item: ProtectedItem, { host, tracking }: LocatedVm, at: strin
   const cause = tracking
     ? tracking.epoch === item.epoch
       ? tracking.resyncCause
-      : `the VM was moved to host ${host}, where epoch ${tracking.epoch} is tracked, not ${item.epoch}`
-    : `the VM was moved to host ${host}, where its changes were not tracked`;
+      : `the VM was moved to host ${host}, which tracks epoch ${tracking.epoch} instead of ${item.epoch}`
+    : `the VM was moved to host ${host}, which did not track its changes`;
   return cause === undefined ? moved : marked(moved, cause, at);
 }
 

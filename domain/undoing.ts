@@ -1,6 +1,6 @@
 /**
- * What a job undoes when it is given up, and what of it is left: a source VM that stays off, a VM snapshot that grows. A
- * leftover stays with the VM, which is Critical by it, until it is undone.
+ * The steps that an abandoned job undoes, and its leftovers: a source VM that stays off, a VM snapshot that grows. A leftover
+ * stays with the VM, and makes it Critical, until it is undone.
  */
 import { z } from 'zod';
 import { failureSchema, type Failure } from './errors.js';
@@ -17,7 +17,7 @@ export const undoingText: Record<Undoing, string> = {
   stopTracking: 'stop tracking',
 };
 
-/** Told by a job that ends before it has undone this. */
+/** Reported by a job that ends before it has undone this. */
 export const notUndoneSchema = z.object({ what: undoingSchema, epoch: z.int(), failure: failureSchema });
 export type NotUndone = z.infer<typeof notUndoneSchema>;
 
@@ -25,12 +25,12 @@ export const leftoverSchema = notUndoneSchema.extend({
   jobId: z.string(),
   kind: jobKindSchema,
   since: isoTimeSchema,
-  /** Somebody has asked for `retry`: it is undone as soon as nothing else is being done. */
+  /** An operator has asked for `retry`: it is undone as soon as the VM is not busy. */
   wanted: z.boolean().optional(),
 });
 export type Leftover = z.infer<typeof leftoverSchema>;
 
-/** A failure with what it has left besides. */
+/** A failure together with its leftovers. */
 export function withLeft(failure: Failure, left: readonly NotUndone[] = []): Failure {
   if (left.length === 0) return failure;
   const problems = left.map(({ what, failure: why }) => `${undoingText[what]}: ${why.message}`);

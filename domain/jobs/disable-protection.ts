@@ -9,21 +9,22 @@ export const disableProtection: AskedJob<'disableProtection', typeof tasks> = {
   kind: 'disableProtection',
   title: 'Disable protection',
   tasks,
-  // While a failover is open nobody has decided yet which side's data is the one to keep.
-  allowed({ phase, leftovers, sourceFence }, { busy }) {
+  // While a failover is open, the operator has not decided yet which side's data to keep.
+  allowed({ vm, phase, leftovers, sourceFence }, { busy }) {
     if (busy) return busy;
-    // Once more, to waive what is owed, or left, at a primary site that does not exist any more.
+    // Allowed again, to waive leftovers and fencing at a primary site that no longer exists.
     if (phase === 'Unprotected') return leftovers || sourceFence ? yes : no('the VM is not protected');
-    if (phase === 'FailedOver' || phase === 'FailedBack') return no(`the VM is ${phaseText[phase]}; commit that first`);
+    if (phase === 'FailedOver' || phase === 'FailedBack')
+      return no(`the VM is ${phaseText[phase]}; commit first: farshore commit ${vm}`);
     return yes;
   },
   withoutHost: 'waits',
-  // A source that is off stays off, and somebody has to know.
+  // A source that is off stays off, and the operator has to know.
   settles: (parameters) => (parameters?.primaryLost ? undoings : ['mergeSnapshot', 'stopTracking']),
   succeeded(item, ended) {
     const { cycleDueAt: _d, shipped: _s, applied: _a, latestRecoveryPoint: _l, resync: _r, ...left } = ended;
     const { paused: _p, protectedSince: _ps, hostTrouble, sourceRan: _sr, sourceFence, ...rest } = left;
-    // Owed it stays, unless the site that was to be told does not exist any more.
+    // The fence stays owed unless the primary site no longer exists.
     const isOwed = sourceFence && !item.job?.parameters?.primaryLost;
     const owed = isOwed && { sourceFence, ...(hostTrouble && { hostTrouble }) };
     return { ...rest, ...owed, phase: 'Unprotected', cycleHistory: [] };

@@ -3,8 +3,10 @@ import { no, yes } from '../permission.js';
 import { phaseText } from '../protected-item.js';
 import { unmarked } from '../resync-mark.js';
 
-const FENCE_OWED =
-  'its source has still to be told that the VM runs at the recovery site. If the primary site does not exist any more, end what is left of its protection first, with --primary-lost';
+const fenceOwed = (vm: string) =>
+  no(
+    `its source is not fenced yet; that happens once its hypervisor and its Provider answer. If the primary site no longer exists, first run: farshore unprotect ${vm} --primary-lost`,
+  );
 
 const tasks = [
   'Prerequisites check for enabling protection',
@@ -20,8 +22,8 @@ export const enableProtection: AskedJob<'enableProtection', typeof tasks> = {
   tasks,
   allowed: (item, { busy }) =>
     item.phase === 'Unprotected'
-      ? (busy ?? (item.sourceFence && no(FENCE_OWED)) ?? yes)
-      : no(`the VM is protected already${item.phase === 'Protected' ? '' : `: it is ${phaseText[item.phase]}`}`),
+      ? (busy ?? (item.sourceFence && fenceOwed(item.vm)) ?? yes)
+      : no(`the VM is already protected${item.phase === 'Protected' ? '' : ` (${phaseText[item.phase]})`}`),
   mayLeave: () => ['stopTracking'],
   settles: () => ['stopTracking', 'mergeSnapshot'],
   succeeded(item, ended) {

@@ -1,6 +1,6 @@
 /**
- * A kind of job: all that is to be known of it but what it does, which is the workflow of the same name. Whoever adds one
- * defines it in a file of its own, and names it among the known ones.
+ * A kind of job: everything about it except its steps, which are the workflow of the same name. To add one, define it in a
+ * file of its own and list it in known-jobs.ts.
  */
 import type { JobOutcome } from '../job-outcome.js';
 import type { JobParameters } from '../job.js';
@@ -19,30 +19,30 @@ export interface JobDefinition<K extends string = string, T extends readonly str
   readonly title: string;
   /** In order; names as the product shows them. */
   readonly tasks: T;
-  /** Whether the VM's state allows to ask for it; left out of jobs that follow by themselves. */
+  /** Whether the VM's state allows a request for it; left out for jobs that follow automatically. */
   readonly allowed?: (item: ProtectedItem, gates: Gates) => Permission;
-  /** It is asked for by an update that says more than that. */
+  /** It is requested by an update of its own, which carries more parameters. */
   readonly hasOwnUpdate?: true;
-  /** While the VM's host does not answer: it stands still, or is refused. Left out: it needs nothing of the host. */
+  /** While the VM's host does not answer, the job waits or is refused. Left out: it does not need the host. */
   readonly withoutHost?: 'waits' | 'refused';
-  /** It takes over from whatever runs or waits. */
+  /** It takes over from running and waiting jobs. */
   readonly takesOver?: true;
-  /** What it may have left when it was closed from outside, wherever it stood. */
+  /** Possible leftovers when it was closed from outside, at any step. */
   readonly mayLeave?: (parameters: JobParameters | undefined) => readonly Undoing[];
-  /** What is left of no former job any more once it has succeeded: done, or not wanted now. */
+  /** Leftovers of former jobs that are settled once it has succeeded: done, or no longer wanted. */
   readonly settles?: (parameters: JobParameters | undefined) => readonly Undoing[];
-  /** Given up, it leaves a VM whose changes go on being sent. */
+  /** When it is abandoned, replication of the VM continues. */
   readonly goesOn?: (item: ProtectedItem) => boolean;
   /**
    * @param item as it was before the job ended. @param ended what is true after any job.
    * @returns the item after it has succeeded.
    */
   readonly succeeded: (item: ProtectedItem, ended: ProtectedItem, end: JobEnd) => ProtectedItem;
-  /** The job that follows by itself. @param phase of the VM after it. */
+  /** The job that follows automatically. @param phase of the VM after it. */
   readonly followedBy?: (phase: Phase) => string | undefined;
 }
 
-/** One that is asked for. */
+/** A job that can be requested. */
 export type AskedJob<K extends string = string, T extends readonly string[] = readonly string[]> = JobDefinition<K, T> &
   Required<Pick<JobDefinition, 'allowed'>>;
 
@@ -54,10 +54,10 @@ export function addJobKind(definition: JobDefinition): void {
 
 export const jobDefinitions = (): readonly JobDefinition[] => [...definitions.values()];
 
-/** @throws Error of a kind that nobody has added. */
+/** @throws Error for an unknown kind. */
 export function jobDefinition(kind: string): JobDefinition {
   const found = definitions.get(kind);
-  if (!found) throw new Error(`there is no job of the kind ${kind}`);
+  if (!found) throw new Error(`unknown kind of job: ${kind}`);
   return found;
 }
 

@@ -20,11 +20,11 @@ export const unplannedFailover: AskedJob<'unplannedFailover', typeof tasks> = {
   // It does not wait for what runs, but takes over from it; a replica that is marked or Critical will do.
   allowed(item) {
     if (item.phase !== 'Protected' && item.phase !== 'Seeding') {
-      return no(`only a protected VM can be failed over; it is ${phaseText[item.phase]}`);
+      return no(`only a protected VM can be failed over; this VM is ${phaseText[item.phase]}`);
     }
     const same = [item.job, ...item.pending].find((job) => job?.kind === 'unplannedFailover');
     if (same) return no(`the job "${TITLE}" is running (${same.jobId})`);
-    return item.latestRecoveryPoint || item.applied ? yes : no('there is no recovery point yet');
+    return item.latestRecoveryPoint || item.applied ? yes : no('there is no recovery point to fail over to yet');
   },
   takesOver: true,
   mayLeave: (parameters) => (parameters?.tryShutDown ? ['startSource'] : []),

@@ -14,13 +14,13 @@ export const verifyReplica: AskedJob<'verifyReplica', typeof tasks> = {
   title: 'Verify replication',
   tasks,
   allowed: (_, { busy, inPhase, resync, paused }) =>
-    busy ?? inPhase('Protected', 'only a protected VM is verified') ?? resync ?? paused ?? yes,
+    busy ?? inPhase('Protected', 'only a protected VM can be verified') ?? resync ?? paused ?? yes,
   withoutHost: 'waits',
   mayLeave: () => ['mergeSnapshot'],
   settles: () => ['mergeSnapshot'],
   goesOn: () => true,
   succeeded(item, ended, { at, result: { resyncCause } }) {
-    // The cycles that were due meanwhile have not been missed: they are made good at once.
+    // Cycles that came due during the job were not missed: they are made up for immediately.
     const due = item.phase === 'Protected' ? { ...ended, cycleDueAt: at } : ended;
     return resyncCause === undefined ? due : marked(due, resyncCause, at);
   },

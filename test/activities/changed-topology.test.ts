@@ -116,7 +116,7 @@ test('a disk that no replica can hold is refused before anything is begun, on a 
   try {
     await expect(run(all.checkProtectable, { vm: 'large-01' })).rejects.toMatchObject({
       type: 'PrerequisitesNotMet',
-      message: expect.stringMatching(/disk os has \d+ bytes, .* at most: make it smaller/),
+      message: expect.stringMatching(/disk os has \d+ bytes, .* at most \d+ .*: shrink it/),
     });
   } finally {
     await control.close();

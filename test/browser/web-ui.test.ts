@@ -165,7 +165,7 @@ test("the board's page shows what needs attention, the hosts and the VMs, and co
   expect(text).toMatch(
     /Needs attention\s+Critical: app-01: [^]*disk of the VM is missing[^]*Warning: web-01: replication is paused/,
   );
-  expect(text).toMatch(/Waits for a person\s+Enable protection of app-01/);
+  expect(text).toMatch(/Waits for an operator\s+Enable protection of app-01/);
   expect(text).toMatch(/Running\s+Initial replication of files-01: Copying the virtual disks, \d+ % of 512\.0 MiB/);
   expect(text).toMatch(/Hosts\s+hv-01, Critical: db-01, web-01, app-01\s+hv-02, Warning: files-01/);
   expect(text).toMatch(/VMs\s+Critical app-01: Unprotected, runs at the primary site\s+Warning web-01/);

@@ -158,7 +158,10 @@ describe('a Temporal that is none', () => {
     ]);
     // Whoever has nothing but the store reads it all the same.
     expect((await shell.run('vault', 'list', '--store', 'vault')).code).toBe(0);
-    expect(await shell.run('up')).toMatchObject({ code: 3, stderr: expect.stringContaining('Each vault has a store') });
+    expect(await shell.run('up')).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('Each vault needs its own store'),
+    });
   });
 
   test('something else listens, and TLS is spoken to it', async () => {
@@ -269,7 +272,7 @@ test('a VM that is not Normal is named with what to type', { timeout: 120_000 },
     expect(of('Hypervisor of hyperv-01')).toMatchObject([{ status: 'ok', message: 'answers, and knows 1 VM' }]);
     expect(of('Disks of hyperv-01')).toMatchObject([{ status: 'skipped', message: expect.stringContaining(VM) }]);
     expect(of('Replication')).toContainEqual(
-      expect.objectContaining({ message: `${VM}: the site file does not name the VM, and it is protected` }),
+      expect.objectContaining({ message: `${VM}: the VM is protected but missing from the site file` }),
     );
   } finally {
     await site.stop();

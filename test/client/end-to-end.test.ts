@@ -217,14 +217,14 @@ test('sync --tag names a recovery point, also of an unchanged state; a name is u
   const again = await shell.run('sync', 'web-01', '--tag', 'before-upgrade');
   expect(again.code).toBe(3);
   expect(again.stderr).toBe(
-    `farshore: web-01: recovery point ${named[0]!.id} is named before-upgrade already; choose another name\n`,
+    `farshore: web-01: recovery point ${named[0]!.id} already has the name before-upgrade; choose another name\n`,
   );
   const wrong = await shell.run('sync', 'web-01', '--tag', '../x');
   expect(wrong.code).toBe(3);
   expect(wrong.stderr).toContain('letters, digits');
 });
 
-test('a VM that waits for an administrator is Critical, and retry brings it on', async () => {
+test('a VM that waits for an operator is Critical, and retry brings it on', async () => {
   expect((await shell.runAlone('protect', 'db-01', '--wait')).code).toBe(0);
   // It is kept twice.
   const descriptions = ['', 'second/'].map((copy) => join(shell.folder, `vault/vms/db-01/${copy}description.json`));
@@ -233,7 +233,7 @@ test('a VM that waits for an administrator is Critical, and retry brings it on',
   const sync = await shell.run('sync', 'db-01', '--wait');
   expect(sync.code).toBe(4);
   expect(sync.stderr).toMatch(
-    /farshore: cycle \d+ of db-01 waits for an administrator: .*\n {2}Remedy: .*farshore retry db-01/,
+    /farshore: cycle \d+ of db-01 waits for an operator: .*\n {2}Remedy: .*farshore retry db-01/,
   );
   expect(await shell.json('status')).toMatchObject({ code: 2, value: { health: 'Critical' } });
   expect((await show('db-01')).next).toMatch(/^farshore retry db-01/);

@@ -177,7 +177,7 @@ test(
     expect((await shell.run('failover', 'web-01', '--type', 'planned', '--wait', '--yes')).code).toBe(0);
     const open = await shell.run('unprotect', 'web-01', '--yes');
     expect(open.code).toBe(3);
-    expect(open.stderr).toMatch(/failed over, not committed; commit that first/);
+    expect(open.stderr).toMatch(/failed over, not committed; commit first: farshore commit /);
     // Whoever repeats a command is told that it is done.
     const again = await shell.run('failover', 'web-01', '--type', 'planned', '--yes');
     expect(again).toMatchObject({ code: 0, stdout: expect.stringMatching(/^web-01: it has been failed over already/) });

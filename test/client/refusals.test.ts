@@ -66,7 +66,7 @@ describe('a site file that is wrong', () => {
       'app-consistent points more seldom than they are kept',
       (site) => site.replace('copyFrequency: 30s', 'appConsistentFrequencyHours: 3'),
       'appConsistentFrequencyHours: 3',
-      /policies\[0\]\.appConsistentFrequencyHours: .* every 3 h and kept for 2 h.* \(value: 3\)\n {2}Remedy: write at most 2/,
+      /policies\[0\]\.appConsistentFrequencyHours: .* every 3 h but kept for only 2 h.* \(value: 3\)\n {2}Remedy: write at most 2/,
     ],
     [
       'a guest agent of another VM',
@@ -75,7 +75,7 @@ describe('a site file that is wrong', () => {
           .replace('    host: h1\n    disks', '    host: h1\n    guestAgent: agent.sock # again\n    disks')
           .replace('    policy: fast', '    guestAgent: agent.sock'),
       '# again',
-      /vms\[1\]\.guestAgent: this is the guest agent of web-01.* \(value: "agent\.sock"\)\n {2}Remedy: name/,
+      /vms\[1\]\.guestAgent: this socket is already the guest agent of web-01.* \(value: "agent\.sock"\)\n {2}Remedy: give/,
     ],
     [
       'a guest agent too far down',
@@ -105,7 +105,7 @@ describe('a site file that is wrong', () => {
       'a network that is not mapped',
       (site) => site.replace(/networkMappings:\n.*\n.*\n/, ''),
       'vmNetwork: lan',
-      /vms\[0\]\.networkAdapters\[0\]\.vmNetwork: this VM network is not mapped .* \(value: "lan"\)\n {2}Remedy: add an entry for lan/,
+      /vms\[0\]\.networkAdapters\[0\]\.vmNetwork: this VM network has no mapping .* \(value: "lan"\)\n {2}Remedy: add an entry for lan/,
     ],
     [
       'a field that is missing',
@@ -321,7 +321,8 @@ describe('up', () => {
     await mkdir(join(shell.folder, 'vault'));
     expectOneError(await shell.runLoaded('up', '--data', 'data'), {
       code: 5,
-      error: /not the one that the vault has: .*no store is there.* 11111111-.*\n {2}Remedy: Mount it,.* --new-store/,
+      error:
+        /not the one that this vault has used so far: .*no store is there.* 11111111-.*\n {2}Remedy: Mount the right store,.* --new-store/,
     });
     expect(await exists('vault/farshore-store.json')).toBe(false);
   });

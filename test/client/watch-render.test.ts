@@ -72,11 +72,11 @@ test('what needs attention has its remedy, and the command unless the remedy is 
   const from = lines.findIndex((line) => line.startsWith('NEEDS ATTENTION'));
   expect(lines.slice(from)).toEqual([
     'NEEDS ATTENTION: 3',
-    'Critical  c-01: the vault holds a replica that nothing keeps up to date: Temporal knows nothing of the VM',
+    'Critical  c-01: the vault holds a replica, but Temporal has no protection workflow for the VM, so the replica is going stale',
     '  -> farshore vault adopt c-01',
-    'Critical  b-01: os; waits for an administrator, for 3 min',
+    'Critical  b-01: os; waits for an operator, for 3 min',
     '  -> Put the disk file back where it was.',
-    '  -> farshore retry b-01  (once the cause is gone)',
+    '  -> farshore retry b-01  (once you have fixed the cause)',
     'Warning  a-01: replication is paused; changes are tracked, but not sent, for 10 min',
     '  -> farshore resume a-01',
   ]);

@@ -220,9 +220,9 @@ test('names that differ in upper and lower case alone are one name', () => {
   ];
   const error = errorOf(site((lines) => [...lines.slice(0, 12), ...vm('db-01'), ...vm('DB-01')]));
   expect(error).toMatchObject({ path: 'vms[1].name', line: 17 });
-  expect(error.problem).toBe('but for upper and lower case this is the name of another VM, db-01');
+  expect(error.problem).toBe('this name differs only in case from that of another VM, db-01');
   const hosts = errorOf(site((lines) => [...lines.slice(0, 11), '          - name: H1', ...lines.slice(11)]));
-  expect(hosts.problem).toBe('but for upper and lower case this is the name of another host, h1');
+  expect(hosts.problem).toBe('this name differs only in case from that of another host, h1');
 });
 
 describe('anchors and aliases', () => {
@@ -297,7 +297,7 @@ describe('a host that cannot be', () => {
     ['bandwidth: { limit: 0 Mbit/s }', 'bandwidth.limit', /at least 64 kbit/, '"0 Mbit/s"', /correct/],
     ['bandwidth: { limit: 50 MB/s }', 'bandwidth.limit', /in kbit\/s, Mbit\/s or Gbit\/s/, '"50 MB/s"', /correct/],
     ['bandwidth: { limit: 50 }', 'bandwidth.limit', /^text is wanted/, '50', /correct/],
-    ['bandwidth: {}', 'bandwidth', /nothing is limited/, '{}', /correct/],
+    ['bandwidth: {}', 'bandwidth', /expected limit, workHours or both/, '{}', /correct/],
     [
       "bandwidth: { workHours: { from: '08:00', to: '18:00' } }",
       `${WORK}.limit`,
@@ -337,5 +337,5 @@ describe('a host that cannot be', () => {
 test.each(['ftp://x.example/', 'no address'])('%s is no webhook', (value) => {
   const error = errorOf(site((lines) => [...lines, 'alerts:', `  webhook: ${value}`]));
   expect(error).toMatchObject({ path: 'alerts.webhook', line: 21 });
-  expect(error.problem).toMatch(/an http or https address is wanted/);
+  expect(error.problem).toMatch(/expected an http or https address/);
 });

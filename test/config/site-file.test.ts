@@ -76,7 +76,7 @@ describe('a disk whose format is not written out', () => {
 
 describe('a disk that is larger than a replica', () => {
   const large = 2_500 * 1024 ** 3;
-  const found = { problem: expect.stringContaining(`disk data has ${large} bytes, and a replica holds`) as string };
+  const found = { problem: expect.stringContaining(`disk data has ${large} bytes, but a replica can hold`) as string };
   const check = (file: string) => loadSite(file, { disks: true, replicas: true });
   const withDisk = async (more = '') => {
     for (const [name, size] of [

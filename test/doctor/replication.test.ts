@@ -48,7 +48,7 @@ test('a cycle that is overdue is told before it is a matter of health, and once 
     {
       status: 'warning',
       message: 'db-01: 5 of the last 20 cycles were missed',
-      remedy: expect.stringMatching(/^Nothing where it follows a standstill that is over/),
+      remedy: expect.stringMatching(/^If an interruption has just ended, there is nothing to do/),
     },
   ]);
 });
@@ -75,7 +75,7 @@ test('a VM that is failed over and committed is told with what to type, though n
     {
       status: 'warning',
       remedy: expect.stringMatching(
-        /failing back is not there yet\..*: farshore unprotect db-01 --wait, then farshore vm delete-replica db-01, farshore vm start db-01 and farshore protect db-01 --wait$/,
+        /failback is not available yet\..*: farshore unprotect db-01 --wait, then farshore vm delete-replica db-01, farshore vm start db-01 and farshore protect db-01 --wait$/,
       ),
     },
   ]);
@@ -96,7 +96,7 @@ test('the VMs of a silent host are told of together, and what is theirs alone by
       vms: ['app-01', 'db-01'],
       message: expect.stringContaining('Host host-1 lost, 2 VMs (app-01, db-01)'),
       remedy: expect.stringContaining(
-        'farshore failover app-01 db-01 --type unplanned --wait\nIf the host is not lost, start again whichever is down there',
+        'farshore failover app-01 db-01 --type unplanned --wait\nIf the host is not lost, restart the processes that are down there',
       ),
     },
     { status: 'warning', vms: ['app-01'], message: expect.stringContaining('paused') },
@@ -109,7 +109,7 @@ test('a VM that the site file does not name any more is told', () => {
   expect(found([item('db-01'), item('old-01')], 1_001, ['db-01'])).toMatchObject([
     {
       status: 'warning',
-      message: 'old-01: the site file does not name the VM, and it is protected',
+      message: 'old-01: the VM is protected but missing from the site file',
       remedy: expect.stringContaining('under this name'),
       vms: ['old-01'],
     },
@@ -131,7 +131,7 @@ test('what nothing keeps up to date, and what should run at the recovery site an
     'problem: farshore vault adopt lost-01',
     'problem: farshore vm start lost-01',
     'problem: farshore vm start over-01',
-    expect.stringMatching(/^warning: It may stay so/),
+    expect.stringMatching(/^warning: It can stay there/),
   ]);
   const running = new Map(['lost-01', 'over-01'].map((vm) => [vm, 'Running' as const]));
   expect(look(running)).toEqual(['problem: farshore vault adopt lost-01', expect.stringMatching(/^warning/)]);

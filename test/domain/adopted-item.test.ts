@@ -59,12 +59,12 @@ describe('a VM adopted from the vault', () => {
   });
 
   test.each<[string, VaultFacts, TrackingFacts]>([
-    ['does not track', vault(), 'none'],
+    ['no longer tracks', vault(), 'none'],
     ['disk full', vault(), tracking({ resyncCause: 'disk full' })],
     ['tracks epoch 2', vault(), tracking({ epoch: 2 })],
-    ['open logs are of cycle 10', vault(), tracking({ openSequence: 10 })],
-    ['open logs are of cycle 7', vault(), tracking({ openSequence: 7 })],
-    ['at write 39, the replica at 40', vault(), tracking({ lastWrites: { os: 39 } })],
+    ['open logs belong to cycle 10', vault(), tracking({ openSequence: 10 })],
+    ['open logs belong to cycle 7', vault(), tracking({ openSequence: 7 })],
+    ['at write 39, but its replica is at write 40', vault(), tracking({ lastWrites: { os: 39 } })],
     ['fenced by epoch 4', vault({ fence: { epoch: 4, sequence: 0 } }), tracking()],
     ['was being copied', vault({ applied: { ...vault().applied!, epoch: 2 } }), tracking()],
   ])('is marked for resynchronization: %s', (cause, facts, tracked) => {

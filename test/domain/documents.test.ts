@@ -113,7 +113,7 @@ describe('a site', () => {
       'the only disk excluded',
       ['vms', 0, 'disks', 0, 'excluded'],
       true,
-      { message: /boots from this disk/, remedy: /leave excluded out/ },
+      { message: /boots from this disk/, remedy: /remove excluded/ },
     ],
     [
       'the disk it boots from excluded',
@@ -203,7 +203,7 @@ describe('a site', () => {
       'no mapping',
       ['networkMappings'],
       [],
-      { path: ['vms', 0, 'networkAdapters', 0, 'vmNetwork'], message: /not mapped/, remedy: /add an entry for lan/ },
+      { path: ['vms', 0, 'networkAdapters', 0, 'vmNetwork'], message: /no mapping/, remedy: /add an entry for lan/ },
     ],
   ])('with %s: one finding there, and what to do', (_what, path, value, { path: told = path, message, remedy }) => {
     const [first] = checkSite(readSite(put(path, value)));
@@ -223,7 +223,7 @@ describe('a site', () => {
     const site = readSite();
     const [web, db] = site.vms;
     expect(vmmServerOf(site, 'h2')).toBe('vmm-1');
-    expect(() => vmmServerOf(site, 'h9')).toThrow('host h9 is in no cloud');
+    expect(() => vmmServerOf(site, 'h9')).toThrow('host h9 does not belong to any cloud');
     expect(policyOf(site, db!)).toMatchObject({ name: 'fast', copyFrequency: '30s' });
     expect(policyOf(site, web!)).toMatchObject({
       name: 'default',
@@ -299,7 +299,7 @@ describe('a plan', () => {
     const of = (count: number) => checkPlan(recoveryPlanSchema.parse(plan(['all', ...names.slice(0, count)])), site);
     expect(of(100)).toEqual([]);
     expect(of(101)).toMatchObject([
-      { path: ['groups'], message: expect.stringContaining('101 machines'), remedy: expect.stringContaining('split') },
+      { path: ['groups'], message: expect.stringContaining('101 VMs'), remedy: expect.stringContaining('split') },
     ]);
   });
 });

@@ -18,13 +18,13 @@ test('the loss of a host that is gone ends with its last sign of life, and its o
   const times = timesOf({ ...instants, hostSeenAt: at(25) });
   expect(times).toMatchObject({ rpoSeconds: 25, rtoSeconds: 26, outageSeconds: 435 });
   expect(text(times)).toEqual([
-    `Data as of: ${at(0)}: what was written after it is lost`,
+    `Data as of: ${at(0)}: everything written later is lost`,
     `Host last seen: ${at(25)}, 25 s after that data`,
     `Declared: ${at(434)}`,
     `Failed over: ${at(440)}`,
     `Running: ${at(460)}`,
-    'RPO: 25 s: from the data until the host was last seen; more only if it wrote unseen',
-    'RTO: 26 s: from declaring it until the VM ran',
+    'RPO: 25 s: from the data until the host was last seen; more only if it kept writing while silent',
+    'RTO: 26 s: from declaring the failover until the VM ran',
     'Outage: 7 min 15 s: from when the host was last seen until the VM ran',
   ]);
 });
@@ -43,13 +43,13 @@ test('of a host that was not heard after the data it is not known what is lost, 
   expect(times).toMatchObject({ rpoSeconds: 440, outageSeconds: 460 });
   expect(text(times)).toEqual(
     expect.arrayContaining([
-      `Host last seen: ${at(0)}, with that data: how long it wrote after it is not known`,
+      `Host last seen: ${at(0)}, with that data; how long it kept writing is unknown`,
       'RPO: up to 7 min 20 s: from the data until the failover, as the host was not heard in between',
       'Outage: up to 7 min 40 s: from when the host was last seen until the VM ran',
     ]),
   );
   expect(lossAhead(at(0), 'hv-01', { hostSeenAt: at(0) }, at(434))).toMatch(
-    /Nothing was heard of host hv-01 after that: .* is lost, and/,
+    /Host hv-01 has not been heard since then: everything written after that data is lost, and the amount is unknown/,
   );
 });
 
@@ -61,12 +61,14 @@ test('of a host of which it is known from when on it did not answer, the most is
     expect.arrayContaining([
       `Host last seen: ${at(25)}, 25 s after that data`,
       `Silent since: ${at(28)}`,
-      'RPO: at most 28 s: from the data until the host did not answer any more; more only if it wrote unseen',
+      'RPO: at most 28 s: from the data until the host stopped answering; more only if it kept writing while silent',
       'Outage: up to 7 min 15 s: from when the host was last seen until the VM ran',
     ]),
   );
   expect(lossAhead(at(0), 'hv-01', host, at(434))).toMatch(
-    new RegExp(`last seen at ${at(25)}, 25 s after .* is lost, at most 28 s, as it does not answer since ${at(28)}`),
+    new RegExp(
+      `last seen at ${at(25)}, 25 s after .* is lost, at most 28 s, as the host has not answered since ${at(28)}`,
+    ),
   );
   // A part of a second is lost, too.
   const later = new Date(Date.parse(at(28)) + 1).toISOString();
@@ -78,7 +80,7 @@ test('a host that was last heard before its newest cycle is known to have lived 
   const times = timesOf({ ...instants, ...host });
   expect(times).toMatchObject({ hostSeenAt: at(0), rpoSeconds: 1, outageSeconds: 460 });
   expect(lossAhead(at(0), 'hv-01', host, at(434))).toMatch(
-    /after that: .* is lost, at most 1 s, as it does not answer/,
+    /after that data is lost, at most 1 s, as the host has not answered/,
   );
 });
 
@@ -92,7 +94,7 @@ test.each([3_600_000, -3_600_000])(
     const lines = timeLines({ ...rest, recoveryPointTime: dataAsOf, ...times });
     expect(lines).toContainEqual([
       "Host's clock",
-      `1 h ${ahead > 0 ? 'ahead' : 'behind'}: the time of the data is by it, all others are not`,
+      `1 h ${ahead > 0 ? 'ahead' : 'behind'}: only the time of the data is by this clock`,
     ]);
     expect(lines).toContainEqual(['Host last seen', `${at(25)}, 25 s after that data`]);
     expect(lossAhead(dataAsOf, 'hv-01', host, at(434))).toMatch(
@@ -111,8 +113,8 @@ test('of a source that was shut down, and has sent all it had written, nothing i
 
 test('before it is done, the loss is told as it will be', () => {
   expect(lossAhead(at(0), 'hv-01', { hostSeenAt: at(25) }, at(434))).toBe(
-    `Its data will be as of ${at(0)}, 7 min 14 s ago. Host hv-01 was last seen at ${at(25)}, 25 s after that data: what was written after that data is lost.`,
+    `Its data will be as of ${at(0)}, 7 min 14 s ago. Host hv-01 was last seen at ${at(25)}, 25 s after that data: everything written after that data is lost.`,
   );
-  expect(lossAhead(at(0), 'hv-01', undefined, at(10))).toMatch(/10 s ago: everything written since then, and until/);
+  expect(lossAhead(at(0), 'hv-01', undefined, at(10))).toMatch(/10 s ago: everything written from then until/);
   expect(lossAhead(undefined, 'hv-01', undefined, at(10))).toMatch(/since the newest recovery point is lost/);
 });

@@ -33,11 +33,11 @@ describe('a VM that has moved', () => {
   });
 
   test.each<[string, LocatedVm, string]>([
-    ['not at all', { host: 'h2' }, 'the VM was moved to host h2, where its changes were not tracked'],
+    ['not at all', { host: 'h2' }, 'the VM was moved to host h2, which did not track its changes'],
     [
       'in another epoch',
       { host: 'h2', tracking: { epoch: 2 } },
-      'the VM was moved to host h2, where epoch 2 is tracked, not 3',
+      'the VM was moved to host h2, which tracks epoch 2 instead of 3',
     ],
     ['no more', { host: 'h2', tracking: { epoch: 3, resyncCause: 'disk os was added' } }, 'disk os was added'],
   ])('is marked where it is tracked %s', (_how, found, cause) => {

@@ -81,7 +81,7 @@ describe('the name of a recovery point', () => {
     expect(tagRefusal(start, 'a')).toBeUndefined();
     expect(tagRefusal(after(asked('a')), 'a')).toContain('being made');
     const there = after(asked('a'), begun, shipped(7), applied(7, [{ tag: 'a', id: '0001-00000007' }]));
-    expect(tagRefusal(there, 'a')).toContain('0001-00000007 is named a already');
+    expect(tagRefusal(there, 'a')).toContain('0001-00000007 already has the name a');
     expect(tagRefusal(there, 'b')).toBeUndefined();
     // The point has gone with the retention: the name is free.
     const gone = [begun, shipped(8), applied(8)].reduce(next, there);

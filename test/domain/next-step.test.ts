@@ -135,7 +135,7 @@ describe('the next step', () => {
     for (const phase of ['Committed', 'Unprotected'] as const) {
       const advised = step(item({ ...owed, phase }));
       expect(advised).toMatchObject({ command: 'farshore unprotect db-01 --primary-lost', optional: true });
-      expect(advised.purpose).toContain('only if the primary site does not exist any more');
+      expect(advised.purpose).toContain('only if the primary site no longer exists');
     }
     expect(step(item({ ...owed, phase: 'FailedOver' })).command).toBe('farshore commit db-01 --wait');
   });
@@ -162,7 +162,7 @@ test('what needs a host that is known to be silent waits for it, and a planned f
   const silence = { host: 'host-1', since: at(990), heardAt: at(988), silent: 'hypervisor' as const };
   const told = toldOf(item(), silence);
   const offered = offeredOperations(told);
-  const late = { allowed: true, waitsFor: 'host host-1, which does not answer' };
+  const late = { allowed: true, waitsFor: 'host host-1, which is not answering' };
   expect(offered).toMatchObject({
     sync: late,
     resynchronize: late,
@@ -188,16 +188,16 @@ test('an agent that is silent beside a hypervisor that answers is started again 
   expect(next.command).toBe('farshore worker --role host --name host-1');
   const heard = { vault: 'v', items: new Map([['db-01', silent]]), jobs: [], planRuns: [] };
   const [told] = boardOf({ ...heard, sourceVms: new Map([['db-01', 'Running' as const]]) }, NOW).attention;
-  expect(told!.message).toMatch(/^The agent of host host-1 does not answer, and its hypervisor does, 1 VM /);
+  expect(told!.message).toMatch(/^The agent of host host-1 does not answer, but its hypervisor does, 1 VM /);
   expect(told!.advice[0]).toMatch(
-    /^db-01 runs there, so start its agent again: farshore worker --role host --name host-1\. End one that hangs first/,
+    /^db-01 runs there, so restart only the agent: farshore worker --role host --name host-1\. If the old process hangs, end it first/,
   );
-  expect(told!.advice[1]).toMatch(/^Only where it is to be given up: farshore failover db-01/);
+  expect(told!.advice[1]).toMatch(/^Only if you give up the host: farshore failover db-01/);
   expect(boardOf(heard, NOW).attention[0]!.advice[0]).toMatch(/^Fail over: /);
 });
 
 const NOT_LOST =
-  'If the host is not lost, start again whichever is down there: farshore hypervisor --host host-1, and farshore worker --role host --name host-1. End one that hangs first; `farshore up` starts again by itself what it has started. Replication then continues by itself.';
+  'If the host is not lost, restart the processes that are down there: farshore hypervisor --host host-1, and farshore worker --role host --name host-1. If the old process hangs, end it first; `farshore up` restarts its own processes automatically. Replication then resumes automatically.';
 
 describe('the board', () => {
   const lost = failing('AgentNotAnswering');
@@ -292,9 +292,9 @@ describe('the board', () => {
     const [host] = boardWith([fresh, busy, going]).attention;
     expect(host!.advice).toEqual([
       'Fail over: farshore failover busy-01 --type unplanned --wait',
-      'That cancels what runs of busy-01.',
+      'The failover cancels the running jobs of busy-01.',
       'Being failed over: going-01.',
-      'Without a recovery point, and so nothing to fail over to: new-01.',
+      'Cannot be failed over, as there is no recovery point: new-01.',
       NOT_LOST,
     ]);
   });
@@ -308,10 +308,10 @@ describe('the board', () => {
   test('of a hypervisor that its agent misses says so, and to start it before anything is failed over', () => {
     const missed = item({ hostTrouble: failing('HypervisorUnreachable') });
     const [host] = boardWith([missed]).attention;
-    expect(host!.message).toMatch(/^The hypervisor of host host-1 does not answer, and its agent does, 1 VM /);
+    expect(host!.message).toMatch(/^The hypervisor of host host-1 does not answer, but its agent does, 1 VM /);
     expect(host!.advice).toEqual([
-      expect.stringMatching(/^Start it again, and nothing is lost: farshore hypervisor --host host-1\./),
-      'Only where it is to be given up: farshore failover db-01 --type unplanned --wait',
+      expect.stringMatching(/^Restart the hypervisor; no data is lost: farshore hypervisor --host host-1\./),
+      'Only if you give up the host: farshore failover db-01 --type unplanned --wait',
     ]);
     // Once the agent is silent, too, nobody knows what of the host is there.
     const both = item({ ...missed, retry: { ...failing('AgentNotAnswering'), attempt: 1 } });
@@ -351,7 +351,7 @@ describe('the board', () => {
     const critical = board.attention.filter(({ health }) => health === 'Critical');
     expect(critical.map(({ vms, advice }) => [vms[0], advice[0]])).toEqual([
       ['lost-01', 'farshore vault adopt lost-01'],
-      ['gone-01', 'Name the VM in the site file again, then: farshore vault adopt gone-01'],
+      ['gone-01', 'Add the VM to the site file again, then: farshore vault adopt gone-01'],
       ['off-01', 'farshore vm start off-01'],
       ['over-01', 'farshore vm start over-01'],
     ]);
@@ -378,8 +378,15 @@ describe('the board', () => {
     };
     const critical = boardOf(heard, NOW).attention.filter(({ health }) => health === 'Critical');
     expect(critical).toMatchObject([
-      { vms: ['on-01'], advice: ['Shut the source down on its host.'] },
-      { vms: ['owed-01'], advice: [expect.stringMatching(/turned off by itself: farshore worker --role vmm --name /)] },
+      { vms: ['on-01'], advice: ['Shut down the source on its host.'] },
+      {
+        vms: ['owed-01'],
+        advice: [
+          expect.stringMatching(
+            /^Restart the Provider: farshore worker --role vmm --name .*turns off the source automatically/,
+          ),
+        ],
+      },
     ]);
   });
 

@@ -103,10 +103,14 @@ describe('the choice of a recovery point', () => {
   });
 
   test.each([
-    [{ kind: 'latestAppConsistent' }, [point(1, 1)], 'asked for Latest app-consistent; there are 0001-00000001 ('],
-    [{ kind: 'custom', id: 'x' }, points, 'asked for Custom x; there are 0001-00000004 (before-upgrade, crashCons'],
-    [{ kind: 'custom', id: 'x' }, [], 'asked for Custom x; there is none'],
-    [{ kind: 'latest' }, [], 'asked for Latest; there is none; the replica disks hold no complete state of epoch 1'],
+    [
+      { kind: 'latestAppConsistent' },
+      [point(1, 1)],
+      'has no recovery point for "Latest app-consistent"; it has 0001-00000001 (',
+    ],
+    [{ kind: 'custom', id: 'x' }, points, 'has no recovery point "x"; it has 0001-00000004 (before-upgrade, crashCons'],
+    [{ kind: 'custom', id: 'x' }, [], 'has no recovery point "x"; it has none'],
+    [{ kind: 'latest' }, [], 'it has none; the replica disks hold no complete state of epoch 1'],
   ] as [RecoveryPointSelector, RecoveryPoint[], string][])('names what is not there: %j', (selector, there, text) => {
     const error = (() => {
       try {

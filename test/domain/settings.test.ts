@@ -73,7 +73,7 @@ describe('a pause', () => {
       {
         reason: 'DiskMissing',
         health: 'Critical',
-        message: 'm; its replication was paused since, and it is not tried before `resume`',
+        message: 'm; replication has been paused since then, so there is no retry before `resume`',
         since: NOW,
       },
       { reason: 'Paused' },

@@ -33,7 +33,7 @@ test('a disk file that vanishes, and a store that cannot be reached', { timeout:
     await site.write(2 * MiB, 5 * MiB);
     await rename(store, `${store}.away`);
     const sequence = await site.sync();
-    await site.untilFailing('StoreUnreachable', 'Warning', /Check the network and the storage account/);
+    await site.untilFailing('StoreUnreachable', 'Warning', /for a folder, check that it is mounted/);
     await rename(`${store}.away`, store);
     await site.retryUntil(({ item }) => (item.applied?.sequence ?? 0) >= sequence);
     await site.expectEqual();
@@ -89,7 +89,7 @@ test('no space on the volume of the disks, and none in the store', { timeout: 18
     await site.write(4 * MiB, 8 * MiB);
     await leave(store, MiB);
     await site.sync();
-    await site.untilFailing('StoreFull', 'Warning', /Free or add space where the store is kept/);
+    await site.untilFailing('StoreFull', 'Warning', /Free space on the volume that holds the store/);
     await site.write(MiB, 9 * MiB);
     await resize(store, 256);
     await site.farshore.startJob(VM, 'plannedFailover');

@@ -100,7 +100,7 @@ test(
         code: 3,
         // Which of them, is up to whether the host was seen between its last cut and its death.
         stderr: expect.stringMatching(
-          /(Host hyperv-01 was last seen at|Nothing was heard of host hyperv-01 after that).* is lost/,
+          /(Host hyperv-01 was last seen at|Host hyperv-01 has not been heard since then).* is lost/,
         ),
       });
       // What the dead host would be needed for is refused at once, and what is not needed for it is named.

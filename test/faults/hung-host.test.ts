@@ -69,7 +69,7 @@ test(
       expect(unplanned.code).toBe(3);
       expect(unplanned.stderr).not.toContain('its host hyperv-01 answers');
       // Its VM runs on, so that no bound can be told.
-      expect(unplanned.stderr).toContain('everything written since then, and until the source is off, is lost');
+      expect(unplanned.stderr).toContain('everything written from then until the source is off is lost');
       expect(unplanned.stderr).toContain('it is Running on host hyperv-01, whose agent does not answer; start');
       const refused = instantIn(planned.stderr, 'last heard at');
       expect(refused <= hungAt).toBe(true);
@@ -156,7 +156,7 @@ test(
         value: {
           attention: [
             {
-              message: `${VM}: the VM runs at both sides: its source was not turned off, and what is written there stays there`,
+              message: `${VM}: the VM runs at both sites: its source is on, and data written there is not replicated`,
               advice: [expect.stringContaining('farshore worker --role vmm --name vmm-01')],
             },
             expect.anything(),

@@ -101,7 +101,7 @@ test('Temporal is lost: the vault is adopted, and goes on by differences', { tim
       vms: [
         { vm: 'app-01', phase: 'FailedOver' },
         { vm: 'db-01', phase: 'Protected', policyName: 'slow' },
-        { vm: 'web-01', phase: 'Protected', resyncCause: expect.stringContaining('does not track') },
+        { vm: 'web-01', phase: 'Protected', resyncCause: expect.stringContaining('no longer tracks') },
       ],
     });
     expect((await shell.json('vault', 'adopt', 'db-01', ...place)).value).toMatchObject({

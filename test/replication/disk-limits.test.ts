@@ -12,7 +12,7 @@ import { openStore, replicaFile } from './replica-fixture.js';
 const tooLarge = {
   code: 'PrerequisitesNotMet',
   detail: expect.stringMatching(
-    /disk os has 2190434369536 bytes, and a replica holds 2190433320960 \(2,040 GiB\) at most: make it smaller/,
+    /disk os has 2190434369536 bytes, but a replica can hold at most 2190433320960 \(2,040 GiB\): shrink it/,
   ),
 };
 
@@ -46,7 +46,7 @@ test('a disk that grew too large, or is one too many, is refused before the set 
   const many = Array.from({ length: 18 }, (_, number) => ({ name: `disk${number}`, size: 4 * MiB }));
   await refused(many, {
     code: 'PrerequisitesNotMet',
-    detail: expect.stringContaining('17 data disks, 16 are supported'),
+    detail: expect.stringContaining('17 data disks, but at most 16 are supported'),
   });
 });
 

@@ -125,7 +125,7 @@ describe('what the service refuses for its time says so', () => {
     expect(error.message).not.toContain(signature(token));
     expect(failureCatalogue[error.code]).toMatchObject({ class: 'nonRecoverable' });
     expect(failureCatalogue[error.code].remedy).toMatch(
-      /read again \(`farshore retry`\); for a variable start the worker/,
+      /run `farshore retry`; if they are in an environment variable, restart the worker/,
     );
   });
 

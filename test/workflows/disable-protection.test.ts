@@ -80,7 +80,7 @@ it('is refused before a failover is committed; after it, only the protection end
     await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
     await vault.until(entity, ({ item }) => item.phase === 'FailedOver');
     await expect(entity.executeUpdate(messages.jobUpdates.disableProtection, request())).rejects.toMatchObject({
-      cause: { message: expect.stringContaining('commit that first') },
+      cause: { message: expect.stringContaining('commit first') },
     });
     await entity.executeUpdate(messages.jobUpdates.commitFailover, request());
     await vault.until(entity, ({ item }) => item.phase === 'Committed');

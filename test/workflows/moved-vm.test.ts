@@ -48,7 +48,7 @@ it('one that is tracked there in another epoch, or not at all, is marked', { tim
     site.moved.set('db-02', { host: other });
     site.fail('cutAndShip', 'HypervisorUnreachable', 1);
     const { item, health } = await vault.until(entity, (view) => view.item.resync !== undefined, 20_000);
-    expect(item.resync?.cause).toBe(`the VM was moved to host ${other}, where its changes were not tracked`);
+    expect(item.resync?.cause).toBe(`the VM was moved to host ${other}, which did not track its changes`);
     expect(health).toBe('Critical');
     const { jobId } = await entity.executeUpdate(messages.resynchronizeUpdate, {
       args: [{ requestId: randomUUID(), now: true }],

@@ -73,7 +73,7 @@ describe('a manual action', () => {
       await until(run, PAUSE, 'Succeeded');
       expect(site.called('startReplicaVm')).toEqual([]);
       await expect(ask(run, 'approve', 'start-1/db-01')).rejects.toMatchObject({
-        cause: { message: expect.stringContaining('not under way yet') },
+        cause: { message: expect.stringContaining('not started yet') },
       });
       await expect(ask(run, 'approve', 'nothing')).rejects.toMatchObject({
         cause: { message: expect.stringContaining('no step nothing') },
@@ -113,7 +113,7 @@ describe('a manual action', () => {
   });
 });
 
-it('a step of a machine that waits for an administrator is tried again by its name', async () => {
+it('a step of a machine that waits for an operator is tried again by its name', async () => {
   await vault.run(async () => {
     const entity = await vault.protect('db-01');
     site.fail('shutDownVm', 'InvalidVmState', 1);

@@ -49,7 +49,7 @@ it('touches nothing when one machine is not protected', async () => {
   });
 });
 
-it('waits at a step that waits for an administrator, and goes on after `retry`', async () => {
+it('waits at a step that waits for an operator, and goes on after `retry`', async () => {
   await vault.run(async () => {
     await protectAll();
     site.fail('startFailover', 'InvalidReplicaState', 1);

@@ -34,7 +34,9 @@ describe('unplanned failover', () => {
       // Who is silent there is told with what is owed; see below for a later job.
       expect(item.hostTrouble).toEqual(trouble);
       expect(conditions.find(({ reason }) => reason === 'SourceNotFenced')).toMatchObject({
-        message: expect.stringMatching(/last tried at .*Z, and again each minute: .*; its agent does not answer$/),
+        message: expect.stringMatching(
+          /; its agent is not answering; retried every minute, the last attempt failed at .*Z: /,
+        ),
         remedy: expect.stringContaining('farshore worker --role host --name '),
       });
       expect(item.sourceFence).toMatchObject({ hostSilentAt: trouble.since });
