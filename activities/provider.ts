@@ -1,6 +1,7 @@
 /** Activities of the Provider, on the VMM server: inventory, prerequisites, VM power, networks. */
 import { exceededLimits } from '../domain/disk-limits.js';
 import { CatalogueError } from '../domain/errors.js';
+import type { Hardware } from '../domain/hardware.js';
 import type { LocatedVm } from '../domain/host.js';
 import { hostsOf, osDiskOf, replicaNetworkOf, vmmServerOf, type Site, type SiteVm } from '../domain/site.js';
 import { alignUp } from '../domain/ranges.js';
@@ -92,6 +93,7 @@ export function createProviderActivities(deps: ProviderDeps) {
         osDisk,
         disks: disks.map((disk) => ({ name: disk.name, size: disk.size, replicaSize: alignUp(disk.size, MiB) })),
         networkAdapters: adaptersOf(site, vm),
+        ...(found.hardware && { hardware: hardwareWith(found.hardware, disks) }),
         finalized: false,
       };
     },
@@ -145,6 +147,12 @@ export function createProviderActivities(deps: ProviderDeps) {
     },
   });
 }
+
+/** A disk that is excluded is none of the replica's. */
+const hardwareWith = (hardware: Hardware, disks: readonly { readonly name: string }[]): Hardware => ({
+  ...hardware,
+  disks: hardware.disks.filter(({ name }) => disks.some((disk) => disk.name === name)),
+});
 
 function adaptersOf(site: Site, vm: SiteVm): ReplicaDescription['networkAdapters'] {
   return vm.networkAdapters.map((adapter) => {

@@ -1,4 +1,5 @@
 /** What is wrong with a site file although each of its fields is right by itself. */
+import { hardwareProblems } from './hardware-checks.js';
 import { isTimeZone } from './local-time.js';
 import { checkPolicy } from './policy.js';
 import { hostsOf, osDiskOf, type Finding, type Site } from './site.js';
@@ -8,6 +9,7 @@ export function checkSite(site: Site): Finding[] {
   return [
     ...duplicateNames(site),
     ...osDiskProblems(site),
+    ...hardwareProblems(site),
     ...policyProblems(site),
     ...unknownTimeZones(site),
     ...danglingReferences(site),

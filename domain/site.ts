@@ -3,6 +3,16 @@
  * hosts, the networks and their mappings, and the VMs with their disks.
  */
 import { z } from 'zod';
+import {
+  diskBuses,
+  firmwares,
+  ipAddressSchema,
+  macAddressOf,
+  macAddressSchema,
+  memorySchema,
+  processorsSchema,
+  type Hardware,
+} from './hardware.js';
 import { siteHostSchema, type SiteHost } from './host-settings.js';
 import { nameSchema } from './ids.js';
 import { policySchema, type Policy } from './policy.js';
@@ -45,6 +55,12 @@ const diskSchema = z.strictObject({
     .multipleOf(512, { error: 'must be a multiple of 512 bytes' })
     .optional()
     .describe('In bytes. If set, the disk must have exactly this virtual size.'),
+  bus: z
+    .enum(diskBuses)
+    .optional()
+    .describe(
+      'Left out: SCSI, but IDE for the disk that a VM of generation 1 boots from. Disks have the order of the list.',
+    ),
   os: z.boolean().default(false).describe('The VM boots from this disk. Left out everywhere: the first disk.'),
   excluded: z
     .boolean()
@@ -53,6 +69,29 @@ const diskSchema = z.strictObject({
 });
 export type SiteDisk = z.infer<typeof diskSchema>;
 
+const networkAdapterSchema = z.strictObject({
+  name: nameSchema,
+  vmNetwork: nameSchema,
+  macAddress: macAddressSchema
+    .optional()
+    .describe('Six bytes such as 00:15:5D:01:02:03. Left out: the host gives the adapter one at each start.'),
+  addresses: z.array(ipAddressSchema).default([]).describe('IP addresses that the guest has on it.'),
+});
+
+const siteHardwareSchema = z
+  .strictObject({
+    processors: processorsSchema.default(2).describe('Virtual processors.'),
+    memoryBytes: memorySchema
+      .default(4 * 1024 ** 3)
+      .describe('Memory at start, bytes: a multiple of 2 MiB, at least 32 MiB.'),
+    firmware: z
+      .enum(firmwares)
+      .optional()
+      .describe('BIOS of a VM of generation 1, UEFI of one of generation 2. Left out: the one that fits.'),
+    secureBoot: z.boolean().optional().describe('With UEFI only, and then by default.'),
+  })
+  .prefault({});
+
 const vmSchema = z.strictObject({
   name: nameSchema,
   host: nameSchema.describe('One of the hosts above.'),
@@ -60,9 +99,10 @@ const vmSchema = z.strictObject({
   policy: nameSchema.optional().describe('One of the policies. Left out: a policy with all defaults.'),
   disks: z.array(diskSchema).min(1),
   networkAdapters: z
-    .array(z.strictObject({ name: nameSchema, vmNetwork: nameSchema }))
+    .array(networkAdapterSchema)
     .default([])
     .describe('Network adapters, and the VM networks they are connected to.'),
+  hardware: siteHardwareSchema.describe('What the VM is made of; the replica VM is told it.'),
   guestAgent: pathSchema
     .optional()
     .describe(
@@ -148,6 +188,27 @@ export const policyNames = (site: Site): string[] => [
 
 /** The disk the VM boots from. */
 export const osDiskOf = (vm: SiteVm): SiteDisk => vm.disks.find((disk) => disk.os) ?? vm.disks[0]!;
+
+/** Of the disk that the VM boots from, and all others. */
+export const busOf = (vm: SiteVm, disk: SiteDisk): (typeof diskBuses)[number] =>
+  disk.bus ?? (vm.generation === 1 && disk === osDiskOf(vm) ? 'IDE' : 'SCSI');
+
+export const firmwareOf = ({ generation, hardware }: SiteVm): Hardware['firmware'] =>
+  hardware.firmware ?? (generation === 1 ? 'BIOS' : 'UEFI');
+
+/** As the hypervisor of the VM tells it. */
+export const hardwareOf = (vm: SiteVm): Hardware => ({
+  processors: vm.hardware.processors,
+  memoryBytes: vm.hardware.memoryBytes,
+  firmware: firmwareOf(vm),
+  secureBoot: vm.hardware.secureBoot ?? firmwareOf(vm) === 'UEFI',
+  disks: vm.disks.map((disk) => ({ name: disk.name, bus: busOf(vm, disk) })),
+  networkAdapters: vm.networkAdapters.map(({ name, macAddress, addresses }) => ({
+    name,
+    ...(macAddress !== undefined && { macAddress: macAddressOf(macAddress) }),
+    addresses,
+  })),
+});
 
 /** Interfaces of the replica VM: by network mapping; a subnet of the VM network's own name wins, else the first. */
 export function replicaNetworkOf(site: Site, vmNetwork: string): { network: string; subnet: string } | undefined {

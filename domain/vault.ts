@@ -25,6 +25,7 @@
 import { z } from 'zod';
 import { appConsistentFailureSchema } from './app-consistency.js';
 import { fenceSchema, type Fence } from './fence.js';
+import { hardwareSchema } from './hardware.js';
 import { cycleName, nameSchema } from './ids.js';
 import { isoTimeSchema } from './time.js';
 
@@ -92,6 +93,8 @@ export const replicaDescriptionSchema = z.object({
     }),
   ),
   networkAdapters: z.array(z.object({ name: nameSchema, network: nameSchema, subnet: nameSchema })),
+  /** Of the source VM, as its hypervisor told it when the replica was begun, or resynchronized last. */
+  hardware: hardwareSchema.exactOptional(),
   /** False until finalize protection has settled network, boot disk and interfaces. */
   finalized: z.boolean(),
   /** Disks the VM had once; their page blobs are there as long as a recovery point names them. */

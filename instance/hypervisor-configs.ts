@@ -1,5 +1,5 @@
 /** What the embedded hypervisors of a site are started with: all of it follows from the site file and the data folder. */
-import type { Site } from '../domain/site.js';
+import { hardwareOf, type Site } from '../domain/site.js';
 import { parseHypervisorConfig, type HypervisorConfig } from '../sites/hypervisor/hypervisor-config.js';
 import type { DataFolder } from '../config/data-folder.js';
 
@@ -7,13 +7,14 @@ import type { DataFolder } from '../config/data-folder.js';
 export function hostConfig(site: Site, data: DataFolder, host: string): HypervisorConfig {
   const vms = site.vms
     .filter((vm) => vm.host === host)
-    .map(({ name: vm, disks, guestAgent }) => ({
-      name: vm,
-      disks: disks.map(({ name, path, format, excluded }) => ({
+    .map((vm) => ({
+      name: vm.name,
+      hardware: hardwareOf(vm),
+      disks: vm.disks.map(({ name, path, format, excluded }) => ({
         ...{ name, path, excluded },
         ...(format && { format }),
       })),
-      ...(guestAgent !== undefined && { guestAgent }),
+      ...(vm.guestAgent !== undefined && { guestAgent: vm.guestAgent }),
     }));
   return parseHypervisorConfig(`the hypervisor of ${host}`, {
     stateFolder: data.hypervisorState(host),

@@ -1,10 +1,16 @@
 /** What the hypervisor of either side tells of a VM. */
 import type { FailureCode } from '../domain/errors.js';
+import type { Fencing } from '../domain/fencing.js';
+import type { Hardware } from '../domain/hardware.js';
 
 export interface HypervisorVm {
   readonly name: string;
   readonly state: 'Running' | 'Off';
   readonly disks: readonly HypervisorDisk[];
+  /** Whether it can be started while it runs elsewhere. */
+  readonly fencing: Fencing;
+  /** Undefined where that can't be told. */
+  readonly hardware?: Hardware;
   readonly tracking?: TrackingState;
   /** The VM snapshot that is copied or compared, until it is merged. */
   readonly snapshot?: string;

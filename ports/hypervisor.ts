@@ -20,6 +20,9 @@ export interface Hypervisor extends ChangeSource {
   shutDownVm(vm: string): Promise<ShutDownResult>;
   /** As shutting down, without waiting for guests to let go: connections are cut. */
   turnOffVm(vm: string): Promise<void>;
-  /** Remembers that the VM runs elsewhere under this epoch: starting it here with an older one is refused. */
+  /**
+   * Remembers that the VM runs elsewhere under this epoch: starting it here with an older one is refused. Where its fencing
+   * is `advised`, that goes for who asks by this port; the VM's own console can start it.
+   */
   fenceVm(vm: string, epoch: number): Promise<void>;
 }

@@ -6,6 +6,7 @@ import type { ReplicaDescription } from '../domain/vault.js';
 import type { HypervisorVm } from './hypervisor-vm.js';
 
 export interface ReplicaVmSpec {
+  /** What to make; with the source's hardware, as far as that is known. */
   readonly description: ReplicaDescription;
   /** The epoch this VM may run under. */
   readonly epoch: number;

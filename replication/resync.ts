@@ -24,7 +24,7 @@ export interface ResyncTask {
   /** Of the source, sizes in bytes: the set that the new epoch is of. */
   readonly disks: Sizes;
   /** What else the replica VM is told of its source; left out: as it was. */
-  readonly settings?: Partial<Pick<ReplicaDescription, 'host' | 'vmmServer' | 'osDisk'>>;
+  readonly settings?: Partial<Pick<ReplicaDescription, 'host' | 'vmmServer' | 'osDisk' | 'hardware'>>;
 }
 
 type Sizes = readonly { readonly name: string; readonly size: number }[];

@@ -16,11 +16,12 @@ export async function resynchronize(input: JobInput): Promise<Job> {
     const { disks, trackedEpoch, networkAdapters, settings } = await run.task(
       'Prerequisites check for resynchronization',
       async () => {
-        const { networkAdapters, host, vmmServer, osDisk } = await run.step('check that the VM can be protected', () =>
-          run.provider.checkProtectable({ vm }),
+        const { networkAdapters, host, vmmServer, osDisk, hardware } = await run.step(
+          'check that the VM can be protected',
+          () => run.provider.checkProtectable({ vm }),
         );
         const source = await run.step('check the host', () => run.agent.checkSource({ vm }));
-        return { ...source, networkAdapters, settings: { host, vmmServer, osDisk } };
+        return { ...source, networkAdapters, settings: { host, vmmServer, osDisk, ...(hardware && { hardware }) } };
       },
     );
     const epoch = await run.task('Identifying the replication target', async () => {

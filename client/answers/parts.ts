@@ -1,6 +1,8 @@
 /** What several answers tell, each in one way. */
 import { z } from 'zod';
 import { fenceSchema } from '../../domain/fence.js';
+import { fencingKinds } from '../../domain/fencing.js';
+import { hardwareSchema } from '../../domain/hardware.js';
 import { jobSchema as recordSchema, progressSchema, retryStateSchema } from '../../domain/job.js';
 import { jobKinds } from '../../domain/jobs/known-jobs.js';
 import { operations, type Operation } from '../../domain/operations.js';
@@ -66,7 +68,18 @@ export const point = z.strictObject({
 export const damaged = z
   .array(z.strictObject({ name: z.string(), problem: z.string() }))
   .describe('Records that cannot be used and are left out.');
-export const replicaVm = z.strictObject({ vm, power, disks: z.array(disk) });
+export const fencing = z
+  .enum(fencingKinds)
+  .describe(
+    'Whether its host refuses to start it once it has been failed over, or only has a setting that keeps it off.',
+  );
+export const hardware = hardwareSchema.describe('As its hypervisor tells it.');
+export const replicaVm = z.strictObject({
+  vm,
+  power,
+  hardware: hardware.optional().describe('That of its source, as the vault has it.'),
+  disks: z.array(disk),
+});
 
 /** Of a command that starts a job of each of several VMs. */
 export const severalVms = z.strictObject({

@@ -9,4 +9,9 @@ export function runningJob({ job }: Pick<ProtectedItem, 'job'>) {
   return { jobId, kind, startedAt, task, progress, retry };
 }
 
-export const replicaVm = ({ name, state, disks }: HypervisorVm) => ({ vm: name, power: state, disks });
+export const replicaVm = ({ name, state, hardware, disks }: HypervisorVm) => ({
+  vm: name,
+  power: state,
+  hardware,
+  disks,
+});

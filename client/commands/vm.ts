@@ -2,6 +2,8 @@
 import { Command, Option } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
 import { CatalogueError } from '../../domain/errors.js';
+import { fencingTexts } from '../../domain/fencing.js';
+import { hardwareLines } from '../../domain/hardware.js';
 import type { Policy } from '../../domain/policy.js';
 import type { RecoveryState } from '../../domain/recovery-point.js';
 import { policyOf, type Site, type SiteVm } from '../../domain/site.js';
@@ -125,6 +127,7 @@ const unnamed = (name: string, { item: { host, policy } }: ProtectedItemView): S
   generation: 2,
   disks: [],
   networkAdapters: [],
+  hardware: { processors: 0, memoryBytes: 0 },
   replica: { size: '' },
 });
 
@@ -240,6 +243,8 @@ function showValue(found: Found) {
     applied: view?.item.applied,
     resync: view?.item.resync,
     power: answer.vm?.state,
+    fencing: answer.vm?.fencing,
+    hardware: answer.vm?.hardware,
     disks: answer.vm?.disks ?? [],
     problem: problemText(answer, problems),
     replicaVm: replica && replicaVm(replica),
@@ -286,16 +291,20 @@ function showText(found: Found): string {
       ['RPO', view && (view.rpoSeconds === undefined ? 'none' : formatSeconds(view.rpoSeconds))],
       ['Policy', policyText(view?.item.policy ?? policyOf(site, vm))],
       ['Job', job && `${job.jobId}${job.task === undefined ? '' : `: ${job.task}`}`],
+      ['Hardware', answer.vm?.hardware && hardwareLines(answer.vm.hardware).join('\n')],
+      ['Fencing', answer.vm && fencingTexts[answer.vm.fencing]],
       ['Problem', problemText(answer, problems)],
     ]),
     diskTable(answer.vm?.disks ?? []),
-    replica && `Replica VM, ${replica.state}:\n${diskTable(replica.disks)}`,
+    replica && [`Replica VM, ${replica.state}:`, ...replicaHardware(replica), diskTable(replica.disks)].join('\n'),
     view && pointsText(recovery, view),
     view && operationsText(view),
     `Next: ${nextText(found)}`,
   ];
   return parts.filter((part) => part !== undefined && part !== '').join('\n\n');
 }
+
+const replicaHardware = ({ hardware }: HypervisorVm): string[] => (hardware ? hardwareLines(hardware) : []);
 
 function policyText(policy: Policy): string {
   const { name, copyFrequency, recoveryPointRetentionHours, appConsistentFrequencyHours } = policy;

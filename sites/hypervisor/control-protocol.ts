@@ -6,6 +6,8 @@ import { z } from 'zod';
 import { appConsistentFailureSchema } from '../../domain/app-consistency.js';
 import { failureCodeSchema } from '../../domain/errors.js';
 import { fenceSchema } from '../../domain/fence.js';
+import { fencingKinds } from '../../domain/fencing.js';
+import { hardwareSchema } from '../../domain/hardware.js';
 import { nameSchema } from '../../domain/ids.js';
 import { isoTimeSchema } from '../../domain/time.js';
 import { replicaVmSpecSchema } from './recovery-compute.js';
@@ -40,6 +42,8 @@ const describedVm = z.object({
       lastWrites: z.record(z.string(), count).readonly(),
     })
     .exactOptional(),
+  fencing: z.enum(fencingKinds),
+  hardware: hardwareSchema.exactOptional(),
   snapshot: z.string().exactOptional(),
   failure: z.object({ code: failureCodeSchema, detail: z.string() }).exactOptional(),
 });

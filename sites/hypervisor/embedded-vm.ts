@@ -6,6 +6,7 @@
  */
 import { CatalogueError } from '../../domain/errors.js';
 import { formatFence, type Fence } from '../../domain/fence.js';
+import type { Hardware } from '../../domain/hardware.js';
 import { toIso } from '../../domain/time.js';
 import type { Tracker } from '../../tracking/tracker.js';
 import type { CutMoment, TrackerOptions } from '../../tracking/tracker-options.js';
@@ -27,6 +28,12 @@ export interface VmEnvironment extends TrackerOptions {
   readonly server: NbdServer;
 }
 
+export interface VmSettings {
+  /** Unix socket of the QEMU guest agent. */
+  readonly guestAgent?: string | undefined;
+  readonly hardware?: Hardware | undefined;
+}
+
 export class EmbeddedVm {
   readonly #disks: VmDisks;
   readonly #tracking: VmTracking;
@@ -42,9 +49,9 @@ export class EmbeddedVm {
     disks: readonly DiskOfVm[],
     private readonly state: VmStateFile,
     private readonly environment: VmEnvironment,
-    guestAgent: string | undefined,
+    private readonly settings: VmSettings,
   ) {
-    this.#freezer = new GuestFreezer(name, guestAgent, state, environment.warn);
+    this.#freezer = new GuestFreezer(name, settings.guestAgent, state, environment.warn);
     this.#disks = new VmDisks(disks);
     this.#snapshot = new VmSnapshot(name, this.#disks, state);
     const reserve = new SnapshotReserve(this.#disks, this.#snapshot, () => this.mergeSnapshot(), environment.warn);
@@ -58,9 +65,9 @@ export class EmbeddedVm {
     disks: readonly DiskOfVm[],
     state: VmStateFile,
     environment: VmEnvironment,
-    guestAgent?: string,
+    settings: VmSettings = {},
   ): Promise<EmbeddedVm> {
-    const vm = new EmbeddedVm(name, disks, state, environment, guestAgent);
+    const vm = new EmbeddedVm(name, disks, state, environment, settings);
     try {
       await vm.#load();
     } catch (error) {
@@ -73,10 +80,13 @@ export class EmbeddedVm {
 
   describe(): HypervisorVm {
     const [snapshot, tracking] = [this.#snapshot.name, this.#tracking.tracker?.state];
+    const { hardware } = this.settings;
     return {
       name: this.name,
       state: this.#exports.areOpen ? 'Running' : 'Off',
       disks: this.#disks.describe(this.#tracking.tracker, (disk) => this.#exports.uri(disk)),
+      fencing: 'enforced',
+      ...(hardware && { hardware }),
       ...(tracking ? { tracking } : {}),
       ...(snapshot === undefined ? {} : { snapshot }),
       ...(this.#failure ? { failure: { code: this.#failure.code, detail: this.#failure.detail } } : {}),

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { diskFormats } from '../../domain/site.js';
+import { hardwareSchema } from '../../domain/hardware.js';
 import { nameSchema } from '../../domain/ids.js';
 import { storeAddressSchema } from '../../domain/store-address.js';
 
@@ -43,6 +44,8 @@ export const hypervisorConfigSchema = z.strictObject({
             }),
           )
           .min(1),
+        /** What it is made of, for whoever asks; here no guest boots. */
+        hardware: hardwareSchema.exactOptional(),
         /** Unix socket of the QEMU guest agent, which freezes the guest for app-consistent cuts. */
         guestAgent: socketPathSchema(0).exactOptional(),
       }),

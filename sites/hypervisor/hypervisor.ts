@@ -68,10 +68,10 @@ export class EmbeddedHypervisor {
     const floor = await HypervisorFloor.open(config, log);
     const vms = new Map<string, EmbeddedVm>();
     try {
-      for (const { name, disks, guestAgent } of config.vms) {
+      for (const { name, disks, guestAgent, hardware } of config.vms) {
         const state = await VmStateFile.open(name, join(config.stateFolder, `${name}.json`));
         const files = disks.map(diskFile);
-        vms.set(name, await EmbeddedVm.load(name, files, state, floor.environment, guestAgent));
+        vms.set(name, await EmbeddedVm.load(name, files, state, floor.environment, { guestAgent, hardware }));
       }
       return new EmbeddedHypervisor(floor, vms);
     } catch (error) {

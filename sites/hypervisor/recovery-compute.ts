@@ -78,7 +78,7 @@ export class EmbeddedRecoveryCompute implements RecoveryCompute {
 
   listVms(): Promise<HypervisorVm[]> {
     const refused = [...this.#refused].map(([name, { code, detail }]): HypervisorVm => {
-      return { name, state: 'Off', disks: [], failure: { code, detail } };
+      return { name, state: 'Off', disks: [], fencing: 'enforced', failure: { code, detail } };
     });
     return Promise.resolve([...[...this.#vms.values()].map(({ vm }) => vm.describe()), ...refused]);
   }
@@ -176,7 +176,9 @@ export class EmbeddedRecoveryCompute implements RecoveryCompute {
     const spec = await readJson(join(folder, 'spec.json'), replicaVmSpecSchema);
     if (!spec) return;
     const state = await VmStateFile.open(name, join(folder, 'state.json'));
-    this.#vms.set(name, { spec, vm: await EmbeddedVm.load(name, this.#disks(spec), state, this.floor.environment) });
+    const { hardware } = spec.description;
+    const vm = await EmbeddedVm.load(name, this.#disks(spec), state, this.floor.environment, { hardware });
+    this.#vms.set(name, { spec, vm });
   }
 
   #disks(spec: ReplicaVmSpec): DiskOfVm[] {

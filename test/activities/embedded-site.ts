@@ -7,6 +7,7 @@ import { createAzureActivities } from '../../activities/azure.js';
 import { createPrimaryActivities } from '../../activities/primary.js';
 import { createProviderActivities } from '../../activities/provider.js';
 import { createResynchronizationActivities } from '../../activities/resynchronization.js';
+import { hardwareOf } from '../../domain/site.js';
 import { HypervisorClient } from '../../sites/hypervisor/control-client.js';
 import { serveHypervisor } from '../../sites/hypervisor/control-server.js';
 import { hypervisorConfigSchema } from '../../sites/hypervisor/hypervisor-config.js';
@@ -47,6 +48,8 @@ export function quietEnvironment(
   return new MockActivityEnvironment(info, { logger });
 }
 
+const macAddressOf = (vm: number): string => `00:15:5D:00:00:0${vm}`;
+
 async function makeDisk(path: string, number: number): Promise<void> {
   const file = await open(path, 'w');
   await file.truncate(DISK_BYTES);
@@ -79,10 +82,17 @@ export async function openSite(
       freeSpaceFloorBytes: 0,
       ...more,
     });
-  const host = config('h', { vms });
+  const storeFolder = join(folder, 'store');
+  const site = oneHostSite(
+    storeFolder,
+    vms.map((vm) => ({
+      ...{ ...vm, host: 'h1', hardware: { processors: 4 } },
+      networkAdapters: [{ name: 'nic', vmNetwork: 'lan', macAddress: macAddressOf(vms.indexOf(vm)) }],
+    })),
+  );
+  const host = config('h', { vms: vms.map((vm, index) => ({ ...vm, hardware: hardwareOf(site.vms[index]!) })) });
   const hypervisor = await EmbeddedHypervisor.open(host, quiet);
   const control = await serveHypervisor(host.controlSocket, hypervisor, quiet);
-  const storeFolder = join(folder, 'store');
   await makeStore(storeFolder);
   const store = await EmbeddedReplicaStore.open(storeFolder, { create: true });
   const recovery = config('r', { recovery: { store: { kind: 'embedded', path: storeFolder } } });
@@ -94,17 +104,13 @@ export async function openSite(
     await store.close();
   });
   const client = new HypervisorClient(host.controlSocket);
-  const site = oneHostSite(
-    storeFolder,
-    vms.map((vm) => ({ ...vm, host: 'h1', networkAdapters: [{ name: 'nic', vmNetwork: 'lan' }] })),
-  );
   const activities = (over: ReplicaStore = store) => ({
     ...createPrimaryActivities({ source: client, store: over, copySliceMs: 0 }),
     ...createAzureActivities({ store: over, compute, networks: site.azureNetworks }),
     ...createResynchronizationActivities({ store: over }),
     ...createProviderActivities({ site, vmmServer: 'vmm-1', hypervisorOf: () => client }),
   });
-  return { folder, storeFolder, store, hypervisor: client, activities, disks };
+  return { folder, storeFolder, store, hypervisor: client, compute, activities, disks };
 }
 
 type OpenedSite = Awaited<ReturnType<typeof openSite>>;

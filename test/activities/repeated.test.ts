@@ -40,6 +40,12 @@ test('run twice, every activity of a VM from enabling to commit answers the same
     disks: ['os', 'data'].map((name) => ({ name, size: DISK_BYTES })),
     trackedEpoch: 0,
   });
+  const hardware = {
+    ...{ processors: 4, memoryBytes: 4096 * MiB, firmware: 'UEFI', secureBoot: true },
+    disks: ['os', 'data'].map((name) => ({ name, bus: 'SCSI' })),
+    networkAdapters: [{ name: 'nic', macAddress: '00:15:5D:00:00:00', addresses: [] }],
+  };
+  expect(description).toMatchObject({ hardware });
   const { networkAdapters } = description;
   const { epoch } = await twice(all.identifyTarget, { vm, networkAdapters, trackedEpoch: 0 });
   await twice(all.prepareReplica, { description: { ...description, epoch } });
@@ -85,6 +91,8 @@ test('run twice, every activity of a VM from enabling to commit answers the same
     ['os', 'string'],
     ['data', 'string'],
   ]);
+  // The replica VM has what the source told of itself.
+  expect(await site.compute.listVms()).toMatchObject([{ name: vm, hardware, fencing: 'enforced' }]);
   await twice(all.checkCommit, { vm });
   await twice(all.commitFailover, { vm, epoch: failoverEpoch, recoveryPoint: recoveryPoint.id }, () => 0);
   expect((await listRecoveryPoints(site.store, vm)).map(({ id }) => id)).toEqual([recoveryPoint.id]);

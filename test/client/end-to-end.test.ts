@@ -268,7 +268,9 @@ test('failed over and not replicated back is a warning', async () => {
   const { code, stdout } = await shell.runAlone('vm', 'show', 'web-01');
   expect(code).toBe(0);
   expect(stdout).toMatch(/Phase +FailedOver, runs at the recovery site/);
-  expect(stdout).toMatch(/Replica VM, Running:\n/);
+  expect(stdout).toMatch(/Hardware +2 processors, 4.0 GiB of memory, UEFI with secure boot\n +disks os \(SCSI\)/);
+  expect(stdout).toMatch(/Fencing +enforced: /);
+  expect(stdout).toMatch(/Replica VM, Running:\n2 processors, /);
   expect(stdout).toMatch(/\n\nNext: farshore commit web-01/);
 });
 

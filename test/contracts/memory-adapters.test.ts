@@ -1,19 +1,57 @@
 /** The contracts hold for adapters that share nothing with the embedded ones, so that a real host's can fulfil them. */
+import type { Hardware } from '../../domain/hardware.js';
 import { changeSourceContract } from './change-source.js';
+import { hypervisorContract } from './hypervisor.js';
+import { MemoryCompute } from './memory-compute.js';
 import { MemoryHypervisor } from './memory-hypervisor.js';
+import { computeSpec, recoveryComputeContract } from './recovery-compute.js';
+import { content } from './replica-store.js';
 
 const VM = 'db-01';
 const MiB = 1024 ** 2;
+const DISKS = { os: 2 * MiB, data: MiB + 512 };
+const HARDWARE: Hardware = {
+  ...{ processors: 3, memoryBytes: 1024 * MiB, firmware: 'BIOS', secureBoot: false },
+  disks: [
+    { name: 'os', bus: 'IDE' },
+    { name: 'data', bus: 'SCSI' },
+  ],
+  networkAdapters: [{ name: 'nic', addresses: [] }],
+};
+
+function memoryHypervisor(): MemoryHypervisor {
+  const hypervisor = new MemoryHypervisor();
+  hypervisor.add(VM, DISKS, HARDWARE);
+  return hypervisor;
+}
 
 changeSourceContract('a hypervisor in memory', async () => {
-  const source = new MemoryHypervisor();
-  const disks = { os: 2 * MiB, data: MiB + 512 };
-  source.add(VM, disks);
+  const source = memoryHypervisor();
   return {
-    ...{ source, vm: VM, disks },
+    ...{ source, vm: VM, disks: DISKS },
     write: async (disk, data, offset) => source.write(VM, disk, data, offset),
     contentOf: async (disk) => source.contentOf(VM, disk),
     shutDown: async () => void (await source.shutDownVm(VM)),
     loseCuts: async () => source.loseCuts(VM),
+  };
+});
+
+hypervisorContract('a hypervisor in memory', async () => {
+  const hypervisor = memoryHypervisor();
+  return {
+    ...{ hypervisor, vm: VM, disks: DISKS, hardware: HARDWARE },
+    write: async (data, offset) => hypervisor.write(VM, 'os', data, offset),
+    contentOf: async (disk) => hypervisor.contentOf(VM, disk),
+  };
+});
+
+recoveryComputeContract('compute in memory', async () => {
+  const point = new Map([['os', content(2 * MiB + 512, 4)]]);
+  const compute = new MemoryCompute(point);
+  return {
+    ...{ compute, point, spec: computeSpec(VM, point.get('os')!.length, 'snapshot') },
+    raiseFence: async (epoch) => void (compute.fencedEpoch = epoch),
+    contents: async () => compute.disksOf(VM),
+    write: async (data, offset) => void data.copy(compute.disksOf(VM).get('os')!, offset),
   };
 });

@@ -7,6 +7,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { ReadableDisk } from '../../disks/disk.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { formatFence, type Fence } from '../../domain/fence.js';
+import type { Hardware } from '../../domain/hardware.js';
 import { clipRanges, end, type Range } from '../../domain/ranges.js';
 import { toIso } from '../../domain/time.js';
 import type { ChangeRange, ChangeSet, Cut, CutIdentity, CutOptions } from '../../ports/change-source.js';
@@ -58,6 +59,7 @@ class MemoryVm {
   constructor(
     readonly name: string,
     sizes: Readonly<Record<string, number>>,
+    readonly hardware: Hardware | undefined,
   ) {
     for (const [disk, size] of Object.entries(sizes)) this.disks.set(disk, { content: Buffer.alloc(size), writes: 0 });
   }
@@ -76,8 +78,8 @@ export class MemoryHypervisor implements Hypervisor {
   readonly #vms = new Map<string, MemoryVm>();
   #tokens = 0;
 
-  add(vm: string, sizes: Readonly<Record<string, number>>): void {
-    this.#vms.set(vm, new MemoryVm(vm, sizes));
+  add(vm: string, sizes: Readonly<Record<string, number>>, hardware?: Hardware): void {
+    this.#vms.set(vm, new MemoryVm(vm, sizes, hardware));
   }
 
   /** As the guest does. */
@@ -105,9 +107,10 @@ export class MemoryHypervisor implements Hypervisor {
   }
 
   async describeVm(vm: string): Promise<HypervisorVm> {
-    const { name, state, disks, tracking, snapshot } = this.#vm(vm);
+    const { name, state, disks, hardware, tracking, snapshot } = this.#vm(vm);
     return {
-      ...{ name, state },
+      ...{ name, state, fencing: 'advised' },
+      ...(hardware && { hardware }),
       disks: [...disks].map(([disk, { content }]) => ({
         ...{ name: disk, path: `memory/${vm}/${disk}`, format: 'raw', size: content.length },
       })),

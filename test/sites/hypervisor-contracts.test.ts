@@ -2,18 +2,43 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import { HypervisorClient } from '../../sites/hypervisor/control-client.js';
-import { serveHypervisor } from '../../sites/hypervisor/control-server.js';
+import type { Hardware } from '../../domain/hardware.js';
+import { vaultPaths } from '../../domain/vault.js';
+import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
+import { HypervisorClient, RecoveryComputeClient } from '../../sites/hypervisor/control-client.js';
+import { serveHypervisor, serveRecoveryCompute } from '../../sites/hypervisor/control-server.js';
 import { EmbeddedHypervisor } from '../../sites/hypervisor/hypervisor.js';
-import { hypervisorConfigSchema } from '../../sites/hypervisor/hypervisor-config.js';
+import { hypervisorConfigSchema, type HypervisorConfig } from '../../sites/hypervisor/hypervisor-config.js';
+import { EmbeddedRecoveryCompute } from '../../sites/hypervisor/recovery-compute.js';
 import { NbdGuest } from '../../sites/nbd/guest.js';
-import { changeSourceContract, type SourceUnderTest } from '../contracts/change-source.js';
+import type { VmInventory } from '../../ports/hypervisor-vm.js';
+import { changeSourceContract } from '../contracts/change-source.js';
+import { hypervisorContract } from '../contracts/hypervisor.js';
+import { computeSpec, recoveryComputeContract } from '../contracts/recovery-compute.js';
+import { content } from '../contracts/replica-store.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
 const VM = 'db-01';
 const MiB = 1024 ** 2;
-const DISKS = { os: 8 * MiB, data: 4 * MiB + 512 };
+const DISKS: Readonly<Record<string, number>> = { os: 8 * MiB, data: 4 * MiB + 512 };
+const HARDWARE: Hardware = {
+  ...{ processors: 3, memoryBytes: 1024 * MiB, firmware: 'BIOS', secureBoot: false },
+  disks: [
+    { name: 'os', bus: 'IDE' },
+    { name: 'data', bus: 'SCSI' },
+  ],
+  networkAdapters: [{ name: 'nic', addresses: [] }],
+};
 const quiet = { warn: () => undefined };
+
+const configOf = (folder: string, more: object): HypervisorConfig =>
+  hypervisorConfigSchema.parse({
+    stateFolder: join(folder, 'state'),
+    controlSocket: join(folder, 'control.sock'),
+    nbdSocketFolder: join(folder, 'nbd'),
+    freeSpaceFloorBytes: 0,
+    ...more,
+  });
 
 async function startHypervisor() {
   const folder = await temporaryFolder();
@@ -22,44 +47,88 @@ async function startHypervisor() {
     await file.truncate(size);
     await file.close();
   }
-  const config = hypervisorConfigSchema.parse({
-    stateFolder: join(folder, 'state'),
-    controlSocket: join(folder, 'control.sock'),
-    nbdSocketFolder: join(folder, 'nbd'),
-    freeSpaceFloorBytes: 0,
-    vms: [{ name: VM, disks: Object.keys(DISKS).map((name) => ({ name, path: join(folder, name) })) }],
-  });
-  const hypervisor = await EmbeddedHypervisor.open(config, quiet);
-  const control = await serveHypervisor(config.controlSocket, hypervisor, quiet);
-  onTestFinished(async () => {
-    await control.close();
-    await hypervisor.close();
-  });
-  return new HypervisorClient(config.controlSocket);
+  const disks = Object.keys(DISKS).map((name) => ({ name, path: join(folder, name) }));
+  const config = configOf(folder, { vms: [{ name: VM, disks, hardware: HARDWARE }] });
+  const start = async () => {
+    const hypervisor = await EmbeddedHypervisor.open(config, quiet);
+    const control = await serveHypervisor(config.controlSocket, hypervisor, quiet);
+    return async () => {
+      await control.close();
+      await hypervisor.close();
+    };
+  };
+  let stop = await start();
+  onTestFinished(() => stop());
+  const restart = async () => {
+    await stop();
+    stop = await start();
+  };
+  return { hypervisor: new HypervisorClient(config.controlSocket), restart };
 }
 
-changeSourceContract('the embedded hypervisor', async (): Promise<SourceUnderTest> => {
-  const source = await startHypervisor();
-  const onDisk = async <T>(disk: string, work: (guest: NbdGuest) => Promise<T>): Promise<T> => {
-    const { disks } = await source.describeVm(VM);
-    const uri = disks.find(({ name }) => name === disk)?.nbdUri;
-    if (uri === undefined) throw new Error(`${disk} is not served`);
-    const guest = await NbdGuest.connect(uri);
-    try {
-      return await work(guest);
-    } finally {
-      await guest.close();
-    }
-  };
+/** A disk as the guest of its VM has it. */
+async function onDisk<T>(inventory: Pick<VmInventory, 'listVms'>, disk: string, work: (guest: NbdGuest) => Promise<T>) {
+  const vm = (await inventory.listVms()).find(({ name }) => name === VM);
+  const uri = vm?.disks.find(({ name }) => name === disk)?.nbdUri;
+  if (uri === undefined) throw new Error(`${disk} is not served`);
+  const guest = await NbdGuest.connect(uri);
+  try {
+    return await work(guest);
+  } finally {
+    await guest.close();
+  }
+}
+
+async function contentOf(guest: NbdGuest): Promise<Buffer> {
+  const bytes = Buffer.alloc(guest.size);
+  for (let at = 0; at < bytes.length; at += MiB) await guest.read(bytes.subarray(at, at + MiB), at);
+  return bytes;
+}
+
+changeSourceContract('the embedded hypervisor', async () => {
+  const { hypervisor } = await startHypervisor();
   return {
-    ...{ source, vm: VM, disks: DISKS },
-    write: async (disk, data, offset) => onDisk(disk, (guest) => guest.write(data, offset)),
-    contentOf: async (disk) =>
-      onDisk(disk, async (guest) => {
-        const bytes = Buffer.alloc(DISKS[disk as keyof typeof DISKS]);
-        for (let at = 0; at < bytes.length; at += MiB) await guest.read(bytes.subarray(at, at + MiB), at);
-        return bytes;
-      }),
-    shutDown: async () => void (await source.shutDownVm(VM)),
+    ...{ source: hypervisor, vm: VM, disks: DISKS },
+    write: (disk, data, offset) => onDisk(hypervisor, disk, (guest) => guest.write(data, offset)),
+    contentOf: (disk) => onDisk(hypervisor, disk, contentOf),
+    shutDown: async () => void (await hypervisor.shutDownVm(VM)),
+  };
+});
+
+hypervisorContract('the embedded hypervisor', async () => {
+  const { hypervisor, restart } = await startHypervisor();
+  return {
+    ...{ hypervisor, restart, vm: VM, disks: DISKS, hardware: HARDWARE },
+    write: (data, offset) => onDisk(hypervisor, 'os', (guest) => guest.write(data, offset)),
+    contentOf: (disk) => onDisk(hypervisor, disk, contentOf),
+  };
+});
+
+recoveryComputeContract('the embedded recovery compute', async () => {
+  const folder = await temporaryFolder();
+  const point = new Map([['os', content(2 * MiB + 512, 4)]]);
+  const bytes = point.get('os')!;
+  const store = await EmbeddedReplicaStore.open(join(folder, 'store'), { create: true });
+  const blob = vaultPaths.disk(VM, 'os');
+  const fence = { scope: vaultPaths.vm(VM), epoch: 3, sequence: 1 };
+  await store.pageBlobs.create(blob, 3 * MiB + 512, fence);
+  await store.pageBlobs.write(blob, [{ offset: 0, data: bytes }], fence);
+  const snapshot = await store.pageBlobs.snapshot(blob, fence);
+  await store.pageBlobs.write(blob, [{ offset: 0, data: Buffer.alloc(MiB, 0xee) }], fence);
+
+  const config = configOf(folder, { recovery: { store: { kind: 'embedded', path: join(folder, 'store') } } });
+  const embedded = await EmbeddedRecoveryCompute.open(config, store, quiet);
+  const control = await serveRecoveryCompute(config.controlSocket, embedded, quiet);
+  onTestFinished(async () => {
+    await control.close();
+    await embedded.close();
+    await store.close();
+  });
+  const compute = new RecoveryComputeClient(config.controlSocket);
+  return {
+    ...{ compute, point, spec: computeSpec(VM, bytes.length, snapshot) },
+    raiseFence: (epoch) => store.objects.raiseFence({ scope: vaultPaths.vm(VM), epoch, sequence: 0 }),
+    contents: async () => new Map([['os', await onDisk(compute, 'os', contentOf)]]),
+    write: (data, offset) => onDisk(compute, 'os', (guest) => guest.write(data, offset)),
   };
 });

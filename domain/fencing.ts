@@ -1,0 +1,14 @@
+/** How a VM that runs elsewhere is kept off by its hypervisor. */
+export const fencingKinds = ['enforced', 'advised'] as const;
+/**
+ * - enforced: starting it under an older epoch is refused, whoever asks.
+ * - advised: it stays off by settings, which somebody on its host can change.
+ */
+export type Fencing = (typeof fencingKinds)[number];
+
+/** For people. */
+export const fencingTexts: Readonly<Record<Fencing, string>> = {
+  enforced: 'enforced: once it has been failed over, its host refuses to start it',
+  advised:
+    'advised: once it has been failed over, a setting keeps it off, which an administrator of its host can change',
+};
