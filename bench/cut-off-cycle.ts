@@ -87,7 +87,7 @@ async function sentBytes(folder: string, bytes: number, partLimits: PartLimits):
         return typeof value === 'function' ? (value.bind(target) as unknown) : value;
       },
     }),
-    pageBlobs: store.pageBlobs,
+    disks: store.disks,
     close: () => store.close(),
   };
   const ship = () => shipCycle(counting, changeSet, cut, FENCE, { partLimits });

@@ -2,13 +2,13 @@
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { formatBytes } from '../domain/bytes.js';
-import { vaultPaths } from '../domain/vault.js';
 import type { CopyReport } from './copy-program.js';
 import { aimed, required, type Bench, type Outcome } from './figures.js';
 import { createPartlyFilled, makeDurable } from './images.js';
 import { measurePairs, spread } from './pairs.js';
 import { missingProgram, run, runOurs, versionOf } from './programs.js';
 import { withScratch } from './scratch.js';
+import { replicaBlobName } from '../sites/vhd-disks.js';
 
 const GiB = 2 ** 30;
 const DISK_BYTES = 4 * GiB;
@@ -35,7 +35,7 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
     const time = JSON.parse(await runOurs('bench/copy-program', 'initial', source, store, '1')) as CopyReport;
     times.push(time);
     if (!compared) {
-      const replica = path.join(store, vaultPaths.disk('bench-01', 'os'));
+      const replica = path.join(store, replicaBlobName('bench-01', 'os'));
       // Fails when they differ.
       say((await run('qemu-img', 'compare', '-f', 'raw', '-F', 'vpc', source, replica)).trim());
       compared = true;

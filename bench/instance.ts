@@ -11,6 +11,7 @@ import { loadSite } from '../config/site-file.js';
 import { startInstance, type RunningInstance } from '../instance/up.js';
 import type { ProtectedItemView } from '../domain/item-view.js';
 import { required, type Outcome } from './figures.js';
+import { replicaBlobName } from '../sites/vhd-disks.js';
 
 const HOST = 'hyperv-01';
 const VM = 'db-01';
@@ -53,7 +54,7 @@ export function withInstance<T>(
     work({
       files: {
         source: path.join(folder, 'os.img'),
-        replica: path.join(folder, 'store', vaultPaths.disk(VM, 'os')),
+        replica: path.join(folder, 'store', replicaBlobName(VM, 'os')),
       },
       connectGuest: async () => {
         const { disks: found } = await new HypervisorClient(data.hypervisorControl(HOST)).describeVm(VM);

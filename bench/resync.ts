@@ -2,13 +2,13 @@
 import { copyFile } from 'node:fs/promises';
 import path from 'node:path';
 import { formatBytes } from '../domain/bytes.js';
-import { vaultPaths } from '../domain/vault.js';
 import type { CopyReport } from './copy-program.js';
 import { required, type Bench, type Outcome } from './figures.js';
 import { changeBlocks, createPartlyFilled, makeDurable } from './images.js';
 import { measurePairs, spread } from './pairs.js';
 import { missingProgram, run, runOurs, versionOf } from './programs.js';
 import { withScratch } from './scratch.js';
+import { replicaBlobName } from '../sites/vhd-disks.js';
 
 const GiB = 2 ** 30;
 const DISK_BYTES = 4 * GiB;
@@ -64,7 +64,7 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
   };
   const pairs = await measurePairs(ours, peer, say);
   // Both fail when anything differs.
-  const replica = path.join(store, vaultPaths.disk('bench-01', 'os'));
+  const replica = path.join(store, replicaBlobName('bench-01', 'os'));
   say((await run('qemu-img', 'compare', '-f', 'raw', '-F', 'vpc', source, replica)).trim());
   await run('cmp', source, target);
 

@@ -2,9 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { VHD_FOOTER_BYTES } from '../disks/vhd.js';
 import { formatBytes } from '../domain/bytes.js';
-import { vaultPaths } from '../domain/vault.js';
 import { EmbeddedReplicaStore } from '../sites/folder-store/folder-store.js';
 import { required, type Bench, type Outcome } from './figures.js';
 import { withScratch } from './scratch.js';
@@ -14,8 +12,8 @@ const GiB = 2 ** 30;
 const REPLICA_BYTES = 64 * GiB;
 const WRITTEN_BYTES = 256 * MiB;
 const SNAPSHOTS = 9;
-const BLOB = vaultPaths.disk('bench-01', 'os');
-const FENCE = { scope: vaultPaths.vm('bench-01'), epoch: 1, sequence: 1 };
+const DISK = { vm: 'bench-01', disk: 'os' };
+const FENCE = { epoch: 1, sequence: 1 };
 
 export const snapshot: Bench = {
   name: 'snapshot',
@@ -26,19 +24,21 @@ export const snapshot: Bench = {
 async function measure(folder: string, say: (line: string) => void): Promise<Outcome[]> {
   const store = await EmbeddedReplicaStore.open(folder, { create: true });
   try {
-    await store.pageBlobs.create(BLOB, REPLICA_BYTES + VHD_FOOTER_BYTES, FENCE);
+    await store.disks.create(DISK, REPLICA_BYTES, FENCE);
+    const disk = await store.disks.open(DISK, FENCE);
+    const write = (offset: number) => disk.write([{ offset, data: randomBytes(MiB) }]);
     const step = REPLICA_BYTES / (WRITTEN_BYTES / MiB);
-    for (let offset = 0; offset < REPLICA_BYTES; offset += step) await write(store, offset);
+    for (let offset = 0; offset < REPLICA_BYTES; offset += step) await write(offset);
     const times: number[] = [];
     const copied: number[] = [];
     for (let taken = 0; taken < SNAPSHOTS; taken += 1) {
       const before = await allocated(folder);
       const started = performance.now();
-      await store.pageBlobs.snapshot(BLOB, FENCE);
+      await store.disks.snapshot(DISK, FENCE);
       times.push(performance.now() - started);
       copied.push(((await allocated(folder)) - before) / MiB);
       // Between two recovery points there are writes; the next snapshot has something to be about.
-      await write(store, taken * step);
+      await write(taken * step);
       say(`snapshot ${taken + 1}: ${times.at(-1)!.toFixed(1)} ms`);
     }
     const size = `${formatBytes(REPLICA_BYTES)} with ${formatBytes(WRITTEN_BYTES)} of data`;
@@ -59,9 +59,6 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
     await store.close();
   }
 }
-
-const write = (store: EmbeddedReplicaStore, offset: number): Promise<void> =>
-  store.pageBlobs.write(BLOB, [{ offset, data: randomBytes(MiB) }], FENCE);
 
 /** Bytes that all files below a folder take on their disk. */
 async function allocated(folder: string): Promise<number> {

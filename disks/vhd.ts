@@ -5,6 +5,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { open } from 'node:fs/promises';
+import { blake3 } from '@napi-rs/blake-hash';
 import { CatalogueError } from '../domain/errors.js';
 import { diskError } from './disk-errors.js';
 import { fileSize } from './file-size.js';
@@ -55,6 +56,10 @@ export function fixedVhdFooter(sizeBytes: number, uniqueId: Buffer): Buffer {
   footer.writeUInt32BE(checksum(footer), CHECKSUM_AT);
   return footer;
 }
+
+/** The same bytes whenever it is asked for, whoever makes a file of the disk of that VM. */
+export const footerOfDisk = (vm: string, disk: string, sizeBytes: number): Buffer =>
+  fixedVhdFooter(sizeBytes, blake3(`${vm}/${disk}`).subarray(0, 16));
 
 /** @throws CatalogueError BrokenChain when it is no intact footer of a fixed VHD. */
 export function parseVhdFooter(footer: Buffer): VhdFooter {

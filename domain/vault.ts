@@ -4,7 +4,7 @@
  *
  * Layout, all names relative to the store:
  *   vms/<vm>/description.json            the VM as it will be created at failover
- *   vms/<vm>/disks/<disk>.vhd            page blob: the replica, a fixed VHD at the newest applied state
+ *   vms/<vm>/disks/<disk>.vhd            the replica at the newest applied state, where disks are page blobs (sites/vhd-disks.ts)
  *   vms/<vm>/seed/<epoch>/<disk>/<n>.digests  of the n-th slice of the initial copy; <first>-<last>.pack of 64 that are there
  *   vms/<vm>/resync/<epoch>/<disk>/<n>.digests  of the replica's blocks when a resynchronization began; packed likewise
  *   vms/<vm>/verified/<epoch>/<disk>.json  the initial copy of the disk was read back and found equal
@@ -36,7 +36,6 @@ const digestSchema = z.string().regex(/^[0-9a-f]{64}$/);
 export const vaultPaths = {
   vm: (vm: string) => `vms/${vm}`,
   description: (vm: string) => `vms/${vm}/description.json`,
-  disk: (vm: string, disk: string) => `vms/${vm}/disks/${disk}.vhd`,
   seeds: (vm: string) => `vms/${vm}/seed/`,
   seedPrefix: (vm: string, epoch: number, disk: string) => `vms/${vm}/seed/${epoch}/${disk}/`,
   allTargetDigests: (vm: string) => `vms/${vm}/resync/`,
@@ -97,7 +96,7 @@ export const replicaDescriptionSchema = z.object({
   hardware: hardwareSchema.exactOptional(),
   /** False until finalize protection has settled network, boot disk and interfaces. */
   finalized: z.boolean(),
-  /** Disks the VM had once; their page blobs are there as long as a recovery point names them. */
+  /** Disks the VM had once; their replica disks are there as long as a recovery point names them. */
   formerDisks: z.array(nameSchema).exactOptional(),
   /** Protection was disabled then and the replica kept as it was; nothing is added to it any more. */
   unprotectedAt: isoTimeSchema.exactOptional(),

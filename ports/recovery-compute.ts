@@ -4,14 +4,15 @@
  */
 import type { ReplicaDescription } from '../domain/vault.js';
 import type { HypervisorVm } from './hypervisor-vm.js';
+import type { DiskAddress } from './replica-disks.js';
 
 export interface ReplicaVmSpec {
   /** What to make; with the source's hardware, as far as that is known. */
   readonly description: ReplicaDescription;
   /** The epoch this VM may run under. */
   readonly epoch: number;
-  /** Page blob and snapshot each disk starts from. */
-  readonly disks: readonly { readonly name: string; readonly blob: string; readonly snapshot: string }[];
+  /** The replica disk, and the snapshot of it, that each disk starts from. */
+  readonly disks: readonly { readonly name: string; readonly replica: DiskAddress; readonly snapshot: string }[];
 }
 
 /**

@@ -20,6 +20,7 @@ import { checkManifest } from './received-cycles.js';
 import { checkReplicaDisks } from './described-point.js';
 import { readManifest } from './ship.js';
 import { encodeRecord } from './vault-record.js';
+import { withDisk } from './with-disk.js';
 
 const FILES_IN_FLIGHT = 4;
 const BATCHES_IN_FLIGHT = 4;
@@ -79,13 +80,14 @@ export async function applyCycle(
   await store.objects.raiseFence(writing);
   const buffers = new BufferPool(BATCH_BYTES);
   await inParallel(changes, FILES_IN_FLIGHT, async ({ disk, reader }) => {
-    const blob = vaultPaths.disk(vm, disk);
-    await inParallel(reader.batches(), BATCHES_IN_FLIGHT, async (batch) => {
-      options.signal?.throwIfAborted();
-      const buffer = buffers.take();
-      await store.pageBlobs.write(blob, await reader.load(batch, buffer), writing);
-      buffers.give(buffer);
-      advance(batch.content.length);
+    await withDisk(store.disks.open({ vm, disk }, writing), async (target) => {
+      await inParallel(reader.batches(), BATCHES_IN_FLIGHT, async (batch) => {
+        options.signal?.throwIfAborted();
+        const buffer = buffers.take();
+        await target.write(await reader.load(batch, buffer));
+        buffers.give(buffer);
+        advance(batch.content.length);
+      });
     });
   });
   const state: AppliedState = {

@@ -4,7 +4,7 @@ import { Blake3Hasher } from '@napi-rs/blake-hash';
 import { CatalogueError } from '../domain/errors.js';
 import { end, splitRange, type Range } from '../domain/ranges.js';
 import type { Objects, ReadBackOptions } from '../ports/objects.js';
-import type { PageWrite } from '../ports/page-blobs.js';
+import type { DiskWrite } from '../ports/replica-disks.js';
 import {
   changeFileLength,
   checkChange,
@@ -59,7 +59,7 @@ export async function digestOfObject(
   return hasher.digest('hex');
 }
 
-/** What goes to a replica's blob in one durable write; `bytes` of disk. */
+/** What goes to a replica's disk in one durable write; `bytes` of disk. */
 export interface ChangeBatch {
   readonly rows: readonly ChangeRow[];
   /** Where the content of the rows begins in the file, and how long it is. */
@@ -147,11 +147,11 @@ export class ChangeFileReader {
    * @param buffer of `BATCH_BYTES`, which the content of the writes lies in.
    * @throws CatalogueError LogBroken when the content is not what the rows say.
    */
-  async load({ rows, content }: ChangeBatch, buffer: Buffer): Promise<PageWrite[]> {
+  async load({ rows, content }: ChangeBatch, buffer: Buffer): Promise<DiskWrite[]> {
     const data = buffer.subarray(0, content.length);
     if (content.length > 0) await this.#objects.readInto(this.#name, content.offset, data);
     let at = 0;
-    return rows.map((row): PageWrite => {
+    return rows.map((row): DiskWrite => {
       if (row.zero) return { offset: row.offset, clear: row.length };
       const part = data.subarray(at, (at += row.length));
       if (crc32(part) !== row.crc) {

@@ -3,7 +3,7 @@ import { CatalogueError } from '../domain/errors.js';
 import { vaultPaths, type RecoveryPoint, type ReplicaDescription } from '../domain/vault.js';
 import type { ReplicaVmSpec } from '../ports/recovery-compute.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
-import { replicaBlobSize, replicaSizeOf, sizeInBlob } from './replica.js';
+import { replicaSizeOf } from './replica.js';
 
 /**
  * @param epoch of the failover.
@@ -21,7 +21,7 @@ export async function replicaVmAt(
     disks: point.disks.map(({ name, snapshot }) => ({
       name,
       snapshot,
-      blob: vaultPaths.disk(description.vm, name),
+      replica: { vm: description.vm, disk: name },
     })),
   };
 }
@@ -64,15 +64,14 @@ export async function describedAt(
 /** Are the live replica's disks there, and of their sizes? @throws CatalogueError InvalidReplicaState */
 export async function checkReplicaDisks(store: ReplicaStore, { vm, disks }: ReplicaDescription): Promise<void> {
   for (const { name, replicaSize } of disks) {
-    const size = await store.pageBlobs.size(vaultPaths.disk(vm, name));
-    if (size === replicaBlobSize(replicaSize)) continue;
+    const size = await store.disks.size({ vm, disk: name });
+    if (size === replicaSize) continue;
     throw new CatalogueError('InvalidReplicaState', `${vm}/${name}: the replica has ${size ?? 'no'} bytes`);
   }
 }
 
 async function sizeOfReplica(store: ReplicaStore, vm: string, disk: string, snapshot: string): Promise<number> {
-  const blob = vaultPaths.disk(vm, disk);
-  const size = await store.pageBlobs.size(blob, snapshot);
-  if (size === undefined) throw new CatalogueError('InvalidReplicaState', `there is no ${blob}`);
-  return sizeInBlob(size);
+  const size = await store.disks.size({ vm, disk }, snapshot);
+  if (size === undefined) throw new CatalogueError('InvalidReplicaState', `there is no replica of ${vm}/${disk}`);
+  return size;
 }

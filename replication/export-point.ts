@@ -6,16 +6,16 @@
 import { rename } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ReadableDisk } from '../disks/disk.js';
 import { RawDisk } from '../disks/raw.js';
 import { syncFolder } from '../disks/sync-folder.js';
-import { parseVhdFooter, VHD_FOOTER_BYTES } from '../disks/vhd.js';
+import { footerOfDisk, VHD_FOOTER_BYTES } from '../disks/vhd.js';
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences } from '../domain/fence.js';
 import { nameSchema } from '../domain/ids.js';
 import { splitRange, type Range } from '../domain/ranges.js';
 import {
   replicaDescriptionSchema,
-  vaultPaths,
   type CycleManifest,
   type RecoveryPoint,
   type ReplicaDescription,
@@ -33,9 +33,9 @@ import { cyclesAfter, unusable } from './received-cycles.js';
 import { readAppliedIfWhole } from './recovery-target.js';
 import { listRecoveryPoints } from './recovery-points.js';
 import { readDescription, readFenceIfWhole, readVaultState } from './replica-state.js';
-import { sizeInBlob } from './replica.js';
 import { encodeRecord } from './vault-record.js';
 import { missingDescription, vaultVms } from './vault-survey.js';
+import { withDisk } from './with-disk.js';
 
 export interface ExportTask {
   readonly vm: string;
@@ -220,37 +220,33 @@ async function provenCycles(
 /** @returns the virtual size, bytes. */
 async function writeDisk(store: ReplicaStore, task: DiskTask, cycles: readonly ProvenCycle[]): Promise<number> {
   const { vm, name, snapshot, file } = task;
-  const blob = vaultPaths.disk(vm, name);
-  const blobSize = await store.pageBlobs.size(blob, snapshot);
-  if (blobSize === undefined) throw new CatalogueError('InvalidReplicaState', `there is no ${blob}`);
-  const unfinished = `${file}.partial`;
-  const handle = await openNew(unfinished, blobSize);
-  const disk = new RawDisk(handle, unfinished, blobSize);
-  try {
-    for (const window of splitRange({ offset: 0, length: blobSize }, WINDOW)) {
-      const ranges = await store.pageBlobs.ranges(blob, window, { snapshot });
-      const pieces = ranges.flatMap((range) => [...splitRange(range, PIECE)]);
-      const read = async ({ offset, length }: Range) => {
-        const data = Buffer.allocUnsafe(length);
-        await store.pageBlobs.readInto(blob, offset, data, { snapshot });
-        return { offset, data };
-      };
-      for await (const { offset, data } of readAhead(pieces, READS_AHEAD, read)) await disk.write(data, offset);
-    }
-    for (const cycle of cycles) await addCycle(cycle, name, disk);
-    const footer = Buffer.alloc(VHD_FOOTER_BYTES);
-    await disk.read(footer, sizeInBlob(blobSize));
-    const { size } = parseVhdFooter(footer);
-    if (size !== sizeInBlob(blobSize)) {
-      throw new CatalogueError('BrokenChain', `${blob}: its footer tells of ${size} bytes, it has ${blobSize}`);
-    }
-    await disk.flush();
-    await handle.sync();
-    await rename(unfinished, file);
-    await syncFolder(path.dirname(file));
+  return await withDisk(store.disks.openReadOnly({ vm, disk: name }, snapshot), async (replica) => {
+    const { size } = replica;
+    const unfinished = `${file}.partial`;
+    const fileSize = size + VHD_FOOTER_BYTES;
+    const handle = await openNew(unfinished, fileSize);
+    await withDisk(Promise.resolve(new RawDisk(handle, unfinished, fileSize)), async (disk) => {
+      await copyContent(replica, disk);
+      for (const cycle of cycles) await addCycle(cycle, name, disk);
+      await disk.write(footerOfDisk(vm, name, size), size);
+      await disk.flush();
+      await handle.sync();
+      await rename(unfinished, file);
+      await syncFolder(path.dirname(file));
+    });
     return size;
-  } finally {
-    await disk.close();
+  });
+}
+
+async function copyContent(from: ReadableDisk, to: RawDisk): Promise<void> {
+  const read = async ({ offset, length }: Range) => {
+    const data = Buffer.allocUnsafe(length);
+    await from.read(data, offset);
+    return { offset, data };
+  };
+  for (const window of splitRange({ offset: 0, length: from.size }, WINDOW)) {
+    const pieces = (await from.dataRanges(window)).flatMap((range) => [...splitRange(range, PIECE)]);
+    for await (const { offset, data } of readAhead(pieces, READS_AHEAD, read)) await to.write(data, offset);
   }
 }
 

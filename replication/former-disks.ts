@@ -1,11 +1,10 @@
-/** Disks that a VM does not have any more: their page blobs stay as long as a recovery point names them. */
+/** Disks that a VM does not have any more: their replica disks stay as long as a recovery point names them. */
 import type { ReplicaDescription } from '../domain/vault.js';
-import { vaultPaths } from '../domain/vault.js';
 import type { WriteFence } from '../ports/objects.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import type { PointRecords } from './point-records.js';
 
-/** Of every disk that may have a page blob in the store. */
+/** Of every disk that may have a replica in the store. */
 export const allDiskNames = ({ disks, formerDisks = [] }: ReplicaDescription): string[] => [
   ...disks.map(({ name }) => name),
   ...formerDisks,
@@ -20,8 +19,7 @@ export async function dropFormerDisks(
 ): Promise<void> {
   for (const disk of formerDisks) {
     if (isNamed(records, disk)) continue;
-    const blob = vaultPaths.disk(vm, disk);
-    if ((await store.pageBlobs.size(blob)) !== undefined) await store.pageBlobs.delete(blob, fence);
+    if ((await store.disks.size({ vm, disk })) !== undefined) await store.disks.delete({ vm, disk }, fence);
   }
 }
 

@@ -85,7 +85,7 @@ export async function readablePoints(
 ): Promise<PointRecords> {
   const readable = new Map<string, ReadonlySet<string>>();
   for (const disk of new Set(points.flatMap(({ disks }) => disks.map(({ name }) => name)))) {
-    const listed = store.pageBlobs.listSnapshots(vaultPaths.disk(vm, disk), { isReadable: true });
+    const listed = store.disks.listSnapshots({ vm, disk }, { isReadable: true });
     readable.set(disk, new Set(await listed.catch(unlessDamaged)));
   }
   const whole: RecoveryPoint[] = [];

@@ -73,7 +73,7 @@ export async function createRecoveryPoint(store: ReplicaStore, task: PointTask):
   const disks: RecoveryPoint['disks'] = [];
   const snapshot = async ({ name: disk, size }: ReplicaDescription['disks'][number]) => ({
     name: disk,
-    snapshot: await store.pageBlobs.snapshot(vaultPaths.disk(vm, disk), fence),
+    snapshot: await store.disks.snapshot({ vm, disk }, fence),
     size,
   });
   const names = diskNames(description);
@@ -207,11 +207,11 @@ export async function removeRecoveryPoints(
     if (point) kept.push(point);
   }
   await inParallel(disks, DISKS_IN_FLIGHT, async (disk) => {
-    const blob = vaultPaths.disk(vm, disk);
-    if ((await store.pageBlobs.size(blob)) === undefined) return;
+    const replicaDisk = { vm, disk };
+    if ((await store.disks.size(replicaDisk)) === undefined) return;
     const listed = snapshotsOf(kept, disk);
-    for (const snapshot of await store.pageBlobs.listSnapshots(blob)) {
-      if (!listed.includes(snapshot)) await store.pageBlobs.deleteSnapshot(blob, snapshot, fence);
+    for (const snapshot of await store.disks.listSnapshots(replicaDisk)) {
+      if (!listed.includes(snapshot)) await store.disks.deleteSnapshot(replicaDisk, snapshot, fence);
     }
   });
   return going;
@@ -238,13 +238,14 @@ async function deleteUnlisted(
   const leases = await readLeases(store, vm);
   if (leases.keepAll) return;
   await inParallel(disks, DISKS_IN_FLIGHT, async (disk) => {
-    const blob = vaultPaths.disk(vm, disk);
+    const replicaDisk = { vm, disk };
     const listed = snapshotsOf(points, disk);
     const newest = listed.toSorted().at(-1);
-    if (newest === undefined || (await store.pageBlobs.size(blob)) === undefined) return;
-    for (const snapshot of await store.pageBlobs.listSnapshots(blob)) {
+    if (newest === undefined || (await store.disks.size(replicaDisk)) === undefined) return;
+    for (const snapshot of await store.disks.listSnapshots(replicaDisk)) {
       if (leases.snapshotsOf(disk).includes(snapshot)) continue;
-      if (snapshot < newest && !listed.includes(snapshot)) await store.pageBlobs.deleteSnapshot(blob, snapshot, fence);
+      if (snapshot < newest && !listed.includes(snapshot))
+        await store.disks.deleteSnapshot(replicaDisk, snapshot, fence);
     }
   });
 }

@@ -1,14 +1,12 @@
 /**
- * Makes the room for a replica: one page blob a disk, all zeroes, and the description by which the VM can be created
- * from it. A blob holds the disk, zeroes up to the next MiB, and the footer that makes it a fixed VHD.
+ * Makes the room for a replica: its disks, all zeroes, and the description by which the VM can be created from them. A
+ * replica disk holds the source's disk and zeroes up to the next MiB.
  */
-import { blake3 } from '@napi-rs/blake-hash';
 import { exceededLimits } from '../domain/disk-limits.js';
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences, formatFence, type Fence, LAST_SEQUENCE } from '../domain/fence.js';
 import { alignUp } from '../domain/ranges.js';
 import { vaultPaths, type ReplicaDescription } from '../domain/vault.js';
-import { fixedVhdFooter, VHD_FOOTER_BYTES } from '../disks/vhd.js';
 import type { WriteFence } from '../ports/objects.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { deleteAllCycles } from './cycles.js';
@@ -24,15 +22,6 @@ const REPLICA_ALIGNMENT = 1024 * 1024;
 
 /** Virtual size of the replica of a disk of `size` bytes. */
 export const replicaSizeOf = (size: number): number => alignUp(size, REPLICA_ALIGNMENT);
-
-export const replicaBlobSize = (replicaSize: number): number => replicaSize + VHD_FOOTER_BYTES;
-
-/** The other way round: bytes of the disk that a page blob holds. */
-export const sizeInBlob = (blobSize: number): number => blobSize - VHD_FOOTER_BYTES;
-
-/** The same bytes whenever it is asked for, so that it can be checked on reading back. */
-export const replicaFooter = (vm: string, disk: string, replicaSize: number): Buffer =>
-  fixedVhdFooter(replicaSize, blake3(`${vm}/${disk}`).subarray(0, 16));
 
 /**
  * Begins a replica from nothing, under a new epoch: whatever an older epoch left of it, recovery points included, is
@@ -67,7 +56,9 @@ export async function prepareReplica(
     const writing = compareFences(current, preparing) > 0 ? vmFence(vm, fence) : preparing;
     await store.objects.raiseFence(writing);
     await clearReplica(store, vm, [...(present ? [present] : []), description].flatMap(allDiskNames), writing);
-    for (const disk of description.disks) await prepareDisk(store, vm, disk, writing);
+    for (const { name: disk, replicaSize } of description.disks) {
+      await store.disks.create({ vm, disk }, replicaSize, writing);
+    }
     await writeDescription(store, description, writing);
   }
   await store.objects.raiseFence(vmFence(vm, fence));
@@ -105,12 +96,12 @@ async function checkSameReplica(
     );
   }
   for (const { name, replicaSize } of present.disks) {
-    const size = await store.pageBlobs.size(vaultPaths.disk(wanted.vm, name));
-    if (size !== replicaBlobSize(replicaSize)) {
+    const size = await store.disks.size({ vm: wanted.vm, disk: name });
+    if (size !== replicaSize) {
       const found = size === undefined ? 'is missing' : `has ${size} bytes`;
       throw new CatalogueError(
         'InvalidReplicaState',
-        `${vaultPaths.disk(wanted.vm, name)} ${found}, expected ${replicaBlobSize(replicaSize)} bytes`,
+        `the replica of ${wanted.vm}/${name} ${found}, expected ${replicaSize} bytes`,
       );
     }
   }
@@ -128,17 +119,5 @@ export async function clearReplica(
   await deleteKept(store.objects, vaultPaths.applied(vm), fence);
   await deleteAllCycles(store, vm, fence);
   await deleteSeedRecords(store, vm, fence);
-  await inParallel(names, 4, (name) => store.pageBlobs.delete(vaultPaths.disk(vm, name), fence));
-}
-
-/** The blob of a disk, created if it is not there, and its footer. */
-export async function prepareDisk(
-  store: ReplicaStore,
-  vm: string,
-  { name, replicaSize }: Pick<ReplicaDescription['disks'][number], 'name' | 'replicaSize'>,
-  fence: WriteFence,
-): Promise<void> {
-  const blob = vaultPaths.disk(vm, name);
-  await store.pageBlobs.create(blob, replicaBlobSize(replicaSize), fence);
-  await store.pageBlobs.write(blob, [{ offset: replicaSize, data: replicaFooter(vm, name, replicaSize) }], fence);
+  await inParallel(names, 4, (disk) => store.disks.delete({ vm, disk }, fence));
 }

@@ -13,7 +13,7 @@ import type { ReplicaStore } from '../ports/replica-store.js';
 import { deleteAllCycles } from './cycles.js';
 import { allDiskNames, isNamed } from './former-disks.js';
 import { readPointRecords } from './point-records.js';
-import { prepareDisk, replicaBlobSize, replicaSizeOf, sizeInBlob } from './replica.js';
+import { replicaSizeOf } from './replica.js';
 import { readDescription, vmFence, writeDescription } from './replica-state.js';
 import { deleteSeedRecords } from './seed-record.js';
 
@@ -58,7 +58,7 @@ export async function beginResync(store: ReplicaStore, task: ResyncTask): Promis
         const formerDisks = [...(description.formerDisks ?? []), ...added];
         await writeDescription(store, { ...description, formerDisks }, preparing);
       }
-      for (const disk of unneeded) await store.pageBlobs.delete(vaultPaths.disk(vm, disk), fence);
+      for (const disk of unneeded) await store.disks.delete({ vm, disk }, fence);
       for (const disk of disks) await fitDisk(store, vm, disk, fence);
       await writeDescription(store, describedWith(description, task), preparing);
     }
@@ -79,7 +79,7 @@ function describedWith(description: ReplicaDescription, { epoch, disks, settings
   };
 }
 
-/** Before anything is touched. @returns disks whose page blobs are left from a former time, and needed by no point. */
+/** Before anything is touched. @returns disks that are left in the store from a former time, and needed by no point. */
 async function checkFits(store: ReplicaStore, description: ReplicaDescription, disks: Sizes): Promise<string[]> {
   const { vm } = description;
   const exceeded = exceededLimits(disks);
@@ -94,30 +94,28 @@ async function checkFits(store: ReplicaStore, description: ReplicaDescription, d
   for (const { name, size } of disks) {
     const before = description.disks.find((disk) => disk.name === name);
     if (before && size < before.size) throw tooSmall(name, `and had ${before.size}`, size);
-    const held = await store.pageBlobs.size(vaultPaths.disk(vm, name));
+    const held = await store.disks.size({ vm, disk: name });
     if (before || held === undefined) continue;
     if (!isNamed(await readPointRecords(store, vm), name)) unneeded.push(name);
-    else if (held > replicaBlobSize(replicaSizeOf(size))) {
-      throw tooSmall(name, `and recovery points hold one of that name with ${formatBytes(sizeInBlob(held))}`, size);
+    else if (held > replicaSizeOf(size)) {
+      throw tooSmall(name, `and recovery points hold one of that name with ${formatBytes(held)}`, size);
     }
   }
   return unneeded;
 }
 
-/** Whatever a larger blob holds that the source does not, its former footer too, is a difference like any other. */
+/** Whatever a replica disk that is there holds and the source does not, is a difference like any other. */
 async function fitDisk(
   store: ReplicaStore,
   vm: string,
   { name, size }: Sizes[number],
   fence: WriteFence,
 ): Promise<void> {
-  const blob = vaultPaths.disk(vm, name);
+  const replicaDisk = { vm, disk: name };
   const replicaSize = replicaSizeOf(size);
-  const held = await store.pageBlobs.size(blob);
-  if (held !== undefined && held < replicaBlobSize(replicaSize)) {
-    await store.pageBlobs.resize(blob, replicaBlobSize(replicaSize), fence);
-  }
-  await prepareDisk(store, vm, { name, replicaSize }, fence);
+  const held = await store.disks.size(replicaDisk);
+  if (held !== undefined && held < replicaSize) await store.disks.resize(replicaDisk, replicaSize, fence);
+  else await store.disks.create(replicaDisk, replicaSize, fence);
 }
 
 function checkSameDisks(vm: string, replica: Sizes, source: Sizes): void {

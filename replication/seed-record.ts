@@ -9,7 +9,7 @@
 import { CatalogueError } from '../domain/errors.js';
 import type { Range } from '../domain/ranges.js';
 import { vaultPaths } from '../domain/vault.js';
-import type { WriteFence } from '../ports/objects.js';
+import type { Objects, WriteFence } from '../ports/objects.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { inParallel } from '../concurrency/in-parallel.js';
 import { fenceOfEpoch, readApplied } from './replica-state.js';
@@ -28,9 +28,9 @@ export const sliceRange = (slice: number, replicaSize: number): Range => ({
 
 /** Of the slices of a disk that have been copied. */
 export const seedRecords = (
-  store: ReplicaStore,
+  objects: Objects,
   { vm, epoch, disk }: { readonly vm: string; readonly epoch: number; readonly disk: string },
-): Promise<SliceRecords> => SliceRecords.open(store.objects, vaultPaths.seedPrefix(vm, epoch, disk));
+): Promise<SliceRecords> => SliceRecords.open(objects, vaultPaths.seedPrefix(vm, epoch, disk));
 
 /**
  * Removes the records of the initial copy or resynchronization, of this epoch and older ones, once a cycle has been applied on top of it.

@@ -1,16 +1,15 @@
 /**
  * The copy of a disk, slice by slice: reads all of it, drops what is zero, and writes the rest to the replica's
- * page blob; of a slice whose replica was digested before, as in a resynchronization, only the blocks that differ. Every
+ * disk; of a slice whose replica was digested before, as in a resynchronization, only the blocks that differ. Every
  * write says what the source says at that place, so a copier that was thought dead and writes late does no harm; for the
  * same reason nothing is ever cleared that is about to be written.
  */
 import { CatalogueError } from '../domain/errors.js';
 import type { Fence } from '../domain/fence.js';
 import { clipRanges, end, splitRange, subtractRanges, totalLength, type Range } from '../domain/ranges.js';
-import { vaultPaths } from '../domain/vault.js';
 import type { ReadableDisk } from '../disks/disk.js';
-import type { WriteFence } from '../ports/objects.js';
-import type { PageWrite } from '../ports/page-blobs.js';
+import type { Objects } from '../ports/objects.js';
+import type { DiskWrite, ReplicaDisk } from '../ports/replica-disks.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { BufferPool } from '../disks/buffer-pool.js';
 import { SliceDigests, wholeBlocks } from './digest.js';
@@ -21,6 +20,7 @@ import { describedDisk, descriptionOfEpoch, vmFence } from './replica-state.js';
 import { seedRecords, sliceCount, sliceRange, SLICE_SIZE } from './seed-record.js';
 import { Semaphore } from '../concurrency/semaphore.js';
 import { readDigests, targetRecords } from './target-digests.js';
+import { withDisk } from './with-disk.js';
 
 /** Bytes. A multiple of the digest's blocks. */
 const BUFFER_SIZE = 4 * 1024 * 1024;
@@ -71,25 +71,36 @@ export interface CopyProgress extends Progress {
  */
 export async function copySlice(
   store: ReplicaStore,
-  disk: ReadableDisk,
+  source: ReadableDisk,
   task: CopyTask,
   options: StepOptions<CopyProgress> = {},
 ): Promise<CopyResult> {
   const { vm, fence } = task;
-  const described = describedDisk(await descriptionOfEpoch(store, vm, fence.epoch), task.disk);
-  if (described.size !== disk.size) {
+  const { size, replicaSize } = describedDisk(await descriptionOfEpoch(store, vm, fence.epoch), task.disk);
+  if (size !== source.size) {
     throw new CatalogueError(
       'InvalidReplicaState',
-      `${vm}/${task.disk}: the source has ${disk.size} bytes, the replica was made for ${described.size}`,
+      `${vm}/${task.disk}: the source has ${source.size} bytes, the replica was made for ${size}`,
     );
   }
-  const { replicaSize } = described;
+  return await withDisk(store.disks.open(task, fence), (target) =>
+    copySlices(store.objects, source, target, { ...task, replicaSize }, options),
+  );
+}
+
+async function copySlices(
+  objects: Objects,
+  source: ReadableDisk,
+  target: ReplicaDisk,
+  task: CopyTask & { readonly replicaSize: number },
+  options: StepOptions<CopyProgress>,
+): Promise<CopyResult> {
+  const { vm, disk, fence, replicaSize } = task;
   const first = Math.floor(task.fromOffset / SLICE_SIZE);
   const count = sliceCount(Math.min(replicaSize, task.toOffset ?? replicaSize));
-  const target = { vm, epoch: fence.epoch, disk: task.disk };
-  const copied = await seedRecords(store, target);
-  const digested = await targetRecords(store, target);
-  const copier = new SliceCopier(store, disk, vaultPaths.disk(vm, task.disk), vmFence(vm, fence));
+  const copied = await seedRecords(objects, { vm, disk, epoch: fence.epoch });
+  const digested = await targetRecords(objects, { vm, disk, epoch: fence.epoch });
+  const copier = new SliceCopier(source, target);
   const start = first * SLICE_SIZE;
   const buffers = new BufferPool(BUFFER_SIZE);
   let toRead = 0;
@@ -100,7 +111,7 @@ export async function copySlice(
     for (let slice = first; slice < count && toRead < task.maxBytes; slice += 1) {
       options.signal?.throwIfAborted();
       const range = sliceRange(slice, replicaSize);
-      const found = copied.has(slice) ? undefined : await readableBlocks(disk, range, buffers, options.signal);
+      const found = copied.has(slice) ? undefined : await readableBlocks(source, range, buffers, options.signal);
       if (found) toRead += totalLength(found.data) + found.holeBytes / HOLE_SPEED;
       yield { slice, range, data: found?.data };
     }
@@ -161,59 +172,55 @@ async function readableBlocks(
 }
 
 class SliceCopier {
-  readonly #store: ReplicaStore;
-  readonly #disk: ReadableDisk;
-  readonly #blob: string;
-  readonly #fence: WriteFence;
+  readonly #source: ReadableDisk;
+  readonly #target: ReplicaDisk;
   readonly #buffers = new BufferPool(BUFFER_SIZE);
   readonly #withData = new Semaphore(SLICES_WITH_DATA);
 
-  constructor(store: ReplicaStore, disk: ReadableDisk, blob: string, fence: WriteFence) {
-    this.#store = store;
-    this.#disk = disk;
-    this.#blob = blob;
-    this.#fence = fence;
+  constructor(source: ReadableDisk, target: ReplicaDisk) {
+    this.#source = source;
+    this.#target = target;
   }
 
   /**
-   * Everything of the slice is durable in the replica then. Only blocks whose digests differ from the target's are touched:
-   * whoever reads back goes by it. @returns digests of the source, and bytes that were sent.
+   * Everything of the slice is durable in the replica then. Only blocks whose digests differ from what the replica `held` are
+   * touched: whoever reads back goes by it. @returns digests of the source, and bytes that were sent.
    */
   async copy(
     slice: Range,
     data: readonly Range[],
-    target: SliceDigests | undefined,
+    held: SliceDigests | undefined,
     signal: AbortSignal | undefined,
   ): Promise<{ digests: SliceDigests; sent: number }> {
     // An earlier attempt, or damage that was found on reading back, may have left something where the source has zeroes.
     // Where the digests tell of it, nobody else is asked.
     // What reaches out of the slice is another one's, which may have been copied already.
-    const occupied = target ? [slice] : clipRanges(await this.#store.pageBlobs.ranges(this.#blob, slice), slice);
+    const occupied = held ? [slice] : clipRanges(await this.#target.dataRanges(slice), slice);
     const digests = new SliceDigests(slice);
     const found: Found = { content: [], sent: [] };
     if (data.length > 0) {
-      await this.#withData.run(() => this.#send(this.#batches(data, target, digests, found), signal));
+      await this.#withData.run(() => this.#send(this.#batches(data, held, digests, found), signal));
     }
-    const wrong = target ? digests.differing(target) : [slice];
+    const wrong = held ? digests.differing(held) : [slice];
     const zeroes = subtractRanges(wrong, found.content);
-    const clears = subtractRanges(occupied, subtractRanges([slice], zeroes)).map(({ offset, length }): PageWrite => ({
+    const clears = subtractRanges(occupied, subtractRanges([slice], zeroes)).map(({ offset, length }): DiskWrite => ({
       offset,
       clear: length,
     }));
-    if (clears.length > 0) await this.#store.pageBlobs.write(this.#blob, clears, this.#fence);
+    if (clears.length > 0) await this.#target.write(clears);
     return { digests, sent: totalLength(found.sent) };
   }
 
   async #send(batches: AsyncIterable<Batch>, signal: AbortSignal | undefined): Promise<void> {
     await inParallel(batches, BATCHES_IN_FLIGHT, async (batch) => {
       signal?.throwIfAborted();
-      await this.#store.pageBlobs.write(this.#blob, batch.writes, this.#fence, { isReadBack: true });
+      await this.#target.write(batch.writes, { isReadBack: true });
       for (const buffer of batch.buffers) this.#buffers.give(buffer);
     });
   }
 
   /** Reads ahead, digests, and gathers what has to be sent. */
-  async *#batches(data: readonly Range[], target: SliceDigests | undefined, digests: SliceDigests, found: Found) {
+  async *#batches(data: readonly Range[], held: SliceDigests | undefined, digests: SliceDigests, found: Found) {
     let batch = new Batch();
     for await (const { buffer, pieces } of readAhead(packs(data, BUFFER_SIZE), READS_AHEAD, (pack) =>
       this.#read(pack),
@@ -226,7 +233,7 @@ class SliceCopier {
           content.subarray(offset - piece.offset, offset - piece.offset + length);
         for (const run of digests.add(content, piece.offset)) {
           found.content.push(run);
-          for (const part of target ? digests.differing(target, run) : [run]) {
+          for (const part of held ? digests.differing(held, run) : [run]) {
             batch.writes.push({ offset: part.offset, data: partOf(part) });
             found.sent.push(part);
           }
@@ -247,8 +254,8 @@ class SliceCopier {
     const buffer = this.#buffers.take();
     let at = 0;
     for (const { offset, length } of pieces) {
-      const readable = Math.min(length, this.#disk.size - offset);
-      await this.#disk.read(buffer.subarray(at, at + readable), offset);
+      const readable = Math.min(length, this.#source.size - offset);
+      await this.#source.read(buffer.subarray(at, at + readable), offset);
       buffer.fill(0, at + readable, at + length);
       at += length;
     }
@@ -263,7 +270,7 @@ interface Found {
 }
 
 class Batch {
-  readonly writes: PageWrite[] = [];
+  readonly writes: DiskWrite[] = [];
   /** What the writes' data lies in. */
   readonly buffers: Buffer[] = [];
 }

@@ -7,6 +7,8 @@
  */
 import { end, intersect, type Range } from '../domain/ranges.js';
 import { vaultPaths } from '../domain/vault.js';
+import type { Objects } from '../ports/objects.js';
+import type { ReadableReplicaDisk } from '../ports/replica-disks.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { BufferPool } from '../disks/buffer-pool.js';
 import { SliceDigests, wholeBlocks } from './digest.js';
@@ -16,6 +18,7 @@ import { inParallel, readAhead } from '../concurrency/in-parallel.js';
 import { describedDisk, descriptionOfEpoch, vmFence } from './replica-state.js';
 import { SLICE_SIZE, sliceCount, sliceRange } from './seed-record.js';
 import { SliceRecords } from './slice-records.js';
+import { withDisk } from './with-disk.js';
 
 /** Bytes. */
 export const READ_SIZE = 4 * 1024 * 1024;
@@ -56,7 +59,7 @@ export async function digestReplica(
   const { vm, disk, epoch, fromOffset = 0 } = task;
   const { replicaSize } = describedDisk(await descriptionOfEpoch(store, vm, epoch), disk);
   const fence = vmFence(vm, { epoch, sequence: 0 });
-  const there = await targetRecords(store, task);
+  const there = await targetRecords(store.objects, task);
   const buffers = new BufferPool(READ_SIZE);
   const first = Math.floor(fromOffset / SLICE_SIZE);
   let digestBytes = 0;
@@ -66,28 +69,30 @@ export async function digestReplica(
     const count = sliceCount(replicaSize);
     for (let slice = first; slice < count && (slice === first || !enough()); slice += 1) yield slice;
   }
-  const digest = async (slice: number): Promise<Range> => {
+  const digest = async (replica: ReadableReplicaDisk, slice: number): Promise<Range> => {
     options.signal?.throwIfAborted();
     const range = sliceRange(slice, replicaSize);
     let content = there.has(slice) ? await there.get(slice) : undefined;
     if (!content) {
-      content = (await digestReplicaSlice(store, vaultPaths.disk(vm, disk), range, buffers)).encode();
+      content = (await digestReplicaSlice(replica, range, buffers)).encode();
       await there.putIfAbsent(slice, content, fence);
     }
     digestBytes += content.length;
     return range;
   };
-  // In order: what is told as digested has no gaps.
-  for await (const range of readAhead(toDigest(), SLICES_IN_FLIGHT, digest)) {
-    nextOffset = end(range);
-    options.onProgress?.({ bytesDone: nextOffset, bytesTotal: replicaSize });
-  }
+  await withDisk(store.disks.openReadOnly(task), async (replica) => {
+    // In order: what is told as digested has no gaps.
+    for await (const range of readAhead(toDigest(), SLICES_IN_FLIGHT, (slice) => digest(replica, slice))) {
+      nextOffset = end(range);
+      options.onProgress?.({ bytesDone: nextOffset, bytesTotal: replicaSize });
+    }
+  });
   return { digestBytes, nextOffset, done: nextOffset >= replicaSize };
 }
 
 /** Of the slices that have been digested. */
-export const targetRecords = (store: ReplicaStore, { vm, epoch, disk }: DigestTask): Promise<SliceRecords> =>
-  SliceRecords.open(store.objects, vaultPaths.targetDigestPrefix(vm, epoch, disk));
+export const targetRecords = (objects: Objects, { vm, epoch, disk }: DigestTask): Promise<SliceRecords> =>
+  SliceRecords.open(objects, vaultPaths.targetDigestPrefix(vm, epoch, disk));
 
 /** @returns undefined when there are none that can be used: everything is sent then. */
 export async function readDigests(
@@ -104,27 +109,25 @@ export async function readDigests(
  * @param buffers of `READ_SIZE`. @param parts of the slice that are looked at; of the others nothing is told. @default all
  */
 export async function digestReplicaSlice(
-  store: ReplicaStore,
-  blob: string,
+  replica: ReadableReplicaDisk,
   slice: Range,
   buffers: BufferPool,
   parts: readonly Range[] = [slice],
 ): Promise<SliceDigests> {
   const digests = new SliceDigests(slice);
-  for await (const { offset, data } of replicaContent(store, blob, slice, parts, buffers)) digests.add(data, offset);
+  for await (const { offset, data } of replicaContent(replica, slice, parts, buffers)) digests.add(data, offset);
   return digests;
 }
 
 /** What may be more than zeroes, in whole blocks. What was yielded is overwritten once the next is asked for. */
 async function* replicaContent(
-  store: ReplicaStore,
-  blob: string,
+  replica: ReadableReplicaDisk,
   slice: Range,
   parts: readonly Range[],
   buffers: BufferPool,
 ): AsyncGenerator<{ offset: number; data: Buffer }> {
   if (parts.length === 0) return;
-  const occupied = await store.pageBlobs.ranges(blob, slice, { isProof: true });
+  const occupied = await replica.dataRanges(slice, { isProof: true });
   const wanted = occupied.flatMap((range) => parts.map((part) => intersect(range, part)).filter((found) => !!found));
   const blocks = wholeBlocks(wanted, slice);
   const read = async (pieces: readonly Range[]) => {
@@ -135,9 +138,7 @@ async function* replicaContent(
       filled += length;
       return { offset, data };
     });
-    await inParallel(content, READS_OF_A_BUFFER, ({ offset, data }) =>
-      store.pageBlobs.readInto(blob, offset, data, { isReadBack: true }),
-    );
+    await inParallel(content, READS_OF_A_BUFFER, ({ offset, data }) => replica.readUncached(data, offset));
     return { buffer, content };
   };
   for await (const { buffer, content } of readAhead(packs(blocks, READ_SIZE), READS_AHEAD, read)) {

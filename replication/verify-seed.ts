@@ -3,18 +3,17 @@ import { CatalogueError } from '../domain/errors.js';
 import { SEEDED_SEQUENCE } from '../domain/fence.js';
 import { end, mergeRanges, type Range } from '../domain/ranges.js';
 import { vaultPaths, verifiedDiskSchema, type ReplicaDescription } from '../domain/vault.js';
-import type { WriteFence } from '../ports/objects.js';
+import type { ReadableReplicaDisk } from '../ports/replica-disks.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
-import { VHD_FOOTER_BYTES } from '../disks/vhd.js';
 import { BufferPool } from '../disks/buffer-pool.js';
 import { progressMeter, type StepOptions } from './progress.js';
 import { readAhead } from '../concurrency/in-parallel.js';
-import { replicaFooter } from './replica.js';
 import { describedDisk, descriptionOfEpoch, fenceOfEpoch, vmFence } from './replica-state.js';
 import { seedRecords, sliceCount, sliceRange } from './seed-record.js';
 import type { SliceRecords } from './slice-records.js';
 import { digestReplicaSlice, READ_SIZE, readDigests, targetRecords } from './target-digests.js';
 import { encodeRecord, readRecord } from './vault-record.js';
+import { withDisk } from './with-disk.js';
 
 const SLICES_IN_FLIGHT = 2;
 
@@ -46,8 +45,8 @@ export async function verifySeed(
   const { replicaSize } = describedDisk(description, disk);
   if (fence.sequence >= SEEDED_SEQUENCE) return { seedComplete: true };
   const count = sliceCount(replicaSize);
-  const copied = await seedRecords(store, task);
-  const targets = await targetRecords(store, task);
+  const copied = await seedRecords(store.objects, task);
+  const targets = await targetRecords(store.objects, task);
   const missing = Array.from({ length: count }, (_, slice) => slice).filter((slice) => !copied.has(slice));
   if (missing.length > 0) {
     const where = describeRanges(missing.map((slice) => sliceRange(slice, replicaSize)));
@@ -57,7 +56,9 @@ export async function verifySeed(
     );
   }
   const verifiedName = vaultPaths.verifiedDisk(vm, epoch, disk);
-  const differing = await differingBlocks(store, task, { copied, targets, replicaSize }, options);
+  const differing = await withDisk(store.disks.openReadOnly(task), (replica) =>
+    differingBlocks(replica, { copied, targets, replicaSize }, options),
+  );
   if (differing.size > 0) {
     await store.objects.delete(verifiedName, fence);
     // The digests first: with them gone the next copy sends all of a slice.
@@ -65,22 +66,21 @@ export async function verifySeed(
     await copied.remove(differing.keys(), fence);
     throw new CatalogueError('ReplicaDiffers', `${vm}/${disk}: ${describeRanges([...differing.values()].flat())}`);
   }
-  await checkFooter(store, vm, disk, replicaSize, fence);
+  const problem = await store.disks.mend(task, fence);
+  if (problem !== undefined)
+    throw new CatalogueError('ReplicaDiffers', `${vm}/${disk}: ${problem}; it was written anew`);
   await store.objects.put(verifiedName, encodeRecord(verifiedDiskSchema, { epoch, disk, replicaSize }), fence);
   return { seedComplete: await completeSeed(store, description) };
 }
 
 /** @returns by slice; of a slice whose record is damaged, all. */
 async function differingBlocks(
-  store: ReplicaStore,
-  task: VerifyTask,
+  replica: ReadableReplicaDisk,
   { copied, targets, replicaSize }: { copied: SliceRecords; targets: SliceRecords; replicaSize: number },
   options: StepOptions,
 ): Promise<Map<number, readonly Range[]>> {
-  const { vm, disk } = task;
   const differing = new Map<number, readonly Range[]>();
   const advance = progressMeter(replicaSize, options);
-  const blob = vaultPaths.disk(vm, disk);
   const buffers = new BufferPool(READ_SIZE);
   const check = async (slice: number): Promise<void> => {
     options.signal?.throwIfAborted();
@@ -89,7 +89,7 @@ async function differingBlocks(
     const target = await readDigests(targets, slice, range);
     // What was found equal before anything was sent has not been written since: others are fenced out.
     const written = source && target ? source.differing(target) : [range];
-    const held = await digestReplicaSlice(store, blob, range, buffers, written);
+    const held = await digestReplicaSlice(replica, range, buffers, written);
     const wrong = source ? written.flatMap((part) => held.differing(source, part)) : [range];
     if (wrong.length > 0) differing.set(slice, wrong);
     advance(range.length);
@@ -97,26 +97,6 @@ async function differingBlocks(
   const slices = Array.from({ length: sliceCount(replicaSize) }, (_, slice) => slice);
   for await (const checked of readAhead(slices, SLICES_IN_FLIGHT, check)) void checked;
   return differing;
-}
-
-/** Nothing is lost by writing it anew: it is made of names and sizes only. */
-async function checkFooter(
-  store: ReplicaStore,
-  vm: string,
-  disk: string,
-  replicaSize: number,
-  fence: WriteFence,
-): Promise<void> {
-  const blob = vaultPaths.disk(vm, disk);
-  const expected = replicaFooter(vm, disk, replicaSize);
-  const footer = Buffer.alloc(VHD_FOOTER_BYTES);
-  await store.pageBlobs.readInto(blob, replicaSize, footer);
-  if (footer.equals(expected)) return;
-  await store.pageBlobs.write(blob, [{ offset: replicaSize, data: expected }], fence);
-  throw new CatalogueError(
-    'ReplicaDiffers',
-    `${vm}/${disk}: the footer behind ${replicaSize} bytes; it was written anew`,
-  );
 }
 
 /** Raises the fence when every disk has been verified. */

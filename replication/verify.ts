@@ -7,17 +7,19 @@ import { alignedBuffer } from '../disks/direct-io.js';
 import type { ReadableDisk } from '../disks/disk.js';
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences, formatFence } from '../domain/fence.js';
-import { alignDown, alignUp, end, intersect, mergeRanges, splitRange, type Range } from '../domain/ranges.js';
+import { end, intersect, mergeRanges, splitRange, type Range } from '../domain/ranges.js';
 import { vaultPaths } from '../domain/vault.js';
+import type { ReadableReplicaDisk } from '../ports/replica-disks.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { BufferPool } from '../disks/buffer-pool.js';
 import { BLOCK_SIZE, SliceDigests } from './digest.js';
 import { progressMeter, type StepOptions } from './progress.js';
-import { inParallel, readAhead } from '../concurrency/in-parallel.js';
+import { inParallel } from '../concurrency/in-parallel.js';
 import { describedDisk, descriptionOfEpoch, fenceOfEpoch, readApplied } from './replica-state.js';
 import { sliceCount, sliceRange } from './seed-record.js';
 import { SliceRecords } from './slice-records.js';
 import { digestReplicaSlice, READ_SIZE } from './target-digests.js';
+import { withDisk } from './with-disk.js';
 
 export interface VerifyTask {
   readonly vm: string;
@@ -57,17 +59,19 @@ export async function digestForVerification(
   const advance = progressMeter(replicaSize, options);
   const records = await digestRecords(store, task);
   const buffers = new BufferPool(READ_SIZE);
-  const digest = async (slice: number): Promise<void> => {
+  const digest = async (replica: ReadableReplicaDisk, slice: number): Promise<void> => {
     options.signal?.throwIfAborted();
     const range = sliceRange(slice, replicaSize);
     if (!records.has(slice)) {
-      const digests = await digestReplicaSlice(store, vaultPaths.disk(vm, disk), range, buffers);
+      const digests = await digestReplicaSlice(replica, range, buffers);
       await records.put(slice, digests.encode(), fence);
     }
     advance(range.length);
   };
   const slices = Array.from({ length: sliceCount(replicaSize) }, (_, slice) => slice);
-  for await (const done of readAhead(slices, SLICES_IN_FLIGHT, digest)) void done;
+  await withDisk(store.disks.openReadOnly(task), async (replica) => {
+    await inParallel(slices, SLICES_IN_FLIGHT, (slice) => digest(replica, slice));
+  });
   // What was read is worth something only if nobody has brought the replica further meanwhile.
   await requireAt(store, task);
 }
@@ -83,13 +87,26 @@ export async function compareWithSource(
   until: () => boolean,
   options: StepOptions = {},
 ): Promise<Comparison> {
-  const { vm, disk, epoch, fromOffset } = task;
+  const { vm, disk, epoch } = task;
   const { replicaSize, size } = describedDisk(await descriptionOfEpoch(store, vm, epoch), disk);
   if (size !== source.size) {
     const detail = `${vm}/${disk}: the source has ${source.size} bytes, the replica was made for ${size}`;
     throw new CatalogueError('InvalidReplicaState', detail);
   }
   const records = await digestRecords(store, task);
+  return await withDisk(store.disks.openReadOnly(task), (replica) =>
+    compareSlices(source, replica, records, { ...task, replicaSize }, until, options),
+  );
+}
+
+async function compareSlices(
+  source: ReadableDisk,
+  replica: ReadableReplicaDisk,
+  records: SliceRecords,
+  { vm, disk, fromOffset, replicaSize }: VerifyTask & { readonly fromOffset: number; readonly replicaSize: number },
+  until: () => boolean,
+  options: StepOptions,
+): Promise<Comparison> {
   const count = sliceCount(replicaSize);
   let slice = Math.floor(fromOffset / sliceRange(0, Infinity).length);
   let blocks = 0;
@@ -100,19 +117,19 @@ export async function compareWithSource(
     options.signal?.throwIfAborted();
     const range = sliceRange(slice, replicaSize);
     const content = await records.get(slice);
-    const replica = content && SliceDigests.decode(range, content);
-    if (!replica) throw new CatalogueError('InvalidReplicaState', `${vm}/${disk}: slice ${slice} has no digests`);
+    const held = content && SliceDigests.decode(range, content);
+    if (!held) throw new CatalogueError('InvalidReplicaState', `${vm}/${disk}: slice ${slice} has no digests`);
     const digests = new SliceDigests(range);
     for (const piece of splitRange(range, READ_SIZE)) {
       const data = await readPadded(source, piece, buffer);
       digests.add(data, piece.offset);
       blocks += Math.ceil(piece.length / BLOCK_SIZE);
-      for (const block of digests.differing(replica, piece).flatMap((run) => [...splitRange(run, BLOCK_SIZE)])) {
+      for (const block of digests.differing(held, piece).flatMap((run) => [...splitRange(run, BLOCK_SIZE)])) {
         const from = block.offset - piece.offset;
         const bytes = data.subarray(from, from + block.length);
         differing.push(block);
         if (differing.length > EXACT_BLOCKS) exact.push(block);
-        else exact.push(...(await differingBytes(store, vaultPaths.disk(vm, disk), block, bytes)));
+        else exact.push(...(await differingBytes(replica, block, bytes)));
       }
     }
     slice += 1;
@@ -159,9 +176,9 @@ async function readPadded(source: ReadableDisk, piece: Range, buffer: Buffer): P
 }
 
 /** @param bytes of the source. @returns the whole block when the replica now reads the same. */
-async function differingBytes(store: ReplicaStore, blob: string, block: Range, bytes: Buffer): Promise<Range[]> {
-  const held = Buffer.alloc(alignUp(block.length, SECTOR));
-  await store.pageBlobs.readInto(blob, alignDown(block.offset, SECTOR), held);
+async function differingBytes(replica: ReadableReplicaDisk, block: Range, bytes: Buffer): Promise<Range[]> {
+  const held = Buffer.alloc(block.length);
+  await replica.read(held, block.offset);
   const ranges: { offset: number; length: number }[] = [];
   for (let at = 0; at < block.length; at += 1) {
     if (held[at] === bytes[at]) continue;

@@ -2,9 +2,10 @@
  * A replica store to which no faster is sent than a bandwidth allows. Content waits for its turn, in pieces where it is
  * long; what is read, and asked for without content, does not.
  */
+import type { Fence } from '../domain/fence.js';
 import type { BandwidthLimiter } from './bandwidth-limiter.js';
 import type { Objects, WriteFence } from '../ports/objects.js';
-import type { PageBlobs, PageWrite, WriteOptions } from '../ports/page-blobs.js';
+import type { DiskAddress, DiskWrite, ReplicaDisk, ReplicaDisks, WriteOptions } from '../ports/replica-disks.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 
 /** Who sends. */
@@ -17,14 +18,14 @@ export interface Sender {
 
 export class LimitedStore implements ReplicaStore {
   readonly objects: Objects;
-  readonly pageBlobs: PageBlobs;
+  readonly disks: ReplicaDisks;
   readonly #store: ReplicaStore;
 
   constructor(store: ReplicaStore, limiter: BandwidthLimiter, sender: Sender = {}) {
     const turns = new Turns(limiter, sender);
     this.#store = store;
     this.objects = limitedObjects(store.objects, turns);
-    this.pageBlobs = limitedPageBlobs(store.pageBlobs, turns);
+    this.disks = limitedDisks(store.disks, turns);
   }
 
   close = (): Promise<void> => this.#store.close();
@@ -51,20 +52,31 @@ function limitedObjects(inner: Objects, turns: Turns): Objects {
   };
 }
 
-function limitedPageBlobs(inner: PageBlobs, turns: Turns): PageBlobs {
+function limitedDisks(inner: ReplicaDisks, turns: Turns): ReplicaDisks {
   return {
-    write: async (name: string, writes: readonly PageWrite[], fence: WriteFence, options?: WriteOptions) => {
-      await turns.inPieces(writes, async (piece) => await inner.write(name, piece, fence, options));
+    open: async (disk: DiskAddress, fence: Fence) => limitedDisk(await inner.open(disk, fence), turns),
+    openReadOnly: (disk, snapshot) => inner.openReadOnly(disk, snapshot),
+    create: (disk, size, fence) => inner.create(disk, size, fence),
+    resize: (disk, size, fence) => inner.resize(disk, size, fence),
+    size: (disk, snapshot) => inner.size(disk, snapshot),
+    delete: (disk, fence) => inner.delete(disk, fence),
+    mend: (disk, fence) => inner.mend(disk, fence),
+    snapshot: (disk, fence) => inner.snapshot(disk, fence),
+    listSnapshots: (disk, options) => inner.listSnapshots(disk, options),
+    deleteSnapshot: (disk, snapshot, fence) => inner.deleteSnapshot(disk, snapshot, fence),
+  };
+}
+
+function limitedDisk(inner: ReplicaDisk, turns: Turns): ReplicaDisk {
+  return {
+    size: inner.size,
+    write: async (writes: readonly DiskWrite[], options?: WriteOptions) => {
+      await turns.inPieces(writes, async (piece) => await inner.write(piece, options));
     },
-    create: (name, size, fence) => inner.create(name, size, fence),
-    resize: (name, size, fence) => inner.resize(name, size, fence),
-    size: (name, snapshot) => inner.size(name, snapshot),
-    readInto: (name, offset, target, options) => inner.readInto(name, offset, target, options),
-    ranges: (name, range, options) => inner.ranges(name, range, options),
-    delete: (name, fence) => inner.delete(name, fence),
-    snapshot: (name, fence) => inner.snapshot(name, fence),
-    listSnapshots: (name, options) => inner.listSnapshots(name, options),
-    deleteSnapshot: (name, snapshot, fence) => inner.deleteSnapshot(name, snapshot, fence),
+    read: (target, offset) => inner.read(target, offset),
+    readUncached: (target, offset) => inner.readUncached(target, offset),
+    dataRanges: (range, options) => inner.dataRanges(range, options),
+    close: () => inner.close(),
   };
 }
 
@@ -76,7 +88,7 @@ class Turns {
   ) {}
 
   /** Writes are cut where what is granted ends. */
-  async inPieces(writes: readonly PageWrite[], send: (piece: readonly PageWrite[]) => Promise<void>): Promise<void> {
+  async inPieces(writes: readonly DiskWrite[], send: (piece: readonly DiskWrite[]) => Promise<void>): Promise<void> {
     let rest = writes;
     do {
       const bytes = rest.reduce((sum, write) => sum + ('data' in write ? write.data.length : 0), 0);
@@ -110,8 +122,8 @@ class Turns {
 }
 
 /** Splits writes behind so many bytes of content, a multiple of 512. */
-function firstBytes(writes: readonly PageWrite[], bytes: number): { head: PageWrite[]; tail: PageWrite[] } {
-  const head: PageWrite[] = [];
+function firstBytes(writes: readonly DiskWrite[], bytes: number): { head: DiskWrite[]; tail: DiskWrite[] } {
+  const head: DiskWrite[] = [];
   let left = bytes;
   for (const [index, write] of writes.entries()) {
     const length = 'data' in write ? write.data.length : 0;

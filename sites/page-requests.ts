@@ -1,12 +1,12 @@
 /** What may be asked of a page blob: whole pages, within it. @throws CatalogueError InvalidReplicaState */
 import { CatalogueError } from '../domain/errors.js';
 import { end, type Range } from '../domain/ranges.js';
-import type { PageWrite } from '../ports/page-blobs.js';
+import type { DiskWrite } from '../ports/replica-disks.js';
 
 /** Bytes. */
-const PAGE = 512;
+export const PAGE = 512;
 
-export const rangeOf = (write: PageWrite): Range => ({
+export const rangeOf = (write: DiskWrite): Range => ({
   offset: write.offset,
   length: 'data' in write ? write.data.length : write.clear,
 });

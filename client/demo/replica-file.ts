@@ -3,8 +3,8 @@ import { mkdir, open } from 'node:fs/promises';
 import path from 'node:path';
 import { BlobServiceClient, type ContainerClient } from '@azure/storage-blob';
 import { containerOf, type StoreAddress } from '../../domain/store-address.js';
-import { vaultPaths } from '../../domain/vault.js';
 import type { DemoDisk } from './demo-site.js';
+import { replicaBlobName } from '../../sites/vhd-disks.js';
 
 const READ_BYTES = 4 * 1024 * 1024;
 
@@ -14,7 +14,7 @@ export async function replicaFile(
   disk: Pick<DemoDisk, 'vm' | 'name'>,
   folder: string,
 ): Promise<string> {
-  const name = vaultPaths.disk(disk.vm, disk.name);
+  const name = replicaBlobName(disk.vm, disk.name);
   if (store.kind === 'embedded') return path.join(store.path, name);
   const service = BlobServiceClient.fromConnectionString(process.env['FARSHORE_STORE_CONNECTION_STRING'] ?? '');
   return await fetchReplica(service.getContainerClient(containerOf(store.url)), disk, folder);
@@ -28,7 +28,7 @@ export async function fetchReplica(
 ): Promise<string> {
   const file = path.join(folder, 'replicas', `${vm}-${name}.vhd`);
   await mkdir(path.dirname(file), { recursive: true });
-  await fetchPageBlob(container, vaultPaths.disk(vm, name), file);
+  await fetchPageBlob(container, replicaBlobName(vm, name), file);
   return file;
 }
 

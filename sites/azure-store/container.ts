@@ -7,7 +7,7 @@ import { RestError, type BlobClient, type BlockBlobClient, type PageBlobClient }
 import { CatalogueError } from '../../domain/errors.js';
 import { clipRanges, mergeRanges, type Range } from '../../domain/ranges.js';
 import { readAhead } from '../../concurrency/in-parallel.js';
-import type { WriteOptions } from '../../ports/page-blobs.js';
+import type { WriteOptions } from '../../ports/replica-disks.js';
 import type { ContainerAccess } from './container-access.js';
 import type { PageRequest } from './page-requests.js';
 import type { Requests } from './requests.js';

@@ -6,7 +6,7 @@ import { inParallel } from '../../concurrency/in-parallel.js';
 import { checkName } from '../blob-names.js';
 import { checkPages, checkRange, checkSize, rangeOf } from '../page-requests.js';
 import type { WriteFence } from '../../ports/objects.js';
-import type { PageWrite, WriteOptions } from '../../ports/page-blobs.js';
+import type { DiskWrite, WriteOptions } from '../../ports/replica-disks.js';
 import { refuseOlder, scopeOf } from '../write-fence.js';
 import { newBlobName, type Catalog, type PageBlobEntry } from './catalog-format.js';
 import { LOOKUPS, type Catalogs } from './catalogs.js';
@@ -92,7 +92,7 @@ export class BlobPages {
     return snapshotOf(name, entry, snapshot).size;
   }
 
-  async write(name: string, writes: readonly PageWrite[], fence: WriteFence, options: WriteOptions): Promise<void> {
+  async write(name: string, writes: readonly DiskWrite[], fence: WriteFence, options: WriteOptions): Promise<void> {
     scopeOf(name, fence);
     const furthest = writes.reduce((most, write) => Math.max(most, end(rangeOf(write))), 0);
     for (let lookup = 0; lookup < LOOKUPS; lookup += 1) {
@@ -140,7 +140,7 @@ export class BlobPages {
   }
 
   /** Side by side: they do not overlap. @returns false when the blob is gone. @throws CatalogueError StaleEpoch */
-  async #writeAll({ name, blob, fence, options }: WriteTarget, writes: readonly PageWrite[]): Promise<boolean> {
+  async #writeAll({ name, blob, fence, options }: WriteTarget, writes: readonly DiskWrite[]): Promise<boolean> {
     const number = sequenceNumber(fence);
     let refused: 'stale' | 'missing' | undefined;
     const write = async (request: PageRequest): Promise<void> => {

@@ -1,7 +1,7 @@
 /** What a list of page writes becomes on its way to the service: requests that do not overlap, as few as can be. */
 import { alignDown, end, overlaps, subtractRanges, mergeRanges, type Range } from '../../domain/ranges.js';
 import { rangeOf } from '../page-requests.js';
-import type { PageWrite } from '../../ports/page-blobs.js';
+import type { DiskWrite } from '../../ports/replica-disks.js';
 
 /** Bytes: the most that the service takes in one request. */
 export const LARGEST_WRITE = 4 * 1024 * 1024;
@@ -15,8 +15,8 @@ export interface PageRequest extends Range {
  * Writes of a list happen in order, and the last one to write a page wins; requests are under way side by side. So what
  * is overwritten within the list is left out, and neighbours are joined.
  */
-export function* pageRequests(writes: readonly PageWrite[]): Generator<PageRequest> {
-  let joined: PageWrite[] = [];
+export function* pageRequests(writes: readonly DiskWrite[]): Generator<PageRequest> {
+  let joined: DiskWrite[] = [];
   for (const write of withoutOverlap(writes)) {
     const last = joined.at(-1);
     if (last && !belongsTo(joined, last, write)) {
@@ -28,12 +28,12 @@ export function* pageRequests(writes: readonly PageWrite[]): Generator<PageReque
   if (joined.length > 0) yield requestOf(joined);
 }
 
-function belongsTo(joined: readonly PageWrite[], last: PageWrite, write: PageWrite): boolean {
+function belongsTo(joined: readonly DiskWrite[], last: DiskWrite, write: DiskWrite): boolean {
   if (end(rangeOf(last)) !== write.offset || 'data' in last !== 'data' in write) return false;
   return !('data' in write) || end(rangeOf(write)) - joined[0]!.offset <= LARGEST_WRITE;
 }
 
-function requestOf(joined: readonly PageWrite[]): PageRequest {
+function requestOf(joined: readonly DiskWrite[]): PageRequest {
   const [first, last] = [joined[0]!, joined.at(-1)!];
   const range = { offset: first.offset, length: end(rangeOf(last)) - first.offset };
   const data = joined.flatMap((write) => ('data' in write ? [write.data] : []));
@@ -42,7 +42,7 @@ function requestOf(joined: readonly PageWrite[]): PageRequest {
 }
 
 /** Sorted; no piece is larger than a request. */
-function withoutOverlap(writes: readonly PageWrite[]): PageWrite[] {
+function withoutOverlap(writes: readonly DiskWrite[]): DiskWrite[] {
   const wanted = writes.filter((write) => rangeOf(write).length > 0);
   const sorted = wanted.toSorted((a, b) => a.offset - b.offset);
   const clash = sorted.some((write, index) => index > 0 && overlaps(rangeOf(sorted[index - 1]!), rangeOf(write)));
@@ -51,8 +51,8 @@ function withoutOverlap(writes: readonly PageWrite[]): PageWrite[] {
 }
 
 /** Of each write what no later one covers. */
-function lastOnes(writes: readonly PageWrite[]): PageWrite[] {
-  const kept: PageWrite[] = [];
+function lastOnes(writes: readonly DiskWrite[]): DiskWrite[] {
+  const kept: DiskWrite[] = [];
   let covered: Range[] = [];
   for (const write of writes.toReversed()) {
     for (const rest of subtractRanges([rangeOf(write)], covered)) kept.push(part(write, rest));
@@ -62,7 +62,7 @@ function lastOnes(writes: readonly PageWrite[]): PageWrite[] {
 }
 
 /** What is longer than a request, at multiples of the largest, so that neighbours still fill one. Clearing has no such limit. */
-function* cut(write: PageWrite): Generator<PageWrite> {
+function* cut(write: DiskWrite): Generator<DiskWrite> {
   if (!('data' in write) || write.data.length <= LARGEST_WRITE) {
     yield write;
     return;
@@ -75,7 +75,7 @@ function* cut(write: PageWrite): Generator<PageWrite> {
   }
 }
 
-function part(write: PageWrite, { offset, length }: Range): PageWrite {
+function part(write: DiskWrite, { offset, length }: Range): DiskWrite {
   if (!('data' in write)) return { offset, clear: length };
   const from = offset - write.offset;
   return { offset, data: write.data.subarray(from, from + length) };

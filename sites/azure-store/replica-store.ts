@@ -11,8 +11,10 @@ import { settleAll } from '../../disks/settle-all.js';
 import { compareFences, fenceSchema, type Fence } from '../../domain/fence.js';
 import { checkScope } from '../blob-names.js';
 import type { Objects, WriteFence } from '../../ports/objects.js';
-import type { PageBlobs } from '../../ports/page-blobs.js';
+import type { PageBlobs } from '../page-blobs.js';
+import type { ReplicaDisks } from '../../ports/replica-disks.js';
 import type { ReplicaStore } from '../../ports/replica-store.js';
+import { VhdDisks } from '../vhd-disks.js';
 import { Catalogs } from './catalogs.js';
 import { Container } from './container.js';
 import type { ContainerAccess } from './container-access.js';
@@ -37,6 +39,7 @@ export interface OpenOptions {
 export class AzureReplicaStore implements ReplicaStore {
   readonly objects: Objects;
   readonly pageBlobs: PageBlobs;
+  readonly disks: ReplicaDisks;
   #closed = false;
   readonly #leftovers: Leftovers;
 
@@ -56,6 +59,7 @@ export class AzureReplicaStore implements ReplicaStore {
     });
     const blobs = new BlobPages(container, catalogs, changes);
     this.pageBlobs = openedPageBlobs(call, blobs, new Snapshots(container, catalogs, changes, blobs));
+    this.disks = new VhdDisks(this.pageBlobs);
   }
 
   /** @throws CatalogueError StoreUnreachable, StoreNotFound, StoreUnsuitable, AuthenticationFailed, AuthorizationFailed. */

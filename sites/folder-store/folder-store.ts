@@ -7,8 +7,10 @@
  */
 import path from 'node:path';
 import type { Objects } from '../../ports/objects.js';
-import type { PageBlobs } from '../../ports/page-blobs.js';
+import type { PageBlobs } from '../page-blobs.js';
+import type { ReplicaDisks } from '../../ports/replica-disks.js';
 import type { ReplicaStore } from '../../ports/replica-store.js';
+import { VhdDisks } from '../vhd-disks.js';
 import type { Patience } from './access.js';
 import { ScopeFences } from './fence-file.js';
 import { DurableFiles } from './files.js';
@@ -27,11 +29,13 @@ const PATIENCE: Patience = { write: 60_000, raise: 10_000 };
 export class EmbeddedReplicaStore implements ReplicaStore {
   readonly objects: Objects;
   readonly pageBlobs: PageBlobs;
+  readonly disks: ReplicaDisks;
   readonly #openJournals = new OpenJournals();
 
   private constructor(private readonly calls: StoreCalls) {
     this.objects = new FolderObjects(calls);
     this.pageBlobs = new FolderPageBlobs(calls, this.#openJournals);
+    this.disks = new VhdDisks(this.pageBlobs);
   }
 
   /**

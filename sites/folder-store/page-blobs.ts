@@ -1,14 +1,9 @@
-/** Page blobs of the folder: the calls of the port, each under its fence. */
+/** The page blobs of a folder, each call under its fence. */
 import type { Range } from '../../domain/ranges.js';
 import { checkName } from '../blob-names.js';
 import type { WriteFence } from '../../ports/objects.js';
-import type {
-  PageBlobs,
-  PageRangeOptions,
-  PageReadOptions,
-  PageWrite,
-  SnapshotListOptions,
-} from '../../ports/page-blobs.js';
+import type { DiskWrite, SnapshotListOptions } from '../../ports/replica-disks.js';
+import type { PageBlobs, PageRangeOptions, PageReadOptions } from '../page-blobs.js';
 import type { ScopeAccess } from './access.js';
 import type { OpenJournals } from './journal-files.js';
 import { PageFiles } from './page-files.js';
@@ -50,7 +45,7 @@ export class FolderPageBlobs implements PageBlobs {
   }
 
   /** A batch at a time: a fence that is raised meanwhile lets some land and refuses the others. */
-  async write(name: string, writes: readonly PageWrite[], fence: WriteFence): Promise<void> {
+  async write(name: string, writes: readonly DiskWrite[], fence: WriteFence): Promise<void> {
     const doing = `writing ${name}`;
     const batches = await this.calls.do(doing, async () => await this.#files.batches(checkName(name), writes));
     for (const batch of batches) {

@@ -10,7 +10,7 @@ import { dataRanges, punchHole, type LockMode } from '../../disks/native.js';
 import { writeAt } from '../../disks/positional-io.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { mergeRanges, overlaps, splitRange, totalLength, type Range } from '../../domain/ranges.js';
-import type { PageWrite } from '../../ports/page-blobs.js';
+import type { DiskWrite } from '../../ports/replica-disks.js';
 import type { ScopeAccess } from './access.js';
 import { createBlobRecord, grownRecord, readBlobRecord, replaceBlobRecord } from './blob-record.js';
 import { missingBlob, withBlobFile } from './blob-file.js';
@@ -90,11 +90,11 @@ export class PageFiles {
   }
 
   /** Checks and cuts a request into batches; each is to be written by itself. @throws CatalogueError InvalidReplicaState */
-  async batches(name: string, writes: readonly PageWrite[]): Promise<PageWrite[][]> {
+  async batches(name: string, writes: readonly DiskWrite[]): Promise<DiskWrite[][]> {
     return await withBlobFile(this.layout, name, 'read', async (blob) => {
       const { size } = await blob.stat();
       for (const write of writes) checkPages(name, size, rangeOf(write));
-      const batches: PageWrite[][] = [];
+      const batches: DiskWrite[][] = [];
       let left = 0;
       for (const { piece, cost } of writes.flatMap((write) => cutToBatch(blob, write))) {
         if (batches.length === 0 || left < cost || batches.at(-1)!.length === BATCH_WRITES) {
@@ -109,7 +109,7 @@ export class PageFiles {
   }
 
   /** Writes one batch, durably. Blocks that a snapshot wants are kept first, under an exclusive lock. */
-  async write(access: ScopeAccess, name: string, batch: readonly PageWrite[]): Promise<void> {
+  async write(access: ScopeAccess, name: string, batch: readonly DiskWrite[]): Promise<void> {
     for (;;) {
       const written = await this.withBlob(access, name, 'shared', 'write', async (blob, chain) => {
         const blocks = blocksToKeep(blob, batch);
@@ -169,7 +169,7 @@ export class PageFiles {
     await replaceBlobRecord(journals, { ...recordWith(record, state), lostUpTo }, files);
   }
 
-  async #writeAll(name: string, blob: FileHandle, batch: readonly PageWrite[]): Promise<void> {
+  async #writeAll(name: string, blob: FileHandle, batch: readonly DiskWrite[]): Promise<void> {
     // Of two writes to one page the later has to win.
     const sorted = batch.map(rangeOf).sort((a, b) => a.offset - b.offset);
     const overlapping = sorted.some((range, index) => index > 0 && overlaps(sorted[index - 1]!, range));
@@ -199,7 +199,7 @@ export class PageFiles {
 }
 
 /** Clearing costs by the data that is there: what is a hole already is cleared in large pieces. */
-function cutToBatch(blob: FileHandle, write: PageWrite): { piece: PageWrite; cost: number }[] {
+function cutToBatch(blob: FileHandle, write: DiskWrite): { piece: DiskWrite; cost: number }[] {
   if ('data' in write) {
     return [...splitRange(rangeOf(write), BATCH)].map(({ offset, length }) => {
       const at = offset - write.offset;
@@ -214,7 +214,7 @@ function cutToBatch(blob: FileHandle, write: PageWrite): { piece: PageWrite; cos
 }
 
 /** The blocks whose content a batch changes: clearing what is a hole changes nothing. Sorted, each once. */
-function blocksToKeep(blob: FileHandle, batch: readonly PageWrite[]): BlockRun[] {
+function blocksToKeep(blob: FileHandle, batch: readonly DiskWrite[]): BlockRun[] {
   const touched = batch.flatMap((write) => ('data' in write ? [rangeOf(write)] : dataRanges(blob.fd, rangeOf(write))));
   const runs = touched.map(blocksOf).map(({ start, count }) => ({ offset: start, length: count }));
   return mergeRanges(runs).map(({ offset, length }) => ({ start: offset, count: length }));

@@ -5,7 +5,7 @@ import { dataRanges } from '../../disks/native.js';
 import { CatalogueError } from '../../domain/errors.js';
 import type { Range } from '../../domain/ranges.js';
 import { checkRange } from '../page-requests.js';
-import type { PageRangeOptions, PageReadOptions } from '../../ports/page-blobs.js';
+import type { PageRangeOptions, PageReadOptions } from '../page-blobs.js';
 import { withBlobFile } from './blob-file.js';
 import { UndoChain, readExactly, type Place } from './chain.js';
 import { listChain } from './chain-state.js';

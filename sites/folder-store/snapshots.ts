@@ -9,7 +9,7 @@ import { CatalogueError } from '../../domain/errors.js';
 import type { ScopeAccess } from './access.js';
 import { readBlobRecord, replaceBlobRecord, snapshotId } from './blob-record.js';
 import { deletionMark, listChain, readChain, recordWith } from './chain-state.js';
-import type { SnapshotListOptions } from '../../ports/page-blobs.js';
+import type { SnapshotListOptions } from '../../ports/replica-disks.js';
 import type { OpenJournals } from './journal-files.js';
 import type { StoreLayout } from './names.js';
 import type { PageFiles } from './page-files.js';

@@ -1,4 +1,4 @@
-/** How every call to a store in a folder is made: on the store that was opened, under the fence, with errors of the catalogue. */
+/** How a call to a store in a folder is made: on the store that was opened, under its fence, with errors of the catalogue. */
 import { CatalogueError } from '../../domain/errors.js';
 import { stat } from 'node:fs/promises';
 import { checkName } from '../blob-names.js';

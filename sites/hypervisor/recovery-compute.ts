@@ -23,11 +23,13 @@ import { EmbeddedVm } from './embedded-vm.js';
 import { SnapshotDisk } from './snapshot-disk.js';
 import { Mutex } from '../../concurrency/mutex.js';
 
+const replicaSchema = z.object({ vm: nameSchema, disk: nameSchema });
+
 export const replicaVmSpecSchema = z.object({
   description: replicaDescriptionSchema,
   epoch: z.int().min(0),
   disks: z
-    .array(z.object({ name: nameSchema, blob: z.string().min(1), snapshot: z.string().min(1) }))
+    .array(z.object({ name: nameSchema, replica: replicaSchema, snapshot: z.string().min(1) }))
     .min(1)
     .readonly(),
 });
@@ -182,14 +184,14 @@ export class EmbeddedRecoveryCompute implements RecoveryCompute {
   }
 
   #disks(spec: ReplicaVmSpec): DiskOfVm[] {
-    return spec.disks.map(({ name, blob, snapshot }) => {
+    return spec.disks.map(({ name, replica, snapshot }) => {
       const described = spec.description.disks.find((disk) => disk.name === name);
       if (!described) throw new CatalogueError('InvalidReplicaState', `${spec.description.vm} has no disk ${name}`);
       return {
         name,
         path: join(this.folder, spec.description.vm, name),
         format: 'overlay',
-        openBase: () => SnapshotDisk.open(this.store, blob, snapshot, described.size),
+        openBase: () => SnapshotDisk.open(this.store.disks, replica, snapshot, described.size),
       };
     });
   }

@@ -11,6 +11,7 @@ import { MiB } from '../replication/model.js';
 import { flipByte } from '../replication/replica-fixture.js';
 import { leave, resize, smallFileSystem } from '../support/small-file-system.js';
 import { DISK_BYTES, guestWrites, openSite, run, seed, VM } from './embedded-site.js';
+import { replicaBlobName } from '../../sites/vhd-disks.js';
 
 /** Bytes of the disk `os` that every cycle, and every difference, consists of: logs of more than half a disk are given up. */
 const WRITTEN = 3 * MiB;
@@ -43,7 +44,7 @@ const allExpire = () => ({ hours: 0, at: new Date().toISOString() });
 
 async function expectEqual({ disks, storeFolder }: Site): Promise<void> {
   for (const { name, path } of disks) {
-    const replica = await readFile(join(storeFolder, ...vaultPaths.disk(vm, name).split('/')));
+    const replica = await readFile(join(storeFolder, ...replicaBlobName(vm, name).split('/')));
     expect(replica.subarray(0, DISK_BYTES).equals(await readFile(path)), name).toBe(true);
   }
 }
@@ -53,7 +54,7 @@ test('expired points go before the first byte of a cycle is written, which fits 
   await ship(site, 4);
   await leave(site.storeFolder, MiB);
   const before: string[][] = [];
-  const noting = intercept(site.store, 'pageBlobs.write', { before: async () => before.push(await pointIds(site)) });
+  const noting = intercept(site.store, 'disk.write', { before: async () => before.push(await pointIds(site)) });
   const { applyCycle } = site.activities(noting);
   await run(applyCycle, { vm, epoch, sequence: 4, retentionHours: 0 });
   const newest = [recoveryPointId(epoch, 3)];

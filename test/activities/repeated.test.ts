@@ -4,12 +4,13 @@ import { join } from 'node:path';
 import { CancelledFailure } from '@temporalio/common';
 import { describe, expect, test } from 'vitest';
 import { newJob } from '../../domain/jobs/job-record.js';
-import { recoveryPointId, vaultPaths } from '../../domain/vault.js';
+import { recoveryPointId } from '../../domain/vault.js';
 import { listRecoveryPoints } from '../../replication/recovery-points.js';
 import type { StoreOperation } from '../support/watched-store.js';
 import { MiB } from '../replication/model.js';
 import { intercept } from '../replication/intercepted-store.js';
 import { begin, DISK_BYTES, guestWrites, openSite, quietEnvironment, run, seed, VM } from './embedded-site.js';
+import { replicaBlobName } from '../../sites/vhd-disks.js';
 
 /** @param comparable what has to be the same of both answers. */
 async function twice<I, O>(
@@ -26,7 +27,7 @@ type Site = Awaited<ReturnType<typeof openSite>>;
 
 async function expectEqual({ disks, storeFolder }: Site): Promise<void> {
   for (const { name, path } of disks) {
-    const replica = await readFile(join(storeFolder, ...vaultPaths.disk(VM, name).split('/')));
+    const replica = await readFile(join(storeFolder, ...replicaBlobName(VM, name).split('/')));
     expect(replica.subarray(0, DISK_BYTES).equals(await readFile(path)), name).toBe(true);
   }
 }
@@ -121,19 +122,14 @@ describe('cancelled in the middle: heard as such, and run again it is as if noth
     operation: StoreOperation,
     activity: (all: Activities) => () => Promise<unknown>,
   ][] = [
-    [
-      'copyDisk',
-      begin,
-      'pageBlobs.write',
-      (all) => () => all.copyDisk({ vm: VM, epoch: 1, disk: 'os', fromOffset: 0 }),
-    ],
+    ['copyDisk', begin, 'disk.write', (all) => () => all.copyDisk({ vm: VM, epoch: 1, disk: 'os', fromOffset: 0 })],
     [
       'verifySeed',
       async (site) => {
         await begin(site);
         await run(site.activities().copyDisk, { vm: VM, epoch: 1, disk: 'os', fromOffset: 0 });
       },
-      'pageBlobs.ranges',
+      'disks.mend',
       (all) => () => all.verifySeed({ vm: VM, epoch: 1, disk: 'os' }),
     ],
     [
@@ -152,7 +148,7 @@ describe('cancelled in the middle: heard as such, and run again it is as if noth
         await guestWrites(site, 'os', 3 * MiB);
         await run(site.activities().cutAndShip, { vm: VM, ...fence });
       },
-      'pageBlobs.write',
+      'disk.write',
       (all) => () => all.applyCycle({ vm: VM, ...fence, retentionHours: 2 }),
     ],
   ];
@@ -187,7 +183,7 @@ describe('cancelled in the middle: heard as such, and run again it is as if noth
     const site = await openSite();
     await begin(site);
     const environment = quietEnvironment();
-    const cancelling = intercept(site.store, 'pageBlobs.write', { after: async () => environment.cancel() });
+    const cancelling = intercept(site.store, 'disk.write', { after: async () => environment.cancel() });
     const copy = () => site.activities(cancelling).copyDisk({ vm: VM, epoch: 1, disk: 'os', fromOffset: 0 });
     await expect(environment.run(copy)).rejects.toBeInstanceOf(CancelledFailure);
     await run(copy, undefined);

@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { CancelledFailure } from '@temporalio/common';
 import { expect, test } from 'vitest';
-import { vaultPaths } from '../../domain/vault.js';
+import type { DiskAddress } from '../../ports/replica-disks.js';
 import { deferred } from '../../tracking/deferred.js';
 import { intercept } from '../replication/intercepted-store.js';
 import { MiB } from '../replication/model.js';
 import { begin, DISK_BYTES, guestWrites, openSite, quietEnvironment, run, seed, VM } from './embedded-site.js';
+import { replicaBlobName } from '../../sites/vhd-disks.js';
 
 const COPIES = 2;
 const others = [1, 2, 3, 4, 5, 6, 7, 8].map((number) => `vm-${number}`);
@@ -19,9 +20,9 @@ const epoch = 1;
 function held(site: Awaited<ReturnType<typeof openSite>>) {
   const gate = deferred<void>();
   const waiting: string[] = [];
-  const store = intercept(site.store, 'pageBlobs.write', {
-    before: async (name) => {
-      const vm = others.find((other) => String(name).startsWith(`${vaultPaths.vm(other)}/`));
+  const store = intercept(site.store, 'disk.write', {
+    before: async (of) => {
+      const vm = others.find((other) => (of as DiskAddress).vm === other);
       if (vm === undefined) return;
       if (!waiting.includes(vm)) waiting.push(vm);
       await gate.promise;
@@ -31,7 +32,7 @@ function held(site: Awaited<ReturnType<typeof openSite>>) {
 }
 
 async function expectEqual(storeFolder: string, vm: string, name: string, path: string): Promise<void> {
-  const replica = await readFile(join(storeFolder, ...vaultPaths.disk(vm, name).split('/')));
+  const replica = await readFile(join(storeFolder, ...replicaBlobName(vm, name).split('/')));
   expect(replica.subarray(0, DISK_BYTES).equals(await readFile(path)), `${vm}/${name}`).toBe(true);
 }
 

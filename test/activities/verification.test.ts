@@ -6,6 +6,7 @@ import { listRecoveryPoints } from '../../replication/recovery-points.js';
 import { MiB } from '../replication/model.js';
 import { flipByte } from '../replication/replica-fixture.js';
 import { DISK_BYTES, guestWrites, openSite, run, seed, VM } from './embedded-site.js';
+import { replicaBlobName } from '../../sites/vhd-disks.js';
 
 type Site = Awaited<ReturnType<typeof openSite>>;
 const vm = VM;
@@ -26,7 +27,7 @@ async function compare({ activities }: Site, sequence: number, disk: string) {
   return found;
 }
 
-const replicaFile = ({ storeFolder }: Site, disk: string) => join(storeFolder, ...vaultPaths.disk(VM, disk).split('/'));
+const replicaFile = ({ storeFolder }: Site, disk: string) => join(storeFolder, ...replicaBlobName(VM, disk).split('/'));
 
 test('snapshot and replica are at one instant, whatever the guest writes; a flipped byte is found', async () => {
   const site = await openSite();

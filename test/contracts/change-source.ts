@@ -6,7 +6,8 @@ import { describe, expect, test } from 'vitest';
 import { end } from '../../domain/ranges.js';
 import type { ChangeSource, Cut } from '../../ports/change-source.js';
 import { allRanges, applyChanges } from '../support/change-sets.js';
-import { content, failsWith } from './replica-store.js';
+import { content } from '../support/content.js';
+import { failsWith } from '../support/fails-with.js';
 
 export interface SourceUnderTest {
   readonly source: ChangeSource;

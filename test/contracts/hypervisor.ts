@@ -4,7 +4,8 @@ import { fencingKinds } from '../../domain/fencing.js';
 import type { Hardware } from '../../domain/hardware.js';
 import type { Hypervisor } from '../../ports/hypervisor.js';
 import { applyChanges } from '../support/change-sets.js';
-import { content, failsWith } from './replica-store.js';
+import { content } from '../support/content.js';
+import { failsWith } from '../support/fails-with.js';
 
 export interface HypervisorUnderTest {
   readonly hypervisor: Hypervisor;

@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { recoveryPointId, vaultPaths } from '../../domain/vault.js';
+import { recoveryPointId } from '../../domain/vault.js';
 import { openReplicaStore } from '../../local/open-replica-store.js';
 import { CYCLES, engineModel, writeCycle } from '../replication/engine-model.js';
 import { contents, expectPoints } from '../replication/expected-points.js';
@@ -69,7 +69,7 @@ export function killedEngineContract(adapter: string, makePlace: () => Promise<S
           await place.replica(VM, disk),
         );
         expect(output).toContain('identical');
-        expect(await store.pageBlobs.listSnapshots(vaultPaths.disk(VM, disk))).toHaveLength(CYCLES);
+        expect(await store.disks.listSnapshots({ vm: VM, disk })).toHaveLength(CYCLES);
       }
     }, 300_000);
   });

@@ -1,17 +1,16 @@
 /** What a store has to hold of a process that writes to it and is killed, whenever that is. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { WriteFence } from '../../ports/objects.js';
-import type { PageWrite } from '../../ports/page-blobs.js';
+import type { Fence } from '../../domain/fence.js';
+import type { DiskWrite } from '../../ports/replica-disks.js';
 import { openReplicaStore } from '../../local/open-replica-store.js';
 import { StoreProcess, buildStore } from '../sites/replica-store-process.js';
 import type { StorePlace } from '../support/store-place.js';
-import { content } from './replica-store.js';
-import { readPages } from '../support/read-pages.js';
+import { content } from '../support/content.js';
+import { readDisk } from '../support/replica-disks.js';
 
-const SCOPE = 'vms/db-01';
-const BLOB = `${SCOPE}/disks/os.vhd`;
-const at = (epoch: number, sequence: number): WriteFence => ({ epoch, sequence, scope: SCOPE });
+const DISK = { vm: 'db-01', disk: 'os' };
+const at = (epoch: number, sequence: number): Fence => ({ epoch, sequence });
 
 export function killedWriterContract(adapter: string, makePlace: () => Promise<StorePlace>): void {
   describe(`a writer to the ${adapter} store that is killed`, () => {
@@ -31,7 +30,7 @@ export function killedWriterContract(adapter: string, makePlace: () => Promise<S
         const pick = (count: number): number => Math.floor(random() * count);
         const place = await makePlace();
         const store = await openReplicaStore(place.address, { create: true });
-        await store.pageBlobs.create(BLOB, SIZE, at(1, 0));
+        await store.disks.create(DISK, SIZE, at(1, 0));
         let live: Buffer = Buffer.alloc(SIZE);
         const snapshots = new Map<string, Buffer>();
         const cutShort: Record<string, number> = {};
@@ -46,29 +45,28 @@ export function killedWriterContract(adapter: string, makePlace: () => Promise<S
               const batch = Array.from({ length: 1 + pick(6) }, () => randomWrite(pick, (writes += 1)));
               const next = Buffer.from(live);
               for (const write of batch) applyTo(next, write);
-              alive = await survives(place, writer.call('pageBlobs.write', BLOB, batch, at(1, 0)));
-              if (!alive) expectOldOrNew(await readPages(store.pageBlobs, BLOB, 0, SIZE), live, next, batch, seed);
+              alive = await survives(place, writer.call('writeDisk', DISK, batch, at(1, 0)));
+              if (!alive) expectOldOrNew(await readDisk(store.disks, DISK, 0, SIZE), live, next, batch, seed);
               // What was not acknowledged may have landed in part: from here on what is there is what has to stay.
-              live = alive ? next : await readPages(store.pageBlobs, BLOB, 0, SIZE);
+              live = alive ? next : await readDisk(store.disks, DISK, 0, SIZE);
               if (!alive) cutShort['write'] = (cutShort['write'] ?? 0) + 1;
             } else if (dice < 8) {
               let id: string | undefined;
               alive = await survives(
                 place,
-                writer.call('pageBlobs.snapshot', BLOB, at(1, 0)).then((made) => (id = made)),
+                writer.call('disks.snapshot', DISK, at(1, 0)).then((made) => (id = made)),
               );
-              const made = id ?? (await store.pageBlobs.listSnapshots(BLOB)).find((found) => !snapshots.has(found));
+              const made = id ?? (await store.disks.listSnapshots(DISK)).find((found) => !snapshots.has(found));
               if (made !== undefined) snapshots.set(made, Buffer.from(live));
               if (!alive) cutShort['snapshot'] = (cutShort['snapshot'] ?? 0) + 1;
             } else {
               const held = snapshots.get(doomed!);
               snapshots.delete(doomed!);
-              alive = await survives(place, writer.call('pageBlobs.deleteSnapshot', BLOB, doomed!, at(1, 0)));
-              if (!alive && (await store.pageBlobs.listSnapshots(BLOB)).includes(doomed!))
-                snapshots.set(doomed!, held!);
+              alive = await survives(place, writer.call('disks.deleteSnapshot', DISK, doomed!, at(1, 0)));
+              if (!alive && (await store.disks.listSnapshots(DISK)).includes(doomed!)) snapshots.set(doomed!, held!);
               if (!alive) cutShort['delete'] = (cutShort['delete'] ?? 0) + 1;
               if (!alive && pick(2) === 0) {
-                await store.pageBlobs.deleteSnapshot(BLOB, doomed!, at(1, 0));
+                await store.disks.deleteSnapshot(DISK, doomed!, at(1, 0));
                 snapshots.delete(doomed!);
               }
             }
@@ -76,20 +74,19 @@ export function killedWriterContract(adapter: string, makePlace: () => Promise<S
             if (pick(4) === 0 && snapshots.size > 0) {
               const [id, held] = [...snapshots][pick(snapshots.size)]!;
               expect(
-                (await readPages(store.pageBlobs, BLOB, 0, SIZE, id)).equals(held),
+                (await readDisk(store.disks, DISK, 0, SIZE, id)).equals(held),
                 `snapshot ${id}, seed ${seed}`,
               ).toBe(true);
             }
           }
           await death;
           const reopened = await openReplicaStore(place.address);
-          expect(
-            (await readPages(reopened.pageBlobs, BLOB, 0, SIZE)).equals(live),
-            `live, life ${life}, seed ${seed}`,
-          ).toBe(true);
-          expect(await reopened.pageBlobs.listSnapshots(BLOB)).toEqual([...snapshots.keys()].toSorted());
+          expect((await readDisk(reopened.disks, DISK, 0, SIZE)).equals(live), `live, life ${life}, seed ${seed}`).toBe(
+            true,
+          );
+          expect(await reopened.disks.listSnapshots(DISK)).toEqual([...snapshots.keys()].toSorted());
           for (const [id, held] of snapshots) {
-            const found = await readPages(reopened.pageBlobs, BLOB, 0, SIZE, id);
+            const found = await readDisk(reopened.disks, DISK, 0, SIZE, id);
             expect(found.equals(held), `snapshot ${id}, life ${life}, seed ${seed}`).toBe(true);
           }
         }
@@ -115,20 +112,20 @@ async function survives(place: StorePlace, call: Promise<unknown>): Promise<bool
   }
 }
 
-function randomWrite(pick: (count: number) => number, serial: number): PageWrite {
+function randomWrite(pick: (count: number) => number, serial: number): DiskWrite {
   const page = pick(300 * 8);
   const pages = 1 + pick(Math.min(120, 300 * 8 - page));
   const offset = page * 512;
   return pick(5) === 0 ? { offset, clear: pages * 512 } : { offset, data: content(pages * 512, serial) };
 }
 
-function applyTo(target: Buffer, write: PageWrite): void {
+function applyTo(target: Buffer, write: DiskWrite): void {
   if ('data' in write) write.data.copy(target, write.offset);
   else target.fill(0, write.offset, write.offset + write.clear);
 }
 
 /** Every page is what it was, or what one of the batch's writes made of it. */
-function expectOldOrNew(found: Buffer, old: Buffer, next: Buffer, batch: readonly PageWrite[], seed: number): void {
+function expectOldOrNew(found: Buffer, old: Buffer, next: Buffer, batch: readonly DiskWrite[], seed: number): void {
   for (let offset = 0; offset < found.length; offset += 512) {
     const page = (of: Buffer) => of.subarray(offset, offset + 512);
     if (page(found).equals(page(old)) || page(found).equals(page(next))) continue;

@@ -5,7 +5,7 @@ import { hypervisorContract } from './hypervisor.js';
 import { MemoryCompute } from './memory-compute.js';
 import { MemoryHypervisor } from './memory-hypervisor.js';
 import { computeSpec, recoveryComputeContract } from './recovery-compute.js';
-import { content } from './replica-store.js';
+import { content } from '../support/content.js';
 
 const VM = 'db-01';
 const MiB = 1024 ** 2;

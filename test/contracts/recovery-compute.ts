@@ -1,10 +1,9 @@
 /** What compute at the recovery site promises: replica VMs, made from recovery points, that run under one epoch only. */
 import { describe, expect, test } from 'vitest';
 import type { Hardware } from '../../domain/hardware.js';
-import { vaultPaths } from '../../domain/vault.js';
 import { replicaSizeOf } from '../../replication/replica.js';
 import type { RecoveryCompute, ReplicaVmSpec } from '../../ports/recovery-compute.js';
-import { failsWith } from './replica-store.js';
+import { failsWith } from '../support/fails-with.js';
 
 export interface ComputeUnderTest {
   readonly compute: RecoveryCompute;
@@ -26,7 +25,7 @@ const HARDWARE: Hardware = {
   networkAdapters: [{ name: 'nic', macAddress: '00:15:5D:01:02:03', addresses: ['10.0.0.5', 'fd00::5'] }],
 };
 
-/** Of one disk, `os`, of so many bytes, whose recovery point is a snapshot of its page blob. */
+/** Of one disk, `os`, of so many bytes, whose recovery point is a snapshot of its replica. */
 export const computeSpec = (vm: string, size: number, snapshot: string): ReplicaVmSpec => ({
   description: {
     ...{ vm, host: 'host-1', vmmServer: 'vmm-1', epoch: 3, generation: 2, size: 'Standard_D2s_v5', osDisk: 'os' },
@@ -36,7 +35,7 @@ export const computeSpec = (vm: string, size: number, snapshot: string): Replica
     finalized: true,
   },
   epoch: 4,
-  disks: [{ name: 'os', blob: vaultPaths.disk(vm, 'os'), snapshot }],
+  disks: [{ name: 'os', replica: { vm, disk: 'os' }, snapshot }],
 });
 
 export function recoveryComputeContract(name: string, make: () => Promise<ComputeUnderTest>): void {

@@ -16,6 +16,7 @@ import { azureStore } from './azure-store.js';
 import { chooseRecord, cutShort } from './damaged-record.js';
 import { exportFromVault, readVault } from '../../local/local-vault.js';
 import { leave, resize, smallFileSystem } from '../support/small-file-system.js';
+import { replicaBlobName } from '../../sites/vhd-disks.js';
 
 export interface StoreUnderTest {
   /** What `store:` is in a site file. */
@@ -135,7 +136,7 @@ async function embeddedStore(volume: string): Promise<StoreUnderTest> {
         await pulses;
       };
     },
-    replica: async (vm, disk) => layout.file(vaultPaths.disk(vm, disk)),
+    replica: async (vm, disk) => layout.file(replicaBlobName(vm, disk)),
     async points(vm) {
       const { vms } = await readVault({ kind: 'embedded', path: store });
       return vms.find((candidate) => candidate.vm === vm)?.points ?? [];

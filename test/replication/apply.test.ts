@@ -258,7 +258,7 @@ describe('applying cycles', () => {
     const { store, model } = await seeded();
     change(model, 1);
     await ship(store, model, 1);
-    const fencing = intercept(store, 'pageBlobs.write', {
+    const fencing = intercept(store, 'disk.write', {
       before: () => store.objects.raiseFence({ scope: vaultPaths.vm(VM), epoch: 2, sequence: 0 }),
     });
     await expect(applyCycle(fencing, cycle(1))).rejects.toMatchObject({ code: 'StaleEpoch' });

@@ -17,7 +17,7 @@ import { temporaryFolder } from '../support/temporary-folder.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { KiB, MiB, Model, VM, write } from './model.js';
 import { copiesOf, expectReplicaOf, openStore, replicaFile, resyncReplica, seedReplica } from './replica-fixture.js';
-import { readPages } from '../support/read-pages.js';
+import { readDisk } from '../support/replica-disks.js';
 
 const OS = 2 * MiB + 512;
 const point = (epoch: number) => ({ vm: VM, epoch, sequence: 1, kind: 'crashConsistent' as const });
@@ -86,20 +86,20 @@ test('the replica gets the new set and sizes, and each point keeps its own, to w
 
 test('the blob of a removed disk goes with the last point that names it, or with the replica', async () => {
   const { store, model } = await changed();
-  const blob = vaultPaths.disk(VM, 'old');
+  const former = { vm: VM, disk: 'old' };
   await resyncReplica(store, model, 2);
   await cycle(store, model, 2);
   await pruneRecoveryPoints(store, { vm: VM, epoch: 2, retainedFrom: 0 });
-  expect(await store.pageBlobs.size(blob)).toBe(1 * MiB + 512);
+  expect(await store.disks.size(former)).toBe(1 * MiB);
   await pruneRecoveryPoints(store, { vm: VM, epoch: 2, retainedFrom: Date.UTC(2027, 0, 1) });
-  expect(await store.pageBlobs.size(blob)).toBeUndefined();
-  expect(await store.pageBlobs.listSnapshots(vaultPaths.disk(VM, 'os'))).toHaveLength(1);
+  expect(await store.disks.size(former)).toBeUndefined();
+  expect(await store.disks.listSnapshots({ vm: VM, disk: 'os' })).toHaveLength(1);
 
   const other = await changed();
   await resyncReplica(other.store, other.model, 2);
   await removeReplica(other.store, { vm: VM, epoch: 2 });
   for (const disk of ['os', 'old', 'added']) {
-    expect(await other.store.pageBlobs.size(vaultPaths.disk(VM, disk)), disk).toBeUndefined();
+    expect(await other.store.disks.size({ vm: VM, disk }), disk).toBeUndefined();
   }
   expect(await other.store.objects.list('')).toEqual([]);
 });
@@ -135,7 +135,7 @@ test('a disk that is there again takes its blob up again; one that is smaller is
   await expectReplicaOf(folder, again);
   expect((await readDescription(store, VM))!.formerDisks).toEqual(['added']);
   const old = (await listRecoveryPoints(store, VM))[0]!.disks[1]!;
-  expect(await store.pageBlobs.size(vaultPaths.disk(VM, 'old'), old.snapshot)).toBe(1 * MiB + 512);
+  expect(await store.disks.size({ vm: VM, disk: 'old' }, old.snapshot)).toBe(1 * MiB);
 });
 
 test('beginning died at any call and is done again, disks and points are what they are to be', async () => {
@@ -153,7 +153,7 @@ test('beginning died at any call and is done again, disks and points are what th
         const [kept] = await listRecoveryPoints(store, VM);
         for (const { name, snapshot } of kept!.disks) {
           const content = before.disks.get(name)!;
-          const found = await readPages(store.pageBlobs, vaultPaths.disk(VM, name), 0, content.length, snapshot);
+          const found = await readDisk(store.disks, { vm: VM, disk: name }, 0, content.length, snapshot);
           expect(found.equals(content), name).toBe(true);
         }
         await store.close();

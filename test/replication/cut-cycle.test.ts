@@ -12,7 +12,7 @@ import { verifySeed } from '../../replication/verify-seed.js';
 import type { Cut } from '../../ports/change-source.js';
 import type { ReplicaStore } from '../../ports/replica-store.js';
 import { MemoryHypervisor } from '../contracts/memory-hypervisor.js';
-import { failsWith } from '../contracts/replica-store.js';
+import { failsWith } from '../support/fails-with.js';
 import { intercept } from './intercepted-store.js';
 import { describeReplica, KiB, MiB, pattern, VM } from './model.js';
 import { openStore, replaceRecord, replicaBytes } from './replica-fixture.js';

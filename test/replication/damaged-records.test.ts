@@ -31,7 +31,8 @@ import { temporaryFolder } from '../support/temporary-folder.js';
 import { intercept } from './intercepted-store.js';
 import { KiB, Model, VM, write, zero } from './model.js';
 import { copiesOf, flipByte, seedReplica, type OpenedStore } from './replica-fixture.js';
-import { readPages } from '../support/read-pages.js';
+import { readDisk } from '../support/replica-disks.js';
+import { replicaBlobName } from '../../sites/vhd-disks.js';
 
 type State = ReadonlyMap<string, Buffer>;
 
@@ -161,8 +162,8 @@ async function expectFailover(store: ReplicaStore, wanted: string, cycle: number
   await run(azure.startUnplannedFailover, input);
   const state = states[cycle]!;
   expect(created[0]!.disks.map(({ name }) => name).sort()).toEqual([...state.keys()].sort());
-  for (const { name, blob, snapshot } of created[0]!.disks) {
-    const found = await readPages(store.pageBlobs, blob, 0, state.get(name)!.length, snapshot);
+  for (const { name, replica, snapshot } of created[0]!.disks) {
+    const found = await readDisk(store.disks, replica, 0, state.get(name)!.length, snapshot);
     expect(found.equals(state.get(name)!), name).toBe(true);
   }
   return settled;
@@ -257,7 +258,7 @@ describe('both copies', () => {
     await expectExport(store, LATEST, states[RECEIVED]!);
     await run(site(store).azure.applyCycle, cycleInput(3));
     // What nobody can read may be whole again tomorrow: its snapshots stay.
-    if (how === 'unreadable') expect(await store.pageBlobs.listSnapshots(vaultPaths.disk(VM, 'os'))).toHaveLength(3);
+    if (how === 'unreadable') expect(await store.disks.listSnapshots({ vm: VM, disk: 'os' })).toHaveLength(3);
     expect((await expectFailover(store, LATEST, RECEIVED)).stoppedBy).toBeUndefined();
   });
 
@@ -375,7 +376,7 @@ test('a point whose snapshot is gone is passed over for the next older one', asy
   const [, newest] = found.points;
   const { snapshot } = newest!.disks[1]!;
   const fence = { scope: vaultPaths.vm(VM), ...found.fence };
-  await store.pageBlobs.deleteSnapshot(vaultPaths.disk(VM, 'data'), snapshot, fence);
+  await store.disks.deleteSnapshot({ vm: VM, disk: 'data' }, snapshot, fence);
   // In the midst of a cycle the replica is no state.
   await store.objects.raiseFence({ ...fence, sequence: 3 });
   const told = { stoppedBy: expect.stringContaining(`there is no snapshot ${snapshot}`) };
@@ -387,7 +388,7 @@ test('points that need an undo journal that is lost are told, and none is offere
   const { found } = await adoptFrom(store);
   const [oldest, newest] = found.points;
   const { snapshot } = oldest!.disks[0]!;
-  await rm(path.join(folder, `${vaultPaths.disk(VM, 'os')}.undo`, snapshot), { recursive: true });
+  await rm(path.join(folder, `${replicaBlobName(VM, 'os')}.undo`, snapshot), { recursive: true });
   const [{ points, damaged }] = (await surveyVault(store)).vms as [VaultVm];
   expect(points.map(({ id }) => id)).toEqual([newest!.id]);
   expect(damaged).toEqual([
@@ -402,7 +403,7 @@ test('points whose younger neighbour has lost its undo journal are not read from
   const { store, folder } = await copy();
   const { found } = await adoptFrom(store);
   const [oldest, newest] = found.points;
-  await rm(path.join(folder, `${vaultPaths.disk(VM, 'os')}.undo`, newest!.disks[0]!.snapshot), { recursive: true });
+  await rm(path.join(folder, `${replicaBlobName(VM, 'os')}.undo`, newest!.disks[0]!.snapshot), { recursive: true });
   for (const { id } of [oldest!, newest!]) {
     await expect(expectExport(store, id, states[1]!)).rejects.toThrow('no snapshot');
   }
@@ -437,8 +438,8 @@ test('while a point can not be read no snapshot goes; with the next newer one it
   for (const file of both) await writeFile(file, '{');
   const { azure } = site(store);
   await run(azure.applyCycle, cycleInput(3));
-  expect(await store.pageBlobs.listSnapshots(vaultPaths.disk(VM, 'os'))).toHaveLength(3);
+  expect(await store.disks.listSnapshots({ vm: VM, disk: 'os' })).toHaveLength(3);
   await run(azure.applyCycle, { ...cycleInput(4), retentionHours: 0 });
-  expect(await store.pageBlobs.listSnapshots(vaultPaths.disk(VM, 'os'))).toHaveLength(1);
+  expect(await store.disks.listSnapshots({ vm: VM, disk: 'os' })).toHaveLength(1);
   for (const file of both) await expect(open(file)).rejects.toMatchObject({ code: 'ENOENT' });
 });

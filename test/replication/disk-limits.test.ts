@@ -40,7 +40,7 @@ test('a disk that grew too large, or is one too many, is refused before the set 
     await expect(beginResync(store, { vm: VM, epoch: 2, disks })).rejects.toMatchObject(error);
     expect(await readDescription(store, VM)).toEqual(before);
     expect(await store.objects.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 1, sequence: 0 });
-    expect(await store.pageBlobs.size(vaultPaths.disk(VM, 'os'))).toBe(4 * MiB + 512);
+    expect(await store.disks.size({ vm: VM, disk: 'os' })).toBe(4 * MiB);
   };
   await refused([{ name: 'os', size: MAX_REPLICA_BYTES + MiB }], tooLarge);
   const many = Array.from({ length: 18 }, (_, number) => ({ name: `disk${number}`, size: 4 * MiB }));

@@ -1,10 +1,9 @@
 /** Each recovery point of a store holds what its model held at the time. */
 import { expect } from 'vitest';
-import { vaultPaths } from '../../domain/vault.js';
 import { listRecoveryPoints } from '../../replication/recovery-points.js';
 import type { ReplicaStore } from '../../ports/replica-store.js';
 import { VM, type Model } from './model.js';
-import { readPages } from '../support/read-pages.js';
+import { readDisk } from '../support/replica-disks.js';
 
 export const contents = (model: Model) =>
   new Map([...model.disks].map(([name, content]) => [name, Buffer.from(content)]));
@@ -18,7 +17,7 @@ export async function expectPoints(
   for (const { id, disks } of points) {
     for (const { name, snapshot } of disks) {
       const content = states.get(id)!.get(name)!;
-      const found = await readPages(store.pageBlobs, vaultPaths.disk(VM, name), 0, content.length, snapshot);
+      const found = await readDisk(store.disks, { vm: VM, disk: name }, 0, content.length, snapshot);
       expect(found.equals(content), `${id} ${name}`).toBe(true);
     }
   }

@@ -25,7 +25,7 @@ import { dieAtEveryCall } from './faulty-store.js';
 import { intercept } from './intercepted-store.js';
 import { KiB, MiB, Model, sizesOf, VM, write, zero } from './model.js';
 import { copiesOf, flipByte, openStore, seedReplica } from './replica-fixture.js';
-import { readPages } from '../support/read-pages.js';
+import { readDisk, writeDisk } from '../support/replica-disks.js';
 
 type State = Map<string, Buffer>;
 const stateOf = (model: Model): State => new Map([...model.disks].map(([name, bytes]) => [name, Buffer.from(bytes)]));
@@ -57,7 +57,7 @@ async function received(last = 4) {
 async function expectState(store: ReplicaStore, pointId: string, wanted: State): Promise<void> {
   const point = (await listRecoveryPoints(store, VM)).find(({ id }) => id === pointId)!;
   for (const { name, snapshot } of point.disks) {
-    const found = await readPages(store.pageBlobs, vaultPaths.disk(VM, name), 0, wanted.get(name)!.length, snapshot);
+    const found = await readDisk(store.disks, { vm: VM, disk: name }, 0, wanted.get(name)!.length, snapshot);
     expect(found.equals(wanted.get(name)!), `${pointId} ${name}`).toBe(true);
   }
 }
@@ -93,7 +93,7 @@ describe('what a failover without the source goes back to', () => {
     const disks = Object.entries(sizesOf(model)).map(([name, size]) => ({ name, size }));
     await beginResync(store, { vm: VM, epoch: 2, disks });
     const fence = { scope: vaultPaths.vm(VM), epoch: 2, sequence: 0 };
-    await store.pageBlobs.write(vaultPaths.disk(VM, 'os'), [{ offset: 0, data: Buffer.alloc(64 * KiB, 7) }], fence);
+    await writeDisk(store.disks, { vm: VM, disk: 'os' }, [{ offset: 0, data: Buffer.alloc(64 * KiB, 7) }], fence);
     expect(await processReceived(store, VM)).toEqual({ cycles: 0 });
     const point = await failoverPoint(store, VM, LATEST);
     expect(point.id).toBe(recoveryPointId(1, 1));
@@ -159,7 +159,7 @@ describe('exporting', () => {
     await writeFile(path.join(to, 'data.vhd'), '');
 
     let reads = 0;
-    const dying = intercept(store, 'pageBlobs.readInto', {
+    const dying = intercept(store, 'disk.read', {
       before: async () => {
         if ((reads += 1) === 2) throw new CatalogueError('StoreUnreachable', 'gone in the middle');
       },

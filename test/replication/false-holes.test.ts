@@ -13,11 +13,12 @@ import { shipCycle } from '../../replication/ship.js';
 import { digestReplica } from '../../replication/target-digests.js';
 import { compareWithSource, digestForVerification } from '../../replication/verify.js';
 import { verifySeed } from '../../replication/verify-seed.js';
-import type { PageRangeOptions } from '../../ports/page-blobs.js';
+import type { DataRangeOptions } from '../../ports/replica-disks.js';
 import type { ReplicaStore } from '../../ports/replica-store.js';
 import { watchedStore } from '../support/watched-store.js';
 import { describeReplica, KiB, MiB, Model, sizesOf, VM, write } from './model.js';
 import { expectReplicaOf, openStore, rawDiskOf } from './replica-fixture.js';
+import { writeDisk } from '../support/replica-disks.js';
 
 const SIZE = 12 * MiB + 512;
 /** Data that is taken for a hole: 4 MiB at 4 MiB, and the end of the disk. */
@@ -52,7 +53,7 @@ async function lying(content: Buffer): Promise<ReadableDisk> {
 /** A store whose file system says that everything is a hole. */
 const believing = (store: ReplicaStore): ReplicaStore =>
   watchedStore(store, async (operation, args, call) => {
-    const isBelieved = operation === 'pageBlobs.ranges' && !(args[2] as PageRangeOptions | undefined)?.isProof;
+    const isBelieved = operation === 'disk.dataRanges' && !(args[1] as DataRangeOptions | undefined)?.isProof;
     return isBelieved ? [] : await call();
   });
 
@@ -83,10 +84,10 @@ test('resynchronized is what either side reads as, and verified every byte of bo
   await applyCycle(store, at);
 
   // The replica holds something where the source has zeroes, and zeroes where the source has data.
-  const blob = vaultPaths.disk(VM, 'os');
+  const os = { vm: VM, disk: 'os' };
   const fence = { scope: vaultPaths.vm(VM), epoch: 1, sequence: 1 };
-  await store.pageBlobs.write(blob, [{ offset: 1 * MiB, data: Buffer.alloc(4096, 7) }], fence);
-  await store.pageBlobs.write(blob, [{ offset: 4 * MiB, clear: 4 * MiB }], fence);
+  await writeDisk(store.disks, os, [{ offset: 1 * MiB, data: Buffer.alloc(4096, 7) }], fence);
+  await writeDisk(store.disks, os, [{ offset: 4 * MiB, clear: 4 * MiB }], fence);
   const mistaken = believing(store);
   await digestForVerification(mistaken, { ...at, disk: 'os' });
   const disk = await lying(source.disks.get('os')!);

@@ -2,7 +2,7 @@
 import path from 'node:path';
 import { expect, test, type TestContext } from 'vitest';
 import { policySchema } from '../../domain/policy.js';
-import { recoveryPointId, vaultPaths } from '../../domain/vault.js';
+import { recoveryPointId } from '../../domain/vault.js';
 import { applyCycle } from '../../replication/apply.js';
 import { pruneCycles } from '../../replication/cycles.js';
 import { failoverPoint, LATEST_PROCESSED } from '../../replication/failover-point.js';
@@ -12,12 +12,12 @@ import { keepPolicy, vmFence, writeVaultState } from '../../replication/replica-
 import { shipCycle } from '../../replication/ship.js';
 import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
 import type { ReplicaStore } from '../../ports/replica-store.js';
-import { failsWith } from '../contracts/replica-store.js';
+import { failsWith } from '../support/fails-with.js';
 import { leave, smallFileSystem } from '../support/small-file-system.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { MiB, Model, VM, write } from './model.js';
 import { expectReplicaOf, seedReplica } from './replica-fixture.js';
-import { readPages } from '../support/read-pages.js';
+import { readDisk } from '../support/replica-disks.js';
 
 const SIZE = 4 * MiB;
 const of = { vm: VM, epoch: 1, retention: 'kept' } as const;
@@ -85,7 +85,7 @@ test('where nothing is expired the store stays full, keeps its points, and can b
   const state = { epoch: 3, phase: 'FailedOver', recoveryPoint: point.id, recoveryPointTime: point.time, at } as const;
   await writeVaultState(store, VM, state);
   const [os] = point.disks;
-  const found = await readPages(store.pageBlobs, vaultPaths.disk(VM, 'os'), 0, SIZE, os!.snapshot);
+  const found = await readDisk(store.disks, { vm: VM, disk: 'os' }, 0, SIZE, os!.snapshot);
   expect(found.equals(write(0, SIZE, 3).data!)).toBe(true);
   await store.close();
 });

@@ -69,7 +69,7 @@ describe('an export', () => {
           await apply(store, sequence);
         }
       };
-      const busy = intercept(store, 'pageBlobs.readInto', { before: meanwhile });
+      const busy = intercept(store, 'disk.read', { before: meanwhile });
       const folder = path.join(await temporaryFolder(), 'export');
       await exportPoint(busy, { vm: VM, wanted, folder });
       expect(goesOn).toBe(false);
@@ -80,7 +80,7 @@ describe('an export', () => {
       await ship(store, model, 7);
       await apply(store, 7);
       expect(await pointIds(store)).toEqual([recoveryPointId(1, 7)]);
-      expect(await store.pageBlobs.listSnapshots(vaultPaths.disk(VM, 'os'))).toHaveLength(1);
+      expect(await store.disks.listSnapshots({ vm: VM, disk: 'os' })).toHaveLength(1);
       expect(await store.objects.list(vaultPaths.leasePrefix(VM))).toEqual([]);
     },
   );

@@ -18,11 +18,11 @@ import { dieAtEveryCall } from './faulty-store.js';
 import { intercept } from './intercepted-store.js';
 import { describeReplica, KiB, MiB, Model, sizesOf, VM, write } from './model.js';
 import { copiesOf, openStore, seedReplica } from './replica-fixture.js';
-import { readPages } from '../support/read-pages.js';
+import { readDisk } from '../support/replica-disks.js';
 
 const task = (sequence: number) => ({ vm: VM, epoch: 1, sequence, kind: 'crashConsistent' as const });
 const id = (sequence: number) => recoveryPointId(1, sequence);
-const snapshots = (store: ReplicaStore, disk: string) => store.pageBlobs.listSnapshots(vaultPaths.disk(VM, disk));
+const snapshots = (store: ReplicaStore, disk: string) => store.disks.listSnapshots({ vm: VM, disk });
 
 async function seeded() {
   const { store, folder } = await openStore();
@@ -47,7 +47,7 @@ async function expectPoint(store: ReplicaStore, pointId: string, wanted: Readonl
   expect(point.disks.map(({ name }) => name).sort()).toEqual([...wanted.keys()].sort());
   for (const { name, snapshot } of point.disks) {
     const content = wanted.get(name)!;
-    const found = await readPages(store.pageBlobs, vaultPaths.disk(VM, name), 0, content.length, snapshot);
+    const found = await readDisk(store.disks, { vm: VM, disk: name }, 0, content.length, snapshot);
     expect(found.equals(content), `${pointId} ${name}`).toBe(true);
   }
 }
@@ -151,7 +151,7 @@ describe('recovery points', () => {
   test('a cycle that begins while a point is made makes it fail, not wrong', async () => {
     const { store, model } = await seeded();
     await next(store, model, 1);
-    const racing = intercept(store, 'pageBlobs.snapshot', {
+    const racing = intercept(store, 'disks.snapshot', {
       after: () => store.objects.raiseFence({ scope: vaultPaths.vm(VM), epoch: 1, sequence: 2 }),
     });
     await expect(createRecoveryPoint(racing, task(1))).rejects.toMatchObject({ code: 'StaleEpoch' });
@@ -264,7 +264,7 @@ describe('recovery points', () => {
       states.set(sequence, await next(store, model, sequence));
       await createRecoveryPoint(store, task(sequence));
     }
-    await store.pageBlobs.snapshot(vaultPaths.disk(VM, 'os'), { scope: vaultPaths.vm(VM), epoch: 1, sequence: 2 });
+    await store.disks.snapshot({ vm: VM, disk: 'os' }, { epoch: 1, sequence: 2 });
     await store.objects.raiseFence({ scope: vaultPaths.vm(VM), epoch: 2, sequence: 0 });
     await expect(deleteRecoveryPoints(store, { vm: VM, epoch: 1 })).rejects.toMatchObject({ code: 'StaleEpoch' });
     expect(await deleteRecoveryPoints(store, { vm: VM, epoch: 2, keep: [id(1)] })).toEqual([id(2)]);

@@ -9,7 +9,7 @@ import { keepReplica, removeReplica } from '../../replication/remove-replica.js'
 import { readDescription } from '../../replication/replica-state.js';
 import { shipCycle } from '../../replication/ship.js';
 import type { ReplicaStore } from '../../ports/replica-store.js';
-import { failsWith } from '../contracts/replica-store.js';
+import { failsWith } from '../support/fails-with.js';
 import { dieAtEveryCall } from './faulty-store.js';
 import { KiB, MiB, Model, VM, write } from './model.js';
 import { copiesOf, openStore, replicaBytes, seedReplica } from './replica-fixture.js';
@@ -36,7 +36,7 @@ async function replica() {
 }
 
 const disksOf = async (store: ReplicaStore) =>
-  Promise.all(['os', 'data'].map((disk) => store.pageBlobs.size(vaultPaths.disk(VM, disk))));
+  Promise.all(['os', 'data'].map((disk) => store.disks.size({ vm: VM, disk })));
 
 test('a removed replica leaves nothing but the fence, which refuses late writers', async () => {
   const { store, folder } = await replica();
@@ -56,7 +56,7 @@ test('the VM can be protected again above it; a removal that comes late deletes 
   await removeReplica(store, { vm: VM, epoch: 1 });
   await seedReplica(store, model, 3);
   await failsWith('StaleEpoch', removeReplica(store, { vm: VM, epoch: 1 }));
-  expect(await disksOf(store)).toEqual([MiB + 512, MiB + 512]);
+  expect(await disksOf(store)).toEqual([MiB, MiB]);
 });
 
 test('a removal that dies anywhere is ended by the next', { timeout: 180_000 }, async () => {
@@ -91,5 +91,5 @@ test('a replica that a replica VM runs from keeps its fence: the right to write 
   await keepReplica(store, { vm: VM, epoch: 2, unprotectedAt: AT, inUse: true });
   expect(await store.objects.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 2, sequence: 0 });
   expect((await listRecoveryPoints(store, VM)).length).toBe(1);
-  expect(await disksOf(store)).toEqual([MiB + 512, MiB + 512]);
+  expect(await disksOf(store)).toEqual([MiB, MiB]);
 });

@@ -16,6 +16,7 @@ import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
 import type { ReplicaStore } from '../../ports/replica-store.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { describeReplica, sizesOf, VM, type Model } from './model.js';
+import { replicaBlobName } from '../../sites/vhd-disks.js';
 
 export interface OpenedStore {
   readonly store: ReplicaStore;
@@ -92,7 +93,7 @@ export async function rawDiskOf(content: Buffer): Promise<RawDisk> {
 
 /** The replica file of the embedded store, past the store: what anybody else would read. */
 export const replicaFile = (folder: string, disk: string): string =>
-  path.join(folder, ...vaultPaths.disk(VM, disk).split('/'));
+  path.join(folder, ...replicaBlobName(VM, disk).split('/'));
 
 /** The disk's bytes as the file system has them, without padding and footer. */
 export const replicaBytes = async (folder: string, disk: string, size: number): Promise<Buffer> =>

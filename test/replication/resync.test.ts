@@ -1,4 +1,4 @@
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { recoveryPointId, vaultPaths } from '../../domain/vault.js';
 import { applyCycle } from '../../replication/apply.js';
 import { createRecoveryPoint, listRecoveryPoints } from '../../replication/recovery-points.js';
@@ -26,7 +26,8 @@ import {
   resyncReplica,
   seedReplica,
 } from './replica-fixture.js';
-import { readPages } from '../support/read-pages.js';
+import { watchedStore } from '../support/watched-store.js';
+import { readDisk } from '../support/replica-disks.js';
 
 const EPOCH = 2;
 const SIZE = 3 * MiB + 64 * KiB + 512;
@@ -77,13 +78,7 @@ describe('a resynchronization', () => {
     expect([old!.id, newer!.id]).toEqual([recoveryPointId(1, 1), recoveryPointId(EPOCH, 1)]);
     for (const { name, snapshot } of old!.disks) {
       const content = before.get(name)!;
-      const kept = await readPages(
-        store.pageBlobs,
-        vaultPaths.disk(VM, name),
-        0,
-        replicaSizeOf(content.length),
-        snapshot,
-      );
+      const kept = await readDisk(store.disks, { vm: VM, disk: name }, 0, replicaSizeOf(content.length), snapshot);
       expect(kept.subarray(0, content.length).equals(content), name).toBe(true);
     }
     for (const prefix of [vaultPaths.seeds(VM), vaultPaths.allTargetDigests(VM), vaultPaths.verifiedDisks(VM)]) {
@@ -130,11 +125,14 @@ describe('a resynchronization', () => {
       fence: { epoch: EPOCH, sequence: 0 },
     });
     await raw.close();
-    const reads = vi.spyOn(store.pageBlobs, 'readInto');
-    await verifySeed(store, { vm: VM, disk: 'os', epoch: EPOCH });
+    const readBack: [number, number][] = [];
+    const watched = watchedStore(store, async (operation, [target, offset], call) => {
+      if (operation === 'disk.readUncached') readBack.push([Number(offset), (target as Buffer).length]);
+      return await call();
+    });
+    await verifySeed(watched, { vm: VM, disk: 'os', epoch: EPOCH });
     // The cleared ones, too: that the file system calls them holes proves nothing.
-    const readBack = reads.mock.calls.filter(([, , , options]) => options?.isReadBack);
-    expect(readBack.map(([, offset, target]) => [offset, target.length])).toEqual([
+    expect(readBack).toEqual([
       [64 * KiB, 64 * KiB],
       [1 * MiB, 128 * KiB],
       [3 * MiB + 64 * KiB, 64 * KiB],

@@ -19,6 +19,7 @@ import { dieAtEveryCall } from './faulty-store.js';
 import { intercept } from './intercepted-store.js';
 import { describeReplica, KiB, MiB, Model, pattern, sizesOf, VM, write } from './model.js';
 import { copiesOf, flipByte, openStore, rawDiskOf, replicaBytes, replicaFile, seedReplica } from './replica-fixture.js';
+import { writeDisk } from '../support/replica-disks.js';
 
 const FENCE = { epoch: 1, sequence: 0 };
 const copyAll = { vm: VM, disk: 'os', fromOffset: 0, maxBytes: Infinity, fence: FENCE };
@@ -72,8 +73,8 @@ describe('initial copy', () => {
   test('a store that tells of pages outside the slice it was asked for: nothing of them is cleared', async () => {
     const { store, source, expectEqual } = await prepared();
     const whole = { offset: 0, length: replicaSizeOf(SOURCE_SIZE) };
-    const telling = watchedStore(store, async (operation, args, call) =>
-      operation === 'pageBlobs.ranges' ? await store.pageBlobs.ranges(String(args[0]), whole) : await call(),
+    const telling = watchedStore(store, async (operation, _, call) =>
+      operation === 'disk.dataRanges' ? [whole] : await call(),
     );
     await copySlice(telling, source, { ...copyAll, toOffset: SLICE_SIZE });
     await copySlice(telling, source, copyAll);
@@ -153,7 +154,7 @@ describe('initial copy', () => {
     // As of an attempt whose slice got no record: data where the source has a hole, a zero block and data.
     const fence = { scope: vaultPaths.vm(VM), ...FENCE };
     const writes = [25 * MiB, 30 * MiB, 1 * MiB].map((offset) => ({ offset, data: pattern(3 * 512, 9) }));
-    await store.pageBlobs.write(vaultPaths.disk(VM, 'os'), writes, fence);
+    await writeDisk(store.disks, { vm: VM, disk: 'os' }, writes, fence);
     await copySlice(store, source, copyAll);
     await expectEqual();
     await source.close();
@@ -284,7 +285,7 @@ describe('preparing a replica', () => {
         check: async () => {
           expect((await replicaBytes(folder, 'os', 2 * MiB)).every((byte) => byte === 0)).toBe(true);
           expect(existsSync(replicaFile(folder, 'old'))).toBe(false);
-          expect(await store.pageBlobs.size(vaultPaths.disk(VM, 'data'))).toBe(1 * MiB + 512);
+          expect(await store.disks.size({ vm: VM, disk: 'data' })).toBe(1 * MiB);
           expect(await store.objects.list(vaultPaths.seeds(VM))).toEqual([]);
           expect(await readDescription(store, VM)).toEqual(description);
           expect(await store.objects.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 2, sequence: 0 });
@@ -304,7 +305,7 @@ describe('preparing a replica', () => {
     const held = new Promise<void>((resolve) => (proceed = resolve));
     let reached = (): void => undefined;
     const there = new Promise<void>((resolve) => (reached = resolve));
-    const late = intercept(store, 'pageBlobs.delete', {
+    const late = intercept(store, 'disks.delete', {
       before: () => {
         reached();
         return held;

@@ -11,7 +11,7 @@ import { dieAtEveryCall } from './faulty-store.js';
 import { intercept } from './intercepted-store.js';
 import { watchedStore } from '../support/watched-store.js';
 import { describeReplica, KiB, MiB, Model, sizesOf, VM, write, zero } from './model.js';
-import { failsWith } from '../contracts/replica-store.js';
+import { failsWith } from '../support/fails-with.js';
 import { flipByte, openStore, replaceRecord } from './replica-fixture.js';
 
 const FIRST = { epoch: 1, sequence: 1 };

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { claimStore, requireOwner } from '../../replication/vault-owner.js';
 import { vaultPaths } from '../../domain/vault.js';
-import { failsWith } from '../contracts/replica-store.js';
+import { failsWith } from '../support/fails-with.js';
 import { openStore } from './replica-fixture.js';
 
 test("a store is nobody's, then that of the vault that claims it first, and of no other", async () => {

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test
 import { Azurite } from '../../client/demo/azurite.js';
 import { failureCatalogue } from '../../domain/errors.js';
 import { openAzureStore } from '../../sites/azure-store/store-access.js';
-import { failsWith } from '../contracts/replica-store.js';
+import { failsWith } from '../support/fails-with.js';
 import { sasFor } from '../support/store-sas.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { readPages } from '../support/read-pages.js';

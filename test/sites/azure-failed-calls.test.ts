@@ -5,7 +5,8 @@
 import { expect, test } from 'vitest';
 import { CatalogueError } from '../../domain/errors.js';
 import type { RequestLimits } from '../../sites/azure-store/requests.js';
-import { content, failsWith } from '../contracts/replica-store.js';
+import { content } from '../support/content.js';
+import { failsWith } from '../support/fails-with.js';
 import { Random } from '../soak/random.js';
 import { proxiedAzurite } from '../support/proxied-azurite.js';
 import type { Treatment } from '../support/store-proxy.js';

@@ -3,8 +3,9 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { Azurite } from '../../client/demo/azurite.js';
 import { openAzureStore } from '../../sites/azure-store/store-access.js';
-import type { ReplicaStore } from '../../ports/replica-store.js';
-import { content, failsWith } from '../contracts/replica-store.js';
+import type { AzureReplicaStore } from '../../sites/azure-store/replica-store.js';
+import { content } from '../support/content.js';
+import { failsWith } from '../support/fails-with.js';
 import { StoreProxy, type ProxiedRequest } from '../support/store-proxy.js';
 import { readPages } from '../support/read-pages.js';
 
@@ -15,7 +16,7 @@ const OBJECT = 'vms/db-01/applied.json';
 
 let azurite: Azurite;
 let proxy: StoreProxy;
-let store: ReplicaStore;
+let store: AzureReplicaStore;
 beforeAll(async () => {
   azurite = await Azurite.start();
   proxy = await StoreProxy.start(azurite.url);

@@ -5,7 +5,7 @@
 import { expect, onTestFinished, test, vi } from 'vitest';
 import type { AzureReplicaStore } from '../../sites/azure-store/replica-store.js';
 import type { RequestLimits } from '../../sites/azure-store/requests.js';
-import { content } from '../contracts/replica-store.js';
+import { content } from '../support/content.js';
 import { proxiedAzurite } from '../support/proxied-azurite.js';
 import type { Treatment } from '../support/store-proxy.js';
 import { readPages } from '../support/read-pages.js';

@@ -2,12 +2,12 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { end } from '../../domain/ranges.js';
 import { LARGEST_WRITE, pageRequests } from '../../sites/azure-store/page-requests.js';
-import type { PageWrite } from '../../ports/page-blobs.js';
+import type { DiskWrite } from '../../ports/replica-disks.js';
 
 const PAGE = 512;
 const PAGES = 64;
 
-const write: fc.Arbitrary<PageWrite> = fc
+const write: fc.Arbitrary<DiskWrite> = fc
   .record({ page: fc.nat(PAGES - 1), pages: fc.integer({ min: 0, max: 20 }), fill: fc.nat(9) })
   .map(({ page, pages, fill }) => {
     const length = Math.min(pages, PAGES - page) * PAGE;

@@ -3,7 +3,8 @@ import { BlobServiceClient } from '@azure/storage-blob';
 import { afterAll, beforeAll } from 'vitest';
 import { Azurite } from '../../client/demo/azurite.js';
 import { AzureReplicaStore } from '../../sites/azure-store/replica-store.js';
-import { replicaStoreContract } from '../contracts/replica-store.js';
+import { objectsContract } from '../contracts/objects.js';
+import { replicaDisksContract } from '../contracts/replica-disks.js';
 
 let azurite: Azurite;
 beforeAll(async () => {
@@ -11,14 +12,13 @@ beforeAll(async () => {
 });
 afterAll(() => azurite.stop());
 
-replicaStoreContract(
-  'azure',
-  async () => {
-    const service = BlobServiceClient.fromConnectionString(azurite.connectionString(), {
-      retryOptions: { maxTries: 1 },
-    });
-    const client = service.getContainerClient(`vault-${randomUUID()}`);
-    return { open: () => AzureReplicaStore.open({ client }, { where: client.containerName, create: true }) };
-  },
-  { histories: 15 },
-);
+const makeStore = async () => {
+  const service = BlobServiceClient.fromConnectionString(azurite.connectionString(), {
+    retryOptions: { maxTries: 1 },
+  });
+  const client = service.getContainerClient(`vault-${randomUUID()}`);
+  return { open: () => AzureReplicaStore.open({ client }, { where: client.containerName, create: true }) };
+};
+
+objectsContract('azure', makeStore);
+replicaDisksContract('azure', makeStore, { histories: 15 });

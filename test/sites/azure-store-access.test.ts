@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 
 import { Azurite } from '../../client/demo/azurite.js';
 import { failureCatalogue } from '../../domain/errors.js';
 import { openAzureStore, serviceTime } from '../../sites/azure-store/store-access.js';
-import { failsWith } from '../contracts/replica-store.js';
+import { failsWith } from '../support/fails-with.js';
 import { makeCertificates } from '../support/certificates.js';
 import { account, key, sasFor } from '../support/store-sas.js';
 import { temporaryFolder } from '../support/temporary-folder.js';

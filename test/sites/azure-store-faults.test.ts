@@ -1,7 +1,10 @@
 /** The store in a storage account behind a network and a service that fail. */
 import { describe, expect, test } from 'vitest';
 import type { RequestLimits } from '../../sites/azure-store/requests.js';
-import { content, failsWith, replicaStoreContract } from '../contracts/replica-store.js';
+import { objectsContract } from '../contracts/objects.js';
+import { replicaDisksContract } from '../contracts/replica-disks.js';
+import { content } from '../support/content.js';
+import { failsWith } from '../support/fails-with.js';
 import { Random } from '../soak/random.js';
 import { proxiedAzurite } from '../support/proxied-azurite.js';
 import type { Treatment } from '../support/store-proxy.js';
@@ -22,15 +25,14 @@ function unreliable(random: Random): () => Treatment {
   return () => (random.next() < 1 / 6 ? random.of(faults) : 'forward');
 }
 
-replicaStoreContract(
-  'azure, where every sixth request fails',
-  () => {
-    const open = account.newContainer(PATIENT);
-    account.proxy.treat = unreliable(new Random(20_261_127));
-    return Promise.resolve({ open });
-  },
-  { histories: 6 },
-);
+const makeUnreliable = () => {
+  const open = account.newContainer(PATIENT);
+  account.proxy.treat = unreliable(new Random(20_261_127));
+  return Promise.resolve({ open });
+};
+
+objectsContract('azure, where every sixth request fails', makeUnreliable);
+replicaDisksContract('azure, where every sixth request fails', makeUnreliable, { histories: 6 });
 
 describe('a service that does not answer', () => {
   const quick: RequestLimits = { timeoutMs: 300, tries: 3, firstDelayMs: 5, longestDelayMs: 2_000 };

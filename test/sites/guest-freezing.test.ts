@@ -8,7 +8,6 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createAzureActivities } from '../../activities/azure.js';
 import { createPrimaryActivities } from '../../activities/primary.js';
-import { vaultPaths } from '../../domain/vault.js';
 import { listRecoveryPoints } from '../../replication/recovery-points.js';
 import { HypervisorClient } from '../../sites/hypervisor/control-client.js';
 import { verifyNumbered } from '../../sites/nbd/numbered-writer.js';
@@ -18,7 +17,7 @@ import { ChildProgram } from '../support/child-program.js';
 import { GuestAgentServer, type Unhelpful } from '../support/guest-agent.js';
 import { HypervisorProcess } from '../support/hypervisor-process.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
-import { readPages } from '../support/read-pages.js';
+import { readDisk } from '../support/replica-disks.js';
 
 const MIB = 2 ** 20;
 const SIZE = 32 * MIB;
@@ -166,7 +165,7 @@ describe('an app-consistent point', () => {
         const { snapshot } = point.disks.find(({ name }) => name === disk)!;
         const source = {
           read: async (target: Buffer, offset: number) => {
-            (await readPages(store.pageBlobs, vaultPaths.disk(VM, disk), offset, target.length, snapshot)).copy(target);
+            (await readDisk(store.disks, { vm: VM, disk }, offset, target.length, snapshot)).copy(target);
           },
         };
         const { last, faults } = await verifyNumbered(source, disk, REGION);

@@ -15,7 +15,8 @@ import type { VmInventory } from '../../ports/hypervisor-vm.js';
 import { changeSourceContract } from '../contracts/change-source.js';
 import { hypervisorContract } from '../contracts/hypervisor.js';
 import { computeSpec, recoveryComputeContract } from '../contracts/recovery-compute.js';
-import { content } from '../contracts/replica-store.js';
+import { content } from '../support/content.js';
+import { writeDisk } from '../support/replica-disks.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
 const VM = 'db-01';
@@ -109,12 +110,12 @@ recoveryComputeContract('the embedded recovery compute', async () => {
   const point = new Map([['os', content(2 * MiB + 512, 4)]]);
   const bytes = point.get('os')!;
   const store = await EmbeddedReplicaStore.open(join(folder, 'store'), { create: true });
-  const blob = vaultPaths.disk(VM, 'os');
-  const fence = { scope: vaultPaths.vm(VM), epoch: 3, sequence: 1 };
-  await store.pageBlobs.create(blob, 3 * MiB + 512, fence);
-  await store.pageBlobs.write(blob, [{ offset: 0, data: bytes }], fence);
-  const snapshot = await store.pageBlobs.snapshot(blob, fence);
-  await store.pageBlobs.write(blob, [{ offset: 0, data: Buffer.alloc(MiB, 0xee) }], fence);
+  const disk = { vm: VM, disk: 'os' };
+  const fence = { epoch: 3, sequence: 1 };
+  await store.disks.create(disk, 3 * MiB, fence);
+  await writeDisk(store.disks, disk, [{ offset: 0, data: bytes }], fence);
+  const snapshot = await store.disks.snapshot(disk, fence);
+  await writeDisk(store.disks, disk, [{ offset: 0, data: Buffer.alloc(MiB, 0xee) }], fence);
 
   const config = configOf(folder, { recovery: { store: { kind: 'embedded', path: join(folder, 'store') } } });
   const embedded = await EmbeddedRecoveryCompute.open(config, store, quiet);

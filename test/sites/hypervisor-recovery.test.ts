@@ -8,12 +8,12 @@ import { NbdGuest } from '../../sites/nbd/guest.js';
 import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
 import type { ReplicaVmSpec } from '../../ports/recovery-compute.js';
 import { HypervisorProcess } from '../support/hypervisor-process.js';
-import { readPages } from '../support/read-pages.js';
+import { readDisk, writeDisk } from '../support/replica-disks.js';
 
 const MIB = 1024 * 1024;
 /** Not a multiple of 1 MiB: the replica is larger than the source. */
 const SIZE = 2 * MIB + 512;
-const BLOB = 'vms/db/disks/os.vhd';
+const DISK = { vm: 'db', disk: 'os' };
 
 let folder: string;
 let store: EmbeddedReplicaStore;
@@ -37,10 +37,10 @@ afterEach(async () => {
 /** A replica whose newest point has `content`, and which has changed since. */
 async function makePoint(content: Buffer): Promise<string> {
   const fence = { scope: 'vms/db', epoch: 3, sequence: 1 };
-  await store.pageBlobs.create(BLOB, 3 * MIB + 512, fence);
-  await store.pageBlobs.write(BLOB, [{ offset: 0, data: content }], fence);
-  const snapshot = await store.pageBlobs.snapshot(BLOB, fence);
-  await store.pageBlobs.write(BLOB, [{ offset: 0, data: Buffer.alloc(MIB, 0xee) }], { ...fence, sequence: 2 });
+  await store.disks.create(DISK, 3 * MIB, fence);
+  await writeDisk(store.disks, DISK, [{ offset: 0, data: content }], fence);
+  const snapshot = await store.disks.snapshot(DISK, fence);
+  await writeDisk(store.disks, DISK, [{ offset: 0, data: Buffer.alloc(MIB, 0xee) }], { ...fence, sequence: 2 });
   return snapshot;
 }
 
@@ -58,7 +58,7 @@ const specOf = (snapshot: string, vm = 'db'): ReplicaVmSpec => ({
     finalized: true,
   },
   epoch: 4,
-  disks: [{ name: 'os', blob: BLOB, snapshot }],
+  disks: [{ name: 'os', replica: DISK, snapshot }],
 });
 
 async function contentOf(uri: string): Promise<Buffer> {
@@ -90,7 +90,7 @@ it('a replica VM runs from a recovery point, keeps its writes through a kill, an
   const after = await contentOf(uri);
   expect(after.subarray(SIZE - 4096).equals(Buffer.alloc(4096, 7))).toBe(true);
   expect(after.subarray(0, SIZE - 4096).equals(content.subarray(0, SIZE - 4096))).toBe(true);
-  expect((await readPages(store.pageBlobs, BLOB, 0, SIZE, snapshot)).equals(content)).toBe(true);
+  expect((await readDisk(store.disks, DISK, 0, SIZE, snapshot)).equals(content)).toBe(true);
 
   await compute.turnOffVm('db');
   expect(await compute.listVms()).toMatchObject([{ state: 'Off' }]);

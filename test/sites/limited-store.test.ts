@@ -5,12 +5,12 @@ import { expect, test } from 'vitest';
 import { BandwidthLimiter } from '../../sites/bandwidth-limiter.js';
 import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
 import { LimitedStore } from '../../sites/limited-store.js';
-import type { PageBlobs, PageWrite } from '../../ports/page-blobs.js';
+import type { DiskWrite, ReplicaDisk, ReplicaDisks } from '../../ports/replica-disks.js';
 import type { Objects } from '../../ports/objects.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { watchedStore } from '../support/watched-store.js';
 import { FakeClock } from './fake-clock.js';
-import { readPages } from '../support/read-pages.js';
+import { readDisk, writeDisk } from '../support/replica-disks.js';
 
 const RATE = 100_000;
 const rule = { rateAt: () => RATE, lowest: RATE };
@@ -21,7 +21,7 @@ class HurriedClock extends FakeClock {
 }
 
 const fence = { scope: 'vms/db-01', epoch: 1, sequence: 0 };
-const BLOB = 'vms/db-01/disks/os.vhd';
+const DISK = { vm: 'db-01', disk: 'os' };
 
 /** A store that notes how much reaches it, and when. */
 async function notingStore(clock: FakeClock) {
@@ -29,8 +29,8 @@ async function notingStore(clock: FakeClock) {
   const arrived: { at: number; bytes: number }[] = [];
   const note = (bytes: number) => arrived.push({ at: clock.now(), bytes });
   const noting = watchedStore(inner, async (operation, args, call) => {
-    if (operation === 'pageBlobs.write') {
-      const writes = args[1] as readonly PageWrite[];
+    if (operation === 'disk.write') {
+      const writes = args[0] as readonly DiskWrite[];
       note(writes.reduce((sum, write) => sum + ('data' in write ? write.data.length : 0), 0));
     }
     return await call();
@@ -44,10 +44,10 @@ test('pages of all lengths arrive whole, and in pieces that the bandwidth allows
   const limiter = new BandwidthLimiter(rule, clock);
   const store = new LimitedStore(noting, limiter);
   const size = 8 * 2 ** 20;
-  await inner.pageBlobs.create(BLOB, size, fence);
-  await inner.pageBlobs.write(BLOB, [{ offset: 0, data: Buffer.alloc(size, 0xee) }], fence);
+  await inner.disks.create(DISK, size, fence);
+  await writeDisk(inner.disks, DISK, [{ offset: 0, data: Buffer.alloc(size, 0xee) }], fence);
   const expected = Buffer.alloc(size, 0xee);
-  const writes: PageWrite[] = [];
+  const writes: DiskWrite[] = [];
   for (const [index, sectors] of [1, 700, 3, 1, 1900, 8, 2].entries()) {
     const data = Buffer.alloc(sectors * 512, index + 1);
     const offset = index * 2 ** 20;
@@ -55,8 +55,8 @@ test('pages of all lengths arrive whole, and in pieces that the bandwidth allows
     data.copy(expected, offset);
     expected.fill(0, offset + data.length, offset + data.length + 512);
   }
-  await store.pageBlobs.write(BLOB, writes, fence);
-  expect((await readPages(inner.pageBlobs, BLOB, 0, size)).equals(expected)).toBe(true);
+  await writeDisk(store.disks, DISK, writes, fence);
+  expect((await readDisk(inner.disks, DISK, 0, size)).equals(expected)).toBe(true);
   const total = arrived.reduce((sum, { bytes }) => sum + bytes, 0);
   expect(total).toBe(2615 * 512);
   expect(Math.max(...arrived.map(({ bytes }) => bytes))).toBeLessThanOrEqual(limiter.burst);
@@ -64,27 +64,27 @@ test('pages of all lengths arrive whole, and in pieces that the bandwidth allows
   expect(seconds).toBeGreaterThanOrEqual((total - limiter.burst) / RATE);
 
   const before = clock.now();
-  await store.pageBlobs.write(BLOB, [{ offset: 0, clear: size }], fence);
+  await writeDisk(store.disks, DISK, [{ offset: 0, clear: size }], fence);
   expect(clock.now()).toBe(before);
-  expect(await inner.pageBlobs.ranges(BLOB, { offset: 0, length: size })).toEqual([]);
+  expect(await (await inner.disks.openReadOnly(DISK)).dataRanges({ offset: 0, length: size })).toEqual([]);
 });
 
 test('a cancelled sender stops waiting, and what comes later is refused nothing', async () => {
   const clock = new FakeClock();
   const { inner, noting, arrived } = await notingStore(clock);
-  await inner.pageBlobs.create(BLOB, 2 ** 20, fence);
+  await inner.disks.create(DISK, 2 ** 20, fence);
   const limiter = new BandwidthLimiter(rule, clock);
   const controller = new AbortController();
   const store = new LimitedStore(noting, limiter, { signal: controller.signal });
-  const writing = store.pageBlobs.write(BLOB, [{ offset: 0, data: Buffer.alloc(2 ** 20, 7) }], fence);
+  const writing = writeDisk(store.disks, DISK, [{ offset: 0, data: Buffer.alloc(2 ** 20, 7) }], fence);
   const cancelled = expect(writing).rejects.toThrow('no longer wanted');
   while (arrived.length === 0) await new Promise((resolve) => setImmediate(resolve));
   controller.abort(new Error('no longer wanted'));
   await cancelled;
   expect(arrived).toHaveLength(1);
   const whole = Buffer.alloc(2 ** 20, 8);
-  await clock.drive(new LimitedStore(noting, limiter).pageBlobs.write(BLOB, [{ offset: 0, data: whole }], fence));
-  expect((await readPages(inner.pageBlobs, BLOB, 0, 2 ** 20)).equals(whole)).toBe(true);
+  await clock.drive(writeDisk(new LimitedStore(noting, limiter).disks, DISK, [{ offset: 0, data: whole }], fence));
+  expect((await readDisk(inner.disks, DISK, 0, 2 ** 20)).equals(whole)).toBe(true);
 });
 
 test('an upload arrives whole, an object in one piece', async () => {
@@ -109,21 +109,23 @@ test('what sends no content is passed on as it is, answer and all', async () => 
   const calls: unknown[][] = [];
   const answering = <T extends object>() =>
     new Proxy({} as T, {
-      get:
-        (_, name: string) =>
-        async (...args: unknown[]): Promise<unknown> => {
+      get: (_, name: string) => {
+        // It is no promise.
+        if (name === 'then') return undefined;
+        return async (...args: unknown[]): Promise<unknown> => {
           calls.push([name, ...args]);
           return `answer of ${name}`;
-        },
+        };
+      },
     });
   const limiter = new BandwidthLimiter(rule, new FakeClock());
   const store = new LimitedStore(
-    { objects: answering<Objects>(), pageBlobs: answering<PageBlobs>(), close: () => Promise.resolve() },
+    { objects: answering<Objects>(), disks: answering<ReplicaDisks>(), close: () => Promise.resolve() },
     limiter,
   );
   const objects: (keyof Objects)[] = ['get', 'read', 'readInto', 'list', 'delete', 'raiseFence', 'readFence'];
-  const pageBlobs: (keyof PageBlobs)[] = [
-    ...(['create', 'resize', 'size', 'readInto', 'ranges', 'delete'] as const),
+  const disks: (keyof ReplicaDisks)[] = [
+    ...(['create', 'resize', 'size', 'delete', 'mend', 'openReadOnly'] as const),
     ...(['snapshot', 'listSnapshots', 'deleteSnapshot'] as const),
   ];
   const expectPassedOn = async (part: object, names: readonly string[]): Promise<void> => {
@@ -135,5 +137,8 @@ test('what sends no content is passed on as it is, answer and all', async () => 
     }
   };
   await expectPassedOn(store.objects, objects);
-  await expectPassedOn(store.pageBlobs, pageBlobs);
+  await expectPassedOn(store.disks, disks);
+  const opening = { ...answering<ReplicaDisks>(), open: async () => answering<ReplicaDisk>() };
+  const limited = new LimitedStore({ objects: store.objects, disks: opening, close: () => store.close() }, limiter);
+  await expectPassedOn(await limited.disks.open(DISK, fence), ['read', 'readUncached', 'dataRanges', 'close']);
 });

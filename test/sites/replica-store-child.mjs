@@ -33,6 +33,9 @@ const commands = {
     }
     await store.objects.upload(name, chunks(), fence);
   },
+  async writeDisk(disk, writes, fence) {
+    await (await store.disks.open(disk, fence)).write(writes);
+  },
   async readPages(name, offset, length, snapshot) {
     const target = Buffer.alloc(length);
     await store.pageBlobs.readInto(name, offset, target, { snapshot });

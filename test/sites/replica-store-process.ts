@@ -9,8 +9,10 @@ import { promisify } from 'node:util';
 import { onTestFinished } from 'vitest';
 import { CatalogueError, failureCodeSchema } from '../../domain/errors.js';
 import type { StoreAddress } from '../../domain/store-address.js';
+import type { Fence } from '../../domain/fence.js';
+import type { DiskAddress, DiskWrite, ReplicaDisks } from '../../ports/replica-disks.js';
 import type { Objects } from '../../ports/objects.js';
-import type { PageBlobs } from '../../ports/page-blobs.js';
+import type { PageBlobs } from '../../sites/page-blobs.js';
 
 const repository = fileURLToPath(new URL('../../', import.meta.url));
 const child = fileURLToPath(new URL('replica-store-child.mjs', import.meta.url));
@@ -55,6 +57,9 @@ type Remote = {
 } & {
   [K in 'create' | 'write' | 'delete' | 'snapshot' | 'deleteSnapshot' as `pageBlobs.${K}`]: PageBlobs[K];
 } & {
+  [K in 'snapshot' | 'deleteSnapshot' as `disks.${K}`]: ReplicaDisks[K];
+} & {
+  writeDisk(...parameters: [DiskAddress, readonly DiskWrite[], Fence]): Promise<void>;
   readPages(...parameters: [string, number, number, string?]): Promise<Buffer>;
   uploadUntilReleased(...parameters: [string, object]): Promise<void>;
   stopBefore(calls: readonly string[], nth: number): Promise<void>;

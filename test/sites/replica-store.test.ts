@@ -3,10 +3,14 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { onTestFinished } from 'vitest';
 import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
-import { replicaStoreContract } from '../contracts/replica-store.js';
+import { objectsContract } from '../contracts/objects.js';
+import { replicaDisksContract } from '../contracts/replica-disks.js';
 
-replicaStoreContract('embedded', async () => {
+const makeStore = async () => {
   const folder = await mkdtemp(path.join(tmpdir(), 'farshore-store-'));
   onTestFinished(async () => await rm(folder, { recursive: true, force: true }));
   return { open: async () => await EmbeddedReplicaStore.open(path.join(folder, 'store'), { create: true }) };
-});
+};
+
+objectsContract('embedded', makeStore);
+replicaDisksContract('embedded', makeStore);

@@ -3,7 +3,7 @@ import { readdir, rename } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
-import { failsWith } from '../contracts/replica-store.js';
+import { failsWith } from '../support/fails-with.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
 const fence = { scope: 'vms/db-01', epoch: 1, sequence: 0 };

@@ -1,4 +1,4 @@
-import type { PageBlobs } from '../../ports/page-blobs.js';
+import type { PageBlobs } from '../../sites/page-blobs.js';
 
 /** What a page blob holds, or held when a snapshot was taken. */
 export async function readPages(

@@ -1,8 +1,8 @@
 /** Where a store is for processes that are killed while they use it. */
 import path from 'node:path';
 import type { StoreAddress } from '../../domain/store-address.js';
-import { vaultPaths } from '../../domain/vault.js';
 import { temporaryFolder } from './temporary-folder.js';
+import { replicaBlobName } from '../../sites/vhd-disks.js';
 
 export interface StorePlace {
   readonly address: StoreAddress;
@@ -21,6 +21,6 @@ export async function embeddedPlace(): Promise<StorePlace> {
     address: { kind: 'embedded', path: folder },
     environment: {},
     settled: () => Promise.resolve(),
-    replica: (vm, disk) => Promise.resolve(path.join(folder, vaultPaths.disk(vm, disk))),
+    replica: (vm, disk) => Promise.resolve(path.join(folder, replicaBlobName(vm, disk))),
   };
 }

@@ -1,16 +1,7 @@
-/** Page blobs under fences, as a storage account has them. */
+/** Page blobs under fences, as a storage account has them: what both stores make their replica disks of. */
 import type { Range } from '../domain/ranges.js';
-import type { WriteFence } from './objects.js';
-
-/** `clear` pages read as zeroes then. Offsets and lengths are multiples of 512. */
-export type PageWrite =
-  | { readonly offset: number; readonly data: Buffer }
-  | { readonly offset: number; readonly clear: number };
-
-export interface WriteOptions {
-  /** The caller reads back all it writes and compares: a checksum on the way would be work done twice. */
-  readonly isReadBack?: boolean;
-}
+import type { WriteFence } from '../ports/objects.js';
+import type { DataRangeOptions, DiskWrite, SnapshotListOptions, WriteOptions } from '../ports/replica-disks.js';
 
 export interface PageReadOptions {
   /** As it was then. @default as it is now */
@@ -19,20 +10,14 @@ export interface PageReadOptions {
   readonly isReadBack?: boolean;
 }
 
-export interface PageRangeOptions {
+export interface PageRangeOptions extends DataRangeOptions {
   /** As it was then. @default as it is now */
   readonly snapshot?: string | undefined;
-  /** For a proof: nothing is left out for what a file system says of holes, only for what the store itself answers zeroes. */
-  readonly isProof?: boolean;
-}
-
-export interface SnapshotListOptions {
-  /** Those only of which the store has all that reading them takes. */
-  readonly isReadable?: boolean;
 }
 
 /**
- * Whatever resolves is durable: on stable storage, not in a cache. Fences are those of the objects in the same store.
+ * Whatever resolves is durable: on stable storage, not in a cache. Fences are those of the objects in the same store; offsets
+ * and lengths of what is written are multiples of 512.
  * @throws CatalogueError StoreUnreachable, StoreFull, StaleEpoch (fenced), InvalidReplicaState.
  */
 export interface PageBlobs {
@@ -43,9 +28,12 @@ export interface PageBlobs {
    * same size: nothing. @throws InvalidReplicaState when there is no such blob, or it is larger.
    */
   resize(name: string, size: number, fence: WriteFence): Promise<void>;
-  /** Bytes, of the blob or of a snapshot of it; undefined when there is no such blob. @throws InvalidReplicaState when it has no such snapshot. */
+  /**
+   * Bytes, of the blob or of a snapshot of it; undefined when there is no such blob.
+   * @throws InvalidReplicaState when it has no such snapshot.
+   */
   size(name: string, snapshot?: string): Promise<number | undefined>;
-  write(name: string, writes: readonly PageWrite[], fence: WriteFence, options?: WriteOptions): Promise<void>;
+  write(name: string, writes: readonly DiskWrite[], fence: WriteFence, options?: WriteOptions): Promise<void>;
   readInto(name: string, offset: number, target: Buffer, options?: PageReadOptions): Promise<void>;
   /** Parts of a range that may hold anything but zeroes, sorted; nothing outside the range. */
   ranges(name: string, range: Range, options?: PageRangeOptions): Promise<Range[]>;

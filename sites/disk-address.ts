@@ -1,0 +1,21 @@
+/** What every adapter asks of the address of a replica disk, and the fence of the VM that guards it. */
+import { CatalogueError } from '../domain/errors.js';
+import type { Fence } from '../domain/fence.js';
+import { nameSchema } from '../domain/ids.js';
+import { vaultPaths } from '../domain/vault.js';
+import type { WriteFence } from '../ports/objects.js';
+import type { DiskAddress } from '../ports/replica-disks.js';
+
+/** @throws CatalogueError InvalidReplicaState when this can't be the name of a VM, or of a disk. */
+export function checkAddress({ vm, disk }: DiskAddress): void {
+  for (const name of [vm, disk]) {
+    if (nameSchema.safeParse(name).success) continue;
+    throw new CatalogueError('InvalidReplicaState', `${JSON.stringify(name)} is no name of a VM or disk`);
+  }
+}
+
+export const fenceOfDisk = ({ vm }: DiskAddress, { epoch, sequence }: Fence): WriteFence => ({
+  scope: vaultPaths.vm(vm),
+  epoch,
+  sequence,
+});
