@@ -33,13 +33,7 @@ export async function fetchReplica(
 }
 
 async function fetchPageBlob(container: ContainerClient, name: string, file: string): Promise<void> {
-  // `os.vhd` lies in a blob of the name `os~<...>.vhd`.
-  const prefix = `${name.slice(0, -path.extname(name).length)}~`;
-  const found: string[] = [];
-  for await (const blob of container.listBlobsFlat({ prefix })) found.push(blob.name);
-  const [blob] = found;
-  if (blob === undefined || found.length > 1) throw new Error(`${name}: ${found.length} blobs are there, 1 is wanted`);
-  const client = container.getPageBlobClient(blob);
+  const client = container.getPageBlobClient(await liveBlob(container, name));
   const { contentLength: size = 0 } = await client.getProperties();
   const target = await open(file, 'w', 0o600);
   try {
@@ -51,4 +45,21 @@ async function fetchPageBlob(container: ContainerClient, name: string, file: str
   } finally {
     await target.close();
   }
+}
+
+/**
+ * `os.vhd` lies in a blob of the name `os~<...>.vhd`. A process that was killed while it made one may have left another, which
+ * stays for a day: it was never written to under so high a sequence number.
+ */
+async function liveBlob(container: ContainerClient, name: string): Promise<string> {
+  const found: { name: string; sequence: number }[] = [];
+  const prefix = `${name.slice(0, -path.extname(name).length)}~`;
+  for await (const blob of container.listBlobsFlat({ prefix })) {
+    found.push({ name: blob.name, sequence: blob.properties.blobSequenceNumber ?? 0 });
+  }
+  const [newest, next] = found.toSorted((a, b) => b.sequence - a.sequence);
+  if (newest === undefined || newest.sequence === next?.sequence) {
+    throw new Error(`${name}: ${found.length} blobs are there, and it can't be told which one is live`);
+  }
+  return newest.name;
 }

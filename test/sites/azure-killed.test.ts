@@ -1,8 +1,9 @@
 /** Processes that use a storage account are killed: the engine, and whoever writes pages. */
 import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BlobServiceClient } from '@azure/storage-blob';
-import { afterAll, beforeAll, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { Azurite } from '../../client/demo/azurite.js';
 import { fetchReplica } from '../../client/demo/replica-file.js';
 import { killedEngineContract } from '../contracts/killed-engine.js';
@@ -39,3 +40,21 @@ async function containerPlace(): Promise<StorePlace> {
 
 killedEngineContract('azure', containerPlace);
 killedWriterContract('azure', containerPlace);
+
+test('what a process has left that was killed as it made a disk is not taken for the live one', async () => {
+  const container = BlobServiceClient.fromConnectionString(azurite.connectionString()).getContainerClient(
+    `vault-${randomUUID()}`,
+  );
+  await container.create();
+  const bytes = 1024;
+  for (const [blob, blobSequenceNumber] of [
+    ['vms/db-01/disks/os~b.vhd', 7],
+    ['vms/db-01/disks/os~a.vhd', 2],
+  ] as const) {
+    await container.getPageBlobClient(blob).create(bytes, { blobSequenceNumber });
+  }
+  const live = Buffer.alloc(bytes, 'live');
+  await container.getPageBlobClient('vms/db-01/disks/os~b.vhd').uploadPages(live, 0, bytes);
+  const file = await fetchReplica(container, { vm: 'db-01', name: 'os' }, await temporaryFolder());
+  expect(live.equals(await readFile(file))).toBe(true);
+});
