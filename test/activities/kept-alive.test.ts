@@ -12,8 +12,9 @@ import { quietEnvironment, VM } from './embedded-site.js';
 
 const HEARTBEAT_TIMEOUT_MS = 30_000;
 
-/** A port whose every call takes for ever. */
-const slow = <T>(): T => new Proxy({}, { get: () => () => new Promise(() => undefined) }) as T;
+/** A port whose every call takes for ever, and those of its halves. */
+const slow = <T>(): T =>
+  new Proxy(() => undefined, { get: () => slow(), apply: () => new Promise(() => undefined) }) as T;
 
 const site = oneHostSite('/nowhere', [
   { name: VM, host: 'h1', disks: [{ name: 'os', path: '/nowhere/os.vhd' }], networkAdapters: [] },

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { expect, it, test } from 'vitest';
 import { readDocument } from '../../config/document.js';
+import { hardwareLines } from '../../domain/hardware.js';
 import { checkSite } from '../../domain/site-checks.js';
 import { hardwareOf, siteSchema, type Site } from '../../domain/site.js';
 
@@ -55,6 +56,21 @@ test('a VM of generation 1 has BIOS, and boots from IDE', () => {
       { name: 'd2', bus: 'IDE' },
     ],
   });
+});
+
+test('people read it a line for the machine, one for its disks, one for each adapter', () => {
+  const [db, web] = read().vms;
+  expect(hardwareLines(hardwareOf(db!))).toEqual([
+    '8 processors, 64.0 GiB of memory, UEFI with secure boot',
+    'disks os (SCSI), data (SCSI)',
+    'adapter eth0, 00:15:5D:01:02:03, 10.0.0.5',
+  ]);
+  const old = { ...hardwareOf(web!), processors: 1, firmware: 'BIOS' as const, secureBoot: false };
+  expect(hardwareLines(old)).toEqual([
+    '1 processor, 4.0 GiB of memory, BIOS',
+    'disks os (SCSI)',
+    'adapter eth0, MAC address given at start',
+  ]);
 });
 
 it.each<[string, [string, string][], RegExp]>([

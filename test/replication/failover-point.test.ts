@@ -74,7 +74,7 @@ describe('what a failover without the source goes back to', () => {
     await expectState(store, first.id, states[0]!);
     const gone = recoveryPointId(1, 9);
     await expect(failoverPoint(store, VM, gone)).rejects.toMatchObject({ code: 'RecoveryPointNotFound' });
-    expect(await pointProblem(store, VM, gone)).toContain('asked for Custom 0001-00000009');
+    expect(await pointProblem(store, VM, gone)).toContain('no recovery point "0001-00000009"');
     expect(await pointProblem(store, VM, LATEST)).toBeUndefined();
   });
 
