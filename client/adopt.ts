@@ -30,7 +30,7 @@ export async function adoptVm(
   const { vm } = found;
   const { site } = farshore;
   const siteVm = site.vms.find(({ name }) => name === vm);
-  if (!siteVm || !answer) return { vm, refusal: 'it is not in the site file' };
+  if (!siteVm || !answer) return { vm, refusal: 'not in the site file' };
   const vault = site.vault.name;
   const of = {
     vault,
@@ -52,7 +52,7 @@ export async function adoptVm(
       args: [{ ...of, item, tuning: tuningOfNextRun(undefined) }],
     });
   } catch (error) {
-    if (error instanceof WorkflowExecutionAlreadyStartedError) return { vm, refusal: 'it is looked after already' };
+    if (error instanceof WorkflowExecutionAlreadyStartedError) return { vm, refusal: 'already protected' };
     throw error;
   }
   const ofSite = policyOf(site, siteVm);

@@ -10,14 +10,11 @@ export const answerFile = (name: AnswerName): string =>
 export const answerFiles = (): { readonly file: string; readonly schema: object }[] => [
   {
     file: 'schemas/error.schema.json',
-    schema: jsonSchemaOf(
-      'What farshore … --json prints of a command that was refused or has failed',
-      errorAnswerSchema,
-    ),
+    schema: jsonSchemaOf('Output of farshore … --json for a command that was refused or failed', errorAnswerSchema),
   },
   ...answerNames.map((name) => ({ file: answerFile(name), schema: answerJsonSchema(name) })),
 ];
 
 /** Of what is printed. */
 export const answerJsonSchema = (name: AnswerName): object =>
-  jsonSchemaOf(`What farshore ${name} --json prints`, answerSchema(name), 'output');
+  jsonSchemaOf(`Output of farshore ${name} --json`, answerSchema(name), 'output');

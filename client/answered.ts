@@ -26,10 +26,9 @@ export async function answered<T>(
   } catch (error) {
     if (isServerAway(error)) {
       const where = `${target.address}, configured by ${target.configuredBy}`;
-      throw new UnreachableError(
-        `Temporal does not answer any more at ${where}. Is it still up (\`farshore doctor\`)?`,
-        { cause: error },
-      );
+      throw new UnreachableError(`Temporal at ${where} has stopped answering. Check it with \`farshore doctor\`.`, {
+        cause: error,
+      });
     }
     if (isWorkerAway(error)) {
       throw azureWorkerAway(`The Azure worker of vault ${vault}`, { cause: error });
@@ -51,6 +50,6 @@ async function heard<T>(call: () => Promise<T>): Promise<T> {
 /** @param who what does not answer, as a sentence begins. */
 export const azureWorkerAway = (who: string, options?: ErrorOptions): UnreachableError =>
   new UnreachableError(
-    `${who} does not answer. It runs the workflows: start it (\`farshore worker --role azure\`, or \`farshore up\`).`,
+    `${who} does not answer. It runs the workflows; start it: \`farshore worker --role azure\`, or \`farshore up\`.`,
     options,
   );

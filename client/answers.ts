@@ -38,14 +38,14 @@ export const errorAnswerSchema = z.strictObject({
     code: z
       .string()
       .describe(
-        'What has happened: BadArguments, WrongDocument, Refused, Unreachable, JobFailed, WrongKeys, NoTemporal, DamagedInstance, Unexpected, or a failure of the catalogue such as StoreUnreachable.',
+        'Kind of error: BadArguments, WrongDocument, Refused, Unreachable, JobFailed, WrongKeys, NoTemporal, DamagedInstance, Unexpected, or a failure of the catalogue such as StoreUnreachable.',
       ),
-    message: z.string().describe('For people.'),
-    remedy: z.string().exactOptional().describe('What to do about it, for people.'),
+    message: z.string().describe('Text for people.'),
+    remedy: z.string().exactOptional().describe('What to do, for people.'),
     exitCode: z.int().describe("The command's exit code."),
-    file: z.string().exactOptional().describe('The document that is wrong.'),
-    line: z.int().exactOptional().describe('Where in it, from 1.'),
-    path: z.string().exactOptional().describe('The value in it that is wrong.'),
+    file: z.string().exactOptional().describe('The document with the error.'),
+    line: z.int().exactOptional().describe('Position in the document, from 1.'),
+    path: z.string().exactOptional().describe('The wrong value.'),
   }),
 });
 export type ErrorAnswer = z.infer<typeof errorAnswerSchema>;

@@ -24,7 +24,7 @@ Exit codes:
   1   status: the worst health is Warning; doctor: a warning
   2   status: the worst health is Critical; doctor: a problem
   3   refused, nothing was changed: bad arguments, site file, plan or Temporal, or not allowed in this state
-  4   the job or plan failed, was cancelled, or is stuck until an administrator intervenes
+  4   the job or plan failed, was cancelled, or is stuck until an operator intervenes
   5   Temporal, a worker, the store, a hypervisor or the instance is unreachable
   70  unexpected: a bug (FARSHORE_DEBUG=1 shows where)
   130 interrupted by Ctrl-C while waiting; what was started continues

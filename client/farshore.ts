@@ -304,7 +304,7 @@ export class Farshore {
 
   private async state<T>(id: string, what: string, key: messages.MemoKey): Promise<T> {
     const { state } = await this.known(id, what, () => workflowState<T>(this.temporal, id, key));
-    if (state === undefined) throw new RefusedError(`${id} is no ${what}`);
+    if (state === undefined) throw new RefusedError(`${id} is not a ${what}`);
     return state;
   }
 
@@ -312,7 +312,11 @@ export class Farshore {
     try {
       return await this.answer(call);
     } catch (error) {
-      if (error instanceof WorkflowNotFoundError) throw new RefusedError(`there is no ${what} ${id}`, { cause: error });
+      if (error instanceof WorkflowNotFoundError)
+        throw new RefusedError(
+          `there is no ${what} ${id}; list them with: farshore ${what === 'plan run' ? 'plan' : 'job'} list`,
+          { cause: error },
+        );
       throw error;
     }
   }

@@ -17,7 +17,7 @@ export async function planRunNamed(farshore: Farshore, name: string): Promise<Pl
     return undefined;
   });
   if (newest !== undefined) return await farshore.planRun(newest);
-  throw new RefusedError(`there is no run of a plan ${name}; \`farshore plan list\` shows the runs there are`);
+  throw new RefusedError(`there is no run of a plan ${name}; \`farshore plan list\` shows all runs`);
 }
 
 /** Asks a run to end, undoing what it can. @throws UnreachableError, RefusedError */

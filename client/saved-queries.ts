@@ -16,8 +16,8 @@ export const savedQueries = {
     condition: "FarshoreHealth IN ('Critical', 'Warning')",
   },
   'waiting-for-person': {
-    title: 'Needs a person',
-    description: 'jobs and VMs that stand still until somebody acts and retries',
+    title: 'Waits for an operator',
+    description: 'jobs and VMs that are stuck until an operator intervenes',
     condition: "FarshoreJobState = 'WaitingForPerson'",
   },
   'running-jobs': {
@@ -26,8 +26,8 @@ export const savedQueries = {
     condition: 'FarshoreJob IS NOT NULL',
   },
   vault: {
-    title: 'All of the vault',
-    description: 'every VM, job and plan run there is now',
+    title: 'Everything in the vault',
+    description: 'every protected VM and every running job and plan run',
   },
 } as const satisfies Record<string, SavedQuery>;
 

@@ -46,7 +46,7 @@ export const problem = (message: string, remedy: string, configuredBy?: string):
   status: 'problem',
 });
 
-/** All at once. @param limitMs for each. @returns in the order of the checks, each of which says something. */
+/** Runs all checks in parallel. @param limitMs for each. @returns at least one result per check, in their order. */
 export async function runChecks(checks: readonly Check[], limitMs: number): Promise<CheckResult[]> {
   const found = await Promise.all(
     checks.map(async (check) => {
@@ -60,9 +60,9 @@ export async function runChecks(checks: readonly Check[], limitMs: number): Prom
 async function limited(check: Check, limitMs: number): Promise<readonly Finding[]> {
   const done = new AbortController();
   const late = sleep(limitMs, undefined, { signal: done.signal }).then(() =>
-    problem(`It is not known within ${limitMs / 1000} s`, 'look whether what is asked hangs, and try again'),
+    problem(`timed out after ${limitMs / 1000} s`, 'find out why it does not answer, then run `farshore doctor` again'),
   );
-  // Told to stop once there is an answer.
+  // Aborted once there is an answer.
   late.catch(() => undefined);
   try {
     return [await Promise.race([check.run(), late])].flat();
@@ -74,5 +74,5 @@ async function limited(check: Check, limitMs: number): Promise<readonly Finding[
 function problemOf(error: unknown): Finding {
   if (error instanceof TemporalProblem) return problem(error.problem, error.remedy, error.configuredBy);
   const message = error instanceof Error ? error.message : String(error);
-  return problem(message, 'correct what is named');
+  return problem(message, 'correct the setting named in the message');
 }

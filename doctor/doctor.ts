@@ -44,7 +44,7 @@ export async function examine({ site, temporal, keys, data, isUp }: Patient): Pr
           Promise.resolve(
             'problem' in site
               ? problem(site.problem, site.remedy)
-              : ok(`${site.file} is in order: vault ${site.site.vault.name}, ${counted(site.site.vms.length, 'VM')}`),
+              : ok(`${site.file} is valid: vault ${site.site.vault.name}, ${counted(site.site.vms.length, 'VM')}`),
           ),
       },
       ...('problem' in keys

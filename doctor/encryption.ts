@@ -17,8 +17,8 @@ export function encryptionFindings(
   const workers = polled.some((pollers) => pollers.length > 0);
   if (!keys) {
     return workers
-      ? ok('what Temporal holds is not encrypted: neither this machine nor a worker has keys')
-      : skipped('no keys are configured here, and no worker is there that could have some');
+      ? ok('the data in Temporal is not encrypted: neither this machine nor a worker has keys')
+      : skipped('no keys are configured on this machine, and no worker is running that could have keys');
   }
   const own = `key ${keys.current.id} of ${keys.file} is in use`;
   return ok(workers ? `${own}, and the workers have the same keys` : own, BY);

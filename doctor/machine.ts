@@ -50,9 +50,9 @@ export function machineChecks(
     {
       name: 'Recovery compute',
       run: async () => {
-        if (!isUp && !(await isThere(data.recoveryState()))) return skipped('none has run here');
+        if (!isUp && !(await isThere(data.recoveryState()))) return skipped('has not run on this machine');
         const vms = await answer(() => new RecoveryComputeClient(data.recoveryControl()).listVms());
-        return 'status' in vms ? vms : ok(`answers, and runs ${vms.value.length} replica VMs`);
+        return 'status' in vms ? vms : ok(`answers and runs ${counted(vms.value.length, 'replica VM')}`);
       },
     },
   ];
@@ -83,27 +83,27 @@ async function diskFindings(
       const { code } = error as NodeJS.ErrnoException;
       const what = code === 'ENOENT' ? `there is no file ${path}` : `${path} can't be read: ${code}`;
       findings.push(
-        problem(`disk ${of}: ${what}`, 'put the disk there, correct its path, or let this user read it', by),
+        problem(`disk ${of}: ${what}`, 'put the disk there, correct its path, or give this user read access', by),
       );
     }
   }
   if (together.length > 0) {
-    const remedy = 'keep the store on other storage than the disks, at best on another machine';
-    const message = `${together.join(', ')} and the store lie on one file system: one failure takes both`;
+    const remedy = 'keep the store on different storage from the disks, preferably on another machine';
+    const message = `${together.join(', ')} and the store are on the same file system: one failure destroys both`;
     findings.push(warning(message, remedy, `vault.store of ${file}`));
   }
   if (findings.length === 0 && (disks.length > 0 || unnamedVms.length === 0)) {
-    findings.push(ok(`${disks.length} are there and can be read`, by));
+    findings.push(ok(`${counted(disks.length, 'disk')} found, all readable`, by));
   }
   if (unnamedVms.length > 0) {
-    findings.push(skipped(`where those of ${unnamedVms.join(', ')} lie is not known: ${file} does not name the VMs`));
+    findings.push(skipped(`the disks of ${unnamedVms.join(', ')} cannot be checked: the VMs are missing from ${file}`));
   }
   return findings;
 }
 
 async function hypervisorFindings(data: DataFolder, host: ScopeHost): Promise<readonly Finding[]> {
   const { name, vms, unnamedVms, onlyFor } = host;
-  const again = `start it again: \`${startHypervisor(name)}\`, or \`farshore down\` and \`farshore up\``;
+  const again = `restart the hypervisor: \`${startHypervisor(name)}\`, or \`farshore down\` and \`farshore up\``;
   const listed = await answer(() => soon(new HypervisorClient(data.hypervisorControl(name)).listVms()));
   // It takes no host that the site file does not have.
   if ('status' in listed)
@@ -112,16 +112,16 @@ async function hypervisorFindings(data: DataFolder, host: ScopeHost): Promise<re
   const findings: Finding[] = [];
   const lacking = (of: readonly string[]) => of.filter((vm) => !known.some((each) => each.name === vm));
   const missing = lacking(vms).join(', ');
-  if (missing) findings.push(problem(`does not know ${missing} of the site file`, again));
+  if (missing) findings.push(problem(`does not know ${missing}, which the site file names`, again));
   const unnamed = lacking(unnamedVms).join(', ');
   if (unnamed) {
-    const message = `does not know ${unnamed}, which the site file does not name and is protected there`;
-    findings.push(problem(message, `put it back into the site file under this name; then ${again}`));
+    const message = `does not know ${unnamed}, which is protected there but missing from the site file`;
+    findings.push(problem(message, `add it to the site file again under this name; then ${again}`));
   }
   for (const { name: vm, failure } of known) {
     if (failure) findings.push(problem(`can't run ${vm}: ${failure.detail}`, failureCatalogue[failure.code].remedy));
   }
-  return findings.length > 0 ? findings : [ok(`answers, and knows ${counted(known.length, 'VM')}`)];
+  return findings.length > 0 ? findings : [ok(`answers and knows ${counted(known.length, 'VM')}`)];
 }
 
 async function answer<T>(ask: () => Promise<T>): Promise<{ value: T } | Finding> {
@@ -157,6 +157,6 @@ export const secretChecks = (env: NodeJS.ProcessEnv): Check[] =>
       if (typeof found === 'string') return problem(`${file} can't be read: ${found}`, 'correct its path', by);
       const mode = (found.mode & 0o777).toString(8).padStart(4, '0');
       if ((found.mode & 0o077) === 0) return ok(`only its owner may read ${file}`, by);
-      return warning(`others than its owner may use ${file} (mode ${mode})`, `chmod 600 ${shellWord(file)}`, by);
+      return warning(`users other than its owner may use ${file} (mode ${mode})`, `chmod 600 ${shellWord(file)}`, by);
     },
   }));

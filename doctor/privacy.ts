@@ -15,12 +15,12 @@ export const privacyCheck = (name: string, folder: string, by: string): Check =>
   run: async () => {
     const found = await firstOpen(folder).catch((error: NodeJS.ErrnoException) => error);
     if (found instanceof Error) {
-      return skipped(found.code === 'ENOENT' ? `there is no ${folder}` : `${folder} can't be read: ${found.code}`);
+      return skipped(found.code === 'ENOENT' ? `${folder} does not exist` : `${folder} can't be read: ${found.code}`);
     }
-    if (found === undefined) return ok(`only its owner may use what is in ${folder}`, by);
+    if (found === undefined) return ok(`only its owner may access ${folder}`, by);
     const mode = found.mode.toString(8).padStart(4, '0');
     return warning(
-      `others than its owner may use ${found.file} (mode ${mode}): guests' data and locks lie there`,
+      `users other than its owner may access ${found.file} (mode ${mode}), which holds guests' data and locks`,
       `chmod -R go= ${shellWord(folder)}`,
       by,
     );

@@ -45,7 +45,7 @@ export function queuesOf(vault: string, { vmmServers, hosts }: Scope): Queue[] {
   ];
 }
 
-const UNSURE = `; one that has died since then is missed only ${formatDuration(POLLER_GONE_MS)} after that`;
+const UNSURE = `; a worker that has died since then is noticed only after ${formatDuration(POLLER_GONE_MS)}`;
 
 /**
  * A poll lasts a minute, and one whose worker has died meanwhile, or hangs, is remembered: so what is known of the agent says
@@ -64,10 +64,7 @@ export function queueFinding(
   if (lacking.length > 0) {
     const what = lacking.map((type) => (type === WORKFLOWS ? 'workflows' : 'activities')).join(' and ');
     const last = Math.max(0, ...polls.flat().map(({ at }) => at));
-    return problem(
-      `no worker takes ${what} from it${last > 0 ? `; the last worker asked ${ago(last)} ago` : ''}`,
-      remedy,
-    );
+    return problem(`no worker polls it for ${what}${last > 0 ? `; the last poll was ${ago(last)} ago` : ''}`, remedy);
   }
   const newest = new Map<string, number>();
   for (const { identity, at } of polls.flat().filter(lives)) {
@@ -86,18 +83,18 @@ export function queueFinding(
   const hosts = silences.map(({ host }) => host).join(', ');
   if (!isAgent) {
     return warning(
-      `${polled}, and may be gone since: ${hosts}, which it serves, does not answer`,
-      `if it is: ${remedy}`,
+      `${polled}, but may be down: ${hosts}, which it serves, does not answer`,
+      `if it is down: ${remedy}`,
     );
   }
   const { silent, heardAt } = silence;
   if (silent === 'hypervisor') {
     return warning(
       `${polled}; the hypervisor of ${hosts} does not answer`,
-      `start that first; if the agent is gone, too: ${remedy}`,
+      `start the hypervisor first; if the agent is down too: ${remedy}`,
     );
   }
   // Of one that hangs the server goes on saying that it has just polled.
   const heard = heardAt === undefined ? '' : `, and was last heard ${ago(toMs(heardAt))} ago`;
-  return problem(`its worker does not answer${heard}`, `end it if it hangs, then ${remedy}`);
+  return problem(`its worker does not answer${heard}`, `if it hangs, end it; then ${remedy}`);
 }

@@ -50,14 +50,14 @@ function overdue(item: ProtectedItem, at: string): Attention[] {
   const missed = overdueCycles(item, at);
   if (missed === 0) return [];
   const { vm, cycleDueAt } = item;
-  const what = `${vm}: a cycle was due at ${cycleDueAt}, and is overdue (missed since: ${missed})`;
+  const what = `${vm}: the cycle due at ${cycleDueAt} is overdue, and ${missed} ${missed === 1 ? 'cycle has' : 'cycles have'} been missed`;
   return [{ vms: [vm], health: 'Warning', message: what, advice: [] }];
 }
 
 function lookFurther(view: ProtectedItemView, at: string): string {
   const { vm, phase, job } = view.item;
   if (phase !== 'Protected' || job) return nextStepText(nextStep(vm, view, at));
-  return `farshore vm show ${vm}  (what keeps it: the other checks here, and docs/runbook.md, "The RPO rises but health stays Normal")`;
+  return `farshore vm show ${vm}  (for the cause, see the other checks and docs/runbook.md, "The RPO rises but health stays Normal")`;
 }
 
 const finding = ({ vms, host, health, message, advice }: Attention): Finding => ({

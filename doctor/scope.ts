@@ -65,4 +65,4 @@ function withOthers(named: readonly string[], used: readonly { readonly name: st
 
 /** @param what it is, as in "host". @returns the first thing to do about one that the site file does not name. */
 export const nameAgain = (what: string, { name, onlyFor = [] }: Part): string =>
-  `name the ${what} ${name} in the site file again, for ${onlyFor.join(', ')}`;
+  `add the ${what} ${name}, which ${onlyFor.join(', ')} still ${onlyFor.length === 1 ? 'uses' : 'use'}, to the site file again`;

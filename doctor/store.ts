@@ -6,7 +6,7 @@ import { counted } from '../domain/counted.js';
 import { formatBytes } from '../domain/bytes.js';
 import { CatalogueError, failureCatalogue } from '../domain/errors.js';
 import type { DiskFormat, Site } from '../domain/site.js';
-import { formatDuration } from '../domain/time.js';
+import { formatDuration, toSecond } from '../domain/time.js';
 import { formatStoreAddress } from '../domain/store-address.js';
 import { surveyVault } from '../replication/vault-survey.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
@@ -102,9 +102,9 @@ export function storeChecks({ site, file }: LoadedSite, access: StoreAccess): Ch
           const { vms, unreadable } = await surveyVault(store);
           const [first] = unreadable;
           if (first) {
-            const remedy = 'look at what is there; `farshore vault list` tells what is wrong';
+            const remedy = 'inspect the store; `farshore vault list` shows the errors';
             return problem(
-              `${where} holds what can't be read: ${unreadable.map(({ vm }) => vm).join(', ')}`,
+              `${where} holds VMs that can't be read: ${unreadable.map(({ vm }) => vm).join(', ')}`,
               remedy,
               by,
             );
@@ -114,11 +114,11 @@ export function storeChecks({ site, file }: LoadedSite, access: StoreAccess): Ch
             const { problem: what } = damaged[0]!.damaged[0]!;
             return warning(
               `${where} holds damaged records of ${damaged.map(({ vm }) => vm).join(', ')}: ${what}`,
-              'nothing that is whole is lost with them, and `farshore vault list` names them all; check the storage below the store',
+              'undamaged data is not affected; `farshore vault list` lists all damaged records; check the storage below the store',
               by,
             );
           }
-          return ok(`${where} answers, with replicas of ${counted(vms.length, 'VM')}`, by);
+          return ok(`${where} answers and holds replicas of ${counted(vms.length, 'VM')}`, by);
         } finally {
           await store.close();
         }
@@ -128,18 +128,22 @@ export function storeChecks({ site, file }: LoadedSite, access: StoreAccess): Ch
       name: "Store's clock",
       run: async () => {
         const { touch } = access;
-        if (!touch) return skipped('the store does not tell its time');
+        if (!touch) return skipped('the store does not report its time');
         const begun = Date.now();
         try {
           const at = await touch();
           const within = (Date.now() - begun) / 2;
-          return clockFinding({ ms: at - begun - within, within }, `that of ${where}`);
+          return clockFinding({ ms: at - begun - within, within }, `the clock of ${where}`);
         } catch (error) {
           // Told by the check of the store.
-          if (error instanceof CatalogueError) return skipped('not known: the check of the store says why');
+          if (error instanceof CatalogueError) return skipped('unknown; see the check "Store"');
           const { code } = error as NodeJS.ErrnoException;
-          if (code === 'ENOENT') return skipped('not known: there is no store');
-          return problem(`${where} can't be written to: ${code}`, 'let this user write there, and free space', by);
+          if (code === 'ENOENT') return skipped('unknown: there is no store');
+          return problem(
+            `${where} can't be written to: ${code}`,
+            'give this user write access, and check that there is free space',
+            by,
+          );
         }
       },
     },
@@ -152,33 +156,33 @@ export function storeChecks({ site, file }: LoadedSite, access: StoreAccess): Ch
 function endFinding({ credentialsEnd }: StoreAccess): Finding {
   try {
     const end = credentialsEnd?.();
-    if (!end) return skipped('they have no end that is known');
+    if (!end) return skipped('their expiry is unknown');
     const { at, from } = end;
     const left = at - Date.now();
-    if (left <= 0) return skipped('the SAS has ended: the check of the store says so');
-    const message = `the SAS of ${from} ends at ${new Date(at).toISOString()}, in ${formatDuration(left)}`;
+    if (left <= 0) return skipped('the SAS has expired; see the check "Store"');
+    const message = `the SAS of ${from} expires in ${formatDuration(left)}, at ${toSecond(new Date(at).toISOString())}`;
     if (left > ENDS_SOON_MS) return ok(message);
     return warning(
       message,
-      'make another one, and give it to every worker of the roles azure and host; where it lies in a file they take it from there, else start them again',
+      'make a new SAS and give it to every worker of the roles azure and host; workers that read it from a file pick it up, restart the others',
     );
   } catch (error) {
     // Told by the check of the store.
-    if (error instanceof CatalogueError) return skipped('not known: the check of the store says why');
+    if (error instanceof CatalogueError) return skipped('unknown; see the check "Store"');
     throw error;
   }
 }
 
 async function spaceFinding(site: Site, access: StoreAccess, by: string): Promise<Finding> {
-  if (!access.freeBytes) return skipped('the store has no end that is known');
+  if (!access.freeBytes) return skipped('the size of the store is unknown');
   const free = await access.freeBytes().catch(() => undefined);
-  if (free === undefined) return skipped('not known: there is no store');
-  const remedy = 'free or add space there';
-  const message = `${formatBytes(free)} are free at ${access.where}`;
+  if (free === undefined) return skipped('unknown: there is no store');
+  const remedy = 'free space there, or enlarge the volume';
+  const message = `${formatBytes(free)} free at ${access.where}`;
   if (free < LEAST_FREE) return problem(`only ${message}`, remedy, by);
   const wanted = await firstReplicas(site, access);
   if (free >= wanted) return ok(message, by);
-  return warning(`${message}, and VMs without a replica have disks of ${formatBytes(wanted)}`, remedy, by);
+  return warning(`${message}, but VMs without a replica have disks of ${formatBytes(wanted)}`, remedy, by);
 }
 
 /** Bytes of the disks that have no replica yet, as far as they can be seen from here. */

@@ -34,22 +34,24 @@ export async function stuckWorkflows(
     const some = await Promise.all(all.slice(from, from + ASKED_AT_ONCE).map((id) => standingOf(client, id)));
     standing.push(...some.filter(({ failed, paused }) => failed >= FAILED_ATTEMPTS || paused !== undefined));
   }
-  if (standing.length === 0) return [ok(`${all.length} are running, and none stands still`)];
+  if (standing.length === 0) return [ok(`${all.length} running, none stuck`)];
   const told = await Promise.all(standing.slice(0, TOLD).map((one) => finding(client, one)));
   const rest = standing.length - told.length;
-  return rest === 0 ? told : [...told, problem(`${rest} more stand still`, 'mend the first ones')];
+  return rest === 0
+    ? told
+    : [...told, problem(`${rest} more ${rest === 1 ? 'is' : 'are'} stuck`, 'fix the ones above first')];
 }
 
 interface Standing {
   readonly id: string;
-  /** How often a worker has failed to get on with it, in a row. */
+  /** How often in a row a worker has failed to run it. */
   readonly failed: number;
   /** An activity that is paused. */
   readonly paused: string | undefined;
 }
 
 async function standingOf(client: Client, id: string): Promise<Standing> {
-  // One that has ended in between does not stand still.
+  // A workflow that has ended in between is not stuck.
   const found = await rawDescription(client, id).catch(() => undefined);
   const paused = found?.pendingActivities?.find((activity) => activity.paused)?.activityType?.name ?? undefined;
   return { id, failed: (found?.pendingWorkflowTask?.attempt ?? 1) - 1, paused };
@@ -58,14 +60,14 @@ async function standingOf(client: Client, id: string): Promise<Standing> {
 async function finding(client: Client, { id, failed, paused }: Standing): Promise<Finding> {
   if (failed < FAILED_ATTEMPTS) {
     return warning(
-      `${id} stands still: its activity ${paused} is paused`,
-      'unpause it in the Temporal Web UI (`farshore open` leads there); to let a VM rest, `farshore pause` is the way',
+      `${id} is stuck: its activity ${paused} is paused`,
+      'unpause the activity in the Temporal Web UI (`farshore open`); to pause replication, use `farshore pause` instead',
     );
   }
   const why = await lastFailure(client, id);
   return problem(
-    `${id} stands still: a worker has failed to get on with it ${failed} times${why ? ` (${why})` : ''}`,
-    'mend the cause on the machine of the worker: it goes on by itself then. The log of the worker, and the workflow in the Temporal Web UI, tell more',
+    `${id} is stuck: a worker has failed to run it ${failed} times${why ? ` (${why})` : ''}`,
+    'fix the cause on the machine of the worker; the workflow then resumes automatically. For the cause, see the log of the worker and the workflow in the Temporal Web UI',
   );
 }
 

@@ -17,20 +17,21 @@ export async function temporalAccess(target: ConnectTarget, accounts = '/etc/pas
   const hasCertificate = typeof tls === 'object' && tls?.clientCertPair !== undefined;
   if (apiKey !== undefined || hasCertificate) {
     return ok(
-      `${address} is reached with ${apiKey === undefined ? 'a client certificate' : 'an API key'}`,
+      `connects to ${address} with ${apiKey === undefined ? 'a client certificate' : 'an API key'}`,
       configuredBy,
     );
   }
   if (!isLoopback(address)) {
-    const message = `${address} is reached without an API key or a client certificate: whoever can connect may do what Farshore does`;
-    return warning(message, `let the server check who connects; ${READ}`, configuredBy);
+    const message = `connects to ${address} without an API key or a client certificate: anyone who can connect may do everything that Farshore can`;
+    return warning(message, `let the server authenticate its clients; ${READ}`, configuredBy);
   }
   const others = await otherPeople(accounts);
-  const open = 'a server on this machine that checks nobody';
-  if (others.length === 0) return ok(`${address} is ${open}, and no other person has an account here`, configuredBy);
+  const open = 'a server on this machine that does not authenticate its clients';
+  if (others.length === 0)
+    return ok(`${address} is ${open}, but no other user can log in to this machine`, configuredBy);
   const [first] = others;
   const who = others.length === 1 ? first : `${first} and ${counted(others.length - 1, 'other')}`;
-  const message = `${address} is ${open}: ${who} may do with it what Farshore does`;
+  const message = `${address} is ${open}: ${who} may do everything that Farshore can`;
   return warning(message, `let only your own user connect, or use a Temporal with credentials; ${READ}`, configuredBy);
 }
 

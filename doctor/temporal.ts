@@ -84,19 +84,21 @@ export class TemporalDoctor {
       },
       this.#check('Namespace', async (connection) => {
         const retention = await checkNamespace(connection, this.target);
-        if (retention === undefined) return skipped(`these credentials may not ask for ${namespace}`);
+        if (retention === undefined) return skipped(`these credentials may not read ${namespace}`);
         const short = retentionProblem(retention, this.target);
         if (short) return problem(short.problem, short.remedy, short.configuredBy);
-        return ok(`${namespace} keeps what has ended for ${formatDuration(retention)}`, namespaceBy);
+        return ok(`${namespace} has a retention of ${formatDuration(retention)}`, namespaceBy);
       }),
       this.#check('Search attributes', async (connection) => {
         const count = await checkSearchAttributes(connection, this.target);
         return count === undefined
-          ? skipped(`they can't be asked for in ${namespace}`)
-          : ok(`${count} are registered in ${namespace}, with the right types`, namespaceBy);
+          ? skipped(`they can't be listed in ${namespace}`)
+          : ok(`all ${count} are registered in ${namespace}, with the right types`, namespaceBy);
       }),
       this.#check('Access to Temporal', () => temporalAccess(this.target)),
-      this.#check("Temporal's clock", async () => clockFinding(await this.#offset, `that of Temporal at ${address}`)),
+      this.#check("Temporal's clock", async () =>
+        clockFinding(await this.#offset, `the clock of Temporal at ${address}`),
+      ),
       ...(known ? this.#siteChecks(known.site, known.scope, keys) : []),
     ];
   }
@@ -121,7 +123,7 @@ export class TemporalDoctor {
           if (isGrpcServiceError(error) && Number(error.code) === INVALID_ARGUMENT) return undefined;
           throw error;
         });
-        if (!items) return skipped('not known: the check of the search attributes says why');
+        if (!items) return skipped('unknown; see the check "Search attributes"');
         const siteVms = site.vms.map(({ name }) => name);
         const silent = [...items.values()].filter((item) => hostSilence(item) !== undefined);
         const sourceVms = await this.local?.sourceStates(new Map(silent.map(({ vm, host }) => [vm, host])));
@@ -141,7 +143,7 @@ export class TemporalDoctor {
       name,
       run: async () => {
         const connection = await this.#connection.catch(() => undefined);
-        if (!connection) return skipped('not known: Temporal does not answer');
+        if (!connection) return skipped('unknown: Temporal does not answer');
         try {
           return await connection.withDeadline(Date.now() + ANSWER_MS, () => run(connection));
         } catch (error) {
@@ -150,7 +152,7 @@ export class TemporalDoctor {
             error instanceof NamespaceNotFoundError ||
             (isGrpcServiceError(error) && Number(error.code) === NOT_FOUND)
           ) {
-            return skipped(`not known: there is no namespace ${this.target.namespace}`);
+            return skipped(`unknown: there is no namespace ${this.target.namespace}`);
           }
           throw refusedCredentials(error, this.target) ?? error;
         }
@@ -230,15 +232,15 @@ async function clockOffset(
   }
 }
 
-/** @param whose the other clock, as in "that of Temporal". */
+/** @param whose the other clock, as in "the clock of Temporal". */
 export function clockFinding(
   offset: { readonly ms: number; readonly within: number } | undefined,
   whose: string,
 ): Finding {
-  if (!offset) return skipped(`${whose} is not told`);
+  if (!offset) return skipped(`${whose} cannot be read`);
   const off = Math.max(0, Math.abs(offset.ms) - offset.within);
   const message = `the clock of this machine is ${formatDuration(off)} ${offset.ms > 0 ? 'behind' : 'ahead of'} ${whose}`;
-  const remedy = 'let both machines keep their clocks by the same time servers (NTP)';
+  const remedy = 'synchronize both clocks with the same time servers (NTP)';
   if (off >= CLOCK_PROBLEM_MS) return problem(message, remedy);
   if (off >= CLOCK_WARNING_MS) return warning(message, remedy);
   return ok(`the clock of this machine agrees with ${whose}`);

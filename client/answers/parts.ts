@@ -12,24 +12,24 @@ import { recoveryPointSchema } from '../../domain/vault.js';
 import { planRunSchema } from '../../domain/plan-run.js';
 
 export const vm = z.string().describe('Name of the VM.');
-export const jobId = z.string().describe('Id of a job: `farshore job show` tells of it.');
-export const planRun = z.string().describe('Id of a plan run: `farshore plan show` tells of it.');
-export const store = z.string().describe("Where the replica store is: a folder, or a container's address.");
+export const jobId = z.string().describe('Id of a job, for `farshore job show`.');
+export const planRun = z.string().describe('Id of a plan run, for `farshore plan show`.');
+export const store = z.string().describe("Place of the replica store: a folder, or a container's address.");
 export const bytes = z.int().min(0);
 export const phase = z.enum(phases);
 const side = z.enum(['primary', 'recovery']);
 export const activeSide = side.describe('Where the VM runs.');
 export const health = z.enum(['Normal', 'Warning', 'Critical']);
-export const power = z.enum(['Running', 'Off']).describe('Whether the VM runs, as its hypervisor says.');
+export const power = z.enum(['Running', 'Off']).describe('Whether the VM runs, according to its hypervisor.');
 
 export const disk = z.strictObject({
   name: z.string(),
   path: z.string().optional().describe('Its file.'),
   format: z.string().optional(),
   size: bytes.optional().describe('Virtual size, bytes.'),
-  excluded: z.boolean().optional().describe('It is not replicated.'),
-  logBytes: bytes.optional().describe('Of its change logs.'),
-  nbdUri: z.string().optional().describe('Where it is served, while the VM runs.'),
+  excluded: z.boolean().optional().describe('The disk is not replicated.'),
+  logBytes: bytes.optional().describe('Bytes of its change logs.'),
+  nbdUri: z.string().optional().describe('NBD address of the disk, while the VM runs.'),
 });
 export const condition = z.strictObject({
   reason: z.string(),
@@ -39,13 +39,13 @@ export const condition = z.strictObject({
   since: isoTimeSchema.optional(),
 });
 export const attention = z.strictObject({
-  vms: z.array(z.string()).describe('Names of the VMs it is about.'),
-  host: z.string().optional().describe('Set when it is about a whole host.'),
+  vms: z.array(z.string()).describe('Names of the affected VMs.'),
+  host: z.string().optional().describe('Set when a whole host is affected.'),
   health: health.exclude(['Normal']),
   message: z.string(),
   since: isoTimeSchema.optional(),
-  heardAt: isoTimeSchema.optional().describe('Of a host: its last sign of life.'),
-  advice: z.array(z.string()).describe('What to do: sentences, and commands to type.'),
+  heardAt: isoTimeSchema.optional().describe("The host's last sign of life."),
+  advice: z.array(z.string()).describe('Advice: sentences, and commands to type.'),
 });
 /** Those that this version knows; the record itself may be of a newer one. */
 const jobKind = z.enum(jobKinds);
@@ -60,24 +60,22 @@ export const runningJob = z.strictObject({
 });
 export const point = z.strictObject({
   id: z.string(),
-  time: isoTimeSchema.describe('The instant the disks are at.'),
+  time: isoTimeSchema.describe('The instant that the disks show.'),
   kind: recoveryPointSchema.shape.kind,
-  tags: z.array(z.string()).optional().describe('Names that administrators gave it.'),
-  suspect: z.string().optional().describe('Why it may not be what the guest wrote.'),
+  tags: z.array(z.string()).optional().describe('Names that operators gave it.'),
+  suspect: z.string().optional().describe('Why it may not match what the guest wrote.'),
 });
 export const damaged = z
   .array(z.strictObject({ name: z.string(), problem: z.string() }))
-  .describe('Records that cannot be used and are left out.');
+  .describe('Unusable records, which are left out.');
 export const fencing = z
   .enum(fencingKinds)
-  .describe(
-    'Whether its host refuses to start it once it has been failed over, or only has a setting that keeps it off.',
-  );
-export const hardware = hardwareSchema.describe('As its hypervisor tells it.');
+  .describe('Whether its host refuses to start it after a failover, or only has a setting that keeps it off.');
+export const hardware = hardwareSchema.describe('Hardware according to its hypervisor.');
 export const replicaVm = z.strictObject({
   vm,
   power,
-  hardware: hardware.optional().describe('That of its source, as the vault has it.'),
+  hardware: hardware.optional().describe('Hardware of its source, as recorded in the vault.'),
   disks: z.array(disk),
 });
 
@@ -87,8 +85,8 @@ export const severalVms = z.strictObject({
     z.strictObject({
       vm,
       jobId: jobId.optional(),
-      done: z.string().optional().describe('Said instead of a job, where what is asked for was done before.'),
-      job: jobSchema.optional().describe('With --wait: how it has ended, or stands still.'),
+      done: z.string().optional().describe('Set instead of a job if the request was already done.'),
+      job: jobSchema.optional().describe('With --wait: how it ended, or where it is stuck.'),
     }),
   ),
 });
@@ -96,11 +94,11 @@ export const severalVms = z.strictObject({
 export const oneVm = z.strictObject({
   vm,
   jobId,
-  job: jobSchema.optional().describe('With --wait: how it has ended, or stands still.'),
+  job: jobSchema.optional().describe('With --wait: how it ended, or where it is stuck.'),
 });
 export const startedRun = z.strictObject({
   planRun,
-  run: planRunSchema.optional().describe('With --wait: how it has ended, or stands still.'),
+  run: planRunSchema.optional().describe('With --wait: how it ended, or where it is stuck.'),
 });
 
 export const vmRow = z.strictObject({
@@ -114,15 +112,15 @@ export const vmRow = z.strictObject({
 export const chosenPoint = z.strictObject({
   id: z.string(),
   time: isoTimeSchema,
-  process: z.int().describe('Received cycles that have to be processed first.'),
-  suspect: z.string().optional().describe('Why it may not be what the guest wrote.'),
+  process: z.int().describe('Received cycles that must be processed first.'),
+  suspect: z.string().optional().describe('Why it may not match what the guest wrote.'),
 });
 export const sealedCycle = fenceSchema.extend({ sealedAt: isoTimeSchema });
 
 const permission = z.discriminatedUnion('allowed', [
   z.strictObject({
     allowed: z.literal(true),
-    waitsFor: z.string().optional().describe('What it stands still for once it is asked for.'),
+    waitsFor: z.string().optional().describe('What the operation waits for once it is requested.'),
   }),
   z.strictObject({ allowed: z.literal(false), reason: z.string() }),
 ]);

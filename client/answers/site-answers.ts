@@ -7,8 +7,14 @@ import { vm, planRun, store, bytes, phase, activeSide, health, power, disk } fro
 const worker = z.strictObject({
   state: z.enum(['working', 'silent', 'unknown']),
   seenAt: isoTimeSchema.exactOptional(),
-  answered: z.literal(true).exactOptional().describe('It has answered a question; else it is only known to poll.'),
-  mayBeGone: z.literal(true).exactOptional().describe('It is only known to have polled, and its hosts do not answer.'),
+  answered: z
+    .literal(true)
+    .exactOptional()
+    .describe('True if it answered a request; otherwise it is only known to poll.'),
+  mayBeGone: z
+    .literal(true)
+    .exactOptional()
+    .describe('True if it is only known to have polled and its hosts do not answer.'),
 });
 const network = z.strictObject({ network: z.string(), subnet: z.string() });
 const keyFile = z.string().describe('The key file.');
@@ -28,12 +34,12 @@ export const siteAnswers = {
       networks: z.int(),
       policies: z.int(),
     }),
-    declaredBytes: bytes.describe('Of the disks whose size the file declares.'),
+    declaredBytes: bytes.describe('Total size of the disks whose size the file declares.'),
   }),
   up: instanceSchema.extend({ data: z.string().describe('The data folder.') }),
   down: z.strictObject({
     data: z.string().describe('The data folder.'),
-    stopped: z.boolean().describe('False: there was no instance.'),
+    stopped: z.boolean().describe('False if there was no instance.'),
     pid: z.int().optional(),
   }),
   infrastructure: z.strictObject({
@@ -41,7 +47,7 @@ export const siteAnswers = {
       name: z.string(),
       store,
       storeKind: z.enum(['embedded', 'azure']),
-      storeAnswers: z.boolean().describe('It can be opened here.'),
+      storeAnswers: z.boolean().describe('True if it can be opened on this machine.'),
       worker,
       recoveryCompute: z.strictObject({
         answers: z.boolean(),
@@ -75,10 +81,12 @@ export const siteAnswers = {
                     health: health.optional(),
                     activeSide: activeSide
                       .optional()
-                      .describe('Left out of one that is not protected, unless it runs at the recovery site.'),
+                      .describe('Left out for a VM that is not protected, unless it runs at the recovery site.'),
                     power: power
                       .optional()
-                      .describe('Of the VM on this host: the source, of one that runs at the recovery site.'),
+                      .describe(
+                        'Power of the VM on this host; for a VM that runs at the recovery site, of its source.',
+                      ),
                     disks: z.array(disk),
                     networkAdapters: z.array(
                       z.strictObject({ name: z.string(), vmNetwork: z.string(), replica: network.optional() }),
@@ -101,8 +109,8 @@ export const siteAnswers = {
         message: z.string(),
         remedy: z.string().optional(),
         configuredBy: z.string().optional(),
-        vms: z.array(vm).optional().describe('What "Replication" tells of VMs: the names of those it is about.'),
-        host: z.string().optional().describe('Where it is about all VMs of a host that does not answer.'),
+        vms: z.array(vm).optional().describe('For the check "Replication": names of the affected VMs.'),
+        host: z.string().optional().describe('Set when all VMs of a host that does not answer are affected.'),
       }),
     ),
   }),

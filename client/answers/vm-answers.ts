@@ -41,7 +41,7 @@ export const vmAnswers = {
     health,
     vms: z.array(vmRow.extend({ conditions: z.array(condition), job: runningJob.optional() })),
     attention: z.array(attention),
-    unattended: z.array(z.string()).describe('Names of VMs whose replicas nothing keeps up to date any more.'),
+    unattended: z.array(z.string()).describe('Names of VMs whose replicas are no longer updated.'),
   }),
   'status --watch': z
     .strictObject({
@@ -50,11 +50,11 @@ export const vmAnswers = {
       health,
       vms: z.array(
         vmRow.extend({
-          unseen: z.literal(true).optional().describe('It ran at that side when its host was last heard.'),
+          unseen: z.literal(true).optional().describe('True if it ran at that side when its host was last heard.'),
           stopped: z
             .literal(true)
             .optional()
-            .describe('It should run at the recovery site, and its replica VM is off or not there.'),
+            .describe('True if it should run at the recovery site but its replica VM is off or does not exist.'),
           lastCycle: cycleSchema.optional(),
           nextCycleAt: isoTimeSchema.optional(),
         }),
@@ -95,7 +95,7 @@ export const vmAnswers = {
         .optional()
         .describe('Why this is not as of `at`.'),
     })
-    .describe('One of these a line, again and again.'),
+    .describe('One object per line, repeatedly.'),
   'vm list': z.strictObject({
     vms: z.array(
       vmRow.extend({
@@ -103,8 +103,8 @@ export const vmAnswers = {
         power: power.optional(),
         disks: z.array(disk),
         bytes: bytes.optional().describe('Virtual size of all disks.'),
-        protectable: z.boolean().optional().describe('Left out: nobody knows.'),
-        problem: z.string().optional().describe('Why it cannot be protected as it is.'),
+        protectable: z.boolean().optional().describe('Left out if unknown.'),
+        problem: z.string().optional().describe('Why it cannot be protected now.'),
       }),
     ),
   }),
@@ -122,7 +122,7 @@ export const vmAnswers = {
     disks: z.array(disk),
     problem: z.string().optional(),
     replicaVm: replicaVm.optional(),
-    recoveryPoints: z.array(point).optional().describe('The oldest first; left out when the store does not tell.'),
+    recoveryPoints: z.array(point).optional().describe('Oldest first; left out if the store cannot be read.'),
     damaged: damaged.optional(),
     latest: z
       .strictObject({
@@ -131,14 +131,14 @@ export const vmAnswers = {
         latestAppConsistent: chosenPoint.optional(),
       })
       .optional()
-      .describe('What each choice of a recovery point means now.'),
-    operations: permissions.optional().describe('What may be asked of the VM now, and why not the rest.'),
-    next: z.string().describe('The command to type next, and what for.'),
+      .describe('The recovery point that each choice selects now.'),
+    operations: permissions.optional().describe('Operations that are allowed now, and why the others are not.'),
+    next: z.string().describe('The command to type next, and its purpose.'),
   }),
   'vm start': z.strictObject({
     vm,
     activeSide,
-    madeAgain: z.boolean().optional().describe('Its replica VM was not there any more.'),
+    madeAgain: z.boolean().optional().describe('True if its replica VM no longer existed.'),
   }),
   'vm delete-replica': z.strictObject({ vm, deleted: z.literal(true) }),
   protect: z.strictObject({
@@ -158,13 +158,13 @@ export const vmAnswers = {
     tag: z.string().optional(),
     applied: cycleSchema.optional().describe('With --wait: the newest cycle that the replica holds.'),
     recoveryPoint: z.string().optional().describe('With --wait: id of the one named, else of the newest.'),
-    recoveryPointTime: isoTimeSchema.optional().describe('The instant it is of; left out of a named one.'),
+    recoveryPointTime: isoTimeSchema.optional().describe('Its time; left out for a named one.'),
     rpoSeconds: z.number().optional(),
   }),
-  retry: z.strictObject({ vm, retried: z.string().describe('What is tried again.') }),
+  retry: z.strictObject({ vm, retried: z.string().describe('The step that is retried.') }),
   resynchronize: oneVm.extend({
     jobId: jobId.optional().describe('With --now.'),
-    dueAt: isoTimeSchema.optional().describe('Without --now: when it begins by itself, once that is known.'),
+    dueAt: isoTimeSchema.optional().describe('Without --now: when it starts automatically, once that is known.'),
   }),
   pause: z.strictObject({ vm, since: isoTimeSchema }),
   resume: z.strictObject({ vm, cycleDueAt: isoTimeSchema.optional() }),
@@ -188,14 +188,14 @@ export const vmAnswers = {
       z.strictObject({
         vm,
         host: z.string(),
-        phase: phase.describe('As far as the store tells.'),
-        unprotectedAt: isoTimeSchema.optional().describe('Its protection was ended then, and its replica kept.'),
-        activeSide: activeSide.describe('Where it runs, as far as the store tells.'),
+        phase: phase.describe('As far as the store records it.'),
+        unprotectedAt: isoTimeSchema.optional().describe('When its protection ended; its replica was kept.'),
+        activeSide: activeSide.describe('Where it runs, as far as the store records it.'),
         disks: z.array(disk),
         epoch: z.int(),
         fence: fenceSchema,
         applied: sealedCycle.optional().describe('The newest cycle that the replica holds.'),
-        received: z.array(sealedCycle).describe('Complete, and not applied yet.'),
+        received: z.array(sealedCycle).describe('Complete but not applied yet.'),
         recoveryPoints: z.array(point),
         damaged,
         jobs: z.strictObject({
@@ -209,13 +209,13 @@ export const vmAnswers = {
   'vault export': z.strictObject({
     vm,
     recoveryPoint: z.string(),
-    time: isoTimeSchema.describe('The instant the disks are at.'),
+    time: isoTimeSchema.describe('The instant that the disks show.'),
     cyclesAdded: z.int().describe('Received cycles that were added on top of the point.'),
-    suspect: z.string().optional().describe('Why it may not be what the guest wrote.'),
-    stoppedBy: z.string().optional().describe('What is damaged and left out, though it is newer.'),
+    suspect: z.string().optional().describe('Why it may not match what the guest wrote.'),
+    stoppedBy: z.string().optional().describe('Newer data that is damaged and left out.'),
     ranFrom: isoTimeSchema
       .optional()
-      .describe('The VM runs at the recovery site from the state of then; what was written there is not exported.'),
+      .describe('The VM runs at the recovery site from the state of this time; data written there is not exported.'),
     folder: z.string(),
     disks: z.array(disk),
   }),
@@ -224,9 +224,9 @@ export const vmAnswers = {
       z.strictObject({
         vm,
         phase: phase.optional(),
-        policyName: z.string().optional().describe('By which it goes on, when the site file has another for it.'),
+        policyName: z.string().optional().describe('The policy it keeps, if the site file has another policy for it.'),
         resyncCause: z.string().optional().describe('Why it has to be resynchronized.'),
-        refusal: z.string().optional().describe('Why it was left alone.'),
+        refusal: z.string().optional().describe('Why it was skipped.'),
       }),
     ),
   }),

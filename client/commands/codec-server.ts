@@ -18,7 +18,7 @@ export function codecServerCommand(): Command {
     .description(
       "Decrypts Temporal's data for the pages of its Web UI, until Ctrl-C, with the keys of " +
         'FARSHORE_ENCRYPTION_KEYS. Enter its address in the Web UI as the codec endpoint. It listens on 127.0.0.1 ' +
-        'only and answers everyone who can connect there, so run it only where administrators alone log in. ' +
+        'only and answers everyone who can connect there, so run it only where just operators log in. ' +
         '`farshore up` runs its own.',
     )
     .option('--port <port>', 'port on 127.0.0.1', portNumber, DEFAULT_PORT)
@@ -33,12 +33,12 @@ export function codecServerCommand(): Command {
         import('../../temporal/encryption/data-converter.js'),
       ]);
       const keys = await configuredKeys();
-      if (!keys) throw new RefusedError('nothing is encrypted here: set FARSHORE_ENCRYPTION_KEYS to the key file');
+      if (!keys) throw new RefusedError('no keys are configured here: set FARSHORE_ENCRYPTION_KEYS to the key file');
       const allowed = new Set(uiOrigin);
       const options = { codec: new EncryptionCodec(keys), port, allows: (origin: string) => allowed.has(origin) };
       const server = await CodecServer.listen(options).catch((error: unknown) => {
-        const problem = `Port ${port} of 127.0.0.1 cannot be listened on (${(error as NodeJS.ErrnoException).code})`;
-        throw new RefusedError(`${problem}: choose another one with --port`, { cause: error });
+        const problem = `cannot listen on port ${port} of 127.0.0.1 (${(error as NodeJS.ErrnoException).code})`;
+        throw new RefusedError(`${problem}; choose another port with --port`, { cause: error });
       });
       note(`Codec endpoint ${server.url}, for pages of ${uiOrigin.join(' and ')}; Ctrl-C stops it`);
       if (!signal.aborted) {
@@ -51,5 +51,5 @@ export function codecServerCommand(): Command {
 function originOf(text: string, before: string[] = []): string[] {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url && /^https?:$/.test(url.protocol) && url.origin === text.replace(/\/$/, '')) return [...before, url.origin];
-  throw new InvalidArgumentError('An origin is http://host:port or https://host, without a path.');
+  throw new InvalidArgumentError('Write an origin as http://host:port or https://host, without a path.');
 }

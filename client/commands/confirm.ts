@@ -1,4 +1,4 @@
-/** Asks before something that can't be taken back. */
+/** Asks before an operation that can't be undone. */
 import { createInterface } from 'node:readline/promises';
 import { RefusedError } from '../errors.js';
 import { note } from '../output.js';
@@ -6,23 +6,23 @@ import { note } from '../output.js';
 /**
  * @param consequences what will happen, in a sentence or two.
  * @param yes `--yes` was given.
- * @throws RefusedError when the answer is no, or there is nobody to ask.
+ * @throws RefusedError when the answer is no, or there is no terminal.
  */
 export async function confirm(consequences: string, yes: boolean | undefined): Promise<void> {
   note(consequences);
   if (yes) return;
-  const answer = await ask('Continue? [y/N] ', 'repeat it with --yes');
-  if (!/^y(es)?$/i.test(answer)) throw new RefusedError('not confirmed, nothing was done');
+  const answer = await ask('Continue? [y/N] ', 're-run with --yes');
+  if (!/^y(es)?$/i.test(answer)) throw new RefusedError('not confirmed; nothing was done');
 }
 
-/** What speaks against doing it to one of the VMs, in a sentence. */
+/** A reason against the operation for one of the VMs, in a sentence. */
 export interface Objection {
   readonly vm: string;
   readonly text: string;
 }
 
 /**
- * As `confirm`; where something speaks against it, whoever goes on all the same has to mean it.
+ * As `confirm`; but if there are objections, the operator has to type the names of the VMs.
  * @param toDoIt such as "to fail over".
  * @throws RefusedError also when `--yes` was given without `--force`.
  */
@@ -35,19 +35,19 @@ export async function confirmAgainst(
   const against = objections.map(({ text }) => text).join('\n');
   if (objections.length === 0 || (force && yes))
     return await confirm(`${consequences}${against && `\n${against}`}`, yes);
-  // Whoever reads no further than the last line is to find the better way there.
-  if (yes) throw new RefusedError(`nothing was done: ${toDoIt} all the same, --yes needs --force\n${against}`);
+  // The better way is on the last line, which is read first.
+  if (yes) throw new RefusedError(`nothing was done; ${toDoIt} anyway, add --force to --yes\n${against}`);
   note(consequences);
   const names = objections.map(({ vm }) => vm).join(' ');
-  const question = `${against}\nTo do it all the same, type ${names}: `;
-  const answer = await ask(question, `only --yes --force does it without\n${against}`);
-  if (answer.split(/\s+/).join(' ') !== names) throw new RefusedError('not confirmed, nothing was done');
+  const question = `${against}\nTo do it anyway, type ${names}: `;
+  const answer = await ask(question, `to do it anyway, re-run with --yes --force\n${against}`);
+  if (answer.split(/\s+/).join(' ') !== names) throw new RefusedError('not confirmed; nothing was done');
 }
 
-/** @param instead how it is told without a terminal. */
+/** @param instead how to confirm without a terminal. */
 async function ask(question: string, instead: string): Promise<string> {
   if (!process.stdin.isTTY || !process.stderr.isTTY) {
-    throw new RefusedError(`confirmation is needed, and there is no terminal to ask on: ${instead}`);
+    throw new RefusedError(`confirmation is needed, but there is no terminal to ask on: ${instead}`);
   }
   const lines = question.split('\n');
   const prompt = lines.pop()!;

@@ -60,8 +60,8 @@ function temporalOf(instance: Instance | undefined, target: () => ConnectTarget)
   } catch (error) {
     if (!(error instanceof RefusedError || error instanceof UnreachableError)) throw error;
     const isNone = error instanceof UnreachableError && !instance;
-    const remedy = 'set TEMPORAL_ADDRESS to that of a Temporal server, or start a whole site with `farshore up`';
-    return { problem: error.message, remedy: isNone ? remedy : 'correct what is named' };
+    const remedy = 'set TEMPORAL_ADDRESS to the address of a Temporal server, or start a whole site with `farshore up`';
+    return { problem: error.message, remedy: isNone ? remedy : 'correct the setting named above' };
   }
 }
 

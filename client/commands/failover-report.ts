@@ -11,7 +11,7 @@ export function failoverResultOf(result: Record<string, unknown> | undefined): F
 
 /** What comes after a failover. */
 export const nextAfterFailover = (vm: string): string =>
-  `Next, once the replica VM has been found to work: farshore commit ${vm}`;
+  `Next, once you have checked that the replica VM works: farshore commit ${vm}`;
 
 export function failoverText(vm: string, result: FailoverResult): string {
   const { rtoSeconds, rpoSeconds, exportsClosedAt, sealedAt, recoveryPoint, recoveryPointTime } = result;

@@ -60,7 +60,7 @@ export function failoverCommand(): Command {
     .action(async (vms: string[], options: FailoverOptions, command: Command) => {
       const stray = options.type === 'planned' ? unplannedOnly(options) : undefined;
       if (stray !== undefined)
-        throw new RefusedError(`${stray} is for --type unplanned: a planned failover loses nothing`);
+        throw new RefusedError(`${stray} is only for --type unplanned: a planned failover loses nothing`);
       await withFarshore(command, (farshore, place) =>
         options.type === 'unplanned'
           ? failOverUnplanned(farshore, place, vms, options, command)
@@ -89,7 +89,7 @@ async function failOverPlanned(
 
 const plannedConsequences = ({ vm, view }: { vm: string; view: ProtectedItemView }): string =>
   `${vm} will be shut down on host ${view.item.host}, its last changes will be sent, and it will run at the recovery site.\n` +
-  'It is not replicated back from there.';
+  'It will not be protected there (no reverse replication).';
 
 export function commitCommand(): Command {
   return new Command('commit')
@@ -113,7 +113,7 @@ export function commitCommand(): Command {
 }
 
 export const commitConsequences = (vms: readonly string[]): string =>
-  `The recovery points of ${vms.join(', ')} will be deleted, but for those they run from; there is no way back to another point then.`;
+  `Commits the failover of ${vms.join(', ')} and deletes all recovery points except the one each VM runs from. This cannot be undone.`;
 
 /** @throws RefusedError before anybody is asked to confirm. */
 export async function requireAllowed(farshore: Farshore, vm: string, operation: Operation): Promise<void> {

@@ -49,7 +49,7 @@ async function runHere(command: Command, host?: string): Promise<void> {
   const { site, file } = await loadSite(siteFileOf(options), { disks: false });
   const names = hostsOf(site).map(({ name }) => name);
   if (host !== undefined && !names.includes(host)) {
-    throw new RefusedError(`${host} is no host of the site file ${file}; it has: ${names.join(', ')}`);
+    throw new RefusedError(`the site file ${file} has no host ${host}; it has: ${names.join(', ')}`);
   }
   if (await data.isHeld()) throw await heldError(data);
   const { hostConfig, recoveryConfig } = await import('../../instance/hypervisor-configs.js');
@@ -85,12 +85,13 @@ async function fenceFirst(site: Site, host: string, data: DataFolder): Promise<v
   ]);
   const held = await unlessItHangs<HeldReplica[] | undefined>(readHeldReplicas(site.vault, []), undefined);
   const { fenced, unknown } = await fenceHost(site, host, data, held);
-  if (fenced.length > 0) note(`Not started, as they run at the recovery site by the vault: ${fenced.join(', ')}`);
+  if (fenced.length > 0)
+    note(`Not started, as they run at the recovery site according to the vault: ${fenced.join(', ')}`);
   if (unknown.length > 0) {
     note(
-      `Not started: change logs say that they were replicated, ${data.path} knows nothing of them, and ` +
-        `${held ? 'the store has no replica of them' : 'the store does not answer'}, so that they may run at the ` +
-        `recovery site: ${unknown.join(', ')}. Once that is settled, each that is to run here: farshore vm start VM`,
+      `Not started: their change logs show that they were replicated, but ${data.path} has no record of them and ` +
+        `${held ? 'the store has no replica of them' : 'the store does not answer'}, so they may be running at the ` +
+        `recovery site: ${unknown.join(', ')}. Check that; then start each VM that should run here: farshore vm start VM`,
     );
   }
 }
@@ -108,7 +109,7 @@ async function heldError(data: DataFolder): Promise<RefusedError> {
 function startError(error: unknown, who: string): unknown {
   if (error instanceof CatalogueError && error.code === 'InvalidVmState') {
     const remedy = 'end that process first, or choose another folder with --data';
-    return new RefusedError(`${who} can't run: ${error.detail}: ${remedy}`, { cause: error });
+    return new RefusedError(`${who} can't run: ${error.detail}; ${remedy}`, { cause: error });
   }
   // Anything else than a plain error of ours or the file system's is told as it is.
   if (!(error instanceof Error) || error.name !== 'Error') return error;

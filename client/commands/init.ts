@@ -28,7 +28,7 @@ export function initCommand(): Command {
       outputOf(command).result(
         'init',
         { file, next },
-        `${file} is written. Put your VMM servers, hosts, networks and VMs into it.\nNext: ${next}`,
+        `Wrote ${file}. Put your VMM servers, hosts, networks and VMs into it.\nNext: ${next}`,
       );
     });
 }
@@ -62,13 +62,13 @@ async function writeWhole(file: string, content: string, replace: boolean): Prom
 function refusal(file: string, error: NodeJS.ErrnoException): RefusedError {
   const { code } = error;
   if (code === 'EEXIST') {
-    return new RefusedError(`${file} is there already; name another file, or replace it with --force`, {
+    return new RefusedError(`${file} already exists; name another file, or replace it with --force`, {
       cause: error,
     });
   }
   const problem =
     code === 'ENOENT' || code === 'ENOTDIR'
-      ? `there is no folder ${path.dirname(file)}: make it first`
+      ? `the folder ${path.dirname(file)} does not exist: create it first`
       : code === 'EISDIR'
         ? 'it is a folder: name a file in it'
         : `${error.message}: name a file that can be written`;

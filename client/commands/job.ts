@@ -69,13 +69,13 @@ export function jobCommand(): Command {
     .action(async (id: string, { yes }: { yes?: true }, command: Command) => {
       await withFarshore(command, async (farshore) => {
         const found = await farshore.job(id);
-        if (found.state !== 'InProgress') throw new RefusedError(`${id} has ended already: ${found.state}`);
-        await confirm(`${titleOf(found.kind)} of ${found.vm} will be cancelled.`, yes);
+        if (found.state !== 'InProgress') throw new RefusedError(`${id} has already ended: ${found.state}`);
+        await confirm(`Cancels ${titleOf(found.kind)} of ${found.vm}.`, yes);
         await farshore.cancelJob(id);
         outputOf(command).result(
           'job cancel',
           { jobId: id },
-          `Asked to end: ${id}\nFollow it with: farshore job show ${id}`,
+          `Cancelling: ${id}\nFollow it with: farshore job show ${id}`,
         );
       });
     });
@@ -116,7 +116,7 @@ function jobText(job: Job): string {
       progress && `${formatBytes(progress.bytesDone)} of ${formatBytes(progress.bytesTotal)}${sentText(job)}`,
     ],
     ['Expected', job.state === 'InProgress' ? expectedEnd(job, toIso(Date.now())) : undefined],
-    ['Holds', job.heldBefore === undefined ? undefined : `before "${job.heldBefore}", until the plan goes on`],
+    ['Holds', job.heldBefore === undefined ? undefined : `before "${job.heldBefore}", until the plan continues`],
     ['Failing', job.retry && `${retryText(job.retry)}\nRemedy: ${job.retry.failure.remedy}`],
     ['Failed', failure && `${failure.message}\nRemedy: ${failure.remedy}`],
   ]);

@@ -44,7 +44,7 @@ export function keysCommand(): Command {
         'keys new',
         { file, id, current, made },
         fields([
-          ['File', `${file}${made ? ', new: keep a copy in a safe place, as nothing can be read without it' : ''}`],
+          ['File', `${file}${made ? ', new: keep a copy in a safe place, as the data cannot be read without it' : ''}`],
           ['New key', id],
           ['In use', current],
           [
@@ -91,7 +91,7 @@ export function keysCommand(): Command {
 function fileOf({ file }: FileOption): string {
   const named = file ?? process.env[KEY_FILE_VARIABLE];
   if (named) return path.resolve(named);
-  throw new RefusedError(`no key file is named: use --file, or set ${KEY_FILE_VARIABLE}`);
+  throw new RefusedError(`no key file given: use --file, or set ${KEY_FILE_VARIABLE}`);
 }
 
 /** What the system says is told as it is; the rest has an error of its own. */
@@ -99,7 +99,7 @@ const cannot =
   (file: string) =>
   (error: unknown): never => {
     if (error instanceof Error && 'syscall' in error) {
-      const remedy = 'name a file in a folder that is there and that you may write to';
+      const remedy = 'name a file in an existing folder that you may write to';
       throw new RefusedError(`the key file ${file} can't be written (${error.message}): ${remedy}`, { cause: error });
     }
     throw error;

@@ -11,4 +11,4 @@ export function operationsText({ operations }: ProtectedItemView): string {
 }
 
 const allowedText = (waitsFor: string | undefined): string =>
-  waitsFor === undefined ? 'allowed' : `allowed, and waits for ${waitsFor}`;
+  waitsFor === undefined ? 'allowed' : `allowed, but waits for ${waitsFor}`;

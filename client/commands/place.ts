@@ -72,7 +72,7 @@ export function temporalPlaceOf(instance: Instance | undefined, data: DataFolder
   }
   if (!instance) {
     throw new UnreachableError(
-      `no instance is up in ${data.path}, and no Temporal is configured: set TEMPORAL_ADDRESS to that of the site, or start a whole site on this machine with \`farshore up\``,
+      `no instance is running in ${data.path}, and no Temporal is configured: set TEMPORAL_ADDRESS to the site's Temporal, or start a whole site on this machine with \`farshore up\``,
     );
   }
   const { address, namespace, uiUrl } = instance.temporal;
@@ -84,7 +84,9 @@ function configuredUi(): string | undefined {
   const url = process.env[UI_VARIABLE];
   if (!url) return undefined;
   if (/^https?:/.test(url) && URL.canParse(url)) return url.replace(/\/+$/, '');
-  throw new RefusedError(`${UI_VARIABLE} is ${url}, which is no address: write it as https://temporal.example:8080`);
+  throw new RefusedError(
+    `${UI_VARIABLE} is ${url}, which is not an address: write it like https://temporal.example:8080`,
+  );
 }
 
 /** The Temporal server that the environment names. @throws RefusedError when it names none properly. */

@@ -138,7 +138,7 @@ async function runPlan(file: string, options: PlanOptions & { type: 'planned' },
       return;
     }
     const { run, standing } = await untilInterrupted(id, `plan show ${id}`, () => {
-      note(`${id} runs. It goes on when this command ends: farshore plan show ${id}`);
+      note(`Started ${id}. It keeps running if you press Ctrl-C; follow it with: farshore plan show ${id}`);
       return waitForRun(farshore, id);
     });
     const next = run.state === 'Succeeded' ? `\nNext: farshore plan commit ${id}` : '';
@@ -202,17 +202,14 @@ async function cancelPlan(name: string, options: PlanOptions, command: Command):
   await withFarshore(command, async (farshore) => {
     const run = await planRunNamed(farshore, name);
     const { id } = run;
-    if (hasEnded(run)) throw new RefusedError(`the run ${id} has ended already: ${run.state}`);
-    await confirm(
-      `The run ${id} (${run.phase}) will be cancelled, and what can be undone of its failovers is undone.`,
-      options.yes,
-    );
+    if (hasEnded(run)) throw new RefusedError(`the run ${id} has already ended: ${run.state}`);
+    await confirm(`Cancels the run ${id} (${run.phase}) and undoes its failovers where possible.`, options.yes);
     await cancelPlanRun(farshore, run);
     if (!options.wait) {
       outputOf(command).result(
         'plan cancel',
         { planRun: id },
-        `Asked to end: ${id}\nFollow it with: farshore plan show ${id}`,
+        `Cancelling: ${id}\nFollow it with: farshore plan show ${id}`,
       );
       return;
     }
@@ -229,10 +226,10 @@ async function commitPlan(name: string, options: PlanOptions, command: Command):
   await withFarshore(command, async (farshore) => {
     const run = await planRunNamed(farshore, name);
     const { id } = run;
-    if (!hasEnded(run)) throw new RefusedError(`the run ${id} is still in progress (${run.phase})`);
+    if (!hasEnded(run))
+      throw new RefusedError(`the run ${id} is still in progress (${run.phase}); commit it once it has ended`);
     const vms = run.machines.filter(({ state }) => state === 'Succeeded').map(({ vm }) => vm);
-    if (vms.length === 0)
-      throw new RefusedError(`there is nothing to commit in the run ${id}: no VM failed over in it`);
+    if (vms.length === 0) throw new RefusedError(`nothing to commit: no VM was failed over in the run ${id}`);
     const asked = await askAll(farshore, vms, 'commitFailover', committed);
     const starting = toStart(asked).map(({ vm }) => vm);
     if (starting.length > 0) await confirm(commitConsequences(starting), options.yes);

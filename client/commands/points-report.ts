@@ -31,11 +31,11 @@ export function pointsText(recovery: RecoveryState | undefined, { item }: Protec
     const { latestRecoveryPoint: latest, namedPoints = [] } = item;
     if (!latest) return undefined;
     const names = namedPoints.map(({ tag, id }) => `; ${tag} is ${id}`);
-    return `Latest recovery point, as last heard: ${latest.id} of ${latest.time}${names.join('')}`;
+    return `Latest recovery point, as last reported: ${latest.id} of ${latest.time}${names.join('')}`;
   }
   const { points } = recovery;
   const left = damagedText(recovery.damaged);
-  if (points.length === 0) return `No recovery points yet: a cycle that holds changes makes one.${left}`;
+  if (points.length === 0) return `No recovery points yet: the next cycle with changes makes one.${left}`;
   const shown = points.slice(-POINTS_SHOWN).toReversed();
   const more = points.length > shown.length ? `\n(${points.length - shown.length} older ones: --json shows all)` : '';
   const list = table(
@@ -52,17 +52,17 @@ export const kindText = ({ kind, suspect }: Pick<RecoveryPoint, 'kind' | 'suspec
 /** What the word means, below a table that has it. */
 export function suspectText(points: readonly Pick<RecoveryPoint, 'suspect'>[]): string {
   const reasons = new Set(points.flatMap(({ suspect }) => suspect ?? []));
-  return [...reasons].map((reason) => `\nSuspect, may not be what the guest wrote: ${reason}.`).join('');
+  return [...reasons].map((reason) => `\nSuspect, may not match what the guest wrote: ${reason}.`).join('');
 }
 
 /** What can't be used, below what can. */
 export const damagedText = (damaged: readonly DamagedRecord[] = []): string =>
-  damaged.map(({ problem }) => `\nDamaged, and left out: ${problem}.`).join('');
+  damaged.map(({ problem }) => `\nDamaged and left out: ${problem}.`).join('');
 
 function meantBy(choice: RecoveryPointSelector, recovery: RecoveryState): string {
   const found = chosen(choice, recovery);
   if (!found) return 'none';
-  const first = found.process > 0 ? `, once ${found.process} received cycles are processed` : '';
+  const first = found.process > 0 ? `, after processing ${found.process} received cycles` : '';
   return `${found.id} of ${found.time}${first}${found.suspect === undefined ? '' : ', suspect'}`;
 }
 

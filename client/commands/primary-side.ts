@@ -1,4 +1,4 @@
-/** What is known just now of the primary site of VMs that are to be failed over, or given up. */
+/** The current state of the primary site of VMs that will be failed over or unprotected. */
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import { RefusedError } from '../errors.js';
 import { listener } from '../../temporal/host-hearing.js';
@@ -6,7 +6,7 @@ import type { Farshore } from '../farshore.js';
 import { hostSign, type HostSign } from '../host-sign.js';
 import type { Place } from './place.js';
 
-/** What is known now of the hosts that the VMs are on. */
+/** The latest sign of life of each VM's host. */
 export async function hostSigns(
   farshore: Farshore,
   { site, data, instance }: Place,
@@ -24,14 +24,14 @@ export async function hostSigns(
   );
 }
 
-/** Of a host that does: no name of the VM before it, no full stop after it. */
+/** For a host that answers, as part of a sentence. */
 export const answersText = ({ host, power }: HostSign): string =>
-  `its host ${host} answers${power === undefined ? '' : `, and the VM is ${power} there`}`;
+  `its host ${host} answers${power === undefined ? '' : power === 'Running' ? ', and the VM runs there' : ', and the VM is off there'}`;
 
-/** Its hypervisor says that the VM runs, though its agent does not answer: the source will not stop by itself. */
+/** The hypervisor says that the VM runs, but the agent does not answer: nothing stops the source automatically. */
 export const runsUnwatched = ({ answers, power }: HostSign): boolean => !answers && power === 'Running';
 
-/** Planned failovers need it whole, and would wait for it. @throws RefusedError that names what can be done. */
+/** Planned failovers need host and Provider. @throws RefusedError with the way out. */
 export async function requirePrimarySide(
   farshore: Farshore,
   place: Place,
@@ -48,7 +48,7 @@ export async function requirePrimarySide(
   const able = silent.filter(({ view }) => view.operations.unplannedFailover.allowed).map(({ vm }) => vm);
   const instead =
     able.length === 0
-      ? '  Remedy: start what does not answer.'
-      : `  Remedy: start what does not answer; or, if it is lost: farshore failover ${able.join(' ')} --type unplanned --wait`;
+      ? '  Remedy: restart the processes that do not answer.'
+      : `  Remedy: restart the processes that do not answer; or, if the site is lost: farshore failover ${able.join(' ')} --type unplanned --wait`;
   throw new RefusedError(['nothing was started', ...reasons, instead].join('\n'));
 }

@@ -19,7 +19,9 @@ export function startVmCommand(): Command {
       await withFarshore(command, async (farshore, { site: { site }, data }) => {
         const view = await farshore.protectedItem(vm).catch(notInSite);
         if (view?.item.job)
-          throw new RefusedError(`${vm}: the job ${view.item.job.jobId} is running, which settles that`);
+          throw new RefusedError(
+            `${vm}: the job ${view.item.job.jobId} is running and decides where the VM runs; wait until it has ended`,
+          );
         const { ReplicaVms } = await import('../../local/replica-vms.js');
         const vms = new ReplicaVms(site, data);
         const from = await vms.startingPoint(vm);
@@ -33,14 +35,14 @@ export function startVmCommand(): Command {
           outputOf(command).result(
             'vm start',
             { vm, activeSide: 'recovery' },
-            `${vm}: runs at the recovery site already`,
+            `${vm}: already runs at the recovery site`,
           );
           return;
         }
         if (!from.replica) {
           await confirm(
-            `There is no replica VM ${vm} any more. It is made again from the recovery point ${from.state?.recoveryPoint} (${from.state?.recoveryPointTime});\n` +
-              'what was written at the recovery site since its failover is not in it.',
+            `The replica VM ${vm} no longer exists. It will be recreated from the recovery point ${from.state?.recoveryPoint} (${from.state?.recoveryPointTime});\n` +
+              'everything written at the recovery site since the failover is lost.',
             yes,
           );
         }
@@ -71,11 +73,11 @@ export function deleteReplicaCommand(): Command {
         const phase = view?.item.phase ?? 'Unprotected';
         if (phase === 'FailedOver')
           throw new RefusedError(
-            `${vm}: it runs from its replica VM; first: farshore commit ${vm}, then farshore unprotect ${vm}`,
+            `${vm}: it runs as its replica VM; first run farshore commit ${vm}, then farshore unprotect ${vm}`,
           );
         if (phase === 'Committed')
           throw new RefusedError(
-            `${vm}: it runs from its replica VM; end its protection first: farshore unprotect ${vm}`,
+            `${vm}: it runs as its replica VM; first end its protection: farshore unprotect ${vm}`,
           );
         refuseWhileFenceOwed(vm, view);
         if (phase !== 'Unprotected') throw new RefusedError(`${vm}: it runs at the primary site and has no replica VM`);
@@ -83,9 +85,9 @@ export function deleteReplicaCommand(): Command {
         const vms = new ReplicaVms(site, data);
         const { side, state, replica } = await vms.startingPoint(vm);
         if (side === 'primary')
-          throw new RefusedError(`${vm}: the vault knows of no failover of it, and so of no replica VM`);
+          throw new RefusedError(`${vm}: the vault has no record of a failover, so there is no replica VM to delete`);
         await confirm(
-          `Deletes: the replica VM ${vm}${replica ? `, which is ${replica.state} at the recovery site` : ' (it is not there any more)'}, and everything written there since ${state?.recoveryPointTime}.\n` +
+          `Deletes: the replica VM ${vm}${replica ? `, which is ${replica.state} at the recovery site` : ' (which no longer exists)'}, and everything written there since ${state?.recoveryPointTime}.\n` +
             `Keeps:   the recovery point ${state?.recoveryPoint} in the vault, until ${vm} is protected again; the source VM and its disks at the primary site.`,
           yes,
         );
@@ -107,9 +109,9 @@ export function refuseWhileFenceOwed(vm: string, view: ProtectedItemView | undef
   if (!view?.item.sourceFence) return;
   const { host, vmmServer } = view.item;
   throw new RefusedError(
-    `${vm}: its source on host ${host} has not been told of the failover yet; it is turned off once it is, whatever runs there.\n` +
-      `  Remedy: start the hypervisor of host ${host} and the Provider of VMM server ${vmmServer}, and repeat this when \`farshore status\` no longer names the source. ` +
-      `If the primary site does not exist any more: farshore unprotect ${vm} --primary-lost`,
+    `${vm}: its source on host ${host} is not fenced yet; Farshore would turn it off again when it fences it.\n` +
+      `  Remedy: start the hypervisor of host ${host} and the Provider of VMM server ${vmmServer}, and re-run this command once \`farshore status\` no longer names the source. ` +
+      `If the primary site no longer exists: farshore unprotect ${vm} --primary-lost`,
   );
 }
 

@@ -95,8 +95,8 @@ async function refuseReplicaVms(local: LocalSite, vms: readonly string[]): Promi
     found
       .map(
         ({ name, state }) =>
-          `${name}: it was failed over: its replica VM is ${state} at the recovery site, on the disks that a new initial\n` +
-          `  replication would overwrite.\n  Remedy: if what it holds is not needed any more: farshore vm delete-replica ${name}`,
+          `${name}: it was failed over; its replica VM is ${state} at the recovery site, on disks that a new initial\n` +
+          `  replication would overwrite.\n  Remedy: if you no longer need their data: farshore vm delete-replica ${name}`,
       )
       .join('\n'),
   );
@@ -107,7 +107,7 @@ const isOffAtHome = async (local: LocalSite, vm: SiteVm): Promise<boolean> =>
   (await local.askHypervisor(vm)).vm?.state === 'Off';
 
 const offText = (vm: string): string =>
-  `${vm} is off at the primary site, and is protected as its disks are. If it is to run: farshore vm start ${vm}`;
+  `${vm} is off at the primary site; its disks are protected as they are. To start it: farshore vm start ${vm}`;
 
 /** What the vault holds of a VM, with recovery points. */
 export interface KeptReplica {
@@ -132,10 +132,10 @@ export function overwritingText(kept: readonly KeptReplica[]): string {
   const names = kept.map(({ vm }) => vm).join(', ');
   const adoptable = kept.filter(({ unprotectedAt }) => unprotectedAt === undefined).map(({ vm }) => vm);
   return [
-    `The vault holds recovery points of ${names} from before: they will be deleted, and all disks copied anew.`,
+    `The vault holds earlier recovery points of ${names}: this deletes them and copies all disks again.`,
     ...(adoptable.length > 0
       ? [
-          `To go on from what the vault holds instead, when Temporal has lost its database: farshore vault adopt ${adoptable.join(' ')}`,
+          `If Temporal has lost its database, resume from the replica in the vault instead: farshore vault adopt ${adoptable.join(' ')}`,
         ]
       : []),
   ].join('\n');
@@ -174,7 +174,7 @@ async function waitUntilProtected(
   if (item.job && waitsForPerson(item.job))
     return { view, problem: standstill(`${titleOf(item.job.kind)} of ${vm}`, vm, item.job.retry) };
   if (seedingStopped(item)) {
-    const message = view.conditions[0]?.message ?? 'initial replication has ended early';
+    const message = view.conditions[0]?.message ?? 'initial replication stopped before it was complete';
     return { view, problem: `${vm}: ${message}\n  Remedy: farshore retry ${vm}` };
   }
   return { view };
@@ -226,7 +226,7 @@ export function syncCommand(): Command {
         outputOf(command).result(
           'sync',
           { vm, sequence, tag, applied, ...point, rpoSeconds: view.rpoSeconds },
-          named ? `${text}\n${vm}: recovery point ${named.id} is named ${named.tag}` : text,
+          named ? `${text}\n${vm}: recovery point ${named.id} has the name ${named.tag}` : text,
         );
       });
     });
@@ -260,7 +260,7 @@ async function waitForCycle(farshore: Farshore, vm: string, sequence: number): P
   if (isThere(view)) return view;
   const { item } = view;
   if (item.resync) throw new JobFailedError(`${vm}: the VM is marked for resynchronization: ${item.resync.cause}`);
-  if (item.phase !== 'Protected') throw new JobFailedError(`${vm}: the VM is ${phaseText[item.phase]} meanwhile`);
+  if (item.phase !== 'Protected') throw new JobFailedError(`${vm}: the VM is now ${phaseText[item.phase]}`);
   throw new JobFailedError(standstill(`cycle ${sequence} of ${vm}`, vm, item.retry));
 }
 

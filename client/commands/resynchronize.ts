@@ -46,7 +46,7 @@ export function resynchronizeCommand(): Command {
         outputOf(command).result(
           'resynchronize',
           { vm, dueAt },
-          `${vm}: is marked for resynchronization${dueAt === undefined ? '' : `, which begins at ${dueAt}`}`,
+          `${vm}: marked for resynchronization${dueAt === undefined ? '' : `, which starts at ${dueAt}`}`,
         );
       });
     });

@@ -34,7 +34,7 @@ export function resumeCommand(): Command {
       await withFarshore(command, async (farshore) => {
         const { cycleDueAt } = await farshore.resume(vm);
         const next = cycleDueAt === undefined ? '' : '; a cycle is due now';
-        outputOf(command).result('resume', { vm, cycleDueAt }, `${vm}: replication goes on${next}`);
+        outputOf(command).result('resume', { vm, cycleDueAt }, `${vm}: replication resumed${next}`);
       });
     });
 }
@@ -57,7 +57,7 @@ export function setPolicyCommand(): Command {
         outputOf(command).result(
           'set-policy',
           { vm, policyName: policy, cycleDueAt },
-          `${vm}: policy ${policy} counts from now on${next}`,
+          `${vm}: now uses policy ${policy}${next}`,
         );
       });
     });

@@ -112,10 +112,12 @@ export async function followAll(
 
 /** Of a VM that was failed over before. */
 export function failedOver(view: ProtectedItemView | undefined): string | undefined {
-  if (view?.item.phase === 'FailedOver') return 'it has been failed over already, and runs at the recovery site';
-  return view?.item.phase === 'Committed' ? 'it has been failed over already, and that is committed' : undefined;
+  if (view?.item.phase === 'FailedOver') return 'it has already been failed over and runs at the recovery site';
+  return view?.item.phase === 'Committed'
+    ? 'it has already been failed over, and the failover is committed'
+    : undefined;
 }
 
 /** Of a VM whose failover was committed before. */
 export const committed = (view: ProtectedItemView | undefined): string | undefined =>
-  view?.item.phase === 'Committed' ? 'its failover has been committed already' : undefined;
+  view?.item.phase === 'Committed' ? 'its failover has already been committed' : undefined;

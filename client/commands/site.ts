@@ -26,7 +26,7 @@ export function siteCommand(): Command {
       outputOf(command).result(
         'site check',
         { file: loaded.file, vault: loaded.site.vault.name, counts, declaredBytes },
-        `${loaded.file} is in order: vault ${loaded.site.vault.name}, VMM servers: ${vmmServers}, clouds: ${clouds}, hosts: ${hosts}, ` +
+        `${loaded.file} is valid: vault ${loaded.site.vault.name}, VMM servers: ${vmmServers}, clouds: ${clouds}, hosts: ${hosts}, ` +
           `VMs: ${vms}, disks: ${disks}${size}, Azure networks: ${networks}, policies: ${policies}.`,
       );
     });

@@ -97,7 +97,7 @@ function statusOf({ vm, host, phase, activeSide, health, rpoSeconds }: VmRow, vi
 }
 
 function statusText({ vms, attention }: Board, items: ReadonlyMap<string, ProtectedItem>): string {
-  if (vms.length === 0) return 'The site file has no VMs, and none is protected.';
+  if (vms.length === 0) return 'The site file has no VMs, and no VM is protected.';
   const rows = vms.map((row) => {
     const { vm, phase, health, rpoSeconds } = row;
     const job = items.get(vm)?.job;

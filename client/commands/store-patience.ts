@@ -18,7 +18,7 @@ export async function waitingForStore<T>(address: StoreAddress, asked: Promise<T
   const begun = performance.now();
   const timer = setInterval(() => {
     const waited = formatSeconds(Math.round((performance.now() - begun) / 1000));
-    note(`Waiting for the store in ${formatStoreAddress(address)}, for ${waited} now; Ctrl-C ends it.`);
+    note(`Waiting for the store in ${formatStoreAddress(address)} for ${waited} so far; press Ctrl-C to stop.`);
   }, TOLD_EVERY_MS);
   try {
     return await asked;

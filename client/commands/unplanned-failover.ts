@@ -81,7 +81,7 @@ function parametersOf(
   };
 }
 
-/** Nothing of a host whose VM runs on: the loss grows until the source is off. */
+/** Empty while the VM still runs on its host: the loss grows until the source is off. */
 function lostHost(sign: HostSign): Pick<JobParameters, keyof LostHost> {
   const { seenAt, silentAt, clockAheadMs } = sign;
   if (!isLost(sign)) return {};
@@ -106,7 +106,7 @@ async function pointOf(local: LocalSite, vm: string, wanted: string | undefined)
   return chosen(selectorOf(wanted ?? 'latest'), state);
 }
 
-/** Of a VM whose host answers there is a better way, which is told, and who goes on all the same has to mean it. */
+/** While a VM's host answers there is a better way: the prompt names it and asks for the VM's name. */
 async function confirmLoss(found: readonly Found[], options: FailoverOptions): Promise<void> {
   const at = new Date().toISOString();
   const alive = found.filter(({ sign }) => !isLost(sign));
@@ -120,13 +120,13 @@ function aliveText({ vm, view, sign }: Found): string {
   const planned = view.operations.plannedFailover;
   const better = planned.allowed
     ? `a planned failover loses nothing: farshore failover ${vm} --type planned --wait`
-    : `there can be no planned failover now: ${planned.reason}`;
+    : `a planned failover is not possible now: ${planned.reason}`;
   return `${vm}: ${answersText(sign)}; ${better}`;
 }
 
 function unwatchedText(vm: string, { host, providerAnswers }: HostSign): string {
   const missing = providerAnswers ? "that host's agent" : "that host's agent and the Provider";
-  return `${vm}: it is Running on host ${host}, whose agent does not answer; start ${missing} again, and a planned failover loses nothing: farshore failover ${vm} --type planned --wait`;
+  return `${vm}: the VM runs on host ${host}, but the agent there does not answer; restart ${missing}, then fail over without data loss: farshore failover ${vm} --type planned --wait`;
 }
 
 function consequences(
@@ -138,29 +138,29 @@ function consequences(
   const asHeard = recoveryPoint === undefined || recoveryPoint === 'latest' ? item.shipped?.sealedAt : undefined;
   const lost = lossAhead(point?.time ?? asHeard, item.host, lostHost(sign), at);
   const source = tryShutDown
-    ? 'The source is asked to shut down and to send its last changes; nothing waits for it for long.'
+    ? 'Farshore first asks the source to shut down and send its last changes, but does not wait long for it.'
     : sourceText(sign, item.vmmServer);
   const warning =
     point?.suspect === undefined
       ? ''
-      : `\nThis recovery point is suspect, and may not match what the guest wrote: ${point.suspect}.`;
-  const job = item.job ? `\nThe running job ${item.job.jobId} is cancelled.` : '';
-  return `${vm} will run at the recovery site, from what the vault holds. ${lost}\n${source}${job}${warning}`;
+      : `\nThis recovery point is suspect and may not match what the guest wrote: ${point.suspect}.`;
+  const job = item.job ? `\nThe failover cancels the running job ${item.job.jobId}.` : '';
+  return `${vm} will run at the recovery site, from the data in the vault. ${lost}\n${source}${job}${warning}`;
 }
 
-/** What becomes of the source where it is not shut down first. */
+/** What happens to the source when it is not shut down first. */
 function sourceText(sign: HostSign, vmmServer: string): string {
   if (isLost(sign))
-    return 'The source VM is not contacted first: make sure that it is off and stays off. Farshore shuts it down as soon as its hypervisor and its Provider answer.';
+    return 'The source VM is not contacted first: make sure that it is off and stays off. Farshore turns it off as soon as its hypervisor and its Provider answer.';
   return sign.providerAnswers
-    ? 'The source VM is shut off as soon as its Provider has been told.'
-    : `The source VM runs on beside it until the Provider of VMM server ${vmmServer} has been told, which does not answer: shut it down on its host first.`;
+    ? 'Farshore turns off the source VM through its Provider after the failover.'
+    : `The source VM keeps running beside the replica VM, as the Provider of VMM server ${vmmServer} does not answer: shut down the source on its host first.`;
 }
 
 const jobText = (vm: string, job: Job): string =>
   `${unplannedText(job) ?? `${vm}: ${job.state}`}\n${nextAfterFailover(vm)}`;
 
-/** What an unplanned failover came to; undefined while there is no result. */
+/** The result of an unplanned failover; undefined while there is none. */
 export function unplannedText({ vm, result }: Job): string | undefined {
   const parsed = unplannedFailoverResultSchema.safeParse(result);
   return parsed.success ? resultText(vm, parsed.data) : undefined;

@@ -50,7 +50,7 @@ export function unprotectCommand(): Command {
         const empty = keepReplica ? starting.find((item) => !item.applied) : undefined;
         if (empty)
           throw new RefusedError(
-            `${empty.vm}: there is no replica to keep yet; its initial replication is not complete`,
+            `${empty.vm}: its initial replication is not complete, so there is no replica to keep; leave out --keep-replica`,
           );
         const { LocalSite } = await import('../../local/local-site.js');
         const local = new LocalSite(site, data);
@@ -75,7 +75,7 @@ export function unprotectCommand(): Command {
             sign.answers ? [{ vm, text: `${vm}: ${answersText(sign)}; ${insteadOfWaiving(view.item, options)}` }] : [],
           );
           const text = ends.map((end) => consequences(end) + owedText(end)).join('\n\n');
-          await confirmAgainst(text, objections, 'to end protection without its host', options);
+          await confirmAgainst(text, objections, 'to end protection without the host', options);
         }
         const start = (vm: string) => {
           const primaryLost = ends.find(({ item }) => item.vm === vm)?.primaryLost;
@@ -86,13 +86,13 @@ export function unprotectCommand(): Command {
         };
         await followAll('unprotect', command, farshore, asked, start, options, (vm, job) => {
           const item = starting.find((one) => one.vm === vm);
-          return `${vm}: it is not protected any more; ${outcomeText(item, job.result?.['replicaKept'] === true, options)}`;
+          return `${vm}: protection has ended; ${outcomeText(item, job.result?.['replicaKept'] === true, options)}`;
         });
       });
     });
 }
 
-/** Of a VM whose protection has ended, though something is owed to its host, or left there: asking once more changes nothing. */
+/** For a VM whose protection has ended, but whose clean-up at its host has not: asking again changes nothing. */
 export function endedBefore(
   view: ProtectedItemView | undefined,
   { primaryLost }: { readonly primaryLost?: true },
@@ -101,12 +101,12 @@ export function endedBefore(
   const { leftovers, sourceFence } = view.item;
   if (!leftovers && !sourceFence) return undefined;
   const left = sourceFence
-    ? 'its source has still to be told that the VM runs elsewhere, and is by itself once its hypervisor and its Provider answer'
-    : 'a job has left something undone at its host';
-  return `its protection has ended already; ${left}`;
+    ? 'its source is not fenced yet; Farshore fences it automatically once its hypervisor and its Provider answer'
+    : `an ended job could not undo a step at its host; to undo it now: farshore retry ${view.item.vm}`;
+  return `its protection has already ended; ${left}`;
 }
 
-/** @param item of before; undefined of a VM that was asked before. */
+/** @param item before the job; undefined for a VM whose protection had ended before. */
 function outcomeText(
   item: ProtectedItem | undefined,
   isKept: boolean,
@@ -114,19 +114,21 @@ function outcomeText(
 ) {
   if (item?.activeSide !== 'recovery') return `its replica is ${isKept ? 'kept' : 'deleted'}`;
   const owed =
-    item.sourceFence && !primaryLost ? '; it stays listed until its source has been told, which happens by itself' : '';
-  return `its replica VM goes on running at the recovery site${owed}`;
+    item.sourceFence && !primaryLost
+      ? '; it stays listed until Farshore has fenced its source, which happens automatically'
+      : '';
+  return `its replica VM keeps running at the recovery site${owed}`;
 }
 
-/** How the protection of a VM is going to end. */
+/** How the protection of a VM will end. */
 export interface EndOfProtection {
   readonly item: ProtectedItem;
   readonly keepReplica: boolean;
-  /** The primary site is not asked. */
+  /** The primary site is not contacted. */
   readonly primaryLost: boolean;
-  /** The site file does not name it any more, and the hypervisor does not know it: nothing there has to be ended. */
+  /** The site file no longer names it and the hypervisor does not know it: there is nothing to end there. */
   readonly unknownToHost: boolean;
-  /** Of the vault; undefined when the store does not tell here. */
+  /** In the vault; undefined if the store cannot be read here. */
   readonly points: number | undefined;
 }
 
@@ -151,43 +153,43 @@ async function endOf(
   };
 }
 
-/** Is there anything that its host would be told, and is not with --primary-lost? */
+/** Would --primary-lost skip a step at its host? */
 const needsHost = ({ item, unknownToHost }: EndOfProtection): boolean =>
   !unknownToHost && (item.activeSide === 'primary' || item.sourceFence !== undefined || item.leftovers !== undefined);
 
-/** What to do while the host can be told, as part of a sentence. */
+/** What to do while the host answers, as part of a sentence. */
 function insteadOfWaiving(
   { vm, phase, activeSide, sourceFence, leftovers }: ProtectedItem,
   { keepReplica }: { readonly keepReplica?: true },
 ): string {
-  if (leftovers) return `what a job has left undone there can be undone: farshore retry ${vm}`;
+  if (leftovers) return `first undo the step that an ended job could not undo there: farshore retry ${vm}`;
   const plain = `farshore unprotect ${vm}${keepReplica ? ' --keep-replica' : ''} --wait`;
-  if (activeSide === 'primary') return `without --primary-lost it also stops tracking changes there: ${plain}`;
+  if (activeSide === 'primary') return `without --primary-lost, unprotect also stops tracking changes there: ${plain}`;
   if (!sourceFence) return plain;
-  const byItself = 'its source is turned off and fenced by itself once its hypervisor and its Provider answer';
-  return phase === 'Unprotected' ? `${byItself}, and then protection is over` : `${byItself}: ${plain}`;
+  const byItself = 'Farshore turns off and fences its source automatically once its hypervisor and its Provider answer';
+  return phase === 'Unprotected' ? `${byItself}, and then nothing is left of its protection` : `${byItself}: ${plain}`;
 }
 
 export function owedText(end: EndOfProtection): string {
   const { item, primaryLost, unknownToHost } = end;
   if (primaryLost && !unknownToHost && !needsHost(end)) {
-    return '\n  --primary-lost is not needed: its source has been told that the VM runs elsewhere, and nothing is asked of its host.';
+    return '\n  --primary-lost is not needed: its source is fenced already, and this does not involve its host.';
   }
   if (!item.sourceFence) return '';
   return primaryLost
-    ? '\n  Its source will not be told any more that the VM runs elsewhere: should it come back, both run.'
-    : '\n  Its source has still to be told that the VM runs elsewhere; until then the VM stays listed. --primary-lost waives that.';
+    ? '\n  Farshore will no longer fence its source: if the primary site comes back, the VM may run at both sites.'
+    : '\n  Its source is not fenced yet; the VM stays listed until it is. --primary-lost waives the fencing.';
 }
 
-/** Of a VM that runs at the recovery site. */
+/** For a VM that runs at the recovery site. */
 function sourceText({ host, sourceFence, sourceRan }: ProtectedItem): string {
   const source = `the source VM and its disks on host ${host}`;
-  if (sourceFence) return `${source}: nobody has heard yet that it is off`;
+  if (sourceFence) return `${source}, which may still be running`;
   if (!sourceRan) return `${source}, off`;
-  return `${source}, off since ${sourceRan.until}: it went on running after the failover, and what was written there meanwhile is on these disks alone`;
+  return `${source}, off since ${sourceRan.until}: it kept running after the failover, and data written there in that time exists only on these disks`;
 }
 
-/** Exactly what goes and what stays. */
+/** Exactly what is deleted and what is kept. */
 export function consequences({ item, keepReplica, primaryLost, unknownToHost, points }: EndOfProtection): string {
   const { vm, host, activeSide, applied, latestRecoveryPoint } = item;
   const newest = latestRecoveryPoint ? `, the newest of ${latestRecoveryPoint.time}` : '';
@@ -198,9 +200,10 @@ export function consequences({ item, keepReplica, primaryLost, unknownToHost, po
       ...deleted.map((line) => `  Deletes: ${line}`),
       ...kept.map((line) => `  Keeps:   ${line}`),
     ].join('\n');
-  const cycles = 'cycles that were received, and records of the copy';
-  const records = 'the records of its jobs, in the vault';
-  if (item.phase === 'Unprotected') return `The protection of ${vm} has ended; this gives up what is left of it.`;
+  const cycles = 'received cycles and records of the copy';
+  const records = 'its job records in the vault';
+  if (item.phase === 'Unprotected')
+    return `The protection of ${vm} has ended; this abandons its remaining clean-up at the primary site.`;
   if (activeSide === 'recovery') {
     return lines(
       [cycles],
@@ -208,17 +211,17 @@ export function consequences({ item, keepReplica, primaryLost, unknownToHost, po
         `the replica VM, which keeps running at the recovery site, and its disks`,
         `the recovery point that it runs from${latestRecoveryPoint ? ` (${latestRecoveryPoint.id})` : ''}`,
         sourceText(item),
-        `change logs of ${vm} on host ${host}, which is not asked: they go when the source is started there again`,
+        `change logs of ${vm} on host ${host}, which is not contacted; they are deleted when the source is started there again`,
         records,
       ],
     );
   }
   const tracking = unknownToHost ? [] : primaryLost ? [] : [`change logs of ${vm} on host ${host}`];
   const source = unknownToHost
-    ? `whatever host ${host} has of the VM, which it does not know by this name`
+    ? `the VM's disks and change logs on host ${host}, which does not know the VM by this name`
     : primaryLost
-      ? `whatever there is on host ${host}: it is not asked`
-      : `the VM on host ${host} and its disks: it keeps running`;
+      ? `everything on host ${host}, which is not contacted`
+      : `the VM on host ${host}, which keeps running, and its disks`;
   return keepReplica
     ? lines(
         [...tracking, cycles],

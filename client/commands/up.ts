@@ -78,8 +78,8 @@ export function downCommand(): Command {
       const data = dataFolderOf(commonOptions(command));
       const stopped = await stopInstance(data);
       const text = stopped
-        ? `The instance in ${data.path} (process ${stopped}) has ended.`
-        : `No instance is up in ${data.path}.`;
+        ? `The instance in ${data.path} (process ${stopped}) has stopped.`
+        : `No instance is running in ${data.path}.`;
       outputOf(command).result(
         'down',
         { data: data.path, stopped: stopped !== undefined, ...(stopped !== undefined && { pid: stopped }) },
@@ -160,7 +160,7 @@ async function startDetached(data: DataFolder, site: LoadedSite, options: UpOpti
   let ended: { code: number | null } | undefined;
   child.once('exit', (code) => (ended = { code }));
   child.once('error', () => (ended = { code: null }));
-  note(`Starting in the background; its log is ${logFile}`);
+  note(`Starting in the background; log: ${logFile}`);
   for (;;) {
     const instance = await data.readableInstance();
     if (instance !== undefined && instance.pid === child.pid) {
@@ -175,7 +175,7 @@ async function startDetached(data: DataFolder, site: LoadedSite, options: UpOpti
         .split('\n')
         .slice(-TAIL_LINES)
         .join('\n');
-      throw new DetachedStartError(`the instance could not be started; the end of ${logFile}:\n${said}`, ended.code);
+      throw new DetachedStartError(`the instance could not be started; ${logFile} ends with:\n${said}`, ended.code);
     }
     await sleep(POLL_MS);
   }
@@ -224,7 +224,7 @@ async function clearUpAfterKill(data: DataFolder): Promise<void> {
   if (!(await isLeftOver(data))) return;
   const hold = await data.hold();
   try {
-    if (await clearUpAfter(data)) note('Cleared up after an instance that was killed');
+    if (await clearUpAfter(data)) note('Cleaned up after an instance that was killed');
   } finally {
     await hold.close();
   }
@@ -275,10 +275,10 @@ async function upText(instance: Instance, data: DataFolder, { site }: LoadedSite
 const accessText = ({ temporal: { pid } }: Instance): string | undefined =>
   pid === undefined
     ? undefined
-    : 'every user of this machine: this Temporal checks nobody (docs/security.md, "Who may use Temporal")';
+    : 'every user of this machine: this Temporal does not authenticate users (docs/security.md, "Who may use Temporal")';
 
 function encryptionText({ encryption }: Instance): string | undefined {
   if (!encryption) return undefined;
   const { keyFile, codecEndpoint } = encryption;
-  return `with ${keyFile}${codecEndpoint === undefined ? '' : `; the Web UI decrypts by ${codecEndpoint}`}`;
+  return `with ${keyFile}${codecEndpoint === undefined ? '' : `; the Web UI decrypts through ${codecEndpoint}`}`;
 }

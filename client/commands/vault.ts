@@ -80,10 +80,10 @@ export function vaultCommand(): Command {
         throw error instanceof ExportRefused ? new RefusedError(error.message, { cause: error }) : error;
       });
       const { recoveryPoint, time, cyclesAdded, disks, suspect, stoppedBy, ranFrom } = exported;
-      if (stoppedBy !== undefined) note(`Not all that is in the store could be used: ${stoppedBy}`);
+      if (stoppedBy !== undefined) note(`Some data in the store could not be used: ${stoppedBy}`);
       if (ranFrom !== undefined)
         note(
-          `${vm} runs at the recovery site, from the state of ${ranFrom}: what was written there since is not in this export.`,
+          `${vm} runs at the recovery site, from the state of ${ranFrom}: data written there since is not in this export.`,
         );
       if (suspect !== undefined) note(`Recovery point ${recoveryPoint} is suspect: ${suspect}`);
       const files = disks.map(({ name, file, size }) => ({ name, path: path.join(to, file), size }));
@@ -95,7 +95,7 @@ export function vaultCommand(): Command {
           ['State of', time],
           [
             'Recovery point',
-            `${recoveryPoint}${cyclesAdded > 0 ? `, and what was received after it (cycles: ${cyclesAdded})` : ''}`,
+            `${recoveryPoint}${cyclesAdded > 0 ? `, plus ${counted(cyclesAdded, 'cycle')} received after it` : ''}`,
           ],
           ['Files', files.map(({ path: file, size }) => `${file} (${formatBytes(size)})`).join('\n')],
         ]),
@@ -121,7 +121,8 @@ async function adoptVms(names: string[], _options: object, command: Command): Pr
   await withFarshore(command, async (farshore, { site: { site }, data }) => {
     const { vms, unreadable } = await waitingForStore(site.vault.store, readVault(site.vault.store, site.vault.name));
     const unknown = names.find((name) => ![...vms, ...unreadable].some(({ vm }) => vm === name));
-    if (unknown !== undefined) throw new RefusedError(`the vault holds no VM ${unknown}`);
+    if (unknown !== undefined)
+      throw new RefusedError(`the vault holds no VM ${unknown}; \`farshore vault list\` lists its VMs`);
     const local = new LocalSite(site, data);
     const adopted: Adopted[] = unreadable.map(({ vm, problem }) => ({ vm, refusal: problem }));
     for (const found of vms) {
@@ -131,16 +132,16 @@ async function adoptVms(names: string[], _options: object, command: Command): Pr
     }
     const rows = adopted.map(({ vm, phase, resync, policy, refusal }) => [
       vm,
-      phase ?? 'left alone',
+      phase ?? 'skipped',
       refusal ??
         ([
           ...(resync === undefined ? [] : [`to be resynchronized: ${resync}`]),
-          ...(policy === undefined ? [] : [`by the policy ${policy}, as before; the site file has another for it`]),
+          ...(policy === undefined ? [] : [`keeps the policy ${policy}; the site file has another policy for it`]),
         ].join('; ') ||
           '-'),
     ]);
     if (adopted.some(({ phase }) => phase !== undefined))
-      note('A pause that was asked for before is over: the vault knows of none.');
+      note('Earlier pauses have ended, as the vault does not record them.');
     if (unreadable.length > 0) process.exitCode = exitCodes.failed;
     const value = adopted.map(({ vm, phase, policy, resync, refusal }) => {
       return { vm, phase, policyName: policy, resyncCause: resync, refusal };
@@ -215,19 +216,16 @@ function vmText(found: VaultVm): string {
     ['Disks', description.disks.map(({ name, size }) => `${name} ${formatBytes(size)}`).join(', ')],
     [
       'Epoch',
-      `${description.epoch}${fence.epoch > description.epoch ? `; of older ones than ${fence.epoch} nothing is taken any more` : ''}`,
+      `${description.epoch}${fence.epoch > description.epoch ? `; writes of epochs before ${fence.epoch} are refused` : ''}`,
     ],
-    ['Applied', applied ? `cycle ${applied.sequence} of epoch ${applied.epoch}, ${applied.sealedAt}` : 'nothing yet'],
+    ['Applied', applied ? `cycle ${applied.sequence} of epoch ${applied.epoch}, ${applied.sealedAt}` : 'none yet'],
     [
       'Received',
       received.length === 0
-        ? 'nothing more'
-        : `complete cycles more: ${received.length}, the newest of ${received.at(-1)!.sealedAt}`,
+        ? 'none'
+        : `${counted(received.length, 'complete cycle')}, the newest of ${received.at(-1)!.sealedAt}`,
     ],
-    [
-      'Job records',
-      jobs && `${jobs.count}, the newest: ${kind ? `${titleOf(kind)} ${end}, ${endedAt}` : jobs.newest.id}`,
-    ],
+    ['Job records', jobs && `${jobs.count}, newest: ${kind ? `${titleOf(kind)} ${end}, ${endedAt}` : jobs.newest.id}`],
   ]);
   const left = damagedText(damaged);
   if (points.length === 0) return `${lines}\nNo recovery points.${left}`;

@@ -58,6 +58,6 @@ export function verifyText(vm: string, found: VerifyResult): string {
   if (equal) return `${compared}: equal`;
   const lines = ranges.map(({ disk, offset, length }) => `  ${disk}: ${length} bytes from ${offset}`);
   const more = differingRanges > ranges.length ? [`  and ${differingRanges - ranges.length} more`] : [];
-  const told = `Blocks that differ: ${differingBlocks}; ranges of bytes that do: ${differingRanges}`;
+  const told = `Differing blocks: ${differingBlocks}; differing byte ranges: ${differingRanges}`;
   return [`${compared}: ${told}`, ...lines, ...more].join('\n');
 }

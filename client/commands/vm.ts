@@ -24,7 +24,7 @@ import { operationsText } from './operations-text.js';
 import { deleteReplicaCommand, startVmCommand } from './replica-vm.js';
 import { activeSideOf, isProtectedNow, remarkOnPlace, powerText, whereText } from './vm-where.js';
 
-const NO_ANSWER = 'its hypervisor does not answer here';
+const NO_ANSWER = 'its hypervisor does not answer on this machine';
 
 export function vmCommand(): Command {
   const vm = new Command('vm')
@@ -207,7 +207,7 @@ async function show(name: string, _options: object, command: Command): Promise<v
     const replica = replicas?.find((each) => each.name === name);
     const states = replicas && new Map(replicas.map((each) => [each.name, each.state]));
     const replicaVmState = replicaVmPower(name, view?.item, held?.state, states);
-    if (!siteVm) problems.push('The site file does not name the VM any more');
+    if (!siteVm) problems.push('The site file no longer names the VM');
     const found: Found = { vm, site, view, held, answer, recovery, replica, replicaVm: replicaVmState, problems };
     outputOf(command).result('vm show', showValue(found), showText(found));
   });
@@ -271,7 +271,7 @@ function problemText(answer: HypervisorAnswer, problems: readonly string[]): str
 /** Where the VM is seen to run, its host is not lost: it is the agent that has to be started. */
 function seenBeside({ item }: ProtectedItemView, { vm }: HypervisorAnswer, condition: Condition): Condition {
   if (condition.reason !== 'AgentNotAnswering' || vm?.state !== 'Running') return condition;
-  return { ...condition, remedy: `The VM runs, so start the agent again: ${startAgent(item.host)}. ${BEFORE_THAT}.` };
+  return { ...condition, remedy: `The VM runs, so restart only the agent: ${startAgent(item.host)}. ${BEFORE_THAT}.` };
 }
 
 function showText(found: Found): string {

@@ -16,7 +16,7 @@ const awaited = new Map<string, string>();
 
 function letGo(): never {
   note('');
-  for (const [what, shownBy] of awaited) note(`${what} goes on. Follow it with: farshore ${shownBy}`);
+  for (const [what, shownBy] of awaited) note(`${what} continues. Follow it with: farshore ${shownBy}`);
   process.exit(INTERRUPTED);
 }
 
@@ -32,7 +32,7 @@ export async function untilInterrupted<T>(what: string, shownBy: string, wait: (
   }
 }
 
-/** @returns the job when it has ended and its VM knows of it, or when it waits for an administrator. */
+/** @returns the job when it has ended and its VM knows of it, or when it waits for an operator. */
 export async function waitForJob(farshore: Farshore, id: string, progress: Progress): Promise<Job> {
   return untilInterrupted(id, `job show ${id}`, async () => {
     const job = await farshore.followJob(
@@ -48,7 +48,7 @@ export async function waitForJob(farshore: Farshore, id: string, progress: Progr
 
 function stepOfJob(job: Job): Step {
   const task = currentTask(job)?.name;
-  const held = job.heldBefore === undefined ? undefined : `holds before "${job.heldBefore}" until the plan goes on`;
+  const held = job.heldBefore === undefined ? undefined : `held before "${job.heldBefore}" until the plan continues`;
   const name = `${titleOf(job.kind)}${job.state === 'InProgress' ? '' : ` ${job.state.toLowerCase()}`}`;
   return {
     name: task === undefined || task === titleOf(job.kind) ? name : `${name}: ${task}`,
@@ -59,7 +59,7 @@ function stepOfJob(job: Job): Step {
 
 export const retryText = ({ failure, attempt, nextTryAt }: RetryState): string =>
   nextTryAt === undefined
-    ? `waits for an administrator: ${failure.message}`
+    ? `waits for an operator: ${failure.message}`
     : `attempt ${attempt} failed, ${nextTryText(nextTryAt, toIso(Date.now()))}: ${failure.message}`;
 
 /** What is wrong with a job that is no longer waited for; undefined when it has succeeded. */
@@ -68,14 +68,14 @@ export function problemOf(job: Job): string | undefined {
   if (job.state === 'Succeeded') return undefined;
   if (job.state === 'Cancelled') return `${what} was cancelled (${job.id})`;
   if (job.state === 'Failed') {
-    return `${what} failed (${job.id}): ${job.failure?.message ?? 'no reason was given'}${job.failure ? `\n  Remedy: ${job.failure.remedy}` : ''}`;
+    return `${what} failed (${job.id}): ${job.failure?.message ?? 'no reason given'}${job.failure ? `\n  Remedy: ${job.failure.remedy}` : ''}`;
   }
   return standstill(what, job.vm, job.retry);
 }
 
 export function standstill(what: string, vm: string, retry: RetryState | undefined): string {
   const remedy = retry ? `\n  Remedy: ${retry.failure.remedy} Then: farshore retry ${vm}` : '';
-  return `${what} waits for an administrator: ${retry?.failure.message ?? 'see its job'}${remedy}`;
+  return `${what} waits for an operator: ${retry?.failure.message ?? 'see its job'}${remedy}`;
 }
 
 /** @throws JobFailedError with all of them. */

@@ -53,7 +53,7 @@ function checkArguments(what: string | undefined, { query, save, details }: Open
   if (what === undefined && query === undefined)
     throw new RefusedError('name a VM, a job or a plan run, or a saved query with --query');
   if (what !== undefined && query !== undefined)
-    throw new RefusedError(`${what} and --query ${query}: only one page is opened; leave one of them out`);
+    throw new RefusedError(`give either ${what} or --query ${query}, not both: only one page can be opened`);
   if (details && what === undefined) throw new RefusedError('--details are of a VM, a job or a plan run: name one');
   if (save && query === undefined) throw new RefusedError('--save keeps a query: name it with --query');
 }
@@ -69,7 +69,11 @@ async function workflowPage(place: Place, farshore: Farshore, what: string, { de
   const workflowId = isId ? what : protectedItemId(place.site.site.vault.name, what);
   const run = await farshore.newestRun(workflowId);
   if (run === undefined) {
-    throw new RefusedError(isId ? `there is nothing with the id ${what}` : `${what}: the VM is not protected`);
+    throw new RefusedError(
+      isId
+        ? `there is no VM, job or plan run ${what}; \`farshore vm list\`, \`farshore job list\` and \`farshore plan list\` show them`
+        : `${what}: the VM is not protected`,
+    );
   }
   const ui = webUiOf(place, farshore, workflowId);
   return { workflowId, url: details ? detailsUrl(ui, workflowId, run) : workflowUrl(ui, workflowId) };
@@ -79,6 +83,6 @@ async function workflowPage(place: Place, farshore: Farshore, what: string, { de
 function webUiOf({ temporal: { uiUrl, address } }: Place, { namespace }: Farshore, wanted: string): WebUi {
   if (uiUrl !== undefined) return { uiUrl, namespace };
   throw new RefusedError(
-    `where the Web UI of the Temporal server ${address} is, is not known: set ${UI_VARIABLE} to its address, or look there for ${wanted}`,
+    `the address of the Web UI of the Temporal server ${address} is unknown: set ${UI_VARIABLE} to it, or search there for ${wanted}`,
   );
 }

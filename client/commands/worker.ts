@@ -39,11 +39,11 @@ export function workerCommand(): Command {
         throw new RefusedError(`--name is missing: which ${role} this is; the site file has: ${names.join(', ')}`);
       }
       if (!names.includes(name)) {
-        throw new RefusedError(`${name} is no ${role} of the site file ${site.file}; it has: ${names.join(', ')}`);
+        throw new RefusedError(`the site file ${site.file} has no ${role} ${name}; it has: ${names.join(', ')}`);
       }
       const { runWorker } = await import('../../workers/worker.js');
       const { connectTarget } = await import('../../temporal/connection.js');
-      note(`Worker ${role} of ${name}, with Temporal at ${temporal.address}; Ctrl-C stops it`);
+      note(`Worker ${role} ${name} uses Temporal at ${temporal.address}; press Ctrl-C to stop it`);
       const target = connectTarget(givenBy(temporal));
       const signal = stopSignal({ withSupervisor: false });
       await runWorker({ role, name, site, data, temporal: target, metrics }, signal).catch((error: unknown) => {

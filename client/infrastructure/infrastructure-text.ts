@@ -15,11 +15,11 @@ export function infrastructureText({ vault, vmmServers }: Infrastructure, at: st
       text: `Vault ${vault.name}`,
       children: [
         {
-          text: `store: ${vault.storeKind}, ${vault.store}${vault.storeAnswers ? '' : ', does not answer here'}`,
+          text: `store: ${vault.storeKind}, ${vault.store}${vault.storeAnswers ? '' : ', does not answer on this machine'}`,
         },
         { text: `Azure worker: ${workerText(vault.worker, at)}` },
         {
-          text: `recovery compute: ${vault.recoveryCompute.answers ? `answers, replica VMs: ${vault.recoveryCompute.vmCount}` : 'does not answer here'}`,
+          text: `recovery compute: ${vault.recoveryCompute.answers ? `answers, replica VMs: ${vault.recoveryCompute.vmCount}` : 'does not answer on this machine'}`,
           children: (vault.recoveryCompute.vms ?? []).map(({ vm, power }) => ({ text: `replica VM ${vm}: ${power}` })),
         },
         ...vault.networks.map(({ name, subnets }) => ({ text: `Azure network ${name}: ${subnets.join(', ')}` })),
@@ -38,7 +38,7 @@ export function infrastructureText({ vault, vmmServers }: Infrastructure, at: st
             text: `host ${host.host}`,
             children: [
               { text: `agent: ${workerText(host.agent, at)}` },
-              { text: `hypervisor: ${host.hypervisor.answers ? 'answers' : 'does not answer here'}` },
+              { text: `hypervisor: ${host.hypervisor.answers ? 'answers' : 'does not answer on this machine'}` },
               ...host.vms.map(vmNode),
             ],
           })),
@@ -57,14 +57,14 @@ function workerText({ state, seenAt, answered, mayBeGone }: WorkerState, at: str
     if (!answered) {
       const polled = `last asked for work ${formatSeconds(secondsBetween(seenAt!, at))} ago`;
       return mayBeGone
-        ? `${polled}, and may be gone since: its hosts do not answer`
-        : `${polled}; whether it answers was not asked`;
+        ? `${polled}, but may be down: its hosts do not answer`
+        : `${polled}; not checked whether it answers`;
     }
     const silent = secondsBetween(seenAt!, at);
     return silent > JUST_NOW ? `last heard ${formatSeconds(silent)} ago` : 'working';
   }
   return state === 'unknown'
-    ? 'none has asked for work in the last minutes'
+    ? 'no worker has asked for work in the last minutes'
     : `silent for ${formatSeconds(secondsBetween(seenAt!, at))}`;
 }
 

@@ -78,8 +78,8 @@ function heading({ vault, health, at, vms, jobs, stale }: Snapshot): Line[] {
 }
 
 function staleness({ message, heardAt }: NonNullable<Snapshot['stale']>, at: string, health: Health): Cell {
-  const since = heardAt === undefined ? '' : ` This is as of ${formatSeconds(secondsBetween(heardAt, at))} ago.`;
-  return { text: `${message}.${since} Trying again.`, style: health === 'Critical' ? 'Critical' : 'Warning' };
+  const since = heardAt === undefined ? '' : ` This view is ${formatSeconds(secondsBetween(heardAt, at))} old.`;
+  return { text: `${message}.${since} Retrying.`, style: health === 'Critical' ? 'Critical' : 'Warning' };
 }
 
 /** @param worstFirst where not all may fit. */
@@ -115,7 +115,7 @@ function jobSection({ jobs, at }: Snapshot): Section {
 }
 
 const standstills: Record<NonNullable<JobRow['waitsFor']>, Cell> = {
-  person: { text: 'waits for a person', style: 'Critical' },
+  person: { text: 'waits for an operator', style: 'Critical' },
   retry: { text: 'waits for a retry', style: 'Warning' },
   plan: { text: 'waits for the plan' },
 };
@@ -203,7 +203,7 @@ function cutOff(blocks: Section['blocks'], room: number): Line[] {
   // The worst is told as far as there is room, rather than not at all.
   if (count === 0 && room > 1) {
     const others = blocks.length > 1 ? `, and ${blocks.length - 1} more` : '';
-    return [...blocks[0]!.slice(0, room - 1), [{ text: `... the rest of this${others}`, style: 'dim' }]];
+    return [...blocks[0]!.slice(0, room - 1), [{ text: `... more of this${others}`, style: 'dim' }]];
   }
   return [...shown, [{ text: `... ${blocks.length - count} more`, style: 'dim' }]];
 }

@@ -80,7 +80,7 @@ describe('a Temporal server that nobody has prepared', () => {
     expect(of('Task queue azure:vault-1')).toMatchObject([
       {
         status: 'problem',
-        message: 'no worker takes workflows and activities from it',
+        message: 'no worker polls it for workflows and activities',
         remedy: 'start the worker: farshore worker --role azure --name vault-1',
       },
     ]);
@@ -111,7 +111,7 @@ describe('a Temporal server that nobody has prepared', () => {
     ]);
     for (const check of ["Temporal's clock", 'Task queue host:vault-1/h1']) {
       expect(nowhere.of(check)).toMatchObject([
-        { status: 'skipped', message: 'not known: there is no namespace nowhere' },
+        { status: 'skipped', message: 'unknown: there is no namespace nowhere' },
       ]);
     }
   });
@@ -124,7 +124,7 @@ describe('a Temporal server that nobody has prepared', () => {
     await chmod(file, 0o644);
     const loose = await examined(configured(env));
     expect(loose.of('Search attributes')).toMatchObject([{ status: 'ok' }]);
-    expect(loose.of('Namespace')).toMatchObject([{ status: 'ok', message: 'farshore keeps what has ended for 90 d' }]);
+    expect(loose.of('Namespace')).toMatchObject([{ status: 'ok', message: 'farshore has a retention of 90 d' }]);
     expect(loose.of('Temporal')).toMatchObject([{ configuredBy: `the profile lab of ${file}` }]);
     expect(loose.of('Credentials')).toMatchObject([{ status: 'warning', remedy: `chmod 600 ${file}` }]);
     await chmod(file, 0o600);
@@ -269,7 +269,7 @@ test('a VM that is not Normal is named with what to type', { timeout: 120_000 },
       expect(of(`Task queue ${queue}`)).toMatchObject([{ status: 'ok' }]);
     }
     expect(of('Task queue host:vault-01/hyperv-02')).toMatchObject([{ status: 'problem' }]);
-    expect(of('Hypervisor of hyperv-01')).toMatchObject([{ status: 'ok', message: 'answers, and knows 1 VM' }]);
+    expect(of('Hypervisor of hyperv-01')).toMatchObject([{ status: 'ok', message: 'answers and knows 1 VM' }]);
     expect(of('Disks of hyperv-01')).toMatchObject([{ status: 'skipped', message: expect.stringContaining(VM) }]);
     expect(of('Replication')).toContainEqual(
       expect.objectContaining({ message: `${VM}: the VM is protected but missing from the site file` }),
@@ -287,7 +287,7 @@ test('a store beside the disks is a warning', async () => {
     const { code, of } = await examined(site.shell, '--data', site.data.path);
     expect(code).toBe(1);
     expect(of('Disks of hyperv-01')).toMatchObject([
-      { status: 'warning', message: expect.stringMatching(/db-01\/os and the store lie on one file system/) },
+      { status: 'warning', message: expect.stringMatching(/db-01\/os and the store are on the same file system/) },
     ]);
   } finally {
     await site.stop();
@@ -317,5 +317,5 @@ test.each([
   [{ ms: 40_000, within: 10 }, 'problem'],
   [undefined, 'skipped'],
 ])('a clock that is off by %j: %s', (offset, status) => {
-  expect(clockFinding(offset, 'that of a server')).toMatchObject({ status });
+  expect(clockFinding(offset, 'the clock of a server')).toMatchObject({ status });
 });

@@ -105,7 +105,7 @@ test('vm list shows every VM, and says what cannot be protected and why', async 
   const rows = await list('--site', 'more.yaml');
   expect(rows.map(({ protectable }) => protectable)).toEqual([true, true, false, undefined]);
   expect(rows[2]?.problem).toMatch(/hypervisor does not know the VM/);
-  expect(rows[3]?.problem).toBe('its hypervisor does not answer here');
+  expect(rows[3]?.problem).toBe('its hypervisor does not answer on this machine');
 });
 
 test('while nothing is protected all is well, and nothing can be failed over, committed, synchronized or retried', async () => {
@@ -143,7 +143,7 @@ test('protect --wait returns once the VM is Protected, and tells its steps on th
 test('one VM that is protected already, and none of the others is', async () => {
   const { code, stderr } = await shell.run('protect', 'db-01', 'web-01');
   expect(code).toBe(3);
-  expect(stderr).toMatch(/^farshore: nothing was started\nweb-01: the VM is protected already/);
+  expect(stderr).toMatch(/^farshore: nothing was started\nweb-01: the VM is already protected/);
   expect(await phases()).toEqual(['web-01 Protected', 'db-01 Unprotected']);
 });
 
@@ -153,7 +153,7 @@ test('what the state does not allow is refused, and what cannot be taken back wa
   expect(commit.stderr).toMatch(/web-01: there is no failover to commit/);
   const failover = await shell.run('failover', 'web-01', '--type', 'planned');
   expect(failover.code).toBe(3);
-  expect(failover.stderr).toMatch(/web-01 will be shut down on host h1.*\n[^]*repeat it with --yes/);
+  expect(failover.stderr).toMatch(/web-01 will be shut down on host h1.*\n[^]*re-run with --yes/);
   expect(await phases()).toEqual(['web-01 Protected', 'db-01 Unprotected']);
 });
 
@@ -161,12 +161,12 @@ test('an unplanned failover of a VM whose host answers names the planned one, an
   const { code, stderr } = await shell.run('failover', 'web-01', '--type', 'unplanned', '--yes');
   expect(code).toBe(3);
   expect(stderr).toMatch(
-    /to fail over all the same, --yes needs --force\nweb-01: its host h1 answers, and the VM is Running there; a planned failover loses nothing: farshore failover web-01 --type planned --wait\n$/,
+    /to fail over anyway, add --force to --yes\nweb-01: its host h1 answers, and the VM runs there; a planned failover loses nothing: farshore failover web-01 --type planned --wait\n$/,
   );
   // Without a terminal the better way is the last line, too.
   const unasked = await shell.run('failover', 'web-01', '--type', 'unplanned');
   expect(unasked.stderr).toMatch(
-    /no terminal to ask on: only --yes --force .*\nweb-01: its host h1 answers.* --wait\n$/,
+    /no terminal to ask on: to do it anyway, re-run with --yes --force\nweb-01: its host h1 answers.* --wait\n$/,
   );
   expect((await show('web-01')).phase).toBe('Protected');
 });
@@ -282,7 +282,11 @@ test('jobs can be listed and shown', async () => {
   expect(stdout).toMatch(/Start the replica virtual machine +Succeeded/);
   expect(stdout).toMatch(/Exports closed at .*\n.*Last logs sealed at/);
   const none = await shell.run('job', 'show', 'job/none');
-  expect(none).toMatchObject({ code: 3, stdout: '', stderr: 'farshore: there is no job job/none\n' });
+  expect(none).toMatchObject({
+    code: 3,
+    stdout: '',
+    stderr: 'farshore: there is no job job/none; list them with: farshore job list\n',
+  });
 });
 
 test('commit settles it, once', async () => {
@@ -293,7 +297,7 @@ test('commit settles it, once', async () => {
   });
   expect(await phases()).toEqual(['web-01 Committed', 'db-01 Protected']);
   const again = await shell.runAlone('commit', 'web-01', '--yes');
-  expect(again).toMatchObject({ code: 0, stdout: 'web-01: its failover has been committed already\n' });
+  expect(again).toMatchObject({ code: 0, stdout: 'web-01: its failover has already been committed\n' });
 });
 
 test('a plan that is wrong, or that names a VM that cannot fail over, starts nothing', async () => {
@@ -330,18 +334,18 @@ test('a plan run, from its start to its commit', async () => {
   expect(shown.stdout).toMatch(
     /db-01 was failed over, and its replica VM was started at the recovery site\.[^]*data +\d+ +\d+ +all/,
   );
-  expect((await shell.run('plan', 'commit', id)).stderr).toMatch(/repeat it with --yes/);
+  expect((await shell.run('plan', 'commit', id)).stderr).toMatch(/re-run with --yes/);
   expect(await shell.json('plan', 'commit', id, '--wait', '--yes')).toMatchObject({
     code: 0,
     value: { vms: [{ job: { state: 'Succeeded' } }] },
   });
   // By the name of the plan: its newest run.
   const again = await shell.run('plan', 'commit', 'db', '--yes');
-  expect(again).toMatchObject({ code: 0, stdout: 'db-01: its failover has been committed already\n' });
+  expect(again).toMatchObject({ code: 0, stdout: 'db-01: its failover has already been committed\n' });
   expect(await shell.json('plan', 'show', 'db')).toMatchObject({ code: 0, value: { id } });
   expect(await shell.run('plan', 'cancel', 'db', '--yes')).toMatchObject({
     code: 3,
-    stderr: `farshore: the run ${id} has ended already: Succeeded\n`,
+    stderr: `farshore: the run ${id} has already ended: Succeeded\n`,
   });
   expect((await shell.run('plan', 'show', 'none')).stderr).toMatch(/there is no run of a plan none.*plan list/);
 });
@@ -356,7 +360,7 @@ test('open leads to the Web UI', async () => {
 test('a worker of one role can be run beside the instance, and ends when it is told to', async () => {
   const unknown = await shell.run('worker', '--role', 'host', '--name', 'h9');
   expect(unknown.code).toBe(3);
-  expect(unknown.stderr).toMatch(/h9 is no host of the site file .*; it has: h1/);
+  expect(unknown.stderr).toMatch(/the site file .* has no host h9; it has: h1/);
   const [port] = await freePorts(1);
   const child = spawn(process.execPath, [cliPath, 'worker', '--role', 'host', '--name', 'h1', '--metrics', `${port}`], {
     cwd: shell.folder,

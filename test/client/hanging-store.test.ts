@@ -58,7 +58,7 @@ test('doctor tells of a SAS that ends soon, and of none other', async () => {
   const [soon, late, over] = await Promise.all([48 * HOUR_MS, 30 * 24 * HOUR_MS, -HOUR_MS].map(examined));
   const credentials = (checks: typeof soon) => checks!.filter(({ check }) => check === 'Store credentials');
   const ends = expect.stringMatching(/^the SAS of FARSHORE_STORE_SAS ends at \S+Z, in /);
-  const remedy = expect.stringMatching(/roles azure and host; where it lies in a file/);
+  const remedy = expect.stringMatching(/roles azure and host; workers that read it from a file/);
   expect(credentials(soon)).toMatchObject([{ status: 'warning', message: ends, remedy }]);
   expect(credentials(late)).toMatchObject([{ status: 'ok', message: ends }]);
   expect(credentials(over)).toMatchObject([{ status: 'skipped', message: expect.stringContaining('has ended') }]);

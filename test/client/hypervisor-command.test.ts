@@ -87,7 +87,7 @@ test('the recovery compute answers, is there once, and needs the store', async (
 test('a host that the site file has not, and a data folder that an instance holds', async () => {
   const unknown = await shell.run('hypervisor', '--host', 'h2');
   const file = path.join(shell.folder, 'site.yaml');
-  const error = `farshore: h2 is no host of the site file ${file}; it has: h1\n`;
+  const error = `farshore: the site file ${file} has no host h2; it has: h1\n`;
   expect(unknown).toEqual({ code: 3, stdout: '', stderr: error });
 
   const hold = await data.hold();

@@ -12,7 +12,7 @@ import { oneHostSite } from '../support/one-host-site.js';
 const site = oneHostSite('/nowhere', [
   { name: 'db-01', host: 'h1', disks: [{ name: 'os', path: '/nowhere/os.vhd' }], networkAdapters: [] },
 ]);
-const polls = (seconds: number) => `last asked for work ${seconds} s ago; whether it answers was not asked`;
+const polls = (seconds: number) => `last asked for work ${seconds} s ago; not checked whether it answers`;
 
 /** @param polled @param heard seconds before now; undefined: never. */
 function lines(
@@ -60,7 +60,7 @@ test('a Provider beside hosts that do not answer may be gone, and what polled is
   const item: ProtectedItem = { ...newItem(), host: 'h1', vmmServer: 'vmm-1', phase: 'Protected' };
   const silent = toldOf(item, { host: 'h1', since: at(990), heardAt: at(985), silent: 'agent' });
   expect(lines(12, 15, [silent])).toMatchObject({
-    provider: 'last asked for work 12 s ago, and may be gone since: its hosts do not answer',
+    provider: 'last asked for work 12 s ago, but may be down: its hosts do not answer',
     agent: 'silent for 15 s',
   });
   expect(lines(12, 2, [item, { ...silent, vm: 'web-01', host: 'h2' }]).provider).toBe(polls(12));

@@ -40,7 +40,7 @@ test('replaces nothing unasked, and leaves nothing beside it', async () => {
   await shell.write('site.yaml', 'precious');
   const refused = await shell.run('init');
   expect(refused).toMatchObject({ code: 3, stdout: '' });
-  expect(refused.stderr).toMatch(/site\.yaml is there already; name another file, or replace it with --force/);
+  expect(refused.stderr).toMatch(/site\.yaml already exists; name another file, or replace it with --force/);
   expect(await readFile(file('site.yaml'), 'utf8')).toBe('precious');
   expect((await shell.run('init', '--force')).code).toBe(0);
   expect(await readFile(file('site.yaml'), 'utf8')).toContain('vmmServers:');
@@ -48,8 +48,8 @@ test('replaces nothing unasked, and leaves nothing beside it', async () => {
 });
 
 test.each([
-  ['nowhere/site.yaml', /there is no folder .*nowhere: make it first/],
-  ['folder', /folder is there already|folder cannot be written: it is a folder/],
+  ['nowhere/site.yaml', /the folder .*nowhere does not exist: create it first/],
+  ['folder', /folder already exists|folder cannot be written: it is a folder/],
 ])('says what is wrong with %s', async (name, error) => {
   await mkdir(file('folder'));
   for (const more of [[], ['--force']]) {

@@ -47,8 +47,12 @@ describe('keys', () => {
   });
 
   test.each([
-    ['no file is named', ['new'], /no key file is named: use --file, or set FARSHORE_ENCRYPTION_KEYS/],
-    ['there is no such folder', ['new', '--file', 'none/keys.yaml'], /can't be written .*: name a file in a folder/],
+    ['no file is named', ['new'], /no key file given: use --file, or set FARSHORE_ENCRYPTION_KEYS/],
+    [
+      'there is no such folder',
+      ['new', '--file', 'none/keys.yaml'],
+      /can't be written .*: name a file in an existing folder/,
+    ],
     ['there is no such file', ['use', 'a', '--file', 'none.yaml'], /there is no such key file\n {2}Remedy: make it/],
   ])('%s', async (_what, args, error) => {
     const { code, stderr } = await shell.run('keys', ...args);
@@ -99,8 +103,8 @@ describe('codec-server', () => {
   test.each([
     ['no origin', [], /required option '--ui-origin/],
     ['an origin with a path', ['--ui-origin', 'http://127.0.0.1:8233/namespaces'], /without a path/],
-    ['no port', ['--ui-origin', 'http://h', '--port', '0'], /A port is a number from 1 to 65535/],
-    ['no keys', ['--ui-origin', 'http://h'], /nothing is encrypted here: set FARSHORE_ENCRYPTION_KEYS/],
+    ['no port', ['--ui-origin', 'http://h', '--port', '0'], /Expected a port from 1 to 65535/],
+    ['no keys', ['--ui-origin', 'http://h'], /no keys are configured here: set FARSHORE_ENCRYPTION_KEYS/],
   ])('refuses %s', async (_what, args, error) => {
     const { code, stderr } = await shell.run('codec-server', ...args);
     expect(stderr).toMatch(error);
@@ -114,7 +118,7 @@ describe('codec-server', () => {
     onTestFinished(() => void server.close());
     const { port } = server.address() as AddressInfo;
     const { code, stderr } = await withKeys().run('codec-server', '--port', `${port}`, '--ui-origin', 'http://h');
-    expect(stderr).toContain(`Port ${port} of 127.0.0.1 cannot be listened on (EADDRINUSE): choose another one`);
+    expect(stderr).toContain(`cannot listen on port ${port} of 127.0.0.1 (EADDRINUSE); choose another port`);
     expect(code).toBe(3);
   });
 });

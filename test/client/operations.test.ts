@@ -88,7 +88,7 @@ test(
     const damaged = await show('web-01');
     expect(damaged).toMatchObject({ health: 'Critical', conditions: [{ reason: 'ResyncRequired' }] });
     for (const { suspect } of damaged.recoveryPoints) expect(suspect).toMatch(/1 ranges? that differ/);
-    expect((await shell.run('vm', 'show', 'web-01')).stdout).toMatch(/, suspect .*\n[^]*Suspect, may not be/);
+    expect((await shell.run('vm', 'show', 'web-01')).stdout).toMatch(/, suspect .*\n[^]*Suspect, may not match/);
     const listed = await shell.run('vault', 'list');
     expect(listed.stdout).toMatch(/RECOVERY POINT +TIME +KIND +NAME\n.*, suspect/);
     for (const wrong of ['site.yaml', 'vault/out']) {
@@ -113,7 +113,9 @@ test('a recovery point that is not there is refused before anything is cancelled
     ...['failover', 'web-01', '--type', 'unplanned', '--recovery-point', '0001-00009999', '--yes'],
   );
   expect(mistyped).toMatchObject({ code: 3, stdout: '' });
-  expect(mistyped.stderr).toMatch(/There is no such recovery point: web-01: asked for Custom 0001-00009999; there are/);
+  expect(mistyped.stderr).toMatch(
+    /There is no such recovery point: web-01 has no recovery point "0001-00009999"; it has/,
+  );
   expect(await show('web-01')).toMatchObject({ phase: 'Protected' });
   const exported = await shell.run('vault', 'export', 'web-01', '--point', '0001-00009999', '--to', 'out');
   expect(exported).toMatchObject({ code: 3, stdout: '' });
@@ -121,7 +123,7 @@ test('a recovery point that is not there is refused before anything is cancelled
   const [{ id }] = (value as { jobs: [{ id: string }] }).jobs;
   expect(await shell.run('job', 'cancel', id, '--yes')).toMatchObject({
     code: 3,
-    stderr: `farshore: ${id} has ended already: Succeeded\n`,
+    stderr: `farshore: ${id} has already ended: Succeeded\n`,
   });
 });
 
@@ -132,13 +134,13 @@ test(
     const asked = await shell.run('unprotect', 'web-01', '--wait');
     expect(asked.code).toBe(3);
     expect(asked.stderr).toMatch(
-      /Deletes: the replica of web-01 and \d+ recovery points[^]*Keeps: +the VM on host h1[^]*repeat it with --yes/,
+      /Deletes: the replica of web-01 and \d+ recovery points?[^]*Keeps: +the VM on host h1[^]*re-run with --yes/,
     );
     // Its host could be told, and would track changes for nobody.
     const lost = await shell.run('unprotect', 'web-01', '--primary-lost', '--wait', '--yes');
     expect(lost).toMatchObject({ code: 3, stdout: '' });
     expect(lost.stderr).toMatch(
-      /to end protection without its host all the same, --yes needs --force\nweb-01: its host h1 answers, and the VM is Running there; .*: farshore unprotect web-01 --wait\n$/,
+      /to end protection without the host anyway, add --force to --yes\nweb-01: its host h1 answers, and the VM runs there; .*: farshore unprotect web-01 --wait\n$/,
     );
     expect(await show('web-01')).toMatchObject({ phase: 'Protected' });
     expect(await shell.json('unprotect', 'web-01', '--wait', '--yes')).toMatchObject({
@@ -165,7 +167,7 @@ test('the VM can be protected again, under a higher epoch, and its replica be ke
   const asked = await shell.run('protect', 'web-01', '--wait');
   expect(asked).toMatchObject({
     code: 3,
-    stderr: expect.stringContaining('The vault holds recovery points of web-01'),
+    stderr: expect.stringContaining('The vault holds earlier recovery points of web-01'),
   });
   expect((await shell.run('protect', 'web-01', '--wait', '--yes')).code).toBe(0);
 });
@@ -180,11 +182,11 @@ test(
     expect(open.stderr).toMatch(/failed over, not committed; commit first: farshore commit /);
     // Whoever repeats a command is told that it is done.
     const again = await shell.run('failover', 'web-01', '--type', 'planned', '--yes');
-    expect(again).toMatchObject({ code: 0, stdout: expect.stringMatching(/^web-01: it has been failed over already/) });
+    expect(again).toMatchObject({ code: 0, stdout: expect.stringMatching(/^web-01: it has already been failed over/) });
     expect((await shell.run('commit', 'web-01', '--wait', '--yes')).code).toBe(0);
     expect(await shell.json('commit', 'web-01', '--yes')).toMatchObject({
       code: 0,
-      value: { vms: [{ vm: 'web-01', done: 'its failover has been committed already' }] },
+      value: { vms: [{ vm: 'web-01', done: 'its failover has already been committed' }] },
     });
     expect((await shell.run('unprotect', 'web-01', '--wait', '--yes')).code).toBe(0);
     const left = await show('web-01');
@@ -196,7 +198,7 @@ test(
     const exported = await shell.run('vault', 'export', 'web-01', '--point', 'latest', '--to', 'failed-over');
     expect(exported).toMatchObject({
       code: 0,
-      stderr: expect.stringMatching(/what was written there since is not in/),
+      stderr: expect.stringMatching(/data written there since is not in/),
     });
     expect((await shell.run('status')).code).toBe(0);
     const running = await shell.json('vm', 'list', '--side', 'recovery');
@@ -205,7 +207,7 @@ test(
     const protect = await shell.run('protect', 'web-01', '--wait', '--yes');
     expect(protect).toMatchObject({ code: 3, stdout: '' });
     expect(protect.stderr).toMatch(
-      /web-01: it was failed over: its replica VM is Running at the recovery site[^]*farshore vm delete-replica web-01/,
+      /web-01: it was failed over; its replica VM is Running at the recovery site[^]*farshore vm delete-replica web-01/,
     );
     await access(replica());
   },
@@ -220,15 +222,15 @@ test(
     expect(await shell.run('up', '--detach')).toMatchObject({
       code: 0,
       stdout: expect.stringMatching(
-        /\nOpen to +every user of this machine: this Temporal checks nobody \(docs\/security\.md/,
+        /\nOpen to +every user of this machine: this Temporal does not authenticate users \(docs\/security\.md/,
       ),
     });
     const [source] = await list();
     expect(source).toMatchObject({ power: 'Off', activeSide: 'recovery' });
     const status = await shell.run('status');
     expect(status).toMatchObject({ code: 2, stdout: expect.stringContaining('-> farshore vm start web-01') });
-    expect(status.stdout).toMatch(/Critical +web-01: .*its replica VM is not there/);
-    expect((await shell.run('vm', 'start', 'web-01')).stderr).toMatch(/made again from the recovery point[^]*--yes/);
+    expect(status.stdout).toMatch(/Critical +web-01: .*its replica VM does not exist/);
+    expect((await shell.run('vm', 'start', 'web-01')).stderr).toMatch(/recreated from the recovery point[^]*--yes/);
     expect(await shell.json('vm', 'start', 'web-01', '--yes')).toMatchObject({
       code: 0,
       value: { activeSide: 'recovery', madeAgain: true },
@@ -273,7 +275,7 @@ test(
     const status = await shell.json('status', ...renamed);
     expect(status.value).toMatchObject({
       vms: [{ vm: 'www-01' }, { vm: 'db-01' }, { vm: 'web-01', phase: 'Protected' }],
-      attention: [{ vms: ['web-01'], message: expect.stringContaining('the site file does not name') }],
+      attention: [{ vms: ['web-01'], message: expect.stringContaining('missing from the site file') }],
     });
     expect(await list(...renamed)).toContainEqual(
       expect.objectContaining({ vm: 'web-01', phase: 'Protected', inSiteFile: false }),
@@ -331,7 +333,7 @@ test(
     const { ended, stderr } = await interrupted(/db-01: Enable/, 'protect', 'web-01', 'db-01', '--wait', '--yes');
     expect(ended, stderr).toEqual([130, null]);
     for (const vm of ['web-01', 'db-01'])
-      expect(stderr).toMatch(new RegExp(`job/vault-1/${vm}/\\S+ goes on\\. Follow it with: farshore job show job/`));
+      expect(stderr).toMatch(new RegExp(`job/vault-1/${vm}/\\S+ continues\\. Follow it with: farshore job show job/`));
     await expect
       .poll(phases, { timeout: 60_000, interval: 500 })
       .toEqual(['web-01 Protected Running', 'db-01 Protected Running']);
@@ -344,17 +346,17 @@ test('a plan run that is under way is cancelled, and its VMs go on at home', { t
   const contents = await Promise.all(descriptions.map((file) => readFile(file)));
   // What it can't go beyond.
   for (const file of descriptions) await writeFile(file, 'damaged');
-  const run = await interrupted(/ runs\. /, 'plan', 'run', 'plan.yaml', '--type', 'planned', '--wait', '--yes');
+  const run = await interrupted(/^Started /m, 'plan', 'run', 'plan.yaml', '--type', 'planned', '--wait', '--yes');
   expect(run.ended, run.stderr).toEqual([130, null]);
-  const [, id] = /^(plan\/\S+) goes on/m.exec(run.stderr)!;
+  const [, id] = /^(plan\/\S+) continues/m.exec(run.stderr)!;
   const asked = await shell.run('plan', 'cancel', id!);
-  expect(asked).toMatchObject({ code: 3, stderr: expect.stringMatching(/will be cancelled[^]*repeat it with --yes/) });
+  expect(asked).toMatchObject({ code: 3, stderr: expect.stringMatching(/Cancels the run [^]*re-run with --yes/) });
   const cancelled = await shell.json('plan', 'cancel', id!, '--wait', '--yes');
   expect(cancelled).toMatchObject({ code: 0, value: { planRun: id, run: { state: 'Cancelled' } } });
   for (const [index, file] of descriptions.entries()) await writeFile(file, contents[index]!);
   expect(await shell.run('plan', 'cancel', 'shop', '--yes')).toMatchObject({
     code: 3,
-    stderr: `farshore: the run ${id} has ended already: Cancelled\n`,
+    stderr: `farshore: the run ${id} has already ended: Cancelled\n`,
   });
   await expect.poll(phases).toEqual(['web-01 Protected Running', 'db-01 Protected Running']);
 });

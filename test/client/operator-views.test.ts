@@ -87,7 +87,7 @@ test('it says when Temporal does not answer, goes on from what it knows, and not
   try {
     await expect
       .poll(() => terminal.screen, SOON)
-      .toMatch(/Temporal does not answer.*This is as of .* ago\. Trying again\./);
+      .toMatch(/Temporal does not answer.*This view is .* old\. Retrying\./);
     expect(terminal.screen).toMatch(/web-01 +Protected/);
   } finally {
     process.kill(temporal.pid!, 'SIGCONT');
@@ -151,13 +151,13 @@ test('an unplanned failover of a VM whose host answers wants its name typed', as
   const command = `${process.execPath} ${cliPath} failover web-01 --type unplanned; echo "code:$?"`;
   const terminal = PseudoTerminal.start(command, shell.folder, shell.env, [200, 20]);
   onTestFinished(() => terminal.kill());
-  await expect.poll(() => terminal.written, SOON).toContain('To do it all the same, type web-01: ');
+  await expect.poll(() => terminal.written, SOON).toContain('To do it anyway, type web-01: ');
   expect(terminal.written).toContain(
     'its host h1 answers, and the VM is Running there; a planned failover loses nothing',
   );
   terminal.type('yes\r');
   const written = await terminal.end();
-  expect(written).toMatch(/not confirmed, nothing was done[^]*code:3/);
+  expect(written).toMatch(/not confirmed; nothing was done[^]*code:3/);
   expect((await shell.json('vm', 'show', 'web-01')).value).toMatchObject({ phase: 'Protected' });
 });
 
@@ -165,7 +165,7 @@ test('bad input is refused before anything is drawn', async () => {
   expect(await shell.run('status', '--watch', '--interval', '0')).toMatchObject({ code: 3, stdout: '' });
   expect(await shell.run('open', 'web-01', '--query', 'vault')).toMatchObject({
     code: 3,
-    stderr: 'farshore: web-01 and --query vault: only one page is opened; leave one of them out\n',
+    stderr: 'farshore: give either web-01 or --query vault, not both: only one page can be opened\n',
   });
   expect((await shell.run('open')).stderr).toMatch(/name a VM, a job or a plan run, or a saved query with --query/);
   expect((await shell.run('open', 'web-01', '--save')).stderr).toMatch(/name it with --query/);
@@ -176,11 +176,11 @@ test('infrastructure shows both sides, and what of them is alive', async () => {
   expect(code).toBe(0);
   expect(stdout.replaceAll(/last asked for work .* ago/g, 'last asked for work … ago')).toBe(`Vault vault-1
 ├─ store: embedded, ${join(shell.folder, 'vault')}
-├─ Azure worker: last asked for work … ago; whether it answers was not asked
+├─ Azure worker: last asked for work … ago; not checked whether it answers
 ├─ recovery compute: answers, replica VMs: 0
 └─ Azure network vnet-1: default
 VMM server vmm-1
-├─ Provider: last asked for work … ago; whether it answers was not asked
+├─ Provider: last asked for work … ago; not checked whether it answers
 ├─ VM network lan (corporate) -> vnet-1/default
 └─ cloud cloud-1
    └─ host h1

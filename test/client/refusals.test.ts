@@ -157,8 +157,8 @@ describe('arguments that are wrong', () => {
     [['failover', 'web-01', '--type', 'sudden'], /Allowed choices are planned/],
     [['plan', 'run', 'p.yaml', '--type', 'unplanned'], /farshore failover VM\.\.\. --type unplanned/],
     [['unprotect', 'web-01', '--force', '--yes'], /--force is for --primary-lost/],
-    [['failover', 'web-01', '--type', 'planned', '--force'], /--force is for --type unplanned/],
-    [['failover', 'web-01', '--type', 'planned', '--try-shut-down'], /--try-shut-down is for --type unplanned/],
+    [['failover', 'web-01', '--type', 'planned', '--force'], /--force is only for --type unplanned/],
+    [['failover', 'web-01', '--type', 'planned', '--try-shut-down'], /--try-shut-down is only for --type unplanned/],
     [['vault', 'export', 'web-01', '--to', 'out'], /--point/],
     [['job', 'list', '--limit', '0'], /whole number above 0/],
     [['up', '--temporal-port', '70000'], /1 to 65535/],
@@ -200,7 +200,7 @@ describe('with --json a refusal is an answer, too', () => {
   test.each<[args: string[], error: object]>([
     [['status', '--jason'], { code: 'BadArguments', exitCode: 3, message: expect.stringContaining('--jason') }],
     [['failover', 'web-01'], { code: 'BadArguments', exitCode: 3 }],
-    [['status'], { code: 'Unreachable', exitCode: 5, message: expect.stringContaining('no instance is up in') }],
+    [['status'], { code: 'Unreachable', exitCode: 5, message: expect.stringContaining('no instance is running in') }],
     [
       ['site', 'check', '--site', 'none.yaml'],
       {
@@ -213,7 +213,7 @@ describe('with --json a refusal is an answer, too', () => {
     ],
     [
       ['vault', 'list', '--store', 'none'],
-      { code: 'StoreUnreachable', exitCode: 5, remedy: expect.stringMatching(/Check the network/) },
+      { code: 'StoreUnreachable', exitCode: 5, remedy: expect.stringMatching(/check that it is mounted/) },
     ],
     [['up', '--data', 'file/data'], { code: 'Refused', exitCode: 3 }],
   ])('%j', async (args, error) => {
@@ -243,7 +243,8 @@ describe('without an instance', () => {
     await shell.write('plan.yaml', planYaml);
     expectOneError(await shell.runLoaded(...args), {
       code: 5,
-      error: /no instance is up in .*\.farshore, and no Temporal is configured: set TEMPORAL_ADDRESS .*`farshore up`/,
+      error:
+        /no instance is running in .*\.farshore, and no Temporal is configured: set TEMPORAL_ADDRESS .*`farshore up`/,
     });
   });
 

@@ -9,7 +9,7 @@ const view = (changes: Partial<ProtectedItem>) => viewOf({ ...newItem(), ...chan
 it('nothing is started at a primary site that has still to be told of the failover: it would be turned off again', () => {
   const owed = view({ phase: 'Unprotected', activeSide: 'recovery', sourceFence: { epoch: 3, since: at(1) } });
   expect(() => refuseWhileFenceOwed('db-01', owed)).toThrow(
-    /has not been told of the failover yet[^]*Remedy: start the hypervisor of host [^]*--primary-lost/,
+    /is not fenced yet[^]*Remedy: start the hypervisor of host [^]*--primary-lost/,
   );
   expect(() => refuseWhileFenceOwed('db-01', view({ phase: 'Unprotected' }))).not.toThrow();
   expect(() => refuseWhileFenceOwed('db-01', undefined)).not.toThrow();

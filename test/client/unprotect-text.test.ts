@@ -7,11 +7,11 @@ import { at, newItem } from '../domain/random-life.js';
 
 test.each<[string, Partial<ProtectedItem>, RegExp]>([
   ['that was shut down', {}, /disks on host \S+, off$/m],
-  ['that nobody could tell', { sourceFence: { epoch: 3, since: at(1) } }, /: nobody has heard yet that it is off$/m],
+  ['that nobody could tell', { sourceFence: { epoch: 3, since: at(1) } }, /, which may still be running$/m],
   [
     'that went on',
     { sourceRan: { until: at(7) } },
-    new RegExp(`off since ${at(7)}: it went on running after the failover`),
+    new RegExp(`off since ${at(7)}: it kept running after the failover`),
   ],
 ])('a source %s', (_what, changes, said) => {
   const item: ProtectedItem = { ...newItem(), phase: 'Committed', activeSide: 'recovery', ...changes };
@@ -19,7 +19,7 @@ test.each<[string, Partial<ProtectedItem>, RegExp]>([
   expect(consequences(end)).toMatch(said);
   expect(consequences(end)).not.toContain('as the failover left it');
   expect(consequences(end)).toMatch(
-    /Keeps: +change logs .* which is not asked: they go when the source is started there again/,
+    /Keeps: +change logs .* which is not contacted; they are deleted when the source is started there again/,
   );
 });
 
@@ -29,16 +29,18 @@ test('of a source that has been told, --primary-lost waives nothing, which is sa
   expect(owedText(end)).toContain('--primary-lost is not needed');
   expect(owedText({ ...end, primaryLost: false })).toBe('');
   const owed = { ...item, sourceFence: { epoch: 3, since: at(1) } };
-  expect(owedText({ ...end, item: owed })).toContain('should it come back, both run');
+  expect(owedText({ ...end, item: owed })).toContain('if the primary site comes back, the VM may run at both sites');
 });
 
 test('what has ended is answered as ended, and only waiving what is owed is asked for once more', () => {
   const sourceFence = { epoch: 3, since: at(1) };
   const item: ProtectedItem = { ...newItem(), phase: 'Unprotected', activeSide: 'recovery', sourceFence };
   const view = viewOf(item, at(9));
-  expect(endedBefore(view, {})).toMatch(/^its protection has ended already; its source has still to be told/);
+  expect(endedBefore(view, {})).toMatch(/^its protection has already ended; its source is not fenced yet/);
   expect(endedBefore(view, { primaryLost: true })).toBeUndefined();
   expect(endedBefore(viewOf({ ...item, phase: 'Committed' }, at(9)), {})).toBeUndefined();
   const end = { item, keepReplica: false, primaryLost: true, unknownToHost: false, points: 1 };
-  expect(consequences(end)).toMatch(/^The protection of \S+ has ended; this gives up what is left of it\.$/);
+  expect(consequences(end)).toMatch(
+    /^The protection of \S+ has ended; this abandons its remaining clean-up at the primary site\.$/,
+  );
 });

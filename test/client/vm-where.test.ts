@@ -35,23 +35,23 @@ it('does not say that a VM runs whose host does not answer', () => {
 
 it('says of a VM that was failed over that what is on its host is its source', () => {
   expect(remarkOnPlace('db-01', known('Off', failedOver))).toEqual([
-    'runs at the recovery site, POWER is that of its source',
+    'runs at the recovery site; POWER shows its source',
   ]);
   expect(remarkOnPlace('db-01', known(undefined, failedOver))).toEqual(['runs at the recovery site']);
   expect(powerText(known('Off', failedOver))).toBe('its source there: Off');
   expect(whereText(known('Off', failedOver))).toBe('runs at the recovery site');
   const both = known('Running', failedOver);
-  expect(remarkOnPlace('db-01', both)).toEqual(['runs at both sides: POWER is that of its source, which must be off']);
+  expect(remarkOnPlace('db-01', both)).toEqual(['runs at both sites: POWER shows its source, which must be off']);
   expect(whereText(both)).toBe('runs at the recovery site, and so does its source at the primary site');
   expect(whereText({ ...known('Off', failedOver), replicaVm: 'Off' })).toBe('is off at the recovery site');
 });
 
 it('does not say that a VM runs at the recovery site whose replica VM is off or not there', () => {
   const gone = { ...known('Off', failedOver), replicaVm: 'NotThere' } as const;
-  expect(whereText(gone)).toBe('should run at the recovery site, and its replica VM is not there');
+  expect(whereText(gone)).toBe('should run at the recovery site, but its replica VM does not exist');
   for (const each of [gone, { ...gone, replicaVm: 'Off' } as const]) {
     expect(remarkOnPlace('db-01', each)).toEqual([
-      'should run at the recovery site, and does not: farshore vm start db-01',
+      'should run at the recovery site but does not: farshore vm start db-01',
     ]);
   }
 });

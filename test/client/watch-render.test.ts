@@ -60,7 +60,7 @@ test('a running job with task, progress, speed and when it is done; a plan run w
 
 test('a job that stands still says for whom', () => {
   const text = (job: Partial<Job>) => show(heard([], { jobs: [seeding('db-01', job)] })).at(-1);
-  expect(text({ retry: waiting })).toMatch(/waits for a person +- +-$/);
+  expect(text({ retry: waiting })).toMatch(/waits for an operator +- +-$/);
   expect(text({ retry: { ...waiting, nextTryAt: '2026-03-01T12:01:00.000Z' } })).toContain('waits for a retry');
   expect(text({ heldBefore: 'Start failover' })).toContain('waits for the plan');
 });
@@ -94,7 +94,7 @@ test('ages count on from what was heard last, and it says since when nothing is 
   const snapshot = boardOf(heard([item('db-01')]), '2026-03-01T12:01:00.000Z');
   const stale = { message: 'Temporal does not answer', heardAt: AT };
   const lines = renderSnapshot({ ...snapshot, stale }, WIDE);
-  expect(lines[1]).toBe('Temporal does not answer. This is as of 1 min ago. Trying again.');
+  expect(lines[1]).toBe('Temporal does not answer. This view is 1 min old. Retrying.');
   expect(lines.at(-1)).toMatch(/db-01 .* 1 min 12 s +3\.0 MiB +due$/);
 });
 
@@ -149,7 +149,7 @@ describe('in a terminal', () => {
     const long = { ...waiting, failure: toFailure('DiskMissing', 'a long story '.repeat(40).trim()) };
     const lines = show(heard([item('db-01', { retry: long })]), { columns: 80, rows: 12, colour: false });
     expect(lines).toContainEqual(expect.stringMatching(/^Critical {2}db-01: a long story/));
-    expect(lines.at(-1)).toBe('... the rest of this');
+    expect(lines.at(-1)).toBe('... more of this');
     expect(lines).toHaveLength(12);
   });
 

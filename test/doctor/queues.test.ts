@@ -33,11 +33,11 @@ test('of a worker that polls it is said when it did, the newest first', () => {
   // Nobody watches the host of a VM that runs at the recovery site.
   expect(found('host', [{ ...item, phase: 'Committed', activeSide: 'recovery' }], 41)).toEqual({
     status: 'ok',
-    message: 'was polled by worker-41, 41 s ago; one that has died since then is missed only 1 min 20 s after that',
+    message: 'was polled by worker-41, 41 s ago; a worker that has died since then is noticed only after 1 min 20 s',
   });
   expect(found('host', [item], 81)).toMatchObject({
     status: 'problem',
-    message: 'no worker takes activities from it; the last worker asked 1 min 21 s ago',
+    message: 'no worker polls it for activities; the last poll was 1 min 21 s ago',
   });
 });
 
@@ -45,7 +45,7 @@ test('an agent that does not answer is told as such though its polls are open, a
   expect(found('host', [silent('agent')], 5)).toMatchObject({
     status: 'problem',
     message: 'its worker does not answer, and was last heard 12 s ago',
-    remedy: 'end it if it hangs, then start the worker: farshore worker --role host --name h1',
+    remedy: 'if it hangs, end it; then start the worker: farshore worker --role host --name h1',
   });
   expect(found('host', [silent('hypervisor')], 5)).toMatchObject({
     status: 'warning',
@@ -53,7 +53,7 @@ test('an agent that does not answer is told as such though its polls are open, a
   });
   expect(found('vmm', [silent('agent')], 5)).toMatchObject({
     status: 'warning',
-    message: 'was polled by worker-5, 5 s ago, and may be gone since: h1, which it serves, does not answer',
+    message: 'was polled by worker-5, 5 s ago, but may be down: h1, which it serves, does not answer',
     remedy: expect.stringContaining('farshore worker --role vmm --name vmm-1'),
   });
   expect(found('vmm', [silent('agent'), { ...item, vm: 'web-01', host: 'h2' }], 5)).toMatchObject({ status: 'ok' });

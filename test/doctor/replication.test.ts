@@ -39,7 +39,7 @@ test('a cycle that is overdue is told before it is a matter of health, and once 
   expect(found([item('db-01')], 1_031)).toMatchObject([
     {
       status: 'warning',
-      message: `db-01: a cycle was due at ${at(1_000)}, and is overdue (missed since: 1)`,
+      message: `db-01: the cycle due at ${at(1_000)} is overdue, and 1 cycle has been missed`,
       remedy: expect.stringContaining('farshore vm show db-01'),
       vms: ['db-01'],
     },

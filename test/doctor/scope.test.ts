@@ -43,9 +43,12 @@ test('VMs, hosts and VMM servers that protected VMs still need are looked at, to
   expect(vmm).toMatchObject({
     queue: 'vmm:vault-1/vmm-0',
     remedy:
-      'name the VMM server vmm-0 in the site file again, for db-01; then start the worker: farshore worker --role vmm --name vmm-0',
+      'add the VMM server vmm-0, which db-01 still uses, to the site file again; then start the worker: farshore worker --role vmm --name vmm-0',
   });
-  expect(host).toMatchObject({ queue: 'host:vault-1/host-0', remedy: expect.stringContaining('for gone-01; then') });
+  expect(host).toMatchObject({
+    queue: 'host:vault-1/host-0',
+    remedy: expect.stringContaining('which gone-01 still uses, to the site file again; then'),
+  });
 });
 
 test('a VM that has failed over for good needs nothing of a primary site that is gone', () => {

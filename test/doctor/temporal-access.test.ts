@@ -22,12 +22,12 @@ async function said(address: string, people: string[], connectionOptions = {}) {
 test('a server on loopback that checks nobody is open to whoever has an account', async () => {
   expect(await said('127.0.0.1:7233', [])).toMatchObject({
     status: 'ok',
-    message: expect.stringMatching(/checks nobody, and no other person has an account/) as string,
+    message: expect.stringMatching(/does not authenticate its clients, but no other user can log in/) as string,
   });
   const people = ['eve:x:1001:1001::/home/eve:/bin/bash', 'mallory:x:1002:1002::/home/mallory:/bin/zsh'];
   expect(await said('localhost:7233', people)).toMatchObject({
     status: 'warning',
-    message: expect.stringMatching(/eve and 1 other may do with it what Farshore does/) as string,
+    message: expect.stringMatching(/eve and 1 other may do everything that Farshore can/) as string,
     remedy: expect.stringMatching(/docs\/security\.md/) as string,
   });
 });

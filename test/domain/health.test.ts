@@ -25,7 +25,7 @@ describe('conditions', () => {
     ['over an hour since the last send', { shipped: shipped(0) }, 3601, ['Warning NotSentForLong']],
     ['a failure that may pass', { retry: retryOf('StoreFull', 0) }, 119, ['Warning StoreFull']],
     ['a failure that lasts', { retry: retryOf('StoreFull', 0) }, 120, ['Critical StoreFull']],
-    ['a failure that waits for a person', { retry: retryOf('DiskMissing', 0, true) }, 0, ['Critical DiskMissing']],
+    ['a failure that waits for an operator', { retry: retryOf('DiskMissing', 0, true) }, 0, ['Critical DiskMissing']],
     ['marked', { resync: { cause: 'logs are full', since: at(0) } }, 0, ['Critical ResyncRequired']],
     [
       'the first copy',

@@ -52,7 +52,7 @@ describe('the next step', () => {
     ],
     ['the store is full', { retry: waiting('StoreFull') }, 'farshore retry db-01'],
     [
-      'its first protection waits for a person',
+      'its first protection waits for an operator',
       {
         phase: 'Unprotected',
         job: job('plannedFailover', { kind: 'enableProtection', retry: { ...failing('DiskMissing'), attempt: 1 } }),
@@ -359,7 +359,7 @@ describe('the board', () => {
     expect(boardOf({ ...heard, held: [], replicaVms: undefined }, NOW).health).toBe('Warning');
   });
 
-  test('shows a VM that runs at both sides, and who can end that', () => {
+  test('shows a VM that runs at both sites, and who can end that', () => {
     const failedOver = { phase: 'FailedOver', activeSide: 'recovery' } as const;
     const owed = item({ ...failedOver, vm: 'owed-01', sourceFence: { epoch: 3, since: at(1) } });
     const items = [owed, item({ ...failedOver, vm: 'on-01' }), item({ ...failedOver, vm: 'off-01' }), item()];

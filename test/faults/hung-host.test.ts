@@ -70,7 +70,7 @@ test(
       expect(unplanned.stderr).not.toContain('its host hyperv-01 answers');
       // Its VM runs on, so that no bound can be told.
       expect(unplanned.stderr).toContain('everything written from then until the source is off is lost');
-      expect(unplanned.stderr).toContain('it is Running on host hyperv-01, whose agent does not answer; start');
+      expect(unplanned.stderr).toContain('the VM runs on host hyperv-01, but the agent there does not answer; restart');
       const refused = instantIn(planned.stderr, 'last heard at');
       expect(refused <= hungAt).toBe(true);
 
@@ -165,11 +165,11 @@ test(
         },
       });
       const listed = await site.shell.run('vm', 'list', '--data', 'data');
-      expect(listed.stdout).toContain('runs at both sides');
+      expect(listed.stdout).toContain('runs at both sites');
       goOn();
       await site.until(({ item: now }) => now.sourceFence === undefined);
       const { value: fenced } = await site.shell.json('status', '--data', 'data');
-      expect(JSON.stringify(fenced)).not.toContain('runs at both sides');
+      expect(JSON.stringify(fenced)).not.toContain('runs at both sites');
     } finally {
       goOn();
       writing = false;

@@ -185,7 +185,7 @@ describe('a job whose entity is closed ends', () => {
     });
   });
 
-  it('while it waits for a person', async () => {
+  it('while it waits for an operator', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.startEntity('db-02');
