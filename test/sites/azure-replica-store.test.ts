@@ -4,6 +4,7 @@ import { afterAll, beforeAll } from 'vitest';
 import { Azurite } from '../../client/demo/azurite.js';
 import { AzureReplicaStore } from '../../sites/azure-store/replica-store.js';
 import { objectsContract } from '../contracts/objects.js';
+import { pageBlobsContract } from '../contracts/page-blobs.js';
 import { replicaDisksContract } from '../contracts/replica-disks.js';
 
 let azurite: Azurite;
@@ -21,4 +22,5 @@ const makeStore = async () => {
 };
 
 objectsContract('azure', makeStore);
+pageBlobsContract('azure', makeStore);
 replicaDisksContract('azure', makeStore, { histories: 15 });

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { onTestFinished } from 'vitest';
 import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
 import { objectsContract } from '../contracts/objects.js';
+import { pageBlobsContract } from '../contracts/page-blobs.js';
 import { replicaDisksContract } from '../contracts/replica-disks.js';
 
 const makeStore = async () => {
@@ -13,4 +14,5 @@ const makeStore = async () => {
 };
 
 objectsContract('embedded', makeStore);
+pageBlobsContract('embedded', makeStore);
 replicaDisksContract('embedded', makeStore);
