@@ -180,7 +180,7 @@ export function createAzureActivities({ store, compute, networks, webhook, turns
         if (!(await find())) await createPointOfCycle(store, vm, applied);
         await store.objects.raiseFence(vmFence(vm, { epoch: failoverEpoch, sequence: 0 }));
         const point = await find();
-        if (!point) throw new CatalogueError('InvalidReplicaState', `recovery point ${id} of ${vm} is gone`);
+        if (!point) throw new CatalogueError('InvalidReplicaState', `recovery point ${id} of ${vm} no longer exists`);
         await compute.createVm(await replicaVmAt(store, await description(vm), point, failoverEpoch));
         await recordFailover(store, vm, failoverEpoch, point);
         return { recoveryPoint: { id, time: point.time } };
@@ -208,7 +208,7 @@ export function createAzureActivities({ store, compute, networks, webhook, turns
       if (found?.state !== 'Running') {
         throw new CatalogueError(
           'InvalidVmState',
-          `the replica VM ${vm} is ${found ? found.state : 'not there'}, expected Running`,
+          `the replica VM ${vm} is ${found ? found.state : 'missing'}, expected Running`,
         );
       }
     },

@@ -117,7 +117,7 @@ export function createPrimaryActivities(deps: PrimaryDeps) {
       await source.beginReplication(vm, epoch);
       const found = replicatedDisks(await source.describeVm(vm));
       if (!disks || isDeepStrictEqual(found, disks)) return;
-      throw new CatalogueError('ResyncRequired', `the disks of ${vm} have changed while this was being begun`);
+      throw new CatalogueError('ResyncRequired', `the disks of ${vm} changed while replication was being started`);
     },
 
     /** Stops tracking and removes snapshot and logs. */

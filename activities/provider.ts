@@ -55,7 +55,7 @@ export function createProviderActivities(deps: ProviderDeps) {
     const { host, vm, unreachable } = await locate(name, [find(name).host]);
     if (vm) return { host, vm };
     if (unreachable[0]) throw unreachable[0];
-    throw new CatalogueError('VmNotFound', `${name} is on none of the hosts of VMM server ${vmmServer}`);
+    throw new CatalogueError('VmNotFound', `${name} was not found on any host of VMM server ${vmmServer}`);
   };
   const hypervisorOfVm = async (name: string) => deps.hypervisorOf((await describe(name)).host);
   return classified({
@@ -160,7 +160,7 @@ function adaptersOf(site: Site, vm: SiteVm): ReplicaDescription['networkAdapters
     if (!target) {
       throw new CatalogueError(
         'PrerequisitesNotMet',
-        `network adapter ${adapter.name} of ${vm.name}: VM network ${adapter.vmNetwork} is not mapped`,
+        `network adapter ${adapter.name} of ${vm.name}: VM network ${adapter.vmNetwork} has no mapping`,
       );
     }
     return { name: adapter.name, ...target };

@@ -121,7 +121,7 @@ export function unplannedFailoverActivities({ store, compute }: { store: Replica
         const point = (await listRecoveryPoints(store, vm)).find(({ id }) => id === recoveryPoint);
         const description = await readDescription(store, vm);
         if (!point || !description) {
-          throw new CatalogueError('InvalidReplicaState', `recovery point ${recoveryPoint} of ${vm} is gone`);
+          throw new CatalogueError('InvalidReplicaState', `recovery point ${recoveryPoint} of ${vm} no longer exists`);
         }
         // What the guest has written since then stays.
         if ((await runningReplica(vm))?.from !== point.id) {
@@ -136,9 +136,10 @@ export function unplannedFailoverActivities({ store, compute }: { store: Replica
 
 /** @param from of the one that runs; undefined when nobody has noted it. @returns why it can't be gone on with. */
 function notTakenOver(vm: string, wanted: string, from: string | undefined): string | undefined {
-  if (from === undefined) return `the replica VM ${vm} is running already, and the vault does not say from which point`;
+  if (from === undefined)
+    return `the replica VM ${vm} is already running, but the vault does not record its recovery point`;
   if ([LATEST, LATEST_PROCESSED, from].includes(wanted)) return undefined;
-  return `the replica VM ${vm} is running already, from recovery point ${from}; \`${LATEST}\` goes on with it`;
+  return `the replica VM ${vm} is already running, from recovery point ${from}; choose \`${LATEST}\` to continue with it`;
 }
 
 /**

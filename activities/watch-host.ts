@@ -47,7 +47,7 @@ export function hostActivities(inventory: Pick<VmInventory, 'listVms'>, everyMs 
       if (known && sameHostState(known, state)) {
         throw ApplicationFailure.create({
           type: 'Unchanged',
-          message: 'Nothing is new on this host; it is looked at again in a while',
+          message: 'Nothing has changed on this host; the next look follows',
           category: ApplicationFailureCategory.BENIGN,
           nextRetryDelay: everyMs,
         });

@@ -28,7 +28,7 @@ export function createVaultActivities(hear: () => Promise<Heard>) {
       if (digest !== known) return { text, digest };
       throw ApplicationFailure.create({
         type: 'Unchanged',
-        message: 'Nothing is new in this vault; it is looked at again in a while',
+        message: 'Nothing has changed in this vault; the next look follows',
         category: ApplicationFailureCategory.BENIGN,
       });
     },

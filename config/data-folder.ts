@@ -131,7 +131,7 @@ export class DataFolder {
     try {
       return instanceSchema.parse(JSON.parse(text));
     } catch (error) {
-      throw damaged(file, text === '' ? 'it is empty' : 'its content is not what an instance writes', error);
+      throw damaged(file, text === '' ? 'it is empty' : 'its content was not written by an instance', error);
     }
   }
 
@@ -166,8 +166,8 @@ export class DataFolder {
 
 const damaged = (file: string, problem: string, cause: unknown) =>
   new DamagedInstanceError(
-    `${file}, which says where the instance of this data folder is, can't be read: ${problem}\n` +
-      '  Remedy: `farshore down`, then `farshore up` again with the same data folder; what is protected goes on from there',
+    `${file}, which records the address of the instance of this data folder, can't be read: ${problem}\n` +
+      '  Remedy: `farshore down`, then `farshore up` again with the same data folder; protection resumes from there',
     { cause },
   );
 
@@ -180,7 +180,7 @@ async function ownFolder(folder: string): Promise<void> {
   const found = await lstat(folder);
   if (!found.isDirectory() || found.uid !== process.getuid?.()) {
     throw new Error(
-      `${folder}, where the sockets of this instance belong, is not a folder of this user: have it removed, or set ` +
+      `${folder}, the folder for the sockets of this instance, does not belong to this user: have it removed, or set ` +
         'XDG_RUNTIME_DIR to a folder that only this user may write to',
     );
   }

@@ -51,15 +51,15 @@ export function readDocument<S extends z.ZodType>(
   if (syntax) {
     const line = lines.linePos(syntax.pos[0]).line;
     if (syntax.code === 'MULTIPLE_DOCS') {
-      const remedy = 'keep one of them, in a file of its own: a line of --- begins another';
-      throw new DocumentError(file, line, '(syntax)', 'here a second YAML document begins', undefined, remedy);
+      const remedy = 'keep one document per file: a line of --- begins another one';
+      throw new DocumentError(file, line, '(syntax)', 'a second YAML document begins here', undefined, remedy);
     }
-    const problem = secret ? `this is no YAML (${syntax.code})` : syntax.message;
+    const problem = secret ? `invalid YAML (${syntax.code})` : syntax.message;
     throw new DocumentError(file, line, '(syntax)', problem, undefined, 'correct the YAML syntax on this line');
   }
   const wrong = contentProblem(document);
   if (wrong) {
-    const problem = secret ? 'its fields, anchors or aliases are not in order' : wrong.problem;
+    const problem = secret ? 'its fields, anchors or aliases are invalid' : wrong.problem;
     throw new DocumentError(file, lines.linePos(wrong.offset).line, '(syntax)', problem, undefined, wrong.remedy);
   }
   const raw = contentOf(document, file, secret);
@@ -85,7 +85,14 @@ function parsed(text: string, file: string, lineCounter: LineCounter): Document.
     return parseDocument(text, { lineCounter, prettyErrors: false, uniqueKeys: false, merge: true });
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    throw new DocumentError(file, 1, '(syntax)', 'it is nested too deeply', undefined, 'nest its fields less deeply');
+    throw new DocumentError(
+      file,
+      1,
+      '(syntax)',
+      'the document is nested too deeply',
+      undefined,
+      'nest its fields less deeply',
+    );
   }
 }
 
@@ -94,7 +101,7 @@ function contentOf(document: Document.Parsed, file: string, secret: boolean): un
   try {
     return document.toJS({ maxAliasCount: -1 });
   } catch (error) {
-    const message = secret ? 'a merge leads to no fields' : (error as Error).message;
+    const message = secret ? 'a merge key does not refer to a mapping' : (error as Error).message;
     throw new DocumentError(file, 1, '(syntax)', message, undefined, 'correct the anchors and aliases of the file');
   }
 }
@@ -132,28 +139,29 @@ function shapeFinding(issue: Issue, raw: unknown): Finding {
     return {
       path: [...path, issue.keys[0]!],
       message: 'unknown field',
-      remedy: 'remove it, or correct its spelling; the example files explain every field',
+      remedy: 'remove the field, or correct its spelling; the example files explain every field',
     };
   }
   const wanted = wantedOf(issue);
   if (wanted === undefined) return { path, message: issue.message, remedy: 'correct the value' };
   const value = valueAt(raw, path);
-  if (value === undefined) return { path, message: `this field is required: ${wanted}`, remedy: 'add the field' };
+  if (value === undefined)
+    return { path, message: `this field is required; expected ${wanted}`, remedy: 'add the field' };
   if (value === null)
-    return { path, message: `this field is empty: ${wanted} is wanted`, remedy: 'give it a value, or remove it' };
-  return { path, message: `${wanted} is wanted`, remedy: 'correct the value' };
+    return { path, message: `this field is empty; expected ${wanted}`, remedy: 'give it a value, or remove it' };
+  return { path, message: `expected ${wanted}`, remedy: 'correct the value' };
 }
 
 const typeNames: Readonly<Record<string, string>> = {
   array: 'a list',
-  object: 'fields of its own',
+  object: 'nested fields',
   string: 'text',
   int: 'a whole number',
   number: 'a number',
   boolean: 'true or false',
 };
 
-/** What should be there instead; undefined when the issue's own message says what is wrong. */
+/** The expected value; undefined when the issue's own message names it. */
 function wantedOf(issue: Issue): string | undefined {
   if (issue.code === 'invalid_type') return typeNames[issue.expected] ?? issue.expected;
   if (issue.code === 'invalid_union' && 'options' in issue && issue.options)

@@ -53,12 +53,12 @@ async function readText(file: string, what: string): Promise<string> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     const problem =
-      code === 'ENOENT' ? `there is no such ${what}` : `the ${what} cannot be read (${code ?? String(error)})`;
-    throw new DocumentError(file, 1, '(file)', problem, undefined, 'name a file that is there and readable');
+      code === 'ENOENT' ? `this ${what} does not exist` : `the ${what} cannot be read (${code ?? String(error)})`;
+    throw new DocumentError(file, 1, '(file)', problem, undefined, 'give the path of an existing, readable file');
   }
   const text = decodeText(bytes);
   if (text !== undefined) return text;
-  const problem = `the ${what} is no text in UTF-8, or in UTF-16 with a byte order mark`;
+  const problem = `the ${what} is not text in UTF-8, nor in UTF-16 with a byte order mark`;
   throw new DocumentError(file, 1, '(file)', problem, undefined, 'save it in UTF-8');
 }
 
@@ -83,8 +83,8 @@ function longSocketPath({ vms }: Site): Finding | undefined {
   if (v < 0) return undefined;
   return {
     path: ['vms', v, 'guestAgent'],
-    message: `the socket's path, ${vms[v]?.guestAgent}, is longer than the ${MAX_SOCKET_PATH} bytes the system takes`,
-    remedy: 'put the socket, or a symbolic link to its folder, where its path is shorter',
+    message: `the socket's path, ${vms[v]?.guestAgent}, is longer than the ${MAX_SOCKET_PATH} bytes that the system allows`,
+    remedy: 'move the socket, or a symbolic link to its folder, to a shorter path',
   };
 }
 
@@ -98,22 +98,22 @@ async function firstDiskFinding(site: Site, replicas: boolean): Promise<Finding 
       if (!found) {
         return {
           path: at('path'),
-          message: `there is no file ${disk.path}`,
+          message: `the disk file ${disk.path} does not exist`,
           remedy: 'correct the path, which is relative to the site file, or create the disk',
         };
       }
       if (!found.isFile() && !found.isBlockDevice()) {
         return {
           path: at('path'),
-          message: `${disk.path} is no file`,
-          remedy: 'name the disk itself, a file or a block device',
+          message: `${disk.path} is not a file`,
+          remedy: 'give the path of the disk itself: a file or a block device',
         };
       }
       if (await liesInStore(site.vault.store, disk.path)) {
         return {
           path: at('path'),
-          message: `${disk.path} lies in the replica store, ${formatStoreAddress(site.vault.store)}`,
-          remedy: "name the VM's own disk, not a replica, or give the store a folder of its own",
+          message: `${disk.path} is inside the replica store, ${formatStoreAddress(site.vault.store)}`,
+          remedy: "use the VM's own disk, not a replica, or move the store to its own folder",
         };
       }
       // A block device is the same by whatever node it is opened.
@@ -146,7 +146,7 @@ async function firstDiskFinding(site: Site, replicas: boolean): Promise<Finding 
         return {
           path: at('size'),
           message: `the disk's virtual size is ${size} bytes`,
-          remedy: `write ${size}, or leave the field out`,
+          remedy: `write ${size}, or remove the field`,
         };
       }
       if (!disk.excluded) replicated.push({ name: disk.name, size });

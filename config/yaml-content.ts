@@ -39,8 +39,8 @@ class Walk {
     if (size > MAX_VALUES) {
       this.#refuse(
         node,
-        `its anchors and aliases come to more than ${MAX_VALUES.toLocaleString('en')} values`,
-        'write out what is needed, and repeat less of it by aliases',
+        `its anchors and aliases expand to more than ${MAX_VALUES.toLocaleString('en')} values`,
+        'use fewer aliases, and write the values out instead',
       );
     }
     return size;
@@ -52,8 +52,8 @@ class Walk {
     if (!target) {
       this.#refuse(
         alias,
-        `the alias *${source} leads nowhere`,
-        `give a value before it the anchor &${source}, or correct the name`,
+        `the alias *${source} has no anchor`,
+        `give an earlier value the anchor &${source}, or correct the name`,
       );
       return 1;
     }
@@ -61,7 +61,7 @@ class Walk {
     if (size === undefined) {
       this.#refuse(
         alias,
-        `the alias *${source} leads to what it stands in itself, which has no end`,
+        `the alias *${source} refers to a value that contains it, which has no end`,
         'write the value out',
       );
     }
@@ -77,12 +77,8 @@ class Walk {
       // Several merges are several values of one name, which is what they are for.
       if (isNode(pair.key) && name !== undefined && name !== '<<') {
         if (names.has(name)) {
-          const remedy = 'keep one of them: each name is unique';
-          this.#refuse(
-            pair.key,
-            `the field ${JSON.stringify(name).slice(0, 40)} is given twice, and has to be unique`,
-            remedy,
-          );
+          const remedy = 'keep only one of them';
+          this.#refuse(pair.key, `the field ${JSON.stringify(name).slice(0, 40)} appears twice`, remedy);
         }
         names.add(name);
       }

@@ -16,7 +16,7 @@ export async function makeFolder(folder: string, mode = 0o777): Promise<void> {
     // Of two who try at once one is told that it is there; so is whoever meets a file.
     if (await isFolder(folder)) return;
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    throw Object.assign(new Error(`no folder can be made in ${parent}`, { cause: error }), {
+    throw Object.assign(new Error(`cannot create a folder in ${parent}`, { cause: error }), {
       code: 'ENOENT',
       syscall: 'mkdir',
     });

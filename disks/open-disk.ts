@@ -34,7 +34,7 @@ async function refuseOtherFormats(path: string): Promise<void> {
   try {
     const found = await signatureOf(file, await fileSize(file));
     if (found === undefined) return;
-    throw new CatalogueError('ForeignDiskFormat', `${path} is a ${found}, and no format is written out for it`);
+    throw new CatalogueError('ForeignDiskFormat', `${path} is a ${found}, but the site file gives no format for it`);
   } catch (error) {
     throw diskError(error, path, 'read');
   } finally {

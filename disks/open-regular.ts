@@ -21,7 +21,7 @@ export async function openRegular(
   try {
     const found = await file.stat();
     if (found.isFile() || (options.devices && found.isBlockDevice())) return file;
-    throw new NotAFile(`${path} is no file`);
+    throw new NotAFile(`${path} is not a file`);
   } catch (error) {
     await file.close();
     throw error;

@@ -34,7 +34,7 @@ export class RawDisk implements VirtualDisk {
     const size = await sizeOrClose(file, path);
     if (size > 0 && size % 512 === 0) return new RawDisk(file, path, size);
     await file.close();
-    throw new CatalogueError('BrokenChain', `${path}: ${size} bytes are no whole number of 512-byte sectors`);
+    throw new CatalogueError('BrokenChain', `${path}: ${size} bytes is not a multiple of 512`);
   }
 
   async read(target: Buffer, offset: number): Promise<void> {

@@ -65,12 +65,12 @@ export const footerOfDisk = (vm: string, disk: string, sizeBytes: number): Buffe
 export function parseVhdFooter(footer: Buffer): VhdFooter {
   const broken = (problem: string) => new CatalogueError('BrokenChain', `VHD footer: ${problem}`);
   if (footer.length !== VHD_FOOTER_BYTES) throw broken(`${footer.length} bytes instead of ${VHD_FOOTER_BYTES}`);
-  if (footer.toString('latin1', 0, 8) !== COOKIE) throw broken('there is none');
+  if (footer.toString('latin1', 0, 8) !== COOKIE) throw broken('missing');
   const stored = footer.readUInt32BE(CHECKSUM_AT);
   const computed = checksum(footer);
   if (stored !== computed) throw broken(`checksum ${stored.toString(16)}, its content gives ${computed.toString(16)}`);
   const type = footer.readUInt32BE(60);
-  if (type !== FIXED) throw broken(`disk type ${type}; only fixed VHDs (${FIXED}) can be used, convert it`);
+  if (type !== FIXED) throw broken(`disk type ${type}; only fixed VHDs (${FIXED}) can be used; convert it`);
   const size = Number(footer.readBigUInt64BE(48));
   if (!Number.isSafeInteger(size) || size <= 0 || size % 512 !== 0) throw broken(`impossible size ${size}`);
   return { size, creator: footer.toString('latin1', 28, 32), uniqueId: Buffer.from(footer.subarray(68, 84)) };
@@ -87,7 +87,7 @@ export async function openVhd(path: string, options: { readOnly?: boolean } = {}
     if (bytes !== size + VHD_FOOTER_BYTES) {
       throw new CatalogueError(
         'BrokenChain',
-        `the footer tells of ${size} bytes, the file has ${bytes} with the footer`,
+        `the footer gives ${size} bytes, but the file has ${bytes} including the footer`,
       );
     }
     return new RawDisk(file, path, size);

@@ -9,6 +9,5 @@ export type Fencing = (typeof fencingKinds)[number];
 /** For people. */
 export const fencingTexts: Readonly<Record<Fencing, string>> = {
   enforced: 'enforced: once it has been failed over, its host refuses to start it',
-  advised:
-    'advised: once it has been failed over, a setting keeps it off, which an administrator of its host can change',
+  advised: 'advised: after a failover, a setting on its host keeps it off, which an operator of that host can change',
 };

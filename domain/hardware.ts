@@ -15,15 +15,15 @@ export const processorsSchema = z.int().min(1).max(2048);
 export const memorySchema = z
   .int()
   .min(LEAST_MEMORY)
-  .multipleOf(MEMORY_STEP, { error: `a multiple of ${MEMORY_STEP} (2 MiB) is wanted` });
+  .multipleOf(MEMORY_STEP, { error: `expected a multiple of ${MEMORY_STEP} (2 MiB)` });
 /** Of one adapter; an address of a group is none. */
 export const macAddressSchema = z.string().regex(/^[0-9a-fA-F][02468aceACE]([:-][0-9a-fA-F]{2}){5}$/, {
-  error: 'the MAC address of one adapter is wanted, six bytes such as 00:15:5D:01:02:03',
+  error: 'expected the MAC address of one adapter: six bytes such as 00:15:5D:01:02:03',
 });
 export const ipAddressSchema = z
   .string()
   .refine((text) => [z.ipv4(), z.ipv6()].some((schema) => schema.safeParse(text).success), {
-    error: 'an IPv4 or IPv6 address is wanted, without a prefix length',
+    error: 'expected an IPv4 or IPv6 address without a prefix length',
   });
 
 export const hardwareSchema = z.object({

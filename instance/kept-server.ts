@@ -61,7 +61,7 @@ export class KeptServer {
       if (signal.aborted) return;
       this.#runs = false;
       const ms = delay.after(performance.now() - startedAt);
-      onEvent(`temporal ${problem}; starting it again in ${ms} ms`);
+      onEvent(`temporal ${problem}; restarting it in ${ms} ms`);
       await sleep(ms, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) return;
       try {
@@ -73,7 +73,7 @@ export class KeptServer {
         continue;
       }
       await onRestart(this.server).catch((error: unknown) =>
-        onEvent(`where temporal is could not be noted: ${messageOf(error)}`),
+        onEvent(`the address of temporal could not be recorded: ${messageOf(error)}`),
       );
     }
   }

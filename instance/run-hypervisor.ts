@@ -34,7 +34,7 @@ export class RunningHypervisor {
     const stop = stopSignal(options);
     await new Promise<void>((resolve) => stop.addEventListener('abort', () => resolve(), { once: true }));
     for (const part of this.parts) await part.close();
-    logger.info('everything is put down');
+    logger.info('everything is written to disk');
   }
 }
 

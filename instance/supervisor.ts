@@ -76,11 +76,11 @@ export class Supervisor {
     const spec = { ...wanted, env: { ...process.env, ...wanted.env } };
     const child = this.#spawn(spec, await openLog(spec));
     const end = child.ended.then((reason) => {
-      throw new Error(`${spec.name} ended at its start (${reason}); see ${spec.logFile}`);
+      throw new Error(`${spec.name} ended during startup (${reason}); see ${spec.logFile}`);
     });
     await Promise.race([spec.ready(), end]);
     end.catch(() => undefined);
-    if (!child.isRunning) throw new Error(`${spec.name} ended at its start; see ${spec.logFile}`);
+    if (!child.isRunning) throw new Error(`${spec.name} ended during startup; see ${spec.logFile}`);
     void this.#keep(spec, child);
   }
 
@@ -115,7 +115,7 @@ export class Supervisor {
       if (child) problem = `ended (${await child.ended})`;
       if (this.#stopping) return;
       const delay = restart.after(performance.now() - startedAt);
-      this.onEvent(`${spec.name} ${problem}; starting it again in ${delay} ms`);
+      this.onEvent(`${spec.name} ${problem}; restarting it in ${delay} ms`);
       await sleep(delay);
       if (this.#stopping) return;
       child = await this.#startAgain(spec);
@@ -125,7 +125,7 @@ export class Supervisor {
   async #startAgain(spec: ProcessSpec): Promise<Child | undefined> {
     try {
       await spec.beforeRestart?.().catch((error: unknown) => {
-        this.onEvent(`${spec.name} is started unprepared: ${(error as Error).message}`);
+        this.onEvent(`${spec.name} starts without its preparation: ${(error as Error).message}`);
       });
       const log = await openLog(spec).catch((error: unknown) => {
         this.onEvent(`${spec.name} runs without a log: ${(error as Error).message}`);

@@ -98,7 +98,7 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
       const fenced = await fenceSources({ vms }, data, held);
       if (fenced.length > 0) {
         onProgress(
-          `Not started at the primary site, as they run at the recovery site by the vault: ${fenced.join(', ')}`,
+          `Not started at the primary site, as they run at the recovery site according to the vault: ${fenced.join(', ')}`,
         );
       }
     };
@@ -163,7 +163,7 @@ async function hypervisorSpecs(
         readHeldReplicas(site.vault, []),
         sleep(FENCED_WITHIN_MS, undefined, { ref: false }),
       ]);
-      if (!held) throw new Error('the store has not said in time which VMs were failed over');
+      if (!held) throw new Error('the store did not report in time which VMs were failed over');
       await fenceSourcesOf(vms, held);
     };
     specs.push({ ...spec, beforeRestart });
@@ -219,7 +219,7 @@ const entry = (name: string): string => fileURLToPath(new URL(`../${name}.js`, i
 async function untilPolled(connection: Connection, namespace: string, queue: string): Promise<void> {
   await until(async () => {
     const pollers = await pollersOf(connection.workflowService, namespace, queue, ACTIVITIES);
-    if (pollers.length === 0) throw new Error(`nobody polls ${queue}`);
+    if (pollers.length === 0) throw new Error(`no worker polls ${queue}`);
   }, `no worker polls the task queue ${queue}`);
 }
 

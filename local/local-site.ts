@@ -105,10 +105,10 @@ function untoldDisks(disks: SiteVm['disks'], vm: HypervisorVm): string | undefin
     .map(({ name }) => `${name} removed`);
   const excluded = disks
     .filter(({ name, excluded: now }) => told.has(name) && (told.get(name)!.excluded ?? false) !== now)
-    .map(({ name, excluded: now }) => `${name} ${now ? 'excluded' : 'not excluded any more'}`);
+    .map(({ name, excluded: now }) => `${name} ${now ? 'excluded' : 'no longer excluded'}`);
   const changes = [...added, ...removed, ...excluded];
   if (changes.length === 0) return undefined;
-  return `The site file has other disks by now (${changes.join(', ')}), which its host learns at the next \`farshore up\``;
+  return `The disks in the site file have changed (${changes.join(', ')}); its host uses the new ones after the next \`farshore up\``;
 }
 
 /** Whoever asks has more to tell than what a hypervisor that hangs would say. */

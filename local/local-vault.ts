@@ -38,6 +38,7 @@ export const readJobRecord = (address: StoreAddress, id: string): Promise<Job | 
 
 /** See `exportPoint`. */
 export async function exportFromVault(address: StoreAddress, task: ExportTask): Promise<Exported> {
-  if (await liesInStore(address, task.folder)) throw new ExportRefused(`${task.folder} is in the replica store itself`);
+  if (await liesInStore(address, task.folder))
+    throw new ExportRefused(`${task.folder} is inside the replica store; export to a folder outside it`);
   return await withReplicaStore(address, (store) => exportPoint(store, task));
 }

@@ -76,7 +76,7 @@ export class ReplicaVms {
     if (!description || !point)
       throw new CatalogueError(
         'InvalidReplicaState',
-        `${vm}: the recovery point ${recoveryPoint} that it ran from is gone`,
+        `${vm}: the recovery point ${recoveryPoint} that it ran from no longer exists`,
       );
     await this.#compute.createVm(await replicaVmAt(store, description, point, epoch));
   }

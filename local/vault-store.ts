@@ -40,7 +40,7 @@ export class VaultStore {
     const opened = await openReplicaStore(store, { ...options, vault: name }).catch((error: unknown) => {
       if (!known || !saysThatThereIsNone(error)) throw error;
       throw this.#missing(
-        `${(error as CatalogueError).detail}; by ${this.data.knownStores()} the vault's has the id ${known.id}`,
+        `${(error as CatalogueError).detail}; according to ${this.data.knownStores()}, the vault's store has the id ${known.id}`,
         error,
       );
     });
@@ -48,7 +48,7 @@ export class VaultStore {
     if (known) {
       await opened.close();
       throw this.#missing(
-        `the store at ${formatStoreAddress(store)} has the id ${opened.id}, by ${this.data.knownStores()} the vault's has ${known.id}`,
+        `the store at ${formatStoreAddress(store)} has the id ${opened.id}; according to ${this.data.knownStores()}, the vault's store has the id ${known.id}`,
       );
     }
     if (remember) await this.#remember(opened.id);
@@ -137,7 +137,7 @@ export class VaultStore {
   #refuseWithReplicas(vms: readonly string[], cause?: unknown): void {
     if (vms.length === 0) return;
     const where = formatStoreAddress(this.site.vault.store);
-    throw this.#missing(`no store is at ${where}, and there are replicas of ${vms.join(', ')}`, cause);
+    throw this.#missing(`there is no store at ${where}, but Temporal knows replicas of ${vms.join(', ')}`, cause);
   }
 
   #missing(detail: string, cause?: unknown): CatalogueError {

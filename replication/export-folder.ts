@@ -22,12 +22,13 @@ export async function claimFolder(folder: string, targets: readonly string[]): P
   try {
     await makeFolder(folder, 0o700);
   } catch (error) {
-    throw new ExportRefused(`${folder} can't be written to: ${(error as Error).message}`, { cause: error });
+    throw new ExportRefused(`cannot write to ${folder}: ${(error as Error).message}`, { cause: error });
   }
   const isResumed = (await sizeOf(path.join(folder, MARKER))) !== undefined;
   const taken: string[] = [];
   for (const target of targets) if (((await sizeOf(target)) ?? 0) > 0) taken.push(target);
-  if (taken.length > 0 && !isResumed) throw new ExportRefused(`${taken[0]} is there already, and is not empty`);
+  if (taken.length > 0 && !isResumed)
+    throw new ExportRefused(`${taken[0]} already exists and is not empty; choose an empty folder`);
   const marker = await openOwn(path.join(folder, MARKER), constants.O_WRONLY | constants.O_APPEND);
   if (!tryLockFile(marker.fd, 'exclusive')) {
     await marker.close();
@@ -69,9 +70,12 @@ async function openOwn(file: string, flags: number): Promise<FileHandle> {
     return await open(file, flags | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
   } catch (error) {
     if (!['ELOOP', 'EEXIST'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
-    throw new ExportRefused(`${file} is a link, or was put there just now: export to a folder of your own`, {
-      cause: error,
-    });
+    throw new ExportRefused(
+      `${file} is a link or was just created by another program: export to a folder of your own`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 

@@ -114,9 +114,12 @@ async function exportLeased(
     for (const { name, snapshot, file } of disks) {
       const size = await writeDisk(store, { vm, name, snapshot, file }, cycles).catch((error: unknown) => {
         if (!(error instanceof CatalogueError) || error.code !== 'SourceDiskFull') throw error;
-        throw new ExportRefused(`${folder} has no room for disk ${name}; make room, and give the same command again`, {
-          cause: error,
-        });
+        throw new ExportRefused(
+          `${folder} has no space for disk ${name}; free space there, and run the same command again`,
+          {
+            cause: error,
+          },
+        );
       });
       sizes.set(name, size);
       task.onDisk?.(name, size);

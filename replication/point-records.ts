@@ -200,7 +200,7 @@ export async function readDamage(store: ReplicaStore, vm: string): Promise<Damag
     return await readUnlessAway(store, vm, () => readKept(store.objects, name, damageSchema));
   } catch (error) {
     if (!(error instanceof CatalogueError) || error.code !== 'InvalidReplicaState') throw error;
-    const reason = `what verifications have found can't be read (${error.detail}); verify the VM, and delete it if all is well`;
+    const reason = `the findings of verifications can't be read (${error.detail}); verify the VM, and delete this record if the replica is equal`;
     return { epoch: LOST_DAMAGE_EPOCH, sequence: 0, reason };
   }
 }

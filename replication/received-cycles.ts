@@ -63,7 +63,7 @@ async function lossAt(
   const now = await readApplied(store, vm);
   const isSame = (now?.epoch === epoch ? now.sequence : 0) === (start?.sequence ?? 0);
   if (!isSame || (await readManifest(store, vm, { epoch, sequence }))) return {};
-  return { stoppedBy: `${vaultPaths.manifest(vm, epoch, sequence)} is missing, and later ones are there` };
+  return { stoppedBy: `${vaultPaths.manifest(vm, epoch, sequence)} is missing, but later ones exist` };
 }
 
 /** All that have a manifest, whatever is in it, oldest first. */

@@ -89,7 +89,7 @@ async function checkFits(store: ReplicaStore, description: ReplicaDescription, d
     new CatalogueError(
       'PrerequisitesNotMet',
       `${vm}: disk ${name} has ${size} bytes, ${from}; a replica disk cannot be made smaller. ` +
-        `Give the disk its former size, or end the protection of ${vm} and protect it anew`,
+        `Give the disk its former size, or unprotect ${vm} and protect it again`,
     );
   for (const { name, size } of disks) {
     const before = description.disks.find((disk) => disk.name === name);

@@ -24,5 +24,8 @@ export async function claimStore(store: ReplicaStore, vault: string): Promise<vo
 export async function requireOwner(store: ReplicaStore, vault: string): Promise<void> {
   const owner = await readKept(store.objects, vaultPaths.owner, ownerSchema);
   if (owner === undefined || owner.vault === vault) return;
-  throw new CatalogueError('ForeignVault', `it is that of the vault ${owner.vault}, and the site file is of ${vault}`);
+  throw new CatalogueError(
+    'ForeignVault',
+    `it belongs to the vault ${owner.vault}, but the site file describes the vault ${vault}`,
+  );
 }

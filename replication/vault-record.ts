@@ -31,13 +31,13 @@ export function decodeRecord<S extends z.ZodType>(data: Buffer, name: string, sc
   if (typeof raw === 'object' && raw !== null && 'checksum' in raw) {
     const { checksum, ...value } = raw;
     // Written before records had one, or by hand: the schema alone speaks for it.
-    if (checksum !== checksumOf(value)) throw damaged('is damaged: its checksum is not that of what it says');
+    if (checksum !== checksumOf(value)) throw damaged('is damaged: its checksum does not match its content');
     raw = value;
   }
   const parsed = schema.safeParse(raw);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
-  throw damaged(`is not what it should be: ${issue.path.join('.')}: ${issue.message}`);
+  throw damaged(`is invalid: ${issue.path.join('.')}: ${issue.message}`);
 }
 
 /** Indented, as people read these when everything else is gone. */

@@ -65,7 +65,7 @@ export async function surveyVault(store: ReplicaStore): Promise<{ vms: VaultVm[]
 
 /** Of a VM that the store holds something of, but does not describe. */
 export const missingDescription = (vm: string): string =>
-  `${vaultPaths.description(vm)} is missing, and what it described is there`;
+  `${vaultPaths.description(vm)} is missing, but its data exists`;
 
 /** Names of the VMs that the store holds anything of. */
 export async function vaultVms(store: ReplicaStore): Promise<string[]> {
@@ -109,7 +109,7 @@ async function damagedCopies(store: ReplicaStore, { vm }: ReplicaDescription): P
       (record) => record?.damaged,
       () => undefined,
     );
-    if (problem !== undefined) found.push({ name, problem: `${problem}; the other copy of it is used` });
+    if (problem !== undefined) found.push({ name, problem: `${problem}; its other copy is used` });
   }
   return found;
 }

@@ -30,13 +30,13 @@ export async function checkServerVersion(connection: Connection, target: Tempora
       return (await connection.workflowService.getSystemInfo({})).serverVersion ?? '';
     } catch (error) {
       if (!hasStatus(error, UNIMPLEMENTED)) throw error;
-      throw unsuitable(`What answers at ${address} is no Temporal server`, 'correct the address', error);
+      throw unsuitable(`${address} is not a Temporal server`, 'correct the address', error);
     }
   });
   if (isSupportedServer(version)) return version;
   const wanted = MINIMUM_SERVER.join('.');
   throw unsuitable(
-    `The Temporal server at ${address} is version ${version === '' ? 'unknown' : version}, and ${wanted} or newer is needed`,
+    `The Temporal server at ${address} is version ${version === '' ? 'unknown' : version}, but Farshore needs ${wanted} or newer`,
     `upgrade it to ${wanted} or newer, or name another server`,
   );
 }
@@ -60,7 +60,7 @@ export async function checkNamespace(connection: Connection, target: TemporalTar
         'TemporalUnsuitable',
         `Temporal at ${address} has no namespace ${namespace}`,
         namespaceBy,
-        `\`farshore prepare\` makes it; or temporal operator namespace create ${where(target)} --retention ${WANTED_RETENTION}; or name one that is there`,
+        `create it with \`farshore prepare\`, or with temporal operator namespace create ${where(target)} --retention ${WANTED_RETENTION}; or choose an existing namespace`,
         { cause: error },
       );
     }
@@ -73,7 +73,7 @@ export function retentionProblem(retentionMs: number | undefined, target: Tempor
   const { namespace, namespaceBy } = target;
   return new TemporalProblem(
     'TemporalUnsuitable',
-    `The namespace ${namespace} keeps jobs and plan runs for ${formatDuration(retentionMs)} only, and at least ${MINIMUM_RETENTION_DAYS} days are wanted`,
+    `The namespace ${namespace} keeps jobs and plan runs for only ${formatDuration(retentionMs)}; Farshore needs at least ${MINIMUM_RETENTION_DAYS} days`,
     namespaceBy,
     `temporal operator namespace update ${where(target)} --retention ${WANTED_RETENTION}`,
   );
@@ -101,15 +101,15 @@ export async function checkSearchAttributes(
   if (mistyped) {
     const { name, found, wanted } = mistyped;
     throw unsuitable(
-      `The search attribute ${name} of the namespace ${namespace} is of type ${found}, and has to be ${wanted}`,
-      `use another namespace, or temporal operator search-attribute remove ${where(target)} --name ${name}, and create it anew`,
+      `The search attribute ${name} of the namespace ${namespace} has type ${found}, but needs type ${wanted}`,
+      `use another namespace, or temporal operator search-attribute remove ${where(target)} --name ${name}, and then create it again`,
     );
   }
   if (lacking.length === 0) return Object.keys(searchAttributeTypes).length;
   const named = lacking.map(({ name, wanted }) => `--name ${name} --type ${wanted}`).join(' ');
   throw unsuitable(
     `The namespace ${namespace} lacks the search attributes ${lacking.map(({ name }) => name).join(', ')}`,
-    `\`farshore prepare\` makes them; or temporal operator search-attribute create ${where(target)} ${named}`,
+    `create them with \`farshore prepare\`, or with temporal operator search-attribute create ${where(target)} ${named}`,
   );
 }
 

@@ -35,13 +35,13 @@ export function configuredServer(env: NodeJS.ProcessEnv = process.env): Configur
   if (!address) {
     throw new Error(
       `${named.join(' and ')} is set, but names no Temporal address. ` +
-        'Set TEMPORAL_ADDRESS to host:port, name a profile that has an address, or unset it to use a local server.',
+        'Set TEMPORAL_ADDRESS to host:port, choose a profile that has an address, or unset the variable to use a local server.',
     );
   }
   const by = (variable: string) => (env[variable] ? `the environment variable ${variable}` : profileOf(env));
   if (typeof apiKey === 'string' && !/^[\x21-\x7e]+$/.test(apiKey)) {
     throw new Error(
-      `The API key that ${by('TEMPORAL_API_KEY')} gives has a character that no key has, such as a blank, a line break or an accent: copy it again, whole.`,
+      `The API key that ${by('TEMPORAL_API_KEY')} gives contains a character that no API key has, such as a space, a line break or an accented letter: copy the key again, completely.`,
     );
   }
   return {
@@ -68,8 +68,8 @@ function checkFiles(env: NodeJS.ProcessEnv): void {
       closeSync(openSync(file, 'r'));
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      const why = code === 'ENOENT' ? 'there is no such file' : `it can't be read (${code})`;
-      throw new Error(`${name} names ${file}: ${why}. Correct the variable, or put the file there.`, { cause: error });
+      const why = code === 'ENOENT' ? 'the file does not exist' : `it can't be read (${code})`;
+      throw new Error(`${name} names ${file}: ${why}. Correct the variable, or create the file.`, { cause: error });
     }
   }
 }

@@ -14,7 +14,7 @@ export interface ConnectTarget extends TemporalTarget {
 
 /** What nobody has configured. */
 const DEFAULT_ADDRESS = 'localhost:7233';
-const DEFAULT_NAMESPACE_BY = 'nobody: it is the usual one, and TEMPORAL_NAMESPACE names another';
+const DEFAULT_NAMESPACE_BY = 'default; override with TEMPORAL_NAMESPACE';
 
 /** For a connection; starting servers get so long to answer. ms. */
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -62,13 +62,13 @@ export function connectTarget(
   given: { readonly address?: string; readonly namespace?: string; readonly configuredBy?: string } = {},
 ): ConnectTarget {
   const server = given.address === undefined ? configuredServer() : undefined;
-  const by = given.configuredBy ?? 'whoever has called';
+  const by = given.configuredBy ?? 'the caller';
   const namespace = given.namespace ?? server?.namespace;
   return {
     address: given.address ?? server?.address ?? DEFAULT_ADDRESS,
     namespace: namespace ?? FARSHORE_NAMESPACE,
     connectionOptions: server?.connectionOptions ?? {},
-    configuredBy: given.address === undefined ? (server?.configuredBy ?? 'nobody: it is the usual one') : by,
+    configuredBy: given.address === undefined ? (server?.configuredBy ?? 'default') : by,
     namespaceBy: given.namespace === undefined ? (server?.namespaceBy ?? DEFAULT_NAMESPACE_BY) : by,
   };
 }
@@ -82,49 +82,49 @@ export async function problemOf(error: unknown, target: ConnectTarget): Promise<
     new TemporalProblem(code, what, configuredBy, remedy, { cause: error });
   // Of an address that is none.
   if (error instanceof TypeError || !URL.canParse(`tcp://${address}`)) {
-    return problem('TemporalUnsuitable', `${address} is no address of a Temporal server`, 'write it as host:port');
+    return problem('TemporalUnsuitable', `${address} is not an address of a Temporal server`, 'write it as host:port');
   }
   const answer = await probe(address, wantedTls(target.connectionOptions));
   const away = `Temporal does not answer at ${address}`;
-  const start = 'start it (`farshore up`, where it is an instance of this machine)';
+  const start = 'start it (with `farshore up` for an instance of this machine)';
   switch (answer.kind) {
     case 'none':
       return problem('TemporalUnreachable', `${away}: ${meaningOf(answer.errno)}`, `${start}, or correct the address`);
     case 'silent':
       return problem(
         'TemporalUnreachable',
-        `${away}: what takes the connection there says nothing`,
-        'look whether it hangs, or correct the address',
+        `${away}: a process accepts the connection but does not reply`,
+        'check whether that process hangs, or correct the address',
       );
     case 'http2':
       return problem(
         'TemporalUnreachable',
-        `${away} in time, though a server is there`,
-        'wait until it has started, or look at its log',
+        `${away} in time, although a server is running there`,
+        'wait until it has started, or check its log',
       );
     case 'tlsUnwanted':
       return problem(
         'TlsMismatch',
-        `What answers at ${address} speaks TLS, and the connection is configured without`,
-        'set TEMPORAL_TLS=true, or put a table `tls` into the profile; or correct the address',
+        `The server at ${address} requires TLS, but the connection is configured without TLS`,
+        'set TEMPORAL_TLS=true, add a table `tls` to the profile, or correct the address',
       );
     case 'tlsMissing':
       return problem(
         'TlsMismatch',
-        `What answers at ${address} does not speak TLS, and the connection is configured with it`,
-        'set TEMPORAL_TLS=false, or `disabled = true` in the table `tls` of the profile (an API key turns TLS on, too); or correct the address',
+        `The server at ${address} does not support TLS, but the connection is configured with TLS`,
+        'set TEMPORAL_TLS=false, or `disabled = true` in the table `tls` of the profile (an API key also turns TLS on), or correct the address',
       );
     case 'certificate':
       return problem(
         'TlsMismatch',
         `No secure connection to ${address} could be made: ${answer.reason}`,
-        'name who signed the certificate of the server (TEMPORAL_TLS_SERVER_CA_CERT_PATH), its name (TEMPORAL_TLS_SERVER_NAME), or a client certificate that it accepts',
+        'set the CA of the server certificate (TEMPORAL_TLS_SERVER_CA_CERT_PATH), the server name (TEMPORAL_TLS_SERVER_NAME), or a client certificate that the server accepts',
       );
     case 'stranger':
       return problem(
         'TemporalUnsuitable',
-        `What answers at ${address} is no Temporal server`,
-        'correct the address: it is that of the gRPC service, by default port 7233, not that of the Web UI',
+        `The server at ${address} is not a Temporal server`,
+        'correct the address: use that of the gRPC service (default port 7233), not that of the Web UI',
       );
   }
 }
@@ -132,10 +132,10 @@ export async function problemOf(error: unknown, target: ConnectTarget): Promise<
 function meaningOf(errno: string): string {
   switch (errno) {
     case 'ECONNREFUSED':
-      return 'nobody listens there';
+      return 'no process listens there';
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
-      return 'the name of the machine is not known';
+      return 'the host name cannot be resolved';
     case 'ETIMEDOUT':
       return 'the machine does not answer';
     default:

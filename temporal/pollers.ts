@@ -28,7 +28,7 @@ export async function pollersOf(
     taskQueueType: type,
   });
   return (pollers ?? []).map(({ identity, lastAccessTime }) => ({
-    identity: identity ?? 'somebody without a name',
+    identity: identity ?? 'an unnamed client',
     at: lastAccessTime ? tsToMs(lastAccessTime) : 0,
   }));
 }

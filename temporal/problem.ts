@@ -47,14 +47,14 @@ export function refusedCredentials(error: unknown, target: TemporalTarget): Temp
     const said = (cause as { details?: unknown }).details;
     const detail = typeof said === 'string' && said !== '' ? `: ${said}` : '';
     if (code === UNAUTHENTICATED) {
-      const problem = `Temporal at ${address} does not accept the credentials${detail}`;
+      const problem = `Temporal at ${address} rejected the credentials${detail}`;
       const remedy = 'correct the API key (TEMPORAL_API_KEY) or the client certificate (TEMPORAL_TLS_CLIENT_CERT_PATH)';
       return new TemporalProblem('AuthenticationFailed', problem, configuredBy, `${remedy}, or those of the profile`, {
         cause: error,
       });
     }
     if (code === PERMISSION_DENIED) {
-      const problem = `Temporal at ${address} refuses what is asked in the namespace ${namespace}${detail}`;
+      const problem = `Temporal at ${address} refused the request in the namespace ${namespace}${detail}`;
       const remedy = 'grant these credentials the right to write in the namespace, or correct its name';
       return new TemporalProblem('AuthorizationFailed', problem, configuredBy, remedy, { cause: error });
     }

@@ -96,7 +96,7 @@ async function missingAttributes(
   for (const { name, wanted, found } of lacking) {
     if (found === undefined) continue;
     throw new Error(
-      `Search attribute ${name} of namespace ${namespace} has type ${found}, and Farshore needs ${wanted}. ` +
+      `Search attribute ${name} of namespace ${namespace} has type ${found}, but Farshore needs type ${wanted}. ` +
         'Use another namespace, or remove the attribute with temporal operator search-attribute remove.',
     );
   }

@@ -79,7 +79,7 @@ export class Room implements RoomBeside {
       if (!shortage.severe && (wasGivenUp || this.reserve.isComingBack)) return;
       await this.tracking.mark(shortage.detail);
     } catch (error) {
-      this.options.warn('room beside the disks could not be made', error);
+      this.options.warn('space beside the disks could not be reserved', error);
     }
   }
 }

@@ -161,7 +161,7 @@ export class Tracker implements TrackerOfDisk {
     if (fence.sequence !== current.openSequence) {
       throw new CatalogueError(
         'OutOfSequence',
-        `${this.vm}: asked to cut ${formatFence(fence)}, open is sequence ${current.openSequence}`,
+        `${this.vm}: asked to cut ${formatFence(fence)}, but the open sequence is ${current.openSequence}`,
       );
     }
     const next = await this.#createLogs(fence.epoch, fence.sequence + 1, { firstWrite: 0, openedByFinalCut: final });
@@ -213,7 +213,7 @@ export class Tracker implements TrackerOfDisk {
     if (current?.epoch !== upTo.epoch) return;
     const made = current.cuts.get(upTo.sequence);
     if (made ? !isSameCut(made, upTo) : upTo.sequence >= current.openSequence) {
-      throw new CatalogueError('CutGone', `${this.vm}: ${formatFence(upTo)} was cut otherwise, or not at all`);
+      throw new CatalogueError('CutGone', `${this.vm}: ${formatFence(upTo)} was cut differently, or not at all`);
     }
     await current.release(upTo.sequence);
   }
@@ -221,7 +221,7 @@ export class Tracker implements TrackerOfDisk {
   /** See `putDown`. To be followed by `wake` before the disks are written again. */
   async rest(found: Identities): Promise<void> {
     if (this.resyncCause !== undefined) return;
-    await this.#orMark('a change log could not be put down', () => putDown(this.disks, found));
+    await this.#orMark('a change log could not be flushed to disk', () => putDown(this.disks, found));
   }
 
   /** Of disks that were put down: marks the VM when somebody has changed one since. */
@@ -232,7 +232,7 @@ export class Tracker implements TrackerOfDisk {
 
   /** @param files which ones are open now, in the order of the disks. */
   async wake(files: readonly (string | undefined)[]): Promise<void> {
-    await this.#orMark('a change log could not be taken up', () => takeUp(this.disks, files));
+    await this.#orMark('a change log could not be reopened', () => takeUp(this.disks, files));
   }
 
   /** Puts the logs down in order; nothing may be in flight, and what is on the disks must have been flushed. */
@@ -240,7 +240,7 @@ export class Tracker implements TrackerOfDisk {
     await this.#current?.discarded();
     if (this.resyncCause === undefined) {
       // All of them before the first says that it is closed: a mark has to find them open.
-      await this.#orMark('a change log could not be put down', () =>
+      await this.#orMark('a change log could not be flushed to disk', () =>
         settleAll(this.#tracked.map(async (disk) => disk.log?.sync())),
       );
     }

@@ -99,7 +99,7 @@ export class CoalescedWrites {
       throw new CatalogueError(
         'SourceDiskFull',
         `${tmpdir()}: no room for the index of a large backlog of writes (${this.#fileBytes} bytes so far); ` +
-          'free space there, or have TMPDIR name another folder',
+          'free space there, or set TMPDIR to another folder',
         { cause: error },
       );
     }

@@ -25,7 +25,7 @@ export function parseMetricsAddress(text: string, field: string): MetricsAddress
   if (digits !== undefined && port >= 1 && port <= 65_535) return { host: host.replace(/^\[|\]$/g, ''), port };
   throw new MetricsAddressError(
     `${field}: not an address to serve metrics at (value: ${JSON.stringify(text)})\n` +
-      '  Remedy: write HOST:PORT, with a port from 1 to 65535, such as 127.0.0.1:9464; PORT alone is on loopback',
+      '  Remedy: write HOST:PORT, with a port from 1 to 65535, such as 127.0.0.1:9464; PORT alone means loopback',
   );
 }
 

@@ -45,7 +45,7 @@ export class MetricsEndpoint {
     } catch (error) {
       throw new MetricsAddressError(
         `metrics can't be served at ${formatAddress(address)}: ${(error as Error).message}\n` +
-          '  Remedy: choose another address with --metrics or FARSHORE_METRICS_ADDRESS, or end who listens there',
+          '  Remedy: choose another address with --metrics or FARSHORE_METRICS_ADDRESS, or stop the process that listens there',
         { cause: error },
       );
     }

@@ -16,7 +16,7 @@ export const ownWorkOnly =
         const { vault: theirs } = fieldsOfWorkflow(asked);
         if (theirs === undefined || theirs === vault) return await next(input);
         throw ApplicationFailure.nonRetryable(
-          `${asked} belongs to vault ${theirs}, and this worker to vault ${vault}`,
+          `${asked} belongs to vault ${theirs}, but this worker belongs to vault ${vault}`,
           FOREIGN,
         );
       },

@@ -108,7 +108,7 @@ export class VaultWatch {
       this.#silent.delete(who);
     } catch (error) {
       if (!this.#silent.has(who) && !this.#stopping.signal.aborted)
-        this.logger.warn(`${who} does not tell the state of the vault`, { error });
+        this.logger.warn(`${who} does not report the state of the vault`, { error });
       this.#silent.add(who);
     }
   }

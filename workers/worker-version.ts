@@ -47,7 +47,7 @@ export function workerVersion(
 
 /** What a worker says that stays idle. */
 export const replacedText = ({ deploymentName, buildId }: WorkerVersion): string =>
-  `This worker's build ${buildId} was replaced by another, which stays current: it gets no work. To go back to it: ` +
+  `This worker's build ${buildId} was replaced by another build, which is current: this worker gets no work. To go back to its build: ` +
   `temporal worker deployment set-current-version --deployment-name ${deploymentName} --build-id ${buildId}`;
 
 export const versioningOptions = (version: WorkerVersion): Pick<WorkerOptions, 'workerDeploymentOptions'> => ({

@@ -115,7 +115,7 @@ export async function runWorker(config: WorkerConfig, signal: AbortSignal): Prom
     if (signal.aborted) stop();
     void running.reportLost(connectionOptions, namespace, dataConverter).then(
       (lost) => lost.forEach((workflowId) => logger.warn('An activity of a worker that died was lost', { workflowId })),
-      (error: unknown) => logger.warn('What a worker that died was doing is not known', { error }),
+      (error: unknown) => logger.warn('The activities of a worker that died are unknown', { error }),
     );
     if (role === 'azure') {
       void startVaultBoard(client, name).catch((error: unknown) =>
@@ -128,7 +128,7 @@ export async function runWorker(config: WorkerConfig, signal: AbortSignal): Prom
             logger.info(`The current version is ${version?.buildId ?? 'that of workers without one'}`);
           if (currency === 'replaced' && version) logger.warn(replacedText(version));
         },
-        (error: unknown) => logger.warn('Which worker version is current could not be settled', { error }),
+        (error: unknown) => logger.warn('The current worker version could not be set', { error }),
       );
     }
     const info = workerInfo({ role, name, ...work });

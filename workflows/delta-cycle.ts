@@ -67,5 +67,5 @@ const withoutFreeze = ({ appConsistent, appConsistentFailure }: ShippedCycle): A
     ? undefined
     : (appConsistentFailure ?? {
         reason: 'AppConsistentFailed',
-        message: 'the cycle had been cut before the guest was to be frozen for it',
+        message: 'the cycle was cut before the guest could be frozen for it',
       });

@@ -31,7 +31,7 @@ export async function disableProtection(input: JobInput): Promise<Job> {
         await mergeSnapshot(run);
         await run.step('stop tracking', () => run.agent.endReplication({ vm }));
       },
-      () => (notAsked === undefined ? undefined : { state: 'Skipped', reason: `not asked: ${notAsked}` }),
+      () => (notAsked === undefined ? undefined : { state: 'Skipped', reason: `skipped: ${notAsked}` }),
     );
     run.pointOfNoReturn();
     return CancellationScope.nonCancellable(async () => {

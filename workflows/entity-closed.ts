@@ -3,7 +3,7 @@ import { isCancellation } from '@temporalio/workflow';
 import { toFailure } from '../domain/errors.js';
 import { StepFailure } from './step-failure.js';
 
-export const ENTITY_CLOSED = 'The protection entity of this VM is closed, so nobody would learn of this job';
+export const ENTITY_CLOSED = 'The protection workflow of this VM is closed, so this job could not report to it';
 
 /** No step of the job failed, and none can be tried again: the job ends by it. */
 export class EntityClosed extends StepFailure {

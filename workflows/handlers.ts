@@ -21,7 +21,7 @@ const handlers = {
       messageHasCome();
       const news = schema.safeParse(raw);
       if (news.success) return handle(news.data);
-      log.error('A message that makes no sense was dropped', { signal: signal.name, problem: news.error.message });
+      log.error('A malformed message was dropped', { signal: signal.name, problem: news.error.message });
     });
   },
 

@@ -164,7 +164,7 @@ class HostWatch {
         await getExternalWorkflowHandle(protectedItemId(this.input.vault, vm)).signal(hostNewsSignal, news);
       } catch (error) {
         if (isCancellation(error)) throw error;
-        log.info('The protection of a VM has ended; its host is not watched for it any more', { vm });
+        log.info('The protection of a VM has ended; its host is no longer watched for it', { vm });
         this.vms.delete(vm);
         this.told.delete(vm);
       }
@@ -177,7 +177,7 @@ class HostWatch {
     showDetails([
       trouble
         ? `**${host}**: ${inMarkdown(trouble.failure.message)}, since ${trouble.since}${trouble.heardAt === undefined ? '' : `, last heard at ${trouble.heardAt}`}. ${inMarkdown(trouble.failure.remedy)}`
-        : `**${host}** ${this.state ? 'answers' : 'has not been asked yet'}.`,
+        : `**${host}** ${this.state ? 'answers' : 'has not been checked yet'}.`,
     ]);
   }
 

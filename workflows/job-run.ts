@@ -236,10 +236,10 @@ export class JobRun<K extends JobKind> {
     delete this.job.heldBefore;
     publishJob(this.job);
     if (isReleased) return;
-    const problem = `the plan run ${planRun} is gone, which this job waited for before "${task}"`;
+    const problem = `this job was held before "${task}" by the plan run ${planRun}, which no longer exists`;
     // What can be undone is; what can't goes on to its end without being told to.
     if (this.undoing.isPossible) throw new StepFailure(toFailure('PlanGone', problem));
-    log.warn('The job goes on by itself', { problem });
+    log.warn('The job continues without its plan run', { problem });
   }
 
   /** Nobody but the entity could ask for the `retry` that a job waits for. @returns false when it is gone. */

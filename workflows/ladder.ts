@@ -103,7 +103,7 @@ async function waitForTurn(state: RetryState, what: string, control: LadderContr
   const woken = () => control.retryRequested || control.interrupted();
   if (state.nextTryAt === undefined) {
     if (!control.stillWanted) return until(woken);
-    while (!(await untilOrAfter(woken, ASK_MS, 'Is its entity still there?'))) {
+    while (!(await untilOrAfter(woken, ASK_MS, 'Check whether the protection workflow still exists'))) {
       if (!(await control.stillWanted())) return;
     }
     return;

@@ -26,7 +26,7 @@ export async function waitAtGate(
     if (isCancellation(error)) throw error;
     return false;
   }
-  while (!(await untilOrAfter(isFree, ASK_PLAN_MS, 'Is the plan run still there?'))) {
+  while (!(await untilOrAfter(isFree, ASK_PLAN_MS, 'Check whether the plan run still exists'))) {
     await continueIfLong();
     if (!(await isStillThere(planRun)) && !isFree()) return false;
   }

@@ -13,13 +13,13 @@ export async function answerPlan(
 ): Promise<void> {
   let answer: { jobId: string } | { refusal: string };
   try {
-    if (kind !== 'plannedFailover' && kind !== 'commitFailover') throw new Error(`a plan does not run ${kind}`);
+    if (kind !== 'plannedFailover' && kind !== 'commitFailover') throw new Error(`a plan cannot run ${kind}`);
     answer = ask(kind, { requestId, planRun, holdBefore });
   } catch (error) {
     answer = { refusal: error instanceof Error ? error.message : String(error) };
   }
   const news = { vm, requestId, ...answer };
   await uncancelled(() => getExternalWorkflowHandle(planRun).signal(messages.jobAnsweredSignal, news)).catch(() =>
-    log.warn('The plan run that asked is gone', { planRun }),
+    log.warn('The plan run that made the request no longer exists', { planRun }),
   );
 }

@@ -78,8 +78,8 @@ async function ask<T>(run: JobRun<'plannedFailover'>, name: string, call: () => 
     if (start === undefined) throw error;
     throw new StepFailure({
       ...failure!,
-      message: `${failure!.message}; nothing was changed, and replication goes on`,
-      remedy: `Start it again: ${start}. ${BEFORE_THAT}. Then fail over again.`,
+      message: `${failure!.message}; nothing was changed, and replication continues`,
+      remedy: `Restart it: ${start}. ${BEFORE_THAT}. Then fail over again.`,
     });
   }
 }
@@ -113,7 +113,7 @@ async function sendWhatIsLeft(run: JobRun<'plannedFailover'>, shutDownAt: string
   throw new StepFailure(
     toFailure(
       'InvalidVmState',
-      `none of the ${MOST_CUTS} cuts of ${vm} holds everything: it was written to after its exports were closed at ${exportsClosedAt}`,
+      `none of the ${MOST_CUTS} cuts of ${vm} is complete: the VM was written to after its exports were closed at ${exportsClosedAt}`,
     ),
   );
 }
@@ -124,7 +124,7 @@ function requireNothingLost(vm: string, disks: readonly ComparedWrites[]): void 
   throw new StepFailure(
     toFailure(
       'InvalidReplicaState',
-      `disk ${behind.name} of ${vm}: the source issued write ${behind.lastWriteIssued}, the replica holds ${behind.lastWriteApplied}`,
+      `disk ${behind.name} of ${vm}: the source issued write ${behind.lastWriteIssued}, but the replica ends at write ${behind.lastWriteApplied}`,
     ),
   );
 }

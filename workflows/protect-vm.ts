@@ -166,7 +166,7 @@ class ProtectionEntity {
   private resynchronize({ requestId, now: atOnce }: messages.ResynchronizeRequest): { jobId?: string } {
     if (atOnce) return this.accept('resynchronize', { requestId });
     if (!this.item.resync) {
-      this.on({ type: 'resyncRequired', cause: 'An administrator asked for a resynchronization', at: now() });
+      this.on({ type: 'resyncRequired', cause: 'An operator requested a resynchronization', at: now() });
     }
     return {};
   }
@@ -180,9 +180,9 @@ class ProtectionEntity {
       this.on({ type: 'resyncScheduled', dueAt: opensAt });
     } catch (error) {
       if (isCancellation(error)) throw error;
-      log.error('When a resynchronization may begin is not known', { vm: this.item.vm, error: String(error) });
+      log.error('The resynchronization window could not be determined', { vm: this.item.vm, error: String(error) });
       const changed = () => this.item.policy !== policy || this.isWoken(this.item.cycleDueAt, resync, this.item.paused);
-      await untilOrAfter(changed, WINDOW_AGAIN_MS, 'When may a resynchronization begin?');
+      await untilOrAfter(changed, WINDOW_AGAIN_MS, 'Find the next resynchronization window');
     }
   }
 
@@ -251,7 +251,7 @@ class ProtectionEntity {
   /** A job that was terminated from outside can't tell; a signal to it fails then. */
   private async waitForJob(): Promise<void> {
     const woken = () => !this.item.job || this.isTakenOver() || shouldContinueAsNew();
-    if (await untilOrAfter(woken, SILENT_JOB_MS, 'Has the job been heard of?')) return;
+    if (await untilOrAfter(woken, SILENT_JOB_MS, 'Check for news of the job')) return;
     const job = this.item.job;
     if (!job || nowMs() - toMs(job.heardAt) < SILENT_JOB_MS) return;
     if ((await isStillThere(job.jobId)) || this.item.job?.jobId !== job.jobId) return;

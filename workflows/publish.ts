@@ -90,7 +90,7 @@ export function publishItem(item: ProtectedItem, at: string): Health {
     lines.push(
       `- Last cycle sent: ${item.shipped.sequence} (epoch ${item.epoch}), sealed at ${item.shipped.sealedAt}, ${formatBytes(item.shipped.bytes)}.`,
     );
-  if (rpoNow !== undefined) lines.push(`- RPO at ${at}: ${formatSeconds(rpoNow)}.`);
+  if (rpoNow !== undefined) lines.push(`- RPO: ${formatSeconds(rpoNow)} at ${at}.`);
   if (item.cycleDueAt && !item.paused) lines.push(`- Next cycle at ${item.cycleDueAt}.`);
   if (item.latestRecoveryPoint)
     lines.push(`- Latest recovery point: ${item.latestRecoveryPoint.time} (${item.latestRecoveryPoint.id}).`);
@@ -117,14 +117,15 @@ export function publishJob(job: Job): void {
   // Before the tasks: the Web UI cuts off what is long.
   if (job.progress) lines.push(progressLine(job.progress));
   const expected = expectedEnd(job, now());
-  if (expected !== undefined) lines.push(`Expected to be done at ${expected}.`);
+  if (expected !== undefined) lines.push(`Expected to end at ${expected}.`);
   lines.push(
     '',
     ...job.tasks.map(
       ({ name, state, reason }) => `1. ${name}: ${state}${reason === undefined ? '' : ` (${inMarkdown(reason)})`}`,
     ),
   );
-  if (job.heldBefore !== undefined) lines.push('', `Holds before "${job.heldBefore}" until the recovery plan goes on.`);
+  if (job.heldBefore !== undefined)
+    lines.push('', `Held before "${job.heldBefore}" until the recovery plan continues.`);
   if (job.retry) {
     const { failure, attempt, nextTryAt } = job.retry;
     const then = nextTryAt === undefined ? `Waits for \`farshore retry ${job.vm}\`.` : laterTryText(nextTryAt);

@@ -33,7 +33,10 @@ export function refuseUnlessAllowed(
   const { requestId } = parsedInput(schema, raw);
   if (answeredBefore(item, requestId) !== undefined) return;
   if (over)
-    throw ApplicationFailure.nonRetryable(`${item.vm}: its protection is just ending`, messages.PROTECTION_ENDING);
+    throw ApplicationFailure.nonRetryable(
+      `${item.vm}: its protection is ending; try again in a moment`,
+      messages.PROTECTION_ENDING,
+    );
   // A plan run asks by signal, and its request is judged again whenever the history is gone through: by the state alone.
   const permission = ('planRun' in raw ? allowedOperations(item) : offeredOperations(item))[operation];
   if (!permission.allowed) {
@@ -49,7 +52,7 @@ export function refusePolicyUnlessAllowed(item: ProtectedItem, raw: messages.Pol
   const window = parsedInput(messages.policyRequestSchema, raw).policy.resynchronizationWindow;
   if (window === 'always' || isTimeZone(window.timeZone)) return;
   throw ApplicationFailure.nonRetryable(
-    `policy.resynchronizationWindow.timeZone: there is no time zone "${window.timeZone}"; write a name of the time zone database, as Europe/Berlin, or UTC`,
+    `policy.resynchronizationWindow.timeZone: unknown time zone "${window.timeZone}"; use a name such as Europe/Berlin or UTC`,
     'InvalidInput',
   );
 }

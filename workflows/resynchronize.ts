@@ -26,7 +26,7 @@ export async function resynchronize(input: JobInput): Promise<Job> {
     );
     const epoch = await run.task('Identifying the replication target', async () => {
       // What has arrived whole is worth a recovery point; what has not will be found by its difference.
-      await run.step('apply what was received', () => run.azure.applyReceivedCycles({ vm }));
+      await run.step('apply the received cycles', () => run.azure.applyReceivedCycles({ vm }));
       const target = await run.step('identify the target', () =>
         run.azure.identifyTarget({ vm, networkAdapters, trackedEpoch }),
       );

@@ -168,7 +168,7 @@ class Conductor {
   }
 
   private async untilNews(isNews: () => boolean): Promise<void> {
-    if (await untilOrAfter(isNews, ASK_JOBS_MS, 'Are its jobs still there?')) return;
+    if (await untilOrAfter(isNews, ASK_JOBS_MS, 'Check whether its jobs still exist')) return;
     await this.continueIfLong();
     // Whoever was asked may have gone before it answered.
     await this.machines.askForJobs();
@@ -180,7 +180,7 @@ class Conductor {
     this.run.phase = 'stopping';
     publishPlanRun(this.run);
     await this.machines.stop(reason, async (isNews) => {
-      if (!(await untilOrAfter(isNews, ASK_JOBS_MS, 'Are its jobs still there?')))
+      if (!(await untilOrAfter(isNews, ASK_JOBS_MS, 'Check whether its jobs still exist')))
         await this.machines.askWhetherThere();
     });
     for (const step of this.run.steps) {
@@ -226,7 +226,7 @@ class Conductor {
 
   private refusalOfRun(): string | undefined {
     const { id, state, phase } = this.run;
-    if (state !== 'InProgress') return `the run ${id} has ended already: ${state}`;
+    if (state !== 'InProgress') return `the run ${id} has already ended: ${state}`;
     return phase === 'stopping' ? `the run ${id} is stopping: ${this.run.failure}` : undefined;
   }
 

@@ -31,7 +31,7 @@ export async function supersede(jobId: string, isGone: () => boolean): Promise<v
     if (isCancellation(error)) throw error;
     return;
   }
-  await untilOrAfter(isGone, TAKE_OVER_MS, 'Time for the running job to end');
+  await untilOrAfter(isGone, TAKE_OVER_MS, 'Wait for the running job to end');
 }
 
 /** A job that was terminated from outside can't tell; a signal to it fails then. */
@@ -53,7 +53,7 @@ export async function askToRetry(jobId: string, onGone: () => void): Promise<voi
     if (isCancellation(error)) throw error;
     onGone();
     throw ApplicationFailure.nonRetryable(
-      `the job ${jobId} was closed from outside, so nothing of it can be tried again. Look at the VM on both sides before you go on: \`farshore vm show\` says what it is now`,
+      `the job ${jobId} was closed from outside, so it cannot be retried. Check the VM at both sites before you continue; \`farshore vm show\` shows its current state`,
       'OperationNotAllowed',
     );
   }
@@ -65,7 +65,7 @@ export const closedFromOutside = (): JobOutcome => ({
     code: 'Unexpected',
     class: 'nonRecoverable',
     message: 'The job was closed from outside',
-    remedy: 'Look at the VM on both sides before you go on.',
+    remedy: 'Check the VM at both sites before you continue.',
   },
   closedFromOutside: true,
 });

@@ -62,7 +62,7 @@ async function post({ item }: AlertedItem, from: Health, to: Health): Promise<bo
     return true;
   } catch (error) {
     if (isCancellation(error)) throw error;
-    log.warn('An alert was not taken', { vm, to, error: String(error) });
+    log.warn('An alert was not accepted', { vm, to, error: String(error) });
     return false;
   }
 }

@@ -41,15 +41,17 @@ async function show(input: ShowVaultInput): Promise<never> {
       board = { text, digest, since: now() };
       publish(vault, board);
     } catch (error) {
-      log.warn('The vault could not be looked at', { error });
+      log.warn('The state of the vault could not be read', { error });
     }
     // A board that says something else each time is still shown once a minute.
-    await sleep(LOOK_EVERY, { summary: 'Until the next look' });
+    await sleep(LOOK_EVERY, { summary: 'Wait for the next look at the vault' });
   }
   return continueAsNew<typeof showVault>({ ...inputOfNextRun(input), ...(board && { shown: board }) });
 }
 
 function publish(vault: string, board: ShowVaultInput['shown']): void {
-  const rhythm = 'The vault is looked at once a minute.';
-  showDetails(board ? [board.text, '', `*So since ${board.since}. ${rhythm}*`] : [`# Vault ${vault}`, '', rhythm]);
+  const rhythm = 'This page is updated once a minute.';
+  showDetails(
+    board ? [board.text, '', `*Unchanged since ${board.since}. ${rhythm}*`] : [`# Vault ${vault}`, '', rhythm],
+  );
 }

@@ -17,7 +17,7 @@ export function startInput<S extends z.ZodType>(schema: S, raw: unknown, carried
   const input = readCarried(schema, raw);
   if (input.success) return input.data;
   const problem = input.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ');
-  if (carried !== undefined) throw new Error(`What an earlier run left can't be read by this worker: ${problem}`);
+  if (carried !== undefined) throw new Error(`This worker can't read the state left by an earlier run: ${problem}`);
   throw ApplicationFailure.nonRetryable(problem, 'InvalidInput');
 }
 
@@ -27,7 +27,7 @@ export const migratedInput = <I extends { readonly item?: unknown }>(raw: I): I 
 
 /** What nobody expected. @returns an error that fails the task, not the workflow. */
 export const unexpected = (error: unknown): unknown =>
-  error instanceof TemporalFailure ? new Error(`Not expected here: ${error.message}`, { cause: error }) : error;
+  error instanceof TemporalFailure ? new Error(`Unexpected error: ${error.message}`, { cause: error }) : error;
 
 /** Runs what is never to end by a failure. */
 export async function neverFailing<T>(work: () => Promise<T>): Promise<T> {

@@ -35,6 +35,6 @@ export const tellEnd = (job: Job, result: JobOutcome): Promise<boolean> =>
 /** One attempt only: a store that can't be reached must not keep a finished job from ending. */
 export async function leaveRecord({ recordJob }: Pick<AzureActivities, 'recordJob'>, job: Job): Promise<void> {
   await recordJob({ job }).catch((error: unknown) => {
-    log.warn('The record of this job could not be left in the vault', { error: String(error) });
+    log.warn('The record of this job could not be written to the vault', { error: String(error) });
   });
 }

@@ -37,7 +37,7 @@ export async function unplannedFailover(input: JobInput): Promise<Job> {
       notShutDown,
     );
     const prepared = await run.task('Preparing for failover', () =>
-      run.step('settle the recovery point', () => run.azure.settleRecoveryPoint({ vm, wanted: runsFrom ?? wanted })),
+      run.step('determine the recovery point', () => run.azure.settleRecoveryPoint({ vm, wanted: runsFrom ?? wanted })),
     );
     const { recoveryPoint } = prepared;
     // Once the fence has risen the source can't send any more, so from here on only forward.
@@ -79,7 +79,7 @@ export async function unplannedFailover(input: JobInput): Promise<Job> {
 
 function notShutDown({ shutDown, shutDownProblem }: ShutDown): NotDone | undefined {
   const later = 'the source is turned off and fenced once its Provider answers';
-  if (shutDown === 'notTried') return { state: 'Skipped', reason: `not asked for; ${later}` };
+  if (shutDown === 'notTried') return { state: 'Skipped', reason: `not requested; ${later}` };
   return shutDown === 'failed' ? { state: 'Failed', reason: `${shutDownProblem}; ${later}` } : undefined;
 }
 

@@ -6,6 +6,7 @@
  * Restart: digests lie in the store, and the comparison goes on where the last slice ended. Cancelled or failed: the
  * snapshot is merged, and the entity learns which cycles were made. So it is when the host gives the snapshot up.
  */
+import { counted } from '../domain/counted.js';
 import type { Job, VerifyResult } from '../domain/job.js';
 import type { JobRun, JobSuccess } from './job-run.js';
 import { mergeSnapshot } from './copy-disks.js';
@@ -17,8 +18,7 @@ import { StepFailure } from './step-failure.js';
 /** Differing ranges that are told; how many there are is told in any case. */
 const RANGES_TOLD = 100;
 
-const AGAIN =
-  'Nothing is wrong with the data. Free space on the volume that holds the source disks, then verify once more.';
+const AGAIN = 'The data is not affected. Free space on the volume that holds the source disks, then verify again.';
 
 type Run = JobRun<'verifyReplica'>;
 type Found = Pick<VerifyResult, 'blocks' | 'differingBlocks' | 'differingRanges' | 'ranges'>;
@@ -49,13 +49,13 @@ async function verify(run: Run): Promise<JobSuccess> {
   run.known = cycle.outcome;
   const found = await run.task('Comparing the virtual disks', () => compare(run, sequence, disks));
   const equal = found.differingBlocks === 0;
-  const damage = `a verification of the state of ${cycle.shipped.sealedAt} found ${found.differingRanges} ranges that differ from the source`;
+  const damage = `a verification of the state of ${cycle.shipped.sealedAt} found ${counted(found.differingRanges, 'differing range')}`;
   await run.task('Deleting the VM snapshot', async () => {
     await mergeSnapshot(run);
     await run.step('delete the digests', () => run.azure.endVerification({ vm, epoch, ...(!equal && { damage }) }));
   });
   const result: VerifyResult = { equal, sequence, at: cycle.shipped.sealedAt, ...found };
-  const resyncCause = `a verification found ${found.differingRanges} ranges of the replica that differ from the source`;
+  const resyncCause = `a verification found ${counted(found.differingRanges, 'differing range')} in the replica`;
   return { ...cycle.outcome, ...(!equal && { resyncCause }), result };
 }
 

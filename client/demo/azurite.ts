@@ -68,7 +68,7 @@ async function listening(child: ChildProcess): Promise<string> {
     });
     child.stderr!.on('data', (part: Buffer) => (said += part.toString()));
     child.once('exit', () => reject(new Error(`Azurite has ended: ${said.trim()}`)));
-    setTimeout(() => reject(new Error(`Azurite does not come up: ${said.trim()}`)), READY_TIMEOUT_MS).unref();
+    setTimeout(() => reject(new Error(`Azurite does not start: ${said.trim()}`)), READY_TIMEOUT_MS).unref();
   });
   return await address.catch((error: unknown) => {
     child.kill();

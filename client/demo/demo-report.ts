@@ -103,7 +103,7 @@ export function webUiText(
 ): string {
   // An address that is dead by the time it is read would be none.
   if (instance === 'ending') {
-    return fields([['Web UI', 'ends with the demo; to look at it all, leave it running: npm run demo -- --keep']]);
+    return fields([['Web UI', 'stops with the demo; to explore it, leave it running: npm run demo -- --keep']]);
   }
   if (instance?.temporal.uiUrl === undefined) return fields([['Plan run', record.planRun]]);
   const { uiUrl, namespace } = instance.temporal;

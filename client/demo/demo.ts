@@ -48,8 +48,7 @@ export async function demonstrate(
   try {
     note(`Making the disks of three VMs in ${folder}`);
     const disks = await makeDemoSite(folder, await store.begin(folder));
-    if (!disks.every((disk) => disk.fileSystem))
-      note('mke2fs is not installed: the disks hold data, but no file system');
+    if (!disks.every((disk) => disk.fileSystem)) note('mke2fs is not installed: the disks get data but no file system');
     const siteFile = path.join(folder, 'site.yaml');
     await cli('up', '--detach', '--site', siteFile, '--data', folder);
     let ended: { record: DemoRecord; instance: Instance; ok: boolean };
@@ -73,7 +72,7 @@ async function conduct(
 ): Promise<{ record: DemoRecord; instance: Instance; ok: boolean }> {
   const data = new DataFolder(folder);
   const instance = await data.readInstance();
-  if (!instance) throw new Error(`the instance in ${folder} is gone`);
+  if (!instance) throw new Error(`the instance in ${folder} is no longer running`);
   const site = await loadSite(path.join(folder, 'site.yaml'), { disks: false });
   const plan = await loadPlan(path.join(folder, 'plan.yaml'), site.site);
   const { address, namespace } = instance.temporal;
@@ -84,7 +83,7 @@ async function conduct(
   try {
     const sourceUri = await sourceUris(data, site);
     await guests.start(sourceUri);
-    note('Guests write to all disks over NBD, from now on without pause');
+    note('Guests now write to all disks continuously, over NBD');
     const vms = site.site.vms.map((vm) => vm.name);
     const seeded = await protectAll(farshore, vms);
     await letCyclesRun(farshore, vms);
@@ -101,7 +100,7 @@ async function conduct(
     );
     printNothingLost(failovers);
     await guests.start((disk) => replicaUri(failovers, disk));
-    note('The guests go on at the recovery site, on the disks of the replica VMs');
+    note('The guests continue at the recovery site, on the disks of the replica VMs');
     for (const vm of vms) {
       const { jobId } = await farshore.startJob(vm, 'commitFailover');
       const job = await farshore.followJob(jobId);
@@ -179,7 +178,7 @@ async function protectAll(
 
 /** One cycle of the loop's own and one that is asked for. */
 async function letCyclesRun(farshore: Farshore, vms: readonly string[]): Promise<void> {
-  note('Replication cycles run every 30 s; waiting for one of the loop, then asking for one');
+  note('Replication cycles run every 30 s; waiting for a scheduled one, then requesting one');
   await Promise.all(
     vms.map(async (vm) => {
       await farshore.followVm(vm, (view) => (view?.item.applied?.sequence ?? 0) >= 2);

@@ -59,7 +59,7 @@ async function liveBlob(container: ContainerClient, name: string): Promise<strin
   }
   const [newest, next] = found.toSorted((a, b) => b.sequence - a.sequence);
   if (newest === undefined || newest.sequence === next?.sequence) {
-    throw new Error(`${name}: ${found.length} blobs are there, and it can't be told which one is live`);
+    throw new Error(`${name}: ${found.length} matching blobs, so it is unclear which one is live`);
   }
   return newest.name;
 }

@@ -106,9 +106,17 @@ async function checkGuestBlocks(disk: DemoDisk, replica: string, acknowledged: n
     const { last, faults } = await verifyNumbered({ read }, `${disk.vm}/${disk.name}`, guestRegion(disk));
     if (faults.length > 0) return { name, outcome: 'failed', detail: faults[0]! };
     if (last < acknowledged) {
-      return { name, outcome: 'failed', detail: `block ${acknowledged} was acknowledged, the replica ends at ${last}` };
+      return {
+        name,
+        outcome: 'failed',
+        detail: `block ${acknowledged} was acknowledged, but the replica ends at block ${last}`,
+      };
     }
-    return { name, outcome: 'passed', detail: `1 to ${last}, all acknowledged ones (${acknowledged}) are there` };
+    return {
+      name,
+      outcome: 'passed',
+      detail: `blocks 1 to ${last}, including all acknowledged ones (${acknowledged})`,
+    };
   } finally {
     await handle.close();
   }

@@ -46,7 +46,7 @@ export async function containerAccess(
   if (secret) return new SecretAccess(url, environment, secret);
   if (!url.startsWith('https:')) {
     throw refused(
-      `no credentials for ${url} (vault.store.url): set ${SAS} or ${CONNECTION_STRING}, or either with _FILE; the identity of this machine is asked for over https alone`,
+      `no credentials for ${url} (vault.store.url): set ${SAS} or ${CONNECTION_STRING}, or either with _FILE; the identity of this machine is used only over https`,
     );
   }
   const { DefaultAzureCredential } = await import('@azure/identity');
@@ -101,7 +101,7 @@ function clientBy(url: string, secret: GivenSecret, refusedAt?: number): Contain
   if (!secret.isSas) return byConnectionString(url, secret, refusedAt);
   const { token, address } = copiedSas(secret.value);
   if (address !== undefined && ![url, accountUrlOf(url)].includes(address)) {
-    throw refused(`${secret.from} holds a SAS of ${address}, and vault.store.url is ${url}: make them the same`);
+    throw refused(`${secret.from} holds a SAS of ${address}, but vault.store.url is ${url}: make them match`);
   }
   checkSas(token, secret, refusedAt);
   return new ContainerClient(`${url}?${token}`, undefined, OPTIONS);
@@ -116,14 +116,14 @@ function byConnectionString(url: string, secret: Secret, refusedAt?: number): Co
   const endpoint = endpointOf(parts);
   if (endpoint !== undefined && endpoint !== accountUrlOf(url)) {
     throw refused(
-      `${from} is of the account ${endpoint}, and vault.store.url of ${accountUrlOf(url)}: make them the same`,
+      `${from} belongs to the account ${endpoint}, but vault.store.url to ${accountUrlOf(url)}: make them match`,
     );
   }
   if (account !== undefined && key !== undefined) {
     return new ContainerClient(url, new StorageSharedKeyCredential(account, key), OPTIONS);
   }
   if (signature === undefined) {
-    throw refused(`${from} has neither AccountName and AccountKey nor SharedAccessSignature: copy it whole`);
+    throw refused(`${from} has neither AccountName and AccountKey nor SharedAccessSignature: copy it completely`);
   }
   const { token } = copiedSas(signature);
   checkSas(token, secret, refusedAt);

@@ -22,7 +22,7 @@ export interface Secret {
 export function secretOf(name: string, environment: Environment): Secret | undefined {
   const value = unquoted(environment[name]);
   const file = environment[`${name}_FILE`]?.trim();
-  if (value && file) throw refused(`${name} and ${name}_FILE are both set: set one of them`);
+  if (value && file) throw refused(`${name} and ${name}_FILE are both set: set only one`);
   if (value) return { from: name, value, isOfFile: false };
   if (!file) return undefined;
   const from = `the file ${file} (${name}_FILE)`;
@@ -62,7 +62,7 @@ export function givenSecret(environment: Environment): (Secret & { readonly isSa
   const connectionString = secretOf(CONNECTION_STRING, environment);
   const sas = secretOf(SAS, environment);
   if (connectionString && sas) {
-    throw refused(`${connectionString.from} and ${sas.from} are both given: give one of them`);
+    throw refused(`${connectionString.from} and ${sas.from} are both given: give only one`);
   }
   if (sas) return { ...sas, isSas: true };
   return connectionString && { ...connectionString, isSas: false };
@@ -102,18 +102,16 @@ const endOf = (fields: URLSearchParams): number => Date.parse(fields.get('se') ?
  */
 export function checkSas(token: string, { from, isOfFile }: Secret, refusedAt?: number): void {
   const fields = new URLSearchParams(token);
-  if (!fields.has('sig')) throw refused(`${from} is no SAS: it has no signature (sig=)`);
+  if (!fields.has('sig')) throw refused(`${from} is not a SAS: it has no signature (sig=)`);
   const expiry = endOf(fields);
-  const remedy = isOfFile
-    ? 'in that file, which is read again (`farshore retry`)'
-    : 'and start the worker again with it, as a variable is read once';
+  const remedy = isOfFile ? 'in that file, then run `farshore retry`' : 'in that variable, then restart the worker';
   if (expiry <= (refusedAt ?? Date.now())) {
-    throw refused(`the SAS of ${from} has expired at ${isoOf(expiry)}: make another one, ${remedy}`);
+    throw refused(`the SAS of ${from} has expired at ${isoOf(expiry)}: put a new one ${remedy}`);
   }
   const begin = Date.parse(fields.get('st') ?? '');
   if (refusedAt !== undefined && begin > refusedAt) {
     throw refused(
-      `the SAS of ${from} is not valid before ${isoOf(begin)}, and the clock of this machine says ${isoOf(Date.now())}, that of the service ${isoOf(refusedAt)}: correct the clocks, or make one that begins earlier, ${remedy}`,
+      `the SAS of ${from} is not valid before ${isoOf(begin)}; the clock of this machine shows ${isoOf(Date.now())}, that of the service ${isoOf(refusedAt)}: correct the clocks, or put a SAS that begins earlier ${remedy}`,
     );
   }
   const permissions = fields.get('sp');
@@ -122,7 +120,7 @@ export function checkSas(token: string, { from, isOfFile }: Secret, refusedAt?: 
     const wanted = missing.map(([, name]) => name).join(', ');
     throw new CatalogueError(
       'AuthorizationFailed',
-      `the SAS of ${from} lacks the permissions to ${wanted}: make one with sp=rcwdl for the container`,
+      `the SAS of ${from} lacks the permissions to ${wanted}: make a SAS with sp=rcwdl for the container`,
     );
   }
 }

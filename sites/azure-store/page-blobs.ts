@@ -152,7 +152,7 @@ export class BlobPages {
     if (refused === 'stale') {
       const { fence: recorded } = await this.catalogs.of(scopeOf(name, fence)).read();
       refuseOlder(name, fence, recorded);
-      throw invalid(name, 'its sequence number is above its fence: somebody else has changed it');
+      throw invalid(name, 'its sequence number is above its fence: another program has changed it');
     }
     return refused === undefined;
   }

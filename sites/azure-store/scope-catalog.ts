@@ -112,7 +112,7 @@ export class ScopeCatalog {
       if (mayBeMade) {
         throw new CatalogueError(
           'StoreUnreachable',
-          `${this.#blob}: a change got no answer, and so many others have changed it since that nobody knows whether it was made`,
+          `${this.#blob}: a change got no answer, and too many later changes hide whether it was made`,
         );
       }
       const id = changeId(this.#writer, (this.#changesMade += 1));
@@ -133,7 +133,7 @@ export class ScopeCatalog {
       // Decided again, it might put back what somebody else has replaced, and deleted, since.
       mayBeMade = !remembersAllSince(base.catalog, before);
     }
-    throw new Error(`${this.#blob}: others were quicker ${ATTEMPTS} times`);
+    throw new Error(`${this.#blob}: other writers were faster ${ATTEMPTS} times`);
   }
 
   async #load(): Promise<{ readonly catalog: Catalog; readonly etag: string | undefined }> {

@@ -118,5 +118,5 @@ function clockSkew(date: string | undefined, status: number | undefined): string
   const ahead = Date.now() - Date.parse(date);
   if (!(Math.abs(ahead) > CLOCK_TOLERANCE)) return undefined;
   const minutes = Math.round(Math.abs(ahead) / 60_000);
-  return `the clock of this machine is ${minutes} minutes ${ahead > 0 ? 'ahead of' : 'behind'} the service's: set it`;
+  return `the clock of this machine is ${minutes} minutes ${ahead > 0 ? 'ahead of' : 'behind'} the service's: correct it`;
 }

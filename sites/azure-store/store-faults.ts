@@ -5,4 +5,4 @@ export const invalid = (name: string, problem: string): CatalogueError =>
   new CatalogueError('InvalidReplicaState', `${name}: ${problem}`);
 
 export const missingContent = (name: string): CatalogueError =>
-  invalid(name, 'the catalog names it, and its content is not there');
+  invalid(name, 'the catalog names it, but its content is missing');

@@ -28,7 +28,7 @@ export async function openMarker(
   if (found && found !== 'unchanged') {
     return idOf(found.data, where);
   }
-  if (!create) throw new CatalogueError('StoreNotFound', `${where}: the container is there, and holds no store`);
+  if (!create) throw new CatalogueError('StoreNotFound', `${where}: the container exists but holds no store`);
   await refuseForeign(container, where);
   await refuseUnsuitable(access, container, where);
   const marker: z.infer<typeof markerSchema> = { format: 'farshore replica store', version: 1, id: randomUUID() };
@@ -40,9 +40,13 @@ function idOf(content: Buffer, where: string): string {
   try {
     return markerSchema.parse(JSON.parse(content.toString())).id;
   } catch (error) {
-    throw new CatalogueError('InvalidReplicaState', `${where}: ${MARKER} is not of a store this version reads`, {
-      cause: error,
-    });
+    throw new CatalogueError(
+      'InvalidReplicaState',
+      `${where}: ${MARKER} belongs to a store that this version cannot read`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 
@@ -50,7 +54,7 @@ function idOf(content: Buffer, where: string): string {
 async function refuseForeign(container: Container, where: string): Promise<void> {
   for await (const { name } of container.list('', { snapshots: false })) {
     if (name === MARKER) return;
-    throw new CatalogueError('StoreNotFound', `${where}: the container is no store, and holds ${name}`);
+    throw new CatalogueError('StoreNotFound', `${where}: the container is not a store, and holds ${name}`);
   }
 }
 
@@ -64,5 +68,5 @@ async function refuseUnsuitable(access: ContainerAccess, container: Container, w
   );
   if (accountKind === undefined || (SUITABLE.includes(accountKind) && !isHierarchicalNamespaceEnabled)) return;
   const kind = `${accountKind}, ${skuName}${isHierarchicalNamespaceEnabled ? ', with a hierarchical namespace' : ''}`;
-  throw new CatalogueError('StoreUnsuitable', `${where}: the account is of the kind ${kind}`);
+  throw new CatalogueError('StoreUnsuitable', `${where}: the account has the kind ${kind}`);
 }

@@ -44,7 +44,7 @@ export class ScopeAccess {
     const recorded = await this.readRecord(this.scope);
     refuseOlder(this.name, this.fence, recorded);
     if (recorded.generation === this.generation) return;
-    const detail = `${this.name}: this write took so long that it was shut out; it has to be made anew`;
+    const detail = `${this.name}: this write took too long and was shut out; it must be repeated`;
     throw new CatalogueError('StoreBusy', detail);
   }
 

@@ -105,7 +105,8 @@ export class ScopeFences {
         }
       }
       // Each time somebody else has shut out somebody.
-      if (attempt === MOST_AT_ONCE) throw new CatalogueError('StoreBusy', `${scope} is fenced by others all the time`);
+      if (attempt === MOST_AT_ONCE)
+        throw new CatalogueError('StoreBusy', `${scope} is being fenced by other processes all the time`);
     }
   }
 

@@ -46,7 +46,7 @@ export class DurableFiles {
     try {
       const handle = await create(at);
       try {
-        if (!tryLockFile(handle.fd, 'exclusive')) throw new Error(`the new file ${at} is locked by somebody`);
+        if (!tryLockFile(handle.fd, 'exclusive')) throw new Error(`the new file ${at} is locked by another process`);
         return await work({ path: at, handle });
       } finally {
         await handle.close();

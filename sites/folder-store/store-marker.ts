@@ -32,7 +32,7 @@ export class StoreMarker {
       await makeStore(layout, files);
       id = await readId(layout);
     }
-    if (id === undefined) throw unreachable(layout, 'no store is there');
+    if (id === undefined) throw unreachable(layout, 'there is no store');
     return new StoreMarker(layout, id);
   }
 
@@ -44,7 +44,8 @@ export class StoreMarker {
     if (inode !== undefined && inode === this.#inode) return;
     // Mounted again it may be another device, but must be the same store.
     const id = await readId(this.layout);
-    if (id !== this.id) throw unreachable(this.layout, id === undefined ? 'it is gone' : 'another store is there now');
+    if (id !== this.id)
+      throw unreachable(this.layout, id === undefined ? 'it no longer exists' : 'another store is there now');
     this.#inode = inode ?? '';
   }
 }
@@ -62,7 +63,7 @@ async function makeStore(layout: StoreLayout, files: DurableFiles): Promise<void
   // Somebody else was quicker.
   if (entries.includes(MARKER)) return;
   const foreign = entries.filter((entry) => !entry.startsWith('.') && entry !== 'lost+found');
-  if (foreign.length > 0) throw unreachable(layout, `it is no store, and holds ${foreign.slice(0, 3).join(', ')}`);
+  if (foreign.length > 0) throw unreachable(layout, `it is not a store, and holds ${foreign.slice(0, 3).join(', ')}`);
   const marker = { format: 'farshore replica store', version: 1, id: randomUUID() } as const;
   await files.withTemporaryFile(async (file) => {
     await writeAt(file.handle, Buffer.from(`${JSON.stringify(marker)}\n`), 0);
@@ -78,9 +79,13 @@ async function readId(layout: StoreLayout): Promise<string | undefined> {
   try {
     return markerSchema.parse(JSON.parse(text)).id;
   } catch (error) {
-    throw new CatalogueError('InvalidReplicaState', `${layout.marker()} is not of a store this version reads`, {
-      cause: error,
-    });
+    throw new CatalogueError(
+      'InvalidReplicaState',
+      `${layout.marker()} belongs to a store that this version cannot read`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 

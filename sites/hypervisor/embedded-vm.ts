@@ -226,7 +226,7 @@ export class EmbeddedVm {
         await tracker.close();
       } catch (error) {
         // Its logs stay as those of a killed process, with a mark where something could not be stored.
-        this.environment.warn(`${this.name} could not be put down in order`, error);
+        this.environment.warn(`${this.name} could not be shut down cleanly`, error);
       }
       await this.#disks.close(tracker);
     });

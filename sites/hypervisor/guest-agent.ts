@@ -33,7 +33,7 @@ export class GuestAgent {
     let received = 0;
     socket.on('data', (chunk: Buffer) => {
       received += chunk.length;
-      if (received > MAX_RECEIVED_BYTES) socket.destroy(new GuestAgentError(`${socketPath}: it says too much`));
+      if (received > MAX_RECEIVED_BYTES) socket.destroy(new GuestAgentError(`${socketPath}: its answer is too long`));
     });
     this.#lines = createInterface(socket)[Symbol.asyncIterator]();
   }

@@ -48,7 +48,7 @@ export class GuestFreezer {
    * @returns the cut, which says whether it is app-consistent and why not. @throws what `cut` throws.
    */
   async cut(fence: Fence, deadlineMs: number, cut: (moment: CutMoment) => Promise<Cut>): Promise<Cut> {
-    let problem: string | undefined = 'its logs had been sealed before, without the guest being frozen';
+    let problem: string | undefined = 'its logs were already sealed before the guest was frozen';
     let frozen: GuestAgent | undefined;
     let letGo: Promise<string | undefined> | undefined;
     const by = performance.now() + deadlineMs;
@@ -85,11 +85,12 @@ export class GuestFreezer {
     if (this.state.current.frozenSince !== undefined) {
       clearTimeout(this.#again);
       const problem = await this.#turn.run(() => this.#thawMarked());
-      if (problem !== undefined) throw new Error(`it is frozen from before and can't be thawed: ${problem}`);
+      if (problem !== undefined)
+        throw new Error(`it is still frozen from an earlier attempt and can't be thawed: ${problem}`);
     }
     const agent = await GuestAgent.connect(this.socketPath, deadline);
     try {
-      if (await agent.isFrozen(deadline)) throw new Error('somebody else has frozen it');
+      if (await agent.isFrozen(deadline)) throw new Error('another program has frozen it');
       await this.state.change((state) => ({ ...state, frozenSince: toIso(Date.now()) }));
       if ((await agent.freeze(deadline)) === 0) throw new Error('it has no file system that can be frozen');
       return agent;
@@ -103,7 +104,7 @@ export class GuestFreezer {
   /** @returns why the cut is not app-consistent all the same. */
   async #letGo(agent: GuestAgent, deadline: number): Promise<string | undefined> {
     const problem = await agent.isFrozen(deadline).then(
-      (isFrozen) => (isFrozen ? undefined : 'it had thawed by itself before the logs were sealed'),
+      (isFrozen) => (isFrozen ? undefined : 'it thawed before the logs were sealed'),
       (error: unknown) => (error as Error).message,
     );
     return (await this.#turn.run(() => this.#thawMarked(agent))) ?? problem;
@@ -132,11 +133,11 @@ export class GuestFreezer {
       this.#again = undefined;
       return undefined;
     } catch (error) {
-      if (!this.#again) this.warn(`${this.vm} may be frozen; it is asked to thaw until it answers`, error);
+      if (!this.#again) this.warn(`${this.vm} may be frozen; retrying the thaw until it answers`, error);
       if (!this.#isClosed) {
         this.#again = setTimeout(() => void this.thawLeftOver(), THAW_AGAIN_MS);
       }
-      return `it may be frozen still: ${(error as Error).message}`;
+      return `it may still be frozen: ${(error as Error).message}`;
     } finally {
       agent?.close();
     }

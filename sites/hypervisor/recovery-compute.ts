@@ -92,7 +92,7 @@ export class EmbeddedRecoveryCompute implements RecoveryCompute {
       const found = this.#vms.get(name);
       if (found) {
         if (isDeepStrictEqual(found.spec, spec)) return;
-        throw new CatalogueError('InvalidVmState', `${name} exists already, made from something else`);
+        throw new CatalogueError('InvalidVmState', `${name} already exists, made from other disks`);
       }
       await this.#checkFence(name, spec.epoch);
       // A folder without a VM is what an attempt left that died.
@@ -119,7 +119,10 @@ export class EmbeddedRecoveryCompute implements RecoveryCompute {
   async startVm(name: string, epoch: number): Promise<HypervisorVm> {
     const { vm, spec } = this.#find(name);
     if (epoch < spec.epoch) {
-      throw new CatalogueError('StaleEpoch', `${name} was made for epoch ${spec.epoch}, asked to start in ${epoch}`);
+      throw new CatalogueError(
+        'StaleEpoch',
+        `${name} was made for epoch ${spec.epoch}, but the request is to start it in epoch ${epoch}`,
+      );
     }
     await this.#checkFence(name, epoch);
     await vm.start(epoch);
@@ -201,7 +204,7 @@ export class EmbeddedRecoveryCompute implements RecoveryCompute {
     if (epoch >= fence.epoch) return;
     throw new CatalogueError(
       'StaleEpoch',
-      `the store is fenced for ${name} by epoch ${fence.epoch}, asked with ${epoch}`,
+      `the store is fenced for ${name} by epoch ${fence.epoch}, but the request has epoch ${epoch}`,
     );
   }
 

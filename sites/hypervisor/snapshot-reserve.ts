@@ -23,7 +23,7 @@ export class SnapshotReserve implements Reserve {
     try {
       while ((await this.merge()) > 0);
     } catch (error) {
-      this.warn('a snapshot that was given up is not merged yet', error);
+      this.warn('a dropped snapshot is not merged yet', error);
     }
   }
 

@@ -124,8 +124,8 @@ export class DiskChain {
     const key = await this.fileKey();
     const found = key === undefined ? undefined : await fileKeyAt(this.path);
     if (key === found) return undefined;
-    if (found === undefined) return { isGone: true, detail: `${this.path} is gone` };
-    return { isGone: false, detail: `${this.path} is another file than the one the VM has open` };
+    if (found === undefined) return { isGone: true, detail: `${this.path} no longer exists` };
+    return { isGone: false, detail: `${this.path} is not the file that the VM has open` };
   }
 
   /** From now on the base stays as it is. Nothing may be in flight. */

@@ -83,8 +83,8 @@ export class VmDisks {
     const { isGone, detail } = displaced;
     if (isGone) throw new CatalogueError('DiskMissing', detail);
     const remedy =
-      'put that file back, or start the hypervisor again (`farshore hypervisor`, or `farshore down` and `farshore up`): ' +
-      'the VM then has the one that is there';
+      'put that file back, or restart the hypervisor (`farshore hypervisor`, or `farshore down` and `farshore up`): ' +
+      'the VM then uses the new file';
     throw new CatalogueError('BrokenChain', `${detail}; ${remedy}`);
   }
 

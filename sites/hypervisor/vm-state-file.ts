@@ -82,8 +82,8 @@ export class VmStateFile {
       this.#state = (await readJson(this.path, vmStateSchema)) ?? vmStateSchema.parse({});
       this.#failure = undefined;
     } catch (error) {
-      const remedy = `Put it back from a copy; or, if ${this.vm} runs nowhere else, delete it: the VM then counts as one that was never shut down or failed over`;
-      const detail = `what the hypervisor knows of ${this.vm} can't be read: ${(error as Error).message}. ${remedy}`;
+      const remedy = `Restore it from a copy; or, if ${this.vm} runs nowhere else, delete it: Farshore then treats the VM as never shut down or failed over`;
+      const detail = `the hypervisor's state file of ${this.vm} can't be read: ${(error as Error).message}. ${remedy}`;
       this.#failure = new CatalogueError('InvalidVmState', detail, { cause: error });
     }
   }

@@ -86,7 +86,7 @@ export class VmTracking {
       const found = await this.disks.identify();
       await this.#tracker?.rest(found);
     } catch (error) {
-      this.options.warn(`what is done to the disks of ${this.vm} while it is off will not be noticed`, error);
+      this.options.warn(`changes to the disks of ${this.vm} while it is off will not be noticed`, error);
     } finally {
       await this.disks.close(this.#tracker);
     }

@@ -57,7 +57,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, option
     const { origin } = request.headers;
     // Other pages may not make a browser of this machine ask, even if they could not read the answer.
     if (origin !== undefined && !options.allows(origin)) {
-      return reply(response, 403, { message: `pages of ${origin} may not ask here` });
+      return reply(response, 403, { message: `pages of ${origin} may not use this codec server` });
     }
     response.setHeader('vary', 'origin');
     if (origin !== undefined) response.setHeader('access-control-allow-origin', origin);
@@ -109,7 +109,7 @@ function parse(text: string): unknown {
     return JSON.parse(text);
   } catch {
     // Its message would show some of the text.
-    throw new Error('the request is no JSON');
+    throw new Error('the request is not JSON');
   }
 }
 

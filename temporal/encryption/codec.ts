@@ -54,8 +54,8 @@ export class EncryptionCodec implements PayloadCodec {
       return PayloadMessage.decode(open(Buffer.from(data ?? []), { id, secret }));
     } catch (error) {
       throw new EncryptionError(
-        `A payload that Temporal holds does not decrypt with key ${id} of ${this.keys!.file}: it was changed since, or ` +
-          'it was encrypted with another key of that id. Restore the key from a copy of the file.',
+        `A payload in Temporal cannot be decrypted with key ${id} of ${this.keys!.file}: the key was changed, or the payload ` +
+          'was encrypted with another key of the same id. Restore the key from a copy of the file.',
         { cause: error },
       );
     }
@@ -65,10 +65,10 @@ export class EncryptionCodec implements PayloadCodec {
 export const isEncrypted = ({ metadata }: Payload): boolean => textOf(metadata?.['encoding']) === ENCRYPTED;
 
 const withoutKey = (id: string, keys: KeyRing | undefined): string => {
-  const what = `What Temporal holds is encrypted with key ${id}`;
+  const what = `The data in Temporal is encrypted with key ${id}`;
   return keys
-    ? `${what}, which ${keys.file} does not have; it has: ${keys.ids.join(', ')}. Add the key, on every machine with a worker or a client.`
-    : `${what}, and no keys are configured here. Set ${KEY_FILE_VARIABLE} to the site's key file.`;
+    ? `${what}, which ${keys.file} does not have; it has: ${keys.ids.join(', ')}. Add the key on every machine with a worker or a client.`
+    : `${what}, but no keys are configured here. Set ${KEY_FILE_VARIABLE} to the site's key file.`;
 };
 
 function encrypt(payload: Payload, key: Key): Payload {

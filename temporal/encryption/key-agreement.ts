@@ -43,14 +43,14 @@ function disagreementWith(
   if (!keys) {
     if (key === undefined) return undefined;
     return {
-      problem: `the worker ${worker} encrypts what it sends to Temporal, and no keys are configured here`,
-      remedy: `set ${KEY_FILE_VARIABLE} to the site's key file, which has the key ${idOf(key)}`,
+      problem: `the worker ${worker} encrypts its data in Temporal, but no keys are configured here`,
+      remedy: `set ${KEY_FILE_VARIABLE} to the site's key file, which contains the key ${idOf(key)}`,
     };
   }
   if (key === undefined) {
     return {
-      problem: `the worker ${worker} was started without keys, and would not understand what is encrypted with those of ${keys.file}`,
-      remedy: `start it again with ${KEY_FILE_VARIABLE} set, or unset that here`,
+      problem: `the worker ${worker} was started without keys and cannot decrypt data that is encrypted with the keys of ${keys.file}`,
+      remedy: `restart it with ${KEY_FILE_VARIABLE} set, or unset the variable here`,
     };
   }
   const own = keys.label(idOf(key));
@@ -59,8 +59,8 @@ function disagreementWith(
     problem:
       own === undefined
         ? `the worker ${worker} encrypts with the key ${idOf(key)}, which ${keys.file} does not have; it has: ${keys.ids.join(', ')}`
-        : `the worker ${worker} encrypts with another key named ${idOf(key)} than ${keys.file} has`,
-    remedy: `give this machine and that of the worker the same key file (${KEY_FILE_VARIABLE})`,
+        : `the worker ${worker} and ${keys.file} have different keys with the id ${idOf(key)}`,
+    remedy: `use the same key file on this machine and the worker's (${KEY_FILE_VARIABLE})`,
   };
 }
 

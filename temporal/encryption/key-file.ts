@@ -76,8 +76,8 @@ export async function useKey(file: string, id: string): Promise<void> {
   });
 }
 
-const MEANING = ` Keys of Farshore: they encrypt what Temporal holds. \`current\` encrypts; the others decrypt what is older.
- Without this file none of that can be read: keep a copy in a safe place.`;
+const MEANING = ` Keys of Farshore: they encrypt the data in Temporal. \`current\` encrypts; the others decrypt older data.
+ Without this file the data cannot be read: keep a copy in a safe place.`;
 
 function keysOf(text: string, file: string): EncryptionKeys {
   const { value } = readDocument(text, file, keyFileSchema, findings, { secret: true });
@@ -91,8 +91,8 @@ function findings({ current, keys }: KeyFile): Finding[] {
     return [
       {
         path: ['keys'],
-        message: 'an id is a letter or digit and up to 31 letters, digits, dots, dashes and underscores more',
-        remedy: 'write `<id>: <key>`, or have `farshore keys new` make the file',
+        message: 'an id is a letter or digit, followed by up to 31 letters, digits, dots, dashes and underscores',
+        remedy: 'write `<id>: <key>`, or create the file with `farshore keys new`',
       },
     ];
   }
@@ -102,7 +102,7 @@ function findings({ current, keys }: KeyFile): Finding[] {
       {
         path: ['keys', wrong],
         message: `a key is ${KEY_BYTES} random bytes in base64, which are 44 characters`,
-        remedy: 'restore it from a copy of the file; a new one is made by `farshore keys new`',
+        remedy: 'restore the key from a copy of the file; make a new key with `farshore keys new`',
       },
     ];
   }
@@ -110,8 +110,8 @@ function findings({ current, keys }: KeyFile): Finding[] {
   return [
     {
       path: ['current'],
-      message: `this is no id of a key of the file${ids.length > 0 ? `, which has: ${ids.join(', ')}` : ''}`,
-      remedy: ids.length > 0 ? 'name one of those' : 'make a key with `farshore keys new`',
+      message: `the file has no key with this id${ids.length > 0 ? `; it has: ${ids.join(', ')}` : ''}`,
+      remedy: ids.length > 0 ? 'use one of those ids' : 'make a key with `farshore keys new`',
     },
   ];
 }
@@ -138,7 +138,7 @@ async function readText(file: string): Promise<string> {
     const { mode } = await handle.stat();
     if ((mode & READABLE_BY_OTHERS) !== 0) {
       const shown = (mode & 0o777).toString(8).padStart(4, '0');
-      const problem = `others than its owner may use the key file (mode ${shown})`;
+      const problem = `users other than its owner may access the key file (mode ${shown})`;
       throw new DocumentError(file, 1, '(file)', problem, undefined, `chmod 600 ${shellWord(file)}`);
     }
     return await handle.readFile('utf8');
@@ -154,9 +154,9 @@ const missingFile = (file: string) =>
     file,
     1,
     '(file)',
-    'there is no such key file',
+    'the key file does not exist',
     undefined,
-    `make it with \`farshore keys new --file ${shellWord(file)}\`, restore it from a copy, or correct ${KEY_FILE_VARIABLE}`,
+    `create it with \`farshore keys new --file ${shellWord(file)}\`, restore it from a copy, or correct ${KEY_FILE_VARIABLE}`,
   );
 
 const unreadable = (file: string, error: unknown) =>
@@ -166,7 +166,7 @@ const unreadable = (file: string, error: unknown) =>
     '(file)',
     `the key file cannot be read (${(error as NodeJS.ErrnoException).code ?? String(error)})`,
     undefined,
-    'name a file that the user of this process owns',
+    'use a file that the user of this process owns',
   );
 
 /** One at a time, also across processes: the lock is the folder's, as the file is replaced. */
@@ -180,7 +180,7 @@ async function changing<T>(
   try {
     if (!tryLockFile(folder.fd, 'exclusive')) {
       const problem = 'another command is changing the key file';
-      throw new DocumentError(file, 1, '(file)', problem, undefined, 'repeat this when that one has ended');
+      throw new DocumentError(file, 1, '(file)', problem, undefined, 're-run this command once that one has ended');
     }
     const { text, result } = await change(target === undefined ? undefined : await readText(target));
     await replace(target ?? file, text);

@@ -245,10 +245,11 @@ async function listenablePort(port: number | undefined, what: string): Promise<n
   return new Promise((answer, reject) => {
     const probe = createServer();
     probe.once('error', (error: NodeJS.ErrnoException) => {
-      const problem = error.code === 'EADDRINUSE' ? 'is in use' : `cannot be listened on (${error.message})`;
-      const remedy = 'Stop the program that listens there, or choose another port, or none to get a free one.';
+      const problem = error.code === 'EADDRINUSE' ? 'is in use' : `is not available (${error.message})`;
+      const remedy =
+        'Stop the program that listens there, choose another port, or leave the port out to get a free one.';
       reject(
-        new PortUnavailableError(`Port ${port} of ${HOST}, wanted for the ${what}, ${problem}. ${remedy}`, {
+        new PortUnavailableError(`Port ${port} of ${HOST}, requested for the ${what}, ${problem}. ${remedy}`, {
           cause: error,
         }),
       );

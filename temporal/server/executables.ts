@@ -69,7 +69,7 @@ export async function findTemporalExecutable(options: FindOptions = {}): Promise
       remedy: 'install the Temporal CLI with your package manager, or set TEMPORAL_ADDRESS to a running server',
       find: async () => {
         const path = await findOnPath('temporal', env);
-        if (path === undefined) throw new Error('there is no such program');
+        if (path === undefined) throw new Error('no such program');
         return { path: await suitable(path, env) };
       },
     },
@@ -80,7 +80,7 @@ export async function findTemporalExecutable(options: FindOptions = {}): Promise
     },
     {
       name: "the Temporal SDK's own download",
-      remedy: 'let this machine reach the internet by HTTPS',
+      remedy: 'give this machine HTTPS access to the internet',
       find: () =>
         install(() => {
           onProgress('Downloading the Temporal server with the Temporal SDK.');
@@ -90,10 +90,10 @@ export async function findTemporalExecutable(options: FindOptions = {}): Promise
     },
     {
       name: `go install ${GO_PACKAGE}`,
-      remedy: 'install Go 1.25 or newer, and let it reach its module proxy',
+      remedy: 'install Go 1.25 or newer, with access to its module proxy',
       find: async () => {
         const go = await findOnPath('go', env);
-        if (go === undefined) throw new Error('there is no program go on PATH');
+        if (go === undefined) throw new Error('go is not on PATH');
         return install(() => build(go, cache, env, onProgress));
       },
     },
@@ -159,5 +159,5 @@ async function problemWith(path: string, env: NodeJS.ProcessEnv): Promise<string
     return `${path} is not the Temporal CLI: --version printed ${JSON.stringify(output.trim())}`;
   }
   if (isSupportedServer(`${major}.${minor}`)) return undefined;
-  return `${path} holds Temporal server ${major}.${minor}, and ${MINIMUM_SERVER.join('.')} or newer is needed`;
+  return `${path} holds Temporal server ${major}.${minor}, but Farshore needs ${MINIMUM_SERVER.join('.')} or newer`;
 }

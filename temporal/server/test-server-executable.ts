@@ -72,7 +72,9 @@ export async function findTestServer(options: FindOptions = {}): Promise<ServerE
   const named = env['TEMPORAL_TEST_SERVER'];
   if (named) {
     if (await isExecutable(named)) return { kind: 'executable', path: named, from: 'TEMPORAL_TEST_SERVER' };
-    throw new Error(`TEMPORAL_TEST_SERVER names ${named}, which is no executable file. Mend it, or unset it.`);
+    throw new Error(
+      `TEMPORAL_TEST_SERVER names ${named}, which is not an executable file. Correct the variable, or unset it.`,
+    );
   }
   const cache = cacheFolder(env);
   const home = join(cache, `temporal-test-server-${MAVEN_VERSION}`);
@@ -102,7 +104,7 @@ export async function findTestServer(options: FindOptions = {}): Promise<ServerE
     },
     {
       name: "the Temporal SDK's own download",
-      remedy: 'let this machine reach the internet by HTTPS',
+      remedy: 'give this machine HTTPS access to the internet',
       find: () =>
         install(async () => {
           onProgress('Downloading the time-skipping server with the Temporal SDK.');
@@ -115,11 +117,11 @@ export async function findTestServer(options: FindOptions = {}): Promise<ServerE
     },
     {
       name: `Maven, io.temporal:temporal-test-server:${MAVEN_VERSION}`,
-      remedy: 'install Maven and Java 8 or newer, and let Maven reach its repository',
+      remedy: "install Maven and Java 8 or newer, with access to Maven's repository",
       find: async () => {
         if (process.platform === 'win32') throw new Error('its start script needs a POSIX shell');
         const mvn = await findOnPath('mvn', env);
-        if (mvn === undefined) throw new Error('there is no program mvn on PATH');
+        if (mvn === undefined) throw new Error('mvn is not on PATH');
         const problem = await problemWithJava(env);
         if (problem !== undefined) throw new Error(problem);
         return install(() => fetchWithMaven(mvn, cache, env, onProgress));

@@ -16,7 +16,7 @@ export interface FoundExecutable {
 }
 
 /** Where an executable came from that appeared while this process waited to install it. */
-export const INSTALLED_MEANWHILE = 'installed by another process meanwhile';
+export const INSTALLED_MEANWHILE = 'installed by another process in the meantime';
 
 /** A way that was tried and yielded nothing. */
 interface FailedWay {
@@ -34,7 +34,7 @@ export class ProvisioningError extends Error {
     const ways = failed.map(
       ({ name, reason, remedy }, index) => `  ${index + 1}. ${name}: ${indent(reason)}\n     → ${remedy}`,
     );
-    super(`No ${what} could be had. Tried, in this order:\n${ways.join('\n')}`);
+    super(`No ${what} is available. Tried, in this order:\n${ways.join('\n')}`);
     this.name = 'ProvisioningError';
   }
 }

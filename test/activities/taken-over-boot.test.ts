@@ -68,7 +68,7 @@ test('is no reason to throw away what it runs from, where another state is wante
   const { all, points, last, boot } = await failedOver();
   await boot();
   const { refusal } = await run(all.checkUnplannedFailover, { vm, wanted: points[0]! });
-  expect(refusal).toContain(`is running already, from recovery point ${last}`);
+  expect(refusal).toContain(`is already running, from recovery point ${last}`);
 });
 
 test('that comes about only after the takeover has looked gives way to the state that is wanted', async () => {

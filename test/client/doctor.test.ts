@@ -138,7 +138,7 @@ describe('a Temporal that is none', () => {
     const { code, of, checks } = await examined(configured({ TEMPORAL_ADDRESS: '127.0.0.1:1' }));
     expect(code).toBe(2);
     expect(of('Temporal')).toMatchObject([
-      { status: 'problem', message: expect.stringMatching(/127\.0\.0\.1:1: nobody listens there/) },
+      { status: 'problem', message: expect.stringMatching(/127\.0\.0\.1:1: no process listens there/) },
     ]);
     expect(of('Store')).toMatchObject([{ status: 'ok' }]);
     expect(checks.filter(({ status }) => status === 'problem')).toHaveLength(1);
@@ -153,7 +153,7 @@ describe('a Temporal that is none', () => {
     expect(of('Store')).toMatchObject([
       {
         status: 'problem',
-        message: expect.stringContaining('belongs to another vault: it is that of the vault another'),
+        message: expect.stringContaining('belongs to another vault: it belongs to the vault another'),
       },
     ]);
     // Whoever has nothing but the store reads it all the same.
@@ -171,7 +171,7 @@ describe('a Temporal that is none', () => {
     const address = `127.0.0.1:${(web.address() as AddressInfo).port}`;
     const plain = await examined(configured({ TEMPORAL_ADDRESS: address }));
     expect(plain.of('Temporal')).toMatchObject([
-      { status: 'problem', message: expect.stringMatching(/no Temporal server/) },
+      { status: 'problem', message: expect.stringMatching(/not a Temporal server/) },
     ]);
     const secured = await examined(configured({ TEMPORAL_ADDRESS: address, TEMPORAL_TLS: 'true' }));
     expect(secured.of('Temporal')).toMatchObject([

@@ -53,7 +53,11 @@ describe('keys', () => {
       ['new', '--file', 'none/keys.yaml'],
       /can't be written .*: name a file in an existing folder/,
     ],
-    ['there is no such file', ['use', 'a', '--file', 'none.yaml'], /there is no such key file\n {2}Remedy: make it/],
+    [
+      'there is no such file',
+      ['use', 'a', '--file', 'none.yaml'],
+      /the key file does not exist\n {2}Remedy: create it/,
+    ],
   ])('%s', async (_what, args, error) => {
     const { code, stderr } = await shell.run('keys', ...args);
     expect(stderr).toMatch(error);
@@ -74,7 +78,7 @@ test('a key file that others may read is refused before anything is started', as
   const { code, stderr } = await withKeys().run('up');
   expect(code).toBe(3);
   expect(stderr).toBe(
-    `farshore: ${file}:1: (file): others than its owner may use the key file (mode 0644)\n  Remedy: chmod 600 ${file}\n`,
+    `farshore: ${file}:1: (file): users other than its owner may access the key file (mode 0644)\n  Remedy: chmod 600 ${file}\n`,
   );
   await expect(stat(join(shell.folder, '.farshore'))).rejects.toMatchObject({ code: 'ENOENT' });
 });

@@ -36,7 +36,7 @@ describe('a site file that is wrong', () => {
       'an unknown field',
       (site) => site.replace('    policy: fast', '    polcy: fast'),
       'polcy',
-      /vms\[0\]\.polcy: unknown field \(value: "fast"\)\n {2}Remedy: remove it, or correct its spelling/,
+      /vms\[0\]\.polcy: unknown field \(value: "fast"\)\n {2}Remedy: remove the field, or correct its spelling/,
     ],
     [
       'a size that is not a multiple of 512',
@@ -93,7 +93,7 @@ describe('a site file that is wrong', () => {
       'a disk that is a replica',
       (site) => site.replace('path: vault', 'path: disks'),
       'path: disks/web-os.raw',
-      /vms\[0\]\.disks\[0\]\.path: .*web-os\.raw lies in the replica store, .*\n {2}Remedy: name the VM's own disk/,
+      /vms\[0\]\.disks\[0\]\.path: .*web-os\.raw is inside the replica store, .*\n {2}Remedy: use the VM's own disk/,
     ],
     [
       'a disk that is not there',
@@ -111,7 +111,7 @@ describe('a site file that is wrong', () => {
       'a field that is missing',
       (site) => site.replace('    host: h1\n    policy', '    policy'),
       '- name: web-01',
-      /vms\[0\]\.host: this field is required: text\n {2}Remedy: add the field/,
+      /vms\[0\]\.host: this field is required; expected text\n {2}Remedy: add the field/,
     ],
   ];
   test.each(cases)('%s', async (what, change, line, error) => {
@@ -284,7 +284,7 @@ describe('up', () => {
     await shell.write('file', '');
     expectOneError(await shell.run('up', '--data', 'file/data'), { code: 3, error: /data folder .* can't be used/ });
     // Where Node's own recursive mkdir never returns.
-    const error = /data folder \/proc\/farshore can't be used: no folder can be made in \/proc/;
+    const error = /data folder \/proc\/farshore can't be used: cannot create a folder in \/proc/;
     expectOneError(await shell.run('up', '--data', '/proc/farshore'), { code: 3, error });
   });
 
@@ -294,7 +294,7 @@ describe('up', () => {
     onTestFinished(() => void server.close());
     const { port } = server.address() as AddressInfo;
     const error = new RegExp(
-      `Port ${port} of 127\\.0\\.0\\.1, wanted for the Temporal .*, is in use\\. Stop the program`,
+      `Port ${port} of 127\\.0\\.0\\.1, requested for the Temporal .*, is in use\\. Stop the program`,
     );
     expectOneError(await shell.run('up', option, `${port}`), { code: 3, error });
     const detached = await shell.run('up', '--detach', option, `${port}`);
@@ -356,7 +356,7 @@ describe('up', () => {
     });
     expectOneError(await poor.run('up'), {
       code: 5,
-      error: /No Temporal server could be had\. Tried, in this order:\n {2}1\. temporal on PATH[^]*4\. go install/,
+      error: /No Temporal server is available\. Tried, in this order:\n {2}1\. temporal on PATH[^]*4\. go install/,
     });
   });
 });

@@ -83,7 +83,7 @@ test('doctor names every worker whose keys are others, and says when nobody has 
   ]);
   const broken = new Shell(shell.folder, { ...shell.env, FARSHORE_ENCRYPTION_KEYS: path.join(shell.folder, 'none') });
   expect(await doctor(broken, 'Encryption')).toMatchObject([
-    { status: 'problem', message: expect.stringContaining('there is no such key file') },
+    { status: 'problem', message: expect.stringContaining('the key file does not exist') },
   ]);
 });
 
@@ -121,7 +121,7 @@ test('doctor tells of a VM whose state a worker cannot read, as after a rollback
       {
         status: 'problem',
         message: expect.stringMatching(
-          /^vm\/vault-01\/newer-01 stands still: .*What an earlier run left can't be read/,
+          /^vm\/vault-01\/newer-01 is stuck: .*can't read the state left by an earlier run/,
         ),
         remedy: expect.stringContaining('mend the cause on the machine of the worker: it goes on by itself then'),
       },

@@ -41,7 +41,7 @@ describe('what answers is not what was meant', () => {
   test('nobody does: by a variable, a profile, and of a worker', async () => {
     const problem = (by: string) =>
       new RegExp(
-        `^farshore: Temporal does not answer at 127\\.0\\.0\\.1:1: nobody listens there \\(configured by ${by}\\)\n {2}Remedy: start it .*, or correct the address`,
+        `^farshore: Temporal does not answer at 127\\.0\\.0\\.1:1: no process listens there \\(configured by ${by}\\)\n {2}Remedy: start it .*, or correct the address`,
         'm',
       );
     await shell.write('temporal.toml', '[profile.lab]\naddress = "127.0.0.1:1"\n');
@@ -64,12 +64,12 @@ describe('what answers is not what was meant', () => {
 
   test('a machine whose name is not known', async () => {
     const outcome = await configured({ TEMPORAL_ADDRESS: 'nowhere.invalid:7233' }).run('status');
-    expectProblem(outcome, { code: 5, problem: /nowhere\.invalid:7233: the name of the machine is not known/ });
+    expectProblem(outcome, { code: 5, problem: /nowhere\.invalid:7233: the host name cannot be resolved/ });
   });
 
   test('a port that is none', async () => {
     const outcome = await configured({ TEMPORAL_ADDRESS: '127.0.0.1:99999' }).run('status');
-    expectProblem(outcome, { code: 3, problem: /127\.0\.0\.1:99999 is no address of a Temporal server/ });
+    expectProblem(outcome, { code: 3, problem: /127\.0\.0\.1:99999 is not an address of a Temporal server/ });
   });
 
   test('a profile that is no TOML, of which no line is shown', async () => {
@@ -81,7 +81,7 @@ describe('what answers is not what was meant', () => {
 
   test('an address that is none', async () => {
     const outcome = await configured({ TEMPORAL_ADDRESS: 'a:b:c' }).run('status');
-    expectProblem(outcome, { code: 3, problem: /a:b:c is no address .* TEMPORAL_ADDRESS\)\n.*host:port/ });
+    expectProblem(outcome, { code: 3, problem: /a:b:c is not an address .* TEMPORAL_ADDRESS\)\n.*host:port/ });
   });
 
   test('a web server, TLS where none is wanted and the reverse, a stranger with a certificate, and silence', async () => {
@@ -93,10 +93,18 @@ describe('what answers is not what was meant', () => {
     const silent = await listening(createTcp(() => undefined));
     const port = secure.split(':')[1]!;
     const cases: [env: NodeJS.ProcessEnv, code: number, problem: RegExp][] = [
-      [{ TEMPORAL_ADDRESS: web }, 3, /is no Temporal server \(.*\n {2}Remedy: .*not that of the Web UI/],
-      [{ TEMPORAL_ADDRESS: secure }, 3, /speaks TLS, and the connection is configured without .*\n.*TEMPORAL_TLS=true/],
-      [{ TEMPORAL_ADDRESS: web, TEMPORAL_TLS: 'true' }, 3, /does not speak TLS, and .*\n.*TEMPORAL_TLS=false/],
-      [{ TEMPORAL_ADDRESS: web, TEMPORAL_API_KEY: 'secret' }, 3, /does not speak TLS.*\n.*an API key turns TLS on/],
+      [{ TEMPORAL_ADDRESS: web }, 3, /is not a Temporal server \(.*\n {2}Remedy: .*not that of the Web UI/],
+      [
+        { TEMPORAL_ADDRESS: secure },
+        3,
+        /requires TLS, but the connection is configured without .*\n.*TEMPORAL_TLS=true/,
+      ],
+      [{ TEMPORAL_ADDRESS: web, TEMPORAL_TLS: 'true' }, 3, /does not support TLS, but .*\n.*TEMPORAL_TLS=false/],
+      [
+        { TEMPORAL_ADDRESS: web, TEMPORAL_API_KEY: 'secret' },
+        3,
+        /does not support TLS.*\n.*an API key also turns TLS on/,
+      ],
       [
         { TEMPORAL_ADDRESS: `localhost:${port}`, TEMPORAL_TLS: 'true' },
         3,
@@ -107,7 +115,7 @@ describe('what answers is not what was meant', () => {
         3,
         /No secure connection .*other/,
       ],
-      [{ TEMPORAL_ADDRESS: silent }, 5, /does not answer at .*: what takes the connection there says nothing/],
+      [{ TEMPORAL_ADDRESS: silent }, 5, /does not answer at .*: a process accepts the connection but does not reply/],
     ];
     const outcomes = await Promise.all(cases.map(([env]) => configured(env).runAlone('status')));
     for (const [index, [env, code, problem]] of cases.entries()) {
@@ -123,10 +131,10 @@ describe('what answers is not what was meant', () => {
     const strict = await startGrpcServer(() => ({ status: 16, message: 'token has expired' }));
     const denying = await startGrpcServer(() => ({ status: 7, message: 'not for you' }));
     const cases: [address: string, code: number, problem: RegExp][] = [
-      [old, 3, /is version 1\.20\.4, and 1\.29 or newer is needed \(.*TEMPORAL_ADDRESS\)\n {2}Remedy: upgrade/],
-      [other, 3, /is no Temporal server/],
-      [strict, 3, /does not accept the credentials: token has expired \(.*\n {2}Remedy: .*TEMPORAL_API_KEY/],
-      [denying, 3, /refuses what is asked in the namespace farshore: not for you \(/],
+      [old, 3, /is version 1\.20\.4, but Farshore needs 1\.29 or newer \(.*TEMPORAL_ADDRESS\)\n {2}Remedy: upgrade/],
+      [other, 3, /is not a Temporal server/],
+      [strict, 3, /rejected the credentials: token has expired \(.*\n {2}Remedy: .*TEMPORAL_API_KEY/],
+      [denying, 3, /refused the request in the namespace farshore: not for you \(/],
     ];
     const started = Promise.all(cases.map(([address]) => configured({ TEMPORAL_ADDRESS: address }).run(...worker)));
     for (const [index, [address, code, problem]] of cases.entries()) {
@@ -147,7 +155,7 @@ describe('what answers is not what was meant', () => {
       const outcome = await configured({ TEMPORAL_ADDRESS: '127.0.0.1:1', TEMPORAL_API_KEY: key }).runLoaded('status');
       expectProblem(outcome, {
         code: 3,
-        problem: /API key that the environment variable TEMPORAL_API_KEY gives has a/,
+        problem: /API key that the environment variable TEMPORAL_API_KEY gives contains a/,
       });
       expect(outcome.stderr).not.toContain('cret');
     }
@@ -174,7 +182,7 @@ describe('a server that is not prepared', () => {
       const { code, stdout, stderr } = await inNamespace('nowhere').run(...args);
       expect({ code, stdout }).toEqual({ code: 3, stdout: '' });
       expect(stderr).toMatch(
-        /has no namespace nowhere \(configured by the environment variable TEMPORAL_NAMESPACE\)\n {2}Remedy: `farshore prepare` makes it; or temporal operator namespace create --address \S+ --namespace nowhere --retention 90d/,
+        /has no namespace nowhere \(configured by the environment variable TEMPORAL_NAMESPACE\)\n {2}Remedy: create it with `farshore prepare`, or with temporal operator namespace create --address \S+ --namespace nowhere --retention 90d/,
       );
     },
   );
@@ -186,18 +194,18 @@ describe('a server that is not prepared', () => {
       expect(code).toBe(3);
       expect(stderr).toMatch(/namespace farshore lacks the search attributes FarshoreVault, .*FarshoreRpoSeconds/);
       expect(stderr).toMatch(
-        /`farshore prepare` makes them; or .*search-attribute create --address \S+ --namespace farshore --name FarshoreVault --type Keyword .*Int$/m,
+        /create them with `farshore prepare`, or with .*search-attribute create --address \S+ --namespace farshore --name FarshoreVault --type Keyword .*Int$/m,
       );
     }
     await addSearchAttributes(connection, 'farshore', { FarshoreVm: 'Int' });
     const mistyped = await lacking.runLoaded('status');
     expectProblem(mistyped, {
       code: 3,
-      problem: /attribute FarshoreVm of the namespace farshore is of type Int, and has to be Keyword/,
+      problem: /attribute FarshoreVm of the namespace farshore has type Int, but needs type Keyword/,
     });
     const up = await lacking.run('up');
     expect(up.code).toBe(3);
-    expect(up.stderr).toMatch(/attribute FarshoreVm of the namespace farshore is of type Int/);
+    expect(up.stderr).toMatch(/attribute FarshoreVm of the namespace farshore has type Int/);
   });
 
   test('that forgets within a day: it is said, and hinders nobody', async () => {

@@ -29,7 +29,9 @@ test.each([
 ])('what somebody else may have put in their place is refused: %s', async (_what, put) => {
   const { data, sockets } = await dataFolder();
   await put(sockets);
-  await expect(data.prepare(['h1'])).rejects.toThrow(`${sockets}, where the sockets of this instance belong, is not a`);
+  await expect(data.prepare(['h1'])).rejects.toThrow(
+    `${sockets}, the folder for the sockets of this instance, does not belong`,
+  );
 });
 
 const instance = (pid: number) => ({

@@ -44,7 +44,7 @@ describe('a disk whose format is not written out', () => {
     await expect(loadSite(file, { disks: true })).rejects.toMatchObject({
       path: 'vms[0].disks[0].format',
       line: 7,
-      problem: expect.stringMatching(/os\.vhdx is a VHDX, and no format is written out/) as string,
+      problem: expect.stringMatching(/os\.vhdx is a VHDX, but the site file gives no format/) as string,
       remedy: expect.stringMatching(/qemu-img convert.*format: raw/) as string,
     });
     // Whoever starts a hypervisor without the check is refused there.
@@ -131,7 +131,7 @@ test('a site file that is no text is refused as that', async () => {
   for (const bytes of [Buffer.from(await readFile(file, 'utf8'), 'utf16le'), Buffer.from([0x76, 0xff, 0xfa])]) {
     await writeFile(file, bytes);
     await expect(loadSite(file, { disks: false })).rejects.toMatchObject({
-      problem: 'the site file is no text in UTF-8, or in UTF-16 with a byte order mark',
+      problem: 'the site file is not text in UTF-8, nor in UTF-16 with a byte order mark',
     });
   }
 });

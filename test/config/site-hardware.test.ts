@@ -77,22 +77,22 @@ it.each<[string, [string, string][], RegExp]>([
   [
     'no processors',
     [['processors: 8', 'processors: 0']],
-    /vms\[0\]\.hardware\.processors: a number of at least 1 is wanted \(value: 0\)\n {2}Remedy: correct the value/,
+    /vms\[0\]\.hardware\.processors: expected a number of at least 1 \(value: 0\)\n {2}Remedy: correct the value/,
   ],
   [
     'too little memory',
     [['memoryBytes: 68719476736', 'memoryBytes: 4096']],
-    /vms\[0\]\.hardware\.memoryBytes: a number of at least 33554432 is wanted \(value: 4096\)\n {2}Remedy: /,
+    /vms\[0\]\.hardware\.memoryBytes: expected a number of at least 33554432 \(value: 4096\)\n {2}Remedy: /,
   ],
   [
     'memory in no whole steps',
     [['memoryBytes: 68719476736', 'memoryBytes: 68719476737']],
-    /vms\[0\]\.hardware\.memoryBytes: a multiple of 2097152 \(2 MiB\) is wanted \(value: 68719476737\)\n {2}Remedy: /,
+    /vms\[0\]\.hardware\.memoryBytes: expected a multiple of 2097152 \(2 MiB\) \(value: 68719476737\)\n {2}Remedy: /,
   ],
   [
     'another firmware',
     [['firmware: UEFI #', 'firmware: EFI #']],
-    /vms\[0\]\.hardware\.firmware: one of: BIOS, UEFI is wanted \(value: "EFI"\)\n {2}Remedy: /,
+    /vms\[0\]\.hardware\.firmware: expected one of: BIOS, UEFI \(value: "EFI"\)\n {2}Remedy: /,
   ],
   [
     'a misspelt field',
@@ -112,17 +112,17 @@ it.each<[string, [string, string][], RegExp]>([
   [
     'a MAC address that is none',
     [['macAddress: 00:15:5D:01:02:03', 'macAddress: 00:15:5D:01:02']],
-    /vms\[0\]\.networkAdapters\[0\]\.macAddress: the MAC address of one adapter is wanted, .* \(value: "00:15:5D:01:02"\)\n {2}Remedy: /,
+    /vms\[0\]\.networkAdapters\[0\]\.macAddress: expected the MAC address of one adapter: .* \(value: "00:15:5D:01:02"\)\n {2}Remedy: /,
   ],
   [
     'the MAC address of a group',
     [['macAddress: 00:15:5D:01:02:03', 'macAddress: 01:15:5D:01:02:03']],
-    /networkAdapters\[0\]\.macAddress: the MAC address of one adapter is wanted/,
+    /networkAdapters\[0\]\.macAddress: expected the MAC address of one adapter/,
   ],
   [
     'an address with a prefix length',
     [['[10.0.0.5]', '[10.0.0.5/24]']],
-    /vms\[0\]\.networkAdapters\[0\]\.addresses\[0\]: an IPv4 or IPv6 address is wanted, .* \(value: "10.0.0.5\/24"\)\n {2}Remedy: /,
+    /vms\[0\]\.networkAdapters\[0\]\.addresses\[0\]: expected an IPv4 or IPv6 address without .* \(value: "10.0.0.5\/24"\)\n {2}Remedy: /,
   ],
   [
     'IDE in generation 2',

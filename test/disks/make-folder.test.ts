@@ -31,7 +31,7 @@ describe('makeFolder', () => {
   it('ends where nothing can be made', async () => {
     await expect(makeFolder('/proc/farshore/data')).rejects.toMatchObject({
       code: 'ENOENT',
-      message: 'no folder can be made in /proc',
+      message: 'cannot create a folder in /proc',
     });
   });
 });

@@ -160,7 +160,7 @@ test(
         await runReader('qemu-img', 'compare', '-f', 'raw', '-F', 'vpc', path.join(folder, 'kept.img'), exported),
       ).toContain('identical');
       expect((await readdir(target)).toSorted()).toEqual(['description.json', 'export.json', 'os.vhd']);
-      expect(await shell.run(...args)).toMatchObject({ code: 3, stderr: expect.stringContaining('is there already') });
+      expect(await shell.run(...args)).toMatchObject({ code: 3, stderr: expect.stringContaining('already exists') });
       const latest = path.join(folder, 'latest');
       await shell.run('vault', 'export', VM, '--point', 'latest', '--to', latest, '--store', store);
       const atLatest = path.join(latest, 'os.vhd');

@@ -183,15 +183,18 @@ test('commands read everything with the keys, and say what is missing without', 
   said.push(without);
   expect(without).toMatchObject({ code: 3, stdout: '' });
   expect(without.stderr).toMatch(
-    /encrypted with key \S+, and no keys are configured here\. Set FARSHORE_ENCRYPTION_KEYS/,
+    /encrypted with key \S+, but no keys are configured here\. Set FARSHORE_ENCRYPTION_KEYS/,
   );
   // Nor is anything sent in the clear, or with a key that has only the name of the right one.
   const strange = path.join(folder, 'strange.yaml');
   const [first] = (await readKeyFile(keyFile)).keys.keys();
   await writeKeyFile(strange, first!, { [first!]: newKey() });
   for (const [env, problem] of [
-    [{}, /nothing was sent: the worker azure:vault-01@\S+ encrypts what it sends .*no keys are configured here/],
-    [{ FARSHORE_ENCRYPTION_KEYS: strange }, /nothing was sent: .* encrypts with another key named \S+ than .*strange/],
+    [
+      {},
+      /nothing was sent: the worker azure:vault-01@\S+ encrypts its data in Temporal, but no keys are configured here/,
+    ],
+    [{ FARSHORE_ENCRYPTION_KEYS: strange }, /nothing was sent: .* have different keys with the id \S+ than .*strange/],
   ] as const) {
     const refused = await new Shell(folder, env).run('sync', VM, '--data', 'data');
     said.push(refused);

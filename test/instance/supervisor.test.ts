@@ -83,7 +83,7 @@ test('is prepared before it is started again, and started whatever comes of that
   expect(logs).toEqual([]);
   await restarted('hypervisor');
   expect(logs).toEqual(['started\n']);
-  expect(events).toContain('hypervisor is started unprepared: no store');
+  expect(events).toContain('hypervisor starts without its preparation: no store');
 });
 
 test.each([
@@ -121,5 +121,5 @@ test('one that can’t be started at first is an error, and leaves nothing', asy
     logFile: logOf('none'),
     ready: () => new Promise<void>(() => {}),
   };
-  await expect(supervisor.start(spec)).rejects.toThrow(/none ended at its start \(.*ENOENT.*; see /);
+  await expect(supervisor.start(spec)).rejects.toThrow(/none ended during startup \(.*ENOENT.*; see /);
 });

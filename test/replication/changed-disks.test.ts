@@ -112,7 +112,7 @@ test('a disk that is there again takes its blob up again; one that is smaller is
     const before = await readDescription(store, VM);
     await expect(beginResync(store, { vm: VM, epoch: 3, disks })).rejects.toMatchObject({
       code: 'PrerequisitesNotMet',
-      detail: expect.stringMatching(/cannot be made smaller.*protect it anew/),
+      detail: expect.stringMatching(/cannot be made smaller.*protect it again/),
     });
     expect(await readDescription(store, VM)).toEqual(before);
     expect(await store.objects.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 2, sequence: 1 });

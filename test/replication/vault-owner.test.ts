@@ -12,7 +12,7 @@ test("a store is nobody's, then that of the vault that claims it first, and of n
   await requireOwner(store, 'vault-01');
   for (const ask of [claimStore, requireOwner]) {
     const { detail } = await failsWith('ForeignVault', ask(store, 'vault-02'));
-    expect(detail).toBe('it is that of the vault vault-01, and the site file is of vault-02');
+    expect(detail).toBe('it belongs to the vault vault-01, but the site file describes the vault vault-02');
   }
   const told = { vault: 'vault-01', checksum: expect.any(String) };
   expect(JSON.parse((await store.objects.get(vaultPaths.owner))!.toString())).toEqual(told);

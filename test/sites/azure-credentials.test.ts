@@ -97,7 +97,7 @@ describe('a file is read again when the service refuses what it held', () => {
     const ended = sasFor(url, { permissions, expiresOn: new Date(Date.now() - HOUR_MS) });
     await writeFile(file, ended);
     const error = await failsWith('AuthenticationFailed', read());
-    expect(error.detail).toMatch(/has expired at .*in that file, which is read again \(`farshore retry`\)/);
+    expect(error.detail).toMatch(/has expired at .*put a new one in that file, then run `farshore retry`/);
     expect(error.message).not.toContain(signature(ended));
     await writeFile(file, fresh());
     expect(await read()).toEqual(fence);
@@ -119,7 +119,7 @@ describe('what the service refuses for its time says so', () => {
     const error = await failsWith('AuthenticationFailed', open({ FARSHORE_STORE_SAS: token }));
     const ended = `${expiresOn.toISOString().slice(0, 19)}.000Z`;
     expect(error.detail).toContain(
-      `the SAS of FARSHORE_STORE_SAS has expired at ${ended}: make another one, and start the worker again`,
+      `the SAS of FARSHORE_STORE_SAS has expired at ${ended}: put a new one in that variable, then restart the worker`,
     );
     expect(error.detail).toContain(`${url} (vault.store.url`);
     expect(error.message).not.toContain(signature(token));
@@ -137,7 +137,7 @@ describe('what the service refuses for its time says so', () => {
     });
     const error = await failsWith('AuthenticationFailed', open({ FARSHORE_STORE_SAS: token }));
     expect(error.detail).toMatch(
-      /SAS of FARSHORE_STORE_SAS is not valid before \S+Z, and the clock of this machine says \S+Z, .*: correct the clocks, or make one that begins earlier/,
+      /SAS of FARSHORE_STORE_SAS is not valid before \S+Z; the clock of this machine shows \S+Z, .*: correct the clocks, or put a SAS that begins earlier/,
     );
     expect(error.message).not.toContain(signature(token));
   });

@@ -111,19 +111,19 @@ describe('what is refused before anything is asked of the service', () => {
       'a SAS that has expired',
       { FARSHORE_STORE_SAS: '?sv=2025-01-05&sp=rcwdl&se=2025-02-03T00:00:00Z&sig=c2VjcmV0' },
       'AuthenticationFailed',
-      /SAS of FARSHORE_STORE_SAS has expired at 2025-02-03T00:00:00.000Z: make another one/,
+      /SAS of FARSHORE_STORE_SAS has expired at 2025-02-03T00:00:00.000Z: put a new one/,
     ],
     [
       'a SAS that allows too little',
       { FARSHORE_STORE_SAS: 'sv=2025-01-05&sp=rl&se=2099-02-03T00:00:00Z&sig=c2VjcmV0' },
       'AuthorizationFailed',
-      /lacks the permissions to write, delete: make one with sp=rcwdl/,
+      /lacks the permissions to write, delete: make a SAS with sp=rcwdl/,
     ],
     [
       'the key of another account',
       { FARSHORE_STORE_CONNECTION_STRING: 'AccountName=other;AccountKey=c2VjcmV0;EndpointSuffix=core.windows.net' },
       'AuthenticationFailed',
-      /https:\/\/other\.blob\.core\.windows\.net, and vault\.store\.url of https:\/\/acme\.blob\.core\.windows\.net/,
+      /https:\/\/other\.blob\.core\.windows\.net, but vault\.store\.url to https:\/\/acme\.blob\.core\.windows\.net/,
     ],
     [
       'a connection string cut short',
@@ -191,7 +191,7 @@ describe('what the service refuses', () => {
       date: new Date(Date.now() - 3 * 60 * 60_000).toUTCString(),
     });
     const error = await failsWith('AuthenticationFailed', open(url, keyFor(url)));
-    expect(error.detail).toMatch(/the clock of this machine is 180 minutes ahead of the service's: set it/);
+    expect(error.detail).toMatch(/the clock of this machine is 180 minutes ahead of the service's: correct it/);
   });
 
   test.each([

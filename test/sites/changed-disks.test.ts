@@ -208,7 +208,7 @@ test('a disk is the file that the VM has open: another one in its place marks th
   // The guest goes on, on the file that it has.
   await vm.write('os', 2);
   await expect(vm.hypervisor.cut(VM, { epoch: 1, sequence: 1 })).rejects.toMatchObject({ code: 'ResyncRequired' });
-  expect(await vm.cause()).toBe(`disk os was replaced: ${vm.path('os')} is another file than the one the VM has open`);
+  expect(await vm.cause()).toBe(`disk os was replaced: ${vm.path('os')} is not the file that the VM has open`);
   await expect(vm.hypervisor.beginReplication(VM, 2)).rejects.toMatchObject({ code: 'BrokenChain' });
   expect((await vm.hypervisor.describeVm(VM)).snapshot).toBeUndefined();
   await rename(kept, vm.path('os'));
@@ -241,7 +241,7 @@ test('a disk is the file that the VM has open: another one in its place marks th
   await vm.begin(6);
   await rename(vm.path('data'), `${vm.path('data')}.elsewhere`);
   await expect(vm.hypervisor.cut(VM, { epoch: 6, sequence: 1 })).rejects.toMatchObject({ code: 'ResyncRequired' });
-  expect(await vm.cause()).toBe(`disk data was replaced: ${vm.path('data')} is gone`);
+  expect(await vm.cause()).toBe(`disk data was replaced: ${vm.path('data')} no longer exists`);
   await expect(vm.hypervisor.beginReplication(VM, 7)).rejects.toMatchObject({ code: 'DiskMissing' });
 });
 

@@ -38,6 +38,6 @@ test('of another container it is refused, without a word of the signature', asyn
   const other = 'https://contoso.blob.core.windows.net/other';
   const error = await usedWith(`${other}?${encoded}`).catch((thrown: unknown) => thrown as Error);
   expect(error).toMatchObject({ code: 'AuthenticationFailed' });
-  expect((error as Error).message).toContain(`a SAS of ${other}, and vault.store.url is ${URL_OF_STORE}`);
+  expect((error as Error).message).toContain(`a SAS of ${other}, but vault.store.url is ${URL_OF_STORE}`);
   expect((error as Error).message).not.toContain('sig');
 });

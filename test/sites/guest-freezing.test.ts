@@ -243,7 +243,7 @@ describe('a guest that can’t be frozen gives a crash-consistent cut that says 
   test.each([
     ['says no', { error: 'fsfreeze hook has failed' }, 'fsfreeze hook has failed'],
     ['has nothing to freeze', { fileSystems: 0 }, 'no file system'],
-    ['thaws by itself', { thawsItself: true }, 'thawed by itself'],
+    ['thaws by itself', { thawsItself: true }, 'it thawed before'],
   ] as [string, Unhelpful, string][])('it %s', async (_, unhelpful, message) => {
     const { hypervisor, agent } = await withAgent(unhelpful);
     expect(await cutFrozen(hypervisor, 1)).toMatchObject(failure(message));
@@ -272,7 +272,7 @@ describe('a guest that can’t be frozen gives a crash-consistent cut that says 
 
   test('it does not thaw: it is asked until it does, and not frozen again before', async () => {
     const { hypervisor, agent, process } = await withAgent({ refuseThaws: 3 });
-    expect(await cutFrozen(hypervisor, 1)).toMatchObject(failure('may be frozen still'));
+    expect(await cutFrozen(hypervisor, 1)).toMatchObject(failure('may still be frozen'));
     expect(agent.frozen).toBe(true);
     await expect.poll(() => agent.frozen, { timeout: 20_000 }).toBe(false);
     expect(process.stderr.match(/may be frozen/g)).toHaveLength(1);

@@ -79,7 +79,9 @@ describe('startDevServer', () => {
   it('refuses a search attribute that exists with another type', async () => {
     await ensureSearchAttributes(connection, 'farshore', { FarshoreMode: 'Keyword' });
     const again = ensureSearchAttributes(connection, 'farshore', { FarshoreMode: 'Int' });
-    await expect(again).rejects.toThrow('FarshoreMode of namespace farshore has type Keyword, and Farshore needs Int');
+    await expect(again).rejects.toThrow(
+      'FarshoreMode of namespace farshore has type Keyword, but Farshore needs type Int',
+    );
   });
 
   it('keeps its state over a restart', async () => {
@@ -127,7 +129,7 @@ describe('KeptServer', () => {
         expect((await client.workflow.getHandle('stays').describe()).status.name).toBe('RUNNING');
       }
       expect(new Set([pid, ...restarted]).size).toBe(3);
-      expect(events).toEqual([1, 2].map(() => expect.stringMatching(/^temporal ended; starting it again in \d+ ms$/)));
+      expect(events).toEqual([1, 2].map(() => expect.stringMatching(/^temporal ended; restarting it in \d+ ms$/)));
       await connection.close();
     } finally {
       await kept.stop();

@@ -104,7 +104,7 @@ describe('findTemporalExecutable', () => {
     const options = { env, onProgress: (line: string) => lines.push(line), downloadStallMs: 1 };
     const found = await Promise.all([findTemporalExecutable(options), findTemporalExecutable(options)]);
     expect(found.map(({ path }) => path)).toEqual([cached, cached]);
-    expect(found.map(({ from }) => from)).toContain('installed by another process meanwhile');
+    expect(found.map(({ from }) => from)).toContain('installed by another process in the meantime');
     expect(await readFile(calls, 'utf8')).toBe('install github.com/temporalio/cli/cmd/temporal@v1.5.1\n');
     expect(lines.join('\n')).toMatch(/Building the Temporal server from source(.|\n)*three to six minutes/);
     expect(await readdir(cache)).toEqual(['bin']);
@@ -132,12 +132,14 @@ describe('findTemporalExecutable', () => {
     await fakeExecutable(join(bin, 'go'), 'echo "go: no route to the module proxy" >&2; exit 1');
     const error = await findTemporalExecutable({ env, downloadStallMs: 1 }).catch((reason: unknown) => reason);
     const { message } = error as Error;
-    expect(message).toContain('No Temporal server could be had. Tried, in this order:');
-    expect(message).toMatch(/1\. temporal on PATH: .*holds Temporal server 1\.24, and 1\.29 or newer is needed\n.*→ /);
+    expect(message).toContain('No Temporal server is available. Tried, in this order:');
+    expect(message).toMatch(
+      /1\. temporal on PATH: .*holds Temporal server 1\.24, but Farshore needs 1\.29 or newer\n.*→ /,
+    );
     expect(message).toMatch(/2\. the one kept from an earlier run: there is no executable .*\n.*→ put an executable/);
     expect(message).toContain(cached);
     expect(message).toMatch(
-      /3\. the Temporal SDK's own download: no data arrived for 0\.001 s.*\n.*→ let this machine/,
+      /3\. the Temporal SDK's own download: no data arrived for 0\.001 s.*\n.*→ give this machine/,
     );
     expect(message).toMatch(/4\. go install .*no route to the module proxy\n.*→ install Go/);
     expect(await readdir(cache)).toEqual([]);

@@ -32,7 +32,7 @@ describe('findTestServer', () => {
   it('refuses to fall back when the environment names no executable', async () => {
     const { env } = await emptyMachine();
     const search = findTestServer({ env: { ...env, TEMPORAL_TEST_SERVER: '/no/such/file' } });
-    await expect(search).rejects.toThrow('TEMPORAL_TEST_SERVER names /no/such/file, which is no executable file');
+    await expect(search).rejects.toThrow('TEMPORAL_TEST_SERVER names /no/such/file, which is not an executable file');
   });
 
   it('takes the one kept from an earlier run', async () => {
@@ -55,7 +55,7 @@ describe('findTestServer', () => {
     const options = { env, downloadStallMs: 1 };
     const found = await Promise.all([findTestServer(options), findTestServer(options)]);
     expect(found.map(({ path }) => path)).toEqual([cached, cached]);
-    expect(found.map(({ from }) => from)).toContain('installed by another process meanwhile');
+    expect(found.map(({ from }) => from)).toContain('installed by another process in the meantime');
     expect(await readdir(cache)).toEqual(['temporal-test-server-1.38.0']);
     expect(await readdir(join(home, 'lib'))).toEqual(['temporal-test-server.jar']);
     // The next start takes over the classes that the first has archived.
@@ -72,9 +72,9 @@ describe('findTestServer', () => {
     const { env } = await emptyMachine();
     const error = await findTestServer({ env, downloadStallMs: 1 }).catch((reason: unknown) => reason);
     const { message } = error as Error;
-    expect(message).toContain('No time-skipping Temporal server could be had. Tried, in this order:');
+    expect(message).toContain('No time-skipping Temporal server is available. Tried, in this order:');
     expect(message).toMatch(/1\. the one kept from an earlier run: there is no executable .*\n.*→ put an executable/);
-    expect(message).toMatch(/2\. the Temporal SDK's own download: no data arrived.*\n.*→ let this machine/);
-    expect(message).toMatch(/3\. Maven.*: there is no program mvn on PATH\n.*→ install Maven and Java/);
+    expect(message).toMatch(/2\. the Temporal SDK's own download: no data arrived.*\n.*→ give this machine/);
+    expect(message).toMatch(/3\. Maven.*: mvn is not on PATH\n.*→ install Maven and Java/);
   });
 });

@@ -554,7 +554,7 @@ describe('tracker', () => {
     await expect(tracker.close()).rejects.toThrow('EIO');
     await kill(tracker);
     tracker = await load(['a']);
-    expect(tracker.resyncCause).toBe('a change log could not be put down: EIO');
+    expect(tracker.resyncCause).toBe('a change log could not be flushed to disk: EIO');
     await kill(tracker);
   });
 

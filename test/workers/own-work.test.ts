@@ -30,7 +30,7 @@ describe('a worker of one vault', () => {
   ])('refuses what %s asks', async (id) => {
     await expect(askedBy(id)).rejects.toMatchObject({
       type: 'ForeignVault',
-      message: `${id} belongs to vault v-2, and this worker to vault v-1`,
+      message: `${id} belongs to vault v-2, but this worker belongs to vault v-1`,
     });
   });
 });

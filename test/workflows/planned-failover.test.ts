@@ -12,7 +12,7 @@ describe('a planned failover for which somebody does not answer', () => {
     {
       call: 'checkFailoverSource',
       code: 'HypervisorUnreachable',
-      start: /^Start it again: farshore hypervisor --host \S+\. .*Then fail over again\.$/,
+      start: /^Restart it: farshore hypervisor --host \S+\. .*Then fail over again\.$/,
     },
     {
       call: 'checkSource',
@@ -31,7 +31,7 @@ describe('a planned failover for which somebody does not answer', () => {
       expect(await vault.job(jobId)).toMatchObject({
         state: 'Failed',
         failure: {
-          message: expect.stringContaining('nothing was changed, and replication goes on'),
+          message: expect.stringContaining('nothing was changed, and replication continues'),
           remedy: expect.stringMatching(start),
         },
       });

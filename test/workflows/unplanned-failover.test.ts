@@ -61,7 +61,7 @@ describe('unplanned failover', () => {
         'Succeeded',
         'Succeeded',
       ]);
-      expect(job.tasks[1]!.reason).toContain('not asked for');
+      expect(job.tasks[1]!.reason).toContain('not requested');
 
       site.heal('fenceVm');
       site.heal('shutDownVm');

@@ -34,7 +34,7 @@ it('a difference is told, and marks the VM for resynchronization', { timeout: 12
     site.differing = [{ offset: 7, length: 1 }];
     const { jobId } = await entity.executeUpdate(messages.jobUpdates.verifyReplica, request());
     const { item, health } = await vault.until(entity, (view) => view.item.resync !== undefined);
-    expect(item.resync?.cause).toContain('found 2 ranges of the replica that differ');
+    expect(item.resync?.cause).toContain('found 2 differing ranges in the replica');
     expect(health).toBe('Critical');
     expect((await vault.job(jobId)).result).toMatchObject({
       equal: false,
@@ -52,7 +52,7 @@ it('whose snapshot is given up it fails, and marks nothing', { timeout: 120_000 
     const merges = site.called('mergeSnapshot').length;
     const { jobId } = await entity.executeUpdate(messages.jobUpdates.verifyReplica, request());
     const { item } = await vault.until(entity, (view) => view.item.recentJobs.at(-1)?.id === jobId);
-    const remedy = expect.stringMatching(/nothing is wrong .* verify once more/i);
+    const remedy = expect.stringMatching(/the data is not affected.* verify again/i);
     expect(item.recentJobs.at(-1)).toMatchObject({ outcome: 'failed', failure: { code: 'SnapshotGivenUp', remedy } });
     expect(item.resync).toBeUndefined();
     expect(site.called('mergeSnapshot').length).toBe(merges + 1);

@@ -93,7 +93,7 @@ test('lets pages of the Web UI ask, and no others', async () => {
 });
 
 test.each([
-  ['no JSON', '{"payloads": [db-01', /no JSON/],
+  ['no JSON', '{"payloads": [db-01', /not JSON/],
   ['no list', { payloads: 'db-01' }, /expected array/],
   ['data that is no base64', { payloads: [{ ...plain, data: '*' }] }, /base64/],
 ])('refuses %s, and does not repeat it', async (_what, body, message) => {

@@ -74,7 +74,7 @@ describe('what is encrypted', () => {
     await fc.assert(
       fc.asyncProperty(fc.nat(data!.length - 1), async (length) => {
         const cut = { metadata: metadata!, data: data!.slice(0, length) };
-        await expect(codec.decode([cut])).rejects.toThrow(/does not decrypt with key a of .*: it was changed since/);
+        await expect(codec.decode([cut])).rejects.toThrow(/cannot be decrypted with key a of .*: the key was changed/);
       }),
     );
   });
@@ -83,7 +83,7 @@ describe('what is encrypted', () => {
     const codec = await codecWith('a', { a, same: a });
     const { data, metadata } = await encoded(codec, 1);
     const renamed = { data: data!, metadata: { ...metadata, 'encryption-key-id': Buffer.from('same') } };
-    await expect(codec.decode([renamed])).rejects.toThrow(/does not decrypt with key same/);
+    await expect(codec.decode([renamed])).rejects.toThrow(/cannot be decrypted with key same/);
   });
 });
 
@@ -113,7 +113,7 @@ describe('keys', () => {
     );
     const none = new EncryptionCodec(undefined);
     await expect(none.decode([payload])).rejects.toThrow(
-      /encrypted with key a, and no keys are configured here\. Set FARSHORE_/,
+      /encrypted with key a, but no keys are configured here\. Set FARSHORE_/,
     );
   });
 
@@ -121,7 +121,7 @@ describe('keys', () => {
     const payload = await encoded(await codecWith('a', { a }), 'secret');
     const other = await codecWith('a', { a: b });
     const error: unknown = await other.decode([payload]).catch((refused: unknown) => refused);
-    expect((error as Error).message).toMatch(/encrypted with another key of that id/);
+    expect((error as Error).message).toMatch(/encrypted with another key of the same id/);
     for (const hidden of [a, b, 'secret']) expect((error as Error).message).not.toContain(hidden);
   });
 });

@@ -36,16 +36,16 @@ describe('is refused, with file, field and remedy, and without a key', () => {
     ['a key of 31 bytes', `current: a\nkeys: { a: ${short} }`, 'keys.a', /a key is 32 random bytes in base64/],
     ['a key that is no base64', `current: a\nkeys: { a: '${key}!' }`, 'keys.a', /a key is 32 random bytes/],
     ['no current key', `keys: { a: ${key} }`, 'current', /this field is required/],
-    ['a current key that is not there', `current: b\nkeys: { a: ${key} }`, 'current', /no id of a key.*has: a$/],
-    ['a key for an id', `current: ${key}\nkeys: { a: ${key} }`, 'current', /no id of a key/],
+    ['a current key that is not there', `current: b\nkeys: { a: ${key} }`, 'current', /no key with this id.*has: a$/],
+    ['a key for an id', `current: ${key}\nkeys: { a: ${key} }`, 'current', /no key with this id/],
     ['an id and a key that changed places', `current: a\nkeys: { ${key}: a }`, 'keys', /an id is a letter/],
-    ['no keys', 'current: a\nkeys: {}', 'current', /no id of a key of the file$/],
-    ['a number for a key', 'current: a\nkeys: { a: 1 }', 'keys.a', /text is wanted/],
+    ['no keys', 'current: a\nkeys: {}', 'current', /no key with this id$/],
+    ['a number for a key', 'current: a\nkeys: { a: 1 }', 'keys.a', /expected text/],
     ['an unknown field', `current: a\nkyes: { a: ${key} }`, 'kyes', /unknown field/],
     ['a key for a field', `current: a\n${key}: a\nkeys: {}`, '(hidden)', /unknown field/],
-    ['a key alone', key, '(document)', /fields of its own is wanted/],
-    ['no YAML', `current: "${key}\nkeys`, '(syntax)', /this is no YAML/],
-    ['nothing', '', '(document)', /fields of its own/],
+    ['a key alone', key, '(document)', /expected nested fields/],
+    ['no YAML', `current: "${key}\nkeys`, '(syntax)', /invalid YAML/],
+    ['nothing', '', '(document)', /nested fields/],
   ];
   test.each(cases)('%s', async (_what, text, path, problem) => {
     await write(text);
@@ -63,7 +63,9 @@ describe('is refused, with file, field and remedy, and without a key', () => {
   });
 
   test('a file that is not there, and what is no file', async () => {
-    expect((await refusal()).message).toMatch(/there is no such key file\n {2}Remedy: make it with `farshore keys new/);
+    expect((await refusal()).message).toMatch(
+      /the key file does not exist\n {2}Remedy: create it with `farshore keys new/,
+    );
     await mkdir(file, { mode: 0o700 });
     expect((await refusal()).message).toContain('the key file cannot be read (EISDIR)');
   });
