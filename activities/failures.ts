@@ -5,31 +5,36 @@
  */
 import { ApplicationFailure, ApplicationFailureCategory, CancelledFailure } from '@temporalio/common';
 import { Context } from '@temporalio/activity';
-import { CatalogueError, failureCatalogue } from '../domain/errors.js';
+import { CatalogueError, failureCatalogue, type Checkpoint, type FailureDetails } from '../domain/errors.js';
 import { keepAlive } from './keep-alive.js';
 
-/** @param checkpoint travels with the failure, so that the ladder sees whether the step had come further. */
-export function toApplicationFailure(error: unknown, checkpoint?: { bytesDone: number }): Error {
-  if (error instanceof ApplicationFailure || error instanceof CancelledFailure) return error;
-  const details = checkpoint ? [checkpoint] : [];
-  if (error instanceof CatalogueError) {
-    return ApplicationFailure.create({
-      type: error.code,
-      message: error.message,
-      nonRetryable: true,
-      details,
-      ...(error.cause instanceof Error && { cause: error.cause }),
-    });
+/** A step that had come so far when it failed. */
+export class FailedAt extends Error {
+  override readonly name = 'FailedAt';
+  constructor(
+    override readonly cause: unknown,
+    readonly checkpoint: Checkpoint,
+  ) {
+    super('A step failed', { cause });
   }
-  const message = error instanceof Error ? error.message : String(error);
+}
+
+/** @param checkpoint travels with the failure, so that the ladder sees whether the step had come further. */
+export function toApplicationFailure(error: unknown, checkpoint?: Checkpoint): Error {
+  if (error instanceof ApplicationFailure || error instanceof CancelledFailure) return error;
+  const isKnown = error instanceof CatalogueError;
+  const cause = isKnown ? error.cause : error;
   return ApplicationFailure.create({
-    type: 'Unexpected',
-    message,
+    type: isKnown ? error.code : 'Unexpected',
+    message: error instanceof Error ? error.message : String(error),
     nonRetryable: true,
-    details,
-    ...(error instanceof Error && { cause: error }),
+    details: detailsOf({ ...(isKnown && { detail: error.detail }), ...checkpoint }),
+    ...(cause instanceof Error && { cause }),
   });
 }
+
+const detailsOf = (details: FailureDetails): [] | [FailureDetails] =>
+  Object.keys(details).length === 0 ? [] : [details];
 
 type Activities = Record<string, (input: never) => Promise<unknown>>;
 
@@ -42,14 +47,15 @@ export function classified<T extends object>(activities: T): T {
       const end = keepAlive(context);
       try {
         return await activity(input);
-      } catch (error) {
+      } catch (caught) {
+        const { error, checkpoint } = failedAt(caught);
         if (context.cancellationSignal.aborted) {
           // `cancelled` never resolves: it rejects with the reason, which is what the server has to hear.
           await context.cancelled.catch((reason: unknown) => {
-            throw isShutdown(reason) ? workerStopped(lastCheckpoint(error)) : reason;
+            throw isShutdown(reason) ? workerStopped(checkpoint) : reason;
           });
         }
-        const failure = toApplicationFailure(error, lastCheckpoint(error));
+        const failure = toApplicationFailure(error, checkpoint);
         if (failure instanceof ApplicationFailure && failure.type === 'Unexpected') {
           context.log.error('An activity failed in an unexpected way', { error });
         }
@@ -67,23 +73,15 @@ const isShutdown = (reason: unknown): boolean =>
   reason instanceof CancelledFailure && reason.message === 'WORKER_SHUTDOWN';
 
 /** Handed back, for the next worker. What the SDK would say by itself means nothing to the ladder. */
-const workerStopped = (checkpoint: { bytesDone: number } | undefined): ApplicationFailure =>
+const workerStopped = (checkpoint: Checkpoint | undefined): ApplicationFailure =>
   ApplicationFailure.create({
     type: 'WorkerStopped',
     message: failureCatalogue.WorkerStopped.message,
     // The server may call again by itself what is polled or posted; all else is the ladder's.
     nonRetryable: false,
-    details: checkpoint ? [checkpoint] : [],
+    details: detailsOf(checkpoint ?? {}),
     category: ApplicationFailureCategory.BENIGN,
   });
 
-const checkpoints = new WeakMap<object, { bytesDone: number }>();
-
-/** Remembers how far a step had come when it failed with this error. */
-export function withCheckpoint<E>(error: E, checkpoint: { bytesDone: number }): E {
-  if (typeof error === 'object' && error !== null) checkpoints.set(error, checkpoint);
-  return error;
-}
-
-const lastCheckpoint = (error: unknown) =>
-  typeof error === 'object' && error !== null ? checkpoints.get(error) : undefined;
+const failedAt = (error: unknown): { error: unknown; checkpoint?: Checkpoint } =>
+  error instanceof FailedAt ? { error: error.cause, checkpoint: error.checkpoint } : { error };

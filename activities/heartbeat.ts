@@ -1,6 +1,6 @@
 /** Keeps a long activity alive in the server's eyes and carries its progress there. */
 import { Context } from '@temporalio/activity';
-import { withCheckpoint } from './failures.js';
+import { FailedAt } from './failures.js';
 import { beatsItself, HEARTBEAT_EVERY_MS } from './keep-alive.js';
 
 /** Work that does not get on for so long hangs: it is not kept alive any more, and the server lets it go. ms. */
@@ -48,7 +48,7 @@ export async function beating<T>(startAt: number, work: (beat: Beating) => Promi
       },
     });
   } catch (error) {
-    throw withCheckpoint(error, { bytesDone });
+    throw new FailedAt(error, { bytesDone });
   } finally {
     clearInterval(timer);
   }

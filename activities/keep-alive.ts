@@ -1,7 +1,7 @@
 /**
  * Heartbeats of the activities that send none of their own, so that work which takes minutes (shutting a guest down,
  * creating a VM in a cloud) is not taken for a worker that has died. They tell only that the process lives: a call that
- * hangs is ended by the time limit of its kind of work (`workflows/time-limits.ts`).
+ * hangs is ended by the time limit of its kind of work (`workflows/activity-table.ts`).
  */
 import type { Context } from '@temporalio/activity';
 

@@ -178,12 +178,28 @@ export type FailureCode = keyof typeof failureCatalogue;
 const codes = Object.keys(failureCatalogue) as [FailureCode, ...FailureCode[]];
 export const failureCodeSchema = z.enum(codes);
 
+/** Where a step runs, by its part in replication: decides what a worker that does not answer is called. */
+export const sideSchema = z.enum(['source', 'sourceFabric', 'target']);
+export type Side = z.infer<typeof sideSchema>;
+
+/** How far a step had come, bytes: whoever repeats it sees by this whether it gets on. */
+const checkpointSchema = z.object({ bytesDone: z.number() });
+export type Checkpoint = z.infer<typeof checkpointSchema>;
+
+/** What a failed activity tells beside its code and message; its heartbeats tell the checkpoint in the same shape. */
+export const failureDetailsSchema = checkpointSchema.partial().extend({ detail: z.string().optional() });
+export type FailureDetails = z.infer<typeof failureDetailsSchema>;
+
 /** A failure as it is shown and stored. */
 export const failureSchema = z.object({
   code: failureCodeSchema.or(z.literal('Unexpected')),
   class: z.enum(['recoverable', 'needsResync', 'nonRecoverable']),
   message: z.string(),
   remedy: z.string(),
+  /** The message without what the catalogue says of the code. */
+  detail: z.string().optional(),
+  side: sideSchema.optional(),
+  checkpoint: checkpointSchema.optional(),
 });
 export type Failure = z.infer<typeof failureSchema>;
 
@@ -199,16 +215,18 @@ export class CatalogueError extends Error {
   }
 }
 
-export function toFailure(code: FailureCode, message: string): Failure {
+export function toFailure(
+  code: FailureCode,
+  message: string,
+  more: Pick<Failure, 'detail' | 'side' | 'checkpoint'> = {},
+): Failure {
   const entry = failureCatalogue[code];
-  return { code, class: entry.class, message, remedy: entry.remedy };
+  return { code, class: entry.class, message, remedy: entry.remedy, ...more };
 }
 
 /** Why a VM is marked, for a text that already says that it is. */
-export function resyncCauseOf({ code, message }: Failure): string {
-  const known = `${failureCatalogue.ResyncRequired.message}: `;
-  return code === 'ResyncRequired' && message.startsWith(known) ? message.slice(known.length) : message;
-}
+export const resyncCauseOf = ({ code, message, detail = message }: Failure): string =>
+  code === 'ResyncRequired' ? detail : message;
 
 /** A bug, or a failure not seen before: waits for an operator, as retrying blindly could do harm. */
 export const unexpectedFailure = (message: string): Failure => ({

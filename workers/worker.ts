@@ -9,10 +9,10 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { Client } from '@temporalio/client';
 import { NativeConnection, Runtime, Worker, type Logger, type WorkerOptions } from '@temporalio/worker';
-import { createAzureActivities } from '../activities/azure.js';
+import { createTargetActivities } from '../activities/target.js';
 import { createResynchronizationActivities } from '../activities/resynchronization.js';
-import { createPrimaryActivities } from '../activities/primary.js';
-import { createProviderActivities } from '../activities/provider.js';
+import { createSourceActivities } from '../activities/source.js';
+import { createSourceFabricActivities } from '../activities/source-fabric.js';
 import { createVaultActivities } from '../activities/watch-vault.js';
 import { Turns, type TurnLimits } from '../activities/turns.js';
 import { bandwidthRule } from '../domain/bandwidth.js';
@@ -171,7 +171,7 @@ async function optionsOf(
       );
       return {
         taskQueue: taskQueues.host(site.vault.name, name),
-        activities: createPrimaryActivities({
+        activities: createSourceActivities({
           lookEveryMs: lookEveryMs(hostsOf(site).length),
           source: hypervisorOf(name),
           store,
@@ -184,7 +184,7 @@ async function optionsOf(
     case 'vmm':
       return {
         taskQueue: taskQueues.vmm(site.vault.name, name),
-        activities: createProviderActivities({ site, vmmServer: name, hypervisorOf }),
+        activities: createSourceFabricActivities({ site, vmmServer: name, hypervisorOf }),
       };
     case 'azure': {
       const store = await new VaultStore(data, site).open();
@@ -196,7 +196,7 @@ async function optionsOf(
         workflowBundle: { code },
         ...(version && versioningOptions(version)),
         activities: {
-          ...createAzureActivities({
+          ...createTargetActivities({
             store,
             compute: new RecoveryComputeClient(data.recoveryControl()),
             networks: site.azureNetworks,

@@ -7,10 +7,10 @@ export async function commitFailover(input: JobInput): Promise<Job> {
   return runJob(input, 'commitFailover', async (run) => {
     const { vm, epoch, recoveryPoint } = run.input;
     await run.task('Prerequisites check for commit', () =>
-      run.step('check the replica VM', () => run.azure.checkCommit({ vm })),
+      run.step('check the replica VM', () => run.target.checkCommit({ vm })),
     );
     const { deleted } = await run.task('Commit', () =>
-      run.step('delete the recovery points', () => run.azure.commitFailover({ vm, epoch, recoveryPoint })),
+      run.step('delete the recovery points', () => run.target.commitFailover({ vm, epoch, recoveryPoint })),
     );
     return { result: { recoveryPointsDeleted: deleted } };
   });

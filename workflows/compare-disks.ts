@@ -43,9 +43,9 @@ export async function compareDisks(
       start,
       async ({ digested, allDigested, copied, forMs }) => {
         const [digests, copy] = await toTheirEnds(
-          allDigested ? undefined : run.azure.digestReplica({ vm, epoch, disk, fromOffset: digested, forMs }),
+          allDigested ? undefined : run.target.digestReplica({ vm, epoch, disk, fromOffset: digested, forMs }),
           copied < digested
-            ? run.agent.copyDisk({
+            ? run.source.copyDisk({
                 vm,
                 epoch,
                 disk,

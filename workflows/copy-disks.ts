@@ -23,7 +23,7 @@ export async function copyDisks<K extends JobKind>(
       `copy disk ${disk.name}`,
       0,
       async (fromOffset) => {
-        const slice = await run.agent.copyDisk({
+        const slice = await run.source.copyDisk({
           vm,
           epoch,
           disk: disk.name,
@@ -52,7 +52,7 @@ export async function verifyDisks<K extends JobKind>(
     await run.step(`verify disk ${disk}`, async () => {
       attempts += 1;
       if (attempts > 1) await sendWhatIsMissing(run, epoch, disk);
-      await run.azure.verifySeed({ vm, epoch, disk });
+      await run.target.verifySeed({ vm, epoch, disk });
     });
   }
 }
@@ -61,7 +61,7 @@ async function sendWhatIsMissing<K extends JobKind>(run: JobRun<K>, epoch: numbe
   const { vm, policy } = run.input;
   let offset = 0;
   for (;;) {
-    const slice = await run.agent.copyDisk({ vm, epoch, disk, fromOffset: offset, retention: retentionOf(policy) });
+    const slice = await run.source.copyDisk({ vm, epoch, disk, fromOffset: offset, retention: retentionOf(policy) });
     if (slice.done) return;
     offset = slice.nextOffset;
   }
@@ -72,7 +72,7 @@ export async function mergeSnapshot<K extends JobKind>(run: JobRun<K>): Promise<
   await run.loop(
     'merge the VM snapshot',
     -1,
-    () => run.agent.mergeSnapshot({ vm }),
+    () => run.source.mergeSnapshot({ vm }),
     (_, { bytesLeft }) => ({ state: bytesLeft, done: bytesLeft === 0 }),
   );
 }

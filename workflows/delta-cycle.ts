@@ -4,7 +4,7 @@
  * Cancelled, when an unplanned failover takes over, it waits for nobody: late uploads are refused by the raised epoch.
  * Restart: a cycle is named by (epoch, sequence) on both sides, so doing it again goes on where it stood.
  */
-import type { ShippedCycle } from '../activities/primary.js';
+import type { ShippedCycle } from '../activities/source.js';
 import { isAppConsistentDue, type AppConsistentFailure } from '../domain/app-consistency.js';
 import { tagsOfCycle } from '../domain/named-points.js';
 import { resyncCauseOf } from '../domain/errors.js';
@@ -35,7 +35,7 @@ export async function deltaCycle(entity: MovingEntity, ladder: LadderControl): P
   on({ type: 'cycleBegun' });
   try {
     // Of another policy that was set while a full store is waited for, the next attempt makes room.
-    const send = () => sides().agent.cutAndShip({ ...cutInput, retention: retentionOf(entity.item().policy) });
+    const send = () => sides().source.cutAndShip({ ...cutInput, retention: retentionOf(entity.item().policy) });
     const shipped = await climb(`cycle ${sequence}`, send, ladder, item.retry);
     if (!shipped.done) return;
     const { sealedAt, bytes } = shipped.value;
@@ -45,7 +45,7 @@ export async function deltaCycle(entity: MovingEntity, ladder: LadderControl): P
     on({ type: 'cycleShipped', cycle, appConsistency });
     const applied = await climb(
       `apply cycle ${sequence}`,
-      () => sides().azure.applyCycle({ vm, epoch, sequence, retentionHours, policy }),
+      () => sides().target.applyCycle({ vm, epoch, sequence, retentionHours, policy }),
       ladder,
       entity.item().retry,
     );

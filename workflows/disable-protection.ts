@@ -29,15 +29,15 @@ export async function disableProtection(input: JobInput): Promise<Job> {
         // A tracker that is left alone stops by itself at its limits; a later protection takes over from it.
         if (notAsked !== undefined) return;
         await mergeSnapshot(run);
-        await run.step('stop tracking', () => run.agent.endReplication({ vm }));
+        await run.step('stop tracking', () => run.source.endReplication({ vm }));
       },
       () => (notAsked === undefined ? undefined : { state: 'Skipped', reason: `skipped: ${notAsked}` }),
     );
     run.pointOfNoReturn();
     return CancellationScope.nonCancellable(async () => {
       await run.task('Clearing up at the recovery site', async () => {
-        if (replicaKept) await run.step('keep the replica', () => run.azure.keepReplica({ vm, epoch, inUse }));
-        else await run.step('remove the replica', () => run.azure.removeReplica({ vm, epoch }));
+        if (replicaKept) await run.step('keep the replica', () => run.target.keepReplica({ vm, epoch, inUse }));
+        else await run.step('remove the replica', () => run.target.removeReplica({ vm, epoch }));
       });
       return { ...(!inUse && { epoch: epoch + 1 }), result: { replicaKept } };
     });

@@ -12,27 +12,27 @@ export async function enableProtection(input: JobInput): Promise<Job> {
     const { vm } = run.input;
     const { description, trackedEpoch } = await run.task('Prerequisites check for enabling protection', async () => {
       const description = await run.step('check that the VM can be protected', () =>
-        run.provider.checkProtectable({ vm }),
+        run.sourceFabric.checkProtectable({ vm }),
       );
-      const { trackedEpoch } = await run.step('check the host', () => run.agent.checkSource({ vm }));
+      const { trackedEpoch } = await run.step('check the host', () => run.source.checkSource({ vm }));
       return { description, trackedEpoch };
     });
     const epoch = await run.task('Identifying the replication target', async () => {
       const { networkAdapters } = description;
       const target = await run.step('identify the target', () =>
-        run.azure.identifyTarget({ vm, networkAdapters, trackedEpoch }),
+        run.target.identifyTarget({ vm, networkAdapters, trackedEpoch }),
       );
       return target.epoch;
     });
     await run.task('Enable replication', () =>
-      run.step('create the replica disks', () => run.azure.prepareReplica({ description: { ...description, epoch } })),
+      run.step('create the replica disks', () => run.target.prepareReplica({ description: { ...description, epoch } })),
     );
     run.compensateWith('stopTracking');
     await run.task('Starting initial replication', () =>
-      run.step('take a VM snapshot and start tracking', () => run.agent.beginReplication({ vm, epoch })),
+      run.step('take a VM snapshot and start tracking', () => run.source.beginReplication({ vm, epoch })),
     );
     await run.task('Updating the provider states', () =>
-      run.step('update the provider states', () => run.provider.updateProviderState({ vm, epoch })),
+      run.step('update the provider states', () => run.sourceFabric.updateProviderState({ vm, epoch })),
     );
     return { epoch };
   });

@@ -4,11 +4,11 @@
  * Restart: both steps can be repeated.
  */
 import { isCancellation } from '@temporalio/workflow';
-import type { FencedVm } from '../activities/provider.js';
+import type { FencedVm } from '../activities/source-fabric.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
 import type { ItemEvent } from '../domain/transitions.js';
 import { now } from './clock.js';
-import { returningProviderOf } from './sides.js';
+import { returningFabricOf } from './sides.js';
 import { failureOf } from './step-failure.js';
 import { until, untilOrAfter } from './wait.js';
 
@@ -28,11 +28,11 @@ export async function fenceSource(fencing: SourceFencing): Promise<void> {
     const fence = owed();
     if (fencing.over() || !fence) return;
     const { vault, vm, vmmServer } = fencing.item();
-    const provider = returningProviderOf(vault, vmmServer);
+    const fabric = returningFabricOf(vault, vmmServer);
     try {
       // Workers of before do not tell.
-      const found = (await provider.fenceVm({ vm, epoch: fence.epoch })) as FencedVm | undefined;
-      const { exportsClosedAt } = await provider.shutDownVm({ vm });
+      const found = (await fabric.fenceVm({ vm, epoch: fence.epoch })) as FencedVm | undefined;
+      const { exportsClosedAt } = await fabric.shutDownVm({ vm });
       fencing.on({ type: 'sourceFenced', epoch: fence.epoch, ...(found?.isRunning && { ranUntil: exportsClosedAt }) });
     } catch (error) {
       if (isCancellation(error)) throw error;

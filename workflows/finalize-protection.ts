@@ -7,8 +7,8 @@ export async function finalizeProtection(input: JobInput): Promise<Job> {
   return runJob(input, 'finalizeProtection', async (run) => {
     const { vm, epoch } = run.input;
     await run.task('Finalize protection on the virtual machine', async () => {
-      const networkAdapters = await run.step('resolve the networks', () => run.provider.resolveNetworks({ vm }));
-      await run.step('set up the replica VM', () => run.azure.finalizeReplica({ vm, epoch, networkAdapters }));
+      const networkAdapters = await run.step('resolve the networks', () => run.sourceFabric.resolveNetworks({ vm }));
+      await run.step('set up the replica VM', () => run.target.finalizeReplica({ vm, epoch, networkAdapters }));
     });
     return {};
   });

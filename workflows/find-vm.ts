@@ -8,7 +8,7 @@ import type { LocatedVm } from '../domain/host.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
 import type { ItemEvent } from '../domain/transitions.js';
 import { now } from './clock.js';
-import { primaryIfThere } from './sides.js';
+import { sourceIfThere } from './sides.js';
 import { StepFailure } from './step-failure.js';
 
 /** What a host that has lost a VM, or is lost itself, answers or does not. */
@@ -27,7 +27,7 @@ export async function findMoved(
 ): Promise<LocatedVm | undefined> {
   if (!MAY_HAVE_MOVED.includes(code)) return undefined;
   try {
-    const found = await primaryIfThere(vault, host, vmmServer).provider.locateVm({ vm, host });
+    const found = await sourceIfThere(vault, host, vmmServer).sourceFabric.locateVm({ vm, host });
     if (!found || found.host === host) return undefined;
     log.info('The VM has moved', { vm, from: host, to: found.host });
     return found;

@@ -18,7 +18,7 @@ import {
   proxyActivities,
   sleep,
 } from '@temporalio/workflow';
-import type { PrimaryActivities } from '../activities/primary.js';
+import type { SourceActivities } from '../activities/source.js';
 import { TimeoutType } from '@temporalio/common';
 import { failureCatalogue, toFailure } from '../domain/errors.js';
 import { inMarkdown } from '../domain/markdown.js';
@@ -37,7 +37,7 @@ import {
 } from './messages.js';
 import { showDetails } from './show-details.js';
 import { neverFailing, startInput } from './start-input.js';
-import { atSide, failureOf } from './step-failure.js';
+import { failureOf } from './step-failure.js';
 import { uncancelled } from './uncancelled.js';
 import { until, untilAnswered } from './wait.js';
 
@@ -56,7 +56,7 @@ const AGAIN_MS = 3_000;
 const PAUSE_AFTER_FAILURE = '1 minute';
 
 const watching = (vault: string, host: string, isSilent: boolean) =>
-  proxyActivities<Pick<PrimaryActivities, 'watchHost'>>({
+  proxyActivities<Pick<SourceActivities, 'watchHost'>>({
     taskQueue: taskQueues.host(vault, host),
     scheduleToStartTimeout: isSilent ? TAKEN_WITHIN_WHILE_SILENT_MS : TAKEN_WITHIN_MS,
     startToCloseTimeout: ANSWERED_WITHIN_MS,
@@ -129,7 +129,7 @@ class HostWatch {
       const silentSince = silence(error, this.trouble !== undefined);
       const failure =
         silentSince === undefined
-          ? failureOf(atSide(error, 'agent'))
+          ? failureOf(error)
           : toFailure('AgentNotAnswering', failureCatalogue.AgentNotAnswering.message);
       this.learn({ failure, stopped: state?.stopped ?? {}, ...lastLook(error) }, silentSince);
       await this.tellEntities();

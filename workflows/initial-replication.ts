@@ -12,7 +12,7 @@ import { replicateOnce } from './replicate-once.js';
 export async function initialReplication(input: JobInput): Promise<Job> {
   return runJob(input, 'initialReplication', async (run) => {
     const { vm, epoch, nextSequence } = run.input;
-    const { disks } = await run.step('list the disks', () => run.agent.checkSource({ vm }));
+    const { disks } = await run.step('list the disks', () => run.source.checkSource({ vm }));
     await run.task('Copying the virtual disks', () => copyDisks(run, epoch, disks));
     await run.task('Verifying the replica', () => verifyDisks(run, epoch, disks));
     await run.task('Deleting the VM snapshot', () => mergeSnapshot(run));

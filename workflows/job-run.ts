@@ -37,7 +37,7 @@ import { inputOfNextRun, shouldContinueAsNew } from './history-limit.js';
 import { findMoved } from './find-vm.js';
 import { publishJob } from './publish.js';
 import { EntityClosed, entityClosed } from './entity-closed.js';
-import { agentOf, azureOf, providerOf } from './sides.js';
+import { sourceOf, targetOf, sourceFabricOf } from './sides.js';
 import { unexpected } from './start-input.js';
 import { endOfJob } from './end-of-job.js';
 import { JobUndoing } from './job-undoing.js';
@@ -54,9 +54,9 @@ export type JobSuccess = Omit<JobOutcome, 'outcome' | 'failure'> & { result?: Re
 const SUPERSEDED = 'Another job has taken over';
 
 export class JobRun<K extends JobKind> {
-  agent;
-  readonly provider;
-  readonly azure;
+  source;
+  readonly sourceFabric;
+  readonly target;
   readonly job: Job;
   readonly namesGiven = new Set<string>();
   private readonly results: Record<string, unknown>;
@@ -73,9 +73,9 @@ export class JobRun<K extends JobKind> {
     readonly kind: K,
     private readonly restart: (carried: JobInput) => Promise<never>,
   ) {
-    this.agent = agentOf(input.vault, input.host);
-    this.provider = providerOf(input.vault, input.vmmServer);
-    this.azure = azureOf(input.vault);
+    this.source = sourceOf(input.vault, input.host);
+    this.sourceFabric = sourceFabricOf(input.vault, input.vmmServer);
+    this.target = targetOf(input.vault);
     this.job = input.carried?.record ?? {
       ...newJob(kind, input.id, input.vault, input.vm, now()),
       ...(input.planRun !== undefined && { planRun: input.planRun }),
@@ -220,7 +220,7 @@ export class JobRun<K extends JobKind> {
     this.job.endedAt = now();
     delete this.job.heldBefore;
     publishJob(this.job);
-    await leaveRecord(this.azure, this.job);
+    await leaveRecord(this.target, this.job);
     await tellPlan(this.job, outcome);
     this.entityClosed = !(await tellEnd(this.job, outcome));
   }
@@ -262,7 +262,7 @@ export class JobRun<K extends JobKind> {
     const found = await findMoved(this.input, failure);
     if (!found) return false;
     this.input = { ...this.input, host: found.host };
-    this.agent = agentOf(this.input.vault, found.host);
+    this.source = sourceOf(this.input.vault, found.host);
     await entityOf(this.job).signal(vmMovedSignal, found).catch(entityClosed);
     return true;
   }

@@ -12,7 +12,7 @@ import type { RetryState } from '../domain/job.js';
 import { toIso, toMs } from '../domain/time.js';
 import { nowMs } from './clock.js';
 import { EntityClosed } from './entity-closed.js';
-import { checkpointOf, failureOf, StepFailure } from './step-failure.js';
+import { failureOf, StepFailure } from './step-failure.js';
 import { until, untilOrAfter } from './wait.js';
 
 /** What waits for a person looks this often whether it is still wanted, ms. */
@@ -79,7 +79,7 @@ export async function climb<T>(
         control.publish(undefined);
         throw new StepFailure(failure);
       }
-      const checkpoint = checkpointOf(error);
+      const checkpoint = failure.checkpoint?.bytesDone;
       const advanced = checkpoint !== undefined && lastCheckpoint !== undefined && checkpoint > lastCheckpoint;
       lastCheckpoint = checkpoint ?? lastCheckpoint;
       // Whoever asked for it while the attempt was under way did not know of this failure.

@@ -22,15 +22,15 @@ export async function plannedFailover(input: JobInput): Promise<Job> {
     const { vm, epoch } = run.input;
     const failoverEpoch = epoch + 1;
     await run.task('Prerequisites check for planned failover', async () => {
-      const source = await ask(run, 'check the source VM', () => run.provider.checkFailoverSource({ vm, epoch }));
-      await ask(run, 'check the replica', () => run.azure.checkFailoverTarget({ vm, epoch }));
+      const source = await ask(run, 'check the source VM', () => run.sourceFabric.checkFailoverSource({ vm, epoch }));
+      await ask(run, 'check the replica', () => run.target.checkFailoverTarget({ vm, epoch }));
       // It sends the last changes: without it the VM would be off until it is back.
-      await ask(run, 'check the host', () => run.agent.checkSource({ vm }));
+      await ask(run, 'check the host', () => run.source.checkSource({ vm }));
       if (source.snapshot !== undefined) await mergeSnapshot(run);
     });
     run.compensateWith('startSource');
     const shutDown = await run.task('Shut down the virtual machine', () =>
-      run.step('shut down the source VM', () => run.provider.shutDownVm({ vm })),
+      run.step('shut down the source VM', () => run.sourceFabric.shutDownVm({ vm })),
     );
     const { shipped, applied, outcome, disks, exportsClosedAt } = await run.task('Preparing for failover', async () => {
       const cycle = await sendWhatIsLeft(run, shutDown.exportsClosedAt);
@@ -42,11 +42,11 @@ export async function plannedFailover(input: JobInput): Promise<Job> {
     run.pointOfNoReturn();
     return CancellationScope.nonCancellable(async () => {
       const { recoveryPoint } = await run.task('Start failover', async () => {
-        await run.step('fence the source VM', () => run.provider.fenceVm({ vm, epoch: failoverEpoch }));
-        return run.step('create the replica VM', () => run.azure.startFailover({ vm, epoch, failoverEpoch }));
+        await run.step('fence the source VM', () => run.sourceFabric.fenceVm({ vm, epoch: failoverEpoch }));
+        return run.step('create the replica VM', () => run.target.startFailover({ vm, epoch, failoverEpoch }));
       });
       const started = await run.task('Start the replica virtual machine', () =>
-        run.step('boot the replica VM', () => run.azure.startReplicaVm({ vm, epoch: failoverEpoch })),
+        run.step('boot the replica VM', () => run.target.startReplicaVm({ vm, epoch: failoverEpoch })),
       );
       const result: FailoverResult = {
         recoveryPoint: recoveryPoint.id,
@@ -107,7 +107,7 @@ async function sendWhatIsLeft(run: JobRun<'plannedFailover'>, shutDownAt: string
       return { ...cycle, exportsClosedAt, issued: cycle.shipped.issued! };
     // Off it stays; one that somebody has started meanwhile is shut down again.
     ({ exportsClosedAt } = await run.step(`shut down the source VM behind cycle ${sequence}`, () =>
-      run.provider.shutDownVm({ vm }),
+      run.sourceFabric.shutDownVm({ vm }),
     ));
   }
   throw new StepFailure(

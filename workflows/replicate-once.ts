@@ -1,6 +1,6 @@
 /** One replication cycle inside a job: cut and ship at the source, apply at the replica. */
-import type { AppliedCycle } from '../activities/azure.js';
-import type { ShippedCycle } from '../activities/primary.js';
+import type { AppliedCycle } from '../activities/target.js';
+import type { ShippedCycle } from '../activities/source.js';
 import type { JobKind } from '../domain/jobs/known-jobs.js';
 import { tagsOfCycle } from '../domain/named-points.js';
 import type { JobOutcome } from '../domain/job-outcome.js';
@@ -25,10 +25,10 @@ export async function replicateOnce<K extends JobKind>(
   const cutInput = { ...of, ...(tags.length > 0 && { tags }) };
   const retentionHours = run.input.policy.recoveryPointRetentionHours;
   const shipped = await run.step(`send cycle ${sequence}`, () =>
-    run.agent.cutAndShip({ ...cutInput, retention: retentionOf(run.input.policy) }),
+    run.source.cutAndShip({ ...cutInput, retention: retentionOf(run.input.policy) }),
   );
   const applied = await run.step(`apply cycle ${sequence}`, () =>
-    run.azure.applyCycle({ vm, epoch, sequence, retentionHours }),
+    run.target.applyCycle({ vm, epoch, sequence, retentionHours }),
   );
   const { sealedAt, bytes } = shipped;
   return {

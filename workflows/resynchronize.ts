@@ -18,31 +18,31 @@ export async function resynchronize(input: JobInput): Promise<Job> {
       async () => {
         const { networkAdapters, host, vmmServer, osDisk, hardware } = await run.step(
           'check that the VM can be protected',
-          () => run.provider.checkProtectable({ vm }),
+          () => run.sourceFabric.checkProtectable({ vm }),
         );
-        const source = await run.step('check the host', () => run.agent.checkSource({ vm }));
+        const source = await run.step('check the host', () => run.source.checkSource({ vm }));
         return { ...source, networkAdapters, settings: { host, vmmServer, osDisk, ...(hardware && { hardware }) } };
       },
     );
     const epoch = await run.task('Identifying the replication target', async () => {
       // What has arrived whole is worth a recovery point; what has not will be found by its difference.
-      await run.step('apply the received cycles', () => run.azure.applyReceivedCycles({ vm }));
+      await run.step('apply the received cycles', () => run.target.applyReceivedCycles({ vm }));
       const target = await run.step('identify the target', () =>
-        run.azure.identifyTarget({ vm, networkAdapters, trackedEpoch }),
+        run.target.identifyTarget({ vm, networkAdapters, trackedEpoch }),
       );
       return target.epoch;
     });
     run.known = { epoch };
     await run.task('Starting resynchronization', async () => {
-      await run.step('begin the epoch at the replica', () => run.azure.beginResync({ vm, epoch, disks, settings }));
-      await run.step('take a VM snapshot and start tracking', () => run.agent.beginReplication({ vm, epoch, disks }));
+      await run.step('begin the epoch at the replica', () => run.target.beginResync({ vm, epoch, disks, settings }));
+      await run.step('take a VM snapshot and start tracking', () => run.source.beginReplication({ vm, epoch, disks }));
     });
     const digestBytes = await run.task('Comparing the virtual disks', () => compareDisks(run, epoch, disks));
     await run.task('Verifying the replica', () => verifyDisks(run, epoch, disks));
     await run.task('Deleting the VM snapshot', () => mergeSnapshot(run));
     const cycle = await run.task('Synchronizing the changes held in the logs', async () => {
       const first = await replicateOnce(run, { vm, epoch, sequence: 1 });
-      await run.step('delete the records of the resynchronization', () => run.azure.endResync({ vm, epoch }));
+      await run.step('delete the records of the resynchronization', () => run.target.endResync({ vm, epoch }));
       return first;
     });
     return { epoch, ...cycle.outcome, result: { bytesSent: run.job.progress?.bytesSent ?? 0, digestBytes } };

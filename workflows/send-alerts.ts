@@ -4,7 +4,7 @@
  * with the item, so that an alert that a run of the entity left unsent is sent by the next, perhaps twice.
  */
 import { isCancellation, log, proxyActivities } from '@temporalio/workflow';
-import type { AzureActivities } from '../activities/azure.js';
+import type { TargetActivities } from '../activities/target.js';
 import { conditionsOf, type Health } from '../domain/health.js';
 import { taskQueues } from '../domain/ids.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
@@ -22,7 +22,7 @@ export interface AlertedItem {
 
 /** A few attempts in a row, by the server; the ladder goes on from there. */
 const alertsOf = (vault: string) =>
-  proxyActivities<Pick<AzureActivities, 'postAlert'>>({
+  proxyActivities<Pick<TargetActivities, 'postAlert'>>({
     taskQueue: taskQueues.azure(vault),
     startToCloseTimeout: '30 seconds',
     scheduleToCloseTimeout: '10 minutes',

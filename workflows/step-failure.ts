@@ -1,21 +1,22 @@
-/** Reads a failed activity: which entry of the error catalogue it is, and how far the step had come. */
+/** Reads a failed activity: which entry of the error catalogue it is, where it failed, and how far the step had come. */
 import { ActivityFailure, ApplicationFailure, TimeoutFailure, TimeoutType } from '@temporalio/common';
 import {
   failureCatalogue,
   failureCodeSchema,
+  failureDetailsSchema,
   toFailure,
   unexpectedFailure,
   type Failure,
   type FailureCode,
+  type FailureDetails,
+  type Side,
 } from '../domain/errors.js';
-
-/** Where a step runs: decides what a silent worker is called. */
-export type Side = 'agent' | 'provider' | 'azure';
+import { sideOfActivity } from './activity-table.js';
 
 const notAnswering: Record<Side, FailureCode> = {
-  agent: 'AgentNotAnswering',
-  provider: 'ProviderNotAnswering',
-  azure: 'RecoverySideNotAnswering',
+  source: 'AgentNotAnswering',
+  sourceFabric: 'ProviderNotAnswering',
+  target: 'RecoverySideNotAnswering',
 };
 
 /** Its worker lives, as its heartbeats say. */
@@ -29,42 +30,36 @@ export class StepFailure extends Error {
   }
 }
 
-const sides = new WeakMap<object, Side>();
-
-/** Remembers on which side a call failed. */
-export function atSide<E>(error: E, side: Side): E {
-  if (typeof error === 'object' && error !== null) sides.set(error, side);
-  return error;
-}
-
 export function failureOf(error: unknown): Failure {
   if (error instanceof StepFailure) return error.failure;
+  const side = error instanceof ActivityFailure ? sideOfActivity(error.activityType) : undefined;
   const cause = error instanceof ActivityFailure ? error.cause : error;
+  const { detail, bytesDone } = detailsOf(cause);
+  const more = {
+    ...(detail !== undefined && { detail }),
+    ...(side !== undefined && { side }),
+    ...(bytesDone !== undefined && { checkpoint: { bytesDone } }),
+  };
   if (cause instanceof TimeoutFailure) {
-    const code =
-      cause.timeoutType === TimeoutType.SCHEDULE_TO_START
-        ? notAnswering[sides.get(error as object) ?? 'azure']
-        : 'WorkerLost';
+    const isTaken = cause.timeoutType !== TimeoutType.SCHEDULE_TO_START;
+    const code = isTaken || side === undefined ? 'WorkerLost' : notAnswering[side];
     const hangs = cause.timeoutType === TimeoutType.START_TO_CLOSE;
-    return toFailure(code, hangs ? HANGS : failureCatalogue[code].message);
+    return toFailure(code, hangs ? HANGS : failureCatalogue[code].message, more);
   }
   if (cause instanceof ApplicationFailure) {
     const code = failureCodeSchema.safeParse(cause.type);
-    if (code.success) return toFailure(code.data, cause.message);
-    return unexpectedFailure(cause.message);
+    return code.success ? toFailure(code.data, cause.message, more) : { ...unexpectedFailure(cause.message), ...more };
   }
   return unexpectedFailure(error instanceof Error ? error.message : String(error));
 }
 
-/** Bytes done, as the failure or the last heartbeat tells; may be older than the truth. */
-export function checkpointOf(error: unknown): number | undefined {
-  const cause = error instanceof ActivityFailure ? error.cause : error;
-  const details: unknown =
+/** As the failure or the last heartbeat tells; the checkpoint may be older than the truth. */
+function detailsOf(cause: unknown): FailureDetails {
+  const told: unknown =
     cause instanceof TimeoutFailure
       ? cause.lastHeartbeatDetails
       : cause instanceof ApplicationFailure
         ? cause.details?.[0]
         : undefined;
-  const bytesDone = (details as { bytesDone?: unknown } | undefined)?.bytesDone;
-  return typeof bytesDone === 'number' ? bytesDone : undefined;
+  return failureDetailsSchema.safeParse(told).data ?? {};
 }

@@ -1,6 +1,6 @@
 /** What a job tells the protection entity of its VM, whichever run of that is alive. */
 import { getExternalWorkflowHandle, log } from '@temporalio/workflow';
-import type { AzureActivities } from '../activities/azure.js';
+import type { TargetActivities } from '../activities/target.js';
 import { protectedItemId } from '../domain/ids.js';
 import { currentTask, type Job } from '../domain/job.js';
 import type { JobOutcome } from '../domain/job-outcome.js';
@@ -33,7 +33,7 @@ export const tellEnd = (job: Job, result: JobOutcome): Promise<boolean> =>
     );
 
 /** One attempt only: a store that can't be reached must not keep a finished job from ending. */
-export async function leaveRecord({ recordJob }: Pick<AzureActivities, 'recordJob'>, job: Job): Promise<void> {
+export async function leaveRecord({ recordJob }: Pick<TargetActivities, 'recordJob'>, job: Job): Promise<void> {
   await recordJob({ job }).catch((error: unknown) => {
     log.warn('The record of this job could not be written to the vault', { error: String(error) });
   });

@@ -1,11 +1,11 @@
 /** Undoes what a job has done, for the job that is given up and for the entity that has a leftover of one. */
-import type { PrimaryActivities } from '../activities/primary.js';
-import type { ProviderActivities } from '../activities/provider.js';
+import type { SourceActivities } from '../activities/source.js';
+import type { SourceFabricActivities } from '../activities/source-fabric.js';
 import type { Undoing } from '../domain/undoing.js';
 
 export interface UndoingSides {
-  readonly agent: Pick<PrimaryActivities, 'mergeSnapshot' | 'endReplication'>;
-  readonly provider: Pick<ProviderActivities, 'startVm'>;
+  readonly source: Pick<SourceActivities, 'mergeSnapshot' | 'endReplication'>;
+  readonly sourceFabric: Pick<SourceFabricActivities, 'startVm'>;
 }
 
 /**
@@ -14,16 +14,16 @@ export interface UndoingSides {
  */
 export async function undo(
   what: Undoing,
-  { agent, provider }: UndoingSides,
+  { source, sourceFabric }: UndoingSides,
   { vm, epoch }: { readonly vm: string; readonly epoch: number },
 ): Promise<void> {
   switch (what) {
     case 'startSource':
-      return provider.startVm({ vm, epoch });
+      return sourceFabric.startVm({ vm, epoch });
     case 'mergeSnapshot':
-      while ((await agent.mergeSnapshot({ vm })).bytesLeft > 0);
+      while ((await source.mergeSnapshot({ vm })).bytesLeft > 0);
       return;
     case 'stopTracking':
-      return agent.endReplication({ vm });
+      return source.endReplication({ vm });
   }
 }

@@ -14,7 +14,7 @@ import type { JobRun } from './job-run.js';
 import type { JobInput } from './messages.js';
 import { retentionOf } from './retention.js';
 import { runJob } from './run-job.js';
-import { primaryIfThere } from './sides.js';
+import { sourceIfThere } from './sides.js';
 import { failureOf, StepFailure } from './step-failure.js';
 
 type ShutDown = Pick<UnplannedFailoverResult, 'shutDown' | 'shutDownProblem'> & {
@@ -27,7 +27,7 @@ export async function unplannedFailover(input: JobInput): Promise<Job> {
     const { vm, parameters } = run.input;
     const wanted = parameters?.recoveryPoint ?? 'latest';
     const { failoverEpoch, runsFrom } = await run.task('Prerequisites check for unplanned failover', async () => {
-      const checked = await run.step('check the replica', () => run.azure.checkUnplannedFailover({ vm, wanted }));
+      const checked = await run.step('check the replica', () => run.target.checkUnplannedFailover({ vm, wanted }));
       if (checked.refusal !== undefined) throw new StepFailure(toFailure('PrerequisitesNotMet', checked.refusal));
       return checked;
     });
@@ -37,7 +37,7 @@ export async function unplannedFailover(input: JobInput): Promise<Job> {
       notShutDown,
     );
     const prepared = await run.task('Preparing for failover', () =>
-      run.step('determine the recovery point', () => run.azure.settleRecoveryPoint({ vm, wanted: runsFrom ?? wanted })),
+      run.step('determine the recovery point', () => run.target.settleRecoveryPoint({ vm, wanted: runsFrom ?? wanted })),
     );
     const { recoveryPoint } = prepared;
     // Once the fence has risen the source can't send any more, so from here on only forward.
@@ -45,11 +45,11 @@ export async function unplannedFailover(input: JobInput): Promise<Job> {
     return CancellationScope.nonCancellable(async () => {
       const { failedOverAt } = await run.task('Start failover', () =>
         run.step('create the replica VM', () =>
-          run.azure.startUnplannedFailover({ vm, failoverEpoch, recoveryPoint: recoveryPoint.id }),
+          run.target.startUnplannedFailover({ vm, failoverEpoch, recoveryPoint: recoveryPoint.id }),
         ),
       );
       const started = await run.task('Start the replica virtual machine', () =>
-        run.step('boot the replica VM', () => run.azure.startReplicaVm({ vm, epoch: failoverEpoch })),
+        run.step('boot the replica VM', () => run.target.startReplicaVm({ vm, epoch: failoverEpoch })),
       );
       const disks = issued && prepared.lastWrites && comparedWrites(issued, prepared.lastWrites);
       const result: UnplannedFailoverResult = {
@@ -91,12 +91,12 @@ async function tryShutDown(run: JobRun<'unplannedFailover'>, wanted: string): Pr
   const { vault, vm, host, vmmServer, epoch, nextSequence, policy } = run.input;
   // A point that was asked for does not make room for what comes after it.
   const retention = wanted === 'latest' ? { retention: retentionOf(policy) } : {};
-  const { provider, agent } = primaryIfThere(vault, host, vmmServer);
+  const { source, sourceFabric } = sourceIfThere(vault, host, vmmServer);
   run.compensateWith('startSource');
   try {
-    const { exportsClosedAt } = await provider.shutDownVm({ vm });
+    const { exportsClosedAt } = await sourceFabric.shutDownVm({ vm });
     for (let sequence = nextSequence; sequence < nextSequence + MOST_CUTS; sequence += 1) {
-      const cut = await agent.cutAndShip({ vm, epoch, sequence, ...retention });
+      const cut = await source.cutAndShip({ vm, epoch, sequence, ...retention });
       if (holdsEverything(cut, exportsClosedAt)) return { shutDown: 'done', issued: cut.issued! };
     }
     return { shutDown: 'failed', shutDownProblem: `the source was written to after its exports were closed` };

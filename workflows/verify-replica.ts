@@ -36,14 +36,14 @@ export async function verifyReplica(input: JobInput): Promise<Job> {
 async function verify(run: Run): Promise<JobSuccess> {
   const { vm, epoch, nextSequence } = run.input;
   const sequence = nextSequence + 1;
-  const { disks } = await run.step('list the disks', () => run.agent.checkSource({ vm }));
+  const { disks } = await run.step('list the disks', () => run.source.checkSource({ vm }));
   const before = await run.task('Synchronizing the changes held in the logs', () =>
     replicateOnce(run, { vm, epoch, sequence: nextSequence }),
   );
   run.known = before.outcome;
   run.compensateWith('mergeSnapshot');
   const cycle = await run.task('Taking a VM snapshot', async () => {
-    await run.step('take a VM snapshot and cut the logs', () => run.agent.snapshotAndCut({ vm, epoch, sequence }));
+    await run.step('take a VM snapshot and cut the logs', () => run.source.snapshotAndCut({ vm, epoch, sequence }));
     return replicateOnce(run, { vm, epoch, sequence });
   });
   run.known = cycle.outcome;
@@ -52,7 +52,7 @@ async function verify(run: Run): Promise<JobSuccess> {
   const damage = `a verification of the state of ${cycle.shipped.sealedAt} found ${counted(found.differingRanges, 'differing range')}`;
   await run.task('Deleting the VM snapshot', async () => {
     await mergeSnapshot(run);
-    await run.step('delete the digests', () => run.azure.endVerification({ vm, epoch, ...(!equal && { damage }) }));
+    await run.step('delete the digests', () => run.target.endVerification({ vm, epoch, ...(!equal && { damage }) }));
   });
   const result: VerifyResult = { equal, sequence, at: cycle.shipped.sealedAt, ...found };
   const resyncCause = `a verification found ${counted(found.differingRanges, 'differing range')} in the replica`;
@@ -72,14 +72,14 @@ async function compare(run: Run, sequence: number, disks: readonly { name: strin
   let found: Found = { blocks: 0, differingBlocks: 0, differingRanges: 0, ranges: [] };
   for (const { name: disk, size } of disks) {
     await run.step(`digest the replica of disk ${disk}`, () =>
-      run.azure.digestForVerification({ vm, epoch, sequence, disk }),
+      run.target.digestForVerification({ vm, epoch, sequence, disk }),
     );
     const start = { fromOffset: 0, found };
     const end = await run.loop(
       `compare disk ${disk}`,
       start,
       async ({ fromOffset }) => {
-        const slice = await run.agent.compareDisk({ vm, epoch, sequence, disk, fromOffset });
+        const slice = await run.source.compareDisk({ vm, epoch, sequence, disk, fromOffset });
         await run.report(Math.min(total, before + slice.nextOffset), total, 0);
         return slice;
       },

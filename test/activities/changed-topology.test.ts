@@ -2,7 +2,7 @@
 import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { createProviderActivities } from '../../activities/provider.js';
+import { createSourceFabricActivities } from '../../activities/source-fabric.js';
 import { MAX_REPLICA_BYTES } from '../../domain/disk-limits.js';
 import { siteSchema } from '../../domain/site.js';
 import { recoveryPointId } from '../../domain/vault.js';
@@ -37,7 +37,11 @@ test('a VM is found on whichever host has it, whatever the site file says', asyn
       vmmServers: [{ name: 'vmm-1', clouds: [{ name: 'c', hosts: [{ name: 'h1' }, { name: 'h2' }] }] }],
       vms: [{ name: vm, host, disks: [...disks, { name: 'scratch', path: 'none', excluded: true }] }],
     });
-    return createProviderActivities({ site, vmmServer: 'vmm-1', hypervisorOf: (name) => (name === 'h1' ? h1 : h2) });
+    return createSourceFabricActivities({
+      site,
+      vmmServer: 'vmm-1',
+      hypervisorOf: (name) => (name === 'h1' ? h1 : h2),
+    });
   };
   try {
     for (const other of [hasNot, isDead]) {
@@ -104,7 +108,7 @@ test('a disk that no replica can hold is refused before anything is begun, on a 
   });
   const large = await EmbeddedHypervisor.open(config, quiet);
   const control = await serveHypervisor(config.controlSocket, large, quiet);
-  const all = createProviderActivities({
+  const all = createSourceFabricActivities({
     site: siteSchema.parse({
       vault: { name: 'vault-1', store: { kind: 'embedded', path: 'store' } },
       vmmServers: [{ name: 'vmm-1', clouds: [{ name: 'c', hosts: [{ name: 'h1' }] }] }],

@@ -3,9 +3,9 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { onTestFinished } from 'vitest';
-import { createAzureActivities } from '../../activities/azure.js';
-import { createPrimaryActivities } from '../../activities/primary.js';
-import { createProviderActivities } from '../../activities/provider.js';
+import { createTargetActivities } from '../../activities/target.js';
+import { createSourceActivities } from '../../activities/source.js';
+import { createSourceFabricActivities } from '../../activities/source-fabric.js';
 import { createResynchronizationActivities } from '../../activities/resynchronization.js';
 import { hardwareOf } from '../../domain/site.js';
 import { HypervisorClient } from '../../sites/hypervisor/control-client.js';
@@ -105,10 +105,10 @@ export async function openSite(
   });
   const client = new HypervisorClient(host.controlSocket);
   const activities = (over: ReplicaStore = store) => ({
-    ...createPrimaryActivities({ source: client, store: over, copySliceMs: 0 }),
-    ...createAzureActivities({ store: over, compute, networks: site.azureNetworks }),
+    ...createSourceActivities({ source: client, store: over, copySliceMs: 0 }),
+    ...createTargetActivities({ store: over, compute, networks: site.azureNetworks }),
     ...createResynchronizationActivities({ store: over }),
-    ...createProviderActivities({ site, vmmServer: 'vmm-1', hypervisorOf: () => client }),
+    ...createSourceFabricActivities({ site, vmmServer: 'vmm-1', hypervisorOf: () => client }),
   });
   return { folder, storeFolder, store, hypervisor: client, compute, activities, disks };
 }

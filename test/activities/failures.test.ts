@@ -6,8 +6,8 @@ import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { describe, expect, test, vi } from 'vitest';
 import { classified } from '../../activities/failures.js';
 import { beating } from '../../activities/heartbeat.js';
-import { createPrimaryActivities } from '../../activities/primary.js';
-import { createAzureActivities } from '../../activities/azure.js';
+import { createSourceActivities } from '../../activities/source.js';
+import { createTargetActivities } from '../../activities/target.js';
 import { CatalogueError, failureCatalogue, type FailureCode } from '../../domain/errors.js';
 import { HypervisorClient, RecoveryComputeClient } from '../../sites/hypervisor/control-client.js';
 import { MiB } from '../replication/model.js';
@@ -179,11 +179,11 @@ describe('what goes wrong at the sites', () => {
       [missing, 'ENOENT'],
       [bound, 'ECONNREFUSED'],
     ] as const) {
-      const { checkSource } = createPrimaryActivities({ source: new HypervisorClient(socket), store });
+      const { checkSource } = createSourceActivities({ source: new HypervisorClient(socket), store });
       const host = { type: 'HypervisorUnreachable', message: expect.stringContaining(errno) };
       await expect(run(checkSource, { vm: VM })).rejects.toMatchObject(host);
       const compute = new RecoveryComputeClient(socket);
-      const { checkCommit } = createAzureActivities({ store, compute, networks: [] });
+      const { checkCommit } = createTargetActivities({ store, compute, networks: [] });
       const side = { type: 'RecoverySideNotAnswering', message: expect.stringContaining(errno) };
       await expect(run(checkCommit, { vm: VM })).rejects.toMatchObject(side);
     }

@@ -1,12 +1,12 @@
 /** What takes longer than the heartbeat timeout is not taken for a worker that has died: on every side, whatever it does. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { createAzureActivities } from '../../activities/azure.js';
+import { createTargetActivities } from '../../activities/target.js';
 import { classified } from '../../activities/failures.js';
 import { beating } from '../../activities/heartbeat.js';
-import { createPrimaryActivities } from '../../activities/primary.js';
-import { createProviderActivities } from '../../activities/provider.js';
+import { createSourceActivities } from '../../activities/source.js';
+import { createSourceFabricActivities } from '../../activities/source-fabric.js';
 import { createResynchronizationActivities } from '../../activities/resynchronization.js';
-import { workOf } from '../../workflows/time-limits.js';
+import { workOf } from '../../workflows/activity-table.js';
 import { oneHostSite } from '../support/one-host-site.js';
 import { quietEnvironment, VM } from './embedded-site.js';
 
@@ -20,12 +20,12 @@ const site = oneHostSite('/nowhere', [
   { name: VM, host: 'h1', disks: [{ name: 'os', path: '/nowhere/os.vhd' }], networkAdapters: [] },
 ]);
 type Activities = Record<string, (input: object) => Promise<unknown>>;
-const store = slow<Parameters<typeof createAzureActivities>[0]['store']>();
-const compute = slow<Parameters<typeof createAzureActivities>[0]['compute']>();
+const store = slow<Parameters<typeof createTargetActivities>[0]['store']>();
+const compute = slow<Parameters<typeof createTargetActivities>[0]['compute']>();
 const all = {
-  ...createPrimaryActivities({ source: slow(), store }),
-  ...createProviderActivities({ site, vmmServer: 'vmm-1', hypervisorOf: () => slow() }),
-  ...createAzureActivities({ store, compute, networks: [] }),
+  ...createSourceActivities({ source: slow(), store }),
+  ...createSourceFabricActivities({ site, vmmServer: 'vmm-1', hypervisorOf: () => slow() }),
+  ...createTargetActivities({ store, compute, networks: [] }),
   ...createResynchronizationActivities({ store }),
 } as unknown as Activities;
 /** As far as any of them looks into its input before it calls somebody. */

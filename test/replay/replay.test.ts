@@ -110,7 +110,7 @@ describe('stored histories', () => {
 
   test('do not replay when a workflow was changed', async () => {
     // As a careless change would: the source is fenced only after the replica VM was made.
-    const changed = code.replaceAll('run.provider.fenceVm(', 'run.provider.startVm(');
+    const changed = code.replaceAll('run.sourceFabric.fenceVm(', 'run.sourceFabric.startVm(');
     expect(changed).not.toBe(code);
     const problems = await replay({ code: changed }, histories);
     // Of those that came so far.

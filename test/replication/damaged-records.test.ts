@@ -6,7 +6,7 @@ import { mkdir, mkdtemp, open, readFile, rm, stat, truncate, writeFile } from 'n
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
-import { createAzureActivities } from '../../activities/azure.js';
+import { createTargetActivities } from '../../activities/target.js';
 import { adopt } from '../../domain/adopted-item.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { policySchema } from '../../domain/policy.js';
@@ -64,7 +64,7 @@ function site(store: ReplicaStore) {
     createVm: async (spec: ReplicaVmSpec) => void created.push(spec),
   } as unknown as RecoveryCompute;
   const networks = [{ name: 'production', subnets: ['default'] }];
-  return { created, azure: createAzureActivities({ store, compute, networks }) };
+  return { created, azure: createTargetActivities({ store, compute, networks }) };
 }
 
 let kept: string | undefined;

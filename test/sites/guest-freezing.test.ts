@@ -6,8 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ChildProcess } from 'node:child_process';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { createAzureActivities } from '../../activities/azure.js';
-import { createPrimaryActivities } from '../../activities/primary.js';
+import { createSourceActivities } from '../../activities/source.js';
+import { createTargetActivities } from '../../activities/target.js';
 import { listRecoveryPoints } from '../../replication/recovery-points.js';
 import { HypervisorClient } from '../../sites/hypervisor/control-client.js';
 import { verifyNumbered } from '../../sites/nbd/numbered-writer.js';
@@ -113,9 +113,9 @@ describe('an app-consistent point', () => {
     const guest = await Guest.start(hypervisor, agentSocket);
     const store = await EmbeddedReplicaStore.open(join(folder, 'store'), { create: true });
     endings.push(() => store.close());
-    const primary = createPrimaryActivities({ source: hypervisor, store });
+    const primary = createSourceActivities({ source: hypervisor, store });
     const compute = { listVms: () => Promise.resolve([]) } as Partial<RecoveryCompute> as RecoveryCompute;
-    const azure = createAzureActivities({ store, compute, networks: [] });
+    const azure = createTargetActivities({ store, compute, networks: [] });
     const context = new MockActivityEnvironment();
     const run = <I, O>(activity: (input: I) => Promise<O>, input: I): Promise<O> => context.run(activity, input);
 

@@ -27,7 +27,7 @@ addJobKind({
 export async function countDisks(input: JobInput): Promise<Job> {
   return runJob(input, KIND, async (run) => {
     const { vm } = run.input;
-    const { disks } = await run.task(TASK, () => run.step('list the disks', () => run.agent.checkSource({ vm })));
+    const { disks } = await run.task(TASK, () => run.step('list the disks', () => run.source.checkSource({ vm })));
     return { result: { disks: disks.length } };
   });
 }

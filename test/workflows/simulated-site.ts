@@ -5,9 +5,9 @@
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure, ApplicationFailureCategory, type Duration } from '@temporalio/common';
 import { alertActivities, type Alert } from '../../activities/alerts.js';
-import type { AzureActivities } from '../../activities/azure.js';
-import type { PrimaryActivities } from '../../activities/primary.js';
-import type { ProviderActivities } from '../../activities/provider.js';
+import type { TargetActivities } from '../../activities/target.js';
+import type { SourceActivities } from '../../activities/source.js';
+import type { SourceFabricActivities } from '../../activities/source-fabric.js';
 import type { ResynchronizationActivities } from '../../activities/resynchronization.js';
 import type { VaultActivities } from '../../activities/watch-vault.js';
 import type { AppConsistentFailure } from '../../domain/app-consistency.js';
@@ -17,9 +17,9 @@ import type { NamedPoint } from '../../domain/named-points.js';
 import { windowOpening } from '../../domain/resync-window.js';
 import { recoveryPointId } from '../../domain/vault.js';
 
-type Activities = AzureActivities &
-  PrimaryActivities &
-  ProviderActivities &
+type Activities = TargetActivities &
+  SourceActivities &
+  SourceFabricActivities &
   ResynchronizationActivities &
   VaultActivities;
 export type ActivityName = keyof Activities;

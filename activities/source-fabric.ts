@@ -22,9 +22,9 @@ export interface FencedVm {
 
 const MiB = 1024 * 1024;
 
-export type ProviderActivities = ReturnType<typeof createProviderActivities>;
+export type SourceFabricActivities = ReturnType<typeof createSourceFabricActivities>;
 
-export function createProviderActivities(deps: ProviderDeps) {
+export function createSourceFabricActivities(deps: ProviderDeps) {
   const { site, vmmServer } = deps;
   const find = (name: string): SiteVm => {
     const vm = site.vms.find((candidate) => candidate.name === name);

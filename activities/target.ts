@@ -56,9 +56,9 @@ export interface AppliedCycle {
   readonly namedPoints?: readonly NamedPoint[];
 }
 
-export type AzureActivities = ReturnType<typeof createAzureActivities>;
+export type TargetActivities = ReturnType<typeof createTargetActivities>;
 
-export function createAzureActivities({ store, compute, networks, webhook, turns = new Turns() }: AzureDeps) {
+export function createTargetActivities({ store, compute, networks, webhook, turns = new Turns() }: AzureDeps) {
   const description = async (vm: string): Promise<ReplicaDescription> => {
     const found = await readDescription(store, vm);
     if (!found) throw new CatalogueError('InvalidReplicaState', `the store holds no description of ${vm}`);

@@ -70,9 +70,9 @@ const FREEZE_DEADLINE_MS = 10_000;
 const DEFAULT_COPY_SLICE_MS = 30_000;
 const COPY_STEP_BYTES = 256 * 1024 * 1024;
 
-export type PrimaryActivities = ReturnType<typeof createPrimaryActivities>;
+export type SourceActivities = ReturnType<typeof createSourceActivities>;
 
-export function createPrimaryActivities(deps: PrimaryDeps) {
+export function createSourceActivities(deps: PrimaryDeps) {
   const { source, store } = deps;
   const turns = deps.turns ?? new Turns();
   const sendingStore = ({ signal, alive }: Beating) => deps.sendingStore?.({ signal, onGranted: alive }) ?? store;
