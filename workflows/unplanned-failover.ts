@@ -37,7 +37,9 @@ export async function unplannedFailover(input: JobInput): Promise<Job> {
       notShutDown,
     );
     const prepared = await run.task('Preparing for failover', () =>
-      run.step('determine the recovery point', () => run.target.settleRecoveryPoint({ vm, wanted: runsFrom ?? wanted })),
+      run.step('determine the recovery point', () =>
+        run.target.settleRecoveryPoint({ vm, wanted: runsFrom ?? wanted }),
+      ),
     );
     const { recoveryPoint } = prepared;
     // Once the fence has risen the source can't send any more, so from here on only forward.

@@ -24,7 +24,7 @@ describe('a named recovery point', () => {
       const tagged = site.called('cutAndShip').filter(({ input }) => input['tags'] !== undefined);
       expect(tagged.map(({ input }) => [input['sequence'], input['tags']])).toEqual([[sequence, ['before-upgrade']]]);
       await expect(entity.executeUpdate(messages.syncUpdate, named('before-upgrade'))).rejects.toMatchObject({
-        cause: { message: expect.stringContaining('is named before-upgrade already') },
+        cause: { message: expect.stringContaining('already has the name before-upgrade') },
       });
       await expect(entity.executeUpdate(messages.syncUpdate, named('../x'))).rejects.toMatchObject({
         cause: { type: 'InvalidInput' },
