@@ -1,4 +1,4 @@
-/** Starts protection entities anew from what the vault holds: Temporal's database is lost, or has never known them. */
+/** Restarts protection workflows from the vault, after Temporal's database was lost or never knew them. */
 import { isDeepStrictEqual } from 'node:util';
 import { WorkflowExecutionAlreadyStartedError, WorkflowIdConflictPolicy } from '@temporalio/client';
 import { adopt } from '../domain/adopted-item.js';
@@ -13,7 +13,7 @@ import type { Farshore } from './farshore.js';
 export interface Adopted {
   readonly vm: string;
   readonly phase?: ProtectedItem['phase'];
-  /** The policy it goes on by, when the site file has another for it. */
+  /** The policy it keeps, if the site file has another policy for it. */
   readonly policy?: string;
   /** Why it has to be resynchronized. */
   readonly resync?: string;

@@ -1,4 +1,4 @@
-/** Opens a page in the browser of whoever sits at this machine, where somebody may. */
+/** Opens a page in the browser of the user of this machine, if there can be one. */
 import { spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import path from 'node:path';
@@ -16,7 +16,7 @@ interface Surroundings {
   readonly has: (program: string) => boolean;
 }
 
-/** @returns undefined where nobody could see a browser: without a display, or without a program that opens one. */
+/** @returns undefined if no browser can be shown: without a display, or without a program that opens one. */
 export function browserCommand(url: string, { platform, env, has }: Surroundings): BrowserCommand | undefined {
   if (platform === 'darwin') return { program: 'open', args: [url] };
   // `start` is no program but the shell's; the empty title keeps it from taking the address for one.

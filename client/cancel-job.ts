@@ -1,4 +1,4 @@
-/** How somebody asks a running job to end. */
+/** Asks a running job to end. */
 import { WorkflowNotFoundError, type WorkflowHandle } from '@temporalio/client';
 import { cancelJobSignal } from '../workflows/messages.js';
 

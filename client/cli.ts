@@ -6,10 +6,10 @@ import { runCommand } from './program.js';
 process.noDeprecation = true;
 
 const args = process.argv.slice(2);
-/** They work for others than whoever reads what they say. */
+/** Commands that keep working even if no one reads their output. */
 const servers = ['up', 'worker', 'hypervisor', 'recovery-compute', 'codec-server'];
 
-// `farshore vm list | head -1` is no error, and `farshore up | head -1` leaves the instance up.
+// `farshore vm list | head -1` is not an error, and `farshore up | head -1` leaves the instance up.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
   if (!args.some((arg) => servers.includes(arg))) process.exit();

@@ -11,6 +11,6 @@ export interface ConnectOptions {
   readonly namespace?: string;
   /** Where these two come from, for what is said of them when they can't be used. */
   readonly configuredBy?: string;
-  /** Told what is not well with that Temporal, but hinders nobody. */
+  /** Called with remarks about that Temporal that do not stop the command. */
   readonly onRemark?: (line: string) => void;
 }

@@ -5,7 +5,7 @@ export class RefusedError extends Error {
   override readonly name = 'RefusedError';
 }
 
-/** Temporal, a worker, or the instance does not answer. What was started before goes on. */
+/** Temporal, a worker, or the instance does not answer. Jobs that were started continue. */
 export class UnreachableError extends Error {
   override readonly name = 'UnreachableError';
 }

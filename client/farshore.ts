@@ -134,8 +134,8 @@ export class Farshore {
   }
 
   /**
-   * Compares both sides and sends what differs: at once, or in the window of the VM's policy.
-   * @returns the job, when it begins at once.
+   * Compares both sites and sends the differences: now, or in the window of the VM's policy.
+   * @returns the job, if it starts now.
    */
   async resynchronize(
     vm: string,
@@ -145,7 +145,7 @@ export class Farshore {
     return this.ask(vm, (entity) => entity.executeUpdate(messages.resynchronizeUpdate, { args: [{ requestId, now }] }));
   }
 
-  /** Tries at once what is failing. */
+  /** Retries the failed step now. */
   async retry(vm: string, requestId: string = randomUUID()): Promise<{ readonly retried: string }> {
     return this.ask(vm, (entity) => entity.executeUpdate(messages.retryUpdate, { args: [{ requestId }] }));
   }
@@ -171,7 +171,7 @@ export class Farshore {
     return this.ask(vm, (entity) => entity.executeUpdate(messages.pauseUpdate, { args: [{ requestId }] }));
   }
 
-  /** Ends a pause with a cycle at once. @throws RefusedError when it is not paused. */
+  /** Ends a pause and starts a cycle now. @throws RefusedError when it is not paused. */
   async resume(vm: string): Promise<messages.NextCycle> {
     const requestId = randomUUID();
     return this.ask(vm, (entity) => entity.executeUpdate(messages.resumeUpdate, { args: [{ requestId }] }));
@@ -191,7 +191,7 @@ export class Farshore {
 
   /**
    * @param plan checked against the site already. @returns the id of the run.
-   * @throws UnreachableError when there is no worker that would run it.
+   * @throws UnreachableError when no worker would run it.
    */
   async runPlan(plan: RecoveryPlan, type: 'planned'): Promise<string> {
     return this.answer(() => startPlanRun(this.temporal, { vault: this.site.vault.name, plan, type }));

@@ -1,4 +1,4 @@
-/** Watching something that goes on by itself. */
+/** Follows work that continues on its own. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RefusedError, UnreachableError } from './errors.js';
 
@@ -24,7 +24,7 @@ export function onceBegun<T>(read: () => Promise<T>): () => Promise<T> {
 }
 
 /**
- * Reads again and again until it is as wanted. The work goes on without those who watch it, so a server or worker that
+ * Reads again and again until it is as wanted. The work continues without its watchers, so a server or worker that
  * is away for a while is waited for.
  * @param onChange is told of every value
  * @throws UnreachableError after five minutes without an answer

@@ -5,7 +5,7 @@ const GrpcStatus = { DEADLINE_EXCEEDED: 4, FAILED_PRECONDITION: 9, UNAVAILABLE: 
 /** Temporal itself is away. */
 export const isServerAway = (error: unknown): boolean => hasStatus(error, GrpcStatus.UNAVAILABLE);
 
-/** No worker ran the workflow in time; after some minutes without one the server says so at once. */
+/** No worker ran the workflow in time; after some minutes without one the server says so immediately. */
 export const isWorkerAway = (error: unknown): boolean =>
   hasStatus(error, GrpcStatus.DEADLINE_EXCEEDED) ||
   (hasStatus(error, GrpcStatus.FAILED_PRECONDITION) && messagesOf(error).some((message) => message.includes('poller')));

@@ -65,7 +65,7 @@ export async function hostSign(
   return { ...common, answers, ...silentSign(item, look, look ? earlier(look.askedAt, now) : now) };
 }
 
-/** @param heard of the host, by whoever watches it. */
+/** @param heard the host's last sign of life, from the watch over it. */
 function silentSign(
   item: ProtectedItem,
   heard: Pick<HostState, 'heardAt' | 'clockAheadMs'> | undefined,

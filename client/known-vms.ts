@@ -1,4 +1,4 @@
-/** All VMs there is something to tell of: those of the site file, and those that are protected whoever names them. */
+/** All VMs to show: those of the site file, and other protected ones. */
 import { namesOf } from '../domain/board.js';
 import { viewOf, type ProtectedItemView } from '../domain/item-view.js';
 import { isProtected } from '../domain/protected-item.js';
@@ -26,7 +26,7 @@ export async function knownVms(farshore: Farshore, place: Place): Promise<KnownV
     namesOf([...siteVms.keys()], items).map(async (name) => ({
       name,
       siteVm: siteVms.get(name),
-      // The list is a second old: what has ended since is nobody's any more.
+      // The list is a second old: a VM whose protection has ended since is left out.
       view: await farshore.protectedItem(name).catch(notThereAnyMore),
     })),
   );

@@ -1,4 +1,4 @@
-/** All that runs in a vault, for somebody who waits for it. */
+/** Everything that runs in a vault, for commands that wait for the answer. */
 import { runningOverview, type Overview } from '../temporal/running-overview.js';
 import { UnreachableError } from './errors.js';
 import type { Farshore } from './farshore.js';
@@ -6,7 +6,7 @@ import { isServerAway, isWorkerAway } from './grpc-status.js';
 
 export type { Overview };
 
-/** Whoever watches is to learn soon that there is no answer, ms. */
+/** A watcher should learn soon that there is no answer, ms. */
 const ANSWER_TIMEOUT_MS = 5_000;
 
 /** @throws UnreachableError */

@@ -16,7 +16,7 @@ type RunRecoveryPlan = (input: messages.RunRecoveryPlanInput) => Promise<PlanRun
 
 /**
  * @returns the id of the run.
- * @throws UnreachableError without a worker: it would fail over the machines whenever one comes, which nobody expects then.
+ * @throws UnreachableError without a worker: it would fail over the VMs whenever one starts, unexpectedly.
  */
 export async function startPlanRun(client: Client, input: messages.RunRecoveryPlanInput): Promise<string> {
   const { vault, plan, type } = input;

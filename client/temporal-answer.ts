@@ -1,4 +1,4 @@
-/** What is wrong with Temporal, as an answer: worth another try later, or waiting for somebody to correct it. */
+/** A problem with Temporal, as an answer: worth a retry, or waiting for a correction. */
 import { TemporalProblem } from '../temporal/problem.js';
 import { RefusedError, UnreachableError } from './errors.js';
 

@@ -15,7 +15,7 @@ const COLOURS: Readonly<Record<string, string>> = {
 };
 
 export interface TerminalFormat {
-  /** Infinite where the output is no terminal. */
+  /** Infinite if the output is not a terminal. */
   readonly columns: number;
   readonly colour: boolean;
 }

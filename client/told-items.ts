@@ -1,4 +1,4 @@
-/** VMs as whoever asks is to read of them: told of a host's silence that is found just now. */
+/** VMs as views show them: with a host's silence that was just found. */
 import type { ProtectedItem } from '../domain/protected-item.js';
 import { LocalSite } from '../local/local-site.js';
 import { withUntoldSilence, type Watched } from '../temporal/untold-silence.js';

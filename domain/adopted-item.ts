@@ -1,6 +1,6 @@
 /**
  * The state of a VM whose protection entity is gone, told from what the vault holds and what the hypervisor tracks.
- * Replication goes on by differences where the logs follow the vault's newest cycle; where that is not certain, the VM
+ * Replication continues incrementally where the logs follow the vault's newest cycle; where that is not certain, the VM
  * is marked for resynchronization.
  */
 import type { Fence } from './fence.js';
@@ -86,7 +86,7 @@ const next = (
   return { pending: [{ requestId: `adopt/${vm}/${at}`, jobId: jobId(vault, vm, kind, at, 0), kind }] };
 };
 
-/** Why replication cannot go on by differences; undefined when it can. */
+/** Why replication cannot continue incrementally; undefined when it can. */
 function discontinuity(vault: VaultFacts, tracking: TrackingFacts): string | undefined {
   const { description, fence, applied, received } = vault;
   if (fence.epoch !== description.epoch)

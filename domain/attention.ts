@@ -63,7 +63,7 @@ export function silentHost(
     vms,
     host,
     health: lost ? 'Critical' : 'Warning',
-    message: `${onlyPart ?? `Host ${host} ${lost ? 'lost' : 'does not answer'}`}, ${counted(vms.length, 'VM')} (${vms.join(', ')}), ${heard}`,
+    message: `${onlyPart ?? `Host ${host} ${lost ? 'lost' : 'does not answer'}`}${onlyPart === undefined ? ',' : ':'} ${counted(vms.length, 'VM')} (${vms.join(', ')}), ${heard}`,
     since: silence.since,
     ...(silence.heardAt !== undefined && { heardAt: silence.heardAt }),
     advice: [
@@ -126,7 +126,7 @@ export const unattendedReplica = (vm: string, isNamed: boolean): Attention => ({
 export const shouldRunAsReplica = (item: ProtectedItem | undefined, held: HeldReplica['state']): boolean =>
   item ? item.activeSide === 'recovery' && !item.job : held !== undefined;
 
-/** @param replicaVms undefined: nobody has told. @returns undefined of a VM that need not run at the recovery site, too. */
+/** @param replicaVms undefined: unknown. @returns undefined also for a VM that need not run at the recovery site. */
 export function replicaVmPower(
   vm: string,
   item: ProtectedItem | undefined,

@@ -27,7 +27,7 @@ export interface VmRow {
   readonly host?: string;
   readonly phase: Phase;
   readonly activeSide?: 'primary' | 'recovery';
-  /** It ran there when its host was last heard: nobody knows what became of it since. */
+  /** It ran there when its host was last heard; its state since then is unknown. */
   readonly unseen?: true;
   /** It should run at the recovery site, and its replica VM is off or not there. */
   readonly stopped?: true;
@@ -87,13 +87,13 @@ export interface BoardPlanRun {
 
 export interface Heard {
   readonly vault: string;
-  /** VMs of the site file, in its order; undefined where nobody has read it. */
+  /** VMs of the site file, in its order; undefined if it was not read. */
   readonly siteVms?: readonly string[];
-  /** By name of the VM: all that are protected, whoever names them. */
+  /** By name of the VM: all that are protected, in the site file or not. */
   readonly items: ReadonlyMap<string, ProtectedItem>;
   readonly jobs: readonly Job[];
   readonly planRuns: readonly BoardPlanRun[];
-  /** What the vault holds of VMs that are not among the items; left out where nobody has looked. */
+  /** Replicas in the vault of VMs that are not among the items; left out if the vault was not read. */
   readonly held?: readonly HeldReplica[] | undefined;
   /** The replica VMs there are; undefined where the recovery compute can't be asked. */
   readonly replicaVms?: ReadonlyMap<string, 'Running' | 'Off'> | undefined;

@@ -1,8 +1,8 @@
 /** How a VM that runs elsewhere is kept off by its hypervisor. */
 export const fencingKinds = ['enforced', 'advised'] as const;
 /**
- * - enforced: starting it under an older epoch is refused, whoever asks.
- * - advised: it stays off by settings, which somebody on its host can change.
+ * - enforced: the host refuses every request to start it under an older epoch.
+ * - advised: a setting keeps it off, which an operator of its host can change.
  */
 export type Fencing = (typeof fencingKinds)[number];
 

@@ -1,4 +1,4 @@
-/** What the vault holds of a VM, as whoever shows the vault needs it. */
+/** A VM's replica in the vault, as the views need it. */
 import type { VaultState } from './vault.js';
 
 /** What the recovery compute says of a VM that should run at the recovery site. */

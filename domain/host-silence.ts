@@ -3,13 +3,13 @@ import { failureCatalogue, toFailure, type FailureCode } from './errors.js';
 import { isReplicated, type ProtectedItem } from './protected-item.js';
 import { earlier, later, toMs } from './time.js';
 
-/** Failures that say that nothing at all can be asked of a host. */
+/** Failures that mean that a host does not answer at all. */
 const silentCodes: ReadonlySet<string> = new Set<FailureCode>(['AgentNotAnswering', 'HypervisorUnreachable']);
 
 /** @param code of a failure, or the reason of a condition. */
 export const saysHostIsSilent = (code: string): boolean => silentCodes.has(code);
 
-/** What comes of a silent host, and so says nothing beside that. @param reason of a condition. */
+/** Consequences of a silent host, which add nothing to that fact. @param reason of a condition. */
 export const comesOfSilence = (reason: string): boolean => saysHostIsSilent(reason) || consequences.has(reason);
 const consequences: ReadonlySet<string> = new Set(['WorkerLost', 'CyclesMissed', 'NotSentForLong']);
 
@@ -59,7 +59,7 @@ export function commonSilences(items: readonly ProtectedItem[]): HostSilence[] {
   return silences.length === hosts.length ? silences : [];
 }
 
-/** The VM as it is going to be once it has been told of its host's silence, which somebody has found meanwhile. */
+/** The VM as it will be once it learns of its host's silence, which was found elsewhere. */
 export function toldOf(item: ProtectedItem, { host, since, heardAt, silent }: HostSilence): ProtectedItem {
   if (item.host !== host || !isReplicated(item) || hostSilence(item)) return item;
   const code = silent === 'agent' ? 'AgentNotAnswering' : 'HypervisorUnreachable';
@@ -72,8 +72,8 @@ export const isHostLost = ({ since }: HostSilence, now: string): boolean =>
   toMs(now) - toMs(since) >= HOST_LOST_AFTER_MS;
 
 /**
- * The host's last sign of life, ISO 8601: what whoever watches it heard, the same for all of its VMs; of a cycle only where
- * that has heard nothing, or where the host has sent one since it was found silent.
+ * The host's last sign of life, ISO 8601: as heard by the watch over the host, the same for all of its VMs; a cycle counts only if
+ * the watch has heard nothing, or if the host has sent the cycle since it was found silent.
  */
 export function lastHeard({ hostTrouble, shipped }: ProtectedItem): string | undefined {
   const heardAt = hostTrouble?.heardAt;

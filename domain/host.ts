@@ -40,7 +40,7 @@ const stoppedTrackingSchema = z.object({ epoch: z.int(), cause: z.string() });
 export const hostStateSchema = hostSignSchema.extend({
   /** Why nothing can be asked of the host; undefined while it answers. */
   failure: failureSchema.optional(),
-  /** By VM: tracking that has stopped by itself. */
+  /** By VM: tracking that has stopped without a request. */
   stopped: z.record(z.string(), stoppedTrackingSchema),
 });
 export type HostState = z.infer<typeof hostStateSchema>;

@@ -1,4 +1,4 @@
-/** What is told of a VM to whoever asks: its state, and what follows from it at that instant. */
+/** A VM as views show it: its state, and the conditions that follow from it at that instant. */
 import { conditionsOf, healthOf, rpoSeconds, type Condition, type Health } from './health.js';
 import type { HostSilence } from './host-silence.js';
 import { offeredOperations, type Operation } from './operations.js';

@@ -16,7 +16,7 @@ export const jobOutcomeSchema = z.object({
   outcome: z.enum(['succeeded', 'failed', 'cancelled']),
   failure: failureSchema.optional(),
   epoch: z.int().optional(),
-  /** Cycles the job itself made, so that the loop goes on after them. */
+  /** Cycles the job itself made, so that the loop continues after them. */
   cycle: cycleSchema.optional(),
   recoveryPoint: z.object({ id: z.string(), time: isoTimeSchema }).optional(),
   /** Why the replica has to be resynchronized, although the job has succeeded. */
@@ -27,7 +27,7 @@ export const jobOutcomeSchema = z.object({
   undone: z.array(undoingSchema).optional(),
   /** What it should have undone, and has not. */
   notUndone: z.array(notUndoneSchema).optional(),
-  /** It did not tell this itself: nobody knows what it has left. */
+  /** The job did not report this itself: its leftovers are unknown. */
   closedFromOutside: z.boolean().optional(),
   /** From here on its VM needs nothing of its host, so that what was found of that says nothing any more. Older jobs don't tell. */
   leavesHost: z.boolean().optional(),
@@ -55,7 +55,7 @@ export function afterJob(
     ...(cycle && {
       shipped: cycle,
       applied: cycle,
-      // Sequences begin anew with an epoch.
+      // Sequences restart with each epoch.
       nextSequence: (epoch ?? 0) > item.epoch ? cycle.sequence + 1 : Math.max(item.nextSequence, cycle.sequence + 1),
     }),
     ...(cycle && afterTags(item, { epoch: kind === 'resynchronize' ? (epoch ?? 0) : item.epoch, ...cycle })),

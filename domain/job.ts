@@ -93,7 +93,7 @@ export type Job = z.infer<typeof jobSchema>;
 export const currentTask = (job: Job): Task | undefined => job.tasks.find((task) => task.state === 'InProgress');
 
 /**
- * When the task that copies will have ended, if it goes on as fast as until now. @param now ISO 8601.
+ * Expected end of the task that copies, at its speed so far. @param now ISO 8601.
  * @returns ISO 8601; undefined while there is nothing to go by.
  */
 export function expectedEnd(job: Job, now: string): string | undefined {

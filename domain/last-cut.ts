@@ -1,5 +1,5 @@
 /**
- * When a cut of the source holds everything, so that a VM can go on elsewhere from it and has lost nothing. Every failover
+ * When a cut of the source holds everything, so that a VM can continue elsewhere from it without loss. Every failover
  * that says so asks here. A cut that was final once need not be it any more: the VM may have been started since, and have
  * written.
  */

@@ -2,10 +2,10 @@
 
 const WORD = String.raw`(?!(?:and|then|or|if|once|on|only|to)\b)[\w@]+(?:[./:+-]\w+)*`;
 const OPTION = String.raw`--[a-z][\w-]*`;
-/** A command ends where the sentence around it goes on. */
+/** A command ends where the sentence around it continues. */
 const TYPED = new RegExp(String.raw`\bfarshore(?: (?:${OPTION}|${WORD}))+|(?<![\w-])${OPTION}`, 'g');
 
-/** What is to be typed stands as code: of two hyphens the page would make a dash, which no command takes. */
+/** Commands stand as code: the page would turn two hyphens into a dash. */
 export const inMarkdown = (text: string): string =>
   text
     .split(/(`[^`]*`)/)

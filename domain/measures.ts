@@ -28,7 +28,7 @@ export interface VaultState {
   readonly readAt?: string | undefined;
   /** Number of recovery points by VM. */
   readonly points?: ReadonlyMap<string, number> | undefined;
-  /** Replicas that the store holds as protected, and nobody keeps up to date. */
+  /** Protected replicas in the store that are no longer updated. */
   readonly unattended?: number | undefined;
   /** VMs that run at the recovery site by what the vault says, and whose replica VM does not run. */
   readonly stopped?: number | undefined;

@@ -7,7 +7,7 @@ import { compareFences, fenceSchema, type Fence } from './fence.js';
 import { nameSchema } from './ids.js';
 import { recoveryPointId } from './vault.js';
 
-/** What else a point may be asked for by is no name. */
+/** A name must not look like another way to choose a point. */
 export const tagSchema = nameSchema.refine((tag) => !/^\d{4,}-\d{8,}$|^latest(?:-|$)/.test(tag), {
   error: 'a name must not look like the id of a recovery point nor begin with "latest"',
 });

@@ -1,6 +1,6 @@
 /**
- * What a run of a recovery plan does, as a graph of steps: it is stored with the run, shown, and gone through by whoever runs
- * it. Steps of one stage run at once; a stage begins when those before it are over. Pure.
+ * What a run of a recovery plan does, as a graph of steps: it is stored with the run, shown, and walked by the workflow that
+ * runs it. Steps of one stage run in parallel; a stage begins when those before it are over. Pure.
  */
 import { z } from 'zod';
 import { nameSchema } from './ids.js';
@@ -59,10 +59,10 @@ export interface PlanGraph {
 
 export const isMachineStep = (step: PlanStep): step is MachineStep => step.kind in machineSteps;
 
-/** The tasks of its job that a machine waits before, until the run lets it go on. */
+/** The tasks of its job before which a machine waits until the run lets it continue. */
 export const heldTasks: readonly FailoverTask[] = machineStepKinds.flatMap((kind) => machineSteps[kind].from ?? []);
 
-/** The task that the machine is let go on with. */
+/** The task with which the machine may continue. */
 export const taskOfStep = ({ kind }: MachineStep): FailoverTask | undefined => machineSteps[kind].from;
 
 /** Whether a machine that waits before that task has come through the step, or further. */

@@ -27,7 +27,7 @@ export const policySchema = z.strictObject({
 });
 export type Policy = z.infer<typeof policySchema>;
 
-/** What is wrong with a policy although each of its values is possible by itself. */
+/** Problems of a policy whose single values are all valid. */
 export interface PolicyProblem {
   readonly field: keyof Policy;
   readonly message: string;

@@ -83,7 +83,7 @@ export const protectedItemSchema = z.object({
       dueAt: isoTimeSchema.optional(),
       /** It was cancelled: not again in the window that is open now. */
       skipOpen: z.boolean().optional(),
-      /** One that came to nothing is not begun again before this by itself, whatever the window. */
+      /** After a failed one, the next does not start automatically before this instant, whatever the window. */
       notBefore: isoTimeSchema.optional(),
     })
     .optional(),
@@ -148,7 +148,7 @@ export function resyncState({ phase, resync }: ProtectedItem, now: string): 'non
   return toMs(resync.dueAt) <= toMs(now) ? 'due' : 'waiting';
 }
 
-/** Not by itself during a pause: nothing is to be sent then. An administrator may ask for it all the same. */
+/** Not automatically during a pause, when nothing may be sent. An operator may still request it. */
 export const isResyncDue = (item: ProtectedItem, now: string): boolean =>
   !item.paused && resyncState(item, now) === 'due';
 
@@ -162,7 +162,7 @@ export function isCycleDue({ phase, resync, paused, cycleDueAt, retry }: Protect
 export const isOver = (item: ProtectedItem): boolean =>
   !isProtected(item) && item.pending.length === 0 && item.recentJobs.length > 0;
 
-/** The leftover that is to be undone now: somebody has asked for it. */
+/** The leftover that must be undone now, as an operator has requested it. */
 export const wantedLeftover = ({ leftovers }: ProtectedItem): Leftover | undefined =>
   leftovers?.find(({ wanted }) => wanted);
 
@@ -170,7 +170,7 @@ export const wantedLeftover = ({ leftovers }: ProtectedItem): Leftover | undefin
 export const seedingStopped = (item: ProtectedItem): boolean =>
   item.phase === 'Seeding' && !item.resync && !item.job && item.pending.length === 0;
 
-/** Nothing goes on for the VM until an administrator asks for `retry`; a job of it that waits says so itself. */
+/** The VM makes no progress until an operator runs `retry`; a waiting job of it reports that itself. */
 export const standsStill = (item: ProtectedItem): boolean =>
   waitsForPerson(item) || (seedingStopped(item) && item.recentJobs.at(-1)?.outcome !== 'succeeded');
 

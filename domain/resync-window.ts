@@ -1,5 +1,5 @@
 /**
- * When a resynchronization may begin by itself: outside office hours, in a time zone of its own. The instants are
+ * When a resynchronization may start automatically: outside office hours, in a time zone of its own. The instants are
  * computed outside workflows, as the time zone tables of two Node builds may differ.
  */
 import { z } from 'zod';

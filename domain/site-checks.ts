@@ -1,4 +1,4 @@
-/** What is wrong with a site file although each of its fields is right by itself. */
+/** Problems of a site file whose single fields are all valid. */
 import { hardwareProblems } from './hardware-checks.js';
 import { isTimeZone } from './local-time.js';
 import { checkPolicy } from './policy.js';

@@ -81,7 +81,7 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
       };
     case 'jobStarted': {
       const request = item.pending.find((candidate) => candidate.jobId === event.jobId);
-      // One job at a time: whoever asks for a second start comes too late, or twice.
+      // One job at a time: a second start is late or a repetition.
       if (!request || item.job) return item;
       const { retry: _, ...rest } = item;
       // What is failing stays a condition of the VM.
@@ -174,7 +174,7 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
         ? { ...item, sourceFence: { ...item.sourceFence, problem: { message: event.problem, at: event.at } } }
         : item;
     case 'sourceFenced': {
-      // From now on nobody watches its host for it.
+      // From now on its host is no longer watched for it.
       const { sourceFence: _, hostTrouble: __, ...rest } = item;
       if (item.sourceFence?.epoch !== event.epoch) return item;
       const { ranUntil } = event;
@@ -202,7 +202,7 @@ function failingNow(item: ProtectedItem): RetryState | undefined {
   return retry ?? unresolved ?? host;
 }
 
-/** While a job is there it finds out by itself, and may have begun another epoch since. */
+/** A running job finds out itself, and may have begun another epoch since. */
 function afterHostNews(item: ProtectedItem, { trouble, stopped }: HostNews, at: string): ProtectedItem {
   const { hostTrouble, ...rest } = item;
   const told = trouble ? { ...rest, hostTrouble: trouble } : hostTrouble ? hostIsBack(rest) : item;
@@ -215,7 +215,7 @@ function afterHostNews(item: ProtectedItem, { trouble, stopped }: HostNews, at: 
 const hostIsBack = (item: ProtectedItem): ProtectedItem =>
   item.unresolved && saysHostIsSilent(item.unresolved.failure.code) ? resolved(item) : item;
 
-/** What was told of the former host says nothing of the new one. A job finds out by itself what is tracked there. */
+/** The state of the former host says nothing about the new one. A job finds out itself which epoch is tracked there. */
 function afterMove(item: ProtectedItem, { host, tracking }: LocatedVm, at: string): ProtectedItem {
   if (host === item.host) return item;
   const { hostTrouble: _, ...rest } = item;

@@ -201,7 +201,7 @@ export type Lease = z.infer<typeof leaseSchema>;
 
 export const recoveryPointId = (epoch: number, sequence: number): string => cycleName(epoch, sequence);
 
-/** Undefined when it is no id of a point. */
+/** Undefined if this is not the id of a point. */
 export function fenceOfPointId(id: string): Fence | undefined {
   const [epoch, sequence] = (/^(\d{4,})-(\d{8,})$/.exec(id) ?? []).slice(1).map(Number);
   return epoch === undefined || sequence === undefined ? undefined : { epoch, sequence };

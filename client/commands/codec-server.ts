@@ -18,7 +18,7 @@ export function codecServerCommand(): Command {
     .description(
       "Decrypts Temporal's data for the pages of its Web UI, until Ctrl-C, with the keys of " +
         'FARSHORE_ENCRYPTION_KEYS. Enter its address in the Web UI as the codec endpoint. It listens on 127.0.0.1 ' +
-        'only and answers everyone who can connect there, so run it only where just operators log in. ' +
+        'only and answers everyone who can connect there, so run it only where all users are operators. ' +
         '`farshore up` runs its own.',
     )
     .option('--port <port>', 'port on 127.0.0.1', portNumber, DEFAULT_PORT)

@@ -20,7 +20,7 @@ export function helpCommand(): Command {
             code: 'commander.unknownCommand',
           });
         }
-        // As whoever types it is told, with the name that is like it. No group does anything by itself.
+        // The same answer as for a mistyped command, with the most similar name. A group alone does nothing.
         await at.parseAsync([name], { from: 'user' });
         return;
       }

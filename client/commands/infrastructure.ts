@@ -1,4 +1,4 @@
-/** `infrastructure`: what there is on both sides, and what of it is alive. */
+/** `infrastructure`: both sites as a tree, and the processes that are alive. */
 import { Command } from 'commander';
 import { taskQueues } from '../../domain/ids.js';
 import { isProtected } from '../../domain/protected-item.js';
@@ -71,6 +71,6 @@ const queuesOf = (site: Site): string[] => [
 async function storeIsThere({ vault }: Site): Promise<boolean> {
   const { requireStore } = await import('../../local/local-vault.js');
   const there = requireStore(vault).then(() => true);
-  // One that hangs is not there for whoever wants to see the rest.
+  // A store that hangs must not hide the rest.
   return await unlessItHangs(there, false);
 }

@@ -1,13 +1,32 @@
-/** What may be asked of a VM now, as a table. */
+/** The commands that a VM allows now, as a table. */
 import type { ProtectedItemView } from '../../domain/item-view.js';
+import type { Operation } from '../../domain/operations.js';
 import { table } from '../output.js';
+
+const commands = {
+  enableProtection: 'protect',
+  sync: 'sync',
+  retry: 'retry',
+  pause: 'pause',
+  resume: 'resume',
+  setPolicy: 'set-policy',
+  resynchronize: 'resynchronize',
+  plannedFailover: 'failover --type planned',
+  unplannedFailover: 'failover --type unplanned',
+  commitFailover: 'commit',
+  disableProtection: 'unprotect',
+  verifyReplica: 'verify',
+} satisfies Record<Operation, string>;
+
+const commandOf = (operation: string): string =>
+  (commands as Readonly<Record<string, string | undefined>>)[operation] ?? operation;
 
 export function operationsText({ operations }: ProtectedItemView): string {
   const rows = Object.entries(operations).map(([operation, permission]) => [
-    operation,
+    commandOf(operation),
     permission.allowed ? allowedText(permission.waitsFor) : `no: ${permission.reason}`,
   ]);
-  return table(['OPERATION', 'NOW'], rows);
+  return table(['COMMAND', 'NOW'], rows);
 }
 
 const allowedText = (waitsFor: string | undefined): string =>

@@ -32,7 +32,7 @@ export interface TemporalPlace {
   readonly address: string;
   /** Undefined: the one the environment configures, or the usual one. */
   readonly namespace: string | undefined;
-  /** Undefined when nobody said where it is. */
+  /** Undefined if its address is unknown. */
   readonly uiUrl: string | undefined;
   /** Named by the environment, with all it says about reaching it. */
   readonly isConfigured: boolean;
@@ -79,7 +79,7 @@ export function temporalPlaceOf(instance: Instance | undefined, data: DataFolder
   return { address, namespace, uiUrl, isConfigured: false, configuredBy: `the instance in ${data.path}` };
 }
 
-/** Where the Web UI of a Temporal is that nobody here has started. @throws RefusedError */
+/** The address of the Web UI of an external Temporal. @throws RefusedError */
 function configuredUi(): string | undefined {
   const url = process.env[UI_VARIABLE];
   if (!url) return undefined;
@@ -127,7 +127,7 @@ export async function withFarshore<T>(
 export const givenBy = ({ address, namespace, isConfigured, configuredBy }: TemporalPlace) =>
   isConfigured ? {} : { address, ...(namespace !== undefined && { namespace }), configuredBy };
 
-/** What the vault holds. @param except VMs that nobody has to look for. A store that can't be read here tells nothing. */
+/** The replicas in the vault. @param except VMs to leave out. Empty if the store can't be read here. */
 export async function heldReplicas({ vault }: Site, except: readonly string[]): Promise<HeldReplica[]> {
   const { readHeldReplicas } = await import('../../local/local-vault.js');
   return await unlessItHangs(readHeldReplicas(vault, except), []);

@@ -66,7 +66,7 @@ function meantBy(choice: RecoveryPointSelector, recovery: RecoveryState): string
   return `${found.id} of ${found.time}${first}${found.suspect === undefined ? '' : ', suspect'}`;
 }
 
-/** Undefined: there is no such point. */
+/** Undefined if there is no such point. */
 export function chosen(choice: RecoveryPointSelector, recovery: RecoveryState) {
   try {
     const target = chooseRecoveryPoint(choice, recovery);

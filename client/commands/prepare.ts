@@ -1,4 +1,4 @@
-/** `prepare`: what a deployment needs before its processes are started, each by itself. */
+/** `prepare`: sets up a deployment before its processes are started one by one. */
 import { Command } from 'commander';
 import { formatStoreAddress } from '../../domain/store-address.js';
 import { loadSite } from '../../config/site-file.js';

@@ -79,7 +79,7 @@ async function watchVault(command: Command, intervalSeconds: number): Promise<vo
   const source = await VaultSource.open(command);
   const json = commonOptions(command).json ?? false;
   await watchStatus(source, { intervalMs: intervalSeconds * 1000, json, signal });
-  // A question under way may be repeated for some seconds, and nobody waits for its answer any more.
+  // A question under way may be repeated for some seconds, and its answer is no longer needed.
   process.exit(exitCodes.ok);
 }
 

@@ -184,7 +184,7 @@ export function owedText(end: EndOfProtection): string {
 /** For a VM that runs at the recovery site. */
 function sourceText({ host, sourceFence, sourceRan }: ProtectedItem): string {
   const source = `the source VM and its disks on host ${host}`;
-  if (sourceFence) return `${source}, which may still be running`;
+  if (sourceFence) return `${source}; the VM may still be running`;
   if (!sourceRan) return `${source}, off`;
   return `${source}, off since ${sourceRan.until}: it kept running after the failover, and data written there in that time exists only on these disks`;
 }
@@ -192,7 +192,7 @@ function sourceText({ host, sourceFence, sourceRan }: ProtectedItem): string {
 /** Exactly what is deleted and what is kept. */
 export function consequences({ item, keepReplica, primaryLost, unknownToHost, points }: EndOfProtection): string {
   const { vm, host, activeSide, applied, latestRecoveryPoint } = item;
-  const newest = latestRecoveryPoint ? `, the newest of ${latestRecoveryPoint.time}` : '';
+  const newest = latestRecoveryPoint ? ` (newest: ${latestRecoveryPoint.time})` : '';
   const count = points === undefined ? 'all its recovery points' : counted(points, 'recovery point');
   const lines = (deleted: readonly string[], kept: readonly string[]) =>
     [

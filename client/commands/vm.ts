@@ -104,7 +104,7 @@ const listedValue = ({ vm, isNamed, view, answer, held, replicaVm: power }: List
   problem: problemOf(answer),
 });
 
-/** Undefined: nobody knows. */
+/** Undefined: unknown. */
 const protectable = ({ answered, problem }: HypervisorAnswer): boolean | undefined =>
   answered ? problem === undefined : undefined;
 const problemOf = ({ answered, problem }: HypervisorAnswer): string | undefined => (answered ? problem : NO_ANSWER);

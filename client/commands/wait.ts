@@ -20,7 +20,7 @@ function letGo(): never {
   process.exit(INTERRUPTED);
 }
 
-/** Does what only waits: interrupted, the command ends, and says what goes on without it. @param shownBy the command that shows it */
+/** Runs a wait: if it is interrupted, the command ends and says which work continues. @param shownBy the command that shows it */
 export async function untilInterrupted<T>(what: string, shownBy: string, wait: () => Promise<T>): Promise<T> {
   if (awaited.size === 0) process.on('SIGINT', letGo);
   awaited.set(what, shownBy);
@@ -62,7 +62,7 @@ export const retryText = ({ failure, attempt, nextTryAt }: RetryState): string =
     ? `waits for an operator: ${failure.message}`
     : `attempt ${attempt} failed, ${nextTryText(nextTryAt, toIso(Date.now()))}: ${failure.message}`;
 
-/** What is wrong with a job that is no longer waited for; undefined when it has succeeded. */
+/** Why a job that was waited for did not succeed; undefined if it did. */
 export function problemOf(job: Job): string | undefined {
   const what = `${titleOf(job.kind)} of ${job.vm}`;
   if (job.state === 'Succeeded') return undefined;

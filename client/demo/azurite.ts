@@ -1,6 +1,6 @@
 /**
  * Azurite, the storage emulator, as a process of its own: what stands in for a storage account in the demo and in tests.
- * It loses up to five seconds of acknowledged writes when it is killed, and is no place for a replica anybody needs.
+ * It loses up to five seconds of acknowledged writes when it is killed, so do not keep real replicas in it.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';

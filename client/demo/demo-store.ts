@@ -41,7 +41,7 @@ export const demoStores: Record<DemoStorage, () => DemoStore> = {
   },
 };
 
-/** For whoever comes to a demo that was kept. */
+/** For users of a demo that was kept. */
 export async function againBeside(folder: string): Promise<void> {
   const text = await readFile(path.join(folder, RECORD), 'utf8').catch(() => undefined);
   if (text === undefined) return;

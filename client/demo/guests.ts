@@ -1,6 +1,6 @@
 /**
  * The demo's guests: one writer per disk, over NBD as any guest would, that writes numbered, checksummed blocks without
- * pause until its disk is taken away, and then goes on at the recovery site.
+ * pause until its disk is taken away, and then continues at the recovery site.
  */
 import { NbdGuest } from '../../sites/nbd/guest.js';
 import { NumberedWriter } from '../../sites/nbd/numbered-writer.js';

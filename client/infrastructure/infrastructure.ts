@@ -18,7 +18,7 @@ export interface Facts {
   readonly at: string;
   /** By task queue: when a worker has asked for work last. ISO 8601. */
   readonly seen: ReadonlyMap<string, string>;
-  /** By host: when whoever watches it has heard of it last, ISO 8601; those that nobody watches are not in it. */
+  /** By watched host: when it was last heard, ISO 8601. */
   readonly heard: ReadonlyMap<string, string>;
   /** By VM. */
   readonly items: ReadonlyMap<string, ProtectedItem>;

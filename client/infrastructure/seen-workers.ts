@@ -1,11 +1,11 @@
-/** Which task queues somebody works on, as the Temporal server knows. */
+/** Task queues that workers poll, according to the Temporal server. */
 import { toIso } from '../../domain/time.js';
 import { ACTIVITIES, pollersOf } from '../../temporal/pollers.js';
 import type { Farshore } from '../farshore.js';
 
 const ANSWER_TIMEOUT_MS = 10_000;
 
-/** @returns by queue when a worker has asked for work last, ISO 8601; those that nobody has asked lately are not in it. */
+/** @returns by queue when a worker last asked for work, ISO 8601; queues without a recent request are left out. */
 export async function seenWorkers(
   { temporal, namespace }: Farshore,
   queues: readonly string[],

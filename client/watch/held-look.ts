@@ -14,7 +14,7 @@ export class HeldLook {
   /** @param ask the store, for all VMs but these. */
   constructor(private readonly ask: (known: readonly string[]) => Promise<readonly HeldReplica[]>) {}
 
-  /** @param known VMs that nobody has to look for. @param replicaVms as they were just now. */
+  /** @param known VMs to leave out. @param replicaVms as they were just now. */
   async read(known: readonly string[], replicaVms: ReplicaPowers): Promise<readonly HeldReplica[]> {
     const of = known.join(' ');
     const now = performance.now();

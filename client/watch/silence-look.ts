@@ -24,7 +24,7 @@ export class SilenceLook {
 
   async #lookAt(items: Items): Promise<void> {
     this.#looking = true;
-    // What is not known is not told; whoever watches learns elsewhere that the server does not answer.
+    // Unknown hosts are left out; the watcher learns elsewhere that the server does not answer.
     this.#found = await this.look(items).catch(() => []);
     this.#lookedAt = performance.now();
     this.#looking = false;

@@ -4,7 +4,7 @@ import type { ReadStream, WriteStream } from 'node:tty';
 /** Of the terminal's own language: the alternate screen without cursor and line wrap, and back. */
 const ENTER = '\u001b[?1049h\u001b[?25l\u001b[?7l';
 const LEAVE = '\u001b[?7h\u001b[?25h\u001b[?1049l';
-/** What is between the two is shown at once by terminals that know of it; the others ignore it. */
+/** Terminals that support it show the text between the two in one step; others ignore it. */
 const BEGIN = '\u001b[?2026h';
 const END = '\u001b[?2026l';
 const HOME = '\u001b[H';

@@ -33,7 +33,7 @@ export class VaultSource {
     return this.place.site.site.vault.name;
   }
 
-  /** @throws UnreachableError when Temporal does not answer; the next call looks for it anew. */
+  /** @throws UnreachableError when Temporal does not answer; the next call looks for it again. */
   async read(): Promise<Heard> {
     const { site } = this.place.site;
     try {

@@ -36,13 +36,13 @@ export const jobKinds: readonly JobKind[] = knownJobs.map(({ kind }) => kind);
 
 export { jobDefinition, titleOf } from './job-definition.js';
 
-/** The job that follows by itself when one has succeeded. @param phase of the VM after it. */
+/** The job that follows automatically after a successful one. @param phase of the VM after it. */
 export const followUpOf = (kind: JobKind, phase: Phase): JobKind | undefined =>
   jobDefinition(kind).followedBy?.(phase) as JobKind | undefined;
 
 const isAsked = (job: JobDefinition): job is AskedJob => job.allowed !== undefined;
 export const askedJobs = (): readonly AskedJob[] => jobDefinitions().filter(isAsked);
-/** Those whose name says all: accepted at once, done in the background. */
+/** Jobs without parameters: accepted immediately, done in the background. */
 export const jobOperations = (): readonly JobOperation[] =>
   askedJobs()
     .filter(({ hasOwnUpdate }) => !hasOwnUpdate)

@@ -7,7 +7,7 @@ import { at, newItem } from '../domain/random-life.js';
 
 test.each<[string, Partial<ProtectedItem>, RegExp]>([
   ['that was shut down', {}, /disks on host \S+, off$/m],
-  ['that nobody could tell', { sourceFence: { epoch: 3, since: at(1) } }, /, which may still be running$/m],
+  ['that nobody could tell', { sourceFence: { epoch: 3, since: at(1) } }, /; the VM may still be running$/m],
   [
     'that went on',
     { sourceRan: { until: at(7) } },

@@ -188,7 +188,7 @@ test('an agent that is silent beside a hypervisor that answers is started again 
   expect(next.command).toBe('farshore worker --role host --name host-1');
   const heard = { vault: 'v', items: new Map([['db-01', silent]]), jobs: [], planRuns: [] };
   const [told] = boardOf({ ...heard, sourceVms: new Map([['db-01', 'Running' as const]]) }, NOW).attention;
-  expect(told!.message).toMatch(/^The agent of host host-1 does not answer, but its hypervisor does, 1 VM /);
+  expect(told!.message).toMatch(/^The agent of host host-1 does not answer, but its hypervisor does: 1 VM /);
   expect(told!.advice[0]).toMatch(
     /^db-01 runs there, so restart only the agent: farshore worker --role host --name host-1\. If the old process hangs, end it first/,
   );
@@ -308,7 +308,7 @@ describe('the board', () => {
   test('of a hypervisor that its agent misses says so, and to start it before anything is failed over', () => {
     const missed = item({ hostTrouble: failing('HypervisorUnreachable') });
     const [host] = boardWith([missed]).attention;
-    expect(host!.message).toMatch(/^The hypervisor of host host-1 does not answer, but its agent does, 1 VM /);
+    expect(host!.message).toMatch(/^The hypervisor of host host-1 does not answer, but its agent does: 1 VM /);
     expect(host!.advice).toEqual([
       expect.stringMatching(/^Restart the hypervisor; no data is lost: farshore hypervisor --host host-1\./),
       'Only if you give up the host: farshore failover db-01 --type unplanned --wait',
