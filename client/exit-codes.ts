@@ -27,7 +27,7 @@ Exit codes:
   4   the job or plan failed, was cancelled, or is stuck until an operator intervenes
   5   Temporal, a worker, the store, a hypervisor or the instance is unreachable
   70  unexpected: a bug (FARSHORE_DEBUG=1 shows where)
-  130 interrupted by Ctrl-C while waiting; what was started continues
+  130 interrupted by Ctrl-C while waiting; started jobs continue
 With --json standard output holds {"version", "error": {"code", "message", "remedy", "exitCode"}} for 3 to 70, unless the
 answer itself tells how it ended. Its schema: schemas/error.schema.json`;
 

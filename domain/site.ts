@@ -102,7 +102,7 @@ const vmSchema = z.strictObject({
     .array(networkAdapterSchema)
     .default([])
     .describe('Network adapters, and the VM networks they are connected to.'),
-  hardware: siteHardwareSchema.describe('What the VM is made of; the replica VM is told it.'),
+  hardware: siteHardwareSchema.describe('Hardware of the VM; the replica VM gets the same.'),
   guestAgent: pathSchema
     .optional()
     .describe(

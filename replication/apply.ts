@@ -64,7 +64,7 @@ export async function applyCycle(
   const manifest = await readManifest(store, vm, task);
   if (!manifest) {
     // Its logs went when it was sent.
-    throw new CatalogueError('LogBroken', `${vaultPaths.manifest(vm, epoch, sequence)} is gone`);
+    throw new CatalogueError('LogBroken', `${vaultPaths.manifest(vm, epoch, sequence)} no longer exists`);
   }
   checkManifest(manifest, task, description, last);
   await checkReplicaDisks(store, description);

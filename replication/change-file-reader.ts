@@ -101,7 +101,7 @@ export class ChangeFileReader {
       if (footer[key] !== expected[key]) throw broken(`it is of ${key} ${footer[key]}, not ${expected[key]}`);
     }
     if (changeFileLength(footer) !== length)
-      throw broken(`${length} bytes, its footer tells of ${changeFileLength(footer)}`);
+      throw broken(`${length} bytes, but its footer records ${changeFileLength(footer)}`);
     const reader = new ChangeFileReader(objects, name, footer);
     let begin: number | undefined;
     let previousEnd = 0;

@@ -104,7 +104,7 @@ export class ChangeFileWriter {
 }
 
 const changedSince = (offset: number): CatalogueError =>
-  new CatalogueError('LogBroken', `gone through again, a change set has other ranges than before, up to ${offset}`);
+  new CatalogueError('LogBroken', `read again, a change set has different ranges than before, up to ${offset}`);
 
 async function* gather(parts: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
   let gathered: Buffer[] = [];

@@ -68,6 +68,6 @@ const isCutGone = (error: unknown): error is CatalogueError =>
 const lost = (cycle: CycleTask, cause: CatalogueError): CatalogueError =>
   new CatalogueError(
     'LogBroken',
-    `${cycle.vm}: ${formatFence(cycle)} has arrived, and its source has lost what it cut for it (${cause.detail})`,
+    `${cycle.vm}: ${formatFence(cycle)} has arrived, but its source no longer holds the cut (${cause.detail})`,
     { cause },
   );

@@ -47,7 +47,7 @@ export async function describedAt(
     const replicaSize = await sizeOfReplica(store, vm, name, snapshot);
     if (size !== undefined) {
       if (replicaSizeOf(size) !== replicaSize) {
-        const problem = `${vaultPaths.point(vm, point.id)} tells of ${size} bytes of ${name}, its snapshot has ${replicaSize}`;
+        const problem = `${vaultPaths.point(vm, point.id)} records ${size} bytes of ${name}, but its snapshot has ${replicaSize}`;
         throw new CatalogueError('InvalidReplicaState', problem);
       }
       disks.push({ name, size, replicaSize });

@@ -79,7 +79,7 @@ export async function* scanLog(
     throw broken(`the file has ${fileLength} bytes, ${range.sealed.length} were sealed`);
   }
   const wanted = Math.max(range.position, range.appended ?? 0);
-  if (fileLength < wanted) throw broken(`the file has ${fileLength} bytes, records up to ${wanted} are gone`);
+  if (fileLength < wanted) throw broken(`the file has ${fileLength} bytes, but records up to ${wanted} are missing`);
   const window = Buffer.allocUnsafe(WINDOW_BYTES);
   let { position } = range;
   let lastWrite = range.lastWrite;
@@ -106,7 +106,7 @@ export async function* scanLog(
     position += at;
     yield records;
   }
-  if (position < wanted) throw broken(`ends at ${position}, records up to ${wanted} are gone`);
+  if (position < wanted) throw broken(`ends at ${position}, but records up to ${wanted} are missing`);
   const found = { position, lastWrite: lastWrite ?? 0 };
   if (range.sealed && (position !== range.sealed.length || found.lastWrite !== range.sealed.lastWrite)) {
     throw broken(`ends with write ${found.lastWrite} at ${position}, write ${range.sealed.lastWrite} was sealed`);

@@ -140,7 +140,9 @@ export function encodeCatalog(scope: string, { fence, changes, objects, pageBlob
 /** @throws CatalogueError InvalidReplicaState */
 export function decodeCatalog(scope: string, content: Buffer): Catalog {
   const damaged = (cause: unknown) =>
-    new CatalogueError('InvalidReplicaState', `${catalogBlob(scope)} is no catalog that this version reads`, { cause });
+    new CatalogueError('InvalidReplicaState', `${catalogBlob(scope)} is not a catalog that this version can read`, {
+      cause,
+    });
   let parsed: z.infer<typeof catalogSchema>;
   try {
     parsed = catalogSchema.parse(JSON.parse(content.toString()));

@@ -87,7 +87,7 @@ test(
     expect(found.stderr).toMatch(/web-01: the replica differs from its source/);
     const damaged = await show('web-01');
     expect(damaged).toMatchObject({ health: 'Critical', conditions: [{ reason: 'ResyncRequired' }] });
-    for (const { suspect } of damaged.recoveryPoints) expect(suspect).toMatch(/1 ranges? that differ/);
+    for (const { suspect } of damaged.recoveryPoints) expect(suspect).toMatch(/1 differing range/);
     expect((await shell.run('vm', 'show', 'web-01')).stdout).toMatch(/, suspect .*\n[^]*Suspect, may not match/);
     const listed = await shell.run('vault', 'list');
     expect(listed.stdout).toMatch(/RECOVERY POINT +TIME +KIND +NAME\n.*, suspect/);

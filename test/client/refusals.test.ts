@@ -99,7 +99,7 @@ describe('a site file that is wrong', () => {
       'a disk that is not there',
       (site) => site.replace('disks/db-data.raw', 'disks/nowhere.raw'),
       'nowhere',
-      /vms\[1\]\.disks\[1\]\.path: there is no file .*nowhere\.raw \(value: "disks\/nowhere\.raw"\)\n {2}Remedy: correct the path/,
+      /vms\[1\]\.disks\[1\]\.path: the disk file .*nowhere\.raw does not exist \(value: "disks\/nowhere\.raw"\)\n {2}Remedy: correct the path/,
     ],
     [
       'a network that is not mapped',
@@ -136,7 +136,7 @@ describe('a site file that is wrong', () => {
   test('none at all', async () => {
     expectOneError(await shell.runLoaded('up', '--site', 'none.yaml'), {
       code: 3,
-      error: /none\.yaml:1: \(file\): there is no such site file\n {2}Remedy: /,
+      error: /none\.yaml:1: \(file\): this site file does not exist\n {2}Remedy: /,
     });
   });
 
@@ -208,7 +208,7 @@ describe('with --json a refusal is an answer, too', () => {
         exitCode: 3,
         line: 1,
         file: expect.stringMatching(/none\.yaml$/),
-        remedy: expect.stringMatching(/name a file/),
+        remedy: expect.stringMatching(/give the path of an existing/),
       },
     ],
     [
@@ -323,7 +323,7 @@ describe('up', () => {
     expectOneError(await shell.runLoaded('up', '--data', 'data'), {
       code: 5,
       error:
-        /not the one that this vault has used so far: .*no store is there.* 11111111-.*\n {2}Remedy: Mount the right store,.* --new-store/,
+        /not the one that this vault has used so far: .*there is no store; .* 11111111-.*\n {2}Remedy: Mount the right store,.* --new-store/,
     });
     expect(await exists('vault/farshore-store.json')).toBe(false);
   });

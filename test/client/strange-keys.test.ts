@@ -123,7 +123,9 @@ test('doctor tells of a VM whose state a worker cannot read, as after a rollback
         message: expect.stringMatching(
           /^vm\/vault-01\/newer-01 is stuck: .*can't read the state left by an earlier run/,
         ),
-        remedy: expect.stringContaining('mend the cause on the machine of the worker: it goes on by itself then'),
+        remedy: expect.stringContaining(
+          'fix the cause on the machine of the worker; the workflow then resumes automatically',
+        ),
       },
     ]);
 });

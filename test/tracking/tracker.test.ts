@@ -232,7 +232,7 @@ describe('tracker', () => {
     const path = logPath(pathOf('b'), 1, 1);
     await truncate(path, length((await stat(path)).size));
     tracker = await load(['a', 'b']);
-    expect(tracker.state?.resyncCause).toMatch(/records up to \d+ are gone/);
+    expect(tracker.state?.resyncCause).toMatch(/records up to \d+ are missing/);
     await kill(tracker);
   });
 
