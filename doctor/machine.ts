@@ -106,8 +106,9 @@ async function hypervisorFindings(data: DataFolder, host: ScopeHost): Promise<re
   const again = `restart the hypervisor: \`${startHypervisor(name)}\`, or \`farshore down\` and \`farshore up\``;
   const listed = await answer(() => soon(new HypervisorClient(data.hypervisorControl(name)).listVms()));
   // It takes no host that the site file does not have.
-  if ('status' in listed)
-    return [onlyFor ? { ...listed, remedy: `${nameAgain('host', host)}; then ${again}` } : listed];
+  if ('status' in listed) {
+    return [{ ...listed, remedy: onlyFor ? `${nameAgain('host', host)}; then ${again}` : again }];
+  }
   const known = listed.value;
   const findings: Finding[] = [];
   const lacking = (of: readonly string[]) => of.filter((vm) => !known.some((each) => each.name === vm));

@@ -45,6 +45,8 @@ export function queuesOf(vault: string, { vmmServers, hosts }: Scope): Queue[] {
   ];
 }
 
+/** A poll that began so long after a host was last heard is of a worker that has outlived it, ms. */
+const OUTLIVED_MS = 5_000;
 const UNSURE = `; a worker that has died since then is noticed only after ${formatDuration(POLLER_GONE_MS)}`;
 
 /**
@@ -82,6 +84,11 @@ export function queueFinding(
   if (!silence) return ok(isAgent && !served.some(isReplicated) ? `${polled}${UNSURE}` : polled);
   const hosts = silences.map(({ host }) => host).join(', ');
   if (!isAgent) {
+    const polledAt = Math.max(...newest.values());
+    // It has asked for work since the hosts were last heard.
+    if (silences.every(({ heardAt }) => heardAt !== undefined && polledAt > toMs(heardAt) + OUTLIVED_MS)) {
+      return ok(polled);
+    }
     return warning(
       `${polled}, but may be down: ${hosts}, which it serves, does not answer`,
       `if it is down: ${remedy}`,

@@ -153,7 +153,7 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
       reason: 'SourceNotFenced',
       health: 'Warning',
       message: `the source on host ${item.host} is not fenced yet, so it could still run at the primary site${silent}${silentPart(item)}${triedText(problem)}`,
-      remedy: `Restart the processes that are down: ${toBeStarted(item)}. Farshore then turns off and fences the source automatically. Until then, keep the source off.${waiver(item)}`,
+      remedy: `${toBeStarted(item, now)}. ${BEFORE_THAT}. Farshore then turns off and fences the source automatically. Until then, keep the source off.${waiver(item)}`,
       since,
     });
   }
@@ -164,15 +164,23 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
 const triedText = (problem: NonNullable<ProtectedItem['sourceFence']>['problem']): string =>
   problem === undefined ? '' : `; retried every minute, the last attempt failed at ${problem.at}: ${problem.message}`;
 
-function silentPart({ hostTrouble }: ProtectedItem): string {
+function silentPart(item: ProtectedItem): string {
+  const { hostTrouble } = item;
   if (!hostTrouble || !saysHostIsSilent(hostTrouble.failure.code)) return '';
-  return `; its ${hostTrouble.failure.code === 'HypervisorUnreachable' ? 'hypervisor' : 'agent'} is not answering`;
+  // The agent is not needed to tell the source.
+  return hostTrouble.failure.code === 'HypervisorUnreachable'
+    ? '; its hypervisor is not answering'
+    : `; its agent is not answering (to restart it: ${startAgent(item.host)})`;
 }
 
-/** The agent is not needed to tell the source; only what is known to be silent is named beside what is. */
-function toBeStarted({ host, vmmServer, hostTrouble }: ProtectedItem): string {
-  const agent = hostTrouble?.failure.code === 'AgentNotAnswering' ? `, ${startAgent(host)}` : '';
-  return `${startHypervisor(host)}${agent}, and ${startProvider(vmmServer)}`;
+/** Tries are a minute apart: a Provider that has failed one since is there. */
+const TRIED_RECENTLY_MS = 150_000;
+
+function toBeStarted({ host, vmmServer, sourceFence }: ProtectedItem, now: string): string {
+  const triedAt = sourceFence?.problem?.at;
+  return triedAt !== undefined && toMs(now) - toMs(triedAt) < TRIED_RECENTLY_MS
+    ? `Restart the hypervisor: ${startHypervisor(host)}`
+    : `Restart whichever of the two is down: ${startHypervisor(host)}, and ${startProvider(vmmServer)}`;
 }
 
 const homeAgain = ({ vm, sourceFence }: ProtectedItem): string =>

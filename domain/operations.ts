@@ -3,6 +3,7 @@ import { hostSilence } from './host-silence.js';
 import { askedJobs, titleOf, type AskedKind } from './jobs/known-jobs.js';
 import { gatesOf, no, yes, type Permission } from './permission.js';
 import { seedingStopped, type ProtectedItem } from './protected-item.js';
+import { startHypervisor } from './start-again.js';
 
 /** Operations that take effect immediately, without a job. */
 const settings = ['sync', 'retry', 'pause', 'resume', 'setPolicy'] as const;
@@ -44,11 +45,15 @@ export function offeredOperations(item: ProtectedItem): Record<Operation, Permis
   const allowed = allowedOperations(item);
   const silence = hostSilence(item);
   if (!silence || item.phase !== 'Protected') return allowed;
-  const { host, heardAt } = silence;
+  const { host, heardAt, silent } = silence;
   const heard = heardAt === undefined ? '' : ` (last heard at ${heardAt})`;
   const instead = allowed.unplannedFailover.allowed
-    ? `, or fail over from the vault: farshore failover ${item.vm} --type unplanned`
+    ? `; only if the host is lost: farshore failover ${item.vm} --type unplanned`
     : '';
+  const [who, start] =
+    silent === 'hypervisor'
+      ? [`the hypervisor of host ${host}`, `restart it, and nothing is lost: ${startHypervisor(host)}`]
+      : [`host ${host}`, `restart the processes that are down there${instead}`];
   const late = (permission: Permission): Permission =>
     permission.allowed ? { allowed: true, waitsFor: `host ${host}, which is not answering` } : permission;
   const offered = { ...allowed, sync: late(allowed.sync), retry: late(allowed.retry) };
@@ -57,7 +62,7 @@ export function offeredOperations(item: ProtectedItem): Record<Operation, Permis
     if (withoutHost === 'waits') offered[operation] = late(allowed[operation]);
     else if (withoutHost === 'refused') {
       offered[operation] = no(
-        `host ${host} is not answering${heard}, and a ${titleOf(kind).toLowerCase()} needs it; restart the processes that are down there${instead}`,
+        `${who} is not answering${heard}, and a ${titleOf(kind).toLowerCase()} needs it; ${start}`,
       );
     }
   }

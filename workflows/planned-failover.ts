@@ -14,6 +14,7 @@ import { mergeSnapshot } from './copy-disks.js';
 import type { JobRun } from './job-run.js';
 import { runJob } from './run-job.js';
 import type { JobInput } from './messages.js';
+import { askedSidesOf } from './sides.js';
 import { replicateOnce, type ReplicatedCycle } from './replicate-once.js';
 import { StepFailure } from './step-failure.js';
 
@@ -22,10 +23,12 @@ export async function plannedFailover(input: JobInput): Promise<Job> {
     const { vm, epoch } = run.input;
     const failoverEpoch = epoch + 1;
     await run.task('Prerequisites check for planned failover', async () => {
-      const source = await ask(run, 'check the source VM', () => run.sourceFabric.checkFailoverSource({ vm, epoch }));
-      await ask(run, 'check the replica', () => run.target.checkFailoverTarget({ vm, epoch }));
+      const source = await ask(run, 'check the source VM', ({ sourceFabric }) =>
+        sourceFabric.checkFailoverSource({ vm, epoch }),
+      );
+      await ask(run, 'check the replica', ({ target }) => target.checkFailoverTarget({ vm, epoch }));
       // It sends the last changes: without it the VM would be off until it is back.
-      await ask(run, 'check the host', () => run.source.checkSource({ vm }));
+      await ask(run, 'check the host', ({ source }) => source.checkSource({ vm }));
       if (source.snapshot !== undefined) await mergeSnapshot(run);
     });
     run.compensateWith('startSource');
@@ -68,7 +71,12 @@ export async function plannedFailover(input: JobInput): Promise<Job> {
  * What does not answer before anything is changed ends the failover: while it waited, no cycle would be made.
  * @throws StepFailure
  */
-async function ask<T>(run: JobRun<'plannedFailover'>, name: string, call: () => Promise<T>): Promise<T> {
+async function ask<T>(
+  run: JobRun<'plannedFailover'>,
+  name: string,
+  question: (sides: ReturnType<typeof askedSidesOf>) => Promise<T>,
+): Promise<T> {
+  const call = () => question(askedSidesOf(run.input));
   const remedyFor = (code: Failure['code']) => startSilent(code, run.input);
   try {
     return await run.step(name, call, ({ code }) => remedyFor(code) !== undefined);

@@ -26,6 +26,8 @@ const common: ActivityOptions = {
 };
 /** What is cancelled is not waited for: its worker may be dead. */
 const letGo: ActivityOptions = { cancellationType: ActivityCancellationType.TRY_CANCEL };
+/** Asked before anything is begun: while it waits, the VM's cycles do. */
+const prompt: ActivityOptions = { ...common, scheduleToStartTimeout: '30 seconds' };
 /** One attempt that must not keep anybody waiting. */
 const brief: ActivityOptions = { ...common, ...letGo, scheduleToStartTimeout: '10 seconds' };
 
@@ -34,6 +36,13 @@ export const sourceOf = (vault: string, host: string) =>
 
 export const sourceFabricOf = (vault: string, server: string) =>
   sideOf('sourceFabric', { ...common, taskQueue: taskQueues.vmm(vault, server) });
+
+/** Of all sides at once, for questions before a job changes anything. */
+export const askedSidesOf = ({ vault, host, vmmServer }: { vault: string; host: string; vmmServer: string }) => ({
+  source: sideOf('source', { ...prompt, taskQueue: taskQueues.host(vault, host) }),
+  sourceFabric: sideOf('sourceFabric', { ...prompt, taskQueue: taskQueues.vmm(vault, vmmServer) }),
+  target: sideOf('target', { ...prompt, taskQueue: taskQueues.azure(vault) }),
+});
 
 /** What is only computed, by the worker that runs the workflow. */
 export const { resyncOpening } = proxyLocalActivities<ResynchronizationActivities>({

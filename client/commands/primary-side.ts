@@ -1,5 +1,8 @@
 /** The current state of the primary site of VMs that will be failed over or unprotected. */
+import { hostSilence } from '../../domain/host-silence.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
+import type { ProtectedItem } from '../../domain/protected-item.js';
+import { BEFORE_THAT, startAgent, startHypervisor, startProvider } from '../../domain/start-again.js';
 import { RefusedError } from '../errors.js';
 import { listener } from '../../temporal/host-hearing.js';
 import type { Farshore } from '../farshore.js';
@@ -40,15 +43,40 @@ export async function requirePrimarySide(
   const signs = await hostSigns(farshore, place, views);
   const silent = signs.filter(({ sign }) => !sign.answers || !sign.providerAnswers);
   if (silent.length === 0) return;
-  const reasons = silent.map(({ vm, view, sign }) => {
-    const seen = sign.seenAt === undefined ? '' : ` (last heard at ${sign.seenAt})`;
-    const who = sign.answers ? `the Provider of VMM server ${view.item.vmmServer}` : `its host ${sign.host}${seen}`;
-    return `${vm}: ${who} does not answer, and a planned failover needs it`;
-  });
-  const able = silent.filter(({ view }) => view.operations.unplannedFailover.allowed).map(({ vm }) => vm);
+  const lacks = silent.map((one) => ({ ...one, ...lackOf(one.view.item, one.sign) }));
+  const reasons = lacks.map(({ vm, who }) => `${vm}: ${who} does not answer, and a planned failover needs it`);
+  const lost = lacks
+    .filter(({ mayBeLost, view }) => mayBeLost && view.operations.unplannedFailover.allowed)
+    .map(({ vm }) => vm);
+  const starts = [...new Set(lacks.flatMap(({ start }) => start))].join(', and ');
   const instead =
-    able.length === 0
-      ? '  Remedy: restart the processes that do not answer.'
-      : `  Remedy: restart the processes that do not answer; or, if the site is lost: farshore failover ${able.join(' ')} --type unplanned --wait`;
-  throw new RefusedError(['nothing was started', ...reasons, instead].join('\n'));
+    lost.length === 0
+      ? 'The VMs stay where they are, and nothing is lost by waiting for it.'
+      : `If the host is lost: farshore failover ${lost.join(' ')} --type unplanned --wait`;
+  throw new RefusedError(
+    ['nothing was started', ...reasons, `  Remedy: restart: ${starts}. ${BEFORE_THAT}. ${instead}`].join('\n'),
+  );
+}
+
+/** What a planned failover lacks. Only a host of which nothing answers may be lost: else there is a way without loss. */
+function lackOf(
+  item: ProtectedItem,
+  sign: HostSign,
+): { readonly who: string; readonly start: readonly string[]; readonly mayBeLost: boolean } {
+  const { host, answers, providerAnswers, seenAt } = sign;
+  const provider = providerAnswers ? [] : [startProvider(item.vmmServer)];
+  if (answers) return { who: `the Provider of VMM server ${item.vmmServer}`, start: provider, mayBeLost: false };
+  if (runsUnwatched(sign)) {
+    const who = `the agent of host ${host}, where the VM is running,`;
+    return { who, start: [startAgent(host), ...provider], mayBeLost: false };
+  }
+  if (hostSilence(item)?.silent === 'hypervisor') {
+    return { who: `the hypervisor of host ${host}`, start: [startHypervisor(host), ...provider], mayBeLost: false };
+  }
+  const seen = seenAt === undefined ? '' : ` (last heard at ${seenAt})`;
+  return {
+    who: `its host ${host}${seen}`,
+    start: [startHypervisor(host), startAgent(host), ...provider],
+    mayBeLost: true,
+  };
 }

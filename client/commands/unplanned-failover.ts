@@ -7,8 +7,11 @@ import {
   type JobParameters,
   type UnplannedFailoverResult,
 } from '../../domain/job.js';
+import { hostSilence } from '../../domain/host-silence.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
+import type { ProtectedItem } from '../../domain/protected-item.js';
 import { chooseRecoveryPoint, selectorOf } from '../../domain/recovery-point.js';
+import { startHypervisor } from '../../domain/start-again.js';
 import type { LocalSite } from '../../local/local-site.js';
 import type { Farshore } from '../farshore.js';
 import type { HostSign } from '../host-sign.js';
@@ -145,8 +148,14 @@ function consequences(
       ? ''
       : `\nThis recovery point is suspect and may not match what the guest wrote: ${point.suspect}.`;
   const job = item.job ? `\nThe failover cancels the running job ${item.job.jobId}.` : '';
-  return `${vm} will run at the recovery site, from the data in the vault. ${lost}\n${source}${job}${warning}`;
+  return `${vm} will run at the recovery site, from the data in the vault. ${lost}\n${source}${job}${warning}${betterWay(item)}`;
 }
+
+/** Nobody has lost a host whose agent answers. */
+const betterWay = (item: ProtectedItem): string =>
+  hostSilence(item)?.silent === 'hypervisor'
+    ? `\nThe agent of host ${item.host} answers, and only its hypervisor does not: restart that, and nothing is lost: ${startHypervisor(item.host)}`
+    : '';
 
 /** What happens to the source when it is not shut down first. */
 function sourceText(sign: HostSign, vmmServer: string): string {
