@@ -30,8 +30,7 @@ export async function beating<T>(startAt: number, work: (beat: Beating) => Promi
     if (waitsForItsTurn) context.heartbeat({ bytesDone, waitsForItsTurn });
     else if (Date.now() - aliveAt < HANGS_AFTER_MS) context.heartbeat({ bytesDone });
   };
-  // Of what begins nobody has to know how far it is; most of it is over before a heartbeat is due.
-  if (startAt > 0) beat();
+  beat();
   const timer = setInterval(beat, HEARTBEAT_EVERY_MS);
   try {
     return await work({

@@ -81,7 +81,6 @@ class ProtectionEntity {
       over: () => this.closing,
       publish: () => this.publish(),
       on: (event: ItemEvent) => this.on(event),
-      note: (event: ItemEvent) => this.note(event),
       tuning: input.tuning,
     };
     this.ladder = {
@@ -279,16 +278,11 @@ class ProtectionEntity {
 
   private on(event: ItemEvent): void {
     const before = this.item;
-    this.note(event);
+    this.item = next(before, event);
     if (this.item === before) return;
     if (before.phase !== this.item.phase)
       log.info('Phase changed', { vm: before.vm, from: before.phase, to: this.item.phase });
     this.publish();
-  }
-
-  /** Shown with what comes next. */
-  private note(event: ItemEvent): void {
-    this.item = next(this.item, event);
   }
 
   private publish(): void {

@@ -57,10 +57,6 @@ function standstill(item: ProtectedItem): Shown {
   return { [jobState.name]: state };
 }
 
-/** So that it changes seldom, as each change is an event of the history; seconds. */
-const RPO_STEP = 5;
-const roundedUp = (seconds: number): number => Math.ceil(seconds / RPO_STEP) * RPO_STEP;
-
 /** @param at ISO 8601. @returns the health that alerts go by. */
 export function publishItem(item: ProtectedItem, at: string): Health {
   remember('protectedItem', item);
@@ -79,7 +75,7 @@ export function publishItem(item: ProtectedItem, at: string): Health {
     [vm.name]: item.vm,
     [phase.name]: item.phase,
     [health.name]: newHealth,
-    ...(rpoChanged && { [rpo.name]: rpoNow === undefined ? null : roundedUp(rpoNow) }),
+    ...(rpoChanged && { [rpo.name]: rpoNow ?? null }),
     ...standstill(item),
   });
   const lines = [

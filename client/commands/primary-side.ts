@@ -66,14 +66,14 @@ function lackOf(
   const { host, answers, providerAnswers, seenAt } = sign;
   const provider = providerAnswers ? [] : [startProvider(item.vmmServer)];
   if (answers) return { who: `the Provider of VMM server ${item.vmmServer}`, start: provider, mayBeLost: false };
+  const seen = seenAt === undefined ? '' : ` (last heard at ${seenAt})`;
   if (runsUnwatched(sign)) {
-    const who = `the agent of host ${host}, where the VM is running,`;
+    const who = `the agent of host ${host}${seen}, where the VM is running,`;
     return { who, start: [startAgent(host), ...provider], mayBeLost: false };
   }
   if (hostSilence(item)?.silent === 'hypervisor') {
     return { who: `the hypervisor of host ${host}`, start: [startHypervisor(host), ...provider], mayBeLost: false };
   }
-  const seen = seenAt === undefined ? '' : ` (last heard at ${seenAt})`;
   return {
     who: `its host ${host}${seen}`,
     start: [startHypervisor(host), startAgent(host), ...provider],

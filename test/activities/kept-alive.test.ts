@@ -64,7 +64,9 @@ afterEach(() => void vi.useRealTimers());
 
 describe('an activity that takes long is heard within the heartbeat timeout', () => {
   // This one only reads the site file.
-  const calling = Object.keys(workOf).filter((name) => name !== 'resolveNetworks');
+  const calling = Object.values(workOf)
+    .flatMap(Object.keys)
+    .filter((name) => name !== 'resolveNetworks');
 
   test.each(calling)('%s', async (name) => {
     for (let timeouts = 1; timeouts <= 2; timeouts += 1) {

@@ -265,7 +265,7 @@ describe('a guest that can’t be frozen gives a crash-consistent cut that says 
   test('somebody else has frozen it: it is left as it is', async () => {
     const { hypervisor, agent } = await withAgent({});
     agent.frozen = true;
-    expect(await cutFrozen(hypervisor, 1)).toMatchObject(failure('somebody else'));
+    expect(await cutFrozen(hypervisor, 1)).toMatchObject(failure('another program'));
     expect(agent.frozen).toBe(true);
     expect(agent.commands).toEqual(['guest-fsfreeze-status']);
   });

@@ -152,7 +152,7 @@ describe('startDevServer, when it cannot start', () => {
       logFile: join(folder, 'temporal.log'),
       [option]: port,
     });
-    const message = `Port ${port} of 127.0.0.1, wanted for the ${what}, is in use. Stop the program that listens there`;
+    const message = `Port ${port} of 127.0.0.1, requested for the ${what}, is in use. Stop the program that listens there`;
     await expect(start).rejects.toThrow(message);
   });
 

@@ -84,7 +84,7 @@ test('nothing until Temporal has told; then its last word, which gets older', as
   await temporal.answered();
   expect(values('farshore_replication_health')).toEqual([]);
   expect(values('farshore_state_read_timestamp_seconds')).toEqual([]);
-  expect(lines.filter((line) => line.includes('Temporal does not tell'))).toHaveLength(1);
+  expect(lines.filter((line) => line.includes('Temporal does not report'))).toHaveLength(1);
 
   // What is no item of ours, or none yet, is passed over.
   temporal.items = [protectedItem('db-01', 2 * HOUR_MS), undefined, { vm: 'odd' }];
@@ -100,7 +100,7 @@ test('nothing until Temporal has told; then its last word, which gets older', as
   expect(values('farshore_last_cycle_sealed_timestamp_seconds')).toEqual([['db-01', sealedAt]]);
   expect(values('farshore_replication_health')).toEqual([['db-01', 1]]);
   // Told once for each time that it falls silent.
-  expect(lines.filter((line) => line.includes('Temporal does not tell'))).toHaveLength(2);
+  expect(lines.filter((line) => line.includes('Temporal does not report'))).toHaveLength(2);
 
   temporal.items = [];
   await temporal.answered();

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { hostWatchId, taskQueues } from '../../domain/ids.js';
+import { hostWatchId } from '../../domain/ids.js';
 import { failoverResultSchema } from '../../domain/job.js';
 import { initialReplication } from '../../domain/jobs/initial-replication.js';
 import * as messages from '../../workflows/messages.js';
@@ -9,10 +9,10 @@ import { skippedTime } from './skipped-time.js';
 const time = skippedTime();
 
 /**
- * A timer (2), the sending (3), a task after each (6), the applying in the latter (1) and the memo (1); and each second
- * cycle the timer that looks whether one is overdue, with its task (5).
+ * A timer, two activities, and the workflow tasks and search attributes between: what a year of cycles every 30 seconds
+ * can be afforded of.
  */
-const EVENTS_PER_CYCLE = 16;
+const EVENTS_PER_CYCLE = 30;
 
 const { setUp } = time;
 const request = () => ({ args: [{ requestId: randomUUID() }] as [messages.OperationRequest] });
@@ -37,26 +37,6 @@ describe('the protected life of a VM', () => {
       expect(site.called('copyDisk').map(({ input }) => [input['disk'], input['fromOffset']])).toEqual(
         ['os', 'data'].flatMap((disk) => [0, 250, 500, 750].map((offset) => [disk, offset])),
       );
-    });
-  });
-
-  it('applies a small cycle in the task that hears of it, and from the queue what takes too long there', async () => {
-    const { site, vault } = setUp();
-    await vault.run(async () => {
-      const entity = await vault.protect('db-12');
-      // The first is a job's.
-      await vault.until(entity, ({ item }) => item.applied?.sequence === 2, 60_000);
-      expect(site.called('applyCycle').at(-1)!.queue).toBe(vault.workflowQueue);
-      const open = site.gate('applyCycle');
-      const before = site.called('applyCycle').length;
-      await vault.until(entity, ({ item }) => item.applied?.sequence === 3, 60_000);
-      open();
-      const calls = site.called('applyCycle').slice(before, before + 2);
-      expect(calls.map(({ queue }) => queue)).toEqual([vault.workflowQueue, taskQueues.azure(vault.vault)]);
-      expect(calls[1]!.input).toEqual(calls[0]!.input);
-      // The worker is well, and so tried there again with the next cycle.
-      await vault.until(entity, ({ item }) => item.applied?.sequence === 4, 60_000);
-      expect(site.called('applyCycle').at(-1)!.queue).toBe(vault.workflowQueue);
     });
   });
 

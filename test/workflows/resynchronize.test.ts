@@ -92,7 +92,7 @@ describe('a VM that is marked for resynchronization', () => {
       await time.env.client.workflow.getHandle(jobId!).signal(messages.cancelJobSignal, { reason: 'test' });
       const { item, health } = await vault.until(entity, (view) => view.item.job === undefined);
       expect(health).toBe('Critical');
-      expect(item.resync?.cause).toMatch(/administrator/);
+      expect(item.resync?.cause).toMatch(/operator requested/);
       const scheduled = await vault.until(entity, (view) => view.item.resync?.dueAt !== undefined);
       const now = await time.env.currentTimeMs();
       expect(Date.parse(scheduled.item.resync!.dueAt!)).toBeGreaterThan(now);

@@ -35,9 +35,10 @@ describe('unplanned failover', () => {
       expect(item.hostTrouble).toEqual(trouble);
       expect(conditions.find(({ reason }) => reason === 'SourceNotFenced')).toMatchObject({
         message: expect.stringMatching(
-          /; its agent is not answering; retried every minute, the last attempt failed at .*Z: /,
+          /; its agent is not answering \(to restart it: farshore worker --role host --name \S+\); retried every minute, the last attempt failed at .*Z: /,
         ),
-        remedy: expect.stringContaining('farshore worker --role host --name '),
+        // The Provider has tried, and so is there.
+        remedy: expect.stringMatching(/^Restart the hypervisor: farshore hypervisor --host \S+\. (?!.*--role vmm)/),
       });
       expect(item.sourceFence).toMatchObject({ hostSilentAt: trouble.since });
       expect(conditions.map(({ reason }) => reason)).toContain('SourceNotFenced');
