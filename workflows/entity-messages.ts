@@ -1,5 +1,5 @@
 /** What may be asked of and told to the protection entity, apart from its settings; each is answered at once. */
-import { hostNewsSchema, locatedVmSchema } from '../domain/host.js';
+import { hostNewsSchema, locatedVmSchema, type HostNews } from '../domain/host.js';
 import { viewOf } from '../domain/item-view.js';
 import type { JobOutcome } from '../domain/job-outcome.js';
 import { jobOperations, type JobKind } from '../domain/jobs/known-jobs.js';
@@ -20,6 +20,7 @@ export interface AskedEntity extends SettingsOwner {
   resynchronize(request: messages.ResynchronizeRequest): { jobId?: string };
   retry(): Promise<{ retried: string }>;
   jobEnded(jobId: string, result: JobOutcome): void;
+  hostNews(news: HostNews): void;
 }
 
 export function handleMessages({ onSignal, onCall, onUpdate, onQuery }: Handlers, entity: AskedEntity): void {
@@ -44,7 +45,7 @@ export function handleMessages({ onSignal, onCall, onUpdate, onQuery }: Handlers
   );
   onCall(messages.stillThereSignal, () => undefined);
   onQuery(messages.protectedItemQuery, () => viewOf(entity.item(), now()));
-  onSignal(messages.hostNewsSignal, hostNewsSchema, (news) => entity.on({ type: 'hostChanged', news, at: now() }));
+  onSignal(messages.hostNewsSignal, hostNewsSchema, (news) => entity.hostNews(news));
   onSignal(messages.vmMovedSignal, locatedVmSchema, (found) => entity.on({ type: 'vmMoved', found, at: now() }));
   onSignal(messages.requestJobSignal, messages.jobRequestSignalSchema, (request) =>
     answerPlan(request, entity.item().vm, (kind, wanted) => {

@@ -9,6 +9,8 @@
  * - An update answers at once; the work is done by the loop.
  */
 import { CancellationScope, continueAsNew, isCancellation, log } from '@temporalio/workflow';
+import { saysHostIsSilent } from '../domain/host-silence.js';
+import type { HostNews } from '../domain/host.js';
 import { jobId as makeJobId } from '../domain/ids.js';
 import { followUpOf, jobDefinition, type JobKind, titleOf } from '../domain/jobs/known-jobs.js';
 import { tagRequestOf } from '../domain/named-points.js';
@@ -130,6 +132,7 @@ class ProtectionEntity {
       resynchronize: (request) => this.resynchronize(request),
       retry: () => this.retry(),
       jobEnded: (jobId, result) => this.onJobEnded(jobId, result),
+      hostNews: (news) => this.onHostNews(news),
     };
     const handlers = handlersOf(this.input.tuning);
     handleMessages(handlers, asked);
@@ -246,6 +249,14 @@ class ProtectionEntity {
     this.on({ type: 'jobEnded', jobId, at: now(), result });
     const followUp = kind && result.outcome === 'succeeded' ? followUpOf(kind, this.item.phase) : undefined;
     if (followUp) this.enqueue(followUp, { requestId: `after/${jobId}` });
+  }
+
+  /** A cycle that failed because its host was silent is tried again once that answers: until then the host is told as silent. */
+  private onHostNews(news: HostNews): void {
+    const wasSilent = this.item.hostTrouble !== undefined;
+    this.on({ type: 'hostChanged', news, at: now() });
+    const { retry } = this.item;
+    if (wasSilent && !news.trouble && retry && saysHostIsSilent(retry.failure.code)) this.retryCycle();
   }
 
   /** A job that was terminated from outside can't tell; a signal to it fails then. */

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { failureCatalogue, type FailureCode } from '../../domain/errors.js';
+import { failureCatalogue, toFailure, type FailureCode } from '../../domain/errors.js';
+import { hostSilence } from '../../domain/host-silence.js';
 import { toIso } from '../../domain/time.js';
 import * as messages from '../../workflows/messages.js';
 import { retriedDuringAttempt } from './retried-attempt.js';
@@ -122,6 +123,24 @@ describe('a recoverable failure', () => {
       const delays = minutesBetween(site.called('applyCycle'));
       expect(delays.slice(0, 6)).toEqual([1, 2, 4, 8, 10, 30]);
       expect((await vault.entity('db-10').describe()).runId).not.toBe(firstExecutionRunId);
+    });
+  });
+
+  it('is not waited for once the host is heard again for whose silence a cycle failed', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-13');
+      site.fail('cutAndShip', 'HypervisorUnreachable');
+      const trouble = { failure: toFailure('HypervisorUnreachable', 'm'), since: toIso(0) };
+      await entity.signal(messages.hostNewsSignal, { trouble });
+      // Far up, where the next try is half an hour away.
+      await vault.until(entity, ({ item }) => (item.retry?.attempt ?? 0) >= 6, 60_000);
+      const failedAt = site.called('cutAndShip').at(-1)!.at;
+      site.heal('cutAndShip');
+      await entity.signal(messages.hostNewsSignal, {});
+      const { item } = await vault.until(entity, (view) => view.item.retry === undefined);
+      expect(hostSilence(item)).toBeUndefined();
+      expect(site.called('cutAndShip').at(-1)!.at - failedAt).toBeLessThan(10 * 60_000);
     });
   });
 
