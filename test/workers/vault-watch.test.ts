@@ -129,7 +129,7 @@ test('replicas that the store holds while Temporal knows nothing of them are cou
   await until(2);
   await rename(folder, `${folder}-away`);
   temporal.items = [protectedItem('db-01', 0)];
-  const complaints = () => lines.filter((line) => line.includes('The store does not tell')).length;
+  const complaints = () => lines.filter((line) => line.includes('The store does not report')).length;
   while (complaints() === 0) await temporal.answered();
   await temporal.answered();
   expect(values('farshore_unattended_replicas')).toEqual([['vault-1', 2]]);
