@@ -47,13 +47,13 @@ test('the hypervisor of a host answers, is there once, and ends when it is told 
   expect(first.ready).toBe(`the hypervisor of h1 is ready: ${data.hypervisorControl('h1')}`);
   const client = new HypervisorClient(data.hypervisorControl('h1'));
   expect((await client.listVms()).map(({ name }) => name)).toEqual(['web-01', 'db-01']);
-  expect(await found('Hypervisor of h1')).toMatchObject([{ status: 'ok', message: 'answers, and knows 2 VMs' }]);
+  expect(await found('Hypervisor of h1')).toMatchObject([{ status: 'ok', message: 'answers and knows 2 VMs' }]);
   expect(await found('Disks of h1')).not.toMatchObject([{ status: 'skipped' }]);
 
   const second = await shell.run('hypervisor', '--host', 'h1');
   expect(second).toMatchObject({ code: 3, stdout: '' });
   expect(second.stderr).toBe(
-    `farshore: the hypervisor of h1 can't run: another hypervisor is using ${data.hypervisorState('h1')}: ` +
+    `farshore: the hypervisor of h1 can't run: another hypervisor is using ${data.hypervisorState('h1')}; ` +
       'end that process first, or choose another folder with --data\n',
   );
   expect(await client.listVms()).toHaveLength(2);

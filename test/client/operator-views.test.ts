@@ -152,9 +152,7 @@ test('an unplanned failover of a VM whose host answers wants its name typed', as
   const terminal = PseudoTerminal.start(command, shell.folder, shell.env, [200, 20]);
   onTestFinished(() => terminal.kill());
   await expect.poll(() => terminal.written, SOON).toContain('To do it anyway, type web-01: ');
-  expect(terminal.written).toContain(
-    'its host h1 answers, and the VM is Running there; a planned failover loses nothing',
-  );
+  expect(terminal.written).toContain('its host h1 answers, and the VM runs there; a planned failover loses nothing');
   terminal.type('yes\r');
   const written = await terminal.end();
   expect(written).toMatch(/not confirmed; nothing was done[^]*code:3/);

@@ -60,7 +60,7 @@ test('keys that the workers lack are used for nothing that they would have to re
   ]) {
     const { code, stderr } = await withKeys.run(...args);
     expect(stderr).toMatch(
-      /^farshore: nothing was sent: the worker azure:vault-01@\S+ was started without keys, .*keys\.yaml\. Remedy: start it/m,
+      /^farshore: nothing was sent: the worker azure:vault-01@\S+ was started without keys and .*keys\.yaml\. Remedy: restart it/m,
     );
     expect(code).toBe(3);
   }
@@ -101,7 +101,7 @@ test('doctor tells of a workflow that a worker cannot get on with, and why', asy
   await expect
     .poll(() => doctor(shell, 'Workflows'), SOON)
     .toMatchObject([
-      { status: 'problem', message: expect.stringMatching(/^plan\/strange\/1 stands still: .*encrypted with key a/) },
+      { status: 'problem', message: expect.stringMatching(/^plan\/strange\/1 is stuck: .*encrypted with key a/) },
     ]);
   await handle.terminate();
   expect(await doctor(shell, 'Workflows')).toMatchObject([{ status: 'ok' }]);
@@ -140,7 +140,7 @@ test('doctor tells of an activity that somebody has paused', async () => {
   };
   await workflowService.pauseActivity(paused);
   expect(await doctor(shell, 'Workflows')).toMatchObject([
-    { status: 'warning', message: 'host/vault-01/hyperv-01 stands still: its activity watchHost is paused' },
+    { status: 'warning', message: 'host/vault-01/hyperv-01 is stuck: its activity watchHost is paused' },
   ]);
   await workflowService.unpauseActivity(paused);
   expect(await doctor(shell, 'Workflows')).toMatchObject([{ status: 'ok' }]);

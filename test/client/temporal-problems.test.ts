@@ -146,7 +146,7 @@ describe('what answers is not what was meant', () => {
 
   test.each(['TEMPORAL_TLS_CLIENT_CERT_PATH', 'TEMPORAL_CONFIG_FILE'])('a file that is not there: %s', async (name) => {
     const env = { TEMPORAL_ADDRESS: '127.0.0.1:1', [name]: 'none.pem' };
-    const problem = new RegExp(`${name} names none\\.pem: there is no such file\\. Correct the variable`);
+    const problem = new RegExp(`${name} names none\\.pem: the file does not exist\\. Correct the variable`);
     expectProblem(await configured(env).runLoaded('status'), { code: 3, problem });
   });
 
@@ -214,7 +214,7 @@ describe('a server that is not prepared', () => {
     const { code, value, stderr } = await inNamespace('default').json('status');
     expect({ code, value }).toMatchObject({ code: 0, value: { health: 'Normal' } });
     expect(stderr).toMatch(
-      /^Note: The namespace default keeps jobs and plan runs for 1 d only, .* TEMPORAL_NAMESPACE\)\n {2}Remedy: temporal operator namespace update --address \S+ --namespace default --retention 90d/m,
+      /^Note: The namespace default keeps jobs and plan runs for only 1 d; .* TEMPORAL_NAMESPACE\)\n {2}Remedy: temporal operator namespace update --address \S+ --namespace default --retention 90d/m,
     );
   });
 });
