@@ -130,10 +130,10 @@ test('a query that is kept stands among the saved views, and is there without th
     await page.goto(await address('--query', name, '--save'));
     await expect.poll(() => listed(page), { timeout: 30_000 }).not.toEqual([]);
   }
-  await expect.poll(() => page.innerText('body')).toMatch(/All of the vault: vault-01/);
+  await expect.poll(() => page.innerText('body')).toMatch(/Everything in the vault: vault-01/);
   await screenshot(page, 'saved-queries');
   await page.goto((await address('--query', 'vault')).replace(/\?.*/, ''));
-  await page.getByText('Needs a person: vault-01').click();
+  await page.getByText('Waits for an operator: vault-01').click();
   await expect.poll(() => listed(page), { timeout: 30_000 }).toEqual([failing]);
 });
 
