@@ -9,7 +9,7 @@ import type { ReplicaDescription } from '../domain/vault.js';
 import type { Hypervisor } from '../ports/hypervisor.js';
 import { classified } from './failures.js';
 
-export interface ProviderDeps {
+export interface SourceFabricDeps {
   readonly site: Site;
   readonly vmmServer: string;
   hypervisorOf(host: string): Hypervisor;
@@ -24,7 +24,7 @@ const MiB = 1024 * 1024;
 
 export type SourceFabricActivities = ReturnType<typeof createSourceFabricActivities>;
 
-export function createSourceFabricActivities(deps: ProviderDeps) {
+export function createSourceFabricActivities(deps: SourceFabricDeps) {
   const { site, vmmServer } = deps;
   const find = (name: string): SiteVm => {
     const vm = site.vms.find((candidate) => candidate.name === name);

@@ -19,7 +19,7 @@ import { Turns } from './turns.js';
 import { comparisonActivities } from './verification.js';
 import { hostActivities } from './watch-host.js';
 
-export interface PrimaryDeps {
+export interface SourceDeps {
   /** The hypervisor beside the disks. */
   readonly source: ChangeSource;
   readonly store: ReplicaStore;
@@ -72,7 +72,7 @@ const COPY_STEP_BYTES = 256 * 1024 * 1024;
 
 export type SourceActivities = ReturnType<typeof createSourceActivities>;
 
-export function createSourceActivities(deps: PrimaryDeps) {
+export function createSourceActivities(deps: SourceDeps) {
   const { source, store } = deps;
   const turns = deps.turns ?? new Turns();
   const sendingStore = ({ signal, alive }: Beating) => deps.sendingStore?.({ signal, onGranted: alive }) ?? store;

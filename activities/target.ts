@@ -36,7 +36,7 @@ import { refuseReplicaVm, removalActivities } from './removal.js';
 import { Turns } from './turns.js';
 import { digestActivities } from './verification.js';
 
-export interface AzureDeps {
+export interface TargetDeps {
   readonly store: ReplicaStore;
   readonly compute: RecoveryCompute;
   /** Networks and subnets of the recovery site. */
@@ -58,7 +58,7 @@ export interface AppliedCycle {
 
 export type TargetActivities = ReturnType<typeof createTargetActivities>;
 
-export function createTargetActivities({ store, compute, networks, webhook, turns = new Turns() }: AzureDeps) {
+export function createTargetActivities({ store, compute, networks, webhook, turns = new Turns() }: TargetDeps) {
   const description = async (vm: string): Promise<ReplicaDescription> => {
     const found = await readDescription(store, vm);
     if (!found) throw new CatalogueError('InvalidReplicaState', `the store holds no description of ${vm}`);

@@ -217,7 +217,7 @@ export class CatalogueError extends Error {
 
 export function toFailure(
   code: FailureCode,
-  message: string,
+  message: string = failureCatalogue[code].message,
   more: Pick<Failure, 'detail' | 'side' | 'checkpoint'> = {},
 ): Failure {
   const entry = failureCatalogue[code];

@@ -1,6 +1,7 @@
 /** The hardware of a VM, as its hypervisor tells it: what a replica VM has to be like its source in. */
 import { z } from 'zod';
 import { formatBytes } from './bytes.js';
+import { counted } from './counted.js';
 import { nameSchema } from './ids.js';
 
 export const firmwares = ['BIOS', 'UEFI'] as const;
@@ -52,10 +53,9 @@ export const macAddressOf = (written: string): string => written.toUpperCase().r
 
 /** For people: a line for the machine, one for its disks, one for each network adapter. */
 export function hardwareLines({ processors, memoryBytes, firmware, secureBoot, ...rest }: Hardware): string[] {
-  const cores = processors === 1 ? '1 processor' : `${processors} processors`;
   const boot = firmware === 'UEFI' ? `UEFI with${secureBoot ? '' : 'out'} secure boot` : firmware;
   return [
-    `${cores}, ${formatBytes(memoryBytes)} of memory, ${boot}`,
+    `${counted(processors, 'processor')}, ${formatBytes(memoryBytes)} of memory, ${boot}`,
     `disks ${rest.disks.map(({ name, bus }) => `${name} (${bus})`).join(', ')}`,
     ...rest.networkAdapters.map(({ name, macAddress, addresses }) =>
       [`adapter ${name}`, macAddress ?? 'MAC address given at start', ...addresses].join(', '),

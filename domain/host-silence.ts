@@ -1,5 +1,5 @@
 /** A host that does not answer, told from what the VMs that are replicated from it know. */
-import { failureCatalogue, toFailure, type FailureCode } from './errors.js';
+import { toFailure, type FailureCode } from './errors.js';
 import { isReplicated, type ProtectedItem } from './protected-item.js';
 import { earlier, later, toMs } from './time.js';
 
@@ -63,7 +63,7 @@ export function commonSilences(items: readonly ProtectedItem[]): HostSilence[] {
 export function toldOf(item: ProtectedItem, { host, since, heardAt, silent }: HostSilence): ProtectedItem {
   if (item.host !== host || !isReplicated(item) || hostSilence(item)) return item;
   const code = silent === 'agent' ? 'AgentNotAnswering' : 'HypervisorUnreachable';
-  const failure = toFailure(code, failureCatalogue[code].message);
+  const failure = toFailure(code);
   return { ...item, hostTrouble: { failure, since, ...(heardAt !== undefined && { heardAt }) } };
 }
 

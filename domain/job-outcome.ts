@@ -29,8 +29,6 @@ export const jobOutcomeSchema = z.object({
   notUndone: z.array(notUndoneSchema).optional(),
   /** The job did not report this itself: its leftovers are unknown. */
   closedFromOutside: z.boolean().optional(),
-  /** From here on its VM needs nothing of its host, so that what was found of that says nothing any more. Older jobs don't tell. */
-  leavesHost: z.boolean().optional(),
 });
 export type JobOutcome = z.infer<typeof jobOutcomeSchema>;
 
@@ -76,18 +74,13 @@ export function afterJob(
   if (outcome !== 'succeeded') {
     return definition.goesOn?.(item) ? { ...ended, cycleDueAt: event.at } : ended;
   }
-  return definition.succeeded(item, resolved(event.result.leavesHost ? withoutHost(ended) : ended), event);
+  return definition.succeeded(item, resolved(ended), event);
 }
 
 /** What was failing does not fail any more. */
 export function resolved(item: ProtectedItem): ProtectedItem {
   const { unresolved, ...rest } = item;
   return unresolved ? rest : item;
-}
-
-function withoutHost(item: ProtectedItem): ProtectedItem {
-  const { hostTrouble: _, ...rest } = item;
-  return rest;
 }
 
 /** One entry for each thing to be undone; the newest job that left it knows best. */

@@ -20,7 +20,7 @@ import {
 } from '@temporalio/workflow';
 import type { SourceActivities } from '../activities/source.js';
 import { TimeoutType } from '@temporalio/common';
-import { failureCatalogue, toFailure } from '../domain/errors.js';
+import { toFailure } from '../domain/errors.js';
 import { inMarkdown } from '../domain/markdown.js';
 import { lookSchema, type HostNews, type HostState, type HostTrouble } from '../domain/host.js';
 import { protectedItemId, taskQueues } from '../domain/ids.js';
@@ -127,10 +127,7 @@ class HostWatch {
     } catch (error) {
       if (isCancellation(error)) throw error;
       const silentSince = silence(error, this.trouble !== undefined);
-      const failure =
-        silentSince === undefined
-          ? failureOf(error)
-          : toFailure('AgentNotAnswering', failureCatalogue.AgentNotAnswering.message);
+      const failure = silentSince === undefined ? failureOf(error) : toFailure('AgentNotAnswering');
       this.learn({ failure, stopped: state?.stopped ?? {}, ...lastLook(error) }, silentSince);
       await this.tellEntities();
       if (silentSince === undefined) await sleep(PAUSE_AFTER_FAILURE);

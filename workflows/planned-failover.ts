@@ -62,7 +62,7 @@ export async function plannedFailover(input: JobInput): Promise<Job> {
         disks,
         replicaDisks: started.disks,
       };
-      return { ...outcome, epoch: failoverEpoch, recoveryPoint, leavesHost: true, result };
+      return { ...outcome, epoch: failoverEpoch, recoveryPoint, result };
     });
   });
 }
@@ -77,16 +77,17 @@ async function ask<T>(
   question: (sides: ReturnType<typeof askedSidesOf>) => Promise<T>,
 ): Promise<T> {
   const call = () => question(askedSidesOf(run.input));
-  const remedyFor = (code: Failure['code']) => startSilent(code, run.input);
+  const startOf = ({ code }: Failure) => startSilent(code, run.input);
   try {
-    return await run.step(name, call, ({ code }) => remedyFor(code) !== undefined);
+    return await run.step(name, call, (failure) => startOf(failure) !== undefined);
   } catch (error) {
-    const failure = error instanceof StepFailure ? error.failure : undefined;
-    const start = failure && remedyFor(failure.code);
+    if (!(error instanceof StepFailure)) throw error;
+    const { failure } = error;
+    const start = startOf(failure);
     if (start === undefined) throw error;
     throw new StepFailure({
-      ...failure!,
-      message: `${failure!.message}; nothing was changed, and replication continues`,
+      ...failure,
+      message: `${failure.message}; nothing was changed, and replication continues`,
       remedy: `Restart it: ${start}. ${BEFORE_THAT}. Then fail over again.`,
     });
   }

@@ -31,45 +31,45 @@ const prompt: ActivityOptions = { ...common, scheduleToStartTimeout: '30 seconds
 /** One attempt that must not keep anybody waiting. */
 const brief: ActivityOptions = { ...common, ...letGo, scheduleToStartTimeout: '10 seconds' };
 
-export const sourceOf = (vault: string, host: string) =>
-  sideOf('source', { ...common, taskQueue: taskQueues.host(vault, host) });
+export const sourceOf = (vault: string, host: string, options = common, limits?: TimeLimits) =>
+  sideOf('source', { ...options, taskQueue: taskQueues.host(vault, host) }, limits);
 
-export const sourceFabricOf = (vault: string, server: string) =>
-  sideOf('sourceFabric', { ...common, taskQueue: taskQueues.vmm(vault, server) });
+export const sourceFabricOf = (vault: string, server: string, options = common, limits?: TimeLimits) =>
+  sideOf('sourceFabric', { ...options, taskQueue: taskQueues.vmm(vault, server) }, limits);
 
-/** Of all sides at once, for questions before a job changes anything. */
-export const askedSidesOf = ({ vault, host, vmmServer }: { vault: string; host: string; vmmServer: string }) => ({
-  source: sideOf('source', { ...prompt, taskQueue: taskQueues.host(vault, host) }),
-  sourceFabric: sideOf('sourceFabric', { ...prompt, taskQueue: taskQueues.vmm(vault, vmmServer) }),
-  target: sideOf('target', { ...prompt, taskQueue: taskQueues.azure(vault) }),
-});
+export const targetOf = (vault: string, options = common) =>
+  sideOf('target', { ...options, taskQueue: taskQueues.azure(vault) });
 
 /** What is only computed, by the worker that runs the workflow. */
 export const { resyncOpening } = proxyLocalActivities<ResynchronizationActivities>({
   startToCloseTimeout: '1 minute',
 });
 
-export const targetOf = (vault: string) => sideOf('target', { ...common, taskQueue: taskQueues.azure(vault) });
+/** Of all sides at once, for questions before a job changes anything. */
+export const askedSidesOf = ({ vault, host, vmmServer }: { vault: string; host: string; vmmServer: string }) => ({
+  source: sourceOf(vault, host, prompt),
+  sourceFabric: sourceFabricOf(vault, vmmServer, prompt),
+  target: targetOf(vault, prompt),
+});
 
 /** For the delta loop, which an unplanned failover ends at once. */
 export const cycleSidesOf = (vault: string, host: string) => ({
-  source: sideOf('source', { ...common, ...letGo, taskQueue: taskQueues.host(vault, host) }),
-  target: sideOf('target', { ...common, ...letGo, taskQueue: taskQueues.azure(vault) }),
+  source: sourceOf(vault, host, { ...common, ...letGo }),
+  target: targetOf(vault, { ...common, ...letGo }),
 });
 
 /** For what is tried at a primary site that may be gone. */
 export const sourceIfThere = (vault: string, host: string, server: string) => ({
-  source: sideOf('source', { ...brief, taskQueue: taskQueues.host(vault, host) }, timeLimitsIfThere),
-  sourceFabric: sideOf('sourceFabric', { ...brief, taskQueue: taskQueues.vmm(vault, server) }, timeLimitsIfThere),
+  source: sourceOf(vault, host, brief, timeLimitsIfThere),
+  sourceFabric: sourceFabricOf(vault, server, brief, timeLimitsIfThere),
 });
 
 /** For what has to be done once the Provider is back: it lies in its queue until then. */
 export const returningFabricOf = (vault: string, server: string) =>
-  sideOf('sourceFabric', {
+  sourceFabricOf(vault, server, {
     heartbeatTimeout: HEARTBEAT_TIMEOUT,
     retry: { maximumAttempts: 1 },
     ...letGo,
-    taskQueue: taskQueues.vmm(vault, server),
   });
 
 /** Each call gets the limit of its kind of work. */

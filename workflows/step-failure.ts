@@ -1,7 +1,6 @@
 /** Reads a failed activity: which entry of the error catalogue it is, where it failed, and how far the step had come. */
 import { ActivityFailure, ApplicationFailure, TimeoutFailure, TimeoutType } from '@temporalio/common';
 import {
-  failureCatalogue,
   failureCodeSchema,
   failureDetailsSchema,
   toFailure,
@@ -44,7 +43,7 @@ export function failureOf(error: unknown): Failure {
     const isTaken = cause.timeoutType !== TimeoutType.SCHEDULE_TO_START;
     const code = isTaken || side === undefined ? 'WorkerLost' : notAnswering[side];
     const hangs = cause.timeoutType === TimeoutType.START_TO_CLOSE;
-    return toFailure(code, hangs ? HANGS : failureCatalogue[code].message, more);
+    return toFailure(code, hangs ? HANGS : undefined, more);
   }
   if (cause instanceof ApplicationFailure) {
     const code = failureCodeSchema.safeParse(cause.type);

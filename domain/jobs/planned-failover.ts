@@ -22,7 +22,8 @@ export const plannedFailover: AskedJob<'plannedFailover', typeof tasks> = {
   // The source runs again.
   goesOn: () => true,
   succeeded(_, ended) {
-    const { cycleDueAt: _due, paused: _p, ...stopped } = ended;
+    // What was found of the host that it has left is nothing that a later job could bring up again.
+    const { cycleDueAt: _due, paused: _p, hostTrouble: _h, ...stopped } = ended;
     return { ...stopped, phase: 'FailedOver', activeSide: 'recovery' };
   },
 };

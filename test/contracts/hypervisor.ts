@@ -23,6 +23,16 @@ export interface HypervisorUnderTest {
 
 const KiB = 1024;
 
+/** Of a VM under test with the disks `os` and `data`. */
+export const HARDWARE: Hardware = {
+  ...{ processors: 3, memoryBytes: 1024 ** 3, firmware: 'BIOS', secureBoot: false },
+  disks: [
+    { name: 'os', bus: 'IDE' },
+    { name: 'data', bus: 'SCSI' },
+  ],
+  networkAdapters: [{ name: 'nic', addresses: [] }],
+};
+
 export function hypervisorContract(name: string, make: () => Promise<HypervisorUnderTest>): void {
   const firstOf = ({ disks }: HypervisorUnderTest) => Object.keys(disks)[0]!;
   const trackingOf = async ({ hypervisor, vm }: HypervisorUnderTest) => (await hypervisor.describeVm(vm)).tracking;

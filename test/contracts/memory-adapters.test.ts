@@ -1,7 +1,6 @@
 /** The contracts hold for adapters that share nothing with the embedded ones, so that a real host's can fulfil them. */
-import type { Hardware } from '../../domain/hardware.js';
 import { changeSourceContract } from './change-source.js';
-import { hypervisorContract } from './hypervisor.js';
+import { HARDWARE, hypervisorContract } from './hypervisor.js';
 import { MemoryCompute } from './memory-compute.js';
 import { MemoryHypervisor } from './memory-hypervisor.js';
 import { computeSpec, recoveryComputeContract } from './recovery-compute.js';
@@ -10,14 +9,6 @@ import { content } from '../support/content.js';
 const VM = 'db-01';
 const MiB = 1024 ** 2;
 const DISKS = { os: 2 * MiB, data: MiB + 512 };
-const HARDWARE: Hardware = {
-  ...{ processors: 3, memoryBytes: 1024 * MiB, firmware: 'BIOS', secureBoot: false },
-  disks: [
-    { name: 'os', bus: 'IDE' },
-    { name: 'data', bus: 'SCSI' },
-  ],
-  networkAdapters: [{ name: 'nic', addresses: [] }],
-};
 
 function memoryHypervisor(): MemoryHypervisor {
   const hypervisor = new MemoryHypervisor();

@@ -8,7 +8,7 @@ import type { Fence } from '../../domain/fence.js';
 import type { Objects, WriteFence } from '../../ports/objects.js';
 import { chunked, content } from '../support/content.js';
 import { failsWith } from '../support/fails-with.js';
-import type { StoreUnderTest } from './store-under-test.js';
+import { besideFence, type StoreUnderTest } from './store-under-test.js';
 
 const SCOPE = 'vms/db-01';
 const at = (epoch: number, sequence: number, scope = SCOPE): WriteFence => ({ epoch, sequence, scope });
@@ -169,13 +169,7 @@ export function objectsContract(name: string, makeStore: () => Promise<StoreUnde
       expect(await fence()).toEqual({ epoch: 9, sequence: 1 });
     });
 
-    test.each([
-      ['an older epoch', at(1, 9), false],
-      ['an older sequence', at(2, 4), false],
-      ['the same fence', at(2, 5), true],
-      ['a newer sequence', at(2, 6), true],
-      ['a newer epoch', at(3, 0), true],
-    ])('every write with %s is refused or accepted alike', async (_, fence, accepted) => {
+    test.each(besideFence(at))('every write with %s is refused or accepted alike', async (_, fence, accepted) => {
       const { open } = await makeStore();
       const { objects } = await open();
       const object = `${SCOPE}/applied.json`;

@@ -13,7 +13,7 @@ import type { ReplicaStore } from '../../ports/replica-store.js';
 import { content } from '../support/content.js';
 import { failsWith } from '../support/fails-with.js';
 import { readDisk, writeDisk } from '../support/replica-disks.js';
-import type { StoreUnderTest } from './store-under-test.js';
+import { besideFence, type StoreUnderTest } from './store-under-test.js';
 
 export interface ContractOptions {
   /** Number of random histories; fewer where the store is slow. */
@@ -341,13 +341,7 @@ export function replicaDisksContract(
   });
 
   describe(`${name}: fences of replica disks`, () => {
-    test.each([
-      ['an older epoch', at(1, 9), false],
-      ['an older sequence', at(2, 4), false],
-      ['the same fence', at(2, 5), true],
-      ['a newer sequence', at(2, 6), true],
-      ['a newer epoch', at(3, 0), true],
-    ])('every write with %s is refused or accepted alike', async (_, fence, accepted) => {
+    test.each(besideFence(at))('every write with %s is refused or accepted alike', async (_, fence, accepted) => {
       const { open } = await makeStore();
       const store = await open();
       await store.disks.create(DISK, 64 * KiB, at(2, 0));

@@ -169,11 +169,7 @@ describe('a job that begins', () => {
           { type: 'jobStarted', jobId, at: at(seconds) },
         );
       const running = start(item({ hostTrouble: silent }), 'f', 600);
-      const result = {
-        outcome: 'succeeded' as const,
-        epoch: 2,
-        ...(kind === 'plannedFailover' && { leavesHost: true }),
-      };
+      const result = { outcome: 'succeeded' as const, epoch: 2 };
       const failedOver = next(running, { type: 'jobEnded', jobId: 'f', at: at(620), result });
       const committing = start(failedOver, 'c', 640);
       expect(reasons(committing, 641)).not.toContainEqual(expect.stringContaining('AgentNotAnswering'));

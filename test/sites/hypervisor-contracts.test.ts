@@ -2,7 +2,6 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import type { Hardware } from '../../domain/hardware.js';
 import { vaultPaths } from '../../domain/vault.js';
 import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
 import { HypervisorClient, RecoveryComputeClient } from '../../sites/hypervisor/control-client.js';
@@ -13,7 +12,7 @@ import { EmbeddedRecoveryCompute } from '../../sites/hypervisor/recovery-compute
 import { NbdGuest } from '../../sites/nbd/guest.js';
 import type { VmInventory } from '../../ports/hypervisor-vm.js';
 import { changeSourceContract } from '../contracts/change-source.js';
-import { hypervisorContract } from '../contracts/hypervisor.js';
+import { HARDWARE, hypervisorContract } from '../contracts/hypervisor.js';
 import { computeSpec, recoveryComputeContract } from '../contracts/recovery-compute.js';
 import { content } from '../support/content.js';
 import { writeDisk } from '../support/replica-disks.js';
@@ -22,14 +21,6 @@ import { temporaryFolder } from '../support/temporary-folder.js';
 const VM = 'db-01';
 const MiB = 1024 ** 2;
 const DISKS: Readonly<Record<string, number>> = { os: 8 * MiB, data: 4 * MiB + 512 };
-const HARDWARE: Hardware = {
-  ...{ processors: 3, memoryBytes: 1024 * MiB, firmware: 'BIOS', secureBoot: false },
-  disks: [
-    { name: 'os', bus: 'IDE' },
-    { name: 'data', bus: 'SCSI' },
-  ],
-  networkAdapters: [{ name: 'nic', addresses: [] }],
-};
 const quiet = { warn: () => undefined };
 
 const configOf = (folder: string, more: object): HypervisorConfig =>
