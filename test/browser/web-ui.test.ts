@@ -183,7 +183,9 @@ test("a VM's page leads to its phase, health, RPO and next cycle", async (contex
   await page.getByText('User Metadata', { exact: true }).click();
   const shown = async () => (await framesOf(page)).join('\n');
   await expect.poll(shown, { timeout: 30_000 }).toMatch(/db-01 is protected, active at the primary site/);
-  expect(await shown()).toMatch(/Replication health: Normal\.[^]*Last cycle sent: \d+[^]*RPO: [^]* at 20[^]*Next cycle at 20/);
+  expect(await shown()).toMatch(
+    /Replication health: Normal\.[^]*Last cycle sent: \d+[^]*RPO: [^]* at 20[^]*Next cycle at 20/,
+  );
   await expectWhole(page);
   await screenshot(page, 'vm');
 });
