@@ -192,7 +192,7 @@ class ProtectionEntity {
   private async retry(): Promise<{ retried: string }> {
     const { job, retry, vm } = this.item;
     if (job?.retry) {
-      await askToRetry(job.jobId, () => this.onJobEnded(job.jobId, closedFromOutside()));
+      await this.retryJob(job.jobId);
       return { retried: titleOf(job.kind) };
     }
     if (this.item.leftovers) {
@@ -206,6 +206,10 @@ class ProtectionEntity {
       this.item.recentJobs.at(-1)?.kind === 'finalizeProtection' ? 'finalizeProtection' : 'initialReplication';
     this.enqueue(kind, { requestId: `retry/${vm}/${now()}` });
     return { retried: titleOf(kind) };
+  }
+
+  private retryJob(jobId: string): Promise<void> {
+    return askToRetry(jobId, () => this.onJobEnded(jobId, closedFromOutside()));
   }
 
   private retryCycle(): { retried: string } {
@@ -251,12 +255,17 @@ class ProtectionEntity {
     if (followUp) this.enqueue(followUp, { requestId: `after/${jobId}` });
   }
 
-  /** A cycle that failed because its host was silent is tried again once that answers: until then the host is told as silent. */
+  /** What failed because its host was silent is tried again once that answers: until then the host is told as silent. */
   private onHostNews(news: HostNews): void {
     const wasSilent = this.item.hostTrouble !== undefined;
     this.on({ type: 'hostChanged', news, at: now() });
-    const { retry } = this.item;
-    if (wasSilent && !news.trouble && retry && saysHostIsSilent(retry.failure.code)) this.retryCycle();
+    if (!wasSilent || news.trouble) return;
+    const { retry, job } = this.item;
+    if (retry && saysHostIsSilent(retry.failure.code)) this.retryCycle();
+    if (!job?.retry || !saysHostIsSilent(job.retry.failure.code)) return;
+    this.retryJob(job.jobId).catch((error: unknown) =>
+      log.info('A job that waits for its host could not be told that it answers', { error: String(error) }),
+    );
   }
 
   /** A job that was terminated from outside can't tell; a signal to it fails then. */

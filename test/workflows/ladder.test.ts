@@ -144,6 +144,24 @@ describe('a recoverable failure', () => {
     });
   });
 
+  it('nor does a job wait for it', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      site.fail('copyDisk', 'HypervisorUnreachable');
+      const entity = await vault.startEntity('db-14');
+      await entity.executeUpdate(messages.jobUpdates.enableProtection, request());
+      await vault.until(entity, ({ item }) => (item.job?.retry?.attempt ?? 0) >= 6, 60_000);
+      const trouble = { failure: toFailure('HypervisorUnreachable', 'm'), since: toIso(0) };
+      await entity.signal(messages.hostNewsSignal, { trouble });
+      const failedAt = site.called('copyDisk').at(-1)!.at;
+      site.heal('copyDisk');
+      await entity.signal(messages.hostNewsSignal, {});
+      const { item } = await vault.until(entity, (view) => view.item.job?.retry === undefined);
+      expect(hostSilence(item)).toBeUndefined();
+      expect(site.called('copyDisk').find(({ at }) => at > failedAt)!.at - failedAt).toBeLessThan(10 * 60_000);
+    });
+  });
+
   it('a host whose agent is gone is called so', async () => {
     const { site, vault } = setUp();
     site.fail('copyDisk', 'AgentNotAnswering', 1);
