@@ -152,7 +152,7 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
     found.push({
       reason: 'SourceNotFenced',
       health: 'Warning',
-      message: `the source on host ${item.host} is not fenced yet, so it could still run at the primary site${silent}${silentPart(item)}${triedText(problem)}`,
+      message: `the source on host ${item.host} is not fenced yet, so nothing prevents it from running at the primary site${silent}${silentPart(item)}${triedText(problem)}`,
       remedy: `${toBeStarted(item, now)}. ${BEFORE_THAT}. Farshore then turns off and fences the source automatically. Until then, keep the source off.${waiver(item)}`,
       since,
     });

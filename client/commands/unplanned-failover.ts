@@ -109,10 +109,10 @@ async function pointOf(local: LocalSite, vm: string, wanted: string | undefined)
   return chosen(selectorOf(wanted ?? 'latest'), state);
 }
 
-/** While a VM's host answers there is a better way: the prompt names it and asks for the VM's name. */
+/** While a VM's host answers, or only its hypervisor does not, there is a better way: the prompt names it and asks for the VM's name. */
 async function confirmLoss(found: readonly Found[], options: FailoverOptions): Promise<void> {
   const at = new Date().toISOString();
-  const alive = found.filter(({ sign }) => !isLost(sign));
+  const alive = found.filter(({ sign, view }) => !isLost(sign) || isHypervisorAlone(view.item));
   const objections = alive.map((one) => ({ vm: one.vm, text: aliveText(one) }));
   const text = found.map((one) => consequences(one, options, at)).join('\n');
   await confirmAgainst(text, objections, 'to fail over', options);
@@ -120,12 +120,19 @@ async function confirmLoss(found: readonly Found[], options: FailoverOptions): P
 
 function aliveText({ vm, view, sign }: Found): string {
   if (runsUnwatched(sign)) return unwatchedText(vm, sign);
+  if (isHypervisorAlone(view.item)) return hypervisorText(vm, view.item.host);
   const planned = view.operations.plannedFailover;
   const better = planned.allowed
     ? `a planned failover loses nothing: farshore failover ${vm} --type planned --wait`
     : `a planned failover is not possible now: ${planned.reason}`;
   return `${vm}: ${answersText(sign)}; ${better}`;
 }
+
+/** Nobody has lost a host whose agent answers. */
+const isHypervisorAlone = (item: ProtectedItem): boolean => hostSilence(item)?.silent === 'hypervisor';
+
+const hypervisorText = (vm: string, host: string): string =>
+  `${vm}: the agent of host ${host} answers, and only its hypervisor does not: restart that, and nothing is lost: ${startHypervisor(host)}`;
 
 function unwatchedText(vm: string, { host, providerAnswers }: HostSign): string {
   const missing = providerAnswers ? "that host's agent" : "that host's agent and the Provider";
@@ -148,14 +155,8 @@ function consequences(
       ? ''
       : `\nThis recovery point is suspect and may not match what the guest wrote: ${point.suspect}.`;
   const job = item.job ? `\nThe failover cancels the running job ${item.job.jobId}.` : '';
-  return `${vm} will run at the recovery site, from the data in the vault. ${lost}\n${source}${job}${warning}${betterWay(item)}`;
+  return `${vm} will run at the recovery site, from the data in the vault. ${lost}\n${source}${job}${warning}`;
 }
-
-/** Nobody has lost a host whose agent answers. */
-const betterWay = (item: ProtectedItem): string =>
-  hostSilence(item)?.silent === 'hypervisor'
-    ? `\nThe agent of host ${item.host} answers, and only its hypervisor does not: restart that, and nothing is lost: ${startHypervisor(item.host)}`
-    : '';
 
 /** What happens to the source when it is not shut down first. */
 function sourceText(sign: HostSign, vmmServer: string): string {

@@ -55,6 +55,16 @@ test(
       const alive = await site.shell.run(...UNPLANNED, '--yes');
       expect(alive).toMatchObject({ code: 3, stderr: expect.stringContaining('its host hyperv-01 answers') });
 
+      // The hypervisor alone: it is to be restarted, and nobody gives the host up by a mere `--yes`.
+      hang(HYPERVISOR);
+      await site.until(({ conditions }) => conditions[0]?.reason === 'HypervisorUnreachable');
+      const givenUp = await site.shell.run(...UNPLANNED, '--yes');
+      expect(givenUp.code).toBe(3);
+      expect(givenUp.stderr).toContain('and nothing is lost: farshore hypervisor --host hyperv-01');
+      expect(givenUp.stderr).toContain('add --force to --yes');
+      goOn();
+      await site.until(({ item: now }) => now.hostTrouble === undefined && now.retry === undefined);
+
       // The agent alone: the hypervisor goes on, and the agent's polls are open still.
       const hungAt = hang(AGENT);
       // Commands that only show wait for nothing: a host has missed three looks before a word is said of it.
