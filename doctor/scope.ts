@@ -2,7 +2,7 @@
  * What of a deployment is looked at: all that the site file names, and what protected VMs still have to do with though it
  * does not name it any more.
  */
-import { isProtected, type ProtectedItem } from '../domain/protected-item.js';
+import { needsPrimarySide, type ProtectedItem } from '../domain/protected-item.js';
 import { hostsOf, type Site } from '../domain/site.js';
 
 export interface Part {
@@ -25,7 +25,7 @@ export interface Scope {
 
 /** @param items that are known; none while Temporal does not answer. */
 export function scopeOf(site: Site, items: Iterable<ProtectedItem> = []): Scope {
-  const wanted = [...items].filter(needsPrimary);
+  const wanted = [...items].filter(needsPrimarySide);
   const isNamed = ({ vm }: ProtectedItem) => site.vms.some(({ name }) => name === vm);
   // A VM that the site file gives to another host is found there by the next cycle.
   const unnamed = wanted.filter((item) => !isNamed(item));
@@ -46,14 +46,6 @@ export function scopeOf(site: Site, items: Iterable<ProtectedItem> = []): Scope 
     })),
   };
 }
-
-/** What has failed over for good asks nothing of the primary site any more, once its source is fenced. */
-const needsPrimary = (item: ProtectedItem): boolean =>
-  isProtected(item) &&
-  (item.activeSide === 'primary' ||
-    item.job !== undefined ||
-    item.sourceFence !== undefined ||
-    item.leftovers !== undefined);
 
 function withOthers(named: readonly string[], used: readonly { readonly name: string; readonly vm: string }[]): Part[] {
   const others = [...new Set(used.map(({ name }) => name))].filter((name) => !named.includes(name)).toSorted();

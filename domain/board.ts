@@ -19,6 +19,7 @@ import { viewOf, type ProtectedItemView } from './item-view.js';
 import { currentTask, expectedEnd, waitsForPerson, type Job } from './job.js';
 import { titleOf } from './jobs/known-jobs.js';
 import { isProtected, type Phase, type ProtectedItem } from './protected-item.js';
+import { silentProvider, type SilentProvider } from './silent-provider.js';
 import { secondsBetween } from './time.js';
 
 export interface VmRow {
@@ -99,19 +100,34 @@ export interface Heard {
   readonly replicaVms?: ReadonlyMap<string, 'Running' | 'Off'> | undefined;
   /** Of VMs that run at the recovery site, and of hosts that are silent: the sources, as far as their hypervisors can be asked. */
   readonly sourceVms?: ReadonlyMap<string, 'Running' | 'Off'>;
+  /** Left out where nobody can tell who asks for work. */
+  readonly silentProviders?: readonly SilentProvider[];
 }
 
 export const severity: Record<Health, number> = { Critical: 0, Warning: 1, Normal: 2 };
 
 /** @param at ISO 8601: ages count on from what was heard. */
 export function boardOf(heard: Heard, at: string): Board {
-  const { vault, siteVms, items, jobs, planRuns, held = [], replicaVms, sourceVms = new Map() } = heard;
+  const {
+    vault,
+    siteVms,
+    items,
+    jobs,
+    planRuns,
+    held = [],
+    replicaVms,
+    sourceVms = new Map(),
+    silentProviders = [],
+  } = heard;
   const unheld = held.filter(({ vm }) => !viewAmong(items, vm, at));
   const views = namesOf(siteVms ?? [], items, unheld).map((vm): Viewed => ({
     vm,
     view: viewAmong(items, vm, at),
   }));
-  const { hosts, stopped, astray, attention } = attentionAmong({ views, unheld, siteVms, replicaVms, sourceVms }, at);
+  const { hosts, stopped, astray, attention } = attentionAmong(
+    { views, unheld, siteVms, replicaVms, sourceVms, silentProviders },
+    at,
+  );
   return {
     at,
     vault,
@@ -129,7 +145,7 @@ export function boardOf(heard: Heard, at: string): Board {
 }
 
 /** What is known of the VMs of a vault. */
-interface Known extends Pick<Heard, 'replicaVms'> {
+interface Known extends Pick<Heard, 'replicaVms' | 'silentProviders'> {
   readonly siteVms: readonly string[] | undefined;
   readonly views: readonly Viewed[];
   /** Of the vault: VMs that are not protected. */
@@ -148,7 +164,7 @@ interface VaultAttention {
 
 /** @param at ISO 8601. @param ofVm what is told of one VM by itself. */
 export function attentionAmong(
-  { views, unheld, siteVms, replicaVms, sourceVms }: Known,
+  { views, unheld, siteVms, replicaVms, sourceVms, silentProviders = [] }: Known,
   at: string,
   ofVm: typeof attentionOf = attentionOf,
 ): VaultAttention {
@@ -161,6 +177,7 @@ export function attentionAmong(
       .map(({ vm }) => unattendedReplica(vm, siteVms?.includes(vm) !== false)),
     ...astray,
     ...hosts.flatMap(({ silence }) => (silence ? [silentHost(silence, views, at, sourceVms)] : [])),
+    ...silentProviders.map((provider) => silentProvider(provider, views)),
     ...views.flatMap(({ vm, view }) => (view ? ofVm(vm, view, at) : [])),
     ...views.flatMap(({ vm, view }) => (view && siteVms?.includes(vm) === false ? [unnamed(vm, view)] : [])),
   ].toSorted((a, b) => severity[a.health] - severity[b.health]);

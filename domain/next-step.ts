@@ -5,7 +5,7 @@ import type { ProtectedItemView } from './item-view.js';
 import { waitsForPerson } from './job.js';
 import { titleOf } from './jobs/known-jobs.js';
 import { seedingStopped, type ProtectedItem } from './protected-item.js';
-import { BEFORE_THAT, startAgent, startHypervisor } from './start-again.js';
+import { BEFORE_THAT, startAgent, startHypervisor, startProvider } from './start-again.js';
 import { formatSeconds, secondsBetween, toMs } from './time.js';
 import { undoingText } from './undoing.js';
 
@@ -24,6 +24,8 @@ export interface Seen {
   readonly source?: 'Running' | 'Off' | undefined;
   /** At the recovery site, by the recovery compute. */
   readonly replicaVm?: ReplicaVmPower | undefined;
+  /** The Provider that serves it does not answer. */
+  readonly isProviderSilent?: boolean | undefined;
 }
 
 /**
@@ -34,7 +36,7 @@ export function nextStep(
   vm: string,
   view: ProtectedItemView | undefined,
   at: string,
-  { held, source, replicaVm }: Seen = {},
+  { held, source, replicaVm, isProviderSilent }: Seen = {},
 ): NextStep {
   const left = view && stepOfLeft(view.item);
   if (!view || view.item.phase === 'Unprotected') {
@@ -89,7 +91,7 @@ export function nextStep(
   if (left) return left;
   switch (item.phase) {
     case 'Protected':
-      return nextOfProtected(vm, view, at, source);
+      return nextOfProtected(vm, view, at, { source, isProviderSilent });
     case 'FailedOver':
       return { command: `farshore commit ${vm} --wait`, purpose: 'once you have checked that the replica VM works' };
     default:
@@ -132,7 +134,12 @@ function stepOfLeft({ vm, phase, job, leftovers, sourceFence }: ProtectedItem): 
   };
 }
 
-function nextOfProtected(vm: string, { item }: ProtectedItemView, at: string, source?: 'Running' | 'Off'): NextStep {
+function nextOfProtected(
+  vm: string,
+  { item }: ProtectedItemView,
+  at: string,
+  { source, isProviderSilent }: Pick<Seen, 'source' | 'isProviderSilent'>,
+): NextStep {
   const { paused, resync, retry } = item;
   if (paused && !resync) return { command: `farshore resume ${vm}`, purpose: 'replication is paused' };
   if (resync) {
@@ -158,6 +165,12 @@ function nextOfProtected(vm: string, { item }: ProtectedItemView, at: string, so
     return {
       command: `farshore vm start ${vm}`,
       purpose: 'it is off at the primary site; if it is off on purpose, there is nothing to do',
+    };
+  }
+  if (isProviderSilent) {
+    return {
+      command: startProvider(item.vmmServer),
+      purpose: `the Provider does not answer, and a planned failover needs it; replication continues. ${BEFORE_THAT}`,
     };
   }
   return {

@@ -158,6 +158,14 @@ export function isCycleDue({ phase, resync, paused, cycleDueAt, retry }: Protect
   return retry !== undefined || toMs(cycleDueAt) <= toMs(now);
 }
 
+/** It still has to do with the primary site: what has failed over for good asks nothing of it once its source is fenced. */
+export const needsPrimarySide = (item: ProtectedItem): boolean =>
+  isProtected(item) &&
+  (item.activeSide === 'primary' ||
+    item.job !== undefined ||
+    item.sourceFence !== undefined ||
+    item.leftovers !== undefined);
+
 /** Protection that never came about leaves nothing to look after; nor does one that ended, once nothing is owed any more. */
 export const isOver = (item: ProtectedItem): boolean =>
   !isProtected(item) && item.pending.length === 0 && item.recentJobs.length > 0;

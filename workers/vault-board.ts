@@ -10,6 +10,7 @@ import { LocalSite } from '../local/local-site.js';
 import { readHeldReplicas } from '../local/local-vault.js';
 import { sourcesToAsk } from '../local/sources-to-ask.js';
 import { runningOverview } from '../temporal/running-overview.js';
+import { silentProviders } from '../temporal/silent-providers.js';
 import { withUntoldSilence } from '../temporal/untold-silence.js';
 
 /** For an answer of Temporal, ms. */
@@ -38,5 +39,6 @@ export async function heardOfVault(client: Client, site: Site, data: DataFolder)
   const replicaVms = await local.replicaStates();
   const held = await readHeldReplicas(vault, [...overview.items.keys()]).catch(() => undefined);
   const sourceVms = await local.sourceStates(sourcesToAsk(site, items, held ?? []));
-  return { vault: vault.name, siteVms, ...overview, items, held, replicaVms, sourceVms };
+  const silent = await silentProviders(client, vault.name, items);
+  return { vault: vault.name, siteVms, ...overview, items, held, replicaVms, sourceVms, silentProviders: silent };
 }

@@ -9,6 +9,7 @@ import { table } from '../output.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import type { ProtectedItem } from '../../domain/protected-item.js';
 import { stopSignal } from '../../workers/stop-signals.js';
+import { silentProviders } from '../../temporal/silent-providers.js';
 import { sourcesToAsk } from '../../local/sources-to-ask.js';
 import { VaultSource } from '../watch/vault-source.js';
 import { watchStatus } from '../watch/watch-status.js';
@@ -60,7 +61,9 @@ export function statusCommand(): Command {
         const sourceVms = await local.sourceStates(sourcesToAsk(site, items, held));
         const siteVms = site.vms.map(({ name }) => name);
         const vault = site.vault.name;
-        const board = boardOf({ vault, siteVms, items, jobs: [], planRuns: [], held, replicaVms, sourceVms }, at);
+        const silent = await silentProviders(farshore.temporal, vault, items);
+        const heard = { vault, siteVms, items, held, replicaVms, sourceVms, silentProviders: silent };
+        const board = boardOf({ ...heard, jobs: [], planRuns: [] }, at);
         const value = {
           vault,
           health: board.health,

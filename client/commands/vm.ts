@@ -15,7 +15,9 @@ import { replicaVmPower } from '../../domain/attention.js';
 import type { Condition, Health } from '../../domain/health.js';
 import type { HeldReplica, ReplicaVmPower } from '../../domain/held-replica.js';
 import { nextStep, nextStepText } from '../../domain/next-step.js';
+import { providerProblem, withoutProvider } from '../../domain/silent-provider.js';
 import { BEFORE_THAT, startAgent } from '../../domain/start-again.js';
+import { silentProviders } from '../../temporal/silent-providers.js';
 import { findPlace, heldReplicas, outputOf, withFarshore } from './place.js';
 import { pointsText, pointsValue } from './points-report.js';
 import { diskValue } from '../infrastructure/infrastructure.js';
@@ -194,7 +196,11 @@ async function show(name: string, _options: object, command: Command): Promise<v
       local.askHypervisor(vm),
       toldViews(farshore, place, known ? [known] : []),
     ]);
-    const view = told.get(name);
+    const toldView = told.get(name);
+    const silent = toldView
+      ? await silentProviders(farshore.temporal, site.vault.name, new Map([[name, toldView.item]]))
+      : [];
+    const view = toldView && silent.length > 0 ? withoutProvider(toldView) : toldView;
     // A side that does not answer is when people look: everything else is shown all the same.
     const problems: string[] = answer.untold === undefined ? [] : [answer.untold];
     const unanswered = (error: unknown): undefined => {
@@ -208,7 +214,21 @@ async function show(name: string, _options: object, command: Command): Promise<v
     const states = replicas && new Map(replicas.map((each) => [each.name, each.state]));
     const replicaVmState = replicaVmPower(name, view?.item, held?.state, states);
     if (!siteVm) problems.push('The site file no longer names the VM');
-    const found: Found = { vm, site, view, held, answer, recovery, replica, replicaVm: replicaVmState, problems };
+    problems.push(...silent.map(({ vmmServer }) => providerProblem(vmmServer)));
+    const power = replicaVmState;
+    const isProviderSilent = silent.length > 0;
+    const found: Found = {
+      vm,
+      site,
+      view,
+      held,
+      answer,
+      recovery,
+      replica,
+      replicaVm: power,
+      isProviderSilent,
+      problems,
+    };
     outputOf(command).result('vm show', showValue(found), showText(found));
   });
 }
@@ -224,6 +244,7 @@ interface Found {
   readonly recovery: RecoveryState | undefined;
   readonly replica: HypervisorVm | undefined;
   readonly replicaVm: ReplicaVmPower | undefined;
+  readonly isProviderSilent: boolean;
   readonly problems: readonly string[];
 }
 
@@ -254,8 +275,8 @@ function showValue(found: Found) {
   };
 }
 
-function nextText({ vm, view, held, answer, replicaVm: power }: Found): string {
-  const seen = { held, source: answer.vm?.state, replicaVm: power };
+function nextText({ vm, view, held, answer, replicaVm: power, isProviderSilent }: Found): string {
+  const seen = { held, source: answer.vm?.state, replicaVm: power, isProviderSilent };
   return nextStepText(nextStep(vm.name, view, new Date().toISOString(), seen));
 }
 

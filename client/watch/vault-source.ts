@@ -7,6 +7,7 @@ import { UnreachableError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
 import { overviewOf } from '../overview.js';
 import { sourcesToAsk } from '../../local/sources-to-ask.js';
+import { silentProviders } from '../../temporal/silent-providers.js';
 import { untoldSilences } from '../../temporal/untold-silence.js';
 import { hostsWatched } from '../told-items.js';
 import { HeldLook } from './held-look.js';
@@ -45,7 +46,8 @@ export class VaultSource {
       const replicaVms = await local.replicaStates();
       const held = await this.#held.read([...overview.items.keys()].sort(), replicaVms);
       const sourceVms = await local.sourceStates(sourcesToAsk(site, items, held));
-      return { vault: this.vault, siteVms, ...overview, items, held, replicaVms, sourceVms };
+      const silent = await silentProviders(this.#farshore.temporal, this.vault, items);
+      return { vault: this.vault, siteVms, ...overview, items, held, replicaVms, sourceVms, silentProviders: silent };
     } catch (error) {
       if (!(error instanceof UnreachableError)) throw error;
       await this.close();

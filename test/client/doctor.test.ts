@@ -32,6 +32,7 @@ async function examined(shell: Shell, ...more: string[]) {
 }
 
 /** The server's list lags behind. */
+const PROVIDER = 'vmm-vmm-01';
 const SOON = { timeout: 30_000, interval: 300 };
 
 let shell: Shell;
@@ -235,7 +236,7 @@ test('a healthy instance is well; of a hypervisor that hangs and a disk that is 
   }
 });
 
-test('a VM that is not Normal is named with what to type', { timeout: 120_000 }, async () => {
+test('a VM that is not Normal is named with what to type, and so is a Provider that is gone', async () => {
   const folder = await temporaryFolder();
   await mkdir(path.join(folder, 'source'));
   const site = await SmallSite.start(folder, 'source', { diskBytes: 8 * 1024 * 1024, dataBytes: 1024 * 1024 });
@@ -245,6 +246,7 @@ test('a VM that is not Normal is named with what to type', { timeout: 120_000 },
     expect(await replication()).toMatchObject([{ status: 'ok', message: 'no VM is protected' }]);
     await site.farshore.protect(VM);
     await site.until(({ health, item }) => health === 'Normal' && item.job === undefined);
+    process.kill(site.running.processId(PROVIDER)!, 'SIGSTOP');
     await expect
       .poll(() => replication(), SOON)
       .toMatchObject([{ status: 'ok', message: `Normal and on time: ${VM}` }]);
@@ -259,6 +261,30 @@ test('a VM that is not Normal is named with what to type', { timeout: 120_000 },
           vms: [VM],
         },
       ]);
+
+    expect((await site.shell.run('resume', VM, '--data', 'data')).code).toBe(0);
+
+    // A poll lasts a minute: only then is it known that there is no other.
+    const restart = 'farshore worker --role vmm --name vmm-01';
+    await expect
+      .poll(async () => (await site.shell.json('status', '--data', 'data')).value, {
+        timeout: 180_000,
+        interval: 2_000,
+      })
+      .toMatchObject({
+        health: 'Warning',
+        attention: [{ vms: [VM], advice: [expect.stringContaining(restart), expect.stringContaining('unplanned')] }],
+      });
+    expect((await site.shell.json('vm', 'show', VM, '--data', 'data')).value).toMatchObject({
+      health: 'Normal',
+      problem: expect.stringContaining(restart),
+      operations: { plannedFailover: { allowed: false, reason: expect.stringContaining(restart) } },
+      next: expect.stringContaining(restart),
+    });
+    process.kill(site.running.processId(PROVIDER)!, 'SIGCONT');
+    await expect
+      .poll(async () => (await site.shell.json('status', '--data', 'data')).value, SOON)
+      .toMatchObject({ health: 'Normal', attention: [] });
 
     // Nothing of where it is protected is named any more: it is looked at all the same.
     const text = await site.shell.read('site.yaml');
@@ -275,6 +301,7 @@ test('a VM that is not Normal is named with what to type', { timeout: 120_000 },
       expect.objectContaining({ message: `${VM}: the VM is protected but missing from the site file` }),
     );
   } finally {
+    process.kill(site.running.processId(PROVIDER)!, 'SIGCONT');
     await site.stop();
   }
 });

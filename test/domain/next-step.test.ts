@@ -71,6 +71,12 @@ describe('the next step', () => {
     expect(step(item())).toMatchObject({ command: 'farshore failover db-01 --type planned --wait', optional: true });
   });
 
+  it('of a VM that is well, but whose Provider does not answer, is to restart that', () => {
+    const advised = nextStep('db-01', viewOf(item(), NOW), NOW, { isProviderSilent: true });
+    expect(advised.command).toBe('farshore worker --role vmm --name vmm-1');
+    expect(advised).not.toHaveProperty('optional');
+  });
+
   it('of a VM that Temporal has lost is to adopt it, not to protect it', () => {
     const held = { vm: 'db-01', asProtected: true };
     expect(nextStep('db-01', undefined, NOW, { held }).command).toBe('farshore vault adopt db-01');
