@@ -50,19 +50,24 @@ export async function createOverlayFiles(path: string, size: number, blockSize: 
 }
 
 /** @throws CatalogueError DiskMissing when there is no such overlay, BrokenChain when it is damaged or another disk's. */
-export async function openOverlayFiles(path: string, size: number): Promise<OverlayFiles> {
+export async function openOverlayFiles(
+  path: string,
+  size: number,
+  { readOnly = false }: { readOnly?: boolean } = {},
+): Promise<OverlayFiles> {
   const bitmapFile = await openDiskFile(bitmapPath(path), false);
   let bitmap: BlockBitmap | undefined;
   try {
     const { blockSize, state } = await readHeader(bitmapFile, path, size);
-    bitmap = await BlockBitmap.open(bitmapPath(path), Math.ceil(size / blockSize), { headerBytes: HEADER_BYTES });
+    const options = { headerBytes: HEADER_BYTES, readOnly };
+    bitmap = await BlockBitmap.open(bitmapPath(path), Math.ceil(size / blockSize), options);
     const wanted = HEADER_BYTES + Math.ceil(bitmap.blocks / 8);
     const { size: found } = await bitmapFile.stat();
     if (found !== wanted)
       throw new CatalogueError('BrokenChain', `${bitmapPath(path)}: ${found} bytes instead of ${wanted}`);
     // Removing died half way: the data file goes first, when no block is left in it.
-    if (!(await fileExists(path)) && (await bitmap.count()) === 0) await createDataFile(path, size);
-    const data = await RawDisk.open(path);
+    if (!readOnly && !(await fileExists(path)) && (await bitmap.count()) === 0) await createDataFile(path, size);
+    const data = await RawDisk.open(path, { readOnly });
     if (data.size === size) return { data, bitmap, blockSize, state };
     await data.close();
     throw new CatalogueError('BrokenChain', `${path}: ${data.size} bytes instead of the ${size} of its base`);

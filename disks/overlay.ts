@@ -1,6 +1,7 @@
 /**
  * A disk as its base was at one instant, plus what has been written since: the VM snapshot of an initial copy (the
- * base keeps the old content, and is merged with the overlay afterwards), or a replica VM's disk over a recovery point.
+ * base keeps the old content, and is merged with the overlay afterwards), or a replica VM's disk over a recovery point,
+ * which is a base of the former in turn.
  *
  * A block whose bit is set is in the overlay, and only there; every other block is the base's.
  * 1. A bit is written after its block is on stable storage: neither a killed process nor a lost machine can show a set
@@ -10,7 +11,7 @@
  * 3. Bits and blocks change under the exclusive lock of the block. Reads take no lock: they look again afterwards.
  */
 import { CatalogueError } from '../domain/errors.js';
-import { end, mergeRanges, totalLength, type Range } from '../domain/ranges.js';
+import { clipRanges, end, mergeRanges, totalLength, type Range } from '../domain/ranges.js';
 import type { BlockBitmap, BlockRun } from './block-bitmap.js';
 import { BlockMap, type Segment } from './block-map.js';
 import { copyRange, copySparseRange } from './copy-range.js';
@@ -77,9 +78,12 @@ export class OverlayDisk implements VirtualDisk {
     );
   }
 
-  /** @throws CatalogueError DiskMissing when there is none: what was written to it would silently be gone. */
-  static async open(path: string, base: ReadableDisk): Promise<OverlayDisk> {
-    return OverlayDisk.#load(path, base, await openOverlayFiles(path, base.size));
+  /**
+   * @param options.readOnly as it is now, for as long as whoever has it open for writing leaves it alone.
+   * @throws CatalogueError DiskMissing when there is none: what was written to it would silently be gone.
+   */
+  static async open(path: string, base: ReadableDisk, options: { readOnly?: boolean } = {}): Promise<OverlayDisk> {
+    return OverlayDisk.#load(path, base, await openOverlayFiles(path, base.size, options));
   }
 
   static async #load(path: string, base: ReadableDisk, files: OverlayFiles): Promise<OverlayDisk> {
@@ -103,9 +107,15 @@ export class OverlayDisk implements VirtualDisk {
     return this.#map.markedBlocks * this.blockSize;
   }
 
-  /** Every block that a change touches first is copied up whole. */
+  /** The parts of a range that are the overlay's own, in whole blocks; everything else is the base's. */
+  ownRanges(range: Range): Range[] {
+    const own = [...this.#map.markedRuns(this.#map.runOf(range))].map((run) => this.#map.rangeOf(run));
+    return clipRanges(own, range);
+  }
+
+  /** Every block that a change touches first is copied up whole: here, or in a base that is an overlay, too. */
   growthOf(range: Range): number {
-    if (this.#merging) return 0;
+    if (this.#merging) return 'growthOf' in this.base ? (this.base as VirtualDisk).growthOf!(range) : 0;
     const clear = this.#map.segments(this.#map.inBlocks(range)).filter((segment) => !segment.marked);
     return totalLength(clear);
   }

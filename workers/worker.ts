@@ -198,7 +198,7 @@ async function optionsOf(
         activities: {
           ...createTargetActivities({
             store,
-            compute: new RecoveryComputeClient(data.recoveryControl()),
+            compute: new RecoveryComputeClient(data.recoveryControl(), store.disks),
             networks: site.azureNetworks,
             turns,
             ...(site.alerts && { webhook: site.alerts.webhook }),

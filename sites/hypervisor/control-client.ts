@@ -7,20 +7,30 @@ import { openDisk } from '../../disks/open-disk.js';
 import { RawDisk } from '../../disks/raw.js';
 import { CatalogueError, type FailureCode } from '../../domain/errors.js';
 import type { Fence } from '../../domain/fence.js';
+import type { Range } from '../../domain/ranges.js';
 import { diskFormats } from '../../domain/site.js';
 import { openLogChangeSet } from '../../tracking/log-change-set.js';
-import type { ChangeSet, Cut, CutIdentity, CutOptions } from '../../ports/change-source.js';
+import type { ChangeSet, ChangeSource, Cut, CutIdentity, CutOptions } from '../../ports/change-source.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
 import type { Hypervisor, ShutDownResult } from '../../ports/hypervisor.js';
 import type { RecoveryCompute, ReplicaVmSpec } from '../../ports/recovery-compute.js';
-import { controlFailureSchema, hypervisorOperations, recoveryOperations, type Operations } from './control-protocol.js';
+import {
+  changeOperations,
+  controlFailureSchema,
+  hypervisorOperations,
+  recoveryOperations,
+  type Operations,
+} from './control-protocol.js';
+import type { SnapshotFile } from './embedded-changes.js';
+import { openReplicaDisk, type PointDisks } from './replica-disk.js';
+import type { WrittenPage } from './vm-disks.js';
 
-/** The hypervisor of this machine: disks and logs are read from their files, everything else is asked for. */
-export class HypervisorClient implements Hypervisor {
-  readonly #control: ControlClient<typeof hypervisorOperations>;
+/** What both sides do as a source of changes: logs are read from their files, everything else is asked for. */
+abstract class ChangesClient implements ChangeSource {
+  readonly #control: ControlClient<typeof changeOperations>;
 
-  constructor(socketPath: string) {
-    this.#control = new ControlClient(socketPath, hypervisorOperations, 'HypervisorUnreachable');
+  constructor(socketPath: string, unreachable: FailureCode) {
+    this.#control = new ControlClient(socketPath, changeOperations, unreachable);
   }
 
   listVms(): Promise<HypervisorVm[]> {
@@ -29,22 +39,6 @@ export class HypervisorClient implements Hypervisor {
 
   describeVm(vm: string): Promise<HypervisorVm> {
     return this.#control.call('describeVm', { vm });
-  }
-
-  async startVm(vm: string, epoch: number): Promise<void> {
-    await this.#control.call('startVm', { vm, epoch });
-  }
-
-  shutDownVm(vm: string): Promise<ShutDownResult> {
-    return this.#control.call('shutDownVm', { vm });
-  }
-
-  async turnOffVm(vm: string): Promise<void> {
-    await this.#control.call('turnOffVm', { vm });
-  }
-
-  async fenceVm(vm: string, epoch: number): Promise<void> {
-    await this.#control.call('fenceVm', { vm, epoch });
   }
 
   async beginReplication(vm: string, epoch: number): Promise<void> {
@@ -57,14 +51,10 @@ export class HypervisorClient implements Hypervisor {
 
   /** While a VM has a snapshot nobody writes to the base files of its disks. */
   async openSnapshotDisk(vm: string, epoch: number, disk: string): Promise<ReadableDisk> {
-    const { path, format, size, file } = await this.#control.call('snapshotFile', { vm, epoch, disk });
-    const base = await openDisk(path, z.enum(diskFormats).parse(format), { readOnly: true });
-    const replaced = file !== undefined && base instanceof RawDisk && (await base.fileKey()) !== file;
-    if (base.size === size && !replaced) return base;
-    await base.close();
-    if (replaced) throw new CatalogueError('BrokenChain', `${path} is another file than the one that ${vm} has open`);
-    throw new CatalogueError('BrokenChain', `${path} has ${base.size} bytes, the hypervisor says ${size}`);
+    return this.openSnapshotFile(await this.#control.call('snapshotFile', { vm, epoch, disk }), vm);
   }
+
+  protected abstract openSnapshotFile(file: SnapshotFile, vm: string): Promise<ReadableDisk>;
 
   mergeSnapshot(vm: string): Promise<number> {
     return this.#control.call('mergeSnapshot', { vm });
@@ -96,15 +86,51 @@ export class HypervisorClient implements Hypervisor {
   }
 }
 
-export class RecoveryComputeClient implements RecoveryCompute {
-  readonly #control: ControlClient<typeof recoveryOperations>;
+/** The hypervisor of this machine. */
+export class HypervisorClient extends ChangesClient implements Hypervisor {
+  readonly #control: ControlClient<typeof hypervisorOperations>;
 
   constructor(socketPath: string) {
-    this.#control = new ControlClient(socketPath, recoveryOperations, 'RecoverySideNotAnswering');
+    super(socketPath, 'HypervisorUnreachable');
+    this.#control = new ControlClient(socketPath, hypervisorOperations, 'HypervisorUnreachable');
   }
 
-  listVms(): Promise<HypervisorVm[]> {
-    return this.#control.call('listVms', {});
+  async startVm(vm: string, epoch: number): Promise<void> {
+    await this.#control.call('startVm', { vm, epoch });
+  }
+
+  shutDownVm(vm: string): Promise<ShutDownResult> {
+    return this.#control.call('shutDownVm', { vm });
+  }
+
+  async turnOffVm(vm: string): Promise<void> {
+    await this.#control.call('turnOffVm', { vm });
+  }
+
+  async fenceVm(vm: string, epoch: number): Promise<void> {
+    await this.#control.call('fenceVm', { vm, epoch });
+  }
+
+  protected override async openSnapshotFile({ path, format, size, file }: SnapshotFile, vm: string) {
+    const base = await openDisk(path, z.enum(diskFormats).parse(format), { readOnly: true });
+    const replaced = file !== undefined && base instanceof RawDisk && (await base.fileKey()) !== file;
+    if (base.size === size && !replaced) return base;
+    await base.close();
+    if (replaced) throw new CatalogueError('BrokenChain', `${path} is another file than the one that ${vm} has open`);
+    throw new CatalogueError('BrokenChain', `${path} has ${base.size} bytes, the hypervisor says ${size}`);
+  }
+}
+
+export class RecoveryComputeClient extends ChangesClient implements RecoveryCompute {
+  readonly #control: ControlClient<typeof recoveryOperations>;
+
+  /** @param points of the store that replica VMs are made from: what reads their snapshots needs them, and nothing else. */
+  constructor(
+    socketPath: string,
+    private readonly points?: PointDisks,
+  ) {
+    super(socketPath, 'RecoverySideNotAnswering');
+    this.#control = new ControlClient(socketPath, recoveryOperations, 'RecoverySideNotAnswering');
   }
 
   async createVm(spec: ReplicaVmSpec): Promise<void> {
@@ -121,6 +147,19 @@ export class RecoveryComputeClient implements RecoveryCompute {
 
   async deleteVm(vm: string): Promise<void> {
     await this.#control.call('deleteVm', { vm });
+  }
+
+  async *listWritten(vm: string, disk: string): AsyncGenerator<readonly Range[]> {
+    for (let from: number | undefined = 0; from !== undefined;) {
+      const { ranges, next }: WrittenPage = await this.#control.call('listWritten', { vm, disk, from });
+      yield ranges;
+      from = next;
+    }
+  }
+
+  protected override openSnapshotFile({ path, size, point }: SnapshotFile, vm: string): Promise<ReadableDisk> {
+    if (!this.points || !point) throw new Error(`${vm}: a snapshot is read together with the store`);
+    return openReplicaDisk(path, size, point, this.points, { readOnly: true });
   }
 }
 

@@ -10,7 +10,7 @@ import { fencingKinds } from '../../domain/fencing.js';
 import { hardwareSchema } from '../../domain/hardware.js';
 import { nameSchema } from '../../domain/ids.js';
 import { isoTimeSchema } from '../../domain/time.js';
-import { replicaVmSpecSchema } from './recovery-compute.js';
+import { pointDiskSchema, replicaVmSpecSchema } from './recovery-compute.js';
 
 const count = z.int().min(0);
 const vm = z.object({ vm: nameSchema });
@@ -80,18 +80,21 @@ const operation = <I extends z.ZodType, O extends z.ZodType>(input: I, output: O
   timeoutMs,
 });
 
-export const hypervisorOperations = {
+/** What both sides do as a source of changes. */
+export const changeOperations = {
   listVms: operation(z.object({}), z.array(describedVm)),
   describeVm: operation(vm, describedVm),
-  startVm: operation(vmAndEpoch, nothing, 120_000),
-  shutDownVm: operation(vm, z.object({ exportsClosedAt: isoTimeSchema }), 120_000),
-  turnOffVm: operation(vm, nothing, 120_000),
-  fenceVm: operation(vmAndEpoch, nothing),
   beginReplication: operation(vmAndEpoch, nothing, 120_000),
   endReplication: operation(vm, nothing, 120_000),
   snapshotFile: operation(
     z.object({ vm: nameSchema, epoch: count, disk: nameSchema }),
-    z.object({ path: z.string(), format: z.string(), size: count, file: z.string().exactOptional() }),
+    z.object({
+      path: z.string(),
+      format: z.string(),
+      size: count,
+      file: z.string().exactOptional(),
+      point: pointDiskSchema.exactOptional(),
+    }),
   ),
   mergeSnapshot: operation(vm, count, 60_000),
   cut: operation(
@@ -103,12 +106,29 @@ export const hypervisorOperations = {
   releaseCuts: operation(cutIdentity, nothing, 60_000),
 } satisfies Record<string, Operation>;
 
+export const hypervisorOperations = {
+  ...changeOperations,
+  startVm: operation(vmAndEpoch, nothing, 120_000),
+  shutDownVm: operation(vm, z.object({ exportsClosedAt: isoTimeSchema }), 120_000),
+  turnOffVm: operation(vm, nothing, 120_000),
+  fenceVm: operation(vmAndEpoch, nothing),
+} satisfies Record<string, Operation>;
+
 export const recoveryOperations = {
-  listVms: operation(z.object({}), z.array(describedVm)),
+  ...changeOperations,
   createVm: operation(replicaVmSpecSchema, nothing, 120_000),
   startVm: operation(vmAndEpoch, describedVm, 120_000),
   turnOffVm: operation(vm, nothing, 120_000),
   deleteVm: operation(vm, nothing, 120_000),
+  listWritten: operation(
+    z.object({ vm: nameSchema, disk: nameSchema, from: count }),
+    z.object({
+      ranges: z.array(z.object({ offset: count, length: count })).readonly(),
+      /** Where to go on; left out at the end. */
+      next: count.exactOptional(),
+    }),
+    60_000,
+  ),
 } satisfies Record<string, Operation>;
 
 export type Operations = Readonly<Record<string, Operation>>;

@@ -2,7 +2,14 @@
 import { rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { CatalogueError } from '../../domain/errors.js';
-import { hypervisorOperations, recoveryOperations, type Handlers, type Operations } from './control-protocol.js';
+import {
+  hypervisorOperations,
+  recoveryOperations,
+  type changeOperations,
+  type Handlers,
+  type Operations,
+} from './control-protocol.js';
+import type { EmbeddedChanges } from './embedded-changes.js';
 import type { EmbeddedHypervisor } from './hypervisor.js';
 import type { EmbeddedRecoveryCompute } from './recovery-compute.js';
 
@@ -14,30 +21,35 @@ export interface ControlLog {
 
 const done = (action: Promise<void>): Promise<null> => action.then(() => null);
 
+const changeHandlers = (source: EmbeddedChanges): Handlers<typeof changeOperations> => ({
+  listVms: async () => source.listVms(),
+  describeVm: ({ vm }) => source.describeVm(vm),
+  beginReplication: ({ vm, epoch }) => done(source.beginReplication(vm, epoch)),
+  endReplication: ({ vm }) => done(source.endReplication(vm)),
+  snapshotFile: ({ vm, epoch, disk }) => source.snapshotFile(vm, epoch, disk),
+  mergeSnapshot: ({ vm }) => source.mergeSnapshot(vm),
+  cut: ({ vm, fence, ...options }) => source.cut(vm, fence, options),
+  snapshotAndCut: ({ vm, fence }) => source.snapshotAndCut(vm, fence),
+  releaseCuts: (upTo) => done(source.releaseCuts(upTo)),
+});
+
 export const serveHypervisor = (socketPath: string, hypervisor: EmbeddedHypervisor, log: ControlLog) =>
   ControlServer.listen(socketPath, hypervisorOperations, log, {
-    listVms: () => Promise.resolve(hypervisor.listVms()),
-    describeVm: async ({ vm }) => hypervisor.describeVm(vm),
+    ...changeHandlers(hypervisor),
     startVm: ({ vm, epoch }) => done(hypervisor.startVm(vm, epoch)),
     shutDownVm: ({ vm }) => hypervisor.shutDownVm(vm),
     turnOffVm: ({ vm }) => done(hypervisor.turnOffVm(vm)),
     fenceVm: ({ vm, epoch }) => done(hypervisor.fenceVm(vm, epoch)),
-    beginReplication: ({ vm, epoch }) => done(hypervisor.beginReplication(vm, epoch)),
-    endReplication: ({ vm }) => done(hypervisor.endReplication(vm)),
-    snapshotFile: async ({ vm, epoch, disk }) => hypervisor.snapshotFile(vm, epoch, disk),
-    mergeSnapshot: ({ vm }) => hypervisor.mergeSnapshot(vm),
-    cut: ({ vm, fence, ...options }) => hypervisor.cut(vm, fence, options),
-    snapshotAndCut: ({ vm, fence }) => hypervisor.snapshotAndCut(vm, fence),
-    releaseCuts: (upTo) => done(hypervisor.releaseCuts(upTo)),
   });
 
 export const serveRecoveryCompute = (socketPath: string, compute: EmbeddedRecoveryCompute, log: ControlLog) =>
   ControlServer.listen(socketPath, recoveryOperations, log, {
-    listVms: () => compute.listVms(),
+    ...changeHandlers(compute),
     createVm: (spec) => done(compute.createVm(spec)),
     startVm: ({ vm, epoch }) => compute.startVm(vm, epoch),
     turnOffVm: ({ vm }) => done(compute.turnOffVm(vm)),
     deleteVm: ({ vm }) => done(compute.deleteVm(vm)),
+    listWritten: ({ vm, disk, from }) => compute.writtenFrom(vm, disk, from),
   });
 
 export class ControlServer {

@@ -15,7 +15,7 @@ import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
 import type { ShutDownResult } from '../../ports/hypervisor.js';
 import { GuestFreezer } from './guest-freezer.js';
 import type { DiskOfVm } from './vm-chain.js';
-import { VmDisks } from './vm-disks.js';
+import { VmDisks, type WrittenPage } from './vm-disks.js';
 import { VmExports } from './vm-exports.js';
 import { SnapshotReserve } from './snapshot-reserve.js';
 import { VmSnapshot, type Quietly } from './vm-snapshot.js';
@@ -209,6 +209,14 @@ export class EmbeddedVm {
 
   releaseCuts(upTo: CutIdentity): Promise<void> {
     return this.#turn.run(async () => (await this.#loaded()).releaseCuts(upTo));
+  }
+
+  /** See `VmDisks.writtenFrom`. */
+  writtenFrom(disk: string, offset: number): Promise<WrittenPage> {
+    return this.#turn.run(async () => {
+      await this.#loaded();
+      return this.#withDisks(async () => this.#disks.writtenFrom(disk, offset));
+    });
   }
 
   /** Lets go of everything in order; the VM is not shut down by it. */

@@ -1,35 +1,40 @@
 /**
  * Embedded compute at the recovery site: replica VMs made from recovery points of the store. A VM is a folder: its
- * specification, its state, and per disk an overlay above the point, which the store keeps as it is.
+ * specification, its state, and per disk an overlay above the point, which the store keeps as it is; beside it, what tracking
+ * and VM snapshots take.
  */
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { diskError } from '../../disks/disk-errors.js';
-import { OverlayDisk } from '../../disks/overlay.js';
 import { syncFolder } from '../../disks/sync-folder.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { nameSchema } from '../../domain/ids.js';
 import { replicaDescriptionSchema, vaultPaths } from '../../domain/vault.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
-import type { RecoveryCompute, ReplicaVmSpec } from '../../ports/recovery-compute.js';
+import type { ReplicaVmSpec } from '../../ports/recovery-compute.js';
 import type { ReplicaStore } from '../../ports/replica-store.js';
-import { overlayPath, type DiskOfVm } from './vm-chain.js';
+import type { DiskOfVm } from './vm-chain.js';
 import type { HypervisorConfig } from './hypervisor-config.js';
 import { HypervisorFloor, type HypervisorLog } from './hypervisor.js';
 import { readJson, VmStateFile, writeJson } from './vm-state-file.js';
+import { EmbeddedChanges, type SnapshotFile } from './embedded-changes.js';
 import { EmbeddedVm } from './embedded-vm.js';
-import { SnapshotDisk } from './snapshot-disk.js';
+import { createReplicaDisk, openReplicaDisk, type PointDisk } from './replica-disk.js';
+import type { WrittenPage } from './vm-disks.js';
 import { Mutex } from '../../concurrency/mutex.js';
 
-const replicaSchema = z.object({ vm: nameSchema, disk: nameSchema });
+export const pointDiskSchema = z.object({
+  replica: z.object({ vm: nameSchema, disk: nameSchema }),
+  snapshot: z.string().min(1),
+});
 
 export const replicaVmSpecSchema = z.object({
   description: replicaDescriptionSchema,
   epoch: z.int().min(0),
   disks: z
-    .array(z.object({ name: nameSchema, replica: replicaSchema, snapshot: z.string().min(1) }))
+    .array(z.object({ name: nameSchema, ...pointDiskSchema.shape }))
     .min(1)
     .readonly(),
 });
@@ -42,7 +47,7 @@ interface ReplicaVm {
   readonly vm: EmbeddedVm;
 }
 
-export class EmbeddedRecoveryCompute implements RecoveryCompute {
+export class EmbeddedRecoveryCompute extends EmbeddedChanges {
   readonly #vms = new Map<string, ReplicaVm>();
   /** VMs whose specification can't be used, and why: what guests wrote is in their folders. */
   readonly #refused = new Map<string, CatalogueError>();
@@ -53,7 +58,9 @@ export class EmbeddedRecoveryCompute implements RecoveryCompute {
     private readonly folder: string,
     private readonly store: ReplicaStore,
     private readonly floor: HypervisorFloor,
-  ) {}
+  ) {
+    super();
+  }
 
   /** VMs that ran go on running. @param store stays the caller's to close. */
   static async open(
@@ -78,11 +85,14 @@ export class EmbeddedRecoveryCompute implements RecoveryCompute {
     }
   }
 
-  listVms(): Promise<HypervisorVm[]> {
-    const refused = [...this.#refused].map(([name, { code, detail }]): HypervisorVm => {
-      return { name, state: 'Off', disks: [], fencing: 'enforced', failure: { code, detail } };
-    });
-    return Promise.resolve([...[...this.#vms.values()].map(({ vm }) => vm.describe()), ...refused]);
+  override listVms(): HypervisorVm[] {
+    const refused = [...this.#refused].map(([name, failure]) => describeRefused(name, failure));
+    return [...[...this.#vms.values()].map(({ vm }) => vm.describe()), ...refused];
+  }
+
+  override async describeVm(name: string): Promise<HypervisorVm> {
+    const refused = this.#refused.get(name);
+    return refused ? describeRefused(name, refused) : super.describeVm(name);
   }
 
   createVm(spec: ReplicaVmSpec): Promise<void> {
@@ -104,10 +114,8 @@ export class EmbeddedRecoveryCompute implements RecoveryCompute {
       } catch (error) {
         throw diskError(error, folder, 'write');
       }
-      for (const disk of this.#disks(spec)) {
-        const base = await disk.openBase();
-        const overlay = await OverlayDisk.create(overlayPath(disk.path), base);
-        await overlay.close();
+      for (const { path, size, point } of this.#disks(spec)) {
+        await createReplicaDisk(path, size, point, this.store.disks);
       }
       const state = await VmStateFile.open(name, join(folder, 'state.json'));
       await state.change((current) => ({ ...current, power: 'Off' }));
@@ -117,16 +125,26 @@ export class EmbeddedRecoveryCompute implements RecoveryCompute {
   }
 
   async startVm(name: string, epoch: number): Promise<HypervisorVm> {
-    const { vm, spec } = this.#find(name);
-    if (epoch < spec.epoch) {
-      throw new CatalogueError(
-        'StaleEpoch',
-        `${name} was made for epoch ${spec.epoch}, but the request is to start it in epoch ${epoch}`,
-      );
-    }
-    await this.#checkFence(name, epoch);
-    await vm.start(epoch);
-    return vm.describe();
+    const found = this.#find(name);
+    await this.#checkEpoch(found, epoch);
+    await found.vm.start(epoch);
+    return found.vm.describe();
+  }
+
+  override async beginReplication(name: string, epoch: number): Promise<void> {
+    await this.#checkEpoch(this.#find(name), epoch);
+    await super.beginReplication(name, epoch);
+  }
+
+  override async snapshotFile(name: string, epoch: number, disk: string): Promise<SnapshotFile> {
+    const file = await super.snapshotFile(name, epoch, disk);
+    const { replica, snapshot } = this.#find(name).spec.disks.find((each) => each.name === disk)!;
+    return { ...file, point: { replica, snapshot } };
+  }
+
+  /** Some of what `RecoveryCompute.listWritten` lists. @param from offset */
+  async writtenFrom(name: string, disk: string, from: number): Promise<WrittenPage> {
+    return this.vm(name).writtenFrom(disk, from);
   }
 
   async turnOffVm(name: string): Promise<void> {
@@ -186,17 +204,23 @@ export class EmbeddedRecoveryCompute implements RecoveryCompute {
     this.#vms.set(name, { spec, vm });
   }
 
-  #disks(spec: ReplicaVmSpec): DiskOfVm[] {
+  #disks(spec: ReplicaVmSpec): (DiskOfVm & { readonly size: number; readonly point: PointDisk })[] {
     return spec.disks.map(({ name, replica, snapshot }) => {
       const described = spec.description.disks.find((disk) => disk.name === name);
       if (!described) throw new CatalogueError('InvalidReplicaState', `${spec.description.vm} has no disk ${name}`);
-      return {
-        name,
-        path: join(this.folder, spec.description.vm, name),
-        format: 'overlay',
-        openBase: () => SnapshotDisk.open(this.store.disks, replica, snapshot, described.size),
-      };
+      const file = join(this.folder, spec.description.vm, name);
+      const [path, { size }, point] = [`${file}.avhd`, described, { replica, snapshot }];
+      const openBase = () => openReplicaDisk(path, size, point, this.store.disks);
+      return { name, path, overlay: `${file}.snapshot`, format: 'overlay', size, point, openBase };
     });
+  }
+
+  async #checkEpoch({ vm, spec }: ReplicaVm, epoch: number): Promise<void> {
+    if (epoch < spec.epoch) {
+      const detail = `${vm.name} was made for epoch ${spec.epoch}, but the request has epoch ${epoch}`;
+      throw new CatalogueError('StaleEpoch', detail);
+    }
+    await this.#checkFence(vm.name, epoch);
   }
 
   async #checkFence(name: string, epoch: number): Promise<void> {
@@ -208,6 +232,10 @@ export class EmbeddedRecoveryCompute implements RecoveryCompute {
     );
   }
 
+  protected override vm(name: string): EmbeddedVm {
+    return this.#find(name).vm;
+  }
+
   #find(name: string): ReplicaVm {
     this.#checkRefused(name);
     const found = this.#vms.get(name);
@@ -215,3 +243,7 @@ export class EmbeddedRecoveryCompute implements RecoveryCompute {
     return found;
   }
 }
+
+const describeRefused = (name: string, { code, detail }: CatalogueError): HypervisorVm => ({
+  ...{ name, state: 'Off', disks: [], fencing: 'enforced', failure: { code, detail } },
+});

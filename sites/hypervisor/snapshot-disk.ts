@@ -14,7 +14,12 @@ export class SnapshotDisk implements ReadableDisk {
    * @param size of the source disk, bytes; the replica is rounded up.
    * @throws CatalogueError InvalidReplicaState when the store has no such snapshot, or not all of it.
    */
-  static async open(disks: ReplicaDisks, disk: DiskAddress, snapshot: string, size: number): Promise<SnapshotDisk> {
+  static async open(
+    disks: Pick<ReplicaDisks, 'openReadOnly'>,
+    disk: DiskAddress,
+    snapshot: string,
+    size: number,
+  ): Promise<SnapshotDisk> {
     return new SnapshotDisk(await disks.openReadOnly(disk, snapshot), `${disk.vm}/${disk.disk}`, size);
   }
 

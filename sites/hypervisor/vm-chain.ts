@@ -1,9 +1,9 @@
 /**
- * The files behind one disk of a VM: a base, and above it the overlay of a VM snapshot while there is one. What the
- * guest's tracked disk sits on is the top.
+ * The files behind one disk of a VM: a base, which may be an overlay itself, and above it the overlay of a VM snapshot while
+ * there is one. What the guest's tracked disk sits on is the top.
  */
 import { stat, type FileHandle } from 'node:fs/promises';
-import type { ReadableDisk, VirtualDisk } from '../../disks/disk.js';
+import type { VirtualDisk } from '../../disks/disk.js';
 import { diskError } from '../../disks/disk-errors.js';
 import { fileKey, fileKeyAt, identifyFile, type FileIdentity } from '../../disks/file-identity.js';
 import { tryLockFile } from '../../disks/native.js';
@@ -11,20 +11,22 @@ import { openDisk } from '../../disks/open-disk.js';
 import { OverlayDisk } from '../../disks/overlay.js';
 import { openDiskFile, RawDisk } from '../../disks/raw.js';
 import { CatalogueError } from '../../domain/errors.js';
+import { mergeRanges, type Range } from '../../domain/ranges.js';
 import type { DiskFormat } from '../../domain/site.js';
 
 /** A disk as the hypervisor was told of it. */
 export interface DiskOfVm {
   readonly name: string;
-  /** Overlay and change logs lie beside this file. */
+  /** Change logs lie beside this file. */
   readonly path: string;
+  /** Where a VM snapshot puts its overlay. */
+  readonly overlay: string;
   readonly format: string;
   /** Not replicated: neither tracked nor part of a VM snapshot. */
   readonly excluded?: boolean;
   /** What the file at its path is now. Left out where there is none that somebody else might change. */
   identify?(): Promise<FileIdentity | undefined>;
-  /** A base that can only be read always has an overlay, made with the VM. */
-  openBase(): Promise<ReadableDisk | VirtualDisk>;
+  openBase(): Promise<VirtualDisk>;
 }
 
 /** What is at the path of a disk is not what the VM has open. */
@@ -35,11 +37,10 @@ export interface Displaced {
   readonly detail: string;
 }
 
-export const overlayPath = (diskPath: string): string => `${diskPath}.avhd`;
-
 /** A disk file, kept from any other hypervisor of this machine while it is open. */
 export const diskFile = (disk: { name: string; path: string; format?: DiskFormat; excluded: boolean }): DiskOfVm => ({
   ...disk,
+  overlay: `${disk.path}.avhd`,
   // As it is opened: once a guest writes to it, what it looks like says nothing any more.
   format: disk.format ?? 'raw',
   identify: () => identifyFile(disk.path),
@@ -79,8 +80,8 @@ export class DiskChain {
   #overlay: OverlayDisk | undefined;
 
   private constructor(
-    private readonly path: string,
-    private readonly base: ReadableDisk | VirtualDisk,
+    private readonly disk: DiskOfVm,
+    private readonly base: VirtualDisk,
     overlay: OverlayDisk | undefined,
   ) {
     this.#overlay = overlay;
@@ -90,10 +91,10 @@ export class DiskChain {
   static async open(disk: DiskOfVm): Promise<DiskChain> {
     const base = await disk.openBase();
     try {
-      const path = overlayPath(disk.path);
+      const { overlay } = disk;
       // Served without its overlay a disk would silently lose what the guest wrote since the snapshot.
-      const hasOverlay = !isWritable(base) || (await holdsOverlay(path));
-      return new DiskChain(disk.path, base, hasOverlay ? await OverlayDisk.open(path, base) : undefined);
+      const opened = (await holdsOverlay(overlay)) ? await OverlayDisk.open(overlay, base) : undefined;
+      return new DiskChain(disk, base, opened);
     } catch (error) {
       await base.close();
       throw error;
@@ -101,12 +102,19 @@ export class DiskChain {
   }
 
   get top(): VirtualDisk {
-    return this.#overlay ?? (this.base as VirtualDisk);
+    return this.#overlay ?? this.base;
   }
 
-  /** An overlay that can be merged: the one of a VM snapshot. */
+  /** The overlay of a VM snapshot. */
   get snapshot(): OverlayDisk | undefined {
-    return isWritable(this.base) ? this.#overlay : undefined;
+    return this.#overlay;
+  }
+
+  /** The parts of a range that a guest may have written since the disk was made above another; all of it where it was not. */
+  writtenRanges(range: Range): Range[] {
+    if (!(this.base instanceof OverlayDisk)) return [range];
+    // A merge marks a block in the base before it is no longer one of the snapshot's overlay.
+    return mergeRanges([...this.base.ownRanges(range), ...(this.#overlay?.ownRanges(range) ?? [])]);
   }
 
   /** What the open file of the base is; undefined where there is nothing to go by. */
@@ -122,15 +130,16 @@ export class DiskChain {
   /** Whoever reads the disk by its path does not read what the guest does: why. Undefined when all is well. */
   async displaced(): Promise<Displaced | undefined> {
     const key = await this.fileKey();
-    const found = key === undefined ? undefined : await fileKeyAt(this.path);
+    const { path } = this.disk;
+    const found = key === undefined ? undefined : await fileKeyAt(path);
     if (key === found) return undefined;
-    if (found === undefined) return { isGone: true, detail: `${this.path} no longer exists` };
-    return { isGone: false, detail: `${this.path} is not the file that the VM has open` };
+    if (found === undefined) return { isGone: true, detail: `${path} no longer exists` };
+    return { isGone: false, detail: `${path} is not the file that the VM has open` };
   }
 
   /** From now on the base stays as it is. Nothing may be in flight. */
   async takeSnapshot(): Promise<void> {
-    this.#overlay ??= await OverlayDisk.create(overlayPath(this.path), this.base);
+    this.#overlay ??= await OverlayDisk.create(this.disk.overlay, this.base);
   }
 
   /** Removes the overlay once everything is merged; `top` is the base then. Nothing may be in flight. */
@@ -149,8 +158,6 @@ export class DiskChain {
     }
   }
 }
-
-const isWritable = (disk: ReadableDisk | VirtualDisk): disk is VirtualDisk => 'write' in disk;
 
 /** An overlay exists when its bitmap does; content without a bitmap is one that lost it, for `open` to complain of. */
 async function holdsOverlay(path: string): Promise<boolean> {

@@ -1,5 +1,6 @@
 /** The chains of a VM's disks, opened and closed together, and what a VM snapshot does to them. */
 import { CatalogueError } from '../../domain/errors.js';
+import { mergeRanges, type Range } from '../../domain/ranges.js';
 import type { Tracker } from '../../tracking/tracker.js';
 import type { DiskToTrack } from '../../tracking/tracker-options.js';
 import type { Identities } from '../../tracking/tracker-rest.js';
@@ -7,6 +8,15 @@ import type { HypervisorDisk } from '../../ports/hypervisor-vm.js';
 import { DiskChain, type Displaced, type DiskOfVm } from './vm-chain.js';
 
 const MERGE_STEP_BYTES = 16 * 1024 * 1024;
+/** Of a list of what was written: from so many ranges on a page ends, after as many bytes of the disk as are looked at in one go. */
+const RANGES_A_PAGE = 4096;
+const WINDOW_BYTES = 256 * 1024 * 1024;
+
+export interface WrittenPage {
+  readonly ranges: readonly Range[];
+  /** Where the next page begins; left out: this is the last. */
+  readonly next?: number;
+}
 
 export class VmDisks {
   #chains: readonly DiskChain[] | undefined;
@@ -91,6 +101,21 @@ export class VmDisks {
   /** Which file an open disk is; undefined where that can't be told. */
   async fileKey(name: string): Promise<string | undefined> {
     return this.#chains?.[this.all.findIndex((disk) => disk.name === name)]?.fileKey();
+  }
+
+  /** What was written to an open disk, from an offset on. @throws CatalogueError DiskMissing when there is no such disk. */
+  writtenFrom(name: string, offset: number): WrittenPage {
+    const chain = this.#opened()[this.all.findIndex((disk) => disk.name === name)];
+    if (!chain) throw new CatalogueError('DiskMissing', `the VM has no disk ${name}`);
+    const { size } = chain.top;
+    const ranges: Range[] = [];
+    let next = offset;
+    while (next < size && ranges.length < RANGES_A_PAGE) {
+      const window = { offset: next, length: Math.min(WINDOW_BYTES, size - next) };
+      ranges.push(...chain.writtenRanges(window));
+      next += window.length;
+    }
+    return { ranges: mergeRanges(ranges), ...(next < size && { next }) };
   }
 
   /** Are the open disks of the sizes that the tracker knows? */

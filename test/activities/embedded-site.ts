@@ -8,8 +8,8 @@ import { createSourceActivities } from '../../activities/source.js';
 import { createSourceFabricActivities } from '../../activities/source-fabric.js';
 import { createResynchronizationActivities } from '../../activities/resynchronization.js';
 import { hardwareOf } from '../../domain/site.js';
-import { HypervisorClient } from '../../sites/hypervisor/control-client.js';
-import { serveHypervisor } from '../../sites/hypervisor/control-server.js';
+import { HypervisorClient, RecoveryComputeClient } from '../../sites/hypervisor/control-client.js';
+import { serveHypervisor, serveRecoveryCompute } from '../../sites/hypervisor/control-server.js';
 import { hypervisorConfigSchema } from '../../sites/hypervisor/hypervisor-config.js';
 import { EmbeddedRecoveryCompute } from '../../sites/hypervisor/recovery-compute.js';
 import { EmbeddedHypervisor } from '../../sites/hypervisor/hypervisor.js';
@@ -96,14 +96,17 @@ export async function openSite(
   await makeStore(storeFolder);
   const store = await EmbeddedReplicaStore.open(storeFolder, { create: true });
   const recovery = config('r', { recovery: { store: { kind: 'embedded', path: storeFolder } } });
-  const compute = await EmbeddedRecoveryCompute.open(recovery, store, quiet);
+  const embedded = await EmbeddedRecoveryCompute.open(recovery, store, quiet);
+  const recoveryControl = await serveRecoveryCompute(recovery.controlSocket, embedded, quiet);
   onTestFinished(async () => {
-    await compute.close();
+    await recoveryControl.close();
+    await embedded.close();
     await control.close();
     await hypervisor.close();
     await store.close();
   });
   const client = new HypervisorClient(host.controlSocket);
+  const compute = new RecoveryComputeClient(recovery.controlSocket, store.disks);
   const activities = (over: ReplicaStore = store) => ({
     ...createSourceActivities({ source: client, store: over, copySliceMs: 0 }),
     ...createTargetActivities({ store: over, compute, networks: site.azureNetworks }),

@@ -27,6 +27,20 @@ changeSourceContract('a hypervisor in memory', async () => {
   };
 });
 
+changeSourceContract('compute in memory', async () => {
+  const source = new MemoryCompute(new Map(Object.entries(DISKS).map(([name, size]) => [name, Buffer.alloc(size)])));
+  const disks = Object.entries(DISKS).map(([name, size]) => [name, { size, snapshot: 'snapshot' }] as const);
+  await source.createVm(computeSpec(VM, Object.fromEntries(disks), 1));
+  await source.startVm(VM, 1);
+  return {
+    ...{ source, vm: VM, disks: DISKS },
+    write: async (disk, data, offset) => source.write(VM, disk, data, offset),
+    contentOf: async (disk) => source.contentOf(VM, disk),
+    shutDown: () => source.turnOffVm(VM),
+    loseCuts: async () => source.loseCuts(VM),
+  };
+});
+
 hypervisorContract('a hypervisor in memory', async () => {
   const hypervisor = memoryHypervisor();
   return {
@@ -37,12 +51,13 @@ hypervisorContract('a hypervisor in memory', async () => {
 });
 
 recoveryComputeContract('compute in memory', async () => {
-  const point = new Map([['os', content(2 * MiB + 512, 4)]]);
+  const size = 2 * MiB + 512;
+  const point = new Map([['os', content(size, 4)]]);
   const compute = new MemoryCompute(point);
   return {
-    ...{ compute, point, spec: computeSpec(VM, point.get('os')!.length, 'snapshot') },
+    ...{ compute, point, spec: computeSpec(VM, { os: { size, snapshot: 'snapshot' } }) },
     raiseFence: async (epoch) => void (compute.fencedEpoch = epoch),
-    contents: async () => compute.disksOf(VM),
-    write: async (data, offset) => void data.copy(compute.disksOf(VM).get('os')!, offset),
+    contents: async () => new Map([['os', compute.contentOf(VM, 'os')]]),
+    write: async (data, offset) => compute.write(VM, 'os', data, offset),
   };
 });

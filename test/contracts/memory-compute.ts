@@ -1,77 +1,70 @@
 /** Compute at the recovery site in memory, for its contract. */
 import { isDeepStrictEqual } from 'node:util';
 import { CatalogueError } from '../../domain/errors.js';
+import type { Range } from '../../domain/ranges.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
 import type { RecoveryCompute, ReplicaVmSpec } from '../../ports/recovery-compute.js';
+import { changedBlocks, MemorySource, MemoryVm, type Frozen } from './memory-source.js';
 
-interface ReplicaVm {
-  readonly spec: ReplicaVmSpec;
-  readonly disks: ReadonlyMap<string, Buffer>;
-  state: HypervisorVm['state'];
-}
-
-export class MemoryCompute implements RecoveryCompute {
-  readonly #vms = new Map<string, ReplicaVm>();
+export class MemoryCompute extends MemorySource implements RecoveryCompute {
+  readonly #specs = new Map<string, ReplicaVmSpec>();
   /** Of the store. */
   fencedEpoch = 0;
 
   /** @param point what each disk of a recovery point holds. */
-  constructor(private readonly point: ReadonlyMap<string, Buffer>) {}
-
-  /** What a guest has while its VM runs. */
-  disksOf(vm: string): ReadonlyMap<string, Buffer> {
-    const { state, disks } = this.#find(vm);
-    if (state === 'Off') throw new Error(`${vm} is off`);
-    return disks;
-  }
-
-  async listVms(): Promise<HypervisorVm[]> {
-    return [...this.#vms.keys()].map((vm) => this.#describe(vm));
+  constructor(private readonly point: Frozen) {
+    super();
   }
 
   async createVm(spec: ReplicaVmSpec): Promise<void> {
-    const { vm } = spec.description;
-    const found = this.#vms.get(vm);
-    if (found && isDeepStrictEqual(found.spec, spec)) return;
+    const { vm, hardware } = spec.description;
+    const found = this.#specs.get(vm);
+    if (found && isDeepStrictEqual(found, spec)) return;
     if (found) throw new CatalogueError('InvalidVmState', `${vm} is made from something else`);
     this.#checkFence(spec.epoch);
     const disks = spec.disks.map(({ name }) => [name, Buffer.from(this.point.get(name)!)] as const);
-    this.#vms.set(vm, { spec, disks: new Map(disks), state: 'Off' });
+    const made = new MemoryVm(vm, new Map(disks), hardware, 'enforced');
+    made.state = 'Off';
+    this.vms.set(vm, made);
+    this.#specs.set(vm, spec);
   }
 
   async startVm(vm: string, epoch: number): Promise<HypervisorVm> {
-    const found = this.#find(vm);
-    if (epoch < found.spec.epoch) throw new CatalogueError('StaleEpoch', `${vm} is of epoch ${found.spec.epoch}`);
-    this.#checkFence(epoch);
+    const found = this.vm(vm);
+    this.#checkEpoch(vm, epoch);
+    if (found.tracking && found.tracking.epoch < epoch) this.stopTracking(found);
     found.state = 'Running';
-    return this.#describe(vm);
+    return this.describeVm(vm);
   }
 
   async turnOffVm(vm: string): Promise<void> {
-    this.#find(vm).state = 'Off';
+    this.vm(vm).state = 'Off';
   }
 
   async deleteVm(vm: string): Promise<void> {
-    this.#vms.delete(vm);
+    this.vms.delete(vm);
+    this.#specs.delete(vm);
   }
 
-  #describe(vm: string): HypervisorVm {
-    const { spec, state } = this.#find(vm);
-    const { disks, hardware } = spec.description;
-    return {
-      ...{ name: vm, state, fencing: 'enforced' },
-      ...(hardware && { hardware }),
-      disks: disks.map(({ name, size }) => ({ name, path: `memory/${vm}/${name}`, format: 'raw', size })),
-    };
+  override async beginReplication(vm: string, epoch: number): Promise<void> {
+    this.vm(vm);
+    this.#checkEpoch(vm, epoch);
+    await super.beginReplication(vm, epoch);
+  }
+
+  async *listWritten(vm: string, disk: string): AsyncGenerator<readonly Range[]> {
+    const content = this.vm(vm).disks.get(disk)?.content;
+    if (!content) throw new CatalogueError('DiskMissing', `${vm} has no disk ${disk}`);
+    for (const { offset, length } of changedBlocks(this.point.get(disk)!, content)) yield [{ offset, length }];
+  }
+
+  #checkEpoch(vm: string, epoch: number): void {
+    const made = this.#specs.get(vm)!.epoch;
+    if (epoch < made) throw new CatalogueError('StaleEpoch', `${vm} is of epoch ${made}`);
+    this.#checkFence(epoch);
   }
 
   #checkFence(epoch: number): void {
     if (epoch < this.fencedEpoch) throw new CatalogueError('StaleEpoch', `the store is at epoch ${this.fencedEpoch}`);
-  }
-
-  #find(vm: string): ReplicaVm {
-    const found = this.#vms.get(vm);
-    if (!found) throw new CatalogueError('VmNotFound', vm);
-    return found;
   }
 }

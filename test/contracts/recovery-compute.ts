@@ -1,8 +1,14 @@
-/** What compute at the recovery site promises: replica VMs, made from recovery points, that run under one epoch only. */
+/**
+ * What compute at the recovery site promises beyond being a source of changes: replica VMs, made from recovery points, that run
+ * under one epoch only, and that can tell from the beginning what is written to them.
+ */
 import { describe, expect, test } from 'vitest';
 import type { Hardware } from '../../domain/hardware.js';
+import { totalLength, type Range } from '../../domain/ranges.js';
 import { replicaSizeOf } from '../../replication/replica.js';
 import type { RecoveryCompute, ReplicaVmSpec } from '../../ports/recovery-compute.js';
+import { applyChanges } from '../support/change-sets.js';
+import { content } from '../support/content.js';
 import { failsWith } from '../support/fails-with.js';
 
 export interface ComputeUnderTest {
@@ -17,7 +23,12 @@ export interface ComputeUnderTest {
   readonly point: ReadonlyMap<string, Buffer>;
   /** As the guest does, to the first disk. */
   write(data: Buffer, offset: number): Promise<void>;
+  /** Ends it, and starts it again on what it has on stable storage. Left out: it forgets everything. */
+  restart?(): Promise<void>;
 }
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
 
 const HARDWARE: Hardware = {
   ...{ processors: 4, memoryBytes: 2 ** 33, firmware: 'UEFI', secureBoot: false },
@@ -25,17 +36,25 @@ const HARDWARE: Hardware = {
   networkAdapters: [{ name: 'nic', macAddress: '00:15:5D:01:02:03', addresses: ['10.0.0.5', 'fd00::5'] }],
 };
 
-/** Of one disk, `os`, of so many bytes, whose recovery point is a snapshot of its replica. */
-export const computeSpec = (vm: string, size: number, snapshot: string): ReplicaVmSpec => ({
+interface DiskOfSpec {
+  /** Bytes. */
+  readonly size: number;
+  /** Of its replica: the recovery point. */
+  readonly snapshot: string;
+}
+
+/** @param disks the first is `os`. */
+export const computeSpec = (vm: string, disks: Readonly<Record<string, DiskOfSpec>>, epoch = 4): ReplicaVmSpec => ({
   description: {
-    ...{ vm, host: 'host-1', vmmServer: 'vmm-1', epoch: 3, generation: 2, size: 'Standard_D2s_v5', osDisk: 'os' },
-    disks: [{ name: 'os', size, replicaSize: replicaSizeOf(size) }],
+    ...{ vm, host: 'host-1', vmmServer: 'vmm-1', generation: 2, size: 'Standard_D2s_v5', osDisk: 'os' },
+    epoch: Math.max(1, epoch - 1),
+    disks: Object.entries(disks).map(([name, { size }]) => ({ name, size, replicaSize: replicaSizeOf(size) })),
     networkAdapters: [],
     hardware: HARDWARE,
     finalized: true,
   },
-  epoch: 4,
-  disks: [{ name: 'os', replica: { vm, disk: 'os' }, snapshot }],
+  epoch,
+  disks: Object.entries(disks).map(([disk, { snapshot }]) => ({ name: disk, replica: { vm, disk }, snapshot })),
 });
 
 export function recoveryComputeContract(name: string, make: () => Promise<ComputeUnderTest>): void {
@@ -57,6 +76,7 @@ export function recoveryComputeContract(name: string, make: () => Promise<Comput
       expect(found[0]!.disks.map((disk) => [disk.name, disk.size])).toEqual(
         disks.map((disk) => [disk.name, disk.size]),
       );
+      expect(await compute.describeVm(vm)).toEqual(found[0]);
       await failsWith('InvalidVmState', compute.createVm({ ...spec, epoch: spec.epoch + 1 }));
     });
 
@@ -77,11 +97,13 @@ export function recoveryComputeContract(name: string, make: () => Promise<Comput
       expect((await contents()).get(disk)!.equals(after)).toBe(true);
     });
 
-    test('under an older epoch it is neither made nor started', async () => {
+    test('under an older epoch it is neither made, nor started, nor replicated', async () => {
       const { compute, spec, vm, raiseFence } = await created();
       await failsWith('StaleEpoch', compute.startVm(vm, spec.epoch - 1));
+      await failsWith('StaleEpoch', compute.beginReplication(vm, spec.epoch - 1));
       await raiseFence(spec.epoch + 1);
       await failsWith('StaleEpoch', compute.startVm(vm, spec.epoch));
+      await failsWith('StaleEpoch', compute.beginReplication(vm, spec.epoch));
       expect(await compute.listVms()).toMatchObject([{ state: 'Off' }]);
       expect(await compute.startVm(vm, spec.epoch + 1)).toMatchObject({ state: 'Running' });
       await compute.deleteVm(vm);
@@ -97,9 +119,105 @@ export function recoveryComputeContract(name: string, make: () => Promise<Comput
       expect(await compute.listVms()).toEqual([]);
       await failsWith('VmNotFound', compute.startVm(vm, spec.epoch));
       await failsWith('VmNotFound', compute.turnOffVm(vm));
+      await failsWith('VmNotFound', compute.describeVm(vm));
+      await failsWith('VmNotFound', compute.beginReplication(vm, spec.epoch));
       await compute.createVm(spec);
       await compute.startVm(vm, spec.epoch);
       for (const [disk, bytes] of point) expect((await contents()).get(disk)!.equals(bytes)).toBe(true);
     });
+
+    test('its changes are tracked from the first write on: point plus cuts is the disk', async () => {
+      const under = await created();
+      const { compute, spec, vm, contents, point, write } = under;
+      await compute.beginReplication(vm, spec.epoch);
+      await under.restart?.();
+      await compute.beginReplication(vm, spec.epoch);
+      expect(await compute.describeVm(vm)).toMatchObject({ state: 'Off', tracking: { epoch: spec.epoch } });
+      const copies = new Map<string, Buffer>();
+      for (const [disk, bytes] of point) {
+        const frozen = await compute.openSnapshotDisk(vm, spec.epoch, disk);
+        const copy = Buffer.alloc(frozen.size);
+        await frozen.read(copy, 0);
+        await frozen.close();
+        expect(copy.equals(bytes)).toBe(true);
+        copies.set(disk, copy);
+      }
+
+      await compute.startVm(vm, spec.epoch);
+      await write(content(8 * KiB, 1), 60 * KiB);
+      const first = await compute.cut(vm, { epoch: spec.epoch, sequence: 1 });
+      await write(Buffer.alloc(4 * KiB), 0);
+      await write(content(4 * KiB, 2), 64 * KiB);
+      while ((await compute.mergeSnapshot(vm)) > 0);
+      await write(content(4 * KiB, 3), 66 * KiB);
+      await under.restart?.();
+      const after = await contents();
+      await compute.turnOffVm(vm);
+      const second = await compute.cut(vm, { epoch: spec.epoch, sequence: 2 });
+      expect([first.final, second.final]).toEqual([false, true]);
+      for (const cut of [first, second]) {
+        await applyChanges(await compute.openChangeSet(cut), copies);
+        await compute.releaseCuts(cut);
+      }
+      for (const disk of point.keys()) expect(copies.get(disk)!.equals(after.get(disk)!)).toBe(true);
+    });
+
+    test('it tells where it was written since it was made, and that it is as its point elsewhere', async () => {
+      const under = await created();
+      const { compute, spec, vm, contents, point, write } = under;
+      const [disk] = [...point.keys()] as [string];
+      for (const each of point.keys()) expect(await written(compute, vm, each)).toEqual([]);
+      await compute.startVm(vm, spec.epoch);
+      await write(content(4 * KiB, 1), 4 * KiB);
+      await write(content(200 * KiB, 2), MiB - 100 * KiB);
+      const before = await contents();
+      const ofBefore = await written(compute, vm, disk);
+      expectToCover(ofBefore, point.get(disk)!, before.get(disk)!);
+      // Less than the disk: what was not written need not be read.
+      expect(totalLength(ofBefore)).toBeLessThan(MiB);
+
+      await compute.beginReplication(vm, spec.epoch);
+      const frozen = await compute.openSnapshotDisk(vm, spec.epoch, disk);
+      const copy = Buffer.from(point.get(disk)!);
+      for (const { offset, length } of await written(compute, vm, disk)) {
+        await frozen.read(copy.subarray(offset, offset + length), offset);
+      }
+      await frozen.close();
+      expect(copy.equals(before.get(disk)!)).toBe(true);
+
+      // Above the snapshot, while it is merged, and when it is.
+      await write(content(4 * KiB, 3), 512 * KiB);
+      const after = (await contents()).get(disk)!;
+      for (let left = 1; left > 0; left = await compute.mergeSnapshot(vm)) {
+        expectToCover(await written(compute, vm, disk), point.get(disk)!, after);
+      }
+      expectToCover(await written(compute, vm, disk), point.get(disk)!, after);
+      await compute.turnOffVm(vm);
+      await under.restart?.();
+      expectToCover(await written(compute, vm, disk), point.get(disk)!, after);
+      await failsWith('DiskMissing', written(compute, vm, 'no-such-disk'));
+      await failsWith('VmNotFound', written(compute, 'nobody', disk));
+    });
   });
+}
+
+async function written(compute: RecoveryCompute, vm: string, disk: string): Promise<Range[]> {
+  const ranges: Range[] = [];
+  for await (const some of compute.listWritten(vm, disk)) ranges.push(...some);
+  return ranges;
+}
+
+/** All that differs, in ranges that are as they should be. */
+function expectToCover(ranges: readonly Range[], before: Buffer, after: Buffer): void {
+  const covered = Buffer.from(before);
+  let previousEnd = 0;
+  for (const { offset, length } of ranges) {
+    expect([offset % 512, length % 512]).toEqual([0, 0]);
+    expect(offset).toBeGreaterThanOrEqual(previousEnd);
+    expect(length).toBeGreaterThan(0);
+    previousEnd = offset + length;
+    after.copy(covered, offset, offset, previousEnd);
+  }
+  expect(previousEnd).toBeLessThanOrEqual(after.length);
+  expect(covered.equals(after)).toBe(true);
 }

@@ -44,6 +44,7 @@ class FailingVm {
     const disk: DiskOfVm = {
       name: 'os',
       path: join(this.folder, 'os.img'),
+      overlay: join(this.folder, 'os.img.avhd'),
       format: 'raw',
       openBase: async () => this.breakable(await RawDisk.open(join(this.folder, 'os.img'))),
     };

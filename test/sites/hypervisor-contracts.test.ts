@@ -3,6 +3,7 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { vaultPaths } from '../../domain/vault.js';
+import { replicaSizeOf } from '../../replication/replica.js';
 import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
 import { HypervisorClient, RecoveryComputeClient } from '../../sites/hypervisor/control-client.js';
 import { serveHypervisor, serveRecoveryCompute } from '../../sites/hypervisor/control-server.js';
@@ -32,6 +33,19 @@ const configOf = (folder: string, more: object): HypervisorConfig =>
     ...more,
   });
 
+/** @param start what is to be closed, in this order. @returns what ends that, and starts it again. */
+async function restartable(start: () => Promise<readonly { close(): Promise<void> }[]>): Promise<() => Promise<void>> {
+  let parts = await start();
+  const stop = async () => {
+    for (const part of parts) await part.close();
+  };
+  onTestFinished(stop);
+  return async () => {
+    await stop();
+    parts = await start();
+  };
+}
+
 async function startHypervisor() {
   const folder = await temporaryFolder();
   for (const [name, size] of Object.entries(DISKS)) {
@@ -41,20 +55,10 @@ async function startHypervisor() {
   }
   const disks = Object.keys(DISKS).map((name) => ({ name, path: join(folder, name) }));
   const config = configOf(folder, { vms: [{ name: VM, disks, hardware: HARDWARE }] });
-  const start = async () => {
+  const restart = await restartable(async () => {
     const hypervisor = await EmbeddedHypervisor.open(config, quiet);
-    const control = await serveHypervisor(config.controlSocket, hypervisor, quiet);
-    return async () => {
-      await control.close();
-      await hypervisor.close();
-    };
-  };
-  let stop = await start();
-  onTestFinished(() => stop());
-  const restart = async () => {
-    await stop();
-    stop = await start();
-  };
+    return [await serveHypervisor(config.controlSocket, hypervisor, quiet), hypervisor];
+  });
   return { hypervisor: new HypervisorClient(config.controlSocket), restart };
 }
 
@@ -96,31 +100,50 @@ hypervisorContract('the embedded hypervisor', async () => {
   };
 });
 
-recoveryComputeContract('the embedded recovery compute', async () => {
+/** Recovery compute, with a recovery point of a VM that has not been made yet, whose disks have changed since. */
+async function startCompute(point: ReadonlyMap<string, Buffer>, epoch: number) {
   const folder = await temporaryFolder();
-  const point = new Map([['os', content(2 * MiB + 512, 4)]]);
-  const bytes = point.get('os')!;
   const store = await EmbeddedReplicaStore.open(join(folder, 'store'), { create: true });
-  const disk = { vm: VM, disk: 'os' };
-  const fence = { epoch: 3, sequence: 1 };
-  await store.disks.create(disk, 3 * MiB, fence);
-  await writeDisk(store.disks, disk, [{ offset: 0, data: bytes }], fence);
-  const snapshot = await store.disks.snapshot(disk, fence);
-  await writeDisk(store.disks, disk, [{ offset: 0, data: Buffer.alloc(MiB, 0xee) }], fence);
+  const fence = { epoch: epoch - 1, sequence: 1 };
+  const disks: [string, { size: number; snapshot: string }][] = [];
+  for (const [name, bytes] of point) {
+    const disk = { vm: VM, disk: name };
+    await store.disks.create(disk, replicaSizeOf(bytes.length), fence);
+    await writeDisk(store.disks, disk, [{ offset: 0, data: bytes }], fence);
+    const snapshot = await store.disks.snapshot(disk, fence);
+    await writeDisk(store.disks, disk, [{ offset: 0, data: Buffer.alloc(MiB, 0xee) }], fence);
+    disks.push([name, { size: bytes.length, snapshot }]);
+  }
 
   const config = configOf(folder, { recovery: { store: { kind: 'embedded', path: join(folder, 'store') } } });
-  const embedded = await EmbeddedRecoveryCompute.open(config, store, quiet);
-  const control = await serveRecoveryCompute(config.controlSocket, embedded, quiet);
-  onTestFinished(async () => {
-    await control.close();
-    await embedded.close();
-    await store.close();
+  const restart = await restartable(async () => {
+    const embedded = await EmbeddedRecoveryCompute.open(config, store, quiet);
+    return [await serveRecoveryCompute(config.controlSocket, embedded, quiet), embedded];
   });
-  const compute = new RecoveryComputeClient(config.controlSocket);
+  const compute = new RecoveryComputeClient(config.controlSocket, store.disks);
+  return { compute, store, restart, spec: computeSpec(VM, Object.fromEntries(disks), epoch) };
+}
+
+recoveryComputeContract('the embedded recovery compute', async () => {
+  const point = new Map([['os', content(2 * MiB + 512, 4)]]);
+  const { compute, store, restart, spec } = await startCompute(point, 4);
   return {
-    ...{ compute, point, spec: computeSpec(VM, bytes.length, snapshot) },
+    ...{ compute, point, spec, restart },
     raiseFence: (epoch) => store.objects.raiseFence({ scope: vaultPaths.vm(VM), epoch, sequence: 0 }),
     contents: async () => new Map([['os', await onDisk(compute, 'os', contentOf)]]),
     write: (data, offset) => onDisk(compute, 'os', (guest) => guest.write(data, offset)),
+  };
+});
+
+changeSourceContract('the embedded recovery compute', async () => {
+  const zeroes = Object.entries(DISKS).map(([name, size]) => [name, Buffer.alloc(size)] as const);
+  const { compute, spec } = await startCompute(new Map(zeroes), 1);
+  await compute.createVm(spec);
+  await compute.startVm(VM, 1);
+  return {
+    ...{ source: compute, vm: VM, disks: DISKS },
+    write: (disk, data, offset) => onDisk(compute, disk, (guest) => guest.write(data, offset)),
+    contentOf: (disk) => onDisk(compute, disk, contentOf),
+    shutDown: () => compute.turnOffVm(VM),
   };
 });
