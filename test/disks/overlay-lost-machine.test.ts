@@ -8,7 +8,7 @@ import { copyFile, mkdir, mkdtemp, open, rm, writeFile, type FileHandle } from '
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
-import type { ReadableDisk } from '../../disks/disk.js';
+import type { ReadableDisk, VirtualDisk } from '../../disks/disk.js';
 import type * as native from '../../disks/native.js';
 import { OverlayDisk } from '../../disks/overlay.js';
 import type * as positionalIo from '../../disks/positional-io.js';
@@ -130,17 +130,42 @@ async function makeRemains(
   }
 }
 
-test.for([1, 2, 3, 4, 5, 6])(
-  'after a power cut a flushed write is there, and no sector is anyone else’s (seed %i)',
+interface Base {
+  /** Beside the overlay's. */
+  readonly files: readonly string[];
+  open(folder: string): Promise<VirtualDisk>;
+}
+
+const FILE: Base = { files: ['base'], open: (of) => RawDisk.open(join(of, 'base')) };
+/** Of a replica VM: what is below it, nobody writes to. */
+const OVERLAY: Base = {
+  files: ['base', 'base.bitmap', 'below'],
+  open: async (of) => {
+    const below = await RawDisk.open(join(of, 'below'), { readOnly: true });
+    const base = await OverlayDisk.create(join(of, 'base'), below, { blockSize: BLOCK });
+    const close = base.close.bind(base);
+    base.close = async () => {
+      await close();
+      await below.close();
+    };
+    return base;
+  },
+};
+
+test.for([
+  ...[1, 2, 3, 4, 5, 6].map((seed) => ['a file', seed, FILE] as const),
+  ...[1, 2, 3].map((seed) => ['an overlay', seed, OVERLAY] as const),
+])(
+  'after a power cut a flushed write is there, and no sector is anyone else’s: above %s (seed %i)',
   { timeout: 120_000 },
-  async (seed) => {
+  async ([, seed, kind]) => {
     const roll = dice(seed * 7919);
-    const files = ['base', 'overlay', 'overlay.bitmap'];
+    const files = [...kind.files, 'overlay', 'overlay.bitmap'];
     const initial = Buffer.alloc(SIZE);
     for (let sector = 0; sector < SECTORS; sector += 1)
       initial.fill(200 + (sector % 50), sector * 512, sector * 512 + 512);
-    await writeFile(join(folder, 'base'), initial);
-    const base = await RawDisk.open(join(folder, 'base'));
+    await writeFile(join(folder, kind.files.at(-1)!), initial);
+    const base = await kind.open(folder);
     const disk = await OverlayDisk.create(join(folder, 'overlay'), base, { blockSize: BLOCK });
     await mkdir(join(folder, 'before'));
     for (const name of files) await copyFile(join(folder, name), join(folder, 'before', name));
@@ -183,7 +208,7 @@ test.for([1, 2, 3, 4, 5, 6])(
     await mkdir(remains);
     for (let instant = 0; instant <= events.length; instant += 1) {
       await makeRemains(remains, files, events, instant, roll);
-      const leftBase = await RawDisk.open(join(remains, 'base'));
+      const leftBase = await kind.open(remains);
       const left = await OverlayDisk.open(join(remains, 'overlay'), leftBase);
       const content = await contentOf(left);
       const flushed = flushes.filter((action) => action.to <= instant).at(-1)?.from ?? 0;
@@ -207,7 +232,7 @@ test.for([1, 2, 3, 4, 5, 6])(
       await left.remove();
       expect((await contentOf(leftBase)).equals(content)).toBe(true);
       await leftBase.close();
-      await rm(join(remains, 'base'));
+      for (const name of kind.files) await rm(join(remains, name));
     }
   },
 );

@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { ReadableDisk, VirtualDisk } from '../../disks/disk.js';
 import { OverlayDisk } from '../../disks/overlay.js';
+import { end } from '../../domain/ranges.js';
 import type * as positionalIo from '../../disks/positional-io.js';
 import { RawDisk } from '../../disks/raw.js';
 
@@ -88,62 +89,121 @@ function apply(disk: VirtualDisk, model: Buffer, { range, fill, zero }: Change):
   return zero ? disk.writeZeroes(range) : disk.write(Buffer.alloc(range.length, fill), range.offset);
 }
 
-test('is what was written, whatever is merged, flushed, left unclosed and opened again in between', async () => {
-  let run = 0;
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 14 }), async (steps) => {
-      run += 1;
-      const basePath = join(folder, `base-${run}`);
-      const path = join(folder, `overlay-${run}`);
-      const original = Buffer.alloc(SIZE);
-      for (let sector = 0; sector < SIZE / 512; sector += 1)
-        original.fill(sector % 251, sector * 512, sector * 512 + 512);
-      const model = Buffer.from(original);
-      let base = await createBase(basePath, original);
-      let disk = await OverlayDisk.create(path, base, { blockSize: BLOCK });
-      const abandoned: (() => Promise<void>)[] = [];
-      for (const action of steps) {
-        if (action.do === 'change')
-          await Promise.all(withoutOverlaps(action.changes).map((c) => apply(disk, model, c)));
-        if (action.do === 'beginMerge') await disk.beginMerge();
-        if (action.do === 'merge' && disk.merging) {
-          await Promise.all([
-            disk.mergeStep(action.bytes),
-            contentOf(disk),
-            ...withoutOverlaps(action.changes).map((c) => apply(disk, model, c)),
-          ]);
-        }
-        if (action.do === 'flush') await disk.flush();
-        if (action.do === 'reopen') {
-          const { merging, overlayBytes } = disk;
-          const leave = [disk.close.bind(disk), base.close.bind(base)];
-          // A killed process closes nothing; what it has written is in the page cache.
-          if (action.close) for (const close of leave) await close();
-          else abandoned.push(...leave);
-          base = await RawDisk.open(basePath);
-          disk = await OverlayDisk.open(path, base);
-          expect({ merging: disk.merging, overlayBytes: disk.overlayBytes }).toEqual({ merging, overlayBytes });
-        }
-        expect((await contentOf(disk)).equals(model)).toBe(true);
-        if (!disk.merging) expect((await contentOf(base)).equals(original)).toBe(true);
-      }
-      const mayHoldData = Buffer.alloc(SIZE);
-      for (const { offset, length } of await disk.dataRanges({ offset: 0, length: SIZE })) {
-        model.copy(mayHoldData, offset, offset, offset + length);
-      }
-      expect(mayHoldData.equals(model)).toBe(true);
+interface BaseUnderTest {
+  readonly base: VirtualDisk;
+  /** As after a kill: nothing was closed. */
+  reopen(): Promise<VirtualDisk>;
+  /** Once it has been merged into. */
+  check?(model: Buffer): Promise<void>;
+  close(): Promise<void>;
+}
 
-      await disk.beginMerge();
-      while ((await disk.mergeStep(3 * BLOCK)) > 0);
-      await disk.remove();
-      expect((await contentOf(base)).equals(model)).toBe(true);
-      await expect(stat(path)).rejects.toMatchObject({ code: 'ENOENT' });
-      for (const close of abandoned) await close();
-      await base.close();
-    }),
-    { numRuns: 60 },
-  );
-}, 60_000);
+async function fileAsBase(path: string, content: Buffer): Promise<BaseUnderTest> {
+  const opened = [await createBase(path, content)];
+  const reopen = async () => {
+    opened.push(await RawDisk.open(path));
+    return opened.at(-1)!;
+  };
+  return { base: opened[0]!, reopen, close: async () => void (await Promise.all(opened.map((disk) => disk.close()))) };
+}
+
+/** Half of the content is in the overlay; its blocks are larger than those of the one above it. */
+async function overlayAsBase(path: string, content: Buffer): Promise<BaseUnderTest> {
+  const below = Buffer.from(content);
+  for (let offset = 0; offset < SIZE; offset += 6 * BLOCK) below.fill(0xdd, offset, offset + 2 * BLOCK);
+  const file = await createBase(`${path}-below`, below);
+  const opened = [await OverlayDisk.create(path, file, { blockSize: 2 * BLOCK })];
+  for (let offset = 0; offset < SIZE; offset += 6 * BLOCK) {
+    await opened[0]!.write(content.subarray(offset, offset + 2 * BLOCK), offset);
+  }
+  const whole = { offset: 0, length: SIZE };
+  return {
+    base: opened[0]!,
+    reopen: async () => {
+      opened.push(await OverlayDisk.open(path, file));
+      return opened.at(-1)!;
+    },
+    check: async (model) => {
+      const plain = Buffer.from(below);
+      const own = opened.at(-1)!.ownRanges(whole);
+      for (const range of own) await opened.at(-1)!.read(plain.subarray(range.offset, end(range)), range.offset);
+      expect(plain.equals(model)).toBe(true);
+      expect((await contentOf(file)).equals(below)).toBe(true);
+      // As another process reads it.
+      const other = await OverlayDisk.open(path, file, { readOnly: true });
+      expect(other.ownRanges(whole)).toEqual(own);
+      expect((await contentOf(other)).equals(model)).toBe(true);
+      await expect(other.write(Buffer.alloc(512, 1), 0)).rejects.toThrow();
+      await other.close();
+    },
+    close: async () => void (await Promise.all([...opened, file].map((disk) => disk.close()))),
+  };
+}
+
+test.for([
+  ['a file', fileAsBase],
+  ['an overlay', overlayAsBase],
+] as const)(
+  'above %s it is what was written, merged, flushed, left unclosed and opened again or not',
+  { timeout: 60_000 },
+  async ([, makeBase]) => {
+    let run = 0;
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 14 }), async (steps) => {
+        run += 1;
+        const basePath = join(folder, `base-${run}`);
+        const path = join(folder, `overlay-${run}`);
+        const original = Buffer.alloc(SIZE);
+        for (let sector = 0; sector < SIZE / 512; sector += 1)
+          original.fill(sector % 251, sector * 512, sector * 512 + 512);
+        const model = Buffer.from(original);
+        const under = await makeBase(basePath, original);
+        let { base } = under;
+        let disk = await OverlayDisk.create(path, base, { blockSize: BLOCK });
+        const abandoned: (() => Promise<void>)[] = [];
+        for (const action of steps) {
+          if (action.do === 'change')
+            await Promise.all(withoutOverlaps(action.changes).map((c) => apply(disk, model, c)));
+          if (action.do === 'beginMerge') await disk.beginMerge();
+          if (action.do === 'merge' && disk.merging) {
+            await Promise.all([
+              disk.mergeStep(action.bytes),
+              contentOf(disk),
+              ...withoutOverlaps(action.changes).map((c) => apply(disk, model, c)),
+            ]);
+          }
+          if (action.do === 'flush') await disk.flush();
+          if (action.do === 'reopen') {
+            const { merging, overlayBytes } = disk;
+            // A killed process closes nothing; what it has written is in the page cache.
+            if (action.close) await disk.close();
+            else abandoned.push(disk.close.bind(disk));
+            base = await under.reopen();
+            disk = await OverlayDisk.open(path, base);
+            expect({ merging: disk.merging, overlayBytes: disk.overlayBytes }).toEqual({ merging, overlayBytes });
+          }
+          expect((await contentOf(disk)).equals(model)).toBe(true);
+          if (!disk.merging) expect((await contentOf(base)).equals(original)).toBe(true);
+        }
+        const mayHoldData = Buffer.alloc(SIZE);
+        for (const { offset, length } of await disk.dataRanges({ offset: 0, length: SIZE })) {
+          model.copy(mayHoldData, offset, offset, offset + length);
+        }
+        expect(mayHoldData.equals(model)).toBe(true);
+
+        await disk.beginMerge();
+        while ((await disk.mergeStep(3 * BLOCK)) > 0);
+        await disk.remove();
+        expect((await contentOf(base)).equals(model)).toBe(true);
+        await expect(stat(path)).rejects.toMatchObject({ code: 'ENOENT' });
+        await under.check?.(model);
+        for (const close of abandoned) await close();
+        await under.close();
+      }),
+      { numRuns: 60 },
+    );
+  },
+);
 
 describe('beside the rule', () => {
   const original = Buffer.alloc(SIZE, 0x11);
