@@ -28,13 +28,13 @@ Exit codes:
   5   Temporal, a worker, the store, a hypervisor or the instance is unreachable
   70  unexpected: a bug (FARSHORE_DEBUG=1 shows where)
   130 interrupted by Ctrl-C while waiting; started jobs continue
-With --json standard output holds {"version", "error": {"code", "message", "remedy", "exitCode"}} for 3 to 70, unless the
-answer itself tells how it ended. Its schema: schemas/error.schema.json`;
+With --json, a command that exits with 3 to 70 prints {"version", "error": {"code", "message", "remedy", "exitCode"}} on
+standard output, unless it printed its answer. Schema: schemas/error.schema.json`;
 
-/** On the page of a command. */
+/** Shown at the end of a command's help. */
 export const exitCodesPointer = '\nExit codes: farshore --help';
 
-/** Failures that say that what was asked for is not there, not in a state for it, or not configured as it has to be. */
+/** Failures for which a command was refused: something is missing, in the wrong state, or wrongly configured. */
 const answers: ReadonlySet<FailureCode> = new Set([
   'RecoveryPointNotFound',
   'VmNotFound',
@@ -58,7 +58,7 @@ export function exitCodeOf(error: unknown): number {
   if (error instanceof JobFailedError) return exitCodes.failed;
   if (error instanceof UnreachableError || error instanceof ProvisioningError || error instanceof DamagedInstanceError)
     return exitCodes.unreachable;
-  // Else commands meet only sides that do not answer.
+  // All other catalogue errors that a command can meet mean that something does not answer.
   if (error instanceof CatalogueError) return answers.has(error.code) ? exitCodes.refused : exitCodes.unreachable;
   return exitCodes.unexpected;
 }

@@ -1,4 +1,4 @@
-/** The `farshore` command: what it is made of, and how its errors are told. */
+/** The `farshore` command: its subcommands, and how it reports errors. */
 import { Command, CommanderError } from 'commander';
 import { CatalogueError, failureCatalogue } from '../domain/errors.js';
 import { codecServerCommand } from './commands/codec-server.js';
@@ -36,7 +36,7 @@ First steps:
   farshore init                                    write a commented site file
   farshore site check                              check it
   farshore up                                      start everything on this machine; Ctrl-C stops it
-  farshore vm list                                 in another terminal: what can be protected
+  farshore vm list                                 in another terminal: list the VMs you can protect
   farshore protect db-01 --wait                    copy a VM to the recovery site and keep the copy up to date
   farshore status                                  health and RPO
   farshore vm show db-01                           everything about one VM, and the next command to type
@@ -92,7 +92,7 @@ export function program(): Command {
   return farshore;
 }
 
-/** Commands that were made apart do not inherit this. */
+/** Commands that are created separately and added later do not inherit these settings. */
 function settle(command: Command): void {
   command.exitOverride().configureHelp({ showGlobalOptions: true }).showHelpAfterError('Run with --help for usage.');
   for (const child of command.commands) settle(child);
@@ -114,7 +114,7 @@ export async function runCommand(args: readonly string[]): Promise<void> {
 
 function report(error: unknown): void {
   process.exitCode = exitCodeOf(error);
-  // Commander has said it already.
+  // Commander has printed the message already.
   if (error instanceof CommanderError) return;
   const message = error instanceof Error ? error.message : String(error);
   note(

@@ -22,7 +22,11 @@ export function codecServerCommand(): Command {
         '`farshore up` runs its own.',
     )
     .option('--port <port>', 'port on 127.0.0.1', portNumber, DEFAULT_PORT)
-    .requiredOption('--ui-origin <origin...>', "the Web UI's, as the browser shows it: http://host:port", originOf)
+    .requiredOption(
+      '--ui-origin <origin...>',
+      'address of the Web UI as the browser shows it: http://host:port',
+      originOf,
+    )
     .addHelpText('after', '\nExample:\n  farshore codec-server --ui-origin http://127.0.0.1:8233')
     .action(async ({ port, uiOrigin }: CodecServerOptions) => {
       const signal = stopSignal({ withSupervisor: false });

@@ -5,7 +5,7 @@ const SHELLS = ['bash', 'zsh'] as const;
 
 export function completionCommand(): Command {
   return new Command('completion')
-    .summary('let the shell complete commands and options')
+    .summary('print a script that lets the Tab key complete commands')
     .description(
       'Prints a script that lets the Tab key complete the names of commands and options. Write it to a file that ' +
         'your shell reads when it starts.',

@@ -14,7 +14,7 @@ const storages: readonly DemoStorage[] = ['embedded', 'azurite'];
 
 export function demoCommand(): Command {
   return new Command('demo')
-    .summary('run the main job from end to end on this machine')
+    .summary('protect, fail over and commit three VMs on this machine')
     .description(
       'Creates three VMs with real file systems, protects them while they are being written to, fails them over ' +
         'with a recovery plan, commits, and proves that each replica disk equals its source. Takes a minute or ' +
@@ -26,7 +26,7 @@ export function demoCommand(): Command {
         .choices(storages)
         .default('embedded'),
     )
-    .option('--check <folder>', 'only check a demo again that was left in this folder')
+    .option('--check <folder>', 'only check again a demo that was kept in this folder')
     .action(async ({ keep = false, check, storage }: DemoOptions, command: Command) => {
       const { json = false, data } = command.optsWithGlobals<{ json?: boolean; data?: string }>();
       // Loaded when it is needed: every other command would wait for it.

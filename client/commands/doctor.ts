@@ -15,13 +15,13 @@ export function doctorCommand(): Command {
   return new Command('doctor')
     .summary('check a deployment: Temporal, store, workers, disks')
     .description(
-      'Checks what a deployment needs, from this machine. For each item it says that it is well, or what to do ' +
-        'and where it is configured: Temporal (address, version, namespace and retention, search attributes, ' +
-        'clock), the workers of each task queue and their keys, workflows that cannot make progress, VMs that are ' +
-        'not Normal or whose cycles are overdue, the replica store (credentials, clock, space), and the disks and ' +
-        'hypervisors of the hosts that this machine is. Skips what can only be checked elsewhere. Changes nothing ' +
-        'except for an empty file that it creates and removes in the store. The exit code is that of the worst ' +
-        'result: 0 ok, 1 warning, 2 problem.',
+      'Checks a deployment from this machine: Temporal (address, version, namespace and retention, search ' +
+        'attributes, clock), the workers of each task queue and their keys, workflows that cannot make progress, ' +
+        'VMs that are not Normal or whose cycles are overdue, the replica store (credentials, clock, space), and ' +
+        'the disks and hypervisors of the hosts that run on this machine. Each line is ok, a warning, or a problem ' +
+        'with its remedy and the place where it is configured. Skips checks that are only possible on another ' +
+        'machine. Changes nothing except for an empty file that it creates and removes in the store. The exit code ' +
+        'is that of the worst result: 0 ok, 1 warning, 2 problem.',
     )
     .action(async (_options: object, command: Command) => {
       const options = commonOptions(command);

@@ -31,9 +31,10 @@ export function failoverCommand(): Command {
     .description(
       'Planned failover: shuts each VM down at the primary site, sends its last changes, and starts its replica ' +
         'VM at the recovery site. Nothing is lost: the last write of each disk must have arrived, or the failover ' +
-        'ends and the VM keeps running where it was. Several VMs fail over side by side; for an order, use ' +
-        '`farshore plan run`. Unplanned failover: uses what the vault holds, without the primary site. Changes ' +
-        'that were not sent are lost. Cancels any running job of the VMs.',
+        'ends and the VM keeps running where it was. Several VMs fail over in parallel; for an order, use ' +
+        '`farshore plan run`.\n\n' +
+        'Unplanned failover: starts the replica VMs from the vault, without the primary site. Changes that were ' +
+        'not sent are lost. Cancels any running job of the VMs.',
     )
     .argument('<vm...>', 'names of VMs')
     .addOption(
@@ -51,7 +52,7 @@ export function failoverCommand(): Command {
     .option('--try-shut-down', 'unplanned: first try to shut the source down and fetch its last changes')
     .option('--wait', 'return once the replica VMs run, and report any data loss')
     .option('--yes', 'do not ask for confirmation')
-    .option('--force', 'unplanned: even if the host of a VM answers, without typing its name')
+    .option('--force', "unplanned: continue even if the host of a VM answers, without asking for the VM's name")
     .addHelpText(
       'after',
       '\nExamples:\n  farshore failover db-01 --type planned --wait\n' +

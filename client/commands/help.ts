@@ -6,7 +6,7 @@ export function helpCommand(): Command {
   return new Command('help')
     .summary('show help for a command')
     .description('Shows the help of a command, or lists all commands.')
-    .argument('[command...]', 'its name, such as `vm start`')
+    .argument('[command...]', 'name of a command, such as `vm start`')
     .action(async (names: readonly string[], _options: object, command: Command) => {
       let at = command.parent!;
       for (const name of names) {

@@ -10,14 +10,13 @@ import { heldReplicas, outputOf, withFarshore } from './place.js';
 
 export function infrastructureCommand(): Command {
   return new Command('infrastructure')
-    .summary('vault, VMM servers, clouds, hosts, VMs and networks, and whether they are alive')
+    .summary('show both sites as a tree, and which processes are alive')
     .description(
       'Shows a tree: the vault with its store, worker and networks; each VMM server with its Provider, networks, ' +
         'mappings, clouds and hosts; each host with its agent and hypervisor; each VM with its disks and network ' +
-        'adapters. For the agent of a host that VMs are replicated from it shows whether the agent answers. For ' +
-        'other workers it shows when they last asked for work: a live worker asks once a minute, and one that has ' +
-        'not asked for 80 seconds is called silent. Hypervisors, recovery compute and the store are checked from ' +
-        'this machine.',
+        'adapters. If VMs are replicated from a host, shows whether its agent answers. For other workers, shows ' +
+        'when they last asked for work: a live worker asks once a minute, and one that has not asked for 80 ' +
+        'seconds is called silent. Checks hypervisors, recovery compute and the store from this machine.',
     )
     .action(async (_options: object, command: Command) => {
       const [{ LocalSite }, { seenWorkers }, { overviewOf }, { newestLook }, { toldItems }] = await Promise.all([

@@ -20,9 +20,7 @@ const DEFAULT_LIMIT = 20;
 const TASK_WIDTH = 50;
 
 export function jobCommand(): Command {
-  const job = new Command('job')
-    .summary('jobs, running and finished')
-    .description('Everything that is done to a VM is a job.');
+  const job = new Command('job').summary('jobs, running and finished').description('Every operation on a VM is a job.');
   job
     .command('list')
     .summary('the newest jobs')

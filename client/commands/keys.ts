@@ -58,7 +58,7 @@ export function keysCommand(): Command {
     });
   keys
     .command('list')
-    .summary('the ids of the keys, and which is in use')
+    .summary('the ids of the keys, and the one in use')
     .description(
       'Lists the ids of the keys, which one encrypts, and a fingerprint of each: two files have the same key if ' +
         'its fingerprints are equal. Does not show the keys.',
@@ -78,7 +78,7 @@ export function keysCommand(): Command {
     .command('use')
     .summary('encrypt with another key of the file')
     .description('Encrypts with another key of the file from now on. Workers switch to it as soon as they see it.')
-    .argument('<id>', 'of the key')
+    .argument('<id>', 'id of the key')
     .option(...fileOption)
     .action(async (id: string, options: FileOption, command: Command) => {
       const file = fileOf(options);

@@ -70,7 +70,7 @@ export function planCommand(): Command {
   plan
     .command('show')
     .summary('the state of a run')
-    .description('Shows a plan run: how far each stage is, where each VM stands, and the results of the failovers.')
+    .description('Shows a plan run: the progress of each stage and VM, and the results of the failovers.')
     .argument('<run>', RUN)
     .action(async (name: string, _options: object, command: Command) => {
       await withFarshore(command, async (farshore) => {

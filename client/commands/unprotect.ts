@@ -24,15 +24,15 @@ export function unprotectCommand(): Command {
     .description(
       'Disables protection: stops tracking changes and deletes the replica with all recovery points. Does not ' +
         'touch the VM itself. After a committed failover it only ends the protection: the replica VM keeps running ' +
-        'on its disks, the primary site is not asked, and its tracker stops by itself. Says exactly what it ' +
-        'deletes and keeps, and asks for confirmation. If the primary site is down, the job waits for it and can ' +
-        "be cancelled; --primary-lost skips it. If the host answers, --primary-lost makes you type the VM's name, " +
-        'or needs --force with --yes, because the host would keep tracking changes for nothing.',
+        'on its disks, and the tracker of the source stops without being asked. Lists everything it deletes and ' +
+        'keeps, and asks for confirmation. If the primary site is down, the job waits for it and can be cancelled; ' +
+        "--primary-lost skips it. If the host answers, --primary-lost makes you type the VM's name, or needs " +
+        '--force with --yes, because the host would keep tracking changes for nothing.',
     )
     .argument('<vm...>', 'names of VMs')
     .option('--keep-replica', 'keep the replica and its recovery points until the VM is protected again')
     .option('--primary-lost', 'the host no longer exists: clean up at the recovery site only')
-    .option('--force', 'with --yes and --primary-lost: even if the host of a VM answers')
+    .option('--force', 'with --yes and --primary-lost: continue even if the host of a VM answers')
     .option('--wait', 'return once it is done')
     .option('--yes', 'do not ask for confirmation')
     .addHelpText('after', '\nExample:\n  farshore unprotect db-01 --wait')

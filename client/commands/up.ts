@@ -38,8 +38,8 @@ export function upCommand(): Command {
     .summary('start a whole site on this machine, for evaluation')
     .description(
       'Starts Temporal, a hypervisor for each host of the site file, the recovery compute, and a worker for each ' +
-        'role, and restarts what dies. Runs in the foreground until Ctrl-C. Protection resumes at the next `up` ' +
-        'with the same data folder. The site file and its disks are checked before anything starts. If ' +
+        'role, and restarts them if they die. Runs in the foreground until Ctrl-C. Protection resumes at the next ' +
+        '`up` with the same data folder. The site file and its disks are checked before anything starts. If ' +
         'TEMPORAL_ADDRESS is set, uses that Temporal instead of starting one. If FARSHORE_ENCRYPTION_KEYS is set, ' +
         'encrypts the data in Temporal and serves a codec endpoint to the Web UI.',
     )
@@ -72,7 +72,7 @@ export function upCommand(): Command {
 
 export function downCommand(): Command {
   return new Command('down')
-    .summary('stop what `up` started')
+    .summary('stop the instance that `up` started')
     .description('Stops the instance of a data folder and waits until it has ended. Succeeds if none is running.')
     .action(async (_options: object, command: Command) => {
       const data = dataFolderOf(commonOptions(command));

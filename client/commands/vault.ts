@@ -22,10 +22,10 @@ interface StoreOption {
 
 export function vaultCommand(): Command {
   const vault = new Command('vault')
-    .summary('what the replica store holds, without Temporal')
+    .summary('list, export and adopt the content of the replica store')
     .description(
-      'The store describes itself: these commands work while Temporal or the whole primary site is gone, and ' +
-        'while workers use the store.',
+      'The store describes itself: `list` and `export` work even without Temporal and the primary site, and while ' +
+        'workers use the store.',
     );
   const storeOption = [
     '--store <place>',

@@ -38,12 +38,14 @@ export function vmCommand(): Command {
       'Lists every VM of the site file and every other protected VM with its phase. If a VM cannot be protected ' +
         'as it is, says why. With --side recovery, lists the replica VMs and where their disks are served.',
     )
-    .addOption(new Option('--side <side>', 'whose VMs').choices(['primary', 'recovery']).default('primary'))
+    .addOption(
+      new Option('--side <side>', 'site whose VMs to list').choices(['primary', 'recovery']).default('primary'),
+    )
     .action(async ({ side }: { side: 'primary' | 'recovery' }, command: Command) => {
       await (side === 'primary' ? listPrimary(command) : listRecovery(command));
     });
   vm.command('show')
-    .summary('everything about one VM, and what to do next')
+    .summary('everything about one VM, and the next command to type')
     .description(
       'Shows phase, health with its reasons, RPO, policy, disks and where they are served, recovery points, ' +
         'which operations are allowed now and why the others are not, and the next command to type.',

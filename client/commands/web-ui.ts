@@ -31,10 +31,10 @@ export function openCommand(): Command {
     .option('--save', "with --query: add it to the Web UI's saved views in this browser; needed once")
     .option(
       '--details',
-      'of a VM, a job or a plan run: at once its current details (tab "User Metadata") of the newest run',
+      'with a VM, a job or a plan run: open the current details (tab "User Metadata") of its newest run',
     )
     .option('--print', 'only print the address')
-    .addHelpText('after', `\nSaved queries, all of this vault:\n${queriesHelp}`)
+    .addHelpText('after', `\nSaved queries (each covers this vault only):\n${queriesHelp}`)
     .addHelpText('after', '\nExamples:\n  farshore open db-01\n  farshore open --query needs-attention')
     .action(async (what: string | undefined, options: OpenOptions, command: Command) => {
       checkArguments(what, options);

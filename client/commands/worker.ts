@@ -21,15 +21,20 @@ export function workerCommand(): Command {
   return new Command('worker')
     .summary('run one worker, as in production')
     .description(
-      'Runs a worker in the foreground until Ctrl-C, for the Temporal that the environment configures (TEMPORAL_ADDRESS,\n' +
-        'or a profile), else for the instance of the data folder. Its log is JSON lines on standard error.\n' +
-        '  azure  the recovery site of a vault, and the workflows; --name is the vault, the only one there is\n' +
-        '  vmm    the Provider; --name is the VMM server it is on\n' +
-        '  host   the Recovery Services agent; --name is the Hyper-V host it is on',
+      'Runs a worker in the foreground until Ctrl-C. Connects to the Temporal that the environment configures ' +
+        '(TEMPORAL_ADDRESS or a profile), else to that of the instance of the data folder. Writes its log to ' +
+        'standard error as JSON lines.\n\n' +
+        'Roles:\n' +
+        '  azure  runs the workflows and the work at the recovery site\n' +
+        '  vmm    the Provider of a VMM server\n' +
+        '  host   the Recovery Services agent of a Hyper-V host',
     )
-    .addOption(new Option('--role <role>', 'its role').choices(roles).makeOptionMandatory())
-    .option('--name <name>', 'the vault, VMM server or host, as in the site file (default: the vault, for azure)')
-    .option('--metrics <host:port>', `serve metrics for Prometheus there (default: ${METRICS_VARIABLE}, else nowhere)`)
+    .addOption(new Option('--role <role>', 'role of the worker').choices(roles).makeOptionMandatory())
+    .option('--name <name>', 'name of the vault, VMM server or host in the site file (default for azure: the vault)')
+    .option(
+      '--metrics <host:port>',
+      `serve metrics for Prometheus at this address (default: $${METRICS_VARIABLE}, else none)`,
+    )
     .action(async ({ role, name: given, metrics: wanted }: WorkerCommandOptions, command: Command) => {
       const metrics = wanted === undefined ? configuredMetricsAddress() : parseMetricsAddress(wanted, '--metrics');
       const { data, site, temporal } = await findPlace(command);
