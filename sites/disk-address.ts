@@ -10,7 +10,7 @@ import type { DiskAddress } from '../ports/replica-disks.js';
 export function checkAddress({ vm, disk }: DiskAddress): void {
   for (const name of [vm, disk]) {
     if (nameSchema.safeParse(name).success) continue;
-    throw new CatalogueError('InvalidReplicaState', `${JSON.stringify(name)} is no name of a VM or disk`);
+    throw new CatalogueError('InvalidReplicaState', `${JSON.stringify(name)} is not a valid name of a VM or disk`);
   }
 }
 

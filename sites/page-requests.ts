@@ -23,7 +23,7 @@ export function checkPages(name: string, size: number, range: Range): void {
   checkRange(name, size, range);
   if (range.offset % PAGE === 0 && range.length % PAGE === 0) return;
   const found = `offset ${range.offset}, length ${range.length} bytes`;
-  throw new CatalogueError('InvalidReplicaState', `${name}: ${found}: multiples of ${PAGE} are wanted`);
+  throw new CatalogueError('InvalidReplicaState', `${name}: ${found}: they must be multiples of ${PAGE}`);
 }
 
 export function checkRange(name: string, size: number, range: Range): void {

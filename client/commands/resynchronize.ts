@@ -25,7 +25,7 @@ export function resynchronizeCommand(): Command {
     .option('--wait', 'with --now: return once it is done')
     .action(async (vm: string, { now, wait }: Options, command: Command) => {
       if (wait && !now)
-        throw new RefusedError('--wait goes with --now: without it the window of the policy may be hours away');
+        throw new RefusedError('--wait needs --now: without it, the window of the policy may be hours away');
       await withFarshore(command, async (farshore) => {
         await requireAllowed(farshore, vm, 'resynchronize');
         const { jobId } = await farshore.resynchronize(vm, now ?? false);

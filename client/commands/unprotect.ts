@@ -38,7 +38,7 @@ export function unprotectCommand(): Command {
     .addHelpText('after', '\nExample:\n  farshore unprotect db-01 --wait')
     .action(async (vms: string[], options: UnprotectOptions, command: Command) => {
       if (options.force && !options.primaryLost)
-        throw new RefusedError('--force is for --primary-lost: without that the host is asked anyway');
+        throw new RefusedError('--force is only for --primary-lost: without it, the job waits for the host anyway');
       await withFarshore(command, async (farshore, place) => {
         const {
           site: { site },

@@ -54,8 +54,8 @@ function checkArguments(what: string | undefined, { query, save, details }: Open
     throw new RefusedError('name a VM, a job or a plan run, or a saved query with --query');
   if (what !== undefined && query !== undefined)
     throw new RefusedError(`give either ${what} or --query ${query}, not both: only one page can be opened`);
-  if (details && what === undefined) throw new RefusedError('--details are of a VM, a job or a plan run: name one');
-  if (save && query === undefined) throw new RefusedError('--save keeps a query: name it with --query');
+  if (details && what === undefined) throw new RefusedError('--details needs a VM, a job or a plan run: name one');
+  if (save && query === undefined) throw new RefusedError('--save needs a query: name it with --query');
 }
 
 function queryPage(place: Place, farshore: Farshore, { query: name, save }: OpenOptions) {

@@ -41,7 +41,7 @@ export function workerCommand(): Command {
       const names = namesOf(site.site, role);
       const name = given ?? (role === 'azure' ? site.site.vault.name : undefined);
       if (name === undefined) {
-        throw new RefusedError(`--name is missing: which ${role} this is; the site file has: ${names.join(', ')}`);
+        throw new RefusedError(`--name is missing; the site file has: ${names.join(', ')}`);
       }
       if (!names.includes(name)) {
         throw new RefusedError(`the site file ${site.file} has no ${role} ${name}; it has: ${names.join(', ')}`);

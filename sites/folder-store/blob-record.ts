@@ -66,6 +66,6 @@ export async function readBlobRecord(folder: string): Promise<BlobRecord> {
   try {
     return blobRecordSchema.parse(JSON.parse(text));
   } catch (error) {
-    throw new CatalogueError('InvalidReplicaState', `${file} is no record of a page blob`, { cause: error });
+    throw new CatalogueError('InvalidReplicaState', `${file} is not the record of a page blob`, { cause: error });
   }
 }

@@ -106,7 +106,7 @@ export class ScopeFences {
       }
       // Each time somebody else has shut out somebody.
       if (attempt === MOST_AT_ONCE)
-        throw new CatalogueError('StoreBusy', `${scope} is being fenced by other processes all the time`);
+        throw new CatalogueError('StoreBusy', `other processes keep raising the fence of ${scope}`);
     }
   }
 
@@ -189,6 +189,6 @@ function parseRecord(text: string, file: string): ScopeRecord | DamagedFence {
     if (checksum === undefined || checksum === checksumOf(record)) return record;
     return { problem: new Error(`${file} is damaged: ${text.slice(0, 80)}`) };
   } catch (error) {
-    return { problem: new Error(`${file} is no fence: ${text.slice(0, 80)}`, { cause: error }) };
+    return { problem: new Error(`${file} does not hold a fence: ${text.slice(0, 80)}`, { cause: error }) };
   }
 }

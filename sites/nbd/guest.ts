@@ -163,10 +163,10 @@ const fuaFlag = (options: { fua?: boolean }): number => (options.fua ? CommandFl
 async function negotiate(socket: Socket, reader: SocketReader, name: string): Promise<{ size: number; flags: number }> {
   const greeting = await reader.take(18);
   if (greeting.readBigUInt64BE(0) !== NBD_MAGIC || greeting.readBigUInt64BE(8) !== OPTION_MAGIC) {
-    throw new NbdProtocolError('this is no NBD server of the newstyle');
+    throw new NbdProtocolError('the server does not use the newstyle NBD handshake');
   }
   const flags = greeting.readUInt16BE(16) & (HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES);
-  if (!(flags & HandshakeFlag.FIXED_NEWSTYLE)) throw new NbdProtocolError('the server is not of the fixed newstyle');
+  if (!(flags & HandshakeFlag.FIXED_NEWSTYLE)) throw new NbdProtocolError('the server does not use the fixed newstyle handshake');
   const answer = Buffer.alloc(4);
   answer.writeUInt32BE(flags);
   const nameBytes = Buffer.from(name, 'utf8');

@@ -156,7 +156,7 @@ describe('arguments that are wrong', () => {
     [['failover', 'web-01'], /required option '--type <type>'/],
     [['failover', 'web-01', '--type', 'sudden'], /Allowed choices are planned/],
     [['plan', 'run', 'p.yaml', '--type', 'unplanned'], /farshore failover VM\.\.\. --type unplanned/],
-    [['unprotect', 'web-01', '--force', '--yes'], /--force is for --primary-lost/],
+    [['unprotect', 'web-01', '--force', '--yes'], /--force is only for --primary-lost/],
     [['failover', 'web-01', '--type', 'planned', '--force'], /--force is only for --type unplanned/],
     [['failover', 'web-01', '--type', 'planned', '--try-shut-down'], /--try-shut-down is only for --type unplanned/],
     [['vault', 'export', 'web-01', '--to', 'out'], /--point/],
