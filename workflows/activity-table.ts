@@ -1,6 +1,6 @@
 /**
- * The activities that jobs and entities call: on which side each runs, and how long one attempt may take, whatever its heartbeats say: they tell that the worker lives, and a call
- * that hangs behind it is ended by these.
+ * The activities that jobs and entities call: the side on which each runs, and the time limit of one attempt.
+ * Heartbeats only show that the worker lives; the time limit ends a call that hangs.
  */
 import type { ActivityOptions } from '@temporalio/workflow';
 import type { ResynchronizationActivities } from '../activities/resynchronization.js';
@@ -11,22 +11,23 @@ import { sideSchema, type Side } from '../domain/errors.js';
 
 /**
  * - `asks`: reads, or writes a small record.
- * - `changes`: a VM's power, its snapshot, its disks' being there; minutes on a real hypervisor or in a cloud.
- * - `moves`: disk content is sent, applied, merged or compared, at a limited bandwidth for hours. One that shows no progress
- *   for an hour stops its heartbeats (`activities/heartbeat.ts`).
+ * - `changes`: changes a VM's power state, its snapshot, or which disks exist; takes minutes on a real hypervisor or in
+ * a cloud.
+ * - `moves`: sends, applies, merges or compares disk content, for hours if bandwidth is limited. An activity that makes
+ * no progress for an hour stops its heartbeats (`activities/heartbeat.ts`).
  */
 export type Work = 'asks' | 'changes' | 'moves';
 
 export type TimeLimits = Readonly<Record<Work, NonNullable<ActivityOptions['startToCloseTimeout']>>>;
 
 export const timeLimits: TimeLimits = { asks: '2 minutes', changes: '30 minutes', moves: '1 day' };
-/** At a primary site that may be gone, while somebody waits. */
+/** For calls to a primary site that may be gone, while the caller waits for the answer. */
 export const timeLimitsIfThere: TimeLimits = { asks: '30 seconds', changes: '5 minutes', moves: '10 minutes' };
 
-/** A worker that sends no heartbeat for so long is lost. */
+/** A worker that sends no heartbeat for this long is considered lost. */
 export const HEARTBEAT_TIMEOUT = '30 seconds';
 
-/** Those that are called with limits of their own, where they are called. */
+/** These activities get their limits where they are called. */
 type WithOwnLimit = 'watchHost' | 'postAlert' | 'resyncOpening';
 type Limits<T> = Readonly<Record<Exclude<keyof T, WithOwnLimit>, Work>>;
 
@@ -35,7 +36,7 @@ interface SideActivities {
   sourceFabric: SourceFabricActivities;
   target: TargetActivities & ResynchronizationActivities;
 }
-/** Activities of a side that have their time limits here. */
+/** The activities of a side whose time limits are in this table. */
 export type ActivitiesOf<S extends Side> = Omit<SideActivities[S], WithOwnLimit>;
 
 export const workOf: { readonly [S in Side]: Limits<SideActivities[S]> } = {
@@ -90,5 +91,5 @@ const sideOf: ReadonlyMap<string, Side> = new Map([
   ...sideSchema.options.flatMap((side) => Object.keys(workOf[side]).map((name) => [name, side] as const)),
 ]);
 
-/** @returns undefined of one that runs beside the workflow. */
+/** @returns undefined for an activity that runs in the same worker as the workflow. */
 export const sideOfActivity = (activityType: string): Side | undefined => sideOf.get(activityType);

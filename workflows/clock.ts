@@ -1,12 +1,14 @@
 /**
- * The time of a workflow: when the task under way began. Nothing else here reads the clock (lint sees to it).
+ * The time of a workflow: when its current task began. No other module in this room reads the clock (the linter
+ * enforces it).
  *
- * A condition must not. An update that is refused leaves no event, but all conditions are looked at after it: one that had
- * become true by time alone would begin something that no replay comes to, and the next worker could not take over.
+ * A condition must not read it. A refused update leaves no event, but all conditions are evaluated after it. A
+ * condition that had become true by time alone would begin work that no replay begins, and the next worker could not
+ * take over.
  */
 import { toIso } from '../domain/time.js';
 
-/** Loaded per run, as all modules of workflows are. */
+/** Each run has its own copy, as with all modules of workflows. */
 let stopped = false;
 
 /** Milliseconds since 1970. @throws Error in a condition. */
@@ -15,10 +17,10 @@ export function nowMs(): number {
   return Date.now();
 }
 
-/** ISO 8601. @throws Error in a condition. */
+/** Current time, ISO 8601. @throws Error in a condition. */
 export const now = (): string => toIso(nowMs());
 
-/** Whoever asks for the time meanwhile makes a mistake. */
+/** Makes `nowMs` throw while `look` runs. */
 export function withoutClock<T>(look: () => T): T {
   stopped = true;
   try {

@@ -1,4 +1,6 @@
-/** Job "Commit": accepts the failover. The recovery points are deleted, but for the one the replica VM stands on. */
+/**
+ * Job "Commit": makes the failover permanent. Deletes all recovery points except the one that the replica VM runs from.
+ */
 import type { Job } from '../domain/job.js';
 import { runJob } from './run-job.js';
 import type { JobInput } from './messages.js';

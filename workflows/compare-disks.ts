@@ -1,6 +1,7 @@
 /**
- * The steps by which a resynchronization brings disks to what a VM snapshot holds: the replica is digested beside the
- * store, a stretch ahead of the agent, which compares and sends what differs. Both sides work at once.
+ * The steps by which a resynchronization makes the replica equal to a VM snapshot. The recovery site computes digests
+ * of the replica, one stretch ahead of the agent, which compares blocks and sends those that differ. Both sides work in
+ * parallel.
  */
 import type { JobRun } from './job-run.js';
 import { retentionOf } from './retention.js';
@@ -12,21 +13,23 @@ interface ComparedDisk {
 }
 
 interface Compared {
-  /** Up to here the replica is digested, bytes. */
+  /** The replica has been digested up to here, bytes. */
   readonly digested: number;
   readonly allDigested: boolean;
-  /** Up to here source and replica are the same, bytes. */
+  /** Source and replica are equal up to here, bytes. */
   readonly copied: number;
   readonly digestBytes: number;
   /** How long the next stretch of digests takes, ms. */
   readonly forMs: number;
 }
 
-/** The agent waits for the first stretch; later ones are long, as each costs events. */
+/**
+ * The agent waits for the first stretch, so it is short. Later ones are long, because each adds events to the history.
+ */
 const FIRST_STRETCH_MS = 1_000;
 const LONGEST_STRETCH_MS = 30_000;
 
-/** Goes on where both stood; within a stretch, at the store's own records. @returns bytes of digests. */
+/** Continues where both sides stopped; within a stretch, at the store's own records. @returns bytes of digests. */
 export async function compareDisks(
   run: JobRun<'resynchronize'>,
   epoch: number,
@@ -75,7 +78,7 @@ export async function compareDisks(
   return digestBytes;
 }
 
-/** Neither is left behind when the other fails: what is tried again would be done twice at once. */
+/** Waits for both even if one fails: if one were left running, a retry would do its work twice at the same time. */
 async function toTheirEnds<A, B>(
   one: Promise<A> | undefined,
   other: Promise<B> | undefined,

@@ -1,4 +1,4 @@
-/** The steps by which a job copies the disks of a VM snapshot: those of the initial copy, and of a resynchronization. */
+/** The steps by which an initial copy or a resynchronization copies the disks of a VM snapshot. */
 import type { JobKind } from '../domain/jobs/known-jobs.js';
 import type { JobRun } from './job-run.js';
 import { retentionOf } from './retention.js';
@@ -9,7 +9,10 @@ interface CopiedDisk {
   readonly size: number;
 }
 
-/** Goes on at the offset the last slice ended with; within a slice, at the store's own record of what arrived. */
+/**
+ * Continues at the offset where the last slice ended; within a slice, at the store's record of the data that has
+ * arrived.
+ */
 export async function copyDisks<K extends JobKind>(
   run: JobRun<K>,
   epoch: number,
@@ -30,7 +33,7 @@ export async function copyDisks<K extends JobKind>(
           fromOffset,
           retention: retentionOf(policy),
         });
-        // The replica is a little larger than a disk of no whole number of MiB.
+        // If a disk's size is not a whole number of MiB, its replica is a little larger.
         await run.report(before + Math.min(slice.nextOffset, disk.size), total, slice.sentBytes);
         return slice;
       },
@@ -40,7 +43,7 @@ export async function copyDisks<K extends JobKind>(
   }
 }
 
-/** A disk that differs is sent again: the slices that differ have lost their records, the others are not sent twice. */
+/** Sends a disk again if it differs. Only the differing slices have lost their records, so only they are sent. */
 export async function verifyDisks<K extends JobKind>(
   run: JobRun<K>,
   epoch: number,

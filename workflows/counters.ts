@@ -1,16 +1,18 @@
-/** What workflows count, through the SDK's meter: when it happens, and not again when a history is replayed. */
+/**
+ * Counters of the workflows, through the SDK's meter. An event counts when it happens, not when a history is replayed.
+ */
 import { metricMeter } from '@temporalio/workflow';
 import type { Job } from '../domain/job.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
 import { toMs } from '../domain/time.js';
 import { missedCycles } from '../domain/transitions.js';
 
-/** A cycle that the replica holds. @param item as it was before that. @param at ISO 8601. */
+/** Counts a cycle that was applied. @param item the state before the cycle. @param at ISO 8601. */
 export function countCycle(item: ProtectedItem, at: string): void {
   const { vault, vm, host } = item;
   const tags = { vault, vm, host };
   metricMeter.createCounter('farshore_cycles', '', 'Replication cycles that were sent and applied').add(1, tags);
-  // None is counted too: a series that begins with its first one would not be seen to rise.
+  // Adds 0 first: Prometheus does not see a rise in a series that begins with its first event.
   metricMeter
     .createCounter(
       'farshore_cycles_missed',
@@ -25,12 +27,12 @@ const outcomes = { Succeeded: 'succeeded', Failed: 'failed', Cancelled: 'cancell
 
 const tagsOf = ({ vault, vm, kind }: Job, outcome: string) => ({ vault, vm, kind, outcome });
 
-/** A job that begins: its outcomes have to be there before one of them rises. */
+/** Creates the counters of a job that begins: Prometheus has to see a series before it rises. */
 export function expectJob(job: Job): void {
   for (const outcome of Object.values(outcomes)) jobs().add(0, tagsOf(job, outcome));
 }
 
-/** Nothing while it goes on. */
+/** Does nothing while the job is in progress. */
 export function countJob(job: Job): void {
   const { vault, kind, state, startedAt, endedAt } = job;
   if (endedAt === undefined || state === 'InProgress') return;

@@ -1,11 +1,12 @@
 /**
- * Job "Disable protection": the primary site stops tracking, then the replica goes, or is kept when that was asked for.
- * The VM at the primary site is not touched.
+ * Job "Disable protection": the primary site stops tracking; then the replica is deleted, or kept if that was
+ * requested. Does not touch the VM at the primary site.
  *
- * Of a committed failover only the protection ends: the replica VM runs on from its disks, and the primary site, which
- * may not exist any more, is not asked.
- * Restart: each step is repeatable. Until tracking has ended the job can be cancelled and nothing has happened; from
- * then on it only goes forward, as a replica that nobody feeds is worth nothing to a protection.
+ * After a committed failover, only the protection ends: the replica VM keeps running on its disks, and the primary
+ * site, which may no longer exist, is not contacted.
+ *
+ * Restart: each step is repeatable. Until tracking has ended, the job can be cancelled and has changed nothing. After
+ * that it only moves forward: a replica that no longer receives changes is useless to a protection.
  */
 import { CancellationScope } from '@temporalio/workflow';
 import type { Job } from '../domain/job.js';
@@ -26,7 +27,7 @@ export async function disableProtection(input: JobInput): Promise<Job> {
     await run.task(
       'Disabling protection at the primary site',
       async () => {
-        // A tracker that is left alone stops by itself at its limits; a later protection takes over from it.
+        // A tracker that is not told stops by itself at its limits, and a later protection takes over from it.
         if (notAsked !== undefined) return;
         await mergeSnapshot(run);
         await run.step('stop tracking', () => run.source.endReplication({ vm }));

@@ -1,7 +1,8 @@
 /**
- * Job "Enable protection". Ends once initial replication has been started; it does not wait for it.
- * Restart: every step is repeatable within the epoch that `identifyTarget` gave. Cancelled or failed: tracking is
- * stopped and the snapshot removed, so that the VM is as it was.
+ * Job "Enable protection". It ends when initial replication has been started, and does not wait for it.
+ *
+ * Restart: every step is repeatable within the epoch that `identifyTarget` returned. If the job is cancelled or fails,
+ * tracking is stopped and the snapshot removed, so that the VM is as before.
  */
 import type { Job } from '../domain/job.js';
 import { runJob } from './run-job.js';

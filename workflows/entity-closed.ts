@@ -1,18 +1,18 @@
-/** What a job makes of a signal that reached nobody. */
+/** How a job reacts when a signal does not reach its entity. */
 import { isCancellation } from '@temporalio/workflow';
 import { toFailure } from '../domain/errors.js';
 import { StepFailure } from './step-failure.js';
 
 export const ENTITY_CLOSED = 'The protection workflow of this VM is closed, so this job could not report to it';
 
-/** No step of the job failed, and none can be tried again: the job ends by it. */
+/** Ends the job, although none of its steps failed: there is nothing to retry. */
 export class EntityClosed extends StepFailure {
   constructor() {
     super(toFailure('InvalidVmState', ENTITY_CLOSED));
   }
 }
 
-/** Only another cancellation may pass: everything else says that the entity is closed. */
+/** Passes cancellations on; any other error means that the entity is closed. */
 export function entityClosed(error: unknown): never {
   if (isCancellation(error)) throw error;
   throw new EntityClosed();

@@ -1,4 +1,4 @@
-/** What may be asked of and told to the protection entity, apart from its settings; each is answered at once. */
+/** The updates and signals of the protection entity, except its settings. Each is answered immediately. */
 import { hostNewsSchema, locatedVmSchema, type HostNews } from '../domain/host.js';
 import { viewOf } from '../domain/item-view.js';
 import type { JobOutcome } from '../domain/job-outcome.js';
@@ -13,7 +13,7 @@ import type { SettingsOwner } from './settings.js';
 
 export type NewJobRequest = Omit<JobRequest, 'jobId' | 'kind'>;
 
-/** The entity, as far as others speak with it. */
+/** The part of the entity that these handlers use. */
 export interface AskedEntity extends SettingsOwner {
   accept(kind: JobKind, request: NewJobRequest): messages.JobAccepted;
   sync(request: messages.SyncRequest): messages.SyncAccepted;

@@ -1,7 +1,8 @@
 /**
- * After an unplanned failover the source has still to be told that it must not run any more. The request lies in the
- * Provider's queue until somebody is there to take it; then the VM is fenced, and turned off if it has started again.
- * Restart: both steps can be repeated.
+ * After an unplanned failover, the source still has to be told that it must not run any more. The request waits in the
+ * Provider's queue until a Provider takes it; then the VM is fenced, and turned off if it has started again.
+ *
+ * Restart: both steps are repeatable.
  */
 import { isCancellation } from '@temporalio/workflow';
 import type { FencedVm } from '../activities/source-fabric.js';

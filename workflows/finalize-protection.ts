@@ -1,4 +1,7 @@
-/** Job "Finalize protection on the virtual machine": network and other settings of the replica VM. After it the VM is Protected. */
+/**
+ * Job "Finalize protection on the virtual machine": sets the network and other settings of the replica VM. The VM is
+ * Protected afterwards.
+ */
 import type { Job } from '../domain/job.js';
 import { runJob } from './run-job.js';
 import type { JobInput } from './messages.js';

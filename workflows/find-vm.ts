@@ -11,7 +11,7 @@ import { now } from './clock.js';
 import { sourceIfThere } from './sides.js';
 import { StepFailure } from './step-failure.js';
 
-/** What a host that has lost a VM, or is lost itself, answers or does not. */
+/** Failures of a host that has lost a VM, or that is lost itself. */
 const MAY_HAVE_MOVED: readonly string[] = ['VmNotFound', 'AgentNotAnswering', 'HypervisorUnreachable'];
 
 /** An entity, as far as it goes where its VM goes. */

@@ -1,6 +1,6 @@
 /**
- * How workflows are told and asked: every handler is registered here. What a signal brings is parsed; what can't be read is
- * logged and dropped, as its sender can't be told, and one that failed would keep its workflow from ever going on.
+ * Registers every handler of signals and updates. The content of a signal is parsed. A signal that cannot be read is
+ * logged and dropped: its sender cannot be told, and an error thrown here would stop the workflow for good.
  */
 import { log, setHandler, type QueryDefinition, type SignalDefinition } from '@temporalio/workflow';
 import type { UpdateDefinition } from '@temporalio/common';
@@ -8,7 +8,9 @@ import type { z } from 'zod';
 import { continueWhenPossible, limitHistory, messageHasCome } from './history-limit.js';
 import { continueAsNewSignal, type Tuning } from './messages.js';
 
-/** The handlers of a workflow, which can be told to continue as new at any time. @param tuning of it. */
+/**
+ * The handlers of a workflow. Every workflow can be told to continue as new at any time. @param tuning of the workflow.
+ */
 export function handlersOf(tuning: Tuning | undefined) {
   limitHistory(tuning);
   setHandler(continueAsNewSignal, continueWhenPossible);
@@ -25,7 +27,7 @@ const handlers = {
     });
   },
 
-  /** One that brings nothing. */
+  /** A signal without content. */
   onCall(signal: SignalDefinition, handle: () => void): void {
     setHandler(signal, () => {
       messageHasCome();
@@ -33,7 +35,7 @@ const handlers = {
     });
   },
 
-  /** @param validate throws what refuses it, and changes nothing. */
+  /** @param validate throws to refuse the update, and changes nothing. */
   onUpdate<R, T>(
     update: UpdateDefinition<R, [T]>,
     handle: (request: T) => R | Promise<R>,

@@ -1,11 +1,12 @@
 /**
- * Looks at the history's length with what workflows command, and counts their timers. Not one of the workflows: the bundle
- * takes it for an interceptor. It must not put anything off, not even by a promise more: histories say what came first.
+ * Checks the history's length whenever a workflow issues a command, and counts its timers. This is not a workflow: the
+ * bundle loads it as an interceptor. It must not delay anything, not even by one promise, because histories record the
+ * order of events.
  */
 import { CancellationScope, type WorkflowInterceptors } from '@temporalio/workflow';
 import { commandIsIssued, timerIsStarted } from './history-limit.js';
 
-/** In a scope that is cancelled nothing is commanded any more. */
+/** In a cancelled scope, no more commands are issued. */
 function commands(): void {
   if (!CancellationScope.current().consideredCancelled) commandIsIssued();
 }
@@ -21,7 +22,8 @@ export const interceptors = (): WorkflowInterceptors => ({
         commands();
         return next(input);
       },
-      // No look: one that is taken back in the same task, as what it was to limit has come already, leaves no command.
+      // Does not check the length here: a timer that is cancelled in the task that started it, because its condition is
+      // already true, leaves no command.
       startTimer: (input, next) => {
         timerIsStarted();
         return next(input);

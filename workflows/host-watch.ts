@@ -1,11 +1,11 @@
 /**
- * Watches one host for the VMs that are replicated from it, id `host/<vault>/<host>`, and tells their entities what is
- * new: so an agent that is dead, or hangs, shows within a minute however rarely changes are sent, and a VM whose tracking has
- * stopped by itself does not wait for its next cycle to say so.
+ * Watches one host for the VMs that are replicated from it, id `host/<vault>/<host>`, and tells their entities the
+ * news. An agent that is dead or hangs is thus noticed within a minute, however rarely changes are sent, and a VM whose
+ * tracking has stopped by itself is known before its next cycle.
  *
- * The agent answers only with news (see `watchHost`): a host that is well costs no event, whatever the time. What its looks
- * hear is the host's sign of life, for whoever asks. Ends when no VM is left. Restart: what each entity was told is carried;
- * one that joins is told how things are.
+ * The agent answers only if it has news (see `watchHost`), so a healthy host adds no events to the history. The
+ * heartbeats of its looks are the host's sign of life. The watch ends when no VM is left. Restart: the news last told
+ * to each entity is carried over; an entity that joins is told the current state.
  */
 import {
   ActivityFailure,
@@ -41,18 +41,18 @@ import { failureOf } from './step-failure.js';
 import { uncancelled } from './uncancelled.js';
 import { until, untilAnswered } from './wait.js';
 
-/** A look that nobody has taken from the queue: the agent is not there. Starting one takes less. */
+/** A look that stays in the queue this long means that there is no agent. Starting one takes less. */
 const TAKEN_WITHIN_MS = 30_000;
 /**
- * One that was taken, and is not answered. A host that hangs, or whose plug was pulled, has its polls open still, and the
- * server goes on giving them work, so that is not asked again and again but told.
+ * A look that was taken but not answered within this time means that the host hangs or has lost power. Its polls stay
+ * open for a while, and the server keeps giving them work, so the look is not repeated; the entities are told.
  */
 const ANSWERED_WITHIN_MS = 15_000;
 const UNANSWERED = 'TemporalTimeout:StartToClose';
-/** Of a host that is known to be silent: it takes what lies in its queue once it is back. */
+/** For a host that is known to be silent: it takes the look from its queue once it is back. */
 const TAKEN_WITHIN_WHILE_SILENT_MS = 60_000;
 const AGAIN_MS = 3_000;
-/** After a failure that is not silence, which has taken its time already. */
+/** After a failure other than silence, which has taken its time already. */
 const PAUSE_AFTER_FAILURE = '1 minute';
 
 const watching = (vault: string, host: string, isSilent: boolean) =>
@@ -61,7 +61,7 @@ const watching = (vault: string, host: string, isSilent: boolean) =>
     scheduleToStartTimeout: isSilent ? TAKEN_WITHIN_WHILE_SILENT_MS : TAKEN_WITHIN_MS,
     startToCloseTimeout: ANSWERED_WITHIN_MS,
     retry: {
-      // Of what failed by no will of its own; the agent says itself when it looks again.
+      // For looks that failed unintentionally; otherwise the agent itself says when it wants to be asked again.
       initialInterval: AGAIN_MS,
       backoffCoefficient: 1,
       maximumInterval: AGAIN_MS,
@@ -79,7 +79,7 @@ export async function hostWatch(raw: HostWatchInput): Promise<void> {
 
 class HostWatch {
   private readonly vms: Set<string>;
-  /** By VM: what its entity was told last, as JSON. */
+  /** By VM: the state its entity was last told, as JSON. */
   private readonly told: Map<string, string>;
   private state: HostState | undefined;
   private trouble: HostTrouble | undefined;
@@ -93,7 +93,7 @@ class HostWatch {
     this.trouble = input.trouble;
     this.heard = signOf(input.trouble?.heardAt === undefined ? input.state : input.trouble);
     handlersOf(input.tuning).onSignal(watchVmSignal, watchedVmSchema, ({ vm, watched }) => {
-      // One that joins, perhaps again, may not know what was told before.
+      // A VM that joins, perhaps again, may not know the state that was told before.
       this.told.delete(vm);
       if (watched) this.vms.add(vm);
       else this.vms.delete(vm);
@@ -110,7 +110,7 @@ class HostWatch {
     await untilAnswered();
   }
 
-  /** Until there is news, or somebody to tell them to. */
+  /** Resolves when there is news, or an entity that has not been told the state. */
   private async look(): Promise<void> {
     const { vault, host } = this.input;
     const { state } = this;
@@ -132,12 +132,12 @@ class HostWatch {
       await this.tellEntities();
       if (silentSince === undefined) await sleep(PAUSE_AFTER_FAILURE);
     } finally {
-      // Whichever of the two is left.
+      // Cancels the one that is still waiting.
       scope.cancel();
     }
   }
 
-  /** @param since of a failure, ms. */
+  /** @param since start of a failure, ms. */
   private learn(state: HostState, since = nowMs()): void {
     this.state = state;
     const { failure } = state;
@@ -191,13 +191,13 @@ class HostWatch {
   }
 }
 
-/** What the agent heard last before it fell silent: the server hands on its newest heartbeat, whichever attempt sent it. */
+/** The agent's last sign of life before it fell silent: the timeout carries the newest heartbeat of any attempt. */
 function lastLook(error: unknown): Sign {
   const timeout = timeoutOf(error);
   return signOf(timeout && lookSchema.safeParse(timeout.lastHeartbeatDetails).data);
 }
 
-/** @returns since when the agent has not answered, ms; undefined when that is not what it failed for. */
+/** @returns since when the agent has not answered, ms; undefined if it failed for another reason. */
 function silence(error: unknown, isKnown: boolean): number | undefined {
   switch (timeoutOf(error)?.timeoutType) {
     case TimeoutType.SCHEDULE_TO_START:

@@ -1,4 +1,4 @@
-/** The workflow types of the worker: every function exported here becomes one. */
+/** The workflow types of the worker: each function exported here is one. */
 export { protectVm } from './protect-vm.js';
 export { showVault } from './show-vault.js';
 export { hostWatch } from './host-watch.js';

@@ -1,7 +1,9 @@
 /**
- * Job "Initial replication": the disks of the VM snapshot are copied one by one and read back, the snapshot is merged
- * away, and the changes made meanwhile are sent.
- * Restart: goes on at the offset the last slice ended with; within a slice, at the store's own record of what arrived.
+ * Job "Initial replication": copies the disks of the VM snapshot one by one, reads them back, merges the snapshot, and
+ * sends the changes made meanwhile.
+ *
+ * Restart: continues at the offset where the last slice ended; within a slice, at the store's record of the data that
+ * has arrived.
  */
 import type { Job } from '../domain/job.js';
 import { copyDisks, mergeSnapshot, verifyDisks } from './copy-disks.js';

@@ -1,14 +1,15 @@
 /**
- * The frame every job runs in: named tasks, steps that are climbed, progress and end told to the entity, a record left
- * in the vault.
+ * The frame in which every job runs: named tasks, steps that climb the ladder, reports of progress and end to the
+ * entity, and a record in the vault.
  *
  * Invariants:
- * - A step that is done is never done again: its result is carried through continue-as-new.
- * - The entity hears of the job's end by signal to its workflow id, whichever run of it is alive. When the entity is
- *   closed the job ends with an error.
- * - Cancelled before its point of no return, a job undoes what it did: compensations are registered before their step.
- *   Undoing climbs the ladder; cancelled again meanwhile, the job ends, and the entity is told what is left.
- * - Each step asks first whether another job has taken over.
+ * - A finished step is never repeated: its result is carried through continue-as-new.
+ * - The job signals its end to the entity's workflow id, whichever run of it is alive. If the entity is closed, the job
+ * ends with an error.
+ * - A job that is cancelled before its point of no return undoes its steps: compensations are registered before their
+ * step. Undoing climbs the ladder. If the job is cancelled again meanwhile, it ends, and the entity is told which steps
+ * were not undone.
+ * - Each step first checks whether another job has taken over.
  */
 import { CancellationScope, CancelledFailure, isCancellation, log } from '@temporalio/workflow';
 import { toFailure, type Failure } from '../domain/errors.js';
@@ -48,7 +49,7 @@ import { entityOf, leaveRecord, tellEnd, tellProgress } from './tell-entity.js';
 import { tellPlan } from './tell-plan.js';
 import { untilAnswered } from './wait.js';
 
-/** What a job's body hands back when it has succeeded. */
+/** Returned by a job's body when it has succeeded. */
 export type JobSuccess = Omit<JobOutcome, 'outcome' | 'failure'> & { result?: Record<string, unknown> };
 
 const SUPERSEDED = 'Another job has taken over';
@@ -65,7 +66,7 @@ export class JobRun<K extends JobKind> {
   readonly ladder: LadderControl;
   private entityClosed = false;
   private superseded = false;
-  /** What the entity has to know even if the job does not succeed. */
+  /** Facts that the entity needs even if the job does not succeed. */
   known: Pick<JobOutcome, 'epoch' | 'cycle' | 'recoveryPoint'> = {};
 
   constructor(
@@ -99,7 +100,10 @@ export class JobRun<K extends JobKind> {
     publishJob(this.job);
   }
 
-  /** Runs a task once. Before it, holds when the plan run wants that. @param notDone of what it came to. */
+  /**
+   * Runs a task once. Before it, waits if the plan run holds it. @param notDone why the result counts as not done, if
+   * it does.
+   */
   async task<T>(name: TaskName<K>, body: () => Promise<T>, notDone?: (result: T) => NotDone | undefined): Promise<T> {
     const task = taskOf(this.job, name);
     if (!task) throw new Error(`job ${this.kind} has no task "${name}"`);
@@ -117,9 +121,9 @@ export class JobRun<K extends JobKind> {
   }
 
   /**
-   * One activity, climbed. Its result is remembered, so the body may be run from its start again.
-   * @param name unique within the job
-   * @param isFinal failures that end the job instead of being waited for.
+   * Runs one activity on the ladder. Its result is remembered, so the body can run from its start again.
+   * @param name unique within the job.
+   * @param isFinal selects failures that end the job instead of being retried.
    */
   async step<T>(name: string, call: () => Promise<T>, isFinal?: (failure: Failure) => boolean): Promise<T> {
     if (name in this.results) return this.results[name] as T;
@@ -127,12 +131,12 @@ export class JobRun<K extends JobKind> {
     await this.continueIfLong();
     const climbed = await climb(name, call, this.ladder, this.job.retry, isFinal);
     if (!climbed.done) return this.continueAsNew();
-    // A step without a result still has to be remembered as done.
+    // A step without a result must be remembered as done, too.
     this.results[name] = climbed.value ?? null;
     return climbed.value;
   }
 
-  /** A step that is called until its answer says that it is done; where it stands is carried along. */
+  /** Calls a step until its answer says that it is done; its position is carried through continue-as-new. */
   async loop<S, R>(
     name: string,
     start: S,
@@ -156,12 +160,12 @@ export class JobRun<K extends JobKind> {
     return state;
   }
 
-  /** Registers what undoes the step that follows; done when the job is cancelled or fails. */
+  /** Registers the compensation of the step that follows; it runs if the job is cancelled or fails. */
   compensateWith(what: Undoing): void {
     this.undoing.register(what);
   }
 
-  /** From here on the job can't be undone. */
+  /** From here on, the job cannot be undone. */
   pointOfNoReturn(): void {
     this.undoing.forget();
   }
@@ -178,7 +182,7 @@ export class JobRun<K extends JobKind> {
       log.info('The job is asked to cancel', { reason });
       if (superseded) {
         this.superseded = true;
-        // Undoing would work against who takes over: a source that was shut down must not start again.
+        // Undoing would work against the job that takes over: a source that was shut down must not start again.
         this.undoing.forget();
       }
       this.undoing.giveUp();
@@ -195,7 +199,7 @@ export class JobRun<K extends JobKind> {
       if (!cancelled && !(error instanceof StepFailure)) throw unexpected(error);
       await CancellationScope.nonCancellable(() => this.giveUp(cancelled ? undefined : (error as StepFailure).failure));
     }
-    // A cancellation that comes too late for the job is none of its end.
+    // A cancellation that arrives after the job's work must not change its end.
     await CancellationScope.nonCancellable(untilAnswered);
     return endOfJob(this.job, this.entityClosed);
   }
@@ -237,19 +241,23 @@ export class JobRun<K extends JobKind> {
     publishJob(this.job);
     if (isReleased) return;
     const problem = `this job was held before "${task}" by the plan run ${planRun}, which no longer exists`;
-    // What can be undone is; what can't goes on to its end without being told to.
+    // If the job can be undone, undo it; otherwise let it run to its end without being released.
     if (this.undoing.isPossible) throw new StepFailure(toFailure('PlanGone', problem));
     log.warn('The job continues without its plan run', { problem });
   }
 
-  /** Nobody but the entity could ask for the `retry` that a job waits for. @returns false when it is gone. */
+  /**
+   * Checks that the entity still exists: only it can pass on the `retry` that a job waits for. @returns false if it is
+   * gone.
+   */
   private async isStillWanted(): Promise<boolean> {
     this.entityClosed ||= !(await isStillThere(protectedItemId(this.job.vault, this.job.vm)));
     return !this.entityClosed;
   }
 
   private isLongEnough(): boolean {
-    // Undoing is not continued as new: one rung is 30 minutes, so its history grows by a few hundred events a day.
+    // A job does not continue as new while undoing: a rung takes up to 30 minutes, so its history grows by a few
+    // hundred events a day.
     return this.undoing.isUnderWay ? this.undoing.isGivenUp : shouldContinueAsNew();
   }
 
@@ -257,7 +265,7 @@ export class JobRun<K extends JobKind> {
     if (this.superseded) throw new CancelledFailure(SUPERSEDED);
   }
 
-  /** What the job does at its host goes on where the VM is now. */
+  /** Continues the job's work at its host where the VM is now. */
   private async follow(failure: Failure): Promise<boolean> {
     const found = await findMoved(this.input, failure);
     if (!found) return false;
@@ -271,7 +279,7 @@ export class JobRun<K extends JobKind> {
     if (retry) this.job.retry = retry;
     else delete this.job.retry;
     void this.tellEntity().catch((error: unknown) => {
-      // The ladder gives up by it.
+      // Makes the ladder give up.
       if (error instanceof EntityClosed) this.entityClosed = true;
     });
   }

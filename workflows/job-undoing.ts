@@ -1,6 +1,7 @@
 /**
- * What a job undoes when it is cancelled or fails, the last step first. Undoing climbs the ladder; given up in the middle,
- * what is left is told, and what can't be undone does not keep the rest from being tried.
+ * Undoes the steps of a job that is cancelled or fails, the last one first. Undoing climbs the ladder. If it is given
+ * up halfway, the remaining steps are reported. A step that cannot be undone does not prevent the others from being
+ * tried.
  */
 import type { Failure } from '../domain/errors.js';
 import type { Job } from '../domain/job.js';
@@ -10,7 +11,7 @@ import { climb, type LadderControl } from './ladder.js';
 import { failureOf } from './step-failure.js';
 import { undo, type UndoingSides } from './undo.js';
 
-/** A job, as far as it undoes something. */
+/** The part of a job that undoing needs. */
 export interface UndoingJob extends UndoingSides {
   readonly job: Job;
   readonly input: { readonly vm: string; readonly epoch: number };
@@ -29,7 +30,7 @@ export class JobUndoing {
     this.toUndo.push(what);
   }
 
-  /** From here on nothing is undone. */
+  /** From here on, nothing is undone. */
   forget(): void {
     this.canBegin = false;
     this.toUndo.length = 0;
@@ -48,7 +49,7 @@ export class JobUndoing {
     return this.state === 'given up';
   }
 
-  /** Cancelled once more while it undoes, the job ends with what is left. */
+  /** If the job is cancelled again while undoing, it ends and leaves the rest. */
   giveUp(): void {
     if (this.state === 'under way') this.state = 'given up';
   }
@@ -59,7 +60,7 @@ export class JobUndoing {
     const { job, input } = this.of;
     for (let what = this.toUndo.pop(); what !== undefined; what = this.toUndo.pop()) {
       const failure = await this.one(what);
-      // Taken over from meanwhile, nothing is to be undone any more.
+      // If another job has taken over meanwhile, nothing may be undone any more.
       if (!this.canBegin) break;
       if (failure) notUndone.push({ what, epoch: input.epoch, failure });
       else undone.push(what);
@@ -69,7 +70,7 @@ export class JobUndoing {
     return { ...(undone.length > 0 && { undone }), ...(notUndone.length > 0 && { notUndone }) };
   }
 
-  /** @returns why it could not be done, when it was given up. */
+  /** @returns the failure because of which it was given up, if it was. */
   private async one(what: Undoing): Promise<Failure | undefined> {
     const { job, input, ladder } = this.of;
     const attempt = () => undo(what, this.of, input);

@@ -1,4 +1,4 @@
-/** While a VM needs its host, somebody watches that host for it. */
+/** Makes sure that a host is watched as long as a VM needs it. */
 import { ParentClosePolicy, getExternalWorkflowHandle, isCancellation, startChild } from '@temporalio/workflow';
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import { hostWatchId } from '../domain/ids.js';
@@ -13,7 +13,7 @@ export interface WatchedItem {
   readonly tuning: Tuning | undefined;
 }
 
-/** Resolves once the entity is over and, unless another run of it goes on, its host is not watched for it any more. */
+/** Resolves when the entity is over and, unless another run of it continues, has left the watch over its host. */
 export async function keepHostWatched(watched: WatchedItem): Promise<void> {
   const wanted = () => needsHost(watched.item());
   while (!watched.over()) {
@@ -26,7 +26,7 @@ export async function keepHostWatched(watched: WatchedItem): Promise<void> {
   }
 }
 
-/** Between asking and starting the watch may begin, or end: then once more. */
+/** The watch may begin or end between the signal and its start; if so, tries again. */
 async function join({ tuning }: WatchedItem, item: ProtectedItem): Promise<void> {
   const { vault, host, vm } = item;
   while (!(await tell(item, true))) {
@@ -44,7 +44,7 @@ async function join({ tuning }: WatchedItem, item: ProtectedItem): Promise<void>
   }
 }
 
-/** @returns false when there is no watch. */
+/** @returns false if there is no watch. */
 async function tell({ vault, host, vm }: ProtectedItem, isWatched: boolean): Promise<boolean> {
   try {
     await getExternalWorkflowHandle(hostWatchId(vault, host)).signal(watchVmSignal, { vm, watched: isWatched });

@@ -1,9 +1,9 @@
 /**
- * The ladder: runs one step until it succeeds. Each attempt is one activity execution (maximumAttempts 1); between
- * attempts it waits 1, 2, 4, 8, 10, then every 30 minutes, visibly, and an administrator's `retry` ends the wait.
- * The count starts again once the step's checkpoint has advanced. What a worker handed back as it was told to stop is no
- * attempt: the next one gets it at once. A non-recoverable failure waits for `retry` only;
- * a failure that needs a resynchronization is thrown.
+ * The retry ladder: runs one step until it succeeds. Each attempt is one activity execution (maximumAttempts 1).
+ * Between attempts it waits 1, 2, 4, 8, 10, then every 30 minutes, visibly; an operator's `retry` ends the wait. The
+ * count starts again when the step's checkpoint has advanced. Work that a stopping worker handed back does not count as
+ * an attempt and is retried immediately. A non-recoverable failure waits for `retry` only; a failure that needs a
+ * resynchronization is thrown.
  */
 import { isCancellation } from '@temporalio/workflow';
 import { retryDelayMs } from '../domain/retry.js';
@@ -15,28 +15,31 @@ import { EntityClosed } from './entity-closed.js';
 import { failureOf, StepFailure } from './step-failure.js';
 import { until, untilOrAfter } from './wait.js';
 
-/** What waits for a person looks this often whether it is still wanted, ms. */
+/** While waiting for an operator, checks this often whether the step is still wanted, ms. */
 const ASK_MS = 30 * 60_000;
 
 export interface LadderControl {
-  /** Shows the state to people; undefined once the step has recovered. */
+  /** Shows the state to people; undefined when the step has recovered. */
   publish(retry: RetryState | undefined): void;
-  /** Set by the administrator's `retry`; the ladder takes it back. */
+  /** Set by the operator's `retry`, reset by the ladder. */
   retryRequested: boolean;
-  /** After a failure: is what the step needs somewhere else now? Then it is tried there, at once. @throws StepFailure */
+  /**
+   * After a failure: has the VM moved to another host? If so, the step is retried there immediately. @throws
+   * StepFailure
+   */
   moved(failure: Failure): Promise<boolean>;
-  /** While it waits for a person: is there anybody still who could ask for `retry`? */
+  /** While waiting for an operator: does the entity that could pass on `retry` still exist? */
   stillWanted?(): Promise<boolean>;
-  /** True when going on waiting makes no sense: a job is asked for, the run has to continue as new. */
+  /** True if waiting any longer makes no sense: a job has been requested, or the run must continue as new. */
   interrupted(): boolean;
 }
 
 export type Climb<T> = { done: true; value: T } | { done: false };
 
 /**
- * @param from where an earlier run of this workflow stood, so that a long wait goes on where it was.
- * @param isFinal failures that are thrown instead of waited for.
- * @throws StepFailure when the failure's class is needsResync, or it is final; CancelledFailure when cancelled.
+ * @param from state of an earlier run of this workflow, so that a long wait continues where it was.
+ * @param isFinal selects failures that are thrown instead of retried.
+ * @throws StepFailure if the failure's class is needsResync or the failure is final; CancelledFailure when cancelled.
  */
 export async function climb<T>(
   what: string,
@@ -53,7 +56,7 @@ export async function climb<T>(
       await waitForTurn(state, what, control);
       if (!control.retryRequested && !isDue(state)) {
         if (control.interrupted()) return { done: false };
-        // What has woken it is over already: nobody has asked for it, and its time has not come.
+        // The reason for waking up is already gone: no retry is requested, and the time has not come.
         continue;
       }
       control.retryRequested = false;
@@ -82,7 +85,7 @@ export async function climb<T>(
       const checkpoint = failure.checkpoint?.bytesDone;
       const advanced = checkpoint !== undefined && lastCheckpoint !== undefined && checkpoint > lastCheckpoint;
       lastCheckpoint = checkpoint ?? lastCheckpoint;
-      // Whoever asked for it while the attempt was under way did not know of this failure.
+      // A retry requested during the attempt was requested before this failure was known.
       control.retryRequested = false;
       state = afterFailure(what, failure, advanced ? undefined : state);
       control.publish(state);

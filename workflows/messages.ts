@@ -1,4 +1,4 @@
-/** What can be asked of and told to the running workflows, and the types on both ends. */
+/** The signals, updates and queries of the workflows, with the types of both ends. */
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import { z } from 'zod';
 import {
@@ -21,22 +21,22 @@ import type { ProtectedItemView } from '../domain/item-view.js';
 import { protectedItemSchema } from '../domain/protected-item.js';
 import { jobOperations, type JobOperation } from '../domain/jobs/known-jobs.js';
 
-/** What a run goes by as long as it lasts: it is part of its history. */
+/** Parameters of a run that stay fixed for its lifetime, because they are part of its history. */
 export const tuningSchema = z.object({
-  /** Continue as new once the history has this many events; of the code that the run was begun by. */
+  /** Continue as new when the history has this many events; set by the code that began the run. */
   historyLimit: z.int().positive().optional(),
-  /** Instead of that, for this run and all that follow: for tests. */
+  /** Overrides that limit for this run and all that follow; for tests. */
   continueAsNewAfterEvents: z.int().positive().optional(),
 });
 export type Tuning = z.infer<typeof tuningSchema>;
 
 /**
- * Of runs that begin now, in events: it can be changed, as runs that have begun keep theirs. A worker that starts goes through
- * the histories of all workflows: short ones keep that cheap, about 1 ms an event.
+ * The limit for runs that begin now, in events. It may be changed, because existing runs keep theirs. A worker that
+ * starts replays the histories of all workflows, about 1 ms for each event, so short histories keep that cheap.
  */
 const HISTORY_LIMIT = 1_000;
 
-/** Of a run that is begun by this code. @param tuning of the run that begins it, if one does. */
+/** Tuning of a run that this code begins. @param tuning of the run that begins it, if any. */
 export const tuningOfNextRun = (tuning: Tuning | undefined): Tuning => ({ ...tuning, historyLimit: HISTORY_LIMIT });
 
 export const protectVmInputSchema = z.object({
@@ -51,10 +51,10 @@ export const protectVmInputSchema = z.object({
 });
 export type ProtectVmInput = z.infer<typeof protectVmInputSchema>;
 
-/** What a job carries through its own continue-as-new. */
+/** State that a job carries through its own continue-as-new. */
 export const carriedJobSchema = z.object({
   record: jobSchema,
-  /** Results of the steps that are done: they are not done again. */
+  /** Results of finished steps, which are not repeated. */
   results: z.record(z.string(), z.unknown()),
   released: z.array(z.string()),
 });
@@ -69,10 +69,10 @@ export const jobInputSchema = z.object({
   nextSequence: z.int(),
   /** Where the VM runs. */
   activeSide: z.enum(['primary', 'recovery']).default('primary'),
-  /** The newest recovery point the entity knows; empty while there is none. */
+  /** The newest recovery point that the entity knows; empty if there is none. */
   recoveryPoint: z.string(),
   policy: policySchema,
-  /** Names asked for of recovery points before it began: the cycles it makes carry them. */
+  /** Names for recovery points that were requested before the job began: its cycles carry them. */
   tagRequests: z.array(tagRequestSchema).optional(),
   parameters: jobParametersSchema.optional(),
   planRun: z.string().optional(),
@@ -83,18 +83,18 @@ export const jobInputSchema = z.object({
 export type JobInput = z.infer<typeof jobInputSchema>;
 
 /**
- * Where workflows leave what they would answer, for those who ask the server: no worker is needed for it, and none has to
- * go through a history. The memo of an entity, a job, a plan run.
+ * Where workflows leave their state for readers, who ask the server: that needs no worker and no replay of a history.
+ * The memo of an entity, a job or a plan run.
  */
 export type MemoKey = 'protectedItem' | 'job' | 'planRun';
 
-/** To any workflow: it continues as new as soon as it can, and leaves the past behaviour that its history holds it to. */
+/** To any workflow: continue as new as soon as possible, so that a new run adopts the behavior of the current code. */
 export const continueAsNewSignal = defineSignal('continueAsNew');
 
 // ---- to the protection entity -------------------------------------------------------------------------------------
 
 export const operationRequestSchema = z.object({
-  /** Chosen by the caller; asking again with the same id answers the same and does nothing. */
+  /** Chosen by the caller. A request repeated with the same id gets the same answer and has no further effect. */
   requestId: z.string().min(1).max(200),
 });
 export type OperationRequest = z.infer<typeof operationRequestSchema>;
@@ -105,10 +105,10 @@ export type JobOperationRequest = z.infer<typeof jobOperationRequestSchema>;
 export const policyRequestSchema = operationRequestSchema.extend({ policy: policySchema });
 export type PolicyRequest = z.infer<typeof policyRequestSchema>;
 
-/** What a request has to look like. */
+/** The schema of a request. */
 export type RequestSchema = z.ZodType<OperationRequest>;
 export const syncRequestSchema = operationRequestSchema.extend({
-  /** Names the recovery point of the cycle, which is made even when nothing has changed. */
+  /** Names the recovery point of the cycle, which is then made even if nothing has changed. */
   tag: tagSchema.optional(),
 });
 export type SyncRequest = z.infer<typeof syncRequestSchema>;
@@ -117,43 +117,43 @@ export interface JobAccepted {
   readonly jobId: string;
 }
 export interface SyncAccepted {
-  /** The cycle that will hold everything written until now. */
+  /** The cycle that will hold everything written so far. */
   readonly sequence: number;
 }
 
-/** Asks for a job, and is answered with its id. */
+/** Requests a job; the answer is its id. */
 export const jobUpdate = (kind: string) => defineUpdate<JobAccepted, [JobOperationRequest]>(kind);
 export const jobUpdates = Object.fromEntries(
   jobOperations().map((operation) => [operation, jobUpdate(operation)]),
 ) as Readonly<Record<JobOperation, ReturnType<typeof jobUpdate>>>;
 export const syncUpdate = defineUpdate<SyncAccepted, [SyncRequest]>('sync');
 export const resynchronizeRequestSchema = operationRequestSchema.extend({
-  /** At once; else in the window of the policy. */
+  /** Immediately; otherwise in the window of the policy. */
   now: z.boolean(),
 });
 export type ResynchronizeRequest = z.infer<typeof resynchronizeRequestSchema>;
-/** @returns the job, when it was to begin at once. */
+/** @returns the job, if it was to begin immediately. */
 export const resynchronizeUpdate = defineUpdate<{ readonly jobId?: string }, [ResynchronizeRequest]>('resynchronize');
-/** Tries the failing step at once. @returns what is tried again. */
+/** Retries the failing step now. @returns a description of the retried step. */
 export const retryUpdate = defineUpdate<{ readonly retried: string }, [OperationRequest]>('retry');
 
-/** The delta loop rests until `resume`. @returns since when. */
+/** Pauses the delta loop until `resume`. @returns since when. */
 export const pauseUpdate = defineUpdate<{ readonly since: string }, [OperationRequest]>('pause');
 export interface NextCycle {
-  /** When the next cycle is due; undefined while none are made. */
+  /** When the next cycle is due; undefined while no cycles are made. */
   readonly cycleDueAt?: string;
 }
-/** A cycle is due at once. */
+/** Makes a cycle due immediately. */
 export const resumeUpdate = defineUpdate<NextCycle, [OperationRequest]>('resume');
 /** Takes effect with the next cycle. */
 export const setPolicyUpdate = defineUpdate<NextCycle, [PolicyRequest]>('setPolicy');
 
-/** Type of the failure of what was asked of an entity that is over, and has not closed yet. */
+/** Failure type of requests to an entity that is over but has not closed yet. */
 export const PROTECTION_ENDING = 'ProtectionEnding';
 
 export const protectedItemQuery = defineQuery<ProtectedItemView>('protectedItem');
 
-/** A plan run asks for a job by signal and is answered by signal. */
+/** A plan run requests a job by signal, and is answered by signal. */
 export const jobRequestSignalSchema = z.object({
   requestId: z.string(),
   kind: jobKindSchema,
@@ -163,7 +163,7 @@ export const jobRequestSignalSchema = z.object({
 export type JobRequestSignal = z.infer<typeof jobRequestSignalSchema>;
 export const requestJobSignal = defineSignal<[JobRequestSignal]>('requestJob');
 
-/** A job tells how it is getting on. */
+/** A job reports its progress. */
 export const jobProgressSchema = z.object({
   jobId: z.string(),
   task: z.string().optional(),
@@ -192,7 +192,7 @@ export const hostWatchInputSchema = z.object({
   tuning: tuningSchema.optional(),
 });
 export type HostWatchInput = z.infer<typeof hostWatchInputSchema>;
-/** A VM joins, or leaves; one that joins is told at once how its host is. */
+/** A VM joins or leaves. One that joins is told the state of its host immediately. */
 export const watchedVmSchema = z.object({ vm: nameSchema, watched: z.boolean() });
 export const watchVmSignal = defineSignal<[z.infer<typeof watchedVmSchema>]>('watchVm');
 
@@ -200,7 +200,7 @@ export const watchVmSignal = defineSignal<[z.infer<typeof watchedVmSchema>]>('wa
 
 export const showVaultInputSchema = z.object({
   vault: nameSchema,
-  /** Carried through continue-as-new: what is shown, in Markdown, and since when it says so. */
+  /** Carried through continue-as-new: the text shown, as Markdown, and since when it has been the same. */
   shown: z.object({ text: z.string(), digest: z.string(), since: z.string() }).optional(),
   tuning: tuningSchema.optional(),
 });
@@ -210,13 +210,16 @@ export type ShowVaultInput = z.infer<typeof showVaultInputSchema>;
 
 export const jobQuery = defineQuery<Job>('job');
 export const retryJobSignal = defineSignal('retryJob');
-/** Lets a held job go on with a task. */
+/** Releases a held job for a task. */
 export const releasedTaskSchema = z.object({ task: z.string() });
 export const releaseTaskSignal = defineSignal<[z.infer<typeof releasedTaskSchema>]>('releaseTask');
-/** `superseded`: another job takes over, so nothing is undone, and where it can't be cancelled it ends at the next failure. */
+/**
+ * `superseded`: another job takes over, so nothing is undone; if the job cannot be cancelled, it ends at its next
+ * failure.
+ */
 export const jobCancellationSchema = z.object({ reason: z.string(), superseded: z.boolean().optional() });
 export const cancelJobSignal = defineSignal<[z.infer<typeof jobCancellationSchema>]>('cancelJob');
-/** Asks for nothing: it fails when the job does not exist any more, and that is the answer. */
+/** Has no effect. If the job no longer exists, sending it fails, and that is the answer. */
 export const stillThereSignal = defineSignal('stillThere');
 
 // ---- to a plan run ----------------------------------------------------------------------------------------------
@@ -232,21 +235,21 @@ export type RunRecoveryPlanInput = z.infer<typeof runRecoveryPlanInputSchema>;
 
 export const planRunQuery = defineQuery<PlanRun>('planRun');
 
-/** What a person says of a step: that a manual action is done, or can't be; that it is to be tried again, or left out. */
+/** An operator's decision on a step: a manual action is done or impossible, or a step is to be retried or skipped. */
 export const planStepRequestSchema = operationRequestSchema.extend({
-  /** Its id. */
+  /** Id of the step. */
   step: z.string().min(1),
-  /** For whoever reads of it later. */
+  /** Reason, kept for later readers. */
   reason: z.string().optional(),
 });
 export type PlanStepRequest = z.infer<typeof planStepRequestSchema>;
 const planStepUpdate = (request: StepRequest) => defineUpdate<PlanStep, [PlanStepRequest]>(request);
-/** Each answers with the step as it is then. */
+/** Each update returns the step as it is afterwards. */
 export const planStepUpdates = Object.fromEntries(
   stepRequests.map((request) => [request, planStepUpdate(request)]),
 ) as Readonly<Record<StepRequest, ReturnType<typeof planStepUpdate>>>;
 
-/** Ends the run in order, as its cancellation does, and says why. */
+/** Ends the run in order, as cancelling it does, and records the reason. */
 export const abortRunRequestSchema = operationRequestSchema.extend({ reason: z.string().optional() });
 export type AbortRunRequest = z.infer<typeof abortRunRequestSchema>;
 export const abortRunUpdate = defineUpdate<{ readonly aborted: string }, [AbortRunRequest]>('abortRun');

@@ -1,17 +1,17 @@
-/** Where a job waits until the plan run that asked for it lets it go on. */
+/** Where a job waits until its plan run releases it. */
 import { getExternalWorkflowHandle, isCancellation } from '@temporalio/workflow';
 import type { Job } from '../domain/job.js';
 import { jobHeldSignal } from './messages.js';
 import { isStillThere } from './running-job.js';
 import { untilOrAfter } from './wait.js';
 
-/** The plan run is asked this often whether it is still there, ms. */
+/** How often the job asks whether the plan run still exists, ms. */
 const ASK_PLAN_MS = 2 * 60_000;
 
 /**
- * @param isFree released, or taken over from.
- * @param continueIfLong called now and then.
- * @returns false when the plan run is not there any more.
+ * @param isFree released, or another job has taken over.
+ * @param continueIfLong called from time to time.
+ * @returns false if the plan run no longer exists.
  */
 export async function waitAtGate(
   { id: jobId, vm }: Job,

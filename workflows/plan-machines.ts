@@ -1,8 +1,9 @@
 /**
- * The machines of a plan run: each fails over in a job of its own, which its protection entity starts and which tells the run
- * by signal where it holds and how it ended. The run only lets it go on.
+ * The machines of a plan run. Each fails over in its own job, which its protection entity starts. The job signals to
+ * the run where it holds and how it ended; the run only releases it.
  *
- * Whoever was asked, or holds, may be gone: it is asked now and then. One that was closed from outside counts as failed.
+ * Entities that were asked and jobs that hold may be gone, so the run checks on them from time to time. A job that was
+ * closed from outside counts as failed.
  */
 import { getExternalWorkflowHandle, isCancellation } from '@temporalio/workflow';
 import { protectedItemId } from '../domain/ids.js';
@@ -16,11 +17,11 @@ const OPEN = ['Asked', 'Running', 'Held'] as const satisfies PlanMachine['state'
 const isOpen = ({ state }: PlanMachine): boolean => OPEN.some((open) => open === state);
 
 const NOT_PROTECTED = 'the VM is not protected';
-/** Whoever waits before it has gone over already: what is left is its start. */
+/** A job that holds before this task has already failed over; only the start of its replica VM is left. */
 const LAST_HELD = heldTasks.at(-1)!;
 
 export class PlanMachines {
-  /** @param changed called when one of them has told something. */
+  /** @param changed called when one of them has reported something. */
   constructor(
     private readonly run: PlanRun,
     { onSignal }: Handlers,
@@ -43,7 +44,7 @@ export class PlanMachines {
     );
   }
 
-  /** Asked again, an entity answers the same. */
+  /** An entity that is asked again gives the same answer. */
   async askForJobs(): Promise<void> {
     await Promise.all(
       this.run.machines
@@ -65,7 +66,7 @@ export class PlanMachines {
     );
   }
 
-  /** Lets the machine of a step that begins go on. After continue-as-new it may hold further on than the step leads. */
+  /** Releases the machine of a step that begins. After continue-as-new, it may hold further on than the step leads. */
   async letGoOn(step: MachineStep): Promise<void> {
     const task = taskOfStep(step);
     const machine = this.of(step);
@@ -77,7 +78,7 @@ export class PlanMachines {
       .catch((error: unknown) => this.jobIsGone(machine, error));
   }
 
-  /** What has become of a step that is under way; undefined while it is. */
+  /** The outcome of a step in progress; undefined while it has none. */
   outcomeOf(step: MachineStep): { state: 'Succeeded' } | { state: 'Failed'; reason: string } | undefined {
     const { state, heldBefore, reason } = this.of(step);
     if (state === 'Succeeded' || (state === 'Held' && isThrough(step, heldBefore))) return { state: 'Succeeded' };
@@ -86,7 +87,7 @@ export class PlanMachines {
     return undefined;
   }
 
-  /** Has the job of a step's machine try again what it waits for. */
+  /** Makes the job of a step's machine retry the step it waits for. */
   async retry(step: MachineStep): Promise<void> {
     const machine = this.of(step);
     if (machine.jobId === undefined) return;
@@ -105,8 +106,8 @@ export class PlanMachines {
   }
 
   /**
-   * What can still be undone is undone: the sources start again. What has failed over stays so.
-   * @param untilNews resolves when a machine has told something, or when it is time to ask.
+   * Undoes every failover that can still be undone: its source starts again. VMs that have failed over stay so.
+   * @param untilNews resolves when a machine has reported something, or when it is time to check.
    */
   async stop(reason: string, untilNews: (isNews: () => boolean) => Promise<void>): Promise<void> {
     const told = new Set<string>();
@@ -125,7 +126,7 @@ export class PlanMachines {
 
   private async end(machine: PlanMachine, reason: string): Promise<void> {
     const job = getExternalWorkflowHandle(machine.jobId!);
-    // A machine past its point of no return is let go on to its end instead.
+    // A machine past its point of no return is released to run to its end instead.
     const news =
       machine.heldBefore === LAST_HELD
         ? job.signal(messages.releaseTaskSignal, { task: LAST_HELD })

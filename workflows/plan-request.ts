@@ -1,11 +1,11 @@
-/** A plan run asks a protection entity for a job by signal, and is answered by signal. */
+/** A plan run requests a job of a protection entity by signal, and is answered by signal. */
 import { getExternalWorkflowHandle, log } from '@temporalio/workflow';
 import * as messages from './messages.js';
 import { uncancelled } from './uncancelled.js';
 
 type PlanJob = 'plannedFailover' | 'commitFailover';
 
-/** @param ask starts the job; what it throws is the refusal. */
+/** @param ask starts the job; an error that it throws is the refusal. */
 export async function answerPlan(
   { requestId, kind, planRun, holdBefore }: messages.JobRequestSignal,
   vm: string,

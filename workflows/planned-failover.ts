@@ -1,8 +1,9 @@
 /**
- * Job "Planned failover": shut the source down, send what is left, hand the right to run to the recovery site.
- * Nothing is lost: cuts are made until one holds everything, and the last write that the source's tracker has taken must
- * be the last one the replica holds, per disk, before the replica VM is created.
- * Restart: each step is repeatable. Cancelled before "Start failover": the source VM is started again.
+ * Job "Planned failover": shuts the source down, sends the remaining changes, and hands the right to run to the
+ * recovery site. Nothing is lost: cuts are made until one holds everything, and before the replica VM is created, the
+ * last write in the replica must equal the last write that the source's tracker has recorded, for each disk.
+ *
+ * Restart: each step is repeatable. If the job is cancelled before "Start failover", the source VM is started again.
  */
 import { CancellationScope } from '@temporalio/workflow';
 import { toFailure, type Failure } from '../domain/errors.js';
@@ -27,7 +28,7 @@ export async function plannedFailover(input: JobInput): Promise<Job> {
         sourceFabric.checkFailoverSource({ vm, epoch }),
       );
       await ask(run, 'check the replica', ({ target }) => target.checkFailoverTarget({ vm, epoch }));
-      // It sends the last changes: without it the VM would be off until it is back.
+      // The agent sends the last changes: if it were down, the VM would stay off until it is back.
       await ask(run, 'check the host', ({ source }) => source.checkSource({ vm }));
       if (source.snapshot !== undefined) await mergeSnapshot(run);
     });
@@ -41,7 +42,7 @@ export async function plannedFailover(input: JobInput): Promise<Job> {
       requireNothingLost(vm, disks);
       return { ...cycle, disks };
     });
-    // Once the fence has risen the source can't be let write again, so from here on only forward.
+    // Once the fence has risen, the source can no longer write, so the job only moves forward.
     run.pointOfNoReturn();
     return CancellationScope.nonCancellable(async () => {
       const { recoveryPoint } = await run.task('Start failover', async () => {
@@ -56,7 +57,7 @@ export async function plannedFailover(input: JobInput): Promise<Job> {
         recoveryPointTime: recoveryPoint.time,
         exportsClosedAt,
         sealedAt: shipped.sealedAt,
-        // What was written after the cut would be lost; with the exports closed before it, nothing is.
+        // Data written after the cut would be lost; if the exports were closed before the cut, there is none.
         rpoSeconds: Math.max(0, toMs(exportsClosedAt) - toMs(applied.sealedAt)) / 1000,
         rtoSeconds: secondsBetween(run.job.startedAt, started.startedAt),
         disks,
@@ -68,8 +69,8 @@ export async function plannedFailover(input: JobInput): Promise<Job> {
 }
 
 /**
- * What does not answer before anything is changed ends the failover: while it waited, no cycle would be made.
- * @throws StepFailure
+ * A site that does not answer ends the failover before anything is changed: no cycles would be made while the job
+ * waited. @throws StepFailure
  */
 async function ask<T>(
   run: JobRun<'plannedFailover'>,
@@ -94,15 +95,16 @@ async function ask<T>(
 }
 
 interface LastCycle extends ReplicatedCycle {
-  /** Nothing was written after, ISO 8601. */
+  /** Time after which nothing was written, ISO 8601. */
   readonly exportsClosedAt: string;
-  /** As the tracker tells. */
+  /** The last writes according to the tracker. */
   readonly issued: readonly DiskWrite[];
 }
 
 /**
- * The next cycle may have been cut already, while the VM ran or before it ran last, and not have been sent: the delta
- * loop was waiting to try again. It is sent as it is, and what was written after it goes with the one that follows.
+ * Sends the remaining changes. The next cycle may have been cut but not sent, while the VM ran or before it last ran,
+ * because the delta loop was waiting for a retry. It is sent as it is, and the next cycle has everything written after
+ * it.
  */
 async function sendWhatIsLeft(run: JobRun<'plannedFailover'>, shutDownAt: string): Promise<LastCycle> {
   const { vm, epoch, nextSequence } = run.input;
@@ -110,11 +112,11 @@ async function sendWhatIsLeft(run: JobRun<'plannedFailover'>, shutDownAt: string
   for (let cut = 0; cut < MOST_CUTS; cut += 1) {
     const sequence = nextSequence + cut;
     const cycle = await replicateOnce(run, { vm, epoch, sequence });
-    // Given up from here on, the delta loop goes on behind it.
+    // If the job is given up from here on, the delta loop continues after this cycle.
     run.known = cycle.outcome;
     if (holdsEverything(cycle.shipped, exportsClosedAt))
       return { ...cycle, exportsClosedAt, issued: cycle.shipped.issued! };
-    // Off it stays; one that somebody has started meanwhile is shut down again.
+    // The VM should still be off. If it was started meanwhile, it is shut down again.
     ({ exportsClosedAt } = await run.step(`shut down the source VM behind cycle ${sequence}`, () =>
       run.sourceFabric.shutDownVm({ vm }),
     ));

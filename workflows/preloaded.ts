@@ -1,8 +1,9 @@
 /**
- * What all workflows of a worker share: loaded once, and frozen, instead of once for each of them. It is most of what a
- * workflow that begins takes of memory and processor time. Only what keeps nothing of a workflow may stand here.
+ * Modules that all workflows of a worker share. They are loaded once and frozen instead of once for each workflow,
+ * which saves most of the memory and processor time that a new workflow takes. Only modules that keep no state of a
+ * workflow belong here.
  */
 import { z } from 'zod';
 
-// What a library works out at its first use it can't note once it is frozen.
+// A library cannot store anything at its first use once it is frozen, so use it here first.
 z.object({ any: z.string().min(1) }).safeParse({ any: 1 });

@@ -1,4 +1,4 @@
-/** What an entity refuses before anything is touched. */
+/** Requests that an entity refuses before anything is changed. */
 import { ApplicationFailure } from '@temporalio/workflow';
 import type { z } from 'zod';
 import { isTimeZone } from '../domain/local-time.js';
@@ -7,7 +7,7 @@ import { allowedOperations, offeredOperations, type Operation } from '../domain/
 import type { ProtectedItem } from '../domain/protected-item.js';
 import * as messages from './messages.js';
 
-/** The job that a request was answered with. Asking twice is harmless. */
+/** The job with which a request was answered, so that a request may be repeated. */
 export const answeredBefore = (item: ProtectedItem, requestId: string): string | undefined =>
   item.answered.find((entry) => entry.requestId === requestId)?.jobId;
 
@@ -20,8 +20,9 @@ export function parsedInput<S extends z.ZodType>(schema: S, raw: unknown): z.inf
 }
 
 /**
- * @param over the entity has nothing to look after any more: what it accepted now would be lost when it closes.
- * @throws ApplicationFailure InvalidInput, OperationNotAllowed with the reason, ProtectionEnding: ask again, of another.
+ * @param over the entity has nothing left to do: a request accepted now would be lost when it closes.
+ * @throws ApplicationFailure InvalidInput; OperationNotAllowed with the reason; ProtectionEnding: the caller should ask
+ * the next entity.
  */
 export function refuseUnlessAllowed(
   item: ProtectedItem,
@@ -37,7 +38,7 @@ export function refuseUnlessAllowed(
       `${item.vm}: its protection is ending; try again in a moment`,
       messages.PROTECTION_ENDING,
     );
-  // A plan run asks by signal, and its request is judged again whenever the history is gone through: by the state alone.
+  // A plan run asks by signal, and its request is judged again in every replay: so it is judged by the state alone.
   const permission = ('planRun' in raw ? allowedOperations(item) : offeredOperations(item))[operation];
   if (!permission.allowed) {
     throw ApplicationFailure.nonRetryable(`${item.vm}: ${permission.reason}`, 'OperationNotAllowed');
@@ -45,7 +46,8 @@ export function refuseUnlessAllowed(
 }
 
 /**
- * As above; so is a time zone that nobody knows. Its tables may differ between two workers, so this is for validators only.
+ * As above; also refuses an unknown time zone. Two workers may know different time zones, so this is for validators
+ * only.
  */
 export function refusePolicyUnlessAllowed(item: ProtectedItem, raw: messages.PolicyRequest): void {
   refuseUnlessAllowed(item, 'setPolicy', raw, messages.policyRequestSchema);
@@ -57,7 +59,7 @@ export function refusePolicyUnlessAllowed(item: ProtectedItem, raw: messages.Pol
   );
 }
 
-/** As above; a name that is taken is refused, too. */
+/** As above; also refuses a name that is taken. */
 export function refuseSyncUnlessAllowed(item: ProtectedItem, raw: messages.SyncRequest): void {
   refuseUnlessAllowed(item, 'sync', raw, messages.syncRequestSchema);
   const reason = raw.tag === undefined || tagRequestOf(item, raw.requestId) ? undefined : tagRefusal(item, raw.tag);

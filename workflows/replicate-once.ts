@@ -1,4 +1,4 @@
-/** One replication cycle inside a job: cut and ship at the source, apply at the replica. */
+/** One replication cycle within a job: cut and sent at the source, applied at the replica. */
 import type { AppliedCycle } from '../activities/target.js';
 import type { ShippedCycle } from '../activities/source.js';
 import type { JobKind } from '../domain/jobs/known-jobs.js';
@@ -10,7 +10,7 @@ import { retentionOf } from './retention.js';
 export interface ReplicatedCycle {
   readonly shipped: ShippedCycle;
   readonly applied: AppliedCycle;
-  /** What the entity has to know of it. */
+  /** Facts that the entity needs. */
   readonly outcome: Pick<JobOutcome, 'cycle' | 'recoveryPoint' | 'namedPoints'>;
 }
 
@@ -19,7 +19,7 @@ export async function replicateOnce<K extends JobKind>(
   of: { vm: string; epoch: number; sequence: number },
 ): Promise<ReplicatedCycle> {
   const { vm, epoch, sequence } = of;
-  // Of the cycles a job makes, the first that may carry a name does.
+  // The first cycle of the job that may carry a name gets it.
   const tags = tagsOfCycle(run.input, { epoch, sequence }).filter((tag) => !run.namesGiven.has(tag));
   for (const tag of tags) run.namesGiven.add(tag);
   const cutInput = { ...of, ...(tags.length > 0 && { tags }) };

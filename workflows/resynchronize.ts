@@ -1,7 +1,8 @@
 /**
- * Job "Resynchronize": both sides' blocks are digested, and only those that differ are sent. The source is a VM snapshot
- * taken in the instant at which tracking begins in a new epoch; recovery points are kept.
- * Restart: goes on at the last slice, as the initial copy does. A break in tracking meanwhile marks the VM again.
+ * Job "Resynchronize": digests the blocks of both sites and sends only those that differ. The source is a VM snapshot
+ * taken at the instant when tracking begins in a new epoch. Recovery points are kept.
+ *
+ * Restart: continues at the last slice, as the initial copy does. If tracking breaks meanwhile, the VM is marked again.
  */
 import type { Job } from '../domain/job.js';
 import { compareDisks } from './compare-disks.js';
@@ -25,7 +26,7 @@ export async function resynchronize(input: JobInput): Promise<Job> {
       },
     );
     const epoch = await run.task('Identifying the replication target', async () => {
-      // What has arrived whole is worth a recovery point; what has not will be found by its difference.
+      // Completely received cycles become a recovery point; the comparison finds everything else.
       await run.step('apply the received cycles', () => run.target.applyReceivedCycles({ vm }));
       const target = await run.step('identify the target', () =>
         run.target.identifyTarget({ vm, networkAdapters, trackedEpoch }),

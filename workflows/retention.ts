@@ -1,4 +1,4 @@
-/** What an agent is told of the retention: the policy as it is now, and the time, which is not its host's. */
+/** The retention as an agent is told it: the current policy, and the time, because its host's clock may be wrong. */
 import type { Policy } from '../domain/policy.js';
 import type { Retention } from '../domain/recovery-point.js';
 import { now } from './clock.js';

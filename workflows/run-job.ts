@@ -1,4 +1,4 @@
-/** What every job workflow is made of: its input is checked, and its body runs in the frame of a job. */
+/** The body of every job workflow: checks the input, and runs the job in its frame. */
 import { continueAsNew } from '@temporalio/workflow';
 import type { Job } from '../domain/job.js';
 import type { JobKind } from '../domain/jobs/known-jobs.js';

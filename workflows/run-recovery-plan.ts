@@ -1,10 +1,10 @@
 /**
- * A run of a recovery plan: goes through the graph of its steps (`domain/plan-graph.ts`), which is stored with the run. A
- * step whose stage has its turn begins; what it comes to is noted in it, and everything else follows from that, also in the
- * run that continues this one.
+ * A run of a recovery plan: follows the graph of its steps (`domain/plan-graph.ts`), which is stored with the run. A
+ * step begins when its stage's turn comes; its result is noted in it. Everything else follows from these notes, also in
+ * the run that continues this one.
  *
- * An error, a rejection or a cancellation stops the run: the failovers that can still be undone are undone, and what has
- * failed over stays so. A machine that waits for an administrator's `retry` makes the run wait.
+ * An error, a rejection or a cancellation stops the run: failovers that can still be undone are undone, and VMs that
+ * have failed over stay so. The run waits while a machine waits for an operator's `retry`.
  */
 import {
   ApplicationFailure,
@@ -37,10 +37,10 @@ import { parsedInput } from './refusal.js';
 import { startInput, unexpected } from './start-input.js';
 import { untilAnswered, untilOrAfter } from './wait.js';
 
-/** How often it asks, while nothing is heard of, ms. */
+/** How often the run asks when it hears nothing, ms. */
 const ASK_JOBS_MS = 2 * 60_000;
 
-/** The run can't go on; what it says is for people. */
+/** The run cannot continue; the message is for people. */
 class PlanStopped extends Error {}
 
 export async function runRecoveryPlan(raw: messages.RunRecoveryPlanInput): Promise<PlanRun> {
@@ -50,7 +50,7 @@ export async function runRecoveryPlan(raw: messages.RunRecoveryPlanInput): Promi
 class Conductor {
   private readonly run: PlanRun;
   private readonly machines: PlanMachines;
-  /** Something was told, or asked, that has not been looked at. */
+  /** Set when something was reported or requested that has not been looked at yet. */
   private hasNews = false;
   private aborted: string | undefined;
 
@@ -122,7 +122,7 @@ class Conductor {
     return this.run;
   }
 
-  /** Notes what has become of the steps under way. @throws PlanStopped */
+  /** Notes the outcome of the steps in progress. @throws PlanStopped */
   private look(): void {
     if (this.aborted !== undefined) throw new PlanStopped(this.aborted);
     for (const step of this.run.steps) {
@@ -143,12 +143,12 @@ class Conductor {
     for (const step of steps) {
       if (!isMachineStep(step)) this.watch(step);
       else if (!this.machines.outcomeOf(step)) await this.machines.letGoOn(step);
-      // One that is gone stops the run: the others are not let go.
+      // A machine whose job is gone stops the run: the others are not released.
       if (isMachineStep(step) && this.machines.outcomeOf(step)?.state === 'Failed') return;
     }
   }
 
-  /** A step that is over after a while; nothing is to be watched of the others. */
+  /** Watches a step that ends after a fixed time; other kinds need no watching. */
   private watch(step: PlanStep): void {
     if (step.kind !== 'wait') return;
     const left = toMs(step.startedAt ?? now()) + step.seconds * 1000 - nowMs();
@@ -157,7 +157,7 @@ class Conductor {
       (settled) => {
         if (!settled) this.settle(step, 'Succeeded');
       },
-      // The run is cancelled.
+      // The run was cancelled.
       () => undefined,
     );
   }
@@ -170,7 +170,7 @@ class Conductor {
   private async untilNews(isNews: () => boolean): Promise<void> {
     if (await untilOrAfter(isNews, ASK_JOBS_MS, 'Check whether its jobs still exist')) return;
     await this.continueIfLong();
-    // Whoever was asked may have gone before it answered.
+    // The asked entity may have gone before it answered.
     await this.machines.askForJobs();
     await this.machines.askWhetherThere();
   }
@@ -185,7 +185,7 @@ class Conductor {
     });
     for (const step of this.run.steps) {
       if (step.state !== 'Waiting' && step.state !== 'Running') continue;
-      // What could not be undone has come through.
+      // A machine that could no longer be undone has completed its failover.
       const isDone = isMachineStep(step) && this.machines.outcomeOf(step)?.state === 'Succeeded';
       Object.assign(step, {
         state: isDone ? 'Succeeded' : 'Cancelled',

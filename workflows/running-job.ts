@@ -1,4 +1,7 @@
-/** What an entity does about a job of its VM that runs: asks whether it still exists, ends it when another takes over. */
+/**
+ * How an entity deals with a running job of its VM: checks whether it still exists, and ends it if another job takes
+ * over.
+ */
 import {
   ApplicationFailure,
   getExternalWorkflowHandle,
@@ -10,10 +13,16 @@ import { cancelJobSignal, retryJobSignal, stillThereSignal } from './messages.js
 import { uncancelled } from './uncancelled.js';
 import { untilOrAfter } from './wait.js';
 
-/** A job whose own activities hang is not waited for longer: what it still does is refused by the raised epoch. ms. */
+/**
+ * A job whose own activities hang is waited for no longer than this, ms: the raised epoch makes the stores refuse
+ * whatever it still does.
+ */
 const TAKE_OVER_MS = 20_000;
 
-/** The signal says why; the request has the server show the job as cancelled once it has ended. Throws when it is gone. */
+/**
+ * The signal carries the reason; the request makes the server show the job as cancelled when it has ended. Throws if
+ * the job is gone.
+ */
 export async function cancelJob(
   job: ExternalWorkflowHandle,
   why: { reason: string; superseded?: boolean },
@@ -34,7 +43,7 @@ export async function supersede(jobId: string, isGone: () => boolean): Promise<v
   await untilOrAfter(isGone, TAKE_OVER_MS, 'Wait for the running job to end');
 }
 
-/** A job that was terminated from outside can't tell; a signal to it fails then. */
+/** A job that was terminated from outside cannot report it, but a signal to it fails. */
 export async function isStillThere(jobId: string): Promise<boolean> {
   try {
     await getExternalWorkflowHandle(jobId).signal(stillThereSignal);
@@ -45,7 +54,7 @@ export async function isStillThere(jobId: string): Promise<boolean> {
   }
 }
 
-/** @param onGone told of a job that was closed from outside. @throws ApplicationFailure that says so then. */
+/** @param onGone called if the job was closed from outside. @throws ApplicationFailure that says so. */
 export async function askToRetry(jobId: string, onGone: () => void): Promise<void> {
   try {
     await uncancelled(() => getExternalWorkflowHandle(jobId).signal(retryJobSignal));

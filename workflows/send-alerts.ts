@@ -1,7 +1,7 @@
 /**
- * Sends an alert whenever the replication health has changed, until it is taken: by the ladder's delays, and the newest
- * state only. One at a time: changes that come while one is on its way make one alert together. What was told last is kept
- * with the item, so that an alert that a run of the entity left unsent is sent by the next, perhaps twice.
+ * Sends an alert when the replication health changes, and retries it with the ladder's delays until it is accepted.
+ * Only the newest state is sent, one alert at a time: changes during a request share the next alert. The last reported
+ * health is part of the item, so that the next run of the entity sends an alert that this run did not, perhaps twice.
  */
 import { isCancellation, log, proxyActivities } from '@temporalio/workflow';
 import type { TargetActivities } from '../activities/target.js';
@@ -14,13 +14,13 @@ import { until, untilOrAfter } from './wait.js';
 
 export interface AlertedItem {
   item(): ProtectedItem;
-  /** That alerts go by, as it was when the item was shown last. */
+  /** The health that alerts report, as of the last time the item was shown. */
   health(): Health;
   over(): boolean;
   alerted(health: Health): void;
 }
 
-/** A few attempts in a row, by the server; the ladder goes on from there. */
+/** The server makes a few attempts in a row; after that, the ladder takes over. */
 const alertsOf = (vault: string) =>
   proxyActivities<Pick<TargetActivities, 'postAlert'>>({
     taskQueue: taskQueues.azure(vault),
@@ -39,7 +39,7 @@ export async function sendAlerts(alerted: AlertedItem): Promise<void> {
   }
 }
 
-/** Until the newest state was taken, or is the one that was told last. Each change is told at once. */
+/** Resolves when the newest state was accepted or equals the last reported one. Each change is sent immediately. */
 async function untilTold(alerted: AlertedItem, lastTold: () => Health): Promise<void> {
   for (let attempt = 1; !alerted.over() && alerted.health() !== lastTold(); attempt += 1) {
     const to = alerted.health();

@@ -1,4 +1,4 @@
-/** How a VM is replicated, changed while it is: paused, resumed, under another policy. No jobs: each is done at once. */
+/** The settings of a protected VM: pause, resume, policy. These are not jobs; each takes effect immediately. */
 import type { Operation } from '../domain/operations.js';
 import { policySchema } from '../domain/policy.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
@@ -8,7 +8,7 @@ import type { Handlers } from './handlers.js';
 import * as messages from './messages.js';
 import { refusePolicyUnlessAllowed } from './refusal.js';
 
-/** The entity, as far as its settings are concerned. */
+/** The part of the entity that its settings need. */
 export interface SettingsOwner {
   item(): ProtectedItem;
   on(event: ItemEvent): void;
@@ -40,7 +40,7 @@ export function handleSettings({ onUpdate }: Handlers, owner: SettingsOwner): vo
   onUpdate(
     messages.setPolicyUpdate,
     ({ policy }) => {
-      // What was left out has its usual value.
+      // Omitted fields have their default values.
       owner.on({ type: 'policyChanged', policy: policySchema.safeParse(policy).data ?? policy, at: now() });
       return due();
     },

@@ -1,8 +1,8 @@
-/** What a workflow shows of itself in the Temporal Web UI, as Markdown, under *Current Details*. */
+/** The text that a workflow shows in the Temporal Web UI under *Current Details*, as Markdown. */
 import { setCurrentDetails } from '@temporalio/workflow';
 
-/** The page makes room for less than it shows: what it cuts off is to be empty. */
+/** The page cuts off the last lines, so these are empty. */
 const CUT_OFF = ['', '\u00a0'];
 
-/** @param lines a list has an empty line before it, or the page takes it for the end of its paragraph. */
+/** @param lines put an empty line before a list, or the page takes it for a part of the paragraph. */
 export const showDetails = (lines: readonly string[]): void => setCurrentDetails([...lines, ...CUT_OFF].join('\n'));

@@ -1,9 +1,9 @@
 /**
- * Shows the board of a vault as its current details, id `vault/<vault>`: one page to keep a bookmark of. Started by the Azure
- * worker, and never ends by itself.
+ * Shows the board of a vault as its current details, id `vault/<vault>`: one page that can be bookmarked. The Azure
+ * worker starts it, and it never ends.
  *
- * The activity returns only a board that says something else (see `watchVault`), a minute after the last look at the soonest:
- * a vault that is well costs no event, whatever the time. Restart: the board is carried.
+ * The activity returns only a board with news (see `watchVault`), at the earliest a minute after the last look, so a
+ * healthy vault adds no events to the history. Restart: the board is carried over.
  */
 import { continueAsNew, log, proxyActivities, sleep } from '@temporalio/workflow';
 import type { VaultActivities } from '../activities/watch-vault.js';
@@ -43,7 +43,7 @@ async function show(input: ShowVaultInput): Promise<never> {
     } catch (error) {
       log.warn('The state of the vault could not be read', { error });
     }
-    // A board that says something else each time is still shown once a minute.
+    // A board that changes at every look is still shown once a minute.
     await sleep(LOOK_EVERY, { summary: 'Wait for the next look at the vault' });
   }
   return continueAsNew<typeof showVault>({ ...inputOfNextRun(input), ...(board && { shown: board }) });

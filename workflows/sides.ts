@@ -1,4 +1,7 @@
-/** The three sides a job works with, each with its task queue and the time limits of its work. Every attempt is a single one: the ladder retries. */
+/**
+ * The three sides that a job works with, each with its task queue and the time limits of its work. Every activity has
+ * one attempt: the ladder retries.
+ */
 import {
   ActivityCancellationType,
   proxyActivities,
@@ -19,16 +22,16 @@ import {
 } from './activity-table.js';
 
 const common: ActivityOptions = {
-  /** A queue nobody polls: the worker of that side is not answering. */
+  /** If a task stays in the queue this long, no worker polls it. */
   scheduleToStartTimeout: '1 minute',
   heartbeatTimeout: HEARTBEAT_TIMEOUT,
   retry: { maximumAttempts: 1 },
 };
-/** What is cancelled is not waited for: its worker may be dead. */
+/** A cancelled activity is not waited for, because its worker may be dead. */
 const letGo: ActivityOptions = { cancellationType: ActivityCancellationType.TRY_CANCEL };
-/** Asked before anything is begun: while it waits, the VM's cycles do. */
+/** For questions before a job changes anything: the VM's cycles wait meanwhile. */
 const prompt: ActivityOptions = { ...common, scheduleToStartTimeout: '30 seconds' };
-/** One attempt that must not keep anybody waiting. */
+/** One attempt, with no long wait. */
 const brief: ActivityOptions = { ...common, ...letGo, scheduleToStartTimeout: '10 seconds' };
 
 export const sourceOf = (vault: string, host: string, options = common, limits?: TimeLimits) =>
@@ -40,31 +43,31 @@ export const sourceFabricOf = (vault: string, server: string, options = common, 
 export const targetOf = (vault: string, options = common) =>
   sideOf('target', { ...options, taskQueue: taskQueues.azure(vault) });
 
-/** What is only computed, by the worker that runs the workflow. */
+/** Pure computations, done by the worker that runs the workflow. */
 export const { resyncOpening } = proxyLocalActivities<ResynchronizationActivities>({
   startToCloseTimeout: '1 minute',
 });
 
-/** Of all sides at once, for questions before a job changes anything. */
+/** All sides, for questions before a job changes anything. */
 export const askedSidesOf = ({ vault, host, vmmServer }: { vault: string; host: string; vmmServer: string }) => ({
   source: sourceOf(vault, host, prompt),
   sourceFabric: sourceFabricOf(vault, vmmServer, prompt),
   target: targetOf(vault, prompt),
 });
 
-/** For the delta loop, which an unplanned failover ends at once. */
+/** For the delta loop, which an unplanned failover ends immediately. */
 export const cycleSidesOf = (vault: string, host: string) => ({
   source: sourceOf(vault, host, { ...common, ...letGo }),
   target: targetOf(vault, { ...common, ...letGo }),
 });
 
-/** For what is tried at a primary site that may be gone. */
+/** For attempts at a primary site that may be gone. */
 export const sourceIfThere = (vault: string, host: string, server: string) => ({
   source: sourceOf(vault, host, brief, timeLimitsIfThere),
   sourceFabric: sourceFabricOf(vault, server, brief, timeLimitsIfThere),
 });
 
-/** For what has to be done once the Provider is back: it lies in its queue until then. */
+/** For work that has to be done once the Provider is back: it stays in the queue until then. */
 export const returningFabricOf = (vault: string, server: string) =>
   sourceFabricOf(vault, server, {
     heartbeatTimeout: HEARTBEAT_TIMEOUT,
@@ -72,7 +75,7 @@ export const returningFabricOf = (vault: string, server: string) =>
     ...letGo,
   });
 
-/** Each call gets the limit of its kind of work. */
+/** Gives each call the time limit of its kind of work. */
 function sideOf<S extends Side>(side: S, options: ActivityOptions, limits: TimeLimits = timeLimits): ActivitiesOf<S> {
   type Calls = Record<string, (...args: unknown[]) => Promise<unknown>>;
   const timed = (work: Work) => proxyActivities<Calls>({ ...options, startToCloseTimeout: limits[work] });

@@ -1,7 +1,7 @@
 /**
- * What may close a workflow: only what it was started with, when that makes no sense. Everything else that was not expected
- * fails its task. A task is tried again, `doctor` tells of it, and a worker that is mended goes on from there; a workflow
- * that has failed would be gone for good, with what it looked after.
+ * Only an invalid start input may close a workflow. Any other unexpected error fails its task instead: the server
+ * repeats the task, `doctor` reports it, and a corrected worker continues from there. A failed workflow would be gone
+ * for good, together with the protection it managed.
  */
 import { ApplicationFailure } from '@temporalio/workflow';
 import { TemporalFailure } from '@temporalio/common';
@@ -10,8 +10,9 @@ import { readCarried } from '../domain/carried.js';
 import { migrate } from '../domain/state-version.js';
 
 /**
- * Fields that this code does not know are kept, for the newer one that wrote them.
- * @param carried by an earlier run, which could read it: then it is this code that can't. @throws ApplicationFailure InvalidInput
+ * Keeps fields that this code does not know, for the newer code that wrote them.
+ * @param carried state of an earlier run that could read it; if this code cannot, the fault is in the code. @throws
+ * ApplicationFailure InvalidInput
  */
 export function startInput<S extends z.ZodType>(schema: S, raw: unknown, carried: unknown): z.infer<S> {
   const input = readCarried(schema, raw);
@@ -21,15 +22,15 @@ export function startInput<S extends z.ZodType>(schema: S, raw: unknown, carried
   throw ApplicationFailure.nonRetryable(problem, 'InvalidInput');
 }
 
-/** With the state that an earlier run left, as this code writes it. */
+/** The input with the state of an earlier run migrated to the current version. */
 export const migratedInput = <I extends { readonly item?: unknown }>(raw: I): I =>
   raw?.item === undefined ? raw : { ...raw, item: migrate(raw.item) };
 
-/** What nobody expected. @returns an error that fails the task, not the workflow. */
+/** An unexpected error. @returns an error that fails the task, not the workflow. */
 export const unexpected = (error: unknown): unknown =>
   error instanceof TemporalFailure ? new Error(`Unexpected error: ${error.message}`, { cause: error }) : error;
 
-/** Runs what is never to end by a failure. */
+/** Runs work that must never end the workflow by a failure. */
 export async function neverFailing<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();

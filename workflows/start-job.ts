@@ -1,10 +1,10 @@
-/** Starts a job of a VM as a child that outlives its parent's runs: it is never awaited. */
+/** Starts a job of a VM as a child that outlives the runs of its parent, which never awaits it. */
 import { ParentClosePolicy, startChild } from '@temporalio/workflow';
 import { titleOf } from '../domain/jobs/known-jobs.js';
 import type { JobRequest, ProtectedItem } from '../domain/protected-item.js';
 import { tuningOfNextRun, type JobInput, type Tuning } from './messages.js';
 
-/** @param item as it is before the job. */
+/** @param item the state before the job. */
 export async function startJob(item: ProtectedItem, request: JobRequest, tuning: Tuning | undefined): Promise<void> {
   const { vault, vm, host, vmmServer, epoch, nextSequence, activeSide, policy } = item;
   const { jobId, kind, parameters, planRun, holdBefore } = request;
@@ -26,7 +26,7 @@ export async function startJob(item: ProtectedItem, request: JobRequest, tuning:
     ...(holdBefore && { holdBefore }),
     tuning: tuningOfNextRun(tuning),
   };
-  // Its workflow has the name of its kind.
+  // The workflow type is named after the kind of job.
   await startChild<(input: JobInput) => Promise<unknown>>(kind, {
     workflowId: jobId,
     args: [input],

@@ -1,4 +1,4 @@
-/** Reads a failed activity: which entry of the error catalogue it is, where it failed, and how far the step had come. */
+/** Interprets a failed activity: its entry in the error catalogue, where it failed, and how far the step had come. */
 import { ActivityFailure, ApplicationFailure, TimeoutFailure, TimeoutType } from '@temporalio/common';
 import {
   failureCodeSchema,
@@ -18,10 +18,10 @@ const notAnswering: Record<Side, FailureCode> = {
   target: 'RecoverySideNotAnswering',
 };
 
-/** Its worker lives, as its heartbeats say. */
-const HANGS = 'The work was not done within its time limit: what it waits for may hang';
+/** Heartbeats show that the worker lives. */
+const HANGS = 'The work did not finish within its time limit: something it waits for may hang';
 
-/** A step failed in a way that its own repetition cannot mend. */
+/** A step failed, and repeating it cannot help. */
 export class StepFailure extends Error {
   override readonly name = 'StepFailure';
   constructor(readonly failure: Failure) {
@@ -52,7 +52,7 @@ export function failureOf(error: unknown): Failure {
   return unexpectedFailure(error instanceof Error ? error.message : String(error));
 }
 
-/** As the failure or the last heartbeat tells; the checkpoint may be older than the truth. */
+/** From the failure or the last heartbeat; the checkpoint may be out of date. */
 function detailsOf(cause: unknown): FailureDetails {
   const told: unknown =
     cause instanceof TimeoutFailure

@@ -1,4 +1,4 @@
-/** What a job tells the protection entity of its VM, whichever run of that is alive. */
+/** Signals of a job to the protection entity of its VM, whichever run of the entity is alive. */
 import { getExternalWorkflowHandle, log } from '@temporalio/workflow';
 import type { TargetActivities } from '../activities/target.js';
 import { protectedItemId } from '../domain/ids.js';
@@ -23,7 +23,7 @@ export async function tellProgress(job: Job): Promise<void> {
   await entityOf(job).signal(jobProgressedSignal, news).catch(entityClosed);
 }
 
-/** @returns false when it is closed. */
+/** @returns false if the entity is closed. */
 export const tellEnd = (job: Job, result: JobOutcome): Promise<boolean> =>
   entityOf(job)
     .signal(jobEndedSignal, { jobId: job.id, result })
@@ -32,7 +32,7 @@ export const tellEnd = (job: Job, result: JobOutcome): Promise<boolean> =>
       () => false,
     );
 
-/** One attempt only: a store that can't be reached must not keep a finished job from ending. */
+/** Makes one attempt only: an unreachable store must not keep a finished job from ending. */
 export async function leaveRecord({ recordJob }: Pick<TargetActivities, 'recordJob'>, job: Job): Promise<void> {
   await recordJob({ job }).catch((error: unknown) => {
     log.warn('The record of this job could not be written to the vault', { error: String(error) });

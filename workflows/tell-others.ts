@@ -1,9 +1,9 @@
-/** What an entity has to do with the world beside its own work: alerts go out, and its host is watched for it. */
+/** Work of an entity in parallel with its loop: sending alerts, and keeping its host watched. */
 import type { ItemEvent } from '../domain/transitions.js';
 import { keepHostWatched, type WatchedItem } from './keep-host-watched.js';
 import { sendAlerts, type AlertedItem } from './send-alerts.js';
 
-/** Resolves once the entity is over and nobody watches for it any more. */
+/** Resolves when the entity is over and has left the watch over its host. */
 export async function tellOthers(
   of: WatchedItem & Pick<AlertedItem, 'health'> & { on(event: ItemEvent): void },
 ): Promise<void> {

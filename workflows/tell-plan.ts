@@ -1,11 +1,11 @@
-/** The end of a job, told to the plan run that asked for it. */
+/** Reports the end of a job to the plan run that requested it. */
 import { getExternalWorkflowHandle } from '@temporalio/workflow';
 import type { Job } from '../domain/job.js';
 import type { JobOutcome } from '../domain/job-outcome.js';
 import { ignoreClosed } from './entity-closed.js';
 import { planJobEndedSignal } from './messages.js';
 
-/** A plan run that is gone does not make the failover undone. */
+/** If the plan run is gone, that does not undo the failover. */
 export async function tellPlan({ id, vm, planRun, result }: Job, { outcome, failure }: JobOutcome): Promise<void> {
   if (planRun === undefined) return;
   const reason = failure && `${failure.message}. ${failure.remedy}`;

@@ -1,7 +1,8 @@
 /**
- * The Web UI's "Request Cancellation" does nothing to entities and host watches: it is one click away, and would stop half
- * of what is under way. Protection is ended by its own job alone. Handlers are called outside of what the workflow itself
- * runs in: what they wait for needs it as well. Wrap just that; a whole handler would answer later than histories say.
+ * Shields the work of entities and host watches from the Web UI's "Request Cancellation", which is one click away and
+ * would stop half of the running work. Only its own job ends a protection. Handlers run outside the workflow's main
+ * scope, so the work they await needs shielding as well. Wrap only that work: a wrapped handler would answer later than
+ * in the stored histories.
  */
 import { CancellationScope } from '@temporalio/workflow';
 

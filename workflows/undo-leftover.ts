@@ -1,6 +1,6 @@
 /**
- * An entity undoes what a job of its VM has left, as somebody has asked for it: one attempt, which ends at once where an
- * unplanned failover takes over. Restart: it can be repeated.
+ * An entity undoes a leftover of a job of its VM when an operator asks for it. Makes one attempt, which ends
+ * immediately if an unplanned failover takes over. Restart: repeatable.
  */
 import { isCancellation } from '@temporalio/workflow';
 import { wantedLeftover, type ProtectedItem } from '../domain/protected-item.js';

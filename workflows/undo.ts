@@ -1,4 +1,4 @@
-/** Undoes what a job has done, for the job that is given up and for the entity that has a leftover of one. */
+/** Undoes a step of a job, for a job that is given up and for an entity that has a leftover. */
 import type { SourceActivities } from '../activities/source.js';
 import type { SourceFabricActivities } from '../activities/source-fabric.js';
 import type { Undoing } from '../domain/undoing.js';
@@ -9,8 +9,8 @@ export interface UndoingSides {
 }
 
 /**
- * One attempt; it can be repeated.
- * @param of.epoch in which the VM may run at the primary site: once a failover has fenced it, starting it is refused.
+ * One attempt, repeatable. @param of.epoch the epoch in which the VM may run at the primary site: once a failover has
+ * fenced it, starting it is refused.
  */
 export async function undo(
   what: Undoing,

@@ -1,8 +1,9 @@
 /**
- * Job "Unplanned failover": the primary site is dead, or given up. The replica VM is made from what the vault holds,
- * by the vault's own description of it; nothing at the primary site is waited for.
- * What the source wrote after the recovery point is lost, and the result says how much time that is.
- * Restart: each step is repeatable. Cancelled before "Start failover": nothing has been done.
+ * Job "Unplanned failover": the primary site is lost or given up. The replica VM is created from the vault, which also
+ * describes it; the job waits for nothing at the primary site. Data that the source wrote after the recovery point is
+ * lost, and the result says how much time that is.
+ *
+ * Restart: each step is repeatable. Before "Start failover", nothing has been changed, so the job can be cancelled.
  */
 import { CancellationScope, isCancellation } from '@temporalio/workflow';
 import { toFailure } from '../domain/errors.js';
@@ -18,7 +19,7 @@ import { sourceIfThere } from './sides.js';
 import { failureOf, StepFailure } from './step-failure.js';
 
 type ShutDown = Pick<UnplannedFailoverResult, 'shutDown' | 'shutDownProblem'> & {
-  /** The last writes that the source has taken; where the shutdown was done, they have been sent. */
+  /** The last writes that the source has recorded; if the shutdown succeeded, they have been sent. */
   readonly issued?: readonly DiskWrite[];
 };
 
@@ -42,7 +43,7 @@ export async function unplannedFailover(input: JobInput): Promise<Job> {
       ),
     );
     const { recoveryPoint } = prepared;
-    // Once the fence has risen the source can't send any more, so from here on only forward.
+    // Once the fence has risen, the source can no longer send, so the job only moves forward.
     run.pointOfNoReturn();
     return CancellationScope.nonCancellable(async () => {
       const { failedOverAt } = await run.task('Start failover', () =>
@@ -86,12 +87,13 @@ function notShutDown({ shutDown, shutDownProblem }: ShutDown): NotDone | undefin
 }
 
 /**
- * One bounded attempt at each step, whatever comes of it: the source is shut down, and what it has not sent yet is
- * fetched. The newest cycle may have been cut before, even as a final one; cuts are made until one holds everything.
+ * Makes one bounded attempt at each step and continues whatever the result: the source is shut down, and its remaining
+ * changes are fetched. The newest cycle may have been cut earlier, even as a final one; cuts are made until one holds
+ * everything.
  */
 async function tryShutDown(run: JobRun<'unplannedFailover'>, wanted: string): Promise<ShutDown> {
   const { vault, vm, host, vmmServer, epoch, nextSequence, policy } = run.input;
-  // A point that was asked for does not make room for what comes after it.
+  // If a certain point was requested, points are not deleted to make room for later changes.
   const retention = wanted === 'latest' ? { retention: retentionOf(policy) } : {};
   const { source, sourceFabric } = sourceIfThere(vault, host, vmmServer);
   run.compensateWith('startSource');

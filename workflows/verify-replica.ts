@@ -1,10 +1,12 @@
 /**
- * Job "Verify replication": a VM snapshot is taken in the instant in which the logs are cut; once the replica holds that
- * cycle both are compared, block by block. No byte of either is changed. While it runs no cycles are made, so the logs grow.
+ * Job "Verify replication": takes a VM snapshot at the instant when the logs are cut. When the replica holds that
+ * cycle, both are compared block by block. No byte of either is changed. No cycles are made while it runs, so the logs
+ * grow.
  *
- * A cycle before it takes whatever was cut already: the snapshot's cycle has to be one that nobody has cut.
- * Restart: digests lie in the store, and the comparison goes on where the last slice ended. Cancelled or failed: the
- * snapshot is merged, and the entity learns which cycles were made. So it is when the host gives the snapshot up.
+ * A cycle before it sends everything that was cut earlier, because the snapshot's cycle must not have been cut before.
+ *
+ * Restart: digests are in the store, and the comparison continues where the last slice ended. If the job is cancelled
+ * or fails, or the host gives up the snapshot, the snapshot is merged, and the entity learns which cycles were made.
  */
 import { counted } from '../domain/counted.js';
 import type { Job, VerifyResult } from '../domain/job.js';
@@ -15,7 +17,7 @@ import { replicateOnce } from './replicate-once.js';
 import { runJob } from './run-job.js';
 import { StepFailure } from './step-failure.js';
 
-/** Differing ranges that are told; how many there are is told in any case. */
+/** At most this many differing ranges are listed; their number is always reported. */
 const RANGES_TOLD = 100;
 
 const AGAIN = 'The data is not affected. Free space on the volume that holds the source disks, then verify again.';
@@ -59,7 +61,7 @@ async function verify(run: Run): Promise<JobSuccess> {
   return { ...cycle.outcome, ...(!equal && { resyncCause }), result };
 }
 
-/** Without its snapshot a verification says nothing of the data, which is as it was: there is no reason to compare it anew. */
+/** If the snapshot is lost, the verification has no result, but the data is unaffected: the VM is not marked. */
 function withoutMark(error: unknown): unknown {
   if (!(error instanceof StepFailure) || error.failure.code !== 'SnapshotGivenUp') return error;
   return new StepFailure({ ...error.failure, class: 'nonRecoverable', remedy: AGAIN });

@@ -1,6 +1,7 @@
 /**
- * The changes of behaviour that runs already begun do not take part in, one `patched` name each, as constants, numbered in the
- * order they come. A run that began before such a change goes on as it did: its history has no marker of that name. Names are
- * never changed nor used twice. There is none yet: the histories in `test/replay` were recorded by this behaviour.
+ * Changes of behavior in which running workflows do not take part, one `patched` name each, as numbered constants in
+ * chronological order. A run that began before such a change keeps its behavior, because its history has no marker with
+ * that name. Names are never changed or reused. There are none yet: the histories in `test/replay` were recorded with
+ * the current behavior.
  */
 export {};

@@ -1,6 +1,6 @@
 /**
- * Says with every line that a workflow logs which VM's work it belongs to. Not one of the workflows: the bundle takes it
- * for an interceptor. It changes nothing that is replayed.
+ * Adds the VM and its work to every line that a workflow logs. This is not a workflow: the bundle loads it as an
+ * interceptor. It changes nothing that is replayed.
  */
 import { workflowInfo, type WorkflowInterceptors } from '@temporalio/workflow';
 import type { ProtectedItem } from '../domain/protected-item.js';

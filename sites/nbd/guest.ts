@@ -166,7 +166,8 @@ async function negotiate(socket: Socket, reader: SocketReader, name: string): Pr
     throw new NbdProtocolError('the server does not use the newstyle NBD handshake');
   }
   const flags = greeting.readUInt16BE(16) & (HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES);
-  if (!(flags & HandshakeFlag.FIXED_NEWSTYLE)) throw new NbdProtocolError('the server does not use the fixed newstyle handshake');
+  if (!(flags & HandshakeFlag.FIXED_NEWSTYLE))
+    throw new NbdProtocolError('the server does not use the fixed newstyle handshake');
   const answer = Buffer.alloc(4);
   answer.writeUInt32BE(flags);
   const nameBytes = Buffer.from(name, 'utf8');
