@@ -1,10 +1,10 @@
-/** Tells the outside world that the replication health of a VM has changed. */
+/** Reports changes of a VM's replication health to the outside world. */
 import { ApplicationFailure } from '@temporalio/common';
 import type { Health } from '../domain/health.js';
 
 const ANSWER_TIMEOUT_MS = 10_000;
 
-/** What is posted, as JSON. */
+/** The body of the request, as JSON. */
 export interface Alert {
   readonly vault: string;
   readonly vm: string;
@@ -18,13 +18,13 @@ export interface Alert {
 
 export const alertActivities = (webhook: string | undefined) => ({
   /**
-   * Posts the alert; may do so twice when an answer is lost.
-   * @returns false where the site file names no webhook.
+   * Posts the alert, perhaps twice if an answer is lost.
+   * @returns false if the site file names no webhook.
    * @throws ApplicationFailure AlertNotTaken, retryable
    */
   async postAlert(alert: Alert): Promise<{ sent: boolean }> {
     if (webhook === undefined) return { sent: false };
-    // Nothing but the origin is told: the rest of such an address is often a secret.
+    // Messages contain only the origin: the rest of a webhook's address is often a secret.
     const { origin } = new URL(webhook);
     const answer = await fetch(webhook, {
       method: 'POST',

@@ -1,14 +1,14 @@
 /**
- * Turns what an activity throws into what the workflow understands: an entry of the error catalogue becomes an
- * ApplicationFailure of that type, never retried by the server (the ladder does that, visibly). Anything else is a bug
- * and says so.
+ * Turns an error of an activity into one that the workflow understands: an entry of the error catalogue becomes an
+ * ApplicationFailure of that type. The server never retries it; the ladder does, visibly. Any other error is a bug, and
+ * is reported as one.
  */
 import { ApplicationFailure, ApplicationFailureCategory, CancelledFailure } from '@temporalio/common';
 import { Context } from '@temporalio/activity';
 import { CatalogueError, failureCatalogue, type Checkpoint, type FailureDetails } from '../domain/errors.js';
 import { keepAlive } from './keep-alive.js';
 
-/** A step that had come so far when it failed. */
+/** A step failed, and the checkpoint says how far it had come. */
 export class FailedAt extends Error {
   override readonly name = 'FailedAt';
   constructor(
@@ -19,7 +19,7 @@ export class FailedAt extends Error {
   }
 }
 
-/** @param checkpoint travels with the failure, so that the ladder sees whether the step had come further. */
+/** @param checkpoint travels with the failure, so that the ladder sees whether the step has advanced. */
 export function toApplicationFailure(error: unknown, checkpoint?: Checkpoint): Error {
   if (error instanceof ApplicationFailure || error instanceof CancelledFailure) return error;
   const isKnown = error instanceof CatalogueError;
@@ -38,7 +38,7 @@ const detailsOf = (details: FailureDetails): [] | [FailureDetails] =>
 
 type Activities = Record<string, (input: never) => Promise<unknown>>;
 
-/** Wraps every activity so that it is kept alive, its failures are classified, and unknown ones are logged as bugs. */
+/** Wraps every activity: keeps it alive, classifies its failures, and logs unknown errors as bugs. */
 export function classified<T extends object>(activities: T): T {
   const wrapped: Record<string, (input: never) => Promise<unknown>> = {};
   for (const [name, activity] of Object.entries(activities as Activities)) {
@@ -50,7 +50,7 @@ export function classified<T extends object>(activities: T): T {
       } catch (caught) {
         const { error, checkpoint } = failedAt(caught);
         if (context.cancellationSignal.aborted) {
-          // `cancelled` never resolves: it rejects with the reason, which is what the server has to hear.
+          // `cancelled` never resolves: it rejects with the reason, which the server must get.
           await context.cancelled.catch((reason: unknown) => {
             throw isShutdown(reason) ? workerStopped(checkpoint) : reason;
           });
@@ -68,16 +68,16 @@ export function classified<T extends object>(activities: T): T {
   return wrapped as T;
 }
 
-/** The worker is told to stop, and what it does has had its time to end. */
+/** The worker was told to stop, and the time to finish its work is over. */
 const isShutdown = (reason: unknown): boolean =>
   reason instanceof CancelledFailure && reason.message === 'WORKER_SHUTDOWN';
 
-/** Handed back, for the next worker. What the SDK would say by itself means nothing to the ladder. */
+/** The work is handed back to the next worker. The SDK's own error would mean nothing to the ladder. */
 const workerStopped = (checkpoint: Checkpoint | undefined): ApplicationFailure =>
   ApplicationFailure.create({
     type: 'WorkerStopped',
     message: failureCatalogue.WorkerStopped.message,
-    // The server may call again by itself what is polled or posted; all else is the ladder's.
+    // Allows the server to repeat polls and posts by itself; the ladder retries everything else.
     nonRetryable: false,
     details: detailsOf(checkpoint ?? {}),
     category: ApplicationFailureCategory.BENIGN,

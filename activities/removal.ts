@@ -11,14 +11,14 @@ export interface RemovalDeps {
   readonly compute: RecoveryCompute;
 }
 
-/** @throws CatalogueError InvalidVmState: a replica VM stands on the disks that were to be overwritten or deleted. */
+/** @throws CatalogueError InvalidVmState: a replica VM uses the disks that were to be overwritten or deleted. */
 export async function refuseReplicaVm(compute: RecoveryCompute, vm: string, deed: string): Promise<void> {
   if (!(await compute.listVms()).some(({ name }) => name === vm)) return;
   throw new CatalogueError('InvalidVmState', `there is a replica VM ${vm}; ${deed} would destroy its disks`);
 }
 
 export const removalActivities = ({ store, compute }: RemovalDeps) => ({
-  /** Deletes the replica and everything else the store holds of the VM; never while a replica VM stands on it. */
+  /** Deletes the replica and all other data of the VM in the store. Refused while a replica VM uses it. */
   async removeReplica({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
     await beating(0, async () => {
       await refuseReplicaVm(compute, vm, 'removing its replica');
@@ -26,7 +26,7 @@ export const removalActivities = ({ store, compute }: RemovalDeps) => ({
     });
   },
 
-  /** Leaves disks and recovery points; what is told of the VM says that they are kept. */
+  /** Keeps disks and recovery points; the VM's description says so. */
   async keepReplica({ vm, epoch, inUse }: { vm: string; epoch: number; inUse: boolean }): Promise<void> {
     await beating(0, () => keepReplica(store, { vm, epoch, inUse, unprotectedAt: toIso(Date.now()) }));
   },

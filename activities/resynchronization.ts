@@ -1,4 +1,4 @@
-/** Activities of the Azure worker for a resynchronization: the replica's side of it, and when it may begin. */
+/** Activities of the Azure worker for a resynchronization: its work at the replica, and the time when it may begin. */
 import { windowOpening, type ResyncWindow } from '../domain/resync-window.js';
 import { toIso, toMs } from '../domain/time.js';
 import { processReceived, type Processed } from '../replication/failover-point.js';
@@ -21,19 +21,22 @@ export function createResynchronizationActivities({
   turns?: Turns;
 }) {
   return classified({
-    /** Applies what the store has received completely. What is wrong with it ends the applying, not the resynchronization. */
+    /**
+     * Applies the cycles that the store has received completely. An error ends this step, not the resynchronization.
+     */
     async applyReceivedCycles({ vm }: { vm: string }): Promise<Processed> {
       return turns.beating('cycles', 0, (beat) => processReceived(store, vm, beat));
     },
 
-    /** A new epoch on the replica as it is; its recovery points stay. */
+    /** Begins a new epoch on the existing replica, whose recovery points are kept. */
     async beginResync(task: ResyncTask): Promise<void> {
       await beating(0, () => beginResync(store, task));
     },
 
     /**
-     * Digests a replica disk beside the store, so that only what differs has to cross; from an offset, for a while.
-     * @param input.forMs after that long no further slice is begun. @default until the end of the disk
+     * Computes digests of a replica disk near the store, so that only differences have to be sent. Starts at an offset
+     * and works for a limited time.
+     * @param input.forMs begins no further slice after this time. @default until the end of the disk
      */
     async digestReplica({
       forMs = Infinity,
@@ -46,14 +49,14 @@ export function createResynchronizationActivities({
       });
     },
 
-    /** Deletes the records that the resynchronization went on from. */
+    /** Deletes the records from which an interrupted resynchronization would have continued. */
     async endResync({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
       await beating(0, () => releaseSeed(store, { vm, epoch }));
     },
 
     /**
-     * When a resynchronization may begin. To be run as a local activity.
-     * @param input.now ISO 8601. @param input.skipOpen the window that is open now does not count.
+     * When a resynchronization may begin. Runs as a local activity.
+     * @param input.now ISO 8601. @param input.skipOpen ignores the window that is open now.
      */
     async resyncOpening(input: { window: ResyncWindow; now: string; skipOpen: boolean }): Promise<{ opensAt: string }> {
       return { opensAt: toIso(windowOpening(input.window, toMs(input.now), input.skipOpen)) };

@@ -16,7 +16,7 @@ export interface SourceFabricDeps {
 }
 
 export interface FencedVm {
-  /** It goes on until it is shut down. */
+  /** Runs until it is shut down. */
   readonly isRunning: boolean;
 }
 
@@ -35,7 +35,10 @@ export function createSourceFabricActivities(deps: SourceFabricDeps) {
     .map(({ name }) => name)
     .filter((host) => vmmServerOf(site, host) === vmmServer);
 
-  /** Asks the hosts, these first: the site file may not know yet. @returns undefined when none of those that answer has it. */
+  /**
+   * Asks the hosts, beginning with `first`: the site file may be out of date. @returns undefined if no host that
+   * answers has the VM.
+   */
   const locate = async (name: string, first: readonly string[]) => {
     const unreachable: CatalogueError[] = [];
     for (const host of new Set([...first, ...hosts])) {
@@ -50,7 +53,7 @@ export function createSourceFabricActivities(deps: SourceFabricDeps) {
     return { unreachable };
   };
 
-  /** @throws CatalogueError HypervisorUnreachable when a host that may have it does not answer, VmNotFound. */
+  /** @throws CatalogueError HypervisorUnreachable if a host that may have the VM does not answer; VmNotFound. */
   const describe = async (name: string) => {
     const { host, vm, unreachable } = await locate(name, [find(name).host]);
     if (vm) return { host, vm };
@@ -60,8 +63,8 @@ export function createSourceFabricActivities(deps: SourceFabricDeps) {
   const hypervisorOfVm = async (name: string) => deps.hypervisorOf((await describe(name)).host);
   return classified({
     /**
-     * Which host has the VM now? @param input.host where it was, which is asked first.
-     * @returns undefined when none of those that answer has it.
+     * Which host has the VM now? @param input.host the host it was on, which is asked first.
+     * @returns undefined if no host that answers has the VM.
      */
     async locateVm({ vm: name, host: before }: { vm: string; host: string }): Promise<LocatedVm | undefined> {
       const { host, vm } = await locate(name, hosts.includes(before) ? [before] : []);
@@ -73,8 +76,8 @@ export function createSourceFabricActivities(deps: SourceFabricDeps) {
     },
 
     /**
-     * Checks the VM against what the recovery site can run.
-     * @returns the description of the replica VM, without epoch.
+     * Checks whether the recovery site can run the VM.
+     * @returns the description of the replica VM, without its epoch.
      */
     async checkProtectable({ vm: name }: { vm: string }): Promise<Omit<ReplicaDescription, 'epoch'>> {
       const vm = find(name);
@@ -98,14 +101,14 @@ export function createSourceFabricActivities(deps: SourceFabricDeps) {
       };
     },
 
-    /** The interfaces of the replica VM as the network mappings are now. */
+    /** The network adapters of the replica VM according to the current network mappings. */
     async resolveNetworks({ vm: name }: { vm: string }): Promise<ReplicaDescription['networkAdapters']> {
       return adaptersOf(site, find(name));
     },
 
     /**
-     * Is the source VM in a state from which it can be failed over?
-     * @returns a VM snapshot that somebody has left: nothing merges it but who asks for it.
+     * Can the source VM be failed over in its current state?
+     * @returns a VM snapshot that was left behind; the caller has to merge it.
      */
     async checkFailoverSource({ vm, epoch }: { vm: string; epoch: number }): Promise<{ snapshot?: string }> {
       const { vm: found } = await describe(vm);
@@ -121,24 +124,24 @@ export function createSourceFabricActivities(deps: SourceFabricDeps) {
       return found.snapshot === undefined ? {} : { snapshot: found.snapshot };
     },
 
-    /** Closes the exports of all disks; resolves when everything in flight is on disk. */
+    /** Closes the exports of all disks; resolves when all writes in flight are on disk. */
     async shutDownVm({ vm }: { vm: string }): Promise<{ exportsClosedAt: string }> {
       return (await hypervisorOfVm(vm)).shutDownVm(vm);
     },
 
-    /** @throws StaleEpoch when the VM runs elsewhere under a newer epoch. */
+    /** @throws StaleEpoch if the VM runs elsewhere under a newer epoch. */
     async startVm({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
       await (await hypervisorOfVm(vm)).startVm(vm, epoch);
     },
 
-    /** From now on the VM can't be started at the primary site under an older epoch. */
+    /** From now on, the VM cannot be started at the primary site under an older epoch. */
     async fenceVm({ vm: name, epoch }: { vm: string; epoch: number }): Promise<FencedVm> {
       const { host, vm } = await describe(name);
       await deps.hypervisorOf(host).fenceVm(name, epoch);
       return { isRunning: vm.state === 'Running' };
     },
 
-    /** Asks the hypervisor for what it knows, so that job and hypervisor agree before the job ends. */
+    /** Checks with the hypervisor, so that job and hypervisor agree before the job ends. */
     async updateProviderState({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
       const { tracking } = (await describe(vm)).vm;
       if (tracking?.epoch !== epoch) {
@@ -148,7 +151,7 @@ export function createSourceFabricActivities(deps: SourceFabricDeps) {
   });
 }
 
-/** A disk that is excluded is none of the replica's. */
+/** Excluded disks are not part of the replica. */
 const hardwareWith = (hardware: Hardware, disks: readonly { readonly name: string }[]): Hardware => ({
   ...hardware,
   disks: hardware.disks.filter(({ name }) => disks.some((disk) => disk.name === name)),

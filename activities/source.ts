@@ -1,4 +1,4 @@
-/** Activities of the agent, on the host beside the disks: everything that touches a source disk. */
+/** Activities of the agent, on the host beside the disks: all work on source disks. */
 import { isDeepStrictEqual } from 'node:util';
 import type { AppConsistentFailure } from '../domain/app-consistency.js';
 import { CatalogueError } from '../domain/errors.js';
@@ -20,15 +20,18 @@ import { comparisonActivities } from './verification.js';
 import { hostActivities } from './watch-host.js';
 
 export interface SourceDeps {
-  /** The hypervisor beside the disks. */
+  /** The hypervisor of this host. */
   readonly source: ChangeSource;
   readonly store: ReplicaStore;
-  /** The store as one activity sends to it, where a bandwidth is to be kept. */
+  /** The store through which one activity sends, if bandwidth is limited. */
   readonly sendingStore?: (sender: { signal: AbortSignal; onGranted: () => void }) => ReplicaStore;
   readonly turns?: Turns;
-  /** Longest one call of `copyDisk` works, ms: then it returns, and the workflow's history holds the progress. */
+  /**
+   * Longest time that one call of `copyDisk` works, ms. Then it returns, so that the workflow's history holds the
+   * progress.
+   */
   readonly copySliceMs?: number;
-  /** Between two looks at the host, ms. */
+  /** Time between two looks at the host, ms. */
   readonly lookEveryMs?: number;
 }
 
@@ -38,7 +41,7 @@ export interface DiskSize {
   readonly size: number;
 }
 
-/** What the workflow keeps of a cycle: names and numbers. */
+/** The facts about a cycle that the workflow keeps: names and numbers only. */
 export interface ShippedCycle {
   readonly sequence: number;
   readonly sealedAt: string;
@@ -46,10 +49,10 @@ export interface ShippedCycle {
   /** Bytes of disk content sent. */
   readonly bytes: number;
   readonly lastWrites: readonly DiskWrite[];
-  /** What the tracker has taken since, of a final cycle whose VM is off; see `CutOfSource`. */
+  /** For a final cycle whose VM is off: writes that the tracker has recorded since; see `CutOfSource`. */
   readonly issued?: readonly DiskWrite[];
   readonly appConsistent?: boolean;
-  /** Why it is crash-consistent although it was asked to be app-consistent. */
+  /** Why the cycle is crash-consistent although an app-consistent one was requested. */
   readonly appConsistentFailure?: AppConsistentFailure;
 }
 
@@ -57,15 +60,17 @@ export interface CutAndShipInput {
   readonly vm: string;
   readonly epoch: number;
   readonly sequence: number;
-  /** Names that the recovery point of this cycle gets. */
+  /** Names for the recovery point of this cycle. */
   readonly tags?: readonly string[];
-  /** Freeze the guest for the cut. Where that fails the cycle goes on without. */
+  /** Freeze the guest for the cut. If that fails, the cycle continues without. */
   readonly appConsistent?: boolean;
-  /** By it recovery points go where the store is full. */
+  /** Decides which recovery points may be deleted if the store is full. */
   readonly retention?: Retention;
 }
 
-/** Longest a guest is kept frozen for a cut, ms: what Windows' shadow copies allow their writers. */
+/**
+ * Longest time that a guest is kept frozen for a cut, ms: the limit that Windows' shadow copies set for their writers.
+ */
 const FREEZE_DEADLINE_MS = 10_000;
 const DEFAULT_COPY_SLICE_MS = 30_000;
 const COPY_STEP_BYTES = 256 * 1024 * 1024;
@@ -96,8 +101,9 @@ export function createSourceActivities(deps: SourceDeps) {
     ...comparisonActivities(source, store, turns, deps.copySliceMs ?? DEFAULT_COPY_SLICE_MS),
 
     /**
-     * Is everything on this host as replication needs it, and does the store answer it?
-     * @returns the disks with their sizes, and the epoch of tracking that is on or was left behind; 0 when there is none.
+     * Is everything on this host ready for replication, and does the store answer?
+     * @returns the disks with their sizes, and the epoch of tracking that is active or was left behind; 0 if there is
+     * none.
      */
     async checkSource({ vm }: { vm: string }): Promise<{ disks: DiskSize[]; trackedEpoch: number }> {
       const found = await source.describeVm(vm);
@@ -110,8 +116,9 @@ export function createSourceActivities(deps: SourceDeps) {
     },
 
     /**
-     * VM snapshot and start of tracking in one instant. Repeated within the epoch: nothing.
-     * @param input.disks what the replica was made ready for. @throws ResyncRequired when the VM has others by now.
+     * Takes a VM snapshot and starts tracking at the same instant. Does nothing when repeated within the epoch.
+     * @param input.disks the disks for which the replica was prepared. @throws ResyncRequired if the VM has other disks
+     * by now.
      */
     async beginReplication({ vm, epoch, disks }: { vm: string; epoch: number; disks?: DiskSize[] }): Promise<void> {
       await source.beginReplication(vm, epoch);
@@ -126,10 +133,10 @@ export function createSourceActivities(deps: SourceDeps) {
     },
 
     /**
-     * Copies one disk of the VM snapshot to the replica, from an offset, for a while. Slices that the store has a
-     * record of are not sent again, so a second attempt goes on where the first one died.
-     * @param input.toOffset stops there, bytes: the end of a slice. @default the end of the disk
-     * @param input.retention by it recovery points go where the store is full.
+     * Copies one disk of the VM snapshot to the replica, from an offset, for a limited time. Slices with a record in
+     * the store are not sent again, so a second attempt continues where the first one died.
+     * @param input.toOffset stops here, bytes: the end of a slice. @default the end of the disk
+     * @param input.retention decides which recovery points may be deleted if the store is full.
      */
     async copyDisk(input: {
       vm: string;
@@ -166,22 +173,22 @@ export function createSourceActivities(deps: SourceDeps) {
       });
     },
 
-    /** Merges the VM snapshot into its parent for a while. @returns bytes that are left. */
+    /** Merges the VM snapshot into its parent for a limited time. @returns the number of bytes left. */
     async mergeSnapshot({ vm }: { vm: string }): Promise<{ bytesLeft: number }> {
       return beating(0, async () => ({ bytesLeft: await source.mergeSnapshot(vm) }));
     },
 
     /**
-     * One replication cycle on this side: seal the logs of all disks at one instant, send them, make the cycle exist
-     * by its manifest, and only then delete the local logs. A cycle that exists already is returned as it is, however
-     * much was written after it: whether it holds everything, `holdsEverything` tells.
+     * The source's half of a replication cycle: seals the logs of all disks at one instant, sends them, completes the
+     * cycle with its manifest, and only then deletes the local logs. An existing cycle is returned unchanged, however
+     * much was written after it; `holdsEverything` tells whether it is complete.
      */
     async cutAndShip(input: CutAndShipInput): Promise<ShippedCycle> {
       const { vm, epoch, sequence } = input;
       const fence = { epoch, sequence };
       return beating(0, async (beat) => {
         const freeze = input.appConsistent ? { appConsistent: { deadlineMs: FREEZE_DEADLINE_MS } } : undefined;
-        // The cut takes no turn: it says how old the cycle is.
+        // The cut does not wait for a turn, because its time is the age of the cycle.
         const send = (cut: Cut) => turns.take('cycles', beat, () => ship(cut, beat, input));
         const { manifest, isNew } = await cutCycle(source, store, { vm, ...fence }, send, freeze);
         if (isNew) countShipped('cycle', contentOf(manifest));

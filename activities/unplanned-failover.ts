@@ -1,4 +1,4 @@
-/** Activities of an unplanned failover: of the two sites they need the recovery site alone. */
+/** Activities of an unplanned failover. They need only the recovery site. */
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences } from '../domain/fence.js';
 import type { DiskWrite } from '../domain/last-cut.js';
@@ -30,9 +30,9 @@ import { beating } from './heartbeat.js';
 export interface SettledPoint {
   readonly recoveryPoint: { readonly id: string; readonly time: string };
   readonly cyclesProcessed: number;
-  /** The last writes that it holds; undefined when it is not what the replica holds now. */
+  /** The last writes in this point; undefined if it differs from the current replica. */
   readonly lastWrites?: readonly DiskWrite[];
-  /** Why not every received cycle could be applied, or a newer point not be used, and how much older this one is. */
+  /** Why a received cycle could not be applied or a newer point not be used, and how much older this point is. */
   readonly stoppedBy?: string;
 }
 
@@ -54,11 +54,11 @@ export function unplannedFailoverActivities({ store, compute }: { store: Replica
   };
   return {
     /**
-     * Is there a state to go back to? A replica VM that runs is what a failover has left that was taken over from, in the
-     * middle of its boot: it is taken over, too.
+     * Is there a state to fail over to? A running replica VM was left by another failover that was taken over from
+     * during its boot; this failover takes the VM over, too.
      * @param input.wanted latest, latest-processed, or a recovery point's id.
-     * @returns the epoch the failover gets: above every one the store has seen; and the point that the replica VM runs from,
-     * if it does. Or why there can be none.
+     * @returns the failover's epoch, which is higher than any the store has seen, and the point that a running replica
+     * VM runs from. Or the reason why there can be no failover.
      */
     async checkUnplannedFailover({ vm, wanted }: { vm: string; wanted: string }): Promise<{
       failoverEpoch: number;
@@ -73,21 +73,21 @@ export function unplannedFailoverActivities({ store, compute }: { store: Replica
           ? notTakenOver(vm, wanted, running.from)
           : await pointProblem(store, vm, wanted);
       return {
-        // One is left out: a resynchronization that was let go may be taking it just now, and must not share ours.
+        // Skips one epoch: an abandoned resynchronization may be taking it right now, and must not share ours.
         failoverEpoch: fence.epoch + 2,
         ...(running?.from !== undefined && { runsFrom: running.from }),
         ...(refusal !== undefined && { refusal }),
       };
     },
 
-    /** For `latest` everything received is applied first. Repeated it goes on where it was. */
+    /** For `latest`, all received cycles are applied first. Continues where it stopped when repeated. */
     async settleRecoveryPoint({ vm, wanted }: { vm: string; wanted: string }): Promise<SettledPoint> {
       return beating(0, async ({ signal }) => {
         for (let attempt = 1; ; attempt += 1) {
           const processed = wanted === LATEST ? await process(vm, signal) : { cycles: 0 };
           try {
             const { point, passedOver } = await choosePoint(store, vm, wanted);
-            // A record of it that is damaged proves nothing.
+            // A damaged record proves nothing.
             const applied = await readApplied(store, vm).catch(noCopy);
             const problems = new Set([
               ...(processed.stoppedBy === undefined ? [] : [processed.stoppedBy]),
@@ -101,7 +101,7 @@ export function unplannedFailoverActivities({ store, compute }: { store: Replica
               ...(problems.size > 0 && { stoppedBy: [...problems, ...(lag === undefined ? [] : [lag])].join('; ') }),
             };
           } catch (error) {
-            // A cycle that was let go may be going on: it has raised the sequence, and is taken in the next time.
+            // An abandoned cycle may still be running and have raised the sequence; the next attempt includes it.
             if (attempt === ATTEMPTS || !(error instanceof CatalogueError) || error.code !== 'StaleEpoch') throw error;
           }
         }
@@ -123,7 +123,7 @@ export function unplannedFailoverActivities({ store, compute }: { store: Replica
         if (!point || !description) {
           throw new CatalogueError('InvalidReplicaState', `recovery point ${recoveryPoint} of ${vm} no longer exists`);
         }
-        // What the guest has written since then stays.
+        // Keeps everything the guest has written since.
         if ((await runningReplica(vm))?.from !== point.id) {
           await createReplicaVm(compute, await replicaVmAt(store, description, point, failoverEpoch));
         }
@@ -134,7 +134,7 @@ export function unplannedFailoverActivities({ store, compute }: { store: Replica
   };
 }
 
-/** @param from of the one that runs; undefined when nobody has noted it. @returns why it can't be gone on with. */
+/** @param from point of the running VM; undefined if it is unknown. @returns the reason why it cannot be used. */
 function notTakenOver(vm: string, wanted: string, from: string | undefined): string | undefined {
   if (from === undefined)
     return `the replica VM ${vm} is already running, but the vault does not record its recovery point`;
@@ -143,8 +143,8 @@ function notTakenOver(vm: string, wanted: string, from: string | undefined): str
 }
 
 /**
- * What a failover left that was given up half-way makes room. It never ran; or it boots only now, for a failover that was
- * taken over from after this one had found it off.
+ * Deletes a replica VM left by a failover that was given up halfway. Either it never ran, or it is being booted just
+ * now for a failover that was taken over from after this one had found it off.
  */
 async function createReplicaVm(compute: RecoveryCompute, spec: ReplicaVmSpec): Promise<void> {
   try {
@@ -158,7 +158,7 @@ async function createReplicaVm(compute: RecoveryCompute, spec: ReplicaVmSpec): P
   }
 }
 
-/** Says in the store that the VM runs at the recovery site: whoever comes without Temporal has to know. */
+/** Records in the store that the VM runs at the recovery site, for readers that come without Temporal. */
 export const recordFailover = (store: ReplicaStore, vm: string, epoch: number, point: RecoveryPoint): Promise<void> =>
   writeVaultState(store, vm, {
     epoch,

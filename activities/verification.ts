@@ -1,4 +1,4 @@
-/** Activities of a verification: the replica is digested beside the store, and compared beside the source. */
+/** Activities of a verification: digests of the replica are computed near the store, and compared near the source. */
 import { withRoom } from '../replication/make-room.js';
 import { markSuspect } from '../replication/recovery-points.js';
 import { compareWithSource, digestForVerification, endVerification, type VerifyTask } from '../replication/verify.js';
@@ -7,9 +7,9 @@ import type { ReplicaStore } from '../ports/replica-store.js';
 import { beating } from './heartbeat.js';
 import type { Turns } from './turns.js';
 
-/** Of the agent. @param sliceMs longest one call compares, ms. */
+/** Activities of the agent. @param sliceMs longest time that one call compares, ms. */
 export const comparisonActivities = (source: ChangeSource, store: ReplicaStore, turns: Turns, sliceMs: number) => ({
-  /** VM snapshot and cut in one instant: what the snapshot holds is what the replica holds once the cycle is applied. */
+  /** Takes a VM snapshot and cuts at the same instant: the snapshot equals the replica once the cycle is applied. */
   async snapshotAndCut({ vm, epoch, sequence }: { vm: string; epoch: number; sequence: number }) {
     return beating(0, async () => {
       const { sealedAt } = await source.snapshotAndCut(vm, { epoch, sequence });
@@ -17,14 +17,15 @@ export const comparisonActivities = (source: ChangeSource, store: ReplicaStore, 
     });
   },
 
-  /** Compares one disk of the VM snapshot with the digests of its replica, from an offset, for a while. */
+  /** Compares one disk of the VM snapshot with the digests of its replica, from an offset, for a limited time. */
   async compareDisk(task: VerifyTask & { fromOffset: number }) {
     return turns.beating('copies', task.fromOffset, async (beat) => {
       const disk = await source.openSnapshotDisk(task.vm, task.epoch, task.disk);
       try {
         const until = Date.now() + sliceMs;
         const compared = await compareWithSource(store, disk, task, () => Date.now() >= until, beat);
-        // The snapshot may have been given up meanwhile, for want of space: then what was read was of no one instant.
+        // The snapshot may have been given up meanwhile for lack of space: the data read would then not be of one
+        // instant.
         await (await source.openSnapshotDisk(task.vm, task.epoch, task.disk)).close();
         return compared;
       } finally {
@@ -34,16 +35,19 @@ export const comparisonActivities = (source: ChangeSource, store: ReplicaStore, 
   },
 });
 
-/** Of the Azure worker. */
+/** Activities of the Azure worker. */
 export const digestActivities = (store: ReplicaStore, turns: Turns) => ({
-  /** Digests a replica disk at exactly this cycle. */
+  /** Computes digests of a replica disk at exactly this cycle. */
   async digestForVerification(task: VerifyTask): Promise<void> {
     await turns.beating('copies', 0, (beat) =>
       withRoom(store, { ...task, retention: 'kept' }, async () => await digestForVerification(store, task, beat)),
     );
   },
 
-  /** Deletes the digests. @param input.damage what was found wrong, if anything: the recovery points are marked with it. */
+  /**
+   * Deletes the digests. @param input.damage description of any damage that was found: the recovery points are marked
+   * with it.
+   */
   async endVerification({ vm, epoch, damage }: { vm: string; epoch: number; damage?: string }): Promise<void> {
     await beating(0, async () => {
       if (damage !== undefined) await markSuspect(store, { vm, epoch, reason: damage });

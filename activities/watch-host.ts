@@ -6,14 +6,14 @@ import { CLOCKS_AGREE_MS, lookEveryMs, sameHostState, type HostState, type Look 
 import { toIso } from '../domain/time.js';
 import type { VmInventory } from '../ports/hypervisor-vm.js';
 
-/** A hypervisor that takes longer hangs, ms; well below what the agent itself may take (`workflows/host-watch.ts`). */
+/** A hypervisor that takes longer hangs, ms; well below the agent's own limit (`workflows/host-watch.ts`). */
 const HYPERVISOR_ANSWERS_MS = 8_000;
-/** So many looks tell how far the clocks are apart. */
+/** Number of looks from which the difference of the clocks is estimated. */
 const LOOKS_COMPARED = 20;
 
 type Sign = Omit<Look, 'everyMs'>;
 
-/** @param everyMs between two looks. */
+/** @param everyMs time between two looks. */
 export function hostActivities(inventory: Pick<VmInventory, 'listVms'>, everyMs = lookEveryMs(1)) {
   let heard: Sign | undefined;
   const clock = new ServerClock();
@@ -34,9 +34,10 @@ export function hostActivities(inventory: Pick<VmInventory, 'listVms'>, everyMs 
 
   return {
     /**
-     * Returns only what is new. While nothing is, it fails on purpose: the server calls it again after a while, which
-     * leaves no event in the history of whoever waits, however long. Each heartbeat says when the host was heard, which the
-     * server shows to whoever asks, and hands on with the timeout of the call that is not answered any more.
+     * Returns only news. Without news it fails on purpose: the server then calls it again after a while, which leaves
+     * no event in the history of the waiting workflow, however long it waits. Each heartbeat carries the time when the
+     * host was last heard. The server shows that to readers, and includes it in the timeout if a call is no longer
+     * answered.
      * @throws ApplicationFailure Unchanged, retryable
      */
     async watchHost({ known }: { known?: HostState }): Promise<HostState> {
@@ -58,20 +59,20 @@ export function hostActivities(inventory: Pick<VmInventory, 'listVms'>, everyMs 
 }
 
 /**
- * The clock of the Temporal server, as far as a worker can tell: each call says when it was to be made, and comes a little
- * later. The one that came soonest is the nearest to the truth.
+ * The clock of the Temporal server, as estimated by a worker: each call carries the time for which it was scheduled,
+ * and arrives a little later. The call with the shortest delay gives the best estimate.
  */
 class ServerClock {
-  /** Of the newest looks: this clock against that of the server, ms; more by the time on the way. */
+  /** For the newest looks: difference between this clock and the server's, ms, plus the delay. */
   #ahead: readonly number[] = [];
 
-  /** @param scheduledAt by the server's clock, ms. @param now by this one's, ms. */
+  /** @param scheduledAt by the server's clock, ms. @param now by this machine's clock, ms. */
   asked(scheduledAt: number, now: number): void {
     this.#ahead = [...this.#ahead, now - scheduledAt].slice(-LOOKS_COMPARED);
   }
 
   sign(now: number): Sign {
-    // One look alone may have waited for the agent to start.
+    // A single look may have waited for the agent to start.
     const ahead = this.#ahead.length < 2 ? 0 : Math.min(...this.#ahead);
     const clockAheadMs = Math.abs(ahead) < CLOCKS_AGREE_MS ? 0 : Math.round(ahead);
     return { heardAt: toIso(now - clockAheadMs), ...(clockAheadMs !== 0 && { clockAheadMs }) };
@@ -90,7 +91,7 @@ async function inTime<T>(answer: Promise<T>): Promise<T> {
     return await Promise.race([answer, late]);
   } finally {
     clearTimeout(timer);
-    // What comes too late is of no interest.
+    // A late answer is ignored.
     answer.catch(() => undefined);
   }
 }

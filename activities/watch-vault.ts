@@ -8,18 +8,18 @@ import { toIso } from '../domain/time.js';
 export interface VaultBoard {
   /** Markdown. */
   readonly text: string;
-  /** By which the next look knows whether it says anything else. */
+  /** Tells the next look whether the board has changed. */
   readonly digest: string;
 }
 
 export type VaultActivities = ReturnType<typeof createVaultActivities>;
 
-/** @param hear what is known of the vault now; rejects while it is not known. */
+/** @param hear returns the current state of the vault; rejects while it is not known. */
 export function createVaultActivities(hear: () => Promise<Heard>) {
   return {
     /**
-     * Returns only a board that says something else. While none does, or the vault can't be looked at, it fails on purpose:
-     * the server calls it again after a while, which leaves no event in the history of whoever waits.
+     * Returns only a board that has changed. If it has not, or the vault cannot be read, it fails on purpose: the
+     * server then calls it again after a while, which leaves no event in the history of the waiting workflow.
      * @throws ApplicationFailure Unchanged, retryable
      */
     async watchVault({ known }: { known?: string }): Promise<VaultBoard> {

@@ -1,7 +1,7 @@
 /**
- * Runs `load` for up to `depth` items at once and yields the results in the items' order: what keeps a disk, a hash and
- * a store busy at the same time with bounded memory. Leaving early or failing waits for what is still in flight, so
- * nothing goes on behind the caller's back.
+ * Runs `load` for up to `depth` items at the same time and yields the results in the items' order. This keeps a disk, a
+ * hash and a store busy at the same time with bounded memory. When the caller leaves early or a load fails, waits for
+ * loads in flight, so that nothing continues in the background.
  */
 export async function* readAhead<T, R>(
   items: Iterable<T> | AsyncIterable<T>,
@@ -12,7 +12,7 @@ export async function* readAhead<T, R>(
   try {
     for await (const item of items) {
       const loading = load(item);
-      // The failure is met when its turn comes; until then it must not count as unhandled.
+      // The failure is thrown when its turn comes; until then it must not count as unhandled.
       loading.catch(() => undefined);
       inFlight.push(loading);
       if (inFlight.length >= depth) yield await inFlight.shift()!;
@@ -23,7 +23,7 @@ export async function* readAhead<T, R>(
   }
 }
 
-/** As `readAhead`, for work whose results nobody wants. */
+/** As `readAhead`, for work without results. */
 export async function inParallel<T>(
   items: Iterable<T> | AsyncIterable<T>,
   depth: number,

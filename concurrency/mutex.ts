@@ -1,4 +1,4 @@
-/** Runs what it is given one after the other, whether what came before went well or not. */
+/** Runs functions one after the other, whether or not the previous one failed. */
 export class Mutex {
   #last: Promise<unknown> = Promise.resolve();
 

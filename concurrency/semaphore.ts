@@ -1,4 +1,4 @@
-/** Lets a number of pieces of work run at once; the others wait their turn, first come, first served. */
+/** Lets a limited number of jobs run at the same time; the others wait for their turn, in order of arrival. */
 export class Semaphore {
   #free: number;
   /** In order of arrival. */
@@ -8,7 +8,7 @@ export class Semaphore {
     this.#free = count;
   }
 
-  /** @param signal ends the waiting, with its reason; what has begun is its own master. */
+  /** @param signal ends the wait, with its reason; it does not stop work that has begun. */
   async run<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     signal?.throwIfAborted();
     if (this.#free > 0) this.#free -= 1;
@@ -20,7 +20,7 @@ export class Semaphore {
     }
   }
 
-  /** True when who comes now has to wait. */
+  /** True if a new caller would have to wait. */
   get busy(): boolean {
     return this.#free === 0;
   }

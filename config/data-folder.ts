@@ -1,7 +1,7 @@
 /**
- * The data folder of one instance: where everything lies that `farshore up` keeps, and who holds it.
- * Sockets are not in it: the system's limit for their paths is short, so they get a folder of their own that is found
- * again by the data folder's path.
+ * The data folder of one instance: the files that `farshore up` keeps, and the lock of the process that holds the
+ * folder. Sockets are not in it, because the system limits their paths to a short length. They have a separate folder,
+ * which is found by the data folder's path.
  */
 import { createHash } from 'node:crypto';
 import { chmod, lstat, open, mkdir, readdir, readFile, rm, type FileHandle } from 'node:fs/promises';
@@ -23,15 +23,15 @@ export const instanceSchema = z.object({
     uiUrl: z.string().optional(),
     pid: z.int().optional(),
   }),
-  /** What Temporal holds is encrypted with this key file; the endpoint is what the Web UI decrypts by. */
+  /** Set if Temporal's data is encrypted with this key file; the Web UI decrypts through the endpoint. */
   encryption: z.object({ keyFile: z.string(), codecEndpoint: z.string().optional() }).optional(),
   startedAt: z.string(),
-  /** Where each worker's metrics are served, by the name of its process. */
+  /** Address at which each worker serves its metrics, by the name of its process. */
   metrics: z.record(z.string(), z.string()).exactOptional(),
 });
 export type Instance = z.infer<typeof instanceSchema>;
 
-/** What an instance has left of itself can't be read. The message is complete. */
+/** The file of an instance cannot be read. The message is complete. */
 export class DamagedInstanceError extends Error {
   override readonly name = 'DamagedInstanceError';
 }
@@ -44,10 +44,10 @@ export class DataFolder {
   }
 
   readonly temporalDatabase = () => path.join(this.path, 'temporal', 'temporal.db');
-  /** By which ids the stores of vaults are known here. */
+  /** The ids by which the stores of vaults are known on this machine. */
   readonly knownStores = () => path.join(this.path, 'stores.json');
   readonly log = (name: string) => path.join(this.path, 'logs', `${name}.log`);
-  /** Of a worker, `host-<host>` for example: a folder for each of its processes. */
+  /** For a worker such as `host-<host>`: contains a folder for each of its processes. */
   readonly runningActivities = (worker: string) => path.join(this.path, 'running', worker);
   readonly hypervisorConfig = (host: string) => path.join(this.path, 'hypervisors', host, 'config.json');
   readonly hypervisorState = (host: string) => path.join(this.path, 'hypervisors', host, 'state');
@@ -58,21 +58,21 @@ export class DataFolder {
   readonly recoveryControl = () => path.join(this.#sockets('r', ''), 'control.sock');
   readonly recoveryNbd = () => this.#sockets('r', '');
 
-  /** Hosts that have had a hypervisor here. */
+  /** Hosts that have had a hypervisor with this data folder. */
   async hypervisorHosts(): Promise<string[]> {
     return await readdir(path.join(this.path, 'hypervisors')).catch(() => []);
   }
 
-  /** Makes the folder, if need be. @throws the errno of the file system. */
+  /** Creates the folder if necessary. @throws the errno of the file system. */
   async make(): Promise<void> {
-    // Nobody else's: logs, Temporal's database, and the disks of replica VMs lie in it.
+    // For the owner only: it contains logs, Temporal's database, and the disks of replica VMs.
     await makeFolder(this.path, 0o700);
     await makeFolder(path.join(this.path, 'logs'));
   }
 
   /**
-   * The sockets' folders, which have to be there before anything is started; they are for this user only.
-   * @throws Error for one that is somebody else's: whoever owns it could put a socket of theirs in it.
+   * Creates the sockets' folders, which must exist before any process starts; only this user can access them.
+   * @throws Error for a folder of another user, who could put a socket of their own into it.
    */
   async prepare(hosts: readonly string[]): Promise<void> {
     await ownFolder(this.#socketsRoot());
@@ -82,14 +82,14 @@ export class DataFolder {
   }
 
   /**
-   * Takes the folder for this process until it ends.
-   * @throws Error that names the process which holds it.
+   * Locks the folder for this process until it ends.
+   * @throws Error that names the process holding it.
    */
   async hold(): Promise<FileHandle> {
     await this.make();
     const file = await open(path.join(this.path, 'lock'), 'a');
     if (tryLockFile(file.fd, 'exclusive')) {
-      // For whoever wants to end this process although the instance's own file is damaged.
+      // For `down`, which must be able to end this process even if the instance file is damaged.
       await file.truncate(0);
       await file.write(`${process.pid}\n`);
       return file;
@@ -106,19 +106,19 @@ export class DataFolder {
   async isHeld(): Promise<boolean> {
     const file = await open(path.join(this.path, 'lock'), 'r').catch(() => undefined);
     if (!file) return false;
-    // Shared: others who ask at this moment are no holders. Closing the file gives the lock back.
+    // A shared lock: other processes that ask at this moment do not hold the folder. Closing the file releases it.
     const free = tryLockFile(file.fd, 'shared');
     await file.close();
     return !free;
   }
 
-  /** Process id of who holds the folder, or has held it last; undefined where that can't be read. */
+  /** Id of the process that holds the folder or was the last to hold it; undefined if it cannot be read. */
   async holder(): Promise<number | undefined> {
     const text = await readFile(path.join(this.path, 'lock'), 'utf8').catch(() => '');
     return /^\d+\n$/.test(text) ? Number(text) : undefined;
   }
 
-  /** What the instance says of itself; undefined where there is none. @throws DamagedInstanceError */
+  /** The instance's description of itself; undefined if there is none. @throws DamagedInstanceError */
   async readInstance(): Promise<Instance | undefined> {
     const file = this.#instanceFile();
     let text: string;
@@ -135,7 +135,7 @@ export class DataFolder {
     }
   }
 
-  /** As `readInstance`, for those who can go on without: undefined for a file that is damaged, too. */
+  /** As `readInstance`, but returns undefined for a damaged file, for callers that can do without. */
   async readableInstance(): Promise<Instance | undefined> {
     return await this.readInstance().catch(() => undefined);
   }
@@ -158,7 +158,7 @@ export class DataFolder {
     return path.join(process.env['XDG_RUNTIME_DIR'] ?? tmpdir(), `farshore-${key}`);
   }
 
-  /** Host names may be long, so they are shortened to what tells them apart. */
+  /** Host names may be long, so the name is shortened to a digest. */
   #sockets(kind: string, name: string): string {
     return path.join(this.#socketsRoot(), kind + createHash('sha256').update(name).digest('hex').slice(0, 8));
   }
@@ -171,7 +171,7 @@ const damaged = (file: string, problem: string, cause: unknown) =>
     { cause },
   );
 
-/** Where anybody may make folders, one of that name may have been made by anybody. */
+/** In a folder where everybody may create folders, another user may have created this one. */
 async function ownFolder(folder: string): Promise<void> {
   await mkdir(path.dirname(folder), { recursive: true });
   await mkdir(folder, { mode: 0o700 }).catch((error: unknown) => {

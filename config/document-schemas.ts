@@ -1,6 +1,6 @@
 /**
- * JSON Schemas of the documents that people write, for their editors. They say what a document's shape may be; what only the
- * whole document shows (names used twice, references that lead nowhere) is `farshore site check`'s.
+ * JSON Schemas of the documents that people write, for their editors. They describe the shape of a document. Faults
+ * that only the whole document shows (names used twice, references to nothing) are found by `farshore site check`.
  */
 import { z } from 'zod';
 import { recoveryPlanSchema } from '../domain/plan.js';
@@ -14,22 +14,22 @@ const documents = {
 export type DocumentKind = keyof typeof documents;
 export const documentKinds = Object.keys(documents) as DocumentKind[];
 
-/** Where the schema is kept in the package. */
+/** The schema's file in the package. */
 export const schemaFile = (kind: DocumentKind): string => `schemas/${kind}.schema.json`;
 
-/** By its file in the package. */
+/** All schemas with their files in the package. */
 export const documentFiles = (): { readonly file: string; readonly schema: object }[] =>
   documentKinds.map((kind) => ({ file: schemaFile(kind), schema: documentSchema(kind) }));
 
-/** Of what is written into the file, before defaults are filled in. */
+/** Describes the document as it is written, before defaults are filled in. */
 export function documentSchema(kind: DocumentKind): object {
   const { title, schema } = documents[kind];
   return jsonSchemaOf(title, schema);
 }
 
-/** @param io of what is read, before defaults are filled in, or of what is made. */
+/** @param io `input`: before defaults are filled in; `output`: afterwards. */
 export function jsonSchemaOf(title: string, schema: z.ZodType, io: 'input' | 'output' = 'input'): object {
-  // The draft that all editors know.
+  // The draft that all editors support.
   const { $schema, ...rest } = z.toJSONSchema(schema, { io, target: 'draft-7' });
   return { $schema, title, ...rest };
 }

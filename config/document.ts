@@ -1,13 +1,13 @@
 /**
- * Reads a YAML document against a schema. What is wrong is told once, with file, line, path, value and remedy, so that
- * the reader can go there and mend it.
+ * Reads a YAML document and checks it against a schema. The first error is reported with file, line, path, value and
+ * remedy.
  */
 import { LineCounter, isMap, isNode, isScalar, parseDocument, type Document } from 'yaml';
 import type { z } from 'zod';
 import type { Finding } from '../domain/site.js';
 import { contentProblem } from './yaml-content.js';
 
-/** A document that cannot be used. The message is complete and meant for people. */
+/** A document that cannot be used. The message is complete and written for people. */
 export class DocumentError extends Error {
   override readonly name = 'DocumentError';
   constructor(
@@ -23,19 +23,19 @@ export class DocumentError extends Error {
   }
 }
 
-/** A parsed document that can still say where in the file a value stands. */
+/** A parsed document that still knows where in the file each value is. */
 export interface ParsedDocument<T> {
   readonly value: T;
-  /** Makes the error for a finding of a later check. */
+  /** Creates the error for a finding of a later check. */
   readonly error: (finding: Finding) => DocumentError;
 }
 
-/** Longer than any name of a field: a value that stands in the wrong place. */
+/** Longer than any field name: such a name is probably a value in the wrong place. */
 const HIDDEN_FROM = 33;
 
 /**
- * @param options.secret nothing of the content is shown but the names of its fields.
- * @throws DocumentError for YAML syntax, shape, and the first finding of `check`.
+ * @param options.secret messages show nothing of the content except names of fields.
+ * @throws DocumentError for YAML syntax, shape, or the first finding of `check`.
  */
 export function readDocument<S extends z.ZodType>(
   text: string,
@@ -79,7 +79,7 @@ export function readDocument<S extends z.ZodType>(
   return { value: result.data, error };
 }
 
-/** Names are compared, and aliases counted, by `contentProblem`: the library takes minutes for many of them. */
+/** `contentProblem` compares names and counts aliases, because the library takes minutes for many of them. */
 function parsed(text: string, file: string, lineCounter: LineCounter): Document.Parsed {
   try {
     return parseDocument(text, { lineCounter, prettyErrors: false, uniqueKeys: false, merge: true });
@@ -96,7 +96,7 @@ function parsed(text: string, file: string, lineCounter: LineCounter): Document.
   }
 }
 
-/** A merge of what is no map is found only here. */
+/** A merge of something other than a map is detected only here. */
 function contentOf(document: Document.Parsed, file: string, secret: boolean): unknown {
   try {
     return document.toJS({ maxAliasCount: -1 });
@@ -108,7 +108,10 @@ function contentOf(document: Document.Parsed, file: string, secret: boolean): un
 
 type Issue = z.core.$ZodIssue;
 
-/** The first issue; but of a field that is missing and one that is not known, the latter is the misspelt former. */
+/**
+ * The first issue. If one field is missing and another is unknown, the unknown one: it is probably the missing one,
+ * misspelled.
+ */
 function mostTelling(issues: readonly Issue[], raw: unknown): Issue {
   const first = deepest(issues[0]!);
   const around = first.path.slice(0, -1).join('/');
@@ -116,7 +119,7 @@ function mostTelling(issues: readonly Issue[], raw: unknown): Issue {
   return misspelt && valueAt(raw, first.path) === undefined ? misspelt : first;
 }
 
-/** Of a union's failed branches, the one that got furthest tells what was meant. */
+/** Among a union's failed branches, the one that matched furthest shows what was intended. */
 function deepest(issue: Issue): Issue {
   if (issue.code !== 'invalid_union') return issue;
   const inner = issue.errors.flat();
@@ -126,7 +129,7 @@ function deepest(issue: Issue): Issue {
   return found ? deepest({ ...found, path: [...issue.path, ...found.path] } as Issue) : issue;
 }
 
-/** Branches that each want one value make one choice of values. */
+/** If each branch expects a single value, the error lists these values. */
 function oneOf(issues: readonly Issue[]): Issue | undefined {
   const first = issues[0];
   const values = issues.flatMap((issue) => (issue.code === 'invalid_value' ? issue.values : []));
@@ -161,7 +164,7 @@ const typeNames: Readonly<Record<string, string>> = {
   boolean: 'true or false',
 };
 
-/** The expected value; undefined when the issue's own message names it. */
+/** The expected value; undefined if the issue's own message names it. */
 function wantedOf(issue: Issue): string | undefined {
   if (issue.code === 'invalid_type') return typeNames[issue.expected] ?? issue.expected;
   if (issue.code === 'invalid_union' && 'options' in issue && issue.options)
@@ -192,14 +195,14 @@ function valueAt(raw: unknown, path: readonly PropertyKey[]): unknown {
 
 function shownValue(value: unknown): string | undefined {
   if (value === undefined) return undefined;
-  // Messages end up in logs: what gives access is no part of them.
+  // Messages end up in logs, so credentials are removed.
   const text = JSON.stringify(value)
     ?.replace(/\bsig=[^&"]*/g, 'sig=…')
     .replace(/\/\/[^/"]*@/g, '//…@');
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 
-/** The line of the field or list entry itself, or of the nearest thing around it that is there. */
+/** The line of the field or list entry, or of the nearest enclosing element that exists. */
 function lineAt(document: Document.Parsed, lines: LineCounter, path: readonly (string | number)[]): number {
   for (let depth = path.length; depth >= 0; depth -= 1) {
     const node =
@@ -210,7 +213,7 @@ function lineAt(document: Document.Parsed, lines: LineCounter, path: readonly (s
   return 1;
 }
 
-/** The name of a field: its value may begin on a later line. */
+/** The key of a field, because its value may begin on a later line. */
 function keyAt(document: Document.Parsed, path: readonly (string | number)[]): unknown {
   if (path.length === 0) return undefined;
   const parent = path.length === 1 ? document.contents : document.getIn(path.slice(0, -1), true);

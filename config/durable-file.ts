@@ -1,11 +1,11 @@
-/** Small files of the data folder: replaced whole, and there whatever happens to process or machine. */
+/** Small files of the data folder, replaced as a whole so that they survive the death of the process or the machine. */
 import { open, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { syncFolder } from '../disks/sync-folder.js';
 
 /**
- * A process or machine that dies leaves the old content or the new; several processes may do this at once.
- * For this user only. @throws the errno of the file system.
+ * If a process or the machine dies, the file has either the old or the new content. Several processes may write at the
+ * same time. Readable by this user only. @throws the errno of the file system.
  */
 export async function replaceFile(file: string, text: string): Promise<void> {
   const unfinished = `${file}.${process.pid}.new`;

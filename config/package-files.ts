@@ -1,15 +1,15 @@
-/** Files that come with the package, beside its code: examples, schemas, and what it says of itself. */
+/** Files that are part of the package in addition to its code: examples, schemas, package.json. */
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 
 /** Absolute path of a file of the package. @param name relative to its root. */
 export const packageFile = (name: string): string => path.join(root(), name);
 
-/** As package.json tells it. */
+/** The version in package.json. */
 export const packageVersion = (): string =>
   (JSON.parse(readFileSync(packageFile('package.json'), 'utf8')) as { version: string }).version;
 
-/** Built code lies one folder deeper than its sources. */
+/** Built code is one folder deeper than its source. */
 function root(): string {
   let folder = import.meta.dirname;
   while (!existsSync(path.join(folder, 'package.json'))) {

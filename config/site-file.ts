@@ -1,4 +1,4 @@
-/** Reads the site file and the plan files, and checks them against what is really there, before anything is started. */
+/** Reads site and plan files, and checks them against the actual files and disks before anything is started. */
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { openDisk } from '../disks/open-disk.js';
@@ -13,19 +13,21 @@ import { decodeText } from './text-file.js';
 import { liesInStore } from './lies-in-store.js';
 
 export interface LoadedSite {
-  /** The file it was read from, absolute. */
+  /** The file that was read, as an absolute path. */
   readonly file: string;
-  /** With every path absolute. */
+  /** The site with all paths absolute. */
   readonly site: Site;
 }
 
 const SECTOR_BYTES = 512;
-/** Of the address of a unix socket. */
+/** Longest path of a unix socket, bytes. */
 const MAX_SOCKET_PATH = 107;
 
 /**
- * @param options.disks also look at the disk files: there, of the declared format and size, a multiple of 512 bytes.
- * @param options.replicas also that a replica can hold them. An instance starts without: the others are to be protected.
+ * @param options.disks also checks the disk files: they exist and have the declared format and size, a multiple of 512
+ * bytes.
+ * @param options.replicas also checks that a replica can hold them. An instance starts without this check, so that its
+ * other VMs can be protected.
  * @throws DocumentError that names file, line, path, value and remedy.
  */
 export async function loadSite(file: string, options: { disks: boolean; replicas?: boolean }): Promise<LoadedSite> {
@@ -116,7 +118,7 @@ async function firstDiskFinding(site: Site, replicas: boolean): Promise<Finding 
           remedy: "use the VM's own disk, not a replica, or move the store to its own folder",
         };
       }
-      // A block device is the same by whatever node it is opened.
+      // A block device is the same whichever device node opens it.
       const identity = found.isBlockDevice() ? `block device ${found.rdev}` : `${found.dev}:${found.ino}`;
       const owner = owners.get(identity);
       if (owner !== undefined) {
@@ -161,7 +163,7 @@ async function firstDiskFinding(site: Site, replicas: boolean): Promise<Finding 
   return undefined;
 }
 
-/** @returns bytes, or what is wrong. */
+/** @returns bytes, or the error. */
 async function virtualSize({ path: file, format }: SiteDisk): Promise<number | CatalogueError> {
   try {
     const disk = await openDisk(file, format, { readOnly: true });

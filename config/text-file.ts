@@ -1,11 +1,11 @@
-/** Text as editors and shells of either world leave it: UTF-8, or UTF-16 where a byte order mark says so. */
+/** Decodes text files of any editor or shell: UTF-8, or UTF-16 with a byte order mark. */
 
-/** @returns undefined when it is neither. */
+/** @returns undefined if it is neither. */
 export function decodeText(bytes: Buffer): string | undefined {
   const encoding = encodingOf(bytes);
   try {
     const text = new TextDecoder(encoding, { fatal: true }).decode(bytes);
-    // UTF-16 without its mark is UTF-8 with a zero in every other byte.
+    // UTF-16 without its mark decodes as UTF-8 with a zero in every other byte.
     return text.includes('\0') ? undefined : text;
   } catch {
     return undefined;

@@ -1,20 +1,22 @@
 /**
- * What a YAML document holds, looked at before it is made: the library expands aliases without a look at what comes of it,
- * and compares each name of a field with all others.
+ * Checks the content of a YAML document before the library builds it: the library expands aliases without a limit, and
+ * compares each field name with all others.
  */
 import { isAlias, isMap, isNode, isPair, isScalar, isSeq, type Document, type Node } from 'yaml';
 
-/** Values of a document with all aliases written out: more than any site file has, and little enough to hold. */
+/**
+ * Limit for the number of values with all aliases expanded: more than any site file has, and small enough for memory.
+ */
 const MAX_VALUES = 1_000_000;
 
-/** Where it begins in the text, and what is wrong there. */
+/** Offset of the problem in the text, and its description. */
 export interface ContentProblem {
   readonly offset: number;
   readonly problem: string;
   readonly remedy: string;
 }
 
-/** The first thing for which the content of a document can't be made. */
+/** The first reason why the content of a document cannot be built. */
 export function contentProblem(document: Document.Parsed): ContentProblem | undefined {
   const walk = new Walk();
   walk.sizeOf(document.contents);
@@ -23,12 +25,12 @@ export function contentProblem(document: Document.Parsed): ContentProblem | unde
 
 class Walk {
   problem: ContentProblem | undefined;
-  /** The node that each anchor names at this place of the document: it may be given again further down. */
+  /** The node that each anchor names at this place of the document: anchors may be redefined further down. */
   readonly #anchors = new Map<string, Node>();
-  /** Values that a node comes to; undefined while it is being gone through. */
+  /** Number of values in each node; undefined while the node is being visited. */
   readonly #sizes = new Map<Node, number | undefined>();
 
-  /** @returns values, aliases written out. */
+  /** @returns number of values, with aliases expanded. */
   sizeOf(node: unknown): number {
     if (this.problem || !isNode(node)) return 1;
     if (isAlias(node)) return this.#target(node);
@@ -74,7 +76,7 @@ class Walk {
     for (const pair of items) {
       if (!isPair(pair)) continue;
       const name = isScalar(pair.key) ? pair.key.value : undefined;
-      // Several merges are several values of one name, which is what they are for.
+      // Several merges are allowed: each adds values to the same map.
       if (isNode(pair.key) && name !== undefined && name !== '<<') {
         if (names.has(name)) {
           const remedy = 'keep only one of them';

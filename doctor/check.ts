@@ -1,21 +1,21 @@
-/** What `farshore doctor` is made of: checks that know nothing of each other, each with a time limit. */
+/** The frame of `farshore doctor`: independent checks, each with a time limit. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TemporalProblem } from '../temporal/problem.js';
 
-/** `skipped`: it could not be looked at from here, which the message explains; it counts for nothing. */
+/** `skipped`: it could not be checked from here, as the message explains; it does not affect the exit code. */
 export type CheckStatus = 'ok' | 'warning' | 'problem' | 'skipped';
 
 export interface Finding {
   readonly status: CheckStatus;
-  /** What was seen, a sentence without its end. */
+  /** The observation, as a sentence without a full stop. */
   readonly message: string;
-  /** Of several lines where there are several ways. */
+  /** Several lines if there are several ways. */
   readonly remedy?: string;
-  /** Where what was looked at is configured. */
+  /** Where the checked object is configured. */
   readonly configuredBy?: string;
-  /** The VMs it is about. */
+  /** The VMs that it concerns. */
   readonly vms?: readonly string[];
-  /** Set when it is about a whole host. */
+  /** Set if it concerns a whole host. */
   readonly host?: string;
 }
 
@@ -25,7 +25,7 @@ export interface CheckResult extends Finding {
 
 export interface Check {
   readonly name: string;
-  /** What it throws is a problem, too. */
+  /** An error thrown here also counts as a problem. */
   run(): Promise<Finding | readonly Finding[]>;
 }
 
@@ -46,7 +46,9 @@ export const problem = (message: string, remedy: string, configuredBy?: string):
   status: 'problem',
 });
 
-/** Runs all checks in parallel. @param limitMs for each. @returns at least one result per check, in their order. */
+/**
+ * Runs all checks in parallel. @param limitMs for each. @returns at least one result for each check, in their order.
+ */
 export async function runChecks(checks: readonly Check[], limitMs: number): Promise<CheckResult[]> {
   const found = await Promise.all(
     checks.map(async (check) => {
@@ -62,7 +64,7 @@ async function limited(check: Check, limitMs: number): Promise<readonly Finding[
   const late = sleep(limitMs, undefined, { signal: done.signal }).then(() =>
     problem(`timed out after ${limitMs / 1000} s`, 'find out why it does not answer, then run `farshore doctor` again'),
   );
-  // Aborted once there is an answer.
+  // The timer is aborted once there is an answer.
   late.catch(() => undefined);
   try {
     return [await Promise.race([check.run(), late])].flat();

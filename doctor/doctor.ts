@@ -1,4 +1,4 @@
-/** All checks of a deployment, from what is known of it: less of it leaves fewer checks, never none. */
+/** All checks of a deployment. If parts of it are unknown, there are fewer checks, but never none. */
 import type { DataFolder } from '../config/data-folder.js';
 import { LocalSite } from '../local/local-site.js';
 import type { LoadedSite } from '../config/site-file.js';
@@ -10,10 +10,10 @@ import { storeAccessOf, storeChecks } from './store.js';
 import { counted } from '../domain/counted.js';
 import { TemporalDoctor, type ConfiguredKeys } from './temporal.js';
 
-/** For each check, ms: longer than what it waits for itself. */
+/** Limit for each check, ms: longer than the check's own waits. */
 const LIMIT_MS = 20_000;
 
-/** What could not even be read, and why, for people. */
+/** Why a part could not be read, for people. */
 export interface Unknown {
   readonly problem: string;
   readonly remedy: string;
@@ -34,7 +34,7 @@ export async function examine({ site, temporal, keys, data, isUp }: Patient): Pr
   const doctor = 'problem' in temporal ? undefined : new TemporalDoctor(temporal, local, isUp);
   try {
     const ring = 'problem' in keys ? undefined : keys.ring;
-    // The check of replication says why, when they are not known.
+    // If the items are unknown, the check of replication says why.
     const items = loaded && (await doctor?.protectedItems(loaded.site.vault.name, ring).catch(() => undefined));
     const scope = loaded && scopeOf(loaded.site, items?.values());
     const checks: Check[] = [

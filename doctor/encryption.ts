@@ -1,4 +1,4 @@
-/** Checks of encryption: is the key file in order, and do the workers have the same keys as this machine. */
+/** Checks of encryption: is the key file valid, and do the workers have the same keys as this machine? */
 import { disagreement } from '../temporal/encryption/key-agreement.js';
 import { KEY_FILE_VARIABLE } from '../temporal/encryption/key-file.js';
 import type { KeyRing } from '../temporal/encryption/key-ring.js';
@@ -7,7 +7,7 @@ import { ok, problem, skipped, type Finding } from './check.js';
 
 const BY = `the environment variable ${KEY_FILE_VARIABLE}`;
 
-/** @param polled by whom each task queue is. @param keys undefined: none are configured here. */
+/** @param polled the pollers of each task queue. @param keys undefined if none are configured here. */
 export function encryptionFindings(
   polled: readonly (readonly Poller[])[],
   keys: KeyRing | undefined,

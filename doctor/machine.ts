@@ -1,4 +1,4 @@
-/** Checks of this machine, as far as it is a host of the site file: disks, hypervisors, and files that hold secrets. */
+/** Checks of this machine if it is a host of the site file: disks, hypervisors, and files that contain secrets. */
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
@@ -19,7 +19,7 @@ import { privacyCheck } from './privacy.js';
 import { nameAgain, type Scope, type ScopeHost } from './scope.js';
 import { ok, problem, skipped, warning, type Check, type Finding } from './check.js';
 
-/** Hosts that this machine is: it has had a hypervisor for them, or has the host's name. */
+/** Hosts that run on this machine: it has had a hypervisor for them, or has the host's name. */
 export async function localHosts({ hosts }: Scope, data: DataFolder): Promise<string[]> {
   const here = new Set(await data.hypervisorHosts());
   const [own] = hostname().toLowerCase().split('.');
@@ -105,7 +105,7 @@ async function hypervisorFindings(data: DataFolder, host: ScopeHost): Promise<re
   const { name, vms, unnamedVms, onlyFor } = host;
   const again = `restart the hypervisor: \`${startHypervisor(name)}\`, or \`farshore down\` and \`farshore up\``;
   const listed = await answer(() => soon(new HypervisorClient(data.hypervisorControl(name)).listVms()));
-  // It takes no host that the site file does not have.
+  // A hypervisor cannot be started for a host that is missing from the site file.
   if ('status' in listed) {
     return [{ ...listed, remedy: onlyFor ? `${nameAgain('host', host)}; then ${again}` : again }];
   }
@@ -134,7 +134,7 @@ async function answer<T>(ask: () => Promise<T>): Promise<{ value: T } | Finding>
   }
 }
 
-/** Files that hold secrets, by what names them. */
+/** Files that contain secrets, with the setting that names them. */
 function secretFiles(env: NodeJS.ProcessEnv): { readonly file: string; readonly by: string }[] {
   const key = env['TEMPORAL_TLS_CLIENT_KEY_PATH'];
   const usesProfile = env['TEMPORAL_CONFIG_FILE'] || env['TEMPORAL_PROFILE'];
@@ -149,7 +149,7 @@ function secretFiles(env: NodeJS.ProcessEnv): { readonly file: string; readonly 
   ];
 }
 
-/** One check for each file of credentials that is configured: nobody else may read it. */
+/** One check for each configured file of credentials: only its owner may read it. */
 export const secretChecks = (env: NodeJS.ProcessEnv): Check[] =>
   secretFiles(env).map(({ file, by }) => ({
     name: 'Credentials',

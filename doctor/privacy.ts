@@ -1,15 +1,15 @@
-/** Whether others than its owner may read or change what lies in a folder that holds guests' data. */
+/** Whether users other than the owner may read or change files in a folder with guests' data. */
 import { lstat, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { shellWord } from '../domain/shell-word.js';
 import { ok, skipped, warning, type Check } from './check.js';
 
-/** Entries looked at: enough to find what an older version or a careless copy has left open. */
+/** Limit of entries to check: enough to find files left open by an older version or a careless copy. */
 const MOST_ENTRIES = 20_000;
 const OTHERS = 0o077;
 const OTHERS_WRITE = 0o022;
 
-/** @param by what names the folder. */
+/** @param by the setting that names the folder. */
 export const privacyCheck = (name: string, folder: string, by: string): Check => ({
   name,
   run: async () => {
@@ -32,14 +32,16 @@ interface OpenEntry {
   readonly mode: number;
 }
 
-/** The first file that others get at, or folder they may change. Of a folder that keeps them out nothing more is asked. */
+/**
+ * The first file that others may read, or folder they may change. A folder closed to others is not searched further.
+ */
 async function firstOpen(folder: string): Promise<OpenEntry | undefined> {
   const folders = [folder];
   let left = MOST_ENTRIES;
   for (let next = folders.shift(); next !== undefined; next = folders.shift()) {
     const mode = (await lstat(next)).mode & 0o777;
     if ((mode & OTHERS) === 0) continue;
-    // Whoever may write to it replaces and deletes what is in there, however private that is.
+    // Anyone who may write to a folder can replace and delete its files, whatever their modes.
     if ((mode & OTHERS_WRITE) !== 0) return { file: next, mode };
     for (const entry of await readdir(next, { withFileTypes: true })) {
       if ((left -= 1) < 0) return undefined;

@@ -1,4 +1,4 @@
-/** The task queues of a deployment, and who has to poll them. */
+/** The task queues of a deployment, and the workers that must poll them. */
 import { taskQueues } from '../domain/ids.js';
 import { commonSilences } from '../domain/host-silence.js';
 import { isReplicated, type ProtectedItem } from '../domain/protected-item.js';
@@ -11,11 +11,11 @@ import { nameAgain, type Part, type Scope } from './scope.js';
 export interface Queue {
   readonly queue: string;
   readonly types: readonly (typeof WORKFLOWS | typeof ACTIVITIES)[];
-  /** How its worker is started. */
+  /** How to start its worker. */
   readonly remedy: string;
-  /** Whether a VM is replicated by way of it. */
+  /** Whether the replication of a VM depends on it. */
   serves?(item: ProtectedItem): boolean;
-  /** Its worker is the agent of a host. */
+  /** Set if its worker is the agent of a host. */
   readonly isAgent?: true;
 }
 
@@ -28,7 +28,7 @@ export function queuesOf(vault: string, { vmmServers, hosts }: Scope): Queue[] {
     types: Queue['types'],
   ): Queue => {
     const start = `start the worker: ${startWorker(role, part.name)}`;
-    // A worker takes no name that the site file does not have.
+    // A worker cannot be started for a name that is missing from the site file.
     return { queue: name, types, remedy: part.onlyFor ? `${nameAgain(what, part)}; then ${start}` : start };
   };
   return [
@@ -45,14 +45,16 @@ export function queuesOf(vault: string, { vmmServers, hosts }: Scope): Queue[] {
   ];
 }
 
-/** A poll that began so long after a host was last heard is of a worker that has outlived it, ms. */
+/**
+ * If a poll began this much later than the host was last heard, its worker is alive although the host is silent, ms.
+ */
 const OUTLIVED_MS = 5_000;
 const UNSURE = `; a worker that has died since then is noticed only after ${formatDuration(POLLER_GONE_MS)}`;
 
 /**
- * A poll lasts a minute, and one whose worker has died meanwhile, or hangs, is remembered: so what is known of the agent says
- * more, and of whatever stands beside a host that does not answer it is said that it may be gone.
- * @param polls for each of its types. @param now ms, by the server's clock.
+ * A poll lasts a minute, and the server remembers it even if its worker has died or hangs meanwhile. So the state known
+ * from the agent takes precedence, and workers beside a host that does not answer are reported as possibly gone.
+ * @param polls for each type of the queue. @param now ms, by the server's clock.
  */
 export function queueFinding(
   { types, remedy, serves, isAgent }: Queue,
@@ -77,15 +79,15 @@ export function queueFinding(
     .map(([identity, at]) => `${identity}, ${ago(at)} ago`)
     .join('; ')}`;
   const served = serves ? items.filter(serves) : [];
-  // An agent that tells of its hypervisor says nothing against the Provider.
+  // If the agent reports its hypervisor, that says nothing about the Provider.
   const silences = commonSilences(served).filter(({ silent }) => isAgent || silent === 'agent');
   const [silence] = silences;
-  // Whoever watches a host that VMs are replicated from would have heard nothing of it.
+  // If a VM is replicated from the host, its watch would have noticed the silence.
   if (!silence) return ok(isAgent && !served.some(isReplicated) ? `${polled}${UNSURE}` : polled);
   const hosts = silences.map(({ host }) => host).join(', ');
   if (!isAgent) {
     const polledAt = Math.max(...newest.values());
-    // It has asked for work since the hosts were last heard.
+    // It has polled since the hosts were last heard.
     if (silences.every(({ heardAt }) => heardAt !== undefined && polledAt > toMs(heardAt) + OUTLIVED_MS)) {
       return ok(polled);
     }
@@ -101,7 +103,7 @@ export function queueFinding(
       `start the hypervisor first; if the agent is down too: ${remedy}`,
     );
   }
-  // Of one that hangs the server goes on saying that it has just polled.
+  // If a worker hangs, the server keeps saying that it has just polled.
   const heard = heardAt === undefined ? '' : `, and was last heard ${ago(toMs(heardAt))} ago`;
   return problem(`its worker does not answer${heard}`, `if it hangs, end it; then ${remedy}`);
 }

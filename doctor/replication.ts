@@ -1,4 +1,7 @@
-/** The check of replication: is every protected VM Normal, and is its next cycle on time? A silent host is told once. */
+/**
+ * The check of replication: is every protected VM Normal, and is its next cycle on time? A silent host is reported
+ * once.
+ */
 import { attentionOf, type Attention } from '../domain/attention.js';
 import { attentionAmong, viewAmong } from '../domain/board.js';
 import { overdueCycles } from '../domain/health.js';
@@ -9,19 +12,19 @@ import { nextStep, nextStepText } from '../domain/next-step.js';
 import { isProtected, type ProtectedItem } from '../domain/protected-item.js';
 import { ok, type Finding } from './check.js';
 
-/** Conditions that say already that cycles are late. */
+/** Conditions that already report late cycles. */
 const LATE: ReadonlySet<string> = new Set(['CyclesMissed', 'NotSentForLong']);
 
-/** What was found beside what protects the VMs; left out: nobody has told. */
+/** States found apart from the protected items; undefined if unknown. */
 export interface SeenOfVms {
-  /** By the vault. */
+  /** According to the vault. */
   readonly held?: readonly HeldReplica[] | undefined;
   readonly replicaVms?: ReadonlyMap<string, 'Running' | 'Off'> | undefined;
   /** See `silentHost`. */
   readonly sourceVms?: ReadonlyMap<string, 'Running' | 'Off'> | undefined;
 }
 
-/** @param items by VM. @param siteVms those that the site file names. @param at ISO 8601, by Temporal's clock. */
+/** @param items by VM. @param siteVms the VMs in the site file. @param at ISO 8601, by Temporal's clock. */
 export function replicationFindings(
   items: ReadonlyMap<string, ProtectedItem>,
   siteVms: readonly string[],
@@ -45,7 +48,7 @@ function ofVm(vm: string, view: ProtectedItemView, at: string): Attention[] {
   return told.map((one) => (one.advice.length > 0 ? one : { ...one, advice: [lookFurther(view, at)] }));
 }
 
-/** Too few cycles for a condition are missed so far, and none is being made. */
+/** Too few cycles have been missed for a condition, and none is being made. */
 function overdue(item: ProtectedItem, at: string): Attention[] {
   const missed = overdueCycles(item, at);
   if (missed === 0) return [];

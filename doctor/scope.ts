@@ -1,20 +1,20 @@
 /**
- * What of a deployment is looked at: all that the site file names, and what protected VMs still have to do with though it
- * does not name it any more.
+ * The part of a deployment that is checked: everything in the site file, and everything that protected VMs still depend
+ * on although the site file no longer names it.
  */
 import { needsPrimarySide, type ProtectedItem } from '../domain/protected-item.js';
 import { hostsOf, type Site } from '../domain/site.js';
 
 export interface Part {
   readonly name: string;
-  /** Protected VMs that are the only reason to look at it; undefined of one that the site file names. */
+  /** Protected VMs that are the only reason to check it; undefined if the site file names it. */
   readonly onlyFor?: readonly string[];
 }
 
 export interface ScopeHost extends Part {
-  /** Its VMs that the site file names. */
+  /** Its VMs in the site file. */
   readonly vms: readonly string[];
-  /** VMs that are protected there, and are named no more. */
+  /** VMs that are protected there but no longer in the site file. */
   readonly unnamedVms: readonly string[];
 }
 
@@ -23,18 +23,18 @@ export interface Scope {
   readonly hosts: readonly ScopeHost[];
 }
 
-/** @param items that are known; none while Temporal does not answer. */
+/** @param items the known items; empty while Temporal does not answer. */
 export function scopeOf(site: Site, items: Iterable<ProtectedItem> = []): Scope {
   const wanted = [...items].filter(needsPrimarySide);
   const isNamed = ({ vm }: ProtectedItem) => site.vms.some(({ name }) => name === vm);
-  // A VM that the site file gives to another host is found there by the next cycle.
+  // If the site file moves a VM to another host, the next cycle finds it there.
   const unnamed = wanted.filter((item) => !isNamed(item));
   const hosts = withOthers(
     hostsOf(site).map(({ name }) => name),
     unnamed.map(({ host, vm }) => ({ name: host, vm })),
   );
   return {
-    // That of a VM stays the one it was protected by.
+    // A VM keeps the VMM server with which it was protected.
     vmmServers: withOthers(
       site.vmmServers.map(({ name }) => name),
       wanted.map(({ vmmServer, vm }) => ({ name: vmmServer, vm })),
@@ -55,6 +55,9 @@ function withOthers(named: readonly string[], used: readonly { readonly name: st
   ];
 }
 
-/** @param what it is, as in "host". @returns the first thing to do about one that the site file does not name. */
+/**
+ * @param what its kind, as in "host". @returns the first step of the remedy for an object that the site file no longer
+ * names.
+ */
 export const nameAgain = (what: string, { name, onlyFor = [] }: Part): string =>
   `add the ${what} ${name}, which ${onlyFor.join(', ')} still ${onlyFor.length === 1 ? 'uses' : 'use'}, to the site file again`;

@@ -1,4 +1,4 @@
-/** Checks of the replica store: is it there, is it writable from here, is there space, does its clock agree. */
+/** Checks of the replica store: does it exist, is it writable from here, is there space, does its clock agree? */
 import { randomUUID } from 'node:crypto';
 import { mkdir, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -20,24 +20,24 @@ import { privacyCheck } from './privacy.js';
 import { ok, problem, skipped, warning, type Check, type Finding } from './check.js';
 import { clockFinding } from './temporal.js';
 
-/** How a store is looked at; one for each kind of store. */
+/** How to check a store; one implementation for each kind of store. */
 export interface StoreAccess {
-  /** What and where it is, as in "the store in /vault". */
+  /** Kind and place, as in "the store in /vault". */
   readonly where: string;
   /** @throws CatalogueError */
   open(): Promise<ReplicaStore>;
-  /** Bytes; undefined where a store has no end. */
+  /** Bytes; undefined if the store has no limit. */
   freeBytes?(): Promise<number>;
-  /** Asks the store for something of no meaning. @returns when that was, by the store's own clock, ms. */
+  /** Sends a request without effect. @returns its time by the store's own clock, ms. */
   touch?(): Promise<number>;
-  /** When the credentials end, ms since 1970, and where they come from; undefined when they have no end that is known. */
+  /** When the credentials expire, ms since 1970, and where they come from; undefined if no expiry is known. */
   credentialsEnd?(): { readonly at: number; readonly from: string } | undefined;
 }
 
-/** Within this, credentials that end are told, ms: somebody has to make new ones, and be there to do it. */
+/** Credentials that expire within this time are reported, ms: an operator needs time to replace them. */
 const ENDS_SOON_MS = 7 * 24 * 60 * 60_000;
 
-/** Below this a store is as good as full: cycles and undo journals need room to come and go. Bytes. */
+/** Below this, a store counts as full: cycles and undo journals need free space. Bytes. */
 const LEAST_FREE = 1024 ** 3;
 
 /** The access to the store of a site file. */
@@ -65,9 +65,9 @@ function ofFolder(folder: string): Pick<StoreAccess, 'freeBytes' | 'touch'> {
       return bavail * bsize;
     },
     touch: async () => {
-      // The empty folder of a file system that is not mounted stays empty.
+      // Leaves the empty folder of a file system that is not mounted unchanged.
       await stat(path.join(folder, MARKER));
-      // Where the store keeps what is not there yet: what a killed doctor leaves is swept.
+      // The store's folder for unfinished files: a file that a killed doctor leaves here is cleaned up.
       const temporary = path.join(folder, '.tmp');
       const file = path.join(temporary, `doctor-${randomUUID()}`);
       await mkdir(temporary, 0o700).catch((error: NodeJS.ErrnoException) => {
@@ -83,7 +83,7 @@ function ofFolder(folder: string): Pick<StoreAccess, 'freeBytes' | 'touch'> {
   };
 }
 
-/** @param access how the site's store is looked at. */
+/** @param access how to check the site's store. */
 export function storeChecks({ site, file }: LoadedSite, access: StoreAccess): Check[] {
   const by = `vault.store of ${file}`;
   const { where } = access;
@@ -135,7 +135,7 @@ export function storeChecks({ site, file }: LoadedSite, access: StoreAccess): Ch
           const within = (Date.now() - begun) / 2;
           return clockFinding({ ms: at - begun - within, within }, `the clock of ${where}`);
         } catch (error) {
-          // Told by the check of the store.
+          // The check of the store reports it.
           if (error instanceof CatalogueError) return skipped('unknown; see the check "Store"');
           const { code } = error as NodeJS.ErrnoException;
           if (code === 'ENOENT') return skipped('unknown: there is no store');
@@ -167,7 +167,7 @@ function endFinding({ credentialsEnd }: StoreAccess): Finding {
       'make a new SAS and give it to every worker of the roles azure and host; workers that read it from a file pick it up, restart the others',
     );
   } catch (error) {
-    // Told by the check of the store.
+    // The check of the store reports it.
     if (error instanceof CatalogueError) return skipped('unknown; see the check "Store"');
     throw error;
   }
@@ -185,7 +185,7 @@ async function spaceFinding(site: Site, access: StoreAccess, by: string): Promis
   return warning(`${message}, but VMs without a replica have disks of ${formatBytes(wanted)}`, remedy, by);
 }
 
-/** Bytes of the disks that have no replica yet, as far as they can be seen from here. */
+/** Bytes of the disks that have no replica yet, as far as they can be read from here. */
 async function firstReplicas({ vms }: Site, access: StoreAccess): Promise<number> {
   const store = await access.open().catch(() => undefined);
   const there = store ? (await surveyVault(store).catch(() => undefined))?.vms.map(({ vm }) => vm) : undefined;

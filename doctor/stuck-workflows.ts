@@ -1,6 +1,6 @@
 /**
- * Workflows that stand still without a word of their own: those that a worker takes and can't get on with, and those whose
- * activity somebody has paused.
+ * Workflows that are stuck without reporting it: those whose tasks fail in every worker, and those with an activity
+ * that was paused by hand.
  */
 import { Client, type Connection } from '@temporalio/client';
 import { decodeOptionalFailureToOptionalError } from '@temporalio/common/lib/internal-non-workflow/index.js';
@@ -9,12 +9,12 @@ import { clientDataConverter } from '../temporal/encryption/data-converter.js';
 import type { KeyRing } from '../temporal/encryption/key-ring.js';
 import { ok, problem, warning, type Finding } from './check.js';
 
-/** A task whose worker was stopped is tried a second time, and nothing is wrong. */
+/** A task whose worker was stopped is repeated once, which is normal. */
 const FAILED_ATTEMPTS = 2;
 const ASKED_AT_ONCE = 20;
-/** Told in full. */
+/** Number of workflows that are listed in full. */
 const TOLD = 5;
-/** Of its end: the failure stands there. */
+/** Number of events read from the end of the history, which contains the failure. */
 const LAST_EVENTS = 5;
 
 /** @throws the gRPC error. */
@@ -44,14 +44,14 @@ export async function stuckWorkflows(
 
 interface Standing {
   readonly id: string;
-  /** How often in a row a worker has failed to run it. */
+  /** How many times in a row a worker has failed to run it. */
   readonly failed: number;
-  /** An activity that is paused. */
+  /** A paused activity. */
   readonly paused: string | undefined;
 }
 
 async function standingOf(client: Client, id: string): Promise<Standing> {
-  // A workflow that has ended in between is not stuck.
+  // A workflow that has ended meanwhile is not stuck.
   const found = await rawDescription(client, id).catch(() => undefined);
   const paused = found?.pendingActivities?.find((activity) => activity.paused)?.activityType?.name ?? undefined;
   return { id, failed: (found?.pendingWorkflowTask?.attempt ?? 1) - 1, paused };

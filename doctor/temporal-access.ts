@@ -1,4 +1,4 @@
-/** Who else may use the Temporal that is looked at: whoever may, may do what Farshore does. */
+/** Who else has access to the checked Temporal: anyone who has can do everything Farshore does. */
 import { readFile } from 'node:fs/promises';
 import type { ConnectTarget } from '../temporal/connection.js';
 import { isLoopback } from '../temporal/direct-loopback.js';
@@ -6,7 +6,7 @@ import { counted } from '../domain/counted.js';
 import { ok, warning, type Finding } from './check.js';
 
 const READ = 'docs/security.md, "Who may use Temporal"';
-/** The first one of a person; below are those of the system's services. */
+/** The first user id of a person; lower ones belong to system services. */
 const FIRST_PERSON = 1_000;
 const NOBODY = 65_534;
 
@@ -35,7 +35,7 @@ export async function temporalAccess(target: ConnectTarget, accounts = '/etc/pas
   return warning(message, `let only your own user connect, or use a Temporal with credentials; ${READ}`, configuredBy);
 }
 
-/** Those who can log in. */
+/** Accounts that can log in. */
 async function otherPeople(accounts: string): Promise<string[]> {
   const text = await readFile(accounts, 'utf8').catch(() => '');
   return text.split('\n').flatMap((line) => {

@@ -1,4 +1,4 @@
-/** Checks of Temporal: does it answer, is it new enough, is the namespace prepared, does its clock agree, who polls. */
+/** Checks of Temporal: does it answer, is it new enough, is the namespace prepared, does its clock agree, who polls? */
 import { Client, isGrpcServiceError, NamespaceNotFoundError, type Connection } from '@temporalio/client';
 import { hostSilence } from '../domain/host-silence.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
@@ -22,42 +22,42 @@ import type { Scope } from './scope.js';
 import { temporalAccess } from './temporal-access.js';
 import { stuckWorkflows } from './stuck-workflows.js';
 
-/** For a connection; what does not answer is probed afterwards. ms. */
+/** Limit for a connection, ms; an address that does not answer is probed afterwards. */
 const CONNECT_MS = 4_000;
-/** For each answer, ms. */
+/** Limit for each answer, ms. */
 const ANSWER_MS = 8_000;
-/** Less is the way there and back, and what clocks that are kept right differ by. ms. */
+/** A smaller difference may be the delay of the network, or between clocks that are kept right, ms. */
 const CLOCK_WARNING_MS = 2_000;
-/** Recovery points, fences and windows go by the clock: more makes what they say wrong. ms. */
+/** Recovery points, fences and windows depend on clocks: a larger difference makes them wrong, ms. */
 const CLOCK_PROBLEM_MS = 30_000;
-/** Nobody works on it. */
+/** No worker polls this queue. */
 const PROBE_QUEUE = 'farshore-doctor';
 
 /** gRPC status. */
 const INVALID_ARGUMENT = 3;
 const NOT_FOUND = 5;
 
-/** `ring` undefined: none are configured. */
+/** `ring` undefined if no keys are configured. */
 export interface ConfiguredKeys {
   readonly ring: KeyRing | undefined;
 }
 
-/** One connection for all of these checks. */
+/** All of these checks share one connection. */
 export class TemporalDoctor {
   readonly #connection: Promise<Connection>;
   readonly #pollers = new Map<string, Promise<Poller[]>>();
   #items: Promise<ReadonlyMap<string, ProtectedItem>> | undefined;
   readonly #offset: Promise<{ readonly ms: number; readonly within: number } | undefined>;
 
-  /** @param local where an instance is up on this machine: its hypervisors can be asked. */
+  /** @param local if an instance runs on this machine, so that its hypervisors can be asked. */
   constructor(
     private readonly target: ConnectTarget,
     private readonly local: LocalSite | undefined,
-    /** All of the site runs on this machine: what does not answer here is gone. */
+    /** The whole site runs on this machine: a process that does not answer here is gone. */
     private readonly isWhole: boolean,
   ) {
     this.#connection = connectTemporal(target, CONNECT_MS);
-    // Each check looks at it by itself, and one of them tells that there is none.
+    // Each check awaits the connection itself, and one of them reports that there is none.
     this.#connection.catch(() => undefined);
     this.#offset = this.#connection.then((connection) => clockOffset(connection, target.namespace));
     this.#offset.catch(() => undefined);
@@ -69,8 +69,8 @@ export class TemporalDoctor {
   }
 
   /**
-   * @param known undefined: the site file can't be read, and nobody knows its queues.
-   * @param keys undefined: they can't be read.
+   * @param known undefined if the site file cannot be read, so that its queues are unknown.
+   * @param keys undefined if they cannot be read.
    */
   checks(known: { readonly site: Site; readonly scope: Scope } | undefined, keys: ConfiguredKeys | undefined): Check[] {
     const { address, namespace, configuredBy, namespaceBy } = this.target;
@@ -127,9 +127,9 @@ export class TemporalDoctor {
         const siteVms = site.vms.map(({ name }) => name);
         const silent = [...items.values()].filter((item) => hostSilence(item) !== undefined);
         const sourceVms = await this.local?.sourceStates(new Map(silent.map(({ vm, host }) => [vm, host])));
-        // In this order: of a replica VM that is deleted meanwhile the store knows.
+        // The order matters: if a replica VM is deleted meanwhile, the store knows it.
         const replicaVms = await this.local?.replicaStates();
-        // What is wrong with the store has a check of its own.
+        // The store has a check of its own.
         const held = await soon(readHeldReplicas(site.vault, [])).catch(() => undefined);
         return replicationFindings(items, siteVms, toIso(await this.#now()), { held, replicaVms, sourceVms });
       }),
@@ -137,7 +137,7 @@ export class TemporalDoctor {
     ];
   }
 
-  /** A check that has nothing to say while Temporal does not answer. */
+  /** A check that is skipped while Temporal does not answer. */
   #check(name: string, run: (connection: Connection) => Promise<Finding | readonly Finding[]>): Check {
     return {
       name,
@@ -147,7 +147,7 @@ export class TemporalDoctor {
         try {
           return await connection.withDeadline(Date.now() + ANSWER_MS, () => run(connection));
         } catch (error) {
-          // Told by the check of the namespace.
+          // The check of the namespace reports it.
           if (
             error instanceof NamespaceNotFoundError ||
             (isGrpcServiceError(error) && Number(error.code) === NOT_FOUND)
@@ -160,15 +160,15 @@ export class TemporalDoctor {
     };
   }
 
-  /** By Temporal's clock, as far as that is known, ms. */
+  /** Current time by Temporal's clock if it is known, otherwise by this machine's, ms. */
   async #now(): Promise<number> {
     const offset = await this.#offset.catch(() => undefined);
     return Date.now() + (offset?.ms ?? 0);
   }
 
   /**
-   * As every view reads them: what their workflows have left with the server, told of a host's silence that is found now.
-   * By name of the VM. Asked once.
+   * As all commands read them: the states that workflows leave with the server, completed by a host's silence if one is
+   * found now. By name of the VM; requested once.
    */
   protectedItems(vault: string, keys: KeyRing | undefined): Promise<ReadonlyMap<string, ProtectedItem>> {
     return (this.#items ??= this.#askItems(vault, keys));
@@ -184,7 +184,7 @@ export class TemporalDoctor {
     return await withUntoldSilence({ temporal, vault, hypervisorAnswers }, items);
   }
 
-  /** Asked once for each queue, whichever checks look at it. */
+  /** Asks once for each queue, whichever checks need it. */
   #polled(connection: Connection, queue: string, type: Queue['types'][number]): Promise<Poller[]> {
     const key = `${queue}/${type}`;
     const asked = this.#pollers.get(key) ?? pollersOf(connection.workflowService, this.target.namespace, queue, type);
@@ -202,8 +202,8 @@ export class TemporalDoctor {
 }
 
 /**
- * The server tells its time nowhere but in what it notes of whoever polls: so this polls a queue where there is nothing
- * to do, and reads that. @returns how far the server's clock is ahead, and how exactly that is known, ms.
+ * The server reveals its time only in its records of pollers. So this polls a queue without work and reads the record.
+ * @returns how far the server's clock is ahead, and the uncertainty, ms.
  */
 async function clockOffset(
   connection: Connection,

@@ -1,6 +1,6 @@
 /**
- * VMs that the vault says run at the recovery site must not start at the primary site as well. A hypervisor that was told so
- * knows; one whose memory was lost, or that was not there to be told, is told before it starts.
+ * VMs that run at the recovery site according to the vault must not also start at the primary site. A hypervisor that
+ * was told so remembers it. One that lost its state, or was down at that time, is told before it starts.
  */
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
@@ -12,8 +12,8 @@ import { lockStateFolder, VmStateFile } from '../sites/hypervisor/vm-state-file.
 import type { DataFolder } from '../config/data-folder.js';
 
 /**
- * No hypervisor of these VMs may run.
- * @returns the VMs that were told only now. @throws the errno of the file system.
+ * No hypervisor of these VMs may be running.
+ * @returns the VMs that were fenced only now. @throws the errno of the file system.
  */
 export async function fenceSources(
   { vms }: Pick<Site, 'vms'>,
@@ -25,7 +25,7 @@ export async function fenceSources(
     const host = vms.find(({ name }) => name === vm)?.host;
     if (!state || host === undefined) continue;
     const file = await stateFile(data, host, vm);
-    // Its hypervisor refuses it as long as nothing is known of it.
+    // Its hypervisor refuses to start it while its state is unknown.
     if (file.failure) continue;
     if (file.current.fencedEpoch >= state.epoch) continue;
     await file.change((now) => ({ ...now, power: 'Off', fencedEpoch: state.epoch }));
@@ -35,10 +35,11 @@ export async function fenceSources(
 }
 
 /**
- * For a hypervisor that is about to start by itself. Change logs beside the disks of a VM that it knows nothing of say that
- * its memory was lost: unless the vault holds that VM, nobody can say where it runs, and it stays off.
- * @param held undefined: the store does not answer.
- * @throws CatalogueError InvalidVmState while another process is the hypervisor of the host; the errno of the file system.
+ * For a hypervisor that starts by itself. Change logs beside the disks of a VM that it does not know show that its
+ * state was lost. Unless the vault holds that VM, it is unknown where the VM runs, so it stays off.
+ * @param held undefined if the store does not answer.
+ * @throws CatalogueError InvalidVmState while another process is the hypervisor of the host; the errno of the file
+ * system.
  */
 export async function fenceHost(
   site: Pick<Site, 'vms'>,

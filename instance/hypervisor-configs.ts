@@ -1,9 +1,12 @@
-/** What the embedded hypervisors of a site are started with: all of it follows from the site file and the data folder. */
+/** The configuration of the embedded hypervisors of a site, derived from the site file and the data folder. */
 import { hardwareOf, type Site } from '../domain/site.js';
 import { parseHypervisorConfig, type HypervisorConfig } from '../sites/hypervisor/hypervisor-config.js';
 import type { DataFolder } from '../config/data-folder.js';
 
-/** Of a host, with the VMs that the site file gives it. @throws Error when a socket's path is too long for the system. */
+/**
+ * For a host, with the VMs that the site file assigns to it. @throws Error if a socket's path is too long for the
+ * system.
+ */
 export function hostConfig(site: Site, data: DataFolder, host: string): HypervisorConfig {
   const vms = site.vms
     .filter((vm) => vm.host === host)
@@ -24,7 +27,7 @@ export function hostConfig(site: Site, data: DataFolder, host: string): Hypervis
   });
 }
 
-/** Of the compute at the recovery site. @throws Error when a socket's path is too long for the system. */
+/** For the compute at the recovery site. @throws Error if a socket's path is too long for the system. */
 export const recoveryConfig = (site: Site, data: DataFolder): HypervisorConfig =>
   parseHypervisorConfig('the recovery compute', {
     stateFolder: data.recoveryState(),

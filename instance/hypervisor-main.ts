@@ -1,7 +1,7 @@
 /**
- * The embedded hypervisor as a process under a supervisor: `node dist/instance/hypervisor-main.js CONFIG.json`. Prints one
- * line when it is ready; its log is JSON lines on stderr. Killed it loses nothing; asked to end (SIGTERM) it puts
- * everything down in order, so that a restart of the machine costs no resynchronization.
+ * The embedded hypervisor as a process under a supervisor: `node dist/instance/hypervisor-main.js CONFIG.json`. It
+ * prints one line when it is ready, and logs JSON lines to stderr. Killing it loses nothing. On SIGTERM it closes
+ * everything in order, so that a later restart of the machine requires no resynchronization.
  */
 import { readHypervisorConfig } from '../sites/hypervisor/hypervisor-config.js';
 import { endWith, RunningHypervisor } from './run-hypervisor.js';
@@ -14,7 +14,7 @@ async function main(): Promise<void> {
   const stopped = running.untilStopped({ withSupervisor: process.env['FARSHORE_SUPERVISED'] === '1' });
   process.stdout.write(`hypervisor ready: ${config.controlSocket}\n`);
   await stopped;
-  // Standard input is being listened to and would keep the process.
+  // The open listener on standard input would keep the process alive.
   process.exit(0);
 }
 

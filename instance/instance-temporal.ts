@@ -1,4 +1,4 @@
-/** The Temporal of an instance: the one that the environment names, or one of the instance's own, ready for Farshore. */
+/** The Temporal of an instance: either the one that the environment names or its own server, prepared for Farshore. */
 import type { DataFolder, Instance } from '../config/data-folder.js';
 import { CodecServer } from '../temporal/encryption/codec-server.js';
 import { EncryptionCodec } from '../temporal/encryption/codec.js';
@@ -21,12 +21,12 @@ export interface TemporalOptions {
 interface FoundTemporal {
   readonly temporal: TemporalPlace;
   readonly target: ConnectTarget;
-  /** When it is one of the instance's own. */
+  /** Set if it is the instance's own server. */
   readonly server?: KeptServer;
   readonly codecEndpoint?: string;
 }
 
-/** @param onRestart told where it is after a server of its own was started again. */
+/** @param onRestart called with its location after the instance's own server was restarted. */
 export async function findTemporal(
   options: TemporalOptions,
   keys: KeyRing | undefined,
@@ -47,7 +47,7 @@ export async function findTemporal(
   return reached;
 }
 
-/** A server of the instance's own, whose Web UI shows what is encrypted. */
+/** Starts the instance's own server, with a Web UI that shows encrypted data. */
 async function startTemporal(
   executable: string,
   { data, temporalPort, uiPort, onProgress }: TemporalOptions,
@@ -55,7 +55,7 @@ async function startTemporal(
   endings: (() => Promise<void>)[],
   onRestart: (temporal: TemporalPlace) => Promise<void>,
 ): Promise<FoundTemporal> {
-  // The Web UI is told of the codec server at its start, and the codec server of the Web UI once that has a port.
+  // The Web UI gets the codec server's address at its start; the codec server gets the Web UI's once that has a port.
   let uiUrl: URL | undefined;
   const allows = (origin: string) =>
     uiUrl !== undefined && [uiUrl.origin, `http://localhost:${uiUrl.port}`].includes(origin);

@@ -1,6 +1,6 @@
 /**
- * A Temporal server of this machine's own that is started again, on the same ports and database, whenever it dies.
- * Its clients find it where it was: workers go on polling, and what they finish meanwhile is taken once it is back.
+ * A Temporal server of this machine that is restarted on the same ports and database whenever it dies. Its clients find
+ * it at the same address: workers keep polling, and work they finish meanwhile is accepted once it is back.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../temporal/server/ways.js';
@@ -8,9 +8,9 @@ import { RestartDelay } from './restart-delay.js';
 import { startDevServer, type DevServer, type DevServerOptions } from '../temporal/server/dev-server.js';
 
 export interface KeptServerOptions extends DevServerOptions {
-  /** Told of deaths and failed starts. */
+  /** Called with a line about each death and each failed start. */
   readonly onEvent: (line: string) => void;
-  /** Called each time it was started again, with what is new about it: its process. */
+  /** Called after each restart with the new server process. */
   readonly onRestart: (server: DevServer) => Promise<void>;
 }
 
@@ -33,12 +33,12 @@ export class KeptServer {
     return new KeptServer(options, await startDevServer(options));
   }
 
-  /** The server as it was started last. */
+  /** The most recently started server. */
   get current(): DevServer {
     return this.server;
   }
 
-  /** Its process, while it runs. */
+  /** Id of its process while it runs. */
   get pid(): number | undefined {
     return this.#runs ? this.server.pid : undefined;
   }

@@ -1,4 +1,7 @@
-/** What an instance that was killed leaves behind: a Temporal server that goes on, and process ids that are others' by now. */
+/**
+ * Cleans up after a killed instance: a Temporal server that is still running, and process ids that may have been
+ * reused.
+ */
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -7,17 +10,20 @@ import { DamagedInstanceError, type DataFolder, type Instance } from '../config/
 const GRACE_MS = 10_000;
 const POLL_MS = 50;
 
-/** Whether the folder, which nobody holds, has what an instance leaves that did not end in order. */
+/** Whether the folder, which no process holds, was left by an instance that did not stop in order. */
 export async function isLeftOver(data: DataFolder): Promise<boolean> {
   return (await leftOf(data)) !== undefined;
 }
 
-/** For the holder of the folder: two servers must not share a database. @returns false when there was nothing to do. */
+/**
+ * For the process that holds the folder: two servers must not share a database. @returns false if there was nothing to
+ * do.
+ */
 export async function clearUpAfter(data: DataFolder): Promise<boolean> {
   const left = await leftOf(data);
   if (left === undefined) return false;
   const dbFile = data.temporalDatabase();
-  // Of one whose file is damaged, nobody knows which process the server is.
+  // If the instance file is damaged, the process id of the server is unknown.
   const servers =
     left === 'damaged' ? await allProcesses() : left.temporal.pid === undefined ? [] : [left.temporal.pid];
   for (const pid of servers) await endLeftOverServer(pid, dbFile);
@@ -50,7 +56,7 @@ async function endLeftOverServer(pid: number, dbFile: string): Promise<void> {
   }
 }
 
-/** Process ids are given out again, so it is the command line that tells. */
+/** Process ids are reused, so the command line decides. */
 async function servesDatabase(pid: number, dbFile: string): Promise<boolean> {
   const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
   const folder = await readlink(`/proc/${pid}/cwd`).catch(() => '/');

@@ -1,4 +1,6 @@
-/** A VM that the site file gives to another host takes along what its hypervisor remembers of it: power, fence, snapshot. */
+/**
+ * If the site file moves a VM to another host, the hypervisor's state of the VM moves along: power, fence, snapshot.
+ */
 import { mkdir, rename } from 'node:fs/promises';
 import path from 'node:path';
 import { isThere } from '../disks/make-folder.js';
@@ -6,7 +8,7 @@ import { syncFolder } from '../disks/sync-folder.js';
 import type { Site } from '../domain/site.js';
 import type { DataFolder } from '../config/data-folder.js';
 
-/** No hypervisor of the instance may run. @throws the errno of the file system. */
+/** No hypervisor of the instance may be running. @throws the errno of the file system. */
 export async function moveVmStates({ vms }: Site, data: DataFolder): Promise<void> {
   const known = await data.hypervisorHosts();
   for (const { name, host } of vms) {

@@ -1,4 +1,4 @@
-/** Serves an embedded hypervisor, or recovery compute, for as long as its process lives. */
+/** Serves an embedded hypervisor or recovery compute for as long as its process lives. */
 import { pino } from 'pino';
 import { serveHypervisor, serveRecoveryCompute } from '../sites/hypervisor/control-server.js';
 import type { HypervisorConfig } from '../sites/hypervisor/hypervisor-config.js';
@@ -10,24 +10,24 @@ import { stopSignal } from '../workers/stop-signals.js';
 const logger = pino({ name: 'hypervisor' }, pino.destination({ dest: 2, sync: true }));
 const log: HypervisorLog = { warn: (message, error) => logger.warn({ err: error }, message) };
 
-/** What a role has to close, in this order. */
+/** The parts of a role, in the order in which they are closed. */
 type Parts = readonly { close(): Promise<void> }[];
 
-/** One that answers, until its process is told to stop or is killed, by which it loses nothing. */
+/** Answers until its process is told to stop or is killed; being killed loses nothing. */
 export class RunningHypervisor {
   private constructor(private readonly parts: Parts) {}
 
   /**
    * Its log is JSON lines on stderr.
-   * @throws CatalogueError InvalidVmState when another process has the state folder, and those of the replica store; the
-   * errno of the file system.
+   * @throws CatalogueError InvalidVmState if another process has the state folder, and the errors of the replica store;
+   * the errno of the file system.
    */
   static async start(config: HypervisorConfig): Promise<RunningHypervisor> {
     return new RunningHypervisor(await start(config));
   }
 
   /**
-   * Resolves when the process was told to stop and everything is put down.
+   * Resolves when the process has been told to stop and everything is closed in order.
    * @param options see {@link stopSignal}.
    */
   async untilStopped(options: { readonly withSupervisor: boolean }): Promise<void> {
@@ -38,7 +38,7 @@ export class RunningHypervisor {
   }
 }
 
-/** The process can't go on. */
+/** The process cannot continue. */
 export function endWith(error: unknown): never {
   logger.fatal({ err: error }, (error as Error).message);
   process.exit(1);

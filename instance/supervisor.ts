@@ -1,4 +1,4 @@
-/** Keeps the processes of one instance running: starts them, waits until each says it is ready, starts those that die again. */
+/** Supervises the processes of one instance: starts them, waits until each is ready, and restarts those that die. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
@@ -11,17 +11,17 @@ export interface ProcessSpec {
   readonly args: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
   readonly logFile: string;
-  /** What has to be so before it is started again, as it was before its first start. It is started whatever comes of that. */
+  /** Prepares a restart as the first start was prepared. The process is restarted even if this fails. */
   beforeRestart?(): Promise<void>;
-  /** Resolves once the process does its work; called after each start. */
+  /** Resolves when the process does its work; called after each start. */
   ready(): Promise<void>;
 }
 
 const STOP_GRACE_MS = 20_000;
-/** A named pipe that nobody reads must not keep a process from being started. */
+/** A named pipe without a reader must not block the start of a process. */
 const LOG_FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK;
 
-/** A process that was started, or could not be: then it has ended already. */
+/** A process that was started, or failed to start and has therefore already ended. */
 class Child {
   /** Why it ended, for people. */
   readonly ended: Promise<string>;
@@ -34,7 +34,7 @@ class Child {
         resolve(reason);
       };
       process.once('exit', (code, signal) => end(signal ?? `code ${code}`));
-      // Of one that could not be started there is no exit. Later ones are of signals that reached nobody.
+      // A process that failed to start emits no exit. Later errors are about signals that could not be delivered.
       process.on('error', (error) => {
         if (process.pid === undefined) end(error.message);
       });
@@ -62,17 +62,19 @@ export class Supervisor {
   readonly #running = new Map<string, Child>();
   #stopping = false;
 
-  /** @param onEvent is told of deaths and restarts, for the instance's log. */
+  /** @param onEvent called with each death and restart, for the instance's log. */
   constructor(private readonly onEvent: (line: string) => void) {}
 
-  /** Process id of a process, as long as it runs. */
+  /** Id of a process while it runs. */
   pid(name: string): number | undefined {
     return this.#running.get(name)?.pid;
   }
 
-  /** Resolves when it is ready. @throws Error with the place of its log when it ends before that, or has none. */
+  /**
+   * Resolves when it is ready. @throws Error that names its log if it ends before that, or if the log cannot be opened.
+   */
   async start(wanted: ProcessSpec): Promise<void> {
-    // Started again, it is told what it was told first: what this process has in its environment may change.
+    // A restart uses the environment of the first start: the environment of this process may change.
     const spec = { ...wanted, env: { ...process.env, ...wanted.env } };
     const child = this.#spawn(spec, await openLog(spec));
     const end = child.ended.then((reason) => {
@@ -84,7 +86,7 @@ export class Supervisor {
     void this.#keep(spec, child);
   }
 
-  /** Ends all, the ones started last first, each with time to finish what it does. */
+  /** Ends all processes, the last started first, and gives each time to finish its work. */
   async stop(): Promise<void> {
     this.#stopping = true;
     for (const [, child] of [...this.#running].toReversed()) await child.stop();
@@ -92,7 +94,7 @@ export class Supervisor {
 
   #spawn(spec: ProcessSpec, log: FileHandle | undefined): Child {
     const output = log?.fd ?? 'ignore';
-    // The pipe on standard input ends with this process, however it ends: that is how the child learns of it.
+    // The pipe on standard input closes when this process ends for whatever reason, which tells the child.
     const child = new Child(
       spawn(spec.command, spec.args, {
         stdio: ['pipe', output, output],
@@ -105,7 +107,7 @@ export class Supervisor {
     return child;
   }
 
-  /** Never gives up, and never throws: that would end this process, and with it all others. */
+  /** Never gives up and never throws: an error here would end this process, and with it all others. */
   async #keep(spec: ProcessSpec, first: Child): Promise<void> {
     let child: Child | undefined = first;
     const restart = new RestartDelay();

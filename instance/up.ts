@@ -1,6 +1,6 @@
 /**
- * `farshore up`: a whole site on one machine, for evaluation. Temporal, a hypervisor per host, the recovery site's
- * compute, and a worker per role, each a process of its own, watched and started again when it dies.
+ * `farshore up`: a whole site on one machine, for evaluation. Temporal, a hypervisor for each host, the recovery
+ * compute, and a worker for each role run as separate processes, which are restarted when they die.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -34,21 +34,21 @@ import { processEnvironment, WORKER_FLAGS } from './process-settings.js';
 export interface UpOptions {
   readonly data: DataFolder;
   readonly site: LoadedSite;
-  /** Told what is being done. */
+  /** Called with a description of each step. */
   readonly onProgress: (line: string) => void;
-  /** Ports on 127.0.0.1; free ones when left out. */
+  /** Ports on 127.0.0.1; free ones if left out. */
   readonly temporalPort?: number;
   readonly uiPort?: number;
-  /** Takes the store that is there, or makes one, although the vault is known to have another. */
+  /** Uses the existing store, or creates one, although the vault is known to have another. */
   readonly newStore?: boolean;
-  /** Serves the metrics of each worker at a port of 127.0.0.1, which stays the same while the instance lasts. */
+  /** Serves the metrics of each worker on a port of 127.0.0.1 that stays the same for the lifetime of the instance. */
   readonly metrics?: boolean;
 }
 
 export interface RunningInstance {
-  /** As it is now: a Temporal server of its own that was started again is another process. */
+  /** Current description of the instance: after a restart, its own Temporal server is another process. */
   readonly instance: Instance;
-  /** Of a process by its name, `host-<host>` or `temporal` for example, while it runs. */
+  /** Id of a running process by its name, for example `host-<host>` or `temporal`. */
   processId(name: string): number | undefined;
   stop(): Promise<void>;
 }
@@ -58,8 +58,8 @@ const READY_POLL_MS = 100;
 const FENCED_WITHIN_MS = 5_000;
 
 /**
- * Resolves when everything answers. @throws Error when something can't be had, DocumentError for the key file; nothing is
- * left running then.
+ * Resolves when everything answers. @throws Error if something is unavailable; DocumentError for the key file. Nothing
+ * is left running then.
  */
 export async function startInstance(options: UpOptions): Promise<RunningInstance> {
   const { data, site, onProgress } = options;
@@ -90,7 +90,7 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
     }
     const supervisor = new Supervisor(onProgress);
     endings.push(() => supervisor.stop());
-    // One address of metrics can't be that of several.
+    // Several workers cannot share one metrics address.
     const env = { FARSHORE_SUPERVISED: '1', ...processEnvironment(), [METRICS_VARIABLE]: '' };
     onProgress('Starting the hypervisors');
     await moveVmStates(site.site, data);
@@ -106,7 +106,7 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
     for (const spec of await hypervisorSpecs(site.site, data, fenceSourcesOf)) await supervisor.start({ ...spec, env });
     onProgress('Starting the workers');
     const polled = (queue: string) => () => untilPolled(connection, temporal.namespace, queue);
-    // The environment that they inherit may name another server, and what belongs to it.
+    // The inherited environment may name another server and its settings.
     const where = server ? [temporal.address, temporal.namespace] : [];
     const metrics: Record<string, string> = {};
     const specs = workerSpecs(site, data, where, polled);
@@ -143,7 +143,10 @@ export async function startInstance(options: UpOptions): Promise<RunningInstance
   }
 }
 
-/** @param fenceSourcesOf is asked before one is started again: its VMs may have been failed over while it was dead. */
+/**
+ * @param fenceSourcesOf is called before a hypervisor is restarted: its VMs may have been failed over while it was
+ * dead.
+ */
 async function hypervisorSpecs(
   site: Site,
   data: DataFolder,
@@ -158,7 +161,8 @@ async function hypervisorSpecs(
     );
     const vms = site.vms.filter((vm) => vm.host === host);
     const beforeRestart = async () => {
-      // A host does not wait for a store that hangs, and what that says later must not reach a hypervisor that runs.
+      // A host does not wait for a store that hangs, and an answer that arrives late must not be used for a running
+      // hypervisor.
       const held = await Promise.race([
         readHeldReplicas(site.vault, []),
         sleep(FENCED_WITHIN_MS, undefined, { ref: false }),
@@ -215,7 +219,7 @@ function workerSpecs(
 
 const entry = (name: string): string => fileURLToPath(new URL(`../${name}.js`, import.meta.url));
 
-/** A worker is ready when the server sees somebody poll its queue. */
+/** A worker is ready when the server has seen it poll its queue. */
 async function untilPolled(connection: Connection, namespace: string, queue: string): Promise<void> {
   await until(async () => {
     const pollers = await pollersOf(connection.workflowService, namespace, queue, ACTIVITIES);

@@ -1,6 +1,6 @@
 /**
- * What can be learned on this machine without Temporal: of the hypervisors and the recovery compute by their control
- * sockets, and of the replica store, which describes itself.
+ * The state that this machine can find out without Temporal: from the hypervisors and the recovery compute through
+ * their control sockets, and from the replica store, which describes itself.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CatalogueError, failureCatalogue } from '../domain/errors.js';
@@ -13,12 +13,12 @@ import { withReplicaStore } from './open-replica-store.js';
 
 export type { HypervisorVm } from '../ports/hypervisor-vm.js';
 
-/** A hypervisor's answer about a VM; without `vm` it knows none, or did not answer. */
+/** A hypervisor's answer about a VM. Without `vm`, the hypervisor does not know the VM or did not answer. */
 export interface HypervisorAnswer {
   readonly vm?: HypervisorVm;
-  /** Why the VM can't be protected as it is. */
+  /** Why the VM cannot be protected in its current state. */
   readonly problem?: string;
-  /** What the site file says by now, and the hypervisor was not told. */
+  /** A change in the site file that the hypervisor has not been told. */
   readonly untold?: string;
   readonly answered: boolean;
 }
@@ -29,7 +29,7 @@ export class LocalSite {
     private readonly data: DataFolder,
   ) {}
 
-  /** @throws CatalogueError that says neither that the VM is unknown nor that the hypervisor is away. */
+  /** @throws CatalogueError for failures other than an unknown VM or a hypervisor that does not answer. */
   async askHypervisor({ name, host, disks }: SiteVm): Promise<HypervisorAnswer> {
     try {
       const vm = await soon(new HypervisorClient(this.data.hypervisorControl(host)).describeVm(name));
@@ -45,7 +45,7 @@ export class LocalSite {
     }
   }
 
-  /** The VMs a host's hypervisor runs; undefined when it does not answer here. */
+  /** The VMs of a host's hypervisor; undefined if it does not answer here. */
   async hypervisorVms(host: string): Promise<HypervisorVm[] | undefined> {
     try {
       return await soon(new HypervisorClient(this.data.hypervisorControl(host)).listVms());
@@ -56,15 +56,15 @@ export class LocalSite {
   }
 
   /**
-   * Whether a host's hypervisor answers; undefined: not here, and it may run elsewhere.
-   * @param isWhole all of the site runs on this machine.
+   * Whether a host's hypervisor answers; undefined if it does not answer here but may run elsewhere.
+   * @param isWhole the whole site runs on this machine.
    */
   async hypervisorAnswers(host: string, isWhole: boolean): Promise<boolean | undefined> {
     if (await this.hypervisorVms(host)) return true;
     return isWhole ? false : undefined;
   }
 
-  /** By VM, of the hypervisors that answer here. @param wanted the host of each VM. */
+  /** States by VM, from the hypervisors that answer here. @param wanted the host of each VM. */
   async sourceStates(wanted: ReadonlyMap<string, string>): Promise<ReadonlyMap<string, HypervisorVm['state']>> {
     const hosts = [...new Set(wanted.values())];
     const answers = await Promise.all(
@@ -74,13 +74,16 @@ export class LocalSite {
     return new Map(found.map(({ name, state }) => [name, state]));
   }
 
-  /** The replica VMs, by name: recovery compute has them in the order of their boots. @throws CatalogueError RecoverySideNotAnswering */
+  /**
+   * The replica VMs, sorted by name: recovery compute lists them in the order of their boots. @throws CatalogueError
+   * RecoverySideNotAnswering
+   */
   async replicaVms(): Promise<HypervisorVm[]> {
     const vms = await new RecoveryComputeClient(this.data.recoveryControl()).listVms();
     return vms.toSorted((a, b) => a.name.localeCompare(b.name));
   }
 
-  /** By VM; undefined when the recovery compute does not answer here. */
+  /** States by VM; undefined if the recovery compute does not answer here. */
   async replicaStates(): Promise<ReadonlyMap<string, HypervisorVm['state']> | undefined> {
     try {
       const vms = await soon(this.replicaVms());
@@ -91,7 +94,10 @@ export class LocalSite {
     }
   }
 
-  /** What there is to recover to, as the store says; undefined while it knows no such VM. @throws CatalogueError StoreUnreachable */
+  /**
+   * The recovery state of a VM according to the store; undefined if the store does not know the VM. @throws
+   * CatalogueError StoreUnreachable
+   */
   async recoveryState(vm: string): Promise<KnownRecoveryState | undefined> {
     return await withReplicaStore(this.site.vault.store, (store) => readRecoveryState(store, vm));
   }
@@ -111,7 +117,7 @@ function untoldDisks(disks: SiteVm['disks'], vm: HypervisorVm): string | undefin
   return `The disks in the site file have changed (${changes.join(', ')}); its host uses the new ones after the next \`farshore up\``;
 }
 
-/** Whoever asks has more to tell than what a hypervisor that hangs would say. */
+/** How long to wait for a hypervisor that may hang, ms: the caller has other things to report. */
 const PATIENCE_MS = 3_000;
 
 /** @throws CatalogueError HypervisorUnreachable */

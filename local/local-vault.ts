@@ -1,4 +1,4 @@
-/** The replica store for somebody who comes beside the workers, or when all else is gone. */
+/** Access to the replica store for commands, in parallel with the workers or when everything else is gone. */
 import type { HeldReplica } from '../domain/held-replica.js';
 import type { Job } from '../domain/job.js';
 import type { Site } from '../domain/site.js';
@@ -13,14 +13,17 @@ import { withReplicaStore } from './open-replica-store.js';
 export { ExportRefused };
 export type { UnreadableVm, VaultVm } from '../replication/vault-survey.js';
 
-/** @param vault whose store it has to be; anybody's without. @throws CatalogueError StoreUnreachable, ForeignVault */
+/**
+ * @param vault the vault that must own the store; any vault if left out. @throws CatalogueError StoreUnreachable,
+ * ForeignVault
+ */
 export const readVault = (
   address: StoreAddress,
   vault?: string,
 ): Promise<{ vms: VaultVm[]; unreadable: UnreadableVm[] }> =>
   withReplicaStore(address, surveyVault, vault === undefined ? {} : { vault });
 
-/** @param except VMs that nobody has to look for. @throws CatalogueError StoreUnreachable, ForeignVault */
+/** @param except VMs to leave out. @throws CatalogueError StoreUnreachable, ForeignVault */
 export const readHeldReplicas = ({ store, name }: Site['vault'], except: readonly string[]): Promise<HeldReplica[]> =>
   withReplicaStore(store, (opened) => heldReplicas(opened, except), { vault: name });
 
@@ -32,7 +35,7 @@ export const requireStore = ({ store, name }: Site['vault']): Promise<void> =>
 export const readJobRecords = (address: StoreAddress, limit: number): Promise<Job[]> =>
   withReplicaStore(address, (store) => jobRecords(store, limit));
 
-/** Undefined when the vault has no record of it. */
+/** Undefined if the vault has no record of the job. */
 export const readJobRecord = (address: StoreAddress, id: string): Promise<Job | undefined> =>
   withReplicaStore(address, (store) => jobRecord(store, id));
 

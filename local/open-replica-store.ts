@@ -1,25 +1,25 @@
-/** The replica store of a site, whichever kind it is of. */
+/** Opens the replica store of a site, whichever kind it is. */
 import type { StoreAddress } from '../domain/store-address.js';
 import { claimStore, requireOwner } from '../replication/vault-owner.js';
 import { EmbeddedReplicaStore } from '../sites/folder-store/folder-store.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 
-/** With the id that it was made with, by which it is known from others. */
+/** With the id that it got when it was created, by which it is recognized. */
 export type OpenedStore = ReplicaStore & { readonly id: string };
 
 export interface StoreOptions {
   readonly create?: boolean;
   readonly vault?: string;
-  /** Told of what the store sends beside the content that it is given, bytes. */
+  /** Called with the number of bytes that the store sends in addition to the content it is given. */
   readonly onCatalogSent?: (bytes: number) => void;
 }
 
 /**
- * @param options.vault whose store it has to be; with `create` it becomes that of the vault if it is nobody's yet. Without it the
- * store is taken as it is, as somebody does who has nothing but the store.
- * @param options.create makes a store where there is nothing; never done by a worker: the folder of a file system that is
+ * @param options.vault the vault that must own the store; with `create`, an unowned store becomes the vault's. Without
+ * it, any store is accepted, for callers that have nothing but the store.
+ * @param options.create creates a store if there is none. A worker never does this: the folder of a file system that is
  * not mounted would become a store without replicas.
- * @throws CatalogueError ForeignVault; StoreUnreachable and what else says that there is none.
+ * @throws CatalogueError ForeignVault; StoreUnreachable and other reasons why there is no store.
  */
 export async function openReplicaStore(
   address: StoreAddress,
@@ -41,14 +41,14 @@ async function openAnyones(address: StoreAddress, options: Omit<StoreOptions, 'v
     case 'embedded':
       return await EmbeddedReplicaStore.open(address.path, options);
     case 'azure': {
-      // Its client takes a while to load, which nobody else should wait for.
+      // Loaded only when needed, because the client takes a while to load.
       const { openAzureStore } = await import('../sites/azure-store/store-access.js');
       return await openAzureStore(address.url, options);
     }
   }
 }
 
-/** @param options as of {@link openReplicaStore}. */
+/** @param options see {@link openReplicaStore}. */
 export async function withReplicaStore<T>(
   address: StoreAddress,
   work: (store: ReplicaStore) => Promise<T>,

@@ -1,4 +1,4 @@
-/** Replica VMs at the recovery site of this machine: started again, and deleted once nobody needs them. */
+/** Starts replica VMs at the recovery site of this machine again, and deletes those that are no longer needed. */
 import { CatalogueError } from '../domain/errors.js';
 import type { Site, SiteVm } from '../domain/site.js';
 import type { VaultState } from '../domain/vault.js';
@@ -12,15 +12,15 @@ import type { ReplicaStore } from '../ports/replica-store.js';
 import type { DataFolder } from '../config/data-folder.js';
 import { withReplicaStore } from './open-replica-store.js';
 
-/** What a VM can be started from. */
+/** Where and how a VM can be started. */
 export interface StartingPoint {
-  /** Where the vault says that it runs. */
+  /** The site where the VM runs according to the vault. */
   readonly side: 'primary' | 'recovery';
-  /** Under it the VM may be started there. */
+  /** The epoch under which the VM may be started there. */
   readonly epoch: number;
-  /** Of a VM that runs at the recovery site. */
+  /** Only for a VM that runs at the recovery site. */
   readonly state?: VaultState;
-  /** Undefined: there is none, and it is made again from its recovery point. */
+  /** Undefined if there is no replica VM; it is then created again from its recovery point. */
   readonly replica?: HypervisorVm;
 }
 
@@ -45,7 +45,7 @@ export class ReplicaVms {
     });
   }
 
-  /** Where there is no replica VM any more, it is made again from the point that it ran from. @throws CatalogueError */
+  /** If the replica VM is gone, creates it again from the point that it ran from. @throws CatalogueError */
   async startReplica(vm: string, { state, replica }: StartingPoint): Promise<HypervisorVm> {
     if (!state) throw new CatalogueError('InvalidVmState', `${vm} runs at the primary site`);
     if (!replica) await this.#withStore((store) => this.#create(store, vm, state));
@@ -58,8 +58,8 @@ export class ReplicaVms {
   }
 
   /**
-   * Turns it off and deletes it, with all that was written at the recovery site. From then on the vault says that the VM
-   * runs at the primary site; the recovery points stay. Repeated: nothing.
+   * Turns the replica VM off and deletes it, with everything written at the recovery site. After that, the vault says
+   * that the VM runs at the primary site; recovery points are kept. Repeatable.
    * @throws CatalogueError RecoverySideNotAnswering, StoreUnreachable
    */
   async deleteReplica(vm: string): Promise<void> {

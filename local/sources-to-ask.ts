@@ -1,11 +1,13 @@
-/** Which sources it matters of whether they run: those of VMs that run at the recovery site, and of hosts that are silent. */
+/**
+ * Selects the sources whose power state matters: those of VMs that run at the recovery site, and those on silent hosts.
+ */
 import { shouldRunAsReplica } from '../domain/attention.js';
 import type { HeldReplica } from '../domain/held-replica.js';
 import { hostSilence } from '../domain/host-silence.js';
 import { isProtected, type ProtectedItem } from '../domain/protected-item.js';
 import type { Site } from '../domain/site.js';
 
-/** @returns by VM, its host. */
+/** @returns the host of each VM. */
 export function sourcesToAsk(
   { vms }: Site,
   items: ReadonlyMap<string, ProtectedItem>,

@@ -1,6 +1,7 @@
 /**
- * The store of a vault, as this machine knows it: made once, recognised by its id ever after. A folder whose file system
- * is not mounted must neither become a store nor be taken for one: cycles would be sent into it, and their logs deleted.
+ * The store of a vault as this machine knows it: created once, and recognized by its id from then on. A folder whose
+ * file system is not mounted must neither become a store nor be taken for one: cycles would be sent into it, and their
+ * logs deleted.
  */
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -15,7 +16,7 @@ import { heldReplicas } from '../replication/held-replicas.js';
 import { replaceFile } from '../config/durable-file.js';
 import { openReplicaStore, type OpenedStore, type StoreOptions } from './open-replica-store.js';
 
-/** The id of the store of each vault that this machine has worked for. */
+/** The store id of each vault that this machine has worked for. */
 const knownSchema = z.record(nameSchema, z.object({ id: z.uuid(), where: z.string() }));
 type Known = z.infer<typeof knownSchema>;
 
@@ -26,10 +27,10 @@ export class VaultStore {
   ) {}
 
   /**
-   * Opens the store that is there, and remembers it if none is known here yet.
-   * @param options.remember false: for whoever only looks. @default true
-   * @throws CatalogueError KnownStoreMissing when it is not the one that is known here; ForeignVault, and what says that
-   * there is none.
+   * Opens the existing store, and remembers it if none is known here yet.
+   * @param options.remember false for callers that only look. @default true
+   * @throws CatalogueError KnownStoreMissing if it is not the known store; ForeignVault; or the reason why there is no
+   * store.
    */
   async open({
     remember = true,
@@ -56,8 +57,9 @@ export class VaultStore {
   }
 
   /**
-   * Whether there is one. @throws CatalogueError KnownStoreMissing when it is another than the one that is known, or none is
-   * known and it holds no replica of the VMs whose writes are tracked here; when there is none although one is known, or a hypervisor of this machine replicates a VM, or did when its data folder was lost.
+   * Whether the store exists. @throws CatalogueError KnownStoreMissing in three cases: another store than the known one
+   * is there; none is known, and the store holds no replica of the VMs tracked on this machine; or there is no store,
+   * although one is known or a hypervisor of this machine replicates a VM (or did, before its data folder was lost).
    */
   async isThere(): Promise<boolean> {
     try {
@@ -76,7 +78,7 @@ export class VaultStore {
     }
   }
 
-  /** Where the id is lost, a store is known by what it holds of the VMs whose writes are tracked here. */
+  /** If the id is lost, the store is recognized by its replicas of the VMs that are tracked here. */
   async #refuseStranger(store: OpenedStore): Promise<void> {
     if ((await this.#known())[this.site.vault.name]) return;
     const isTrackedHere = await Promise.all(this.site.vms.map(isTracked));
@@ -89,9 +91,9 @@ export class VaultStore {
   }
 
   /**
-   * Makes a store where there is none; takes one that is there.
-   * @param replicated VMs that are known to have a replica: their store can't be one that has to be made.
-   * @throws CatalogueError KnownStoreMissing, ForeignVault, and what says why none can be made.
+   * Creates a store if there is none; otherwise uses the existing one.
+   * @param replicated VMs that are known to have a replica: their store exists and must not be created.
+   * @throws CatalogueError KnownStoreMissing, ForeignVault, or the reason why none can be created.
    */
   async make(replicated: readonly string[]): Promise<void> {
     const { name, store } = this.site.vault;
@@ -102,8 +104,9 @@ export class VaultStore {
   }
 
   /**
-   * VMs that a hypervisor of this machine has begun to replicate. Where its memory was lost with the data folder, change logs
-   * say it: a source whose VM was failed over would else start again, beside a new store that knows of no failover.
+   * VMs that a hypervisor of this machine has begun to replicate. If the hypervisor's state was lost with the data
+   * folder, change logs still show it. Otherwise a source whose VM was failed over would start again, beside a new
+   * store that knows of no failover.
    */
   async #replicatedHere(): Promise<string[]> {
     const hosts = await this.data.hypervisorHosts();
@@ -117,7 +120,7 @@ export class VaultStore {
     return this.site.vms.map(({ name }) => name).filter((_, index) => isReplicated[index]);
   }
 
-  /** What is damaged counts as nothing: the store is remembered again when it is opened. */
+  /** Damaged content counts as empty: the store is remembered again when it is opened. */
   async #known(): Promise<Known> {
     const text = await readFile(this.data.knownStores(), 'utf8').catch(() => '');
     try {

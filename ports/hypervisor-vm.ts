@@ -1,4 +1,4 @@
-/** What the hypervisor of either side tells of a VM. */
+/** The state of a VM as a hypervisor of either site reports it. */
 import type { FailureCode } from '../domain/errors.js';
 import type { Fencing } from '../domain/fencing.js';
 import type { Hardware } from '../domain/hardware.js';
@@ -9,12 +9,12 @@ export interface HypervisorVm {
   readonly disks: readonly HypervisorDisk[];
   /** Whether it can be started while it runs elsewhere. */
   readonly fencing: Fencing;
-  /** Undefined where that can't be told. */
+  /** Undefined if it is unknown. */
   readonly hardware?: Hardware;
   readonly tracking?: TrackingState;
-  /** The VM snapshot that is copied or compared, until it is merged. */
+  /** The VM snapshot that is being copied or compared, until it is merged. */
   readonly snapshot?: string;
-  /** Why the VM cannot be used: a disk that is missing, a broken chain. */
+  /** Why the VM cannot be used: for example a missing disk or a broken chain. */
   readonly failure?: { readonly code: FailureCode; readonly detail: string };
 }
 
@@ -24,25 +24,25 @@ export interface HypervisorDisk {
   readonly format: string;
   /** Virtual size, bytes. */
   readonly size: number;
-  /** Where it is served over NBD, while the VM runs; undefined at a hypervisor that serves no disks. */
+  /** Where the disk is served over NBD while the VM runs; undefined if the hypervisor serves no disks. */
   readonly nbdUri?: string;
-  /** What tracking its changes takes beside it, bytes; undefined where that can't be told. */
+  /** Space that tracking takes in addition to the disk, bytes; undefined if it is unknown. */
   readonly logBytes?: number;
-  /** Set when it is not replicated. */
+  /** Set if the disk is not replicated. */
   readonly excluded?: boolean;
 }
 
 export interface TrackingState {
   readonly epoch: number;
-  /** The next cut is of this sequence. */
+  /** Sequence of the next cut. */
   readonly openSequence: number;
-  /** Set when the source can't tell the whole difference any more; tracking has stopped then. */
+  /** Set if the source can no longer report the whole difference; tracking has stopped then. */
   readonly resyncCause?: string;
-  /** What `lastWrite` of a cut that was made now would be, per disk. */
+  /** For each disk, the `lastWrite` that a cut made now would have. */
   readonly lastWrites: Readonly<Record<string, number>>;
 }
 
-/** What tells of the VMs of a host, or of recovery compute. */
+/** Lists and describes the VMs of a host or of the recovery compute. */
 export interface VmInventory {
   listVms(): Promise<HypervisorVm[]>;
   /** @throws CatalogueError VmNotFound */

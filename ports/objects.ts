@@ -1,53 +1,53 @@
 /**
  * Objects under fences: the records of a vault, and the change files that wait to be applied.
  *
- * What an adapter promises:
- * - Whatever resolves is durable: on stable storage, not in a cache.
- * - A reader sees the whole object, the old or the new.
- * - Every operation can be repeated: done twice it leaves what once would have left.
- * - A fence holds at the instant of the change, not at that of some check before it: once `raiseFence` has resolved, no
- *   write that carries an older fence lands any more, however long ago it was begun and by whichever process.
+ * An adapter promises:
+ * - When a call resolves, its effect is durable: on stable storage, not in a cache.
+ * - A reader sees a whole object, the old or the new one.
+ * - Every operation is repeatable: performed twice, it has the same effect as performed once.
+ * - A fence applies at the instant of the change, not when it was last checked: once `raiseFence` has resolved, no
+ * write with an older fence takes effect any more, however long ago and by whichever process it was begun.
  *
- * Storage with a conditional write, or a lock that writers hold while they write, keeps the last promise by itself. An adapter
- * for storage with neither keeps it by giving access out instead: one writer for each epoch, with access of its own that the
- * adapter can revoke. Raising a fence then revokes what older holders were given, and resolves only when the storage has
- * confirmed that and what was under way has landed or failed; the fence is recorded where the access is given out, so that
- * whoever asks with an older one gets none.
+ * Storage with conditional writes, or with a lock that writers hold while they write, keeps the last promise by itself.
+ * For storage with neither, an adapter controls access instead: there is one writer for each epoch, with its own access
+ * that the adapter can revoke. Raising a fence then revokes the access of older holders, and resolves only when the
+ * storage has confirmed it and all writes under way have taken effect or failed. The fence is recorded where access is
+ * granted, so that a caller with an older one gets none.
  */
 import type { Fence } from '../domain/fence.js';
 
-/** A fence and what it fences: everything below `scope` (a prefix of object names, one VM's folder). */
+/** A fence and its scope: it applies to everything below `scope`, a prefix of object names (one VM's folder). */
 export interface WriteFence extends Fence {
   readonly scope: string;
 }
 
 export interface ReadBackOptions {
-  /** What is stored, rather than what some cache remembers of it. */
+  /** Read the data that is stored, not a cached copy. */
   readonly isReadBack?: boolean;
 }
 
 /**
- * Names are slash-separated.
+ * Names are separated by slashes.
  * @throws CatalogueError StoreUnreachable, StoreFull, StaleEpoch (fenced), InvalidReplicaState.
  */
 export interface Objects {
-  /** Replaces the whole object at once; a reader sees the old or the new. */
+  /** Replaces the whole object atomically; a reader sees the old or the new one. */
   put(name: string, data: Buffer, fence: WriteFence): Promise<void>;
-  /** @returns false, and changes nothing, when the object is there already. */
+  /** @returns false, and changes nothing, if the object exists. */
   putIfAbsent(name: string, data: Buffer, fence: WriteFence): Promise<boolean>;
-  /** As `put` for what does not fit in memory. Nothing is seen of it before it is whole. */
+  /** As `put`, for content that does not fit in memory. The object appears only when it is complete. */
   upload(name: string, chunks: AsyncIterable<Buffer>, fence: WriteFence): Promise<void>;
   get(name: string): Promise<Buffer | undefined>;
-  /** Reads a part. @throws InvalidReplicaState when there is no such object or it is shorter. */
+  /** Reads a part. @throws InvalidReplicaState if there is no such object or it is shorter. */
   read(name: string, offset: number, length: number): Promise<Buffer>;
-  /** As `read`, into a buffer that the caller uses again. */
+  /** As `read`, into a buffer that the caller reuses. */
   readInto(name: string, offset: number, target: Buffer, options?: ReadBackOptions): Promise<void>;
   /** Names below a prefix, sorted. */
   list(prefix: string): Promise<string[]>;
   delete(name: string, fence: WriteFence): Promise<void>;
 
-  /** From when it resolves on, every write below the scope that carries an older fence is refused. Never lowers it. */
+  /** When it has resolved, every write below the scope with an older fence is refused. Never lowers a fence. */
   raiseFence(fence: WriteFence): Promise<void>;
-  /** (0, 0) of a scope that nobody has fenced. */
+  /** (0, 0) for a scope that has never been fenced. */
   readFence(scope: string): Promise<Fence>;
 }

@@ -1,18 +1,18 @@
 /**
- * The disks of replicas: virtual disks with snapshots, written under the fence of their VM. They go by VM and name of the
- * disk, and have the virtual size that they were created with; what an adapter makes of them, and what it keeps around their
- * content so that others can open them, is its own business.
+ * The disks of replicas: virtual disks with snapshots, written under the fence of their VM. A disk is identified by VM
+ * and disk name, and has the virtual size with which it was created. How an adapter stores it, and what it stores
+ * around the content so that other programs can open it, is up to the adapter.
  *
- * What an adapter promises:
- * - Whatever resolves is durable: on stable storage, not in a cache.
- * - Every operation can be repeated: done twice it leaves what once would have left.
- * - A write that is cut short leaves each sector of 512 bytes as it was or as it was to be.
- * - A snapshot holds what was written before it was taken, whatever follows, and the disk's size of then.
- * - The fence is that of the VM (`Objects.raiseFence`, scope `vms/<vm>`). It holds at the instant of the change: once raising
- *   it has resolved, nothing lands any more that was opened or is asked for under an older one.
+ * An adapter promises:
+ * - When a call resolves, its effect is durable: on stable storage, not in a cache.
+ * - Every operation is repeatable: performed twice, it has the same effect as performed once.
+ * - An interrupted write leaves each sector of 512 bytes with either its old or its new content.
+ * - A snapshot keeps the content and the size that the disk had when it was taken.
+ * - The fence is that of the VM (`Objects.raiseFence`, scope `vms/<vm>`). It applies at the instant of the change: once
+ * raising it has resolved, no operation under an older fence takes effect any more.
  *
- * Storage that can't refuse a write by its fence has one writer for each epoch instead: opening a disk for writing gives out
- * access of its own, raising the fence revokes what older holders were given, and resolves when that is confirmed.
+ * Storage that cannot refuse a write by its fence has one writer for each epoch instead: opening a disk for writing
+ * grants separate access; raising the fence revokes the access of older holders, and resolves when that is confirmed.
  */
 import type { ReadableDisk } from '../disks/disk.js';
 import type { Fence } from '../domain/fence.js';
@@ -23,77 +23,81 @@ export interface DiskAddress {
   readonly disk: string;
 }
 
-/** What is cleared reads as zeroes then. Offsets and lengths are multiples of 512. */
+/** Cleared ranges read as zeroes afterwards. Offsets and lengths are multiples of 512. */
 export type DiskWrite =
   | { readonly offset: number; readonly data: Buffer }
   | { readonly offset: number; readonly clear: number };
 
 export interface WriteOptions {
-  /** The caller reads back all it writes and compares: a checksum on the way would be work done twice. */
+  /** The caller reads everything back and compares it, so a checksum in transit would be superfluous. */
   readonly isReadBack?: boolean;
 }
 
 export interface DataRangeOptions {
-  /** For a proof: nothing is left out for what a file system says of holes, only for what the store itself answers zeroes. */
+  /** For a proof: skips only ranges that the store itself reports as zeroes, not holes reported by a file system. */
   readonly isProof?: boolean;
 }
 
 export interface SnapshotListOptions {
-  /** Those only of which the store has all that reading them takes. */
+  /** Lists only snapshots for which the store has all data needed to read them. */
   readonly isReadable?: boolean;
 }
 
 /** @throws CatalogueError StoreUnreachable, StoreFull, StaleEpoch (fenced), InvalidReplicaState. */
 export interface ReplicaDisks {
-  /** All zeroes. Repeated with the same size it leaves the content alone. @throws InvalidReplicaState when it has another size. */
+  /**
+   * All zeroes. Repeated with the same size, it leaves the content unchanged. @throws InvalidReplicaState if the disk
+   * has another size.
+   */
   create(disk: DiskAddress, size: number, fence: Fence): Promise<void>;
   /**
-   * To a larger size, zeroes behind what there was; snapshots keep the size and the content they have.
-   * @throws InvalidReplicaState when there is no such disk, or it is larger.
+   * Enlarges a disk with zeroes at its end; snapshots keep their size and content.
+   * @throws InvalidReplicaState if there is no such disk, or it is larger.
    */
   resize(disk: DiskAddress, size: number, fence: Fence): Promise<void>;
   /**
-   * Bytes, of the disk or of a snapshot of it; undefined when there is no such disk.
-   * @throws InvalidReplicaState when it has no such snapshot.
+   * Size in bytes of the disk or of one of its snapshots; undefined if there is no such disk.
+   * @throws InvalidReplicaState if it has no such snapshot.
    */
   size(disk: DiskAddress, snapshot?: string): Promise<number | undefined>;
-  /** With its snapshots. */
+  /** Deletes the disk with its snapshots. */
   delete(disk: DiskAddress, fence: Fence): Promise<void>;
   /**
-   * Checks what the adapter keeps around the content, of a disk that nobody writes to, and puts it right.
-   * @returns what was wrong; undefined when nothing was.
+   * Checks and repairs the data that the adapter stores around the content. Nobody may be writing to the disk.
+   * @returns a description of the fault; undefined if there was none.
    */
   mend(disk: DiskAddress, fence: Fence): Promise<string | undefined>;
 
-  /** Copies nothing. @returns its id; ids of one disk sort by age, and none is given twice. */
+  /** Copies no data. @returns its id. The ids of one disk sort by age, and are never reused. */
   snapshot(disk: DiskAddress, fence: Fence): Promise<string>;
-  /** Oldest first; none of a disk that is not there. */
+  /** Oldest first; empty if there is no such disk. */
   listSnapshots(disk: DiskAddress, options?: SnapshotListOptions): Promise<string[]>;
   deleteSnapshot(disk: DiskAddress, snapshot: string, fence: Fence): Promise<void>;
 
-  /** For writing under this fence. @throws InvalidReplicaState when there is no such disk. */
+  /** Opens it for writing under this fence. @throws InvalidReplicaState if there is no such disk. */
   open(disk: DiskAddress, fence: Fence): Promise<ReplicaDisk>;
   /**
-   * As it is now, or was at a snapshot.
-   * @throws InvalidReplicaState when there is no such disk, or no such snapshot that can be read.
+   * Opens it as it is now, or as it was at a snapshot.
+   * @throws InvalidReplicaState if there is no such disk, or no such snapshot that can be read.
    */
   openReadOnly(disk: DiskAddress, snapshot?: string): Promise<ReadableReplicaDisk>;
 }
 
 /**
- * A replica as anything else that can be copied from. What was opened before a resize ends where the disk ended then.
- * @throws CatalogueError InvalidReplicaState for what is not within it, or not there any more; StoreUnreachable.
+ * A replica that can be read like any other disk. If it was opened before a resize, it ends where the disk ended then.
+ * @throws CatalogueError InvalidReplicaState for a range outside the disk, or a disk that no longer exists;
+ * StoreUnreachable.
  */
 export interface ReadableReplicaDisk extends ReadableDisk {
-  /** What is stored, rather than what some cache remembers of it: for reading back. */
+  /** Reads the data that is stored, not a cached copy: for reading back. */
   readUncached(target: Buffer, offset: number): Promise<void>;
   dataRanges(range: Range, options?: DataRangeOptions): Promise<Range[]>;
 }
 
 export interface ReplicaDisk extends ReadableReplicaDisk {
   /**
-   * In order: of two writes to one place the later wins.
-   * @throws StaleEpoch when a newer fence is recorded than that of the opening.
+   * Writes in order: of two writes to the same place, the later one wins.
+   * @throws StaleEpoch if a newer fence is recorded than the one under which the disk was opened.
    */
   write(writes: readonly DiskWrite[], options?: WriteOptions): Promise<void>;
 }

@@ -1,6 +1,7 @@
 /**
- * A replica store, as the engine needs it: the records of a vault, and the disks of its replicas. The halves may be kept by
- * different adapters, but share their fences: raising that of a VM in `objects` shuts older writers out of its disks, too.
+ * A replica store as the engine needs it: the records of a vault, and the disks of its replicas. Different adapters may
+ * keep the two halves, but they share their fences: raising a VM's fence in `objects` also shuts older writers out of
+ * its disks.
  */
 import type { Objects } from './objects.js';
 import type { ReplicaDisks } from './replica-disks.js';
