@@ -11,3 +11,9 @@ export interface ReplicaStore {
   readonly disks: ReplicaDisks;
   close(): Promise<void>;
 }
+
+/** For whoever reads and writes records alone. */
+export type RecordStore = Pick<ReplicaStore, 'objects'>;
+
+/** For whoever reads and writes disks alone. */
+export type DiskStore = Pick<ReplicaStore, 'disks'>;

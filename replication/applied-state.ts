@@ -5,7 +5,7 @@
 import { CatalogueError } from '../domain/errors.js';
 import { SEEDED_SEQUENCE } from '../domain/fence.js';
 import { recoveryPointId, vaultPaths, type AppliedState, type ReplicaDescription } from '../domain/vault.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore } from '../ports/replica-store.js';
 import { readPoint, readUnlessAway } from './point-records.js';
 import { readApplied } from './replica-state.js';
 import { readManifest } from './ship.js';
@@ -15,7 +15,7 @@ import { readManifest } from './ship.js';
  * @throws CatalogueError InvalidReplicaState when its record is lost, and can't be made again.
  */
 export async function readAppliedOf(
-  store: ReplicaStore,
+  store: RecordStore,
   { vm, epoch }: ReplicaDescription,
 ): Promise<AppliedState | undefined> {
   let applied: AppliedState | undefined;

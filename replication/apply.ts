@@ -7,7 +7,7 @@ import { CatalogueError } from '../domain/errors.js';
 import { formatFence, SEEDED_SEQUENCE } from '../domain/fence.js';
 import { end } from '../domain/ranges.js';
 import { appliedStateSchema, vaultPaths, type AppliedState, type CycleManifest } from '../domain/vault.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore, ReplicaStore } from '../ports/replica-store.js';
 import { readAppliedOf } from './applied-state.js';
 import { BufferPool } from '../disks/buffer-pool.js';
 import { BATCH_BYTES, ChangeFileReader, digestOfObject } from './change-file-reader.js';
@@ -109,7 +109,7 @@ export interface ProvenChanges {
 
 /** Holds every change file of a cycle against its digest. @throws CatalogueError LogBroken */
 export async function proveChanges(
-  store: ReplicaStore,
+  store: RecordStore,
   manifest: CycleManifest,
   advance: (bytes: number) => void = () => undefined,
   signal?: AbortSignal,

@@ -13,7 +13,7 @@ import { isoTimeSchema } from '../domain/time.js';
 import { vaultPaths, type CycleManifest } from '../domain/vault.js';
 import type { ChangeRange, CutDisk } from '../ports/change-source.js';
 import type { WriteFence } from '../ports/objects.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore } from '../ports/replica-store.js';
 import { checkChange, MAX_ROW_DATA } from './change-file.js';
 import type { WrittenFile } from './change-file-writer.js';
 import { piecesIn } from './change-pieces.js';
@@ -158,7 +158,7 @@ export const identityOfPart = (
 
 /** @returns what is there of a part that was sent, and read back, before; undefined when it has to be sent. */
 export async function sentBefore(
-  store: ReplicaStore,
+  store: RecordStore,
   name: string,
   identity: PartIdentity,
 ): Promise<SentPart | undefined> {
@@ -174,7 +174,7 @@ export async function sentBefore(
 
 /** Says that a part is there, and was read back. */
 export const recordSent = (
-  store: ReplicaStore,
+  store: RecordStore,
   name: string,
   record: PartIdentity & WrittenFile,
   fence: WriteFence,

@@ -8,7 +8,7 @@ import { CatalogueError } from '../domain/errors.js';
 import { formatFence, type Fence } from '../domain/fence.js';
 import type { CycleManifest } from '../domain/vault.js';
 import type { ChangeSource, Cut, CutOptions } from '../ports/change-source.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore } from '../ports/replica-store.js';
 import { findManifest } from './received-cycles.js';
 
 /** So often a cycle is cut in one attempt. Who loses more has some other trouble, and others are to see it. */
@@ -31,7 +31,7 @@ export interface CutCycle {
  */
 export async function cutCycle(
   source: ChangeSource,
-  store: ReplicaStore,
+  store: RecordStore,
   task: CycleTask,
   ship: (cut: Cut) => Promise<CycleManifest>,
   options: CutOptions = {},

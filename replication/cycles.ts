@@ -2,7 +2,7 @@
 import { cycleName } from '../domain/ids.js';
 import { vaultPaths } from '../domain/vault.js';
 import type { WriteFence } from '../ports/objects.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore } from '../ports/replica-store.js';
 import { deleteKept, listKept } from './kept-record.js';
 import { readLeases } from './point-leases.js';
 import { inParallel } from '../concurrency/in-parallel.js';
@@ -16,7 +16,7 @@ const KEPT_CYCLES = 2;
  * of this epoch, and all of older epochs.
  * @returns how many cycles went. @throws CatalogueError StaleEpoch
  */
-export async function pruneCycles(store: ReplicaStore, { vm, epoch }: { vm: string; epoch: number }): Promise<number> {
+export async function pruneCycles(store: RecordStore, { vm, epoch }: { vm: string; epoch: number }): Promise<number> {
   const fence = await fenceOfEpoch(store, vm, epoch);
   const applied = await readApplied(store, vm);
   const newest = applied?.epoch === epoch ? applied.sequence : 0;
@@ -28,12 +28,12 @@ export async function pruneCycles(store: ReplicaStore, { vm, epoch }: { vm: stri
 }
 
 /** For a replica that is begun anew. */
-export async function deleteAllCycles(store: ReplicaStore, vm: string, fence: WriteFence): Promise<void> {
+export async function deleteAllCycles(store: RecordStore, vm: string, fence: WriteFence): Promise<void> {
   await deleteCycles(store, vm, fence, () => true);
 }
 
 async function deleteCycles(
-  store: ReplicaStore,
+  store: RecordStore,
   vm: string,
   fence: WriteFence,
   goes: (cycle: string) => boolean,

@@ -2,7 +2,7 @@
 import { CatalogueError } from '../domain/errors.js';
 import { vaultPaths, type RecoveryPoint, type ReplicaDescription } from '../domain/vault.js';
 import type { ReplicaVmSpec } from '../ports/recovery-compute.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { DiskStore } from '../ports/replica-store.js';
 import { replicaSizeOf } from './replica.js';
 
 /**
@@ -10,7 +10,7 @@ import { replicaSizeOf } from './replica.js';
  * @throws CatalogueError InvalidReplicaState as `describedAt`.
  */
 export async function replicaVmAt(
-  store: ReplicaStore,
+  store: DiskStore,
   description: ReplicaDescription,
   point: RecoveryPoint,
   epoch: number,
@@ -32,7 +32,7 @@ export async function replicaVmAt(
  * VM had then.
  */
 export async function describedAt(
-  store: ReplicaStore,
+  store: DiskStore,
   description: ReplicaDescription,
   point: RecoveryPoint,
 ): Promise<ReplicaDescription> {
@@ -62,7 +62,7 @@ export async function describedAt(
 }
 
 /** Are the live replica's disks there, and of their sizes? @throws CatalogueError InvalidReplicaState */
-export async function checkReplicaDisks(store: ReplicaStore, { vm, disks }: ReplicaDescription): Promise<void> {
+export async function checkReplicaDisks(store: DiskStore, { vm, disks }: ReplicaDescription): Promise<void> {
   for (const { name, replicaSize } of disks) {
     const size = await store.disks.size({ vm, disk: name });
     if (size === replicaSize) continue;
@@ -70,7 +70,7 @@ export async function checkReplicaDisks(store: ReplicaStore, { vm, disks }: Repl
   }
 }
 
-async function sizeOfReplica(store: ReplicaStore, vm: string, disk: string, snapshot: string): Promise<number> {
+async function sizeOfReplica(store: DiskStore, vm: string, disk: string, snapshot: string): Promise<number> {
   const size = await store.disks.size({ vm, disk }, snapshot);
   if (size === undefined) throw new CatalogueError('InvalidReplicaState', `there is no replica of ${vm}/${disk}`);
   return size;

@@ -20,7 +20,7 @@ import {
   type RecoveryPoint,
   type ReplicaDescription,
 } from '../domain/vault.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { DiskStore, RecordStore, ReplicaStore } from '../ports/replica-store.js';
 import { BATCH_BYTES } from './change-file-reader.js';
 import { proveChanges, type ProvenChanges } from './apply.js';
 import { describedAt } from './described-point.js';
@@ -144,7 +144,7 @@ async function exportLeased(
 }
 
 /** Where that can't be known any more, the disks are worth writing all the same. */
-async function ranFromOf(store: ReplicaStore, vm: string): Promise<string | undefined> {
+async function ranFromOf(store: RecordStore, vm: string): Promise<string | undefined> {
   try {
     return (await readVaultState(store, vm))?.recoveryPointTime;
   } catch (error) {
@@ -169,7 +169,7 @@ async function chooseReadable(store: ReplicaStore, vm: string, wanted: string): 
 }
 
 /** A worker that is applying a cycle is given time: in the midst of it only an older point can be had. */
-async function untilApplied(store: ReplicaStore, description: ReplicaDescription): Promise<void> {
+async function untilApplied(store: RecordStore, description: ReplicaDescription): Promise<void> {
   for (let waited = 0; waited < APPLY_TIME_MS; waited += APPLY_POLL_MS) {
     const found = await readAppliedIfWhole(store, description);
     const applied = 'state' in found ? found.state : undefined;
@@ -196,7 +196,7 @@ interface ProvenCycle {
  * none. Every change file is held against the digest of its manifest before a byte is written.
  */
 async function provenCycles(
-  store: ReplicaStore,
+  store: RecordStore,
   description: ReplicaDescription,
   point: RecoveryPoint,
 ): Promise<{ cycles: readonly ProvenCycle[]; stoppedBy?: string }> {
@@ -221,7 +221,7 @@ async function provenCycles(
 }
 
 /** @returns the virtual size, bytes. */
-async function writeDisk(store: ReplicaStore, task: DiskTask, cycles: readonly ProvenCycle[]): Promise<number> {
+async function writeDisk(store: DiskStore, task: DiskTask, cycles: readonly ProvenCycle[]): Promise<number> {
   const { vm, name, snapshot, file } = task;
   return await withDisk(store.disks.openReadOnly({ vm, disk: name }, snapshot), async (replica) => {
     const { size } = replica;

@@ -13,7 +13,7 @@ import {
 } from '../domain/recovery-point.js';
 import { formatSeconds, secondsBetween } from '../domain/time.js';
 import { fenceOfPointId, vaultPaths, type DamagedRecord, type RecoveryPoint } from '../domain/vault.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { DiskStore, RecordStore, ReplicaStore } from '../ports/replica-store.js';
 import { applyCycle } from './apply.js';
 import type { StepOptions } from './progress.js';
 import { createPointIfWorth, createPointOfCycle } from './cycle-point.js';
@@ -92,7 +92,7 @@ export const failoverPoint = async (store: ReplicaStore, vm: string, wanted: str
 
 /** Changes nothing. @throws CatalogueError RecoveryPointNotFound, naming what is damaged. */
 async function chooseWhole(
-  store: ReplicaStore,
+  store: DiskStore,
   selector: RecoveryPointSelector,
   from: KnownRecoveryState,
 ): Promise<RecoveryTarget & Pick<KnownRecoveryState, 'damaged'>> {
@@ -118,7 +118,7 @@ async function chooseWhole(
  * not older, or nobody can tell.
  */
 export async function lagOf(
-  store: ReplicaStore,
+  store: RecordStore,
   vm: string,
   state: Fence & { readonly time: string },
 ): Promise<string | undefined> {

@@ -1,7 +1,7 @@
 /** Disks that a VM does not have any more: their replica disks stay as long as a recovery point names them. */
 import type { ReplicaDescription } from '../domain/vault.js';
 import type { WriteFence } from '../ports/objects.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { DiskStore } from '../ports/replica-store.js';
 import type { PointRecords } from './point-records.js';
 
 /** Of every disk that may have a replica in the store. */
@@ -12,7 +12,7 @@ export const allDiskNames = ({ disks, formerDisks = [] }: ReplicaDescription): s
 
 /** For a holder of the fence. Repeated: nothing. @param records of all points there are: one that can't be read may name any. */
 export async function dropFormerDisks(
-  store: ReplicaStore,
+  store: DiskStore,
   { vm, formerDisks = [] }: ReplicaDescription,
   records: PointRecords,
   fence: WriteFence,

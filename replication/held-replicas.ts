@@ -1,7 +1,7 @@
 /** Which replicas a store holds, and which of them VMs run from. */
 import { CatalogueError } from '../domain/errors.js';
 import type { HeldReplica } from '../domain/held-replica.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore } from '../ports/replica-store.js';
 import { inParallel } from '../concurrency/in-parallel.js';
 import { readDescription, readVaultState } from './replica-state.js';
 import { vaultVms } from './vault-survey.js';
@@ -9,7 +9,7 @@ import { vaultVms } from './vault-survey.js';
 const ASKED_AT_ONCE = 8;
 
 /** By name. @param except VMs that nobody has to look for. One that is damaged is one that has to be looked after. @throws CatalogueError StoreUnreachable */
-export async function heldReplicas(store: ReplicaStore, except: readonly string[] = []): Promise<HeldReplica[]> {
+export async function heldReplicas(store: RecordStore, except: readonly string[] = []): Promise<HeldReplica[]> {
   const held = new Map<string, HeldReplica>();
   const vms = (await vaultVms(store)).filter((vm) => !except.includes(vm));
   await inParallel(vms, ASKED_AT_ONCE, async (vm) => {

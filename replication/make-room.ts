@@ -11,7 +11,7 @@
 import { CatalogueError } from '../domain/errors.js';
 import { retentionStart, type Retention } from '../domain/recovery-point.js';
 import { toIso, toMs } from '../domain/time.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore, ReplicaStore } from '../ports/replica-store.js';
 import { pruneCycles } from './cycles.js';
 import { pruneRecoveryPoints, type Pruned } from './recovery-points.js';
 import { readApplied, readPolicy } from './replica-state.js';
@@ -57,7 +57,7 @@ async function makeRoom(store: ReplicaStore, { vm, epoch, retention }: RoomFor):
   return cycles > 0 || gone.length > 0;
 }
 
-async function keptRetention(store: ReplicaStore, vm: string): Promise<Retention | undefined> {
+async function keptRetention(store: RecordStore, vm: string): Promise<Retention | undefined> {
   const policy = await readPolicy(store, vm);
   return policy && { hours: policy.recoveryPointRetentionHours, at: toIso(Date.now()) };
 }

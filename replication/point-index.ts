@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { CatalogueError } from '../domain/errors.js';
 import { recoveryPointSchema, vaultPaths, type RecoveryPoint } from '../domain/vault.js';
 import type { WriteFence } from '../ports/objects.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore } from '../ports/replica-store.js';
 import { encodeRecord, readRecord } from './vault-record.js';
 
 /** Points that the index lacks before it is written anew: until then they are read one by one. */
@@ -16,7 +16,7 @@ const LACKING = 16;
 const indexSchema = z.object({ vm: z.string(), points: z.array(recoveryPointSchema) });
 
 /** By id; empty when there is none that can be used. @throws CatalogueError when the store is away. */
-export async function readPointIndex(store: ReplicaStore, vm: string): Promise<ReadonlyMap<string, RecoveryPoint>> {
+export async function readPointIndex(store: RecordStore, vm: string): Promise<ReadonlyMap<string, RecoveryPoint>> {
   const index = await readRecord(store.objects, vaultPaths.pointIndex(vm), indexSchema).catch((error: unknown) => {
     if (error instanceof CatalogueError && error.code === 'InvalidReplicaState') return undefined;
     throw error;
@@ -26,7 +26,7 @@ export async function readPointIndex(store: ReplicaStore, vm: string): Promise<R
 
 /** Writes the index when enough of what there is is not in it. @param points as they are recorded. */
 export async function refreshPointIndex(
-  store: ReplicaStore,
+  store: RecordStore,
   vm: string,
   { points, lacking }: { readonly points: readonly RecoveryPoint[]; readonly lacking: number },
   fence: WriteFence,
@@ -36,5 +36,5 @@ export async function refreshPointIndex(
 }
 
 /** Before a record is written that may say something else than the index. */
-export const dropPointIndex = (store: ReplicaStore, vm: string, fence: WriteFence): Promise<void> =>
+export const dropPointIndex = (store: RecordStore, vm: string, fence: WriteFence): Promise<void> =>
   store.objects.delete(vaultPaths.pointIndex(vm), fence);

@@ -11,7 +11,7 @@ import { cycleName } from '../domain/ids.js';
 import { toIso, toMs } from '../domain/time.js';
 import { leaseSchema, vaultPaths, type Lease, type RecoveryPoint } from '../domain/vault.js';
 import type { WriteFence } from '../ports/objects.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore } from '../ports/replica-store.js';
 import { readFenceIfWhole, vmFence } from './replica-state.js';
 import { encodeRecord, readRecord } from './vault-record.js';
 
@@ -27,11 +27,7 @@ export interface HeldLease {
 }
 
 /** Runs work under a lease. A store that can't be written to is read without one. */
-export async function withLease<T>(
-  store: ReplicaStore,
-  vm: string,
-  work: (lease: HeldLease) => Promise<T>,
-): Promise<T> {
+export async function withLease<T>(store: RecordStore, vm: string, work: (lease: HeldLease) => Promise<T>): Promise<T> {
   const name = vaultPaths.lease(vm, randomUUID());
   let of: Lease['of'];
   let last: Promise<void> = Promise.resolve();
@@ -60,7 +56,7 @@ export async function withLease<T>(
 }
 
 /** Does nothing, quietly, where nothing can be written. @throws CatalogueError when that fails in any other way. */
-async function fenced(store: ReplicaStore, vm: string, write: (fence: WriteFence) => Promise<void>): Promise<void> {
+async function fenced(store: RecordStore, vm: string, write: (fence: WriteFence) => Promise<void>): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       const fence = await readFenceIfWhole(store, vm);
@@ -106,7 +102,7 @@ export class Leases {
  * Those that hold. One that can't be read, or ends later than any can, holds nothing.
  * @param fence whose holder deletes what readers that died have left. @throws CatalogueError StaleEpoch
  */
-export async function readLeases(store: ReplicaStore, vm: string, fence?: WriteFence): Promise<Leases> {
+export async function readLeases(store: RecordStore, vm: string, fence?: WriteFence): Promise<Leases> {
   const held: Lease[] = [];
   for (const name of await store.objects.list(vaultPaths.leasePrefix(vm))) {
     const lease = await readLease(store, name);
@@ -122,7 +118,7 @@ function isHeld({ until }: Lease): boolean {
   return left > 0 && left <= 2 * LEASE_MS;
 }
 
-async function readLease(store: ReplicaStore, name: string): Promise<Lease | undefined> {
+async function readLease(store: RecordStore, name: string): Promise<Lease | undefined> {
   try {
     return await readRecord(store.objects, name, leaseSchema);
   } catch (error) {

@@ -15,7 +15,7 @@ import {
   type RecoveryPoint,
 } from '../domain/vault.js';
 import type { WriteFence } from '../ports/objects.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore, ReplicaStore } from '../ports/replica-store.js';
 import { deleteKept, listKept, readKept } from './kept-record.js';
 import { readPointIndex } from './point-index.js';
 import { readAhead } from '../concurrency/in-parallel.js';
@@ -43,7 +43,7 @@ export interface ReadPointRecords extends PointRecords {
 }
 
 /** @throws CatalogueError StoreUnreachable when the store is away, rather than one record unreadable. */
-export async function readPointRecords(store: ReplicaStore, vm: string): Promise<ReadPointRecords> {
+export async function readPointRecords(store: RecordStore, vm: string): Promise<ReadPointRecords> {
   const found: RecoveryPoint[] = [];
   const damaged: DamagedPoint[] = [];
   const ids = await listPointIds(store, vm);
@@ -120,17 +120,17 @@ function noIndex(error: unknown): typeof NO_INDEX {
 }
 
 /** Ids of all points of which a record is there, whatever is in it, oldest first. */
-export async function listPointIds(store: ReplicaStore, vm: string): Promise<string[]> {
+export async function listPointIds(store: RecordStore, vm: string): Promise<string[]> {
   const prefix = vaultPaths.pointPrefix(vm);
   return (await listKept(store.objects, prefix)).map((name) => name.slice(prefix.length).replace(/\.json$/, ''));
 }
 
-export const deletePoint = (store: ReplicaStore, vm: string, id: string, fence: WriteFence): Promise<void> =>
+export const deletePoint = (store: RecordStore, vm: string, id: string, fence: WriteFence): Promise<void> =>
   deleteKept(store.objects, vaultPaths.point(vm, id), fence);
 
 /** As it is recorded, which does not tell whether it is suspect (`withSuspicion`). Undefined when it is gone. */
 export async function readPoint(
-  store: ReplicaStore,
+  store: RecordStore,
   vm: string,
   id: string,
 ): Promise<RecoveryPoint | DamagedPoint | undefined> {
@@ -154,7 +154,7 @@ export async function readPoint(
  * @throws CatalogueError StoreUnreachable when the store is away, InvalidReplicaState when what was asked for alone is, and
  * what else `read` throws.
  */
-export async function readUnlessAway<T>(store: ReplicaStore, vm: string, read: () => Promise<T>): Promise<T> {
+export async function readUnlessAway<T>(store: RecordStore, vm: string, read: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await read();
@@ -194,7 +194,7 @@ const missingDisks = ({ epoch, disks }: RecoveryPoint, all: ReadonlyMap<number, 
 export const LOST_DAMAGE_EPOCH = Number.MAX_SAFE_INTEGER;
 
 /** What verifications have found; where that can't be read, a damage that nothing is known of. */
-export async function readDamage(store: ReplicaStore, vm: string): Promise<Damage | undefined> {
+export async function readDamage(store: RecordStore, vm: string): Promise<Damage | undefined> {
   const name = vaultPaths.damage(vm);
   try {
     return await readUnlessAway(store, vm, () => readKept(store.objects, name, damageSchema));

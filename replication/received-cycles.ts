@@ -11,7 +11,7 @@ import {
   type CycleManifest,
   type ReplicaDescription,
 } from '../domain/vault.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore } from '../ports/replica-store.js';
 import { listKept } from './kept-record.js';
 import { readUnlessAway } from './point-records.js';
 import { readApplied } from './replica-state.js';
@@ -29,7 +29,7 @@ type LastWrites = Pick<AppliedState, 'disks'>;
 
 /** @param applied of whatever epoch; undefined when nothing was. @throws CatalogueError StoreUnreachable */
 export async function cyclesAfter(
-  store: ReplicaStore,
+  store: RecordStore,
   description: ReplicaDescription,
   applied: (Fence & LastWrites) | undefined,
 ): Promise<ReceivedCycles> {
@@ -53,7 +53,7 @@ export async function cyclesAfter(
 
 /** A manifest that is not there though one after it is was lost, unless it came or went while this was looked at. */
 async function lossAt(
-  store: ReplicaStore,
+  store: RecordStore,
   vm: string,
   { epoch, sequence }: Fence,
   start: Fence | undefined,
@@ -67,7 +67,7 @@ async function lossAt(
 }
 
 /** All that have a manifest, whatever is in it, oldest first. */
-export async function receivedCycles(store: ReplicaStore, vm: string): Promise<Fence[]> {
+export async function receivedCycles(store: RecordStore, vm: string): Promise<Fence[]> {
   const prefix = vaultPaths.cyclePrefix(vm);
   const names = await listKept(store.objects, prefix);
   return names.flatMap((name) => {
@@ -78,7 +78,7 @@ export async function receivedCycles(store: ReplicaStore, vm: string): Promise<F
 
 /** `damaged`: the cycle exists, and nobody can tell what it was. @throws CatalogueError StoreUnreachable */
 export async function findManifest(
-  store: ReplicaStore,
+  store: RecordStore,
   vm: string,
   cycle: Fence,
 ): Promise<CycleManifest | 'damaged' | undefined> {
@@ -92,7 +92,7 @@ export async function findManifest(
 
 /** For whom one that is damaged is as good as none. @throws CatalogueError StoreUnreachable */
 export async function readManifestIfWhole(
-  store: ReplicaStore,
+  store: RecordStore,
   vm: string,
   cycle: Fence,
 ): Promise<CycleManifest | undefined> {

@@ -15,7 +15,7 @@ import {
   type ReplicaDescription,
 } from '../domain/vault.js';
 import type { WriteFence } from '../ports/objects.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore, ReplicaStore } from '../ports/replica-store.js';
 import { allDiskNames, dropFormerDisks } from './former-disks.js';
 import { putKept, putKeptIfAbsent } from './kept-record.js';
 import { readLeases } from './point-leases.js';
@@ -102,7 +102,7 @@ export async function createRecoveryPoint(store: ReplicaStore, task: PointTask):
  * The points themselves are left alone: one that was pruned meanwhile would come back.
  */
 export async function markSuspect(
-  store: ReplicaStore,
+  store: RecordStore,
   { vm, epoch, reason }: { vm: string; epoch: number; reason: string },
 ): Promise<void> {
   const fence = await fenceOfEpoch(store, vm, epoch);
@@ -119,7 +119,7 @@ export async function markSuspect(
 const found = ({ earlier: _, ...newest }: Damage) => newest;
 
 /** Those that are whole, oldest first. */
-export const listRecoveryPoints = async (store: ReplicaStore, vm: string): Promise<RecoveryPoint[]> => [
+export const listRecoveryPoints = async (store: RecordStore, vm: string): Promise<RecoveryPoint[]> => [
   ...(await readPointRecords(store, vm)).points,
 ];
 

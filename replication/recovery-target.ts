@@ -9,7 +9,7 @@ import {
   type DamagedRecord,
   type ReplicaDescription,
 } from '../domain/vault.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore, ReplicaStore } from '../ports/replica-store.js';
 import { readAppliedOf } from './applied-state.js';
 import { cyclesAfter } from './received-cycles.js';
 import { readablePoints, readPointRecords } from './point-records.js';
@@ -67,7 +67,7 @@ const UNKNOWN_FENCE: Fence = { epoch: 0, sequence: 0 };
 
 /** One that is damaged says no more than that there is no live replica to go back to. */
 export async function readAppliedIfWhole(
-  store: ReplicaStore,
+  store: RecordStore,
   description: ReplicaDescription,
 ): Promise<{ readonly state: AppliedState | undefined } | DamagedRecord> {
   try {

@@ -3,7 +3,7 @@
  * can't bring anything back, and the next protection gets an epoch above.
  */
 import { vaultPaths } from '../domain/vault.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore, ReplicaStore } from '../ports/replica-store.js';
 import { deleteAllCycles } from './cycles.js';
 import { allDiskNames } from './former-disks.js';
 import { inParallel } from '../concurrency/in-parallel.js';
@@ -45,7 +45,7 @@ export async function removeReplica(store: ReplicaStore, { vm, epoch }: RemovalT
  * @throws CatalogueError StaleEpoch when the VM is protected anew meanwhile.
  */
 export async function keepReplica(
-  store: ReplicaStore,
+  store: RecordStore,
   { vm, epoch, unprotectedAt, inUse }: RemovalTask & { unprotectedAt: string; inUse: boolean },
 ): Promise<void> {
   const fence = inUse ? await fenceOfEpoch(store, vm, epoch) : vmFence(vm, { epoch: epoch + 1, sequence: 0 });

@@ -12,7 +12,7 @@ import {
   type VaultState,
 } from '../domain/vault.js';
 import type { WriteFence } from '../ports/objects.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore } from '../ports/replica-store.js';
 import { mendKept, noCopy, putKept, readKept } from './kept-record.js';
 import { encodeRecord } from './vault-record.js';
 
@@ -26,18 +26,18 @@ export const vmFence = (vm: string, fence: Fence): WriteFence => ({
  * The fence of a VM as it stands, for work that any holder of the epoch may do.
  * @throws CatalogueError StaleEpoch when a newer epoch has taken over, ReplicaMissing when this one has not begun there.
  */
-export async function fenceOfEpoch(store: ReplicaStore, vm: string, epoch: number): Promise<WriteFence> {
+export async function fenceOfEpoch(store: RecordStore, vm: string, epoch: number): Promise<WriteFence> {
   const fence = await store.objects.readFence(vaultPaths.vm(vm));
   if (fence.epoch === epoch) return vmFence(vm, fence);
   const detail = `${vm}: asked for epoch ${epoch}, the store is at ${formatFence(fence)}`;
   throw new CatalogueError(fence.epoch > epoch ? 'StaleEpoch' : 'ReplicaMissing', detail);
 }
 
-export const readDescription = (store: ReplicaStore, vm: string): Promise<ReplicaDescription | undefined> =>
+export const readDescription = (store: RecordStore, vm: string): Promise<ReplicaDescription | undefined> =>
   readKept(store.objects, vaultPaths.description(vm), replicaDescriptionSchema);
 
 /** Replaces it: what changes of a VM while it is protected. Other disks come with another epoch only. */
-export const writeDescription = (store: ReplicaStore, description: ReplicaDescription, fence: Fence): Promise<void> =>
+export const writeDescription = (store: RecordStore, description: ReplicaDescription, fence: Fence): Promise<void> =>
   putKept(
     store.objects,
     vaultPaths.description(description.vm),
@@ -46,12 +46,12 @@ export const writeDescription = (store: ReplicaStore, description: ReplicaDescri
   );
 
 /** Makes a copy of it that was damaged, or is not there yet, from the other one. @throws CatalogueError StaleEpoch */
-export async function mendDescription(store: ReplicaStore, vm: string, fence: Fence): Promise<void> {
+export async function mendDescription(store: RecordStore, vm: string, fence: Fence): Promise<void> {
   await mendKept(store.objects, vaultPaths.description(vm), replicaDescriptionSchema, vmFence(vm, fence));
 }
 
 /** @throws CatalogueError StaleEpoch when the replica is of a newer epoch, ReplicaMissing when of none or an older. */
-export async function descriptionOfEpoch(store: ReplicaStore, vm: string, epoch: number): Promise<ReplicaDescription> {
+export async function descriptionOfEpoch(store: RecordStore, vm: string, epoch: number): Promise<ReplicaDescription> {
   const description = await readDescription(store, vm);
   if (description?.epoch === epoch && description.vm === vm) return description;
   const found = description ? `a replica of ${description.vm}, epoch ${description.epoch}` : 'no replica';
@@ -69,15 +69,15 @@ export function describedDisk(description: ReplicaDescription, disk: string): Re
 }
 
 /** The newest cycle that every replica disk holds; of whatever epoch. @throws CatalogueError InvalidReplicaState */
-export const readApplied = (store: ReplicaStore, vm: string): Promise<AppliedState | undefined> =>
+export const readApplied = (store: RecordStore, vm: string): Promise<AppliedState | undefined> =>
   readKept(store.objects, vaultPaths.applied(vm), appliedStateSchema);
 
 /** The policy the VM was last replicated by; undefined when no cycle has told. */
-export const readPolicy = (store: ReplicaStore, vm: string): Promise<Policy | undefined> =>
+export const readPolicy = (store: RecordStore, vm: string): Promise<Policy | undefined> =>
   readKept(store.objects, vaultPaths.policy(vm), policySchema);
 
 /** Writes it when it is another than the one that is there. */
-export async function keepPolicy(store: ReplicaStore, vm: string, policy: Policy, fence: Fence): Promise<void> {
+export async function keepPolicy(store: RecordStore, vm: string, policy: Policy, fence: Fence): Promise<void> {
   const record = encodeRecord(policySchema, policy);
   const name = vaultPaths.policy(vm);
   const there = await Promise.all([name, vaultPaths.second(name)].map((copy) => store.objects.get(copy).catch(noCopy)));
@@ -86,18 +86,18 @@ export async function keepPolicy(store: ReplicaStore, vm: string, policy: Policy
 }
 
 /** Where the VM ran when that was settled last, in whichever epoch: a replica VM that runs is of this failover. */
-export const readNotedState = (store: ReplicaStore, vm: string): Promise<VaultState | undefined> =>
+export const readNotedState = (store: RecordStore, vm: string): Promise<VaultState | undefined> =>
   readKept(store.objects, vaultPaths.state(vm), vaultStateSchema);
 
 /** Where the VM runs, if that was settled in the epoch the store is at; undefined: at the primary site. */
-export async function readVaultState(store: ReplicaStore, vm: string): Promise<VaultState | undefined> {
+export async function readVaultState(store: RecordStore, vm: string): Promise<VaultState | undefined> {
   const state = await readNotedState(store, vm);
   const fence = await store.objects.readFence(vaultPaths.vm(vm));
   return state?.epoch === fence.epoch ? state : undefined;
 }
 
 /** Undefined for one that is damaged: what was written can be read all the same. */
-export async function readFenceIfWhole(store: ReplicaStore, vm: string): Promise<Fence | undefined> {
+export async function readFenceIfWhole(store: RecordStore, vm: string): Promise<Fence | undefined> {
   try {
     return await store.objects.readFence(vaultPaths.vm(vm));
   } catch (error) {
@@ -107,7 +107,7 @@ export async function readFenceIfWhole(store: ReplicaStore, vm: string): Promise
 }
 
 /** @throws CatalogueError StaleEpoch when a newer epoch has taken over. */
-export const writeVaultState = (store: ReplicaStore, vm: string, state: VaultState): Promise<void> =>
+export const writeVaultState = (store: RecordStore, vm: string, state: VaultState): Promise<void> =>
   putKept(
     store.objects,
     vaultPaths.state(vm),

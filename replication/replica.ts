@@ -8,7 +8,7 @@ import { compareFences, formatFence, type Fence, LAST_SEQUENCE } from '../domain
 import { alignUp } from '../domain/ranges.js';
 import { vaultPaths, type ReplicaDescription } from '../domain/vault.js';
 import type { WriteFence } from '../ports/objects.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { DiskStore, ReplicaStore } from '../ports/replica-store.js';
 import { deleteAllCycles } from './cycles.js';
 import { allDiskNames } from './former-disks.js';
 import { inParallel } from '../concurrency/in-parallel.js';
@@ -83,7 +83,7 @@ function checkDescription(description: ReplicaDescription, fence: Fence): void {
 }
 
 async function checkSameReplica(
-  store: ReplicaStore,
+  store: DiskStore,
   present: ReplicaDescription,
   wanted: ReplicaDescription,
 ): Promise<void> {

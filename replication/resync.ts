@@ -9,7 +9,7 @@ import { CatalogueError } from '../domain/errors.js';
 import { compareFences, formatFence, LAST_SEQUENCE } from '../domain/fence.js';
 import { vaultPaths, type ReplicaDescription } from '../domain/vault.js';
 import type { WriteFence } from '../ports/objects.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { DiskStore, ReplicaStore } from '../ports/replica-store.js';
 import { deleteAllCycles } from './cycles.js';
 import { allDiskNames, isNamed } from './former-disks.js';
 import { readPointRecords } from './point-records.js';
@@ -105,12 +105,7 @@ async function checkFits(store: ReplicaStore, description: ReplicaDescription, d
 }
 
 /** Whatever a replica disk that is there holds and the source does not, is a difference like any other. */
-async function fitDisk(
-  store: ReplicaStore,
-  vm: string,
-  { name, size }: Sizes[number],
-  fence: WriteFence,
-): Promise<void> {
+async function fitDisk(store: DiskStore, vm: string, { name, size }: Sizes[number], fence: WriteFence): Promise<void> {
   const replicaDisk = { vm, disk: name };
   const replicaSize = replicaSizeOf(size);
   const held = await store.disks.size(replicaDisk);

@@ -10,7 +10,7 @@ import { CatalogueError } from '../domain/errors.js';
 import type { Range } from '../domain/ranges.js';
 import { vaultPaths } from '../domain/vault.js';
 import type { Objects, WriteFence } from '../ports/objects.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore } from '../ports/replica-store.js';
 import { inParallel } from '../concurrency/in-parallel.js';
 import { fenceOfEpoch, readApplied } from './replica-state.js';
 import { SliceRecords } from './slice-records.js';
@@ -36,7 +36,7 @@ export const seedRecords = (
  * Removes the records of the initial copy or resynchronization, of this epoch and older ones, once a cycle has been applied on top of it.
  * @throws CatalogueError StaleEpoch, InvalidReplicaState while the copy may still be needed.
  */
-export async function releaseSeed(store: ReplicaStore, { vm, epoch }: { vm: string; epoch: number }): Promise<void> {
+export async function releaseSeed(store: RecordStore, { vm, epoch }: { vm: string; epoch: number }): Promise<void> {
   const fence = await fenceOfEpoch(store, vm, epoch);
   const applied = await readApplied(store, vm);
   if (applied?.epoch !== epoch) {
@@ -49,7 +49,7 @@ export async function releaseSeed(store: ReplicaStore, { vm, epoch }: { vm: stri
 }
 
 /** Of every epoch. */
-export async function deleteSeedRecords(store: ReplicaStore, vm: string, fence: WriteFence): Promise<void> {
+export async function deleteSeedRecords(store: RecordStore, vm: string, fence: WriteFence): Promise<void> {
   for (const prefix of [vaultPaths.verifiedDisks(vm), vaultPaths.seeds(vm), vaultPaths.allTargetDigests(vm)]) {
     await inParallel(await store.objects.list(prefix), 8, (name) => store.objects.delete(name, fence));
   }

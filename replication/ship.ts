@@ -8,7 +8,7 @@ import { compareFences, formatFence, type Fence } from '../domain/fence.js';
 import { cycleManifestSchema, vaultPaths, type CycleManifest } from '../domain/vault.js';
 import type { ChangeSet, Cut, CutDisk, DiskChanges } from '../ports/change-source.js';
 import type { WriteFence } from '../ports/objects.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore } from '../ports/replica-store.js';
 import { changeFileLength, type ChangeFileIdentity } from './change-file.js';
 import { digestOfObject } from './change-file-reader.js';
 import { ChangeFileWriter, type WrittenFile } from './change-file-writer.js';
@@ -51,7 +51,7 @@ export interface ShipOptions extends StepOptions {
  * this epoch, StaleEpoch.
  */
 export async function shipCycle(
-  store: ReplicaStore,
+  store: RecordStore,
   changeSet: ChangeSet,
   cut: Cut,
   fence: Fence,
@@ -111,7 +111,7 @@ export async function shipCycle(
  * The manifest of a cycle; undefined while the cycle does not exist.
  * @throws CatalogueError LogBroken when it does, and neither copy of its manifest is whole: what the cycle held is lost.
  */
-export async function readManifest(store: ReplicaStore, vm: string, cycle: Fence): Promise<CycleManifest | undefined> {
+export async function readManifest(store: RecordStore, vm: string, cycle: Fence): Promise<CycleManifest | undefined> {
   try {
     return await readKept(store.objects, vaultPaths.manifest(vm, cycle.epoch, cycle.sequence), cycleManifestSchema);
   } catch (error) {
@@ -126,7 +126,7 @@ function damagedManifest(error: unknown): 'damaged' {
 }
 
 /** @throws CatalogueError OutOfSequence when there is a manifest, but of another cut. */
-async function shippedManifest(store: ReplicaStore, cut: Cut): Promise<CycleManifest | undefined> {
+async function shippedManifest(store: RecordStore, cut: Cut): Promise<CycleManifest | undefined> {
   const manifest = await readManifest(store, cut.vm, cut);
   if (!manifest) return undefined;
   const there = identify(manifest, manifest.disks);
@@ -166,13 +166,13 @@ function matchDisks(changeSet: ChangeSet, cut: Cut): [CutDisk, DiskChanges][] {
 class DiskUpload {
   /** Bytes of the change files as planned; 0 when the disk did not change. */
   readonly length: number;
-  readonly #store: ReplicaStore;
+  readonly #store: RecordStore;
   readonly #cut: Cut;
   readonly #disk: CutDisk;
   readonly #changes: DiskChanges;
   readonly #parts: readonly PlannedPart[];
 
-  constructor(store: ReplicaStore, cut: Cut, disk: CutDisk, changes: DiskChanges, parts: readonly PlannedPart[]) {
+  constructor(store: RecordStore, cut: Cut, disk: CutDisk, changes: DiskChanges, parts: readonly PlannedPart[]) {
     this.#store = store;
     this.#cut = cut;
     this.#disk = disk;

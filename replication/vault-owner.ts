@@ -3,14 +3,14 @@ import { z } from 'zod';
 import { CatalogueError } from '../domain/errors.js';
 import { nameSchema } from '../domain/ids.js';
 import { vaultPaths } from '../domain/vault.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore } from '../ports/replica-store.js';
 import { mendKept, putKeptIfAbsent, readKept } from './kept-record.js';
 import { encodeRecord } from './vault-record.js';
 
 const ownerSchema = z.object({ vault: nameSchema });
 
 /** Makes the store that of a vault, if it is nobody's yet. @throws CatalogueError ForeignVault */
-export async function claimStore(store: ReplicaStore, vault: string): Promise<void> {
+export async function claimStore(store: RecordStore, vault: string): Promise<void> {
   const fence = { scope: vaultPaths.ownerScope, epoch: 0, sequence: 0 };
   const record = encodeRecord(ownerSchema, { vault });
   if ((await readKept(store.objects, vaultPaths.owner, ownerSchema)) === undefined) {
@@ -21,7 +21,7 @@ export async function claimStore(store: ReplicaStore, vault: string): Promise<vo
 }
 
 /** A store that is nobody's yet is anybody's. @throws CatalogueError ForeignVault */
-export async function requireOwner(store: ReplicaStore, vault: string): Promise<void> {
+export async function requireOwner(store: RecordStore, vault: string): Promise<void> {
   const owner = await readKept(store.objects, vaultPaths.owner, ownerSchema);
   if (owner === undefined || owner.vault === vault) return;
   throw new CatalogueError(

@@ -15,7 +15,7 @@ import {
   type ReplicaDescription,
   type VaultState,
 } from '../domain/vault.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore, ReplicaStore } from '../ports/replica-store.js';
 import { readKeptRecord } from './kept-record.js';
 import { readUnlessAway } from './point-records.js';
 import { readRecoveryState } from './recovery-target.js';
@@ -68,7 +68,7 @@ export const missingDescription = (vm: string): string =>
   `${vaultPaths.description(vm)} is missing, but its data exists`;
 
 /** Names of the VMs that the store holds anything of. */
-export async function vaultVms(store: ReplicaStore): Promise<string[]> {
+export async function vaultVms(store: RecordStore): Promise<string[]> {
   const names = await store.objects.list(vaultPaths.vms);
   return [...new Set(names.map((name) => name.slice(vaultPaths.vms.length).split('/', 1)[0]!))];
 }
@@ -96,7 +96,7 @@ export async function surveyVm(store: ReplicaStore, vm: string): Promise<VaultVm
 }
 
 /** Records of which the other copy is used. */
-async function damagedCopies(store: ReplicaStore, { vm }: ReplicaDescription): Promise<DamagedRecord[]> {
+async function damagedCopies(store: RecordStore, { vm }: ReplicaDescription): Promise<DamagedRecord[]> {
   const records = [
     [vaultPaths.description(vm), replicaDescriptionSchema],
     [vaultPaths.applied(vm), appliedStateSchema],
@@ -115,7 +115,7 @@ async function damagedCopies(store: ReplicaStore, { vm }: ReplicaDescription): P
 }
 
 /** The records of finished jobs, the newest first. One of a kind this version does not know is left out. */
-export async function jobRecords(store: ReplicaStore, limit: number): Promise<Job[]> {
+export async function jobRecords(store: RecordStore, limit: number): Promise<Job[]> {
   const names = (await store.objects.list(vaultPaths.allJobs)).toSorted((a, b) => timeOf(b).localeCompare(timeOf(a)));
   const records = names
     .slice(0, limit)
@@ -123,13 +123,13 @@ export async function jobRecords(store: ReplicaStore, limit: number): Promise<Jo
   return (await Promise.all(records)).filter((record) => record !== undefined);
 }
 
-export const jobRecord = (store: ReplicaStore, id: string): Promise<Job | undefined> =>
+export const jobRecord = (store: RecordStore, id: string): Promise<Job | undefined> =>
   readRecord(store.objects, vaultPaths.jobRecord(id), jobSchema);
 
 /** Ids end with the time the job was asked for. */
 const timeOf = (name: string): string => name.slice(name.lastIndexOf('/') + 1);
 
-async function jobsOf(store: ReplicaStore, vm: string): Promise<VaultVm['jobs']> {
+async function jobsOf(store: RecordStore, vm: string): Promise<VaultVm['jobs']> {
   const names = await store.objects.list(vaultPaths.jobs(vm));
   const newest = names.toSorted((a, b) => timeOf(a).localeCompare(timeOf(b))).at(-1);
   if (newest === undefined) return undefined;

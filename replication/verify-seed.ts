@@ -4,7 +4,7 @@ import { SEEDED_SEQUENCE } from '../domain/fence.js';
 import { end, mergeRanges, type Range } from '../domain/ranges.js';
 import { vaultPaths, verifiedDiskSchema, type ReplicaDescription } from '../domain/vault.js';
 import type { ReadableReplicaDisk } from '../ports/replica-disks.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore, ReplicaStore } from '../ports/replica-store.js';
 import { BufferPool } from '../disks/buffer-pool.js';
 import { progressMeter, type StepOptions } from './progress.js';
 import { readAhead } from '../concurrency/in-parallel.js';
@@ -100,7 +100,7 @@ async function differingBlocks(
 }
 
 /** Raises the fence when every disk has been verified. */
-async function completeSeed(store: ReplicaStore, { vm, epoch, disks }: ReplicaDescription): Promise<boolean> {
+async function completeSeed(store: RecordStore, { vm, epoch, disks }: ReplicaDescription): Promise<boolean> {
   for (const { name, replicaSize } of disks) {
     const verified = await readRecord(store.objects, vaultPaths.verifiedDisk(vm, epoch, name), verifiedDiskSchema);
     if (verified?.replicaSize !== replicaSize) return false;

@@ -10,7 +10,7 @@ import { compareFences, formatFence } from '../domain/fence.js';
 import { end, intersect, mergeRanges, splitRange, type Range } from '../domain/ranges.js';
 import { vaultPaths } from '../domain/vault.js';
 import type { ReadableReplicaDisk } from '../ports/replica-disks.js';
-import type { ReplicaStore } from '../ports/replica-store.js';
+import type { RecordStore, ReplicaStore } from '../ports/replica-store.js';
 import { BufferPool } from '../disks/buffer-pool.js';
 import { BLOCK_SIZE, SliceDigests } from './digest.js';
 import { progressMeter, type StepOptions } from './progress.js';
@@ -146,19 +146,16 @@ async function compareSlices(
 }
 
 /** Deletes the digests of all verifications. */
-export async function endVerification(
-  store: ReplicaStore,
-  { vm, epoch }: { vm: string; epoch: number },
-): Promise<void> {
+export async function endVerification(store: RecordStore, { vm, epoch }: { vm: string; epoch: number }): Promise<void> {
   const fence = await fenceOfEpoch(store, vm, epoch);
   const names = await store.objects.list(vaultPaths.verification(vm));
   await inParallel(names, 8, (name) => store.objects.delete(name, fence));
 }
 
-const digestRecords = (store: ReplicaStore, { vm, epoch, sequence, disk }: VerifyTask): Promise<SliceRecords> =>
+const digestRecords = (store: RecordStore, { vm, epoch, sequence, disk }: VerifyTask): Promise<SliceRecords> =>
   SliceRecords.open(store.objects, vaultPaths.verificationPrefix(vm, epoch, sequence, disk));
 
-async function requireAt(store: ReplicaStore, task: VerifyTask): Promise<void> {
+async function requireAt(store: RecordStore, task: VerifyTask): Promise<void> {
   const applied = await readApplied(store, task.vm);
   if (applied && compareFences(applied, task) === 0) return;
   const found = applied ? formatFence(applied) : 'no cycle';
