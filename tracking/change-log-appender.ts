@@ -1,6 +1,7 @@
 /**
- * Appends to a file, one write at a time; what is enqueued meanwhile goes with the next one. So the file is always a
- * prefix of what was enqueued, and after a failure nothing follows: there would be a hole.
+ * Appends to a file, one write at a time; entries that are enqueued meanwhile are written together with the next one.
+ * So the file is always a prefix of the enqueued entries. After a failure nothing more is written, because it would
+ * leave a hole.
  */
 import type { FileHandle } from 'node:fs/promises';
 import { deferred, type Deferred } from './deferred.js';
@@ -24,7 +25,8 @@ export class Appender {
 
   /**
    * @param end where the next entry goes, bytes.
-   * @param written told, before anybody else, up to where everything is in the file now. Throwing is as a failed write.
+   * @param written called before anybody else learns of a write, with the position up to which the file is complete. If
+   * it throws, the write counts as failed.
    */
   constructor(
     private readonly handle: FileHandle,
@@ -32,14 +34,14 @@ export class Appender {
     private readonly written: (end: number) => void = () => undefined,
   ) {}
 
-  /** End of everything that was enqueued. */
+  /** End of all enqueued entries. */
   get position(): number {
     return this.end;
   }
 
   /**
-   * @param buffers one or two, left alone until the promise settles.
-   * @returns resolves when a killed process no longer loses the entry; rejects with the errno of the failed write.
+   * @param buffers one or two; must not change until the promise settles.
+   * @returns resolves when a killed process can no longer lose the entry; rejects with the errno of the failed write.
    */
   append(...buffers: Buffer[]): Promise<void> {
     let bytes = 0;
@@ -52,18 +54,18 @@ export class Appender {
     return batch.done.promise;
   }
 
-  /** Resolves when nothing is being written. */
+  /** Resolves when no write is in progress. */
   async idle(): Promise<void> {
     while (this.#pump) await this.#pump;
   }
 
-  /** @throws the errno of a write that failed, as `idle` otherwise. */
+  /** Like `idle`. @throws the errno of a failed write. */
   async drained(): Promise<void> {
     await this.idle();
     if (this.#failure) throw this.#failure;
   }
 
-  /** Goes on from here; nothing may be under way. */
+  /** Continues from this position; nothing may be in progress. */
   rewind(position: number): void {
     this.end = position;
   }
@@ -72,7 +74,7 @@ export class Appender {
     const last = this.#queue.at(-1);
     if (last && last.entries < MAX_BATCH_ENTRIES && last.bytes + bytes <= MAX_BATCH_BYTES) return last;
     const batch: Batch = { position: this.end, buffers: [], bytes: 0, entries: 0, done: deferred<void>() };
-    // Each entry's owner hears of a failure; the batch itself has nobody to tell.
+    // The owner of each entry gets the failure; nobody awaits the batch itself.
     batch.done.promise.catch(() => undefined);
     this.#queue.push(batch);
     this.#pump ??= this.#run();
@@ -80,7 +82,7 @@ export class Appender {
   }
 
   async #run(): Promise<void> {
-    // Lets what is enqueued in the same turn join the first batch.
+    // Lets entries that are enqueued in the same turn join the first batch.
     await Promise.resolve();
     for (let batch = this.#queue.shift(); batch; batch = this.#queue.shift()) {
       try {
@@ -97,7 +99,7 @@ export class Appender {
   }
 }
 
-/** `writev` may stop half-way, without an error, where space runs out. */
+/** Writes everything: `writev` may stop halfway without an error if space runs out. */
 export async function writeFully(handle: FileHandle, buffers: Buffer[], position: number): Promise<void> {
   let left = buffers;
   let at = position;

@@ -1,4 +1,4 @@
-/** What an operator is told when a change log cannot be created, read or deleted. */
+/** Error messages for operators when a change log cannot be created, read or deleted. */
 import { NotAFile } from '../disks/open-regular.js';
 import { CatalogueError, type FailureCode } from '../domain/errors.js';
 
@@ -12,7 +12,7 @@ const codes: Readonly<Record<string, FailureCode>> = {
   ENOENT: 'LogBroken',
 };
 
-/** An errno of the file system as a catalogue error; anything else passes unchanged. */
+/** Turns an errno of the file system into a catalogue error; other errors are returned unchanged. */
 export function logError(error: unknown, path: string): unknown {
   const code = error instanceof NotAFile ? 'LogBroken' : codes[(error as NodeJS.ErrnoException).code ?? ''];
   if (code === undefined || error instanceof CatalogueError) return error;

@@ -1,26 +1,26 @@
 /**
- * What a `.hrl` file looks like. All numbers are little-endian.
+ * The format of a `.hrl` file. All numbers are little-endian.
  *
- * A header of 4096 bytes, then records without gaps. The header is written twice, in two slots that are overwritten in
- * turns; the valid slot with the higher generation counts. The other one has to be of the generation before, or, as long
- * as nothing but generation 0 was written, empty: one that is anything else has lost what it said, which may have been
- * that the log is marked. Behind the second slot is the end of what was appended whole, written after each append and
- * not synced: a killed process loses nothing of it, so that a record that was acknowledged can't go unnoticed.
+ * A header of 4096 bytes, then records without gaps. The header has two slots that are written alternately; the valid
+ * slot with the higher generation counts. The other slot must have the previous generation or, as long as only generation
+ * 0 has been written, be empty: otherwise its content is lost, which may have included a mark. Behind the second slot is
+ * the end of the complete records. It is written after each append and not synced. A killed process does not lose it, so
+ * a missing acknowledged record is noticed.
  *
  *   file:   0 slot | 2048 slot | 4080 end: position of the end of the last whole append u64, 0 u32, crc32 of these 12
  *           bytes u32 | 4096 records
  *   slot:   0 magic "FARSHRL1" | 8 version u32: 2 | 12 flags u32 (1 sealed, 2 final, 4 resync, 8 opened by a final cut,
- *           16 closed, 32 disk put down) | 16 generation | 24 disk size | 32 epoch | 40 sequence | 48 created at, ms | 56 first write
+ *           16 closed, 32 disk closed) | 16 generation | 24 disk size | 32 epoch | 40 sequence | 48 created at, ms | 56 first write
  *           (0: not switched to yet) | 64 watermark | 72 last write below the watermark | 80 last write | 88 length of
  *           the file | 96 sealed at, ms | 104 boot id, 16 bytes | 120 vm | 184 disk (u8 length + 63 bytes each)
  *           | 248 cause (u16 length + 1022 bytes) | 1272 time of the disk file's last change, ns, i64 | 1280 its length
- *           | 1288 number of disks tracked together, u16 (0: not told) | 1290 their names (u8 length + bytes each, as
+ *           | 1288 number of disks tracked together, u16 (0: unknown) | 1290 their names (u8 length + bytes each, as
  *           many as there is room for) | 1964 which file the disk is (u8 length + 63 bytes) | 2028 crc32 of the 2028 bytes before
  *   record: 0 magic "HREC" | 4 kind u32 (1 data, 2 zeroes) | 8 write number u64 | 16 offset u64 | 24 length u64
  *           | 32 crc32 of the data u32 (0 for zeroes) | 36 crc32 of the 36 bytes before | 40 data
  *
- * Numbers without a width are u64. In logs of version 1, which are read and gone on with as they are, slots have 2048
- * bytes, with the crc32 at 2044, and there is no end of what was appended.
+ * Numbers without a width are u64. In logs of version 1, slots have 2048 bytes with the crc32 at 2044, and the end of the
+ * complete records is not stored. Such logs can be read, and are continued in their format.
  */
 import { crc32 } from 'node:zlib';
 import type { FileIdentity } from '../disks/file-identity.js';
@@ -28,12 +28,12 @@ import { readU64, writeU64 } from './change-log-record.js';
 
 export const LOG_HEADER_BYTES = 4096;
 
-/** From the beginning of one slot to that of the next. */
+/** Distance between the beginnings of the two slots. */
 const SLOT_STEP = 2048;
 const END_AT = 4080;
 const END_BYTES = 16;
 const SLOT_MAGIC = 'FARSHRL1';
-/** Bytes of a slot, by version. */
+/** Size of a slot, bytes, by version. */
 const SLOT_BYTES: Readonly<Record<number, number>> = { 1: SLOT_STEP, 2: END_AT - SLOT_STEP };
 const MAX_CAUSE_BYTES = 1022;
 const REST_AT = 1272;
@@ -41,7 +41,7 @@ const TRACKED_AT = 1288;
 const FILE_AT = 1964;
 const flag = { sealed: 1, final: 2, resync: 4, openedByFinalCut: 8, closed: 16, rest: 32 } as const;
 
-/** Which log this is; never changes. */
+/** Identifies a log; never changes. */
 export interface LogIdentity {
   readonly vm: string;
   readonly disk: string;
@@ -51,40 +51,43 @@ export interface LogIdentity {
   readonly sequence: number;
 }
 
-/** The disks that are tracked together: their number, and as many of their names as a header has room for. */
+/** The disks that are tracked together: their number, and as many of their names as fit into a header. */
 export interface TrackedSet {
   readonly count: number;
   readonly names: readonly string[];
 }
 
 export interface LogHeader extends LogIdentity {
-  /** Undefined in logs from before it was told. */
+  /** Undefined in logs of versions that did not store it. */
   tracked?: TrackedSet;
-  /** The disk's file as it was put down in order; set while nobody has it open for writing. */
+  /** State of the disk's file when it was closed in order; set while no process has it open for writing. */
   rest?: FileIdentity;
-  /** Of the machine while the log was open: the log of another boot may lack what never left the page cache. */
+  /**
+   * Boot id of the machine while the log was open: after another boot, the log may lack data that never left the page
+   * cache.
+   */
   bootId: string;
-  /** When a cut switched to it, ms since 1970; before that, when the file was made. */
+  /** When a cut switched to the log, ms since 1970; until then, when the file was created. */
   createdAt: number;
-  /** The cut that opened this log found the VM shut down: so the log before this one is a final one. */
+  /** The cut that opened this log found the VM shut down, so the log before this one is final. */
   readonly openedByFinalCut: boolean;
-  /** Number of the first write that may be in it; 0 while nobody has switched to it. */
+  /** Number of the first write that may be in the log; 0 until a cut switches to it. */
   firstWrite: number;
   /** Every write whose record begins below this position is on the disk. */
   watermark: number;
   /** Number of the last write below the watermark. */
   watermarkWrite: number;
-  /** Set once nothing more can come: everything is in the file and on stable storage. */
+  /** Set when nothing can be added any more: everything is in the file and on stable storage. */
   sealed?: { at: number; final: boolean; lastWrite: number; length: number };
-  /** Set while nobody has it open: a log put down in order, which outlives a restart of the machine. */
+  /** Set while no process has the log open: it was closed in order, and survives a restart of the machine. */
   closed?: { lastWrite: number; length: number };
-  /** Set when the logs of the VM no longer tell the whole difference. */
+  /** Set when the logs of the VM no longer describe the whole difference. */
   resyncCause?: string;
-  /** Which file the disk is, as `fileKey` tells it on this boot of the machine. Undefined where that is not known. */
+  /** Identity of the disk's file as returned by `fileKey` on this boot of the machine. Undefined if it is unknown. */
   file?: string;
   /**
-   * Position behind the last record that was appended whole; what is acknowledged ends there at the latest. Undefined in
-   * logs from before it was told.
+   * End of the last complete record; no acknowledged data is behind it. Undefined in logs of versions that did not
+   * store it.
    */
   appended?: number;
 }
@@ -92,11 +95,11 @@ export interface LogHeader extends LogIdentity {
 export interface DecodedHeader {
   readonly header: LogHeader;
   readonly generation: number;
-  /** What of the header is lost, for people: whatever it said, a mark included. */
+  /** The damaged part of the header, for people: its content is lost, perhaps including a mark. */
   readonly damage?: string;
 }
 
-/** Where the slot of this generation goes in the file. */
+/** Position of the slot with this generation in the file. */
 export const slotPosition = (generation: number): number => (generation % 2) * SLOT_STEP;
 
 export function encodeSlot(header: LogHeader, generation: number): Buffer {
@@ -143,17 +146,17 @@ export function encodeSlot(header: LogHeader, generation: number): Buffer {
   return slot;
 }
 
-/** All 4096 bytes of a new log. */
+/** The 4096 bytes of a new log's header. */
 export function encodeNewHeader(header: LogHeader): Buffer {
   const bytes = Buffer.concat([encodeSlot(header, 0)], LOG_HEADER_BYTES);
   if (header.appended !== undefined) encodeEnd(header.appended).copy(bytes, END_AT);
   return bytes;
 }
 
-/** Where `encodeEnd` goes in the file. */
+/** Position in the file for the result of `encodeEnd`. */
 export const endPosition = END_AT;
 
-/** The end of what was appended whole. */
+/** The end of the last complete record. */
 export function encodeEnd(position: number): Buffer {
   const bytes = Buffer.alloc(END_BYTES);
   writeU64(bytes, position, 0);
@@ -193,7 +196,7 @@ function decodeTracked(slot: Buffer): TrackedSet | undefined {
   return { count, names };
 }
 
-/** @param bytes the first 4096 of the file. @returns undefined when neither slot can be read. */
+/** @param bytes the first 4096 of the file. @returns undefined if neither slot can be read. */
 export function decodeHeader(bytes: Buffer): DecodedHeader | undefined {
   const slots = [0, SLOT_STEP].map((position) => decodeSlot(bytes.subarray(position, position + SLOT_STEP)));
   const newest = slots.filter((slot) => slot !== undefined).sort((a, b) => b.generation - a.generation)[0];
@@ -209,7 +212,7 @@ export function decodeHeader(bytes: Buffer): DecodedHeader | undefined {
   return { header, generation, damage: damage ?? 'where its last record ends is damaged' };
 }
 
-/** Whether one of the slots begins as one does, readable or not. */
+/** Whether at least one slot begins like a slot, readable or not. */
 export const looksLikeLog = (bytes: Buffer): boolean =>
   [0, SLOT_STEP].some((position) => bytes.toString('latin1', position, position + SLOT_MAGIC.length) === SLOT_MAGIC);
 

@@ -1,4 +1,4 @@
-/** Writes the header of a log that is open: its two slots in turns, so that one of them is always whole. */
+/** Writes the header of an open log: its two slots alternately, so that one of them is always intact. */
 import { writeSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { writeFully } from './change-log-appender.js';
@@ -15,7 +15,10 @@ export class HeaderWriter {
     private generation: number,
   ) {}
 
-  /** One after the other; each writes what the header is by then. @param durable whether all of the file is synced, too. */
+  /**
+   * Writes are serialized; each stores the header as it is when its turn comes. @param durable also syncs the whole
+   * file.
+   */
   write(durable: boolean): Promise<void> {
     const written = this.#writes
       .catch(() => undefined)
@@ -27,20 +30,23 @@ export class HeaderWriter {
     return written;
   }
 
-  /** In both slots, on stable storage, one after the other: what is said this way no damage to one of them can unsay. */
+  /** Writes both slots to stable storage, one after the other, so that damage to one slot cannot lose the content. */
   async writeTwice(): Promise<void> {
     await this.write(true);
     await this.write(true);
   }
 
-  /** At once, in a step nothing comes between: known when the process is killed, not yet when the machine is lost. */
+  /**
+   * Writes synchronously, so that nothing can come between: survives the death of the process, but not yet the loss of
+   * the machine.
+   */
   writeNow(): void {
     const slot = encodeSlot(this.header, this.generation + 1);
     writeSync(this.handle.fd, slot, 0, slot.length, slotPosition(this.generation + 1));
     this.generation += 1;
   }
 
-  /** Of a log that tells it: where what was appended whole ends. Costs a guest's write a copy of 16 bytes. */
+  /** Records the end of the complete records, if this log stores it. Costs each guest write a copy of 16 bytes. */
   appended(position: number): void {
     if (this.header.appended === undefined) return;
     writeSync(this.handle.fd, encodeEnd(position), 0, undefined, endPosition);
@@ -48,20 +54,20 @@ export class HeaderWriter {
   }
 
   /**
-   * Stores the content of the file. Once a sync has failed, one for the header included, it fails for good: the system
-   * tells only once what it could not store.
+   * Syncs the content of the file. After one sync has failed, including one for the header, all later ones fail: the
+   * system reports only once that it could not store data.
    */
   async syncContent(): Promise<void> {
     if (this.#syncFailure) throw this.#syncFailure;
     await this.#datasync();
   }
 
-  /** Resolves when nothing is being written. */
+  /** Resolves when no write is in progress. */
   async idle(): Promise<void> {
     await this.#writes.catch(() => undefined);
   }
 
-  /** A slot that could not be written is written again: the other one is whole. */
+  /** A slot that could not be written is written again; the other one is intact. */
   async #writeSlot(): Promise<void> {
     const slot = encodeSlot(this.header, this.generation + 1);
     await writeFully(this.handle, [slot], slotPosition(this.generation + 1));

@@ -1,8 +1,8 @@
-/** A record of a `.hrl` log, as change-log-format.ts describes it: to bytes and back. */
+/** Encodes and decodes a record of a `.hrl` log; change-log-format.ts describes the format. */
 import { crc32 } from 'node:zlib';
 
 export const RECORD_HEADER_BYTES = 40;
-/** A record carries at most this much data, so that whoever verifies one needs to hold no more. */
+/** Limit of the data in a record, so that verifying one takes limited memory. */
 export const MAX_RECORD_DATA = 1024 * 1024;
 
 const RECORD_MAGIC = 0x43455248;
@@ -17,7 +17,7 @@ export interface RecordHeader {
   readonly dataCrc: number;
 }
 
-/** Bytes a record takes in the file. */
+/** Size of a record in the file, bytes. */
 export const recordBytes = (record: { kind: LogRecordKind; length: number }): number =>
   RECORD_HEADER_BYTES + (record.kind === 'data' ? record.length : 0);
 
@@ -33,7 +33,7 @@ export function encodeRecordHeader(record: RecordHeader): Buffer {
   return bytes;
 }
 
-/** @returns undefined when these 40 bytes are not a record's header. */
+/** @returns undefined if these 40 bytes are not the header of a record. */
 export function decodeRecordHeader(bytes: Buffer, position: number): RecordHeader | undefined {
   if (bytes.readUInt32LE(position) !== RECORD_MAGIC) return undefined;
   if (crc32(bytes.subarray(position, position + 36)) !== bytes.readUInt32LE(position + 36)) return undefined;
@@ -49,7 +49,7 @@ export function decodeRecordHeader(bytes: Buffer, position: number): RecordHeade
   };
 }
 
-// Two halves instead of a BigInt: this runs for every write of a guest.
+// Two halves instead of a BigInt, because this runs for every write of a guest.
 export function writeU64(bytes: Buffer, value: number, at: number): void {
   bytes.writeUInt32LE(value % 2 ** 32, at);
   bytes.writeUInt32LE(Math.floor(value / 2 ** 32), at + 4);

@@ -1,4 +1,4 @@
-/** Reads `.hrl` logs: header, and records in order, every checksum verified, in bounded memory. */
+/** Reads `.hrl` logs: the header, then the records in order. Verifies every checksum, with bounded memory. */
 import type { FileHandle } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { openRegular } from '../disks/open-regular.js';
@@ -7,17 +7,17 @@ import { logError } from './change-log-errors.js';
 import { decodeHeader, LOG_HEADER_BYTES, type DecodedHeader, type LogIdentity } from './change-log-format.js';
 import { decodeRecordHeader, MAX_RECORD_DATA, RECORD_HEADER_BYTES, type RecordHeader } from './change-log-record.js';
 
-/** Holds at least one record whatever its length. */
+/** Room for at least one record of any length. */
 const WINDOW_BYTES = 4 * MAX_RECORD_DATA;
 
 export interface ScannedRecord extends RecordHeader {
-  /** Where the record's header begins in the file. */
+  /** Position of the record's header in the file. */
   readonly position: number;
-  /** Verified; undefined for zeroes. Overwritten when the next batch is asked for. */
+  /** Verified; undefined for zeroes. Overwritten when the next batch is requested. */
   readonly data: Buffer | undefined;
 }
 
-/** Where a scan ended: the end of the last whole record. */
+/** Where a scan ended: the end of the last complete record. */
 export interface LogEnd {
   readonly position: number;
   readonly lastWrite: number;
@@ -28,7 +28,7 @@ export interface FoundLog extends DecodedHeader {
   readonly length: number;
 }
 
-/** @throws CatalogueError LogBroken when the file is missing, has no valid header, or is not the expected log. */
+/** @throws CatalogueError LogBroken if the file is missing, has no valid header, or is not the expected log. */
 export async function readLogHeader(path: string, expected: LogIdentity): Promise<FoundLog> {
   let handle: FileHandle | undefined;
   try {
@@ -37,7 +37,7 @@ export async function readLogHeader(path: string, expected: LogIdentity): Promis
     const { bytesRead } = await handle.read(bytes, 0, LOG_HEADER_BYTES, 0);
     const found = bytesRead === LOG_HEADER_BYTES ? decodeHeader(bytes) : undefined;
     if (!found) throw new CatalogueError('LogBroken', `${path} has no valid header`);
-    // What it said may have been that the log is marked.
+    // The lost content may have included a mark.
     if (found.damage !== undefined) throw new CatalogueError('LogBroken', `${path}: ${found.damage}`);
     for (const key of ['vm', 'disk', 'diskSize', 'epoch', 'sequence'] as const) {
       if (found.header[key] === expected[key]) continue;
@@ -52,21 +52,21 @@ export async function readLogHeader(path: string, expected: LogIdentity): Promis
 }
 
 export interface ScanRange {
-  /** Where to begin: the first record, or the log's watermark. */
+  /** Where to begin: at the first record, or at the log's watermark. */
   readonly position: number;
-  /** Number of the last write before that; undefined when any may come first. */
+  /** Number of the last write before that position; undefined if any may come first. */
   readonly lastWrite: number | undefined;
-  /** Where a log that is sealed or was closed must end; undefined for one whose tail may be torn. */
+  /** Where a sealed or closed log must end; undefined for a log whose tail may be torn. */
   readonly sealed?: { readonly length: number; readonly lastWrite: number } | undefined;
-  /** Up to where there must be whole records: all of them may have been acknowledged. */
+  /** Up to here all records must be complete, because they may have been acknowledged. */
   readonly appended?: number | undefined;
 }
 
 /**
- * Records in log order, some at a time. A last record that the file does not hold whole is a torn tail and ends the
- * scan, unless the log is sealed, or the record was appended whole once.
- * @throws CatalogueError LogBroken for a checksum, a number out of order, a sealed log that ends elsewhere, or an
- * appended record that is gone.
+ * Yields the records in log order, in batches. An incomplete last record is a torn tail and ends the scan, unless the
+ * log is sealed or the record was once appended completely.
+ * @throws CatalogueError LogBroken for a wrong checksum, a number out of order, a sealed log that ends elsewhere, or an
+ * appended record that is missing.
  */
 export async function* scanLog(
   handle: FileHandle,

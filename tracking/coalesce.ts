@@ -1,18 +1,18 @@
 /**
- * From the writes of a log, in order, to the parts of the disk that changed, each with the write that was last there.
+ * Turns the writes of a log, in order, into the parts of the disk that changed, each with the last write to it.
  *
- * A sweep over the disk with a heap of the writes that cover the current place, the newest on top: O(n log n), about 40
- * bytes a write, whatever the size of the disk. The result is swept anew each time it is gone through rather than kept: a
- * million ranges as objects would take more memory than all else.
+ * It sweeps over the disk with a heap of the writes that cover the current place, the newest on top: O(n log n), about
+ * 40 bytes for each write, whatever the size of the disk. The ranges are computed again for each iteration instead of
+ * being stored: a million objects would take more memory than everything else.
  */
 import type { ChangeRange } from '../ports/change-source.js';
 import { recordBytes, type LogRecordKind } from './change-log-record.js';
 
-/** Data ranges next to each other, on the disk and in the log, are joined up to this. */
+/** Data ranges that are adjacent both on the disk and in the log are joined up to this size. */
 export const MAX_JOINED_BYTES = 4 * 1024 * 1024;
 
 const SECTOR_BYTES = 512;
-/** A sort key is the first sector (37 bits: disks up to 64 TiB) above the index of the write (27 bits). */
+/** A sort key consists of the first sector (37 bits: disks up to 64 TiB) above the index of the write (27 bits). */
 const INDEX_BITS = 27;
 const MAX_WRITES = 2 ** INDEX_BITS;
 const MAX_SECTORS = 2 ** (64 - INDEX_BITS);
@@ -22,38 +22,38 @@ export interface LoggedWrite {
   /** Multiples of 512 bytes. */
   readonly offset: number;
   readonly length: number;
-  /** Where its record begins in the log. */
+  /** Position of its record in the log. */
   readonly position: number;
 }
 
 /**
- * Pieces of writes, by number, in the order of where they begin. Where two cover the same place the higher number counts.
- * A number may be used again once the piece that had it has been left behind.
+ * Pieces of writes, identified by numbers, in the order of their beginnings. Where two cover the same place, the higher
+ * number wins. The number of a piece that has been passed may be reused.
  */
 export interface Pieces {
   readonly starts: Float64Array;
   readonly ends: Float64Array;
-  /** Of the record of the write; negative for zeroes. */
+  /** Position of the write's record; negative for zeroes. */
   readonly positions: Float64Array;
-  /** Of the write that the piece is of. */
+  /** The write that the piece is a part of. */
   readonly writeStarts: Float64Array;
   readonly writeEnds: Float64Array;
-  /** Where the next one begins; Infinity behind the last. */
+  /** Where the next piece begins; Infinity after the last. */
   readonly nextStart: number;
-  /** The number that the next one has, or will have. */
+  /** Number that the next piece has or will have. */
   readonly nextNumber: number;
-  /** Goes on to the next but one. @returns the number of the next. */
+  /** Advances to the piece after the next. @returns the number of the next. */
   take(): number;
 }
 
-/** What is seen of a piece: the write is the one of its number. */
+/** The visible part of a piece; its number identifies the write. */
 export interface SeenPiece {
   readonly number: number;
   readonly start: number;
   readonly end: number;
 }
 
-/** Takes the writes of one log in their order. */
+/** Collects the writes of one log in their order. */
 export class WriteIndex {
   #count = 0;
   #starts = new Float64Array(1024);
@@ -77,13 +77,16 @@ export class WriteIndex {
     this.#positions[index] = write.kind === 'zero' ? -write.position : write.position;
   }
 
-  /** What is on the disk after the last write: sorted, without overlap, 512-aligned. Nothing may be added after. */
+  /**
+   * The content of the disk after the last write: sorted, without overlap, 512-aligned. Nothing may be added
+   * afterwards.
+   */
   coalesce(): Iterable<ChangeRange> {
     const order = this.#byStart();
     return { [Symbol.iterator]: () => joined(this.#inOrder(order)) };
   }
 
-  /** All there is, by where it begins; once. */
+  /** All pieces in the order of their beginnings; can be used once. */
   pieces(): Pieces {
     return this.#inOrder(this.#byStart());
   }
@@ -103,7 +106,7 @@ export class WriteIndex {
     };
   }
 
-  /** Indexes of the writes by where they begin. */
+  /** Indexes of the writes, sorted by their beginnings. */
   #byStart(): Uint32Array {
     const count = this.#count;
     // Plain numbers sort natively, without a comparator; the upper half is filled through 32-bit views.
@@ -140,7 +143,7 @@ export class WriteIndex {
 
 const LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 
-/** What is on the disk, as ranges that neighbours were joined to. */
+/** The content of the disk as ranges, with adjacent ones joined. */
 export function* joined(pieces: Pieces): Generator<ChangeRange, void, undefined> {
   const joiner = new Joiner(pieces);
   for (const piece of sweep(pieces)) {
@@ -150,7 +153,7 @@ export function* joined(pieces: Pieces): Generator<ChangeRange, void, undefined>
   if (joiner.last) yield joiner.last;
 }
 
-/** What is seen of the pieces, in order. What was yielded is overwritten once the next is asked for. */
+/** The visible parts of the pieces, in order. A yielded object is overwritten when the next one is requested. */
 export function* sweep(pieces: Pieces): Generator<SeenPiece, void, undefined> {
   const { ends } = pieces;
   const covering = new NewestFirst();
@@ -170,7 +173,7 @@ export function* sweep(pieces: Pieces): Generator<SeenPiece, void, undefined> {
         stop = pieces.nextStart;
         break;
       }
-      // Older: seen only where it outlasts the newest.
+      // An older piece is visible only where it extends beyond the newest.
       const older = pieces.take();
       if (ends[older]! > stop) covering.push(older);
     }
@@ -182,10 +185,10 @@ export function* sweep(pieces: Pieces): Generator<SeenPiece, void, undefined> {
   }
 }
 
-/** Turns the pieces of the sweep into ranges, joining neighbours. */
+/** Turns the pieces of the sweep into ranges, joining adjacent ones. */
 class Joiner {
   #last: { offset: number; length: number; zero: boolean; position: number } | undefined;
-  /** Of the write of the piece before: where it ends, and where the record behind its own begins in the log. */
+  /** Of the previous piece's write: where it ends on the disk, and where the record after its own begins in the log. */
   #lastWriteEnd = 0;
   #recordBehind = 0;
 
@@ -196,7 +199,7 @@ class Joiner {
     return this.#last;
   }
 
-  /** @returns the range before, when this piece does not join it. */
+  /** @returns the previous range if this piece does not join it. */
   add({ number, start: offset, end: stop }: SeenPiece): ChangeRange | undefined {
     const position = this.pieces.positions[number]!;
     const zero = position < 0;
@@ -211,7 +214,7 @@ class Joiner {
     return joins ? undefined : last;
   }
 
-  /** Whether a reader that goes on in the log behind the last range's end finds this piece there. */
+  /** Whether a reader that continues in the log after the last range finds this piece there. */
   #follows(number: number, offset: number, stop: number): boolean {
     return (
       this.#lastWriteEnd === offset &&
@@ -222,7 +225,7 @@ class Joiner {
   }
 }
 
-/** A heap of indexes, the largest on top. */
+/** A heap of indexes with the largest on top. */
 class NewestFirst {
   size = 0;
   #heap = new Uint32Array(1024);

@@ -1,6 +1,6 @@
 /**
- * A change set read from sealed logs. Every record is verified when the log is indexed, and again, whole, whenever a
- * part of it is read: its checksum is in the log, so what rots between the two is noticed.
+ * A change set read from sealed logs. Every record is verified when the log is indexed, and verified completely again
+ * whenever a part of it is read. Its checksum is in the log, so damage between the two is noticed.
  */
 import type { FileHandle } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
@@ -14,9 +14,11 @@ import { decodeRecordHeader, MAX_RECORD_DATA, RECORD_HEADER_BYTES } from './chan
 import { readLogHeader, scanLog } from './change-log-scan.js';
 import { CoalescedWrites } from './write-runs.js';
 
-/** Ranges that are handed out at once. */
+/** Number of ranges yielded together. */
 const BATCH_RANGES = 1024;
-/** Records of which parts were read, kept for their other parts: ranges of one record are read one after the other. */
+/**
+ * Records that were read in part are kept for their other parts: the ranges of a record are read one after the other.
+ */
 const KEPT_RECORDS = 4;
 
 export interface SealedLog extends LogIdentity {
@@ -25,8 +27,8 @@ export interface SealedLog extends LogIdentity {
 }
 
 /**
- * @param logs one sealed log per disk, all of the same cut.
- * @throws CatalogueError LogBroken when one is missing, damaged, not sealed, or not the one expected.
+ * @param logs one sealed log for each disk, all of the same cut.
+ * @throws CatalogueError LogBroken if one is missing, damaged, not sealed, or not the expected one.
  */
 export async function openLogChangeSet(logs: readonly SealedLog[]): Promise<ChangeSet> {
   const disks: LogChanges[] = [];
@@ -91,7 +93,7 @@ class LogChanges implements DiskChanges {
     const content = Buffer.allocUnsafe(part.length);
     const reader = new WindowReader(this.handle, this.log.path);
     let { position } = range;
-    // A range of several records begins with the first of them: those before the part are gone past.
+    // A range of several records begins with its first record: skips the records before the requested part.
     for (let at = range.offset; at < end(part);) {
       const record = this.#kept.get(position) ?? (await this.#record(reader, position, end(part) - at));
       const skip = at - record.offset;
@@ -113,7 +115,7 @@ class LogChanges implements DiskChanges {
     await this.handle.close();
   }
 
-  /** @param wanted bytes wanted from it and those behind it: the record is kept when there is more to it. */
+  /** @param wanted number of bytes wanted from this record and those after it: the record is kept if it has more. */
   async #record(reader: WindowReader, position: number, wanted: number): Promise<VerifiedRecord> {
     const broken = (detail: string) => new CatalogueError('LogBroken', `${this.log.path}: ${detail}`);
     try {
@@ -139,7 +141,7 @@ class LogChanges implements DiskChanges {
   }
 }
 
-/** One at a time would cost a turn of the event loop each. */
+/** In batches, because single ranges would cost a turn of the event loop each. */
 const inBatches = (ranges: Iterable<ChangeRange>): AsyncIterable<readonly ChangeRange[]> => ({
   async *[Symbol.asyncIterator]() {
     let batch: ChangeRange[] = [];
@@ -158,7 +160,7 @@ interface VerifiedRecord {
   readonly data: Buffer;
 }
 
-/** Small records that follow each other are read from the file in one go. */
+/** Reads small consecutive records from the file in one call. */
 class WindowReader {
   #start = 0;
   #window: Buffer = Buffer.alloc(0);
@@ -168,7 +170,7 @@ class WindowReader {
     private readonly path: string,
   ) {}
 
-  /** @param ahead about how many bytes behind these will be asked for too. */
+  /** @param ahead about how many bytes after these will be requested, too. */
   async take(position: number, length: number, ahead: number): Promise<Buffer> {
     const at = position - this.#start;
     if (at >= 0 && at + length <= this.#window.length) return this.#window.subarray(at, at + length);

@@ -1,4 +1,6 @@
-/** What has happened to the disks of a VM since they were tracked last: why their logs tell the difference no more. */
+/**
+ * Changes of a VM's disks since they were last tracked, because of which their logs no longer describe the difference.
+ */
 import { sameIdentity, type FileIdentity } from '../disks/file-identity.js';
 import type { LogHeader } from './change-log-format.js';
 import { peekHeader, type LogFile } from './tracker-log-files.js';
@@ -7,17 +9,17 @@ export interface DiskNow {
   readonly name: string;
   /** Virtual size, bytes. */
   readonly size: number;
-  /** Of its file before anything has been written to it; undefined where there is nothing to go by. */
+  /** State of its file before anything is written to it; undefined if it is unknown. */
   readonly identity?: FileIdentity | undefined;
-  /** Which file is open, as `fileKey` tells; undefined where that can't be told. */
+  /** The open file as identified by `fileKey`; undefined if it is unknown. */
   readonly file?: string | undefined;
 }
 
 /**
- * Holds the disks against the headers of their logs.
- * @param files of each disk in the epoch that counts. @param now disks the VM has that are not tracked, and the machine's
- * boot: files are told apart by what that gives them.
- * @returns why a resynchronization is needed; undefined when set and sizes are those that were tracked.
+ * Compares the disks with the headers of their logs.
+ * @param files logs of each disk in the current epoch. @param now the VM's untracked disks, and the machine's boot id,
+ * which file identities depend on.
+ * @returns why a resynchronization is needed; undefined if the set of disks and their sizes are unchanged.
  */
 export async function changeOfDisks(
   vm: string,
@@ -33,12 +35,12 @@ export async function changeOfDisks(
     const found = newest && (await peekHeader(newest));
     const header = found?.header;
     if (!newest) causes.push(`disk ${disk.name} was added`);
-    // One that cannot be read, or is of something else, is told by whoever reads it in earnest.
+    // A header that cannot be read or belongs to something else is reported when the log is actually read.
     if (header?.vm !== vm || header.disk !== disk.name) continue;
     marked ??= header.resyncCause;
     tracked ??= header.tracked?.names;
     const { diskSize } = header;
-    // Of a damaged header what is left may be older than what it said of the file; the damage itself marks the VM.
+    // The intact part of a damaged header may contain an outdated state of the file; the damage itself marks the VM.
     const rest = found?.damage === undefined ? header.rest : undefined;
     if (diskSize !== disk.size) causes.push(resized(disk.name, diskSize, disk.size));
     else if (rest && disk.identity && !sameIdentity(rest, disk.identity)) causes.push(edited(disk.name));
@@ -51,7 +53,7 @@ export async function changeOfDisks(
   return marked ?? (causes.length > 0 ? causes.join('; ') : undefined);
 }
 
-/** Of a log that a killed hypervisor left open: it is to be replayed onto the file that it is of. */
+/** For a log that a killed hypervisor left open: it must only be replayed onto the file it belongs to. */
 const isReplaced = (header: LogHeader, disk: DiskNow, bootId: string): boolean =>
   !header.rest &&
   !header.closed &&

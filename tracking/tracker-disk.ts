@@ -1,7 +1,7 @@
 /**
- * A disk as a guest sees it: above the whole chain, so that merging a snapshot below logs nothing. Writes that overlap
- * are kept in one order, which is the order of the log and of the disk: a record joins the log, is appended, then the
- * disk is written, then the next one that overlaps may begin.
+ * A disk as the guest sees it, above the whole chain, so that merging a snapshot below it logs nothing. Overlapping
+ * writes have the same order in the log and on the disk: a record joins the log and is appended, then the disk is
+ * written, and only then may the next overlapping write begin.
  */
 import type { VirtualDisk } from '../disks/disk.js';
 import type { FileIdentity } from '../disks/file-identity.js';
@@ -16,18 +16,18 @@ import { NO_ROOM, type RoomBeside } from './tracker-room.js';
 
 const SECTOR_BYTES = 512;
 
-/** What a disk tells the tracker of its VM. */
+/** The tracker's interface to its disks. */
 export interface TrackerOfDisk {
-  /** Set when the logs no longer tell the whole difference; nothing is logged then. */
+  /** Set when the logs no longer describe the whole difference; nothing is logged then. */
   readonly resyncCause: string | undefined;
-  /** Resolves once a restart cannot mistake the logs for whole any more. */
+  /** Resolves when a restart can no longer take the logs for complete. */
   mark(cause: string): Promise<void>;
   /** The log of this disk has grown. */
   appended(disk: TrackedDisk): void;
   readonly room: RoomBeside;
 }
 
-/** For a disk whose writes nobody wants to know. */
+/** For a disk whose writes are not tracked. */
 export const UNTRACKED: TrackerOfDisk = {
   resyncCause: undefined,
   mark: () => Promise.resolve(),
@@ -35,22 +35,22 @@ export const UNTRACKED: TrackerOfDisk = {
   room: NO_ROOM,
 };
 
-/** Whole sectors; `data` undefined for zeroes. */
+/** Whole sectors; `data` is undefined for zeroes. */
 interface Piece extends Range {
   readonly data: Buffer | undefined;
 }
 
 export class TrackedDisk implements VirtualDisk {
   readonly name: string;
-  /** The disk's file: its logs lie beside it. */
+  /** The disk's file; its logs are beside it. */
   readonly path: string;
   /** Bytes. */
   readonly size: number;
-  /** The open log. Only the tracker sets it; undefined while the VM is not replicated. */
+  /** The open log, set by the tracker; undefined while the VM is not replicated. */
   log: ChangeLog | undefined;
-  /** Its file as it was put down, while nobody has it open. Only the tracker sets it. */
+  /** State of its file when it was closed in order, set by the tracker while no process has it open. */
   rest: FileIdentity | undefined;
-  /** Which file it is, as `fileKey` tells. Only the tracker sets it; undefined where that can't be told. */
+  /** Identity of its file as returned by `fileKey`, set by the tracker; undefined if it is unknown. */
   file: string | undefined;
   #chain: VirtualDisk | undefined;
   readonly #locks = new RangeLock();
@@ -69,13 +69,13 @@ export class TrackedDisk implements VirtualDisk {
     this.file = file;
   }
 
-  /** @throws CatalogueError InvalidVmState while nothing is attached. */
+  /** @throws CatalogueError InvalidVmState while no chain is attached. */
   get chain(): VirtualDisk {
     if (!this.#chain) throw new CatalogueError('InvalidVmState', `disk ${this.name} is closed, its VM is off`);
     return this.#chain;
   }
 
-  /** Puts another chain below; nothing may be in flight. @throws CatalogueError BrokenChain when it has another size. */
+  /** Replaces the chain below; nothing may be in flight. @throws CatalogueError BrokenChain if it has another size. */
   attach(chain: VirtualDisk): void {
     if (chain.size !== this.size) {
       throw new CatalogueError('BrokenChain', `${this.path} has ${chain.size} bytes, not ${this.size} as before`);
@@ -83,12 +83,12 @@ export class TrackedDisk implements VirtualDisk {
     this.#chain = chain;
   }
 
-  /** Takes the chain away, for its owner to close: requests are refused from here on. */
+  /** Removes the chain, which its owner closes: requests are refused from here on. */
   detach(): void {
     this.#chain = undefined;
   }
 
-  /** Holds new requests back; resolves when nothing is in flight. */
+  /** Holds back new requests; resolves when nothing is in flight. */
   async pause(): Promise<void> {
     this.#paused ??= deferred();
     if (this.#inFlight === 0) return;
@@ -109,17 +109,23 @@ export class TrackedDisk implements VirtualDisk {
     return this.#run(() => this.chain.dataRanges(range));
   }
 
-  /** Syncs the disk. The log is synced when it is sealed: a lost machine means resynchronization anyway. */
+  /**
+   * Syncs the disk. The log is synced when it is sealed, because the loss of the machine means a resynchronization
+   * anyway.
+   */
   flush(): Promise<void> {
     return this.#run(() => this.#sync(this.chain));
   }
 
-  /** As `flush`, for whoever holds requests back. While nothing is attached: nothing. */
+  /** As `flush`, for callers that hold requests back. Does nothing while no chain is attached. */
   async sync(): Promise<void> {
     if (this.#chain) await this.#sync(this.#chain);
   }
 
-  /** A failure marks the VM first: what the system could not store it may forget, and the disk is older than its log then. */
+  /**
+   * A failure marks the VM first: the system may forget data that it could not store, and the disk is then older than
+   * its log.
+   */
   async #sync(chain: VirtualDisk): Promise<void> {
     try {
       await chain.flush();
@@ -137,7 +143,7 @@ export class TrackedDisk implements VirtualDisk {
     return this.#change(range, undefined);
   }
 
-  /** The chain is its owner's to close. */
+  /** The owner of the chain closes it. */
   close(): Promise<void> {
     this.detach();
     return Promise.resolve();
@@ -180,7 +186,7 @@ export class TrackedDisk implements VirtualDisk {
     );
   }
 
-  /** Bytes that a change takes in the log. */
+  /** Number of bytes by which a change makes the log grow. */
   #logGrowth(pieces: readonly Piece[]): number {
     if (!this.log || this.tracker.resyncCause !== undefined) return 0;
     return pieces.reduce((sum, { length, data }) => sum + recordsBytes(length, data !== undefined), 0);
@@ -188,14 +194,14 @@ export class TrackedDisk implements VirtualDisk {
 
   async #logAndWrite(pieces: readonly Piece[]): Promise<void> {
     const { chain, log } = this;
-    // Which log a write belongs to is decided here, at once for all of it.
+    // The log of all parts of a write is chosen here, synchronously.
     const records = log && this.tracker.resyncCause === undefined ? this.#join(log, pieces) : undefined;
     try {
       if (records) await this.#awaitAppended(records);
       else if (log) await this.tracker.mark(this.tracker.resyncCause!);
       for (const piece of pieces) await this.#put(chain, piece);
     } catch (error) {
-      // Whatever is on the disk now: the log says otherwise.
+      // The content of the disk is unknown now, so the log must not be trusted.
       if (log) await this.tracker.mark(couldNotBeWritten(this.name, error));
       throw error;
     } finally {
@@ -203,7 +209,7 @@ export class TrackedDisk implements VirtualDisk {
     }
   }
 
-  /** Where the volume is full, all that replication has beside the disk goes before the guest is told of it. */
+  /** If the volume is full, frees everything that replication stores beside the disk before the guest gets an error. */
   async #put(chain: VirtualDisk, { offset, length, data }: Piece): Promise<void> {
     for (;;) {
       try {
@@ -234,12 +240,12 @@ export class TrackedDisk implements VirtualDisk {
     try {
       for (const record of records) await record.appended;
     } catch (error) {
-      // Tracking ends here; the guest goes on.
+      // Tracking ends here; the guest keeps running.
       await this.tracker.mark(`the change log of disk ${this.name} could not be written: ${(error as Error).message}`);
     }
   }
 
-  /** Widens a write to whole sectors: what is around it is read, and kept in place by the range lock. */
+  /** Widens a write to whole sectors: reads the bytes around it, which the range lock keeps unchanged. */
   async #pieces(range: Range, data: Buffer | undefined): Promise<Piece[]> {
     if (range.offset % SECTOR_BYTES === 0 && range.length % SECTOR_BYTES === 0) return [{ ...range, data }];
     const pieces: Piece[] = [];
@@ -268,6 +274,6 @@ export class TrackedDisk implements VirtualDisk {
 const couldNotBeWritten = (disk: string, error: unknown): string =>
   `disk ${disk} could not be written: ${(error as Error).message}`;
 
-/** Bytes that the records of one piece take in a log. */
+/** Size of one piece's records in a log, bytes. */
 const recordsBytes = (length: number, isData: boolean): number =>
   isData ? length + RECORD_HEADER_BYTES * Math.ceil(length / MAX_RECORD_DATA) : RECORD_HEADER_BYTES;

@@ -1,4 +1,4 @@
-/** The epoch a VM is tracked in: its sealed logs, where its open ones are, and whether it is marked. */
+/** The epoch in which a VM is tracked: its sealed logs, its open logs, and its mark. */
 import { rm } from 'node:fs/promises';
 import type { Cut } from '../ports/change-source.js';
 import { logPath, type ChangeLog } from './change-log.js';
@@ -8,15 +8,17 @@ import type { TrackerOptions } from './tracker-options.js';
 
 export class TrackedEpoch {
   readonly cuts = new Map<number, Cut>();
-  /** Logs of the cut that is being made, in the order of the disks: nothing joins them, but they are not sealed. */
+  /** Logs of the cut in progress, in the order of the disks: nothing joins them, but they are not sealed yet. */
   sealing: readonly ChangeLog[] = [];
-  /** Per disk, in the order of the disks: bytes of each sealed log. */
+  /** For each disk, in order: the size of each sealed log, bytes. */
   readonly #sealedBytes: readonly Map<number, number>[];
   #cause: string | undefined;
   #marking: Promise<void> | undefined;
   #discarding: Promise<void> = Promise.resolve();
 
-  /** @param found of an epoch that was picked up: bytes of the sealed logs, and the mark that is stored already. */
+  /**
+   * @param found state of an epoch that is being resumed: sizes of the sealed logs, and a mark that is already stored.
+   */
   constructor(
     readonly epoch: number,
     public openSequence: number,
@@ -29,28 +31,28 @@ export class TrackedEpoch {
     if (found.resyncCause !== undefined) this.#marking = Promise.resolve();
   }
 
-  /** Set when the logs no longer tell the whole difference. */
+  /** Set when the logs no longer describe the whole difference. */
   get resyncCause(): string | undefined {
     return this.#cause;
   }
 
-  /** The first cause counts. Resolves once it is on stable storage; then the logs' space is given back. */
+  /** The first cause is kept. Resolves when it is on stable storage; after that, the logs' space is freed. */
   async mark(cause: string): Promise<void> {
     this.#cause ??= cause;
     this.#marking ??= this.#persistMark(this.#cause).catch((error: unknown) => {
-      // Whoever asks next tries again: until it is remembered no write may be acknowledged.
+      // The next caller tries again: no write may be acknowledged until the mark is stored.
       this.#marking = undefined;
       throw error;
     });
     await this.#marking;
   }
 
-  /** Resolves when the space of marked logs has been given back. */
+  /** Resolves when the space of marked logs has been freed. */
   async discarded(): Promise<void> {
     await this.#discarding;
   }
 
-  /** Bytes of all logs of a disk. */
+  /** Size of all logs of a disk, bytes. */
   logBytes(disk: TrackedDisk): number {
     const index = this.disks.indexOf(disk);
     let bytes = (disk.log?.bytes ?? 0) + (this.sealing[index]?.bytes ?? 0);
@@ -58,7 +60,7 @@ export class TrackedEpoch {
     return bytes;
   }
 
-  /** The logs that were being sealed are. */
+  /** The logs that were being sealed are sealed. */
   sealed(cut: Cut): void {
     for (const [index, log] of this.sealing.entries()) this.#sealedBytes[index]!.set(cut.sequence, log.bytes);
     this.sealing = [];
@@ -80,14 +82,14 @@ export class TrackedEpoch {
   async #persistMark(cause: string): Promise<void> {
     const results = await Promise.allSettled(this.disks.map((disk) => disk.log!.mark(cause)));
     const failed = results.filter((result) => result.status === 'rejected');
-    // One is enough: a restart looks at all of them.
+    // One stored mark is enough, because a restart reads all logs.
     if (failed.length === results.length) throw logError(failed[0]?.reason, 'the change logs');
     this.#discarding = this.#discard().catch((error: unknown) => this.warn('logs could not be discarded', error));
   }
 
-  /** Gives back the space of marked logs. The open ones stay, empty, for their headers. */
+  /** Frees the space of marked logs. The open logs stay, empty, for their headers. */
   async #discard(): Promise<void> {
-    // Those of now: the next epoch may begin meanwhile.
+    // The current logs: the next epoch may begin meanwhile.
     const marked = this.disks.map((disk) => disk.log);
     for (const log of marked) await log?.discard();
     await this.release(Infinity);

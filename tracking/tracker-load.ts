@@ -1,11 +1,12 @@
 /**
- * Finds the logs of a VM again after a restart. The headers beside the disks are the only state there is.
+ * Finds the logs of a VM after a restart. The headers beside the disks are the only state.
  *
- * - Logs n+1 that exist for some disks only: the cut had not happened yet; they are empty and go.
- * - Logs n+1 for all disks: the cut counts as made; logs n are sealed now.
- * - An open log of this boot, or one that was closed in order: its tail is replayed onto the disk, a torn end dropped.
- * - An open log of another boot, a log that is missing, foreign or damaged, a set of disks or a size that is not the one
- *   tracked, a disk that was changed since it was put down: the VM is marked for resynchronization.
+ * - Logs n+1 exist for some disks only: the cut had not happened yet; these logs are empty and are deleted.
+ * - Logs n+1 exist for all disks: the cut has been made; logs n are sealed now.
+ * - An open log of this boot, or one that was closed in order: its tail is replayed onto the disk, and a torn end is
+ * dropped.
+ * - An open log of another boot; a missing, foreign or damaged log; another set of disks or another size; a disk that
+ * was changed since it was closed: the VM is marked for resynchronization.
  */
 import { rm } from 'node:fs/promises';
 import { basename } from 'node:path';
@@ -27,14 +28,14 @@ export interface LoadedTracking {
   readonly epoch: number;
   readonly openSequence: number;
   readonly resyncCause: string | undefined;
-  /** The open log of each disk that is not excluded, in their order. */
+  /** The open log of each tracked disk, in their order. */
   readonly logs: readonly ChangeLog[];
-  /** Bytes of the sealed logs of each disk by sequence, in the order of the disks. */
+  /** Size of the sealed logs of each disk by sequence, in the order of the disks, bytes. */
   readonly sealedBytes: readonly Map<number, number>[];
   readonly cuts: readonly Cut[];
 }
 
-/** What the headers of all logs of an epoch say. */
+/** The set that the headers of all logs of an epoch contain. */
 export const trackedSet = (disks: readonly { readonly name: string }[]): TrackedSet => ({
   count: disks.length,
   names: disks.map(({ name }) => name),
@@ -42,10 +43,10 @@ export const trackedSet = (disks: readonly { readonly name: string }[]): Tracked
 
 interface FoundFile extends LogFile, FoundLog {}
 
-/** A reason to mark the VM rather than an error of the operation. */
+/** A reason to mark the VM, as opposed to an error of the operation. */
 class Unusable extends Error {}
 
-/** @param all disks of the VM. @returns undefined when the VM is not replicated. */
+/** @param all all disks of the VM. @returns undefined if the VM is not replicated. */
 export async function loadTracking(
   vm: string,
   all: readonly DiskToTrack[],
@@ -131,7 +132,10 @@ async function loadEpoch(
   };
 }
 
-/** The sequence that is open: the newest all disks have. Newer logs of some disks, which nothing joined yet, go. */
+/**
+ * The open sequence: the newest that all disks have. Deletes newer logs that only some disks have, which are still
+ * empty.
+ */
 async function settleOpenSequence(disks: readonly DiskToLoad[], found: FoundFile[][]): Promise<number> {
   const newest = Math.max(...found.flat().map((file) => file.sequence));
   if (found.every((ofDisk) => ofDisk.at(-1)?.sequence === newest)) return newest;
@@ -152,9 +156,9 @@ async function settleOpenSequence(disks: readonly DiskToLoad[], found: FoundFile
 }
 
 /**
- * Logs before the open ones: sealed, but for the last, whose cut may not have come to its end. What a release that was
- * interrupted left is removed.
- * @returns what the last cut is to be sealed with, where it is not.
+ * Checks the logs before the open ones. They must be sealed, except for the last, whose cut may have been interrupted.
+ * Removes logs left by an interrupted release.
+ * @returns the values with which the last cut must be sealed if it is not.
  */
 async function checkOlder(found: FoundFile[][], openSequence: number): Promise<{ at: number; final: boolean }> {
   const older = new Set(found.flat().map((file) => file.sequence));
@@ -179,24 +183,24 @@ async function checkOlder(found: FoundFile[][], openSequence: number): Promise<{
   }
   const sealed = found.map((ofDisk) => ofDisk.at(-2)?.header.sealed).find((seal) => seal !== undefined);
   if (sealed) return sealed;
-  // Nobody had switched to the open logs: every write there was is in the older ones.
+  // No cut had switched to the open logs, so every write is in the older ones.
   const switched = open.find(({ firstWrite }) => firstWrite > 0);
   return { at: switched?.createdAt ?? Date.now(), final: open[0]!.openedByFinalCut };
 }
 
-/** As `Promise.all`, but nothing goes on behind the back of whoever handles the failure. */
+/** As `Promise.all`, but waits for all, so that nothing continues while the caller handles a failure. */
 async function allEnded<T>(work: readonly Promise<T>[]): Promise<T[]> {
   await Promise.allSettled(work);
   return Promise.all(work);
 }
 
 interface Replayed {
-  /** End of the log before the open one, when that was not sealed. */
+  /** End of the log before the open one, if that was not sealed. */
   readonly before: LogEnd | undefined;
   readonly last: LogEnd & { readonly firstWrite: number };
 }
 
-/** Brings the disk to where its logs are, in their order. */
+/** Brings the disk to the state of its logs, in their order. */
 async function replay(disk: DiskToLoad, files: readonly FoundFile[], openSequence: number): Promise<Replayed> {
   const newest = files.at(-1)!;
   const older = files.find((file) => file.sequence === openSequence - 1);
@@ -207,10 +211,11 @@ async function replay(disk: DiskToLoad, files: readonly FoundFile[], openSequenc
     throw new Unusable(`change log ${openSequence - 1} of disk ${disk.name} is missing`);
   }
   let first: number | undefined;
-  // All of it when something older was replayed, which must not stay above what its watermark would leave out.
+  // If an older log was replayed, replays all of this one: the older writes have overwritten newer ones, which the
+  // watermark would skip.
   const last = await replayLog(disk, newest, before !== undefined, (number) => (first ??= number));
   const firstWrite = known || (first ?? lastBefore! + 1);
-  // Numbers of writes that nobody was told about may be missing in between, but none may come twice.
+  // Numbers of writes that were never acknowledged may be missing, but no number may occur twice.
   if (lastBefore !== undefined && firstWrite <= lastBefore) {
     throw new Unusable(`change log ${openSequence} of disk ${disk.name} does not follow the one before`);
   }
@@ -247,7 +252,7 @@ async function replayLog(
   }
 }
 
-/** Marks what was found, durably, in one log per disk, and removes the others: they tell nothing any more. */
+/** Stores the mark durably in one log of each disk, and removes the other logs, which are useless now. */
 async function markFound(
   vm: string,
   epoch: number,

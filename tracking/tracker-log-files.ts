@@ -1,4 +1,4 @@
-/** The `.hrl` files beside the disks of a VM: which there are, and which epoch of them counts. */
+/** The `.hrl` files beside the disks of a VM: lists them, and finds the current epoch. */
 import { readdir, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { openRegular } from '../disks/open-regular.js';
@@ -11,17 +11,17 @@ export interface LogFile {
   readonly sequence: number;
 }
 
-/** Epochs and sequences rise by one or two at a time: a number above this one is nobody's. */
+/** Epochs and sequences rise by one or two at a time, so a number above this one is not genuine. */
 const MAX_NUMBER = 2 ** 32;
 
-/** All logs of a disk by their names, oldest first. Files that a killed process left unfinished are removed. */
+/** All logs of a disk according to their names, oldest first. Removes files that a killed process left unfinished. */
 export async function listLogs(diskPath: string): Promise<LogFile[]> {
   const { logs, unfinished } = await lookForLogs(diskPath);
   for (const path of unfinished) await rm(path, { force: true });
   return logs.sort((a, b) => a.epoch - b.epoch || a.sequence - b.sequence);
 }
 
-/** Whether the writes to a disk are tracked, or were last: for whoever only looks. @throws the errno of the file system. */
+/** Whether writes to the disk are or were tracked. Changes nothing. @throws the errno of the file system. */
 export async function hasLogOf(vm: string, disk: { readonly name: string; readonly path: string }): Promise<boolean> {
   const { logs } = await lookForLogs(disk.path);
   const headers = await Promise.all(logs.map(peekHeader));
@@ -48,7 +48,7 @@ async function lookForLogs(diskPath: string): Promise<{ logs: LogFile[]; unfinis
   return { logs, unfinished };
 }
 
-/** Of whatever log it is. @returns undefined when it cannot be read. */
+/** Reads the header of any log. @returns undefined if it cannot be read. */
 export async function peekHeader(file: LogFile): Promise<DecodedHeader | undefined> {
   const bytes = await peek(file);
   return bytes && decodeHeader(bytes);
@@ -70,8 +70,9 @@ async function peek({ path }: LogFile): Promise<Buffer | undefined> {
 }
 
 /**
- * The newest epoch that was begun; what is left of a newer one whose logs were not all created is removed. Files that only
- * have the name of a log, or are another disk's, begin no epoch, and are left alone; unless there is nothing else.
+ * The newest epoch that was begun. Removes the rest of a newer epoch whose logs were not all created. Files that only
+ * have the name of a log, or belong to another disk, do not count as an epoch and are left alone, unless there is
+ * nothing else.
  * @param files of each disk, in the order of the disks.
  */
 export async function chooseEpoch(
@@ -109,7 +110,7 @@ async function mayBeOf(vm: string, disk: string, file: LogFile): Promise<boolean
   return header.vm === vm && header.disk === disk && header.epoch === file.epoch && header.sequence === file.sequence;
 }
 
-/** Has every disk a log that was there when the epoch began? The others have been added since. */
+/** Does every disk of the epoch's first set have a log? Other disks have been added since. */
 async function isWhole(disks: readonly { readonly name: string }[], inEpoch: readonly LogFile[][]): Promise<boolean> {
   for (const file of inEpoch.flat()) {
     const tracked = (await peekHeader(file))?.header.tracked;

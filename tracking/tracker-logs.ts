@@ -12,7 +12,7 @@ export interface LogsToCreate extends Pick<LogHeader, 'bootId' | 'openedByFinalC
   readonly sequence: number;
 }
 
-/** One log per disk, in the order of the disks; all of them on stable storage, or none. */
+/** Creates one log for each disk, in the order of the disks; either all of them are on stable storage, or none. */
 export async function createLogs(disks: readonly TrackedDisk[], logs: LogsToCreate): Promise<ChangeLog[]> {
   const createdAt = Date.now();
   const created: ChangeLog[] = [];
@@ -30,7 +30,7 @@ export async function createLogs(disks: readonly TrackedDisk[], logs: LogsToCrea
   }
 }
 
-/** Closes and deletes logs that are good for nothing. */
+/** Closes and deletes logs that are no longer needed. */
 export async function dropLogs(logs: readonly ChangeLog[]): Promise<void> {
   for (const log of logs) {
     await log.abandon();
@@ -38,7 +38,7 @@ export async function dropLogs(logs: readonly ChangeLog[]): Promise<void> {
   }
 }
 
-/** Deletes all logs of the disks, or those of epochs before the given one. */
+/** Deletes all logs of the disks, or only those of epochs before the given one. */
 export async function removeLogs(disks: readonly TrackedDisk[], beforeEpoch = Infinity): Promise<void> {
   for (const disk of disks) {
     for (const file of await listLogs(disk.path)) if (file.epoch < beforeEpoch) await rm(file.path, { force: true });

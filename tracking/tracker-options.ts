@@ -1,30 +1,30 @@
-/** What a tracker is given, and whom it tells of a cut. */
+/** The parameters of a tracker, and the interfaces that it calls. */
 import type { VirtualDisk } from '../disks/disk.js';
 import type { FileIdentity } from '../disks/file-identity.js';
 
 export interface TrackerOptions {
-  /** Of this machine since it was started. */
+  /** Boot id of this machine. */
   readonly bootId: string;
-  /** Tracking stops when a folder with logs has less free space, bytes. */
+  /** Tracking stops if the volume of the logs has less free space than this, bytes. */
   readonly freeSpaceFloor: number;
-  /** What went wrong without anybody waiting for it. */
+  /** Called with failures that no caller awaits. */
   readonly warn: (message: string, error: unknown) => void;
 }
 
-/** What else takes space beside the disks, and can be done without. */
+/** Something else that takes space beside the disks and can be given up. */
 export interface Reserve {
   /**
-   * Gives it up, and takes no more space from when it resolves on; what it has comes back by and by.
-   * @param cause for people. @returns false when there is nothing, or nothing more, to give up.
+   * Gives it up. Once this has resolved, it takes no more space; the space it has is freed gradually.
+   * @param cause for people. @returns false if there is nothing, or nothing more, to give up.
    */
   giveUp(cause: string): Promise<boolean>;
-  /** Whether something that was given up is still coming back. */
+  /** Whether space that was given up is still being freed. */
   readonly isComingBack: boolean;
 }
 
 export const NO_RESERVE: Reserve = { giveUp: () => Promise.resolve(false), isComingBack: false };
 
-/** Told when a cut is about to be made, and when it is: what has to be held still for it is so as briefly as possible. */
+/** Called before and after a cut, for work that must be held still during it, as briefly as possible. */
 export interface CutMoment {
   /** Must not fail. */
   before(): Promise<void>;
@@ -35,10 +35,10 @@ export interface DiskToTrack {
   readonly name: string;
   readonly path: string;
   readonly chain: VirtualDisk;
-  /** Of its file, as it is before anything is written to it. */
+  /** State of its file before anything is written to it. */
   readonly identity?: FileIdentity | undefined;
-  /** Which file is open, as `fileKey` tells; undefined where that can't be told. */
+  /** The open file as identified by `fileKey`; undefined if it is unknown. */
   readonly file?: string | undefined;
-  /** The guest has it, and nobody else: its writes are not tracked. */
+  /** The guest uses the disk, but its writes are not tracked. */
   readonly excluded?: boolean;
 }

@@ -1,12 +1,12 @@
-/** Disks that nobody has open: what their files were when they were put down is remembered in the open logs. */
+/** Closed disks: the open logs store the state that the disks' files had when they were closed. */
 import { sameIdentity, type FileIdentity } from '../disks/file-identity.js';
 import { edited, resized } from './tracker-changes.js';
 import type { TrackedDisk } from './tracker-disk.js';
 
-/** Of each disk of a VM, in their order; undefined where there is nothing to go by. */
+/** For each disk of a VM, in order; undefined if it is unknown. */
 export type Identities = readonly (FileIdentity | undefined)[];
 
-/** All that was written has been flushed, and the files are closed. */
+/** To be called when all writes have been flushed and the files are closed. */
 export async function putDown(disks: readonly TrackedDisk[], found: Identities): Promise<void> {
   for (const [index, disk] of disks.entries()) {
     const identity = found[index];
@@ -16,7 +16,10 @@ export async function putDown(disks: readonly TrackedDisk[], found: Identities):
   }
 }
 
-/** The disks are about to be written again: a killed process must not be taken for somebody who changed them. */
+/**
+ * To be called before the disks are written again: otherwise, after a kill, the writes would look like someone else's
+ * change.
+ */
 export async function takeUp(disks: readonly TrackedDisk[], files: readonly (string | undefined)[]): Promise<void> {
   for (const [index, disk] of disks.entries()) {
     disk.file = files[index];
@@ -25,7 +28,7 @@ export async function takeUp(disks: readonly TrackedDisk[], files: readonly (str
   }
 }
 
-/** @returns why a resynchronization is needed; undefined when the disks are what they were, as far as can be told. */
+/** @returns why a resynchronization is needed; undefined if, as far as is known, the disks have not changed. */
 export function changeAtRest(disks: readonly TrackedDisk[], found: Identities): string | undefined {
   for (const [index, { name, size, rest }] of disks.entries()) {
     const now = found[index];

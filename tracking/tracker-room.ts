@@ -1,17 +1,21 @@
 /**
- * Room for what replication writes beside the disks of a VM. The guest comes first: at the floor of free space the VM
- * snapshot is given up, then tracking; and a disk that finds its volume full is written once those have gone.
+ * Space for data that replication writes beside the disks of a VM. The guest comes first: at the floor of free space,
+ * the VM snapshot is given up, then tracking. If a disk write finds its volume full, it is repeated after both are
+ * gone.
  */
 import { CatalogueError } from '../domain/errors.js';
 import { SpaceWatch } from './tracker-space.js';
 import type { Reserve, TrackerOptions } from './tracker-options.js';
 
-/** What a disk asks before it is written. */
+/** Called by a disk around its writes. */
 export interface RoomBeside {
-  /** @returns what to wait for before so many bytes are written beside the disk. It does not reject. `written` must follow. */
+  /**
+   * @returns a promise to await before this many bytes are written beside the disk, if any. It does not reject. Call
+   * `written` afterwards.
+   */
   make(bytes: number): Promise<void> | undefined;
   written(bytes: number): void;
-  /** The disk's volume was found full. @returns whether something was given up, so that it can be tried again. */
+  /** The disk's volume is full. @returns whether something was given up, so that the write can be repeated. */
   free(cause: string): Promise<boolean>;
 }
 
@@ -21,7 +25,7 @@ export const NO_ROOM: RoomBeside = {
   free: () => Promise.resolve(false),
 };
 
-/** The tracker that the room is for. */
+/** The tracker that uses this space. */
 export interface Tracking {
   readonly vm: string;
   /** Undefined while the VM is not tracked. */
@@ -34,7 +38,7 @@ export class Room implements RoomBeside {
   readonly #space: SpaceWatch;
   #making: Promise<void> | undefined;
 
-  /** @param paths of the disks that are tracked. */
+  /** @param paths of the tracked disks. */
   constructor(
     private readonly tracking: Tracking,
     paths: readonly string[],
@@ -44,7 +48,7 @@ export class Room implements RoomBeside {
     this.#space = new SpaceWatch(paths, options.freeSpaceFloor);
   }
 
-  /** Before something is begun that will write beside the disks. @throws CatalogueError SourceDiskFull */
+  /** To be called before work begins that writes beside the disks. @throws CatalogueError SourceDiskFull */
   async require(): Promise<void> {
     const shortage = await this.#space.shortage();
     if (shortage) throw new CatalogueError('SourceDiskFull', `${this.tracking.vm}: ${shortage.detail}`);

@@ -1,29 +1,29 @@
 /**
- * Watches the free space of the folders that replication writes into beside the disks: change logs, and what a VM
- * snapshot keeps. What is about to be written is taken from what was free when somebody looked last.
+ * Watches the free space of the folders into which replication writes: change logs and VM snapshots. Planned writes are
+ * subtracted from the free space as it was last measured.
  */
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { formatBytes } from '../domain/bytes.js';
 
-/** How much may be written between two looks, bytes: others fill the volume, too. */
+/** Bytes that may be written between two measurements: other programs fill the volume, too. */
 const STEP_BYTES = 8 * 1024 * 1024;
 
 interface Shortage {
   /** For people. */
   readonly detail: string;
-  /** Not even half of the floor is left: there is no time to wait for what gives space back by and by. */
+  /** Less than half of the floor is left: there is no time to wait for space that is freed gradually. */
   readonly severe: boolean;
 }
 
 export class SpaceWatch {
   readonly #folders: readonly string[];
-  /** Bytes that may be written before somebody has to look again. */
+  /** Bytes that may be written before the next measurement. */
   #allowance = 0;
-  /** Bytes of writes under way, which a look may not see yet. */
+  /** Bytes of writes in progress, which a measurement may not include yet. */
   #underWay = 0;
 
-  /** @param floor free space that must be left, bytes. */
+  /** @param floor free space that must remain, bytes. */
   constructor(
     diskPaths: readonly string[],
     private readonly floor: number,
@@ -31,7 +31,7 @@ export class SpaceWatch {
     this.#folders = [...new Set(diskPaths.map((path) => dirname(path)))];
   }
 
-  /** Undefined when nothing is short of space. */
+  /** Undefined if there is enough space. */
   async shortage(): Promise<Shortage | undefined> {
     let least = { free: Infinity, folder: '' };
     for (const folder of this.#folders) {
@@ -45,7 +45,7 @@ export class SpaceWatch {
     return { detail, severe: free < this.floor / 2 };
   }
 
-  /** Something is about to be written beside the disks; `written` must follow. @returns whether there was room for it. */
+  /** Announces a write beside the disks; call `written` afterwards. @returns whether there is room for it. */
   take(bytes: number): boolean {
     this.#underWay += bytes;
     this.#allowance -= bytes;

@@ -1,6 +1,6 @@
 /**
- * Tracks the writes of a VM in one `.hrl` log per disk, and cuts them into cycles. Needs nobody else alive: when the
- * logs would outgrow what they are worth it stops by itself, says why on stable storage, and the guest goes on.
+ * Tracks the writes of a VM in one `.hrl` log for each disk, and cuts them into cycles. Depends on no other process: if
+ * the logs grow too large, it stops by itself, stores the reason, and the guest keeps running.
  */
 import { dirname } from 'node:path';
 import { settleAll } from '../disks/settle-all.js';
@@ -20,13 +20,13 @@ import { NO_RESERVE, type CutMoment, type DiskToTrack, type Reserve, type Tracke
 import { changeAtRest, putDown, takeUp, type Identities } from './tracker-rest.js';
 import { NO_ROOM, Room } from './tracker-room.js';
 
-/** Beyond this part of a disk's size a resynchronization is cheaper than its logs. */
+/** Above this share of a disk's size, a resynchronization is cheaper than the logs. */
 const MAX_LOG_SHARE = 0.5;
 
 export class Tracker implements TrackerOfDisk {
-  /** All of the VM, in their order. */
+  /** All disks of the VM, in their order. */
   readonly disks: readonly TrackedDisk[];
-  /** Those that are not excluded. */
+  /** The disks that are not excluded. */
   readonly #tracked: readonly TrackedDisk[];
   #current: TrackedEpoch | undefined;
   readonly room: Room;
@@ -44,8 +44,8 @@ export class Tracker implements TrackerOfDisk {
   }
 
   /**
-   * Picks up what was being tracked, replaying what a killed process left undone.
-   * @throws CatalogueError of reading logs and writing disks; what is wrong with the logs themselves marks the VM.
+   * Resumes tracking after a restart, and replays writes that a killed process left undone.
+   * @throws CatalogueError for failures of reading logs and writing disks; faults of the logs themselves mark the VM.
    */
   static async load(
     vm: string,
@@ -83,7 +83,7 @@ export class Tracker implements TrackerOfDisk {
     return this.#current?.resyncCause;
   }
 
-  /** Bytes of all `.hrl` files of a disk. */
+  /** Size of all `.hrl` files of a disk, bytes. */
   logBytes(disk: TrackedDisk): number {
     return this.#tracked.includes(disk) ? (this.#current?.logBytes(disk) ?? 0) : 0;
   }
@@ -98,9 +98,9 @@ export class Tracker implements TrackerOfDisk {
   }
 
   /**
-   * Syncs all disks, whether or not requests are held back. Who goes on after something has failed on the disks calls it,
-   * too: a sync that has failed fails again, and marks the VM.
-   * @throws what the first of them threw; the VM is marked then.
+   * Syncs all disks, whether or not requests are held back. Call it as well before continuing after a failure on the
+   * disks: a failed sync fails again, and marks the VM.
+   * @throws the first failure; the VM is marked then.
    */
   async flush(): Promise<void> {
     await settleAll(this.disks.map((disk) => disk.sync()));
@@ -113,7 +113,7 @@ export class Tracker implements TrackerOfDisk {
     );
   }
 
-  /** An excluded disk may lie on the same volume: what it has no room for, replication gives way to. */
+  /** An excluded disk may be on the same volume: if that is full, replication gives up its space for the disk, too. */
   #ofExcluded(): TrackerOfDisk {
     return { ...UNTRACKED, room: { ...NO_ROOM, free: (cause) => this.room.free(cause) } };
   }
@@ -123,7 +123,7 @@ export class Tracker implements TrackerOfDisk {
   }
 
   /**
-   * Begins an epoch: empty logs, sequence 1. To be called while paused. Already at that epoch: nothing.
+   * Begins an epoch with empty logs at sequence 1. Call it while paused. Does nothing if the epoch is already current.
    * @throws CatalogueError StaleEpoch, SourceDiskFull, AuthorizationFailed
    */
   async start(epoch: number): Promise<void> {
@@ -140,7 +140,7 @@ export class Tracker implements TrackerOfDisk {
     await removeLogs(this.disks, epoch);
   }
 
-  /** Ends tracking and deletes the logs. Repeated: nothing. */
+  /** Ends tracking and deletes the logs. Repeatable. */
   async stop(): Promise<void> {
     const old = this.#takeOpenLogs();
     this.#current = undefined;
@@ -150,9 +150,9 @@ export class Tracker implements TrackerOfDisk {
   }
 
   /**
-   * Seals the open logs of all disks at one instant and opens the next. One at a time.
-   * @param final the VM is shut down: nothing can follow.
-   * @throws CatalogueError ResyncRequired (not tracked, too), StaleEpoch, OutOfSequence, SourceDiskFull
+   * Seals the open logs of all disks at one instant and opens the next ones. Only one cut at a time.
+   * @param final the VM is shut down, so nothing can follow.
+   * @throws CatalogueError ResyncRequired (also if the VM is not tracked), StaleEpoch, OutOfSequence, SourceDiskFull
    */
   async cut(fence: Fence, final: boolean, moment?: CutMoment): Promise<Cut> {
     const current = this.#at(fence);
@@ -170,7 +170,7 @@ export class Tracker implements TrackerOfDisk {
       await dropLogs(next);
       throw new CatalogueError('ResyncRequired', `${this.vm}: ${this.resyncCause}`);
     }
-    // The cut: from here on writes join the next logs. Nothing in this part may wait.
+    // The cut: from here on, writes join the next logs. This part must be synchronous.
     const sealedAt = Date.now();
     const sealing = this.#tracked.map((disk) => disk.log!);
     for (const [index, disk] of this.#tracked.entries()) {
@@ -197,7 +197,7 @@ export class Tracker implements TrackerOfDisk {
     return cut;
   }
 
-  /** A cut that was made, and not released yet. @throws CatalogueError CutGone, and as `cut` */
+  /** A cut that was made and has not been released. @throws CatalogueError CutGone, and those of `cut` */
   madeCut(fence: Fence): Cut {
     const made = this.#at(fence).cuts.get(fence.sequence);
     if (made) return made;
@@ -205,8 +205,8 @@ export class Tracker implements TrackerOfDisk {
   }
 
   /**
-   * Deletes sealed logs up to and including this cut; those of another epoch are gone already.
-   * @throws CatalogueError CutGone when it was never made here.
+   * Deletes sealed logs up to and including this cut; those of other epochs are already gone.
+   * @throws CatalogueError CutGone if the cut was never made here.
    */
   async releaseCuts(upTo: CutIdentity): Promise<void> {
     const current = this.#current;
@@ -218,28 +218,28 @@ export class Tracker implements TrackerOfDisk {
     await current.release(upTo.sequence);
   }
 
-  /** See `putDown`. To be followed by `wake` before the disks are written again. */
+  /** See `putDown`. Call `wake` before the disks are written again. */
   async rest(found: Identities): Promise<void> {
     if (this.resyncCause !== undefined) return;
     await this.#orMark('a change log could not be flushed to disk', () => putDown(this.disks, found));
   }
 
-  /** Of disks that were put down: marks the VM when somebody has changed one since. */
+  /** For closed disks: marks the VM if one was changed since it was closed. */
   async checkRest(found: Identities): Promise<void> {
     const change = changeAtRest(this.disks, found);
     if (change !== undefined) await this.mark(change);
   }
 
-  /** @param files which ones are open now, in the order of the disks. */
+  /** @param files identities of the open files, in the order of the disks. */
   async wake(files: readonly (string | undefined)[]): Promise<void> {
     await this.#orMark('a change log could not be reopened', () => takeUp(this.disks, files));
   }
 
-  /** Puts the logs down in order; nothing may be in flight, and what is on the disks must have been flushed. */
+  /** Closes the logs in order; nothing may be in flight, and the disks must have been flushed. */
   async close(): Promise<void> {
     await this.#current?.discarded();
     if (this.resyncCause === undefined) {
-      // All of them before the first says that it is closed: a mark has to find them open.
+      // Sync all logs before the first one is marked as closed: a VM's mark must find them open.
       await this.#orMark('a change log could not be flushed to disk', () =>
         settleAll(this.#tracked.map(async (disk) => disk.log?.sync())),
       );
@@ -250,7 +250,9 @@ export class Tracker implements TrackerOfDisk {
     }
   }
 
-  /** What a log could not store the system may forget: it tells the whole difference no more. */
+  /**
+   * Marks the VM on failure: the system may forget data that a log could not store, so the logs are no longer complete.
+   */
   async #orMark(what: string, action: () => Promise<unknown>): Promise<void> {
     try {
       await action();
@@ -273,14 +275,14 @@ export class Tracker implements TrackerOfDisk {
 
   async #seal(current: TrackedEpoch, next: readonly ChangeLog[], sealedAt: number, final: boolean): Promise<void> {
     try {
-      // First, as the logs before are gone after a release and could not tell any more.
+      // Do this first: after a release, the older logs are gone and no longer contain this number.
       await Promise.all(next.map((log) => log.persistFirstWrite()));
       await Promise.all(current.sealing.map((log) => log.seal(sealedAt, final)));
     } catch (error) {
       await this.mark(`a change log could not be sealed: ${(error as Error).message}`);
     }
     if (this.resyncCause !== undefined) {
-      // The open logs carry the mark; these are good for nothing any more.
+      // The open logs carry the mark; these are useless now.
       await this.mark(this.resyncCause);
       await dropLogs(current.sealing);
       current.sealing = [];
@@ -296,12 +298,12 @@ export class Tracker implements TrackerOfDisk {
     return createLogs(this.#tracked, { vm: this.vm, bootId: this.options.bootId, epoch, sequence, ...opened });
   }
 
-  /** Resolves when the space of marked logs has been given back. */
+  /** Resolves when the space of marked logs has been freed. */
   async discarded(): Promise<void> {
     await this.#current?.discarded();
   }
 
-  /** What is open now, decided at once. @returns when nothing is done to it any more. */
+  /** Takes the open logs synchronously. @returns them when no operation uses them any more. */
   async #takeOpenLogs(): Promise<ChangeLog[]> {
     const current = this.#current;
     const logs = [...this.disks.flatMap((disk) => disk.log ?? []), ...(current?.sealing ?? [])];

@@ -1,10 +1,10 @@
 /**
- * Coalesces the writes of a log of any length with bounded memory. Up to a number of writes they are held in memory; what
- * is more is coalesced by itself, a run at a time, and the runs lie in a temporary file, 32 bytes for each piece of disk,
- * until they are merged, the newest on top, as often as the result is gone through.
+ * Coalesces the writes of a log of any length with bounded memory. Up to a limit, writes are held in memory. Beyond it,
+ * they are coalesced in runs, which are stored in a temporary file (32 bytes for each piece of disk) and merged, the
+ * newest on top, each time the result is iterated.
  *
- * The file is in the folder for temporary files (TMPDIR), never beside the disk: a guest's volume is not to be filled by
- * what is to empty it. It has no name, and so goes with its process.
+ * The file is in the folder for temporary files (TMPDIR), never beside the disk, because emptying the logs must not
+ * fill the guest's volume. It has no name, so it disappears with its process.
  */
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,14 +13,17 @@ import { CatalogueError } from '../domain/errors.js';
 import type { ChangeRange } from '../ports/change-source.js';
 import { joined, sweep, WriteIndex, type LoggedWrite, type Pieces } from './coalesce.js';
 
-/** Writes of a run: some 12 MiB while it is made. */
+/** Writes of a run, which takes about 12 MiB while it is built. */
 const RUN_WRITES = 256 * 1024;
-/** Numbers of a piece in the file: start, end, position (negative for zeroes), and what of its write it lacks. */
+/** Numbers of a piece in the file: start, end, position (negative for zeroes), and the missing parts of its write. */
 const FIELDS = 4;
 const PIECE_BYTES = FIELDS * 8;
-/** Pieces read, or written, at once, 64 KiB. */
+/** Pieces read or written together, 64 KiB. */
 const PIECES_AT_ONCE = 2048;
-/** What a piece lacks is counted in sectors: before it, and this times those behind it. A write of data has 2,048 at most. */
+/**
+ * The missing parts of a write are counted in sectors: those before the piece, plus this factor times those behind it.
+ * A write of data has at most 2,048.
+ */
 const BEHIND = 4096;
 const SECTOR_BYTES = 512;
 
@@ -30,23 +33,29 @@ interface Run {
   readonly pieces: number;
 }
 
-/** Takes the writes of one log in their order. Has to be closed. */
+/** Collects the writes of one log in their order. Must be closed. */
 export class CoalescedWrites {
   #index = new WriteIndex();
   #file: number | undefined;
   #fileBytes = 0;
   readonly #runs: Run[] = [];
 
-  /** @param runWrites most writes held in memory. */
+  /** @param runWrites limit of writes held in memory. */
   constructor(private readonly runWrites = RUN_WRITES) {}
 
-  /** @throws CatalogueError SourceDiskFull when the folder for temporary files is full; RangeError when it can't be a write. */
+  /**
+   * @throws CatalogueError SourceDiskFull if the folder for temporary files is full; RangeError for an impossible
+   * write.
+   */
   add(write: LoggedWrite): void {
     if (this.#index.count === this.runWrites) this.#spill();
     this.#index.add(write);
   }
 
-  /** What is on the disk after the last write: sorted, without overlap, 512-aligned. Nothing may be added after. */
+  /**
+   * The content of the disk after the last write: sorted, without overlap, 512-aligned. Nothing may be added
+   * afterwards.
+   */
   coalesce(): Iterable<ChangeRange> {
     if (this.#file === undefined) return this.#index.coalesce();
     if (this.#index.count > 0) this.#spill();
@@ -58,7 +67,7 @@ export class CoalescedWrites {
     this.#file = undefined;
   }
 
-  /** Coalesces what is in memory, and puts it into the file. */
+  /** Coalesces the writes in memory and appends them to the file. */
   #spill(): void {
     const pieces = this.#index.pieces();
     const { positions, writeStarts, writeEnds } = pieces;
@@ -70,7 +79,7 @@ export class CoalescedWrites {
       page[filled++] = start;
       page[filled++] = end;
       page[filled++] = position;
-      // A run of zeroes has no content to go on from.
+      // Zeroes have no content, so the missing parts of their write do not matter.
       page[filled++] =
         position < 0
           ? 0
@@ -124,7 +133,7 @@ class MergedRuns implements Pieces {
   readonly writeStarts: Float64Array;
   readonly writeEnds: Float64Array;
   readonly #readers: RunReader[];
-  /** Numbers of the runs that have a next piece: a heap, the one that begins first on top. */
+  /** Numbers of the runs that have a next piece: a heap with the one that begins first on top. */
   readonly #queue: number[];
 
   constructor(file: number, runs: readonly Run[]) {
@@ -162,7 +171,7 @@ class MergedRuns implements Pieces {
     return number;
   }
 
-  /** Puts the one at this place where it belongs. */
+  /** Moves the entry at this place down to its position in the heap. */
   #sink(from: number): void {
     const queue = this.#queue;
     const startAt = (place: number) => this.#readers[queue[place]!]!.start;
@@ -178,7 +187,7 @@ class MergedRuns implements Pieces {
   }
 }
 
-/** Goes through one run; is at its first piece to begin with. */
+/** Iterates over one run, beginning at its first piece. */
 class RunReader {
   readonly #page: Float64Array;
   readonly #bytes: Buffer;
@@ -207,12 +216,12 @@ class RunReader {
     return this.#page[this.#at + 2]!;
   }
 
-  /** Sectors of its write before it, and `BEHIND` times those behind it. */
+  /** Missing sectors of its write: those before the piece, plus `BEHIND` times those behind it. */
   get lacking(): number {
     return this.#page[this.#at + 3]!;
   }
 
-  /** @returns false behind the last. */
+  /** @returns false after the last. */
   next(): boolean {
     this.#at += FIELDS;
     if (this.#at < this.#inPage * FIELDS) return true;
