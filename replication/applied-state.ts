@@ -1,6 +1,6 @@
 /**
- * What the replica's disks hold, also when the record of it is lost: then it is told from what else is there. Behind the
- * fence, at cycle n, the disks hold n, or are on the way from n - 1 to it; to apply n once more gives the same bytes.
+ * The cycle that the replica's disks hold, even if its record is lost: it is then derived from other data. If the fence
+ * is at cycle n, the disks hold n, or are between n - 1 and n; applying n once more gives the same bytes.
  */
 import { CatalogueError } from '../domain/errors.js';
 import { SEEDED_SEQUENCE } from '../domain/fence.js';
@@ -11,8 +11,8 @@ import { readApplied } from './replica-state.js';
 import { readManifest } from './ship.js';
 
 /**
- * The newest cycle that every replica disk holds for certain; of whatever epoch.
- * @throws CatalogueError InvalidReplicaState when its record is lost, and can't be made again.
+ * The newest cycle that every replica disk certainly holds, in any epoch.
+ * @throws CatalogueError InvalidReplicaState if its record is lost and cannot be derived.
  */
 export async function readAppliedOf(
   store: RecordStore,
@@ -32,7 +32,7 @@ export async function readAppliedOf(
   const problem = damage?.detail ?? `${vaultPaths.applied(vm)} is missing`;
   const lost = new CatalogueError('InvalidReplicaState', problem, { cause: damage });
   if (!isBegun) throw lost;
-  // A point is made of what all disks hold.
+  // A point is only made of a cycle that all disks hold.
   const point = await readPoint(store, vm, recoveryPointId(epoch, fence.sequence));
   const sequence = point && !('problem' in point) ? fence.sequence : fence.sequence - 1;
   const manifest = await readUnlessAway(store, vm, () => readManifest(store, vm, { epoch, sequence })).catch(

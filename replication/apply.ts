@@ -1,7 +1,7 @@
 /**
- * Brings a replica to its next cycle. Everything about the cycle is proven before the first byte is written; from the
- * raised fence to the new `applied.json` the disks are between two cycles, and the cycle has to be applied (again) from
- * its start, which gives the same bytes.
+ * Applies the next cycle to a replica. The whole cycle is verified before the first byte is written. From the time the
+ * fence is raised until `applied.json` is replaced, the disks are between two cycles, and the cycle must be applied
+ * from its start again, which gives the same bytes.
  */
 import { CatalogueError } from '../domain/errors.js';
 import { formatFence, SEEDED_SEQUENCE } from '../domain/fence.js';
@@ -26,7 +26,7 @@ const FILES_IN_FLIGHT = 4;
 const BATCHES_IN_FLIGHT = 4;
 
 export interface ApplyOptions extends StepOptions {
-  /** Once all of the cycle is proven, before its first byte is written. */
+  /** Called when the whole cycle has been verified, before its first byte is written. */
   readonly beforeWriting?: (cycle: CycleManifest) => Promise<unknown>;
 }
 
@@ -37,11 +37,11 @@ export interface ApplyTask {
 }
 
 /**
- * Takes the cycle that follows the one applied last, of all disks or of none. Repeated for the cycle applied last:
- * nothing. Can be aborted or die anywhere and be run again.
+ * Applies the cycle that follows the last applied one, to all disks or none. Does nothing if that cycle has already
+ * been applied. May be aborted or die at any point, and be run again.
  * @throws CatalogueError OutOfSequence for any other cycle; StaleEpoch for one of an older epoch; ReplicaMissing;
- * InvalidReplicaState when the initial copy has not been verified, or the replica is not of these disks; LogBroken
- * when there is no manifest, or a change file is not the one it tells of: the log it was made from is gone.
+ * InvalidReplicaState if the initial copy has not been verified, or the replica has other disks; LogBroken if there is
+ * no manifest, or a change file does not match it: the log from which it was made no longer exists.
  */
 export async function applyCycle(
   store: ReplicaStore,
@@ -63,13 +63,13 @@ export async function applyCycle(
   }
   const manifest = await readManifest(store, vm, task);
   if (!manifest) {
-    // Its logs went when it was sent.
+    // Its logs were deleted when it was sent.
     throw new CatalogueError('LogBroken', `${vaultPaths.manifest(vm, epoch, sequence)} no longer exists`);
   }
   checkManifest(manifest, task, description, last);
   await checkReplicaDisks(store, description);
 
-  // Every file is read twice: to prove it, and to apply it.
+  // Every file is read twice: to verify it, and to apply it.
   const advance = progressMeter(
     manifest.disks.reduce((sum, { length }) => sum + length * 2, 0),
     options,
@@ -101,13 +101,13 @@ export async function applyCycle(
   return state;
 }
 
-/** One change file; those of a disk follow each other, and overlap nowhere. */
+/** One change file. Those of a disk follow each other, and do not overlap. */
 export interface ProvenChanges {
   readonly disk: string;
   readonly reader: ChangeFileReader;
 }
 
-/** Holds every change file of a cycle against its digest. @throws CatalogueError LogBroken */
+/** Compares every change file of a cycle with its digest. @throws CatalogueError LogBroken */
 export async function proveChanges(
   store: RecordStore,
   manifest: CycleManifest,

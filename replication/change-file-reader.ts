@@ -1,4 +1,4 @@
-/** Reads a change file from the store in pieces: a proof first, then rows and content. */
+/** Reads a change file from the store in pieces: first to verify it, then its rows and content. */
 import { crc32 } from 'node:zlib';
 import { Blake3Hasher } from '@napi-rs/blake-hash';
 import { CatalogueError } from '../domain/errors.js';
@@ -23,14 +23,14 @@ import { readAhead } from '../concurrency/in-parallel.js';
 const READ_SIZE = 4 * 1024 * 1024;
 const READS_AHEAD = 3;
 const ROWS_AT_ONCE = 16 * 1024;
-/** Most pages a batch may name: a batch is one durable write. */
+/** Most rows in a batch; a batch is one durable write. */
 const BATCH_ROWS = 4096;
-/** Bytes of content a batch has at most. */
+/** Most content in a batch, bytes. */
 export const BATCH_BYTES = MAX_ROW_DATA;
 
 type ObjectReader = Pick<Objects, 'read' | 'readInto'>;
 
-/** @returns blake3 of the first `length` bytes, hex; undefined when there is no such object or it is shorter. */
+/** @returns blake3 of the first `length` bytes, hex; undefined if there is no such object or it is shorter. */
 export async function digestOfObject(
   objects: ObjectReader,
   name: string,
@@ -59,10 +59,10 @@ export async function digestOfObject(
   return hasher.digest('hex');
 }
 
-/** What goes to a replica's disk in one durable write; `bytes` of disk. */
+/** Rows that are written to a replica's disk in one durable write; `bytes` of disk. */
 export interface ChangeBatch {
   readonly rows: readonly ChangeRow[];
-  /** Where the content of the rows begins in the file, and how long it is. */
+  /** Position and length of the rows' content in the file. */
   readonly content: Range;
 }
 
@@ -78,13 +78,13 @@ export class ChangeFileReader {
     this.#footer = footer;
   }
 
-  /** From its first row to the end of its last. */
+  /** The range from its first row to the end of its last. */
   get covers(): Range {
     return this.#covers;
   }
 
   /**
-   * Holds footer and rows against what the file has to be of; nothing of a file that passes can miss the disk.
+   * Checks footer and rows against the file's expected identity; after that, every row is known to be within the disk.
    * @param length of the whole file, bytes.
    * @throws CatalogueError LogBroken
    */
@@ -144,8 +144,8 @@ export class ChangeFileReader {
   }
 
   /**
-   * @param buffer of `BATCH_BYTES`, which the content of the writes lies in.
-   * @throws CatalogueError LogBroken when the content is not what the rows say.
+   * @param buffer of `BATCH_BYTES`, which holds the content of the writes.
+   * @throws CatalogueError LogBroken if the content does not match the rows.
    */
   async load({ rows, content }: ChangeBatch, buffer: Buffer): Promise<DiskWrite[]> {
     const data = buffer.subarray(0, content.length);
@@ -164,7 +164,7 @@ export class ChangeFileReader {
     });
   }
 
-  /** Some at a time, decoded as they are gone through: a million rows at once would be memory until it is collected. */
+  /** In batches, decoded during iteration: a million rows together would occupy memory until it is collected. */
   async *#rows(): AsyncGenerator<Iterable<ChangeRow>, void, undefined> {
     const table = { offset: 0, length: this.#footer.rows * ROW_BYTES };
     const read = (part: Range) => this.#objects.read(this.#name, this.#footer.payload + part.offset, part.length);

@@ -1,4 +1,4 @@
-/** Writes a change file as a stream: bounded memory but for its rows, 20 bytes each. */
+/** Writes a change file as a stream, with bounded memory except for its rows, 20 bytes each. */
 import { crc32 } from 'node:zlib';
 import { Blake3Hasher } from '@napi-rs/blake-hash';
 import { isZero } from '../disks/zeroes.js';
@@ -9,10 +9,10 @@ import type { PlannedPart } from './change-parts.js';
 import type { ChangePiece } from './change-pieces.js';
 import { readAhead } from '../concurrency/in-parallel.js';
 
-/** Bytes: small pieces are gathered to chunks of this size. */
+/** Small pieces are joined into chunks of this size, bytes. */
 const CHUNK_SIZE = 1024 * 1024;
 const READS_AHEAD = 8;
-/** Bytes of content read ahead, in sum. */
+/** Limit of the content read ahead, bytes. */
 const READ_AHEAD_BYTES = 16 * 1024 * 1024;
 
 export interface WrittenFile {
@@ -26,8 +26,9 @@ export interface WrittenFile {
 }
 
 /**
- * The same change set gives the same file, byte for byte: an upload that is repeated, even one by a process that was
- * thought dead, replaces a file by itself. (That of another cut, which was gone, replaces it by what its digest tells.)
+ * The same change set always gives the same file, byte for byte: if an upload is repeated, even by a process that was
+ * thought dead, the file is replaced by an identical one. (A file of a lost cut that is cut again may differ; its
+ * digest tells.)
  */
 export class ChangeFileWriter {
   readonly #identity: ChangeFileIdentity;
@@ -38,7 +39,7 @@ export class ChangeFileWriter {
   readonly #readsAhead: number;
   #payload = 0;
 
-  /** @param pieces those that were planned for this part, and no others; gone through once. */
+  /** @param pieces exactly those that were planned for this part; iterated once. */
   constructor(
     identity: ChangeFileIdentity,
     { rows, longest }: PlannedPart,
@@ -52,7 +53,7 @@ export class ChangeFileWriter {
     this.#readsAhead = Math.min(READS_AHEAD, Math.max(1, Math.floor(READ_AHEAD_BYTES / longest)));
   }
 
-  /** What was written; known once the last chunk has been taken. */
+  /** Known once the last chunk has been taken. */
   written(): WrittenFile {
     const footer = this.#footer;
     return {
@@ -63,7 +64,7 @@ export class ChangeFileWriter {
     };
   }
 
-  /** Can be gone through once. @throws CatalogueError LogBroken, and what reading a change set throws. */
+  /** Can be iterated once. @throws CatalogueError LogBroken, and the errors of reading a change set. */
   async *chunks(): AsyncGenerator<Buffer, void, undefined> {
     for await (const chunk of gather(this.#parts())) {
       this.#hasher.update(chunk);
@@ -87,8 +88,8 @@ export class ChangeFileWriter {
       if (data && data.length !== length) {
         throw new CatalogueError('LogBroken', `${data.length} bytes where ${length} at ${offset} changed`);
       }
-      // Not every source can tell zeroes from data. To look for them in what is read already costs next to nothing; only
-      // for the sake of them nothing is read, and within a piece they are not looked for.
+      // Not every source distinguishes zeroes from data. Looking for zeroes in data that is read anyway costs almost
+      // nothing. Nothing is read just to find them, and they are not looked for within a piece.
       const content = data && !isZero(data) ? data : undefined;
       if (at === rows.length) throw changedSince(offset);
       encodeRow(rows, at, { offset, length, zero: !content, crc: content ? crc32(content) : 0 });

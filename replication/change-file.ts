@@ -1,10 +1,10 @@
 /**
- * The change file: what one cycle changed on one disk, as it lies in the store. Numbers are little-endian.
+ * The change file: the changes of one cycle to one disk, as they are stored. Numbers are little-endian.
  *
- *   0         payload: the content of the rows that have some, in the order of the rows
+ *   0         payload: the content of the rows that have content, in row order
  *   ...       rows, 20 bytes each, sorted by offset, without overlap:
  *               8  offset, bytes
- *               8  length, bytes; one more when the range is all zeroes and has no payload
+ *               8  length, bytes; plus one if the range is all zeroes and has no payload
  *               4  crc32 of the content; 0 for zeroes
  *   ...       footer, 512 bytes:
  *   0    8      `FARCHNG1`
@@ -19,22 +19,21 @@
  *   120  64     disk: likewise
  *   184  328    zeroes
  *
- * Offsets and lengths are multiples of 512. Rows and footer come last as their checksums, and what of the content is
- * zeroes, are known only then: the file can be written as a stream, and read in pieces. That it is the file that was sent
- * is proven by the digest in the manifest; the checksums find what is damaged between that proof and the moment the content
- * is used.
+ * Offsets and lengths are multiples of 512. Rows and footer come last, because the checksums and the zeroes in the content
+ * are known only then; so the file can be written as a stream and read in pieces. The digest in the manifest proves that
+ * it is the file that was sent; the checksums find damage between that proof and the use of the content.
  */
 import { CatalogueError } from '../domain/errors.js';
 import type { Range } from '../domain/ranges.js';
 
 export const FOOTER_BYTES = 512;
 export const ROW_BYTES = 20;
-/** Longer ranges take several rows, so that one row's content can be held in memory. */
+/** Longer ranges take several rows, so that the content of one row fits in memory. */
 export const MAX_ROW_DATA = 4 * 1024 * 1024;
 const MAGIC = 'FARCHNG1';
 const NAME_BYTES = 64;
 
-/** What a change file is of. */
+/** Identifies the cycle and disk of a change file. */
 export interface ChangeFileIdentity {
   readonly vm: string;
   readonly disk: string;
@@ -70,7 +69,7 @@ export function encodeFooter(footer: ChangeFileFooter): Buffer {
   return buffer;
 }
 
-/** @throws CatalogueError LogBroken when it is no footer of this format. */
+/** @throws CatalogueError LogBroken if it is not a footer of this format. */
 export function decodeFooter(buffer: Buffer): ChangeFileFooter {
   const broken = (problem: string) => new CatalogueError('LogBroken', `change file: ${problem}`);
   if (buffer.length < FOOTER_BYTES) throw broken('its footer is cut off');
@@ -104,8 +103,8 @@ export function decodeRow(source: Buffer, at: number): ChangeRow {
 }
 
 /**
- * Holds one range against the ranges before it and the disk it is for.
- * @param previousEnd end of the range before it, bytes.
+ * Checks one range against the previous range and the size of its disk.
+ * @param previousEnd end of the previous range, bytes.
  * @throws CatalogueError LogBroken
  */
 export function checkChange(range: Range, previousEnd: number, diskSize: number): void {
@@ -119,7 +118,7 @@ export function checkChange(range: Range, previousEnd: number, diskSize: number)
   );
 }
 
-// Two halves: a BigInt for each of a million rows would cost more than all the rest.
+// Two halves, because a BigInt for each of a million rows would cost more than everything else.
 function writeUInt64(buffer: Buffer, at: number, value: number): void {
   buffer.writeUInt32LE(value % 2 ** 32, at);
   buffer.writeUInt32LE(Math.floor(value / 2 ** 32), at + 4);

@@ -1,7 +1,8 @@
 /**
- * The change of one disk in a cycle, cut into parts: each is a change file of its own, of bounded size, sent and read back
- * by itself. What was sent before an interruption is not sent again, no store has to take an object of any size, and
- * nothing grows with the backlog. What fits one part is one file, as it always was. Formats: docs/replication.md.
+ * The changes of one disk in a cycle, divided into parts. Each part is a separate change file of bounded size, which is
+ * sent and read back on its own. Parts sent before an interruption are not sent again, no store has to accept an object
+ * of unlimited size, and memory does not grow with the backlog. Changes that fit into one part are one file without a
+ * part number. Formats: docs/replication.md.
  */
 import { setImmediate } from 'node:timers/promises';
 import { Blake3Hasher } from '@napi-rs/blake-hash';
@@ -19,32 +20,32 @@ import type { WrittenFile } from './change-file-writer.js';
 import { piecesIn } from './change-pieces.js';
 import { encodeRecord, readRecord } from './vault-record.js';
 
-/** A part ends with the range that reaches one of these. */
+/** A part ends with the range that reaches one of these limits. */
 export interface PartLimits {
   /** Bytes of content. */
   readonly payload: number;
-  /** Of the table, 20 bytes each, which is held in memory while the part is written. */
+  /** Rows of the table, 20 bytes each; it is held in memory while the part is written. */
   readonly rows: number;
 }
 
-/** An hour on a line of 1 Mbit/s; an Azure block blob takes hundreds of times as much. */
+/** 512 MiB take an hour on a line of 1 Mbit/s; an Azure block blob may be hundreds of times as large. */
 export const PART_LIMITS: PartLimits = { payload: 512 * 1024 * 1024, rows: 256 * 1024 };
 
 const RANGES_AT_ONCE = 64 * 1024;
 
-/** Which of a disk's pieces, in order, a part takes. */
+/** The pieces of a disk, in order, that belong to a part. */
 export interface PlannedPart {
-  /** One for each piece. */
+  /** One row for each piece. */
   readonly rows: number;
-  /** Bytes of content; fewer are sent where some turn out to be zeroes. */
+  /** Bytes of content; fewer are sent if some turn out to be zeroes. */
   readonly payload: number;
-  /** Of its longest piece with content, bytes; at least 1. */
+  /** Length of its longest piece with content, bytes; at least 1. */
   readonly longest: number;
 }
 
 /**
- * The same change set gives the same parts.
- * @throws CatalogueError LogBroken when the ranges are not what a change set's have to be.
+ * The same change set always gives the same parts.
+ * @throws CatalogueError LogBroken if the ranges violate the rules of a change set.
  */
 export async function planParts(
   ranges: AsyncIterable<readonly ChangeRange[]>,
@@ -57,7 +58,7 @@ export async function planParts(
   let gonePast = 0;
   for await (const batch of ranges) {
     gonePast += batch.length;
-    // There may be millions, and whoever waits for a sign of life waits for this thread.
+    // There may be millions of ranges, so give heartbeats a chance to run on this thread.
     if (gonePast >= RANGES_AT_ONCE) {
       gonePast = 0;
       await setImmediate();
@@ -85,7 +86,7 @@ export async function planParts(
 type ManifestDisk = CycleManifest['disks'][number];
 export type SentPart = NonNullable<ManifestDisk['parts']>[number];
 
-/** What a manifest tells of a disk that took several parts: sums, and a digest of the digests. */
+/** The entry of a disk with several parts in the manifest: sums, and a digest of the digests. */
 export function manifestOfParts(
   parts: readonly SentPart[],
 ): Pick<ManifestDisk, 'length' | 'digest' | 'dataBytes' | 'ranges' | 'parts'> {
@@ -108,8 +109,8 @@ export interface ChangeFileOfCycle {
 }
 
 /**
- * The change files of a disk, in the order of what they change; none when it did not change.
- * @throws CatalogueError LogBroken when the manifest contradicts itself.
+ * The change files of a disk in the order of their changes; none if the disk did not change.
+ * @throws CatalogueError LogBroken if the manifest contradicts itself.
  */
 export function changeFilesOf({ vm, epoch, sequence }: CycleManifest, disk: ManifestDisk): ChangeFileOfCycle[] {
   const { name, length, digest, parts } = disk;
@@ -127,13 +128,13 @@ export function changeFilesOf({ vm, epoch, sequence }: CycleManifest, disk: Mani
   }));
 }
 
-/** Of one cut, and one plan of its parts. */
+/** Identifies a part by its cut and by the plan of the cut's parts. */
 const partRecordSchema = z.object({
   ...fenceSchema.shape,
   sealedAt: isoTimeSchema,
   token: z.string(),
   lastWrite: z.int().min(0),
-  /** As it was planned. */
+  /** The planned value. */
   payload: z.int().min(0),
   length: z.int().min(0),
   dataBytes: z.int().min(0),
@@ -144,7 +145,7 @@ type PartRecord = z.infer<typeof partRecordSchema>;
 
 const KEYS = ['epoch', 'sequence', 'sealedAt', 'token', 'lastWrite', 'payload', 'ranges'] as const;
 
-/** What tells one part of one cut from every other. */
+/** Distinguishes a part from every other part of every cut. */
 export type PartIdentity = Pick<PartRecord, (typeof KEYS)[number]>;
 
 export const identityOfPart = (
@@ -156,14 +157,14 @@ export const identityOfPart = (
   ...{ token, lastWrite, payload, ranges: rows },
 });
 
-/** @returns what is there of a part that was sent, and read back, before; undefined when it has to be sent. */
+/** @returns the record of a part that was sent and read back earlier; undefined if the part has to be sent. */
 export async function sentBefore(
   store: RecordStore,
   name: string,
   identity: PartIdentity,
 ): Promise<SentPart | undefined> {
   const record = await readRecord(store.objects, name, partRecordSchema).catch((error: unknown) => {
-    // Only work is lost with it.
+    // Losing this record only means sending the part again.
     if (error instanceof CatalogueError && error.code === 'InvalidReplicaState') return undefined;
     throw error;
   });
@@ -172,7 +173,7 @@ export async function sentBefore(
   return { length, digest, dataBytes, ranges };
 }
 
-/** Says that a part is there, and was read back. */
+/** Records that a part is stored and was read back. */
 export const recordSent = (
   store: RecordStore,
   name: string,

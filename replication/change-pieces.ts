@@ -1,43 +1,40 @@
-/**
- * The ranges of a change set, as the engine works with them: in pieces that it can hold in memory, however long the ranges
- * of a source are.
- */
+/** Divides the ranges of a change set into pieces that fit in memory, however long a source's ranges are. */
 import { end, type Range } from '../domain/ranges.js';
 import type { ChangeRange } from '../ports/change-source.js';
 import { MAX_ROW_DATA } from './change-file.js';
 
-/** What one row of a change file is made of: a part of a range, or all of one without content. */
+/** The basis of one row of a change file: a part of a range, or a whole range without content. */
 export interface ChangePiece {
   readonly range: ChangeRange;
   readonly part: Range;
 }
 
-/** Pieces that a range is cut into. */
+/** Number of pieces in a range. */
 export const piecesIn = ({ length, zero }: ChangeRange): number => (zero ? 1 : Math.ceil(length / MAX_ROW_DATA));
 
-/** The piece of a range that begins there. */
+/** The piece of a range that begins at this offset. */
 const pieceAt = (range: ChangeRange, offset: number): ChangePiece => {
   const left = end(range) - offset;
   if (range.zero || (left <= MAX_ROW_DATA && offset === range.offset)) return { range, part: range };
   return { range, part: { offset, length: Math.min(left, MAX_ROW_DATA) } };
 };
 
-/** Goes through the pieces of a disk once, some at a time. */
+/** Iterates over the pieces of a disk once, in batches. */
 export class PieceCursor {
   readonly #batches: AsyncIterator<readonly ChangeRange[]>;
   #batch: readonly ChangeRange[] = [];
   #next = 0;
-  /** Where the next piece of the next range begins; undefined: where the range does. */
+  /** Where the next piece begins within the next range; undefined for its beginning. */
   #offset: number | undefined;
 
   constructor(ranges: AsyncIterable<readonly ChangeRange[]>) {
     this.#batches = ranges[Symbol.asyncIterator]();
   }
 
-  /** The next few; the others stay for whoever asks next. */
+  /** Yields the next pieces; the rest stay for the next call. */
   async *take(count: number): AsyncGenerator<ChangePiece, void, undefined> {
     for (let left = count; left > 0 && (await this.#isFilled());) {
-      // Without waiting: there are as many pieces as there are small writes.
+      // Without awaiting: there are as many pieces as there are small writes.
       for (; left > 0 && this.#next < this.#batch.length; left -= 1) yield this.#step();
     }
   }
@@ -48,7 +45,7 @@ export class PieceCursor {
     }
   }
 
-  /** Nobody asks any more. */
+  /** To be called when no more pieces are needed. */
   async close(): Promise<void> {
     await this.#batches.return?.();
   }

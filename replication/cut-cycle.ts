@@ -1,8 +1,8 @@
 /**
- * From a cut of the source to a cycle that exists. A source may lose what it has cut (see its port). As long as no manifest
- * names the cut nobody misses it: the cycle is cut again, and sent anew. Once one does, the cycle is what the lost cut held,
- * and the source would go on from another one: what was written between the two would be lost, so that the whole difference
- * has to be found.
+ * Turns a cut of the source into a complete cycle. A source may lose a cut (see its port). As long as no manifest names
+ * the cut, that is harmless: the cycle is cut and sent again. Once a manifest names it, the cycle has the content of
+ * the lost cut, but the source would continue from another one. Writes between the two would be lost, so the whole
+ * difference has to be found by a resynchronization.
  */
 import { CatalogueError } from '../domain/errors.js';
 import { formatFence, type Fence } from '../domain/fence.js';
@@ -11,7 +11,10 @@ import type { ChangeSource, Cut, CutOptions } from '../ports/change-source.js';
 import type { RecordStore } from '../ports/replica-store.js';
 import { findManifest } from './received-cycles.js';
 
-/** So often a cycle is cut in one attempt. Who loses more has some other trouble, and others are to see it. */
+/**
+ * How many times a cycle is cut in one attempt. If more cuts are lost, there is another problem, which should become
+ * visible.
+ */
 const MOST_CUTS = 3;
 
 export interface CycleTask extends Fence {
@@ -20,14 +23,14 @@ export interface CycleTask extends Fence {
 
 export interface CutCycle {
   readonly manifest: CycleManifest;
-  /** It did not exist before. */
+  /** The cycle did not exist before. */
   readonly isNew: boolean;
 }
 
 /**
- * @param ship sends a cut, and makes the cycle exist.
- * @throws CatalogueError LogBroken when the cycle exists, its manifest is damaged, and its cut is gone; CutGone; what
- * `ship` and the source throw.
+ * @param ship sends a cut and completes the cycle.
+ * @throws CatalogueError LogBroken if the cycle exists, its manifest is damaged, and its cut is gone; CutGone; the
+ * errors of `ship` and of the source.
  */
 export async function cutCycle(
   source: ChangeSource,
@@ -41,7 +44,7 @@ export async function cutCycle(
     const found = await findManifest(store, vm, task);
     if (found && found !== 'damaged') return { manifest: found, isNew: false };
     try {
-      // One that exists and is damaged is made again of the same cut, or not at all.
+      // A cycle that exists but is damaged must be made again from the same cut, or not at all.
       const existing = found === 'damaged' && { existing: true };
       const cut = await source.cut(vm, { epoch, sequence }, { ...options, ...existing });
       return { manifest: await ship(cut), isNew: true };
@@ -53,7 +56,7 @@ export async function cutCycle(
   }
 }
 
-/** The source lets go of what has arrived. @throws CatalogueError LogBroken when it has lost the cut of the cycle. */
+/** The source releases a cut that has arrived. @throws CatalogueError LogBroken if it has lost the cut of the cycle. */
 export async function releaseCycle(source: ChangeSource, manifest: CycleManifest): Promise<void> {
   try {
     await source.releaseCuts(manifest);

@@ -1,19 +1,18 @@
-/** The recovery point of an applied cycle: of which kind it is and what it is named, the cycle's manifest says. */
+/** The recovery point of an applied cycle. The cycle's manifest determines its kind and names. */
 import type { Fence } from '../domain/fence.js';
 import type { CycleManifest, RecoveryPoint } from '../domain/vault.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { readManifestIfWhole } from './received-cycles.js';
 import { createRecoveryPoint } from './recovery-points.js';
 
-/** One of a cycle whose manifest was lost gets no name. @throws CatalogueError as `createRecoveryPoint` does. */
+/** If the cycle's manifest was lost, the point gets no name. @throws CatalogueError as `createRecoveryPoint` does. */
 export async function createPointOfCycle(store: ReplicaStore, vm: string, cycle: Fence): Promise<RecoveryPoint> {
   return create(store, vm, cycle, await readManifestIfWhole(store, vm, cycle));
 }
 
 /**
- * A cycle without changes is no new state to recover to, unless it is the first on top of a copy, or somebody wants to
- * find this very instant again.
- * @returns undefined when there is no need for a point. @throws CatalogueError as `createRecoveryPoint` does.
+ * A cycle without changes needs no point, unless it is the first after a copy, or its instant was requested.
+ * @returns undefined if no point is needed. @throws CatalogueError as `createRecoveryPoint` does.
  */
 export async function createPointIfWorth(
   store: ReplicaStore,

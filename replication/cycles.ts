@@ -1,4 +1,4 @@
-/** The cycles that lie in the store: which there are, and when they go. */
+/** The cycles in the store, and when they are deleted. */
 import { cycleName } from '../domain/ids.js';
 import { vaultPaths } from '../domain/vault.js';
 import type { WriteFence } from '../ports/objects.js';
@@ -8,13 +8,13 @@ import { readLeases } from './point-leases.js';
 import { inParallel } from '../concurrency/in-parallel.js';
 import { fenceOfEpoch, readApplied } from './replica-state.js';
 
-/** Applied cycles that are kept, for whoever has to find out what happened. */
+/** Number of applied cycles that are kept for investigations. */
 const KEPT_CYCLES = 2;
 
 /**
- * Deletes the change files and manifests of cycles that can't be applied any more: all but the newest two applied ones
- * of this epoch, and all of older epochs.
- * @returns how many cycles went. @throws CatalogueError StaleEpoch
+ * Deletes the change files and manifests of cycles that can no longer be applied: all of older epochs, and all of this
+ * epoch except the newest two applied ones.
+ * @returns number of deleted cycles. @throws CatalogueError StaleEpoch
  */
 export async function pruneCycles(store: RecordStore, { vm, epoch }: { vm: string; epoch: number }): Promise<number> {
   const fence = await fenceOfEpoch(store, vm, epoch);
@@ -22,12 +22,12 @@ export async function pruneCycles(store: RecordStore, { vm, epoch }: { vm: strin
   const newest = applied?.epoch === epoch ? applied.sequence : 0;
   const leases = await readLeases(store, vm);
   if (leases.keepAll) return 0;
-  // Names sort as the cycles do.
+  // The names sort in the order of the cycles.
   const firstKept = leases.firstCycle(cycleName(epoch, Math.max(0, newest - KEPT_CYCLES + 1)));
   return await deleteCycles(store, vm, fence, (cycle) => cycle < firstKept);
 }
 
-/** For a replica that is begun anew. */
+/** For a replica that begins again from nothing. */
 export async function deleteAllCycles(store: RecordStore, vm: string, fence: WriteFence): Promise<void> {
   await deleteCycles(store, vm, fence, () => true);
 }
@@ -45,7 +45,7 @@ async function deleteCycles(
     if (goes(cycle)) cycles.set(cycle, [...(cycles.get(cycle) ?? []), name]);
   }
   await inParallel(cycles.values(), 4, async (names) => {
-    // The manifest first: half a cycle must not look like a whole one.
+    // The manifest first: half a cycle must not look complete.
     const manifests = names.filter((name) => name.endsWith('/manifest.json'));
     for (const name of manifests) await deleteKept(store.objects, name, fence);
     for (const name of names) if (!manifests.includes(name)) await store.objects.delete(name, fence);

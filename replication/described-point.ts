@@ -1,4 +1,4 @@
-/** The replica VM that a recovery point gives: as it was then, which may be with other disks, or smaller ones, than now. */
+/** The replica VM that a recovery point describes: it may have other or smaller disks than the VM has now. */
 import { CatalogueError } from '../domain/errors.js';
 import { vaultPaths, type RecoveryPoint, type ReplicaDescription } from '../domain/vault.js';
 import type { ReplicaVmSpec } from '../ports/recovery-compute.js';
@@ -27,9 +27,9 @@ export async function replicaVmAt(
 }
 
 /**
- * Every disk of the point is looked at: what is described here can be read.
- * @throws CatalogueError InvalidReplicaState when the store does not hold what the point names, or the point not what the
- * VM had then.
+ * Checks every disk of the point: everything described here can be read.
+ * @throws CatalogueError InvalidReplicaState if the store lacks something that the point names, or the point does not
+ * match the VM as it was then.
  */
 export async function describedAt(
   store: DiskStore,
@@ -52,7 +52,8 @@ export async function describedAt(
       }
       disks.push({ name, size, replicaSize });
     } else {
-      // Made before points told sizes: the disk is as it is described now, or else known up to the next MiB.
+      // The point is from before sizes were stored: the disk has its current size, if that rounds to the replica's, or
+      // otherwise a size known up to the next MiB.
       const now = description.disks.find((disk) => disk.name === name && disk.replicaSize === replicaSize);
       disks.push(now ?? { name, size: replicaSize, replicaSize });
     }
@@ -61,7 +62,7 @@ export async function describedAt(
   return { ...description, disks, ...(!hasOsDisk && disks[0] && { osDisk: disks[0].name }) };
 }
 
-/** Are the live replica's disks there, and of their sizes? @throws CatalogueError InvalidReplicaState */
+/** Do the disks of the live replica exist with the right sizes? @throws CatalogueError InvalidReplicaState */
 export async function checkReplicaDisks(store: DiskStore, { vm, disks }: ReplicaDescription): Promise<void> {
   for (const { name, replicaSize } of disks) {
     const size = await store.disks.size({ vm, disk: name });

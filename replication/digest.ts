@@ -1,9 +1,9 @@
 /**
- * Digests by which both sides prove to each other that they hold the same bytes: of each 64 KiB block of a slice its
- * blake3, and none of a block that is all zeroes. As a hole, a run of zeroes and a cleared page all are the same to
- * them, and they do not depend on how either side stores zeroes.
+ * Digests with which both sites prove to each other that they hold the same bytes: the blake3 of each 64 KiB block of a
+ * slice, and none for a block of zeroes. A hole, a run of zeroes and a cleared page all count as the same, so digests do
+ * not depend on how either site stores zeroes.
  *
- * In the store they are one object a slice:
+ * In the store they are one object for each slice:
  *   1. a bitmap, one bit a block from the lowest bit of the first byte on, set for the blocks that are not all zeroes,
  *   2. 32 bytes for each of those, in order: blake3 of its content (the last block may be shorter),
  *   3. 32 bytes: blake3 over 1, 2, and offset and length of the slice, two 64-bit little-endian numbers of bytes.
@@ -12,11 +12,11 @@ import { blake3, Blake3Hasher } from '@napi-rs/blake-hash';
 import { isZero } from '../disks/zeroes.js';
 import { alignDown, alignUp, end, mergeRanges, splitRange, type Range } from '../domain/ranges.js';
 
-/** Bytes. The granularity at which zeroes are told from data; blocks start at multiples of it. */
+/** Bytes. The granularity at which zeroes are distinguished from data; blocks start at multiples of it. */
 export const BLOCK_SIZE = 64 * 1024;
 const DIGEST_BYTES = 32;
 
-/** The whole blocks that `ranges` touch, but for the last block, which ends with the slice. */
+/** The whole blocks that `ranges` touch; only the last block of the slice may be shorter. */
 export function wholeBlocks(ranges: readonly Range[], slice: Range): Range[] {
   const blocks: { offset: number; length: number }[] = [];
   for (const range of mergeRanges(ranges)) {
@@ -29,9 +29,9 @@ export function wholeBlocks(ranges: readonly Range[], slice: Range): Range[] {
   return blocks;
 }
 
-/** Takes in the content of one slice; what it is not given counts as zeroes. */
+/** Computes the digests of one slice; blocks that are not added count as zeroes. */
 export class SliceDigests {
-  /** `DIGEST_BYTES` for each block, all zeroes for a block of zeroes: no content has that digest. */
+  /** `DIGEST_BYTES` for each block; all zeroes for a block of zeroes, because no content has that digest. */
   readonly #digests: Buffer;
 
   /** @param slice starts at a multiple of `BLOCK_SIZE`. */
@@ -41,7 +41,8 @@ export class SliceDigests {
   }
 
   /**
-   * @param offset on the disk, a multiple of `BLOCK_SIZE`. @param data whole blocks, but for the last block of the slice.
+   * @param offset on the disk, a multiple of `BLOCK_SIZE`. @param data whole blocks; only the last block of the slice
+   * may be shorter.
    * @returns the parts of `data` that are not zeroes, as ranges of the disk.
    */
   add(data: Buffer, offset: number): Range[] {
@@ -64,14 +65,14 @@ export class SliceDigests {
     return runs;
   }
 
-  /** @param within whole blocks. @returns the blocks of it that the two do not hold alike, joined. */
+  /** @param within whole blocks. @returns the blocks within it that differ, adjacent ones joined. */
   differing(other: SliceDigests, within: Range = this.slice): Range[] {
     this.#checkBlocks(within);
     const blocks = [...splitRange(within, BLOCK_SIZE)];
     return mergeRanges(blocks.filter((block) => !this.#of(block).equals(other.#of(block))));
   }
 
-  /** The object, see above. */
+  /** The object in the format above. */
   encode(): Buffer {
     const blocks = [...splitRange(this.slice, BLOCK_SIZE)];
     const bitmap = Buffer.alloc(Math.ceil(blocks.length / 8));
@@ -84,7 +85,7 @@ export class SliceDigests {
     return sealed(Buffer.concat([bitmap, ...digests]), this.slice);
   }
 
-  /** @returns undefined when the object is damaged, or of another slice. */
+  /** @returns undefined if the object is damaged, or belongs to another slice. */
   static decode(slice: Range, object: Buffer): SliceDigests | undefined {
     const content = object.subarray(0, Math.max(object.length - DIGEST_BYTES, 0));
     if (!sealed(content, slice).equals(object)) return undefined;

@@ -1,6 +1,6 @@
 /**
- * The folder that an export is written to: one export at a time, begun anew when one has died, and nothing in it written
- * through a link that somebody else has put there.
+ * The folder to which an export is written. Only one export at a time uses it, an interrupted one is begun again, and
+ * nothing is written through a link that another user has put there.
  */
 import { constants } from 'node:fs';
 import { open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
@@ -10,14 +10,14 @@ import { makeFolder } from '../disks/make-folder.js';
 import { tryLockFile } from '../disks/native.js';
 import { syncFolder } from '../disks/sync-folder.js';
 
-/** The target holds something that is not half an export. */
+/** The target contains something other than an unfinished export. */
 export class ExportRefused extends Error {
   override readonly name = 'ExportRefused';
 }
 
 const MARKER = '.export-unfinished';
 
-/** @returns the marker, locked: two exports into one folder would write over each other. */
+/** @returns the marker, locked: two exports into one folder would overwrite each other. */
 export async function claimFolder(folder: string, targets: readonly string[]): Promise<FileHandle> {
   try {
     await makeFolder(folder, 0o700);
@@ -36,12 +36,12 @@ export async function claimFolder(folder: string, targets: readonly string[]): P
   }
   await marker.sync();
   await syncFolder(folder);
-  // Of an attempt that died, and perhaps of another state.
+  // Files of an interrupted export, perhaps of another state.
   for (const target of taken) await rm(target);
   return marker;
 }
 
-/** What lies there is a whole export now. */
+/** The folder contains a complete export now. */
 export async function releaseFolder(folder: string): Promise<void> {
   await rm(path.join(folder, MARKER));
   await syncFolder(folder);
@@ -58,13 +58,16 @@ export async function openNew(file: string, size: number): Promise<FileHandle> {
   }
 }
 
-/** A file nobody else has made, in place of what an attempt that died has left: what lies there is never written through. */
+/** Creates a new file in place of one that an interrupted export has left; never writes through an existing file. */
 async function openFresh(file: string): Promise<FileHandle> {
   await rm(file, { force: true });
   return await openOwn(file, constants.O_RDWR | constants.O_EXCL);
 }
 
-/** Made where it is not there. @throws ExportRefused when the name is a link: it leads to a file of somebody's choice. */
+/**
+ * Creates the file if it is missing. @throws ExportRefused if the name is a link, which another user may have pointed
+ * anywhere.
+ */
 async function openOwn(file: string, flags: number): Promise<FileHandle> {
   try {
     return await open(file, flags | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
@@ -90,7 +93,7 @@ export async function writeWhole(file: string, data: Buffer): Promise<void> {
   await rename(`${file}.partial`, file);
 }
 
-/** Undefined when there is no such file. */
+/** Undefined if there is no such file. */
 async function sizeOf(file: string): Promise<number | undefined> {
   return await stat(file).then(
     ({ size }) => size,

@@ -1,7 +1,7 @@
 /**
- * Writes a state of a VM as files that anybody can use: a fixed VHD a disk, and the VM's description. A disk file gets
- * its name when all of it is on stable storage; `export.json`, which says what it is an export of, comes last. Until
- * then a marker says that what lies there is half an export, which a second attempt begins anew.
+ * Writes a state of a VM as files in common formats: a fixed VHD for each disk, and the VM's description. A disk file
+ * gets its name when it is completely on stable storage. `export.json`, which says what was exported, is written last.
+ * Until then, a marker shows that the export is unfinished; a second attempt begins again.
  */
 import { rename } from 'node:fs/promises';
 import path from 'node:path';
@@ -39,9 +39,9 @@ import { withDisk } from './with-disk.js';
 
 export interface ExportTask {
   readonly vm: string;
-  /** latest: with every cycle that was received whole; latest-processed; or a recovery point's id. */
+  /** latest: including every completely received cycle; latest-processed; or a recovery point's id. */
   readonly wanted: string;
-  /** Made if it is not there. */
+  /** Created if it does not exist. */
   readonly folder: string;
   readonly onDisk?: (disk: string, bytes: number) => void;
 }
@@ -49,21 +49,24 @@ export interface ExportTask {
 export interface Exported {
   readonly vm: string;
   readonly recoveryPoint: string;
-  /** The instant the disks are at. ISO 8601. */
+  /** The instant of the disks' content. ISO 8601. */
   readonly time: string;
-  /** Received cycles that were added on top of the point. */
+  /** Number of received cycles that were added on top of the point. */
   readonly cyclesAdded: number;
   /** Why the point may not be what the guest wrote. */
   readonly suspect?: string;
-  /** What is damaged and so left out, though it is newer, and how much older this state is. */
+  /** Newer data that is damaged and was left out, and how much older this state is. */
   readonly stoppedBy?: string;
-  /** The VM runs at the recovery site, from the state of then: what was written there is not in the vault. ISO 8601. */
+  /**
+   * Since when the VM has run at the recovery site, from the state of then: data written there is not in the vault. ISO
+   * 8601.
+   */
   readonly ranFrom?: string;
   readonly disks: readonly { readonly name: string; readonly file: string; readonly size: number }[];
 }
 
 const SUMMARY = 'export.json';
-/** Bytes asked of the store's map at once, and read at once. */
+/** Bytes for which the store's data map is requested at a time, and that are read at a time. */
 const WINDOW = 256 * 1024 * 1024;
 const PIECE = 4 * 1024 * 1024;
 const READS_AHEAD = 3;
@@ -72,11 +75,11 @@ const APPLY_TIME_MS = 10_000;
 const APPLY_POLL_MS = 250;
 
 /**
- * The store is only read, but for two things: what is read is leased, so that it is not pruned meanwhile, and a live state
- * that no point has been made of yet is made one. A store that can only be read is read without both.
- * `latest` ends before a received cycle that is damaged, and says so.
- * @throws ExportRefused; CatalogueError InvalidReplicaState, RecoveryPointNotFound when there is no such state, and what
- * writing files can meet.
+ * Only reads the store, with two exceptions: it takes a lease so that the data is not pruned meanwhile, and makes a
+ * recovery point of a live state that has none yet. A store that can only be read is read without both. `latest` ends
+ * before a damaged cycle, and says so.
+ * @throws ExportRefused; CatalogueError InvalidReplicaState, RecoveryPointNotFound if there is no such state; the
+ * errors of writing files.
  */
 export async function exportPoint(store: ReplicaStore, task: ExportTask): Promise<Exported> {
   const { vm } = task;
@@ -143,7 +146,7 @@ async function exportLeased(
   }
 }
 
-/** Where that can't be known any more, the disks are worth writing all the same. */
+/** If this is unknown, the disks are worth exporting anyway. */
 async function ranFromOf(store: RecordStore, vm: string): Promise<string | undefined> {
   try {
     return (await readVaultState(store, vm))?.recoveryPointTime;
@@ -153,14 +156,14 @@ async function ranFromOf(store: RecordStore, vm: string): Promise<string | undef
   }
 }
 
-/** As `choosePoint`; where a store takes no new point the newest there is stands for the live state. */
+/** As `choosePoint`; if the store accepts no new point, the newest existing one is used instead of the live state. */
 async function chooseReadable(store: ReplicaStore, vm: string, wanted: string): Promise<ChosenPoint> {
   try {
     return await choosePoint(store, vm, wanted);
   } catch (error) {
     const isLive = wanted === LATEST || wanted === LATEST_PROCESSED;
     if (!isLive || !(error instanceof CatalogueError) || !isUnwritable(error)) throw error;
-    // A cycle without changes gets no point of its own: as a rule this is the same state.
+    // A cycle without changes has no point of its own, so this is usually the same state.
     const newest = (await listRecoveryPoints(store, vm)).at(-1);
     if (!newest) throw error;
     const reason = `the store takes no recovery point of the newest state from here (${error.message})`;
@@ -168,7 +171,7 @@ async function chooseReadable(store: ReplicaStore, vm: string, wanted: string): 
   }
 }
 
-/** A worker that is applying a cycle is given time: in the midst of it only an older point can be had. */
+/** Gives a worker that is applying a cycle time to finish: meanwhile only an older point is available. */
 async function untilApplied(store: RecordStore, description: ReplicaDescription): Promise<void> {
   for (let waited = 0; waited < APPLY_TIME_MS; waited += APPLY_POLL_MS) {
     const found = await readAppliedIfWhole(store, description);
@@ -192,8 +195,8 @@ interface ProvenCycle {
 }
 
 /**
- * The received cycles that can be added to a point, up to one that is damaged in anything: a cycle is of all disks or of
- * none. Every change file is held against the digest of its manifest before a byte is written.
+ * The received cycles that can be added to a point, up to the first with any damage: a cycle is applied to all disks or
+ * none. Every change file is compared with the digest in its manifest before a byte is written.
  */
 async function provenCycles(
   store: RecordStore,
@@ -204,7 +207,7 @@ async function provenCycles(
   const cycles: ProvenCycle[] = [];
   if (point.epoch !== description.epoch) return { cycles };
   const applied = await readAppliedIfWhole(store, description);
-  // What was written up to the point only the newest applied state tells.
+  // Only the newest applied state tells which writes the point contains.
   const isLive = 'state' in applied && applied.state && compareFences(applied.state, point) === 0;
   const { epoch, sequence } = point;
   const at = isLive ? applied.state : { epoch, sequence, disks: [] };

@@ -1,7 +1,7 @@
 /**
- * What a failover without the source goes back to. The live replica is a state of the VM only when the newest cycle
- * that was applied is of the replica's own epoch, and no cycle has been begun on top of it: otherwise, as in the middle
- * of a resynchronization, only the points that were kept are.
+ * The state that a failover without the source uses. The live replica is a state of the VM only if the newest applied
+ * cycle belongs to the replica's epoch and no further cycle has been begun. Otherwise, as during a resynchronization,
+ * only the recovery points are.
  */
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences, SEEDED_SEQUENCE, type Fence } from '../domain/fence.js';
@@ -24,21 +24,22 @@ import { cyclesAfter, readManifestIfWhole, receivedCycles, unusable } from './re
 import { readAppliedIfWhole, readRecoveryState, type KnownRecoveryState } from './recovery-target.js';
 import { readDescription } from './replica-state.js';
 
-/** `latest`: everything received is applied first. `latest-processed`: what the replica holds. Else a point. */
+/** `latest`: all received cycles are applied first. `latest-processed`: the replica as it is. Otherwise: a point. */
 export const LATEST = 'latest';
 export const LATEST_PROCESSED = 'latest-processed';
 
 export interface Processed {
-  /** How many cycles were applied. */
+  /** Number of cycles that were applied. */
   readonly cycles: number;
-  /** What kept the next one from being applied. */
+  /** Why the next one could not be applied. */
   readonly stoppedBy?: string;
 }
 
 /**
- * Applies every complete cycle of the current epoch that follows what the replica holds, and makes the points of them.
- * One that can't be applied ends it: what came before is whole, as a cycle is proven before its first byte is written.
- * @throws CatalogueError StaleEpoch, and whatever may be tried again.
+ * Applies every complete cycle of the current epoch that follows the replica's state, and makes their points. Stops at
+ * a cycle that cannot be applied; the state before it is intact, because a cycle is verified before its first byte is
+ * written.
+ * @throws CatalogueError StaleEpoch, and any error that may be retried.
  */
 export async function processReceived(store: ReplicaStore, vm: string, options: StepOptions = {}): Promise<Processed> {
   const description = await readDescription(store, vm);
@@ -65,15 +66,16 @@ export async function processReceived(store: ReplicaStore, vm: string, options: 
 
 export interface ChosenPoint {
   readonly point: RecoveryPoint;
-  /** What is newer than the point and would have been chosen, were it not damaged. */
+  /** Newer points that would have been chosen if they were not damaged. */
   readonly passedOver: readonly string[];
 }
 
 /**
- * The point a failover goes back to; made of the live replica where that is wanted and allowed. What has been received
- * is not processed here. Where the words leave it open what is meant, the newest that is whole is.
- * @param wanted `latest` or `latest-processed`, which are the same here; `latest-app-consistent`; the id or name of a point.
- * @throws CatalogueError RecoveryPointNotFound, InvalidReplicaState when there is no replica, StaleEpoch.
+ * The point that a failover uses; made from the live replica if that is requested and possible. Does not apply received
+ * cycles. If the choice is open, takes the newest intact point.
+ * @param wanted `latest` or `latest-processed`, which are the same here; `latest-app-consistent`; the id or name of a
+ * point.
+ * @throws CatalogueError RecoveryPointNotFound, InvalidReplicaState if there is no replica, StaleEpoch.
  */
 export async function choosePoint(store: ReplicaStore, vm: string, wanted: string): Promise<ChosenPoint> {
   const selector = selectorOf(wanted === LATEST ? LATEST_PROCESSED : wanted);
@@ -90,7 +92,7 @@ export async function choosePoint(store: ReplicaStore, vm: string, wanted: strin
 export const failoverPoint = async (store: ReplicaStore, vm: string, wanted: string): Promise<RecoveryPoint> =>
   (await choosePoint(store, vm, wanted)).point;
 
-/** Changes nothing. @throws CatalogueError RecoveryPointNotFound, naming what is damaged. */
+/** Changes nothing. @throws CatalogueError RecoveryPointNotFound, which names damaged points. */
 async function chooseWhole(
   store: DiskStore,
   selector: RecoveryPointSelector,
@@ -114,8 +116,8 @@ async function chooseWhole(
 }
 
 /**
- * How much older a state is than the newest cycle that has arrived, whether that can be used or not; undefined when it is
- * not older, or nobody can tell.
+ * How much older a state is than the newest cycle that has arrived, usable or not; undefined if it is not older or the
+ * age is unknown.
  */
 export async function lagOf(
   store: RecordStore,
@@ -132,7 +134,7 @@ export async function lagOf(
   return undefined;
 }
 
-/** Why a failover can't go back to what is wanted; undefined when it can. Changes nothing. */
+/** Why a failover cannot use the requested point; undefined if it can. Changes nothing. */
 export async function pointProblem(store: ReplicaStore, vm: string, wanted: string): Promise<string | undefined> {
   try {
     await chooseWhole(store, selectorOf(wanted), await recoveryState(store, vm));

@@ -1,16 +1,18 @@
-/** Disks that a VM does not have any more: their replica disks stay as long as a recovery point names them. */
+/** Disks that a VM no longer has: their replica disks stay as long as a recovery point names them. */
 import type { ReplicaDescription } from '../domain/vault.js';
 import type { WriteFence } from '../ports/objects.js';
 import type { DiskStore } from '../ports/replica-store.js';
 import type { PointRecords } from './point-records.js';
 
-/** Of every disk that may have a replica in the store. */
+/** The names of all disks that may have a replica in the store. */
 export const allDiskNames = ({ disks, formerDisks = [] }: ReplicaDescription): string[] => [
   ...disks.map(({ name }) => name),
   ...formerDisks,
 ];
 
-/** For a holder of the fence. Repeated: nothing. @param records of all points there are: one that can't be read may name any. */
+/**
+ * For a holder of the fence. Repeatable. @param records of all existing points: an unreadable one may name any disk.
+ */
 export async function dropFormerDisks(
   store: DiskStore,
   { vm, formerDisks = [] }: ReplicaDescription,
@@ -23,6 +25,6 @@ export async function dropFormerDisks(
   }
 }
 
-/** Does a point hold this disk, or may it? */
+/** Does a point contain this disk, or might it? */
 export const isNamed = ({ points, damaged }: PointRecords, disk: string): boolean =>
   damaged.some(({ cycle }) => cycle) || points.some(({ disks }) => disks.some(({ name }) => name === disk));

@@ -1,4 +1,4 @@
-/** Which replicas a store holds, and which of them VMs run from. */
+/** The replicas in a store, and those that VMs run from. */
 import { CatalogueError } from '../domain/errors.js';
 import type { HeldReplica } from '../domain/held-replica.js';
 import type { RecordStore } from '../ports/replica-store.js';
@@ -8,7 +8,10 @@ import { vaultVms } from './vault-survey.js';
 
 const ASKED_AT_ONCE = 8;
 
-/** By name. @param except VMs that nobody has to look for. One that is damaged is one that has to be looked after. @throws CatalogueError StoreUnreachable */
+/**
+ * By name. A damaged replica counts as one that needs attention. @param except VMs to leave out. @throws CatalogueError
+ * StoreUnreachable
+ */
 export async function heldReplicas(store: RecordStore, except: readonly string[] = []): Promise<HeldReplica[]> {
   const held = new Map<string, HeldReplica>();
   const vms = (await vaultVms(store)).filter((vm) => !except.includes(vm));

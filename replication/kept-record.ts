@@ -1,7 +1,7 @@
 /**
- * Records that much depends on are kept twice: under their name, and below `second/` in the same scope. The first is
- * written first and deleted last, so a second one without its first is what is left of a record that was lost. Whichever
- * is whole is the record.
+ * Important records are kept twice: under their name, and below `second/` in the same scope. The first copy is written
+ * first and deleted last, so a second copy without a first is what remains of a record that was lost. Either intact
+ * copy is the record.
  */
 import type { z } from 'zod';
 import { CatalogueError } from '../domain/errors.js';
@@ -11,11 +11,11 @@ import { decodeRecord, readRecord } from './vault-record.js';
 
 export interface KeptRecord<T> {
   readonly value: T;
-  /** What is wrong with the other copy, where that has been found. */
+  /** The fault of the other copy, if one was found. */
   readonly damaged?: string;
 }
 
-/** @throws CatalogueError InvalidReplicaState when no copy is whole, StoreUnreachable when none can be read. */
+/** @throws CatalogueError InvalidReplicaState if no copy is intact, StoreUnreachable if none can be read. */
 export async function readKept<S extends z.ZodType>(
   objects: Pick<Objects, 'get'>,
   name: string,
@@ -24,7 +24,7 @@ export async function readKept<S extends z.ZodType>(
   return (await readKeptRecord(objects, name, schema))?.value;
 }
 
-/** As `readKept`, and says when it is the second copy. */
+/** As `readKept`; also says if it is the second copy. */
 export async function readKeptRecord<S extends z.ZodType>(
   objects: Pick<Objects, 'get'>,
   name: string,
@@ -52,7 +52,7 @@ async function readCopy<S extends z.ZodType>(
   }
 }
 
-/** What makes a copy no copy, so that the other one is asked. @throws anything else. */
+/** The faults of a copy because of which the other one is read. @throws any other error. */
 function damageOf(error: unknown): CatalogueError {
   if (error instanceof CatalogueError && COPY_PROBLEMS.includes(error.code)) return error;
   throw error;
@@ -60,13 +60,13 @@ function damageOf(error: unknown): CatalogueError {
 
 const COPY_PROBLEMS: readonly string[] = ['InvalidReplicaState', 'StoreUnreachable'];
 
-/** Replaces both. */
+/** Replaces both copies. */
 export async function putKept(objects: Objects, name: string, data: Buffer, fence: WriteFence): Promise<void> {
   await objects.put(name, data, fence);
   await objects.put(vaultPaths.second(name), data, fence);
 }
 
-/** @returns false, and changes nothing, when the first copy is there already. */
+/** @returns false, and changes nothing, if the first copy exists. */
 export async function putKeptIfAbsent(
   objects: Objects,
   name: string,
@@ -78,13 +78,13 @@ export async function putKeptIfAbsent(
   return true;
 }
 
-/** Nobody may find the second alone: it would be taken for what is left of a record that was lost. */
+/** The second copy must never exist alone: it would be taken for the rest of a lost record. */
 export async function deleteKept(objects: Objects, name: string, fence: WriteFence): Promise<void> {
   await objects.delete(vaultPaths.second(name), fence);
   await objects.delete(name, fence);
 }
 
-/** Names of the records below a prefix of which a copy is there, sorted. */
+/** Names of the records below a prefix of which at least one copy exists, sorted. */
 export async function listKept(objects: Pick<Objects, 'list'>, prefix: string): Promise<string[]> {
   const seconds = vaultPaths.second(prefix);
   const lost = (await objects.list(seconds)).map((name) => prefix + name.slice(seconds.length));
@@ -92,8 +92,8 @@ export async function listKept(objects: Pick<Objects, 'list'>, prefix: string): 
 }
 
 /**
- * Makes a copy that is missing or damaged from the one that is whole, so that the next damage meets two again. For a record
- * that is replaced only, never deleted, while its fence holds. @returns whether there was anything to mend.
+ * Restores a missing or damaged copy from the intact one, so that there are two again before the next damage. Only for
+ * a record that is replaced but never deleted while its fence holds. @returns whether a copy was restored.
  */
 export async function mendKept<S extends z.ZodType>(
   objects: Objects,
@@ -120,7 +120,7 @@ async function wholeOrNothing(objects: Objects, copy: string, schema: z.ZodType)
   }
 }
 
-/** What can't be read is none. @throws anything else. */
+/** An unreadable copy counts as missing. @throws any other error. */
 export function noCopy(error: unknown): undefined {
   damageOf(error);
 }

@@ -1,12 +1,12 @@
 /**
- * Room for what is to be written: what a VM's policy keeps no longer goes before a cycle is applied, and before anything
- * fails because the store is full.
+ * Makes room for new data: deletes recovery points that have expired under a VM's policy, before a cycle is applied,
+ * and before any work fails because the store is full.
  *
- * Any holder of the VM's epoch may prune; an older one is refused as with every other write. The agent does, too: a change
- * file or a slice that does not fit would otherwise wait for a cycle that never arrives. But what is expired is not for the
- * source's clock to say, as one that runs ahead would delete what is to stay: the agent is told the time.
- * Nothing of another VM is touched: its next cycle prunes that. So an initial copy, which begins without recovery points,
- * finds nothing here that could go.
+ * Any holder of the VM's epoch may prune; an older one is refused like any other writer. The agent prunes, too:
+ * otherwise a change file or slice that does not fit would wait for a cycle that never arrives. But the source's clock
+ * must not decide what has expired, because a clock that runs ahead would delete points that should stay: the agent is
+ * told the time. Data of other VMs is not touched; their next cycles prune it. So an initial copy, which begins without
+ * recovery points, finds nothing to delete here.
  */
 import { CatalogueError } from '../domain/errors.js';
 import { retentionStart, type Retention } from '../domain/recovery-point.js';
@@ -19,13 +19,16 @@ import { readApplied, readPolicy } from './replica-state.js';
 export interface RoomFor {
   readonly vm: string;
   readonly epoch: number;
-  /** `kept`: the policy that the VM was last replicated by, and this machine's clock. Undefined: no recovery point goes. */
+  /**
+   * `kept`: the policy with which the VM was last replicated, and this machine's clock. Undefined: no recovery points
+   * are deleted.
+   */
   readonly retention: Retention | 'kept' | undefined;
 }
 
 /**
- * Runs work that can be repeated; once more when the store was full and room could be made.
- * @throws CatalogueError StoreFull when none could, or it was not enough; else as the work does.
+ * Runs work that is repeatable; runs it once more if the store was full and room could be made.
+ * @throws CatalogueError StoreFull if no room, or not enough, could be made; otherwise the errors of the work.
  */
 export async function withRoom<T>(store: ReplicaStore, of: RoomFor, work: () => Promise<T>): Promise<T> {
   try {
@@ -36,7 +39,10 @@ export async function withRoom<T>(store: ReplicaStore, of: RoomFor, work: () => 
   }
 }
 
-/** @param sealedAt of the newest cycle that is proven to have arrived, ISO 8601. @throws CatalogueError StaleEpoch */
+/**
+ * @param sealedAt seal time of the newest cycle that has verifiably arrived, ISO 8601. @throws CatalogueError
+ * StaleEpoch
+ */
 export async function pruneExpired(
   store: ReplicaStore,
   task: { readonly vm: string; readonly epoch: number; readonly sealedAt: string; readonly retention: Retention },
@@ -47,7 +53,7 @@ export async function pruneExpired(
   return await pruneRecoveryPoints(store, { vm, epoch, retainedFrom, until });
 }
 
-/** @returns whether anything went. @throws CatalogueError StaleEpoch */
+/** @returns whether anything was deleted. @throws CatalogueError StaleEpoch */
 async function makeRoom(store: ReplicaStore, { vm, epoch, retention }: RoomFor): Promise<boolean> {
   const cycles = await pruneCycles(store, { vm, epoch });
   const known = retention === 'kept' ? await keptRetention(store, vm) : retention;

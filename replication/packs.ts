@@ -1,7 +1,10 @@
-/** Fills buffers with what lies scattered: it takes no more memory, and no more requests at a time, than what does not. */
+/**
+ * Fills buffers with scattered ranges, so that they take no more memory and no more parallel requests than contiguous
+ * data.
+ */
 import { end, type Range } from '../domain/ranges.js';
 
-/** @param size of a buffer, bytes. @returns for each buffer what goes into it, in order, one behind the other. */
+/** @param size of a buffer, bytes. @returns for each buffer the ranges that it holds, in order and without gaps. */
 export function* packs(ranges: readonly Range[], size: number): Generator<Range[]> {
   let pack: Range[] = [];
   let free = size;

@@ -1,7 +1,8 @@
 /**
- * What the records of all recovery points say, in one object, so that thousands of points are not read one by one, twice in
- * each cycle. It is made of the records, and only a copy of them: which points there are the records' names tell, what lies
- * beside it newer is read by itself, and a damaged index is made again. A point whose record is damaged is told by it.
+ * The content of all recovery points' records in one object, so that thousands of points need not be read one by one,
+ * twice in each cycle. The index is only a copy of the records: their names determine which points exist, newer points
+ * are read from their own records, and a damaged index is built again. A damaged record can still be read from the
+ * index.
  */
 import { z } from 'zod';
 import { CatalogueError } from '../domain/errors.js';
@@ -10,12 +11,12 @@ import type { WriteFence } from '../ports/objects.js';
 import type { RecordStore } from '../ports/replica-store.js';
 import { encodeRecord, readRecord } from './vault-record.js';
 
-/** Points that the index lacks before it is written anew: until then they are read one by one. */
+/** Number of points missing from the index before it is written again; until then, they are read one by one. */
 const LACKING = 16;
 
 const indexSchema = z.object({ vm: z.string(), points: z.array(recoveryPointSchema) });
 
-/** By id; empty when there is none that can be used. @throws CatalogueError when the store is away. */
+/** By id; empty if there is no usable index. @throws CatalogueError if the store cannot be reached. */
 export async function readPointIndex(store: RecordStore, vm: string): Promise<ReadonlyMap<string, RecoveryPoint>> {
   const index = await readRecord(store.objects, vaultPaths.pointIndex(vm), indexSchema).catch((error: unknown) => {
     if (error instanceof CatalogueError && error.code === 'InvalidReplicaState') return undefined;
@@ -24,7 +25,7 @@ export async function readPointIndex(store: RecordStore, vm: string): Promise<Re
   return new Map(index?.vm === vm ? index.points.map((point) => [point.id, point]) : []);
 }
 
-/** Writes the index when enough of what there is is not in it. @param points as they are recorded. */
+/** Writes the index if it lacks enough points. @param points as recorded. */
 export async function refreshPointIndex(
   store: RecordStore,
   vm: string,
@@ -35,6 +36,6 @@ export async function refreshPointIndex(
   await store.objects.put(vaultPaths.pointIndex(vm), encodeRecord(indexSchema, { vm, points: [...points] }), fence);
 }
 
-/** Before a record is written that may say something else than the index. */
+/** Call it before writing a record that may differ from the index. */
 export const dropPointIndex = (store: RecordStore, vm: string, fence: WriteFence): Promise<void> =>
   store.objects.delete(vaultPaths.pointIndex(vm), fence);

@@ -1,8 +1,8 @@
 /**
- * Leases keep what somebody reads for long from being pruned. Whoever is about to choose a recovery point takes one of
- * everything the VM has; once it is chosen, of that point and the cycles after it. A lease ends with the work, or, when
- * that has died, after an hour. Pruning asks for leases before it deletes records, and again before it deletes snapshots:
- * a point that was still there when its lease was taken stays readable.
+ * Leases protect data that is read for a long time from pruning. Before choosing a recovery point, a reader takes a
+ * lease on everything of the VM; afterwards, on that point and the cycles after it. A lease ends with the work or, if
+ * the reader died, after an hour. Pruning reads the leases before it deletes records, and again before it deletes
+ * snapshots, so a point that existed when its lease was taken stays readable.
  */
 import { randomUUID } from 'node:crypto';
 import { CatalogueError } from '../domain/errors.js';
@@ -18,20 +18,20 @@ import { encodeRecord, readRecord } from './vault-record.js';
 /** Milliseconds. */
 const LEASE_MS = 3_600_000;
 const RENEWED_MS = LEASE_MS / 6;
-/** How often a lease is asked for while others raise the fence. */
+/** How many times taking a lease is tried while others raise the fence. */
 const ATTEMPTS = 5;
 
 export interface HeldLease {
-  /** From now on everything else may go. */
+  /** From now on, everything except this point and the cycles after it may be deleted. */
   narrow(point: RecoveryPoint): Promise<void>;
 }
 
-/** Runs work under a lease. A store that can't be written to is read without one. */
+/** Runs work under a lease. A store that is not writable is read without one. */
 export async function withLease<T>(store: RecordStore, vm: string, work: (lease: HeldLease) => Promise<T>): Promise<T> {
   const name = vaultPaths.lease(vm, randomUUID());
   let of: Lease['of'];
   let last: Promise<void> = Promise.resolve();
-  /** One after the other, so that none comes after the lease was given back. */
+  /** Writes run one after the other, so that none comes after the lease was released. */
   const write = async () => {
     const lease = { until: toIso(Date.now() + LEASE_MS), ...(of && { of }) };
     const put = async (fence: WriteFence) => await store.objects.put(name, encodeRecord(leaseSchema, lease), fence);
@@ -39,7 +39,7 @@ export async function withLease<T>(store: RecordStore, vm: string, work: (lease:
     await last;
   };
   await write();
-  // One that can't be renewed has most of its time left, and the next attempt comes.
+  // If a renewal fails, most of the lease's time is left, and the next attempt follows.
   const renewal = setInterval(() => void write().catch(() => undefined), RENEWED_MS).unref();
   try {
     return await work({
@@ -55,12 +55,12 @@ export async function withLease<T>(store: RecordStore, vm: string, work: (lease:
   }
 }
 
-/** Does nothing, quietly, where nothing can be written. @throws CatalogueError when that fails in any other way. */
+/** Does nothing if the store is not writable. @throws CatalogueError for other failures. */
 async function fenced(store: RecordStore, vm: string, write: (fence: WriteFence) => Promise<void>): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       const fence = await readFenceIfWhole(store, vm);
-      // Nobody prunes anything behind one that is damaged.
+      // While a fence is damaged, nobody prunes below it.
       return fence && (await write(vmFence(vm, fence)));
     } catch (error) {
       if (!(error instanceof CatalogueError)) throw error;
@@ -70,14 +70,14 @@ async function fenced(store: RecordStore, vm: string, write: (fence: WriteFence)
   }
 }
 
-/** Whether a write may have failed because the store can only be read from here. */
+/** Whether a write may have failed because the store is read-only from here. */
 export const isUnwritable = ({ code }: CatalogueError): boolean => UNWRITABLE.includes(code);
 const UNWRITABLE: readonly string[] = ['StoreUnreachable', 'AuthorizationFailed', 'StoreFull', 'StoreBusy'];
 
 export class Leases {
   constructor(private readonly leases: readonly Lease[]) {}
 
-  /** Somebody is choosing just now. */
+  /** A reader is choosing a point right now. */
   get keepAll(): boolean {
     return this.leases.some(({ of }) => !of);
   }
@@ -91,7 +91,7 @@ export class Leases {
     return named.map(({ snapshot }) => snapshot);
   }
 
-  /** The first cycle that stays, by name: this one, or an earlier one that somebody reads. */
+  /** The name of the first cycle to keep: the wanted one, or an earlier one that is being read. */
   firstCycle(wanted: string): string {
     const next = ({ epoch, sequence }: Fence) => cycleName(epoch, sequence + 1);
     return [wanted, ...this.leases.flatMap(({ of }) => (of ? [next(of)] : []))].toSorted()[0]!;
@@ -99,8 +99,8 @@ export class Leases {
 }
 
 /**
- * Those that hold. One that can't be read, or ends later than any can, holds nothing.
- * @param fence whose holder deletes what readers that died have left. @throws CatalogueError StaleEpoch
+ * The leases in force. A lease that is unreadable, or ends later than any valid lease can, is ignored.
+ * @param fence its holder deletes the leases of dead readers. @throws CatalogueError StaleEpoch
  */
 export async function readLeases(store: RecordStore, vm: string, fence?: WriteFence): Promise<Leases> {
   const held: Lease[] = [];
@@ -112,7 +112,7 @@ export async function readLeases(store: RecordStore, vm: string, fence?: WriteFe
   return new Leases(held);
 }
 
-/** By this machine's clock; one that runs ahead elsewhere must not keep everything for ever. */
+/** By this machine's clock; a lease written by a clock that runs ahead must not protect everything forever. */
 function isHeld({ until }: Lease): boolean {
   const left = toMs(until) - Date.now();
   return left > 0 && left <= 2 * LEASE_MS;

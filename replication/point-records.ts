@@ -1,6 +1,6 @@
 /**
- * The records of recovery points: the only place that reads and deletes them. One that is damaged does not hide the
- * others; what it named stays, as nobody knows which snapshots it needs.
+ * The records of recovery points; only this module reads and deletes them. A damaged record does not hide the others.
+ * Snapshots stay while a record is damaged, because it is unknown which of them it names.
  */
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences, type Fence } from '../domain/fence.js';
@@ -23,7 +23,7 @@ import { readAhead } from '../concurrency/in-parallel.js';
 const RECORDS_IN_FLIGHT = 8;
 
 export interface DamagedPoint extends DamagedRecord {
-  /** By its name; what else it said is lost. Undefined when not even that is one of a point. */
+  /** From its name; the rest of its content is lost. Undefined if the name is not that of a point. */
   readonly cycle: Fence | undefined;
 }
 
@@ -34,15 +34,15 @@ export interface PointRecords {
 }
 
 export interface ReadPointRecords extends PointRecords {
-  /** The points that are whole as they are recorded, oldest first. */
+  /** The intact points as recorded, oldest first. */
   readonly recorded: readonly RecoveryPoint[];
-  /** How many of these the index lacks. */
+  /** Number of these that are missing from the index. */
   readonly lacking: number;
-  /** Why a state may not be what the guest wrote, whether a point is made of it or not. */
+  /** Why a state may not be what the guest wrote, whether or not a point was made of it. */
   readonly suspicionOf: (state: Fence) => string | undefined;
 }
 
-/** @throws CatalogueError StoreUnreachable when the store is away, rather than one record unreadable. */
+/** @throws CatalogueError StoreUnreachable if the store cannot be reached, as opposed to one unreadable record. */
 export async function readPointRecords(store: RecordStore, vm: string): Promise<ReadPointRecords> {
   const found: RecoveryPoint[] = [];
   const damaged: DamagedPoint[] = [];
@@ -77,7 +77,7 @@ export async function readPointRecords(store: RecordStore, vm: string): Promise<
   return { points, damaged, recorded, lacking, suspicionOf: (state) => suspicionOf(state, damage) };
 }
 
-/** Leaves out, and names, the points of which the store lacks a snapshot, or what reading it takes. */
+/** Leaves out, and names, points whose snapshots the store lacks or cannot read. */
 export async function readablePoints(
   store: ReplicaStore,
   vm: string,
@@ -101,7 +101,7 @@ export async function readablePoints(
     damaged.push({ name, problem, cycle: point });
   }
   if (damaged.length === 0) return { points: whole, damaged };
-  // One that was pruned meanwhile is not damaged.
+  // A point that was pruned meanwhile is not damaged.
   const there = new Set((await listPointIds(store, vm)).map((id) => vaultPaths.point(vm, id)));
   return { points: whole, damaged: damaged.filter(({ name }) => there.has(name)) };
 }
@@ -113,13 +113,13 @@ function unlessDamaged(error: unknown): readonly string[] {
 
 const NO_INDEX: ReadonlyMap<string, RecoveryPoint> = new Map();
 
-/** One that can't be read is none: the records are there. @throws anything else. */
+/** An unreadable index counts as missing: the records exist. @throws any other error. */
 function noIndex(error: unknown): typeof NO_INDEX {
   if (error instanceof CatalogueError && error.code === 'InvalidReplicaState') return NO_INDEX;
   throw error;
 }
 
-/** Ids of all points of which a record is there, whatever is in it, oldest first. */
+/** Ids of all points that have a record, whatever its content, oldest first. */
 export async function listPointIds(store: RecordStore, vm: string): Promise<string[]> {
   const prefix = vaultPaths.pointPrefix(vm);
   return (await listKept(store.objects, prefix)).map((name) => name.slice(prefix.length).replace(/\.json$/, ''));
@@ -128,7 +128,7 @@ export async function listPointIds(store: RecordStore, vm: string): Promise<stri
 export const deletePoint = (store: RecordStore, vm: string, id: string, fence: WriteFence): Promise<void> =>
   deleteKept(store.objects, vaultPaths.point(vm, id), fence);
 
-/** As it is recorded, which does not tell whether it is suspect (`withSuspicion`). Undefined when it is gone. */
+/** The point as recorded; `withSuspicion` adds whether it is suspect. Undefined if it is gone. */
 export async function readPoint(
   store: RecordStore,
   vm: string,
@@ -150,9 +150,9 @@ export async function readPoint(
 }
 
 /**
- * Does it again when the store answers otherwise: what can't be read then either is damaged.
- * @throws CatalogueError StoreUnreachable when the store is away, InvalidReplicaState when what was asked for alone is, and
- * what else `read` throws.
+ * Repeats a failed read if the store answers other requests; if it fails again, the data is damaged.
+ * @throws CatalogueError StoreUnreachable if the store cannot be reached, InvalidReplicaState if only the requested
+ * data is unreadable, and other errors of `read`.
  */
 export async function readUnlessAway<T>(store: RecordStore, vm: string, read: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {
@@ -176,7 +176,7 @@ function pointProblem(point: RecoveryPoint, vm: string, id: string): string | un
   return new Set(disks.map(({ name }) => name)).size === disks.length ? undefined : 'names a disk twice';
 }
 
-/** An epoch has one set of disks: by epoch, those that any of its points has. There are thousands of points. */
+/** An epoch has one set of disks: for each epoch, the disks of any of its points. There are thousands of points. */
 function disksOfEpochs(points: readonly RecoveryPoint[]): ReadonlyMap<number, ReadonlySet<string>> {
   const found = new Map<number, Set<string>>();
   for (const { epoch, disks } of points) {
@@ -190,10 +190,10 @@ function disksOfEpochs(points: readonly RecoveryPoint[]): ReadonlyMap<number, Re
 const missingDisks = ({ epoch, disks }: RecoveryPoint, all: ReadonlyMap<number, ReadonlySet<string>>): string[] =>
   [...(all.get(epoch) ?? [])].filter((name) => !disks.some((disk) => disk.name === name));
 
-/** Above that of any point. */
+/** Above the epoch of any point. */
 export const LOST_DAMAGE_EPOCH = Number.MAX_SAFE_INTEGER;
 
-/** What verifications have found; where that can't be read, a damage that nothing is known of. */
+/** The findings of verifications; if they cannot be read, a damage without details. */
 export async function readDamage(store: RecordStore, vm: string): Promise<Damage | undefined> {
   const name = vaultPaths.damage(vm);
   try {
@@ -205,13 +205,13 @@ export async function readDamage(store: RecordStore, vm: string): Promise<Damage
   }
 }
 
-/** A point as it is to be told of: its record does not say whether it is suspect. */
+/** A point with its suspicion, which its record does not contain. */
 export function withSuspicion(point: RecoveryPoint, damage: Damage | undefined): RecoveryPoint {
   const suspect = point.suspect ?? suspicionOf(point, damage);
   return suspect === undefined ? point : { ...point, suspect };
 }
 
-/** It keeps the reason it was marked for first. */
+/** A point keeps the first reason for which it was marked. */
 function suspicionOf(state: Fence, damage: Damage | undefined): string | undefined {
   if (!damage) return undefined;
   const found = [...(damage.earlier ?? []), damage];

@@ -1,19 +1,19 @@
-/** What every long step of the engine takes besides its arguments, and what it tells while it runs. */
+/** Options and progress reports of every long step of the engine. */
 
 export interface Progress {
-  /** Bytes of disk or file worked through so far in this call, holes included. */
+  /** Bytes of disk or file processed so far in this call, including holes. */
   readonly bytesDone: number;
-  /** What `bytesDone` will be at the end, when it is known. */
+  /** The value that `bytesDone` will have at the end, if it is known. */
   readonly bytesTotal: number;
 }
 
 export interface StepOptions<P extends Progress = Progress> {
   readonly onProgress?: ((progress: P) => void) | undefined;
-  /** Aborting rejects with the signal's reason once what is in flight has ended; the step can be run again. */
+  /** Aborting rejects with the signal's reason when everything in flight has ended; the step can be run again. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Adds up what parallel workers did and tells it on. */
+/** Sums up and reports the progress of parallel work. */
 export function progressMeter(total: number, options: StepOptions): (bytes: number) => void {
   let done = 0;
   return (bytes) => {

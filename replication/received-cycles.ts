@@ -1,6 +1,6 @@
 /**
- * The cycles that have arrived, and what of them may be used: the same is asked of a manifest whoever wants to use it, to
- * apply it, to export it, to fail over to it, or to go on after it.
+ * The cycles that have arrived, and whether they can be used. The same checks apply to every use of a manifest:
+ * applying, exporting, failing over, or continuing after it.
  */
 import { CatalogueError } from '../domain/errors.js';
 import { formatFence, type Fence } from '../domain/fence.js';
@@ -18,16 +18,16 @@ import { readApplied } from './replica-state.js';
 import { readManifest } from './ship.js';
 
 export interface ReceivedCycles {
-  /** Those that follow a state without a gap, and can be used, oldest first. */
+  /** Usable cycles that follow a state without a gap, oldest first. */
   readonly cycles: readonly CycleManifest[];
-  /** Why the one after them can't, though it or a later one has arrived. */
+  /** Why the next cycle cannot be used although it or a later one has arrived. */
   readonly stoppedBy?: string;
 }
 
-/** Where the writes of a replica's disks have come to: what was applied last, or a cycle on top of it. */
+/** The last writes to a replica's disks: of the last applied cycle, or of a cycle on top of it. */
 type LastWrites = Pick<AppliedState, 'disks'>;
 
-/** @param applied of whatever epoch; undefined when nothing was. @throws CatalogueError StoreUnreachable */
+/** @param applied in any epoch; undefined if no cycle was applied. @throws CatalogueError StoreUnreachable */
 export async function cyclesAfter(
   store: RecordStore,
   description: ReplicaDescription,
@@ -51,7 +51,10 @@ export async function cyclesAfter(
   }
 }
 
-/** A manifest that is not there though one after it is was lost, unless it came or went while this was looked at. */
+/**
+ * If a manifest is missing although a later one exists, it was lost, unless it appeared or disappeared during this
+ * check.
+ */
 async function lossAt(
   store: RecordStore,
   vm: string,
@@ -66,7 +69,7 @@ async function lossAt(
   return { stoppedBy: `${vaultPaths.manifest(vm, epoch, sequence)} is missing, but later ones exist` };
 }
 
-/** All that have a manifest, whatever is in it, oldest first. */
+/** All cycles that have a manifest, whatever its content, oldest first. */
 export async function receivedCycles(store: RecordStore, vm: string): Promise<Fence[]> {
   const prefix = vaultPaths.cyclePrefix(vm);
   const names = await listKept(store.objects, prefix);
@@ -76,7 +79,7 @@ export async function receivedCycles(store: RecordStore, vm: string): Promise<Fe
   });
 }
 
-/** `damaged`: the cycle exists, and nobody can tell what it was. @throws CatalogueError StoreUnreachable */
+/** `damaged`: the cycle exists, but its content is unknown. @throws CatalogueError StoreUnreachable */
 export async function findManifest(
   store: RecordStore,
   vm: string,
@@ -90,7 +93,7 @@ export async function findManifest(
   }
 }
 
-/** For whom one that is damaged is as good as none. @throws CatalogueError StoreUnreachable */
+/** For callers that treat a damaged manifest like a missing one. @throws CatalogueError StoreUnreachable */
 export async function readManifestIfWhole(
   store: RecordStore,
   vm: string,
@@ -100,7 +103,7 @@ export async function readManifestIfWhole(
   return found === 'damaged' ? undefined : found;
 }
 
-/** Why a cycle that has arrived is of no use, by what working with it has thrown. @throws the error, when it says something else. */
+/** Why a cycle that has arrived is useless, from the error of using it. @throws any error with another meaning. */
 export function unusable(error: unknown): string {
   if (error instanceof CatalogueError && UNUSABLE.includes(error.code)) return error.message;
   throw error;
@@ -109,7 +112,7 @@ export function unusable(error: unknown): string {
 const UNUSABLE: readonly string[] = ['LogBroken', 'OutOfSequence', 'InvalidReplicaState'];
 
 /**
- * Is this the cycle that was asked for, of the replica's disks, and on top of what they hold?
+ * Is this the requested cycle, with the replica's disks, and the next one after their state?
  * @throws CatalogueError InvalidReplicaState, OutOfSequence
  */
 export function checkManifest(

@@ -1,6 +1,6 @@
 /**
- * Recovery points: snapshots of all disks at one applied cycle. A point exists when its manifest does, which names the
- * snapshots; a snapshot that no manifest names is left over from an attempt that died, and goes.
+ * Recovery points: snapshots of all disks at one applied cycle. A point exists when its record does, which names the
+ * snapshots. A snapshot that no record names was left by an interrupted attempt, and is deleted.
  */
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences, formatFence } from '../domain/fence.js';
@@ -40,16 +40,16 @@ const RECORDS_IN_FLIGHT = 8;
 export interface PointTask {
   readonly vm: string;
   readonly epoch: number;
-  /** The cycle the replica is at. */
+  /** The cycle that the replica holds. */
   readonly sequence: number;
   readonly kind: RecoveryPoint['kind'];
-  /** Names it gets. */
+  /** Names of the point. */
   readonly tags?: readonly string[] | undefined;
 }
 
 /**
- * Repeated for the same cycle it answers with the same point, whatever has been applied since.
- * @throws CatalogueError InvalidReplicaState when the replica is not exactly at this cycle, StaleEpoch.
+ * Repeated for the same cycle, returns the same point, whatever has been applied since.
+ * @throws CatalogueError InvalidReplicaState if the replica does not hold exactly this cycle, StaleEpoch.
  */
 export async function createRecoveryPoint(store: ReplicaStore, task: PointTask): Promise<RecoveryPoint> {
   const { vm, epoch, sequence, kind, tags = [] } = task;
@@ -62,7 +62,7 @@ export async function createRecoveryPoint(store: ReplicaStore, task: PointTask):
 
   const current = await fenceOfEpoch(store, vm, epoch);
   const applied = await readApplied(store, vm);
-  // The fence is raised before the first page of a cycle is written: behind it the disks are between two cycles.
+  // The fence is raised before the first page of a cycle is written: if it is ahead, the disks are between two cycles.
   if (!applied || compareFences(applied, task) !== 0 || compareFences(current, task) !== 0) {
     const state = applied ? `holds ${formatFence(applied)}` : 'holds no cycle';
     throw new CatalogueError(
@@ -84,7 +84,7 @@ export async function createRecoveryPoint(store: ReplicaStore, task: PointTask):
     disks,
   };
   const record = encodeRecord(recoveryPointSchema, point);
-  // One that was damaged is made again: the replica is at its cycle still.
+  // A damaged record is made again: the replica still holds its cycle.
   if (there) {
     await dropPointIndex(store, vm, fence);
     await putKept(store.objects, name, record, fence);
@@ -97,9 +97,9 @@ export async function createRecoveryPoint(store: ReplicaStore, task: PointTask):
 }
 
 /**
- * Marks every point there is, and those that the epoch still gets: what is damaged in a replica may have been for long, and
- * points share with it what has not changed since. Repeated: a point keeps the reason it was marked for first.
- * The points themselves are left alone: one that was pruned meanwhile would come back.
+ * Marks all existing points and those that the epoch will still get: a replica may have been damaged for a long time,
+ * and points share unchanged data with it. Repeated, a point keeps its first reason. The records of the points are not
+ * changed: a point that was pruned meanwhile would reappear.
  */
 export async function markSuspect(
   store: RecordStore,
@@ -110,7 +110,7 @@ export async function markSuspect(
   const { points } = await readPointRecords(store, vm);
   const sequence = points.findLast((point) => point.epoch === epoch)?.sequence ?? 0;
   const known = before && before.epoch !== LOST_DAMAGE_EPOCH ? [...(before.earlier ?? []), found(before)] : [];
-  // Of what speaks of no point any more nobody wants to know.
+  // A damage that no longer concerns any point is dropped.
   const kept = known.filter((one) => points.some((point) => compareFences(point, { sequence: 0, ...one }) <= 0));
   const damage: Damage = { epoch, sequence, reason, ...(kept.length > 0 && { earlier: kept }) };
   await putKept(store.objects, vaultPaths.damage(vm), encodeRecord(damageSchema, damage), fence);
@@ -118,7 +118,7 @@ export async function markSuspect(
 
 const found = ({ earlier: _, ...newest }: Damage) => newest;
 
-/** Those that are whole, oldest first. */
+/** The intact points, oldest first. */
 export const listRecoveryPoints = async (store: RecordStore, vm: string): Promise<RecoveryPoint[]> => [
   ...(await readPointRecords(store, vm)).points,
 ];
@@ -126,22 +126,22 @@ export const listRecoveryPoints = async (store: RecordStore, vm: string): Promis
 export interface PruneTask {
   readonly vm: string;
   readonly epoch: number;
-  /** Points before this instant go, ms since 1970. */
+  /** Points before this instant are deleted, ms since 1970. */
   readonly retainedFrom: number;
   /** Now, by the recovery site's clock, ms since 1970. */
   readonly until?: number;
-  /** Ids of points that are in use, and stay. */
+  /** Ids of points in use, which are kept. */
   readonly keep?: readonly string[];
 }
 
 export interface Pruned {
-  /** Ids of the points that went. */
+  /** Ids of the deleted points. */
   readonly gone: readonly string[];
-  /** What is left, oldest first. */
+  /** The remaining points, oldest first. */
   readonly kept: readonly RecoveryPoint[];
 }
 
-/** The newest point stays however old it is. @throws CatalogueError StaleEpoch */
+/** Keeps the newest point, however old it is. @throws CatalogueError StaleEpoch */
 export async function pruneRecoveryPoints(store: ReplicaStore, task: PruneTask): Promise<Pruned> {
   const { vm, epoch } = task;
   const fence = await fenceOfEpoch(store, vm, epoch);
@@ -150,7 +150,7 @@ export async function pruneRecoveryPoints(store: ReplicaStore, task: PruneTask):
   const keep = [...(task.keep ?? []), ...leases.points];
   const going = leases.keepAll ? [] : pointsToPrune(points, { ...task, keep });
   const staying = points.filter((point) => !going.includes(point));
-  // One that can't be read is older than the next that can, and goes when that one would.
+  // An unreadable point is older than the next readable one, and is deleted together with it.
   const newestGone = going.at(-1);
   const lost = damaged.filter(({ cycle }) => cycle && newestGone && compareFences(cycle, newestGone) < 0);
   const ids = [
@@ -170,13 +170,13 @@ export async function pruneRecoveryPoints(store: ReplicaStore, task: PruneTask):
 export interface DeletePointsTask {
   readonly vm: string;
   readonly epoch: number;
-  /** Ids of points that are in use, and stay. */
+  /** Ids of points in use, which are kept. */
   readonly keep?: readonly string[];
 }
 
 /**
- * As at a commit. Nobody may be making a point meanwhile: a raised fence sees to that.
- * @returns ids of the points that went. @throws CatalogueError StaleEpoch
+ * Used by a commit. Nobody may be making a point meanwhile; a raised fence ensures that.
+ * @returns ids of the deleted points. @throws CatalogueError StaleEpoch
  */
 export async function deleteRecoveryPoints(store: ReplicaStore, task: DeletePointsTask): Promise<string[]> {
   const { vm, epoch, keep = [] } = task;
@@ -187,7 +187,7 @@ export async function deleteRecoveryPoints(store: ReplicaStore, task: DeletePoin
   return gone;
 }
 
-/** For a holder of the fence who knows that nobody is making a point. @returns ids of the points that went. */
+/** For a holder of the fence who knows that nobody is making a point. @returns ids of the deleted points. */
 export async function removeRecoveryPoints(
   store: ReplicaStore,
   vm: string,
@@ -202,7 +202,7 @@ export async function removeRecoveryPoints(
   const kept: RecoveryPoint[] = [];
   for (const id of ids.filter((one) => keep.includes(one))) {
     const point = await readPoint(store, vm, id);
-    // A replica VM may stand on one of its snapshots, and nobody knows which.
+    // A replica VM may use one of its snapshots, and it is unknown which.
     if (point && 'problem' in point) return going;
     if (point) kept.push(point);
   }
@@ -223,9 +223,9 @@ const snapshotsOf = (points: readonly RecoveryPoint[], disk: string): string[] =
   points.flatMap((point) => point.disks.filter(({ name }) => name === disk).map(({ snapshot }) => snapshot));
 
 /**
- * Deletes the snapshots no point names. Younger ones than the newest point's are left: they may be those of a point
- * that is being made just now. So are all while a point can't be read: it may be whole again tomorrow; and those that are
- * read just now, though the record of their point may be gone.
+ * Deletes the snapshots that no point names. Keeps those younger than the newest point's, because they may belong to a
+ * point that is being made. Keeps all while a point is unreadable, because it may become readable again, and those
+ * being read now, even if the record of their point is gone.
  */
 async function deleteUnlisted(
   store: ReplicaStore,

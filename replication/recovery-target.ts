@@ -1,4 +1,4 @@
-/** What the store holds of a VM now, as far as choosing a recovery point needs it. */
+/** The state of a VM in the store, as far as it is needed to choose a recovery point. */
 import { CatalogueError } from '../domain/errors.js';
 import type { Fence } from '../domain/fence.js';
 import type { RecoveryState } from '../domain/recovery-point.js';
@@ -15,7 +15,7 @@ import { cyclesAfter } from './received-cycles.js';
 import { readablePoints, readPointRecords } from './point-records.js';
 import { readDescription, readFenceIfWhole } from './replica-state.js';
 
-/** With what it was read from. */
+/** Includes the description it was read from. */
 export interface KnownRecoveryState extends RecoveryState {
   readonly description: ReplicaDescription;
   readonly applied: AppliedState | undefined;
@@ -24,8 +24,8 @@ export interface KnownRecoveryState extends RecoveryState {
 }
 
 /**
- * Undefined while the store knows no such VM. What is damaged is left out, and named.
- * @throws CatalogueError StoreUnreachable; InvalidReplicaState when no copy of the description is whole.
+ * Undefined if the store does not know the VM. Damaged records are left out and named.
+ * @throws CatalogueError StoreUnreachable; InvalidReplicaState if no copy of the description is intact.
  */
 export async function readRecoveryState(store: ReplicaStore, vm: string): Promise<KnownRecoveryState | undefined> {
   const description = await readDescription(store, vm);
@@ -37,7 +37,7 @@ export async function readRecoveryState(store: ReplicaStore, vm: string): Promis
   if (!fence) damaged.push({ name: vaultPaths.vm(vm), problem: `the fence of ${vaultPaths.vm(vm)} is damaged` });
   if ('problem' in applied) damaged.push(applied);
   const state = 'problem' in applied ? undefined : applied.state;
-  // Without it nobody knows which of them the disks hold.
+  // Without the applied state, it is unknown which of these cycles the disks hold.
   const received = 'problem' in applied ? { cycles: [] } : await cyclesAfter(store, description, state);
   const records = await readPointRecords(store, vm);
   const { points, damaged: unreadable } = await readablePoints(store, vm, records.points);
@@ -47,7 +47,7 @@ export async function readRecoveryState(store: ReplicaStore, vm: string): Promis
   damaged.push(...[...records.damaged, ...unreadable].map(({ name, problem }) => ({ name, problem })));
   const suspect = records.suspicionOf({ epoch, sequence: Number.MAX_SAFE_INTEGER });
   return {
-    // Behind one that nobody knows the replica's disks are no state, and nothing can be applied.
+    // If the fence is unknown, the replica's disks are not a usable state, and nothing can be applied.
     ...{
       vm,
       epoch,
@@ -62,10 +62,10 @@ export async function readRecoveryState(store: ReplicaStore, vm: string): Promis
   };
 }
 
-/** Below that of any cycle. */
+/** Below the fence of any cycle. */
 const UNKNOWN_FENCE: Fence = { epoch: 0, sequence: 0 };
 
-/** One that is damaged says no more than that there is no live replica to go back to. */
+/** A damaged record means only that there is no live replica to fail over to. */
 export async function readAppliedIfWhole(
   store: RecordStore,
   description: ReplicaDescription,

@@ -1,6 +1,6 @@
 /**
- * The end of a replica: deleted, or kept as it is. The fence stays where it was raised to, so that a writer thought dead
- * can't bring anything back, and the next protection gets an epoch above.
+ * The end of a replica: deleted, or kept as it is. The fence stays raised, so that a writer that was thought dead
+ * cannot bring anything back, and the next protection gets a higher epoch.
  */
 import { vaultPaths } from '../domain/vault.js';
 import type { RecordStore, ReplicaStore } from '../ports/replica-store.js';
@@ -13,13 +13,13 @@ import { deleteSeedRecords } from './seed-record.js';
 
 export interface RemovalTask {
   readonly vm: string;
-  /** Of the protection that ends; the fence is raised to the one after it. */
+  /** Epoch of the protection that ends; the fence is raised to the next one. */
   readonly epoch: number;
 }
 
 /**
- * Deletes the replica's disks, recovery points, cycles, and all else the store holds of the VM. Repeated: nothing.
- * @throws CatalogueError StaleEpoch when the VM is protected anew meanwhile.
+ * Deletes the replica's disks, recovery points, cycles, and all other data of the VM in the store. Repeatable.
+ * @throws CatalogueError StaleEpoch if the VM has been protected again meanwhile.
  */
 export async function removeReplica(store: ReplicaStore, { vm, epoch }: RemovalTask): Promise<void> {
   const fence = vmFence(vm, { epoch: epoch + 1, sequence: 0 });
@@ -33,16 +33,16 @@ export async function removeReplica(store: ReplicaStore, { vm, epoch }: RemovalT
     8,
     (name) => store.objects.delete(name, fence),
   );
-  // Only it knows the disks: an attempt that dies before leaves it to the next.
+  // Deleted last, because only it names the disks: after an interruption, the next attempt needs it.
   await store.objects.delete(last, fence);
 }
 
 /**
- * Leaves disks and recovery points as they are, under a description that says so, and deletes what only replication
- * needs. Repeated: nothing new.
+ * Keeps disks and recovery points under a description that says so, and deletes everything that only replication needs.
+ * Repeatable.
  * @param task.unprotectedAt ISO 8601.
- * @param task.inUse a replica VM runs from the disks: the right to write stays with it, so the fence is left alone.
- * @throws CatalogueError StaleEpoch when the VM is protected anew meanwhile.
+ * @param task.inUse a replica VM runs from the disks and keeps the right to write, so the fence is not raised.
+ * @throws CatalogueError StaleEpoch if the VM has been protected again meanwhile.
  */
 export async function keepReplica(
   store: RecordStore,

@@ -1,4 +1,4 @@
-/** What the vault says about a replica: who may write, what it is a replica of, and how far it has come. */
+/** The vault's records about a replica: who may write, what it is a replica of, and how far it has come. */
 import { CatalogueError } from '../domain/errors.js';
 import { formatFence, type Fence } from '../domain/fence.js';
 import { policySchema, type Policy } from '../domain/policy.js';
@@ -23,8 +23,9 @@ export const vmFence = (vm: string, fence: Fence): WriteFence => ({
 });
 
 /**
- * The fence of a VM as it stands, for work that any holder of the epoch may do.
- * @throws CatalogueError StaleEpoch when a newer epoch has taken over, ReplicaMissing when this one has not begun there.
+ * The current fence of a VM, for work that any holder of the epoch may do.
+ * @throws CatalogueError StaleEpoch if a newer epoch has taken over, ReplicaMissing if this epoch has not begun in the
+ * store.
  */
 export async function fenceOfEpoch(store: RecordStore, vm: string, epoch: number): Promise<WriteFence> {
   const fence = await store.objects.readFence(vaultPaths.vm(vm));
@@ -36,7 +37,7 @@ export async function fenceOfEpoch(store: RecordStore, vm: string, epoch: number
 export const readDescription = (store: RecordStore, vm: string): Promise<ReplicaDescription | undefined> =>
   readKept(store.objects, vaultPaths.description(vm), replicaDescriptionSchema);
 
-/** Replaces it: what changes of a VM while it is protected. Other disks come with another epoch only. */
+/** Replaces the description with changes of a protected VM. Other disks require a new epoch. */
 export const writeDescription = (store: RecordStore, description: ReplicaDescription, fence: Fence): Promise<void> =>
   putKept(
     store.objects,
@@ -45,12 +46,15 @@ export const writeDescription = (store: RecordStore, description: ReplicaDescrip
     vmFence(description.vm, fence),
   );
 
-/** Makes a copy of it that was damaged, or is not there yet, from the other one. @throws CatalogueError StaleEpoch */
+/** Restores a damaged or missing copy of it from the other one. @throws CatalogueError StaleEpoch */
 export async function mendDescription(store: RecordStore, vm: string, fence: Fence): Promise<void> {
   await mendKept(store.objects, vaultPaths.description(vm), replicaDescriptionSchema, vmFence(vm, fence));
 }
 
-/** @throws CatalogueError StaleEpoch when the replica is of a newer epoch, ReplicaMissing when of none or an older. */
+/**
+ * @throws CatalogueError StaleEpoch if the replica has a newer epoch, ReplicaMissing if there is none or it has an
+ * older one.
+ */
 export async function descriptionOfEpoch(store: RecordStore, vm: string, epoch: number): Promise<ReplicaDescription> {
   const description = await readDescription(store, vm);
   if (description?.epoch === epoch && description.vm === vm) return description;
@@ -68,15 +72,15 @@ export function describedDisk(description: ReplicaDescription, disk: string): Re
   throw new CatalogueError('InvalidReplicaState', `${description.vm}: the replica has no disk ${disk}`);
 }
 
-/** The newest cycle that every replica disk holds; of whatever epoch. @throws CatalogueError InvalidReplicaState */
+/** The newest cycle that every replica disk holds, in any epoch. @throws CatalogueError InvalidReplicaState */
 export const readApplied = (store: RecordStore, vm: string): Promise<AppliedState | undefined> =>
   readKept(store.objects, vaultPaths.applied(vm), appliedStateSchema);
 
-/** The policy the VM was last replicated by; undefined when no cycle has told. */
+/** The policy with which the VM was last replicated; undefined if no cycle has recorded one. */
 export const readPolicy = (store: RecordStore, vm: string): Promise<Policy | undefined> =>
   readKept(store.objects, vaultPaths.policy(vm), policySchema);
 
-/** Writes it when it is another than the one that is there. */
+/** Writes the policy if it differs from the recorded one. */
 export async function keepPolicy(store: RecordStore, vm: string, policy: Policy, fence: Fence): Promise<void> {
   const record = encodeRecord(policySchema, policy);
   const name = vaultPaths.policy(vm);
@@ -85,18 +89,18 @@ export async function keepPolicy(store: RecordStore, vm: string, policy: Policy,
   await putKept(store.objects, name, record, vmFence(vm, fence));
 }
 
-/** Where the VM ran when that was settled last, in whichever epoch: a replica VM that runs is of this failover. */
+/** The last record of where the VM runs, in any epoch: a running replica VM belongs to this failover. */
 export const readNotedState = (store: RecordStore, vm: string): Promise<VaultState | undefined> =>
   readKept(store.objects, vaultPaths.state(vm), vaultStateSchema);
 
-/** Where the VM runs, if that was settled in the epoch the store is at; undefined: at the primary site. */
+/** Where the VM runs, if that was recorded in the store's current epoch; undefined: at the primary site. */
 export async function readVaultState(store: RecordStore, vm: string): Promise<VaultState | undefined> {
   const state = await readNotedState(store, vm);
   const fence = await store.objects.readFence(vaultPaths.vm(vm));
   return state?.epoch === fence.epoch ? state : undefined;
 }
 
-/** Undefined for one that is damaged: what was written can be read all the same. */
+/** Undefined if the fence is damaged: the data can still be read. */
 export async function readFenceIfWhole(store: RecordStore, vm: string): Promise<Fence | undefined> {
   try {
     return await store.objects.readFence(vaultPaths.vm(vm));
@@ -106,7 +110,7 @@ export async function readFenceIfWhole(store: RecordStore, vm: string): Promise<
   }
 }
 
-/** @throws CatalogueError StaleEpoch when a newer epoch has taken over. */
+/** @throws CatalogueError StaleEpoch if a newer epoch has taken over. */
 export const writeVaultState = (store: RecordStore, vm: string, state: VaultState): Promise<void> =>
   putKept(
     store.objects,

@@ -1,6 +1,6 @@
 /**
- * Makes the room for a replica: its disks, all zeroes, and the description by which the VM can be created from them. A
- * replica disk holds the source's disk and zeroes up to the next MiB.
+ * Prepares a replica: its disks, all zeroes, and the description from which the VM can be created. A replica disk holds
+ * the source's disk, followed by zeroes up to the next MiB.
  */
 import { exceededLimits } from '../domain/disk-limits.js';
 import { CatalogueError } from '../domain/errors.js';
@@ -17,20 +17,21 @@ import { removeRecoveryPoints } from './recovery-points.js';
 import { readDescription, vmFence, writeDescription } from './replica-state.js';
 import { deleteSeedRecords } from './seed-record.js';
 
-/** Bytes. Azure takes virtual disks whose size is a multiple of it. */
+/** Bytes. Azure requires that the size of a virtual disk is a multiple of this. */
 const REPLICA_ALIGNMENT = 1024 * 1024;
 
-/** Virtual size of the replica of a disk of `size` bytes. */
+/** Virtual size of the replica of a disk with `size` bytes. */
 export const replicaSizeOf = (size: number): number => alignUp(size, REPLICA_ALIGNMENT);
 
 /**
- * Begins a replica from nothing, under a new epoch: whatever an older epoch left of it, recovery points included, is
- * deleted. Run again under the same epoch it leaves alone what has been copied since.
+ * Begins a replica from nothing, under a new epoch, and deletes everything that older epochs have left, including
+ * recovery points. Run again under the same epoch, it does not touch data that has been copied since.
  *
- * Everything is done just below the new epoch's first fence, which is raised last: from then on an attempt at this that
- * was thought dead can delete nothing any more.
+ * Everything is done just below the new epoch's first fence, which is raised last: from then on, an attempt that was
+ * thought dead can delete nothing.
  * @param fence (epoch, 0), the description's epoch.
- * @throws CatalogueError StaleEpoch, InvalidReplicaState; PrerequisitesNotMet when a disk is too large, or there are too many.
+ * @throws CatalogueError StaleEpoch, InvalidReplicaState; PrerequisitesNotMet if a disk is too large, or there are too
+ * many.
  */
 export async function prepareReplica(
   store: ReplicaStore,
@@ -107,7 +108,7 @@ async function checkSameReplica(
   }
 }
 
-/** For a holder of the fence. Manifests and records go before what they speak of. Repeated: nothing. */
+/** For a holder of the fence. Deletes manifests and records before the data they name. Repeatable. */
 export async function clearReplica(
   store: ReplicaStore,
   vm: string,

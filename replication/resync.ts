@@ -1,7 +1,7 @@
 /**
- * Begins a resynchronization at the replica: a new epoch on the disks as they are, and made ready for those the source
- * has now. Recovery points stay. From here until the first cycle of the epoch is applied the live replica is a mixture,
- * and no recovery point: `applied.json` is of an older epoch than `description.json`.
+ * Begins a resynchronization at the replica: a new epoch on the existing disks, which are adapted to the source's
+ * current disks. Recovery points are kept. From here until the first cycle of the epoch is applied, the live replica is
+ * a mixture and not a recovery point: `applied.json` has an older epoch than `description.json`.
  */
 import { formatBytes } from '../domain/bytes.js';
 import { exceededLimits } from '../domain/disk-limits.js';
@@ -21,19 +21,19 @@ export interface ResyncTask {
   readonly vm: string;
   /** The new epoch. */
   readonly epoch: number;
-  /** Of the source, sizes in bytes: the set that the new epoch is of. */
+  /** Disks of the source, sizes in bytes: the set of the new epoch. */
   readonly disks: Sizes;
-  /** What else the replica VM is told of its source; left out: as it was. */
+  /** Other properties of the source for the replica VM; left out: unchanged. */
   readonly settings?: Partial<Pick<ReplicaDescription, 'host' | 'vmmServer' | 'osDisk' | 'hardware'>>;
 }
 
 type Sizes = readonly { readonly name: string; readonly size: number }[];
 
 /**
- * Run again under the same epoch it changes nothing. Everything is done just below the new epoch's first fence, which is
- * raised last: an attempt that was thought dead can't delete what was copied since.
- * @throws CatalogueError StaleEpoch; PrerequisitesNotMet when a disk has become smaller, or too large; InvalidReplicaState when there is
- * no replica, or the epoch was begun with other disks.
+ * Run again under the same epoch, it changes nothing. Everything is done just below the new epoch's first fence, which
+ * is raised last: an attempt that was thought dead cannot delete data copied since.
+ * @throws CatalogueError StaleEpoch; PrerequisitesNotMet if a disk has become smaller, or is too large;
+ * InvalidReplicaState if there is no replica, or the epoch was begun with other disks.
  */
 export async function beginResync(store: ReplicaStore, task: ResyncTask): Promise<void> {
   const { vm, epoch, disks } = task;
@@ -54,7 +54,7 @@ export async function beginResync(store: ReplicaStore, task: ResyncTask): Promis
       await deleteAllCycles(store, vm, fence);
       const added = disks.map(({ name }) => name).filter((name) => !allDiskNames(description).includes(name));
       if (added.length > 0) {
-        // Whoever removes what a dead attempt has left needs their names.
+        // A later attempt that cleans up after a dead one needs their names.
         const formerDisks = [...(description.formerDisks ?? []), ...added];
         await writeDescription(store, { ...description, formerDisks }, preparing);
       }
@@ -79,7 +79,10 @@ function describedWith(description: ReplicaDescription, { epoch, disks, settings
   };
 }
 
-/** Before anything is touched. @returns disks that are left in the store from a former time, and needed by no point. */
+/**
+ * To be called before anything is changed. @returns disks that an earlier time has left in the store and that no point
+ * needs.
+ */
 async function checkFits(store: ReplicaStore, description: ReplicaDescription, disks: Sizes): Promise<string[]> {
   const { vm } = description;
   const exceeded = exceededLimits(disks);
@@ -104,7 +107,7 @@ async function checkFits(store: ReplicaStore, description: ReplicaDescription, d
   return unneeded;
 }
 
-/** Whatever a replica disk that is there holds and the source does not, is a difference like any other. */
+/** Content of an existing replica disk that the source does not have is a difference like any other. */
 async function fitDisk(store: DiskStore, vm: string, { name, size }: Sizes[number], fence: WriteFence): Promise<void> {
   const replicaDisk = { vm, disk: name };
   const replicaSize = replicaSizeOf(size);

@@ -1,10 +1,11 @@
 /**
- * The records of an initial copy. A disk is copied in slices; a slice counts once its record is durable, and its
- * record, the digests of its blocks (digest.ts), tells whoever reads the replica back what was read at the source.
+ * The records of an initial copy. A disk is copied in slices. A slice counts when its record is durable. The record,
+ * the digests of its blocks (digest.ts), describes the data read at the source, and the replica is read back against
+ * it.
  *
- * The sequence of the fence says how far an epoch's copy is: (epoch, 0) while slices are written, (epoch, 1) from when
+ * The sequence of the fence shows the progress of an epoch's copy: (epoch, 0) while slices are written, (epoch, 1) once
  * every disk has been read back and found equal. Raising it shuts out a copier that was thought dead, before the
- * snapshot it reads is merged and changes under it.
+ * snapshot that it reads is merged and changes.
  */
 import { CatalogueError } from '../domain/errors.js';
 import type { Range } from '../domain/ranges.js';
@@ -15,7 +16,7 @@ import { inParallel } from '../concurrency/in-parallel.js';
 import { fenceOfEpoch, readApplied } from './replica-state.js';
 import { SliceRecords } from './slice-records.js';
 
-/** Bytes. A multiple of the digest's blocks and of the 1 MiB replicas are rounded up to. */
+/** Bytes. A multiple of the digests' block size, and of the 1 MiB to which replicas are rounded up. */
 export const SLICE_SIZE = 64 * 1024 * 1024;
 
 export const sliceCount = (replicaSize: number): number => Math.ceil(replicaSize / SLICE_SIZE);
@@ -26,14 +27,15 @@ export const sliceRange = (slice: number, replicaSize: number): Range => ({
   length: Math.min(SLICE_SIZE, replicaSize - slice * SLICE_SIZE),
 });
 
-/** Of the slices of a disk that have been copied. */
+/** Records of the slices of a disk that have been copied. */
 export const seedRecords = (
   objects: Objects,
   { vm, epoch, disk }: { readonly vm: string; readonly epoch: number; readonly disk: string },
 ): Promise<SliceRecords> => SliceRecords.open(objects, vaultPaths.seedPrefix(vm, epoch, disk));
 
 /**
- * Removes the records of the initial copy or resynchronization, of this epoch and older ones, once a cycle has been applied on top of it.
+ * Removes the records of the initial copy or resynchronization, for this epoch and older ones, once a cycle has been
+ * applied on top of it.
  * @throws CatalogueError StaleEpoch, InvalidReplicaState while the copy may still be needed.
  */
 export async function releaseSeed(store: RecordStore, { vm, epoch }: { vm: string; epoch: number }): Promise<void> {
@@ -48,7 +50,7 @@ export async function releaseSeed(store: RecordStore, { vm, epoch }: { vm: strin
   await deleteSeedRecords(store, vm, fence);
 }
 
-/** Of every epoch. */
+/** Deletes the records of all epochs. */
 export async function deleteSeedRecords(store: RecordStore, vm: string, fence: WriteFence): Promise<void> {
   for (const prefix of [vaultPaths.verifiedDisks(vm), vaultPaths.seeds(vm), vaultPaths.allTargetDigests(vm)]) {
     await inParallel(await store.objects.list(prefix), 8, (name) => store.objects.delete(name, fence));

@@ -1,8 +1,8 @@
 /**
- * The copy of a disk, slice by slice: reads all of it, drops what is zero, and writes the rest to the replica's
- * disk; of a slice whose replica was digested before, as in a resynchronization, only the blocks that differ. Every
- * write says what the source says at that place, so a copier that was thought dead and writes late does no harm; for the
- * same reason nothing is ever cleared that is about to be written.
+ * Copies a disk, slice by slice: reads all of it, skips zeroes, and writes the rest to the replica's disk. If the
+ * replica of a slice was digested before, as in a resynchronization, it sends only the blocks that differ. Every write
+ * has the content of the source at that place, so a late write by a copier that was thought dead does no harm. For the
+ * same reason, ranges that are about to be written are never cleared first.
  */
 import { CatalogueError } from '../domain/errors.js';
 import type { Fence } from '../domain/fence.js';
@@ -22,28 +22,28 @@ import { Semaphore } from '../concurrency/semaphore.js';
 import { readDigests, targetRecords } from './target-digests.js';
 import { withDisk } from './with-disk.js';
 
-/** Bytes. A multiple of the digest's blocks. */
+/** Bytes. A multiple of the digests' block size. */
 const BUFFER_SIZE = 4 * 1024 * 1024;
-/** Buffers whose content goes to the store, and is made durable, together. */
+/** Number of buffers whose content is sent and made durable together. */
 const BATCH_BUFFERS = 4;
 const ZEROES = Buffer.alloc(BUFFER_SIZE);
-/** How many bytes of hole take as long as one of data: they are read, and not sent. */
+/** Bytes of hole that take as long as one byte of data: they are read, but not sent. */
 const HOLE_SPEED = 64;
 const READS_AHEAD = 2;
 const BATCHES_IN_FLIGHT = 1;
-/** Slices whose data is in memory. */
+/** Number of slices whose data is in memory at the same time. */
 const SLICES_WITH_DATA = 2;
-/** Of slices that are holes, only the records take time: each waits for stable storage. */
+/** For slices of holes, only the records take time, because each waits for stable storage. */
 const SLICES_IN_FLIGHT = 8;
 
 export interface CopyTask {
   readonly vm: string;
   readonly disk: string;
-  /** Where to go on, bytes; in the middle of a slice the slice is begun again. */
+  /** Where to continue, bytes; a slice is begun again if this is in its middle. */
   readonly fromOffset: number;
-  /** Where to stop, bytes: slices that begin there or later are left. @default the end of the disk */
+  /** Where to stop, bytes: slices that begin there or later are not copied. @default the end of the disk */
   readonly toOffset?: number;
-  /** Stops at the end of the slice that brings the bytes read at the source to this; holes count for little. */
+  /** Stops at the end of the slice with which this many bytes have been read at the source; holes count for little. */
   readonly maxBytes: number;
   readonly fence: Fence;
 }
@@ -51,23 +51,23 @@ export interface CopyTask {
 export interface CopyResult {
   /** The disk is copied from `fromOffset` up to here. */
   readonly nextOffset: number;
-  /** Bytes of disk gone through, holes and slices copied before included. */
+  /** Bytes of disk processed, including holes and slices copied before. */
   readonly bytesDone: number;
-  /** Bytes that were not zero and so were sent. */
+  /** Bytes that were not zero and were therefore sent. */
   readonly dataBytes: number;
-  /** True when the end of the disk has been reached. */
+  /** True if the end of the disk has been reached. */
   readonly done: boolean;
 }
 
 export interface CopyProgress extends Progress {
-  /** Everything from `fromOffset` up to here is durable: a checkpoint to go on from. */
+  /** Everything from `fromOffset` up to here is durable: a checkpoint for a later call. */
   readonly nextOffset: number;
 }
 
 /**
- * Can be aborted or die anywhere and be run again, with the same or an older `fromOffset`: slices with a record are
+ * May be aborted or die at any point, and be run again with the same or an older `fromOffset`: slices with a record are
  * skipped.
- * @throws CatalogueError StaleEpoch, InvalidReplicaState, and what the disk and the store throw.
+ * @throws CatalogueError StaleEpoch, InvalidReplicaState, and the errors of the disk and the store.
  */
 export async function copySlice(
   store: ReplicaStore,
@@ -120,12 +120,12 @@ async function copySlices(
     if (!data) return { stop: end(range), sent: 0 };
     const held = await readDigests(digested, slice, range);
     const { digests, sent } = await copier.copy(range, data, held, options.signal);
-    // A slice of nothing but holes is done again in no time.
+    // A slice that consists of holes only is quickly copied again.
     if (data.length === 0) await copied.putLater(slice, digests.encode(), vmFence(vm, fence));
     else await copied.put(slice, digests.encode(), vmFence(vm, fence));
     return { stop: end(range), sent };
   };
-  // In order: what is reported as done has no gaps.
+  // In order, so that the reported progress has no gaps.
   for await (const { stop, sent } of readAhead(open(), SLICES_IN_FLIGHT, copy)) {
     nextOffset = stop;
     dataBytes += sent;
@@ -133,7 +133,7 @@ async function copySlices(
     options.onProgress?.({ bytesDone: stop - start, bytesTotal: replicaSize - start, nextOffset: durable });
   }
   await copied.flush(vmFence(vm, fence));
-  // Aborted while the last slices were on their way: who asked for it should not hear of an end.
+  // If the step was aborted while the last slices were in flight, the caller must not see a success.
   options.signal?.throwIfAborted();
   return { nextOffset, bytesDone: nextOffset - start, dataBytes, done: nextOffset >= replicaSize };
 }
@@ -141,13 +141,13 @@ async function copySlices(
 interface OpenSlice {
   readonly slice: number;
   readonly range: Range;
-  /** What has to be read; undefined when the slice has been copied before. */
+  /** Ranges to read; undefined if the slice has been copied before. */
   readonly data: Range[] | undefined;
 }
 
 /**
- * What of a slice is to be sent, in whole blocks; the source may end before the slice does. Holes are gone through, and
- * have to read as zeroes: that a file system calls something a hole proves nothing of what a guest reads there.
+ * The ranges of a slice that may have to be sent, in whole blocks; the source may end before the slice does. Holes are
+ * read as well and must contain zeroes: a hole reported by the file system does not prove what a guest reads there.
  */
 async function readableBlocks(
   disk: ReadableDisk,
@@ -183,8 +183,8 @@ class SliceCopier {
   }
 
   /**
-   * Everything of the slice is durable in the replica then. Only blocks whose digests differ from what the replica `held` are
-   * touched: whoever reads back goes by it. @returns digests of the source, and bytes that were sent.
+   * When this resolves, the whole slice is durable in the replica. Writes only blocks whose digests differ from those
+   * in `held`, which reading back relies on. @returns digests of the source, and the number of bytes sent.
    */
   async copy(
     slice: Range,
@@ -192,9 +192,9 @@ class SliceCopier {
     held: SliceDigests | undefined,
     signal: AbortSignal | undefined,
   ): Promise<{ digests: SliceDigests; sent: number }> {
-    // An earlier attempt, or damage that was found on reading back, may have left something where the source has zeroes.
-    // Where the digests tell of it, nobody else is asked.
-    // What reaches out of the slice is another one's, which may have been copied already.
+    // An earlier attempt, or damage found on reading back, may have left data where the source has zeroes. If there are
+    // digests of the replica, they show it, and the store is not asked. Ranges outside the slice belong to other
+    // slices, which may have been copied already.
     const occupied = held ? [slice] : clipRanges(await this.#target.dataRanges(slice), slice);
     const digests = new SliceDigests(slice);
     const found: Found = { content: [], sent: [] };
@@ -219,7 +219,7 @@ class SliceCopier {
     });
   }
 
-  /** Reads ahead, digests, and gathers what has to be sent. */
+  /** Reads ahead, computes digests, and collects the blocks to send. */
   async *#batches(data: readonly Range[], held: SliceDigests | undefined, digests: SliceDigests, found: Found) {
     let batch = new Batch();
     for await (const { buffer, pieces } of readAhead(packs(data, BUFFER_SIZE), READS_AHEAD, (pack) =>
@@ -263,7 +263,7 @@ class SliceCopier {
   }
 }
 
-/** Ranges of the slice, sorted: what is not zero at the source, and what of it was sent. */
+/** Ranges of the slice, sorted: those that are not zero at the source, and those of them that were sent. */
 interface Found {
   readonly content: Range[];
   readonly sent: Range[];
@@ -271,6 +271,6 @@ interface Found {
 
 class Batch {
   readonly writes: DiskWrite[] = [];
-  /** What the writes' data lies in. */
+  /** Buffers that hold the data of the writes. */
   readonly buffers: Buffer[] = [];
 }

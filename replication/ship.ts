@@ -1,7 +1,7 @@
 /**
- * Sends one cycle to the replica store: a change file for each disk that changed, or several where it changed much, each
- * read back once it is there, then the manifest, by which the cycle begins to exist. The sealed logs can go as soon as the
- * manifest is durable.
+ * Sends one cycle to the replica store: one or several change files for each disk that changed, each read back after it
+ * has arrived, then the manifest, with which the cycle begins to exist. Once the manifest is durable, the sealed logs
+ * may be deleted.
  */
 import { CatalogueError } from '../domain/errors.js';
 import { compareFences, formatFence, type Fence } from '../domain/fence.js';
@@ -35,20 +35,19 @@ const DISKS_IN_FLIGHT = 4;
 type ManifestDisk = CycleManifest['disks'][number];
 
 export interface ShipOptions extends StepOptions {
-  /** Names that the recovery point of this cycle gets. */
+  /** Names of the recovery point of this cycle. */
   readonly tags?: readonly string[] | undefined;
   /** @default PART_LIMITS */
   readonly partLimits?: PartLimits;
 }
 
 /**
- * Can be aborted or die anywhere and be run again: of a disk that takes several parts, those that were sent are not sent
- * again. Once the manifest is there it is the truth, and is answered without anything being sent: the logs may be gone by
- * then.
+ * May be aborted or die at any point, and be run again: parts of a disk that were sent are not sent again. If the
+ * manifest exists, it is final and is returned without sending anything; the logs may be gone by then.
  * @param fence the cut's epoch and sequence.
- * @throws CatalogueError OutOfSequence when the store has another cycle under this number, LogBroken when the change
- * set is not of this cut, UploadDamaged when what was read back is not what was sent (run it again), ReplicaMissing when the store has no replica of
- * this epoch, StaleEpoch.
+ * @throws CatalogueError OutOfSequence if the store has another cycle with this number; LogBroken if the change set is
+ * not of this cut; UploadDamaged if the data read back differs from the data sent (run it again); ReplicaMissing if the
+ * store has no replica of this epoch; StaleEpoch.
  */
 export async function shipCycle(
   store: RecordStore,
@@ -65,7 +64,7 @@ export async function shipCycle(
   }
   const shipped = await shippedManifest(store, cut).catch(damagedManifest);
   if (shipped && shipped !== 'damaged') return shipped;
-  // Another store, or an older state of this one: the logs would go, and the cycle would be nobody's.
+  // In another store, or an older state of this one, nobody would use the cycle, and its logs would be deleted.
   await fenceOfEpoch(store, cut.vm, cut.epoch);
 
   const { partLimits = PART_LIMITS } = options;
@@ -97,7 +96,7 @@ export async function shipCycle(
   const data = encodeRecord(cycleManifestSchema, manifest);
   const name = vaultPaths.manifest(vm, epoch, sequence);
   if (shipped === 'damaged') {
-    // The logs are here still, so that it is made again; of the same cut it says the same, whoever makes it.
+    // The logs still exist, so the manifest can be made again; for the same cut it always has the same content.
     await putKept(store.objects, name, data, vmFence(vm, fence));
     return manifest;
   }
@@ -109,7 +108,7 @@ export async function shipCycle(
 
 /**
  * The manifest of a cycle; undefined while the cycle does not exist.
- * @throws CatalogueError LogBroken when it does, and neither copy of its manifest is whole: what the cycle held is lost.
+ * @throws CatalogueError LogBroken if the cycle exists but neither copy of its manifest is intact: its content is lost.
  */
 export async function readManifest(store: RecordStore, vm: string, cycle: Fence): Promise<CycleManifest | undefined> {
   try {
@@ -125,7 +124,7 @@ function damagedManifest(error: unknown): 'damaged' {
   throw error;
 }
 
-/** @throws CatalogueError OutOfSequence when there is a manifest, but of another cut. */
+/** @throws CatalogueError OutOfSequence if there is a manifest of another cut. */
 async function shippedManifest(store: RecordStore, cut: Cut): Promise<CycleManifest | undefined> {
   const manifest = await readManifest(store, cut.vm, cut);
   if (!manifest) return undefined;
@@ -164,7 +163,7 @@ function matchDisks(changeSet: ChangeSet, cut: Cut): [CutDisk, DiskChanges][] {
 }
 
 class DiskUpload {
-  /** Bytes of the change files as planned; 0 when the disk did not change. */
+  /** Size of the planned change files, bytes; 0 if the disk did not change. */
   readonly length: number;
   readonly #store: RecordStore;
   readonly #cut: Cut;
@@ -201,7 +200,7 @@ class DiskUpload {
     }
   }
 
-  /** Unless an attempt before has sent it: then its pieces are gone past. */
+  /** Unless an earlier attempt has sent it; then its pieces are skipped. */
   async #sendPart(number: number, part: PlannedPart, pieces: PieceCursor, watch: Watch): Promise<SentPart> {
     const { vm, epoch, sequence } = this.#cut;
     const { name } = this.#disk;
@@ -233,7 +232,7 @@ class DiskUpload {
     );
     await this.#store.objects.upload(file, watched(writer.chunks(), advance, signal), fence);
     const sent = writer.written();
-    // Once the manifest is durable the cut is let go of: the file has to be proven good before.
+    // Once the manifest is durable, the cut is released, so the file must be verified before.
     const onBytes = (bytes: number): void => {
       signal?.throwIfAborted();
       advance(bytes);
@@ -243,7 +242,7 @@ class DiskUpload {
       const found = arrived ?? 'nothing of that length';
       throw new CatalogueError('UploadDamaged', `${file}: sent ${sent.digest}, read back ${found}`);
     }
-    // What turned out to be zeroes was counted as content.
+    // Content that turned out to be zeroes was counted as well.
     advance((this.#lengthOf(part) - sent.length) * 2);
     return sent;
   }

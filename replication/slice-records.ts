@@ -1,33 +1,33 @@
 /**
- * The records of a disk's slices, digests each (digest.ts), below one prefix: `<n>.digests` for each slice, and once those
- * of 64 slices that follow each other are there, one `<first>-<last>.pack` in their place. A disk of 1 TiB has 16,384
- * slices; a store that lists what it holds in one catalog would write that list anew, longer and longer, for each.
+ * The records of a disk's slices, which are digests (digest.ts), below one prefix: `<n>.digests` for each slice. When the
+ * records of 64 consecutive slices exist, one `<first>-<last>.pack` replaces them. A disk of 1 TiB has 16,384 slices; a
+ * store that lists its objects in one catalog would write an ever longer list for each slice.
  *
  *   0   8    `FARPACK1`
  *   8   4    number of the first slice, u32; the length of each record, bytes, u32 each; then the records
  *
- * A pack never changes. Where both are there the pack counts: what lies beside it came late.
+ * A pack never changes. If a slice has both, the pack counts: the single record was written late.
  */
 import type { Objects, WriteFence } from '../ports/objects.js';
 import { inParallel } from '../concurrency/in-parallel.js';
 
-/** Slices of a pack. */
+/** Number of slices in a pack. */
 const PACKED = 64;
 const MAGIC = 'FARPACK1';
 const IN_FLIGHT = 8;
-/** Packs held in memory, 2 MiB each at most: slices are asked for in order, some at a time. */
+/** Number of packs held in memory, at most 2 MiB each: slices are requested in order, several at a time. */
 const PACKS_KEPT = 2;
 
 const digits = (slice: number): string => String(slice).padStart(8, '0');
 
 export class SliceRecords {
-  /** Of the slices with an object of their own. */
+  /** Slices whose record is a separate object. */
   readonly #single = new Set<number>();
   /** First slices of the packs. */
   readonly #packs = new Set<number>();
-  /** What may go into a pack, by slice: records put by this process. */
+  /** Records by slice that this process has put, and that may go into a pack. */
   readonly #contents = new Map<number, Buffer>();
-  /** Not durable yet. */
+  /** Records that are not durable yet. */
   readonly #pending = new Set<number>();
   readonly #packing = new Map<number, Promise<void>>();
   readonly #readPacks = new Map<number, Promise<ReadonlyMap<number, Buffer>>>();
@@ -49,12 +49,15 @@ export class SliceRecords {
 
   has = (slice: number): boolean => this.#single.has(slice) || this.#packs.has(packOf(slice));
 
-  /** The first slice whose record is not durable; Infinity when all are. */
+  /** The first slice whose record is not durable; Infinity if all are. */
   get pendingFrom(): number {
     return Math.min(Infinity, ...this.#pending);
   }
 
-  /** Where it is now, whatever it was when this was opened. @returns undefined when there is none that can be read. */
+  /**
+   * Finds the record even if it has been packed since this was opened. @returns undefined if there is no readable
+   * record.
+   */
   async get(slice: number): Promise<Buffer | undefined> {
     const first = packOf(slice);
     if (this.#packs.has(first) || !this.#single.has(slice)) {
@@ -62,29 +65,29 @@ export class SliceRecords {
       if (packed) return packed;
       if (this.#packs.has(first)) return undefined;
     }
-    // Packed meanwhile, or never there.
+    // It has been packed meanwhile, or never existed.
     return (await this.objects.get(this.#nameOf(slice))) ?? (await this.#pack(first)).get(slice);
   }
 
-  /** Resolves once it is durable; a record that is there already is replaced. */
+  /** Resolves when the record is durable; replaces an existing one. */
   async put(slice: number, record: Buffer, fence: WriteFence): Promise<void> {
     await this.objects.put(this.#nameOf(slice), record, fence);
     await this.#added(slice, record, fence);
   }
 
-  /** As `put`; one that is there already stays. */
+  /** As `put`, but keeps an existing record. */
   async putIfAbsent(slice: number, record: Buffer, fence: WriteFence): Promise<void> {
     const isNew = await this.objects.putIfAbsent(this.#nameOf(slice), record, fence);
     await this.#added(slice, isNew ? record : await this.objects.get(this.#nameOf(slice)), fence);
   }
 
-  /** Leaves the record until its pack is whole, or `flush`: of a slice that is done again in no time. */
+  /** Holds the record back until its pack is complete, or until `flush`: for a slice that is quickly copied again. */
   async putLater(slice: number, record: Buffer, fence: WriteFence): Promise<void> {
     this.#pending.add(slice);
     await this.#added(slice, record, fence);
   }
 
-  /** Makes durable what `putLater` has left. */
+  /** Makes the records of `putLater` durable. */
   async flush(fence: WriteFence): Promise<void> {
     await inParallel([...this.#pending], IN_FLIGHT, async (slice) => {
       await this.objects.put(this.#nameOf(slice), this.#contents.get(slice)!, fence);
@@ -93,7 +96,7 @@ export class SliceRecords {
     });
   }
 
-  /** Those of the same packs stay. */
+  /** Removes records; the others in the same packs stay. */
   async remove(slices: Iterable<number>, fence: WriteFence): Promise<void> {
     const going = new Set(slices);
     for (const first of new Set([...going].map(packOf))) {
@@ -103,7 +106,7 @@ export class SliceRecords {
         await this.objects.put(this.#nameOf(slice), record, fence);
         this.#single.add(slice);
       });
-      // What came late beside the pack would count once that is gone.
+      // A late record beside the pack would become valid once the pack is gone.
       await inParallel(
         [...going].filter((slice) => packOf(slice) === first),
         IN_FLIGHT,
@@ -125,7 +128,7 @@ export class SliceRecords {
     if (record) this.#contents.set(slice, record);
     const first = packOf(slice);
     if (this.#packing.has(first) || this.#packs.has(first)) return;
-    // Behind the end of a disk there are none: its last few stay as they are.
+    // The last slices of a disk do not fill a pack, so they stay separate.
     const slices = Array.from({ length: PACKED }, (_, index) => first + index);
     if (!slices.every((one) => this.#single.has(one) || this.#pending.has(one))) return;
     const packing = this.#makePack(first, slices, fence);
@@ -141,7 +144,7 @@ export class SliceRecords {
     const records: Buffer[] = [];
     for (const slice of slices) {
       const record = this.#contents.get(slice) ?? (await this.objects.get(this.#nameOf(slice)));
-      // Gone: somebody else has packed it, or found it wrong.
+      // Missing: another process has packed it, or found it wrong.
       if (!record) return;
       records.push(record);
     }
@@ -153,7 +156,7 @@ export class SliceRecords {
       this.#pending.delete(slice);
       this.#single.delete(slice);
     }
-    // All at once: a store that keeps a catalog changes it once.
+    // All together: a store with a catalog changes it only once.
     await inParallel(single, single.length, (slice) => this.objects.delete(this.#nameOf(slice), fence));
   }
 
@@ -170,7 +173,7 @@ export class SliceRecords {
 
   async #readPack(first: number): Promise<ReadonlyMap<number, Buffer>> {
     const content = await this.objects.get(this.#packName(first));
-    // One that is not there yet may be there when it is asked for again.
+    // A pack that does not exist yet may exist at the next request.
     if (!content) this.#readPacks.delete(first);
     return content ? decodePack(first, content) : new Map();
   }
@@ -189,7 +192,7 @@ function encodePack(first: number, records: readonly Buffer[]): Buffer {
   return Buffer.concat([head, ...records]);
 }
 
-/** @returns the records by slice; none when it is damaged. Each record tells by itself whether it is whole. */
+/** @returns the records by slice; none if the pack is damaged. Each record can be verified by itself. */
 function decodePack(first: number, content: Buffer): Map<number, Buffer> {
   const records = new Map<number, Buffer>();
   let at = MAGIC.length + 4 + PACKED * 4;

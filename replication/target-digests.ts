@@ -1,9 +1,9 @@
 /**
- * Digests of a replica's blocks, computed beside the store and read by whoever has the source: only what differs has to
- * cross. One object a slice (see digest.ts), written once.
+ * Digests of a replica's blocks, computed near the store and read near the source, so that only differences have to be
+ * sent. One object for each slice (see digest.ts), written once.
  *
- * They tell what the replica held when the resynchronization began. What is sent later makes them older, not wrong: a
- * block that is sent twice gets the same bytes twice, as the source is a snapshot.
+ * They describe the replica as it was when the resynchronization began. Data sent later makes them outdated, not wrong:
+ * a block that is sent twice gets the same bytes twice, because the source is a snapshot.
  */
 import { end, intersect, type Range } from '../domain/ranges.js';
 import { vaultPaths } from '../domain/vault.js';
@@ -23,7 +23,7 @@ import { withDisk } from './with-disk.js';
 /** Bytes. */
 export const READ_SIZE = 4 * 1024 * 1024;
 const READS_AHEAD = 2;
-/** At once, of the many that fill a buffer where little has to be read in each place. */
+/** Reads in parallel, if little has to be read in each of many places to fill a buffer. */
 const READS_OF_A_BUFFER = 8;
 const SLICES_IN_FLIGHT = 2;
 
@@ -34,21 +34,22 @@ export interface DigestTask {
 }
 
 export interface Digested {
-  /** In the store for the slices gone through. */
+  /** Bytes in the store for the slices processed. */
   readonly digestBytes: number;
-  /** The disk is digested from where it was begun up to here, bytes. */
+  /** The disk is digested from the starting offset up to here, bytes. */
   readonly nextOffset: number;
   readonly done: boolean;
 }
 
 export interface DigestOptions extends StepOptions {
-  /** Asked before each slice but the first; when it says so, no further slice is begun. @default never */
+  /** Called before each slice but the first; if it returns true, no further slice is begun. @default never */
   readonly enough?: () => boolean;
 }
 
 /**
- * Digests the slices of a replica disk that have not been digested in this epoch. Can die anywhere and be run again.
- * @param task.fromOffset where an earlier call has ended. @default 0
+ * Digests the slices of a replica disk that have not been digested in this epoch. May die at any point and be run
+ * again.
+ * @param task.fromOffset where an earlier call ended. @default 0
  * @throws CatalogueError StaleEpoch, InvalidReplicaState
  */
 export async function digestReplica(
@@ -81,7 +82,7 @@ export async function digestReplica(
     return range;
   };
   await withDisk(store.disks.openReadOnly(task), async (replica) => {
-    // In order: what is told as digested has no gaps.
+    // In order, so that the reported progress has no gaps.
     for await (const range of readAhead(toDigest(), SLICES_IN_FLIGHT, (slice) => digest(replica, slice))) {
       nextOffset = end(range);
       options.onProgress?.({ bytesDone: nextOffset, bytesTotal: replicaSize });
@@ -90,11 +91,11 @@ export async function digestReplica(
   return { digestBytes, nextOffset, done: nextOffset >= replicaSize };
 }
 
-/** Of the slices that have been digested. */
+/** Records of the slices that have been digested. */
 export const targetRecords = (objects: Objects, { vm, epoch, disk }: DigestTask): Promise<SliceRecords> =>
   SliceRecords.open(objects, vaultPaths.targetDigestPrefix(vm, epoch, disk));
 
-/** @returns undefined when there are none that can be used: everything is sent then. */
+/** @returns undefined if there are no usable digests; everything is sent then. */
 export async function readDigests(
   records: SliceRecords,
   slice: number,
@@ -105,8 +106,8 @@ export async function readDigests(
 }
 
 /**
- * What the replica holds now.
- * @param buffers of `READ_SIZE`. @param parts of the slice that are looked at; of the others nothing is told. @default all
+ * Digests of the replica's current content.
+ * @param buffers of `READ_SIZE`. @param parts the parts of the slice to digest; the others are left out. @default all
  */
 export async function digestReplicaSlice(
   replica: ReadableReplicaDisk,
@@ -119,7 +120,7 @@ export async function digestReplicaSlice(
   return digests;
 }
 
-/** What may be more than zeroes, in whole blocks. What was yielded is overwritten once the next is asked for. */
+/** Blocks that may contain more than zeroes. Yielded data is overwritten when the next is requested. */
 async function* replicaContent(
   replica: ReadableReplicaDisk,
   slice: Range,

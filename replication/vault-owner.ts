@@ -1,4 +1,4 @@
-/** Whose store it is: two vaults in one store would take each other's replicas for their own. */
+/** The vault that owns a store: two vaults in one store would take each other's replicas for their own. */
 import { z } from 'zod';
 import { CatalogueError } from '../domain/errors.js';
 import { nameSchema } from '../domain/ids.js';
@@ -9,7 +9,7 @@ import { encodeRecord } from './vault-record.js';
 
 const ownerSchema = z.object({ vault: nameSchema });
 
-/** Makes the store that of a vault, if it is nobody's yet. @throws CatalogueError ForeignVault */
+/** Makes a vault the owner of the store if it has none. @throws CatalogueError ForeignVault */
 export async function claimStore(store: RecordStore, vault: string): Promise<void> {
   const fence = { scope: vaultPaths.ownerScope, epoch: 0, sequence: 0 };
   const record = encodeRecord(ownerSchema, { vault });
@@ -20,7 +20,7 @@ export async function claimStore(store: RecordStore, vault: string): Promise<voi
   await mendKept(store.objects, vaultPaths.owner, ownerSchema, fence);
 }
 
-/** A store that is nobody's yet is anybody's. @throws CatalogueError ForeignVault */
+/** Accepts a store without an owner. @throws CatalogueError ForeignVault */
 export async function requireOwner(store: RecordStore, vault: string): Promise<void> {
   const owner = await readKept(store.objects, vaultPaths.owner, ownerSchema);
   if (owner === undefined || owner.vault === vault) return;

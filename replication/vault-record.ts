@@ -1,13 +1,13 @@
 /**
- * The small JSON objects of the vault, checked against their schema both ways. Each carries a checksum of itself: a digit
- * that has changed makes a record that still reads well, of another cycle or another snapshot.
+ * The small JSON objects of the vault, checked against their schema when they are read and written. Each has a checksum
+ * of itself: a record with a changed digit may still be valid, but name another cycle or snapshot.
  */
 import { blake3 } from '@napi-rs/blake-hash';
 import type { z } from 'zod';
 import { CatalogueError } from '../domain/errors.js';
 import type { Objects } from '../ports/objects.js';
 
-/** @throws CatalogueError InvalidReplicaState when the object is there but is not what it should be. */
+/** @throws CatalogueError InvalidReplicaState if the object exists but is not valid. */
 export async function readRecord<S extends z.ZodType>(
   objects: Pick<Objects, 'get'>,
   name: string,
@@ -30,7 +30,7 @@ export function decodeRecord<S extends z.ZodType>(data: Buffer, name: string, sc
   }
   if (typeof raw === 'object' && raw !== null && 'checksum' in raw) {
     const { checksum, ...value } = raw;
-    // Written before records had one, or by hand: the schema alone speaks for it.
+    // Written by hand, or before records had checksums: only the schema is checked.
     if (checksum !== checksumOf(value)) throw damaged('is damaged: its checksum does not match its content');
     raw = value;
   }
@@ -40,11 +40,11 @@ export function decodeRecord<S extends z.ZodType>(data: Buffer, name: string, sc
   throw damaged(`is invalid: ${issue.path.join('.')}: ${issue.message}`);
 }
 
-/** Indented, as people read these when everything else is gone. */
+/** Indented, because people read these records when everything else is gone. */
 export function encodeRecord<S extends z.ZodType>(schema: S, value: z.infer<S>): Buffer {
   const record = schema.parse(value) as object;
   return Buffer.from(`${JSON.stringify({ ...record, checksum: checksumOf(record) }, undefined, 2)}\n`);
 }
 
-/** Of the compact JSON, so that indentation does not count. */
+/** Of the compact JSON, so that indentation does not matter. */
 const checksumOf = (record: object): string => blake3(JSON.stringify(record)).toString('hex').slice(0, 32);

@@ -1,4 +1,4 @@
-/** What the vault holds, read from the store alone. */
+/** The content of a vault, read from the store alone. */
 import { CatalogueError } from '../domain/errors.js';
 import type { Fence } from '../domain/fence.js';
 import { jobSchema, type Job } from '../domain/job.js';
@@ -26,27 +26,27 @@ export interface VaultVm {
   readonly vm: string;
   readonly description: ReplicaDescription;
   readonly fence: Fence;
-  /** Undefined: it runs at the primary site. */
+  /** Undefined: the VM runs at the primary site. */
   readonly state: VaultState | undefined;
   readonly applied: AppliedState | undefined;
-  /** It was last replicated by; undefined when no cycle has told. */
+  /** The policy with which it was last replicated; undefined if no cycle has recorded one. */
   readonly policy: Policy | undefined;
-  /** Complete, and not applied yet. */
+  /** Cycles that are complete but not applied yet. */
   readonly received: readonly CycleManifest[];
   /** Oldest first. */
   readonly points: readonly RecoveryPoint[];
-  /** What is left out of all this, as it can't be used; all else can. */
+  /** Damaged records, which are left out; everything else is usable. */
   readonly damaged: readonly DamagedRecord[];
   readonly jobs: { readonly count: number; readonly newest: Pick<Job, 'id'> & Partial<Job> } | undefined;
 }
 
-/** A VM of the vault that could not be read, and why. */
+/** A VM of the vault that could not be read, and the reason. */
 export interface UnreadableVm {
   readonly vm: string;
   readonly problem: string;
 }
 
-/** Every VM the store describes, by name. One that is damaged does not hide the others. */
+/** Every VM that the store describes, by name. A damaged one does not hide the others. */
 export async function surveyVault(store: ReplicaStore): Promise<{ vms: VaultVm[]; unreadable: UnreadableVm[] }> {
   const vms: VaultVm[] = [];
   const unreadable: UnreadableVm[] = [];
@@ -63,19 +63,19 @@ export async function surveyVault(store: ReplicaStore): Promise<{ vms: VaultVm[]
   return { vms, unreadable };
 }
 
-/** Of a VM that the store holds something of, but does not describe. */
+/** For a VM of which the store has data but no description. */
 export const missingDescription = (vm: string): string =>
   `${vaultPaths.description(vm)} is missing, but its data exists`;
 
-/** Names of the VMs that the store holds anything of. */
+/** Names of all VMs of which the store has data. */
 export async function vaultVms(store: RecordStore): Promise<string[]> {
   const names = await store.objects.list(vaultPaths.vms);
   return [...new Set(names.map((name) => name.slice(vaultPaths.vms.length).split('/', 1)[0]!))];
 }
 
 /**
- * Undefined when the store has no description of it. What is damaged is left out, and named.
- * @throws CatalogueError InvalidReplicaState when it can't be known what of the VM there is, and where it runs.
+ * Undefined if the store has no description of the VM. Damaged records are left out and named.
+ * @throws CatalogueError InvalidReplicaState if it is unknown what the store has of the VM, or where it runs.
  */
 export async function surveyVm(store: ReplicaStore, vm: string): Promise<VaultVm | undefined> {
   const recovery = await readRecoveryState(store, vm);
@@ -95,7 +95,7 @@ export async function surveyVm(store: ReplicaStore, vm: string): Promise<VaultVm
   };
 }
 
-/** Records of which the other copy is used. */
+/** Records with a damaged copy, of which the other copy is used. */
 async function damagedCopies(store: RecordStore, { vm }: ReplicaDescription): Promise<DamagedRecord[]> {
   const records = [
     [vaultPaths.description(vm), replicaDescriptionSchema],
@@ -114,7 +114,7 @@ async function damagedCopies(store: RecordStore, { vm }: ReplicaDescription): Pr
   return found;
 }
 
-/** The records of finished jobs, the newest first. One of a kind this version does not know is left out. */
+/** The records of finished jobs, the newest first. Kinds of jobs that this version does not know are left out. */
 export async function jobRecords(store: RecordStore, limit: number): Promise<Job[]> {
   const names = (await store.objects.list(vaultPaths.allJobs)).toSorted((a, b) => timeOf(b).localeCompare(timeOf(a)));
   const records = names
@@ -126,7 +126,7 @@ export async function jobRecords(store: RecordStore, limit: number): Promise<Job
 export const jobRecord = (store: RecordStore, id: string): Promise<Job | undefined> =>
   readRecord(store.objects, vaultPaths.jobRecord(id), jobSchema);
 
-/** Ids end with the time the job was asked for. */
+/** Ids end with the time when the job was requested. */
 const timeOf = (name: string): string => name.slice(name.lastIndexOf('/') + 1);
 
 async function jobsOf(store: RecordStore, vm: string): Promise<VaultVm['jobs']> {
@@ -134,7 +134,7 @@ async function jobsOf(store: RecordStore, vm: string): Promise<VaultVm['jobs']> 
   const newest = names.toSorted((a, b) => timeOf(a).localeCompare(timeOf(b))).at(-1);
   if (newest === undefined) return undefined;
   const id = newest.slice('jobs/'.length).replace(/\.json$/, '');
-  // A record of a kind this version does not know is counted all the same.
+  // A record of an unknown kind is counted as well.
   const record = await readRecord(store.objects, newest, jobSchema).catch(() => undefined);
   return { count: names.length, newest: record ?? { id } };
 }

@@ -1,4 +1,4 @@
-/** Reads a copy back, beside the store, and compares it with what was read at the source. */
+/** Reads a copy back near the store, and compares it with the digests of the data read at the source. */
 import { CatalogueError } from '../domain/errors.js';
 import { SEEDED_SEQUENCE } from '../domain/fence.js';
 import { end, mergeRanges, type Range } from '../domain/ranges.js';
@@ -24,15 +24,15 @@ export interface VerifyTask {
 }
 
 export interface VerifyResult {
-  /** True when all disks of the VM have been verified: cycles can be applied from now on. */
+  /** True if all disks of the VM have been verified: from now on, cycles can be applied. */
   readonly seedComplete: boolean;
 }
 
 /**
- * Has to be called for every disk once it is copied and while the source's snapshot is still there. With the last disk
- * the fence is raised to (epoch, 1): the copiers are shut out, and the first cycle can be applied.
- * @throws CatalogueError ReplicaDiffers, naming disk and ranges: their records are gone and the next copy sends them
- * again; InvalidReplicaState when slices are missing; StaleEpoch.
+ * To be called for every disk once it is copied, while the source's snapshot still exists. With the last disk, the
+ * fence is raised to (epoch, 1): copiers are shut out, and the first cycle can be applied.
+ * @throws CatalogueError ReplicaDiffers, which names disk and ranges: their records are removed, and the next copy
+ * sends them again; InvalidReplicaState if slices are missing; StaleEpoch.
  */
 export async function verifySeed(
   store: ReplicaStore,
@@ -61,7 +61,7 @@ export async function verifySeed(
   );
   if (differing.size > 0) {
     await store.objects.delete(verifiedName, fence);
-    // The digests first: with them gone the next copy sends all of a slice.
+    // Remove the digests first: without them, the next copy sends the whole slice.
     await targets.remove(differing.keys(), fence);
     await copied.remove(differing.keys(), fence);
     throw new CatalogueError('ReplicaDiffers', `${vm}/${disk}: ${describeRanges([...differing.values()].flat())}`);
@@ -73,7 +73,7 @@ export async function verifySeed(
   return { seedComplete: await completeSeed(store, description) };
 }
 
-/** @returns by slice; of a slice whose record is damaged, all. */
+/** @returns differing blocks by slice; the whole slice if its record is damaged. */
 async function differingBlocks(
   replica: ReadableReplicaDisk,
   { copied, targets, replicaSize }: { copied: SliceRecords; targets: SliceRecords; replicaSize: number },
@@ -87,7 +87,7 @@ async function differingBlocks(
     const range = sliceRange(slice, replicaSize);
     const source = await readDigests(copied, slice, range);
     const target = await readDigests(targets, slice, range);
-    // What was found equal before anything was sent has not been written since: others are fenced out.
+    // Blocks that were equal before anything was sent have not been written since: other writers are fenced out.
     const written = source && target ? source.differing(target) : [range];
     const held = await digestReplicaSlice(replica, range, buffers, written);
     const wrong = source ? written.flatMap((part) => held.differing(source, part)) : [range];
@@ -99,7 +99,7 @@ async function differingBlocks(
   return differing;
 }
 
-/** Raises the fence when every disk has been verified. */
+/** Raises the fence if every disk has been verified. */
 async function completeSeed(store: RecordStore, { vm, epoch, disks }: ReplicaDescription): Promise<boolean> {
   for (const { name, replicaSize } of disks) {
     const verified = await readRecord(store.objects, vaultPaths.verifiedDisk(vm, epoch, name), verifiedDiskSchema);
@@ -109,7 +109,7 @@ async function completeSeed(store: RecordStore, { vm, epoch, disks }: ReplicaDes
   return true;
 }
 
-/** The first few, for people. */
+/** Names only the first ranges, for people. */
 function describeRanges(ranges: readonly Range[]): string {
   const joined = mergeRanges(ranges);
   const shown = joined.slice(0, 4).map((range) => `bytes ${range.offset} to ${end(range) - 1}`);

@@ -1,7 +1,7 @@
 /**
- * Proves that a replica holds what its source held at the instant of a cycle, and finds what differs, changing nothing.
- * The replica's blocks are digested beside the store (target-digests.ts); who has the source compares, and only blocks that
- * differ cross, to be told byte by byte.
+ * Proves that a replica holds the content that its source had at the instant of a cycle, and finds differences, without
+ * changing anything. Digests of the replica are computed near the store (target-digests.ts) and compared near the
+ * source. Only blocks that differ are transferred, to find the differing bytes.
  */
 import { alignedBuffer } from '../disks/direct-io.js';
 import type { ReadableDisk } from '../disks/disk.js';
@@ -25,28 +25,31 @@ export interface VerifyTask {
   readonly vm: string;
   readonly disk: string;
   readonly epoch: number;
-  /** The cycle that source snapshot and replica are at. */
+  /** The cycle at which source snapshot and replica are. */
   readonly sequence: number;
 }
 
 export interface Comparison {
-  /** Where to go on, bytes. */
+  /** Where to continue, bytes. */
   readonly nextOffset: number;
   readonly done: boolean;
-  /** Blocks of 64 KiB that were compared. */
+  /** Number of blocks of 64 KiB that were compared. */
   readonly blocks: number;
   readonly differingBlocks: number;
-  /** What differs, to the byte as far as `EXACT_BLOCKS` go, then in whole blocks. */
+  /** Differences, exact to the byte for the first `EXACT_BLOCKS`, then in whole blocks. */
   readonly ranges: readonly Range[];
 }
 
 const SLICES_IN_FLIGHT = 2;
-/** Blocks told byte by byte in one call. */
+/** Number of blocks in one call whose differences are located to the byte. */
 const EXACT_BLOCKS = 64;
-/** Differing bytes nearer to each other than this are told as one range. */
+/** Differing bytes closer to each other than this are reported as one range. */
 const SECTOR = 512;
 
-/** Digests every block of a replica disk. Repeated: only what is missing. @throws CatalogueError InvalidReplicaState, StaleEpoch */
+/**
+ * Digests every block of a replica disk. Repeated, it digests only missing slices. @throws CatalogueError
+ * InvalidReplicaState, StaleEpoch
+ */
 export async function digestForVerification(
   store: ReplicaStore,
   task: VerifyTask,
@@ -72,13 +75,14 @@ export async function digestForVerification(
   await withDisk(store.disks.openReadOnly(task), async (replica) => {
     await inParallel(slices, SLICES_IN_FLIGHT, (slice) => digest(replica, slice));
   });
-  // What was read is worth something only if nobody has brought the replica further meanwhile.
+  // The result is valid only if the replica has not advanced meanwhile.
   await requireAt(store, task);
 }
 
 /**
- * Compares the source with the digests, slice by slice, until `until` says that it is enough.
- * @param fromOffset where an earlier call has ended. @throws CatalogueError InvalidReplicaState, and of reading the source.
+ * Compares the source with the digests, slice by slice, until `until` returns true.
+ * @param fromOffset where an earlier call ended. @throws CatalogueError InvalidReplicaState, and the errors of reading
+ * the source.
  */
 export async function compareWithSource(
   store: ReplicaStore,
@@ -165,14 +169,17 @@ async function requireAt(store: RecordStore, task: VerifyTask): Promise<void> {
   );
 }
 
-/** Every byte, whatever a file system says of holes; behind the end of the source are zeroes. @returns a part of `buffer`. */
+/**
+ * Reads every byte, whatever the file system reports as holes; zeroes follow after the end of the source. @returns a
+ * part of `buffer`.
+ */
 async function readPadded(source: ReadableDisk, piece: Range, buffer: Buffer): Promise<Buffer> {
   const readable = intersect(piece, { offset: 0, length: source.size })?.length ?? 0;
   if (readable > 0) await (source.readUncached ?? source.read).call(source, buffer.subarray(0, readable), piece.offset);
   return buffer.subarray(0, piece.length).fill(0, readable);
 }
 
-/** @param bytes of the source. @returns the whole block when the replica now reads the same. */
+/** @param bytes of the source. @returns the whole block if the replica now has the same bytes. */
 async function differingBytes(replica: ReadableReplicaDisk, block: Range, bytes: Buffer): Promise<Range[]> {
   const held = Buffer.alloc(block.length);
   await replica.read(held, block.offset);

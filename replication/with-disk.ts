@@ -1,4 +1,4 @@
-/** Works with a disk that was opened for this, and closes it whatever comes of it. */
+/** Uses a disk that is opened for this purpose, and closes it in any case. */
 export async function withDisk<D extends { close(): Promise<void> }, T>(
   opened: Promise<D>,
   work: (disk: D) => Promise<T>,

@@ -1,6 +1,6 @@
 /**
- * The `.hrl` log that one disk's writes are tracked in, while it is being written. The file is always a prefix of what
- * joined, so that a torn tail holds nothing anyone was told about.
+ * The `.hrl` log of one disk while writes are tracked in it. The file is always a prefix of the records that joined it,
+ * so a torn tail contains only records that were never acknowledged.
  */
 import { open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
@@ -17,7 +17,7 @@ import { encodeNewHeader, LOG_HEADER_BYTES, type LogHeader, type LogIdentity } f
 import { encodeRecordHeader, MAX_RECORD_DATA } from './change-log-record.js';
 import { deferred, type Deferred } from './deferred.js';
 
-/** How much log may pile up above the persisted watermark: what a restart has to replay. */
+/** Log that may accumulate above the persisted watermark, bytes: a restart has to replay it. */
 const WATERMARK_STEP = 32 * 1024 * 1024;
 
 export const logPath = (diskPath: string, epoch: number, sequence: number): string =>
@@ -27,7 +27,7 @@ export const logPath = (diskPath: string, epoch: number, sequence: number): stri
 export interface LogRecord {
   readonly number: number;
   readonly position: number;
-  /** Resolves when a killed process no longer loses the record; rejects with the errno of the failed append. */
+  /** Resolves when a killed process can no longer lose the record; rejects with the errno of the failed append. */
   readonly appended: Promise<void>;
 }
 
@@ -48,7 +48,7 @@ function setFile(header: LogHeader, file: string | undefined): void {
 }
 
 export class ChangeLog {
-  /** Records whose disk write has not ended, oldest first, and settled ones behind them. */
+  /** Records in order, from the oldest whose disk write is in progress; later ones may be settled already. */
   readonly #open: OpenRecord[] = [];
   #openHead = 0;
   readonly #appender: Appender;
@@ -73,7 +73,7 @@ export class ChangeLog {
   }
 
   /**
-   * Creates an empty log; it is on stable storage under its name when this resolves. A file of that name is replaced.
+   * Creates an empty log, which is on stable storage under its name when this resolves. Replaces a file of that name.
    * @throws CatalogueError SourceDiskFull, AuthorizationFailed
    */
   static async create(path: string, log: NewLog): Promise<ChangeLog> {
@@ -87,7 +87,7 @@ export class ChangeLog {
     try {
       const handle = await open(unfinished, 'w+', 0o600);
       try {
-        // All of the header is written, so that marking the log later needs no space.
+        // The whole header is written now, so that marking the log later needs no space.
         await handle.write(encodeNewHeader(header), 0, LOG_HEADER_BYTES, 0);
         await handle.sync();
         await rename(unfinished, path);
@@ -104,8 +104,8 @@ export class ChangeLog {
   }
 
   /**
-   * Goes on with a log after a restart, everything in it being on the disk. What is behind `position` is dropped.
-   * @param position end of the last whole record.
+   * Continues a log after a restart; its whole content must be on the disk. Content behind `position` is dropped.
+   * @param position end of the last complete record.
    */
   static async reopen(
     path: string,
@@ -123,7 +123,7 @@ export class ChangeLog {
       header.watermark = state.position;
       header.watermarkWrite = state.lastWrite;
       const log = new ChangeLog(path, header, handle, found.generation, state.position, state.lastWrite);
-      // Before anything is thrown away: the header may bring the news that the log is marked.
+      // Before anything is discarded: the header may contain the news that the log is marked.
       if (header.resyncCause === undefined) await log.#headerWriter.write(true);
       else await log.#headerWriter.writeTwice();
       await handle.truncate(state.position);
@@ -138,7 +138,7 @@ export class ChangeLog {
     return basename(this.path);
   }
 
-  /** Length of the file with everything that joined, bytes. */
+  /** Length of the file with all records that joined, bytes. */
   get bytes(): number {
     return this.#appender.position;
   }
@@ -148,8 +148,8 @@ export class ChangeLog {
   }
 
   /**
-   * From here on writes may join, numbered from `firstWrite`. The header says so at once, in a step nothing comes
-   * between, so that it is known when the process is killed; `persistFirstWrite`, for the loss of the machine, is to follow.
+   * From here on, writes may join, numbered from `firstWrite`. The header is updated synchronously, so that a killed
+   * process does not lose this; call `persistFirstWrite` afterwards to protect it against the loss of the machine.
    * @param at ms since 1970.
    */
   switchTo(firstWrite: number, at: number): void {
@@ -160,7 +160,7 @@ export class ChangeLog {
     try {
       this.#headerWriter.writeNow();
     } catch {
-      // What is to follow fails, too, and says so.
+      // The following call fails too, and reports it.
     }
   }
 
@@ -169,8 +169,8 @@ export class ChangeLog {
   }
 
   /**
-   * Joins a record to the log, at once; it belongs to this log from here on. `settle` must follow.
-   * @param data at most `MAX_RECORD_DATA` bytes, left alone until the record is appended; undefined for zeroes.
+   * Adds a record to the log synchronously; from here on it belongs to this log. Call `settle` afterwards.
+   * @param data at most `MAX_RECORD_DATA` bytes; must not change until the record is appended; undefined for zeroes.
    */
   append(range: Range, data: Buffer | undefined): LogRecord {
     if (data && data.length > MAX_RECORD_DATA) throw new Error(`a record of ${data.length} bytes is too long`);
@@ -184,7 +184,7 @@ export class ChangeLog {
     return record;
   }
 
-  /** The disk write of this record has ended, well or not. */
+  /** The disk write of this record has ended, successfully or not. */
   settle(record: LogRecord): void {
     (record as OpenRecord).settled = true;
     const open = this.#open;
@@ -214,7 +214,7 @@ export class ChangeLog {
    * @throws the errno of an append that failed.
    */
   async seal(at: number, final: boolean): Promise<void> {
-    // The content first: a header that says "sealed" must not reach the platter before what it speaks of.
+    // Sync the content first: a header that says "sealed" must not reach the disk before the content does.
     await this.sync();
     this.header.sealed = { at, final, lastWrite: this.#lastWrite, length: this.bytes };
     await this.#headerWriter.write(true);
@@ -222,8 +222,8 @@ export class ChangeLog {
   }
 
   /**
-   * Remembers that this log does not tell the whole difference. Resolves when that is on stable storage, in space the
-   * log has had from the start.
+   * Records that this log does not describe the whole difference. Resolves when that is on stable storage; it needs no
+   * additional space.
    */
   async mark(cause: string): Promise<void> {
     this.header.resyncCause ??= cause;
@@ -231,15 +231,17 @@ export class ChangeLog {
   }
 
   /**
-   * Remembers, on stable storage, what the disk's file is while nobody has it open. Every write has ended, and the disk
-   * has been flushed: nothing of this log is left to be replayed.
+   * Records the state of the disk's file on stable storage while no process has it open. Every write must have ended
+   * and the disk must be flushed, so that nothing in this log has to be replayed.
    */
   async rest(identity: FileIdentity): Promise<void> {
     this.header.rest = identity;
     await this.#headerWriter.write(true);
   }
 
-  /** Forgets it, on stable storage: to be done before the disk is written again. @param file the one it is now. */
+  /**
+   * Removes that state from stable storage; required before the disk is written again. @param file the current file.
+   */
   async wake(file: string | undefined): Promise<void> {
     if (!this.header.rest && this.header.file === file) return;
     delete this.header.rest;
@@ -247,7 +249,7 @@ export class ChangeLog {
     await this.#headerWriter.write(true);
   }
 
-  /** Gives the space of the content back. For a marked log that nothing joins any more. */
+  /** Frees the space of the content of a marked log, to which nothing is added any more. */
   async discard(): Promise<void> {
     await this.#appender.idle();
     await this.handle.truncate(LOG_HEADER_BYTES);
@@ -255,8 +257,8 @@ export class ChangeLog {
   }
 
   /**
-   * Waits until every record is in the file and its disk write has ended, and stores them. Once that has failed it
-   * fails for good: the system tells only once what it could not store.
+   * Waits until every record is in the file and its disk write has ended, then syncs the log. After a failure, all
+   * later calls fail: the system reports only once that it could not store data.
    */
   async sync(): Promise<void> {
     if (this.#open.length > 0) {
@@ -268,7 +270,7 @@ export class ChangeLog {
     await this.#headerWriter.syncContent();
   }
 
-  /** Puts the log down in order, to be gone on with by `reopen`, after a restart of the machine too. */
+  /** Closes the log in order, so that `reopen` can continue it, even after a restart of the machine. */
   async close(): Promise<void> {
     if (this.header.resyncCause === undefined) {
       await this.sync();
@@ -278,7 +280,7 @@ export class ChangeLog {
     await this.abandon();
   }
 
-  /** Closes the file and says nothing about it. */
+  /** Closes the file without updating its header. */
   async abandon(): Promise<void> {
     await this.#appender.idle();
     await this.#headerWriter.idle();
