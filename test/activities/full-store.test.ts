@@ -39,6 +39,7 @@ async function ship(site: Site, sequence: number): Promise<void> {
 }
 
 const pointIds = async ({ store }: Site) => (await listRecoveryPoints(store, vm)).map(({ id }) => id);
+const gold = (recoveryPointRetentionHours: number) => policySchema.parse({ name: 'gold', recoveryPointRetentionHours });
 const noneExpires = { hours: 24, at: new Date().toISOString() };
 const allExpire = () => ({ hours: 0, at: new Date().toISOString() });
 
@@ -79,10 +80,7 @@ test('a cycle that has not arrived as it was sent lets no point go', async (cont
 
 test('a cycle is sent by the policy as it is now, and by no clock of the source', async (context) => {
   const site = await openFullSite(context);
-  await keepPolicy(site.store, vm, policySchema.parse({ name: 'gold', recoveryPointRetentionHours: 0 }), {
-    epoch,
-    sequence: 3,
-  });
+  await keepPolicy(site.store, vm, gold(0), { epoch, sequence: 3 });
   const points = await pointIds(site);
   // So that the two cycles that are kept anyway are all there is to find.
   await leave(site.storeFolder, 0);
@@ -133,15 +131,80 @@ test('a resynchronization begins on a full store, and no recovery point goes for
   await expectEqual(site);
 });
 
+const resync = { vm, epoch: 2 };
+
+/** A resynchronization, as far as its digests. */
+async function beginResync(site: Site): Promise<void> {
+  const all = site.activities();
+  const { disks } = await run(all.checkSource, { vm });
+  await run(all.beginResync, { ...resync, disks });
+  await run(all.beginReplication, { ...resync, disks });
+}
+
+/** Takes what the store keeps back for records, too. */
+async function exhaust({ store, storeFolder }: Site): Promise<void> {
+  await leave(storeFolder, 0);
+  const elsewhere = { scope: 'vms/other', epoch: 1, sequence: 0 };
+  const fill = async () => {
+    for (let n = 1; ; n += 1) await store.objects.put(`vms/other/${n}`, Buffer.alloc(32 * 1024, n), elsewhere);
+  };
+  await expect(fill()).rejects.toMatchObject({ code: 'StoreFull' });
+}
+
+test.for<[string, prepare: (site: Site) => Promise<void>, work: (site: Site) => Promise<unknown>]>([
+  [
+    'verification',
+    async () => undefined,
+    ({ activities }) => run(activities().digestForVerification, { vm, epoch, sequence: 3, disk: 'os' }),
+  ],
+  ['resynchronization', beginResync, ({ activities }) => run(activities().digestReplica, { ...resync, disk: 'os' })],
+  [
+    'proof of a copy',
+    async (site) => {
+      await beginResync(site);
+      const all = site.activities();
+      await run(all.digestReplica, { ...resync, disk: 'os' });
+      await run(all.copyDisk, { ...resync, disk: 'os', fromOffset: 0 });
+    },
+    ({ activities }) => run(activities().verifySeed, { ...resync, disk: 'os' }),
+  ],
+])('the records of a %s find room once expired points have gone', async ([, prepare, work], context) => {
+  const site = await openFullSite(context);
+  await keepPolicy(site.store, vm, gold(0), { epoch, sequence: 3 });
+  await prepare(site);
+  expect(await pointIds(site)).toHaveLength(3);
+  await exhaust(site);
+  await work(site);
+  expect(await pointIds(site)).toEqual([recoveryPointId(epoch, 3)]);
+});
+
+test('a failover for which there is no room names the one that needs none, and that one works', async (context) => {
+  const site = await openFullSite(context);
+  await keepPolicy(site.store, vm, gold(24), { epoch, sequence: 3 });
+  await ship(site, 4);
+  await leave(site.storeFolder, 0);
+  const all = site.activities();
+  const { failoverEpoch } = await run(all.checkUnplannedFailover, { vm, wanted: 'latest' });
+  await expect(run(all.settleRecoveryPoint, { vm, wanted: 'latest' })).rejects.toMatchObject({
+    type: 'StoreFull',
+    message: expect.stringContaining('`latest-processed` and recovery points need no space'),
+  });
+  const settled = await run(all.settleRecoveryPoint, { vm, wanted: 'latest-processed' });
+  expect(settled.recoveryPoint.id).toBe(recoveryPointId(epoch, 3));
+  await run(all.startUnplannedFailover, { vm, failoverEpoch, recoveryPoint: settled.recoveryPoint.id });
+  await run(all.startReplicaVm, { vm, epoch: failoverEpoch });
+  expect(await site.compute.listVms()).toMatchObject([{ name: vm, state: 'Running' }]);
+  expect(await site.store.objects.readFence(vaultPaths.vm(vm))).toEqual({ epoch: failoverEpoch, sequence: 0 });
+});
+
 test('what was received before a resynchronization is applied once expired points have gone', async (context) => {
   const site = await openFullSite(context);
   await ship(site, 4);
   const all = site.activities();
   await leave(site.storeFolder, MiB);
   await expect(run(all.applyReceivedCycles, { vm })).rejects.toMatchObject({ type: 'StoreFull' });
-  const policy = policySchema.parse({ name: 'gold', recoveryPointRetentionHours: 0 });
   await resize(site.storeFolder, STORE_MIB);
-  await keepPolicy(site.store, vm, policy, { epoch, sequence: 4 });
+  await keepPolicy(site.store, vm, gold(0), { epoch, sequence: 4 });
   await leave(site.storeFolder, MiB);
   expect(await run(all.applyReceivedCycles, { vm })).toEqual({ cycles: 1 });
   expect(await pointIds(site)).toEqual([3, 4].map((sequence) => recoveryPointId(epoch, sequence)));
