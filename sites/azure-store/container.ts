@@ -28,6 +28,13 @@ export interface Content {
 
 const md5 = (data: Buffer): Buffer => createHash('md5').update(data).digest();
 
+/** What came of a blob that was to be written. */
+export interface Put {
+  readonly etag?: string;
+  /** An earlier try got no answer: it may have been written, and what is there now have replaced it. */
+  readonly mayBeMade?: boolean;
+}
+
 export class Container {
   constructor(
     private readonly access: ContainerAccess,
@@ -60,23 +67,24 @@ export class Container {
   /**
    * Writes a blob whole.
    * @param replaces etag of what it replaces; `nothing` when there must be none; undefined for whatever there is.
-   * @returns its etag; undefined when something else is there.
+   * @returns its etag; without one something else is there.
    */
-  async put(blob: string, data: Buffer, replaces?: { etag: string } | 'nothing'): Promise<string | undefined> {
+  async put(blob: string, data: Buffer, replaces?: { etag: string } | 'nothing'): Promise<Put> {
     const conditions =
       replaces === undefined ? {} : replaces === 'nothing' ? { ifNoneMatch: '*' } : { ifMatch: replaces.etag };
+    let tries = 0;
     try {
-      const answer = await this.requests.send(
-        (abortSignal) =>
-          this.#block(blob).upload(data, data.length, {
-            ...{ abortSignal, conditions },
-            blobHTTPHeaders: { blobContentMD5: md5(data), ...(blob.endsWith('.json') && JSON_TYPE) },
-          }),
-        data.length,
-      );
-      return answer.etag!;
+      const answer = await this.requests.send((abortSignal) => {
+        tries += 1;
+        return this.#block(blob).upload(data, data.length, {
+          ...{ abortSignal, conditions },
+          blobHTTPHeaders: { blobContentMD5: md5(data), ...(blob.endsWith('.json') && JSON_TYPE) },
+        });
+      }, data.length);
+      return { etag: answer.etag! };
     } catch (error) {
-      if (replaces !== undefined && [409, 412].includes(statusOf(error) ?? 0) && isOvertaken(error)) return undefined;
+      if (replaces !== undefined && [409, 412].includes(statusOf(error) ?? 0) && isOvertaken(error))
+        return { mayBeMade: tries > 1 };
       throw this.requests.failed(`writing ${blob}`, error);
     }
   }

@@ -120,7 +120,7 @@ export class ScopeCatalog {
       const replaces = base.etag === undefined ? 'nothing' : { etag: base.etag };
       const content = encodeCatalog(this.scope, catalog);
       this.onSent(content.length);
-      const etag = await this.container.put(this.#blob, content, replaces);
+      const { etag, mayBeMade: mayBeThere } = await this.container.put(this.#blob, content, replaces);
       if (etag !== undefined) {
         this.#known = { catalog, etag };
         return outcomes;
@@ -131,7 +131,7 @@ export class ScopeCatalog {
       // It was taken, and the answer lost; somebody may have changed it since.
       if (base.catalog.changes.includes(id)) return outcomes;
       // Decided again, it might put back what somebody else has replaced, and deleted, since.
-      mayBeMade = !remembersAllSince(base.catalog, before);
+      mayBeMade = mayBeThere === true && !remembersAllSince(base.catalog, before);
     }
     throw new Error(`${this.#blob}: other writers were faster ${ATTEMPTS} times`);
   }

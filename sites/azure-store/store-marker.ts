@@ -32,7 +32,7 @@ export async function openMarker(
   await refuseForeign(container, where);
   await refuseUnsuitable(access, container, where);
   const marker: z.infer<typeof markerSchema> = { format: 'farshore replica store', version: 1, id: randomUUID() };
-  const made = await container.put(MARKER, Buffer.from(`${JSON.stringify(marker)}\n`), 'nothing');
+  const { etag: made } = await container.put(MARKER, Buffer.from(`${JSON.stringify(marker)}\n`), 'nothing');
   return made === undefined ? await openMarker(access, container, { where }) : marker.id;
 }
 
