@@ -149,4 +149,27 @@ describe('when one side dies, the other notices', () => {
       expect(health).toBe('Critical');
     });
   });
+
+  it('nor does it leave others shut down when the job that it lets go on is gone', async () => {
+    await vault.run(async () => {
+      await protectAll();
+      const shutDown = site.gate('shutDownVm');
+      const run = await vault.startPlan('held-gone', groups);
+      await vault.until(vault.entity('db-01'), () => site.called('shutDownVm').length === 2);
+      const held = await job('db-01');
+      expect((await vault.job(held.workflowId)).heldBefore).toBe('Shut down the virtual machine');
+      await held.terminate('by hand');
+      // Sooner than anybody asks whether it is still there.
+      shutDown();
+      await expect(run.result()).rejects.toMatchObject({
+        cause: { type: 'PlanStopped', message: expect.stringContaining('db-01: its job was closed from outside') },
+      });
+      for (const vm of ['app-01', 'web-01']) {
+        const { item } = await vault.until(vault.entity(vm), (view) => view.item.job === undefined);
+        expect(item).toMatchObject({ phase: 'Protected', activeSide: 'primary' });
+        expect(site.called('startVm', vm)).toHaveLength(1);
+      }
+      expect(site.called('startFailover')).toEqual([]);
+    });
+  });
 });
