@@ -1,6 +1,6 @@
 /** Reading page blobs and their snapshots. No lock is taken, so that no reader holds up a writer, or needs to write. */
 import { isDeepStrictEqual } from 'node:util';
-import { fitsDirectIo, openDirect, readDirect } from '../../disks/direct-io.js';
+import { readPastCache } from '../../disks/direct-io.js';
 import { dataRanges } from '../../disks/native.js';
 import { CatalogueError } from '../../domain/errors.js';
 import type { Range } from '../../domain/ranges.js';
@@ -48,14 +48,8 @@ export class PageReads {
 
   /** @returns false when it can't be read that way. */
   async #readPastCache(name: string, offset: number, target: Buffer): Promise<boolean> {
-    if (!fitsDirectIo(target, offset)) return false;
-    const direct = await unlessMissing(openDirect(this.layout.file(name), 'read'), undefined);
-    try {
-      // What is read whole lies within the blob.
-      return direct !== undefined && (await readDirect(direct, target, offset)) === target.length;
-    } finally {
-      await direct?.close();
-    }
+    // What is read whole lies within the blob.
+    return (await unlessMissing(readPastCache(this.layout.file(name), target, offset), 0)) === target.length;
   }
 
   /** For a proof all of it: what the file system calls a hole is read. */

@@ -15,7 +15,8 @@ export type Reader =
   | 'fio'
   | 'promtool'
   | 'chromium'
-  | 'script';
+  | 'script'
+  | 'fincore';
 
 /**
  * Skips the running test when the program is missing. Where FARSHORE_REQUIRE_READERS is set, missing it is a failure:
