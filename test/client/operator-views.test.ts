@@ -196,3 +196,14 @@ VMM server vmm-1
   expect(vault.worker).toMatchObject({ state: 'working', seenAt: expect.any(String) });
   expect(vmmServers[0]!.clouds[0]!.hosts[0]!.vms[0]).toMatchObject({ vm: 'web-01', phase: 'Protected' });
 });
+
+test('with its name typed it is failed over, host or no host', async (context) => {
+  requireReader('script', context);
+  const command = `${process.execPath} ${cliPath} failover web-01 --type unplanned --wait; echo "code:$?"`;
+  const terminal = PseudoTerminal.start(command, shell.folder, shell.env, [200, 20]);
+  onTestFinished(() => terminal.kill());
+  await expect.poll(() => terminal.written, SOON).toContain('To do it anyway, type web-01: ');
+  terminal.type(' web-01\r');
+  expect(await terminal.end()).toMatch(/web-01 was failed over[^]*code:0/);
+  expect((await shell.json('vm', 'show', 'web-01')).value).toMatchObject({ phase: 'FailedOver' });
+});
