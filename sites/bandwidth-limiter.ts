@@ -1,6 +1,6 @@
 /**
- * The bandwidth of one process: a token bucket that all its senders share, first come, first served. The rate may change
- * while they wait, as working hours begin and end.
+ * The bandwidth of one process: a token bucket that all its senders share, in order of arrival. The rate may change
+ * while they wait, when working hours begin or end.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BandwidthRule } from '../domain/bandwidth.js';
@@ -19,22 +19,24 @@ const systemClock: Clock = {
   sleep: (ms, signal) => sleep(ms, undefined, signal && { signal }),
 };
 
-/** Who waits looks this often whether another limit holds by now, ms. */
+/** A waiting sender checks this often whether another limit applies, ms. */
 const LOOK_AGAIN_MS = 1_000;
-/** What is saved up while nobody sends, of the lowest limit, ms. */
+/** Tokens that accumulate while nothing is sent, as time at the lowest limit, ms. */
 const BURST_MS = 1_000;
 const SMALLEST_BURST = 64 * 1024;
 const PAGE = 4096;
-/** Most that is made up for, ms of the limit that holds: content gets on, whatever is sent beside it. */
+/** Limit of the debt, as time at the current limit, ms: so content still makes progress, whatever else is sent. */
 const MOST_OWED_MS = 10 * 60_000;
 
 export class BandwidthLimiter {
-  /** Bytes that may be sent at once after a rest, a multiple of 4096; Infinity when nothing is limited, ever. */
+  /** Bytes that may be sent at once after a pause, a multiple of 4096; Infinity if there is never a limit. */
   readonly burst: number;
   readonly #rule: BandwidthRule;
   readonly #clock: Clock;
   readonly #turn = new Semaphore(1);
-  /** Bytes that may be sent now; Infinity after a time without limit, negative while some were sent without being asked for. */
+  /**
+   * Bytes that may be sent now; Infinity after a time without limit, negative after bytes were sent without waiting.
+   */
   #saved: number;
   #rate: number;
   #at: number;
@@ -53,7 +55,7 @@ export class BandwidthLimiter {
   }
 
   /**
-   * Waits until something may be sent: all of it, or, while a limit holds, no more than the burst.
+   * Waits until bytes may be sent: all of them or, while a limit applies, at most the burst.
    * @param wanted bytes. @returns bytes that may be sent now. Rejects with the signal's reason when it aborts.
    */
   async take(wanted: number, signal?: AbortSignal): Promise<number> {
@@ -72,13 +74,13 @@ export class BandwidthLimiter {
     }, signal);
   }
 
-  /** Of what does not wait, as it carries fences: whoever asks next waits for these bytes, too. */
+  /** For data that does not wait because it carries fences: the next sender waits for these bytes as well. */
   spend(bytes: number): void {
     this.#save();
     this.#saved = Math.max(this.#saved - bytes, (-this.#rate * MOST_OWED_MS) / 1000);
   }
 
-  /** Adds what may be sent since the last look. Where the rate has changed meanwhile the lower one counts. */
+  /** Adds the tokens since the last call. If the rate has changed meanwhile, the lower one applies. */
   #save(): void {
     const now = this.#clock.now();
     const rate = this.#rateAt(now);

@@ -1,18 +1,18 @@
 /**
- * Names of objects and page blobs: relative paths, slash-separated. Nothing in one may lead out of the store, or to the
- * store's own files, whose parts all begin with a dot or end with `.undo`.
+ * Names of objects and page blobs: relative paths with slashes. A name must not lead out of the store, or to the
+ * store's own files, whose parts begin with a dot or end with `.undo`.
  */
 import { CatalogueError } from '../domain/errors.js';
 
-/** The object that tells a store from an empty folder or container. */
+/** The object that distinguishes a store from an empty folder or container. */
 export const MARKER = 'farshore-store.json';
-/** Ending of the folder of a page blob's journals in a store that is a folder. */
+/** In a folder store, the suffix of the folder with a page blob's journals. */
 export const JOURNALS = '.undo';
-/** Longest part between slashes, bytes: leaves room for what is added to it in the names of lock files. */
+/** Longest part between slashes, bytes: leaves room for suffixes in the names of lock files. */
 const MAX_PART = 200;
 const MAX_NAME = 1024;
 
-/** @throws CatalogueError InvalidReplicaState when it cannot be the name of anything in the store. */
+/** @throws CatalogueError InvalidReplicaState if it cannot be a name in the store. */
 export function checkName(name: string): string {
   const fault = nameFault(name);
   if (fault !== undefined) throw new CatalogueError('InvalidReplicaState', `name ${JSON.stringify(name)}: ${fault}`);
@@ -34,5 +34,5 @@ function nameFault(name: string): string | undefined {
   return undefined;
 }
 
-/** A scope as a folder name: with or without the slash at its end it is the same scope. */
+/** A scope as a folder name, with or without the slash at its end. */
 export const checkScope = (scope: string): string => checkName(scope.endsWith('/') ? scope.slice(0, -1) : scope);

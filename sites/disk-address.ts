@@ -1,4 +1,4 @@
-/** What every adapter asks of the address of a replica disk, and the fence of the VM that guards it. */
+/** Checks of a replica disk's address that all adapters share, and the fence of its VM. */
 import { CatalogueError } from '../domain/errors.js';
 import type { Fence } from '../domain/fence.js';
 import { nameSchema } from '../domain/ids.js';
@@ -6,7 +6,7 @@ import { vaultPaths } from '../domain/vault.js';
 import type { WriteFence } from '../ports/objects.js';
 import type { DiskAddress } from '../ports/replica-disks.js';
 
-/** @throws CatalogueError InvalidReplicaState when this can't be the name of a VM, or of a disk. */
+/** @throws CatalogueError InvalidReplicaState if it cannot be the name of a VM or disk. */
 export function checkAddress({ vm, disk }: DiskAddress): void {
   for (const name of [vm, disk]) {
     if (nameSchema.safeParse(name).success) continue;

@@ -1,6 +1,6 @@
 /**
- * A replica store to which no faster is sent than a bandwidth allows. Content waits for its turn, in pieces where it is
- * long; what is read, and asked for without content, does not.
+ * A replica store that limits the rate at which data is sent to it. Content waits for its turn, in pieces if it is
+ * long; reads, and requests without content, do not wait.
  */
 import type { Fence } from '../domain/fence.js';
 import type { BandwidthLimiter } from './bandwidth-limiter.js';
@@ -8,11 +8,11 @@ import type { Objects, WriteFence } from '../ports/objects.js';
 import type { DiskAddress, DiskWrite, ReplicaDisk, ReplicaDisks, WriteOptions } from '../ports/replica-disks.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 
-/** Who sends. */
+/** Identifies a sender. */
 export interface Sender {
-  /** Ends what waits to be sent; rejects with its reason. */
+  /** Ends the wait of its data; the wait rejects with the reason. */
   readonly signal?: AbortSignal;
-  /** Told whenever something may be sent: who waits long is not one that hangs. */
+  /** Called whenever data may be sent: a long wait must not look like a hang. */
   readonly onGranted?: () => void;
 }
 
@@ -80,14 +80,14 @@ function limitedDisk(inner: ReplicaDisk, turns: Turns): ReplicaDisk {
   };
 }
 
-/** What waits to be sent, in the order in which the bandwidth grants it. */
+/** Data that waits to be sent, in the order in which the bandwidth grants it. */
 class Turns {
   constructor(
     private readonly limiter: BandwidthLimiter,
     private readonly sender: Sender,
   ) {}
 
-  /** Writes are cut where what is granted ends. */
+  /** Divides writes where the granted bytes end. */
   async inPieces(writes: readonly DiskWrite[], send: (piece: readonly DiskWrite[]) => Promise<void>): Promise<void> {
     let rest = writes;
     do {
@@ -99,7 +99,7 @@ class Turns {
     } while (rest.length > 0);
   }
 
-  /** For what has to be sent in one piece. */
+  /** For data that has to be sent in one piece. */
   async takeAll(bytes: number): Promise<void> {
     for (let taken = 0; taken < bytes;) taken += await this.#take(bytes - taken);
   }
@@ -121,7 +121,7 @@ class Turns {
   }
 }
 
-/** Splits writes behind so many bytes of content, a multiple of 512. */
+/** Splits writes after this many bytes of content, a multiple of 512. */
 function firstBytes(writes: readonly DiskWrite[], bytes: number): { head: DiskWrite[]; tail: DiskWrite[] } {
   const head: DiskWrite[] = [];
   let left = bytes;

@@ -1,4 +1,4 @@
-/** What may be asked of a page blob: whole pages, within it. @throws CatalogueError InvalidReplicaState */
+/** Checks that requests to a page blob consist of whole pages within it. @throws CatalogueError InvalidReplicaState */
 import { CatalogueError } from '../domain/errors.js';
 import { end, type Range } from '../domain/ranges.js';
 import type { DiskWrite } from '../ports/replica-disks.js';

@@ -1,6 +1,6 @@
 /**
- * Replica disks as page blobs in the layout of a fixed VHD: the disk, then its footer. So qemu-img, and whoever else reads
- * VHDs, can open a replica, and a storage account can make a managed disk of it.
+ * Replica disks as page blobs in the layout of a fixed VHD: the disk, then its footer. So qemu-img and other programs
+ * that read VHDs can open a replica, and a storage account can turn it into a managed disk.
  */
 import { end, alignDown, alignUp, clipRanges, splitRange, type Range } from '../domain/ranges.js';
 import { CatalogueError } from '../domain/errors.js';
@@ -22,10 +22,10 @@ import { checkAddress, fenceOfDisk } from './disk-address.js';
 import type { PageBlobs, PageReadOptions } from './page-blobs.js';
 import { checkPages, checkRange, checkSize, PAGE, rangeOf } from './page-requests.js';
 
-/** Bytes that are asked of a store in one piece. */
+/** Bytes requested from a store in one piece. */
 const LARGEST_READ = 4 * 1024 * 1024;
 
-/** @throws CatalogueError InvalidReplicaState when these can't be the names of a VM and a disk. */
+/** @throws CatalogueError InvalidReplicaState if these cannot be the names of a VM and a disk. */
 export function replicaBlobName(vm: string, disk: string): string {
   checkAddress({ vm, disk });
   return `${vaultPaths.vm(vm)}/disks/${disk}.vhd`;
@@ -44,8 +44,8 @@ export class VhdDisks implements ReplicaDisks {
   }
 
   /**
-   * The former footer goes first, as it would be content. Dying in between leaves a disk of the former size without a footer:
-   * resizing again, and mending, give it one.
+   * Removes the old footer first, which would become content. If this is interrupted, the disk keeps its old size
+   * without a footer; resizing again, or mending, writes one.
    */
   async resize(disk: DiskAddress, size: number, fence: Fence): Promise<void> {
     const name = nameOf(disk);
@@ -74,7 +74,7 @@ export class VhdDisks implements ReplicaDisks {
     await this.blobs.delete(nameOf(disk), fenceOfDisk(disk, fence));
   }
 
-  /** Nothing is lost by writing a footer anew: it is made of names and sizes only. */
+  /** A footer may always be written again: it contains only names and sizes. */
   async mend(disk: DiskAddress, fence: Fence): Promise<string | undefined> {
     const size = await this.#requireSize(disk);
     const footer = Buffer.alloc(VHD_FOOTER_BYTES);
@@ -150,7 +150,7 @@ class OpenVhd implements ReadableReplicaDisk {
 
   async #read(target: Buffer, offset: number, how: PageReadOptions): Promise<void> {
     const range = { offset, length: target.length };
-    // Behind the disk there is the footer, which is none of its content.
+    // The footer behind the disk is not part of its content.
     checkRange(this.name, this.size, range);
     for (const piece of splitRange(range, LARGEST_READ)) {
       const at = piece.offset - offset;

@@ -1,11 +1,12 @@
 /**
- * The catalog of a scope: one small blob that says which objects and page blobs there are below the scope, in which
- * blobs their contents lie, and which fence is raised. It is replaced as a whole, and only by whoever has read the one it
- * replaces (`If-Match`). So what is in it changes in one order that all processes see, and nobody who has not seen a
- * fence can add anything behind it.
+ * The catalog of a scope: one small blob that lists the objects and page blobs of the scope, the blobs with their
+ * contents, and the fence. It is replaced as a whole, and only by a writer that has read the version it replaces
+ * (`If-Match`). So changes have one order that all processes see, and a writer that has not seen a fence cannot add
+ * anything after it.
  *
- * Contents lie beside their names: the object `vms/db-01/applied.json` in `vms/db-01/applied~3f21c09ab4d5.json`. A blob
- * that no catalog names is not there: an upload that was never finished, or what a later one has replaced.
+ * Contents are stored beside their names: the object `vms/db-01/applied.json` in `vms/db-01/applied~3f21c09ab4d5.json`.
+ * A blob that no catalog names does not exist for readers: it is an unfinished upload, or has been replaced by a later
+ * one.
  */
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
@@ -20,14 +21,14 @@ const pageBlobEntrySchema = z.object({
   blob: z.string(),
   /** Bytes. */
   size: bytes,
-  /** Number of snapshots ever taken: the next one's id. */
+  /** Number of snapshots ever taken, which is the next one's id. */
   taken: z.int().min(0),
   snapshots: z.array(
     z.object({
       id: z.string(),
-      /** What the service calls it. */
+      /** The service's identifier of the snapshot. */
       time: z.string(),
-      /** Of the blob at that time, bytes. */
+      /** Size of the blob at that time, bytes. */
       size: bytes,
     }),
   ),
@@ -39,8 +40,8 @@ const catalogSchema = z.object({
   scope: z.string(),
   fence: fenceSchema,
   /**
-   * The newest change of each of those who changed it last, the newest last, as `writer/number`: whoever did not hear the
-   * answer to its change finds it here, however many others have changed the catalog since.
+   * For each of the latest writers, its newest change as `writer/number`, the newest last. A writer that got no answer
+   * to its change finds it here, however many changes others have made since.
    */
   changes: z.array(z.string()),
   objects: z.record(z.string(), objectEntrySchema),
@@ -50,7 +51,7 @@ const catalogSchema = z.object({
 export type ObjectEntry = Readonly<z.infer<typeof objectEntrySchema>>;
 export type PageBlobEntry = Readonly<z.infer<typeof pageBlobEntrySchema>>;
 
-/** A catalog in memory. Entries are replaced, never changed. */
+/** A catalog in memory. Its entries are replaced, never modified. */
 export interface Catalog {
   fence: Fence;
   changes: readonly string[];
@@ -58,17 +59,17 @@ export interface Catalog {
   readonly pageBlobs: Map<string, PageBlobEntry>;
 }
 
-/** More than there can be writers between an attempt and its repetition. */
+/** More than the number of writers that can come between an attempt and its repetition. */
 const CHANGES_KEPT = 32;
 
-/** Of a writer that makes one change at a time. */
+/** The id of a change by a writer that makes one change at a time. */
 export const changeId = (writer: string, number: number): string => `${writer}/${number}`;
 const writerOf = (change: string): string => change.split('/', 1)[0]!;
 
 export const CATALOG_FOLDER = '.catalogs/';
 const ENDING = '.json';
 export const catalogBlob = (scope: string): string => `${CATALOG_FOLDER}${scope}${ENDING}`;
-/** The scope whose catalog this blob is. */
+/** The scope of the catalog in this blob. */
 export const scopeOfCatalog = (blob: string): string => blob.slice(CATALOG_FOLDER.length, -ENDING.length);
 
 export const emptyCatalog = (): Catalog => ({
@@ -91,8 +92,8 @@ export const rememberChange = (catalog: Catalog, change: string): void => {
 };
 
 /**
- * Whether a catalog remembers everybody who has changed it since it was an earlier one. Whom it does not name then has not
- * changed it; else nobody knows.
+ * Whether a catalog remembers every writer that has changed it since an earlier version. If so, a writer that it does
+ * not name has not changed it; otherwise that is unknown.
  */
 export const remembersAllSince = (catalog: Catalog, earlier: Catalog): boolean =>
   catalog.changes.length < CHANGES_KEPT || catalog.changes.some((change) => earlier.changes.includes(change));
@@ -100,7 +101,7 @@ export const remembersAllSince = (catalog: Catalog, earlier: Catalog): boolean =
 /** A blob, or a snapshot of it. */
 export interface ContentBlob {
   readonly blob: string;
-  /** What the service calls it. */
+  /** The service's identifier of the snapshot. */
   readonly snapshot?: string | undefined;
 }
 
@@ -118,7 +119,7 @@ export class NamedContents {
     }
   }
 
-  /** Of a snapshot: both it and its blob are. */
+  /** For a snapshot: whether both it and its blob are named. */
   has({ blob, snapshot }: ContentBlob): boolean {
     return this.#keys.has(keyOf({ blob })) && (snapshot === undefined || this.#keys.has(keyOf({ blob, snapshot })));
   }
@@ -159,7 +160,7 @@ export function decodeCatalog(scope: string, content: Buffer): Catalog {
   };
 }
 
-/** A blob of its own for each content: what is written late never lands in what somebody reads. */
+/** Each content gets a separate blob, so that a late write never changes content that is being read. */
 export function newBlobName(name: string): string {
   const part = name.slice(name.lastIndexOf('/') + 1);
   const dot = part.lastIndexOf('.');

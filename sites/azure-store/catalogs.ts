@@ -1,9 +1,9 @@
-/** The catalogs of a store, and which of them a name belongs to. A scope lies in no other scope. */
+/** The catalogs of a store, and the catalog to which a name belongs. Scopes are not nested. */
 import { CATALOG_FOLDER, scopeOfCatalog, type Catalog } from './catalog-format.js';
 import type { Container } from './container.js';
 import { ScopeCatalog } from './scope-catalog.js';
 
-/** How often what has just been replaced is looked up anew. */
+/** How many times an entry that has just been replaced is looked up again. */
 export const LOOKUPS = 5;
 
 export class Catalogs {
@@ -11,7 +11,7 @@ export class Catalogs {
 
   constructor(
     private readonly container: Container,
-    /** Told of each catalog that is sent, bytes. */
+    /** Called with the size of each catalog that is sent, bytes. */
     private readonly onSent: (bytes: number) => void = () => undefined,
   ) {}
 
@@ -21,13 +21,13 @@ export class Catalogs {
     return catalog;
   }
 
-  /** The catalog of the scope a name lies in; undefined when nothing was ever written there. */
+  /** The catalog of the scope that contains a name; undefined if nothing was ever written there. */
   containing = async (name: string): Promise<Catalog | undefined> => await (await this.#ofName(name))?.read();
 
-  /** As `containing`, as it was when it was last seen. */
+  /** As `containing`, but as last seen. */
   recentlyContaining = async (name: string): Promise<Catalog | undefined> => await (await this.#ofName(name))?.recent();
 
-  /** Those that may hold names with this prefix. */
+  /** The catalogs that may contain names with this prefix. */
   async below(prefix: string): Promise<Catalog[]> {
     const inside = prefix.includes('/') ? await this.#ofName(prefix) : undefined;
     if (inside) return [await inside.read()];

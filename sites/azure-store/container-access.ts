@@ -1,7 +1,8 @@
 /**
- * How a process gets at a container: by what its environment holds, never by the site file.
- * `FARSHORE_STORE_CONNECTION_STRING` or `FARSHORE_STORE_SAS`, or a file that holds it, named by the same with `_FILE`; with
- * neither, the identity that the machine or the person has (`@azure/identity`: managed identity, environment, `az login`).
+ * A process's access to a container: with credentials from its environment, never from the site file. These are
+ * `FARSHORE_STORE_CONNECTION_STRING` or `FARSHORE_STORE_SAS`, or a file with the value, named by the same variable with
+ * `_FILE`. Without them, it uses the identity of the machine or person (`@azure/identity`: managed identity,
+ * environment, `az login`).
  */
 import { ContainerClient, StorageSharedKeyCredential } from '@azure/storage-blob';
 import { CatalogueError } from '../../domain/errors.js';
@@ -19,18 +20,18 @@ import {
 } from './credentials.js';
 
 export interface ContainerAccess {
-  /** With the credentials there are now: asked for anew for each request. */
+  /** A client with the current credentials; ask for it again for each request. */
   readonly client: ContainerClient;
-  /** Reads the credentials again. `client` is another one afterwards when others are there that may serve. */
+  /** Reads the credentials again. Afterwards `client` is different if there are other usable credentials. */
   renew?(): void;
   /**
-   * Why the service has refused the credentials, as far as they tell it themselves.
-   * @param at when it did, by its own clock, ms since 1970.
+   * Why the service has refused the credentials, as far as they show it themselves.
+   * @param at time of the refusal by the service's clock, ms since 1970.
    */
   whyRefused?(at: number): CatalogueError | undefined;
 }
 
-/** Retries are our own (requests.ts): the client's know nothing of Retry-After. */
+/** Retries are done in requests.ts: the client's own ignore Retry-After. */
 const OPTIONS = { retryOptions: { maxTries: 1 } };
 
 /**
@@ -56,7 +57,7 @@ export async function containerAccess(
 
 type GivenSecret = NonNullable<ReturnType<typeof givenSecret>>;
 
-/** By a secret, which may lie in a file that is replaced while the process runs. */
+/** Access with a secret, which may be in a file that is replaced while the process runs. */
 class SecretAccess implements ContainerAccess {
   readonly by: string;
   client: ContainerClient;
@@ -79,7 +80,7 @@ class SecretAccess implements ContainerAccess {
       this.client = clientBy(this.url, secret);
       this.#used = secret.value;
     } catch (error) {
-      // What can't serve, or is just being written, replaces nothing; `whyRefused` tells it.
+      // A secret that is useless or half-written replaces nothing; `whyRefused` reports it.
       if (!(error instanceof CatalogueError)) throw error;
     }
   }

@@ -1,6 +1,6 @@
 /**
- * The container a store lies in: the operations of the service that the store needs, each with its time limit and
- * retries, checked in transit, and failing with errors of the catalogue.
+ * The container of a store: the operations of the service that the store needs, each with a time limit, retries and a
+ * check in transit, and with errors of the catalogue.
  */
 import { createHash } from 'node:crypto';
 import { RestError, type BlobClient, type BlockBlobClient, type PageBlobClient } from '@azure/storage-blob';
@@ -14,11 +14,11 @@ import type { Requests } from './requests.js';
 import { serviceCode } from './store-errors.js';
 import { blocksOf } from './upload-blocks.js';
 
-/** Bytes of one request that reads. */
+/** Size of one reading request, bytes. */
 const READ_BLOCK = 4 * 1024 * 1024;
 const READS_IN_FLIGHT = 4;
 const BLOCKS_IN_FLIGHT = 4;
-/** The most that the service takes in one blob. */
+/** The service's limit of blocks in one blob. */
 const MOST_BLOCKS = 50_000;
 
 export interface Content {
@@ -28,10 +28,10 @@ export interface Content {
 
 const md5 = (data: Buffer): Buffer => createHash('md5').update(data).digest();
 
-/** What came of a blob that was to be written. */
+/** The outcome of writing a blob. */
 export interface Put {
   readonly etag?: string;
-  /** An earlier try got no answer: it may have been written, and what is there now have replaced it. */
+  /** An earlier try got no answer: it may have written the blob, and another writer may have replaced it since. */
   readonly mayBeMade?: boolean;
 }
 
@@ -42,9 +42,9 @@ export class Container {
   ) {}
 
   /**
-   * @param known etag of what the caller has.
-   * @param length bytes, where it is known to be long.
-   * @returns `unchanged` when it is that still; undefined when there is no such blob.
+   * @param known etag of the version that the caller has.
+   * @param length bytes, if it is known to be long.
+   * @returns `unchanged` if the blob still has that etag; undefined if there is no such blob.
    */
   async get(
     blob: string,
@@ -65,9 +65,9 @@ export class Container {
   }
 
   /**
-   * Writes a blob whole.
-   * @param replaces etag of what it replaces; `nothing` when there must be none; undefined for whatever there is.
-   * @returns its etag; without one something else is there.
+   * Writes a whole blob.
+   * @param replaces etag of the version to replace; `nothing` if there must be none; undefined to replace any version.
+   * @returns its etag; no etag if there is another version.
    */
   async put(blob: string, data: Buffer, replaces?: { etag: string } | 'nothing'): Promise<Put> {
     const conditions =
@@ -89,7 +89,7 @@ export class Container {
     }
   }
 
-  /** Writes a blob of any length. Nothing is seen of it before it is whole. @returns its length, bytes. */
+  /** Writes a blob of any length, which appears only when it is complete. @returns its length, bytes. */
   async upload(blob: string, chunks: AsyncIterable<Buffer>): Promise<number> {
     const ids: string[] = [];
     let length = 0;
@@ -116,7 +116,9 @@ export class Container {
     return length;
   }
 
-  /** @returns false when there is no such blob, or snapshot. @throws CatalogueError InvalidReplicaState when it ends before. */
+  /**
+   * @returns false if there is no such blob or snapshot. @throws CatalogueError InvalidReplicaState if it is too short.
+   */
   async read(blob: string, offset: number, target: Buffer, snapshot?: string): Promise<boolean> {
     if (target.length === 0) return true;
     try {
@@ -134,7 +136,7 @@ export class Container {
     }
   }
 
-  /** With its snapshots, or one of these alone. What is gone already is fine. */
+  /** Deletes a blob with its snapshots, or only one of them. Does nothing if it is already gone. */
   async delete(blob: string, snapshot?: string): Promise<void> {
     const options = snapshot === undefined ? { deleteSnapshots: 'include' as const } : {};
     try {
@@ -144,12 +146,12 @@ export class Container {
     }
   }
 
-  /** @param include snapshots, each an entry of its own. */
+  /** @param include snapshots, each as a separate entry. */
   async *list(prefix: string, include: { snapshots: boolean }): AsyncGenerator<ListedBlob, void, undefined> {
     const open = (place: PlaceInList, abortSignal: AbortSignal) =>
       this.access.client.listBlobsFlat({ abortSignal, prefix, includeSnapshots: include.snapshots }).byPage(place);
     for await (const page of this.#pagesOf(`listing ${prefix}`, open)) {
-      // A service that does not tell the time has no blobs that are old.
+      // Without the service's time, no blob counts as old.
       const now = page.date?.getTime() ?? 0;
       for (const { name, snapshot, properties } of page.segment.blobItems) {
         const ageMs = now - (snapshot ? new Date(snapshot) : properties.lastModified).getTime();
@@ -169,8 +171,8 @@ export class Container {
   }
 
   /**
-   * Writes, or clears, pages unless the blob has a higher sequence number: the service looks at it and writes in one step.
-   * @returns `stale` when it has; `missing` when there is no such blob.
+   * Writes or clears pages unless the blob has a higher sequence number; the service checks that in the same step.
+   * @returns `stale` if it has; `missing` if there is no such blob.
    */
   async writePages(
     blob: string,
@@ -197,7 +199,7 @@ export class Container {
     }
   }
 
-  /** Raises the number, never lowers it. A blob that is gone has no writers. */
+  /** Raises the number, never lowers it. A missing blob has no writers, so it needs no raising. */
   async raiseSequenceNumber(blob: string, sequenceNumber: number): Promise<void> {
     try {
       await this.requests.send((abortSignal) =>
@@ -208,7 +210,7 @@ export class Container {
     }
   }
 
-  /** @returns what the service calls the snapshot; undefined when there is no such blob. */
+  /** @returns the service's identifier of the snapshot; undefined if there is no such blob. */
   async snapshot(blob: string): Promise<string | undefined> {
     try {
       const answer = await this.requests.send((abortSignal) => this.#blob(blob).createSnapshot({ abortSignal }));
@@ -219,10 +221,12 @@ export class Container {
     }
   }
 
-  /** Pages that were written and not cleared, sorted, neighbours joined. @returns undefined when there is no such blob. */
+  /**
+   * Pages that were written and not cleared, sorted, adjacent ones joined. @returns undefined if there is no such blob.
+   */
   async pageRanges(blob: string, { offset, length }: Range, snapshot?: string): Promise<Range[] | undefined> {
     const pages = () => (snapshot === undefined ? this.#pages(blob) : this.#pages(blob).withSnapshot(snapshot));
-    // Not `getPageRanges`, which gives counts that are one byte short.
+    // Not `getPageRanges`, which returns counts that are one byte too small.
     const open = (place: PlaceInList, abortSignal: AbortSignal) =>
       pages().listPageRanges(offset, length, { abortSignal }).byPage(place);
     const found: Range[] = [];
@@ -230,7 +234,7 @@ export class Container {
       for await (const { pageRange = [] } of this.#pagesOf(`reading ${blob}`, open)) {
         for (const { start, end } of pageRange) found.push({ offset: start, length: end - start + 1 });
       }
-      // The service does not promise to cut what reaches out of the range it was asked for.
+      // The service may return ranges that extend beyond the requested one.
       return clipRanges(mergeRanges(found), { offset, length });
     } catch (error) {
       if (error instanceof CatalogueError && isMissing(error.cause)) return undefined;
@@ -239,8 +243,8 @@ export class Container {
   }
 
   /**
-   * The pages of a list, each asked for by itself: an iterator of the client's that has failed once ends, when it is asked
-   * again, as if the list were over.
+   * The pages of a list, each requested separately: if the client's iterator has failed once, its next request returns
+   * the end of the list.
    */
   async *#pagesOf<P extends { continuationToken?: string }>(
     doing: string,
@@ -273,7 +277,7 @@ interface PlaceInList {
 export interface ListedBlob {
   readonly name: string;
   readonly snapshot?: string;
-  /** Since it was written last, by the service's clock alone: a worker's may be wrong. */
+  /** Age since its last write, by the service's clock alone, because a worker's may be wrong. */
   readonly ageMs: number;
 }
 
@@ -281,7 +285,7 @@ const JSON_TYPE = { blobContentType: 'application/json' };
 
 const statusOf = (error: unknown): number | undefined => (error instanceof RestError ? error.statusCode : undefined);
 
-/** The blob is not there; a container that is not there is another matter. */
+/** The blob is missing; a missing container is a different fault. */
 const isMissing = (error: unknown): boolean =>
   statusOf(error) === 404 && !['ContainerNotFound', 'ResourceNotFound'].includes(serviceCode(error) ?? '');
 

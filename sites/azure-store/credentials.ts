@@ -1,20 +1,20 @@
-/** Credentials of a storage account as a process has them in its environment, and what they tell of themselves. */
+/** Credentials of a storage account in a process's environment, and the facts that they contain about themselves. */
 import { readFileSync } from 'node:fs';
 import { CatalogueError } from '../../domain/errors.js';
 
 export const CONNECTION_STRING = 'FARSHORE_STORE_CONNECTION_STRING';
 export const SAS = 'FARSHORE_STORE_SAS';
 
-/** Permissions of a SAS. */
+/** Required permissions of a SAS. */
 const NEEDED = { r: 'read', w: 'write', d: 'delete', l: 'list' };
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface Secret {
-  /** What it is called in messages. */
+  /** Its name in messages. */
   readonly from: string;
   readonly value: string;
-  /** A file can get another content while the process runs; a variable can't. */
+  /** A file may get new content while the process runs; a variable cannot. */
   readonly isOfFile: boolean;
 }
 
@@ -35,29 +35,29 @@ export function secretOf(name: string, environment: Environment): Secret | undef
   throw refused(`${from} is empty`);
 }
 
-/** As it was meant, where a shell, or whoever copied it into a file, has left its quotes. */
+/** Removes quotes that a shell, or copying into a file, has left around the value. */
 const unquoted = (text: string | undefined): string | undefined =>
   text
     ?.trim()
     .replace(/^(['"])(.*)\1$/s, '$2')
     .trim();
 
-/** A SAS as it was copied: alone, with its question mark, or behind the address that it is for. */
+/** A SAS in any form in which people copy it: alone, with its question mark, or after the address of its container. */
 interface CopiedSas {
-  /** As it is sent. */
+  /** In the form in which it is sent. */
   readonly token: string;
-  /** The address that stood before it. */
+  /** The address before it, if any. */
   readonly address?: string;
 }
 
 export function copiedSas(text: string): CopiedSas {
   const [, address, copied = text] = /^(https?:[^?]*)\?(.*)$/s.exec(text) ?? [];
-  // A plus is one of the signature: what reads the query would take it for a space.
+  // A plus belongs to the signature, but parsing the query would turn it into a space.
   const token = copied.replace(/^\?/, '').replaceAll('+', '%2B');
   return address === undefined ? { token } : { token, address: address.replace(/\/$/, '') };
 }
 
-/** The one that is given. @throws CatalogueError AuthenticationFailed when both are. */
+/** The configured secret. @throws CatalogueError AuthenticationFailed if both kinds are configured. */
 export function givenSecret(environment: Environment): (Secret & { readonly isSas: boolean }) | undefined {
   const connectionString = secretOf(CONNECTION_STRING, environment);
   const sas = secretOf(SAS, environment);
@@ -78,8 +78,8 @@ export const partsOf = (text: string): ReadonlyMap<string, string> =>
   );
 
 /**
- * When the SAS of this environment ends, ms since 1970; undefined for other credentials, and for a SAS whose end stands in
- * a policy of the container. @throws CatalogueError AuthenticationFailed
+ * When the SAS in this environment expires, ms since 1970; undefined for other credentials, and for a SAS whose expiry
+ * is in a policy of the container. @throws CatalogueError AuthenticationFailed
  */
 export function sasEnd(environment: Environment): { readonly at: number; readonly from: string } | undefined {
   const sas = secretOf(SAS, environment);
@@ -91,13 +91,13 @@ export function sasEnd(environment: Environment): { readonly at: number; readonl
   return Number.isNaN(at) ? undefined : { at, from };
 }
 
-/** NaN when it does not say. */
+/** NaN if the SAS has no expiry. */
 const endOf = (fields: URLSearchParams): number => Date.parse(fields.get('se') ?? '');
 
 /**
- * What a SAS tells of itself is told before the service refuses it with less.
- * @param refusedAt when the service has refused it, by the service's clock, ms since 1970. Only then its begin is looked at:
- * this machine's clock may be the one that is behind.
+ * Reports faults that a SAS itself shows, before the service refuses it with a less specific error.
+ * @param refusedAt when the service refused it, by the service's clock, ms since 1970. The start time is checked only
+ * then, because this machine's clock may be behind.
  * @throws CatalogueError AuthenticationFailed, AuthorizationFailed.
  */
 export function checkSas(token: string, { from, isOfFile }: Secret, refusedAt?: number): void {

@@ -1,4 +1,4 @@
-/** Changes of catalogs that carry a fence, and what becomes of contents that no catalog names. */
+/** Changes of catalogs under a fence, and the disposal of contents that no catalog names. */
 import type { WriteFence } from '../../ports/objects.js';
 import { refuseOlder, scopeOf } from '../write-fence.js';
 import { NamedContents, type Catalog, type ContentBlob } from './catalog-format.js';
@@ -20,9 +20,9 @@ export class FencedChanges {
   }
 
   /**
-   * As `change`, of a catalog that is to name new content. When the change is refused, nobody ever will name that, and it is
-   * removed. When it fails otherwise, nobody knows: the answer may be lost of a catalog that names it. Then it stays, as a
-   * leftover at worst.
+   * As `change`, for a catalog that will name new content. If the change is refused, no catalog will ever name the
+   * content, so it is deleted. If it fails in another way, a catalog may name it although the answer was lost, so it
+   * stays, at worst as a leftover.
    */
   async name<T>(name: string, fence: WriteFence, content: ContentBlob, decide: (catalog: Catalog) => T): Promise<T> {
     let refusal: { readonly error: unknown } | undefined;
@@ -43,17 +43,17 @@ export class FencedChanges {
     }
   }
 
-  /** @throws CatalogueError StaleEpoch when a newer fence is known already: what counts is asked again by the change. */
+  /** @throws CatalogueError StaleEpoch if a newer fence is already known; the change itself checks again. */
   async refuse(name: string, fence: WriteFence): Promise<void> {
     refuseOlder(name, fence, (await this.catalogs.of(scopeOf(name, fence)).recent()).fence);
   }
 
   /**
-   * Deletes content that nobody sees any more, unless the catalog names it, whatever the caller believes. What can't be
-   * deleted now is a leftover.
+   * Deletes content that is no longer visible, unless the catalog names it, whatever the caller believes. Content that
+   * cannot be deleted now is a leftover.
    */
   async discard(name: string, fence: WriteFence, content: ContentBlob): Promise<void> {
-    // As the change has left or found it: nothing is named for the first time after that.
+    // The catalog as the change has left or found it: a content is never named for the first time after that.
     if (new NamedContents(await this.catalogs.of(scopeOf(name, fence)).recent()).has(content)) return;
     await this.container.delete(content.blob, content.snapshot).catch(() => undefined);
   }

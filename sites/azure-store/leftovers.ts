@@ -1,12 +1,12 @@
 /**
- * Blobs and snapshots that no catalog names: uploads of processes that died, and what could not be deleted. Nobody sees
- * them; they cost money. They are looked for when an epoch begins, beside everything else.
+ * Blobs and snapshots that no catalog names: uploads of processes that died, and content that could not be deleted.
+ * They are invisible but cost money. They are removed in the background when an epoch begins.
  */
 import { NamedContents } from './catalog-format.js';
 import type { Container, ListedBlob } from './container.js';
 import type { ScopeCatalog } from './scope-catalog.js';
 
-/** Milliseconds, by the service's clock. What is younger may be about to be named. */
+/** Milliseconds, by the service's clock. Younger ones may be about to be named. */
 const OLD = 24 * 60 * 60_000;
 
 export class Leftovers {
@@ -17,12 +17,12 @@ export class Leftovers {
     private readonly old = OLD,
   ) {}
 
-  /** Begins to remove those of a scope. What fails is tried again with the next epoch. */
+  /** Begins to remove the leftovers of a scope. Failures are repeated with the next epoch. */
   remove(catalog: ScopeCatalog): void {
     this.#removing = this.#removing.then(() => this.#remove(catalog)).catch(() => undefined);
   }
 
-  /** Resolves when nothing is being removed. */
+  /** Resolves when no removal is in progress. */
   ended(): Promise<void> {
     return this.#removing;
   }
@@ -32,7 +32,7 @@ export class Leftovers {
     for await (const blob of this.container.list(`${catalog.scope}/`, { snapshots: true })) {
       if (blob.ageMs > this.old) listed.push(blob);
     }
-    // Read after they were listed: what was named meanwhile stays.
+    // Read after the listing, so that blobs named meanwhile stay.
     const named = new NamedContents(await catalog.read());
     for (const { name: blob, snapshot } of listed) {
       if (!named.has({ blob, snapshot })) await this.container.delete(blob, snapshot);

@@ -1,4 +1,4 @@
-/** Objects: contents that are written once, named by the catalog of their scope. */
+/** Objects: contents that are written once and named by the catalog of their scope. */
 import { checkName } from '../blob-names.js';
 import type { WriteFence } from '../../ports/objects.js';
 import { scopeOf } from '../write-fence.js';
@@ -8,7 +8,9 @@ import type { Container } from './container.js';
 import type { FencedChanges } from './fenced-changes.js';
 import { invalid, missingContent } from './store-faults.js';
 
-/** Bytes: larger ones go up in blocks, each of which gets through within the time of a request on a line of 1 Mbit/s. */
+/**
+ * Bytes: larger contents are sent in blocks, each of which passes within a request's time limit on a line of 1 Mbit/s.
+ */
 const ONE_PIECE = 4 * 1024 * 1024;
 
 export class NamedObjects {
@@ -48,7 +50,7 @@ export class NamedObjects {
     if (!Number.isSafeInteger(offset) || offset < 0) throw new RangeError(`${name}: offset ${offset} was asked for`);
     checkName(name);
     for (let lookup = 0; lookup < LOOKUPS; lookup += 1) {
-      // An object is read part by part: what is known of it serves until its blob is gone.
+      // An object is read in parts: the known catalog is used until the blob is gone.
       const known = lookup === 0 ? (await this.catalogs.recentlyContaining(name))?.objects.get(name) : undefined;
       const entry = known ?? (await this.catalogs.containing(name))?.objects.get(name);
       if (!entry) throw invalid(name, 'there is no such object');
@@ -80,21 +82,21 @@ export class NamedObjects {
     if (gone) await this.changes.discard(name, fence, gone);
   }
 
-  /** Puts content where nobody sees it, then has the catalog name it. @returns what `wanted` does. */
+  /** Uploads content invisibly, then makes the catalog name it. @returns the result of `wanted`. */
   async #publish(
     name: string,
     fence: WriteFence,
     content: Buffer | AsyncIterable<Buffer>,
     wanted: (catalog: Catalog) => boolean,
   ): Promise<boolean> {
-    // Once before, to spare the work.
+    // An early check that avoids useless work.
     await this.changes.refuse(name, fence);
     const blob = newBlobName(name);
     const length = await this.#upload(blob, content);
     const outcome = await this.changes.name(name, fence, { blob }, (catalog) => {
       if (catalog.pageBlobs.has(name)) throw invalid(name, 'it is a page blob, not an object');
       const there = catalog.objects.get(name);
-      // It was named before, and the answer lost.
+      // It was named earlier, and the answer was lost.
       if (there?.blob === blob) return { published: true };
       if (!wanted(catalog)) return { published: false, unnamed: { blob } };
       catalog.objects.set(name, { blob, length });

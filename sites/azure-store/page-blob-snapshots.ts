@@ -1,6 +1,6 @@
 /**
- * Snapshots of page blobs. One exists when the catalog names it: what a writer that was fenced has taken is a leftover.
- * Their ids are our own, as the service names a snapshot by its time and may give one time twice.
+ * Snapshots of page blobs. A snapshot exists when the catalog names it: one taken by a fenced writer is a leftover. Ids
+ * are our own, because the service names a snapshot by its time and may use the same time twice.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { checkName } from '../blob-names.js';
@@ -56,7 +56,7 @@ export class Snapshots {
   }
 }
 
-/** @returns its id; undefined when one before has this time. */
+/** @returns its id; undefined if an earlier snapshot has this time. */
 function addSnapshot(catalog: Catalog, name: string, blob: string, time: string): string | undefined {
   const entry = pageBlobOf(catalog, name);
   if (entry.blob !== blob) throw invalid(name, 'it was replaced while a snapshot was taken');
@@ -67,5 +67,5 @@ function addSnapshot(catalog: Catalog, name: string, blob: string, time: string)
   return id;
 }
 
-/** What tells a blob from others of its name, so that no id is given twice. */
+/** Distinguishes a blob from others of the same name, so that no id is used twice. */
 const incarnationOf = (blob: string): string => /~([0-9a-f]+)/.exec(blob)?.[1] ?? '';

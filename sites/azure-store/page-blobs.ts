@@ -15,10 +15,10 @@ import type { FencedChanges } from './fenced-changes.js';
 import { pageRequests, type PageRequest } from './page-requests.js';
 import { invalid, missingContent } from './store-faults.js';
 
-/** Requests that write pages of one blob at a time. The service takes 500 a second and 60 MiB/s for each blob. */
+/** Parallel requests that write pages of one blob. The service accepts 500 requests/s and 60 MiB/s for each blob. */
 const WRITES_IN_FLIGHT = 6;
 
-/** Bytes: the most that the service takes. */
+/** The service's limit, bytes. */
 const LARGEST_BLOB = 8 * 1024 ** 4;
 
 function checkBlobSize(name: string, size: number): void {
@@ -56,7 +56,8 @@ export class BlobPages {
     const catalog = await this.catalogs.of(scope).read();
     if (isThere(catalog)) return;
     const blob = newBlobName(name);
-    // A fence that is raised before the catalog names the blob leaves it alone; but then nobody older is told its name.
+    // A fence that is raised before the catalog names the blob does not reach it; but then no older writer learns its
+    // name.
     await this.container.createPages(blob, size, sequenceNumber(catalog.fence));
     const named = await this.changes.name(name, fence, { blob }, (current) => {
       if (isThere(current)) return false;
@@ -76,7 +77,7 @@ export class BlobPages {
       if (entry.size > size) throw invalid(name, `it has ${entry.size} bytes; it can't get the smaller size ${size}`);
       return entry;
     };
-    // The blob first: what is behind the size in the catalog nobody sees.
+    // The blob first: space behind the size in the catalog is invisible.
     const { blob, size: before } = checked(await this.catalogs.of(scope).read());
     if (before < size) await this.container.resizePages(blob, size);
     await this.changes.change(name, fence, (catalog) => {
@@ -123,8 +124,8 @@ export class BlobPages {
   }
 
   /**
-   * @param options.mayBeOld what is known serves, if it is long enough and knows the snapshot.
-   * @throws CatalogueError InvalidReplicaState when there is no such page blob.
+   * @param options.mayBeOld use the known catalog if the blob is long enough there and has the snapshot.
+   * @throws CatalogueError InvalidReplicaState if there is no such page blob.
    */
   async entry(
     name: string,
@@ -139,7 +140,7 @@ export class BlobPages {
     return pageBlobOf(catalog, name);
   }
 
-  /** Side by side: they do not overlap. @returns false when the blob is gone. @throws CatalogueError StaleEpoch */
+  /** In parallel, because they do not overlap. @returns false if the blob is gone. @throws CatalogueError StaleEpoch */
   async #writeAll({ name, blob, fence, options }: WriteTarget, writes: readonly DiskWrite[]): Promise<boolean> {
     const number = sequenceNumber(fence);
     let refused: 'stale' | 'missing' | undefined;
@@ -157,7 +158,7 @@ export class BlobPages {
     return refused === undefined;
   }
 
-  /** Does what is to be done on a blob or a snapshot of it, looked up anew when it is gone. */
+  /** Works on a blob or one of its snapshots, which is looked up again if it is gone. */
   async #onContent<T>(
     name: string,
     range: Range,
@@ -177,8 +178,8 @@ export class BlobPages {
 }
 
 /**
- * The fence as the sequence number of a page blob: ordered alike.
- * @throws CatalogueError InvalidReplicaState above epoch 2,097,151, where numbers are not exact any more.
+ * The fence as the sequence number of a page blob, with the same order.
+ * @throws CatalogueError InvalidReplicaState above epoch 2,097,151, where numbers are no longer exact.
  */
 export function sequenceNumber({ epoch, sequence }: Fence): number {
   const number = epoch * (LAST_SEQUENCE + 1) + sequence;

@@ -1,9 +1,9 @@
-/** What a list of page writes becomes on its way to the service: requests that do not overlap, as few as can be. */
+/** Turns a list of page writes into as few requests as possible, which do not overlap. */
 import { alignDown, end, overlaps, subtractRanges, mergeRanges, type Range } from '../../domain/ranges.js';
 import { rangeOf } from '../page-requests.js';
 import type { DiskWrite } from '../../ports/replica-disks.js';
 
-/** Bytes: the most that the service takes in one request. */
+/** The service's limit for one request, bytes. */
 export const LARGEST_WRITE = 4 * 1024 * 1024;
 
 export interface PageRequest extends Range {
@@ -12,8 +12,8 @@ export interface PageRequest extends Range {
 }
 
 /**
- * Writes of a list happen in order, and the last one to write a page wins; requests are under way side by side. So what
- * is overwritten within the list is left out, and neighbours are joined.
+ * The writes of a list take effect in order, and the last one to a page wins; but requests run in parallel. So ranges
+ * that a later write of the list covers are left out, and adjacent ones are joined.
  */
 export function* pageRequests(writes: readonly DiskWrite[]): Generator<PageRequest> {
   let joined: DiskWrite[] = [];
@@ -50,7 +50,7 @@ function withoutOverlap(writes: readonly DiskWrite[]): DiskWrite[] {
   return pieces.flatMap((write) => [...cut(write)]);
 }
 
-/** Of each write what no later one covers. */
+/** The part of each write that no later one covers. */
 function lastOnes(writes: readonly DiskWrite[]): DiskWrite[] {
   const kept: DiskWrite[] = [];
   let covered: Range[] = [];
@@ -61,7 +61,10 @@ function lastOnes(writes: readonly DiskWrite[]): DiskWrite[] {
   return kept;
 }
 
-/** What is longer than a request, at multiples of the largest, so that neighbours still fill one. Clearing has no such limit. */
+/**
+ * Divides writes longer than a request at multiples of the limit, so that adjacent pieces still fill a request.
+ * Clearing has no limit.
+ */
 function* cut(write: DiskWrite): Generator<DiskWrite> {
   if (!('data' in write) || write.data.length <= LARGEST_WRITE) {
     yield write;

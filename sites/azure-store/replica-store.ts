@@ -1,11 +1,11 @@
 /**
- * The replica store in a storage account: a container of page blobs, and of block blobs for everything else. What there
- * is stands in the catalogs of the scopes (catalog-format.ts).
+ * The replica store in a storage account: a container with page blobs, and block blobs for everything else. The
+ * catalogs of the scopes list its content (catalog-format.ts).
  *
- * How a fence holds: raising it changes the catalog of its scope first, then the sequence number of every page blob below
- * it. Objects, sizes and snapshots come to be by a change of the catalog, which refuses older fences; pages are written
- * on the condition that the blob's sequence number is not higher than the writer's, which the service checks as it
- * writes. So when a fence has been raised, nothing older lands any more, however late it arrives.
+ * How fences work: raising one changes the catalog of its scope first, then the sequence number of every page blob in
+ * it. Objects, sizes and snapshots come into being by a change of the catalog, which refuses older fences. Pages are
+ * written on the condition that the blob's sequence number is not higher than the writer's, which the service checks
+ * during the write. So when a fence has been raised, no older write takes effect, however late it arrives.
  */
 import { settleAll } from '../../disks/settle-all.js';
 import { compareFences, fenceSchema, type Fence } from '../../domain/fence.js';
@@ -27,12 +27,15 @@ import { Requests, type RequestLimits } from './requests.js';
 import { openMarker } from './store-marker.js';
 
 export interface OpenOptions {
-  /** The store, as error messages call it. */
+  /** Name of the store in error messages. */
   readonly where: string;
-  /** Makes a store of a container that is missing or empty; a store that is there is opened. */
+  /** Creates a store in a missing or empty container; an existing store is opened. */
   readonly create?: boolean;
   readonly limits?: RequestLimits;
-  /** Told of each catalog that is sent, bytes. One goes whole with each change, beside the content that it names. */
+  /**
+   * Called with the size of each catalog that is sent, bytes. Each change sends a whole catalog in addition to the
+   * content it names.
+   */
   readonly onCatalogSent?: (bytes: number) => void;
 }
 
@@ -45,7 +48,7 @@ export class AzureReplicaStore implements ReplicaStore {
 
   private constructor(
     container: Container,
-    /** It was made with this one. */
+    /** The id with which it was created. */
     readonly id: string,
     onCatalogSent?: (bytes: number) => void,
   ) {
@@ -81,7 +84,7 @@ export class AzureReplicaStore implements ReplicaStore {
       if (compareFences({ epoch, sequence }, current.fence) > 0) current.fence = { epoch, sequence };
       return { recorded: current.fence, blobs: [...current.pageBlobs.values()].map(({ blob }) => blob) };
     });
-    // Also when it is that high already: whoever raised it may have died before this.
+    // Also if the fence is already that high: the process that raised it may have died before this step.
     const number = sequenceNumber(recorded);
     await settleAll(blobs.map((blob) => container.raiseSequenceNumber(blob, number)));
     if (recorded.epoch > before) this.#leftovers.remove(catalog);
@@ -93,7 +96,7 @@ export class AzureReplicaStore implements ReplicaStore {
   }
 }
 
-/** Makes a call to the store, which has to be open. */
+/** Makes a call to the store, which must be open. */
 type Call = <T>(work: () => Promise<T>) => Promise<T>;
 
 interface Fences {

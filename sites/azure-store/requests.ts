@@ -1,7 +1,7 @@
 /**
- * How a request to the storage service is made: with a time to answer in, and again when the network or the service
- * failed, waiting as long as the service asks (`Retry-After`), or when other credentials have replaced those it refused.
- * What fails on is an error of the catalogue: the ladder tries recoverable ones again.
+ * How requests to the storage service are made: with a time limit, and repeated if the network or the service fails,
+ * after the pause that the service asks for (`Retry-After`), or if refused credentials have been replaced. A lasting
+ * failure becomes an error of the catalogue; the ladder retries recoverable ones.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RestError } from '@azure/storage-blob';
@@ -10,23 +10,23 @@ import type { ContainerAccess } from './container-access.js';
 import { isRecoverable, isRefusal, isTimeout, storeError } from './store-errors.js';
 
 export interface RequestLimits {
-  /** Of one request. */
+  /** Time limit of one request. */
   readonly timeoutMs: number;
-  /** Of one that moves little. @default timeoutMs */
+  /** Time limit of a request that moves little data. @default timeoutMs */
   readonly smallTimeoutMs?: number;
   readonly tries: number;
-  /** Before the second try; doubled before each further one. */
+  /** Delay before the second try; doubled before each further one. */
   readonly firstDelayMs: number;
-  /** Longer than this nobody waits inside an activity: the ladder has more patience. */
+  /** Longest wait within an activity; the ladder handles longer ones. */
   readonly longestDelayMs: number;
 }
 
-/** Bytes: up to here a request moves little. 256 KiB take 2 s on a line of 1 Mbit/s. */
+/** Bytes: a request up to this size moves little data. 256 KiB take 2 s on a line of 1 Mbit/s. */
 const SMALL = 256 * 1024;
-/** A service that hangs is no matter of a moment, but one of the ladder's. */
+/** Tries of a request that gets no answer: if the service hangs, the ladder takes over. */
 const TRIES_IN_TIME = 2;
 
-/** A request moves 4 MiB at most; 60 s are enough for it on a line of 1 Mbit/s. */
+/** A request moves at most 4 MiB; 60 s are enough for that on a line of 1 Mbit/s. */
 export const REQUEST_LIMITS: RequestLimits = {
   timeoutMs: 60_000,
   smallTimeoutMs: 15_000,
@@ -38,15 +38,15 @@ export const REQUEST_LIMITS: RequestLimits = {
 export class Requests {
   constructor(
     private readonly access: ContainerAccess,
-    /** The store, as error messages call it. */
+    /** Name of the store in error messages. */
     private readonly where: string,
     private readonly limits: RequestLimits = REQUEST_LIMITS,
   ) {}
 
   /**
-   * @param send may be called several times, each time to ask for the client anew.
-   * @param bytes that the request moves, as far as they are known.
-   * @throws what `send` threw last; `failed` makes an error of the catalogue of it.
+   * @param send may be called several times, and must get the client again each time.
+   * @param bytes that the request moves, if known.
+   * @throws the last error of `send`; `failed` turns it into an error of the catalogue.
    */
   async send<T>(send: (signal: AbortSignal) => Promise<T>, bytes = 0): Promise<T> {
     const { tries, timeoutMs, smallTimeoutMs = timeoutMs, firstDelayMs, longestDelayMs } = this.limits;
@@ -86,13 +86,13 @@ export class Requests {
   };
 }
 
-/** By the service's clock, ms since 1970; by this machine's when it does not say. */
+/** By the service's clock, ms since 1970; by this machine's if the service gives no time. */
 function answeredAt(error: RestError): number {
   const at = Date.parse(error.response?.headers.get('date') ?? '');
   return Number.isNaN(at) ? Date.now() : at;
 }
 
-/** Milliseconds that the service asks to wait. */
+/** The pause that the service asks for, ms. */
 function retryAfter(error: unknown): number | undefined {
   if (!(error instanceof RestError)) return undefined;
   const asked = error.response?.headers.get('retry-after');

@@ -1,7 +1,7 @@
 /**
- * Reads and changes the catalog of one scope. Changes asked for while another is under way are made together, in the
- * order they were asked for. A change is decided on what the catalog is: one that was decided on something older is
- * decided again, unless it may have been made already and nobody knows.
+ * Reads and changes the catalog of one scope. Changes that are requested while another is in progress are made
+ * together, in the order of the requests. A change is decided on the current catalog: if the catalog has changed
+ * meanwhile, it is decided again, unless it may already have been made and that is unknown.
  */
 import { randomBytes } from 'node:crypto';
 import { CatalogueError } from '../../domain/errors.js';
@@ -19,8 +19,8 @@ import {
 import type { Container } from './container.js';
 
 /**
- * Changes the catalog it is given, or throws before it has changed anything.
- * @returns what `change` resolves with.
+ * Changes the given catalog, or throws before it has changed anything.
+ * @returns the result of `change`.
  */
 export type Change<T> = (catalog: Catalog) => T;
 
@@ -30,7 +30,7 @@ interface Waiting {
 }
 type Outcome = { readonly value: unknown } | { readonly error: unknown };
 
-/** How often a change is decided anew, as others were quicker, before that is an error. */
+/** How many times a change is decided again, because other writers were faster, before it fails. */
 const ATTEMPTS = 100;
 
 export class ScopeCatalog {
@@ -38,7 +38,7 @@ export class ScopeCatalog {
   #waiting: Waiting[] = [];
   #changing = false;
   #changesMade = 0;
-  /** Tells whose a change is: one at a time is made here. */
+  /** Identifies the writer of a change; this object makes one change at a time. */
   readonly #writer = randomBytes(6).toString('hex');
   readonly #blob: string;
 
@@ -50,24 +50,24 @@ export class ScopeCatalog {
     this.#blob = catalogBlob(scope);
   }
 
-  /** What it was when it was last seen; read when it never was. */
+  /** The catalog as last seen; read if it was never seen. */
   async recent(): Promise<Catalog> {
     return this.#known?.catalog ?? (await this.read());
   }
 
-  /** What it is. Not to be changed. */
+  /** The current catalog. Do not modify it. */
   async read(): Promise<Catalog> {
     return (await this.#load()).catalog;
   }
 
-  /** Whether the scope was ever written to. */
+  /** Whether anything was ever written to the scope. */
   async exists(): Promise<boolean> {
     return (this.#known ?? (await this.#load())).etag !== undefined;
   }
 
   /**
-   * Resolves once the change is durable.
-   * @throws what `decide` throws; CatalogueError StoreUnreachable when nobody knows whether it was made.
+   * Resolves when the change is durable.
+   * @throws the errors of `decide`; CatalogueError StoreUnreachable if it is unknown whether the change was made.
    */
   async change<T>(decide: Change<T>): Promise<T> {
     const outcome = await new Promise<Outcome>((settle) => {
@@ -101,7 +101,7 @@ export class ScopeCatalog {
       const catalog = copyOf(base.catalog);
       const outcomes = decisions.map((decide) => outcomeOf(() => decide(catalog)));
       if (isSame(catalog, base.catalog)) {
-        // Nothing to write, so nobody has checked what it was decided on.
+        // Nothing has to be written, so check that the decision was made on the current catalog.
         if (isCurrent) return outcomes;
         const now = await this.#load();
         isCurrent = true;
@@ -128,9 +128,9 @@ export class ScopeCatalog {
       const before = base.catalog;
       base = await this.#load();
       isCurrent = true;
-      // It was taken, and the answer lost; somebody may have changed it since.
+      // The change was made, but the answer was lost; others may have changed the catalog since.
       if (base.catalog.changes.includes(id)) return outcomes;
-      // Decided again, it might put back what somebody else has replaced, and deleted, since.
+      // A new decision might restore content that another writer has replaced and deleted since.
       mayBeMade = mayBeThere === true && !remembersAllSince(base.catalog, before);
     }
     throw new Error(`${this.#blob}: other writers were faster ${ATTEMPTS} times`);
@@ -156,7 +156,7 @@ function outcomeOf(work: () => unknown): Outcome {
   }
 }
 
-/** Entries are replaced when they change. */
+/** Entries are replaced when they change, so identity is enough. */
 function isSame(a: Catalog, b: Catalog): boolean {
   return a.fence === b.fence && sameEntries(a.objects, b.objects) && sameEntries(a.pageBlobs, b.pageBlobs);
 }

@@ -1,4 +1,4 @@
-/** How a process opens the store in a storage account. */
+/** Opens the store in a storage account. */
 import { MARKER } from '../blob-names.js';
 import { containerAccess } from './container-access.js';
 import type { Environment } from './credentials.js';
@@ -15,16 +15,16 @@ export async function openAzureStore(
   return await AzureReplicaStore.open(access, { ...options, where: whereOf(url, access.by) });
 }
 
-/** @returns what time it is by the service's clock, ms since 1970. @throws CatalogueError */
+/** @returns the current time by the service's clock, ms since 1970. @throws CatalogueError */
 export async function serviceTime(url: string, environment: Environment = process.env): Promise<number> {
   const access = await containerAccess(url, environment);
   const requests = new Requests(access, whereOf(url, access.by));
-  // What every SAS for the container may do.
+  // A request that every SAS for the container permits.
   const { date } = await requests.do('asking for the time', (abortSignal) =>
     access.client.getBlobClient(MARKER).download(0, 1, { abortSignal }),
   );
   return date?.getTime() ?? Number.NaN;
 }
 
-/** The store, as error messages call it. */
+/** Name of the store in error messages. */
 const whereOf = (url: string, by: string): string => `${url} (vault.store.url; credentials: ${by})`;

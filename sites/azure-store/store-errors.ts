@@ -1,4 +1,4 @@
-/** What the storage service, or the way to it, answers, in the words of the catalogue. */
+/** Translates errors of the storage service, and of the connection to it, into the catalogue. */
 import { RestError } from '@azure/storage-blob';
 import { CatalogueError, type FailureCode } from '../../domain/errors.js';
 
@@ -20,38 +20,38 @@ const byCode: Readonly<Record<string, FailureCode>> = {
   EndpointUnsupported: 'StoreUnsuitable',
 };
 
-/** Of Node's network layer and of TLS, as `code` of the error or of its cause. */
+/** Errors of Node's network layer and of TLS, as `code` of the error or its cause. */
 const NETWORK =
   /^(E(TIMEDOUT|CONN\w+|PIPE|AI_AGAIN|NOTFOUND|HOSTUNREACH|NETUNREACH|NETDOWN|HOSTDOWN|ADDRNOTAVAIL)|REQUEST_SEND_ERROR|PARSE_ERROR|ENOTFOUND)$/;
 const TLS =
   /CERT|SELF_SIGNED|UNABLE_TO_(VERIFY|GET_ISSUER)|ERR_TLS|ERR_SSL|^EPROTO$|ALTNAME|packet length too long|wrong version number/;
 
-/** What `@azure/identity` throws when nobody is logged in, or is refused. */
+/** Errors of `@azure/identity` when there is no login, or it is refused. */
 const IDENTITY = /^(CredentialUnavailable|AggregateAuthentication|Authentication(Required)?)Error$/;
 const NO_BEARER = /Bearer token authentication is not permitted/;
 
-/** Further apart than this, and the service takes no signature. Milliseconds. */
+/** With a larger difference of the clocks, the service accepts no signature. Milliseconds. */
 const CLOCK_TOLERANCE = 15 * 60_000;
 
-/** The service's own code, which an answer without a body has in a header alone. */
+/** The service's own code; an answer without a body has it only in a header. */
 export const serviceCode = (error: unknown): string | undefined =>
   error instanceof RestError ? (error.code ?? error.response?.headers.get('x-ms-error-code')) : undefined;
 
-/** Whether the service does not take the credentials, or does not let them do this. */
+/** Whether the service does not accept the credentials, or they lack a permission. */
 export const isRefusal = (error: unknown): error is RestError =>
   error instanceof RestError && (error.statusCode === 401 || error.statusCode === 403);
 
-/** Whether it was given up for want of an answer. */
+/** Whether the request was given up because it got no answer. */
 export const isTimeout = (error: unknown): boolean =>
   error instanceof Error && (error.name === 'TimeoutError' || error.name === 'AbortError');
 
-/** Whether the same request may well succeed in a moment. */
+/** Whether the same request may succeed in a moment. */
 export function isRecoverable(error: unknown): boolean {
   const code = codeOf(error);
   return code === 'StoreUnreachable' || code === 'UploadDamaged';
 }
 
-/** @returns the error to throw: of the catalogue where it has one, else the error itself, which is a bug. */
+/** @returns the error to throw: one of the catalogue if possible, otherwise the error itself, which is a bug. */
 export function storeError(error: unknown, doing: string, where: string): unknown {
   if (error instanceof CatalogueError) return error;
   const code = codeOf(error);
@@ -74,16 +74,16 @@ function ofAnswer(error: RestError): FailureCode {
   const status = error.statusCode;
   if (known) return known;
   if (status === undefined || status === 408 || status === 429 || status >= 500) return 'StoreUnreachable';
-  // The emulator's words for a checksum that does not fit.
+  // The emulator's text for a wrong checksum.
   if (/contentMD5 doesn't match/i.test(error.message)) return 'UploadDamaged';
-  // And its code for a lack of permission.
+  // The emulator's code for a missing permission.
   if (/failed to authenticate/i.test(error.message)) return 'AuthenticationFailed';
   if (status === 401) return 'AuthenticationFailed';
   if (status === 403) return 'AuthorizationFailed';
   return 'InvalidReplicaState';
 }
 
-/** The codes and messages of an error and of what caused it, short and without a stack. */
+/** The codes and messages of an error and its causes, short and without stacks. */
 function causes(error: Error): string[] {
   const found: string[] = [];
   for (let at: unknown = error, depth = 0; at instanceof Error && depth < 4; at = at.cause, depth += 1) {
@@ -95,10 +95,10 @@ function causes(error: Error): string[] {
 const NO_CREDENTIALS =
   'no credentials were found: set FARSHORE_STORE_SAS or FARSHORE_STORE_CONNECTION_STRING, or either with _FILE, or log in (az login)';
 
-/** What the service says of itself, in one line, and never what was sent: an address may hold a signature. */
+/** The service's own explanation in one line, never the request: its address may contain a signature. */
 function reasonOf(error: Error): string {
   if (isTimeout(error)) return 'it did not answer in time';
-  // Each way that was tried has lines of its own there; the credentials that were asked for stand beside.
+  // This error has lines for each way that was tried; the credentials are named separately.
   if (IDENTITY.test(error.name)) return NO_CREDENTIALS;
   const [first = ''] = error.message.split('\n');
   const text = first.replace(/\?[^\s"']*(sig|se|sv)=[^\s"']*/g, '?…').trim();

@@ -1,4 +1,4 @@
-/** What is wrong with something in the store. */
+/** Errors for faults of content in the store. */
 import { CatalogueError } from '../../domain/errors.js';
 
 export const invalid = (name: string, problem: string): CatalogueError =>

@@ -1,4 +1,4 @@
-/** The blob that tells a store from a container of something else, and from one that was emptied. */
+/** The blob that distinguishes a store from a container with other content, or one that was emptied. */
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import { CatalogueError } from '../../domain/errors.js';
@@ -12,7 +12,7 @@ const markerSchema = z.object({
   id: z.uuid(),
 });
 
-/** @returns the store's id. @throws CatalogueError when no store is there, or none can be made. */
+/** @returns the store's id. @throws CatalogueError if there is no store, or none can be created. */
 export async function openMarker(
   access: ContainerAccess,
   container: Container,
@@ -50,7 +50,7 @@ function idOf(content: Buffer, where: string): string {
   }
 }
 
-/** A container with something else in it is not made a store. */
+/** Refuses to create a store in a container with other content. */
 async function refuseForeign(container: Container, where: string): Promise<void> {
   for await (const { name } of container.list('', { snapshots: false })) {
     if (name === MARKER) return;
@@ -58,7 +58,7 @@ async function refuseForeign(container: Container, where: string): Promise<void>
   }
 }
 
-/** Kinds of account that take page blobs and block blobs. */
+/** Kinds of account that support page blobs and block blobs. */
 const SUITABLE = ['StorageV2', 'Storage'];
 
 async function refuseUnsuitable(access: ContainerAccess, container: Container, where: string): Promise<void> {

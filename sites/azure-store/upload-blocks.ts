@@ -1,9 +1,9 @@
-/** Content of any length as blocks of an upload. */
+/** Divides content of any length into the blocks of an upload. */
 
-/** Bytes of a block. */
+/** Size of a block, bytes. */
 const UPLOAD_BLOCK = 4 * 1024 * 1024;
 
-/** Cuts content into blocks of one size. The chunks may be the same memory each time: what is kept is copied. */
+/** Divides content into blocks of one size. The chunks may reuse the same memory, so kept data is copied. */
 export async function* blocksOf(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
   let block = Buffer.allocUnsafe(UPLOAD_BLOCK);
   let filled = 0;

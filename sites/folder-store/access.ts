@@ -1,4 +1,4 @@
-/** What a write may do whose fence was found to be current, for as long as nobody shuts it out. */
+/** The rights of a write whose fence was found to be current, until it is shut out. */
 import type { LockMode } from '../../disks/native.js';
 import { CatalogueError } from '../../domain/errors.js';
 import type { Fence } from '../../domain/fence.js';
@@ -8,16 +8,16 @@ import type { DurableFiles } from './files.js';
 import { untilLetGo, withLock } from './scope-lock.js';
 import type { StoreLayout } from './names.js';
 
-/** A fence, and how often a process that did not let go had to be shut out of its scope. */
+/** A fence, and the number of times a process that did not release its lock was shut out of the scope. */
 export interface ScopeRecord extends Fence {
   readonly generation: number;
 }
 
 /** Milliseconds. */
 export interface Patience {
-  /** How long a write waits for others that keep a lock. */
+  /** How long a write waits for others that hold a lock. */
   readonly write: number;
-  /** How long whoever raises a fence waits for writes under way. Then they are shut out. */
+  /** How long raising a fence waits for writes in progress; after that, they are shut out. */
   readonly raise: number;
 }
 
@@ -28,18 +28,18 @@ export class ScopeAccess {
     private readonly name: string,
     private readonly fence: WriteFence,
     readonly generation: number,
-    /** Every name of the scope that is given or taken away goes through their temporary folder. */
+    /** Every name in the scope is created and removed through their temporary folder. */
     readonly files: DurableFiles,
     private readonly layout: StoreLayout,
     private readonly patience: Patience,
     private readonly readRecord: (scope: string) => Promise<ScopeRecord>,
-    /** Locks of former generations that are known to be free for good. */
+    /** Locks of former generations that are known to be released for good. */
     private readonly letGo: Set<string>,
   ) {
     this.scope = scopeOf(name, fence);
   }
 
-  /** @throws CatalogueError StaleEpoch when a newer fence is recorded, StoreBusy when the write was shut out. */
+  /** @throws CatalogueError StaleEpoch if a newer fence is recorded, StoreBusy if the write was shut out. */
   async check(): Promise<void> {
     const recorded = await this.readRecord(this.scope);
     refuseOlder(this.name, this.fence, recorded);
@@ -48,7 +48,9 @@ export class ScopeAccess {
     throw new CatalogueError('StoreBusy', detail);
   }
 
-  /** Runs work that may fail, or come to nothing, because it was shut out meanwhile. @throws as `check`, then as the work. */
+  /**
+   * Runs work that may fail, or have no effect, because it is shut out meanwhile. @throws as `check`, then as the work.
+   */
   async unlessShutOut<T>(work: () => Promise<T>): Promise<T> {
     let result: T;
     try {
@@ -62,8 +64,9 @@ export class ScopeAccess {
   }
 
   /**
-   * Runs work on what a blob's lock guards: files that stay open while they are written. Nobody can be shut out of those, so
-   * nothing is written to them until whoever was shut out of the scope has let go of them, or died.
+   * Runs work on files that a blob's lock guards, which stay open while they are written. A process cannot be shut out
+   * of open files, so nothing is written to them until the process that was shut out of the scope has released them or
+   * died.
    * @throws LockTimeout
    */
   async withBlobLock<T>(blob: string, mode: LockMode, work: () => Promise<T>): Promise<T> {
@@ -74,7 +77,7 @@ export class ScopeAccess {
       this.letGo.add(lock);
     }
     return await withLock(this.layout.blobLock(blob, this.generation), mode, this.patience.write, async () => {
-      // Whoever gets the lock late must not find that others take it for free by now.
+      // A process that gets the lock late must not assume that the lock still grants the right to write.
       await this.check();
       return await work();
     });

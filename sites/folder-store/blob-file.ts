@@ -1,11 +1,11 @@
-/** The file of a page blob, opened for one piece of work. */
+/** Opens the file of a page blob for one piece of work. */
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { CatalogueError } from '../../domain/errors.js';
 import { unlessMissing } from './folder-errors.js';
 import type { StoreLayout } from './names.js';
 
-/** @throws CatalogueError InvalidReplicaState when there is no such blob. */
+/** @throws CatalogueError InvalidReplicaState if there is no such blob. */
 export async function withBlobFile<T>(
   layout: StoreLayout,
   name: string,

@@ -1,4 +1,4 @@
-/** What is kept of a page blob beside its pages: `blob.json` in the folder of its undo journals. */
+/** The record of a page blob beside its pages: `blob.json` in the folder of its undo journals. */
 import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -14,15 +14,18 @@ const blobRecordSchema = z.object({
   version: z.literal(1),
   /** Bytes. */
   size: z.int().positive(),
-  /** Of this blob and of no other that had its name: an old snapshot's id never means a newer blob. */
+  /** Unique among all blobs that ever had this name, so that an old snapshot's id never refers to a newer blob. */
   incarnation: z.string().regex(/^[0-9a-f]{8}$/),
-  /** No id is given twice; of a journal that lies there already the number is taken, too. */
+  /** No id is used twice; numbers of existing journals count as used. */
   nextSnapshot: z.int().positive(),
-  /** Of a blob that has grown, the oldest first: snapshots numbered below `before` were taken of so many bytes. */
+  /** For a blob that has grown, the oldest first: snapshots with numbers below `before` have this size. */
   grown: z.array(z.object({ before: z.int().positive(), size: z.int().positive() })).exactOptional(),
-  /** Numbers of the snapshots whose journals have to be there, oldest first. Of a blob written before, nobody knows. */
+  /** Numbers of the snapshots whose journals must exist, oldest first. Unknown for blobs of older versions. */
   chain: z.array(z.int().positive()).exactOptional(),
-  /** Snapshots up to this number can't be read any more: a journal that they need was missing, and pages were written since. */
+  /**
+   * Snapshots up to this number are unreadable: a journal that they need was missing, and pages have been written
+   * since.
+   */
   lostUpTo: z.int().positive().exactOptional(),
 });
 export type BlobRecord = z.infer<typeof blobRecordSchema>;
@@ -41,7 +44,7 @@ export async function replaceBlobRecord(folder: string, record: BlobRecord, file
   await files.replace(path.join(folder, FILE), Buffer.from(JSON.stringify(record)));
 }
 
-/** What the blob will be once it has grown to `size`: the snapshots there are stay as they are. */
+/** The record of a blob after it has grown to `size`: existing snapshots do not change. */
 export const grownRecord = (record: BlobRecord, size: number): BlobRecord => ({
   ...record,
   size,
@@ -53,13 +56,13 @@ export const snapshotId = ({ incarnation }: BlobRecord, number: number): string 
 
 export const numberOfSnapshot = (id: string): number => Number(id.split('-', 1)[0]);
 
-/** @param id of a snapshot. @returns bytes the blob had when it was taken. */
+/** @param id of a snapshot. @returns size of the blob when the snapshot was taken, bytes. */
 export function sizeAtSnapshot({ size, grown = [] }: BlobRecord, id: string): number {
   const number = numberOfSnapshot(id);
   return grown.find(({ before }) => number < before)?.size ?? size;
 }
 
-/** @throws CatalogueError InvalidReplicaState when it is none. */
+/** @throws CatalogueError InvalidReplicaState if it is not a valid record. */
 export async function readBlobRecord(folder: string): Promise<BlobRecord> {
   const file = path.join(folder, FILE);
   const text = await readFile(file, 'utf8');

@@ -1,6 +1,6 @@
 /**
- * Which undo journals a page blob has, and which it has to have: the record of the blob says so, and is replaced durably
- * after a journal was given its name, and before it is taken away.
+ * The undo journals that a page blob has, and those that it must have according to its record. The record is replaced
+ * durably after a journal gets its name, and before a journal is removed.
  */
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
@@ -17,10 +17,10 @@ export interface ChainLink {
 const LINK_NAME = /^(\d{10}-[0-9a-f]{8})(?:\.deleting)?$/;
 const DELETING = '.deleting';
 
-/** The file that says that a snapshot is deleted. */
+/** The file that marks a snapshot as deleted. */
 export const deletionMark = (journals: string, id: string): string => path.join(journals, id + DELETING);
 
-/** @returns the journals of a blob, oldest first; none when there is no such blob. */
+/** @returns the journals of a blob, oldest first; none if there is no such blob. */
 export async function listChain(journals: string): Promise<ChainLink[]> {
   const links: ChainLink[] = [];
   const entries = await unlessMissing(readdir(journals, { withFileTypes: true }), []);
@@ -34,17 +34,20 @@ export async function listChain(journals: string): Promise<ChainLink[]> {
 }
 
 export interface ChainState {
-  /** Undefined where there is none, which is for whoever needs it to complain of. */
+  /** Undefined if there is none; callers that need it report that. */
   readonly record: BlobRecord | undefined;
-  /** The journals that can be relied on, oldest first. */
+  /** The usable journals, oldest first. */
   readonly links: readonly ChainLink[];
-  /** Those of snapshots that can't be read any more. */
+  /** The journals of snapshots that can no longer be read. */
   readonly useless: readonly ChainLink[];
-  /** Number of the newest of these, whether its journal is there or not; 0 when there is none. */
+  /** Number of the newest unreadable snapshot, whether or not its journal exists; 0 if there is none. */
   readonly lostUpTo: number;
 }
 
-/** Holds against each other what lies there and what has to. Needs no lock: a journal is listed once it lies there, no more before it goes. */
+/**
+ * Compares the existing journals with the required ones. Needs no lock: a journal is added to the record after it
+ * exists, and removed from it before it is deleted.
+ */
 export async function readChain(journals: string): Promise<ChainState> {
   for (let record = await recordOf(journals); ;) {
     const found = await listChain(journals);
@@ -56,7 +59,7 @@ export async function readChain(journals: string): Promise<ChainState> {
     const links = found.filter(({ id }) => numberOfSnapshot(id) > lostUpTo);
     const useless = found.slice(0, found.length - links.length);
     if (missing === 0 && !isNewer) return { record, links, useless, lostUpTo };
-    // Snapshots were taken or deleted between the two looks; else this is how it was left.
+    // Repeats the comparison if snapshots were taken or deleted meanwhile; otherwise this is the actual state.
     const now = await recordOf(journals);
     if (isDeepStrictEqual(now, record)) return { record, links, useless, lostUpTo };
     record = now;
@@ -66,7 +69,7 @@ export async function readChain(journals: string): Promise<ChainState> {
 const recordOf = (journals: string): Promise<BlobRecord | undefined> =>
   unlessMissing(readBlobRecord(journals), undefined);
 
-/** The record of a blob once snapshots are taken and deleted. @param state as it is under the blob's lock. */
+/** The record of a blob after snapshots are taken or deleted. @param state as read under the blob's lock. */
 export function recordWith(
   record: BlobRecord,
   { links, useless }: ChainState,

@@ -1,14 +1,15 @@
 /**
- * The undo journals of one page blob, oldest first, as they lie on the disk at one moment. A block as it was at a snapshot
- * is in the snapshot's own journal, or else in the next newer that holds it, or else in the blob. So without one journal its
- * own snapshot and all older ones would be read wrong: the blob's record says which have to be there.
+ * The undo journals of one page blob, oldest first, as they are at one moment. The content of a block at a snapshot is
+ * in the snapshot's own journal, or in the next newer one that has the block, or in the blob. So if one journal were
+ * missing, its snapshot and all older ones would be read wrong: the blob's record says which journals must exist.
  *
- * A journal folder is named by its snapshot's id. A file `<id>.deleting` beside it says that the snapshot is deleted, but
- * an older one may still need blocks of the journal, which takes nothing in any more. (Formerly the folder was renamed.)
+ * A journal folder is named after its snapshot's id. A file `<id>.deleting` beside it means that the snapshot is
+ * deleted, but that an older one may still need blocks of the journal, which accepts no more blocks. (Formerly the
+ * folder was renamed.)
  *
- * Whoever changes something holds the blob's lock. Readers hold none, so that none can hold up a writer: they look where
- * the blocks are, read them, and look again. A block is kept before it is overwritten, and given back only after an older
- * journal has it: what was read from where it still is, is what it was.
+ * Writers hold the blob's lock. Readers hold none, so that they cannot delay a writer: they locate the blocks, read
+ * them, and locate them again. A block is kept before it is overwritten, and removed from a journal only after an older
+ * one has it: so if its location has not changed, the data read is right.
  */
 import type { FileHandle } from 'node:fs/promises';
 import path from 'node:path';
@@ -23,7 +24,7 @@ import { readChain, type ChainLink, type ChainState } from './chain-state.js';
 import type { OpenJournals } from './journal-files.js';
 import { UNDO_BLOCK, UndoJournal, blocksOf, bytesOf, journalLengths } from './undo-journal.js';
 
-/** Part of a range of a snapshot, and the journal that holds it; the blob itself does when there is none. */
+/** Part of a range of a snapshot, with the journal that has it; without a journal, it is in the blob itself. */
 export interface Place extends Range {
   readonly journal?: string;
 }
@@ -41,8 +42,8 @@ export class UndoChain {
   ) {}
 
   /**
-   * Gives `work` the chain of an open blob. For writing the caller holds the blob's lock.
-   * @param settle is told before the chain is used.
+   * Calls `work` with the chain of an open blob. For writing, the caller holds the blob's lock.
+   * @param settle is called before the chain is used.
    */
   static async with<T>(
     journals: string,
@@ -67,13 +68,16 @@ export class UndoChain {
     return this.state.links;
   }
 
-  /** The blocks among these that must be kept before they are overwritten. Empty: all is durable that makes it so. */
+  /**
+   * Those of the blocks that must be kept before they are overwritten. If empty, everything required for that is
+   * durable.
+   */
   async unkept(runs: readonly BlockRun[]): Promise<BlockRun[]> {
     const holders = this.links.slice(this.#newestLive());
     if (this.#newestLive() < 0) return [];
-    // A mark whose maker died may not be durable yet, and without it this snapshot would want its blocks.
+    // A deletion mark whose maker died may not be durable yet; without it, this snapshot would need the blocks.
     if (holders.length > 1) await syncFolder(this.journals);
-    // What was behind its end at the snapshot, nobody can ask for.
+    // Blocks behind the blob's end at the snapshot are never read.
     let rest: readonly BlockRun[] = within(runs, (await this.#journal(holders[0]!)).size);
     for (const link of holders) {
       const journal = await this.#journal(link);
@@ -83,7 +87,7 @@ export class UndoChain {
     return [...rest];
   }
 
-  /** Keeps blocks, durably, so that they may be overwritten. The caller holds the lock exclusively. */
+  /** Keeps blocks durably, so that they may be overwritten. The caller holds the lock exclusively. */
   async keep(runs: readonly BlockRun[]): Promise<void> {
     const missing = await this.unkept(runs);
     if (missing.length === 0) return;
@@ -91,12 +95,14 @@ export class UndoChain {
     await newest.keep(missing, async (target, offset) => await readExactly(this.blob, target, offset));
   }
 
-  /** Bytes the blob had at the snapshot. @throws CatalogueError InvalidReplicaState when there is no such snapshot. */
+  /**
+   * Size of the blob at the snapshot, bytes. @throws CatalogueError InvalidReplicaState if there is no such snapshot.
+   */
   async sizeAt(snapshot: string): Promise<number> {
     return await this.#sizeOf(this.links[this.#liveIndex(snapshot)]!);
   }
 
-  /** Where a range of a snapshot is just now, in order. @throws CatalogueError InvalidReplicaState */
+  /** The current locations of a snapshot's range, in order. @throws CatalogueError InvalidReplicaState */
   async locate(snapshot: string, range: Range): Promise<Place[]> {
     const places: Place[] = [];
     let rest: BlockRun[] = [blocksOf(range)];
@@ -110,7 +116,7 @@ export class UndoChain {
     return places.sort((a, b) => a.offset - b.offset);
   }
 
-  /** Fills `target`, which begins at `offset`, with what is at these places. */
+  /** Fills `target`, which begins at `offset`, with the data at these places. */
   async read(places: readonly Place[], target: Buffer, offset: number): Promise<void> {
     for (const place of places) {
       const part = target.subarray(place.offset - offset, place.offset - offset + place.length);
@@ -120,7 +126,7 @@ export class UndoChain {
     }
   }
 
-  /** Where there may be anything but zeroes at these places. */
+  /** The ranges at these places that may contain anything but zeroes. */
   async dataRanges(places: readonly Place[]): Promise<Range[]> {
     const found: Range[] = [];
     for (const place of places) {
@@ -132,12 +138,12 @@ export class UndoChain {
 
   /**
    * Copies blocks of a snapshot that is being deleted into the next older one that needs them.
-   * @param fromBlock where the last call stopped. @param limit bytes to copy at most.
-   * @returns the block to go on from; undefined when no older snapshot needs this journal any more.
+   * @param fromBlock where the last call stopped. @param limit of bytes to copy.
+   * @returns the block to continue from; undefined if no older snapshot needs this journal any more.
    */
   async moveToOlder(link: ChainLink, fromBlock: number, limit: number): Promise<number | undefined> {
     const index = this.links.findIndex((other) => other.id === link.id);
-    // One that can't be read has nothing that anybody could use.
+    // An unreadable journal has nothing of use.
     if (index < 0) return undefined;
     const target = this.links.findLastIndex((other, at) => at < index && !other.deleting);
     if (target < 0) return undefined;
@@ -156,7 +162,7 @@ export class UndoChain {
       missing = (await (await this.#journal(older)).split(missing)).rest;
     }
     if (missing.length > 0) await into.keep(missing, async (bytes, offset) => await source.read(bytes, offset));
-    // What older ones hold already is about to go here: that they hold it must outlive the machine.
+    // Blocks that older journals also have are removed here; that they have them must survive the loss of the machine.
     for (const older of this.links.slice(target, index)) await (await this.#journal(older)).sync();
     await source.release(missing);
     const last = wanted.at(-1);
@@ -209,13 +215,13 @@ export class UndoChain {
   }
 }
 
-/** What of these blocks a blob of `size` bytes has. */
+/** The blocks that are within a blob of `size` bytes. */
 function within(runs: readonly BlockRun[], size: number): BlockRun[] {
   const { count: stop } = blocksOf({ offset: 0, length: size });
   return runs.flatMap(({ start, count }) => (start < stop ? [{ start, count: Math.min(count, stop - start) }] : []));
 }
 
-/** @throws CatalogueError InvalidReplicaState when the file ends before. */
+/** @throws CatalogueError InvalidReplicaState if the file is too short. */
 export async function readExactly(file: FileHandle, target: Buffer, offset: number): Promise<void> {
   const count = await readAt(file, target, offset);
   if (count === target.length) return;

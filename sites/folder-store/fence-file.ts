@@ -1,16 +1,17 @@
 /**
- * The fence of a scope: a small file, replaced at once, and a second one like it. The higher of those that are whole counts;
- * while there is none nothing is written. It is raised in both before that is answered. Writers hold the scope's lock, shared, while they check it,
- * write and sync; raising it takes the lock exclusively. So when a fence has been raised, no older write is under way.
+ * The fence of a scope: a small file that is replaced atomically, and a second copy. The higher intact copy counts; while
+ * neither is intact, nothing is written. Raising the fence replaces both copies before it resolves. Writers hold the
+ * scope's lock, shared, while they check the fence, write and sync; raising it takes the lock exclusively. So when a fence
+ * has been raised, no older write is in progress.
  *
- * A process that is stopped, or hangs, may hold the lock for ever. It is waited for so long; then the fence is raised
- * under the lock of the next generation, whose number the fence names, and the process is shut out of what it was doing:
- *   - Every name in the scope is given, and taken away, by renaming to or from the work folder of a generation. A file is
- *     put in the place of the former one, so that the late rename fails.
+ * A process that is stopped or hangs may hold the lock forever. Raising the fence waits for it for a limited time. After
+ * that, it uses the lock of the next generation, whose number is stored in the fence, and shuts the process out:
+ *   - Every name in the scope is created and removed by renaming to or from the work folder of a generation. The former
+ *     work folder is replaced by a file, so that a late rename fails.
  *   - Files that are written while they are open (pages, undo journals) are guarded by the lock of their blob, which the
- *     process still holds. They are not written in the new generation before it has let go, and snapshots can be read all
- *     the while: a late write changes none of them (see `UndoChain`).
- *   - Whoever gets a lock of a former generation late finds the new one in the fence.
+ *     process still holds. The new generation does not write them until the process has released it. Snapshots stay
+ *     readable meanwhile: a late write does not change them (see `UndoChain`).
+ *   - A process that gets a lock of a former generation late finds the new generation in the fence.
  */
 import { readFile } from 'node:fs/promises';
 import { blake3 } from '@napi-rs/blake-hash';
@@ -27,13 +28,13 @@ import { DurableFiles } from './files.js';
 import { withLock } from './scope-lock.js';
 import type { StoreLayout } from './names.js';
 
-/** Generations tried at once: as many processes may be stopped while they shut each other out. */
+/** Generations tried in one call: as many processes may be stopped while they shut each other out. */
 const MOST_AT_ONCE = 5;
 
 const recordSchema = z.object({
   ...fenceSchema.shape,
   generation: z.int().min(0).default(0),
-  /** Left out by earlier versions. */
+  /** Missing in files of earlier versions. */
   checksum: z.string().exactOptional(),
 });
 
@@ -45,7 +46,7 @@ export class ScopeFences {
   constructor(
     private readonly layout: StoreLayout,
     private readonly files: DurableFiles,
-    /** Throws when the store's folder is not what it was. */
+    /** Throws if the store's folder has changed, for example because it is no longer mounted. */
     private readonly checkMounted: () => Promise<void>,
     private readonly patience: Patience,
   ) {}
@@ -55,7 +56,7 @@ export class ScopeFences {
     return { epoch, sequence };
   }
 
-  /** For preparing what is then written. @throws CatalogueError StaleEpoch when a newer fence is recorded. */
+  /** Access for preparing a write. @throws CatalogueError StaleEpoch if a newer fence is recorded. */
   async access(name: string, fence: WriteFence): Promise<ScopeAccess> {
     const scope = scopeOf(name, fence);
     const recorded = await this.#record(scope);
@@ -67,9 +68,9 @@ export class ScopeFences {
   }
 
   /**
-   * Runs a write that must be on stable storage when it resolves, and keep no fence waiting for long.
-   * @param prepared what it was prepared with; else it is given one.
-   * @throws CatalogueError StaleEpoch, StoreBusy when it was shut out; LockTimeout
+   * Runs a write, which must be on stable storage when it resolves, and must not delay a fence for long.
+   * @param prepared the access with which the write was prepared; otherwise it gets one.
+   * @throws CatalogueError StaleEpoch, StoreBusy if it was shut out; LockTimeout
    */
   async write<T>(
     name: string,
@@ -82,7 +83,7 @@ export class ScopeFences {
     const access = prepared ?? (await this.access(name, fence));
     const lock = this.layout.scopeLock(scope, access.generation);
     return await withLock(lock, 'shared', this.patience.write, async () => {
-      // Asked under the lock, whose open file keeps the file system from being unmounted from here on.
+      // Checked under the lock, whose open file keeps the file system mounted from here on.
       await this.checkMounted();
       await access.check();
       await this.#closeBefore(scope, access.generation);
@@ -104,13 +105,13 @@ export class ScopeFences {
           if (!(error instanceof LockTimeout) || ahead === MOST_AT_ONCE) throw error;
         }
       }
-      // Each time somebody else has shut out somebody.
+      // Each attempt met a process that had shut out another.
       if (attempt === MOST_AT_ONCE)
         throw new CatalogueError('StoreBusy', `other processes keep raising the fence of ${scope}`);
     }
   }
 
-  /** @returns false, with nothing changed, when the scope is not in the generation `from` any more. */
+  /** @returns false, with nothing changed, if the scope is no longer in the generation `from`. */
   async #raiseIn(scope: string, wanted: Fence, from: number, to: number): Promise<boolean> {
     return await withLock(this.layout.scopeLock(scope, to), 'exclusive', this.patience.raise, async () => {
       await this.checkMounted();
@@ -118,7 +119,7 @@ export class ScopeFences {
       if (recorded.generation !== from) return false;
       const files = this.#filesOf(scope, to);
       const isNewer = compareFences(wanted, recorded) > 0;
-      // Synced also when it is there already: whoever raised it may have died before that.
+      // Synced even if it exists already: the process that raised it may have died before that.
       const isKept = !isNewer && to === from && (await this.#copies(scope)).every((copy) => isSame(copy, recorded));
       if (isKept) await files.syncFolders(this.layout.file(scope));
       else {
@@ -131,7 +132,7 @@ export class ScopeFences {
     });
   }
 
-  /** Again by everybody, once: whoever began a generation may have died before. */
+  /** Every process repeats this once: the process that began a generation may have died before it. */
   async #closeBefore(scope: string, generation: number): Promise<void> {
     for (let former = 0; former < generation; former += 1) {
       const folder = this.layout.workFolder(scope, former);
@@ -155,7 +156,7 @@ export class ScopeFences {
     throw new CatalogueError('InvalidReplicaState', damaged.problem.message, { cause: damaged.problem });
   }
 
-  /** Undefined for one that is not there. */
+  /** Undefined for a missing copy. */
   async #copies(scope: string): Promise<Copy[]> {
     const copies: Copy[] = [];
     for (const file of this.layout.fences(scope)) {

@@ -1,7 +1,7 @@
 /**
- * Files that are there whole or not at all. Everything is written to a temporary file, synced, given its name, and the
- * folders that lead to the name are synced too. A temporary file is locked by its writer: an unlocked one is left over
- * from a process that died, and is swept when a store is opened.
+ * Files that exist completely or not at all. A file is written under a temporary name, synced, and given its name; then
+ * the folders that lead to it are synced. A writer locks its temporary file: an unlocked one was left by a process that
+ * died, and is removed when a store is opened.
  */
 import { randomUUID } from 'node:crypto';
 import { link, mkdir, open, readdir, rename, rm, rmdir, stat, type FileHandle } from 'node:fs/promises';
@@ -12,10 +12,10 @@ import { syncFolder } from '../../disks/sync-folder.js';
 import { errnoOf, unlessMissing } from './folder-errors.js';
 import { isWorkFolder } from './names.js';
 
-/** Milliseconds that a temporary file stays untouched, locked or not: it is created a moment before it is locked. */
+/** Milliseconds for which a temporary file is never removed, because it is created a moment before it is locked. */
 const SWEEP_AGE = 60_000;
 
-/** A file or folder nobody sees yet. */
+/** A file or folder that is not visible yet. */
 export interface Temporary {
   readonly path: string;
   readonly handle: FileHandle;
@@ -27,7 +27,7 @@ export class DurableFiles {
     private readonly temporaryFolder: string,
   ) {}
 
-  /** Gives `work` an empty file; what has not been published when it ends is removed. */
+  /** Calls `work` with an empty file, which is removed afterwards unless it was published. */
   async withTemporaryFile<T>(work: (file: Temporary) => Promise<T>): Promise<T> {
     return await this.withTemporary(async (at) => await open(at, 'wx+', 0o600), work);
   }
@@ -56,13 +56,13 @@ export class DurableFiles {
     }
   }
 
-  /** Gives a temporary, already synced, its name, in place of a file that has it. */
+  /** Gives a synced temporary file or folder its name, replacing an existing file. */
   async publish(made: Temporary, target: string): Promise<void> {
     await this.inFolder(path.dirname(target), async () => await renameOver(made.path, target));
     await this.syncFolders(path.dirname(target));
   }
 
-  /** @returns false, and changes nothing, when the name is taken. Of two who try at once exactly one succeeds. */
+  /** @returns false, and changes nothing, if the name is taken. Of two parallel calls, exactly one succeeds. */
   async publishIfAbsent(made: Temporary, target: string): Promise<boolean> {
     const published = await this.inFolder(path.dirname(target), async () => {
       try {
@@ -73,12 +73,12 @@ export class DurableFiles {
         throw error;
       }
     });
-    // Also when it was there: whoever put it may have died before this.
+    // Also if it existed: the process that published it may have died before this step.
     await this.syncFolders(path.dirname(target));
     return published;
   }
 
-  /** Replaces a file at once and durably. */
+  /** Replaces a file atomically and durably. */
   async replace(target: string, data: Buffer): Promise<void> {
     await this.withTemporaryFile(async (file) => {
       await writeAt(file.handle, data, 0);
@@ -87,7 +87,7 @@ export class DurableFiles {
     });
   }
 
-  /** Removes a file and the folders that are empty then, up to `keep`. One that is not there: nothing. */
+  /** Removes a file, and the folders that become empty, up to `keep`. Does nothing if it is missing. */
   async remove(target: string, keep: string): Promise<void> {
     await this.#putAside(target);
     let folder = path.dirname(target);
@@ -95,13 +95,13 @@ export class DurableFiles {
     await this.syncFolders(folder);
   }
 
-  /** Takes a file or a folder out of sight at once, durably, and removes it at leisure. One that is not there: nothing. */
+  /** Hides a file or folder immediately and durably, and removes it later. Does nothing if it is missing. */
   async discard(target: string): Promise<void> {
     await this.#putAside(target);
     await syncFolder(path.dirname(target));
   }
 
-  /** Removed by way of the temporary folder: who is shut out of that can't remove anything any more. */
+  /** Removes through the temporary folder, so that a process that is shut out of it can no longer remove anything. */
   async #putAside(target: string): Promise<void> {
     await this.make(this.temporaryFolder);
     const aside = path.join(this.temporaryFolder, randomUUID());
@@ -113,8 +113,8 @@ export class DurableFiles {
   }
 
   /**
-   * Puts a file in the place of the temporary folder, for good, and removes what was in it: whatever is to be given its name,
-   * or removed, by way of it fails from when this resolves on, however far its writer had come. Durable; repeated: nothing.
+   * Permanently replaces the temporary folder by a file, and removes its content: once this has resolved, creating or
+   * removing a name through the folder fails, however far the writer had come. Durable and repeatable.
    */
   async close(): Promise<void> {
     const folder = this.temporaryFolder;
@@ -127,7 +127,7 @@ export class DurableFiles {
         await unlessMissing(rename(folder, aside), undefined);
         await removeIfThere(aside);
       } else {
-        // A writer may make the folder anew meanwhile, which is why this is a loop.
+        // In a loop, because a writer may create the folder again meanwhile.
         await open(folder, 'wx', 0o600).then(
           async (file) => await file.close(),
           (error: unknown) => {
@@ -138,14 +138,14 @@ export class DurableFiles {
     }
   }
 
-  /** Makes a folder that is to stay, and those that lead to it. */
+  /** Creates a folder, and those that lead to it. */
   async makeFolder(folder: string): Promise<void> {
     if (await this.make(folder)) await this.syncFolders(path.dirname(folder));
   }
 
   /**
-   * Makes the folder's entries durable, and the folder's own name, and so on up to the store. A folder that is gone was
-   * empty, and removed by another process: the entry it was is its parent's matter.
+   * Makes the folder's entries durable, then the folder's own name, and so on up to the store. A missing folder was
+   * empty and was removed by another process: its removal is an entry of its parent.
    */
   async syncFolders(folder: string): Promise<void> {
     for (let at = folder; ; at = path.dirname(at)) {
@@ -154,7 +154,7 @@ export class DurableFiles {
     }
   }
 
-  /** Removes what writers that died have left. A store that may only be read keeps it. */
+  /** Removes files that dead writers have left. A read-only store keeps them. */
   async sweep(): Promise<void> {
     await this.sweepFolder(this.temporaryFolder);
   }
@@ -183,7 +183,8 @@ export class DurableFiles {
   }
 
   /**
-   * Makes a folder and those that lead to it, but never the store's own: one that went away is not begun anew.
+   * Creates a folder and those that lead to it, but never the store's own: a store that has disappeared is not created
+   * again.
    * @returns whether the folder is new.
    */
   private async make(folder: string): Promise<boolean> {
@@ -196,7 +197,7 @@ export class DurableFiles {
         const code = errnoOf(error);
         const found = code === 'EEXIST' ? await unlessMissing(stat(folder), undefined) : undefined;
         if (found?.isDirectory()) return false;
-        // Another process may remove it, or its parent, empty as it is, before there is something in it.
+        // Another process may remove it or its parent while they are empty.
         if (found || (code !== 'EEXIST' && code !== 'ENOENT') || attempt === 100) throw error;
         if (code === 'ENOENT' && parent === this.root) throw error;
         if (code === 'ENOENT') await this.make(parent);
@@ -204,7 +205,7 @@ export class DurableFiles {
     }
   }
 
-  /** Another process may remove the folder, empty as it is, between its creation and its first file. */
+  /** Repeats the work if another process removes the folder, still empty, between its creation and its first file. */
   private async inFolder<T>(folder: string, work: () => Promise<T>): Promise<T> {
     for (let attempt = 0; ; attempt += 1) {
       await this.make(folder);
@@ -217,7 +218,7 @@ export class DurableFiles {
   }
 }
 
-/** Removes a temporary file or folder; somebody else may have done that, or closed the folder it was in. */
+/** Removes a temporary file or folder, unless another process has removed it or closed its folder. */
 async function removeIfThere(at: string): Promise<void> {
   try {
     await rm(at, { recursive: true, force: true });
@@ -226,7 +227,7 @@ async function removeIfThere(at: string): Promise<void> {
   }
 }
 
-/** In place of a folder that is empty, too: somebody made one of that name. */
+/** Also replaces an empty folder of the same name, which someone may have created. */
 async function renameOver(from: string, target: string): Promise<void> {
   try {
     await rename(from, target);
@@ -248,7 +249,7 @@ async function removeIfEmpty(folder: string): Promise<boolean> {
   }
 }
 
-/** Opens, works, closes. */
+/** Opens a file, calls `work`, closes it. */
 export async function withFile<T>(at: string, flags: string, work: (handle: FileHandle) => Promise<T>): Promise<T> {
   const handle = await open(at, flags, 0o600);
   try {

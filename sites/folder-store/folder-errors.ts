@@ -1,4 +1,4 @@
-/** What the file system answers, in the words of the catalogue. */
+/** Translates errors of the file system into the catalogue. */
 import { LockTimeout } from '../../disks/native.js';
 import { CatalogueError, type FailureCode } from '../../domain/errors.js';
 
@@ -20,7 +20,7 @@ const catalogueCodes: Readonly<Record<string, FailureCode>> = {
   ENFILE: 'LowMemory',
   EACCES: 'AuthorizationFailed',
   EPERM: 'AuthorizationFailed',
-  // The store itself is there (its marker is asked first): something inside was moved, removed or is of another kind.
+  // The store exists (its marker was checked): something inside was moved, removed or is of another kind.
   ENOENT: 'InvalidReplicaState',
   ENOTDIR: 'InvalidReplicaState',
   EISDIR: 'InvalidReplicaState',
@@ -30,7 +30,7 @@ const catalogueCodes: Readonly<Record<string, FailureCode>> = {
   EFBIG: 'InvalidReplicaState',
 };
 
-/** @returns the error to throw: of the catalogue where it has one, else the error itself, which is a bug. */
+/** @returns the error to throw: one of the catalogue if possible, otherwise the error itself, which is a bug. */
 export function storeError(error: unknown, doing: string): unknown {
   if (error instanceof LockTimeout)
     return new CatalogueError('StoreBusy', `${doing}: ${error.message}`, { cause: error });
@@ -40,14 +40,14 @@ export function storeError(error: unknown, doing: string): unknown {
   return new CatalogueError(catalogueCode, `${doing}: ${(error as Error).message}`, { cause: error });
 }
 
-/** The errno name of a system error (`ENOENT`), undefined for anything else. */
+/** The errno name of a system error (`ENOENT`), undefined for any other error. */
 export function errnoOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || error instanceof CatalogueError) return undefined;
   const code = (error as NodeJS.ErrnoException).code;
   return typeof code === 'string' && (error as NodeJS.ErrnoException).syscall !== undefined ? code : undefined;
 }
 
-/** Awaits it; `absent` when what it wants is not there. */
+/** Awaits `work`; returns `absent` if a file is missing. */
 export async function unlessMissing<T, A>(work: Promise<T>, absent: A): Promise<T | A> {
   try {
     return await work;

@@ -1,9 +1,10 @@
 /**
- * The embedded replica store: a folder, used by several processes at once. Everything that resolves is on stable
- * storage; a process that dies leaves each object and each page as it was or as it was to be.
+ * The embedded replica store: a folder that several processes use at the same time. When a call resolves, its effect is
+ * on stable storage. A process that dies leaves each object and page with either its old or its new content.
  *
- * The folder: objects and page blobs as files under their names; `farshore-store.json` marks it as a store, so that an
- * empty mount point is not taken for one; `.fence`, twice, in each fenced scope; `.tmp/` for what is not there yet.
+ * The folder contains objects and page blobs as files under their names; `farshore-store.json`, which marks it as a
+ * store, so that an empty mount point is not taken for one; `.fence`, twice, in each fenced scope; and `.tmp/` for
+ * unfinished files.
  */
 import path from 'node:path';
 import type { Objects } from '../../ports/objects.js';
@@ -23,7 +24,7 @@ import { SpaceReserve } from './reserve.js';
 import { StoreCalls } from './store-calls.js';
 import { StoreMarker } from './store-marker.js';
 
-/** One write under a lock is 16 MiB at most. */
+/** A write under a lock has at most 16 MiB. */
 const PATIENCE: Patience = { write: 60_000, raise: 10_000 };
 
 export class EmbeddedReplicaStore implements ReplicaStore {
@@ -39,9 +40,9 @@ export class EmbeddedReplicaStore implements ReplicaStore {
   }
 
   /**
-   * @param options.create makes a store of a folder that is missing or empty; a store that is there is opened.
+   * @param options.create creates a store in a missing or empty folder; an existing store is opened.
    * @param options.patience ms.
-   * @throws CatalogueError StoreUnreachable when the folder is missing or is no store.
+   * @throws CatalogueError StoreUnreachable if the folder is missing or is not a store.
    */
   static async open(
     folder: string,
@@ -61,7 +62,7 @@ export class EmbeddedReplicaStore implements ReplicaStore {
     }
   }
 
-  /** It was made with this one. */
+  /** The id with which it was created. */
   get id(): string {
     return this.calls.marker.id;
   }

@@ -1,7 +1,7 @@
 /**
- * The files of undo journals, kept open for a moment after their use: reading an old snapshot asks every newer journal,
- * again and again. Ids are never given twice, so an open file is always the right one; what it holds is read anew each
- * time. Idle ones are closed soon, so that the store can be unmounted.
+ * The files of undo journals, which stay open for a moment after use, because reading an old snapshot reads every newer
+ * journal again and again. Ids are never reused, so an open file is always the right one; its content is read again
+ * each time. Idle files are closed soon, so that the store can be unmounted.
  */
 import { constants, fstatSync } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -11,13 +11,13 @@ import { CatalogueError } from '../../domain/errors.js';
 
 /** Milliseconds. */
 const IDLE = 2_000;
-/** Journals that may be open without being used. */
+/** Limit of open journals that are not in use. */
 const MOST_IDLE = 256;
 
 export interface JournalFiles {
   readonly before: SyncedFile;
   readonly bits: SyncedFile;
-  /** By page of `bits`: the digest of what this process has written of it and synced since it opened the file. */
+  /** By page of `bits`: digest of the content that this process has written and synced since it opened the file. */
   readonly storedBits: Map<number, string>;
 }
 
@@ -33,9 +33,9 @@ export class OpenJournals {
   #closed = false;
 
   /**
-   * Gives `files` until `release` is called.
-   * @param key names the journal for good, wherever its folder is at the moment.
-   * @param lengths what the two files must have, bytes. @throws CatalogueError InvalidReplicaState when they have not.
+   * Opens `files` until `release` is called.
+   * @param key identifies the journal permanently, wherever its folder is.
+   * @param lengths required lengths of the two files, bytes. @throws CatalogueError InvalidReplicaState if they differ.
    */
   async use(
     key: string,
@@ -64,7 +64,7 @@ export class OpenJournals {
     }
   }
 
-  /** Closes the files of a journal that was deleted, after their use: they keep their space as long as they are open. */
+  /** Closes the files of a deleted journal after their use, because open files keep their space. */
   async drop(key: string): Promise<void> {
     for (const access of ['read', 'write'] as const) {
       const name = `${access} ${key}`;
@@ -75,7 +75,7 @@ export class OpenJournals {
     }
   }
 
-  /** Closes what is not in use; what is in use is closed after it. */
+  /** Closes idle files now, and files in use after their use. */
   async close(): Promise<void> {
     this.#closed = true;
     await this.#closeIdle(0);
@@ -84,7 +84,7 @@ export class OpenJournals {
   async #release(name: string, entry: Entry, files?: JournalFiles): Promise<void> {
     entry.users -= 1;
     entry.idleSince = performance.now();
-    // Such files stay failed: the next user opens them anew.
+    // A failed file stays failed, so the next user opens it again.
     if (files && (files.before.failed || files.bits.failed)) this.#forget(name, entry);
     if (entry.users > 0) return;
     if (this.#closed || this.#entries.size > MOST_IDLE) this.#forget(name, entry);
@@ -121,7 +121,7 @@ async function openFiles(folder: string, access: 'read' | 'write'): Promise<Jour
   }
 }
 
-/** What was to be synced has been: that closing fails, or that there is nothing to close, means nothing. */
+/** Everything was synced before, so a failure of closing, or a file that is not open, does not matter. */
 async function closeFiles(entry: Entry): Promise<void> {
   await entry.files
     .then(async ({ before, bits }) => await Promise.all([before.close(), bits.close()]))

@@ -1,11 +1,11 @@
-/** The names of the objects in a store's folder. */
+/** Lists the names of the objects in a store's folder. */
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { JOURNALS } from '../blob-names.js';
 import { unlessMissing } from './folder-errors.js';
 import { isInternal, type StoreLayout } from './names.js';
 
-/** @param folder empty, or ending with a slash. @param found gets those that begin with the prefix. */
+/** @param folder empty, or ending with a slash. @param found receives the names that begin with the prefix. */
 export async function collectNames(
   layout: StoreLayout,
   folder: string,

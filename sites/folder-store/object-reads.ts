@@ -1,10 +1,10 @@
-/** Reading a part of an object: the file that it is. */
+/** Reads a part of an object from its file. */
 import { readPastCache } from '../../disks/direct-io.js';
 import type { ReadBackOptions } from '../../ports/objects.js';
 import { readExactly } from './chain.js';
 import { withFile } from './files.js';
 
-/** @throws CatalogueError InvalidReplicaState when the file ends before, and Node's own errors. */
+/** @throws CatalogueError InvalidReplicaState if the file is too short; Node's own errors. */
 export async function readObjectFile(
   file: string,
   offset: number,

@@ -1,4 +1,4 @@
-/** Objects: files under their names, made elsewhere and put there whole; and the fences of all that is in the store. */
+/** Objects: files that are written elsewhere and moved to their names as a whole; and the fences of the store. */
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { writeAt } from '../../disks/positional-io.js';
@@ -13,7 +13,7 @@ import type { StoreCalls } from './store-calls.js';
 
 /** Bytes. */
 const LARGEST_RECORD = 64 * 1024;
-/** Milliseconds: a file changed this recently may not be durable yet under its name. */
+/** Milliseconds: the name of a file that changed this recently may not be durable yet. */
 const RECENT = 60_000;
 
 export class FolderObjects implements Objects {
@@ -102,7 +102,7 @@ export class FolderObjects implements Objects {
     const { layout, fences, reserve } = this.calls;
     const put = async () => {
       checkName(name);
-      // The fence is asked once before, to spare the work: what counts is asked again under the lock.
+      // An early check of the fence that avoids useless work; it is checked again under the lock.
       const access = await fences.access(name, fence);
       const { files } = access;
       const write = async (file: Temporary) => {

@@ -1,4 +1,4 @@
-/** The page blobs of a folder, each call under its fence. */
+/** The page blobs of a folder; each call runs under its fence. */
 import type { Range } from '../../domain/ranges.js';
 import { checkName } from '../blob-names.js';
 import type { WriteFence } from '../../ports/objects.js';
@@ -44,7 +44,9 @@ export class FolderPageBlobs implements PageBlobs {
     });
   }
 
-  /** A batch at a time: a fence that is raised meanwhile lets some land and refuses the others. */
+  /**
+   * Writes one batch at a time: if a fence is raised meanwhile, some batches take effect and the others are refused.
+   */
   async write(name: string, writes: readonly DiskWrite[], fence: WriteFence): Promise<void> {
     const doing = `writing ${name}`;
     const batches = await this.calls.do(doing, async () => await this.#files.batches(checkName(name), writes));
@@ -58,7 +60,7 @@ export class FolderPageBlobs implements PageBlobs {
     await this.calls.do(`reading ${name}`, () => this.#reads.readInto(checkName(name), offset, target, how));
   }
 
-  /** The list is as long as the blob is fragmented: ask for a bounded range. */
+  /** The list is as long as the blob is fragmented, so request a bounded range. */
   async ranges(name: string, range: Range, how?: PageRangeOptions): Promise<Range[]> {
     return await this.calls.do(`reading ${name}`, () => this.#reads.ranges(checkName(name), range, how));
   }

@@ -1,6 +1,6 @@
 /**
- * Page blobs: plain sparse files, so that one that is a fixed VHD can be opened by anything that reads VHDs. Beside each
- * lies `<blob>.undo/`: `blob.json` and one undo journal for each snapshot.
+ * Page blobs: plain sparse files, so that any program that reads VHDs can open one that is a fixed VHD. Beside each is
+ * a folder `<blob>.undo/` with `blob.json` and one undo journal for each snapshot.
  */
 import { stat, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
@@ -23,14 +23,14 @@ import type { StoreLayout } from './names.js';
 import { checkPages, checkSize, rangeOf } from '../page-requests.js';
 import { blocksOf } from './undo-journal.js';
 
-/** Bytes written under one lock and made durable with one sync: what a fence may have to wait for. */
+/** Bytes that are written under one lock and synced together: a fence may have to wait for them. */
 const BATCH = 16 * 1024 * 1024;
-/** Writes of one batch: small ones cost by number. */
+/** Limit of writes in a batch, because the cost of small ones depends on their number. */
 const BATCH_WRITES = 4096;
-/** Bytes cleared in one piece. */
+/** Bytes cleared in one call. */
 const LARGEST_CLEAR = 1024 * 1024 * 1024;
 const LANES = 4;
-/** Bytes zeroed in one write where holes can't be punched. */
+/** Written where holes cannot be punched. */
 const ZEROES = Buffer.alloc(1024 * 1024);
 
 export class PageFiles {
@@ -50,7 +50,7 @@ export class PageFiles {
         throw new CatalogueError('InvalidReplicaState', `${name} has ${found} bytes; ${size} were asked for`);
       }
       if (found === undefined) {
-        // Left by a deletion or a creation that died half-way.
+        // Left by an interrupted deletion or creation.
         await files.discard(this.layout.journals(name));
         await files.withTemporaryFolder(async (folder) => {
           await createBlobRecord(folder.path, size);
@@ -65,7 +65,9 @@ export class PageFiles {
     });
   }
 
-  /** The record first: a size that says it has been reached is never without what tells the sizes of the snapshots. */
+  /**
+   * Replaces the record first: a blob never has a new size without the record that gives the sizes of its snapshots.
+   */
   async resize(access: ScopeAccess, name: string, size: number): Promise<void> {
     checkSize(name, size);
     await this.withBlob(access, name, 'exclusive', 'write', async (blob, { state }) => {
@@ -78,18 +80,21 @@ export class PageFiles {
       }
       if (record.size < size)
         await replaceBlobRecord(journals, grownRecord(recordWith(record, state), size), access.files);
-      // Also when it has that size already: whoever gave it may have failed to sync it.
+      // Also if it already has that size: the process that set it may have failed to sync it.
       await blob.truncate(size);
       await blob.sync();
     });
   }
 
-  /** Bytes; undefined when there is no such blob. @throws CatalogueError InvalidReplicaState when it is an object. */
+  /** Bytes; undefined if there is no such blob. @throws CatalogueError InvalidReplicaState if it is an object. */
   async size(name: string): Promise<number | undefined> {
     return await this.#sizeOf(name);
   }
 
-  /** Checks and cuts a request into batches; each is to be written by itself. @throws CatalogueError InvalidReplicaState */
+  /**
+   * Checks a request and divides it into batches, which are written separately. @throws CatalogueError
+   * InvalidReplicaState
+   */
   async batches(name: string, writes: readonly DiskWrite[]): Promise<DiskWrite[][]> {
     return await withBlobFile(this.layout, name, 'read', async (blob) => {
       const { size } = await blob.stat();
@@ -108,7 +113,7 @@ export class PageFiles {
     });
   }
 
-  /** Writes one batch, durably. Blocks that a snapshot wants are kept first, under an exclusive lock. */
+  /** Writes one batch durably. Blocks that a snapshot needs are kept first, under an exclusive lock. */
   async write(access: ScopeAccess, name: string, batch: readonly DiskWrite[]): Promise<void> {
     for (;;) {
       const written = await this.withBlob(access, name, 'shared', 'write', async (blob, chain) => {
@@ -119,14 +124,17 @@ export class PageFiles {
         return true;
       });
       if (written) return;
-      // Between the two locks another snapshot may be taken, which wants the blocks again: hence the loop.
+      // In a loop: between the two locks, another snapshot may be taken, which needs the blocks as well.
       await this.withBlob(access, name, 'exclusive', 'write', async (blob, chain) => {
         await chain.keep(blocksToKeep(blob, batch));
       });
     }
   }
 
-  /** The file goes first: journals without a blob are nothing, a blob without its journals would be a broken promise. */
+  /**
+   * Deletes the file first: journals without a blob are harmless, but a blob without its journals has unreadable
+   * snapshots.
+   */
   async delete(access: ScopeAccess, name: string): Promise<void> {
     const { files } = access;
     const folder = path.dirname(this.layout.file(name));
@@ -138,7 +146,7 @@ export class PageFiles {
     });
   }
 
-  /** Opens a blob and its chain under its lock. @throws CatalogueError InvalidReplicaState when there is no such blob. */
+  /** Opens a blob and its chain under its lock. @throws CatalogueError InvalidReplicaState if there is no such blob. */
   async withBlob<T>(
     access: ScopeAccess,
     name: string,
@@ -146,7 +154,7 @@ export class PageFiles {
     files: 'read' | 'write',
     work: (blob: FileHandle, chain: UndoChain) => Promise<T>,
   ): Promise<T> {
-    // The lock's folder may not even exist.
+    // Check first: the folder of the lock may not exist.
     if ((await this.#sizeOf(name)) === undefined) throw missingBlob(name);
     const journals = this.layout.journals(name);
     const settle = async (state: ChainState) => {
@@ -160,8 +168,8 @@ export class PageFiles {
   }
 
   /**
-   * What is written without a journal that has to be there is not kept for it: should it come back, it would be wrong.
-   * Repeated, and by several at once: the same.
+   * Pages are about to be written without a missing journal, so it will lack blocks and be wrong even if it reappears:
+   * records its snapshots as lost. Repeatable, also in parallel.
    */
   async #giveUpLost(journals: string, state: ChainState, { files }: ScopeAccess): Promise<void> {
     const { record, lostUpTo } = state;
@@ -170,7 +178,7 @@ export class PageFiles {
   }
 
   async #writeAll(name: string, blob: FileHandle, batch: readonly DiskWrite[]): Promise<void> {
-    // Of two writes to one page the later has to win.
+    // Of two writes to the same page, the later one must win.
     const sorted = batch.map(rangeOf).sort((a, b) => a.offset - b.offset);
     const overlapping = sorted.some((range, index) => index > 0 && overlaps(sorted[index - 1]!, range));
     const fits = batch.some((write) => 'data' in write && fitsDirectIo(write.data, write.offset));
@@ -198,7 +206,7 @@ export class PageFiles {
   }
 }
 
-/** Clearing costs by the data that is there: what is a hole already is cleared in large pieces. */
+/** The cost of clearing depends on the data that exists: holes are cleared in large pieces. */
 function cutToBatch(blob: FileHandle, write: DiskWrite): { piece: DiskWrite; cost: number }[] {
   if ('data' in write) {
     return [...splitRange(rangeOf(write), BATCH)].map(({ offset, length }) => {
@@ -213,7 +221,7 @@ function cutToBatch(blob: FileHandle, write: DiskWrite): { piece: DiskWrite; cos
   });
 }
 
-/** The blocks whose content a batch changes: clearing what is a hole changes nothing. Sorted, each once. */
+/** The blocks whose content a batch changes, sorted and without duplicates. Clearing a hole changes nothing. */
 function blocksToKeep(blob: FileHandle, batch: readonly DiskWrite[]): BlockRun[] {
   const touched = batch.flatMap((write) => ('data' in write ? [rangeOf(write)] : dataRanges(blob.fd, rangeOf(write))));
   const runs = touched.map(blocksOf).map(({ start, count }) => ({ offset: start, length: count }));

@@ -1,4 +1,4 @@
-/** Reading page blobs and their snapshots. No lock is taken, so that no reader holds up a writer, or needs to write. */
+/** Reads page blobs and their snapshots without a lock, so that a reader delays no writer and needs no write access. */
 import { isDeepStrictEqual } from 'node:util';
 import { readPastCache } from '../../disks/direct-io.js';
 import { dataRanges } from '../../disks/native.js';
@@ -13,7 +13,7 @@ import { unlessMissing } from './folder-errors.js';
 import type { OpenJournals } from './journal-files.js';
 import type { StoreLayout } from './names.js';
 
-/** A range is moved once for each snapshot that is taken or deleted, in a few steps. */
+/** A range moves only a few times for each snapshot that is taken or deleted. */
 const MOST_READS = 1000;
 
 export class PageReads {
@@ -22,7 +22,7 @@ export class PageReads {
     private readonly openJournals: OpenJournals,
   ) {}
 
-  /** Bytes the blob had at the snapshot. @throws CatalogueError InvalidReplicaState */
+  /** Size of the blob at the snapshot, bytes. @throws CatalogueError InvalidReplicaState */
   async sizeAt(name: string, snapshot: string): Promise<number> {
     return await this.#withChain(name, async (chain) => await chain.sizeAt(snapshot));
   }
@@ -46,13 +46,13 @@ export class PageReads {
     });
   }
 
-  /** @returns false when it can't be read that way. */
+  /** @returns false if it cannot be read that way. */
   async #readPastCache(name: string, offset: number, target: Buffer): Promise<boolean> {
-    // What is read whole lies within the blob.
+    // A full read is entirely within the blob.
     return (await unlessMissing(readPastCache(this.layout.file(name), target, offset), 0)) === target.length;
   }
 
-  /** For a proof all of it: what the file system calls a hole is read. */
+  /** For a proof, the whole range: holes reported by the file system are read as well. */
   async ranges(name: string, range: Range, { snapshot, isProof = false }: PageRangeOptions = {}): Promise<Range[]> {
     if (snapshot === undefined) {
       return await withBlobFile(this.layout, name, 'read', async (blob) => {
@@ -66,8 +66,8 @@ export class PageReads {
   }
 
   /**
-   * Reads a range of a snapshot without a lock, again when blocks of it were moved meanwhile: each is overwritten, or
-   * given back, only after its new place was recorded.
+   * Reads a range of a snapshot without a lock, and repeats if its blocks were moved meanwhile: a block is overwritten
+   * or removed only after its new location was recorded.
    */
   async #whileUnmoved<T>(
     name: string,
@@ -87,7 +87,7 @@ export class PageReads {
         const now = await this.#withChain(name, async (chain) => await chain.locate(snapshot, range));
         if (isDeepStrictEqual(found.places, now)) return found.value;
       } catch (error) {
-        // A journal may have gone between listing and opening it.
+        // A journal may have disappeared between being listed and being opened.
         if (isDeepStrictEqual(before, await listChain(journals))) throw error;
       }
       if (attempt === MOST_READS) {
@@ -96,7 +96,7 @@ export class PageReads {
     }
   }
 
-  /** The chain as it is just now, for reading. @throws CatalogueError InvalidReplicaState when there is no such blob. */
+  /** The current chain, for reading. @throws CatalogueError InvalidReplicaState if there is no such blob. */
   async #withChain<T>(name: string, work: (chain: UndoChain) => Promise<T>): Promise<T> {
     return await withBlobFile(this.layout, name, 'read', (blob) =>
       UndoChain.with(this.layout.journals(name), blob, 'read', this.openJournals, work),

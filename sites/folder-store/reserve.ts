@@ -1,6 +1,6 @@
 /**
- * Space that is kept back in a file of its own, so that a full store can still be fenced, failed over and pruned: what is
- * written for that is small. Several processes may give back and fill up at once; at worst each does it for the other.
+ * Space that is reserved in a file, so that a full store can still be fenced, failed over and pruned, which needs
+ * little space. Several processes may release and refill it at the same time; at worst, they do it for each other.
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
@@ -9,23 +9,23 @@ import path from 'node:path';
 import { writeAt } from '../../disks/positional-io.js';
 import { errnoOf, unlessMissing } from './folder-errors.js';
 
-/** Bytes: some hundred fences and records. A small file system gives up no more than a hundredth. */
+/** Bytes: enough for several hundred fences and records. On a small file system, at most a hundredth of it. */
 const WHOLE = 4 * 1024 * 1024;
 const SMALL_SHARE = 100;
-/** Bytes given back at once. */
+/** Bytes released in one step. */
 const STEP = 64 * 1024;
 
-/** Bytes that records leave to fences. */
+/** Bytes that records leave for fences. */
 const LEFT_TO_FENCES = 256 * 1024;
-/** It is filled while there is so many times as much free. */
+/** The reserve is filled while this many times its size is free. */
 const ROOM = 4;
 
 export class SpaceReserve {
   constructor(private readonly file: string) {}
 
   /**
-   * Runs work that can be repeated; each time there is no space left, after some was given back.
-   * @param what small records, and what makes room, leave a part to fences.
+   * Runs repeatable work, and repeats it after releasing some space whenever there is none left.
+   * @param what small records, and deletions that make room, leave a part of the reserve for fences.
    */
   async spend<T>(what: 'fence' | 'record', work: () => Promise<T>): Promise<T> {
     for (;;) {
@@ -37,7 +37,7 @@ export class SpaceReserve {
     }
   }
 
-  /** Fills the reserve where there is room to spare. That it can't be is no failure of what is done in the store. */
+  /** Fills the reserve if there is enough space. Failing to do so does not fail the current operation. */
   async fill(): Promise<void> {
     try {
       const { blocks, bavail, bsize } = await statfs(path.dirname(this.file));
@@ -47,7 +47,7 @@ export class SpaceReserve {
       try {
         const { size } = await file.stat();
         if (size >= bytes) return;
-        // Not zeroes, which a file system may keep without giving them space.
+        // Random bytes, because a file system may store zeroes without allocating space.
         await writeAt(file, randomBytes(bytes - size), size);
         await file.sync();
       } finally {
@@ -58,7 +58,7 @@ export class SpaceReserve {
     }
   }
 
-  /** @returns whether there was anything to give back. */
+  /** @returns whether any space was released. */
   async #giveBack(what: 'fence' | 'record'): Promise<boolean> {
     const file = await unlessMissing(open(this.file, 'r+'), undefined);
     if (!file) return false;

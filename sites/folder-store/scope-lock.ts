@@ -1,7 +1,7 @@
 /**
- * Locks between processes, and between callers in one process. A lock is two files: whoever wants in passes `.gate`
- * first, then takes `.lock`. Who wants it exclusively holds the gate while waiting, so a stream of shared holders
- * dries up instead of starving it. Shared ones hold the gate for no longer than the two system calls take.
+ * Locks between processes, and between callers in one process. A lock consists of two files: every caller first passes
+ * `.gate`, then takes `.lock`. An exclusive caller holds the gate while it waits, so that a stream of shared holders
+ * cannot starve it. Shared callers hold the gate only for the time of two system calls.
  */
 import { constants } from 'node:fs';
 import { open, readFile, type FileHandle } from 'node:fs/promises';
@@ -14,7 +14,7 @@ const LONGEST_PAUSE = 4;
 
 /**
  * Runs `work` under the lock at this path, whose folder must exist.
- * @param patience how long to wait for others that keep the lock, ms.
+ * @param patience how long to wait for other holders, ms.
  * @throws LockTimeout
  */
 export async function withLock<T>(path: string, mode: LockMode, patience: number, work: () => Promise<T>): Promise<T> {
@@ -41,7 +41,8 @@ export async function withLock<T>(path: string, mode: LockMode, patience: number
 }
 
 /**
- * Waits until whoever holds the lock at this path has let go, if there is such a lock. For one that nobody takes any more.
+ * Waits until the holders of the lock at this path have released it, if there is such a lock. For a lock that nobody
+ * takes any more.
  * @param patience ms. @throws LockTimeout
  */
 export async function untilLetGo(path: string, patience: number): Promise<void> {
@@ -72,7 +73,7 @@ async function lockExclusive(gate: FileHandle, room: FileHandle, deadline: numbe
   return entered;
 }
 
-/** A blocking call would sit on one of the few threads that the holder of the lock needs for its own work. */
+/** Polls, because a blocking call would occupy one of the few threads that the lock's holder needs for its own work. */
 async function poll(attempt: () => boolean, deadline: number): Promise<boolean> {
   for (let pause = 1; !attempt(); pause = Math.min(pause * 2, LONGEST_PAUSE)) {
     if (performance.now() >= deadline) return false;
@@ -82,7 +83,8 @@ async function poll(attempt: () => boolean, deadline: number): Promise<boolean> 
 }
 
 async function openLockFile(path: string): Promise<FileHandle> {
-  // Opened for writing: network file systems give an exclusive lock on nothing less. Who can read it could hold it.
+  // Opened for writing, because network file systems require that for an exclusive lock. Anyone who could only read it
+  // could hold it.
   return await open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
 }
 
@@ -93,7 +95,7 @@ async function timeout(path: string, mode: LockMode, patience: number, files: Fi
   return new LockTimeout(`the ${mode} lock ${path} was not free within ${patience} ms: ${who}`);
 }
 
-/** As far as this system tells: those of other machines, and of other containers, it does not know. */
+/** As far as this system knows: not those on other machines or in other containers. */
 async function lockHolders(files: FileHandle[]): Promise<string[]> {
   const inodes = new Set<string>();
   for (const file of files) inodes.add(String((await file.stat()).ino));
@@ -105,7 +107,7 @@ async function lockHolders(files: FileHandle[]): Promise<string[]> {
   return [...new Set(holders)];
 }
 
-/** Callers of this process: first come, first served, so that none of them has to poll for another. */
+/** Callers of this process, in order of arrival, so that they need not poll for each other. */
 interface Queue {
   holders: number;
   exclusive: boolean;
@@ -114,7 +116,7 @@ interface Queue {
 
 const queues = new Map<string, Queue>();
 
-/** @param patience ms. @returns what to call on leaving. @throws LockTimeout */
+/** @param patience ms. @returns a function to call on leaving. @throws LockTimeout */
 async function enterQueue(path: string, mode: LockMode, patience: number): Promise<() => void> {
   let queue = queues.get(path);
   if (!queue) queues.set(path, (queue = { holders: 0, exclusive: false, waiting: [] }));

@@ -1,7 +1,7 @@
 /**
  * Snapshots of page blobs. Taking one copies nothing: it begins an undo journal. Deleting one moves the blocks that an
- * older one still needs, a slice at a time, and can die anywhere: the journal then stays marked, and a repeated deletion
- * goes on with it.
+ * older one still needs, one slice at a time. It may die at any point: the journal then stays marked, and a repeated
+ * deletion continues.
  */
 import path from 'node:path';
 import { syncFolder } from '../../disks/sync-folder.js';
@@ -36,7 +36,7 @@ export class Snapshots {
           `${name} has ${size} bytes; it was created with ${record.size}`,
         );
       }
-      // What a writer that died has left unsynced is part of the snapshot now.
+      // Data that a dead writer has left unsynced is part of the snapshot now.
       await blob.datasync();
       const number = recordWith(record, state).nextSnapshot;
       const id = snapshotId(record, number);
@@ -44,7 +44,7 @@ export class Snapshots {
         await UndoJournal.create(folder.path, size);
         await access.files.publish(folder, path.join(journals, id));
       });
-      // After it: what the record names and is not there, is lost.
+      // Afterwards, because a journal that the record names and that does not exist counts as lost.
       await replaceBlobRecord(journals, recordWith(record, state, { taken: number }), access.files);
       return id;
     });
@@ -56,9 +56,9 @@ export class Snapshots {
   }
 
   /**
-   * Does a slice of the work of deleting a snapshot; from its first on the snapshot is not there any more.
+   * Performs a slice of deleting a snapshot, which disappears with the first slice.
    * @param fromBlock where the last slice stopped, 0 at first.
-   * @returns where to go on; undefined when all is done.
+   * @returns where to continue; undefined when everything is done.
    */
   async deleteSlice(access: ScopeAccess, name: string, id: string, fromBlock: number): Promise<number | undefined> {
     const journals = this.layout.journals(name);
@@ -73,7 +73,7 @@ export class Snapshots {
       const link = (await listChain(journals)).find((other) => other.id === id);
       const next = link && (await chain.moveToOlder(link, fromBlock, SLICE));
       if (next !== undefined) return next;
-      // Before it: see above.
+      // Before the journal is removed: see above.
       if (link) await replaceBlobRecord(journals, recordWith(record, chain.state, { deleted: id }), access.files);
       if (link) await access.files.discard(link.folder);
       await this.openJournals.drop(path.join(journals, id));

@@ -1,4 +1,6 @@
-/** How a call to a store in a folder is made: on the store that was opened, under its fence, with errors of the catalogue. */
+/**
+ * Makes calls to a folder store: only while the original store is there, under its fence, with errors of the catalogue.
+ */
 import { CatalogueError } from '../../domain/errors.js';
 import { stat } from 'node:fs/promises';
 import { checkName } from '../blob-names.js';
@@ -32,13 +34,13 @@ export class StoreCalls {
       await this.marker.check();
       return await work();
     } catch (error) {
-      // In a store that goes away meanwhile everything seems to be missing.
+      // If the store disappears meanwhile, everything seems to be missing.
       if (errnoOf(error) === 'ENOENT') await this.marker.check();
       throw storeError(error, doing);
     }
   }
 
-  /** @param size what is small, or makes room, is done although the store is full. */
+  /** @param size small calls, and those that make room, are performed even if the store is full. */
   async fenced<T>(
     doing: string,
     name: string,

@@ -1,6 +1,6 @@
 /**
- * The file that tells a store from an empty mount point. Its id is remembered: a store whose file system is unmounted,
- * or replaced by another while processes use it, is unreachable, and is never filled anew.
+ * The file that distinguishes a store from an empty mount point. Its id is remembered: if its file system is unmounted,
+ * or replaced by another one while processes use it, the store is unreachable, and is never created again.
  */
 import { randomUUID } from 'node:crypto';
 import { readFile, readdir, stat } from 'node:fs/promises';
@@ -36,13 +36,13 @@ export class StoreMarker {
     return new StoreMarker(layout, id);
   }
 
-  /** @throws CatalogueError StoreUnreachable when the store is not there any more. */
+  /** @throws CatalogueError StoreUnreachable if the store is no longer there. */
   async check(): Promise<void> {
     const file = this.layout.marker();
     const found = await absentIfNoFolder(stat(file));
     const inode = found ? `${found.dev}:${found.ino}:${found.ctimeMs}` : undefined;
     if (inode !== undefined && inode === this.#inode) return;
-    // Mounted again it may be another device, but must be the same store.
+    // After being mounted again, it may be on another device, but must be the same store.
     const id = await readId(this.layout);
     if (id !== this.id)
       throw unreachable(this.layout, id === undefined ? 'it no longer exists' : 'another store is there now');
@@ -60,7 +60,7 @@ async function makeStore(layout: StoreLayout, files: DurableFiles): Promise<void
     throw error;
   }
   const entries = await readdir(layout.root);
-  // Somebody else was quicker.
+  // Another process was faster.
   if (entries.includes(MARKER)) return;
   const foreign = entries.filter((entry) => !entry.startsWith('.') && entry !== 'lost+found');
   if (foreign.length > 0) throw unreachable(layout, `it is not a store, and holds ${foreign.slice(0, 3).join(', ')}`);

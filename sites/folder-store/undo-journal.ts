@@ -1,14 +1,14 @@
 /**
- * The undo journal of one snapshot: what the blob's blocks held when the snapshot was taken, kept at the moment they
- * are first overwritten. A folder of two files:
+ * The undo journal of one snapshot: the content that the blob's blocks had when the snapshot was taken, kept when they are
+ * first overwritten. A folder with two files:
  *   before  block n at its own offset; sparse, and zeroes stay holes
  *   bits    block n at bit n % 8 of byte n / 8: set when `before` holds the block
- * A bit is set only when its block is on stable storage, and a block of the blob is overwritten only when the bit is.
- * What `before` holds of a block is always the same, bit set or not: the block as it was at the snapshot.
+ * A bit is set only when its block is on stable storage, and a block of the blob is overwritten only when its bit is, too.
+ * The content of a block in `before` is always the same, whether or not the bit is set: the block as it was at the
+ * snapshot.
  *
- * Callers hold the blob's lock for whatever changes; readers hold none (see `UndoChain`). Nothing is remembered from
- * one lock to the next, as other processes change the files in between, but which pages of bits this process has seen to
- * stable storage itself. Errors are Node's own.
+ * Callers hold the blob's lock for all changes; readers hold none (see `UndoChain`). Other processes change the files
+ * between two locks, so nothing is cached except which pages of bits this process itself has synced. Errors are Node's own.
  */
 import path from 'node:path';
 import { blake3 } from '@napi-rs/blake-hash';
@@ -24,12 +24,12 @@ import type { JournalFiles } from './journal-files.js';
 
 /** Bytes; the last block of a blob may be shorter. */
 export const UNDO_BLOCK = 4096;
-/** Bytes copied in one piece, and how many pieces at once. */
+/** Bytes copied in one piece, and the number of parallel pieces. */
 const PIECE = 1024 * 1024;
 const LANES = 4;
-/** Bytes of `bits` read and written in one piece: they stand for 128 MiB of the blob. */
+/** Bytes of `bits` read and written in one piece: they cover 128 MiB of the blob. */
 const BITS_PAGE = 4096;
-/** Bytes of `bits` whose holes are asked for in one go. */
+/** Bytes of `bits` whose holes are requested in one call. */
 const SCAN = 64 * 1024 * 1024;
 
 const ZEROES = Buffer.alloc(UNDO_BLOCK);
@@ -61,7 +61,7 @@ export class UndoJournal {
     private readonly files: JournalFiles,
   ) {}
 
-  /** Makes the two files in a folder that has none yet, durably. Takes no space. */
+  /** Creates the two files durably in a folder that has none. Takes no space. */
   static async create(folder: string, size: number): Promise<void> {
     for (const [name, length] of Object.entries(journalLengths(size))) {
       await withFile(path.join(folder, name), 'wx', async (file) => {
@@ -72,7 +72,7 @@ export class UndoJournal {
     await syncFolder(folder);
   }
 
-  /** Parts the blocks into those this journal holds and those it does not. */
+  /** Divides the blocks into those that this journal has and those that it lacks. */
   async split(runs: readonly BlockRun[]): Promise<{ held: BlockRun[]; rest: BlockRun[] }> {
     const held: BlockRun[] = [];
     const rest: BlockRun[] = [];
@@ -89,29 +89,29 @@ export class UndoJournal {
     return { held, rest };
   }
 
-  /** The runs of blocks it holds, from a block on, in order. */
+  /** The runs of blocks that it has, from a block on, in order. */
   async *heldFrom(block: number): AsyncGenerator<BlockRun> {
     const { count } = blocksOf({ offset: 0, length: this.size });
     if (block < count) yield* this.#heldWithin({ start: block, count: count - block });
   }
 
-  /** Fills `target` with what it holds; only for blocks it holds. */
+  /** Fills `target` with the content of blocks that it has; only for such blocks. */
   async read(target: Buffer, offset: number): Promise<void> {
     const count = await readAt(this.files.before.handle, target, offset);
     if (count < target.length) throw new Error(`the undo journal ends at ${offset + count}`);
   }
 
-  /** Where what it holds may be anything but zeroes; only for ranges of blocks it holds. */
+  /** The ranges that may contain anything but zeroes; only for blocks that it has. */
   dataRanges(range: Range): Range[] {
     return dataRanges(this.files.before.handle.fd, range);
   }
 
   /**
-   * Takes these blocks in, durably, with the content that `source` gives.
-   * @param source fills the buffer with what the blocks at this offset held when the snapshot was taken.
+   * Adds these blocks durably, with the content from `source`.
+   * @param source fills the buffer with the content that the blocks at this offset had when the snapshot was taken.
    */
   async keep(runs: readonly BlockRun[], source: (target: Buffer, offset: number) => Promise<void>): Promise<void> {
-    // Used again: a buffer for each of a million small blocks would be memory until it is collected.
+    // Reused, because a buffer for each of a million small blocks would occupy memory until it is collected.
     const longest = runs.reduce((most, { count }) => Math.max(most, count), 0) * UNDO_BLOCK;
     const buffers = new BufferPool(Math.min(PIECE, longest));
     await inParallel(piecesOf(runs, this.size), LANES, async ({ offset, length }) => {
@@ -128,14 +128,15 @@ export class UndoJournal {
     await this.#storeMarks();
   }
 
-  /** Gives back the space of blocks that an older journal holds too. */
+  /** Frees the space of blocks that an older journal has as well. */
   async release(runs: readonly BlockRun[]): Promise<void> {
     for (const run of runs) await punchHole(this.files.before.handle.fd, bytesOf(run, this.size));
   }
 
   /**
-   * Resolves once every bit that was looked at is on stable storage. Who set it may have died before seeing to that, or
-   * failed: it would read as set and never be stored, unless it is written again. That is needed once, until others change it.
+   * Resolves when every bit that was read is on stable storage. The process that set a bit may have died before syncing
+   * it, or failed: the bit would be readable but never be stored unless it is written again. That is needed once, until
+   * others change it.
    */
   async sync(): Promise<void> {
     await this.#store([...this.#pages].filter(([, { bytes }]) => !isZero(bytes)));
@@ -166,7 +167,7 @@ export class UndoJournal {
     }
   }
 
-  /** A failure leaves marks that can be read and may never be stored; `sync` writes them again before they count. */
+  /** A failure leaves marks that are readable but may never be stored; `sync` writes them again before they count. */
   async #storeMarks(): Promise<void> {
     await this.#store([...this.#pages].filter(([, page]) => page.marked));
     for (const page of this.#pages.values()) page.marked = false;
@@ -196,7 +197,7 @@ export class UndoJournal {
 
 const bitsLength = (size: number): number => Math.ceil(size / UNDO_BLOCK / 8);
 
-/** What the two files of a journal have, bytes. */
+/** The lengths of the two files of a journal, bytes. */
 export const journalLengths = (size: number): { before: number; bits: number } => ({
   before: size,
   bits: bitsLength(size),
@@ -206,7 +207,7 @@ function* piecesOf(runs: readonly BlockRun[], size: number): Generator<Range> {
   for (const run of runs) yield* splitRange(bytesOf(run, size), PIECE);
 }
 
-/** The parts of the content that have to be written so that a file of holes holds it. */
+/** The parts of the content that must be written into a file of holes. */
 function* nonZeroParts(content: Buffer): Generator<Range> {
   let offset = 0;
   while (offset < content.length) {

@@ -1,4 +1,4 @@
-/** A guest of ours: an NBD client, for demonstrations, checks and tests, where a VM would be too much. */
+/** An NBD client that acts as a guest in demonstrations, checks and tests, where a VM would be too much. */
 import { connect, type Socket } from 'node:net';
 import type { Range } from '../../domain/ranges.js';
 import {
@@ -24,7 +24,7 @@ import {
 } from './nbd-protocol.js';
 import { SocketReader } from './nbd-stream.js';
 
-/** The server refused a request, or could not carry it out; or the connection was lost with the request under way. */
+/** The server refused a request or could not perform it, or the connection was lost during the request. */
 export class NbdError extends Error {
   override readonly name = 'NbdError';
   constructor(
@@ -37,7 +37,7 @@ export class NbdError extends Error {
 }
 
 interface Pending {
-  /** Where the data of a read goes. */
+  /** Receives the data of a read. */
   readonly target: Buffer | undefined;
   readonly resolve: () => void;
   readonly reject: (error: NbdError) => void;
@@ -57,8 +57,8 @@ export class NbdGuest {
   ) {}
 
   /**
-   * @param uri as `NbdServer.uri` gives it, unix or TCP. @param exportName instead of the one in the URI.
-   * @throws NbdError when the server has no such export; what the system says when it cannot be reached.
+   * @param uri as returned by `NbdServer.uri`, unix or TCP. @param exportName replaces the one in the URI.
+   * @throws NbdError if the server has no such export; the system's error if it cannot be reached.
    */
   static async connect(uri: string, exportName?: string): Promise<NbdGuest> {
     const { address, exportName: named } = parseNbdUri(uri);
@@ -86,7 +86,10 @@ export class NbdGuest {
     return this.#request(Command.READ, 0, { offset, length: target.length }, undefined, target);
   }
 
-  /** At most 32 MiB. `data` must stay as it is until then. @param options.fua resolve only when it is on stable storage. */
+  /**
+   * At most 32 MiB. `data` must not change until this resolves. @param options.fua resolve only when it is on stable
+   * storage.
+   */
   write(data: Buffer, offset: number, options: { fua?: boolean } = {}): Promise<void> {
     return this.#request(Command.WRITE, fuaFlag(options), { offset, length: data.length }, data);
   }
@@ -99,12 +102,12 @@ export class NbdGuest {
     return this.#request(Command.TRIM, fuaFlag(options), range);
   }
 
-  /** Resolves once every write acknowledged before is on stable storage. */
+  /** Resolves when every write acknowledged before is on stable storage. */
   flush(): Promise<void> {
     return this.#request(Command.FLUSH, 0, { offset: 0, length: 0 });
   }
 
-  /** Takes leave and waits until the connection is closed. Requests under way are carried out first. */
+  /** Disconnects in order and waits until the connection is closed. Requests in progress are completed first. */
   async close(): Promise<void> {
     if (this.socket.destroyed) return;
     const closed = new Promise<void>((resolve) => this.socket.once('close', () => resolve()));
@@ -112,7 +115,7 @@ export class NbdGuest {
     await closed;
   }
 
-  /** Vanishes as a machine does that loses power. */
+  /** Disconnects abruptly, like a machine that loses power. */
   cut(): void {
     this.socket.destroy();
   }

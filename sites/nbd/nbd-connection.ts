@@ -1,7 +1,7 @@
 /**
- * One client of the NBD server: negotiation, then requests, many at a time. What the client sends is read no faster
- * than it is worked off: a new request is taken only while those in flight, answers not yet sent included, leave room.
- * A client that breaks the protocol loses its connection, and no one else notices.
+ * One client of the NBD server: negotiation, then requests, many at a time. Requests are read no faster than they are
+ * processed: a new one is accepted only if those in flight, including unsent answers, leave room. A client that
+ * violates the protocol loses its connection; other clients are not affected.
  */
 import type { Socket } from 'node:net';
 import type { PayloadBuffers } from './payload-buffers.js';
@@ -22,22 +22,22 @@ import {
 } from './nbd-protocol.js';
 import { StreamEnded, type SocketReader } from './nbd-stream.js';
 
-/** Payload bytes in flight per connection; one request is always let through. */
+/** Limit of payload bytes in flight for each connection; one request is always accepted. */
 const IN_FLIGHT_BYTES = 16 * 1024 * 1024;
 const IN_FLIGHT_REQUESTS = 256;
 
-/** An export and those who use it. */
+/** An export and its connections. */
 export interface OpenExport {
   readonly name: string;
   readonly disk: NbdExport;
-  /** Set for good once the export is being removed: requests are refused from then on. */
+  /** Set for good when the export is being removed: requests are refused from then on. */
   closing: Promise<void> | undefined;
   readonly connections: Set<NbdConnection>;
 }
 
-/** What a connection needs of its server. */
+/** The server's interface to its connections. */
 export interface ExportDirectory extends ExportList<OpenExport> {
-  /** For failures that are no part of the protocol: the guest is told EIO, this is told the rest. */
+  /** For failures outside the protocol: the guest only gets EIO, and the details go here. */
   report(error: unknown): void;
   readonly buffers: PayloadBuffers;
 }
@@ -45,10 +45,10 @@ export interface ExportDirectory extends ExportList<OpenExport> {
 export class NbdConnection {
   private readonly socket: Socket;
   #export: OpenExport | undefined;
-  /** Payload bytes and number of the requests whose answer is not sent yet. */
+  /** Payload bytes and number of the requests whose answer has not been sent yet. */
   #bytes = 0;
   #requests = 0;
-  /** Requests the disk is still busy with. */
+  /** Number of requests that the disk is processing. */
   #executing = 0;
   #roomWanted: (() => void) | undefined;
   #idleWanted: (() => void)[] = [];
@@ -62,7 +62,9 @@ export class NbdConnection {
     this.socket.setNoDelay(true);
   }
 
-  /** Serves until the client leaves or is thrown out, and the disk has done all it asked for. Does not reject. */
+  /**
+   * Serves until the client leaves or is disconnected, and the disk has completed all its requests. Does not reject.
+   */
   async serve(): Promise<void> {
     try {
       const opened = await negotiate(this.socket, this.reader, this.server, (found) => this.#enter(found));
@@ -79,8 +81,8 @@ export class NbdConnection {
   }
 
   /**
-   * For an export that is closing: waits until the disk is done with what this client asked for, sends the answers and
-   * ends the connection. A client that does not fetch its answers within `graceMs` goes without.
+   * For an export that is closing: waits until the disk has completed this client's requests, sends the answers, and
+   * ends the connection. A client that does not read its answers within `graceMs` does not get them.
    */
   async settle(graceMs: number): Promise<void> {
     await this.#idle();
@@ -125,7 +127,7 @@ export class NbdConnection {
         data = this.server.buffers.acquire(payload);
         await this.reader.fill(data.subarray(0, payload));
       }
-      // From here on the request counts as taken: removing the export waits for it, or it is refused.
+      // From here on, the request counts as accepted: removing the export waits for it, or it is refused.
       const refusal = refuse(request, opened);
       this.#requests += 1;
       this.#bytes += payload;
@@ -136,7 +138,7 @@ export class NbdConnection {
     }
   }
 
-  /** Does not reject: whatever happens, the request is answered. @param data the payload of a write. */
+  /** Does not reject: the request is answered in any case. @param data the payload of a write. */
   async #execute(request: NbdRequest, disk: NbdExport, data: Buffer | undefined, payload: number): Promise<void> {
     const { command, offset, length } = request;
     const durability = { fua: (request.flags & CommandFlag.FUA) !== 0 };
@@ -149,7 +151,7 @@ export class NbdConnection {
       else if (content) await disk.read(content.subarray(0, length), offset);
       else if (data) await disk.write(data.subarray(0, length), offset, durability);
       else if (command === Command.TRIM && disk.trim) await disk.trim({ offset, length }, durability);
-      // NO_HOLE is taken and not followed: these disks are thin, zeroes are never given space.
+      // NO_HOLE is accepted but has no effect: these disks are thin, and zeroes never take space.
       else await disk.writeZeroes({ offset, length }, durability);
     } catch (failure) {
       error = nbdErrors[nbdErrorCode(failure)];
@@ -161,7 +163,7 @@ export class NbdConnection {
     if (this.#executing === 0) for (const wanted of this.#idleWanted.splice(0)) wanted();
   }
 
-  /** @param content what was read. */
+  /** @param content the data that was read. */
   #answer(request: NbdRequest, payload: number, error: number, content?: Buffer): void {
     const sent = () => {
       if (content) this.server.buffers.release(content);
@@ -172,7 +174,7 @@ export class NbdConnection {
     };
     if (!this.socket.writable) return sent();
     if (!this.#corked) {
-      // Answers that become ready together leave together.
+      // Sends answers that become ready at the same time together.
       this.#corked = true;
       this.socket.cork();
       setImmediate(() => {
@@ -189,7 +191,7 @@ export class NbdConnection {
   }
 }
 
-/** Why a request is not carried out. */
+/** Why a request is refused, if it is. */
 function refuse(request: NbdRequest, { disk, closing }: OpenExport): NbdErrorCode | undefined {
   const { command, flags, offset, length } = request;
   if (closing) return 'ESHUTDOWN';

@@ -1,17 +1,17 @@
-/** What an NBD server offers under a name: a disk, with what NBD knows beyond one. */
+/** A disk that an NBD server offers under a name, with NBD's additional operations. */
 import { CatalogueError, type FailureCode } from '../../domain/errors.js';
 import type { Range } from '../../domain/ranges.js';
 import type { NbdErrorCode } from './nbd-protocol.js';
 
-/** How far a change has to be when its promise resolves: with `fua` on stable storage. */
+/** How durable a change must be when its promise resolves: with `fua`, on stable storage. */
 export interface Durability {
   readonly fua: boolean;
 }
 
 /**
- * Offsets and lengths are multiples of 512 and within `size`; the server sees to that. Calls come many at a time, from
- * several connections, in any order, overlapping if the guests like. A buffer is the server's again once the promise
- * is settled.
+ * Offsets and lengths are multiples of 512 and within `size`; the server ensures that. There may be many calls at a
+ * time, from several connections, in any order, and overlapping. When the promise settles, the server reuses the
+ * buffer.
  */
 export interface NbdExport {
   /** Bytes, a multiple of 512. */
@@ -20,9 +20,11 @@ export interface NbdExport {
   read(target: Buffer, offset: number): Promise<void>;
   write(data: Buffer, offset: number, durability: Durability): Promise<void>;
   writeZeroes(range: Range, durability: Durability): Promise<void>;
-  /** The guest needs the content no longer. Left out: `writeZeroes`, so that what is read back is certain. */
+  /**
+   * The guest no longer needs the content. If missing, `writeZeroes` is used, so that reads return a defined content.
+   */
   trim?(range: Range, durability: Durability): Promise<void>;
-  /** Resolves once everything acknowledged before is on stable storage. */
+  /** Resolves when everything acknowledged before is on stable storage. */
   flush(): Promise<void>;
 }
 
@@ -35,6 +37,6 @@ const errorCodes: Partial<Record<FailureCode, NbdErrorCode>> = {
   InvalidVmState: 'ESHUTDOWN',
 };
 
-/** What a guest is told of a failure. */
+/** The error code that a guest gets. */
 export const nbdErrorCode = (error: unknown): NbdErrorCode =>
   (error instanceof CatalogueError && errorCodes[error.code]) || 'EIO';

@@ -1,4 +1,4 @@
-/** The first part of an NBD connection: the client asks what there is, and picks an export. */
+/** The first part of an NBD connection: the client lists the exports and chooses one. */
 import type { Socket } from 'node:net';
 import type { NbdExport } from './nbd-export.js';
 import {
@@ -15,23 +15,23 @@ import {
 } from './nbd-protocol.js';
 import type { SocketReader } from './nbd-stream.js';
 
-/** Offsets and lengths of requests are multiples of this, bytes: change logs know only whole sectors. */
+/** Offsets and lengths of requests are multiples of this, bytes: change logs contain only whole sectors. */
 export const MIN_BLOCK = 512;
 const PREFERRED_BLOCK = 4096;
 const MAX_OPTION_BYTES = 64 * 1024;
-/** Of answers to options that the client has not read, bytes. */
+/** Limit of answers to options that the client has not read, bytes. */
 const MAX_UNREAD_BYTES = 1024 * 1024;
 
-/** What a client may pick from. */
+/** The exports from which a client may choose. */
 export interface ExportList<E extends { readonly disk: NbdExport }> {
   find(name: string): E | undefined;
   names(): string[];
 }
 
 /**
- * @param enter is called at the moment an export is picked, before the client is told.
- * @returns the export; undefined when the client wants to go.
- * @throws NbdProtocolError, and what the reader throws.
+ * @param enter is called when an export is chosen, before the client is told.
+ * @returns the export; undefined if the client disconnects.
+ * @throws NbdProtocolError, and the reader's errors.
  */
 export async function negotiate<E extends { readonly disk: NbdExport }>(
   socket: Socket,
@@ -87,7 +87,7 @@ export async function negotiate<E extends { readonly disk: NbdExport }>(
   }
 }
 
-/** @returns undefined when there is no such export, null when the question is malformed. */
+/** @returns undefined if there is no such export, null if the request is malformed. */
 function findAsked<E extends { readonly disk: NbdExport }>(data: Buffer, exports: ExportList<E>): E | undefined | null {
   const nameLength = data.length < 6 ? Infinity : data.readUInt32BE(0);
   if (nameLength > data.length - 6 || data.length !== 6 + nameLength + 2 * data.readUInt16BE(4 + nameLength))

@@ -1,6 +1,6 @@
 /**
- * The NBD wire format, as far as both our ends speak it: fixed newstyle negotiation, simple replies. Numbers are
- * big-endian. See the protocol's doc/proto.md for every name here.
+ * The NBD wire format, as far as our client and server use it: fixed newstyle negotiation, simple replies. Numbers are
+ * big-endian. All names are those of the protocol's doc/proto.md.
  */
 
 export const NBD_MAGIC = 0x4e42444d41474943n;
@@ -11,7 +11,7 @@ export const REPLY_MAGIC = 0x67446698;
 
 export const REQUEST_BYTES = 28;
 export const REPLY_BYTES = 16;
-/** The largest payload of one request, bytes: what clients may assume of a server they know nothing about. */
+/** The largest payload of one request, bytes: clients may assume that every server supports it. */
 export const MAX_PAYLOAD = 32 * 1024 * 1024;
 
 export const HandshakeFlag = { FIXED_NEWSTYLE: 1, NO_ZEROES: 2 } as const;
@@ -43,7 +43,7 @@ export const Command = { READ: 0, WRITE: 1, DISC: 2, FLUSH: 3, TRIM: 4, WRITE_ZE
 
 export const CommandFlag = { FUA: 1, NO_HOLE: 2 } as const;
 
-/** The errors that may stand in a reply; anything else is sent as EIO. */
+/** The errors that a reply may contain; any other error is sent as EIO. */
 export const nbdErrors = {
   EPERM: 1,
   EIO: 5,
@@ -56,7 +56,7 @@ export const nbdErrors = {
 } as const;
 export type NbdErrorCode = keyof typeof nbdErrors;
 
-/** The other end broke the protocol: the connection can't go on. */
+/** The other end violated the protocol, so the connection cannot continue. */
 export class NbdProtocolError extends Error {
   override readonly name = 'NbdProtocolError';
 }
@@ -65,7 +65,7 @@ export interface NbdRequest {
   readonly flags: number;
   readonly command: number;
   readonly cookie: bigint;
-  /** Bytes; Infinity when it is past what a number can tell exactly, and so past the end of any disk. */
+  /** Bytes; Infinity if it is too large for an exact number, and therefore behind the end of any disk. */
   readonly offset: number;
   readonly length: number;
 }
@@ -95,7 +95,7 @@ export function writeRequest(request: NbdRequest): Buffer {
   return header;
 }
 
-/** Puts a simple reply's header at the start of `target`. @param error 0 when it went well. */
+/** Writes a simple reply's header to the start of `target`. @param error 0 for success. */
 export function writeReply(target: Buffer, cookie: bigint, error: number): void {
   target.writeUInt32BE(REPLY_MAGIC, 0);
   target.writeUInt32BE(error, 4);
@@ -126,10 +126,10 @@ export function optionReply(option: number, type: number, data: Buffer = Buffer.
   return Buffer.concat([header, data]);
 }
 
-/** Where a server is: a unix socket, or a port of a host. */
+/** The address of a server: a unix socket, or a port of a host. */
 export type NbdAddress = { readonly socketPath: string } | { readonly port: number; readonly host: string };
 
-/** The address as qemu, nbdcopy and others take it. */
+/** The address in the form that qemu, nbdcopy and others accept. */
 export function nbdUri(address: NbdAddress, exportName: string): string {
   const name = encodeURIComponent(exportName);
   if ('socketPath' in address) {
@@ -139,7 +139,7 @@ export function nbdUri(address: NbdAddress, exportName: string): string {
   return `nbd://${host}:${address.port}/${name}`;
 }
 
-/** @throws TypeError when it is no NBD URI. */
+/** @throws TypeError if it is not an NBD URI. */
 export function parseNbdUri(uri: string): { address: NbdAddress; exportName: string } {
   const url = new URL(uri);
   const exportName = decodeURIComponent(url.pathname.replace(/^\//, ''));

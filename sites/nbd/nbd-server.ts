@@ -1,4 +1,4 @@
-/** Offers disks over NBD, on a unix socket or a port of this machine. Any NBD client is a guest. */
+/** Serves disks over NBD, on a unix socket or a port of this machine. Any NBD client can be a guest. */
 import { rm } from 'node:fs/promises';
 import {
   Socket,
@@ -16,17 +16,17 @@ import type { NbdExport } from './nbd-export.js';
 import { nbdUri, type NbdAddress } from './nbd-protocol.js';
 import { SocketReader } from './nbd-stream.js';
 
-/** How long a client may take, ms, to fetch its last answers once its export is gone. */
+/** Time that a client has to read its last answers after its export was removed, ms. */
 const GRACE_MS = 1000;
 
 export interface NbdServerOptions {
-  /** Is told of every failure of a disk; the guest only ever sees an error number. */
+  /** Called with every failure of a disk; the guest only gets an error number. */
   readonly report?: (error: unknown) => void;
 }
 
 export class NbdServer {
   readonly #exports = new Map<string, OpenExport>();
-  /** Each with what resolves when it has come to its end. */
+  /** Each with a promise that resolves when it has ended. */
   readonly #connections = new Map<NbdConnection, Promise<void>>();
   readonly #directory: ExportDirectory;
 
@@ -48,10 +48,10 @@ export class NbdServer {
   }
 
   /**
-   * A unix socket can be opened by its owner only; one that a killed process left behind is replaced. NBD has no log-in:
-   * keep a port to the loopback interface.
-   * @param where.port 0 for any free one.
-   * @throws EADDRINUSE and whatever else the system says.
+   * Only its owner can open a unix socket; one that a killed process has left is replaced. NBD has no authentication:
+   * use ports on the loopback interface only.
+   * @param where.port 0 for any free port.
+   * @throws EADDRINUSE and other errors of the system.
    */
   static async listen(where: NbdAddress, options: NbdServerOptions = {}): Promise<NbdServer> {
     // Nothing may be read before the reader has the socket.
@@ -59,7 +59,7 @@ export class NbdServer {
     const report = options.report ?? (() => undefined);
     if ('socketPath' in where) {
       if (await isAbandoned(where.socketPath)) await rm(where.socketPath, { force: true });
-      // The mode is right from the first moment on: binding happens before `listen` returns.
+      // This makes the mode right from the start, because `listen` binds before it returns.
       const mask = process.umask(0o177);
       const opened = listening(server, { path: where.socketPath });
       process.umask(mask);
@@ -71,16 +71,16 @@ export class NbdServer {
     return new NbdServer(server, { host: where.host, port }, report);
   }
 
-  /** @throws Error when the name is taken. */
+  /** @throws Error if the name is taken. */
   addExport(name: string, disk: NbdExport): void {
     if (this.#exports.has(name)) throw new Error(`there is an export "${name}" already`);
     this.#exports.set(name, { name, disk, closing: undefined, connections: new Set() });
   }
 
   /**
-   * Refuses new requests (ESHUTDOWN) at once, and new connections; resolves when what was in flight is done and
-   * answered and its connections are closed. The disk is not touched afterwards. Repeated, it waits
-   * for the same end; an unknown name is none.
+   * Immediately refuses new requests (ESHUTDOWN) and new connections. Resolves when everything in flight is completed
+   * and answered and the connections are closed; the disk is not used afterwards. A repeated call waits for the same
+   * end; an unknown name does nothing.
    */
   async removeExport(name: string): Promise<void> {
     const removed = this.#exports.get(name);
@@ -113,8 +113,8 @@ export class NbdServer {
 }
 
 /**
- * An accepted connection as a socket that reads into buffers of ours. A server of Node's cannot be told to make such,
- * though a client can; so the system's handle is given to a new socket, and the accepted one is put away without it.
+ * Turns an accepted connection into a socket that reads into our own buffers. Node supports that only for client
+ * sockets. So the system's handle is given to a new socket, and the accepted one is discarded without it.
  */
 function takeOver(accepted: Socket, onread: OnReadOpts): Socket {
   const shell = accepted as { _handle?: unknown };
@@ -135,7 +135,7 @@ function listening(server: Server, where: ListenOptions): Promise<void> {
   });
 }
 
-/** True for a socket file nobody listens on. */
+/** True for a socket file on which no process listens. */
 function isAbandoned(socketPath: string): Promise<boolean> {
   return new Promise((resolve) => {
     const probe = connect(socketPath);

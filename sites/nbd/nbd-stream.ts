@@ -1,18 +1,18 @@
 /**
- * Reads a socket by the number of bytes wanted, and lets the sender wait meanwhile. What arrives goes into buffers that
- * are used again, or, in the middle of something large, to where it is wanted: Node's own way, a fresh buffer for each
- * piece that arrives, keeps the garbage collector busier than the disks.
+ * Reads a socket in pieces of the requested length, and makes the sender wait meanwhile. Data goes into reused buffers
+ * or, for large requests, directly to its destination. Node's usual new buffer for each arriving piece keeps the
+ * garbage collector busier than the disks.
  */
 import type { OnReadOpts, Socket } from 'node:net';
 
-/** Bytes that may wait unread before the socket is paused, and what is read at once at most. */
+/** Limit of unread bytes before the socket is paused, and of bytes read in one call. */
 const READ_AHEAD = 256 * 1024;
-/** Pieces that may wait: small ones hold a whole buffer each. */
+/** Limit of unread pieces, because a small piece occupies a whole buffer. */
 const MAX_PIECES = 4;
-/** Bytes still wanted from which on they are read to where they are wanted. */
+/** If at least this many bytes are still wanted, they are read directly to their destination. */
 const DIRECT = 64 * 1024;
 
-/** The connection ended: between two messages, or in the middle of one. */
+/** The connection ended between two messages, or in the middle of one. */
 export class StreamEnded extends Error {
   override readonly name = 'StreamEnded';
 }
@@ -23,7 +23,7 @@ interface Wanted {
   readonly done: (error?: Error) => void;
 }
 
-/** What has arrived and was not taken yet. */
+/** Data that has arrived and was not taken yet. */
 interface Piece {
   readonly memory: Buffer;
   start: number;
@@ -34,14 +34,14 @@ export class SocketReader {
   readonly #pieces: Piece[] = [];
   #buffered = 0;
   readonly #free: Buffer[] = [];
-  /** Whether the system has been told to read to where it is wanted. */
+  /** Whether the system is reading directly to the destination. */
   #direct = false;
   #wanted: Wanted | undefined;
   #ended: Error | undefined;
   readonly #socket: Socket;
   #paused = false;
 
-  /** @param connect makes the socket, with these options for reading. */
+  /** @param connect creates the socket with these options for reading. */
   constructor(connect: (onread: OnReadOpts) => Socket) {
     this.#socket = connect({
       buffer: () => this.#next(),
@@ -56,7 +56,7 @@ export class SocketReader {
     return this.#socket;
   }
 
-  /** A buffer of its own with the next bytes. @throws StreamEnded, or the socket's error. */
+  /** A new buffer with the next bytes. @throws StreamEnded, or the socket's error. */
   async take(length: number): Promise<Buffer> {
     const target = Buffer.allocUnsafe(length);
     await this.fill(target);
@@ -64,8 +64,8 @@ export class SocketReader {
   }
 
   /**
-   * Fills `target` with the next bytes; it must not be touched until they are there, or the stream has ended. One at a
-   * time. @throws StreamEnded, or the socket's error.
+   * Fills `target` with the next bytes; it must not be used until they have arrived or the stream has ended. One call
+   * at a time. @throws StreamEnded, or the socket's error.
    */
   fill(target: Buffer): Promise<void> | void {
     if (this.#wanted) throw new Error('two readers on one socket');
@@ -98,7 +98,7 @@ export class SocketReader {
     return this.#buffered >= READ_AHEAD || this.#pieces.length >= MAX_PIECES;
   }
 
-  /** Where the system is to put what arrives next; asked after each arrival. */
+  /** The buffer for the next data; called after each arrival. */
   #next(): Buffer {
     const wanted = this.#wanted;
     this.#direct = wanted !== undefined && wanted.target.length - wanted.filled >= DIRECT;
@@ -110,7 +110,7 @@ export class SocketReader {
   #arrive(bytes: number, memory: Buffer): boolean {
     const wanted = this.#wanted;
     if (this.#direct) {
-      // Nobody: the stream has ended meanwhile.
+      // Undefined if the stream has ended meanwhile.
       if (wanted) wanted.filled += bytes;
     } else {
       const piece = { memory, start: 0, stop: bytes };

@@ -1,10 +1,10 @@
 /**
- * A workload that can be checked afterwards: blocks numbered 1, 2, 3, … each written once the one before is
- * acknowledged, round and round over a region. Whatever instant a copy of the disk shows, it has to hold, for some N,
- * exactly the blocks 1 to N: a missing, older, foreign or torn block is found.
+ * A workload that can be verified afterwards: blocks numbered 1, 2, 3, … are written to a region again and again, each
+ * after the previous one is acknowledged. A copy of the disk at any instant must contain, for some N, exactly the
+ * blocks 1 to N: missing, older, foreign and torn blocks are found.
  *
- * A block of 4 KiB: magic "FSNUMBER", number u64, id of the disk (32 bytes, UTF-8, padded with zeroes), bytes made from
- * the number, crc32 u32 of all before. Little-endian.
+ * A block has 4 KiB: magic "FSNUMBER", number u64, id of the disk (32 bytes, UTF-8, padded with zeroes), bytes derived
+ * from the number, crc32 u32 of everything before. Little-endian.
  */
 import { crc32 } from 'node:zlib';
 import { end, type Range } from '../../domain/ranges.js';
@@ -14,24 +14,27 @@ const MAGIC = 'FSNUMBER';
 const ID_BYTES = 32;
 const CONTENT_AT = 16 + ID_BYTES;
 const CRC_AT = NUMBERED_BLOCK_BYTES - 4;
-/** Neighbouring numbers lie this many slots apart, so that a copy made from front to back can't hide behind the order. */
+/**
+ * Consecutive numbers are this many slots apart, so that a copy made from front to back does not look like a valid
+ * order.
+ */
 const STRIDE = 7919;
 
-/** Where blocks are written to; an `NbdGuest` is one. */
+/** A target for writing blocks, for example an `NbdGuest`. */
 export interface BlockTarget {
   write(data: Buffer, offset: number): Promise<void>;
   flush(): Promise<void>;
 }
 
-/** Where they are read from; a guest, a disk, a store's page blob behind a function. */
+/** A source for reading them, for example a guest, a disk, or a function over a store's page blob. */
 export interface BlockSource {
   read(target: Buffer, offset: number): Promise<void>;
 }
 
 export interface NumberedReport {
-  /** The newest number found; 0 for none. */
+  /** The newest number found; 0 if there is none. */
   readonly last: number;
-  /** What is not as it has to be if blocks 1 to `last` were written and nothing else; at most 20 are named. */
+  /** Differences from the state after writing exactly the blocks 1 to `last`; at most 20 are named. */
   readonly faults: readonly string[];
 }
 
@@ -39,7 +42,7 @@ export class NumberedWriter {
   #acknowledged: number;
   #flushed: number;
 
-  /** @param diskId at most 32 bytes. @param region 4 KiB-aligned. @param after the number to go on from. */
+  /** @param diskId at most 32 bytes. @param region 4 KiB-aligned. @param after the number after which to continue. */
   constructor(
     private readonly target: BlockTarget,
     readonly diskId: string,
@@ -51,7 +54,7 @@ export class NumberedWriter {
     this.#flushed = after;
   }
 
-  /** Goes on after the newest block that is there. */
+  /** Continues after the newest existing block. */
   static async resume(disk: BlockTarget & BlockSource, diskId: string, region: Range): Promise<NumberedWriter> {
     const { last } = await verifyNumbered(disk, diskId, region);
     return new NumberedWriter(disk, diskId, region, last);
@@ -67,7 +70,7 @@ export class NumberedWriter {
     return this.#flushed;
   }
 
-  /** Writes the next block. Not to be called again before it resolved. @returns its number. */
+  /** Writes the next block. Do not call it again before it has resolved. @returns its number. */
   async writeNext(): Promise<number> {
     const number = this.#acknowledged + 1;
     await this.target.write(numberedBlock(number, this.diskId), positionOf(number, this.region));
@@ -81,7 +84,7 @@ export class NumberedWriter {
     this.#flushed = covered;
   }
 
-  /** Writes block after block, with a flush after every `flushEvery`, until told to stop. @returns the newest number. */
+  /** Writes blocks, with a flush after every `flushEvery`, until `goOn` returns false. @returns the newest number. */
   async run(goOn: () => boolean, options: { flushEvery?: number } = {}): Promise<number> {
     const flushEvery = options.flushEvery ?? 64;
     while (goOn()) {
@@ -92,7 +95,7 @@ export class NumberedWriter {
   }
 }
 
-/** Reads a region and says which numbers it holds, and what is wrong with it. */
+/** Reads a region, and returns the newest number and the faults. */
 export async function verifyNumbered(source: BlockSource, diskId: string, region: Range): Promise<NumberedReport> {
   const faults: string[] = [];
   const fault = (text: string) => void (faults.length < 20 && faults.push(text));
@@ -109,7 +112,7 @@ export async function verifyNumbered(source: BlockSource, diskId: string, region
     }
   }
   const last = found.reduce((newest, number) => Math.max(newest, number), 0);
-  // Number n lies in slot (n - 1) * step, so the newest `slots` numbers fill every slot once.
+  // Number n is in slot (n - 1) * step, so the newest `slots` numbers fill every slot once.
   for (let number = Math.max(1, last - slots + 1); number <= Math.max(last, slots); number += 1) {
     const position = positionOf(number, region);
     const holds = found[(position - region.offset) / NUMBERED_BLOCK_BYTES]!;
@@ -133,7 +136,7 @@ export function numberedBlock(number: number, diskId: string): Buffer {
   return block;
 }
 
-/** @returns the number, 0 for a block never written, or what is wrong. */
+/** @returns the number, 0 for a block never written, or a description of the fault. */
 function parseBlock(block: Buffer, diskId: string): number | string {
   if (block.readUInt32LE(0) === 0 && block.equals(Buffer.alloc(block.length))) return 0;
   if (block.toString('latin1', 0, 8) !== MAGIC) return 'not a numbered block';

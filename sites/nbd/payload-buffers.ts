@@ -1,17 +1,17 @@
 /**
- * Payload buffers that are used again: fresh ones cost more than what is done with them, as the system has to hand out
- * and clear every page. Sizes are powers of two.
+ * Reused buffers for payloads: new ones cost more than processing their content, because the system has to provide and
+ * clear every page. Sizes are powers of two.
  */
 
 const SMALLEST = 4096;
-/** Bytes kept for later, at most. */
+/** Limit of bytes kept for reuse. */
 const KEPT = 32 * 1024 * 1024;
 
 export class PayloadBuffers {
   readonly #free = new Map<number, Buffer[]>();
   #kept = 0;
 
-  /** A buffer of at least `length` bytes, content undefined. Give it back with `release` once nobody looks at it. */
+  /** A buffer of at least `length` bytes with undefined content. Return it with `release` when it is no longer used. */
   acquire(length: number): Buffer {
     const size = Math.max(SMALLEST, 2 ** Math.ceil(Math.log2(length)));
     const buffer = this.#free.get(size)?.pop();
