@@ -260,6 +260,25 @@ describe('beside the rule', () => {
     await base.close();
   });
 
+  test('says what a change takes beside the disk: here, or in an overlay below once it goes there', async () => {
+    const file = await createBase(paths().base, original);
+    const below = await OverlayDisk.create(`${paths().overlay}-below`, file, { blockSize: BLOCK });
+    await below.write(Buffer.alloc(512, 1), 0);
+    const disk = await OverlayDisk.create(paths().overlay, below, { blockSize: BLOCK });
+    const two = { offset: 512, length: BLOCK };
+    expect([disk.growthOf(two), below.growthOf(two)]).toEqual([2 * BLOCK, BLOCK]);
+    await disk.write(Buffer.alloc(512, 2), 0);
+    expect(disk.growthOf(two)).toBe(BLOCK);
+    await disk.beginMerge();
+    expect(disk.growthOf(two)).toBe(BLOCK);
+    await disk.write(Buffer.alloc(BLOCK, 3), BLOCK);
+    expect([disk.growthOf(two), below.ownRanges({ offset: 0, length: SIZE })]).toEqual([
+      0,
+      [{ offset: 0, length: 2 * BLOCK }],
+    ]);
+    for (const each of [disk, below, file]) await each.close();
+  });
+
   test('a block that was never whole in the overlay is the base’s', async () => {
     const base = await createBase(paths().base, original);
     const disk = await OverlayDisk.create(paths().overlay, base, { blockSize: BLOCK });
