@@ -1,10 +1,10 @@
 /**
- * One bit per block of a disk, kept in a sparse file. Nothing of it is held in memory (the page cache is the cache), so
- * several processes can work on one file: bits share bytes, so whoever sets, clears, or opens it for writing must hold
- * a lock that keeps the other processes' setters and clearers out. Within one process that is seen to here.
+ * One bit for each block of a disk, in a sparse file. Nothing is kept in memory (the page cache is the cache), so
+ * several processes can share one file. Bits share bytes, so a process that sets or clears bits, or opens the file for
+ * writing, must hold a lock that excludes the setters and clearers of other processes. Within one process, this class
+ * takes care of that.
  *
- * The file: `headerBytes` that belong to the owner, then block n at bit `n % 8` of byte `n / 8`.
- * Errors are Node's own.
+ * The file: `headerBytes` that belong to the owner, then block n at bit `n % 8` of byte `n / 8`. Errors are Node's own.
  */
 import { open, type FileHandle } from 'node:fs/promises';
 import { end, splitRange, type Range } from '../domain/ranges.js';
@@ -23,15 +23,15 @@ interface Change {
   readonly value: boolean;
 }
 
-/** Bytes of the file looked at in one go. */
+/** Bytes of the file processed together. */
 const WINDOW_BYTES = 64 * 1024;
 const WINDOW_BLOCKS = WINDOW_BYTES * 8;
-/** Bytes of the file whose holes are asked for in one go. */
+/** Bytes of the file whose holes are requested in one call. */
 const SCAN_BYTES = 64 * 1024 * 1024;
 
 export class BlockBitmap {
   #pending: Change[] = [];
-  /** Writes the pending changes, once the one before is done. */
+  /** Writes the pending changes when the write before it is done. */
   #nextWrite: Promise<void> | undefined;
   #lastWrite: Promise<void> = Promise.resolve();
   readonly #synced: SyncedFile;
@@ -45,8 +45,8 @@ export class BlockBitmap {
   }
 
   /**
-   * Creates the file when it is not there, all bits clear. What is there is written again: whoever wrote it may have
-   * failed to sync it, which the next sync would not be told.
+   * Creates the file if it is missing, with all bits clear. Existing content is written again: its writer may have
+   * failed to sync it, and the next sync would not report that.
    * @param options.headerBytes kept free for the owner.
    */
   static async open(
@@ -62,7 +62,8 @@ export class BlockBitmap {
     try {
       const { size } = await file.stat();
       const wanted = headerBytes + Math.ceil(blocks / 8);
-      // Shorter: died between creating and sizing it. Longer: made for a larger disk, which its owner has to notice.
+      // Shorter: interrupted between creating and sizing it. Longer: made for a larger disk, which its owner has to
+      // notice.
       if (size < wanted && !options.readOnly) await file.truncate(wanted);
       if (!options.readOnly) await writeAgain(file, size);
       return new BlockBitmap(file, blocks, headerBytes);
@@ -98,7 +99,7 @@ export class BlockBitmap {
     return this.#change(run, false);
   }
 
-  /** The runs of set blocks within a run, in order, in bounded memory. A run that is adjacent to the last may follow it. */
+  /** The runs of set blocks within a run, in order, with bounded memory. Consecutive runs may be adjacent. */
   async *setRuns(within: BlockRun = { start: 0, count: this.blocks }): AsyncGenerator<BlockRun> {
     this.#check(within);
     const stop = within.start + within.count;
@@ -119,7 +120,7 @@ export class BlockBitmap {
     return total;
   }
 
-  /** Resolves once all changes are on stable storage. Once it has failed it fails until the file is opened again. */
+  /** Resolves when all changes are on stable storage. After a failure, it fails until the file is opened again. */
   async sync(): Promise<void> {
     await this.#synced.sync();
   }
@@ -130,7 +131,7 @@ export class BlockBitmap {
     await this.file.close();
   }
 
-  /** The stored bytes that cover a run, without the file's holes: those hold no set bits. */
+  /** The stored bytes that cover a run, without the file's holes, which contain no set bits. */
   async *#windows(within: BlockRun): AsyncGenerator<{ firstBlock: number; bytes: Buffer }> {
     const from = Math.floor(within.start / 8);
     const to = Math.ceil((within.start + within.count) / 8);
@@ -147,7 +148,9 @@ export class BlockBitmap {
     }
   }
 
-  /** Changes asked for while one is being written are written together: neighbours share bytes, and often a window. */
+  /**
+   * Changes that are requested during a write are written together: adjacent blocks share bytes, and often a window.
+   */
   #change(run: BlockRun, value: boolean): Promise<void> {
     this.#check(run);
     this.#pending.push({ run, value });
@@ -178,7 +181,7 @@ export class BlockBitmap {
     for (const pieces of windows.values()) await this.#writeWindow(pieces);
   }
 
-  /** Reads the bytes the pieces lie in, changes them in the order they were asked for, and writes them back. */
+  /** Reads the bytes of the pieces, applies the changes in the order of their requests, and writes them back. */
   async #writeWindow(pieces: readonly Change[]): Promise<void> {
     let first = Infinity;
     let last = 0;
@@ -241,7 +244,7 @@ export function* runsOf(bytes: Uint8Array, firstBlock: number, start: number, st
   }
 }
 
-/** The first block from `block` on whose bit is not the one `same` (0 or 0xff) is made of; `stop` when there is none. */
+/** The first block from `block` on whose bit differs from `same` (0 or 0xff); `stop` if there is none. */
 function firstDiffering(bytes: Uint8Array, firstBlock: number, block: number, stop: number, same: 0 | 0xff): number {
   while (block < stop) {
     const bit = block - firstBlock;

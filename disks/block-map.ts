@@ -1,8 +1,8 @@
-/** Which blocks of a disk are marked, in memory: 128 KiB for 64 GiB in blocks of 64 KiB. */
+/** The marked blocks of a disk, in memory: 128 KiB for 64 GiB in blocks of 64 KiB. */
 import { alignDown, alignUp, end, type Range } from '../domain/ranges.js';
 import { fillBits, runsOf, type BlockRun } from './block-bitmap.js';
 
-/** Part of a range whose blocks are all marked, or all not. */
+/** Part of a range whose blocks are either all marked or all unmarked. */
 export interface Segment extends Range {
   readonly marked: boolean;
 }
@@ -11,7 +11,7 @@ export class BlockMap {
   readonly #bits: Uint8Array;
   #markedBlocks = 0;
 
-  /** @param size bytes of the disk; the last block ends with it. @param blockSize bytes. */
+  /** @param size of the disk, bytes; the last block ends with it. @param blockSize bytes. */
   constructor(
     readonly size: number,
     readonly blockSize: number,
@@ -37,7 +37,7 @@ export class BlockMap {
     return runsOf(this.#bits, 0, within.start, within.start + within.count);
   }
 
-  /** The next marked blocks from `start` on, beginning again at the front; none when no block is marked. */
+  /** The next marked blocks from `start` on, wrapping around at the end; none if no block is marked. */
   markedFrom(start: number, maxBlocks: number, maxRuns: number): BlockRun[] {
     const found: BlockRun[] = [];
     let left = maxBlocks;
@@ -50,7 +50,7 @@ export class BlockMap {
     return found.length > 0 || start === 0 ? found : this.markedFrom(0, maxBlocks, maxRuns);
   }
 
-  /** A range of bytes cut where marked and unmarked blocks meet. */
+  /** Divides a range of bytes where marked and unmarked blocks meet. */
   segments(range: Range): Segment[] {
     const segments: Segment[] = [];
     let offset = range.offset;
@@ -82,7 +82,7 @@ export class BlockMap {
     return { offset, length: Math.min(this.size, (run.start + run.count) * this.blockSize) - offset };
   }
 
-  /** A range widened to the whole blocks it touches. */
+  /** Widens a range to the whole blocks it touches. */
   inBlocks(range: Range): Range {
     const offset = alignDown(range.offset, this.blockSize);
     return { offset, length: Math.min(this.size, alignUp(end(range), this.blockSize)) - offset };

@@ -1,6 +1,6 @@
 /**
- * Buffers of one size that are used again: fresh memory has to be zeroed by the kernel, page by page. They are aligned,
- * so that a disk can work with them directly.
+ * Reused buffers of one size: the kernel would have to zero new memory page by page. They are aligned for direct access
+ * to disks.
  */
 import { alignedBuffer } from './direct-io.js';
 
@@ -18,7 +18,7 @@ export class BufferPool {
     return this.#free.pop() ?? alignedBuffer(this.#size);
   }
 
-  /** Nobody may use the buffer, or a part of it, any more. */
+  /** Returns a buffer; neither it nor a part of it may be used afterwards. */
   give(buffer: Buffer): void {
     this.#free.push(buffer);
   }

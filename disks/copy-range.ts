@@ -1,4 +1,4 @@
-/** Copies parts of one disk to the same place on another, in bounded memory. */
+/** Copies parts of one disk to the same place on another, with bounded memory. */
 import { end, splitRange, type Range } from '../domain/ranges.js';
 import type { ReadableDisk, VirtualDisk } from './disk.js';
 
@@ -13,7 +13,7 @@ export async function copyRange(range: Range, from: ReadableDisk, to: VirtualDis
   }
 }
 
-/** Copies what may hold data and zeroes the rest, so that holes stay holes. */
+/** Copies ranges that may contain data and zeroes the rest, so that holes stay holes. */
 export async function copySparseRange(range: Range, from: ReadableDisk, to: VirtualDisk): Promise<void> {
   let copied = range.offset;
   for (const data of await from.dataRanges(range)) {

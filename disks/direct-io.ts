@@ -1,7 +1,7 @@
 /**
- * Reads and writes that pass the system's page cache by (O_DIRECT), for much data that nobody is going to read again
- * soon: nothing is copied, nothing is pushed out of the cache, and what is read is what the disk holds. The system keeps
- * such access and the ordinary kind coherent. Whatever it does not take directly goes the ordinary way.
+ * Reads and writes that bypass the system's page cache (O_DIRECT), for large data that will not be read again soon:
+ * nothing is copied or displaced from the cache, and reads return the content of the disk itself. The system keeps
+ * direct and ordinary access coherent. Requests that do not fit direct access use the ordinary way.
  */
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
@@ -9,9 +9,9 @@ import { alignUp } from '../domain/ranges.js';
 import { addressOf } from './native.js';
 import { readAt, writeAt } from './positional-io.js';
 
-/** Bytes. Place in the file, length, and place in memory are multiples of it: the largest block disks have. */
+/** Bytes. Position in the file, length, and memory address must be multiples of it: the largest block size of disks. */
 const ALIGNMENT = 4096;
-/** Bytes. Less is not worth a trip to the disk of its own. */
+/** Bytes. Smaller requests are not worth a separate access to the disk. */
 const LEAST = 64 * 1024;
 
 /** A buffer that direct access can use. Its content is arbitrary. */
@@ -22,16 +22,16 @@ export function alignedBuffer(size: number): Buffer {
   return memory.subarray(first, first + size);
 }
 
-/** Whether direct access is possible and worth while. */
+/** Whether direct access is possible and worthwhile. */
 export const fitsDirectIo = (data: Buffer, position: number): boolean =>
   data.length >= LEAST &&
   data.length % ALIGNMENT === 0 &&
   position % ALIGNMENT === 0 &&
   addressOf(data) % BigInt(ALIGNMENT) === 0n;
 
-/** @returns undefined where the system or the file system knows nothing of the kind. */
+/** @returns undefined if the system or the file system does not support it. */
 export async function openDirect(path: string, access: 'read' | 'write'): Promise<FileHandle | undefined> {
-  // Undefined on other systems than Linux.
+  // Undefined on systems other than Linux.
   const direct = constants.O_DIRECT as number | undefined;
   if (direct === undefined) return undefined;
   try {
@@ -42,22 +42,22 @@ export async function openDirect(path: string, access: 'read' | 'write'): Promis
   }
 }
 
-/** @returns false when the file system refuses, the content of the range being undefined then. */
+/** @returns false if the file system refuses; the content of the range is then undefined. */
 export const writeDirect = (file: FileHandle, data: Buffer, position: number): Promise<boolean> =>
   unlessRefused(writeAt(file, data, position).then(() => true));
 
-/** @returns bytes read, fewer than asked only at the end of the file; undefined when the file system refuses. */
+/** @returns bytes read, fewer than requested only at the end of the file; undefined if the file system refuses. */
 export async function readDirect(file: FileHandle, target: Buffer, position: number): Promise<number | undefined> {
   const count = await unlessRefused(readAt(file, target, position));
   return count === false ? undefined : count;
 }
 
 /**
- * Fills `target` from a file past the cache, whatever its length and place in memory: what is small or ends within a block
- * goes by way of a buffer of its own.
- * @param position a multiple of 4096; else nothing is read.
- * @returns bytes of `target` that are filled: fewer at the end of the file, and 0 where the system or the file system knows
- * nothing of the kind.
+ * Fills `target` from a file past the cache, whatever its length and memory address: small or unaligned parts use an
+ * intermediate buffer.
+ * @param position a multiple of 4096; otherwise nothing is read.
+ * @returns bytes of `target` that are filled: fewer at the end of the file, and 0 if the system or the file system does
+ * not support it.
  */
 export async function readPastCache(path: string, target: Buffer, position: number): Promise<number> {
   if (position % ALIGNMENT !== 0) return 0;

@@ -1,4 +1,4 @@
-/** What the operating system says of a disk file, in the words of the catalogue. */
+/** Translates the operating system's errors about a disk file into the catalogue. */
 import { CatalogueError, type FailureCode } from '../domain/errors.js';
 import { NotAFile } from './open-regular.js';
 
@@ -19,8 +19,8 @@ const codes: Readonly<Record<string, FailureCode>> = {
 const mediumErrors = new Set(['EIO', 'ESTALE', 'ENXIO', 'ENODEV', 'ETIMEDOUT', 'EREMOTEIO', 'EFBIG']);
 
 /**
- * @param doing tells which way a medium error went: `read`, or `write` for everything that stores.
- * @returns a CatalogueError, or the error itself when it is none an operator can meet.
+ * @param doing the direction of a medium error: `read`, or `write` for everything that stores data.
+ * @returns a CatalogueError, or the error itself if it is not one that an operator can meet.
  */
 export function diskError(error: unknown, path: string, doing: 'read' | 'write'): unknown {
   if (error instanceof CatalogueError) return error;

@@ -1,6 +1,6 @@
 /**
- * Which other format a disk file shows itself to be of. Taken for a raw disk such a file is destroyed by the first write:
- * it goes to the file's own structures.
+ * Recognizes disk files of other formats. If such a file were taken for a raw disk, the first write would destroy the
+ * format's own structures.
  */
 import type { FileHandle } from 'node:fs/promises';
 import { readAt } from './positional-io.js';
@@ -22,7 +22,7 @@ const VHD = signature('VHD', 0, 'conectix');
 
 const headers: readonly Signature[] = [
   signature('VHDX', 0, 'vhdxfile'),
-  // A dynamic or differencing one; a fixed one has only its footer.
+  // A dynamic or differencing VHD; a fixed one has only its footer.
   VHD,
   signature('qcow2', 0, 'QFI\xfb'),
   signature('VMDK', 0, 'KDMV'),
@@ -31,13 +31,16 @@ const headers: readonly Signature[] = [
   signature('VDI', 64, '\x7f\x10\xda\xbe'),
 ];
 
-/** @param size bytes of the file. @returns the format's name, or undefined for what shows none. @throws the errno of the file system. */
+/**
+ * @param size of the file, bytes. @returns the format's name, or undefined if there is no signature. @throws the errno
+ * of the file system.
+ */
 export async function signatureOf(file: FileHandle, size: number): Promise<string | undefined> {
   const header = await blockAt(file, 0, size);
   const found = headers.find(({ at, bytes }) => header.subarray(at, at + bytes.length).equals(bytes));
   if (found) return found.format;
   const last = await blockAt(file, Math.max(0, size - HEADER_BYTES), size);
-  // Written by some older programs, it is a byte shorter.
+  // Some older programs write a footer that is a byte shorter.
   return [0, 1].some((at) => last.subarray(at, at + VHD.bytes.length).equals(VHD.bytes)) ? VHD.format : undefined;
 }
 

@@ -1,4 +1,4 @@
-/** A virtual disk: random access to `size` bytes, whatever the file behind it looks like. */
+/** A virtual disk: random access to `size` bytes, whatever the format of the file behind it. */
 import type { Range } from '../domain/ranges.js';
 
 export interface ReadableDisk {
@@ -6,29 +6,32 @@ export interface ReadableDisk {
   readonly size: number;
   /**
    * Fills `target` from `offset`.
-   * @throws CatalogueError ReadFailed when the file cannot be read, BrokenChain when it is not what it should be.
+   * @throws CatalogueError ReadFailed if the file cannot be read, BrokenChain if it is not as it should be.
    */
   read(target: Buffer, offset: number): Promise<void>;
   /**
-   * As `read`, past the system's cache where that can be: of what nobody reads again soon, and of holes, which would fill
-   * the cache with zeroes at a tenth of the speed. Left out: there is no such way.
+   * As `read`, but past the system's cache if possible: for data that will not be read again soon, and for holes, which
+   * would fill the cache with zeroes at a tenth of the speed. Missing if there is no such way.
    */
   readUncached?(target: Buffer, offset: number): Promise<void>;
   /**
-   * The parts of a range that may hold anything but zeroes, as far as the file system knows, sorted, without overlap. A disk that cannot tell answers
-   * with the whole range.
+   * The parts of a range that may contain anything but zeroes, as far as the file system knows, sorted, without
+   * overlap. A disk that does not know returns the whole range.
    */
   dataRanges(range: Range): Promise<Range[]>;
   close(): Promise<void>;
 }
 
 export interface VirtualDisk extends ReadableDisk {
-  /** Resolves once a process that is killed loses nothing of it; only `flush` makes it outlive the machine. */
+  /**
+   * Resolves when a killed process can no longer lose the data; only `flush` protects it against the loss of the
+   * machine.
+   */
   write(data: Buffer, offset: number): Promise<void>;
-  /** As writing zeroes; gives the space back where the file system can. */
+  /** Equivalent to writing zeroes; frees the space if the file system can. */
   writeZeroes(range: Range): Promise<void>;
-  /** Resolves once everything written before is on stable storage. */
+  /** Resolves when everything written before is on stable storage. */
   flush(): Promise<void>;
-  /** Bytes, at most, that changing this range takes beside the disk's own file. Left out: none. */
+  /** Most bytes that changing this range takes in addition to the disk's own file. Missing: none. */
   growthOf?(range: Range): number;
 }

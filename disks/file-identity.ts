@@ -1,6 +1,6 @@
 /**
- * What tells a file that was changed, or replaced by an older copy, from the one that was put down; and an open file
- * from another one that its path leads to by now.
+ * The identity of a disk file. It distinguishes a file that was changed, or replaced by an older copy, from its state
+ * when it was closed; and an open file from another one to which its path leads now.
  */
 import type { BigIntStats } from 'node:fs';
 import { stat } from 'node:fs/promises';
@@ -8,15 +8,15 @@ import { diskError } from './disk-errors.js';
 import { openRegular } from './open-regular.js';
 
 export interface FileIdentity {
-  /** Time of the last change of content, nanoseconds since 1970. */
+  /** Time when the content last changed, nanoseconds since 1970. */
   readonly mtimeNs: bigint;
   /** Bytes. */
   readonly size: number;
 }
 
 /**
- * As the file is on stable storage: what the system still holds of it is stored first.
- * @returns undefined for anything but a regular file: the time of a device node says nothing of its content.
+ * The identity of the file on stable storage: data that the system still holds is stored first.
+ * @returns undefined for anything but a regular file: the time of a device node says nothing about its content.
  * @throws CatalogueError DiskMissing, ReadFailed, AuthorizationFailed
  */
 export async function identifyFile(path: string): Promise<FileIdentity | undefined> {
@@ -37,11 +37,11 @@ export async function identifyFile(path: string): Promise<FileIdentity | undefin
 export const identityOf = (found: BigIntStats): FileIdentity | undefined =>
   found.isFile() ? { mtimeNs: found.mtimeNs, size: Number(found.size) } : undefined;
 
-/** The same for the same file of this machine, however it is called, and for the same device, whatever its node is. */
+/** Equal for the same file of this machine, whatever its path, and for the same device, whatever its node. */
 export const fileKey = (found: BigIntStats): string =>
   found.isBlockDevice() ? `device ${found.rdev}` : `${found.dev}:${found.ino}`;
 
-/** Of the file a path leads to; undefined where it leads to none. @throws CatalogueError ReadFailed, AuthorizationFailed */
+/** For the file at a path; undefined if there is none. @throws CatalogueError ReadFailed, AuthorizationFailed */
 export async function fileKeyAt(path: string): Promise<string | undefined> {
   try {
     return fileKey(await stat(path, { bigint: true }));

@@ -1,4 +1,4 @@
-/** How large a disk file is: of a block device the status says nothing. */
+/** The size of a disk file or block device; `stat` does not return that of a block device. */
 import type { FileHandle } from 'node:fs/promises';
 import { endOf } from './native.js';
 

@@ -1,11 +1,11 @@
-/** Many callers, one sync: whoever asks while one is running shares the next. */
+/** Combines the syncs of many callers: those who call while one is running share the next. */
 export class GroupSync {
   #running: Promise<void> | undefined;
   #next: Promise<void> | undefined;
 
   constructor(private readonly sync: () => Promise<void>) {}
 
-  /** Resolves once a sync that began after the call has ended; rejects as that one does. */
+  /** Resolves when a sync that began after the call has ended; rejects if that sync fails. */
   run(): Promise<void> {
     if (!this.#running) return this.#start();
     this.#next ??= this.#running

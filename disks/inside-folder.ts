@@ -1,13 +1,13 @@
 import { realpath } from 'node:fs/promises';
 import path from 'node:path';
 
-/** Whether a path, which need not be there yet, is a folder or leads into it, through whatever links. */
+/** Whether a path, which need not exist, is a folder or leads into it, through any links. */
 export async function isInside(folder: string, at: string): Promise<boolean> {
   const relative = path.relative(await realOf(folder), await realOf(at));
   return relative !== '..' && !relative.startsWith(`..${path.sep}`) && !path.isAbsolute(relative);
 }
 
-/** Of what is not there, as far as it is. */
+/** Resolves links in the part of the path that exists. */
 async function realOf(at: string): Promise<string> {
   const absolute = path.resolve(at);
   try {

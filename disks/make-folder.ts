@@ -2,10 +2,10 @@ import { mkdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 
 /**
- * Makes a folder and those that lead to it. Node's recursive mkdir would do, but never returns where a file system says
- * "no such file" of a new name in a folder that is there, as /proc does.
- * @param mode of the folder itself, where it is made; those that lead to it get the usual one.
- * @throws the errno of the folder that could not be made.
+ * Creates a folder and those that lead to it. Node's recursive mkdir never returns if a file system reports "no such
+ * file" for a new name in an existing folder, as /proc does.
+ * @param mode of the folder itself if it is created; the folders that lead to it get the default mode.
+ * @throws the errno of the folder that could not be created.
  */
 export async function makeFolder(folder: string, mode = 0o777): Promise<void> {
   const parent = path.dirname(folder);
@@ -13,7 +13,7 @@ export async function makeFolder(folder: string, mode = 0o777): Promise<void> {
   try {
     await mkdir(folder, mode);
   } catch (error) {
-    // Of two who try at once one is told that it is there; so is whoever meets a file.
+    // Of two parallel calls, one gets EEXIST, and so does a call for an existing file.
     if (await isFolder(folder)) return;
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     throw Object.assign(new Error(`cannot create a folder in ${parent}`, { cause: error }), {
@@ -23,7 +23,7 @@ export async function makeFolder(folder: string, mode = 0o777): Promise<void> {
   }
 }
 
-/** Whether there is anything of that name; what can't be looked at counts as not there. */
+/** Whether anything with this name exists; a path that cannot be examined counts as missing. */
 export const isThere = (at: string): Promise<boolean> =>
   stat(at).then(
     () => true,

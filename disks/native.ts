@@ -1,6 +1,6 @@
 /**
- * The system calls Node does not offer: file locks, where a sparse file holds data, and giving space back. Everything
- * else that needs native code goes through here too, so that one file knows about koffi.
+ * System calls that Node does not offer: file locks, finding the data in a sparse file, and freeing space. All other
+ * native code goes through here too, so that only this file uses koffi.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import koffi from 'koffi';
@@ -8,7 +8,7 @@ import { end, type Range } from '../domain/ranges.js';
 
 export type LockMode = 'shared' | 'exclusive';
 
-/** `lockFile` gave up: somebody else kept the lock all the time it was allowed to wait. */
+/** `lockFile` gave up: another process held the lock for the whole time it was allowed to wait. */
 export class LockTimeout extends Error {
   override readonly name = 'LockTimeout';
 }
@@ -23,10 +23,10 @@ const SEEK_HOLE = 4;
 const FALLOC_FL_KEEP_SIZE = 1;
 const FALLOC_FL_PUNCH_HOLE = 2;
 
-// The C library is part of the Node process already: no need to know what it is called on this system.
+// The C library is already loaded into the Node process, so its name on this system is not needed.
 const libc = process.platform === 'win32' ? undefined : koffi.load(null);
 const flock = libc?.func('int flock(int fd, int operation)');
-// `off_t` has 64 bits wherever a long has.
+// `off_t` has 64 bits wherever `long` has.
 const sparseCalls = process.platform === 'linux' && koffi.sizeof('long') === 8 ? libc : undefined;
 const lseek = sparseCalls?.func('int64_t lseek(int fd, int64_t offset, int whence)');
 const fallocate = sparseCalls?.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
@@ -34,10 +34,10 @@ const fallocate = sparseCalls?.func('int fallocate(int fd, int mode, int64_t off
 const { EACCES, EAGAIN, EINTR, EINVAL, ENOSYS, ENOTSUP, ENXIO, EOPNOTSUPP, EPERM, EWOULDBLOCK } = koffi.os.errno;
 
 /**
- * Takes the lock on an open file, without waiting. Locks belong to the open file description: two descriptors of one
- * process exclude each other too, and the lock of a process that dies is gone. Taken again in another mode it changes
- * over, which is not atomic.
- * @returns false when somebody else holds it.
+ * Takes the lock on an open file without waiting. Locks belong to the open file description: two descriptors of one
+ * process exclude each other too, and the lock of a process that dies is released. Taking it again in another mode
+ * changes the mode, which is not atomic.
+ * @returns false if the lock is held elsewhere.
  */
 export function tryLockFile(fd: number, mode: LockMode): boolean {
   if (!flock) throw new Error(`file locks are not supported on ${process.platform}`);
@@ -53,9 +53,9 @@ export function unlockFile(fd: number): void {
 }
 
 /**
- * Waits for the lock, for ever unless told otherwise. Not fair: an exclusive lock can be kept waiting by a stream of
- * shared ones, so take it where those have gaps.
- * @param options.timeoutMs milliseconds to wait at most.
+ * Waits for the lock, by default without limit. Not fair: a stream of shared locks can delay an exclusive one, so take
+ * it where the stream has gaps.
+ * @param options.timeoutMs longest wait, ms.
  * @throws LockTimeout
  */
 export async function lockFile(fd: number, mode: LockMode, options: { timeoutMs?: number } = {}): Promise<void> {
@@ -67,7 +67,7 @@ export async function lockFile(fd: number, mode: LockMode, options: { timeoutMs?
   }
 }
 
-/** Where a file or block device ends, bytes. Moves the file position, which positional I/O does not care about. */
+/** The end of a file or block device, bytes. Moves the file position, which positional I/O does not use. */
 export function endOf(fd: number): number {
   if (!lseek) throw new Error(`block devices are not supported on ${process.platform}`);
   const found = Number(lseek(fd, 0, SEEK_END));
@@ -76,9 +76,9 @@ export function endOf(fd: number): number {
 }
 
 /**
- * The parts of a range of a file that may hold anything but zeroes: sorted, without overlap, nothing past the end of
- * the file. A file system that cannot tell gives the whole range. The list is as long as the file is fragmented: ask
- * for a bounded range. Moves the file position, which positional I/O does not care about.
+ * The parts of a range of a file that may contain anything but zeroes: sorted, without overlap, nothing past the end of
+ * the file. A file system without this information returns the whole range. The list is as long as the file is
+ * fragmented, so request a bounded range. Moves the file position, which positional I/O does not use.
  */
 export function dataRanges(fd: number, range: Range): Range[] {
   if (range.length <= 0) return [];
@@ -97,7 +97,7 @@ export function dataRanges(fd: number, range: Range): Range[] {
     const stop = Number(lseek(fd, start, SEEK_HOLE));
     if (stop < 0) {
       const errno = koffi.errno();
-      // Truncated between the two calls: what is past the end holds nothing.
+      // The file was truncated between the two calls: there is no data past its end.
       if (errno === ENXIO) break;
       throw systemError('lseek', errno);
     }
@@ -109,8 +109,8 @@ export function dataRanges(fd: number, range: Range): Range[] {
 }
 
 /**
- * Gives the space of a range back to the file system; the range then reads as zeroes and the file keeps its size.
- * @returns false, with nothing changed, when the file system cannot.
+ * Frees the space of a range; the range then reads as zeroes and the file keeps its size.
+ * @returns false, with nothing changed, if the file system does not support it.
  */
 export async function punchHole(fd: number, range: Range): Promise<boolean> {
   if (range.length <= 0) return true;
@@ -122,19 +122,19 @@ export async function punchHole(fd: number, range: Range): Promise<boolean> {
     );
   });
   if (result === 0) return true;
-  // errno belongs to the thread that made the call: made again here, the call can be asked why.
+  // errno belongs to the calling thread, so the call is repeated here to read its errno.
   if (fallocate(fd, mode, range.offset, range.length) === 0) return true;
   const errno = koffi.errno();
-  // A block device whose own sectors are larger than the range's edges allow.
+  // A block device with sectors larger than the range's alignment.
   if (errno === EINVAL) return false;
   if (errno === EOPNOTSUPP || errno === ENOTSUP || errno === ENOSYS || errno === EPERM) return false;
   throw systemError('fallocate', errno);
 }
 
-/** Where the bytes of a buffer begin in this process's memory; they stay there as long as the buffer lives. */
+/** The memory address of a buffer, which does not change as long as the buffer lives. */
 export const addressOf = (buffer: Buffer): bigint => koffi.address(buffer);
 
-/** An error shaped as Node's own, so that callers map `code` in one place. */
+/** An error in Node's form, so that callers map `code` in one place. */
 function systemError(syscall: string, errno: number): NodeJS.ErrnoException {
   const code = Object.entries(koffi.os.errno).find(([, value]) => value === errno)?.[0] ?? 'EUNKNOWN';
   return Object.assign(new Error(`${code}: ${syscall} failed (errno ${errno})`), { code, errno: -errno, syscall });

@@ -1,4 +1,4 @@
-/** Opens a disk file by the format the site file names. */
+/** Opens a disk file in the format that the site file declares. */
 import { CatalogueError } from '../domain/errors.js';
 import type { DiskFormat } from '../domain/site.js';
 import type { VirtualDisk } from './disk.js';
@@ -9,9 +9,10 @@ import { openDiskFile, RawDisk } from './raw.js';
 import { openVhd } from './vhd.js';
 
 /**
- * @param format undefined where none is written out: then it is raw, and anything that shows itself to be of another
- * format is refused, as a guest's first write would destroy it.
- * @throws CatalogueError DiskMissing, ForeignDiskFormat, BrokenChain when the file is not of that format, AuthorizationFailed.
+ * @param format undefined if the site file declares none: it is then raw, and a file that looks like another format is
+ * refused, because a guest's first write would destroy it.
+ * @throws CatalogueError DiskMissing, ForeignDiskFormat, BrokenChain if the file does not have that format,
+ * AuthorizationFailed.
  */
 export async function openDisk(
   path: string,

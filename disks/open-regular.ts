@@ -1,15 +1,15 @@
-/** Opens files that have to be files: whoever opens a FIFO in the place of one waits for ever, and a thread with him. */
+/** Opens files that must be regular: opening a FIFO in place of one would block a thread forever. */
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 
-/** What lies under the name of a file is something else: a FIFO, a socket, a folder. */
+/** The name does not belong to a file but to something else: a FIFO, a socket, a folder. */
 export class NotAFile extends Error {
   override readonly name = 'NotAFile';
 }
 
 /**
- * @param options.devices whether a block device will do, too.
- * @throws NotAFile, and what the system says.
+ * @param options.devices whether a block device is accepted, too.
+ * @throws NotAFile, and the system's errors.
  */
 export async function openRegular(
   path: string,

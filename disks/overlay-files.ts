@@ -1,12 +1,12 @@
 /**
- * The two files of an overlay. `<path>`: sparse, as large as the disk, every block at its own place.
+ * The two files of an overlay. `<path>`: sparse, as large as the disk, each block at its own offset.
  * `<path>.bitmap`: a header of 4096 bytes, then one bit per block. Numbers are little-endian:
  *
  *     0  magic "FSOVRLAY"    8  version u32 = 1    12  block size u32    16  size of the disk u64
  *    24  crc32 of the bytes before u32             28  state: 1 overlay, 2 merging
  *
- * The bitmap file is renamed into place when everything else is durable: an overlay exists when it does. The state is
- * one byte outside the checksum, so that changing it can't be torn.
+ * The bitmap file is renamed into place when everything else is durable; its presence means that the overlay exists. The
+ * state is one byte outside the checksum, so that changing it cannot be torn.
  */
 import { constants } from 'node:fs';
 import { open, rename, rm, type FileHandle } from 'node:fs/promises';
@@ -36,7 +36,7 @@ export interface OverlayFiles {
 
 const bitmapPath = (path: string): string => `${path}.bitmap`;
 
-/** An overlay without any block of its own. One that is there already is opened instead. */
+/** Creates an overlay without any blocks; an existing one is opened instead. */
 export async function createOverlayFiles(path: string, size: number, blockSize: number): Promise<OverlayFiles> {
   try {
     if (!(await fileExists(bitmapPath(path)))) {
@@ -49,7 +49,10 @@ export async function createOverlayFiles(path: string, size: number, blockSize: 
   return openOverlayFiles(path, size);
 }
 
-/** @throws CatalogueError DiskMissing when there is no such overlay, BrokenChain when it is damaged or another disk's. */
+/**
+ * @throws CatalogueError DiskMissing if there is no such overlay, BrokenChain if it is damaged or belongs to another
+ * disk.
+ */
 export async function openOverlayFiles(
   path: string,
   size: number,
@@ -65,7 +68,7 @@ export async function openOverlayFiles(
     const { size: found } = await bitmapFile.stat();
     if (found !== wanted)
       throw new CatalogueError('BrokenChain', `${bitmapPath(path)}: ${found} bytes instead of ${wanted}`);
-    // Removing died half way: the data file goes first, when no block is left in it.
+    // An interrupted removal: the data file is deleted first, when it contains no blocks any more.
     if (!readOnly && !(await fileExists(path)) && (await bitmap.count()) === 0) await createDataFile(path, size);
     const data = await RawDisk.open(path, { readOnly });
     if (data.size === size) return { data, bitmap, blockSize, state };
@@ -79,13 +82,13 @@ export async function openOverlayFiles(
   }
 }
 
-/** Resolves once the state is on stable storage. */
+/** Resolves when the state is on stable storage. */
 export async function storeOverlayState(bitmap: BlockBitmap, state: OverlayState): Promise<void> {
   await writeAt(bitmap.file, Buffer.from([STATES[state]]), STATE_AT);
   await bitmap.sync();
 }
 
-/** For an overlay that has no block of its own left. Repeated: nothing. */
+/** For an overlay that contains no blocks any more. Repeatable. */
 export async function removeOverlayFiles(path: string): Promise<void> {
   try {
     await rm(path, { force: true });

@@ -1,14 +1,15 @@
 /**
- * A disk as its base was at one instant, plus what has been written since: the VM snapshot of an initial copy (the
- * base keeps the old content, and is merged with the overlay afterwards), or a replica VM's disk over a recovery point,
- * which is a base of the former in turn.
+ * A disk with the content of its base at one instant plus everything written since: the VM snapshot of an initial copy
+ * (the base keeps the old content, and the overlay is merged into it afterwards), or a replica VM's disk above a
+ * recovery point. Overlays can be stacked.
  *
- * A block whose bit is set is in the overlay, and only there; every other block is the base's.
- * 1. A bit is written after its block is on stable storage: neither a killed process nor a lost machine can show a set
- *    bit whose data is not there.
- * 2. While merging, a clear bit is on stable storage before anything is written to that block of the base: a lost
- *    machine can't bring back the overlay's older block. No bit is set any more, so the merge comes to an end.
- * 3. Bits and blocks change under the exclusive lock of the block. Reads take no lock: they look again afterwards.
+ * A block whose bit is set is in the overlay, and only there; every other block is in the base.
+ * 1. A bit is written after its block is on stable storage: after the death of the process or the loss of the machine,
+ * no bit is set without its data.
+ * 2. While merging, a clear bit is on stable storage before anything is written to that block of the base: the loss of
+ * the machine cannot bring back the overlay's older block. No more bits are set, so the merge ends.
+ * 3. Bits and blocks change under the exclusive lock of the block. Reads take no lock, but check afterwards whether
+ * blocks have moved.
  */
 import { CatalogueError } from '../domain/errors.js';
 import { clipRanges, end, mergeRanges, totalLength, type Range } from '../domain/ranges.js';
@@ -30,7 +31,7 @@ import type { RawDisk } from './raw.js';
 import { settleAll } from './settle-all.js';
 
 const DEFAULT_BLOCK_SIZE = 64 * 1024;
-/** A guest's write to a block that is being merged waits for its group: small groups, short waits. */
+/** A guest's write to a block that is being merged waits for its group, so groups are small. */
 const MERGE_GROUP_BYTES = 8 * 1024 * 1024;
 const MERGE_GROUP_RUNS = 128;
 
@@ -39,16 +40,16 @@ export class OverlayDisk implements VirtualDisk {
   readonly blockSize: number;
   readonly #data: RawDisk;
   readonly #bitmap: BlockBitmap;
-  /** What the bitmap file holds. */
+  /** A copy of the bitmap file's content. */
   readonly #map: BlockMap;
   readonly #lock = new RangeLock();
   readonly #dataSync: GroupSync;
   #merging: boolean;
-  /** Number of groups merged so far: tells a read that blocks may have moved under it. */
+  /** Number of groups merged so far: shows a read that blocks may have moved meanwhile. */
   #merges = 0;
   #mergeCursor = 0;
   #baseFlushed = false;
-  /** Set when nobody can tell which bits are stored: writing on could put a block where it is not looked for again. */
+  /** Set if it is unknown which bits are stored: writing on could put a block where it would not be found again. */
   #failure: Error | undefined;
 
   private constructor(
@@ -66,8 +67,8 @@ export class OverlayDisk implements VirtualDisk {
   }
 
   /**
-   * Makes an overlay at `path`, empty; one that is there already is opened. The base stays the caller's to close, and
-   * must not be written by anyone else from now on.
+   * Creates an empty overlay at `path`; an existing one is opened. The caller closes the base, and nothing else may
+   * write to the base from now on.
    * @param options.blockSize bytes, a multiple of 512.
    */
   static async create(path: string, base: ReadableDisk, options: { blockSize?: number } = {}): Promise<OverlayDisk> {
@@ -79,8 +80,8 @@ export class OverlayDisk implements VirtualDisk {
   }
 
   /**
-   * @param options.readOnly as it is now, for as long as whoever has it open for writing leaves it alone.
-   * @throws CatalogueError DiskMissing when there is none: what was written to it would silently be gone.
+   * @param options.readOnly its current content, valid as long as its writer does not change it.
+   * @throws CatalogueError DiskMissing if there is none: everything written to it would silently be lost.
    */
   static async open(path: string, base: ReadableDisk, options: { readOnly?: boolean } = {}): Promise<OverlayDisk> {
     return OverlayDisk.#load(path, base, await openOverlayFiles(path, base.size, options));
@@ -97,7 +98,7 @@ export class OverlayDisk implements VirtualDisk {
     }
   }
 
-  /** True from `beginMerge` on, also when opened again. */
+  /** True from `beginMerge` on, even after it is opened again. */
   get merging(): boolean {
     return this.#merging;
   }
@@ -107,13 +108,16 @@ export class OverlayDisk implements VirtualDisk {
     return this.#map.markedBlocks * this.blockSize;
   }
 
-  /** The parts of a range that are the overlay's own, in whole blocks; everything else is the base's. */
+  /** The parts of a range that are in the overlay, in whole blocks; everything else is in the base. */
   ownRanges(range: Range): Range[] {
     const own = [...this.#map.markedRuns(this.#map.runOf(range))].map((run) => this.#map.rangeOf(run));
     return clipRanges(own, range);
   }
 
-  /** Every block that a change touches first is copied up whole: here, or in a base that is an overlay, too. */
+  /**
+   * Every block that a change touches for the first time is copied as a whole: into this overlay, or into a base that
+   * is an overlay.
+   */
   growthOf(range: Range): number {
     if (this.#merging) return 'growthOf' in this.base ? (this.base as VirtualDisk).growthOf!(range) : 0;
     const clear = this.#map.segments(this.#map.inBlocks(range)).filter((segment) => !segment.marked);
@@ -148,7 +152,7 @@ export class OverlayDisk implements VirtualDisk {
     await settleAll([this.#dataSync.run(), this.#do(() => this.#bitmap.sync()), this.#flushBase()]);
   }
 
-  /** From now on blocks go home to the base. Resolves once that is on stable storage; repeated: nothing. */
+  /** From now on, blocks are moved to the base. Resolves when that is on stable storage; repeatable. */
   async beginMerge(): Promise<void> {
     this.#writableBase();
     await this.#lock.with([this.#whole()], 'exclusive', async () => {
@@ -160,8 +164,8 @@ export class OverlayDisk implements VirtualDisk {
 
   /**
    * Moves some blocks to the base.
-   * @param maxBytes about how many bytes; at least one block is moved.
-   * @returns bytes still in the overlay. At 0 the overlay can be removed.
+   * @param maxBytes approximate number of bytes; at least one block is moved.
+   * @returns bytes still in the overlay. At 0, the overlay can be removed.
    */
   async mergeStep(maxBytes: number): Promise<number> {
     if (!this.#merging) throw new Error(`${this.path}: mergeStep before beginMerge`);
@@ -178,7 +182,7 @@ export class OverlayDisk implements VirtualDisk {
     return this.overlayBytes;
   }
 
-  /** Closes and deletes the overlay once everything is in the base. */
+  /** Closes and deletes the overlay when everything is in the base. */
   async remove(): Promise<void> {
     if (!this.#merging || this.#map.markedBlocks > 0) {
       throw new CatalogueError('MergeUnfinished', `${this.path}: ${this.overlayBytes} bytes are not merged yet`);
@@ -187,7 +191,7 @@ export class OverlayDisk implements VirtualDisk {
     await removeOverlayFiles(this.path);
   }
 
-  /** Waits for writes in flight. The base is left open. */
+  /** Waits for writes in flight. Does not close the base. */
   async close(): Promise<void> {
     await this.#lock.with([this.#whole()], 'exclusive', async () => {
       await settleAll([this.#data.close(), this.#bitmap.close()]);
@@ -197,7 +201,7 @@ export class OverlayDisk implements VirtualDisk {
   async #change(range: Range, apply: (disk: VirtualDisk, piece: Range) => Promise<void>): Promise<void> {
     this.#check(range);
     if (range.length === 0) return;
-    // Once no copy-up is needed it is never needed again: bits are cleared only by a merge, which copies nothing up.
+    // If no copy-up is needed now, none will be needed later: only a merge clears bits, and it copies nothing up.
     const mode = this.#needsCopyUp(range) ? 'exclusive' : 'shared';
     await this.#lock.with([this.#map.inBlocks(range)], mode, async () => {
       if (this.#failure) throw this.#failure;
@@ -210,7 +214,10 @@ export class OverlayDisk implements VirtualDisk {
     return !this.#merging && !this.#map.allMarked(range);
   }
 
-  /** Brings the clear blocks a change touches into the overlay, changed. Holds the blocks' exclusive lock. */
+  /**
+   * Copies the clear blocks that a change touches into the overlay, with the change applied. Holds their exclusive
+   * lock.
+   */
   async #copyUp(range: Range, apply: (disk: VirtualDisk, piece: Range) => Promise<void>): Promise<void> {
     const blocks = this.#map.inBlocks(range);
     const clear = this.#map.segments(blocks).filter((segment) => !segment.marked);
@@ -232,7 +239,7 @@ export class OverlayDisk implements VirtualDisk {
       group.map((run) => this.#map.rangeOf(run)),
       'exclusive',
       async () => {
-        // Another step may have merged some of them while this one waited.
+        // Another step may have merged some of them during the wait.
         const runs = group.flatMap((run) => [...this.#map.markedRuns(run)]);
         await settleAll(runs.map((run) => copySparseRange(this.#map.rangeOf(run), this.#data, base)));
         await base.flush();
@@ -244,7 +251,7 @@ export class OverlayDisk implements VirtualDisk {
     );
   }
 
-  /** Resolves once the bits are clear on stable storage. */
+  /** Resolves when the bits are clear on stable storage. */
   async #clearBits(runs: readonly BlockRun[]): Promise<void> {
     try {
       await settleAll(runs.map((run) => this.#bitmap.clear(run)));
@@ -255,7 +262,7 @@ export class OverlayDisk implements VirtualDisk {
     }
   }
 
-  /** Asks every segment of a range, and again if a block went home to the base in the meantime. */
+  /** Calls `ask` for every segment of a range, and again if a block moved to the base meanwhile. */
   async #settled<T>(range: Range, ask: (segment: Segment) => Promise<T>): Promise<T[]> {
     this.#check(range);
     for (;;) {
@@ -282,7 +289,8 @@ export class OverlayDisk implements VirtualDisk {
   }
 
   async #flushBase(): Promise<void> {
-    // Before merging, the base changes no more: what a guest wrote to it before the snapshot has to be flushed once.
+    // Before merging, the base no longer changes: the guest's writes to it before the snapshot have to be flushed only
+    // once.
     if (!('write' in this.base) || (this.#baseFlushed && !this.#merging)) return;
     await this.#writableBase().flush();
     this.#baseFlushed = true;

@@ -1,7 +1,7 @@
-/** Reads and writes of a file at given positions, whole or not at all. Errors are Node's own. */
+/** Complete reads and writes of a file at given positions. Errors are Node's own. */
 import type { FileHandle } from 'node:fs/promises';
 
-/** Fills `target` from `position` (bytes). @returns bytes read: fewer than asked only at the end of the file. */
+/** Fills `target` from `position` (bytes). @returns bytes read: fewer than requested only at the end of the file. */
 export async function readAt(file: FileHandle, target: Uint8Array, position: number): Promise<number> {
   let done = 0;
   while (done < target.length) {
@@ -12,7 +12,9 @@ export async function readAt(file: FileHandle, target: Uint8Array, position: num
   return done;
 }
 
-/** Writes all of `data` at `position` (bytes); the system may take it in pieces, and may have taken some if it fails. */
+/**
+ * Writes all of `data` at `position` (bytes). The system may split it, and may have written a part of it if it fails.
+ */
 export async function writeAt(file: FileHandle, data: Uint8Array, position: number): Promise<void> {
   let done = 0;
   while (done < data.length) {

@@ -1,6 +1,6 @@
 /**
- * Keeps apart those who work on the same part of a disk at the same time. Fair: nobody overtakes a waiting one whom he
- * would get in the way of. All ranges of one holder are taken at once, so two holders can't wait for each other.
+ * Separates operations on the same part of a disk. Fair: no operation overtakes a waiting one that it would delay. A
+ * holder takes all its ranges at once, so two holders cannot wait for each other.
  */
 import { overlaps, type Range } from '../domain/ranges.js';
 
@@ -15,8 +15,8 @@ export class RangeLock {
   #waiting: Holder[] = [];
 
   /**
-   * Waits until the ranges are free (in whatever unit all holders use). Shared holders do not exclude each other.
-   * @returns call it to let go.
+   * Waits until the ranges are free (in any unit that all holders share). Shared holders do not exclude each other.
+   * @returns a function that releases them.
    */
   async acquire(ranges: readonly Range[], mode: 'shared' | 'exclusive'): Promise<() => void> {
     const shared = mode === 'shared';

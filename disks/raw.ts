@@ -1,4 +1,7 @@
-/** A disk whose bytes lie in a file one to one: a raw image, a block device, or what stands before the footer of a fixed VHD. */
+/**
+ * A disk whose bytes are stored one to one in a file: a raw image, a block device, or the part of a fixed VHD before
+ * its footer.
+ */
 import type { FileHandle } from 'node:fs/promises';
 import { CatalogueError } from '../domain/errors.js';
 import { end, intersect, splitRange, type Range } from '../domain/ranges.js';
@@ -15,11 +18,11 @@ import { SyncedFile } from './synced-file.js';
 const zeroes = Buffer.alloc(1024 * 1024);
 
 export class RawDisk implements VirtualDisk {
-  /** The same file, for reading past the cache; undefined where that can't be. */
+  /** The same file, for reading past the cache; undefined if that is not supported. */
   #direct: Promise<FileHandle | undefined> | undefined;
   readonly #synced: SyncedFile;
 
-  /** @param size bytes of the file, from its beginning, that are the disk. */
+  /** @param size bytes from the beginning of the file that belong to the disk. */
   constructor(
     private readonly file: FileHandle,
     readonly path: string,
@@ -28,7 +31,7 @@ export class RawDisk implements VirtualDisk {
     this.#synced = new SyncedFile(file);
   }
 
-  /** @throws CatalogueError DiskMissing, BrokenChain when the file is no whole number of sectors. */
+  /** @throws CatalogueError DiskMissing, BrokenChain if the file is not a whole number of sectors. */
   static async open(path: string, options: { readOnly?: boolean } = {}): Promise<RawDisk> {
     const file = await openDiskFile(path, options.readOnly ?? false);
     const size = await sizeOrClose(file, path);
@@ -48,7 +51,7 @@ export class RawDisk implements VirtualDisk {
   async readUncached(target: Buffer, offset: number): Promise<void> {
     this.#check(offset, target.length);
     if (fitsDirectIo(target, offset)) {
-      // Of the file that is open, whatever its path leads to by now.
+      // Opens the same file, wherever its path leads now.
       this.#direct ??= openDirect(`/proc/self/fd/${this.file.fd}`, 'read').catch(() => undefined);
       const direct = await this.#direct;
       if (direct && (await this.#do('read', () => readDirect(direct, target, offset))) === target.length) return;
@@ -71,7 +74,7 @@ export class RawDisk implements VirtualDisk {
     });
   }
 
-  /** Gives the space of a range back where the file system can; what the range reads as afterwards is not said. */
+  /** Frees the space of a range if the file system can; the content of the range is undefined afterwards. */
   async discard(range: Range): Promise<void> {
     this.#check(range.offset, range.length);
     await this.#do('write', () => punchHole(this.file.fd, range));
@@ -82,18 +85,21 @@ export class RawDisk implements VirtualDisk {
     return within ? this.#do('read', async () => dataRanges(this.file.fd, within)) : [];
   }
 
-  /** Once it has failed it fails until the disk is opened again: the system tells only once what it could not store. */
+  /**
+   * After a failure, it fails until the disk is opened again: the system reports only once that it could not store
+   * data.
+   */
   async flush(): Promise<void> {
     await this.#do('write', () => this.#synced.sync());
   }
 
-  /** What its open file is, with everything that was written to it stored. @returns undefined for a device. */
+  /** The identity of the open file after everything written to it is stored. @returns undefined for a device. */
   async identify(): Promise<FileIdentity | undefined> {
     await this.flush();
     return this.#do('read', async () => identityOf(await this.file.stat({ bigint: true })));
   }
 
-  /** Which file it is, whatever its path leads to by now. See `fileKey`. */
+  /** Identifies the open file, wherever its path leads now. See `fileKey`. */
   fileKey(): Promise<string> {
     return this.#do('read', async () => fileKey(await this.file.stat({ bigint: true })));
   }
@@ -127,7 +133,9 @@ async function sizeOrClose(file: FileHandle, path: string): Promise<number> {
   }
 }
 
-/** @throws CatalogueError DiskMissing, BrokenChain (no file), AuthorizationFailed and what else `diskError` knows. */
+/**
+ * @throws CatalogueError DiskMissing, BrokenChain (not a file), AuthorizationFailed and other errors of `diskError`.
+ */
 export async function openDiskFile(path: string, readOnly: boolean): Promise<FileHandle> {
   try {
     return await openRegular(path, readOnly ? 'read' : 'read and write', { devices: true });

@@ -1,6 +1,6 @@
 /**
- * As `Promise.all`, but waits for all of them in any case: whoever lets go of a lock or a buffer after a failure must
- * not leave reads and writes behind that are still under way.
+ * As `Promise.all`, but always waits for all promises: after a failure, a caller that releases a lock or a buffer must
+ * not leave reads and writes in progress.
  * @throws the first failure.
  */
 export async function settleAll<T>(work: readonly Promise<T>[]): Promise<T[]> {

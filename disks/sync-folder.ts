@@ -1,6 +1,9 @@
 import { open } from 'node:fs/promises';
 
-/** Makes the names in a folder outlive the machine: what is created, renamed or removed is durable only once this is done. */
+/**
+ * Makes the names in a folder durable: creating, renaming or removing a file survives the loss of the machine only
+ * after this.
+ */
 export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r');
   try {

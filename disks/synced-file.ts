@@ -1,9 +1,9 @@
 /**
- * An open file whose content has to outlive the machine. What the system could not store it takes for stored from then
- * on, and says so only once: a second sync would find nothing wrong. So once a sync has failed, this file fails until
- * it is opened anew; whoever opens it anew writes again what has to be on stable storage, and only then syncs.
+ * An open file whose content must survive the loss of the machine. If the system cannot store data, it reports that
+ * only once and then treats the data as stored: a second sync would succeed. So after a failed sync, this file fails
+ * until it is opened again; the caller that opens it writes the required data again before it syncs.
  *
- * Syncs run one at a time: of two that run at once only one would be told of the failure.
+ * Syncs run one at a time: of two parallel ones, only one would get the error.
  */
 import type { FileHandle } from 'node:fs/promises';
 import { GroupSync } from './group-sync.js';
@@ -14,12 +14,12 @@ export class SyncedFile {
 
   constructor(readonly handle: FileHandle) {}
 
-  /** Whether a sync has failed: only opening the file anew helps. */
+  /** Whether a sync has failed; only opening the file again helps. */
   get failed(): boolean {
     return this.#failure !== undefined;
   }
 
-  /** Resolves once everything written before is on stable storage. Rejects with what the first failed sync met. */
+  /** Resolves when everything written before is on stable storage. Rejects with the error of the first failed sync. */
   async sync(): Promise<void> {
     await this.#sync.run();
   }

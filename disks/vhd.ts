@@ -1,7 +1,7 @@
 /**
  * Fixed VHD: the bytes of the disk, then a footer of 512 bytes (Microsoft's "Virtual Hard Disk Image Format
- * Specification" 1.0; numbers are big-endian). The size is the footer's `current size`; the CHS geometry is written as
- * the specification wants it, and never believed, as it can't express most sizes.
+ * Specification" 1.0; numbers are big-endian). The size is the footer's `current size`. The CHS geometry is written as
+ * the specification requires, but never read, because it cannot express most sizes.
  */
 import { randomBytes } from 'node:crypto';
 import { open } from 'node:fs/promises';
@@ -21,15 +21,15 @@ const CHECKSUM_AT = 64;
 export interface VhdFooter {
   /** Virtual size, bytes. */
   readonly size: number;
-  /** Four characters: the program that wrote it. */
+  /** Four characters that identify the program that wrote it. */
   readonly creator: string;
   readonly uniqueId: Buffer;
 }
 
 /**
- * The footer of a disk of `sizeBytes`, a multiple of 512. The same arguments give the same bytes: the time of creation
- * is left at the format's epoch. The creator is `win `, Windows' own: of others qemu believes the geometry, and cuts
- * the disk off where that ends.
+ * The footer of a disk of `sizeBytes`, a multiple of 512. The same arguments give the same bytes: the creation time
+ * stays at the format's epoch. The creator is `win `, that of Windows: for other creators, qemu uses the geometry and
+ * truncates the disk where that ends.
  * @param uniqueId 16 bytes.
  */
 export function fixedVhdFooter(sizeBytes: number, uniqueId: Buffer): Buffer {
@@ -57,11 +57,11 @@ export function fixedVhdFooter(sizeBytes: number, uniqueId: Buffer): Buffer {
   return footer;
 }
 
-/** The same bytes whenever it is asked for, whoever makes a file of the disk of that VM. */
+/** Always the same bytes for the same disk of a VM. */
 export const footerOfDisk = (vm: string, disk: string, sizeBytes: number): Buffer =>
   fixedVhdFooter(sizeBytes, blake3(`${vm}/${disk}`).subarray(0, 16));
 
-/** @throws CatalogueError BrokenChain when it is no intact footer of a fixed VHD. */
+/** @throws CatalogueError BrokenChain if it is not an intact footer of a fixed VHD. */
 export function parseVhdFooter(footer: Buffer): VhdFooter {
   const broken = (problem: string) => new CatalogueError('BrokenChain', `VHD footer: ${problem}`);
   if (footer.length !== VHD_FOOTER_BYTES) throw broken(`${footer.length} bytes instead of ${VHD_FOOTER_BYTES}`);
@@ -99,7 +99,7 @@ export async function openVhd(path: string, options: { readOnly?: boolean } = {}
   }
 }
 
-/** A new, empty, sparse disk of `sizeBytes`. @throws CatalogueError; and EEXIST when there is a file already. */
+/** A new, empty, sparse disk of `sizeBytes`. @throws CatalogueError; EEXIST if the file exists. */
 export async function createFixedVhd(path: string, sizeBytes: number): Promise<void> {
   const footer = fixedVhdFooter(sizeBytes, randomBytes(16));
   try {
@@ -115,7 +115,7 @@ export async function createFixedVhd(path: string, sizeBytes: number): Promise<v
   }
 }
 
-/** One's complement of the sum of all bytes but the checksum's own. */
+/** One's complement of the sum of all bytes except the checksum. */
 function checksum(footer: Buffer): number {
   let sum = 0;
   for (const [index, byte] of footer.entries()) {

@@ -1,4 +1,4 @@
-/** Whether bytes are all zeroes. Of data the first that differs ends the comparison, so that it costs next to nothing. */
+/** Whether bytes are all zeroes. For data, the comparison ends at the first difference, so it costs almost nothing. */
 const AT_ONCE = 64 * 1024;
 const zeroes = Buffer.alloc(AT_ONCE);
 

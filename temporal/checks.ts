@@ -1,4 +1,4 @@
-/** Is the Temporal that answers one that Farshore can work with? Each check throws a TemporalProblem that says what to do. */
+/** Can Farshore work with the Temporal that answers? Each check throws a TemporalProblem that says what to do. */
 import { isGrpcServiceError, type Connection } from '@temporalio/client';
 import { tsToMs } from '@temporalio/common/lib/time.js';
 import { shellWord } from '../domain/shell-word.js';
@@ -10,8 +10,8 @@ import { refusedCredentials, TemporalProblem, type TemporalTarget } from './prob
 
 const DAY_MS = 24 * 60 * 60_000;
 /**
- * How long a namespace has to keep what has ended, days. Less, and jobs and plan runs are gone before somebody who was
- * away for a week has seen them; the namespace that every server has, `default`, keeps them for one.
+ * How long a namespace must keep closed workflows, days. With less, an operator who was away for a week would not see
+ * its jobs and plan runs. The namespace `default`, which every server has, keeps them for one day.
  */
 const MINIMUM_RETENTION_DAYS = 7;
 const WANTED_RETENTION = '90d';
@@ -41,11 +41,11 @@ export async function checkServerVersion(connection: Connection, target: Tempora
   );
 }
 
-/** As options of the `temporal` command. */
+/** The target as options of the `temporal` command. */
 const where = ({ address, namespace }: TemporalTarget): string =>
   `--address ${shellWord(address)} --namespace ${shellWord(namespace)}`;
 
-/** @returns how long it keeps what has ended, ms; undefined when that may not be asked. @throws TemporalProblem */
+/** @returns the retention, ms; undefined if there is no permission to read it. @throws TemporalProblem */
 export async function checkNamespace(connection: Connection, target: TemporalTarget): Promise<number | undefined> {
   const { address, namespace, namespaceBy } = target;
   return await asked(target, async () => {
@@ -67,7 +67,7 @@ export async function checkNamespace(connection: Connection, target: TemporalTar
   });
 }
 
-/** @param retentionMs of the namespace. @returns what is wrong with it. */
+/** @param retentionMs of the namespace. @returns the problem, if there is one. */
 export function retentionProblem(retentionMs: number | undefined, target: TemporalTarget): TemporalProblem | undefined {
   if (retentionMs === undefined || retentionMs >= MINIMUM_RETENTION_DAYS * DAY_MS) return undefined;
   const { namespace, namespaceBy } = target;
@@ -79,7 +79,7 @@ export function retentionProblem(retentionMs: number | undefined, target: Tempor
   );
 }
 
-/** @returns how many there are; undefined when that may not be asked. @throws TemporalProblem */
+/** @returns their number; undefined if there is no permission to read them. @throws TemporalProblem */
 export async function checkSearchAttributes(
   connection: Connection,
   target: TemporalTarget,
@@ -89,7 +89,7 @@ export async function checkSearchAttributes(
     try {
       return await lackingAttributes(connection, namespace, searchAttributeTypes);
     } catch (error) {
-      // A namespace that is not there is told by its own check.
+      // A missing namespace is reported by its own check.
       if (mayNotAsk(error) || hasStatus(error, NOT_FOUND)) return undefined;
       throw error;
     }
@@ -113,7 +113,7 @@ export async function checkSearchAttributes(
   );
 }
 
-/** All of them at once. @returns what is not well, but hinders nobody. @throws TemporalProblem, the first. */
+/** Runs all checks in parallel. @returns defects that prevent nothing. @throws TemporalProblem, the first. */
 export async function checkTemporal(
   connection: Connection,
   target: TemporalTarget,
@@ -137,7 +137,7 @@ async function asked<T>(target: TemporalTarget, ask: () => Promise<T>): Promise<
   }
 }
 
-/** Credentials that may run workflows need not be allowed to look at a namespace; Temporal Cloud has its own ways. */
+/** Credentials that may run workflows need not be allowed to read a namespace; Temporal Cloud does this differently. */
 const mayNotAsk = (error: unknown): boolean => hasStatus(error, PERMISSION_DENIED) || hasStatus(error, UNIMPLEMENTED);
 
 const hasStatus = (error: unknown, code: number): boolean => isGrpcServiceError(error) && Number(error.code) === code;

@@ -1,32 +1,34 @@
-/** The Temporal server that the environment names, and where exactly it does. */
+/** The Temporal server that the environment names, and the exact place where it does. */
 import { closeSync, openSync } from 'node:fs';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { loadClientConnectConfig, type ClientConnectConfig } from '@temporalio/envconfig';
 
-/** A Temporal server that runs already, as the environment describes it. */
+/** A running Temporal server, as the environment describes it. */
 export interface ConfiguredServer {
   readonly kind: 'address';
   /** Host and port. */
   readonly address: string;
-  /** The namespace that the environment names, if it names one. */
+  /** The namespace, if the environment names one. */
   readonly namespace: string | undefined;
-  /** Address, TLS, API key and metadata, as `NativeConnection.connect` and `Connection.connect` take them. */
+  /**
+   * Address, TLS, API key and metadata, in the form that `NativeConnection.connect` and `Connection.connect` accept.
+   */
   readonly connectionOptions: ClientConnectConfig['connectionOptions'];
-  /** Where the address stands, as it reads after "configured by". */
+  /** Where the address is configured, worded to follow "configured by". */
   readonly configuredBy: string;
-  /** Where the namespace stands; undefined when nobody names one. */
+  /** Where the namespace is configured; undefined if it is not. */
   readonly namespaceBy: string | undefined;
 }
 
 /**
- * The server that `TEMPORAL_ADDRESS`, `TEMPORAL_PROFILE` or `TEMPORAL_CONFIG_FILE` point at, with everything else that
- * the Temporal client configuration says about it; undefined if none of them is set. Throws if they are set but name no
- * address, or can't be read: falling back to another server would be a surprise.
+ * The server that `TEMPORAL_ADDRESS`, `TEMPORAL_PROFILE` or `TEMPORAL_CONFIG_FILE` names, with all other settings of
+ * the Temporal client configuration; undefined if none of them is set. Throws if they are set but name no address, or
+ * cannot be read: using another server instead would be a surprise.
  */
 export function configuredServer(env: NodeJS.ProcessEnv = process.env): ConfiguredServer | undefined {
-  // The default profile of the user's own configuration file is not consulted unasked: it may well be a production
-  // cluster, and `farshore up` would create a namespace there.
+  // The default profile in the user's own configuration file is used only on request: it may name a production cluster,
+  // and `farshore up` would create a namespace there.
   const named = ['TEMPORAL_ADDRESS', 'TEMPORAL_PROFILE', 'TEMPORAL_CONFIG_FILE'].filter((name) => env[name]);
   if (named.length === 0) return undefined;
   checkFiles(env);
@@ -59,7 +61,7 @@ const FILES = [
   'TEMPORAL_TLS_CLIENT_KEY_PATH',
 ];
 
-/** Whoever reads them later tells neither which is meant nor who named it. */
+/** Checked here, because errors of later readers say neither which file is meant nor which variable names it. */
 function checkFiles(env: NodeJS.ProcessEnv): void {
   for (const name of FILES) {
     const file = env[name];
@@ -87,13 +89,13 @@ function load(env: NodeJS.ProcessEnv, named: readonly string[]): ClientConnectCo
   }
 }
 
-/** No more: what follows quotes lines of the file, and a key may stand in them. */
+/** Only the first line: the following ones quote the file, which may contain a key. */
 const firstLine = (error: unknown): string => (error as Error).message.split('\n', 1)[0]!.replace(/\.$/, '');
 
 const profileOf = (env: NodeJS.ProcessEnv): string =>
   `the profile ${env['TEMPORAL_PROFILE'] || 'default'} of ${configFileOf(env)}`;
 
-/** Where the SDK looks for profiles. */
+/** The file in which the SDK looks for profiles. */
 export function configFileOf(env: NodeJS.ProcessEnv): string {
   const given = env['TEMPORAL_CONFIG_FILE'];
   if (given) return path.resolve(given);

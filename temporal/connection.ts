@@ -1,4 +1,4 @@
-/** Connects to the Temporal that is configured, and says what is wrong with it where that fails. */
+/** Connects to the configured Temporal, and explains failures. */
 import { Connection } from '@temporalio/client';
 import { configuredServer, type ConfiguredServer } from './configured-server.js';
 import { directIfLoopback } from './direct-loopback.js';
@@ -8,15 +8,15 @@ import { probe, type WantedTls } from './probe.js';
 import { refusedCredentials, TemporalProblem, type TemporalTarget } from './problem.js';
 
 export interface ConnectTarget extends TemporalTarget {
-  /** TLS, API key and metadata; the address stands in the target. */
+  /** TLS, API key and metadata; the address is in the target. */
   readonly connectionOptions: ConfiguredServer['connectionOptions'];
 }
 
-/** What nobody has configured. */
+/** Defaults. */
 const DEFAULT_ADDRESS = 'localhost:7233';
 const DEFAULT_NAMESPACE_BY = 'default; override with TEMPORAL_NAMESPACE';
 
-/** For a connection; starting servers get so long to answer. ms. */
+/** Time limit for a connection, ms; a server that is starting has this long to answer. */
 const CONNECT_TIMEOUT_MS = 10_000;
 
 /** @throws TemporalProblem */
@@ -37,8 +37,8 @@ export async function connectTemporal(
 }
 
 /**
- * Connects, and makes sure that Farshore can work with what answers.
- * @param onRemark told what is not well, but hinders nobody. @throws TemporalProblem
+ * Connects, and checks that Farshore can work with the server.
+ * @param onRemark called with defects that prevent nothing. @throws TemporalProblem
  */
 export async function connectChecked(
   target: ConnectTarget,
@@ -57,7 +57,7 @@ export async function connectChecked(
   }
 }
 
-/** @param given what is known without the environment, and where from; each part wins over the environment's. */
+/** @param given settings known without the environment, and their source; each overrides the environment's. */
 export function connectTarget(
   given: { readonly address?: string; readonly namespace?: string; readonly configuredBy?: string } = {},
 ): ConnectTarget {
@@ -73,14 +73,14 @@ export function connectTarget(
   };
 }
 
-/** Why no connection came about, as far as it can be seen from here. */
+/** Why there is no connection, as far as this machine can find out. */
 export async function problemOf(error: unknown, target: ConnectTarget): Promise<TemporalProblem> {
   const { address, configuredBy } = target;
   const credentials = refusedCredentials(error, target);
   if (credentials) return credentials;
   const problem = (code: TemporalProblem['code'], what: string, remedy: string) =>
     new TemporalProblem(code, what, configuredBy, remedy, { cause: error });
-  // Of an address that is none.
+  // The address is not valid.
   if (error instanceof TypeError || !URL.canParse(`tcp://${address}`)) {
     return problem('TemporalUnsuitable', `${address} is not an address of a Temporal server`, 'write it as host:port');
   }

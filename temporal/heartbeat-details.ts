@@ -1,8 +1,8 @@
-/** What an activity has told by its newest heartbeat, as the server has it. */
+/** The details of an activity's newest heartbeat, as the server has them. */
 import { defaultPayloadConverter, type LoadedDataConverter } from '@temporalio/common';
 import type { temporal } from '@temporalio/proto';
 
-/** @throws Error when the keys to read it are not there. */
+/** @throws Error if the keys to decrypt them are missing. */
 export async function heartbeatOf(
   pending: temporal.api.workflow.v1.IPendingActivityInfo | undefined,
   { payloadCodecs }: LoadedDataConverter,

@@ -1,4 +1,4 @@
-/** What whoever watches a host hears of it: the looks of its agent, as the Temporal server has them. */
+/** Finds out whether a host answers, from the looks of its agent as the Temporal server has them. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WorkflowNotFoundError, type Client } from '@temporalio/client';
 import { tsToMs } from '@temporalio/common/lib/time.js';
@@ -9,22 +9,22 @@ import { heartbeatOf } from './heartbeat-details.js';
 
 const ANSWER_TIMEOUT_MS = 5_000;
 /**
- * One may have been on its way when the host fell silent. The next is asked for only when the server has taken that, and so
- * was given by a host that was alive while we listened.
+ * The first look may have been on its way when the host fell silent. The next one is requested only after the server
+ * has received that, so its answer comes from a host that was alive while we listened.
  */
 const LOOKS_AWAITED = 2;
-/** The way of the looks that are due. ms. */
+/** Time for the looks to arrive, ms. */
 const ON_THE_WAY_MS = 4_000;
 const ASK_EVERY_MS = 200;
-/** The state of a pending activity that somebody has taken. */
+/** The state of a pending activity that a worker has taken. */
 const STARTED = 2;
 
 export interface NewestLook extends Look {
-  /** When it was asked next, or is to be, by the server's clock, ISO 8601: it has not answered that yet. */
+  /** When the host was or will be asked next, by the server's clock, ISO 8601; it has not answered that request yet. */
   readonly askedAt: string;
 }
 
-/** Its newest look; undefined when nobody watches it, or it has not looked yet. @throws the errors of the client. */
+/** The newest look; undefined if the host is not watched, or has not looked yet. @throws the errors of the client. */
 export async function newestLook(temporal: Client, vault: string, host: string): Promise<NewestLook | undefined> {
   const handle = temporal.workflow.getHandle(hostWatchId(vault, host));
   const { raw } = await temporal.withDeadline(Date.now() + ANSWER_TIMEOUT_MS, () => handle.describe());
@@ -37,20 +37,20 @@ export async function newestLook(temporal: Client, vault: string, host: string):
 }
 
 export interface Hearing {
-  /** Whether it was alive while we listened. */
+  /** Whether the host was alive while we listened. */
   readonly answers: boolean;
-  /** Its newest one. */
+  /** Its newest look. */
   readonly look: NewestLook;
 }
 
 /**
- * Waits for its next look: whoever hangs is seen to poll for a minute more, but looks no more.
- * @returns undefined when nobody can tell: it is not watched, or Temporal does not say.
+ * Waits for the host's next look: a worker that hangs seems to poll for another minute, but does not look any more.
+ * @returns undefined if the answer is unknown: the host is not watched, or Temporal does not answer.
  */
 export async function listenTo(temporal: Client, vault: string, host: string): Promise<Hearing | undefined> {
   const from = performance.now();
   const listenMs = () => LOOKS_AWAITED * (newest?.everyMs ?? 0) + ON_THE_WAY_MS;
-  /** When it was heard; first what was there when we began. */
+  /** Times at which it was heard, beginning with the one known when we began. */
   const heard = new Set<string | undefined>();
   let newest: NewestLook | undefined;
   do {
@@ -67,7 +67,7 @@ export async function listenTo(temporal: Client, vault: string, host: string): P
   return newest && { answers: false, look: newest };
 }
 
-/** As `listenTo`, once for all who ask of one host. */
+/** As `listenTo`, but only once for all callers that ask about the same host. */
 export function listener(temporal: Client, vault: string): (host: string) => Promise<Hearing | undefined> {
   const heard = new Map<string, Promise<Hearing | undefined>>();
   return (host) => {

@@ -1,21 +1,21 @@
-/** Who polls a task queue, as the server has noted it. */
+/** The workers that poll a task queue, as recorded by the server. */
 import type { WorkflowService } from '@temporalio/client';
 import { tsToMs } from '@temporalio/common/lib/time.js';
 
 export interface Poller {
   readonly identity: string;
-  /** When it asked last, ms since 1970 by the server's clock. */
+  /** Time of the last poll, ms since 1970 by the server's clock. */
   readonly at: number;
 }
 
-/** What a queue holds, by gRPC's names. */
+/** Kinds of tasks, with gRPC's values. */
 export const WORKFLOWS = 1;
 export const ACTIVITIES = 2;
 
-/** A poll lasts a minute at most: who has not asked for longer is gone. ms. */
+/** A poll lasts at most a minute: a worker that has not polled for this long is gone. ms. */
 export const POLLER_GONE_MS = 80_000;
 
-/** Also those of the last five minutes that are gone. @throws the gRPC error. */
+/** Includes those of the last five minutes that are gone. @throws the gRPC error. */
 export async function pollersOf(
   workflowService: WorkflowService,
   namespace: string,

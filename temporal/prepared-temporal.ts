@@ -1,4 +1,4 @@
-/** What Farshore needs of a Temporal server before anything runs: its namespace and search attributes. */
+/** Prepares a Temporal server for Farshore: its namespace and search attributes. */
 import { searchAttributeTypes } from '../workflows/search-attributes.js';
 import { ensureSearchAttributes } from './search-attributes.js';
 import { checkSearchAttributes, checkServerVersion, checkTemporal } from './checks.js';
@@ -7,7 +7,7 @@ import { refusedCredentials } from './problem.js';
 import { ensureNamespace } from './server/dev-server.js';
 
 /**
- * Makes what is missing; what is there stays as it is. @param onProgress told what is not well, but hinders nobody.
+ * Creates missing parts, and changes nothing that exists. @param onProgress called with defects that prevent nothing.
  * @throws TemporalProblem
  */
 export async function prepareTemporal(target: ConnectTarget, onProgress: (line: string) => void): Promise<void> {
@@ -17,7 +17,7 @@ export async function prepareTemporal(target: ConnectTarget, onProgress: (line: 
     await checkServerVersion(connection, target);
     await ensureNamespace(connection, namespace);
     await ensureSearchAttributes(connection, namespace, searchAttributeTypes).catch(async (error: unknown) => {
-      // Where they may not even be asked for, whoever may has made them.
+      // If there is no permission even to read them, assume that an administrator has created them.
       if ((await checkSearchAttributes(connection, target)) !== undefined) throw error;
     });
     const remark = await checkTemporal(connection, target);

@@ -1,9 +1,9 @@
-/** What answers at an address, found out step by step: the SDK tells only that no connection came about in time. */
+/** Finds out step by step what answers at an address: the SDK only reports that there was no connection in time. */
 import { connect as connectHttp2 } from 'node:http2';
 import { connect as connectTcp } from 'node:net';
 import { connect as connectTls, type ConnectionOptions as TlsOptions } from 'node:tls';
 
-/** How a connection is to be secured, as the SDK takes it. */
+/** The TLS settings of a connection, in the SDK's form. */
 export interface WantedTls {
   readonly serverName?: string | undefined;
   readonly serverRootCa?: Uint8Array | undefined;
@@ -11,24 +11,24 @@ export interface WantedTls {
 }
 
 export type Answer =
-  /** Nobody there: the error code of the system, `ECONNREFUSED` or `ENOTFOUND` for example, or `ETIMEDOUT`. */
+  /** Nothing is listening: the system's error code, for example `ECONNREFUSED`, `ENOTFOUND` or `ETIMEDOUT`. */
   | { readonly kind: 'none'; readonly errno: string }
-  /** Somebody takes the connection and says nothing. */
+  /** The connection is accepted, but there is no answer. */
   | { readonly kind: 'silent' }
-  /** TLS is spoken though none is wanted, or the reverse. */
+  /** The server uses TLS although none is configured, or the reverse. */
   | { readonly kind: 'tlsUnwanted' }
   | { readonly kind: 'tlsMissing' }
   /** Its certificate, or ours, is not accepted. */
   | { readonly kind: 'certificate'; readonly reason: string }
-  /** Not HTTP/2, which is below everything that Temporal says. */
+  /** It does not speak HTTP/2, on which Temporal's protocol is based. */
   | { readonly kind: 'stranger' }
-  /** As Temporal would answer, however late. */
+  /** It speaks HTTP/2 as Temporal does, even if it is too slow. */
   | { readonly kind: 'http2' };
 
-/** For each step, ms. */
+/** Time limit for each step, ms. */
 const STEP_MS = 3_000;
 
-/** @param address host and port. @param wanted undefined: a connection without TLS. */
+/** @param address host and port. @param wanted undefined for a connection without TLS. */
 export async function probe(address: string, wanted: WantedTls | undefined): Promise<Answer> {
   const { hostname, port: given } = new URL(`tcp://${address}`);
   const host = hostname.replace(/^\[|\]$/g, '');
@@ -40,7 +40,7 @@ export async function probe(address: string, wanted: WantedTls | undefined): Pro
   if (unchecked !== undefined) return unchecked === SILENT ? { kind: 'silent' } : { kind: 'tlsMissing' };
   const reason = await tlsOutcome({
     ...{ host, port, ALPNProtocols: ['h2'] },
-    // Of an address without a name the certificate is not asked for one.
+    // Without a server name, the certificate is not checked for one.
     ...(wanted.serverName !== undefined && { servername: wanted.serverName }),
     ...(wanted.serverRootCa && { ca: Buffer.from(wanted.serverRootCa) }),
     ...(wanted.clientCert && { cert: Buffer.from(wanted.clientCert.crt), key: Buffer.from(wanted.clientCert.key) }),
@@ -48,11 +48,11 @@ export async function probe(address: string, wanted: WantedTls | undefined): Pro
   return reason === undefined ? { kind: 'http2' } : { kind: 'certificate', reason };
 }
 
-/** Of Temporal; the SDK's, too. */
+/** The default port of Temporal and of the SDK. */
 const DEFAULT_PORT = 7233;
 const SILENT = 'no answer';
 
-/** @returns the error's code; undefined when somebody takes the connection. */
+/** @returns the error's code; undefined if the connection is accepted. */
 function tcpProblem(host: string, port: number): Promise<string | undefined> {
   return new Promise((resolve) => {
     const socket = connectTcp({ host, port, timeout: STEP_MS });
@@ -66,7 +66,7 @@ function tcpProblem(host: string, port: number): Promise<string | undefined> {
   });
 }
 
-/** @returns why there is no TLS connection; undefined when there is. */
+/** @returns why there is no TLS connection; undefined if there is. */
 function tlsOutcome(options: TlsOptions): Promise<string | undefined> {
   return new Promise((resolve) => {
     const socket = connectTls({ ...options, timeout: STEP_MS });
@@ -81,7 +81,7 @@ function tlsOutcome(options: TlsOptions): Promise<string | undefined> {
   });
 }
 
-/** @param outcome of the attempt to speak TLS. */
+/** @param outcome of the attempt to use TLS. */
 function plainAnswer(host: string, port: number, outcome: string): Promise<Answer> {
   return new Promise((resolve) => {
     const authority = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;

@@ -1,13 +1,13 @@
-/** What is wrong with the Temporal that is configured: what it is, where that was configured, and what to do. */
+/** A problem of the configured Temporal: its description, the place where the fault is configured, and the remedy. */
 import { failureCatalogue, type FailureClass, type FailureCode } from '../domain/errors.js';
 
-/** The codes of the catalogue that Temporal itself can be told by. */
+/** The codes of the catalogue that describe problems of Temporal itself. */
 export type TemporalProblemCode = Extract<
   FailureCode,
   'TemporalUnreachable' | 'TemporalUnsuitable' | 'TlsMismatch' | 'AuthenticationFailed' | 'AuthorizationFailed'
 >;
 
-/** A Temporal and where each part of that was configured, as it reads after "configured by". */
+/** A Temporal, and where each part of its address is configured, worded to follow "configured by". */
 export interface TemporalTarget {
   /** Host and port. */
   readonly address: string;
@@ -20,9 +20,9 @@ export class TemporalProblem extends Error {
   override readonly name = 'TemporalProblem';
   constructor(
     readonly code: TemporalProblemCode,
-    /** A sentence without its end. */
+    /** A sentence without a full stop. */
     readonly problem: string,
-    /** As it reads after "configured by". */
+    /** Worded to follow "configured by". */
     readonly configuredBy: string,
     readonly remedy: string,
     options?: ErrorOptions,
@@ -39,7 +39,7 @@ export class TemporalProblem extends Error {
 const UNAUTHENTICATED = 16;
 const PERMISSION_DENIED = 7;
 
-/** A refusal of the credentials, whatever was asked; undefined for every other error. */
+/** The credentials were refused, whatever the request was; undefined for every other error. */
 export function refusedCredentials(error: unknown, target: TemporalTarget): TemporalProblem | undefined {
   const { address, namespace, configuredBy } = target;
   for (let cause = error; cause instanceof Error; cause = cause.cause) {

@@ -1,6 +1,6 @@
 /**
- * All that runs in a vault, as of about a second ago: one question to the server's list, however many VMs there are. Its
- * rows carry what workflows have left as their memo.
+ * Everything that is running in a vault, about a second old: one request to the server's list of workflows, however
+ * many VMs there are. Its rows contain the memos that workflows leave.
  */
 import type { Client } from '@temporalio/client';
 import type { Job } from '../domain/job.js';
@@ -10,15 +10,15 @@ import type { PlanRun } from '../domain/plan-run.js';
 export interface Overview {
   /** By name of the VM. */
   readonly items: ReadonlyMap<string, ProtectedItem>;
-  /** The oldest first. */
+  /** Oldest first. */
   readonly jobs: readonly Job[];
   readonly planRuns: readonly PlanRun[];
 }
 
-/** Rows of an answer; more are fetched in further ones. */
+/** Rows in one answer; further rows are fetched separately. */
 const PAGE_SIZE = 500;
 
-/** What the list finds that runs in a vault. */
+/** The query for everything that is running in a vault. */
 export const runningQuery = (vault: string): string => `FarshoreVault = '${vault}' AND ExecutionStatus = 'Running'`;
 
 /** @throws the errors of the client. */

@@ -47,8 +47,8 @@ export async function ensureSearchAttributes(
 }
 
 /**
- * Asks for search attributes to be added, without a look at those that exist: Temporal's time-skipping server has no list
- * of them. Throws gRPC errors as they come, except that an attribute may exist.
+ * Adds search attributes without checking which exist, because Temporal's time-skipping server cannot list them.
+ * Attributes that exist are not an error; throws other gRPC errors unchanged.
  */
 export async function addSearchAttributes(
   connection: Connection,
@@ -59,7 +59,7 @@ export async function addSearchAttributes(
   try {
     await connection.operatorService.addSearchAttributes({ namespace, searchAttributes: Object.fromEntries(types) });
   } catch (error) {
-    // Two workers that start together may both find an attribute missing.
+    // Two workers that start at the same time may both find an attribute missing.
     if (!isGrpcServiceError(error) || Number(error.code) !== ALREADY_EXISTS) throw error;
   }
 }
@@ -67,11 +67,11 @@ export async function addSearchAttributes(
 export interface LackingAttribute {
   readonly name: string;
   readonly wanted: SearchAttributeKind;
-  /** The type it has, when it is there with another one. */
+  /** Its type, if it exists with another one. */
   readonly found?: string;
 }
 
-/** Those that a namespace does not have as they are wanted. Throws gRPC errors as they come. */
+/** Attributes that a namespace lacks or has with another type. Throws gRPC errors unchanged. */
 export async function lackingAttributes(
   connection: Connection,
   namespace: string,

@@ -1,9 +1,9 @@
-/** Which Temporal servers Farshore works with. */
+/** The Temporal servers with which Farshore works. */
 
-/** The oldest one accepted, major and minor: the one that Farshore is tested with. */
+/** The oldest accepted version, major and minor: the one with which Farshore is tested. */
 export const MINIMUM_SERVER = [1, 29] as const;
 
-/** @param version as a server or its program tells it, 1.29.1 for example. */
+/** @param version as reported by a server or its program, for example 1.29.1. */
 export function isSupportedServer(version: string): boolean {
   const [, major, minor] = /^(\d+)\.(\d+)/.exec(version) ?? [];
   if (major === undefined || minor === undefined) return false;

@@ -1,4 +1,4 @@
-/** Providers that protected VMs need and that no longer ask for work. */
+/** Providers that protected VMs need but that no longer poll. */
 import type { Client } from '@temporalio/client';
 import { taskQueues } from '../domain/ids.js';
 import { needsPrimarySide, type ProtectedItem } from '../domain/protected-item.js';
@@ -6,7 +6,7 @@ import type { SilentProvider } from '../domain/silent-provider.js';
 import { toIso } from '../domain/time.js';
 import { ACTIVITIES, POLLER_GONE_MS, pollersOf } from './pollers.js';
 
-/** @returns none where the client may not ask who polls a queue. */
+/** @returns none if the client has no permission to list the pollers of a queue. */
 export async function silentProviders(
   temporal: Client,
   vault: string,

@@ -1,6 +1,6 @@
 /**
- * Hosts that do not answer, and whose VMs have not been told of it yet: that takes up to a minute, in which nobody is to read
- * that all is well.
+ * Hosts that do not answer although their VMs' entities have not been told yet. That takes up to a minute, during which
+ * commands must not report that all is well.
  */
 import type { Client } from '@temporalio/client';
 import { hostSilence, toldOf, type HostSilence } from '../domain/host-silence.js';
@@ -8,23 +8,23 @@ import { isReplicated, type ProtectedItem } from '../domain/protected-item.js';
 import { earlier, toIso, toMs } from '../domain/time.js';
 import { listenTo, newestLook } from './host-hearing.js';
 
-/** A host that has missed so many looks is listened to before a word is said of it. */
+/** A host that has missed this many looks is listened to before it is reported. */
 const MISSED = 3;
 
 export interface Watched {
   readonly temporal: Client;
   readonly vault: string;
-  /** Whether a host's hypervisor answers on this machine; undefined when it does not run here. */
+  /** Whether a host's hypervisor answers on this machine; undefined if it does not run here. */
   hypervisorAnswers(host: string): Promise<boolean | undefined>;
 }
 
-/** @returns the VMs as they are going to be once they have been told what is found of their hosts now. */
+/** @returns the VMs in the state they will have when they have been told of their hosts' current state. */
 export const withUntoldSilence = async (
   watched: Watched,
   items: ReadonlyMap<string, ProtectedItem>,
 ): Promise<ReadonlyMap<string, ProtectedItem>> => allToldOf(items, await untoldSilences(watched, items));
 
-/** The VMs as they are going to be once they have been told of these. */
+/** The VMs in the state they will have when they have been told of these silences. */
 export function allToldOf(
   items: ReadonlyMap<string, ProtectedItem>,
   silences: readonly HostSilence[],
@@ -33,7 +33,7 @@ export function allToldOf(
   return new Map([...items].map(([vm, item]) => [vm, silences.reduce(toldOf, item)]));
 }
 
-/** Of hosts whose VMs have not been told. */
+/** The silences of hosts whose VMs have not been told. */
 export async function untoldSilences(
   watched: Watched,
   items: ReadonlyMap<string, ProtectedItem>,
@@ -53,7 +53,7 @@ async function silenceNow(
   if (here !== false) {
     if (!look || Math.abs(Date.now() - toMs(look.heardAt)) < MISSED * look.everyMs) return undefined;
     const heard = await listenTo(temporal, vault, host);
-    // One look while we listened is too few to say that it answers, and too many to say that it does not.
+    // A single look while we listened proves neither that the host answers nor that it does not.
     if (!heard || heard.answers || heard.look.heardAt !== look.heardAt) return undefined;
     look = heard.look;
   }
@@ -62,7 +62,7 @@ async function silenceNow(
     host,
     since: look ? earlier(look.askedAt, now) : now,
     ...(look && { heardAt: look.heardAt }),
-    // Of a hypervisor that is gone nobody has said yet that its agent is not.
+    // If the hypervisor is gone, it is not yet known that the agent answers.
     silent: 'agent',
   };
 }

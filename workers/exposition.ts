@@ -1,9 +1,9 @@
-/** The text in which Prometheus is told of measures, version 0.0.4. */
+/** Prometheus's text format for measures, version 0.0.4. */
 import type { Measure, Sample } from '../domain/measures.js';
 
 export const EXPOSITION_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
-/** A measure without samples is named all the same, so that it can be found. */
+/** A measure without samples is listed as well, so that it can be found. */
 export const exposition = (measures: readonly Measure[]): string =>
   measures
     .map(({ name, help, samples }) => {
@@ -24,7 +24,7 @@ const SAMPLE = /^(farshore_\w+)\{(.*)\} (\S+)$/gm;
 const LABEL = /(\w+)="(?:[^"\\]|\\.)*"/g;
 const SDK_LABELS: ReadonlySet<string> = new Set(['namespace', 'taskQueue', 'workflowType', 'activityType']);
 
-/** Metrics of ours without what the SDK's meters add to their labels: of each it says nothing that the others do not. */
+/** Removes the labels that the SDK's meters add to our metrics: they contain nothing that the others do not. */
 export const withoutSdkLabels = (text: string): string =>
   text.replaceAll(SAMPLE, (_, name: string, labels: string, value: string) => {
     const kept = [...labels.matchAll(LABEL)].filter(([, label]) => !SDK_LABELS.has(label!)).map(([pair]) => pair);

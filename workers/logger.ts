@@ -1,12 +1,12 @@
-/** Structured logs on standard error, one JSON object a line, for the SDK and for us alike. */
+/** Structured logs on standard error, one JSON object per line, for the SDK and for Farshore. */
 import { pino, type DestinationStream } from 'pino';
 import type { Logger, LogLevel, LogMetadata } from '@temporalio/worker';
 import { fieldsOfWorkflow, type WorkFields } from '../domain/work-fields.js';
 
 /**
- * @param role and name of the worker go into every line.
- * @param work too, where the line does not say otherwise.
- * @param destination where the lines go. @default standard error
+ * @param role and name of the worker are added to every line.
+ * @param work is added as well, unless the line has its own values.
+ * @param destination of the lines. @default standard error
  */
 export function workerLogger(
   role: string,
@@ -34,7 +34,7 @@ export function workerLogger(
   };
 }
 
-/** Metadata may hold bigints and errors, which JSON does not know. What names a workflow is of the VM that it works for. */
+/** Metadata may contain bigints and errors, which JSON does not support. A workflow's id determines the VM. */
 function plain(meta: LogMetadata = {}, work: WorkFields): object {
   const workflowId: unknown = meta['workflowId'] ?? meta['workflow_id'];
   const ofWorkflow = typeof workflowId === 'string' ? fieldsOfWorkflow(workflowId) : {};

@@ -1,9 +1,9 @@
 /**
- * What a worker process was doing when it was killed is lost, and the worker that takes its place knows that before the
- * server does, which waits for heartbeats that no longer come: it says so, and the work is tried again by its own rules.
+ * The activities of a killed worker process are lost. The worker that replaces it knows that before the server does,
+ * which waits for heartbeats: so the worker reports them, and they are retried immediately under their usual rules.
  *
- * Each process notes what it runs in a folder of its own, and holds a lock there: a folder nobody holds is of a dead
- * process. A note that is missing, or can't be sent, costs nothing but the wait for the heartbeat timeout.
+ * Each process records its running activities in a separate folder, and holds a lock there: a folder without a holder
+ * belongs to a dead process. If a record is missing or cannot be reported, only the heartbeat timeout is lost.
  */
 import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, writeFile, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
@@ -26,9 +26,9 @@ const noteSchema = z.object({
 type Note = z.infer<typeof noteSchema>;
 
 const LOCK = 'lock';
-/** A folder that is being made begins with this. */
+/** The prefix of a folder that is still being created. */
 const UNHELD = '.';
-/** After this long the server has noticed by itself, ms. */
+/** After this time, the server has noticed by itself, ms. */
 const GIVE_UP_MS = 30_000;
 const PAUSE_MS = 500;
 
@@ -36,23 +36,23 @@ export class RunningActivities {
   private constructor(
     private readonly folder: string,
     private readonly own: string,
-    /** Its lock lasts as long as the process. */
+    /** The lock lasts as long as the process. */
     private readonly held: FileHandle,
   ) {}
 
-  /** @param folder of this worker's processes, made if it is not there. @throws the errno of the file system. */
+  /** @param folder of this worker's processes, created if missing. @throws the errno of the file system. */
   static async open(folder: string): Promise<RunningActivities> {
     await mkdir(folder, { recursive: true });
     const made = await mkdtemp(path.join(folder, `${UNHELD}${process.pid}-`));
     const own = path.join(folder, path.basename(made).slice(UNHELD.length));
     const held = await open(path.join(made, LOCK), 'w');
     if (!tryLockFile(held.fd, 'exclusive')) throw new Error(`${made} is held by another process`);
-    // Others see it from here on: held, so that none of them takes it for a dead process's.
+    // It becomes visible here, already locked, so that no other process takes it for that of a dead one.
     await rename(made, own);
     return new RunningActivities(folder, own, held);
   }
 
-  /** Notes each activity while it runs. */
+  /** Records each activity while it runs. */
   readonly interceptor: ActivityInterceptorsFactory = ({ info }) => ({
     inbound: {
       execute: async (input, next) => {
@@ -68,8 +68,8 @@ export class RunningActivities {
   });
 
   /**
-   * Tells the server which activities of dead processes are lost, and forgets them. Resolves when it has heard, or has
-   * noticed by itself. @returns the ids of the workflows of those that it took.
+   * Reports the activities of dead processes as lost to the server, and deletes their records. Resolves when the server
+   * knows, or has noticed by itself. @returns the workflow ids of the activities that it accepted.
    */
   async reportLost(
     connectionOptions: ConnectionOptions,
@@ -101,7 +101,7 @@ export class RunningActivities {
       const folder = path.join(this.folder, name);
       if (folder === this.own || name.startsWith(UNHELD)) continue;
       const lock = await open(path.join(folder, LOCK), 'r').catch(() => undefined);
-      // Without its lock file it is being removed.
+      // A folder without its lock file is being removed.
       if (!lock) continue;
       if (tryLockFile(lock.fd, 'exclusive')) dead.push(folder);
       await lock.close();
@@ -122,13 +122,13 @@ async function readNotes(folder: string): Promise<Note[]> {
     try {
       notes.push(noteSchema.parse(JSON.parse(await readFile(path.join(folder, name), 'utf8'))));
     } catch {
-      // Killed while it was written.
+      // The process was killed while it wrote the record.
     }
   }
   return notes;
 }
 
-/** The server may be starting again itself. @returns false when it knows of no such activity any more. */
+/** The server may be restarting. @returns false if it no longer knows such an activity. */
 async function reportUntil(client: AsyncCompletionClient, connection: Connection, note: Note): Promise<boolean> {
   const deadline = performance.now() + GIVE_UP_MS;
   for (;;) {
@@ -147,7 +147,7 @@ async function reportUntil(client: AsyncCompletionClient, connection: Connection
   }
 }
 
-/** How far it had come, as far as the server has heard: what a heartbeat timeout would tell, too. */
+/** The progress as far as the server knows it, which a heartbeat timeout would also contain. */
 async function lastHeartbeat(client: AsyncCompletionClient, connection: Connection, note: Note): Promise<unknown[]> {
   const { workflowId, runId, activityId } = note;
   const { namespace, loadedDataConverter } = client.options;
@@ -159,6 +159,6 @@ async function lastHeartbeat(client: AsyncCompletionClient, connection: Connecti
   return heartbeatOf(pending, loadedDataConverter);
 }
 
-/** Ended meanwhile, in whatever way. */
+/** The activity has ended meanwhile in some way. */
 const isGone = (error: unknown): boolean =>
   error instanceof Error && (error.name === 'ActivityNotFoundError' || (error as { code?: unknown }).code === 5);

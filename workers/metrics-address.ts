@@ -1,12 +1,12 @@
-/** Where a worker's metrics are served. */
+/** The address at which a worker serves its metrics. */
 
 export interface MetricsAddress {
-  /** A name or an IP address, the latter without brackets. */
+  /** A name or an IP address, without brackets. */
   readonly host: string;
   readonly port: number;
 }
 
-/** What is said about an address that is none, or can't be had. */
+/** The address is invalid or not available. */
 export class MetricsAddressError extends Error {
   override readonly name = 'MetricsAddressError';
 }
@@ -16,7 +16,7 @@ const LOOPBACK = '127.0.0.1';
 
 /**
  * @param text `HOST:PORT`, or `PORT` alone for loopback; an IPv6 address in brackets.
- * @param field where it was said, for the error.
+ * @param field where it was given, for the error.
  * @throws MetricsAddressError
  */
 export function parseMetricsAddress(text: string, field: string): MetricsAddress {
@@ -29,7 +29,7 @@ export function parseMetricsAddress(text: string, field: string): MetricsAddress
   );
 }
 
-/** What the environment says; an empty value says nothing. @throws MetricsAddressError */
+/** From the environment; an empty value counts as not set. @throws MetricsAddressError */
 export function configuredMetricsAddress(): MetricsAddress | undefined {
   const text = process.env[METRICS_VARIABLE];
   return text ? parseMetricsAddress(text, METRICS_VARIABLE) : undefined;

@@ -1,10 +1,10 @@
 /**
- * Serves everything that a worker measures at one address, as Prometheus reads it.
+ * Serves all metrics of a worker at one address, in Prometheus's format.
  *
- * What is counted goes through the SDK's meters, of activities and workflows alike, and comes out of the SDK's own server,
- * which listens on loopback and is asked from here. That one never forgets a series. What is a state is therefore added
- * here, evaluated when it is asked for: a VM that is not protected any more is gone, and what is derived from the time is
- * of this instant.
+ * Counters of activities and workflows go through the SDK's meters and are served by the SDK's own server, which
+ * listens on loopback and is queried from here. That server never forgets a series. So states are added here, and
+ * evaluated at each request: a VM that is no longer protected disappears, and values that depend on the time are
+ * current.
  */
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
@@ -35,7 +35,7 @@ export class MetricsEndpoint {
     });
   }
 
-  /** @throws MetricsAddressError when it can't be listened at. */
+  /** @throws MetricsAddressError if it cannot listen at the address. */
   static async open(address: MetricsAddress): Promise<MetricsEndpoint> {
     const endpoint = new MetricsEndpoint(address);
     const { host, port } = address;
@@ -52,12 +52,12 @@ export class MetricsEndpoint {
     return endpoint;
   }
 
-  /** @param measures asked for at each request. */
+  /** @param measures called at each request. */
   tell(measures: () => readonly Measure[]): void {
     this.#measures = measures;
   }
 
-  /** Once the SDK's own server is up. @param port of 127.0.0.1 */
+  /** To be called when the SDK's own server is up. @param port of 127.0.0.1 */
   addSdk(port: number): void {
     this.#sdkUrl = `http://127.0.0.1:${port}/metrics`;
   }

@@ -1,4 +1,4 @@
-/** Two vaults may share a namespace, and name their hosts and VMs alike: a worker does the work of its own vault only. */
+/** Two vaults may share a namespace and the names of hosts and VMs: a worker only works for its own vault. */
 import { ApplicationFailure } from '@temporalio/common';
 import type { ActivityInterceptorsFactory } from '@temporalio/worker';
 import type { FailureCode } from '../domain/errors.js';
@@ -6,7 +6,7 @@ import { fieldsOfWorkflow } from '../domain/work-fields.js';
 
 const FOREIGN: FailureCode = 'ForeignVault';
 
-/** What is asked by a workflow of another vault fails before anything is touched. @param vault of this worker. */
+/** A request by a workflow of another vault fails before anything is changed. @param vault of this worker. */
 export const ownWorkOnly =
   (vault: string): ActivityInterceptorsFactory =>
   ({ info }) => ({

@@ -1,7 +1,8 @@
 /** One signal for all the ways in which a process is told to stop. */
 
 /**
- * Aborts on SIGTERM and SIGINT. Under a supervisor also when standard input ends, as it does when the supervisor dies.
+ * Aborts on SIGTERM and SIGINT. Under a supervisor, also when standard input ends, which happens when the supervisor
+ * dies.
  */
 export function stopSignal(options: { withSupervisor: boolean }): AbortSignal {
   const stopping = new AbortController();

@@ -1,17 +1,17 @@
-/** The SDK's runtime of a worker: its log, and its metrics where they are wanted. */
+/** The SDK's runtime of a worker: its log, and its metrics if they are requested. */
 import { makeTelemetryFilterString, Runtime, type Logger, type RuntimeOptions } from '@temporalio/worker';
 import { freePorts } from '../temporal/server/free-port.js';
 import type { MetricsAddress } from './metrics-address.js';
 import { MetricsEndpoint } from './metrics-endpoint.js';
 
-/** Somebody may take the port that was free. */
+/** Another process may take a port that was free. */
 const ATTEMPTS = 3;
-/** Of jobs: from a commit to the first copy of a large VM, s. */
+/** Durations of jobs, from a commit to the first copy of a large VM, s. */
 const JOB_BUCKETS = [1, 2, 5, 10, 30, 60, 300, 900, 3_600, 14_400, 86_400];
 
 /**
  * To be called once in a process, before anything else of the SDK is used.
- * @returns what serves the metrics, where an address is given. @throws MetricsAddressError
+ * @returns the server of the metrics, if an address is given. @throws MetricsAddressError
  */
 export async function installRuntime(
   logger: Logger,
@@ -38,7 +38,7 @@ export async function installRuntime(
 }
 
 const metricsAt = (port: number): NonNullable<NonNullable<RuntimeOptions['telemetryOptions']>['metrics']> => ({
-  // Which process it is Prometheus knows by the address.
+  // Prometheus identifies the process by its address.
   attachServiceName: false,
   prometheus: {
     bindAddress: `127.0.0.1:${port}`,

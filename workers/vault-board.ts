@@ -1,4 +1,7 @@
-/** What the Azure worker does for the board of its vault: it keeps the workflow that shows it running, and looks for it. */
+/**
+ * The Azure worker's part in the board of its vault: it keeps the workflow that shows the board running, and looks for
+ * it.
+ */
 import { WorkflowIdConflictPolicy, type Client } from '@temporalio/client';
 import type { Heard } from '../domain/board.js';
 import { taskQueues, vaultBoardId } from '../domain/ids.js';
@@ -13,10 +16,10 @@ import { runningOverview } from '../temporal/running-overview.js';
 import { silentProviders } from '../temporal/silent-providers.js';
 import { withUntoldSilence } from '../temporal/untold-silence.js';
 
-/** For an answer of Temporal, ms. */
+/** Time limit for Temporal's answers, ms. */
 const ANSWER_TIMEOUT_MS = 10_000;
 
-/** Starts it where it does not run yet. @throws the errors of the client. */
+/** Starts it if it is not running. @throws the errors of the client. */
 export async function startVaultBoard({ workflow }: Client, vault: string): Promise<void> {
   await workflow.start<typeof showVault>('showVault', {
     workflowId: vaultBoardId(vault),
@@ -27,7 +30,10 @@ export async function startVaultBoard({ workflow }: Client, vault: string): Prom
   });
 }
 
-/** @throws the errors of the client. A store that does not answer tells of no replica; what it means shows by each VM. */
+/**
+ * @throws the errors of the client. If the store does not answer, no replicas are reported; the VMs themselves show
+ * that.
+ */
 export async function heardOfVault(client: Client, site: Site, data: DataFolder): Promise<Heard> {
   const { vault } = site;
   const overview = await client.withDeadline(Date.now() + ANSWER_TIMEOUT_MS, () => runningOverview(client, vault.name));
@@ -35,7 +41,7 @@ export async function heardOfVault(client: Client, site: Site, data: DataFolder)
   const hypervisorAnswers = (host: string) => local.hypervisorAnswers(host, false);
   const items = await withUntoldSilence({ temporal: client, vault: vault.name, hypervisorAnswers }, overview.items);
   const siteVms = site.vms.map(({ name }) => name);
-  // In this order: of a replica VM that is deleted meanwhile the store knows.
+  // The order matters: if a replica VM is deleted meanwhile, the store knows it.
   const replicaVms = await local.replicaStates();
   const held = await readHeldReplicas(vault, [...overview.items.keys()]).catch(() => undefined);
   const sourceVms = await local.sourceStates(sourcesToAsk(site, items, held ?? []));

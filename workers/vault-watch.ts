@@ -1,7 +1,7 @@
 /**
- * What the Azure worker tells of the VMs of its vault, read again and again: their state from the memos that the entities
- * leave with Temporal, all of them in one list, and from the store what only the store knows. While Temporal or the store
- * does not answer, what it told last goes on being told, with the time at which it did: an RPO goes on rising.
+ * The Azure worker's metrics of the VMs of its vault, read again and again: their states from the entities' memos in
+ * Temporal, all in one list, and from the store the facts that only the store knows. While Temporal or the store does
+ * not answer, the last values are kept with their time, so an RPO keeps rising.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from '@temporalio/client';
@@ -20,7 +20,7 @@ import type { ReplicaStore } from '../ports/replica-store.js';
 import type { MemoKey } from '../workflows/messages.js';
 
 const READ_EVERY_MS = 10_000;
-/** For this the store is asked for each VM that is not protected. */
+/** For this, the store is queried for each VM that is not protected. */
 const UNATTENDED_EVERY_READS = 6;
 const ANSWER_TIMEOUT_MS = 10_000;
 const PAGE = 100;
@@ -32,13 +32,13 @@ interface CountedPoints {
   readonly count: number;
 }
 
-/** The replica VMs there are, by name; undefined where the recovery compute does not answer. */
+/** The existing replica VMs, by name; undefined if the recovery compute does not answer. */
 type ReplicaVms = () => Promise<ReadonlyMap<string, 'Running' | 'Off'> | undefined>;
 
 export class VaultWatch {
   #state: VaultState;
   #points: ReadonlyMap<string, CountedPoints> = new Map();
-  /** What did not answer the last time: told once. */
+  /** Sources that did not answer the last time, so that each silence is logged once. */
   readonly #silent = new Set<string>();
   readonly #stopping = new AbortController();
   readonly #ended: Promise<void>;
@@ -55,7 +55,7 @@ export class VaultWatch {
     this.#ended = this.#run(this.#stopping.signal);
   }
 
-  /** @param everyMs from one reading to the next, ms. @throws CatalogueError StoreUnreachable */
+  /** @param everyMs time between two reads, ms. @throws CatalogueError StoreUnreachable */
   static async start(
     site: Site,
     client: Client,
@@ -118,14 +118,14 @@ export class VaultWatch {
     const query = `WorkflowType = 'protectVm' AND ExecutionStatus = 'Running' AND FarshoreVault = '${vault}'`;
     const items: ProtectedItem[] = [];
     for await (const { memo } of this.client.workflow.list({ query, pageSize: PAGE })) {
-      // One that has just begun has left none yet.
+      // A workflow that has just begun has no memo yet.
       const { data } = readCarried(protectedItemSchema, migrate(memo?.[MEMO]));
       if (data) items.push(data);
     }
     return items;
   }
 
-  /** Points come and go with cycles, and with what changes the phase: until then they are as they were. */
+  /** The number of points changes only with cycles and with changes of the phase, so it is read again only then. */
   async #readPoints(items: readonly ProtectedItem[]): Promise<void> {
     const counted = new Map<string, CountedPoints>();
     for (const { vm, phase, epoch, applied, latestRecoveryPoint } of items) {
@@ -143,7 +143,7 @@ export class VaultWatch {
   }
 
   async #readHeld(items: readonly ProtectedItem[]): Promise<void> {
-    // Before the store, which knows of a replica VM that is deleted meanwhile.
+    // Read before the store, which knows if a replica VM is deleted meanwhile.
     const replicaVms = await this.replicaVms();
     const held = await heldReplicas(
       this.store,

@@ -1,12 +1,12 @@
-/** Says with every line of the log, and every metric, of an activity which VM's work it belongs to. */
+/** Adds the VM and its work to every log line and metric of an activity. */
 import type { ActivityInterceptorsFactory } from '@temporalio/worker';
 import { fieldsOfInput, fieldsOfWorkflow, type WorkFields } from '../domain/work-fields.js';
 
-/** @param worker what is so of all that this worker does: its vault; its host, when it is an agent. */
+/** @param worker fields that are the same for all work of this worker: its vault; for an agent, its host. */
 export const workInterceptor =
   (worker: Pick<WorkFields, 'vault' | 'host'>): ActivityInterceptorsFactory =>
   ({ info }) => {
-    // Of a job the id says more than the input, and that is not known before the activity begins.
+    // A job's id says more than the input, and the input is unknown before the activity begins.
     let fields: WorkFields = fieldsOfWorkflow(info.workflowExecution?.workflowId ?? '');
     return {
       inbound: {

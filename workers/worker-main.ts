@@ -1,7 +1,7 @@
 /**
- * Process entry of a worker under a supervisor:
- * `node dist/workers/worker-main.js ROLE NAME SITE_FILE DATA_FOLDER [ADDRESS NAMESPACE]`, the latter two of a Temporal
- * server of the instance's own; else it is the one that the environment configures.
+ * Process entry of a worker under a supervisor: `node dist/workers/worker-main.js ROLE NAME SITE_FILE DATA_FOLDER
+ * [ADDRESS NAMESPACE]`. The last two name the instance's own Temporal server; without them, the environment configures
+ * it.
  */
 import { DataFolder } from '../config/data-folder.js';
 import { configuredMetricsAddress } from './metrics-address.js';
@@ -20,5 +20,5 @@ const site = await loadSite(siteFile, { disks: false });
 const metrics = configuredMetricsAddress();
 const signal = stopSignal({ withSupervisor: process.env['FARSHORE_SUPERVISED'] === '1' });
 await runWorker({ role: role as Role, name, site, data: new DataFolder(dataFolder), temporal, metrics }, signal);
-// Standard input is being listened to and would keep the process.
+// The open listener on standard input would keep the process alive.
 process.exit(0);

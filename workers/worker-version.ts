@@ -1,8 +1,9 @@
 /**
- * Worker versioning, for who asks for it: the Azure worker of a vault, which runs the workflows, is a deployment of its
- * own, and each build of it a version. The server sends tasks to the current version only, which is the newest build: it
- * makes itself that when it is first started. A build that another has replaced does not, however often it is restarted. Protections live for years and have to move on: every workflow is upgraded by
- * itself (AUTO_UPGRADE), with the same replay that brings it to a new worker without versions.
+ * Optional worker versioning: the Azure worker of a vault, which runs the workflows, is a deployment, and each of its
+ * builds is a version. The server sends tasks to the current version only, which is the newest build: a build makes
+ * itself current when it is first started. A build that has been replaced does not, however often it is restarted.
+ * Protections live for years and must move on: every workflow is upgraded automatically (AUTO_UPGRADE), with the same
+ * replay that brings it to a new worker without versions.
  */
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,21 +17,21 @@ export interface WorkerVersion {
   readonly buildId: string;
 }
 
-/** A version is known a moment after its worker has begun to poll, ms. */
+/** A version becomes known a moment after its worker has begun to poll, ms. */
 const KNOWN_WITHIN_MS = 60_000;
 const PAUSE_MS = 250;
-/** gRPC status codes: the version is not known yet, or its queues are not. */
+/** gRPC status codes: the version or its queues are not known yet. */
 const NOT_YET: readonly number[] = [5, 9];
-/** There is none, it may not be asked for, or the server knows of no versions. */
+/** gRPC status codes: there is no deployment, no permission, or the server does not support versions. */
 const NONE: readonly number[] = [5, 7, 12];
 
-/** Of a vault; a point would end the name where a version is written as one word. */
+/** The deployment's name; a point would end it where a version is written as one word. */
 export const deploymentName = (vault: string): string => `farshore-${vault.replaceAll('.', '_')}`;
 
 /**
  * Undefined unless FARSHORE_WORKER_VERSIONING is 1.
- * @param bundle of the workflows: what is replayed makes the build, with the package's version; FARSHORE_WORKER_BUILD names
- *   it otherwise.
+ * @param bundle of the workflows: its digest and the package's version make the build id, unless FARSHORE_WORKER_BUILD
+ * sets it.
  */
 export function workerVersion(
   vault: string,
@@ -45,7 +46,7 @@ export function workerVersion(
   };
 }
 
-/** What a worker says that stays idle. */
+/** The log message of a worker that stays idle. */
 export const replacedText = ({ deploymentName, buildId }: WorkerVersion): string =>
   `This worker's build ${buildId} was replaced by another build, which is current: this worker gets no work. To go back to its build: ` +
   `temporal worker deployment set-current-version --deployment-name ${deploymentName} --build-id ${buildId}`;
@@ -58,9 +59,9 @@ export const versioningOptions = (version: WorkerVersion): Pick<WorkerOptions, '
 export type Currency = 'current' | 'unchanged' | 'replaced';
 
 /**
- * Lets the server send tasks to the worker that has just begun to poll. Without a version: to those without one, should a
- * version have been current before, so that turning versioning off again leaves nobody waiting.
- * @throws the gRPC error when it does not come about in time.
+ * Makes the server send tasks to the worker that has just begun to poll. Without a version: to workers without one, in
+ * case a version was current, so that turning versioning off leaves no workflow waiting.
+ * @throws the gRPC error if it does not succeed in time.
  */
 export async function makeCurrent(
   connectionOptions: ConnectionOptions,
@@ -98,7 +99,7 @@ type Deployment = NonNullable<
   Awaited<ReturnType<Connection['workflowService']['describeWorkerDeployment']>>['workerDeploymentInfo']
 >;
 
-/** @returns undefined when there is none, as before the first version. */
+/** @returns undefined if there is no deployment, as before the first version. */
 async function describe(connection: Connection, namespace: string, name: string): Promise<Deployment | undefined> {
   try {
     const answer = await connection.workflowService.describeWorkerDeployment({ namespace, deploymentName: name });
@@ -112,14 +113,14 @@ async function describe(connection: Connection, namespace: string, name: string)
 const currentBuild = (deployment: Deployment | undefined): string =>
   deployment?.routingConfig?.currentDeploymentVersion?.buildId ?? '';
 
-/** Versions that were current, and are not any more, drain; one that never was is inactive. */
+/** A version that was current and no longer is drains; one that never was is inactive. */
 const { WORKER_DEPLOYMENT_VERSION_STATUS_DRAINING: DRAINING, WORKER_DEPLOYMENT_VERSION_STATUS_DRAINED: DRAINED } =
   proto.temporal.api.enums.v1.WorkerDeploymentVersionStatus;
 
 function isReplaced(deployment: Deployment | undefined, buildId: string): boolean {
   const versions = deployment?.versionSummaries ?? [];
   const status = versions.find(({ deploymentVersion }) => deploymentVersion?.buildId === buildId)?.status;
-  // Where versioning was turned off nothing has replaced it.
+  // If versioning was turned off, no build has replaced it.
   return currentBuild(deployment) !== '' && (status === DRAINING || status === DRAINED);
 }
 

@@ -1,5 +1,5 @@
 /**
- * A worker of one role, composed: which task queue it polls, which adapters its activities get.
+ * A worker of one role: its task queue, and the adapters of its activities.
  *
  * - `azure`: the recovery site: replica store, recovery compute, and the workflows.
  * - `vmm`: the Provider on a VMM server: inventory, prerequisites, VM power.
@@ -51,29 +51,34 @@ export interface WorkerConfig {
   readonly site: LoadedSite;
   readonly data: DataFolder;
   readonly temporal: ConnectTarget;
-  /** Where its metrics are served. @default nowhere */
+  /** Address of its metrics. @default none */
   readonly metrics?: MetricsAddress | undefined;
 }
 
-/** Heartbeats are sent at most this often, ms: checkpoints travel with them. */
+/** Shortest time between two heartbeats, ms: checkpoints travel with them. */
 const HEARTBEAT_THROTTLE_MS = 2_000;
-/** Work under way gets this long to end when the worker is stopped. */
+/** Time that running work has to end when the worker is stopped. */
 const SHUTDOWN_GRACE = '10 seconds';
 /**
- * Far more than work at a time: long ones wait inside for their turn, so that the short ones of other VMs never find all
- * of these taken, which would look like a worker that does not answer.
+ * Far more than the work that runs at the same time: long activities wait for their turn in a slot, so that short ones
+ * of other VMs never find all slots taken, which would look like a worker that does not answer.
  */
 const ACTIVITY_SLOTS = 1_000;
-/** At the recovery site, of all hosts together: more would only fight for the same disks, and for memory. */
+/** Limits at the recovery site, for all hosts together: more would only compete for the same disks and memory. */
 const AZURE_TURNS: TurnLimits = { copies: 4, cycles: 8 };
-/** Workflows kept in memory, about 0.15 MB each: of each VM its protection and a job, and some that belong to no VM. */
+/**
+ * Number of workflows kept in memory, about 0.15 MB each: for each VM its protection and a job, and some without a VM.
+ */
 const cachedWorkflows = (vms: number): number => 2 * vms + 50;
-/** A workflow goes to the process that has it in memory; one that does not take it within this is dead, or may reload it. */
+/**
+ * A workflow task goes to the process that has the workflow in memory. If it is not taken within this time, the process
+ * is dead, and another one loads the workflow.
+ */
 const STICKY_TIMEOUT = '3 seconds';
 
 /**
- * Polls until the process is told to stop; drains what is under way.
- * @throws MetricsAddressError, DocumentError for the key file, or TemporalProblem when there is no Temporal to work with,
+ * Polls until the process is told to stop; then lets running work end.
+ * @throws MetricsAddressError, DocumentError for the key file, or TemporalProblem if there is no usable Temporal,
  * before anything is done.
  */
 export async function runWorker(config: WorkerConfig, signal: AbortSignal): Promise<void> {
@@ -89,7 +94,7 @@ export async function runWorker(config: WorkerConfig, signal: AbortSignal): Prom
   const endings: (() => Promise<void>)[] = [async () => metrics?.close()];
   try {
     const connection = await connectNatively(temporal, logger).catch(async (error: unknown) => {
-      // Without a connection that is closed some day, it would keep the process for good.
+      // Without a connection that is eventually closed, it would keep the process alive forever.
       await Runtime.instance().shutdown();
       throw error;
     });
@@ -146,7 +151,7 @@ export async function runWorker(config: WorkerConfig, signal: AbortSignal): Prom
   }
 }
 
-/** By the client first, which tells what is wrong. @throws TemporalProblem */
+/** Connects with the client first, which explains failures. @throws TemporalProblem */
 async function connectNatively(temporal: ConnectTarget, logger: Logger): Promise<NativeConnection> {
   const checked = await connectChecked(temporal, ({ message }) => logger.warn(message));
   await checked.close();
@@ -214,7 +219,7 @@ async function optionsOf(
   }
 }
 
-/** Written by the build, so that no worker spends its start on bundling. */
+/** Created by the build, so that workers need not bundle when they start. */
 export const workflowBundlePath = fileURLToPath(new URL('../workflow-bundle.js', import.meta.url));
-/** The same for a site with keys: what workflows fail with is encrypted, too. */
+/** The same for a site with keys: failures of workflows are encrypted as well. */
 export const encryptedWorkflowBundlePath = fileURLToPath(new URL('../workflow-bundle-encrypted.js', import.meta.url));

@@ -1,7 +1,8 @@
 /**
- * Encrypts and decrypts for those who have no keys, by Temporal's protocol of remote codecs: the Web UI, whose pages ask
- * from the browser, and the `temporal` command. POST /encode and /decode take and give `{payloads: [{metadata, data}]}`,
- * all bytes in base64. Whoever may connect to it can read what Temporal holds, so it listens on loopback only.
+ * Encrypts and decrypts for programs without keys, with Temporal's protocol for remote codecs: the Web UI, whose pages
+ * ask from the browser, and the `temporal` command. POST /encode and /decode accept and return `{payloads: [{metadata,
+ * data}]}`, with all bytes in base64. Anyone who can connect to it can read Temporal's data, so it listens on loopback
+ * only.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -10,16 +11,16 @@ import { z } from 'zod';
 
 export interface CodecServerOptions {
   readonly codec: PayloadCodec;
-  /** On 127.0.0.1; 0 for any free one. */
+  /** On 127.0.0.1; 0 for any free port. */
   readonly port: number;
-  /** Whether pages of this origin, `http://127.0.0.1:8233` for example, may ask. */
+  /** Whether pages of this origin, for example `http://127.0.0.1:8233`, may use it. */
   readonly allows: (origin: string) => boolean;
 }
 
 const HOST = '127.0.0.1';
-/** A history of 4,096 events has some MiB; the Web UI asks for many payloads at once. */
+/** A history of 4,096 events has several MiB, and the Web UI sends many payloads in one request. */
 const MAX_REQUEST_BYTES = 64 * 1024 * 1024;
-/** How long a browser may go by the answer that a page may ask, seconds. */
+/** How long a browser may cache the answer to a preflight request, seconds. */
 const PREFLIGHT_AGE = '600';
 
 const base64 = z.base64().transform((text) => new Uint8Array(Buffer.from(text, 'base64')));
@@ -35,7 +36,7 @@ export class CodecServer {
     readonly url: string,
   ) {}
 
-  /** @throws EADDRINUSE and whatever else the system says. */
+  /** @throws EADDRINUSE and other errors of the system. */
   static async listen(options: CodecServerOptions): Promise<CodecServer> {
     const server = createServer((request, response) => void answer(request, response, options));
     await new Promise<void>((resolve, reject) => {
@@ -55,7 +56,7 @@ export class CodecServer {
 async function answer(request: IncomingMessage, response: ServerResponse, options: CodecServerOptions): Promise<void> {
   try {
     const { origin } = request.headers;
-    // Other pages may not make a browser of this machine ask, even if they could not read the answer.
+    // Pages of other origins may not send requests through a browser, even if they could not read the answers.
     if (origin !== undefined && !options.allows(origin)) {
       return reply(response, 403, { message: `pages of ${origin} may not use this codec server` });
     }
@@ -73,13 +74,13 @@ async function answer(request: IncomingMessage, response: ServerResponse, option
   }
 }
 
-/** The Web UI may be told of an endpoint with a path of its own before these. */
+/** The Web UI may be configured with an endpoint whose path precedes these. */
 function directionOf({ method, url = '' }: IncomingMessage): 'encode' | 'decode' | undefined {
   const [, direction] = /\/(encode|decode)(?:\?.*)?$/.exec(url) ?? [];
   return method === 'POST' ? (direction as 'encode' | 'decode' | undefined) : undefined;
 }
 
-/** Answers a browser that asks whether a page may ask. */
+/** Answers a browser's preflight request. */
 function allow(request: IncomingMessage, response: ServerResponse): void {
   const { 'access-control-request-headers': headers = 'content-type' } = request.headers;
   response.writeHead(204, {
@@ -95,7 +96,7 @@ class TooLarge extends Error {}
 async function body(request: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = [];
   let length = 0;
-  // What is too large still gets an answer: the connection stays, and the rest is thrown away.
+  // Too large a request still gets an answer: the connection stays open, and the rest is discarded.
   for await (const chunk of request.iterator({ destroyOnReturn: false })) {
     chunks.push(chunk as Buffer);
     length += (chunk as Buffer).length;
@@ -108,7 +109,7 @@ function parse(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    // Its message would show some of the text.
+    // The original message would show a part of the text.
     throw new Error('the request is not JSON');
   }
 }

@@ -1,13 +1,13 @@
 /**
- * Encrypts what goes to Temporal, and decrypts what comes from there. Each payload is encrypted whole, metadata and all,
- * with AES-256-GCM; what stands beside it is that it is encrypted, and the id of the key.
+ * Encrypts data on its way to Temporal, and decrypts it on its way back. Each payload is encrypted as a whole,
+ * including its metadata, with AES-256-GCM. Only the fact that it is encrypted and the id of the key are readable.
  *
- * Data: salt (16 bytes), nonce (12), ciphertext, tag (16). A payload has a key of its own, derived from the site's with
- * the salt: nonces taken at random are safe for 2^32 uses of a key only, and a site with many VMs gets there.
+ * Data: salt (16 bytes), nonce (12), ciphertext, tag (16). Each payload has a separate key, derived from the site's key
+ * with the salt: random nonces are safe for only 2^32 uses of a key, and a site with many VMs reaches that.
  *
- * Authenticated besides: this format and the key's id. Not the workflow a payload belongs to: the server moves payloads
- * between workflows by itself (from a run to the next, from a child to its parent), and the Web UI has them decoded
- * without telling whose they are.
+ * Also authenticated: this format and the key's id. Not the workflow of a payload: the server moves payloads between
+ * workflows (from one run to the next, from a child to its parent), and the Web UI does not say to which workflow the
+ * payloads belong that it decodes.
  */
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes, type KeyObject } from 'node:crypto';
 import type { Payload, PayloadCodec } from '@temporalio/common';
@@ -18,7 +18,7 @@ import type { Key, KeyRing } from './key-ring.js';
 
 const { Payload: PayloadMessage } = proto.temporal.api.common.v1;
 
-/** Of the payload's metadata. */
+/** Keys and values of the payload's metadata. */
 export const ENCRYPTED = 'binary/encrypted';
 export const KEY_ID = 'encryption-key-id';
 
@@ -29,9 +29,9 @@ const SALT_BYTES = 16;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
-/** What was not encrypted, as it is older than the encryption, is left as it is. */
+/** Payloads from before encryption was turned on are returned unchanged. */
 export class EncryptionCodec implements PayloadCodec {
-  /** @param keys without them nothing is encrypted, and what is encrypted is refused by name. */
+  /** @param keys without them, nothing is encrypted, and encrypted payloads are refused with the id of their key. */
   constructor(private readonly keys: KeyRing | undefined) {}
 
   encode(payloads: Payload[]): Promise<Payload[]> {
@@ -39,7 +39,7 @@ export class EncryptionCodec implements PayloadCodec {
     return Promise.resolve(key ? payloads.map((payload) => encrypt(payload, key)) : payloads);
   }
 
-  /** @throws EncryptionError; DocumentError when an id is not known, and the key file is not in order. */
+  /** @throws EncryptionError; DocumentError if an id is unknown and the key file is invalid. */
   async decode(payloads: Payload[]): Promise<Payload[]> {
     return Promise.all(
       payloads.map(async (payload) => (isEncrypted(payload) ? await this.#decrypt(payload) : payload)),
@@ -83,7 +83,7 @@ function encrypt(payload: Payload, key: Key): Payload {
   };
 }
 
-/** @throws when a single bit of it is another. */
+/** @throws if a single bit has changed. */
 function open(data: Buffer, key: Key): Buffer {
   if (data.length < SALT_BYTES + NONCE_BYTES + TAG_BYTES) throw new Error(`${data.length} bytes are too few`);
   const salt = data.subarray(0, SALT_BYTES);
@@ -98,7 +98,7 @@ function open(data: Buffer, key: Key): Buffer {
 const derived = ({ secret, id }: { secret: KeyObject; id: string }, salt: Buffer): Buffer =>
   Buffer.from(hkdfSync('sha256', secret, salt, beside(id), KEY_BYTES));
 
-/** An id has no zero byte. */
+/** The separator is safe, because an id has no zero byte. */
 const beside = (id: string): Buffer => Buffer.from(`${FORMAT}\0${id}`);
 
 const textOf = (bytes: Uint8Array | null | undefined): string => Buffer.from(bytes ?? []).toString('utf8');

@@ -1,11 +1,11 @@
-/** Keys and what they encrypted do not go together. The messages are complete and meant for people. */
+/** Mismatches between keys and encrypted data. The messages are complete and written for people. */
 
-/** A payload can't be decrypted. */
+/** A payload cannot be decrypted. */
 export class EncryptionError extends Error {
   override readonly name = 'EncryptionError';
 }
 
-/** There is no key of that id in the key file. */
+/** The key file has no key with this id. */
 export class UnknownKeyError extends Error {
   override readonly name = 'UnknownKeyError';
 }

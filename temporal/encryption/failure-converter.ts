@@ -1,6 +1,6 @@
 /**
- * Puts message and stack of a failure into a payload, so that they are encrypted with the rest. Loaded by the SDK, by its
- * path, in workers whose site has keys: in the process and, by a bundle of its own, beside the workflows.
+ * Puts message and stack of a failure into a payload, so that they are encrypted as well. The SDK loads it by its path
+ * in workers of a site with keys: in the process and, through a separate bundle, for the workflows.
  */
 import { DefaultFailureConverter } from '@temporalio/common';
 

@@ -1,19 +1,19 @@
-/** Whether workers and whoever talks with them have the same keys: else they could not read each other. */
+/** Checks whether workers and clients have the same keys; otherwise they could not read each other's data. */
 import { parseWorkerIdentity } from '../worker-identity.js';
 import { POLLER_GONE_MS, type Poller } from '../pollers.js';
 import { KEY_FILE_VARIABLE } from './key-file.js';
 import type { KeyRing } from './key-ring.js';
 
 export interface Disagreement {
-  /** A sentence without its end. */
+  /** A sentence without a full stop. */
   readonly problem: string;
   readonly remedy: string;
 }
 
 /**
- * @param keys those here. @param pollers of one task queue.
- * @returns what is wrong with the first worker whose keys do not go with those here. A key that was added after a worker
- *   had started is not told: the worker reads its file again when it meets it.
+ * @param keys of this process. @param pollers of one task queue.
+ * @returns the problem of the first worker whose keys do not match. A key that was added after a worker had started is
+ * not a problem: the worker reads its file again when it meets the key.
  */
 export function disagreement(keys: KeyRing | undefined, pollers: readonly Poller[]): Disagreement | undefined {
   for (const { worker, key } of runningWorkers(pollers)) {
@@ -23,7 +23,7 @@ export function disagreement(keys: KeyRing | undefined, pollers: readonly Poller
   return undefined;
 }
 
-/** The newest process of each worker, of those that polled lately; those with another kind of identity are not ours. */
+/** The newest process of each worker that has polled recently; identities in another format are not ours. */
 function runningWorkers(pollers: readonly Poller[]) {
   const newest = Math.max(...pollers.map(({ at }) => at));
   const byWorker = new Map<string, { at: number; worker: string; key: string | undefined }>();

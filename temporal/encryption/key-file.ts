@@ -1,6 +1,6 @@
 /**
- * The file with the keys that encrypt what Temporal holds: the id of the one in use, and all that ever were, which old
- * histories are read with. Nothing of it but ids is ever shown.
+ * The file with the keys that encrypt Temporal's data: the id of the current key, and all keys that were ever used,
+ * which old histories need. Only ids are ever shown.
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
@@ -15,7 +15,7 @@ import type { Finding } from '../../domain/site.js';
 import { DocumentError, readDocument } from '../../config/document.js';
 import { UnknownKeyError } from './errors.js';
 
-/** Names the key file, for every client and every worker of a site. Not set: nothing is encrypted. */
+/** Names the key file, for every client and every worker of a site. If it is not set, nothing is encrypted. */
 export const KEY_FILE_VARIABLE = 'FARSHORE_ENCRYPTION_KEYS';
 
 export interface EncryptionKeys {
@@ -27,13 +27,13 @@ export interface EncryptionKeys {
 
 const KEY_BYTES = 32;
 const READABLE_BY_OTHERS = 0o077;
-/** Shorter than a key, so that one in the wrong place is no id. */
+/** Shorter than a key, so that a key in the wrong place is not accepted as an id. */
 const idPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$/;
 
 const keyFileSchema = z.strictObject({ current: z.string(), keys: z.record(z.string(), z.string()) });
 type KeyFile = z.infer<typeof keyFileSchema>;
 
-/** @returns absolute. */
+/** @returns an absolute path. */
 export const configuredKeyFile = (env: NodeJS.ProcessEnv = process.env): string | undefined =>
   env[KEY_FILE_VARIABLE] ? path.resolve(env[KEY_FILE_VARIABLE]) : undefined;
 
@@ -43,10 +43,10 @@ export async function readKeyFile(file: string): Promise<EncryptionKeys> {
 }
 
 /**
- * Makes the file, for its owner only, or adds a key to it, in one step: whoever reads it finds the old or the new one.
- * @param options.standby the key in use stays: others that encrypt are to have the new one before.
- * @returns its id, and the id of the one in use from now on.
- * @throws DocumentError when there is a file that is not in order; errno.
+ * Creates the file, for its owner only, or adds a key to it, atomically: a reader finds either the old or the new file.
+ * @param options.standby the current key stays: other machines must get the new key before it is used.
+ * @returns its id, and the id of the key that is current from now on.
+ * @throws DocumentError if an existing file is invalid; errno.
  */
 export async function addKey(
   file: string,
@@ -64,7 +64,7 @@ export async function addKey(
   });
 }
 
-/** Has another key of the file encrypt from now on. @throws DocumentError; {@link UnknownKeyError}; errno. */
+/** Makes another key of the file the current one. @throws DocumentError; {@link UnknownKeyError}; errno. */
 export async function useKey(file: string, id: string): Promise<void> {
   await changing(file, async (text) => {
     if (text === undefined) throw missingFile(file);
@@ -121,7 +121,7 @@ function isKey(text: string): boolean {
   return bytes.length === KEY_BYTES && bytes.toString('base64') === text;
 }
 
-/** A day, as that tells a person most, and a number where it has several. */
+/** Today's date, which is meaningful to people, with a number if the date is taken. */
 function freeId(today: string, keys: ReadonlyMap<string, unknown> = new Map()): string {
   for (let number = 1; ; number += 1) {
     const id = number === 1 ? today : `${today}-${number}`;
@@ -134,7 +134,7 @@ async function readText(file: string): Promise<string> {
     throw (error as NodeJS.ErrnoException).code === 'ENOENT' ? missingFile(file) : unreadable(file, error);
   });
   try {
-    // Of the open file: its name may be another's a moment later.
+    // Of the open file, because its name may belong to another file a moment later.
     const { mode } = await handle.stat();
     if ((mode & READABLE_BY_OTHERS) !== 0) {
       const shown = (mode & 0o777).toString(8).padStart(4, '0');
@@ -169,12 +169,12 @@ const unreadable = (file: string, error: unknown) =>
     'use a file that the user of this process owns',
   );
 
-/** One at a time, also across processes: the lock is the folder's, as the file is replaced. */
+/** One change at a time, also across processes: the lock is that of the folder, because the file is replaced. */
 async function changing<T>(
   file: string,
   change: (text: string | undefined) => Promise<{ readonly text: string; readonly result: T }>,
 ): Promise<T> {
-  // A link, as those who distribute secrets make them, stays one.
+  // A link, as some tools for distributing secrets create, stays a link.
   const target = await realpath(file).catch(() => undefined);
   const folder = await open(path.dirname(target ?? file), constants.O_RDONLY | constants.O_DIRECTORY);
   try {
@@ -209,7 +209,7 @@ async function replace(file: string, text: string): Promise<void> {
   await syncFolder(path.dirname(file));
 }
 
-/** The administrator who adds a key is not always the user that the workers run as. */
+/** The operator who adds a key is not always the user as which the workers run. */
 async function keepOwner(file: string, made: FileHandle): Promise<void> {
   const before = await open(file, 'r').catch(() => undefined);
   if (!before) return;

@@ -1,8 +1,8 @@
-/** The keys as the file has them. It is read again for an id it did not have: a key that was added needs no restart. */
+/** The keys of the key file. It is read again when an unknown id is met, so that an added key requires no restart. */
 import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
 import { readKeyFile, type EncryptionKeys } from './key-file.js';
 
-/** Hexadecimal digits: enough to tell keys apart, too few to say anything of one. */
+/** Hexadecimal digits: enough to distinguish keys, too few to reveal anything about them. */
 const FINGERPRINT = 8;
 
 export interface Key {
@@ -33,7 +33,8 @@ export class KeyRing {
   }
 
   /**
-   * Tells a key to whoever has it, too, and nothing to others: `<id>/<fingerprint>`. Undefined for a key that is not here.
+   * Identifies a key to those who have it, and reveals nothing to others: `<id>/<fingerprint>`. Undefined for an
+   * unknown key.
    */
   label(id: string): string | undefined {
     const secret = this.keys.get(id);
@@ -42,13 +43,15 @@ export class KeyRing {
     return `${id}/${fingerprint}`;
   }
 
-  /** @returns undefined for an id that the file does not have. @throws DocumentError when it can't be read any more. */
+  /**
+   * @returns undefined for an id that the file does not have. @throws DocumentError if the file can no longer be read.
+   */
   async find(id: string): Promise<KeyObject | undefined> {
     const known = this.keys.get(id);
     if (known) return known;
     const read = await readKeyFile(this.file);
     this.keys = secretsOf(read);
-    // Others encrypt with another key already, so this process may, too.
+    // Others already encrypt with another key, so this process may do so, too.
     this.currentId = read.current;
     return this.keys.get(id);
   }

@@ -1,6 +1,6 @@
 import { connect } from 'node:net';
 
-/** Whether somebody takes connections there just now. @param address host:port */
+/** Whether connections are accepted at an address right now. @param address host:port */
 export async function answersTcp(address: string): Promise<boolean> {
   const { hostname, port } = new URL(`tcp://${address}`);
   return new Promise((answer) => {

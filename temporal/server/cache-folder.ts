@@ -2,8 +2,8 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 /**
- * The folder of this user where fetched or built servers are kept between runs: `$FARSHORE_CACHE`, else
- * `$XDG_CACHE_HOME/farshore`, else `~/.cache/farshore`. Deleting it is always safe. The folder may not exist yet.
+ * The user's folder in which downloaded or built servers are kept: `$FARSHORE_CACHE`, else `$XDG_CACHE_HOME/farshore`,
+ * else `~/.cache/farshore`. Deleting it is always safe. The folder may not exist yet.
  */
 export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string {
   if (env['FARSHORE_CACHE']) return resolve(env['FARSHORE_CACHE']);

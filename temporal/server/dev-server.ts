@@ -1,7 +1,7 @@
 /**
- * Starts a Temporal server of this machine's own, for evaluation and tests. It listens on the loopback interface only
- * and keeps its state in one file. In production Temporal is a cluster that somebody runs, and nothing here is used but
- * {@link ensureNamespace}.
+ * Starts a Temporal server on this machine, for evaluation and tests. It listens on the loopback interface only and
+ * keeps its state in one file. In production, Temporal is a separate cluster, and only {@link ensureNamespace} is used
+ * from here.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdir, open, readFile, stat } from 'node:fs/promises';
@@ -14,10 +14,10 @@ import { answersTcp } from './answers-tcp.js';
 import { directIfLoopback } from '../direct-loopback.js';
 import { messageOf } from './ways.js';
 
-/** The namespace that Farshore uses unless told otherwise. */
+/** The default namespace of Farshore. */
 export const FARSHORE_NAMESPACE = 'farshore';
 
-/** A port that was asked for can't be had. The message names it and the remedy. */
+/** A requested port is not available. The message names it and the remedy. */
 export class PortUnavailableError extends Error {
   override readonly name = 'PortUnavailableError';
 }
@@ -34,13 +34,13 @@ export interface DevServerOptions {
   readonly port?: number;
   /** Port of the Web UI on 127.0.0.1. @default a free one */
   readonly uiPort?: number;
-  /** Where the Web UI has what is encrypted decrypted. @default nowhere */
+  /** The endpoint through which the Web UI decrypts data. @default none */
   readonly codecEndpoint?: string;
   /** Registered if missing. @default {@link FARSHORE_NAMESPACE} */
   readonly namespace?: string;
   /** Milliseconds the server may take to be usable. @default 30000 */
   readonly startTimeoutMs?: number;
-  /** Of the server's dynamic configuration, for tests. @default nothing but what is always set */
+  /** Dynamic configuration of the server, for tests. @default only the values that are always set */
   readonly dynamicConfig?: Readonly<Record<string, number>>;
 }
 
@@ -62,7 +62,7 @@ const HOST = '127.0.0.1';
 const RETENTION = '90 days';
 /** Milliseconds a server has to stop by itself (it takes about one second) before it is killed. */
 const STOP_GRACE_MS = 10_000;
-/** With other ports each time. */
+/** Each attempt uses other ports. */
 const START_ATTEMPTS = 3;
 /** gRPC status codes. */
 const NOT_FOUND = 5;
@@ -79,7 +79,7 @@ export async function startDevServer(options: DevServerOptions): Promise<DevServ
     try {
       return await startOnce(options);
     } catch (error) {
-      // A port that was free when it was chosen may be somebody else's when the server takes it.
+      // A port that was free when it was chosen may be taken when the server opens it.
       const isChosenHere = options.port === undefined || options.uiPort === undefined;
       if (!isChosenHere || attempt === START_ATTEMPTS || !messageOf(error).includes('address already in use'))
         throw error;
@@ -99,11 +99,11 @@ async function startOnce(options: DevServerOptions): Promise<DevServer> {
   const log = await open(logFile, 'a');
   const logStart = (await stat(logFile)).size;
   const child = spawn(resolveExecutable(executable), serverArguments(port, uiPort, dbFile, options), {
-    // The server takes its database's name as part of an address, in which #, ? and % mean something else: it gets the name
-    // alone, and the folder this way.
+    // The server uses its database's name as a part of an address, in which #, ? and % have other meanings: it gets
+    // only the file name, and the folder as its working folder.
     cwd: dirname(dbFile),
     stdio: ['ignore', log.fd, log.fd],
-    // A group of its own: Ctrl-C must reach the workers first, which need the server to finish what they do.
+    // A separate process group: Ctrl-C must reach the workers first, which need the server to finish their work.
     detached: true,
   });
   const server = superviseChild(child);
@@ -115,7 +115,7 @@ async function startOnce(options: DevServerOptions): Promise<DevServer> {
   } catch (error) {
     await server.stop();
     const lines = (await readFile(logFile)).subarray(logStart).toString().trim().split('\n');
-    // A server that panics says why before its stack, which is longer than the end that is shown.
+    // If a server panics, the reason comes before its stack, which is longer than the part of the log that is shown.
     const reasons = lines.slice(0, -8).filter((line) => /^panic:|address already in use/.test(line));
     const tail = [...reasons, ...lines.slice(-8)].join('\n');
     const what = `The Temporal server did not start (${executable}): ${messageOf(error)}.`;
@@ -140,7 +140,7 @@ export async function ensureNamespace(connection: Connection, namespace: string)
   } catch (error) {
     if (!hasStatus(error, ALREADY_EXISTS)) throw error;
   }
-  // Each frontend learns of a new namespace a while after it is registered, up to ten seconds in a cluster.
+  // Each frontend learns of a new namespace some time after it is registered, up to ten seconds in a cluster.
   const deadline = performance.now() + 20_000;
   for (;;) {
     try {
@@ -160,7 +160,7 @@ function serverArguments(
   { codecEndpoint, dynamicConfig: more }: Pick<DevServerOptions, 'codecEndpoint' | 'dynamicConfig'>,
 ): string[] {
   const dynamicConfig = {
-    // One partition each: on one machine more of them only add latency to a task that finds no waiting worker.
+    // One partition each: on one machine, more of them only add latency to a task that finds no waiting worker.
     'matching.numTaskqueueReadPartitions': 1,
     'matching.numTaskqueueWritePartitions': 1,
     // A worker that completes a workflow task may be handed the activities it scheduled in the same answer.
@@ -175,7 +175,7 @@ function serverArguments(
     'log-level': 'warn',
     'log-format': 'text',
     color: 'never',
-    // What is committed is in the file all the same, for one sync instead of four: a third less processor time.
+    // Commits are in the file all the same, with one sync instead of four: a third less processor time.
     'sqlite-pragma': 'journal_mode=WAL',
     ...(codecEndpoint !== undefined && { 'ui-codec-endpoint': codecEndpoint }),
   };
@@ -187,10 +187,10 @@ function serverArguments(
   ];
 }
 
-/** A name without a folder is looked for on the PATH. */
+/** A name without a folder is looked up on the PATH. */
 const resolveExecutable = (executable: string): string => (executable.includes('/') ? resolve(executable) : executable);
 
-/** Watches over a started server. `failure` is aborted, with the reason, once it has ended or could not be started. */
+/** Supervises a started server. `failure` is aborted with the reason when it has ended or could not be started. */
 function superviseChild(child: ChildProcess): Pick<DevServer, 'pid' | 'ended' | 'stop'> & { failure: AbortSignal } {
   const failure = new AbortController();
   const stopOnExit = (): void => void child.kill('SIGTERM');
@@ -205,19 +205,19 @@ function superviseChild(child: ChildProcess): Pick<DevServer, 'pid' | 'ended' | 
     child.once('exit', (code, signal) => end(new Error(`it ended with ${signal ?? `code ${code}`}`)));
   });
   const stop = async (): Promise<void> => {
-    // Does nothing to a process that has ended, also not if its id was given to another one.
+    // Does nothing to a process that has ended, even if its id has been reused.
     child.kill('SIGTERM');
     const kill = setTimeout(() => child.kill('SIGKILL'), STOP_GRACE_MS);
     await ended;
     clearTimeout(kill);
   };
-  // Without an id the program could not be started, and `failure` says so.
+  // Without an id, the program could not be started, and `failure` has the reason.
   return { pid: child.pid ?? 0, ended, stop, failure: failure.signal };
 }
 
-/** Waits for the server and sees to its namespace. Throws when the deadline (of `performance.now()`) passes. */
+/** Waits for the server and prepares its namespace. Throws when the deadline (of `performance.now()`) passes. */
 async function becomeUsable(address: string, namespace: string, deadline: number, failure: AbortSignal): Promise<void> {
-  // Plain TCP first: a gRPC channel that is refused once waits a second and more before it tries again.
+  // Plain TCP first: a gRPC channel that is refused waits a second or more before it tries again.
   while (!(await answersTcp(address))) {
     failure.throwIfAborted();
     if (performance.now() > deadline) throw new Error(`nothing answered at ${address} in time`);
@@ -240,7 +240,7 @@ function rejectOn(signal: AbortSignal): Promise<never> {
   });
 }
 
-/** The given port if it can be listened on, or a free one. Throws an error that names the port and the remedy. */
+/** The given port if it is available, or a free one. Throws an error that names the port and the remedy. */
 async function listenablePort(port: number | undefined, what: string): Promise<number> {
   return new Promise((answer, reject) => {
     const probe = createServer();

@@ -1,6 +1,6 @@
 /**
- * Finds a Temporal server for Farshore: one that is already running, if the environment names it, or else an
- * executable of the Temporal CLI, fetched or built if need be. Nothing is started here.
+ * Finds a Temporal server for Farshore: a running one, if the environment names it, or else an executable of the
+ * Temporal CLI, which is downloaded or built if necessary. Starts nothing.
  */
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -12,21 +12,21 @@ import { executableName, findOnPath, isExecutable, runCommand } from './run-comm
 import { downloadWithSdk } from './sdk-download.js';
 import { INSTALLED_MEANWHILE, firstWayThatWorks, messageOf, type FoundExecutable, type Way } from './ways.js';
 
-/** What {@link findDevServer} looks at, and how it reports. */
+/** Options of {@link findDevServer}. */
 export interface FindOptions {
   /** @default process.env */
   readonly env?: NodeJS.ProcessEnv;
-  /** Told, line by line, about steps that take time. @default silent */
+  /** Called with a line about each step that takes time. @default silent */
   readonly onProgress?: (line: string) => void;
   /** Milliseconds without a new byte after which a download is given up. @default 20000 */
   readonly downloadStallMs?: number;
 }
 
-/** An executable of the Temporal CLI that holds a suitable server. */
+/** An executable of the Temporal CLI that contains a suitable server. */
 export interface ServerExecutable {
   readonly kind: 'executable';
   readonly path: string;
-  /** The way by which it was found, as it reads in a message. */
+  /** How it was found, worded for a message. */
   readonly from: string;
 }
 
@@ -101,7 +101,7 @@ export async function findTemporalExecutable(options: FindOptions = {}): Promise
   return { kind: 'executable', ...(await firstWayThatWorks('Temporal server', ways)) };
 }
 
-/** Builds the CLI into a folder of its own, and returns the executable. */
+/** Builds the CLI in a separate folder, and returns the executable. */
 async function build(
   go: string,
   cache: string,
@@ -114,7 +114,7 @@ async function build(
   try {
     await runCommand(go, ['install', GO_PACKAGE], {
       env: { ...env, GOBIN: folder },
-      // Outside of any Go module or workspace, which would change what is built.
+      // Outside of any Go module or workspace, which would change the build.
       cwd: folder,
       timeoutMs: BUILD_TIMEOUT_MS,
       onElapsed: (seconds) => onProgress(`  building, ${seconds} s so far`),
@@ -126,7 +126,7 @@ async function build(
   return join(folder, executableName('temporal'));
 }
 
-/** Checks a new executable and renames it into the cache in one step, so that nobody ever sees half of it. */
+/** Checks a new executable and renames it into the cache atomically, so that it never appears incomplete. */
 async function moveIntoPlace(path: string, cached: string, env: NodeJS.ProcessEnv): Promise<void> {
   try {
     await suitable(path, env);

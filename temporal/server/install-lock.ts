@@ -6,17 +6,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const TOUCH_INTERVAL_MS = 2_000;
 /** Milliseconds without a sign of life after which a holder counts as dead. */
 const STALE_AFTER_MS = 15_000;
-/** Milliseconds between two looks at a lock that another process holds. */
+/** Milliseconds between two checks of a lock that another process holds. */
 const POLL_MS = 500;
 
 /**
- * Runs `work` while no other process of this machine installs the same thing, so that two runs do not both spend
+ * Runs `work` while no other process of this machine installs the same thing, so that two processes do not both spend
  * minutes building it. Waits as long as the holder lives; a lock whose holder died is taken over after 15 s.
  *
- * It saves work and is not needed for safety: two processes may, rarely, both take over a dead lock, and what is
- * installed is always put into place by one rename.
- *
- * @param folder - made if missing; throws the file system's error if it cannot be written.
+ * The lock only saves work and is not needed for safety: rarely, two processes may both take over a dead lock, but an
+ * installation always becomes visible by one rename.
+ * @param folder - created if missing; throws the file system's error if it is not writable.
  */
 export async function withInstallLock<T>(
   folder: string,
@@ -36,7 +35,7 @@ export async function withInstallLock<T>(
     announced = true;
     await sleep(POLL_MS);
   }
-  // The time stamp is the sign of life: unlike a process id it cannot be reused, and it works in a shared home folder.
+  // The time stamp is the sign of life: unlike a process id it is not reused, and it works in a shared home folder.
   const touch = setInterval(() => void utimes(path, new Date(), new Date()).catch(() => {}), TOUCH_INTERVAL_MS);
   try {
     return await work();
@@ -60,7 +59,7 @@ async function isStale(path: string): Promise<boolean> {
   try {
     return Date.now() - (await stat(path)).mtimeMs > STALE_AFTER_MS;
   } catch (error) {
-    // Released between the two looks: the next attempt to create it decides.
+    // Released between the two checks: the next attempt to create it decides.
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
     throw error;
   }

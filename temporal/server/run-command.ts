@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { access, constants, stat } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 
-/** How {@link runCommand} runs a program. */
+/** Options of {@link runCommand}. */
 interface CommandOptions {
   readonly env: NodeJS.ProcessEnv;
   readonly cwd?: string;
@@ -22,8 +22,8 @@ const GRACE_MS = 2_000;
 const TAIL_LENGTH = 800;
 
 /**
- * Runs a program to its end and returns what it wrote to standard output. Throws if it cannot be started, ends with
- * another code than 0, or takes too long; the message then holds the end of its output.
+ * Runs a program to its end and returns its standard output. Throws if it cannot be started, ends with a code other
+ * than 0, or takes too long; the message then contains the end of its output.
  */
 export async function runCommand(command: string, args: readonly string[], options: CommandOptions): Promise<string> {
   const { env, cwd, timeoutMs, signal, onElapsed } = options;

@@ -1,10 +1,9 @@
 /**
- * The process in which the Temporal SDK downloads a server. It is one of its own because the SDK's download has no
- * time limit and cannot be called off, and because it installs the process-wide SDK runtime, which a worker wants to
- * configure itself.
+ * The process in which the Temporal SDK downloads a server. It is separate because the SDK's download has no time limit
+ * and cannot be cancelled, and because it installs the process-wide SDK runtime, which a worker configures itself.
  *
- * Arguments: `dev-server` or `time-skipping`, and the folder to download into. The SDK only downloads what it also
- * starts, so the server is started once and stopped.
+ * Arguments: `dev-server` or `time-skipping`, and the folder for the download. The SDK only downloads servers that it
+ * also starts, so the server is started once and stopped.
  */
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, Runtime } from '@temporalio/worker';
@@ -14,7 +13,7 @@ if ((kind !== 'dev-server' && kind !== 'time-skipping') || downloadDir === undef
   throw new Error('expected the arguments: dev-server|time-skipping <folder>');
 }
 Runtime.install({ logger: new DefaultLogger('ERROR') });
-// The caller moves the file out of this folder, so its age never matters.
+// The caller moves the file out of this folder, so its age does not matter.
 const executable = { type: 'cached-download', downloadDir, ttl: '3650 days' } as const;
 try {
   const environment =
@@ -23,7 +22,7 @@ try {
       : await TestWorkflowEnvironment.createTimeSkipping({ server: { executable } });
   await environment.teardown();
 } catch (error) {
-  // The SDK's message says it all; its stack would bury it in the caller's list of what was tried.
+  // The SDK's message is sufficient; its stack would hide it in the caller's list of attempts.
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;
 }

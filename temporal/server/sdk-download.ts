@@ -3,10 +3,10 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runCommand } from './run-command.js';
 
-/** What {@link downloadWithSdk} is told. */
+/** Options of {@link downloadWithSdk}. */
 interface SdkDownloadOptions {
   readonly kind: 'dev-server' | 'time-skipping';
-  /** Where the SDK puts its download. Used by one process at a time, and removed if the download fails. */
+  /** Folder for the SDK's download. Used by one process at a time, and removed if the download fails. */
   readonly folder: string;
   readonly env: NodeJS.ProcessEnv;
   readonly onProgress: (line: string) => void;
@@ -14,19 +14,19 @@ interface SdkDownloadOptions {
   readonly stallMs: number;
 }
 
-/** What the SDK calls a download that is under way. */
+/** The SDK's suffix for an unfinished download. */
 const PARTIAL = '.downloading';
-/** Milliseconds a download that makes progress may take at most. */
+/** Longest time for a download that makes progress, ms. */
 const TOTAL_TIMEOUT_MS = 15 * 60_000;
 
 /**
- * Lets the Temporal SDK download the server that suits it, and returns the path of the executable. Throws if the
- * download fails, stalls, or the server does not start.
+ * Lets the Temporal SDK download the server that matches it, and returns the path of the executable. Throws if the
+ * download fails or stalls, or the server does not start.
  */
 export async function downloadWithSdk(options: SdkDownloadOptions): Promise<string> {
   const { kind, folder, env, onProgress, stallMs } = options;
   await mkdir(folder, { recursive: true });
-  // A partial file of a process that was killed would make the SDK wait for that process for ever.
+  // A partial file of a killed process would make the SDK wait for that process forever.
   for (const name of await readdir(folder)) if (name.endsWith(PARTIAL)) await rm(join(folder, name), { force: true });
 
   const stalled = new AbortController();
@@ -52,7 +52,7 @@ export async function downloadWithSdk(options: SdkDownloadOptions): Promise<stri
   return join(folder, name);
 }
 
-/** Calls `onStall` once the bytes in a folder stop growing: the SDK itself waits on a silent network for ever. */
+/** Calls `onStall` when the size of a folder stops growing: the SDK itself waits forever on a silent network. */
 function watchForStall(folder: string, stallMs: number, onStall: () => void): NodeJS.Timeout {
   let bytes = 0;
   let since = performance.now();
@@ -71,7 +71,7 @@ async function bytesIn(folder: string): Promise<number> {
   return bytes;
 }
 
-/** The SDK's message repeats its address and its causes; the end names what went wrong. */
+/** The SDK's message repeats its address and its causes; its end has the actual reason. */
 function innermost(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   return message.includes('dns error') || message.includes('(Connect)')
@@ -79,7 +79,7 @@ function innermost(error: unknown): string {
     : message;
 }
 
-/** The child process runs compiled code, also when this module itself was loaded from its source. */
+/** The child process runs compiled code, even if this module itself was loaded from its source. */
 function childScript(): string {
   const here = fileURLToPath(import.meta.url);
   const name = 'sdk-download-child.js';

@@ -1,6 +1,6 @@
 /**
- * Finds the server that the workflow tests run against: it skips time, so that a day passes in a moment. It is published
- * with Temporal's Java SDK, as a native executable and as a library.
+ * Finds the time-skipping server for the workflow tests, in which a day passes in a moment. It is published with
+ * Temporal's Java SDK, as a native executable and as a library.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -16,12 +16,12 @@ import { downloadWithSdk } from './sdk-download.js';
 import { INSTALLED_MEANWHILE, firstWayThatWorks, type FoundExecutable, type Way } from './ways.js';
 import type { FindOptions, ServerExecutable } from './executables.js';
 
-/** The version fetched through Maven; its server is called the same way as the SDK's native executable. */
+/** The version fetched through Maven; its server has the same name as the SDK's native executable. */
 const MAVEN_VERSION = '1.38.0';
 /** Milliseconds that Maven may take; it takes about ten seconds. */
 const MAVEN_TIMEOUT_MS = 5 * 60_000;
 
-/** Fetches the server with all it needs at run time; slf4j-nop keeps its logging library from complaining. */
+/** Fetches the server with its dependencies; slf4j-nop prevents warnings of its logging library. */
 const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>farshore</groupId>
@@ -43,15 +43,15 @@ const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
 </project>
 `;
 
-/** The server's classes as Java has them in memory: a start that takes them over takes a third of the time. */
+/** An archive of the server's loaded classes: starting with it takes a third of the time. */
 const ARCHIVE = 'classes.jsa';
-/** Milliseconds within which a first start has got as far as it goes, and has written them. */
+/** Time after which a first start has loaded its classes and written the archive, ms. */
 const ARCHIVE_TIMEOUT_MS = 60_000;
 
 /**
  * Starts the server on the port given as the only argument. The SDK stops a server by the id of the process it started,
- * so Java must take the place of the shell. Time skipping is off until a client asks for it, which the SDK's test
- * environment does while it awaits a result: with `--enable-time-skipping` time would run away before a test can act.
+ * so Java must replace the shell. Time skipping is off until a client turns it on, which the SDK's test environment
+ * does while it awaits a result: with `--enable-time-skipping`, time would pass before a test can act.
  */
 const WRAPPER = `#!/bin/sh
 home="$(dirname "$0")"
@@ -62,10 +62,10 @@ exec "\${JAVA_HOME:+$JAVA_HOME/bin/}java" -XX:+IgnoreUnrecognizedVMOptions -XX:+
 `;
 
 /**
- * An executable of the time-skipping server, for `TestWorkflowEnvironment.createTimeSkipping` as
- * `{ type: 'existing-path', path }`: the one that `TEMPORAL_TEST_SERVER` names, the one kept in the cache folder, the
- * Temporal SDK's own download, or the library fetched by Maven. Throws `ProvisioningError` listing what was tried, and a
- * plain error if `TEMPORAL_TEST_SERVER` names no executable.
+ * An executable of the time-skipping server, for `TestWorkflowEnvironment.createTimeSkipping` as `{ type:
+ * 'existing-path', path }`: the one that `TEMPORAL_TEST_SERVER` names, the one in the cache folder, the Temporal SDK's
+ * own download, or the library fetched by Maven. Throws `ProvisioningError` with a list of the attempts, and a plain
+ * error if `TEMPORAL_TEST_SERVER` names no executable.
  */
 export async function findTestServer(options: FindOptions = {}): Promise<ServerExecutable> {
   const { env = process.env, onProgress = () => {}, downloadStallMs = 20_000 } = options;
@@ -84,10 +84,10 @@ export async function findTestServer(options: FindOptions = {}): Promise<ServerE
       const problem = await problemWith(home, cached, env);
       if (problem === undefined) return { path: cached, from: INSTALLED_MEANWHILE };
       const folder = await fetch();
-      // What is there cannot run, and a folder can only be renamed to a name that is free.
+      // The existing folder is unusable, and renaming to its name requires that the name is free.
       await rm(home, { recursive: true, force: true });
       await rename(folder, home);
-      // Java takes them over only from where they were.
+      // Java accepts the archive only at the path where it was created.
       if ((await readdir(home)).includes('lib')) await archiveClasses(home, cached, env);
       return { path: cached };
     });
@@ -131,7 +131,7 @@ export async function findTestServer(options: FindOptions = {}): Promise<ServerE
   return { kind: 'executable', ...(await firstWayThatWorks('time-skipping Temporal server', ways)) };
 }
 
-/** Fetches the server's libraries and writes its start script, in a new folder, which is returned. */
+/** Fetches the server's libraries and writes its start script into a new folder, which is returned. */
 async function fetchWithMaven(
   mvn: string,
   cache: string,
@@ -152,7 +152,7 @@ async function fetchWithMaven(
     const wrapper = join(folder, 'temporal-test-server');
     await writeFile(wrapper, WRAPPER);
     await chmod(wrapper, 0o755);
-    // Without arguments it says how it is used and ends: proof that Java runs and that nothing is missing.
+    // Without arguments, it prints its usage and ends, which proves that Java runs and nothing is missing.
     await runCommand(wrapper, [], { env, timeoutMs: 30_000 });
     return folder;
   } catch (error) {
@@ -161,7 +161,7 @@ async function fetchWithMaven(
   }
 }
 
-/** Without them the server starts as well, but so slowly that a busy machine may not wait for it. */
+/** The server also starts without the archive, but so slowly that a busy machine may not wait for it. */
 async function archiveClasses(home: string, server: string, env: NodeJS.ProcessEnv): Promise<void> {
   const archive = join(home, ARCHIVE);
   const [port] = await freePorts(1);
@@ -169,7 +169,7 @@ async function archiveClasses(home: string, server: string, env: NodeJS.ProcessE
   const java = spawn(server, [String(port)], { env: { ...env, JAVA_TOOL_OPTIONS: options }, stdio: 'ignore' });
   let over = false;
   const ended = once(java, 'close').finally(() => (over = true));
-  // It is met below.
+  // The failure is handled below.
   ended.catch(() => undefined);
   const timeout = setTimeout(() => java.kill('SIGKILL'), ARCHIVE_TIMEOUT_MS);
   try {
@@ -178,7 +178,7 @@ async function archiveClasses(home: string, server: string, env: NodeJS.ProcessE
     await ended;
     await rename(`${archive}.new`, archive);
   } catch {
-    // An older Java has no such archives.
+    // An older Java does not support such archives.
     await rm(`${archive}.new`, { force: true });
   } finally {
     clearTimeout(timeout);

@@ -1,31 +1,31 @@
-/** One way to get an executable. The first way that yields a path wins. */
+/** One way to get an executable. The first way that yields a path is used. */
 export interface Way {
-  /** As it reads in a list of what was tried: `temporal on PATH`. */
+  /** Its name in a list of attempts: `temporal on PATH`. */
   readonly name: string;
-  /** What a person can do so that this way works the next time. */
+  /** What the user can do so that this way works next time. */
   readonly remedy: string;
-  /** Yields an absolute path; throws an error whose message says why there is none. */
+  /** Returns an absolute path; throws an error that says why there is none. */
   find(): Promise<FoundExecutable>;
 }
 
-/** What a {@link Way} yields. */
+/** The result of a {@link Way}. */
 export interface FoundExecutable {
   readonly path: string;
-  /** Where it came from, if not by the way that was asked. */
+  /** Where it came from, if not from this way. */
   readonly from?: string;
 }
 
-/** Where an executable came from that appeared while this process waited to install it. */
+/** The origin of an executable that appeared while this process waited to install it. */
 export const INSTALLED_MEANWHILE = 'installed by another process in the meantime';
 
-/** A way that was tried and yielded nothing. */
+/** A way that was tried without success. */
 interface FailedWay {
   readonly name: string;
   readonly reason: string;
   readonly remedy: string;
 }
 
-/** Nothing worked. The message lists every way tried, why it failed, and what would make it work. */
+/** No way worked. The message lists every way, why it failed, and what would make it work. */
 export class ProvisioningError extends Error {
   constructor(
     what: string,
@@ -46,15 +46,15 @@ export async function firstWayThatWorks(what: string, ways: readonly Way[]): Pro
     try {
       return { from: way.name, ...(await way.find()) };
     } catch (error) {
-      // Whatever went wrong (no network, a read-only folder, a broken compiler) is a reason to try the next way, and
-      // is reported in full if there is none.
+      // Any failure (no network, a read-only folder, a broken compiler) is a reason to try the next way, and is
+      // reported if none works.
       failed.push({ name: way.name, reason: messageOf(error), remedy: way.remedy });
     }
   }
   throw new ProvisioningError(what, failed);
 }
 
-/** What a caught value has to say. */
+/** The message of a caught value. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
