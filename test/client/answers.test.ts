@@ -15,7 +15,7 @@ function commandsOf(command: Command, path: readonly string[] = []): string[] {
   return command.commands.flatMap((child) => commandsOf(child, [...path, child.name()]));
 }
 
-test('each command has an answer, and each answer a command', () => {
+test('each command has an answer schema, and each schema a command', () => {
   const answering = new Set(answerNames.map((name) => name.split(' --')[0]!));
   expect([...answering, ...withoutAnswer].toSorted()).toEqual(commandsOf(program()).toSorted());
 });
@@ -24,7 +24,7 @@ test.each(answerFiles())('$file is what `npm run schemas` writes', async ({ file
   expect(await readFile(file, 'utf8')).toBe(schemaText(schema));
 });
 
-test('no schema is left of an answer that is gone', async () => {
+test('there is no schema of an answer that no longer exists', async () => {
   const files = (await readdir('schemas/answers')).map((name) => `schemas/answers/${name}`);
   expect(files.toSorted()).toEqual(answerNames.map(answerFile).toSorted());
 });
@@ -45,7 +45,7 @@ test('docs/json.md lists every answer', async () => {
   expect(answerNames.filter((name) => !text.includes(`\`${name}\``))).toEqual([]);
 });
 
-test('an answer with a field more, a field less, or another version is not taken for right', () => {
+test('an answer with an additional field, a missing field, or another version is rejected', () => {
   const right = { version: 1, answer: 'pause', vm: 'db-01', since: '2026-01-01T00:00:00.000Z' };
   expect(checkAnswer(right)).toBe('pause');
   const { since: _since, ...less } = right;

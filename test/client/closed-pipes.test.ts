@@ -6,7 +6,7 @@ import { freePorts } from '../../temporal/server/free-port.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 import { cliPath, Shell } from './command.js';
 
-test('a command that serves others outlives the reader of its standard error', async () => {
+test('a command that serves others survives the reader of its standard error', async () => {
   const shell = new Shell(await temporaryFolder());
   expect(await shell.run('keys', 'new', '--file', 'keys.yaml')).toMatchObject({ code: 0 });
   const [port] = await freePorts(1);

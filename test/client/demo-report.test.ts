@@ -7,7 +7,7 @@ const instance = {
   temporal: { address: '127.0.0.1:7233', namespace: 'farshore', uiUrl: 'http://127.0.0.1:8233' },
 };
 
-test('the demo names an address only of a Web UI that is still there when it is read', () => {
+test('the demo prints an address only for a Web UI that is still running when the user reads it', () => {
   expect(webUiText(instance, record)).toContain('http://127.0.0.1:8233/namespaces/farshore/workflows');
   expect(webUiText(instance, record)).toContain('vm/demo-vault/db-01');
   for (const gone of ['ending', undefined] as const) expect(webUiText(gone, record)).not.toContain('http');

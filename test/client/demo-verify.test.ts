@@ -8,7 +8,7 @@ import { temporaryFolder } from '../support/temporary-folder.js';
 
 const MiB = 1024 * 1024;
 
-test("one broken byte of a replica makes the demo's check fail", async (context) => {
+test("one changed byte of a replica makes the demo's check fail", async (context) => {
   requireReader('qemu-img', context);
   const folder = await temporaryFolder();
   const file = path.join(folder, 'os.img');

@@ -44,7 +44,7 @@ const configured = (env: NodeJS.ProcessEnv) => new Shell(shell.folder, env);
 const makeStore = async () =>
   await EmbeddedReplicaStore.open(path.join(shell.folder, 'vault'), { create: true }).then((store) => store.close());
 
-describe('a Temporal server that nobody has prepared', () => {
+describe('a Temporal server that has not been prepared', () => {
   let server: DevServer;
   let connection: Connection;
   beforeAll(async () => {
@@ -58,7 +58,7 @@ describe('a Temporal server that nobody has prepared', () => {
   const inNamespace = (namespace: string) =>
     examined(configured({ TEMPORAL_ADDRESS: server.address, TEMPORAL_NAMESPACE: namespace }));
 
-  test('a retention of a day, no search attributes, no workers, no store: each is told, and none hides another', async () => {
+  test('reports a retention of a day, missing search attributes, workers and store, and none hides another', async () => {
     const { code, status, of } = await inNamespace('default');
     expect({ code, status }).toEqual({ code: 2, status: 'problem' });
     expect(of('Temporal')).toMatchObject([{ status: 'ok', configuredBy: 'the environment variable TEMPORAL_ADDRESS' }]);
@@ -96,7 +96,7 @@ describe('a Temporal server that nobody has prepared', () => {
     expect(of('Disks of h1')).toMatchObject([{ status: 'skipped', message: 'h1 is another machine' }]);
   });
 
-  test('an attribute of another type, a namespace that is not there, a store that is', async () => {
+  test('reports an attribute of another type, a missing namespace and an existing store', async () => {
     await addSearchAttributes(connection, 'default', { FarshoreVm: 'Int' });
     await makeStore();
     const { of } = await inNamespace('default');
@@ -133,8 +133,8 @@ describe('a Temporal server that nobody has prepared', () => {
   });
 });
 
-describe('a Temporal that is none', () => {
-  test('nobody listens: the store is looked at all the same', async () => {
+describe('an address where there is no Temporal', () => {
+  test('nothing listens: the store is checked nevertheless', async () => {
     await makeStore();
     const { code, of, checks } = await examined(configured({ TEMPORAL_ADDRESS: '127.0.0.1:1' }));
     expect(code).toBe(2);
@@ -146,7 +146,7 @@ describe('a Temporal that is none', () => {
     expect(of('Task queue host:vault-1/h1')).toMatchObject([{ status: 'skipped' }]);
   });
 
-  test('a store of another vault is none for this one', async () => {
+  test('refuses the store of another vault', async () => {
     const store = await EmbeddedReplicaStore.open(path.join(shell.folder, 'vault'), { create: true });
     await claimStore(store, 'another-vault');
     await store.close();
@@ -165,7 +165,7 @@ describe('a Temporal that is none', () => {
     });
   });
 
-  test('something else listens, and TLS is spoken to it', async () => {
+  test('something else listens, and is contacted with TLS', async () => {
     const web = createHttp((_, answer) => answer.end('hello'));
     await new Promise<void>((resolve) => web.listen(0, '127.0.0.1', resolve));
     onTestFinished(() => void web.close());
@@ -180,7 +180,7 @@ describe('a Temporal that is none', () => {
     ]);
   });
 
-  test('none at all, and no site file', async () => {
+  test('no Temporal and no site file', async () => {
     const { code, checks } = await examined(shell, '--site', 'none.yaml');
     expect(code).toBe(2);
     expect(checks.map(({ check, status }) => [check, status])).toEqual([
@@ -191,7 +191,7 @@ describe('a Temporal that is none', () => {
   });
 });
 
-test('a healthy instance is well; of a hypervisor that hangs and a disk that is gone, both are told', async () => {
+test('a healthy instance is ok; a hypervisor that hangs and a missing disk are both reported', async () => {
   const folder = await temporaryFolder();
   // Memory: another file system than that of the disks.
   const apart = await mkdtemp('/dev/shm/farshore-test-');
@@ -236,7 +236,7 @@ test('a healthy instance is well; of a hypervisor that hangs and a disk that is 
   }
 });
 
-test('a VM that is not Normal is named with what to type, and so is a Provider that is gone', async () => {
+test('a VM that is not Normal is reported with the command to type, and so is a Provider that is gone', async () => {
   const folder = await temporaryFolder();
   await mkdir(path.join(folder, 'source'));
   const site = await SmallSite.start(folder, 'source', { diskBytes: 8 * 1024 * 1024, dataBytes: 1024 * 1024 });
@@ -321,7 +321,7 @@ test('a store beside the disks is a warning', async () => {
   }
 });
 
-test('a check that hangs, and one that fails, do not keep the others', async () => {
+test('a check that hangs or fails does not stop the others', async () => {
   const results = await runChecks(
     [
       { name: 'hangs', run: () => new Promise(() => undefined) },

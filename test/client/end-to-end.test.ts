@@ -81,13 +81,13 @@ test('up --detach starts an instance and says where it is', async () => {
   for (const url of Object.values(metrics)) expect(await (await fetch(url)).text()).toContain('farshore_worker_info{');
 });
 
-test('a second one in the same folder is refused', async () => {
+test('a second instance in the same folder is refused', async () => {
   const { code, stderr } = await shell.run('up');
   expect(code).toBe(3);
   expect(stderr).toMatch(/held by another instance \(process \d+/);
 });
 
-test('vm list shows every VM, and says what cannot be protected and why', async () => {
+test('vm list shows every VM, and why one cannot be protected', async () => {
   expect(await list()).toMatchObject([
     { vm: 'web-01', phase: 'Unprotected', protectable: true, power: 'Running' },
     { vm: 'db-01', phase: 'Unprotected', protectable: true, disks: [{ name: 'os' }, { name: 'data' }] },
@@ -110,7 +110,7 @@ test('vm list shows every VM, and says what cannot be protected and why', async 
   expect(rows[3]?.problem).toBe('its hypervisor does not answer on this machine');
 });
 
-test('while nothing is protected all is well, and nothing can be failed over, committed, synchronized or retried', async () => {
+test('while nothing is protected, all is well, and nothing can be failed over, committed, synchronized or retried', async () => {
   expect(await shell.json('status')).toMatchObject({ code: 0, value: { health: 'Normal' } });
   for (const command of [
     ['commit', 'web-01'],
@@ -125,7 +125,7 @@ test('while nothing is protected all is well, and nothing can be failed over, co
   expect((await show('web-01')).next).toMatch(/^farshore protect web-01/);
 });
 
-test('one unknown VM, and none is protected', async () => {
+test('with one unknown VM, none is protected', async () => {
   const { code, stderr } = await shell.run('protect', 'web-01', 'db-01', 'nope', '--wait');
   expect({ code, stderr }).toEqual({
     code: 3,
@@ -134,7 +134,7 @@ test('one unknown VM, and none is protected', async () => {
   expect(await phases()).toEqual(['web-01 Unprotected', 'db-01 Unprotected']);
 });
 
-test('protect --wait returns once the VM is Protected, and tells its steps on the way', async () => {
+test('protect --wait returns when the VM is Protected, and shows its steps', async () => {
   const { code, value, stderr } = await shell.json('protect', 'web-01', '--wait');
   // A quick one may have been over before it could be told.
   const steps = [enableProtection, initialReplication].flatMap(({ title, tasks }) =>
@@ -146,14 +146,14 @@ test('protect --wait returns once the VM is Protected, and tells its steps on th
   expect(await phases()).toEqual(['web-01 Protected', 'db-01 Unprotected']);
 });
 
-test('one VM that is protected already, and none of the others is', async () => {
+test('if one VM is already protected, none of the others is', async () => {
   const { code, stderr } = await shell.run('protect', 'db-01', 'web-01');
   expect(code).toBe(3);
   expect(stderr).toMatch(/^farshore: nothing was started\nweb-01: the VM is already protected/);
   expect(await phases()).toEqual(['web-01 Protected', 'db-01 Unprotected']);
 });
 
-test('what the state does not allow is refused, and what cannot be taken back wants a yes', async () => {
+test('operations that the state does not allow are refused, and irreversible ones need a confirmation', async () => {
   const commit = await shell.run('commit', 'web-01', '--yes');
   expect(commit.code).toBe(3);
   expect(commit.stderr).toMatch(/web-01: there is no failover to commit/);
@@ -163,7 +163,7 @@ test('what the state does not allow is refused, and what cannot be taken back wa
   expect(await phases()).toEqual(['web-01 Protected', 'db-01 Unprotected']);
 });
 
-test('an unplanned failover of a VM whose host answers names the planned one, and wants more than a yes', async () => {
+test('an unplanned failover of a VM whose host answers names the planned one, and needs more than --yes', async () => {
   const { code, stderr } = await shell.run('failover', 'web-01', '--type', 'unplanned', '--yes');
   expect(code).toBe(3);
   expect(stderr).toMatch(
@@ -177,7 +177,7 @@ test('an unplanned failover of a VM whose host answers names the planned one, an
   expect((await show('web-01')).phase).toBe('Protected');
 });
 
-test('sync --wait returns once the replica holds what was written', async () => {
+test('sync --wait returns when the replica holds everything written', async () => {
   const before = await show('web-01');
   await withGuest(before.disks[0]?.nbdUri, async (guest) => {
     await guest.write(PATTERN, 2 ** 20);
@@ -197,7 +197,7 @@ test('sync --wait returns once the replica holds what was written', async () => 
   expect(after.next).toMatch(/^farshore failover web-01/);
 });
 
-test('vm show lists the points and what a choice means; the guest was frozen for the app-consistent one', async () => {
+test('vm show lists the points and explains the choices; the guest was frozen for the app-consistent one', async () => {
   const { recoveryPoints, latest } = await show('web-01');
   const frozen = recoveryPoints.filter(({ kind }) => kind === 'appConsistent');
   expect(frozen).toHaveLength(1);
@@ -208,7 +208,7 @@ test('vm show lists the points and what a choice means; the guest was frozen for
   expect(stdout).toContain('app-consistent every 1 h');
 });
 
-test('sync --tag names a recovery point, also of an unchanged state; a name is used once', async () => {
+test('sync --tag names a recovery point, even of an unchanged state; a name is used once', async () => {
   const before = await show('web-01');
   const { code, value } = await shell.json('sync', 'web-01', '--tag', 'before-upgrade', '--wait');
   expect({ code, value }).toMatchObject({
@@ -230,7 +230,7 @@ test('sync --tag names a recovery point, also of an unchanged state; a name is u
   expect(wrong.stderr).toContain('letters, digits');
 });
 
-test('a VM that waits for an operator is Critical, and retry brings it on', async () => {
+test('a VM that waits for an operator is Critical, and retry continues it', async () => {
   expect((await shell.runAlone('protect', 'db-01', '--wait')).code).toBe(0);
   // It is kept twice.
   const descriptions = ['', 'second/'].map((copy) => join(shell.folder, `vault/vms/db-01/${copy}description.json`));
@@ -268,7 +268,7 @@ test('failover --wait moves the VM, and proves that nothing was lost', async () 
   expect(found.equals(PATTERN)).toBe(true);
 });
 
-test('failed over and not replicated back is a warning', async () => {
+test('a VM that was failed over and is not replicated back is a Warning', async () => {
   expect(await shell.json('status')).toMatchObject({ code: 1, value: { health: 'Warning' } });
   expect((await shell.runAlone('status')).code).toBe(1);
   const { code, stdout } = await shell.runAlone('vm', 'show', 'web-01');
@@ -295,7 +295,7 @@ test('jobs can be listed and shown', async () => {
   });
 });
 
-test('commit settles it, once', async () => {
+test('commit makes the failover permanent, once', async () => {
   const { code, value } = await shell.json('commit', 'web-01', '--wait', '--yes');
   expect({ code, value }).toMatchObject({
     code: 0,
@@ -306,7 +306,7 @@ test('commit settles it, once', async () => {
   expect(again).toMatchObject({ code: 0, stdout: 'web-01: its failover has already been committed\n' });
 });
 
-test('a plan that is wrong, or that names a VM that cannot fail over, starts nothing', async () => {
+test('an invalid plan, or one with a VM that cannot fail over, starts nothing', async () => {
   const run = (file: string) => shell.run('plan', 'run', file, '--type', 'planned', '--wait', '--yes');
   await shell.write('unknown.yaml', planYaml.replace('[web-01]', '[web-02]'));
   const unknown = await run('unknown.yaml');
@@ -356,14 +356,14 @@ test('a plan run, from its start to its commit', async () => {
   expect((await shell.run('plan', 'show', 'none')).stderr).toMatch(/there is no run of a plan none.*plan list/);
 });
 
-test('open leads to the Web UI', async () => {
+test('open prints the address of a page in the Web UI', async () => {
   const { code, stdout } = await shell.runAlone('open', 'db-01', '--print');
   expect(code).toBe(0);
   expect(stdout).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/namespaces\/farshore\/workflows\/vm%2Fvault-1%2Fdb-01\n$/);
   expect((await shell.run('open', 'job/none')).code).toBe(3);
 });
 
-test('a worker of one role can be run beside the instance, and ends when it is told to', async () => {
+test('a worker of one role can run in addition to the instance, and ends when told to', async () => {
   const unknown = await shell.run('worker', '--role', 'host', '--name', 'h9');
   expect(unknown.code).toBe(3);
   expect(unknown.stderr).toMatch(/the site file .* has no host h9; it has: h1/);
@@ -384,7 +384,7 @@ test('a worker of one role can be run beside the instance, and ends when it is t
 });
 
 /** From here on db-01 and web-01 have been failed over and committed; what is asked for is what the state allows. */
-describe('every other command answers as its schema says', () => {
+describe('every other command answers according to its schema', () => {
   test.each([
     ['init mine.yaml', 'init'],
     ['site check'],
@@ -427,7 +427,7 @@ describe('every other command answers as its schema says', () => {
     },
   );
 
-  test('keys use, job show and a command that goes on', async () => {
+  test('keys use, job show and a command that keeps running', async () => {
     const { keys } = (await shell.json('keys', 'list', '--file', 'keys.yaml')).value as Answer<'keys list'>;
     expect((await shell.json('keys', 'use', keys[0]!.id, '--file', 'keys.yaml')).code).toBe(0);
     const { jobs } = (await shell.json('job', 'list')).value as Answer<'job list'>;
@@ -456,7 +456,7 @@ async function firstAnswer(...args: string[]): Promise<AnswerName | 'error'> {
   return name;
 }
 
-test('down ends the instance, and what was protected is there again after the next up', async () => {
+test('down ends the instance, and protections are there again after the next up', async () => {
   const down = await shell.json('down');
   expect(down).toMatchObject({ code: 0, value: { stopped: true } });
   expect((await shell.run('status')).code).toBe(5);
@@ -467,7 +467,7 @@ test('down ends the instance, and what was protected is there again after the ne
   expect(await phases()).toEqual(['web-01 Protected', 'db-01 Committed']);
 });
 
-test('after an instance was killed, the next one starts all the same', async () => {
+test('after an instance was killed, the next one starts nevertheless', async () => {
   const data = new DataFolder(join(shell.folder, '.farshore'));
   const killed = (await data.readInstance())!;
   process.kill(killed.pid, 'SIGKILL');
@@ -480,7 +480,7 @@ test('after an instance was killed, the next one starts all the same', async () 
   expect(await phases()).toEqual(['web-01 Protected', 'db-01 Committed']);
 });
 
-test('every answer was seen, and was as its schema says', () => {
+test('every answer was checked against its schema', () => {
   // The demo is a site of its own; jobs of a site this small have ended before they could be cancelled. A run that
   // can't go on is, in operations.test.ts.
   const elsewhere = ['demo', 'plan cancel', 'job cancel'];

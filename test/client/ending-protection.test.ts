@@ -18,8 +18,8 @@ const beginning = (errors: Error[]) => {
   return { begin, calls: () => calls };
 };
 
-describe('a protection that is begun while one ends', () => {
-  it('is begun again until it is taken', async () => {
+describe('a protection that begins while another one ends', () => {
+  it('is requested again until it is accepted', async () => {
     const { begin, calls } = beginning([
       failure(PROTECTION_ENDING),
       refusal(new WorkflowNotFoundError('closed', 'vm/v/db-01', undefined)),
@@ -28,7 +28,7 @@ describe('a protection that is begun while one ends', () => {
     expect(calls()).toBe(3);
   });
 
-  it('is refused for every other reason at once', async () => {
+  it('is refused immediately for every other reason', async () => {
     for (const error of [failure('OperationNotAllowed'), new RefusedError('no'), new Error('broken')]) {
       const { begin, calls } = beginning([error]);
       await expect(unlessEnding(begin)).rejects.toBe(error);

@@ -5,7 +5,7 @@ import { recoveryPlanSchema } from '../../domain/plan.js';
 import { siteSchema } from '../../domain/site.js';
 import { loadPlan, loadSite } from '../../config/site-file.js';
 
-test('the example site and plan are in order', async () => {
+test('the example site file and plan are valid', async () => {
   const { site } = await loadSite('examples/site.yaml', { disks: false });
   const plan = await loadPlan('examples/plan.yaml', site);
   expect(site.vms.map(({ name }) => name)).toEqual(['db-01', 'web-01']);

@@ -22,7 +22,7 @@ beforeEach(async () => {
 });
 const sas = (endsInMs: number) => `sv=2024-11-04&sp=rcwdl&se=${new Date(Date.now() + endsInMs).toISOString()}&sig=AAAA`;
 
-test('whoever waits for it is told so, on standard error', async () => {
+test('commands that need the store report on standard error that they wait', async () => {
   const child = spawn(process.execPath, [cliPath, 'vault', 'list', '--store', url], {
     cwd: shell.folder,
     env: { ...shell.env, FARSHORE_STORE_SAS: sas(HOUR_MS) },
@@ -39,13 +39,13 @@ test('whoever waits for it is told so, on standard error', async () => {
   await ended;
 });
 
-test('what is only shown beside something else is done without', async () => {
+test('commands that show it only in addition do without it', async () => {
   expect(await unlessItHangs(new Promise<string>(() => undefined), 'unknown')).toBe('unknown');
   expect(await unlessItHangs(Promise.reject(new Error('away')), 'unknown')).toBe('unknown');
   expect(await unlessItHangs(Promise.resolve('there'), 'unknown')).toBe('there');
 });
 
-test('doctor tells of a SAS that ends soon, and of none other', async () => {
+test('doctor reports a SAS that expires soon, and no other', async () => {
   const text = await shell.read('site.yaml');
   await shell.write('site.yaml', text.replace(/kind: embedded\n +path: vault/, `kind: azure\n    url: '${url}'`));
   const examined = async (endsInMs: number) => {

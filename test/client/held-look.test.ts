@@ -14,7 +14,7 @@ const failedOver: HeldReplica = {
   },
 };
 
-it('asks the store now and then only, but always before it is said that a replica VM is missing', async () => {
+it('asks the store only from time to time, but always before a replica VM is reported as missing', async () => {
   let said: HeldReplica[] = [failedOver];
   let asked = 0;
   const look = new HeldLook(() => {
@@ -35,7 +35,7 @@ it('asks the store now and then only, but always before it is said that a replic
   expect(asked).toBe(3);
 });
 
-it('does not stay with what it was told while a replica VM was on its way out', async () => {
+it('does not keep the answer that it got while a replica VM was being deleted', async () => {
   let said: HeldReplica[] = [failedOver];
   const look = new HeldLook(() => Promise.resolve(said));
   expect(await look.read([], new Map())).toEqual([failedOver]);

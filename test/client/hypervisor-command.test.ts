@@ -41,7 +41,7 @@ async function found(check: string): Promise<object[]> {
   return (value as { checks: { check: string }[] }).checks.filter((one) => one.check === check);
 }
 
-test('the hypervisor of a host answers, is there once, and ends when it is told to', async () => {
+test('the hypervisor of a host answers, runs only once, and ends when told to', async () => {
   expect(await found('Hypervisor of h1')).toMatchObject([{ status: 'skipped' }]);
   const first = await start('hypervisor', '--host', 'h1');
   expect(first.ready).toBe(`the hypervisor of h1 is ready: ${data.hypervisorControl('h1')}`);
@@ -64,7 +64,7 @@ test('the hypervisor of a host answers, is there once, and ends when it is told 
   expect(await again.stop('SIGINT')).toBe(0);
 });
 
-test('the recovery compute answers, is there once, and needs the store', async () => {
+test('the recovery compute answers, runs only once, and needs the store', async () => {
   const without = await shell.run('recovery-compute');
   expect({ code: without.code, stderr: without.stderr }).toMatchObject({
     code: 5,
@@ -84,7 +84,7 @@ test('the recovery compute answers, is there once, and needs the store', async (
   expect(await first.stop('SIGTERM')).toBe(0);
 });
 
-test('a host that the site file has not, and a data folder that an instance holds', async () => {
+test('refuses a host that is missing from the site file, and a data folder that an instance holds', async () => {
   const unknown = await shell.run('hypervisor', '--host', 'h2');
   const file = path.join(shell.folder, 'site.yaml');
   const error = `farshore: the site file ${file} has no host h2; it has: h1\n`;

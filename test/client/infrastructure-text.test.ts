@@ -38,7 +38,7 @@ const rowOf = (found: InfrastructureVm) => {
     .find((line) => line.includes('VM db-01: '));
 };
 
-it('says of a VM that was failed over where it runs, and that the power is that of its source', () => {
+it('says where a failed-over VM runs, and that the power state is that of its source', () => {
   const failedOver = { phase: 'FailedOver', activeSide: 'recovery', health: 'Normal' } as const;
   expect(rowOf(vm({ ...failedOver, power: 'Off' }))).toMatch(
     /db-01: FailedOver, Normal, runs at the recovery site; its source here: power Off$/,

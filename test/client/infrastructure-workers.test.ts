@@ -56,7 +56,7 @@ test.each<[string, number | undefined, number | undefined, { provider: string; a
   expect(lines(polled, heard)).toMatchObject(expected);
 });
 
-test('a Provider beside hosts that do not answer may be gone, and what polled is no proof', () => {
+test('a Provider beside hosts that do not answer may be gone, and an old poll is no proof', () => {
   const item: ProtectedItem = { ...newItem(), host: 'h1', vmmServer: 'vmm-1', phase: 'Protected' };
   const silent = toldOf(item, { host: 'h1', since: at(990), heardAt: at(985), silent: 'agent' });
   expect(lines(12, 15, [silent])).toMatchObject({
@@ -66,7 +66,7 @@ test('a Provider beside hosts that do not answer may be gone, and what polled is
   expect(lines(12, 2, [item, { ...silent, vm: 'web-01', host: 'h2' }]).provider).toBe(polls(12));
 });
 
-test('a VM whose protection has ended is shown where it runs, whether its source was told or not', () => {
+test('a VM whose protection has ended is shown where it runs, whether or not its source was told', () => {
   const sourceFence = { epoch: 3, since: at(1) };
   const owed: ProtectedItem = { ...newItem(), phase: 'Unprotected', activeSide: 'recovery', sourceFence };
   expect(lines(1, 1, [owed]).vm).toBe('Unprotected, Warning, runs at the recovery site');

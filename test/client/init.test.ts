@@ -13,7 +13,7 @@ beforeEach(async () => {
 });
 const file = (name: string) => path.join(shell.folder, name);
 
-test('writes a file that passes `site check` once its disks are there', async () => {
+test('writes a file that passes `site check` once its disks exist', async () => {
   expect(await shell.json('init')).toMatchObject({ code: 0, value: { file: file('site.yaml') } });
   const { site } = await loadSite(file('site.yaml'), { disks: false });
   for (const { path: disk, format, size = 4 * MiB } of site.vms.flatMap(({ disks }) => disks)) {
@@ -24,7 +24,7 @@ test('writes a file that passes `site check` once its disks are there', async ()
   expect(await shell.json('site', 'check')).toMatchObject({ code: 0, value: { counts: { vms: 2, disks: 3 } } });
 });
 
-test('is the example but for what tells where things are, and leads editors to the schema', async () => {
+test('is the example except for paths, and refers editors to the schema', async () => {
   await shell.run('init', 'mine.yaml');
   const [mine, example] = await Promise.all([
     readFile(file('mine.yaml'), 'utf8'),
@@ -36,7 +36,7 @@ test('is the example but for what tells where things are, and leads editors to t
   expect(rest.join('\n')).toBe(example.split('\n').slice(1).join('\n').replaceAll('examples/site.yaml', 'mine.yaml'));
 });
 
-test('replaces nothing unasked, and leaves nothing beside it', async () => {
+test('replaces nothing without --force, and leaves no other files', async () => {
   await shell.write('site.yaml', 'precious');
   const refused = await shell.run('init');
   expect(refused).toMatchObject({ code: 3, stdout: '' });
@@ -60,7 +60,7 @@ test.each([
   expect(await readdir(shell.folder)).toEqual(['folder']);
 });
 
-test.each(['site', 'plan'])('`%s schema` prints what the package holds', async (kind) => {
+test.each(['site', 'plan'])('`%s schema` prints the schema in the package', async (kind) => {
   const { code, stdout } = await shell.run(kind, 'schema');
   expect({ code, stdout }).toEqual({ code: 0, stdout: await readFile(`schemas/${kind}.schema.json`, 'utf8') });
 });

@@ -18,7 +18,7 @@ beforeEach(async () => {
 const withKeys = () => new Shell(shell.folder, { FARSHORE_ENCRYPTION_KEYS: file });
 
 describe('keys', () => {
-  test('new makes the file, then adds to it; use chooses', async () => {
+  test('new creates the file, then adds to it; use selects a key', async () => {
     const made = await shell.run('keys', 'new', '--file', 'keys.yaml');
     expect(made.code).toBe(0);
     expect(made.stdout).toContain(`export FARSHORE_ENCRYPTION_KEYS=${file}`);
@@ -64,14 +64,14 @@ describe('keys', () => {
     expect(code).toBe(3);
   });
 
-  test('a key that is not there is refused', async () => {
+  test('an unknown key is refused', async () => {
     await writeKeyFile(file, 'a', { a: newKey() });
     const { code, stderr } = await withKeys().run('keys', 'use', 'b');
     expect({ code, stderr }).toMatchObject({ code: 3, stderr: expect.stringContaining('has no key b; it has: a') });
   });
 });
 
-test('a key file that others may read is refused before anything is started', async () => {
+test('a key file that others may read is refused before anything starts', async () => {
   await makeSite(shell);
   await writeKeyFile(file, 'a', { a: newKey() });
   await chmod(file, 0o644);
@@ -84,7 +84,7 @@ test('a key file that others may read is refused before anything is started', as
 });
 
 describe('codec-server', () => {
-  test('answers pages of the origins it is given until it is told to end', async () => {
+  test('answers pages of the given origins until it is told to end', async () => {
     await writeKeyFile(file, 'a', { a: newKey() });
     const port = await freePort();
     const origins = ['http://127.0.0.1:8233', 'http://localhost:8233'];

@@ -57,7 +57,7 @@ test('pause and resume', { timeout: 180_000 }, async () => {
   await expect.poll(async () => (await show('web-01')).health, { timeout: 30_000 }).toBe('Normal');
 });
 
-test('set-policy, by the names of the site file', { timeout: 180_000 }, async () => {
+test('set-policy, with the names in the site file', { timeout: 180_000 }, async () => {
   expect(await shell.json('set-policy', 'web-01', 'default')).toMatchObject({
     code: 0,
     value: { policyName: 'default' },
@@ -108,7 +108,7 @@ test(
   },
 );
 
-test('a recovery point that is not there is refused before anything is cancelled for it', async () => {
+test('a missing recovery point is refused before anything is cancelled for it', async () => {
   const mistyped = await shell.run(
     ...['failover', 'web-01', '--type', 'unplanned', '--recovery-point', '0001-00009999', '--yes'],
   );
@@ -155,22 +155,26 @@ test(
   },
 );
 
-test('the VM can be protected again, under a higher epoch, and its replica be kept', { timeout: 180_000 }, async () => {
-  expect((await shell.run('protect', 'web-01', '--wait')).code).toBe(0);
-  expect(await shell.json('vm', 'show', 'web-01')).toMatchObject({ value: { phase: 'Protected', epoch: 4 } });
-  expect(await shell.json('verify', 'web-01', '--wait')).toMatchObject({
-    code: 0,
-    value: { job: { result: { equal: true } } },
-  });
-  expect((await shell.run('unprotect', 'web-01', '--keep-replica', '--wait', '--yes')).code).toBe(0);
-  await access(replica());
-  const asked = await shell.run('protect', 'web-01', '--wait');
-  expect(asked).toMatchObject({
-    code: 3,
-    stderr: expect.stringContaining('The vault holds earlier recovery points of web-01'),
-  });
-  expect((await shell.run('protect', 'web-01', '--wait', '--yes')).code).toBe(0);
-});
+test(
+  'the VM can be protected again, under a higher epoch, and its replica can be kept',
+  { timeout: 180_000 },
+  async () => {
+    expect((await shell.run('protect', 'web-01', '--wait')).code).toBe(0);
+    expect(await shell.json('vm', 'show', 'web-01')).toMatchObject({ value: { phase: 'Protected', epoch: 4 } });
+    expect(await shell.json('verify', 'web-01', '--wait')).toMatchObject({
+      code: 0,
+      value: { job: { result: { equal: true } } },
+    });
+    expect((await shell.run('unprotect', 'web-01', '--keep-replica', '--wait', '--yes')).code).toBe(0);
+    await access(replica());
+    const asked = await shell.run('protect', 'web-01', '--wait');
+    expect(asked).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('The vault holds earlier recovery points of web-01'),
+    });
+    expect((await shell.run('protect', 'web-01', '--wait', '--yes')).code).toBe(0);
+  },
+);
 
 test(
   'after a committed failover only the protection ends, and nothing overwrites the disks of the replica VM',
@@ -287,7 +291,7 @@ test(
   },
 );
 
-test('the board of the vault has a page of its own, and says what is new', { timeout: 180_000 }, async () => {
+test('the board of the vault has its own page, and shows news', { timeout: 180_000 }, async () => {
   const { temporal } = (await new DataFolder(join(shell.folder, '.farshore')).readInstance())!;
   const connection = await Connection.connect({ address: temporal.address });
   try {
@@ -340,7 +344,7 @@ test(
   },
 );
 
-test('a plan run that is under way is cancelled, and its VMs go on at home', { timeout: 180_000 }, async () => {
+test('a running plan run is cancelled, and its VMs keep running at home', { timeout: 180_000 }, async () => {
   await shell.write('plan.yaml', planYaml);
   const descriptions = ['', 'second/'].map((copy) => join(shell.folder, `vault/vms/db-01/${copy}description.json`));
   const contents = await Promise.all(descriptions.map((file) => readFile(file)));

@@ -49,7 +49,7 @@ function expectGivenBack(written: string): void {
   expect(after).toContain(`after:${settings}`);
 }
 
-test('in a terminal it shows the VMs in place, in colour, follows its size, and ends with q', async (context) => {
+test('in a terminal it shows the VMs in place, in color, follows the window size, and ends with q', async (context) => {
   const terminal = watch(context);
   await expect.poll(() => terminal.screen, SOON).toMatch(/web-01 +Protected +primary +Normal +\d+ s +.* in \d+ s/);
   expect(terminal.screen).toMatch(/db-01 +Unprotected/);
@@ -66,7 +66,7 @@ test('in a terminal it shows the VMs in place, in colour, follows its size, and 
   expectGivenBack(written);
 });
 
-test('Ctrl-C, and SIGTERM, give the terminal back; NO_COLOR is heeded', async (context) => {
+test('Ctrl-C and SIGTERM restore the terminal; NO_COLOR is respected', async (context) => {
   const typed = watch(context, { NO_COLOR: '1' });
   await expect.poll(() => typed.screen, SOON).toMatch(/web-01 +Protected/);
   // eslint-disable-next-line no-control-regex
@@ -79,7 +79,7 @@ test('Ctrl-C, and SIGTERM, give the terminal back; NO_COLOR is heeded', async (c
   expectGivenBack(await told.end());
 });
 
-test('it says when Temporal does not answer, goes on from what it knows, and notices that it is back', async (context) => {
+test('it reports when Temporal does not answer, keeps the last known state, and notices that it is back', async (context) => {
   const terminal = watch(context);
   await expect.poll(() => terminal.screen, SOON).toMatch(/web-01 +Protected/);
   const { temporal } = (await new DataFolder(join(shell.folder, '.farshore')).readInstance())!;
@@ -97,7 +97,7 @@ test('it says when Temporal does not answer, goes on from what it knows, and not
   expectGivenBack(await terminal.end());
 });
 
-test('an error that is none of Temporal gives the terminal back, and is told', async (context) => {
+test('an error that does not come from Temporal restores the terminal and is reported', async (context) => {
   const terminal = watch(context);
   await expect.poll(() => terminal.screen, SOON).toMatch(/web-01 +Protected/);
   const { temporal } = (await new DataFolder(join(shell.folder, '.farshore')).readInstance())!;
@@ -115,7 +115,7 @@ test('an error that is none of Temporal gives the terminal back, and is told', a
   }
 });
 
-test.each([[[]], [['--json']]])('elsewhere it prints one answer after the other, with %j', async (args) => {
+test.each([[[]], [['--json']]])('without a terminal it prints one answer after the other, with %j', async (args) => {
   const child = spawn(process.execPath, [cliPath, 'status', '--watch', '--interval', '1', ...args], {
     cwd: shell.folder,
     env: shell.env,
@@ -146,7 +146,7 @@ test.each([[[]], [['--json']]])('elsewhere it prints one answer after the other,
   expect(Date.parse(second!.at)).toBeGreaterThan(Date.parse(first!.at));
 });
 
-test('an unplanned failover of a VM whose host answers wants its name typed', async (context) => {
+test('an unplanned failover of a VM whose host answers requires its name to be typed', async (context) => {
   requireReader('script', context);
   const command = `${process.execPath} ${cliPath} failover web-01 --type unplanned; echo "code:$?"`;
   const terminal = PseudoTerminal.start(command, shell.folder, shell.env, [200, 20]);
@@ -169,7 +169,7 @@ test('bad input is refused before anything is drawn', async () => {
   expect((await shell.run('open', 'web-01', '--save')).stderr).toMatch(/name it with --query/);
 });
 
-test('infrastructure shows both sides, and what of them is alive', async () => {
+test('infrastructure shows both sites, and which processes are alive', async () => {
   const { code, stdout } = await shell.run('infrastructure');
   expect(code).toBe(0);
   expect(stdout.replaceAll(/last asked for work .* ago/g, 'last asked for work … ago')).toBe(`Vault vault-1
@@ -197,7 +197,7 @@ VMM server vmm-1
   expect(vmmServers[0]!.clouds[0]!.hosts[0]!.vms[0]).toMatchObject({ vm: 'web-01', phase: 'Protected' });
 });
 
-test('with its name typed it is failed over, host or no host', async (context) => {
+test('after its name was typed, it is failed over, whether or not its host answers', async (context) => {
   requireReader('script', context);
   const command = `${process.execPath} ${cliPath} failover web-01 --type unplanned --wait; echo "code:$?"`;
   const terminal = PseudoTerminal.start(command, shell.folder, shell.env, [200, 20]);

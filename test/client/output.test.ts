@@ -18,7 +18,7 @@ class FakeScreen implements Screen {
   }
 }
 
-test('a table has columns as wide as their widest cell, and no blanks at the end', () => {
+test('the columns of a table are as wide as their widest cell, without trailing blanks', () => {
   const rows = [
     ['web-01', 'Protected', 'x'],
     ['a-long-name', '-'],
@@ -31,7 +31,7 @@ test('a table has columns as wide as their widest cell, and no blanks at the end
   expect(table(['VM', 'PHASE'], [])).toBe('VM  PHASE');
 });
 
-test('fields leave out what is not there and indent what has several lines', () => {
+test('missing fields are left out, and fields with several lines are indented', () => {
   const text = fields([
     ['Job', 'one\ntwo'],
     ['Ended', undefined],
@@ -40,7 +40,7 @@ test('fields leave out what is not there and indent what has several lines', () 
   expect(text).toBe('Job    one\n       two\nState  done');
 });
 
-test('away from a terminal a line is printed for each step and each tenth, and none twice', () => {
+test('without a terminal, a line is printed for each step and each tenth, and none twice', () => {
   const screen = new FakeScreen(false);
   const progress = new Progress(screen);
   const copying = (bytesDone: number, remark?: string) =>
@@ -61,7 +61,7 @@ test('away from a terminal a line is printed for each step and each tenth, and n
   ]);
 });
 
-test('on a terminal each machine has one line, drawn again in place', () => {
+test('in a terminal, each machine has one line, which is updated in place', () => {
   const screen = new FakeScreen(true);
   const progress = new Progress(screen);
   progress.update('db-01', { name: 'Copying', bytes: { bytesDone: 50, bytesTotal: 100 } });
@@ -75,7 +75,7 @@ test('on a terminal each machine has one line, drawn again in place', () => {
   );
 });
 
-test('a line never wraps on a terminal, and what is drawn after the end goes below', () => {
+test('a line never wraps in a terminal, and later output goes below', () => {
   const screen = new FakeScreen(true, 20);
   const progress = new Progress(screen);
   progress.update('db-01', { name: 'Synchronizing the changes held in the logs' });

@@ -30,7 +30,7 @@ function expectOneError({ code, stdout, stderr }: Outcome, expected: { code: num
   expect(stderr).not.toMatch(/^ +at /m);
 }
 
-describe('a site file that is wrong', () => {
+describe('an invalid site file', () => {
   const cases: [what: string, change: (site: string) => string, line: string, error: RegExp][] = [
     [
       'an unknown field',
@@ -133,14 +133,14 @@ describe('a site file that is wrong', () => {
     expect(await exists('vault')).toBe(false);
   });
 
-  test('none at all', async () => {
+  test('no site file', async () => {
     expectOneError(await shell.runLoaded('up', '--site', 'none.yaml'), {
       code: 3,
       error: /none\.yaml:1: \(file\): this site file does not exist\n {2}Remedy: /,
     });
   });
 
-  test('is checked without anything being started', async () => {
+  test('is checked without starting anything', async () => {
     const { code, value } = await shell.json('site', 'check');
     expect(code).toBe(0);
     expect(value).toMatchObject({ vault: 'vault-1', counts: { hosts: 1, vms: 2, disks: 3 } });
@@ -148,7 +148,7 @@ describe('a site file that is wrong', () => {
   });
 });
 
-describe('arguments that are wrong', () => {
+describe('invalid arguments', () => {
   test.each([
     [['frobnicate'], /unknown command 'frobnicate'/],
     [['status', '--jason'], /unknown option '--jason'/],
@@ -190,13 +190,13 @@ describe('arguments that are wrong', () => {
     },
   );
 
-  test.each([[['--version']], [['-V']]])('%j tells the version', async (args) => {
+  test.each([[['--version']], [['-V']]])('%j prints the version', async (args) => {
     const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
     expect(await shell.run(...args)).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' });
   });
 });
 
-describe('with --json a refusal is an answer, too', () => {
+describe('with --json, a refusal is an answer, too', () => {
   test.each<[args: string[], error: object]>([
     [['status', '--jason'], { code: 'BadArguments', exitCode: 3, message: expect.stringContaining('--jason') }],
     [['failover', 'web-01'], { code: 'BadArguments', exitCode: 3 }],
@@ -248,7 +248,7 @@ describe('without an instance', () => {
     });
   });
 
-  test('down has nothing to do, and that is fine', async () => {
+  test('down has nothing to do, and succeeds', async () => {
     const { code, value } = await shell.json('down');
     expect(code).toBe(0);
     expect(value).toMatchObject({ stopped: false });
@@ -280,7 +280,7 @@ describe('up', () => {
     }
   });
 
-  test('refuses a data folder that cannot be made', async () => {
+  test('refuses a data folder that cannot be created', async () => {
     await shell.write('file', '');
     expectOneError(await shell.run('up', '--data', 'file/data'), { code: 3, error: /data folder .* can't be used/ });
     // Where Node's own recursive mkdir never returns.
@@ -314,7 +314,7 @@ describe('up', () => {
     expectOneError(outcome, { code: 3, error });
   });
 
-  test('makes no store where the one that is known is missing', async () => {
+  test('creates no store if the known one is missing', async () => {
     const data = new DataFolder(join(shell.folder, 'data'));
     await data.make();
     const known = { 'vault-1': { id: '11111111-2222-4333-8444-555555555555', where: join(shell.folder, 'vault') } };
@@ -343,7 +343,7 @@ describe('up', () => {
     expect(outcome).toMatchObject({ code: 3, stdout: '' });
   });
 
-  test('lists every way tried when no Temporal can be had', async () => {
+  test('lists every way that was tried if no Temporal is available', async () => {
     const empty = join(shell.folder, 'empty');
     await mkdir(empty);
     // Nobody listens on the discard port: the download fails at once, on a machine with internet too.

@@ -6,7 +6,7 @@ import { at, newItem } from '../domain/random-life.js';
 
 const view = (changes: Partial<ProtectedItem>) => viewOf({ ...newItem(), ...changes }, at(1000));
 
-it('nothing is started at a primary site that has still to be told of the failover: it would be turned off again', () => {
+it('does not start a source that still has to be told of the failover, because it would be turned off again', () => {
   const owed = view({ phase: 'Unprotected', activeSide: 'recovery', sourceFence: { epoch: 3, since: at(1) } });
   expect(() => refuseWhileFenceOwed('db-01', owed)).toThrow(
     /is not fenced yet[^]*Remedy: start the hypervisor of host [^]*--primary-lost/,

@@ -9,7 +9,7 @@ const item: ProtectedItem = { ...newItem(), vm: 'db-01', host: 'h1', phase: 'Pro
 const items = new Map([[item.vm, item]]);
 const silence: HostSilence = { host: 'h1', since: '2026-11-28T10:00:00.000Z', silent: 'agent' };
 
-test('is found beside what is shown, once in a while, and is over when the host is heard again', async () => {
+test('is made in the background from time to time, and ends when the host is heard again', async () => {
   vi.useFakeTimers({ toFake: ['performance'] });
   try {
     let found: readonly HostSilence[] = [silence];

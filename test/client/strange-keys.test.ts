@@ -52,7 +52,7 @@ async function doctor(of: Shell, check: string): Promise<Said[]> {
   return (value as { checks: Said[] }).checks.filter((said) => said.check === check);
 }
 
-test('keys that the workers lack are used for nothing that they would have to read', async () => {
+test('keys that the workers lack are not used for requests that they would have to read', async () => {
   for (const args of [
     ['sync', VM],
     ['pause', VM],
@@ -72,7 +72,7 @@ test('keys that the workers lack are used for nothing that they would have to re
   expect((await withKeys.run('plan', 'list')).stdout).toContain('There are no plan runs');
 });
 
-test('doctor names every worker whose keys are others, and says when nobody has any', async () => {
+test('doctor names every worker with different keys, and reports it if no worker has any', async () => {
   const found = await doctor(withKeys, 'Encryption');
   expect(found.map(({ status }) => status)).toEqual(['problem', 'problem', 'problem']);
   for (const role of ['azure:vault-01', 'vmm:vmm-01', 'host:hyperv-01']) {
@@ -87,7 +87,7 @@ test('doctor names every worker whose keys are others, and says when nobody has 
   ]);
 });
 
-test('doctor tells of a workflow that a worker cannot get on with, and why', async () => {
+test('doctor reports a workflow that a worker cannot process, and why', async () => {
   expect(await doctor(shell, 'Workflows')).toMatchObject([{ status: 'ok' }]);
   const { address, namespace } = site.running.instance.temporal;
   const connection = await Connection.connect({ address });
@@ -107,7 +107,7 @@ test('doctor tells of a workflow that a worker cannot get on with, and why', asy
   expect(await doctor(shell, 'Workflows')).toMatchObject([{ status: 'ok' }]);
 });
 
-test('doctor tells of a VM whose state a worker cannot read, as after a rollback, and what to do', async () => {
+test('doctor reports a VM whose state a worker cannot read, as after a rollback, and the remedy', async () => {
   const { item } = (await site.farshore.protectedItem(VM))!;
   const { vault, host, vmmServer, policy } = item;
   const vm = 'newer-01';
@@ -130,7 +130,7 @@ test('doctor tells of a VM whose state a worker cannot read, as after a rollback
     ]);
 });
 
-test('doctor tells of an activity that somebody has paused', async () => {
+test('doctor reports an activity that was paused by hand', async () => {
   const { workflowService, options } = site.farshore.temporal;
   const paused = {
     namespace: options.namespace,
@@ -146,7 +146,7 @@ test('doctor tells of an activity that somebody has paused', async () => {
   expect(await doctor(shell, 'Workflows')).toMatchObject([{ status: 'ok' }]);
 });
 
-test('a plan run is seen before a worker has taken it, and goes on when one does', async () => {
+test('a plan run is visible before a worker has taken it, and continues when one does', async () => {
   const worker = site.running.processId('azure-vault-01')!;
   process.kill(worker, 'SIGSTOP');
   let id: string;

@@ -37,8 +37,8 @@ async function listening(server: Server): Promise<string> {
   return `127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-describe('what answers is not what was meant', () => {
-  test('nobody does: by a variable, a profile, and of a worker', async () => {
+describe('something other than the intended server answers', () => {
+  test('nothing answers: configured by a variable, by a profile, and for a worker', async () => {
     const problem = (by: string) =>
       new RegExp(
         `^farshore: Temporal does not answer at 127\\.0\\.0\\.1:1: no process listens there \\(configured by ${by}\\)\n {2}Remedy: start it .*, or correct the address`,
@@ -62,29 +62,29 @@ describe('what answers is not what was meant', () => {
     expect(up.stderr).toMatch(variable);
   });
 
-  test('a machine whose name is not known', async () => {
+  test('a machine with an unknown name', async () => {
     const outcome = await configured({ TEMPORAL_ADDRESS: 'nowhere.invalid:7233' }).run('status');
     expectProblem(outcome, { code: 5, problem: /nowhere\.invalid:7233: the host name cannot be resolved/ });
   });
 
-  test('a port that is none', async () => {
+  test('an invalid port', async () => {
     const outcome = await configured({ TEMPORAL_ADDRESS: '127.0.0.1:99999' }).run('status');
     expectProblem(outcome, { code: 3, problem: /127\.0\.0\.1:99999 is not an address of a Temporal server/ });
   });
 
-  test('a profile that is no TOML, of which no line is shown', async () => {
+  test('a profile that is not valid TOML, of which no line is shown', async () => {
     await shell.write('broken.toml', '[profile.default]\naddress = "127.0.0.1:1"\napi_key = not-to-be-shown\n');
     const outcome = await configured({ TEMPORAL_CONFIG_FILE: 'broken.toml' }).run('status');
     expectProblem(outcome, { code: 3, problem: /TEMPORAL_CONFIG_FILE names cannot be used: Invalid TOML document/ });
     expect(outcome.stderr).not.toContain('not-to-be-shown');
   });
 
-  test('an address that is none', async () => {
+  test('an invalid address', async () => {
     const outcome = await configured({ TEMPORAL_ADDRESS: 'a:b:c' }).run('status');
     expectProblem(outcome, { code: 3, problem: /a:b:c is not an address .* TEMPORAL_ADDRESS\)\n.*host:port/ });
   });
 
-  test('a web server, TLS where none is wanted and the reverse, a stranger with a certificate, and silence', async () => {
+  test('a web server, TLS without being configured and the reverse, an unknown certificate, and silence', async () => {
     await shell.write('cert.pem', selfSignedCertificate);
     const file = path.join(shell.folder, 'cert.pem');
     const own = { key: selfSignedKey, cert: selfSignedCertificate, allowHTTP1: true };
@@ -125,7 +125,7 @@ describe('what answers is not what was meant', () => {
     }
   });
 
-  test('a server that is too old, one of another kind, and one that does not take the credentials', async () => {
+  test('a server that is too old, one of another kind, and one that refuses the credentials', async () => {
     const old = await startGrpcServer(() => ({ body: textField('1.20.4') }));
     const other = await startGrpcServer(() => ({ status: 12, message: 'unknown service' }));
     const strict = await startGrpcServer(() => ({ status: 16, message: 'token has expired' }));
@@ -144,13 +144,13 @@ describe('what answers is not what was meant', () => {
     }
   });
 
-  test.each(['TEMPORAL_TLS_CLIENT_CERT_PATH', 'TEMPORAL_CONFIG_FILE'])('a file that is not there: %s', async (name) => {
+  test.each(['TEMPORAL_TLS_CLIENT_CERT_PATH', 'TEMPORAL_CONFIG_FILE'])('a missing file: %s', async (name) => {
     const env = { TEMPORAL_ADDRESS: '127.0.0.1:1', [name]: 'none.pem' };
     const problem = new RegExp(`${name} names none\\.pem: the file does not exist\\. Correct the variable`);
     expectProblem(await configured(env).runLoaded('status'), { code: 3, problem });
   });
 
-  test('an API key that was copied with more than it, and is not shown', async () => {
+  test('an API key that was copied with additional text, and is not shown', async () => {
     for (const key of ['se cret', 'sécret', 'secret\nsecret']) {
       const outcome = await configured({ TEMPORAL_ADDRESS: '127.0.0.1:1', TEMPORAL_API_KEY: key }).runLoaded('status');
       expectProblem(outcome, {
@@ -208,7 +208,7 @@ describe('a server that is not prepared', () => {
     expect(up.stderr).toMatch(/attribute FarshoreVm of the namespace farshore has type Int/);
   });
 
-  test('that forgets within a day: it is said, and hinders nobody', async () => {
+  test('with a retention of a day: it is reported but prevents nothing', async () => {
     await ensureSearchAttributes(connection, 'default', searchAttributeTypes);
     await EmbeddedReplicaStore.open(path.join(shell.folder, 'vault'), { create: true }).then((store) => store.close());
     const { code, value, stderr } = await inNamespace('default').json('status');

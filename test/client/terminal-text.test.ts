@@ -8,7 +8,7 @@ const rows = [
 ];
 const plain = { columns: Infinity, colour: false };
 
-test('away from a terminal a table is as wide as its content, without colours', () => {
+test('without a terminal, a table is as wide as its content, without colors', () => {
   expect(tableText(header, rows, plain).split('\n')).toEqual([
     'VM      HEALTH    REMARK',
     `db-01   Critical  ${rows[0]![2]}`,
@@ -16,7 +16,7 @@ test('away from a terminal a table is as wide as its content, without colours', 
   ]);
 });
 
-test('on a terminal it is no wider than that, broken between words', () => {
+test('in a terminal, it is no wider than the window, and wraps between words', () => {
   const [first, second] = [rows[0]!, ['web-01', 'Normal', 'can be protected']];
   expect(tableText(header, [first, second], { columns: 44, colour: false }).split('\n')).toEqual([
     'VM      HEALTH    REMARK',
@@ -27,11 +27,11 @@ test('on a terminal it is no wider than that, broken between words', () => {
   ]);
 });
 
-test('what people copy stays whole', () => {
+test('text that people copy stays in one piece', () => {
   expect(tableText(header, rows, { columns: 40, colour: false })).toContain(rows[1]![2]);
 });
 
-test('health is in colours, which take no room', () => {
+test('health is colored, and colors take no width', () => {
   const text = tableText(header, rows, { columns: Infinity, colour: true });
   expect(text).toContain('\u001b[31mCritical\u001b[39m  the host');
   expect(text).toContain('\u001b[32mNormal\u001b[39m    nbd');

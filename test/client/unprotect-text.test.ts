@@ -23,7 +23,7 @@ test.each<[string, Partial<ProtectedItem>, RegExp]>([
   );
 });
 
-test('of a source that has been told, --primary-lost waives nothing, which is said', () => {
+test('says that --primary-lost waives nothing if the source has already been told', () => {
   const item: ProtectedItem = { ...newItem(), phase: 'Committed', activeSide: 'recovery' };
   const end = { item, keepReplica: false, primaryLost: true, unknownToHost: false, points: 1 };
   expect(owedText(end)).toContain('--primary-lost is not needed');
@@ -32,7 +32,7 @@ test('of a source that has been told, --primary-lost waives nothing, which is sa
   expect(owedText({ ...end, item: owed })).toContain('if the primary site comes back, the VM may run at both sites');
 });
 
-test('what has ended is answered as ended, and only waiving what is owed is asked for once more', () => {
+test('a protection that has ended is answered as ended, and only waiving the fence asks again', () => {
   const sourceFence = { epoch: 3, since: at(1) };
   const item: ProtectedItem = { ...newItem(), phase: 'Unprotected', activeSide: 'recovery', sourceFence };
   const view = viewOf(item, at(9));

@@ -25,7 +25,7 @@ it('says that a VM is off at the primary site, protected or not', () => {
   }
 });
 
-it('does not say that a VM runs whose host does not answer', () => {
+it('does not say that a VM runs if its host does not answer', () => {
   const silence = { host: newItem().host, since: at(990), silent: 'agent' as const };
   const { view, ...rest } = known(undefined, { phase: 'Protected' });
   const silent = { ...rest, view: viewOf(toldOf(view!.item, silence), at(1000)) };
@@ -33,7 +33,7 @@ it('does not say that a VM runs whose host does not answer', () => {
   expect(whereText({ ...silent, answer: { answered: true, vm: vm('Running') } })).toBe('runs at the primary site');
 });
 
-it('says of a VM that was failed over that what is on its host is its source', () => {
+it('says that the VM on the host is the source, if it was failed over', () => {
   expect(remarkOnPlace('db-01', known('Off', failedOver))).toEqual([
     'runs at the recovery site; POWER shows its source',
   ]);
@@ -46,7 +46,7 @@ it('says of a VM that was failed over that what is on its host is its source', (
   expect(whereText({ ...known('Off', failedOver), replicaVm: 'Off' })).toBe('is off at the recovery site');
 });
 
-it('does not say that a VM runs at the recovery site whose replica VM is off or not there', () => {
+it('does not say that a VM runs at the recovery site if its replica VM is off or missing', () => {
   const gone = { ...known('Off', failedOver), replicaVm: 'NotThere' } as const;
   expect(whereText(gone)).toBe('should run at the recovery site, but its replica VM does not exist');
   for (const each of [gone, { ...gone, replicaVm: 'Off' } as const]) {

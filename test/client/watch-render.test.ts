@@ -36,7 +36,7 @@ const waiting = { failure: toFailure('DiskMissing', 'os'), attempt: 1, since: '2
 const show = (of: Heard, format: Parameters<typeof renderSnapshot>[1] = WIDE) =>
   renderSnapshot(boardOf(of, AT), format);
 
-test('VMs with phase, health, RPO, last and next cycle, and those that are not protected', () => {
+test('shows VMs with phase, health, RPO, last and next cycle, and VMs that are not protected', () => {
   expect(show(heard([item('db-01')], {}, ['db-01', 'web-01']))).toEqual([
     'Vault v1  2 VMs:  1 Normal  1 not protected  2026-03-01T12:00:00Z',
     '',
@@ -46,7 +46,7 @@ test('VMs with phase, health, RPO, last and next cycle, and those that are not p
   ]);
 });
 
-test('a running job with task, progress, speed and when it is done; a plan run with its phase', () => {
+test('shows a running job with task, progress, speed and expected end, and a plan run with its phase', () => {
   const plan = { id: 'plan/shop/x', plan: { name: 'shop', groups: [] }, phase: 'starting group data' };
   const lines = show(heard([], { jobs: [seeding('db-01')], planRuns: [plan as never] }));
   expect(lines.slice(-3)).toEqual(
@@ -58,14 +58,14 @@ test('a running job with task, progress, speed and when it is done; a plan run w
   );
 });
 
-test('a job that stands still says for whom', () => {
+test('a job that is stuck says that it waits for an operator', () => {
   const text = (job: Partial<Job>) => show(heard([], { jobs: [seeding('db-01', job)] })).at(-1);
   expect(text({ retry: waiting })).toMatch(/waits for an operator +- +-$/);
   expect(text({ retry: { ...waiting, nextTryAt: '2026-03-01T12:01:00.000Z' } })).toContain('waits for a retry');
   expect(text({ heldBefore: 'Start failover' })).toContain('waits for the plan');
 });
 
-test('what needs attention has its remedy, and the command unless the remedy is one; the worst comes first', () => {
+test('each problem has its remedy, and the command unless the remedy contains it; the worst is first', () => {
   const paused = item('a-01', { paused: { since: '2026-03-01T11:50:00.000Z' } });
   const stuck = item('b-01', { retry: waiting });
   const lines = show(heard([paused, stuck], { held: [{ vm: 'c-01', asProtected: true }] }, ['a-01', 'b-01', 'c-01']));
@@ -84,13 +84,13 @@ test('what needs attention has its remedy, and the command unless the remedy is 
   expect(lines.filter((line) => / 3\.0 MiB +-$/.test(line))).toHaveLength(2);
 });
 
-test('a message that names its VM itself is not told to be of it again', () => {
+test('a message that names its VM is not prefixed with the name again', () => {
   const broken = { ...waiting, failure: toFailure('BrokenChain', 'web-01: disk os was replaced') };
   const text = show(heard([item('web-01', { retry: broken })])).join('\n');
   expect(text).toContain('Critical  web-01: disk os was replaced');
 });
 
-test('ages count on from what was heard last, and it says since when nothing is heard', () => {
+test('ages keep counting from the last known state, and a lost connection shows since when', () => {
   const snapshot = boardOf(heard([item('db-01')]), '2026-03-01T12:01:00.000Z');
   const stale = { message: 'Temporal does not answer', heardAt: AT };
   const lines = renderSnapshot({ ...snapshot, stale }, WIDE);
@@ -116,7 +116,7 @@ describe('in a terminal', () => {
     expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(columns);
   });
 
-  test('what does not fit is counted, the worst VM is on top, and short lists are whole', () => {
+  test('rows that do not fit are counted, the worst VM is on top, and short lists are complete', () => {
     const lines = show(crowd, { columns: 120, rows: 24, colour: false });
     expect(lines[3]).toMatch(/^vm-150 +Protected +primary +Critical/);
     const left = /^\.\.\. (\d+) more$/;
@@ -145,7 +145,7 @@ describe('in a terminal', () => {
     },
   );
 
-  test('what is too long for the room it has is told as far as it goes', () => {
+  test('text that is too long for its column is cut off', () => {
     const long = { ...waiting, failure: toFailure('DiskMissing', 'a long story '.repeat(40).trim()) };
     const lines = show(heard([item('db-01', { retry: long })]), { columns: 80, rows: 12, colour: false });
     expect(lines).toContainEqual(expect.stringMatching(/^Critical {2}db-01: a long story/));
@@ -153,7 +153,7 @@ describe('in a terminal', () => {
     expect(lines).toHaveLength(12);
   });
 
-  test('colours health and changes nothing else', () => {
+  test('colors health, and changes nothing else', () => {
     const plain = show(crowd, { columns: 100, rows: 30, colour: false });
     const coloured = show(crowd, { columns: 100, rows: 30, colour: true });
     expect(coloured.join('\n')).toContain('\u001b[31mCritical');
@@ -162,7 +162,7 @@ describe('in a terminal', () => {
     expect(plain.join('')).not.toContain('\u001b');
   });
 
-  test('what others say can not steer the terminal', () => {
+  test('text from other sources cannot control the terminal', () => {
     const sly = { ...waiting, failure: toFailure('DiskMissing', 'os\u001b[2J\r\n\u202edone') };
     const text = show(heard([item('db-01', { retry: sly })])).join('|');
     expect(text).toMatch(/db-01: os \[2J done;/);

@@ -5,7 +5,7 @@ import { detailsUrl, queryUrl, workflowsUrl, workflowUrl } from '../../client/we
 
 const ui = { uiUrl: 'http://127.0.0.1:8233', namespace: 'farshore' };
 
-test('ids with slashes do not part the path, and nothing needs quoting in a shell', () => {
+test('ids with slashes do not split the path, and need no quoting in a shell', () => {
   const jobId = 'job/db-01/planned-failover/20260301T123005Z';
   expect(workflowUrl(ui, jobId)).toBe(`${workflowsUrl(ui)}/job%2Fdb-01%2Fplanned-failover%2F20260301T123005Z`);
   expect(detailsUrl(ui, 'vm/v/db-01', 'r-1')).toBe(`${workflowsUrl(ui)}/vm%2Fv%2Fdb-01/r-1/user-metadata`);
@@ -22,7 +22,7 @@ test('ids with slashes do not part the path, and nothing needs quoting in a shel
   }
 });
 
-test('a query that does not exist is refused with those that do', () => {
+test('an unknown query is refused with a list of the known ones', () => {
   expect(() => savedQuery('toString', 'v')).toThrow(
     'there is no query toString; use one of: needs-attention, waiting-for-person, running-jobs, vault',
   );
@@ -41,7 +41,7 @@ describe('a browser is opened', () => {
     expect(browserCommand(url, { platform, env, has })).toEqual(command);
   });
 
-  test('by nothing where xdg-open is missing', () => {
+  test('by no program if xdg-open is missing', () => {
     expect(browserCommand(url, { platform: 'linux', env: { DISPLAY: ':0' }, has: () => false })).toBeUndefined();
   });
 });

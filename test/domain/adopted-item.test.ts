@@ -87,7 +87,7 @@ describe('a VM adopted from the vault', () => {
     },
   );
 
-  test('whose copy is complete is finalized next; one that was not complete is refused', () => {
+  test('a VM with a complete copy is finalized next; one with an incomplete copy is refused', () => {
     const seeding = vault({ description: { ...vault().description, finalized: false } });
     expect(itemOf(seeding)).toMatchObject({ phase: 'Seeding', pending: [{ kind: 'finalizeProtection' }] });
     const refusal = { refusal: expect.stringContaining('not complete') };

@@ -22,7 +22,7 @@ const frozen: AppConsistentFailure = { reason: 'AppConsistentFailed', message: '
 const missing: AppConsistentFailure = { reason: 'GuestAgentMissing', message: 'it has no guest agent' };
 
 describe('app-consistent points', () => {
-  test('are due at the frequency of the policy, the first at once; never with 0', () => {
+  test('are due at the frequency of the policy, the first immediately; never with 0', () => {
     expect(isAppConsistentDue(itemWith(0), at(0))).toBe(false);
     const item = itemWith(2);
     expect(isAppConsistentDue(item, at(0))).toBe(true);
@@ -34,13 +34,13 @@ describe('app-consistent points', () => {
     expect(isAppConsistentDue({ ...made, policy: policy(0) }, at(600))).toBe(false);
   });
 
-  test('that failed are tried again after a quarter of an hour', () => {
+  test('are retried after a quarter of an hour if they fail', () => {
     const failed = tried(itemWith(2), 0, frozen);
     expect(isAppConsistentDue(failed, at(14))).toBe(false);
     expect(isAppConsistentDue(failed, at(15))).toBe(true);
   });
 
-  test('that fail are a Warning with its cause, since the first failure, until one is made', () => {
+  test('show a Warning with the cause since the first failure, until one succeeds', () => {
     const failed = tried(tried(itemWith(1), 0, frozen), 15, frozen);
     expect(conditionsOf(failed, at(16))).toMatchObject([
       { reason: 'AppConsistentFailed', health: 'Warning', since: at(0), message: expect.stringContaining('answer') },
@@ -49,13 +49,13 @@ describe('app-consistent points', () => {
     expect(conditionsOf({ ...failed, policy: policy(0) }, at(16))).toEqual([]);
   });
 
-  test('without a guest agent are a Warning that says what is missing', () => {
+  test('without a guest agent, show a Warning that says what is missing', () => {
     const [condition] = conditionsOf(tried(itemWith(1), 0, missing), at(1));
     expect(condition).toMatchObject({ reason: 'GuestAgentMissing', health: 'Warning' });
     expect(condition?.remedy).toContain('guestAgent');
   });
 
-  test('a policy asks for no more of them than are kept', () => {
+  test('a policy cannot request more of them than it keeps', () => {
     const check = (frequency: number, retention: number) =>
       checkPolicy({ ...policy(frequency), recoveryPointRetentionHours: retention }).map(({ field }) => field);
     expect(check(0, 0)).toEqual([]);

@@ -9,7 +9,7 @@ const at = (value: object, time: string) => {
   return rate === undefined ? undefined : (rate * 8) / 1e6;
 };
 
-describe('the limit that holds at an instant', () => {
+describe('the limit at an instant', () => {
   // 2 March 2026 is a Monday; Paris is an hour ahead of UTC in winter, two in summer.
   test.each<[string, object, string, number | undefined]>([
     ['at all times', { limit: '50 Mbit/s' }, '2026-03-02T03:00:00Z', 50],

@@ -34,7 +34,7 @@ const board: Board = {
   ],
 };
 
-test('hosts, VMs by health, running jobs, and who is waited for, as lists', () => {
+test('lists hosts, VMs by health, running jobs, and jobs that wait for an operator', () => {
   expect(boardText(board).split('\n')).toEqual([
     '# Vault v1: Critical',
     '4 VMs: 1 Critical, 2 Normal, 1 not protected. 2 jobs and plans running.',
@@ -67,7 +67,7 @@ test('hosts, VMs by health, running jobs, and who is waited for, as lists', () =
   ]);
 });
 
-test('while all is well it says the same at any time', () => {
+test('while all is well, the text does not depend on the time', () => {
   const well = { ...board, vms: board.vms.slice(0, 1), hosts: board.hosts.slice(0, 1), jobs: [], attention: [] };
   const later = { ...well, at: '2026-03-01T13:00:00.000Z', vms: well.vms.map((vm) => ({ ...vm, rpoSeconds: 99 })) };
   expect(boardText(later)).toBe(boardText(well));

@@ -16,7 +16,7 @@ it.each([
   expect(formatBytes(bytes)).toBe(text);
 });
 
-it('is never off by more than its last digit', () => {
+it('is never wrong by more than its last digit', () => {
   const size = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
   fc.assert(
     fc.property(fc.nat(2 ** 49), (bytes) => {

@@ -12,7 +12,7 @@ const policy = policySchema.parse({
 const item = newProtectedItem({ vault: 'v', vm: 'db', host: 'h', vmmServer: 's', policy });
 const at = '2026-03-01T12:30:05.123Z';
 
-describe('what a newer version has left', () => {
+describe('fields left by a newer version', () => {
   const newer = {
     ...item,
     stateVersion: STATE_VERSION + 1,
@@ -29,20 +29,20 @@ describe('what a newer version has left', () => {
     ],
   };
 
-  it('is kept, wherever it is', () => {
+  it('are kept at any depth', () => {
     const before = structuredClone(newer);
     expect(readCarried(protectedItemSchema, newer)).toEqual({ success: true, data: newer });
     expect(newer).toEqual(before);
   });
 
-  it('is no excuse for what is wrong', () => {
+  it('do not excuse invalid fields', () => {
     const { success, error } = readCarried(protectedItemSchema, { ...newer, host: '' });
     expect([success, error?.issues.some(({ path }) => path[0] === 'host')]).toEqual([false, true]);
     expect(readCarried(protectedItemSchema, { ...newer, phase: 'Newer' }).success).toBe(false);
     expect(readCarried(protectedItemSchema, undefined).success).toBe(false);
   });
 
-  it('does not bring back what a schema has filled in or changed', () => {
+  it('do not undo defaults or changes made by a schema', () => {
     const schema = z.object({ a: z.number().default(1), b: z.array(z.int()).transform((all) => all.slice(1)) });
     expect(readCarried(schema, { b: [1, 2], c: 3 }).data).toEqual({ a: 1, b: [2], c: 3 });
   });
@@ -70,7 +70,7 @@ describe('a state of an older version', () => {
     },
   );
 
-  it('of version 1 is what this code writes, once it went through them', () => {
+  it('of version 1 equals what this code writes, once migrated', () => {
     expect(protectedItemSchema.parse(migrate({ ...item, stateVersion: 1 })).stateVersion).toBe(STATE_VERSION);
   });
 });

@@ -45,7 +45,7 @@ const put =
   };
 
 describe('a site', () => {
-  it('that is in order has no finding, and gets the defaults', () => {
+  it('a valid one has no findings, and gets the defaults', () => {
     const site = readSite();
     expect(checkSite(site)).toEqual([]);
     expect(site.vms[0]).toMatchObject({ generation: 2, replica: { size: 'Standard_D2s_v5' } });
@@ -212,14 +212,14 @@ describe('a site', () => {
     expect(first?.remedy).toMatch(remedy);
   });
 
-  it('with nothing to choose from says that first', () => {
+  it('an empty list of choices is reported first', () => {
     const site = readSite((raw) => {
       raw.policies = [];
     });
     expect(checkSite(site)[0]?.remedy).toBe('define a policy first');
   });
 
-  it('answers what it is asked', () => {
+  it('answers lookups', () => {
     const site = readSite();
     const [web, db] = site.vms;
     expect(vmmServerOf(site, 'h2')).toBe('vmm-1');
@@ -233,7 +233,7 @@ describe('a site', () => {
     expect([osDiskOf(web!).name, osDiskOf(db!).name]).toEqual(['web-os', 'boot']);
   });
 
-  it('puts an interface where the mapping says, else where the name is the same, else in the first subnet', () => {
+  it('connects an adapter according to the mapping, otherwise to the subnet of the same name, otherwise to the first', () => {
     const target = (change: (raw: Raw) => void) => replicaNetworkOf(readSite(change), 'lan');
     expect(target(() => undefined)).toEqual({ network: 'recovery', subnet: 'lan' });
     expect(target(put(['networkMappings', 0, 'subnet'], 'front'))).toEqual({ network: 'recovery', subnet: 'front' });
@@ -256,7 +256,7 @@ describe('a plan', () => {
   });
   const check = (raw: object) => checkPlan(recoveryPlanSchema.parse(raw), readSite());
 
-  it('that is in order has no finding', () => {
+  it('a valid one has no findings', () => {
     const raw = plan(['data', 'db'], ['front', 'web']);
     expect(check(raw)).toEqual([]);
     expect(planMachines(raw as RecoveryPlan)).toEqual(['db', 'web']);
@@ -291,7 +291,7 @@ describe('a plan', () => {
     expect(findings[0]?.remedy).toMatch(remedy);
   });
 
-  it('has a hundred machines at most', () => {
+  it('has at most a hundred machines', () => {
     const names = Array.from({ length: 101 }, (_, at) => `vm-${at}`);
     const site = readSite((raw) => {
       raw.vms = names.map((name) => vm(name)) as Raw['vms'];

@@ -14,7 +14,7 @@ const rest = {
 const text = (times: ReturnType<typeof timesOf>) =>
   timeLines({ ...rest, ...times }).flatMap(([label, value]) => (value === undefined ? [] : [`${label}: ${value}`]));
 
-test('the loss of a host that is gone ends with its last sign of life, and its outage begins there', () => {
+test('if the host is lost, the loss ends and the outage begins with its last sign of life', () => {
   const times = timesOf({ ...instants, hostSeenAt: at(25) });
   expect(times).toMatchObject({ rpoSeconds: 25, rtoSeconds: 26, outageSeconds: 435 });
   expect(text(times)).toEqual([
@@ -29,7 +29,7 @@ test('the loss of a host that is gone ends with its last sign of life, and its o
   ]);
 });
 
-test('the loss of a host that answers goes on until it has been failed over', () => {
+test('if the host answers, the loss continues until the VM has failed over', () => {
   const times = timesOf(instants);
   expect(times).toMatchObject({ rpoSeconds: 440, rtoSeconds: 26 });
   expect(times).not.toHaveProperty('outageSeconds');
@@ -38,7 +38,7 @@ test('the loss of a host that answers goes on until it has been failed over', ()
   );
 });
 
-test('of a host that was not heard after the data it is not known what is lost, and the most is told', () => {
+test('if the host was not heard after its newest data, the maximum loss is reported', () => {
   const times = timesOf({ ...instants, hostSeenAt: at(0) });
   expect(times).toMatchObject({ rpoSeconds: 440, outageSeconds: 460 });
   expect(text(times)).toEqual(
@@ -53,7 +53,7 @@ test('of a host that was not heard after the data it is not known what is lost, 
   );
 });
 
-test('of a host of which it is known from when on it did not answer, the most is told that may be lost', () => {
+test('if it is known when the host stopped answering, the maximum loss until then is reported', () => {
   const host = { hostSeenAt: at(25), hostSilentAt: at(28) };
   const times = timesOf({ ...instants, ...host });
   expect(times).toMatchObject({ rpoSeconds: 28, outageSeconds: 435 });
@@ -75,7 +75,7 @@ test('of a host of which it is known from when on it did not answer, the most is
   expect(timesOf({ ...instants, ...host, hostSilentAt: later }).rpoSeconds).toBe(28.1);
 });
 
-test('a host that was last heard before its newest cycle is known to have lived as long as that', () => {
+test('a host last heard before its newest cycle is known to have lived until that cycle', () => {
   const host = { hostSeenAt: new Date(Date.parse(at(0)) - 2_000).toISOString(), hostSilentAt: at(1) };
   const times = timesOf({ ...instants, ...host });
   expect(times).toMatchObject({ hostSeenAt: at(0), rpoSeconds: 1, outageSeconds: 460 });
@@ -103,7 +103,7 @@ test.each([3_600_000, -3_600_000])(
   },
 );
 
-test('of a source that was shut down, and has sent all it had written, nothing is lost', () => {
+test('a source that was shut down and has sent all its writes loses nothing', () => {
   const disks = [{ name: 'os', lastWriteIssued: 7, lastWriteApplied: 7 }];
   const times = timesOf({ ...instants, disks });
   expect(times.rpoSeconds).toBe(0);
@@ -111,7 +111,7 @@ test('of a source that was shut down, and has sent all it had written, nothing i
   expect(timesOf({ ...instants, disks: [{ ...disks[0]!, lastWriteApplied: 6 }] }).rpoSeconds).toBe(440);
 });
 
-test('before it is done, the loss is told as it will be', () => {
+test('before the failover, the loss is reported as it will be', () => {
   expect(lossAhead(at(0), 'hv-01', { hostSeenAt: at(25) }, at(434))).toBe(
     `Its data will be as of ${at(0)}, 7 min 14 s ago. Host hv-01 was last seen at ${at(25)}, 25 s after that data: everything written after that data is lost.`,
   );

@@ -55,7 +55,7 @@ describe('conditions', () => {
     expect(healthOf(item(changes), at(seconds))).toBe(expected[0]?.split(' ')[0] ?? 'Normal');
   });
 
-  it('a committed VM says how it comes home, and what its source did meanwhile', () => {
+  it('a committed VM says how to bring it home, and what its source did meanwhile', () => {
     const sourceRan = { until: at(7) };
     const committed = item({ phase: 'Committed', activeSide: 'recovery', sourceRan });
     expect(conditionsOf(committed, at(9))).toMatchObject([
@@ -69,7 +69,7 @@ describe('conditions', () => {
     ]);
   });
 
-  it('a source that has still to be told names its host, and since when that was silent', () => {
+  it('a source that still has to be told names its host, and since when that has been silent', () => {
     const sourceFence = { epoch: 3, since: at(9), hostSilentAt: at(4) };
     const owed = item({ phase: 'Committed', activeSide: 'recovery', sourceFence });
     expect(conditionsOf(owed, at(10)).at(-1)!.message).toMatch(
@@ -85,12 +85,12 @@ describe('conditions', () => {
     expect(conditionsOf(item({ cycleHistory }), at(0))).toMatchObject([{ message }]);
   });
 
-  it('a failing step of the job counts as one of the VM', () => {
+  it('a failing step of a job counts as a condition of its VM', () => {
     const job = { requestId: 'r', jobId: 'j', kind: 'plannedFailover' as const, startedAt: at(0), heardAt: at(0) };
     expect(reasons(item({ job: { ...job, retry: retryOf('StoreFull', 0) } }), 1)).toEqual(['Warning StoreFull']);
   });
 
-  it('present no time that has passed as one to come', () => {
+  it('never present a past time as a future one', () => {
     const message = (of: ProtectedItem, seconds: number) => conditionsOf(of, at(seconds))[0]!.message;
     const failing = item({ retry: { ...retryOf('StoreFull', 0), nextTryAt: at(20) } });
     expect(message(failing, 10)).toMatch(/next try in 10 s \(at 2026-03-01T00:00:20Z\)$/);
@@ -103,7 +103,7 @@ describe('conditions', () => {
     );
   });
 
-  it('say what to do', () => {
+  it('name the remedy', () => {
     const [waiting] = conditionsOf(item({ retry: retryOf('DiskMissing', 0, true) }), at(5));
     expect(waiting).toMatchObject({
       message: 'the store is full; waits for an operator',
@@ -121,7 +121,7 @@ describe('a job that begins', () => {
     next({ ...of, pending: [request] }, { type: 'jobStarted', jobId: 'j', at: at(seconds) });
   const stuck = item({ retry: retryOf('StoreFull', 0), cycleDueAt: at(0) });
 
-  it('clears no condition, nor makes one younger when it fails in its turn', () => {
+  it('clears no condition, and its own failure does not make the condition younger', () => {
     const running = started(stuck, 600);
     expect(reasons(running, 600)).toEqual(['Critical StoreFull']);
     const failing = next(running, { type: 'jobProgressed', jobId: 'j', at: at(610), retry: retryOf('StoreFull', 610) });
@@ -132,7 +132,7 @@ describe('a job that begins', () => {
     expect(reasons(again, 623)).toEqual(['Critical StoreUnreachable']);
   });
 
-  it('keeps what is told of a host that does not answer', () => {
+  it('keeps the report of a host that does not answer', () => {
     const silent = { failure: toFailure('AgentNotAnswering', 'm'), since: at(0) };
     const running = started(item({ hostTrouble: silent }), 600);
     const failing = next(running, {
@@ -181,7 +181,7 @@ describe('a job that begins', () => {
     },
   );
 
-  it('alerts nobody while a healthy VM is being protected', () => {
+  it('raises no alert while a healthy VM is being protected', () => {
     const seeding = started(item({ phase: 'Seeding' }), 5);
     expect(healthOf(seeding, at(6))).toBe('Warning');
     expect(alertedHealthOf(seeding, at(6))).toBe('Normal');
@@ -208,7 +208,7 @@ describe('nextHealthChange', () => {
   const told = (of: ProtectedItem, now: string) =>
     conditionsOf(of, now).map(({ reason, health }) => `${health} ${reason}`);
 
-  it('until then nothing changes, and then something does', () => {
+  it('nothing changes before it, and something does at it', () => {
     fc.assert(
       fc.property(anyItem, some, fc.array(fc.nat(10_000_000), { maxLength: 8 }), (of, seconds, later) => {
         const now = at(seconds);
@@ -227,7 +227,7 @@ describe('nextHealthChange', () => {
     );
   });
 
-  it('leads through every change of a life, one after the other', () => {
+  it("leads through every change of a VM's life, one after the other", () => {
     fc.assert(
       fc.property(fc.array(move, { maxLength: 40, size: 'max' }), (moves) => {
         const life = new Life(() => undefined);
@@ -246,7 +246,7 @@ describe('nextHealthChange', () => {
   });
 });
 
-it('the recovery point objective counts from the seal of the newest durable cycle, while the VM runs at home', () => {
+it('the RPO counts from the seal time of the newest durable cycle, while the VM runs at home', () => {
   expect(rpoSeconds(item({}), at(10))).toBeUndefined();
   expect(rpoSeconds(item({ shipped: shipped(10) }), at(40))).toBe(30);
   expect(rpoSeconds(item({ shipped: shipped(10) }), at(5))).toBe(0);

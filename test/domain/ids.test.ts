@@ -29,7 +29,7 @@ describe('names', () => {
     expect(nameSchema.safeParse(name).success).toBe(false);
   });
 
-  it('whatever is accepted is one part of a path', () => {
+  it('every accepted name is a single part of a path', () => {
     fc.assert(
       fc.property(fc.oneof(fc.string(), fc.stringMatching(/^[\w./\\-]{1,10}$/)), (text) => {
         if (nameSchema.safeParse(text).success) expect(text).toMatch(/^(?!\.)(?!.*\.\.)[A-Za-z0-9._-]{1,63}$/);
@@ -39,7 +39,7 @@ describe('names', () => {
 });
 
 describe('ids', () => {
-  it('are what people read', () => {
+  it('are readable by people', () => {
     const at = '2026-03-01T12:30:05.123Z';
     expect(compactTime(at)).toBe('20260301T123005Z');
     expect(compactTime('2026-03-01T12:30:05Z')).toBe('20260301T123005Z');
@@ -54,7 +54,7 @@ describe('ids', () => {
     ]);
   });
 
-  it('that carry a time sort by it', () => {
+  it('that contain a time sort by it', () => {
     const second = fc.integer({ min: 0, max: 4_000_000_000 });
     fc.assert(
       fc.property(second, second, (a, b) => {
@@ -83,7 +83,7 @@ describe('fences', () => {
     );
   });
 
-  it('keep their order where the number of digits grows', () => {
+  it('keep their order when the number of digits grows', () => {
     for (let digits = 1; digits < 8; digits += 1) {
       expect(cycleName(1, 10 ** digits - 1) < cycleName(1, 10 ** digits)).toBe(true);
     }
@@ -92,7 +92,7 @@ describe('fences', () => {
     }
   });
 
-  it('say what they are', () => {
+  it('are readable by people', () => {
     expect(formatFence({ epoch: 3, sequence: 14 })).toBe('epoch 3, sequence 14');
   });
 

@@ -8,8 +8,8 @@ const writes = (os: number, data: number) => [
 ];
 const last: CutOfSource = { final: true, sealedAt: at(5), lastWrites: writes(7, 9), issued: writes(7, 9) };
 
-describe('a cut of a VM whose exports were closed holds everything', () => {
-  test('when it was sealed after that, and the tracker has taken nothing since', () => {
+describe('a cut of a VM whose exports were closed is complete', () => {
+  test('if it was sealed afterwards, and the tracker has recorded no write since', () => {
     expect(holdsEverything(last, at(5))).toBe(true);
     expect(holdsEverything({ ...last, issued: writes(7, 9).toReversed() }, at(4))).toBe(true);
   });
@@ -28,7 +28,7 @@ describe('a cut of a VM whose exports were closed holds everything', () => {
   });
 });
 
-test('what the tracker has taken is compared with what the replica holds, a disk that it lacks as well', () => {
+test('if the replica has every write that the tracker has recorded, on every disk', () => {
   expect(comparedWrites(writes(7, 9), [{ name: 'os', lastWrite: 7 }])).toEqual([
     { name: 'os', lastWriteIssued: 7, lastWriteApplied: 7 },
     { name: 'data', lastWriteIssued: 9, lastWriteApplied: 0 },

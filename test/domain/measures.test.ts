@@ -26,7 +26,7 @@ const shipped = { sequence: 3, sealedAt: at(0), bytes: 7 };
 describe('the RPO', () => {
   const items = [item('db', { shipped })];
 
-  it('goes on rising while nothing happens, from an instant that stays', () => {
+  it('keeps rising while nothing happens, counted from a fixed instant', () => {
     expect([0, 60, 7_200].map((seconds) => values({ items }, 'farshore_rpo_seconds', seconds)[0])).toEqual([
       0, 60, 7_200,
     ]);
@@ -37,7 +37,7 @@ describe('the RPO', () => {
     }
   });
 
-  it('makes the health worse by itself', () => {
+  it('makes the health worse as time passes', () => {
     expect([3_600, 3_601].map((seconds) => values({ items }, 'farshore_replication_health', seconds)[0])).toEqual([
       0, 1,
     ]);
@@ -53,7 +53,7 @@ describe('the RPO', () => {
   });
 });
 
-it('tells each condition once, with the reason and how bad it is', () => {
+it('reports each condition once, with its reason and severity', () => {
   const failure = toFailure('StoreFull', 'the store is full');
   const retry = { failure, attempt: 1, since: at(0), nextTryAt: at(60) };
   const state = { items: [item('db', { retry, paused: { since: at(0) } }), item('web')] };
@@ -64,7 +64,7 @@ it('tells each condition once, with the reason and how bad it is', () => {
   expect(values(state, 'farshore_paused')).toEqual([1, 0]);
 });
 
-it('counts running jobs of every kind, and leaves out a VM that was never protected', () => {
+it('counts running jobs of every kind, and omits a VM that was never protected', () => {
   const job = { requestId: 'r', jobId: 'j', kind: 'enableProtection', startedAt: at(0), heardAt: at(0) } as const;
   const items = [item('new', { phase: 'Unprotected', job }), item('never', { phase: 'Unprotected' })];
   const jobs = told({ items }, 'farshore_running_jobs');
@@ -75,11 +75,11 @@ it('counts running jobs of every kind, and leaves out a VM that was never protec
   expect(told({ items }, 'farshore_replication_health').map(({ labels }) => labels['vm'])).toEqual(['new']);
 });
 
-it('tells nothing rather than zeros of what was never read', () => {
+it('reports nothing, rather than zeros, for values that were never read', () => {
   expect(vaultMeasures({ vault: 'v' }, at(0)).flatMap(({ samples }) => samples)).toEqual([]);
 });
 
-it('tells what only the store knows', () => {
+it('reports the facts that only the store knows', () => {
   const state = {
     items: [item('db'), item('web')],
     points: new Map([['db', 4]]),
@@ -106,7 +106,7 @@ describe('missed cycles', () => {
     expect(missedCycles(item('db', { policy, cycleDueAt: at(0) }), at(seconds))).toBe(missed);
   });
 
-  it('are none when none was due', () => {
+  it('are zero if no cycle was due', () => {
     expect(missedCycles(item('db', { policy }), at(1_000))).toBe(0);
   });
 });

@@ -24,7 +24,7 @@ const item = (change: Partial<ProtectedItem> = {}): ProtectedItem => ({
 const moved = (before: ProtectedItem, found: LocatedVm) => next(before, { type: 'vmMoved', found, at: AT });
 
 describe('a VM that has moved', () => {
-  test('goes on from its new host; what was told of the former one is forgotten', () => {
+  test('continues from its new host, and reports of the former host are dropped', () => {
     const after = moved(item(), { host: 'h2', tracking: { epoch: 3 } });
     const { hostTrouble: _, ...rest } = item();
     expect(after).toEqual({ ...rest, host: 'h2' });

@@ -29,7 +29,7 @@ const applied = (sequence: number, namedPoints: { tag: string; id: string }[] = 
 const tagsOf = (item: ProtectedItem) => tagsOfCycle(item, { epoch: item.epoch, sequence: item.nextSequence });
 
 describe('the name of a recovery point', () => {
-  test('travels with the cycle that is begun next', () => {
+  test('is given to the next cycle that begins', () => {
     const item = after(asked('a'));
     expect(tagsOf(item)).toEqual(['a']);
     expect(tagsOf(next(item, begun))).toEqual(['a']);
@@ -44,18 +44,18 @@ describe('the name of a recovery point', () => {
     expect(protectedItemSchema.parse(done)).toEqual(done);
   });
 
-  test('asked for while a cycle is under way, it is the next one’s', () => {
+  test('requested during a cycle, is given to the cycle after it', () => {
     const item = after(begun, asked('a'));
     expect(item.requestedSequence).toBe(8);
     expect(tagsOf(item)).toEqual([]);
     expect(tagsOf(next(item, applied(7)))).toEqual(['a']);
   });
 
-  test('two names for one cycle are both its point’s', () => {
+  test('two names for one cycle both go to its point', () => {
     expect(tagsOf(after(asked('a'), asked('b')))).toEqual(['a', 'b']);
   });
 
-  test('of a job that makes the cycle instead, it is the job’s cycle’s', () => {
+  test("if a job makes the cycle instead, is given to the job's cycle", () => {
     const request = { requestId: 'r', jobId: 'job', kind: 'plannedFailover' } as const;
     const waiting = after(asked('a'), { type: 'jobRequested', request }, { type: 'jobStarted', jobId: 'job', at });
     const cycle = { sequence: 7, sealedAt: at, bytes: 0 };
@@ -67,7 +67,7 @@ describe('the name of a recovery point', () => {
     expect(tagsOf({ ...ended({ outcome: 'failed' }), epoch: 2, nextSequence: 1 })).toEqual(['a']);
   });
 
-  test('of a resynchronization, it is the first cycle’s of the new epoch', () => {
+  test('during a resynchronization, is given to the first cycle of the new epoch', () => {
     const request = { requestId: 'r', jobId: 'job', kind: 'resynchronize' } as const;
     const items = after(begun, asked('a'), { type: 'jobRequested', request }, { type: 'jobStarted', jobId: 'job', at });
     expect(tagsOfCycle(items, { epoch: 2, sequence: 1 })).toEqual(['a']);
@@ -77,7 +77,7 @@ describe('the name of a recovery point', () => {
     expect(resynchronized.namedPoints).toEqual([{ tag: 'a', id: '0002-00000001' }]);
   });
 
-  test('is used once: for a point that is there, and for one that is being made', () => {
+  test('is used once, for existing points and for one that is being made', () => {
     expect(tagRefusal(start, 'a')).toBeUndefined();
     expect(tagRefusal(after(asked('a')), 'a')).toContain('being made');
     const there = after(asked('a'), begun, shipped(7), applied(7, [{ tag: 'a', id: '0001-00000007' }]));
@@ -89,7 +89,7 @@ describe('the name of a recovery point', () => {
     expect(tagRequestOf(gone, 'request-a')).toMatchObject({ sequence: 7, done: true });
   });
 
-  test('there are a hundred at most, open ones are never forgotten', () => {
+  test('there are at most a hundred, and open requests are never forgotten', () => {
     const many = after(...Array.from({ length: 100 }, (_, index) => asked(`t-${index}`)));
     expect(tagRefusal(many, 'one-more')).toContain('100');
     expect(tagsOf(many)).toHaveLength(100);

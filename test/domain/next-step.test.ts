@@ -67,33 +67,38 @@ describe('the next step', () => {
     expect(step(item(changes))).not.toHaveProperty('optional');
   });
 
-  it('of a VM that is well is optional', () => {
+  it('for a healthy VM, is optional', () => {
     expect(step(item())).toMatchObject({ command: 'farshore failover db-01 --type planned --wait', optional: true });
   });
 
-  it('of a VM that is well, but whose Provider does not answer, is to restart that', () => {
+  it('for a healthy VM whose Provider does not answer, is to restart the Provider', () => {
     const advised = nextStep('db-01', viewOf(item(), NOW), NOW, { isProviderSilent: true });
     expect(advised.command).toBe('farshore worker --role vmm --name vmm-1');
     expect(advised).not.toHaveProperty('optional');
   });
 
-  it('of a VM that Temporal has lost is to adopt it, not to protect it', () => {
+  it('for a VM that Temporal has lost, is to adopt it, not to protect it', () => {
     const held = { vm: 'db-01', asProtected: true };
     expect(nextStep('db-01', undefined, NOW, { held }).command).toBe('farshore vault adopt db-01');
     expect(nextStep('db-01', undefined, NOW).command).toBe('farshore protect db-01 --wait');
   });
 
-  it.each(['FailedOver', 'Committed'] as const)('of a VM that is %s and does not run there is to start it', (phase) => {
-    const view = viewOf(item({ phase, activeSide: 'recovery' }), NOW);
-    for (const replicaVm of ['NotThere', 'Off'] as const) {
-      const next = nextStep('db-01', view, NOW, { source: 'Off', replicaVm });
-      expect(next).toMatchObject({ command: 'farshore vm start db-01' });
-      expect(next).not.toHaveProperty('optional');
-    }
-    expect(nextStep('db-01', view, NOW, { source: 'Off', replicaVm: 'Running' })).toEqual(nextStep('db-01', view, NOW));
-  });
+  it.each(['FailedOver', 'Committed'] as const)(
+    'for a VM that is %s but does not run at the recovery site, is to start it',
+    (phase) => {
+      const view = viewOf(item({ phase, activeSide: 'recovery' }), NOW);
+      for (const replicaVm of ['NotThere', 'Off'] as const) {
+        const next = nextStep('db-01', view, NOW, { source: 'Off', replicaVm });
+        expect(next).toMatchObject({ command: 'farshore vm start db-01' });
+        expect(next).not.toHaveProperty('optional');
+      }
+      expect(nextStep('db-01', view, NOW, { source: 'Off', replicaVm: 'Running' })).toEqual(
+        nextStep('db-01', view, NOW),
+      );
+    },
+  );
 
-  it('of a VM that is off at the primary site is to start it', () => {
+  it('for a VM that is off at the primary site, is to start it', () => {
     const start = { command: 'farshore vm start db-01', purpose: expect.stringContaining('off at the primary site') };
     expect(nextStep('db-01', undefined, NOW, { source: 'Off' })).toMatchObject(start);
     expect(
@@ -130,13 +135,13 @@ describe('the next step', () => {
     expect(advised).not.toHaveProperty('optional');
   });
 
-  it('is not to retry while a job is running, nor in place of a failover from a lost host', () => {
+  it('is not a retry while a job is running, and not a retry instead of a failover from a lost host', () => {
     const running = item({ leftovers: [leftover], job: job('plannedFailover') });
     expect(step(running).command).toBe('farshore job show job/db-01/plannedFailover/1');
     expect(step(item({ leftovers: [leftover], hostTrouble: failing('AgentNotAnswering') })).command).toBe(UNPLANNED);
   });
 
-  it('says how to waive that the source has still to be fenced, where it can be', () => {
+  it('says how to waive the fencing of the source where that is possible', () => {
     const owed = { activeSide: 'recovery', sourceFence: { epoch: 3, since: at(1) } } as const;
     for (const phase of ['Committed', 'Unprotected'] as const) {
       const advised = step(item({ ...owed, phase }));
@@ -146,7 +151,7 @@ describe('the next step', () => {
     expect(step(item({ ...owed, phase: 'FailedOver' })).command).toBe('farshore commit db-01 --wait');
   });
 
-  it('names no failover of a VM that has nothing to fail over to', () => {
+  it('names no failover for a VM without a state to fail over to', () => {
     const { latestRecoveryPoint: _, ...without } = item({ hostTrouble: failing('AgentNotAnswering') });
     expect(step(without).command).not.toContain('unplanned');
   });
@@ -164,7 +169,7 @@ const boardWith = (items: readonly ProtectedItem[], siteVms = items.map(({ vm })
     NOW,
   );
 
-test('what needs a host that is known to be silent waits for it, and a planned failover is not offered', () => {
+test('an operation that needs a silent host waits for it, and a planned failover is not offered', () => {
   const silence = { host: 'host-1', since: at(990), heardAt: at(988), silent: 'hypervisor' as const };
   const told = toldOf(item(), silence);
   const offered = offeredOperations(told);
@@ -188,7 +193,7 @@ test('what needs a host that is known to be silent waits for it, and a planned f
   }
 });
 
-test('an agent that is silent beside a hypervisor that answers is started again before anything is failed over', () => {
+test('an agent that is silent while its hypervisor answers is restarted before a failover is considered', () => {
   const silent = item({ hostTrouble: failing('AgentNotAnswering') });
   const next = nextStep('db-01', viewOf(silent, NOW), NOW, { source: 'Running' });
   expect(next.command).toBe('farshore worker --role host --name host-1');
@@ -212,7 +217,7 @@ describe('the board', () => {
     item({ vm: 'app-01', hostTrouble: { ...failing('AgentNotAnswering', 310), heardAt: at(270) } }),
   ];
 
-  test('tells of a lost host once, with all of its VMs and the command that fails them over', () => {
+  test('reports a lost host once, with all of its VMs and the command that fails them over', () => {
     const board = boardWith([...two, item({ vm: 'web-01', host: 'host-2' })]);
     expect(board.attention).toEqual([
       {
@@ -232,7 +237,7 @@ describe('the board', () => {
     ]);
   });
 
-  test('a lost host makes all of its VMs ill alike, and from the same instant on, whenever each found it out', () => {
+  test('a lost host makes all of its VMs Critical from the same instant on, whenever each of them noticed', () => {
     const late = { ...lost, heardAt: at(280) };
     const vms = [
       item({ hostTrouble: late, retry: waiting('AgentNotAnswering', 950) }),
@@ -249,14 +254,14 @@ describe('the board', () => {
     }
   });
 
-  test('tells of a silent host, and not that the workers there have stopped', () => {
+  test('reports a silent host, but not that the workers there have stopped', () => {
     const stopped = item({ hostTrouble: lost, retry: waiting('WorkerLost', 290) });
     const board = boardWith([stopped]);
     expect(board.attention).toMatchObject([{ host: 'host-1', vms: ['db-01'] }]);
     expect(viewOf(stopped, NOW).conditions).toMatchObject([{ reason: 'AgentNotAnswering' }]);
   });
 
-  test('says the same of when a host was heard as each of its VMs, whatever they have sent', () => {
+  test('gives the same time for when a host was last heard as each of its VMs, whatever they have sent', () => {
     const heard = { ...lost, heardAt: at(280) };
     const cycle = (sealed: number) => ({ sequence: 1, sealedAt: at(sealed), bytes: 0 });
     const vms = [
@@ -275,7 +280,7 @@ describe('the board', () => {
     expect(boardWith([sends]).hosts[0]!.silence).toMatchObject({ heardAt: at(400) });
   });
 
-  test('advises no planned failover, whatever is wrong with a VM', () => {
+  test('never advises a planned failover for a VM with a problem', () => {
     const troubles: Partial<ProtectedItem>[] = [
       { hostTrouble: lost },
       { retry: waiting('AgentNotAnswering') },
@@ -291,7 +296,7 @@ describe('the board', () => {
     }
   });
 
-  test('names in the command only those that can be failed over, and says what becomes of the others', () => {
+  test('names in the command only the VMs that can fail over, and explains the others', () => {
     const { latestRecoveryPoint: _, ...fresh } = item({ vm: 'new-01', phase: 'Seeding', hostTrouble: lost });
     const busy = item({ vm: 'busy-01', hostTrouble: lost, job: job('plannedFailover') });
     const going = item({ vm: 'going-01', hostTrouble: lost, job: job('unplannedFailover') });
@@ -305,13 +310,13 @@ describe('the board', () => {
     ]);
   });
 
-  test('a host that has just fallen silent is not called lost yet', () => {
+  test('a host that has just fallen silent is not reported as lost yet', () => {
     const [host] = boardWith([item({ hostTrouble: failing('AgentNotAnswering', 950) })]).attention;
     expect(host).toMatchObject({ health: 'Warning', message: expect.stringMatching(/^Host host-1 does not answer/) });
     expect(host!.advice.at(-1)).toBe(NOT_LOST);
   });
 
-  test('of a hypervisor that its agent misses says so, and to start it before anything is failed over', () => {
+  test('reports a hypervisor that does not answer its agent, and advises starting it before a failover', () => {
     const missed = item({ hostTrouble: failing('HypervisorUnreachable') });
     const [host] = boardWith([missed]).attention;
     expect(host!.message).toMatch(/^The hypervisor of host host-1 does not answer, but its agent does: 1 VM /);
@@ -324,7 +329,7 @@ describe('the board', () => {
     expect(boardWith([both]).attention[0]!.message).toMatch(/^Host host-1 lost/);
   });
 
-  test('shows what the vault holds: a replica without protection, and a replica VM that does not run though it should', () => {
+  test('shows findings from the vault: a replica without protection, and a replica VM that should run but does not', () => {
     const state = { epoch: 3, phase: 'Committed' as const, recoveryPoint: 'p', recoveryPointTime: at(1), at: at(2) };
     const heard = {
       vault: 'vault-1',
@@ -365,7 +370,7 @@ describe('the board', () => {
     expect(boardOf({ ...heard, held: [], replicaVms: undefined }, NOW).health).toBe('Warning');
   });
 
-  test('shows a VM that runs at both sites, and who can end that', () => {
+  test('shows a VM that runs at both sites, and how to end that', () => {
     const failedOver = { phase: 'FailedOver', activeSide: 'recovery' } as const;
     const owed = item({ ...failedOver, vm: 'owed-01', sourceFence: { epoch: 3, since: at(1) } });
     const items = [owed, item({ ...failedOver, vm: 'on-01' }), item({ ...failedOver, vm: 'off-01' }), item()];
@@ -396,7 +401,7 @@ describe('the board', () => {
     ]);
   });
 
-  test('shows what is protected though the site file does not name it any more, and how to end that', () => {
+  test('shows protected VMs that are missing from the site file, and how to end that', () => {
     const board = boardWith([item(), item({ vm: 'old-01' })], ['db-01', 'new-01']);
     expect(board.vms.map(({ vm, phase }) => `${vm} ${phase}`)).toEqual([
       'db-01 Protected',

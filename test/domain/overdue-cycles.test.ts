@@ -15,14 +15,14 @@ const item: ProtectedItem = {
 };
 
 describe('cycles that are overdue', () => {
-  it('count as missed while the late one is not done', () => {
+  it('count as missed while the late cycle is not done', () => {
     expect(healthOf(item, at(1_000 + 4 * 30))).toBe('Normal');
     expect(healthOf(item, at(1_000 + 5 * 30))).toBe('Warning');
     // Most of ten minutes without a recovery point, at 30 seconds.
     expect(healthOf(item, at(970 + 584))).toBe('Warning');
   });
 
-  it('are told of at the instant at which there are too many', () => {
+  it('are reported at the instant when there are too many', () => {
     expect(nextHealthChange(item, at(1_001))).toBe(at(1_000 + 5 * 30));
   });
 

@@ -27,7 +27,7 @@ const settle = (graph: PlanGraph, settled: readonly string[], state: PlanStep['s
   steps: graph.steps.map((step) => (settled.includes(step.id) ? { ...step, state } : step)),
 });
 
-test('a planned run checks all, shuts down the last group first, sends all at once, and starts group by group', () => {
+test('a planned run checks all VMs, shuts down the last group first, sends in parallel, and starts group by group', () => {
   let graph = plannedGraph(plan);
   const order: string[][] = [];
   for (let ready = readySteps(graph); ready.length > 0; ready = readySteps(graph)) {
@@ -45,7 +45,7 @@ test('a planned run checks all, shuts down the last group first, sends all at on
   expect(isThroughAll(graph)).toBe(true);
 });
 
-test('nothing begins behind a step that is not over, and what it does is said', () => {
+test('nothing begins after a step that is not over, and the run says what it waits for', () => {
   const begun = settle(plannedGraph(plan), ['check/db-01', 'check/app-01'], 'Succeeded');
   expect(ids(readySteps(settle(begun, ['check/web-01'], 'Running')))).toEqual([]);
   expect(stageUnderWay(begun)?.title).toBe('checking prerequisites');
@@ -56,7 +56,7 @@ test('nothing begins behind a step that is not over, and what it does is said', 
   expect(stagesOf(begun)[1]).toMatchObject({ title: 'shutting down group front', state: 'Waiting' });
 });
 
-test('a step that may fail lets go on what comes after it', () => {
+test('a step that may fail does not stop the steps after it', () => {
   const graph: PlanGraph = {
     stages: [
       { id: 'one', title: 'one', after: [] },
@@ -74,7 +74,7 @@ test('a step that may fail lets go on what comes after it', () => {
   expect(ids(readySteps(graph))).toEqual(['two/wait']);
 });
 
-test('a machine that waits further on has come through, too', () => {
+test('a machine that holds further on counts as having passed the step', () => {
   const [check, shutDown] = plannedGraph(plan)
     .steps.filter(isMachineStep)
     .filter(({ vm }) => vm === 'db-01');
@@ -84,7 +84,7 @@ test('a machine that waits further on has come through, too', () => {
   expect(isThrough(shutDown!, 'Shut down the virtual machine')).toBe(false);
 });
 
-describe('what a person may do', () => {
+describe('the decisions of an operator', () => {
   const manual: PlanStep = newStep({ id: 'a/look', stage: 'a', kind: 'manualAction', instructions: 'look' });
   const wait: PlanStep = newStep({ id: 'a/wait', stage: 'a', kind: 'wait', seconds: 9 });
   const machine: PlanStep = newStep({ id: 'check/db-01', stage: 'check', kind: 'check', vm: 'db-01' });

@@ -72,7 +72,7 @@ function live(moves: readonly Move[], look: (life: Life) => void = () => undefin
 }
 
 describe('next', () => {
-  it('stays sound whatever it is told, and changes what it is given never', () => {
+  it('stays valid after any event, and never modifies its input', () => {
     fc.assert(
       fc.property(fc.array(anyEvent, { maxLength: 120 }), (events) => {
         let item = deepFreeze(newItem());
@@ -86,7 +86,7 @@ describe('next', () => {
     );
   });
 
-  it('lets no life get into a state that cannot be', () => {
+  it('never reaches an impossible state, whatever the order of events', () => {
     const seen = new Set<Phase>();
     fc.assert(
       fc.property(fc.array(move, { maxLength: 80, size: 'max' }), (moves) => {
@@ -98,7 +98,7 @@ describe('next', () => {
     expect([...seen].sort()).toEqual(phases.filter((phase) => phase !== 'FailedBack').toSorted());
   });
 
-  it('keeps a mark that finalizing met, and has no cycle due then', () => {
+  it('keeps a mark set during finalizing, and makes no cycle due then', () => {
     const life = live([]);
     const go = (outcome: 'succeeded' | 'failed') => {
       life.make({ seconds: 1, does: 'start', asked: 'enableProtection', outcome, code: 'ResyncRequired' });
@@ -112,7 +112,7 @@ describe('next', () => {
     expectPossible(life.item);
   });
 
-  it('takes news of the running job only', () => {
+  it('accepts reports of the running job only', () => {
     const life = live([]);
     life.request('enableProtection');
     for (const event of [
@@ -156,7 +156,7 @@ describe('cycles', () => {
       at: at(seconds),
     });
 
-  it('stay on their grid, and those that went by count as missed', () => {
+  it('stay on their grid, and those that were skipped count as missed', () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 0, max: 9_000 }), { maxLength: 40 }), (waits) => {
         let item = protectedItem;
@@ -179,7 +179,7 @@ describe('cycles', () => {
     );
   });
 
-  it('a failed cycle that is made up for is no failure any more', () => {
+  it('a failed cycle that was made up for is no longer a failure', () => {
     const failed = next(protectedItem, {
       type: 'stepFailed',
       retry: {
@@ -193,7 +193,7 @@ describe('cycles', () => {
     expect(applied(failed, 60).retry).toBeUndefined();
   });
 
-  it('a cycle that waited for an administrator waits for nobody once a retry is asked for', () => {
+  it('a cycle that waited for an operator no longer waits once a retry is requested', () => {
     const failure = { code: 'InvalidReplicaState', class: 'nonRecoverable', message: 'm', remedy: 'r' } as const;
     const failed = next(protectedItem, { type: 'stepFailed', retry: { failure, attempt: 1, since: at(0) } });
     expect(waitsForPerson(failed)).toBe(true);
@@ -203,7 +203,7 @@ describe('cycles', () => {
 });
 
 describe('allowedOperations', () => {
-  it('refuses every job while one is there, and says which', () => {
+  it('refuses every job while one is running, and names it', () => {
     fc.assert(
       fc.property(fc.array(move, { maxLength: 60, size: 'max' }), (moves) => {
         live(moves, ({ item }) => {
@@ -228,7 +228,7 @@ describe('allowedOperations', () => {
     );
   });
 
-  it('allows what then leads to where it says, and leaves no state without a way on', () => {
+  it('every allowed operation leads to its announced state, and every state has a way out', () => {
     fc.assert(
       fc.property(fc.array(move, { maxLength: 60, size: 'max' }), (moves) => {
         const { item } = live(moves);

@@ -37,12 +37,12 @@ function rangesOf(bits: readonly boolean[]): Range[] {
   return found;
 }
 
-describe('ranges do what their bytes do', () => {
+describe('operations on ranges agree with the same operations on bytes', () => {
   it('merged', () => {
     fc.assert(fc.property(ranges, (some) => void expect(mergeRanges(some)).toEqual(rangesOf(bitmapOf(some)))));
   });
 
-  it('merged without touching what they were made of', () => {
+  it('merging does not modify its input', () => {
     fc.assert(
       fc.property(ranges, (some) => {
         const before = structuredClone(some);
@@ -63,7 +63,7 @@ describe('ranges do what their bytes do', () => {
     );
   });
 
-  it('subtracted, where pieces touch', () => {
+  it('subtracted, with adjacent pieces', () => {
     const pieces = [
       { offset: 0, length: 10 },
       { offset: 10, length: 10 },
@@ -94,7 +94,7 @@ describe('ranges do what their bytes do', () => {
     );
   });
 
-  it('cut at multiples of a limit', () => {
+  it('divided at multiples of a limit', () => {
     fc.assert(
       fc.property(range, fc.integer({ min: 1, max: 40 }), (one, limit) => {
         const pieces = [...splitRange(one, limit)];
@@ -111,7 +111,7 @@ describe('ranges do what their bytes do', () => {
   });
 });
 
-it('alignment goes to the nearest multiple on its side', () => {
+it('alignment rounds to the nearest multiple in its direction', () => {
   fc.assert(
     fc.property(fc.nat(2 ** 40), fc.integer({ min: 1, max: 2 ** 21 }), (value, unit) => {
       const [down, up] = [alignDown(value, unit), alignUp(value, unit)];

@@ -36,7 +36,7 @@ describe('the choice of a recovery point', () => {
     received: [cycle(1, 8), cycle(1, 6), cycle(1, 7), cycle(1, 10)],
   });
 
-  test('Latest: everything received is processed first, up to a gap', () => {
+  test('Latest: everything received is applied first, up to a gap', () => {
     const chosen = chooseRecoveryPoint({ kind: 'latest' }, protectedVm);
     expect(chosen).toEqual({
       from: 'replica',
@@ -73,7 +73,7 @@ describe('the choice of a recovery point', () => {
     expect(chooseRecoveryPoint(selector, resynchronizing)).toEqual({ from: 'point', point: points[2] });
   });
 
-  test('in the middle of a cycle the replica is none: it is completed, or the newest kept point is meant', () => {
+  test('in the middle of a cycle, the replica is not a state: the cycle is completed first, or the newest kept point is chosen', () => {
     const writing = { ...protectedVm, fence: { epoch: 1, sequence: 6 } };
     expect(chooseRecoveryPoint({ kind: 'latestProcessed' }, writing)).toEqual({ from: 'point', point: points[2] });
     expect(chooseRecoveryPoint({ kind: 'latest' }, writing)).toMatchObject({ cycle: cycle(1, 8) });
@@ -81,13 +81,13 @@ describe('the choice of a recovery point', () => {
     expect(chooseRecoveryPoint({ kind: 'latest' }, torn)).toEqual({ from: 'point', point: points[2] });
   });
 
-  test('a copy that was read back takes the first cycle of its epoch', () => {
+  test('a copy that was read back accepts the first cycle of its epoch', () => {
     const copied = { ...protectedVm, epoch: 2, fence: { epoch: 2, sequence: 1 }, received: [cycle(2, 1)] };
     expect(chooseRecoveryPoint({ kind: 'latest' }, copied)).toMatchObject({ from: 'replica', cycle: cycle(2, 1) });
     expect(chooseRecoveryPoint({ kind: 'latestProcessed' }, copied)).toEqual({ from: 'point', point: points[2] });
   });
 
-  test('as it is written', () => {
+  test('parses the selectors that an operator types', () => {
     expect(['latest', 'latest-processed', 'latest-app-consistent', 'x'].map(selectorOf)).toEqual([
       { kind: 'latest' },
       { kind: 'latestProcessed' },
@@ -96,7 +96,7 @@ describe('the choice of a recovery point', () => {
     ]);
   });
 
-  test('never by time: a source clock that was set back changes nothing', () => {
+  test('never chooses by time: a source clock that was set back changes nothing', () => {
     const setBack = [point(1, 3, { time: at(9 * HOUR) }), point(1, 4, { time: at(1 * HOUR) }), point(2, 1)];
     const chosen = chooseRecoveryPoint({ kind: 'latest' }, state({ epoch: 3, points: setBack }));
     expect(chosen).toEqual({ from: 'point', point: setBack[2] });
@@ -123,7 +123,7 @@ describe('the choice of a recovery point', () => {
     expect(error).toMatchObject({ detail: expect.stringContaining('db-01') });
   });
 
-  test('names ten points at most', () => {
+  test('an error names at most ten points', () => {
     const many = Array.from({ length: 25 }, (_, index) => point(1, index + 1));
     expect(() => chooseRecoveryPoint({ kind: 'custom', id: 'x' }, state({ points: many }))).toThrow(
       /0001-00000025 .* 0001-00000016 \([^)]*\) and 15 older ones/,
@@ -154,7 +154,7 @@ describe('the choice of a recovery point', () => {
       }),
     );
 
-  test('the replica is chosen only when it is a whole state, or what was received makes it one', () => {
+  test('the replica is chosen only if it is a complete state, or received cycles complete it', () => {
     const kinds = fc.constantFrom('latest', 'latestProcessed');
     fc.assert(
       fc.property(states, kinds, fc.boolean(), (made, kind, begun) => {
@@ -185,7 +185,7 @@ describe('the choice of a recovery point', () => {
     );
   });
 
-  test('each point is found by its id, and a selector is what the schema says', () => {
+  test('each point is found by its id, and parsed selectors match the schema', () => {
     fc.assert(
       fc.property(states, (all) => {
         for (const wanted of all.points) {
@@ -196,7 +196,7 @@ describe('the choice of a recovery point', () => {
     );
   });
 
-  test('pruning keeps the newest, what is in use, and everything within the retention; nothing else', () => {
+  test('pruning keeps the newest point, points in use, and everything within the retention, and nothing else', () => {
     fc.assert(
       fc.property(states, fc.integer({ min: 0, max: 48 * HOUR }), fc.nat(), ({ points: all }, from, used) => {
         const retainedFrom = Date.parse(at(from));
@@ -239,7 +239,7 @@ describe('the choice of a recovery point', () => {
     expect(pointsToPrune(ahead, { retainedFrom: Date.parse(at(10 * HOUR + 1)), until })).toEqual(all.slice(0, 2));
   });
 
-  test('a source clock that jumps ahead does not cost the points that were made before', () => {
+  test('a source clock that jumps ahead does not delete earlier points', () => {
     const now = Date.parse(at(HOUR));
     expect(retentionStart(at(1_000 * HOUR), now, 2)).toBe(now - 2 * HOUR);
     expect(retentionStart(at(0), now, 2)).toBe(Date.parse(at(0)) - 2 * HOUR);

@@ -18,12 +18,12 @@ describe('the window of a resynchronization', () => {
     expect(opening(night, at)).toBe(expected);
   });
 
-  test('one that is open now does not count after a cancellation', () => {
+  test('a window that is open now does not count after a cancellation', () => {
     expect(opening(night, '2026-03-02T20:00:00.000Z', true)).toBe('2026-03-03T18:30:00.000Z');
     expect(opening(night, '2026-03-02T05:00:00.000Z', true)).toBe('2026-03-02T18:30:00.000Z');
   });
 
-  test('is in its own time zone, also over a change of clocks', () => {
+  test('follows its own time zone, also across a change of clocks', () => {
     const paris = { ...night, timeZone: 'Europe/Paris' };
     expect(opening(paris, '2026-01-15T12:00:00.000Z')).toBe('2026-01-15T17:30:00.000Z');
     expect(opening(paris, '2026-07-15T12:00:00.000Z')).toBe('2026-07-15T16:30:00.000Z');
@@ -33,7 +33,7 @@ describe('the window of a resynchronization', () => {
     expect(opening(gap, '2026-03-29T12:00:00.000Z')).toBe('2026-03-30T00:30:00.000Z');
   });
 
-  test('one inside the hour that the clocks skip opens that night all the same', () => {
+  test('a window within the hour that the clocks skip opens that night nevertheless', () => {
     const paris = { from: '02:30', to: '02:45', timeZone: 'Europe/Paris' };
     expect(opening(paris, '2027-03-27T12:00:00.000Z')).toBe('2027-03-28T01:30:00.000Z');
     expect(opening(paris, '2027-03-28T01:40:00.000Z')).toBe('2027-03-28T01:40:00.000Z');
@@ -47,7 +47,7 @@ describe('the window of a resynchronization', () => {
     expect(opening(paris, '2026-10-24T12:00:00.000Z')).toBe('2026-10-25T00:30:00.000Z');
   });
 
-  test('what is answered is open, not before now, and within two days', () => {
+  test('the computed opening is in the window, not before now, and within two days', () => {
     const clock = fc
       .tuple(fc.integer({ min: 0, max: 23 }), fc.integer({ min: 0, max: 59 }))
       .map((parts) => parts.map((part) => String(part).padStart(2, '0')).join(':'));
@@ -65,7 +65,7 @@ describe('the window of a resynchronization', () => {
     );
   });
 
-  test('refuses what is no window', () => {
+  test('refuses an invalid window', () => {
     const problems = (value: unknown) =>
       resyncWindowSchema.safeParse(value).error?.issues.map(({ message }) => message) ?? [];
     expect(problems({ from: '06:00', to: '06:00' }).join()).toMatch(/empty/);

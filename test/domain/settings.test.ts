@@ -40,7 +40,7 @@ describe('a pause', () => {
     expect(next(paused, { type: 'paused', at: minutes(3) }).paused).toEqual({ since: NOW });
   });
 
-  test('leaves nothing behind once it has ended, and makes a cycle due', () => {
+  test('leaves nothing behind when it has ended, and makes a cycle due', () => {
     const before = item();
     const after = next(next(before, { type: 'paused', at: NOW }), { type: 'resumed', at: minutes(60) });
     expect(after).toEqual({ ...before, cycleDueAt: minutes(60) });
@@ -55,7 +55,7 @@ describe('a pause', () => {
     for (const refused of ['sync', 'pause']) expect(paused).not.toContain(refused);
   });
 
-  test('what fails in the middle of it is not said to be tried again', () => {
+  test('a failure during a pause is not announced as being retried', () => {
     const failure = { code: 'StoreUnreachable', class: 'recoverable', message: 'm', remedy: 'r' } as const;
     const retry = { failure, attempt: 1, since: NOW, nextTryAt: minutes(1) };
     const paused = next(item({ retry }), { type: 'paused', at: NOW });
@@ -97,11 +97,11 @@ describe('a change of policy', () => {
     expect(dueAfter('15m', '5m', minutes(12), minutes(15))).toBe(minutes(12));
   });
 
-  test('to a longer one counts from the next cycle on', () => {
+  test('to a longer frequency applies from the next cycle on', () => {
     expect(dueAfter('5m', '15m', minutes(2), minutes(5))).toBe(minutes(5));
   });
 
-  test('never puts a cycle off, and never makes one look missed', () => {
+  test('never delays a cycle, and never makes one look missed', () => {
     fc.assert(
       fc.property(
         fc.constantFrom(...copyFrequencies),
@@ -118,7 +118,7 @@ describe('a change of policy', () => {
     );
   });
 
-  test('holds for the cycles after it', () => {
+  test('applies to the cycles after it', () => {
     const changed = next(item(), { type: 'policyChanged', policy: policy('15m'), at: NOW });
     const cycle = { sequence: 1, sealedAt: minutes(5), bytes: 1 };
     const after = next(changed, { type: 'cycleApplied', cycle, at: minutes(5) });
@@ -126,7 +126,7 @@ describe('a change of policy', () => {
   });
 });
 
-describe('what may be asked', () => {
+describe('the allowed operations', () => {
   const job = { requestId: 'r', jobId: 'j', kind: 'plannedFailover', startedAt: NOW, heardAt: NOW } as const;
   const anyItem = fc.record({
     phase: fc.constantFrom(...phases),
@@ -142,7 +142,7 @@ describe('what may be asked', () => {
       ...(parts.kind && { job: { ...job, kind: parts.kind } }),
     });
 
-  test('every refusal says why', () => {
+  test('every refusal has a reason', () => {
     fc.assert(
       fc.property(anyItem, (parts) => {
         for (const permission of Object.values(allowedOperations(made(parts)))) {
@@ -152,7 +152,7 @@ describe('what may be asked', () => {
     );
   });
 
-  test('one job at a time; pause and resume are never both allowed; nothing of an unprotected VM is changed', () => {
+  test('one job at a time; pause and resume are never both allowed; an unprotected VM allows no change', () => {
     fc.assert(
       fc.property(anyItem, (parts) => {
         const of = made(parts);

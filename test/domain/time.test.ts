@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { formatSeconds, isoTimeSchema, secondsBetween, toIso, toMs } from '../../domain/time.js';
 
-it('times go to text and back', () => {
+it('times can be converted to text and back', () => {
   fc.assert(
     fc.property(fc.integer({ min: 0, max: Date.UTC(2200, 0) }), (ms) => {
       expect(toMs(toIso(ms))).toBe(ms);
@@ -42,7 +42,7 @@ describe('formatSeconds', () => {
     expect(formatSeconds(seconds)).toBe(text);
   });
 
-  it('never says more than there is, nor less by a unit of the second one it shows', () => {
+  it('never shows more than the duration, nor less by a whole unit of the second one shown', () => {
     const size = { d: 86_400, h: 3_600, min: 60, s: 1 };
     const below = { d: 3_600, h: 60, min: 1, s: 1 };
     fc.assert(

@@ -4,7 +4,7 @@ import { fieldsOfInput, fieldsOfWorkflow } from '../../domain/work-fields.js';
 
 const at = '2026-03-01T12:30:05.123Z';
 
-describe('of a workflow, by its id', () => {
+describe('the work fields of a workflow, from its id', () => {
   const job = jobId('v-1', 'db-01', 'plannedFailover', at, 0);
   const plan = planRunId('v-1', 'shop', at);
   it.each<[string, object]>([
@@ -22,7 +22,7 @@ describe('of a workflow, by its id', () => {
   });
 });
 
-describe('of what an activity or a job is told', () => {
+describe('the work fields of an activity or a job, from its input', () => {
   it.each<[string, unknown, object]>([
     ['a cycle', { vm: 'db', epoch: 2, sequence: 7 }, { vm: 'db', epoch: 2, sequence: 7 }],
     ['a job', { id: 'job/x', vault: 'v', vm: 'db', host: 'h', epoch: 2 }, { vm: 'db', host: 'h', epoch: 2 }],

@@ -10,7 +10,7 @@ const request = (parameters: JobParameters = {}) => ({
   args: [{ requestId: randomUUID(), parameters }] as [messages.JobOperationRequest],
 });
 
-it('stops tracking, then removes the replica, ends the entity, and the VM can be protected again', async () => {
+it('stops tracking, removes the replica and ends the entity; the VM can then be protected again', async () => {
   const { site, vault } = setUp();
   await vault.run(async () => {
     const entity = await vault.protect('db-01');
@@ -30,7 +30,7 @@ it('stops tracking, then removes the replica, ends the entity, and the VM can be
   });
 });
 
-it('keeps the replica when that is wanted', async () => {
+it('keeps the replica on request', async () => {
   const { site, vault } = setUp();
   await vault.run(async () => {
     const entity = await vault.protect('db-02');
@@ -41,7 +41,7 @@ it('keeps the replica when that is wanted', async () => {
   });
 });
 
-it('cancelled while the primary site does not answer, it has changed nothing', async () => {
+it('if cancelled while the primary site does not answer, has changed nothing', async () => {
   const { site, vault } = setUp();
   await vault.run(async () => {
     const entity = await vault.protect('db-03');
@@ -57,7 +57,7 @@ it('cancelled while the primary site does not answer, it has changed nothing', a
   });
 });
 
-it('does without a primary site that is lost', async () => {
+it('skips a primary site that is lost', async () => {
   const { site, vault } = setUp();
   await vault.run(async () => {
     const entity = await vault.protect('db-04');
@@ -91,7 +91,7 @@ it('is refused before a failover is committed; after it, only the protection end
   });
 });
 
-describe('while the source has still to be told that the VM runs elsewhere', () => {
+describe('while the source still has to be told that the VM runs elsewhere', () => {
   async function failedOver(vm: string) {
     const { site, vault } = setUp();
     site.fail('fenceVm', 'HypervisorUnreachable');
@@ -108,7 +108,7 @@ describe('while the source has still to be told that the VM runs elsewhere', () 
     return { site, vault, end };
   }
 
-  it('its protection is not over, and is once that is done', async () => {
+  it('protection has not ended, and ends once that is done', async () => {
     const { site, vault, end } = await failedOver('db-06');
     await vault.run(async () => {
       const entity = await end();
@@ -125,7 +125,7 @@ describe('while the source has still to be told that the VM runs elsewhere', () 
     });
   });
 
-  it('it is over once somebody says that there is no primary site any more', async () => {
+  it('protection ends if an operator declares the primary site lost', async () => {
     const { vault, end } = await failedOver('db-07');
     await vault.run(async () => {
       const entity = await end();

@@ -75,7 +75,7 @@ describe('what a job undoes', () => {
     },
   );
 
-  it('is left to the VM when it is given up, too: Critical until a `retry` has undone it', async () => {
+  it('is left to the VM if undoing is given up: Critical until a `retry` has undone it', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const { entity, jobId, cancel } = await shutDown(site, vault, 'db-01');
@@ -105,7 +105,7 @@ describe('what a job undoes', () => {
     });
   });
 
-  it('is said to be left by a job that was closed from outside, until a failover makes it good', async () => {
+  it('is reported as left by a job that was closed from outside, until a failover makes it unnecessary', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const { entity, jobId } = await shutDown(site, vault, 'db-01');
@@ -125,7 +125,7 @@ describe('what a job undoes', () => {
 describe('in the list of workflows', () => {
   const statusOf = async (id: string) => (await job(id).describe()).status.name;
 
-  it('a job that was cancelled is shown as cancelled', async () => {
+  it('a cancelled job is shown as cancelled', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const { jobId, cancel } = await shutDown(site, vault, 'db-01');
@@ -137,7 +137,7 @@ describe('in the list of workflows', () => {
     });
   });
 
-  it('one that was to be cancelled too late is shown as it ended', async () => {
+  it('a job that was cancelled too late is shown as it ended', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-01');
@@ -153,7 +153,7 @@ describe('in the list of workflows', () => {
   });
 });
 
-it('a failover that was taken over from begins no step behind the one that outlasts that', async () => {
+it('a failover that was taken over from begins no step after the one in progress', async () => {
   const { site, vault } = setUp();
   await vault.run(async () => {
     const entity = await vault.protect('db-01');
@@ -198,7 +198,7 @@ describe('a job whose entity is closed ends', () => {
   });
 });
 
-it('a VM snapshot that somebody has left is merged before a planned failover shuts the VM down', async () => {
+it('a VM snapshot that was left behind is merged before a planned failover shuts the VM down', async () => {
   const { site, vault } = setUp();
   await vault.run(async () => {
     const entity = await vault.protect('db-01');

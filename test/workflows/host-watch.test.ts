@@ -14,7 +14,7 @@ const setUp = () => {
 const eventsOf = async (workflowId: string) =>
   (await time.env.client.workflow.getHandle(workflowId).fetchHistory()).events!.length;
 
-it('a host that is well costs no events, whatever the time', { timeout: 180_000 }, async () => {
+it('a healthy host adds no events to the history, however long it is watched', { timeout: 180_000 }, async () => {
   const { site, vault } = setUp();
   await vault.run(async () => {
     await vault.protect('db-02');

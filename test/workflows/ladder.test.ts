@@ -21,7 +21,7 @@ const codesOf = (wanted: string) =>
   (Object.keys(failureCatalogue) as FailureCode[]).filter((code) => failureCatalogue[code].class === wanted);
 
 describe('a recoverable failure', () => {
-  it('in the delta loop is tried again after 1, 2, 4, 8, 10, then every 30 minutes, and recovers', async () => {
+  it('in the delta loop is retried after 1, 2, 4, 8, 10, then every 30 minutes, and recovers', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-01');
@@ -60,7 +60,7 @@ describe('a recoverable failure', () => {
     });
   });
 
-  it('starts the count again once the checkpoint has advanced', async () => {
+  it('restarts the count when the checkpoint has advanced', async () => {
     const { site, vault } = setUp();
     let checkpoint = 0;
     site.fail('copyDisk', 'WorkerLost', 6, () =>
@@ -74,7 +74,7 @@ describe('a recoverable failure', () => {
     });
   });
 
-  it('takes what a worker handed back for no attempt, and gives it to the next one at once', async () => {
+  it('does not count work that a worker handed back as an attempt, and retries it immediately', async () => {
     const { site, vault } = setUp();
     site.fail('copyDisk', 'WorkerStopped', 3);
     await vault.run(async () => {
@@ -85,7 +85,7 @@ describe('a recoverable failure', () => {
     });
   });
 
-  it('`retry` ends the wait at once, in the middle of 30 minutes', async () => {
+  it('`retry` ends the wait immediately, in the middle of 30 minutes', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-04');
@@ -101,7 +101,7 @@ describe('a recoverable failure', () => {
     });
   });
 
-  it('a `retry` during an attempt says nothing of what that attempt fails with', async () => {
+  it('a `retry` during an attempt does not apply to the failure of that attempt', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const before = await retriedDuringAttempt(site, vault, 'db-09');
@@ -110,7 +110,7 @@ describe('a recoverable failure', () => {
     });
   });
 
-  it('goes on where it stood when the run continues as new, whichever step of a cycle fails', async () => {
+  it('continues where it was when the run continues as new, whichever step of a cycle fails', async () => {
     const { site, vault } = setUp(undefined, { continueAsNewAfterEvents: 80 });
     await vault.run(async () => {
       site.fail('applyCycle', 'StoreUnreachable');
@@ -126,7 +126,7 @@ describe('a recoverable failure', () => {
     });
   });
 
-  it('is not waited for once the host is heard again for whose silence a cycle failed', async () => {
+  it('is not waited for when the cycle failed because its host was silent and the host is heard again', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-13');
@@ -162,7 +162,7 @@ describe('a recoverable failure', () => {
     });
   });
 
-  it('a host whose agent is gone is called so', async () => {
+  it('a host whose agent is gone is reported as such', async () => {
     const { site, vault } = setUp();
     site.fail('copyDisk', 'AgentNotAnswering', 1);
     await vault.run(async () => {
@@ -175,7 +175,7 @@ describe('a recoverable failure', () => {
   });
 });
 
-it('no non-recoverable failure is tried again; each is Critical, and waits for `retry`', async () => {
+it('a non-recoverable failure is not retried automatically; each is Critical and waits for `retry`', async () => {
   const { site, vault } = setUp();
   await vault.run(async () => {
     const entity = await vault.protect('db-06');
@@ -196,7 +196,7 @@ it('no non-recoverable failure is tried again; each is Critical, and waits for `
   });
 });
 
-it('a VM of which nothing goes on without a person is listed as such, until somebody retries', async () => {
+it('a VM whose work needs an operator is listed as such until `retry`', async () => {
   const { site, vault } = setUp();
   await vault.run(async () => {
     const entity = await vault.startEntity('db-08');

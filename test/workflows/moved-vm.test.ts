@@ -40,7 +40,7 @@ it(
   },
 );
 
-it('one that is tracked there in another epoch, or not at all, is marked', { timeout: 180_000 }, async () => {
+it('a VM that is tracked there in another epoch, or not at all, is marked', { timeout: 180_000 }, async () => {
   const { site, vault, other } = setUp();
   await vault.run(async () => {
     await vault.startAgent(other);

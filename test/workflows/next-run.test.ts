@@ -24,7 +24,7 @@ async function continues(handle: WorkflowHandle): Promise<void> {
   await expect.poll(() => runOf(handle), { timeout: 30_000 }).not.toBe(before);
 }
 
-it('an idle entity continues as new when it is told to, and so does the watch over its host', async () => {
+it('an idle entity continues as new on request, and so does the watch over its host', async () => {
   const { vault } = time.setUp();
   await vault.run(async () => {
     await vault.protect('db-01');
@@ -44,7 +44,7 @@ it('an idle entity continues as new when it is told to, and so does the watch ov
   });
 });
 
-it('what a newer version has left in a state survives the runs of this one', async () => {
+it('fields that a newer version has left in a state survive the runs of this one', async () => {
   const { vault } = time.setUp();
   await vault.run(async () => {
     const { policy, host } = await vault.startEntity('db-02').then((of) => inputOf<messages.ProtectVmInput>(of));

@@ -65,7 +65,7 @@ const ask = (
 ) => run.executeUpdate(messages.planStepUpdates[request], { args: [{ requestId, step, reason: 'as agreed' }] });
 
 describe('a manual action', () => {
-  it('holds what comes after it until it is approved, once, and the wait beside it is over', async () => {
+  it('holds the steps after it until it has been approved and the wait in parallel is over', async () => {
     await vault.run(async () => {
       await vault.protect('db-01');
       const run = await startRun();
@@ -85,7 +85,7 @@ describe('a manual action', () => {
     });
   });
 
-  it('that is rejected stops the run; what has failed over is let go on to its end', async () => {
+  it('if rejected, stops the run; VMs that have failed over are released to run to the end', async () => {
     await vault.run(async () => {
       const entity = await vault.protect('db-01');
       const run = await startRun();
@@ -100,7 +100,7 @@ describe('a manual action', () => {
     });
   });
 
-  it('may be left out, and so may a wait', async () => {
+  it('can be skipped, and so can a wait', async () => {
     await vault.run(async () => {
       await vault.protect('db-01');
       const run = await startRun();
@@ -113,7 +113,7 @@ describe('a manual action', () => {
   });
 });
 
-it('a step of a machine that waits for an operator is tried again by its name', async () => {
+it("a machine's step that waits for an operator is retried by its name", async () => {
   await vault.run(async () => {
     const entity = await vault.protect('db-01');
     site.fail('shutDownVm', 'InvalidVmState', 1);
@@ -124,7 +124,7 @@ it('a step of a machine that waits for an operator is tried again by its name', 
   });
 });
 
-it('a run that is aborted ends in order, says why, and takes nothing more', async () => {
+it('an aborted run ends in order, says why, and accepts nothing more', async () => {
   await vault.run(async () => {
     const entity = await vault.protect('db-01');
     site.fail('cutAndShip', 'NetworkError');

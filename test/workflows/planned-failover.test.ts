@@ -7,7 +7,7 @@ const time = skippedTime();
 const { setUp } = time;
 const request = () => ({ args: [{ requestId: randomUUID() }] as [messages.JobOperationRequest] });
 
-describe('a planned failover for which somebody does not answer', () => {
+describe('a planned failover if one of the participants does not answer', () => {
   const cases = [
     {
       call: 'checkFailoverSource',
@@ -20,7 +20,7 @@ describe('a planned failover for which somebody does not answer', () => {
       start: /farshore worker --role host --name \S+\. .*Then fail over again\.$/,
     },
   ] as const;
-  it.each(cases)('ends before anything is changed, and cycles go on: $code', async ({ call, code, start }) => {
+  it.each(cases)('ends before anything is changed, and cycles continue: $code', async ({ call, code, start }) => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-01');

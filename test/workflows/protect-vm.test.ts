@@ -58,7 +58,7 @@ describe('the protected life of a VM', () => {
     });
   });
 
-  it('does a cycle at once when asked to synchronize', async () => {
+  it('makes a cycle immediately when asked to synchronize', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-03');
@@ -69,7 +69,7 @@ describe('the protected life of a VM', () => {
     });
   });
 
-  it('a synchronization asked for while a cycle is under way gets the cycle after it, at once', async () => {
+  it('a synchronization requested during a cycle gets the next cycle, immediately', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-07');
@@ -86,7 +86,7 @@ describe('the protected life of a VM', () => {
     });
   });
 
-  it('goes on when somebody asks for its cancellation, and everything can still be asked of it', async () => {
+  it('continues when its cancellation is requested, and still answers every request', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-08');
@@ -109,7 +109,7 @@ describe('the protected life of a VM', () => {
     });
   });
 
-  it('refuses what its state does not allow, and changes nothing', async () => {
+  it('refuses operations that its state does not allow, and changes nothing', async () => {
     const { vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-04');
@@ -138,7 +138,7 @@ describe('the protected life of a VM', () => {
     });
   });
 
-  it('answers a repeated request with the job it was answered with before', async () => {
+  it('answers a repeated request with the same job', async () => {
     const { vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-05');
@@ -150,7 +150,7 @@ describe('the protected life of a VM', () => {
     });
   });
 
-  it('ends, and can be begun anew, when the prerequisites are not met and the job is cancelled', async () => {
+  it('ends, and can begin again, if the prerequisites are not met and the job is cancelled', async () => {
     const { site, vault } = setUp();
     site.fail('checkProtectable', 'PrerequisitesNotMet');
     await vault.run(async () => {
@@ -214,7 +214,7 @@ describe('planned failover and commit', () => {
     });
   });
 
-  it('cuts until one holds everything, however many were final once, or were cut while it ran', async () => {
+  it('cuts until one cut is complete, however many were final earlier or cut while the VM ran', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('app-04');
@@ -231,7 +231,7 @@ describe('planned failover and commit', () => {
     });
   });
 
-  it('does not go over while the replica lacks a write that the tracker has taken, and replication goes on behind it', async () => {
+  it('does not fail over while the replica lacks a write that the tracker has recorded, and replication continues', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('app-05');
@@ -247,7 +247,7 @@ describe('planned failover and commit', () => {
     });
   });
 
-  it('cancelled before "Start failover", it starts the source again and replication goes on', async () => {
+  it('if cancelled before "Start failover", starts the source again and replication continues', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('app-02');
@@ -276,7 +276,7 @@ describe('planned failover and commit', () => {
     });
   });
 
-  it('asking for a retry of a job that was terminated from outside says so, and the job is over', async () => {
+  it('a retry of a job that was terminated from outside reports that, and the job is over', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('app-05');

@@ -10,7 +10,7 @@ const { setUp } = time;
 const named = (tag: string, requestId = randomUUID()) => ({ args: [{ requestId, tag }] as [messages.SyncRequest] });
 
 describe('a named recovery point', () => {
-  it('is asked for with a synchronization; asked twice it is one', async () => {
+  it('is requested by a synchronization; the same request twice makes one point', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-01');
@@ -32,7 +32,7 @@ describe('a named recovery point', () => {
     });
   });
 
-  it('asked for while a cycle is under way, it is the next cycle that has the name', async () => {
+  it('requested during a cycle, the next cycle gets the name', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-02');
@@ -47,7 +47,7 @@ describe('a named recovery point', () => {
     });
   });
 
-  it('a failover right after it loses no name', async () => {
+  it('is not lost if a failover follows immediately', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-03');
@@ -93,7 +93,7 @@ describe('app-consistent points', () => {
   const asked = (site: SimulatedSite) =>
     site.called('cutAndShip').filter(({ input }) => input['appConsistent'] === true);
 
-  it('are asked for at the frequency of the policy, by the first cycle that is due then', async () => {
+  it('are requested at the frequency of the policy, by the first cycle that is due then', async () => {
     const { site, vault } = setUp(policy);
     await vault.run(async () => {
       const entity = await vault.protect('db-04');
@@ -109,7 +109,7 @@ describe('app-consistent points', () => {
     });
   });
 
-  it('that fail do not keep the cycle from going on; the VM shows a Warning until one is made', async () => {
+  it('do not stop the cycle if they fail; the VM shows a Warning until one succeeds', async () => {
     const { site, vault } = setUp(policy);
     site.freezeFailure = { reason: 'AppConsistentFailed', message: 'the guest did not freeze within 10 s' };
     await vault.run(async () => {
@@ -124,7 +124,7 @@ describe('app-consistent points', () => {
     });
   });
 
-  it('are not asked for without a policy that wants them', async () => {
+  it('are not requested without a policy that asks for them', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-06');

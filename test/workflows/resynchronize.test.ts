@@ -18,7 +18,7 @@ const resynchronize = (now: boolean) => ({
   args: [{ requestId: randomUUID(), now }] as [messages.ResynchronizeRequest],
 });
 describe('a VM that is marked for resynchronization', () => {
-  it('is resynchronized in the window of its policy, and goes on with cycles of a new epoch', async () => {
+  it('is resynchronized in the window of its policy, and continues with cycles of a new epoch', async () => {
     const window = farWindow(await time.env.currentTimeMs());
     const { site, vault } = time.setUp(policySchema.parse({ name: 'test', resynchronizationWindow: window }));
     const isInWindow = (at: number) => {
@@ -43,7 +43,7 @@ describe('a VM that is marked for resynchronization', () => {
     });
   });
 
-  it('as the manifest of a cycle that was sent is gone, is resynchronized: its logs are gone as well', async () => {
+  it('is resynchronized if the manifest of a cycle that was sent is lost, because its logs are gone, too', async () => {
     await vault.run(async () => {
       const entity = await vault.protect('db-05');
       site.fail('applyCycle', 'LogBroken', 1);
@@ -53,7 +53,7 @@ describe('a VM that is marked for resynchronization', () => {
     });
   });
 
-  it('that is asked for is begun at once; the disks are digested before anything is sent', async () => {
+  it('on request is resynchronized immediately; the disks are digested before anything is sent', async () => {
     await vault.run(async () => {
       const entity = await vault.protect('db-02');
       const { jobId } = await entity.executeUpdate(messages.resynchronizeUpdate, resynchronize(true));
@@ -82,7 +82,7 @@ describe('a VM that is marked for resynchronization', () => {
     });
   });
 
-  it('whose resynchronization is cancelled waits for the next window, and stays marked', async () => {
+  it('if its resynchronization is cancelled, waits for the next window and stays marked', async () => {
     await vault.run(async () => {
       const entity = await vault.protect('db-03');
       await entity.executeUpdate(messages.resynchronizeUpdate, resynchronize(false));
@@ -99,7 +99,7 @@ describe('a VM that is marked for resynchronization', () => {
     });
   });
 
-  it('is not resynchronized without end when each resynchronization comes to nothing', async () => {
+  it('is not resynchronized endlessly if each attempt fails', async () => {
     const policy = policySchema.parse({ name: 'test', resynchronizationWindow: 'always' });
     const { site, vault: always } = time.setUp(policy);
     await always.run(async () => {
@@ -116,7 +116,7 @@ describe('a VM that is marked for resynchronization', () => {
     });
   });
 
-  it('allows no planned failover meanwhile, and an unplanned one cancels its resynchronization', async () => {
+  it('allows no planned failover meanwhile; an unplanned one cancels its resynchronization', async () => {
     await vault.run(async () => {
       const entity = await vault.protect('db-05');
       site.fail('copyDisk', 'StoreUnreachable');
@@ -133,7 +133,7 @@ describe('a VM that is marked for resynchronization', () => {
     });
   });
 
-  it('is marked again when tracking breaks meanwhile', async () => {
+  it('is marked again if tracking breaks meanwhile', async () => {
     await vault.run(async () => {
       const entity = await vault.protect('db-04');
       await vault.until(entity, ({ item }) => item.applied?.sequence === 2);

@@ -19,7 +19,7 @@ const protectAll = () => Promise.all(['db-01', 'app-01', 'web-01'].map((vm) => v
 const positions = (name: Parameters<SimulatedSite['called']>[0], vm?: string) =>
   site.called(name, vm).map((call) => site.calls.indexOf(call));
 
-it('checks all, shuts down in reverse order, fails over in parallel, starts the groups in order', async () => {
+it('checks all VMs, shuts down in reverse order, fails over in parallel, and starts the groups in order', async () => {
   await vault.run(async () => {
     await protectAll();
     const run = await (await vault.startPlan('three-tier', groups)).result();
@@ -36,7 +36,7 @@ it('checks all, shuts down in reverse order, fails over in parallel, starts the 
   });
 });
 
-it('touches nothing when one machine is not protected', async () => {
+it('changes nothing if one machine is not protected', async () => {
   await vault.run(async () => {
     await vault.protect('db-01');
     // It would end just as its job is cancelled, which is too much for the test server: see stuck-server.ts.
@@ -49,7 +49,7 @@ it('touches nothing when one machine is not protected', async () => {
   });
 });
 
-it('waits at a step that waits for an operator, and goes on after `retry`', async () => {
+it('waits while a step waits for an operator, and continues after `retry`', async () => {
   await vault.run(async () => {
     await protectAll();
     site.fail('startFailover', 'InvalidReplicaState', 1);
@@ -73,7 +73,7 @@ it('waits at a step that waits for an operator, and goes on after `retry`', asyn
   });
 });
 
-it('cancelled before the point of no return, it starts the sources again', async () => {
+it('if cancelled before the point of no return, starts the sources again', async () => {
   await vault.run(async () => {
     await protectAll();
     site.fail('cutAndShip', 'NetworkError');
@@ -95,7 +95,7 @@ describe('when one side dies, the other notices', () => {
     const { item } = await vault.view(vm);
     return time.env.client.workflow.getHandle(item.job!.jobId);
   };
-  it('a job that is held ends in order when its plan run is terminated, and its source starts again', async () => {
+  it('a held job ends in order when its plan run is terminated, and its source starts again', async () => {
     await vault.run(async () => {
       await protectAll();
       site.fail('shutDownVm', 'HypervisorUnreachable');
@@ -116,7 +116,7 @@ describe('when one side dies, the other notices', () => {
     });
   });
 
-  it('one that can only go forward goes on without its plan run', async () => {
+  it('a job that can only move forward continues without its plan run', async () => {
     await vault.run(async () => {
       await vault.protect('db-01');
       site.fail('startFailover', 'StoreUnreachable');
@@ -150,7 +150,7 @@ describe('when one side dies, the other notices', () => {
     });
   });
 
-  it('nor does it leave others shut down when the job that it lets go on is gone', async () => {
+  it('a plan run does not leave other VMs shut down when a job that it releases is gone', async () => {
     await vault.run(async () => {
       await protectAll();
       const shutDown = site.gate('shutDownVm');

@@ -31,7 +31,7 @@ async function webhook(
   return { url: `http://127.0.0.1:${port}/hook?token=secret`, asked: () => asked, taken };
 }
 
-it('an alert that is answered with 503 is sent again until it is taken', { timeout: 180_000 }, async () => {
+it('an alert that is answered with 503 is sent again until it is accepted', { timeout: 180_000 }, async () => {
   const { site, vault } = time.setUp();
   const hook = await webhook((request) => (request <= 2 ? 503 : 200));
   site.webhook = hook.url;
@@ -56,7 +56,7 @@ it('an alert that is answered with 503 is sent again until it is taken', { timeo
   });
 });
 
-it('a webhook that is away is told of the newest state once it is back, however long that takes', async () => {
+it('a webhook that is unreachable gets the newest state when it is back, however long that takes', async () => {
   const { site, vault } = time.setUp();
   let away = true;
   const hook = await webhook(() => (away ? 500 : 200));

@@ -11,7 +11,7 @@ const time = skippedTime();
 const { setUp } = time;
 const request = () => ({ args: [{ requestId: randomUUID() }] as [messages.OperationRequest] });
 
-it('a paused VM sends nothing, and a cycle at once when it is resumed', async () => {
+it('a paused VM sends nothing, and makes a cycle immediately when it is resumed', async () => {
   const { site, vault } = setUp();
   await vault.run(async () => {
     const entity = await vault.protect('db-01');
@@ -34,7 +34,7 @@ it('a paused VM sends nothing, and a cycle at once when it is resumed', async ()
   });
 });
 
-it('a pause ends the waiting of a cycle that fails; resumed, it is tried at once', async () => {
+it('a pause ends the wait of a failing cycle; after resuming, it is retried immediately', async () => {
   const { site, vault } = setUp();
   await vault.run(async () => {
     const entity = await vault.protect('db-02');
@@ -56,7 +56,7 @@ it('a pause ends the waiting of a cycle that fails; resumed, it is tried at once
   });
 });
 
-it('a paused VM can be failed over, and nothing is lost', async () => {
+it('a paused VM can fail over, and nothing is lost', async () => {
   const { site, vault } = setUp();
   await vault.run(async () => {
     const entity = await vault.protect('db-03');
@@ -71,7 +71,7 @@ it('a paused VM can be failed over, and nothing is lost', async () => {
   });
 });
 
-it('a policy with a shorter frequency and another retention counts from the next cycle on, which moves up', async () => {
+it('a policy with a shorter frequency and another retention applies from the next cycle on, which is moved up', async () => {
   const { site, vault } = setUp();
   await vault.run(async () => {
     const entity = await vault.protect('db-04');
@@ -92,7 +92,7 @@ it('a policy with a shorter frequency and another retention counts from the next
   });
 });
 
-it('a policy that is set while the store is full is what the next attempt makes room by', async () => {
+it('a policy that is set while the store is full decides what the next attempt deletes to make room', async () => {
   const { site, vault } = setUp();
   await vault.run(async () => {
     const entity = await vault.protect('db-05');

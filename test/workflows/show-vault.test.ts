@@ -5,7 +5,7 @@ import { skippedTime } from './skipped-time.js';
 
 const time = skippedTime();
 
-it('the board of a vault costs events only when it says something else', { timeout: 180_000 }, async () => {
+it('the board of a vault adds events to the history only when it changes', { timeout: 180_000 }, async () => {
   const { site, vault } = time.setUp();
   const { workflow } = time.env.client;
   await vault.run(async () => {

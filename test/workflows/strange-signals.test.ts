@@ -28,7 +28,7 @@ async function sendNonsense(workflowId: string, signals: readonly { readonly nam
   }
 }
 
-it('signals that make no sense are dropped, by entities, jobs, plan runs and watches, which go on', async () => {
+it('entities, jobs, plan runs and watches drop nonsensical signals and continue', async () => {
   const { site, vault } = time.setUp();
   await vault.run(async () => {
     const entity = await vault.protect('db-01');

@@ -35,7 +35,7 @@ const CHECK = 'Prerequisites check for planned failover';
 const MINUTE = 60;
 const DAY = 24 * 60 * MINUTE;
 
-it('what changes a VM has half an hour, what moves its data a day, what only asks two minutes', async () => {
+it('changes of a VM have half an hour, moving its data a day, requests two minutes', async () => {
   const { vault } = setUp();
   await vault.run(async () => {
     const entity = await vault.protect('db-01');
@@ -72,7 +72,7 @@ async function withShortLimit(work: (site: SimulatedSite, vault: TestVault) => P
   }
 }
 
-it('a call that hangs is ended at its limit, says so, and is made once more', () =>
+it('a call that hangs is ended at its limit, reports that, and is made once more', () =>
   withShortLimit(async (site, vault) => {
     const entity = await vault.protect('db-01');
     // Its heartbeats go on.
@@ -89,7 +89,7 @@ it('a call that hangs is ended at its limit, says so, and is made once more', ()
     expect(await timedOut(jobId)).toContain('TIMEOUT_TYPE_START_TO_CLOSE');
   }));
 
-it('at a primary site that may be gone nothing is waited for so long', async () => {
+it('at a primary site that may be gone, the limits are shorter', async () => {
   const { site, vault } = setUp();
   await vault.run(async () => {
     const entity = await vault.protect('db-01');

@@ -4,7 +4,7 @@ import { skippedTime } from './skipped-time.js';
 
 const time = skippedTime();
 
-it('vaults that share names do each their own work', async () => {
+it('vaults with the same names each do their own work', async () => {
   const [one, other] = [time.setUp(), time.setUp()];
   const names = { host: 'hv-01', server: 'vmm-01' };
   for (const { vault } of [one, other]) Object.assign(vault, names);

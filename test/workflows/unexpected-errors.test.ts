@@ -2,7 +2,7 @@ import { ActivityFailure, ApplicationFailure, RetryState, TemporalFailure } from
 import { expect, it } from 'vitest';
 import { neverFailing, unexpected } from '../../workflows/start-input.js';
 
-it('a failure that nobody caught is no Temporal failure any more: that fails the task, not the workflow', async () => {
+it('an uncaught activity failure is turned into an error that fails the task, not the workflow', async () => {
   const cause = ApplicationFailure.nonRetryable('the disk is gone', 'DiskMissing');
   const failure = new ActivityFailure('an activity has failed', 'copyDisk', '1', RetryState.TIMEOUT, 'w', cause);
   for (const error of [failure, cause]) {

@@ -10,7 +10,7 @@ const policyIn = (timeZone: string): Policy =>
   policySchema.parse({ name: 'far', resynchronizationWindow: { from: '01:00', to: '01:01', timeZone } });
 const setPolicy = (policy: Policy) => ({ args: [{ requestId: randomUUID(), policy }] as [messages.PolicyRequest] });
 
-it('a state that this worker can not read fails the task, which another worker may do, and not the entity', async () => {
+it('a state that this worker cannot read fails the task, which another worker may complete, and not the entity', async () => {
   const { vault } = time.setUp();
   await vault.run(async () => {
     const entity = await vault.startEntity('db-01', { phase: 'OfALaterVersion' as never });
@@ -21,7 +21,7 @@ it('a state that this worker can not read fails the task, which another worker m
   });
 });
 
-it('what it is started with has to make sense', async () => {
+it('an invalid start input fails the workflow', async () => {
   const { vault } = time.setUp();
   await vault.run(async () => {
     const entity = await vault.startEntity('not a name!');
@@ -29,7 +29,7 @@ it('what it is started with has to make sense', async () => {
   });
 });
 
-it('a time zone that nobody knows is refused', async () => {
+it('an unknown time zone is refused', async () => {
   const { vault } = time.setUp();
   await vault.run(async () => {
     const entity = await vault.protect('db-02');
@@ -43,7 +43,7 @@ it('a time zone that nobody knows is refused', async () => {
   });
 });
 
-it('a window that can not be looked up keeps the entity from nothing, and is looked up again', async () => {
+it('a window that cannot be computed stops nothing, and is computed again later', async () => {
   const { site, vault } = time.setUp(policyIn('Mars/Olympus'));
   await vault.run(async () => {
     const entity = await vault.protect('db-03');

@@ -12,7 +12,7 @@ const request = (parameters: JobParameters = {}) => ({
 });
 
 describe('unplanned failover', () => {
-  it('of a marked VM goes back to the newest point, without the primary site; fencing is owed and done later', async () => {
+  it('of a marked VM uses the newest point without the primary site; fencing is owed and done later', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-01');
@@ -79,7 +79,7 @@ describe('unplanned failover', () => {
     });
   });
 
-  it('tells the source as soon as its host is heard again, and not only at the next try', async () => {
+  it('tells the source as soon as its host is heard again, and not only at the next attempt', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-01');
@@ -97,7 +97,7 @@ describe('unplanned failover', () => {
     });
   });
 
-  it('takes over from a planned one that is stuck, and does not start the source again', async () => {
+  it('takes over from a planned failover that is stuck, and does not start the source again', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-01');
@@ -112,7 +112,7 @@ describe('unplanned failover', () => {
     });
   });
 
-  it('takes over even where the planned one can only go forward', async () => {
+  it('takes over even if the planned failover can only move forward', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-01');
@@ -126,7 +126,7 @@ describe('unplanned failover', () => {
     });
   });
 
-  it('goes on with the replica VM that the planned one was booting', async () => {
+  it('continues with the replica VM that the planned failover was booting', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-01');
@@ -142,7 +142,7 @@ describe('unplanned failover', () => {
     });
   });
 
-  it('refused by the vault it fails, and replication goes on; tried again, a source that answers is shut down first', async () => {
+  it('fails if the vault refuses, and replication continues; at the next attempt, a source that answers is shut down first', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-01');
@@ -166,7 +166,7 @@ describe('unplanned failover', () => {
     });
   });
 
-  it('lets no recovery point go for the last changes when a point was asked for', async () => {
+  it('deletes no recovery point to make room for the last changes if a point was requested', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-01');
@@ -178,7 +178,7 @@ describe('unplanned failover', () => {
     });
   });
 
-  it('does not take a cut that was final before the source ran last for everything', async () => {
+  it('does not take a cut for complete that was final before the source last ran', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-01');
@@ -200,7 +200,7 @@ describe('unplanned failover', () => {
     });
   });
 
-  it('says of a shutdown that was tried in vain that it failed, and goes on', async () => {
+  it('reports a shutdown that was attempted without success as failed, and continues', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await vault.protect('db-01');

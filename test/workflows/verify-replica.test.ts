@@ -8,26 +8,30 @@ const time = skippedTime();
 const { setUp } = time;
 const request = () => ({ args: [{ requestId: randomUUID() }] as [messages.OperationRequest] });
 
-it('compares at a cycle that nobody else has cut, and replication goes on after it', { timeout: 120_000 }, async () => {
-  const { site, vault } = setUp();
-  await vault.run(async () => {
-    const entity = await vault.protect('db-01');
-    await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
-    const { jobId } = await entity.executeUpdate(messages.jobUpdates.verifyReplica, request());
-    const { item } = await vault.until(entity, (view) => view.item.recentJobs.at(-1)?.kind === 'verifyReplica');
-    const job = await vault.job(jobId);
-    expect(verifyResultSchema.parse(job.result)).toMatchObject({ equal: true, sequence: 4, blocks: 32, ranges: [] });
-    expect(site.called('snapshotAndCut').map(({ input }) => input['sequence'])).toEqual([4]);
-    expect(item.nextSequence).toBeGreaterThanOrEqual(5);
-    const order = site.calls.map(({ name }) => name);
-    expect(order.indexOf('snapshotAndCut')).toBeLessThan(order.indexOf('digestForVerification'));
-    expect(order.indexOf('compareDisk')).toBeLessThan(order.lastIndexOf('mergeSnapshot'));
-    const after = await vault.until(entity, (view) => view.item.applied!.sequence >= 5);
-    expect(after.health).toBe('Normal');
-  });
-});
+it(
+  'compares at a cycle that has not been cut before, and replication continues afterwards',
+  { timeout: 120_000 },
+  async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.protect('db-01');
+      await vault.until(entity, ({ item }) => item.applied?.sequence === 2);
+      const { jobId } = await entity.executeUpdate(messages.jobUpdates.verifyReplica, request());
+      const { item } = await vault.until(entity, (view) => view.item.recentJobs.at(-1)?.kind === 'verifyReplica');
+      const job = await vault.job(jobId);
+      expect(verifyResultSchema.parse(job.result)).toMatchObject({ equal: true, sequence: 4, blocks: 32, ranges: [] });
+      expect(site.called('snapshotAndCut').map(({ input }) => input['sequence'])).toEqual([4]);
+      expect(item.nextSequence).toBeGreaterThanOrEqual(5);
+      const order = site.calls.map(({ name }) => name);
+      expect(order.indexOf('snapshotAndCut')).toBeLessThan(order.indexOf('digestForVerification'));
+      expect(order.indexOf('compareDisk')).toBeLessThan(order.lastIndexOf('mergeSnapshot'));
+      const after = await vault.until(entity, (view) => view.item.applied!.sequence >= 5);
+      expect(after.health).toBe('Normal');
+    });
+  },
+);
 
-it('a difference is told, and marks the VM for resynchronization', { timeout: 120_000 }, async () => {
+it('a difference is reported, and marks the VM for resynchronization', { timeout: 120_000 }, async () => {
   const { site, vault } = setUp();
   await vault.run(async () => {
     const entity = await vault.protect('db-02');
@@ -44,7 +48,7 @@ it('a difference is told, and marks the VM for resynchronization', { timeout: 12
   });
 });
 
-it('whose snapshot is given up it fails, and marks nothing', { timeout: 120_000 }, async () => {
+it('if its snapshot is given up, it fails and marks nothing', { timeout: 120_000 }, async () => {
   const { site, vault } = setUp();
   await vault.run(async () => {
     const entity = await vault.protect('db-04');
