@@ -73,7 +73,7 @@ export class VaultStore {
       return true;
     } catch (error) {
       if (!saysThatThereIsNone(error)) throw error;
-      this.#refuseWithReplicas(await this.#replicatedHere(), error);
+      this.#refuseWithReplicas(await this.#replicatedHere(), 'this machine has made', error);
       return false;
     }
   }
@@ -97,7 +97,7 @@ export class VaultStore {
    */
   async make(replicated: readonly string[]): Promise<void> {
     const { name, store } = this.site.vault;
-    this.#refuseWithReplicas(replicated);
+    this.#refuseWithReplicas(replicated, 'Temporal knows');
     const made = await openReplicaStore(store, { create: true, vault: name });
     await made.close();
     await this.#remember(made.id);
@@ -137,10 +137,11 @@ export class VaultStore {
     await replaceFile(this.data.knownStores(), `${JSON.stringify(known, undefined, 2)}\n`);
   }
 
-  #refuseWithReplicas(vms: readonly string[], cause?: unknown): void {
+  /** @param who knows of them: such as "Temporal knows". */
+  #refuseWithReplicas(vms: readonly string[], who: string, cause?: unknown): void {
     if (vms.length === 0) return;
     const where = formatStoreAddress(this.site.vault.store);
-    throw this.#missing(`there is no store at ${where}, but Temporal knows replicas of ${vms.join(', ')}`, cause);
+    throw this.#missing(`there is no store at ${where}, but ${who} replicas of ${vms.join(', ')}`, cause);
   }
 
   #missing(detail: string, cause?: unknown): CatalogueError {

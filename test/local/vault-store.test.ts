@@ -95,7 +95,7 @@ describe('a store that is missing where none is known', () => {
     expect(await vaultStore.isThere()).toBe(false);
     await expect(vaultStore.make(['app-01', 'db-01'])).rejects.toMatchObject({
       code: 'KnownStoreMissing',
-      detail: expect.stringMatching(/replicas of app-01, db-01/) as string,
+      detail: expect.stringMatching(/Temporal knows replicas of app-01, db-01/) as string,
     });
     expect(await isThere(marker())).toBe(false);
   });
@@ -106,7 +106,7 @@ describe('a store that is missing where none is known', () => {
     await writeFile(state, JSON.stringify({ replicatedEpoch: 3 }));
     await expect(vaultStore.isThere()).rejects.toMatchObject({
       code: 'KnownStoreMissing',
-      detail: expect.stringMatching(/replicas of db-01/) as string,
+      detail: expect.stringMatching(/this machine has made replicas of db-01/) as string,
     });
     await writeFile(state, JSON.stringify({ replicatedEpoch: 0 }));
     expect(await vaultStore.isThere()).toBe(false);
@@ -117,7 +117,7 @@ describe('a store that is missing where none is known', () => {
     const tracked = new VaultStore(data, siteWith(disk));
     await expect(tracked.isThere()).rejects.toMatchObject({
       code: 'KnownStoreMissing',
-      detail: expect.stringMatching(/replicas of db-01/) as string,
+      detail: expect.stringMatching(/this machine has made replicas of db-01/) as string,
     });
     expect(await isThere(marker())).toBe(false);
     // A log of that name is no log of this disk.
