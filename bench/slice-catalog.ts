@@ -1,4 +1,4 @@
-/** What the records of a copy cost a store that keeps a catalog: ours, against one object for each slice. */
+/** What the records of a copy, and of a resynchronization, cost a store that keeps a catalog: ours, against one object for each slice. */
 import { open } from 'node:fs/promises';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -10,8 +10,11 @@ import { RawDisk } from '../disks/raw.js';
 import { SliceDigests } from '../replication/digest.js';
 import { inParallel } from '../concurrency/in-parallel.js';
 import { prepareReplica } from '../replication/replica.js';
+import { beginResync } from '../replication/resync.js';
 import { copySlice } from '../replication/seed.js';
 import { sliceCount, sliceRange, SLICE_SIZE } from '../replication/seed-record.js';
+import { digestReplica } from '../replication/target-digests.js';
+import { verifySeed } from '../replication/verify-seed.js';
 import { openAzureStore } from '../sites/azure-store/store-access.js';
 import { required, type Bench, type Outcome } from './figures.js';
 import { growthSizes } from './growth-sizes.js';
@@ -28,7 +31,8 @@ const FORMERLY_IN_FLIGHT = 8;
 
 export const sliceCatalog: Bench = {
   name: 'slice-catalog',
-  summary: 'bytes of catalogs that the records of copying a sparse disk write, against a record for each slice',
+  summary:
+    'bytes of catalogs that the records of copying and resynchronizing a sparse disk write, against a record for each slice',
   run: (say) => withScratch((folder) => measure(folder, say)),
 };
 
@@ -52,6 +56,22 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
     await store.close();
   });
   say(`packed: ${formatBytes(ours.bytes)} of catalogs in ${ours.seconds.toFixed(1)} s, the copy included`);
+  const resync = await catalogBytes('resync', async (url, countFromHere) => {
+    const store = await openAzureStore(url, { create: true });
+    const source = await RawDisk.open(file, { readOnly: true });
+    await prepareReplica(store, descriptionOf(size), FENCE);
+    const task = { vm: VM, disk: 'os', fromOffset: 0, maxBytes: Infinity };
+    await copySlice(store, source, { ...task, fence: FENCE });
+    await verifySeed(store, { ...task, epoch: 1 });
+    countFromHere();
+    await beginResync(store, { vm: VM, epoch: 2, disks: [{ name: 'os', size }] });
+    await digestReplica(store, { vm: VM, disk: 'os', epoch: 2 });
+    await copySlice(store, source, { ...task, fence: { epoch: 2, sequence: 0 } });
+    await verifySeed(store, { ...task, epoch: 2 });
+    await source.close();
+    await store.close();
+  });
+  say(`packed: ${formatBytes(resync.bytes)} of catalogs in a resynchronization`);
   const peer = await catalogBytes('peer', async (url) => {
     const store = await openAzureStore(url, { create: true });
     const fence = { scope: vaultPaths.vm(VM), ...FENCE };
@@ -74,6 +94,17 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
         `peer ${formatBytes(peer.bytes)}, the records alone`,
       ],
     },
+    {
+      // It has two records for each slice: of the replica, and of what was compared with it.
+      name: `catalogs written by the records of a resynchronization of ${growthSizes.diskGiB()} GiB, one object for each slice, as a copy has / ours`,
+      unit: 'ratio',
+      samples: [peer.bytes / resync.bytes],
+      targets: [required('at least', growthSizes.diskGiB() >= 256 ? 5 : 1)],
+      details: [
+        `ours ${formatBytes(resync.bytes)}, the whole resynchronization`,
+        `peer ${formatBytes(peer.bytes)}, the records of one copy alone`,
+      ],
+    },
   ];
 }
 
@@ -86,7 +117,7 @@ const descriptionOf = (size: number) => ({
 /** Of catalogs that were sent to an emulator of its own. */
 async function catalogBytes(
   name: string,
-  work: (url: string) => Promise<void>,
+  work: (url: string, countFromHere: () => void) => Promise<void>,
 ): Promise<{ bytes: number; seconds: number }> {
   const azurite = await Azurite.start();
   const { hostname, port } = new URL(azurite.url);
@@ -110,7 +141,7 @@ async function catalogBytes(
   process.env['FARSHORE_STORE_CONNECTION_STRING'] = azurite.connectionString(url);
   const started = performance.now();
   try {
-    await work(`${url}/${name}`);
+    await work(`${url}/${name}`, () => (bytes = 0));
     return { bytes, seconds: (performance.now() - started) / 1000 };
   } finally {
     proxy.close();
