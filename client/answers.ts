@@ -26,14 +26,14 @@ type Unchanged<T> = T extends readonly (infer Item)[]
 
 export const answerSchema = (name: AnswerName): z.ZodObject =>
   z.strictObject({
-    version: z.literal(ANSWER_VERSION).describe('Of all answers.'),
+    version: z.literal(ANSWER_VERSION).describe('Version of all answers; see docs/json.md.'),
     answer: z.literal(name).describe('The command that answers.'),
     ...answers[name].shape,
   });
 
 /** Of a command that was refused, or has failed. */
 export const errorAnswerSchema = z.strictObject({
-  version: z.literal(ANSWER_VERSION).describe('Of all answers.'),
+  version: z.literal(ANSWER_VERSION).describe('Version of all answers; see docs/json.md.'),
   error: z.strictObject({
     code: z
       .string()
@@ -41,7 +41,7 @@ export const errorAnswerSchema = z.strictObject({
         'Kind of error: BadArguments, WrongDocument, Refused, Unreachable, JobFailed, WrongKeys, NoTemporal, DamagedInstance, Unexpected, or a failure of the catalogue such as StoreUnreachable.',
       ),
     message: z.string().describe('Text for people.'),
-    remedy: z.string().exactOptional().describe('What to do, for people.'),
+    remedy: z.string().exactOptional().describe('The remedy, for people.'),
     exitCode: z.int().describe("The command's exit code."),
     file: z.string().exactOptional().describe('The document with the error.'),
     line: z.int().exactOptional().describe('Position in the document, from 1.'),

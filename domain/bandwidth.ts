@@ -29,7 +29,7 @@ const workHoursSchema = z
       .string()
       .refine(isTimeZone, { error: 'unknown time zone; expected a name such as Europe/Paris or UTC' })
       .default('UTC')
-      .describe('A name of the time zone database.'),
+      .describe('A time zone name such as Europe/Paris.'),
     limit: rateSchema.describe('The limit within these hours, such as 10 Mbit/s.'),
   })
   .refine(({ from, to }) => from !== to, {

@@ -40,7 +40,7 @@ export const hardwareSchema = z.object({
     .array(
       z.object({
         name: nameSchema,
-        macAddress: z.string().exactOptional().describe('Left out: its host gives it one at each start.'),
+        macAddress: z.string().exactOptional().describe('Left out: the host assigns an address at each start.'),
         addresses: z.array(z.string()).readonly().describe('IP addresses in the guest, as far as they are known.'),
       }),
     )

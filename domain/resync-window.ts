@@ -14,7 +14,7 @@ export const resyncWindowSchema = z.union([
     .strictObject({
       from: timeOfDaySchema.default('18:30'),
       to: timeOfDaySchema.default('06:00'),
-      timeZone: z.string().default('UTC').describe('A name of the time zone database.'),
+      timeZone: z.string().default('UTC').describe('A time zone name such as Europe/Paris.'),
     })
     .refine(({ from, to }) => from !== to, {
       error: 'the window is empty; write always to allow it all day',

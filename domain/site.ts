@@ -59,7 +59,7 @@ const diskSchema = z.strictObject({
     .enum(diskBuses)
     .optional()
     .describe(
-      'Left out: SCSI, but IDE for the disk that a VM of generation 1 boots from. Disks have the order of the list.',
+      'Left out: SCSI, but IDE for the boot disk of a generation 1 VM. The VM has its disks in the order of this list.',
     ),
   os: z.boolean().default(false).describe('The VM boots from this disk. Left out everywhere: the first disk.'),
   excluded: z
@@ -74,8 +74,8 @@ const networkAdapterSchema = z.strictObject({
   vmNetwork: nameSchema,
   macAddress: macAddressSchema
     .optional()
-    .describe('Six bytes such as 00:15:5D:01:02:03. Left out: the host gives the adapter one at each start.'),
-  addresses: z.array(ipAddressSchema).default([]).describe('IP addresses that the guest has on it.'),
+    .describe('Six bytes such as 00:15:5D:01:02:03. Left out: the host assigns an address at each start.'),
+  addresses: z.array(ipAddressSchema).default([]).describe('IP addresses of the guest on this adapter.'),
 });
 
 const siteHardwareSchema = z
@@ -87,7 +87,7 @@ const siteHardwareSchema = z
     firmware: z
       .enum(firmwares)
       .optional()
-      .describe('BIOS of a VM of generation 1, UEFI of one of generation 2. Left out: the one that fits.'),
+      .describe('BIOS for a generation 1 VM, UEFI for generation 2. Left out: as the generation requires.'),
     secureBoot: z.boolean().optional().describe('With UEFI only, and then by default.'),
   })
   .prefault({});

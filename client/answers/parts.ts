@@ -120,7 +120,7 @@ export const sealedCycle = fenceSchema.extend({ sealedAt: isoTimeSchema });
 const permission = z.discriminatedUnion('allowed', [
   z.strictObject({
     allowed: z.literal(true),
-    waitsFor: z.string().optional().describe('What the operation waits for once it is requested.'),
+    waitsFor: z.string().optional().describe('If it is requested now, the operation will wait for this.'),
   }),
   z.strictObject({ allowed: z.literal(false), reason: z.string() }),
 ]);

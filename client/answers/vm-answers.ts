@@ -93,7 +93,7 @@ export const vmAnswers = {
       stale: z
         .strictObject({ message: z.string(), heardAt: isoTimeSchema.optional() })
         .optional()
-        .describe('Why this is not as of `at`.'),
+        .describe('Why this state is older than `at`.'),
     })
     .describe('One object per line, repeatedly.'),
   'vm list': z.strictObject({
@@ -157,7 +157,10 @@ export const vmAnswers = {
     sequence: z.int().describe('The cycle that holds everything written until now.'),
     tag: z.string().optional(),
     applied: cycleSchema.optional().describe('With --wait: the newest cycle that the replica holds.'),
-    recoveryPoint: z.string().optional().describe('With --wait: id of the one named, else of the newest.'),
+    recoveryPoint: z
+      .string()
+      .optional()
+      .describe('With --wait: id of the point that got the name, otherwise of the newest.'),
     recoveryPointTime: isoTimeSchema.optional().describe('Its time; left out for a named one.'),
     rpoSeconds: z.number().optional(),
   }),

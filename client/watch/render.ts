@@ -8,7 +8,7 @@ import { runsAtText, severity, type Board, type JobRow, type VmRow } from '../..
 
 /** A board as it was heard of. */
 export interface Snapshot extends Board {
-  /** Why this is not as of `at`. */
+  /** Why this state is older than `at`. */
   readonly stale?: { readonly message: string; readonly heardAt?: string };
 }
 
