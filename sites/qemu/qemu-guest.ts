@@ -1,0 +1,149 @@
+/**
+ * A VM's guest, booted in a QEMU process of its own. QEMU ends when its guest shuts down; one whose hypervisor died is
+ * found by its control socket and ended, as its disks went with the hypervisor.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { copyFile, mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { syncFolder } from '../../disks/sync-folder.js';
+import { accelerator } from './accelerator.js';
+import type { UefiFirmware } from './firmware.js';
+import { machineArguments, type Machine, type MachineFiles } from './machine.js';
+import { Qmp, QmpError } from './qmp.js';
+
+/** QEMU takes a tenth of it before it takes commands, ms. */
+const STARTED_WITHIN_MS = 30_000;
+const ANSWERED_WITHIN_MS = 10_000;
+const ENDED_WITHIN_MS = 5_000;
+const POLL_MS = 20;
+/** What is shown of why QEMU did not start, characters. */
+const MAX_SHOWN = 500;
+
+export interface GuestOptions {
+  readonly qemu: string;
+  /** Its own, kept: console log and firmware variables. */
+  readonly folder: string;
+  /** Of its sockets, which are limited to about a hundred characters. */
+  readonly socketFolder: string;
+}
+
+type Described = Omit<Machine, 'uefi'> & { readonly firmware?: UefiFirmware | undefined };
+
+export class QemuGuest {
+  readonly #ended: Promise<void>;
+  #isRunning = true;
+
+  private constructor(
+    private readonly process: ChildProcess,
+    private readonly qmp: Qmp,
+    readonly files: MachineFiles,
+  ) {
+    this.#ended = new Promise((resolve) => {
+      const end = () => {
+        this.#isRunning = false;
+        resolve();
+      };
+      process.once('exit', end);
+      if (process.exitCode !== null || process.signalCode !== null) end();
+    });
+  }
+
+  /** Ends a QEMU that an earlier process left, then starts one. @throws Error that says why QEMU did not start. */
+  static async start(machine: Described, { qemu, folder, socketFolder }: GuestOptions): Promise<QemuGuest> {
+    const files = {
+      controlSocket: join(socketFolder, `${machine.name}.qmp`),
+      agentSocket: join(socketFolder, `${machine.name}.agent`),
+      console: join(folder, 'console.log'),
+    };
+    await QemuGuest.endLeftOver(files.controlSocket);
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    // Its own mode, whatever QEMU would give it: what a guest writes there is the guest's data.
+    await (await open(files.console, 'a', 0o600)).close();
+    const { firmware } = machine;
+    const uefi = firmware && { firmware, variables: await variablesIn(folder, firmware) };
+    const args = machineArguments({ ...machine, uefi }, files, await accelerator(qemu));
+    const child = spawn(qemu, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    let said = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (said = `${said}${text}`.slice(-MAX_SHOWN)));
+    try {
+      return new QemuGuest(child, await connected(child, files.controlSocket, () => said), files);
+    } catch (error) {
+      child.kill('SIGKILL');
+      throw error;
+    }
+  }
+
+  /** Of an earlier process: nothing, when there is none. */
+  static async endLeftOver(controlSocket: string): Promise<void> {
+    const qmp = await Qmp.connect(controlSocket, ANSWERED_WITHIN_MS).catch(() => undefined);
+    // It may end before it answers.
+    await qmp?.execute('quit', {}, ENDED_WITHIN_MS).catch(() => undefined);
+    qmp?.close();
+    await rm(controlSocket, { force: true });
+  }
+
+  get isRunning(): boolean {
+    return this.#isRunning;
+  }
+
+  /** Resolves when QEMU has ended, whoever ended it. */
+  ended(): Promise<void> {
+    return this.#ended;
+  }
+
+  /** Presses the power button and waits for the guest. @returns whether it has shut down within the limit, ms. */
+  async shutDown(limitMs: number): Promise<boolean> {
+    if (!this.#isRunning) return true;
+    await this.qmp.execute('system_powerdown', {}, ANSWERED_WITHIN_MS).catch(() => undefined);
+    await Promise.race([this.#ended, sleep(limitMs, undefined, { ref: false })]);
+    return !this.#isRunning;
+  }
+
+  /** As pulling the plug: what the guest has not flushed is lost. */
+  async turnOff(): Promise<void> {
+    if (!this.#isRunning) return;
+    await this.qmp.execute('quit', {}, ENDED_WITHIN_MS).catch(() => undefined);
+    await Promise.race([this.#ended, sleep(ENDED_WITHIN_MS, undefined, { ref: false })]);
+    if (this.#isRunning) this.process.kill('SIGKILL');
+    await this.#ended;
+  }
+
+  /** Writes what its screen shows as a PNG. @throws QmpError */
+  async screen(file: string): Promise<void> {
+    await this.qmp.execute('screendump', { filename: file, format: 'png' }, ANSWERED_WITHIN_MS);
+  }
+}
+
+async function connected(child: ChildProcess, socket: string, said: () => string): Promise<Qmp> {
+  let failed: Error | undefined;
+  child.once('error', (error) => (failed = error));
+  const deadline = performance.now() + STARTED_WITHIN_MS;
+  for (;;) {
+    if (failed) throw new Error(`QEMU could not be started: ${failed.message}`, { cause: failed });
+    if (child.exitCode !== null || child.signalCode !== null) {
+      throw new Error(`QEMU ended at once: ${said().trim() || `exit code ${child.exitCode}`}`);
+    }
+    try {
+      return await Qmp.connect(socket, ANSWERED_WITHIN_MS);
+    } catch (error) {
+      if (!(error instanceof QmpError) || performance.now() > deadline) throw error;
+    }
+    await sleep(POLL_MS);
+  }
+}
+
+/** The machine's own, made once from the firmware's. */
+async function variablesIn(folder: string, { variables }: UefiFirmware): Promise<string> {
+  const own = join(folder, 'firmware-variables.fd');
+  const isThere = await stat(own).then(
+    () => true,
+    () => false,
+  );
+  if (!isThere) {
+    await copyFile(variables, `${own}.partial`);
+    await rename(`${own}.partial`, own);
+    await syncFolder(folder);
+  }
+  return own;
+}

@@ -1,0 +1,104 @@
+/**
+ * A small Linux guest: the kernel of Debian's cloud image package, its modules for QEMU's devices, and busybox. Made once,
+ * and kept in the user's cache folder.
+ */
+import { execFile } from 'node:child_process';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { homedir, tmpdir } from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { gzipSync } from 'node:zlib';
+import { cpioArchive, type Entry } from './cpio.js';
+
+const run = promisify(execFile);
+
+const BUSYBOX = '/bin/busybox';
+/** Of the kernel package's modules, those that the guest needs; what they depend on comes along. */
+const MODULES = [
+  ...['virtio_pci', 'virtio_scsi', 'virtio_net', 'virtio_console', 'sd_mod', 'ata_piix'],
+  ...['button', 'evdev', 'af_packet'],
+];
+const FOLDER = 0o040755;
+const FILE = 0o100644;
+const PROGRAM = 0o100755;
+const CHARACTER_DEVICE = 0o020600;
+
+export interface GuestImage {
+  readonly kernel: string;
+  readonly initialRamDisk: string;
+  readonly commandLine: string;
+}
+
+/** Undefined where it can't be made: no package tools, no busybox, or no package to be had. */
+export async function guestImage(): Promise<GuestImage | undefined> {
+  const cache = process.env['XDG_CACHE_HOME'] ?? path.join(homedir(), '.cache');
+  const folder = path.join(cache, 'farshore', 'test-guest');
+  const kernel = path.join(folder, 'vmlinuz');
+  if (!(await exists(path.join(folder, 'modules')))) {
+    try {
+      await unpackKernel(folder);
+    } catch {
+      return undefined;
+    }
+  }
+  if (!(await exists(BUSYBOX))) return undefined;
+  const initialRamDisk = path.join(folder, `initrd-${process.pid}.gz`);
+  await writeFile(initialRamDisk, gzipSync(cpioArchive(await entriesFrom(path.join(folder, 'modules'))), { level: 1 }));
+  return { kernel, initialRamDisk, commandLine: 'console=ttyS0 quiet panic=-1' };
+}
+
+async function unpackKernel(folder: string): Promise<void> {
+  const work = await mkdtemp(path.join(tmpdir(), 'farshore-guest-'));
+  try {
+    const { stdout } = await run('apt-cache', ['depends', 'linux-image-cloud-amd64']);
+    const name = /Depends: (linux-image-\S+)/.exec(stdout)?.[1];
+    if (name === undefined) throw new Error('there is no kernel package');
+    await run('apt-get', ['download', '-qq', '-o', 'APT::Sandbox::User=root', name], { cwd: work });
+    const [packed] = (await readdir(work)).filter((file) => file.endsWith('.deb'));
+    await run('dpkg-deb', ['-x', packed!, 'unpacked'], { cwd: work });
+    const unpacked = path.join(work, 'unpacked');
+    const [kernel] = (await readdir(path.join(unpacked, 'boot'))).filter((file) => file.startsWith('vmlinuz'));
+    const made = `${folder}.${process.pid}`;
+    await mkdir(path.join(made, 'modules'), { recursive: true });
+    await copyFile(path.join(unpacked, 'boot', kernel!), path.join(made, 'vmlinuz'));
+    const { stdout: listed } = await run('find', [path.join(unpacked, 'lib/modules'), '-name', '*.ko']);
+    for (const file of listed.trim().split('\n')) {
+      await copyFile(file, path.join(made, 'modules', path.basename(file).replaceAll('-', '_')));
+    }
+    await rm(folder, { recursive: true, force: true });
+    await rename(made, folder);
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+async function entriesFrom(modules: string): Promise<Entry[]> {
+  const order: string[] = [];
+  const contents = new Map<string, Buffer>();
+  const add = async (name: string): Promise<void> => {
+    const file = `${name}.ko`;
+    if (order.includes(file)) return;
+    const content = await readFile(path.join(modules, file)).catch(() => undefined);
+    // Built into the kernel.
+    if (!content) return;
+    const [, depends] = /\0depends=([^\0]*)\0/.exec(content.toString('latin1')) ?? [];
+    for (const needed of (depends ?? '').split(',').filter((each) => each !== '')) await add(needed);
+    order.push(file);
+    contents.set(file, content);
+  };
+  for (const name of MODULES) await add(name);
+  return [
+    ...['bin', 'dev', 'etc', 'modules', 'proc', 'run', 'sys'].map((name) => ({ path: name, mode: FOLDER })),
+    { path: 'dev/console', mode: CHARACTER_DEVICE, device: [5, 1] },
+    { path: 'init', mode: PROGRAM, content: await readFile(path.join(import.meta.dirname, 'init.sh')) },
+    { path: 'bin/busybox', mode: PROGRAM, content: await readFile(BUSYBOX) },
+    { path: 'modules/order', mode: FILE, content: Buffer.from(`${order.join('\n')}\n`) },
+    ...order.map((name) => ({ path: `modules/${name}`, mode: FILE, content: contents.get(name)! })),
+  ];
+}
+
+const exists = (file: string): Promise<boolean> =>
+  stat(file).then(
+    () => true,
+    () => false,
+  );

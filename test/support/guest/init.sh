@@ -1,0 +1,76 @@
+#!/bin/busybox sh
+# The first process of the test guest. From the kernel's command line: `address=` and `group=` (its network), `serve=no`.
+/bin/busybox --install -s /bin
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+for module in $(cat /modules/order); do insmod /modules/$module; done
+for word in $(cat /proc/cmdline); do
+  case $word in address=*) address=${word#address=} ;; esac
+done
+
+# The power button shuts the guest down.
+mkdir -p /etc/acpi
+printf '#!/bin/sh\nkill -USR1 1\n' > /etc/acpi/power
+chmod +x /etc/acpi/power
+cat > /etc/acpid.conf <<'CONF'
+PWRF power
+CONF
+cat > /etc/acpi.map <<'MAP'
+EV_KEY 0x01 KEY_POWER 116 1 PWRF
+MAP
+acpid -c /etc/acpi -a /etc/acpid.conf -M /etc/acpi.map -l /dev/null
+
+halt_now() {
+  kill "$writer" 2>/dev/null
+  umount /os /data 2>/dev/null
+  sync
+  echo 'guest: shut down' > /dev/console
+  poweroff -f
+}
+trap halt_now USR1
+
+ip link set lo up
+if [ -n "$address" ]; then
+  ip link set eth0 up
+  ip address add "$address" dev eth0
+fi
+
+# The disks are found by their labels, whatever bus they are on.
+mkdir -p /os /data /run/www
+for label in os data; do
+  tries=0
+  until device=$(findfs LABEL=$label 2>/dev/null) || [ $tries -ge 50 ]; do usleep 100000; tries=$((tries + 1)); done
+  [ -n "$device" ] && mount -t ext4 "$device" /$label && mounted="$mounted /$label"
+done
+
+newest() { tail -n 1 "$1/transactions" 2>/dev/null | cut -d ' ' -f 1; }
+
+# A transaction is a number and the digest of what came before, on the first disk and then on the second.
+write_transactions() {
+  n=$(newest /os)
+  n=${n:-0}
+  while :; do
+    n=$((n + 1))
+    for disk in $mounted; do
+      echo "$n $(tail -n 1 $disk/transactions 2>/dev/null | sha256sum | cut -c 1-16)" >> $disk/transactions
+      sync -d $disk/transactions
+    done
+    echo $n > /run/www/newest
+    usleep 50000
+  done
+}
+
+for disk in $mounted; do echo "guest: $disk holds transactions up to $(newest $disk)" > /dev/console; done
+echo $(newest /os) > /run/www/newest
+httpd -p 80 -h /run/www
+case $(cat /proc/cmdline) in
+  *serve=no*) ;;
+  *) write_transactions & writer=$! ;;
+esac
+echo 'guest: ready' > /dev/console
+while :; do
+  sleep 3600 &
+  wait $!
+done
