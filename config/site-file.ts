@@ -6,7 +6,7 @@ import { limitsExceededBy } from '../domain/disk-limits.js';
 import { CatalogueError, failureCatalogue } from '../domain/errors.js';
 import { checkPlan, recoveryPlanSchema, type RecoveryPlan } from '../domain/plan.js';
 import { checkSite } from '../domain/site-checks.js';
-import { siteSchema, type Finding, type Site, type SiteDisk } from '../domain/site.js';
+import { siteSchema, type DirectBoot, type Finding, type Site, type SiteDisk } from '../domain/site.js';
 import { formatStoreAddress, type StoreAddress } from '../domain/store-address.js';
 import { DocumentError, readDocument } from './document.js';
 import { decodeText } from './text-file.js';
@@ -72,10 +72,17 @@ function withAbsolutePaths(site: Site, folder: string): Site {
     vms: site.vms.map((vm) => ({
       ...vm,
       ...(vm.guestAgent !== undefined && { guestAgent: path.resolve(folder, vm.guestAgent) }),
+      ...(vm.directBoot && { directBoot: absoluteBoot(vm.directBoot, folder) }),
       disks: vm.disks.map((disk) => ({ ...disk, path: path.resolve(folder, disk.path) })),
     })),
   };
 }
+
+const absoluteBoot = (boot: DirectBoot, folder: string): DirectBoot => ({
+  ...boot,
+  kernel: path.resolve(folder, boot.kernel),
+  ...(boot.initialRamDisk !== undefined && { initialRamDisk: path.resolve(folder, boot.initialRamDisk) }),
+});
 
 const absoluteStore = (store: StoreAddress, folder: string): StoreAddress =>
   store.kind === 'embedded' ? { ...store, path: path.resolve(folder, store.path) } : store;

@@ -92,6 +92,14 @@ const siteHardwareSchema = z
   })
   .prefault({});
 
+export const directBootSchema = z.strictObject({
+  kernel: pathSchema.describe('A Linux kernel, or another that QEMU starts by itself.'),
+  initialRamDisk: pathSchema.optional(),
+  commandLine: z.string().max(2048).optional(),
+});
+
+export type DirectBoot = z.infer<typeof directBootSchema>;
+
 const vmSchema = z.strictObject({
   name: nameSchema,
   host: nameSchema.describe('One of the hosts above.'),
@@ -108,6 +116,9 @@ const vmSchema = z.strictObject({
     .describe(
       'Unix socket of the QEMU guest agent in the VM, which freezes the guest for app-consistent points. Relative to the site file.',
     ),
+  directBoot: directBootSchema
+    .optional()
+    .describe('With `guests: qemu`: what the VM boots at both sites, instead of what its disks hold.'),
   replica: z
     .strictObject({ size: z.string().min(1).default('Standard_D2s_v5').describe('Size of the replica VM.') })
     .prefault({})
@@ -146,6 +157,12 @@ export const siteSchema = z.strictObject({
     .default([])
     .describe("Connects a VM's adapters after a failover. Every VM network that a VM uses needs a mapping."),
   policies: z.array(policySchema).default([]).describe('Replication policies.'),
+  guests: z
+    .enum(['exports', 'qemu'])
+    .default('exports')
+    .describe(
+      'qemu: VMs and replica VMs boot, in qemu-system-x86_64. exports: a VM that runs is its disks, served over NBD.',
+    ),
   alerts: alertsSchema.optional().describe('Alerts when the replication health of a VM changes.'),
   vms: z.array(vmSchema).default([]).describe('VMs that can be protected.'),
 });

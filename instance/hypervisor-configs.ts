@@ -18,12 +18,14 @@ export function hostConfig(site: Site, data: DataFolder, host: string): Hypervis
         ...(format && { format }),
       })),
       ...(vm.guestAgent !== undefined && { guestAgent: vm.guestAgent }),
+      ...(vm.directBoot && { directBoot: vm.directBoot }),
     }));
   return parseHypervisorConfig(`the hypervisor of ${host}`, {
     stateFolder: data.hypervisorState(host),
     controlSocket: data.hypervisorControl(host),
     nbdSocketFolder: data.hypervisorNbd(host),
     vms,
+    ...guestsOf(site),
   });
 }
 
@@ -33,5 +35,14 @@ export const recoveryConfig = (site: Site, data: DataFolder): HypervisorConfig =
     stateFolder: data.recoveryState(),
     controlSocket: data.recoveryControl(),
     nbdSocketFolder: data.recoveryNbd(),
-    recovery: { store: site.vault.store },
+    recovery: {
+      store: site.vault.store,
+      directBoots: Object.fromEntries(
+        site.vms.flatMap(({ name, directBoot }) => (directBoot ? [[name, directBoot]] : [])),
+      ),
+    },
+    ...guestsOf(site),
   });
+
+const guestsOf = ({ guests }: Site): Pick<HypervisorConfig, 'guests'> | object =>
+  guests === 'qemu' ? { guests: { qemu: process.env['FARSHORE_QEMU'] ?? 'qemu-system-x86_64' } } : {};

@@ -6,6 +6,8 @@ import type { Hardware } from '../domain/hardware.js';
 export interface HypervisorVm {
   readonly name: string;
   readonly state: 'Running' | 'Off';
+  /** Undefined where no guest is booted: a VM that runs is its served disks then. */
+  readonly guest?: GuestState;
   readonly disks: readonly HypervisorDisk[];
   /** Whether it can be started while it runs elsewhere. */
   readonly fencing: Fencing;
@@ -16,6 +18,13 @@ export interface HypervisorVm {
   readonly snapshot?: string;
   /** Why the VM cannot be used: for example a missing disk or a broken chain. */
   readonly failure?: { readonly code: FailureCode; readonly detail: string };
+}
+
+/** Of a VM at a hypervisor that boots guests. */
+export interface GuestState {
+  readonly booted: boolean;
+  /** Why it is not, although the VM runs. */
+  readonly problem?: string;
 }
 
 export interface HypervisorDisk {

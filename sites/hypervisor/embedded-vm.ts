@@ -4,6 +4,7 @@
  *
  * What changes a VM is done one after the other.
  */
+import type { DirectBoot } from '../../domain/site.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { formatFence, type Fence } from '../../domain/fence.js';
 import type { Hardware } from '../../domain/hardware.js';
@@ -17,6 +18,7 @@ import { GuestFreezer } from './guest-freezer.js';
 import type { DiskOfVm } from './vm-chain.js';
 import { VmDisks, type WrittenPage } from './vm-disks.js';
 import { VmExports } from './vm-exports.js';
+import { VmGuest, type GuestRunner } from './vm-guest.js';
 import { SnapshotReserve } from './snapshot-reserve.js';
 import { VmSnapshot, type Quietly } from './vm-snapshot.js';
 import type { VmStateFile } from './vm-state-file.js';
@@ -24,14 +26,22 @@ import { VmTracking } from './vm-tracking.js';
 import type { NbdServer } from '../nbd/nbd-server.js';
 import { Mutex } from '../../concurrency/mutex.js';
 
+/** What a guest gets to shut down when its hypervisor is told to stop, ms. */
+const CLOSE_LIMIT_MS = 10_000;
+
 export interface VmEnvironment extends TrackerOptions {
   readonly server: NbdServer;
+  /** Undefined where VMs are their served disks. */
+  readonly guests?: GuestRunner | undefined;
 }
 
 export interface VmSettings {
   /** Unix socket of the QEMU guest agent. */
   readonly guestAgent?: string | undefined;
   readonly hardware?: Hardware | undefined;
+  readonly directBoot?: DirectBoot | undefined;
+  /** Where files of its guest are kept. */
+  readonly guestFolder?: string | undefined;
 }
 
 export class EmbeddedVm {
@@ -40,13 +50,14 @@ export class EmbeddedVm {
   readonly #snapshot: VmSnapshot;
   readonly #freezer: GuestFreezer;
   readonly #exports: VmExports;
+  readonly #guest: VmGuest | undefined;
   #failure: CatalogueError | undefined;
   #closed = false;
   readonly #turn = new Mutex();
 
   private constructor(
     readonly name: string,
-    disks: readonly DiskOfVm[],
+    private readonly disks: readonly DiskOfVm[],
     private readonly state: VmStateFile,
     private readonly environment: VmEnvironment,
     private readonly settings: VmSettings,
@@ -57,6 +68,7 @@ export class EmbeddedVm {
     const reserve = new SnapshotReserve(this.#disks, this.#snapshot, () => this.mergeSnapshot(), environment.warn);
     this.#tracking = new VmTracking(name, this.#disks, environment, reserve);
     this.#exports = new VmExports(name, disks, environment.server);
+    this.#guest = this.#guestOf(settings);
   }
 
   /** Picks the VM up where it was. One whose disks cannot be used is there all the same, off, and says why. */
@@ -84,6 +96,7 @@ export class EmbeddedVm {
     return {
       name: this.name,
       state: this.#exports.areOpen ? 'Running' : 'Off',
+      ...(this.#guest && { guest: this.#guest.state }),
       disks: this.#disks.describe(this.#tracking.tracker, (disk) => this.#exports.uri(disk)),
       fencing: 'enforced',
       ...(hardware && { hardware }),
@@ -113,7 +126,7 @@ export class EmbeddedVm {
         power: 'Running',
         startedEpoch: Math.max(epoch, state.startedEpoch),
       }));
-      this.#exports.open(this.#tracking.tracker!);
+      await this.#run();
     });
   }
 
@@ -123,6 +136,8 @@ export class EmbeddedVm {
 
   /** As shutting down, but off it goes, whatever its disks say. */
   async turnOff(): Promise<void> {
+    // A guest that takes its time to shut down holds nobody up.
+    await this.#guest?.turnOff();
     await this.#turn.run(() => this.#powerOff(false));
   }
 
@@ -224,6 +239,8 @@ export class EmbeddedVm {
     this.#closed = true;
     return this.#turn.run(async () => {
       await this.#freezer.close();
+      // It boots again with the hypervisor.
+      await this.#guest?.shutDown(CLOSE_LIMIT_MS);
       await this.#exports.close();
       const { tracker } = this.#tracking;
       if (!tracker) return;
@@ -270,8 +287,24 @@ export class EmbeddedVm {
       throw this.#failure;
     }
     const { power, startedEpoch, fencedEpoch } = this.state.current;
-    if (power === 'Running' && startedEpoch >= fencedEpoch) this.#exports.open(this.#tracking.tracker!);
+    if (power === 'Running' && startedEpoch >= fencedEpoch) await this.#run();
     else await this.#tracking.putDown();
+  }
+
+  /** Serves the disks, and boots the guest from them. */
+  async #run(): Promise<void> {
+    this.#exports.open(this.#tracking.tracker!);
+    const disks = this.disks.map(({ name }) => [name, this.#exports.uri({ name })!] as const);
+    await this.#guest?.boot(new Map(disks));
+  }
+
+  #guestOf({ hardware, directBoot, guestFolder }: VmSettings): VmGuest | undefined {
+    const { guests, warn } = this.environment;
+    if (!guests || !hardware || guestFolder === undefined) return undefined;
+    const settings = { hardware, directBoot, folder: guestFolder };
+    // A guest that has shut itself down is off, as if its hypervisor had been asked.
+    const onEnded = () => void this.shutDown().catch((error: unknown) => warn(`${this.name} has shut down`, error));
+    return new VmGuest(this.name, guests, settings, onEnded, warn);
   }
 
   /** Opens the disks of a VM that is off for as long as it takes. */
@@ -303,6 +336,7 @@ export class EmbeddedVm {
   async #powerOff(inOrder: boolean): Promise<ShutDownResult> {
     const { power, exportsClosedAt } = this.state.current;
     if (power === 'Off' && exportsClosedAt !== undefined) return { exportsClosedAt };
+    await (inOrder ? this.#guest?.shutDown() : this.#guest?.turnOff());
     await this.#exports.close();
     const { tracker } = this.#tracking;
     try {

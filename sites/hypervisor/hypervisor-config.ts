@@ -1,11 +1,12 @@
 /** The configuration a hypervisor process is started with: a JSON file. Paths are taken as they are. */
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { diskFormats } from '../../domain/site.js';
+import { directBootSchema, diskFormats } from '../../domain/site.js';
 import { hardwareSchema } from '../../domain/hardware.js';
 import { nameSchema } from '../../domain/ids.js';
 import { storeAddressSchema } from '../../domain/store-address.js';
 
+const DEFAULT_SHUT_DOWN_LIMIT_MS = 120_000;
 const DEFAULT_FREE_SPACE_FLOOR = 64 * 1024 * 1024;
 /** What the system takes for the address of a unix socket, bytes. */
 const MAX_SOCKET_PATH = 107;
@@ -44,15 +45,31 @@ export const hypervisorConfigSchema = z.strictObject({
             }),
           )
           .min(1),
-        /** What it is made of, for whoever asks; here no guest boots. */
+        /** What it is made of; without it no guest is booted. */
         hardware: hardwareSchema.exactOptional(),
         /** Unix socket of the QEMU guest agent, which freezes the guest for app-consistent cuts. */
         guestAgent: socketPathSchema(0).exactOptional(),
+        directBoot: directBootSchema.exactOptional(),
       }),
     )
     .default([]),
   /** Given: this is compute at the recovery site, its VMs are made from recovery points in this store. */
-  recovery: z.strictObject({ store: storeAddressSchema }).optional(),
+  recovery: z
+    .strictObject({
+      store: storeAddressSchema,
+      /** By name of the VM. */
+      directBoots: z.record(z.string(), directBootSchema).default({}),
+    })
+    .optional(),
+  /** Given: guests are booted. */
+  guests: z
+    .strictObject({
+      /** The program. */
+      qemu: pathSchema,
+      /** How long a guest that is asked to shut down may take, ms. */
+      shutDownLimitMs: z.int().min(1).default(DEFAULT_SHUT_DOWN_LIMIT_MS),
+    })
+    .optional(),
 });
 export type HypervisorConfig = z.infer<typeof hypervisorConfigSchema>;
 

@@ -34,7 +34,8 @@ export class HypervisorFloor {
       const server = await NbdServer.listen({ socketPath: join(config.nbdSocketFolder, NBD_SOCKET_NAME) }, { report });
       const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
       const freeSpaceFloor = config.freeSpaceFloorBytes;
-      const environment = { server, bootId, freeSpaceFloor, warn: log.warn.bind(log) };
+      const guests = config.guests && { ...config.guests, socketFolder: config.nbdSocketFolder };
+      const environment = { server, bootId, freeSpaceFloor, warn: log.warn.bind(log), guests };
       return new HypervisorFloor(environment, lock);
     } catch (error) {
       await lock.close();
@@ -60,10 +61,11 @@ export class EmbeddedHypervisor extends EmbeddedChanges {
     const floor = await HypervisorFloor.open(config, log);
     const vms = new Map<string, EmbeddedVm>();
     try {
-      for (const { name, disks, guestAgent, hardware } of config.vms) {
+      for (const { name, disks, ...settings } of config.vms) {
         const state = await VmStateFile.open(name, join(config.stateFolder, `${name}.json`));
         const files = disks.map(diskFile);
-        vms.set(name, await EmbeddedVm.load(name, files, state, floor.environment, { guestAgent, hardware }));
+        const guestFolder = join(config.stateFolder, 'guests', name);
+        vms.set(name, await EmbeddedVm.load(name, files, state, floor.environment, { ...settings, guestFolder }));
       }
       return new EmbeddedHypervisor(floor, vms);
     } catch (error) {

@@ -9,6 +9,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { diskError } from '../../disks/disk-errors.js';
 import { syncFolder } from '../../disks/sync-folder.js';
+import type { DirectBoot } from '../../domain/site.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { nameSchema } from '../../domain/ids.js';
 import { replicaDescriptionSchema, vaultPaths } from '../../domain/vault.js';
@@ -58,6 +59,7 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
     private readonly folder: string,
     private readonly store: ReplicaStore,
     private readonly floor: HypervisorFloor,
+    private readonly directBoots: Readonly<Record<string, DirectBoot>>,
   ) {
     super();
   }
@@ -70,7 +72,7 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
   ): Promise<EmbeddedRecoveryCompute> {
     const floor = await HypervisorFloor.open(config, log);
     const folder = join(config.stateFolder, 'vms');
-    const compute = new EmbeddedRecoveryCompute(folder, store, floor);
+    const compute = new EmbeddedRecoveryCompute(folder, store, floor, config.recovery?.directBoots ?? {});
     try {
       await mkdir(folder, { recursive: true, mode: 0o700 });
       for (const entry of await readdir(folder, { withFileTypes: true })) {
@@ -200,7 +202,9 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
     if (!spec) return;
     const state = await VmStateFile.open(name, join(folder, 'state.json'));
     const { hardware } = spec.description;
-    const vm = await EmbeddedVm.load(name, this.#disks(spec), state, this.floor.environment, { hardware });
+    // A name that no disk has.
+    const settings = { hardware, directBoot: this.directBoots[name], guestFolder: join(folder, '.guest') };
+    const vm = await EmbeddedVm.load(name, this.#disks(spec), state, this.floor.environment, settings);
     this.#vms.set(name, { spec, vm });
   }
 

@@ -1,5 +1,6 @@
 /** What QEMU is told of a machine: its hardware as the VM's description has it, its disks as NBD exports. */
 import type { Hardware } from '../../domain/hardware.js';
+import type { DirectBoot } from '../../domain/site.js';
 import { parseNbdUri } from '../nbd/nbd-protocol.js';
 import type { Accelerator } from './accelerator.js';
 import type { UefiFirmware } from './firmware.js';
@@ -9,13 +10,6 @@ export interface GuestNetwork {
   /** Of the group, such as `239.17.0.1`. */
   readonly address: string;
   readonly port: number;
-}
-
-/** A kernel that is started instead of what the disks hold. */
-export interface DirectBoot {
-  readonly kernel: string;
-  readonly initialRamDisk?: string | undefined;
-  readonly commandLine?: string | undefined;
 }
 
 export interface Machine {

@@ -10,6 +10,7 @@ export type Reader =
   | 'mke2fs'
   | 'qemu-io'
   | 'qemu-nbd'
+  | 'qemu-system-x86_64'
   | 'nbdcopy'
   | 'nbdinfo'
   | 'nbdkit'
