@@ -1,5 +1,6 @@
 /** The state of a VM as a hypervisor of either site reports it. */
 import type { FailureCode } from '../domain/errors.js';
+import type { GuestState } from '../domain/guest.js';
 import type { Fencing } from '../domain/fencing.js';
 import type { Hardware } from '../domain/hardware.js';
 
@@ -18,13 +19,6 @@ export interface HypervisorVm {
   readonly snapshot?: string;
   /** Why the VM cannot be used: for example a missing disk or a broken chain. */
   readonly failure?: { readonly code: FailureCode; readonly detail: string };
-}
-
-/** Of a VM at a hypervisor that boots guests. */
-export interface GuestState {
-  readonly booted: boolean;
-  /** Why it is not, although the VM runs. */
-  readonly problem?: string;
 }
 
 export interface HypervisorDisk {

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { fenceSchema } from '../../domain/fence.js';
 import { fencingKinds } from '../../domain/fencing.js';
+import { guestStateSchema } from '../../domain/guest.js';
 import { hardwareSchema } from '../../domain/hardware.js';
 import { jobSchema as recordSchema, progressSchema, retryStateSchema } from '../../domain/job.js';
 import { jobKinds } from '../../domain/jobs/known-jobs.js';
@@ -72,9 +73,13 @@ export const fencing = z
   .enum(fencingKinds)
   .describe('Whether its host refuses to start it after a failover, or only has a setting that keeps it off.');
 export const hardware = hardwareSchema.describe('Hardware according to its hypervisor.');
+export const guest = guestStateSchema.describe(
+  'Left out where no guest is booted: a VM that runs is its served disks.',
+);
 export const replicaVm = z.strictObject({
   vm,
   power,
+  guest: guest.optional(),
   hardware: hardware.optional().describe('Hardware of its source, as recorded in the vault.'),
   disks: z.array(disk),
 });

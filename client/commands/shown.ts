@@ -9,9 +9,10 @@ export function runningJob({ job }: Pick<ProtectedItem, 'job'>) {
   return { jobId, kind, startedAt, task, progress, retry };
 }
 
-export const replicaVm = ({ name, state, hardware, disks }: HypervisorVm) => ({
+export const replicaVm = ({ name, state, guest, hardware, disks }: HypervisorVm) => ({
   vm: name,
   power: state,
+  guest,
   hardware,
   disks,
 });

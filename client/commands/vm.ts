@@ -3,6 +3,7 @@ import { Command, Option } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { fencingTexts } from '../../domain/fencing.js';
+import { guestText } from '../../domain/guest.js';
 import { hardwareLines } from '../../domain/hardware.js';
 import type { Policy } from '../../domain/policy.js';
 import type { RecoveryState } from '../../domain/recovery-point.js';
@@ -169,7 +170,9 @@ async function listRecovery(command: Command): Promise<void> {
   const vms = await new LocalSite(site.site, data).replicaVms();
   const rows = vms.flatMap((vm) =>
     vm.disks.map((disk, index) => [
-      ...(index === 0 ? [vm.name, vm.state] : ['', '']),
+      ...(index === 0
+        ? [vm.name, vm.state, vm.state === 'Running' ? (vm.guest?.booted ? 'booted' : 'not booted') : '-']
+        : ['', '', '']),
       disk.name,
       formatBytes(disk.size),
       disk.nbdUri ?? '-',
@@ -178,7 +181,7 @@ async function listRecovery(command: Command): Promise<void> {
   const text =
     vms.length === 0
       ? 'There are no replica VMs; a failover creates them.'
-      : table(['VM', 'POWER', 'DISK', 'SIZE', 'SERVED AT'], rows);
+      : table(['VM', 'POWER', 'GUEST', 'DISK', 'SIZE', 'SERVED AT'], rows);
   outputOf(command).result('vm list --side recovery', { vms: vms.map(replicaVm) }, text);
 }
 
@@ -266,6 +269,7 @@ function showValue(found: Found) {
     applied: view?.item.applied,
     resync: view?.item.resync,
     power: answer.vm?.state,
+    guest: answer.vm?.guest,
     fencing: answer.vm?.fencing,
     hardware: answer.vm?.hardware,
     disks: answer.vm?.disks ?? [],
@@ -315,11 +319,17 @@ function showText(found: Found): string {
       ['Policy', policyText(view?.item.policy ?? policyOf(site, vm))],
       ['Job', job && `${job.jobId}${job.task === undefined ? '' : `: ${job.task}`}`],
       ['Hardware', answer.vm?.hardware && hardwareLines(answer.vm.hardware).join('\n')],
+      ['Guest', answer.vm?.state === 'Running' ? guestText(answer.vm.guest) : undefined],
       ['Fencing', answer.vm && fencingTexts[answer.vm.fencing]],
       ['Problem', problemText(answer, problems)],
     ]),
     diskTable(answer.vm?.disks ?? []),
-    replica && [`Replica VM, ${replica.state}:`, ...replicaHardware(replica), diskTable(replica.disks)].join('\n'),
+    replica &&
+      [
+        `Replica VM, ${replica.state}${replica.state === 'Running' ? `, ${guestText(replica.guest)}` : ''}:`,
+        ...replicaHardware(replica),
+        diskTable(replica.disks),
+      ].join('\n'),
     view && pointsText(recovery, view),
     view && operationsText(view),
     `Next: ${nextText(found)}`,

@@ -7,6 +7,7 @@ import { appConsistentFailureSchema } from '../../domain/app-consistency.js';
 import { failureCodeSchema } from '../../domain/errors.js';
 import { fenceSchema } from '../../domain/fence.js';
 import { fencingKinds } from '../../domain/fencing.js';
+import { guestStateSchema } from '../../domain/guest.js';
 import { hardwareSchema } from '../../domain/hardware.js';
 import { nameSchema } from '../../domain/ids.js';
 import { isoTimeSchema } from '../../domain/time.js';
@@ -21,6 +22,7 @@ const nothing = z.null();
 const describedVm = z.object({
   name: nameSchema,
   state: z.enum(['Running', 'Off']),
+  guest: guestStateSchema.exactOptional(),
   disks: z
     .array(
       z.object({
@@ -109,7 +111,8 @@ export const changeOperations = {
 export const hypervisorOperations = {
   ...changeOperations,
   startVm: operation(vmAndEpoch, nothing, 120_000),
-  shutDownVm: operation(vm, z.object({ exportsClosedAt: isoTimeSchema }), 120_000),
+  // A guest takes what it is allowed.
+  shutDownVm: operation(vm, z.object({ exportsClosedAt: isoTimeSchema }), 300_000),
   turnOffVm: operation(vm, nothing, 120_000),
   fenceVm: operation(vmAndEpoch, nothing),
 } satisfies Record<string, Operation>;

@@ -4,7 +4,7 @@
  */
 import type { Hardware } from '../../domain/hardware.js';
 import type { DirectBoot } from '../../domain/site.js';
-import type { GuestState } from '../../ports/hypervisor-vm.js';
+import type { GuestState } from '../../domain/guest.js';
 import { uefiFirmware } from '../qemu/firmware.js';
 import { QemuGuest } from '../qemu/qemu-guest.js';
 

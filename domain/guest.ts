@@ -1,0 +1,16 @@
+/** Whether the guest of a VM is booted, at a hypervisor that boots guests. */
+import { z } from 'zod';
+
+export const guestStateSchema = z.object({
+  booted: z.boolean(),
+  problem: z.string().exactOptional().describe('Why it is not, although the VM runs.'),
+});
+/** Of a VM at a hypervisor that boots guests. */
+export type GuestState = z.infer<typeof guestStateSchema>;
+
+/** For people, after the VM's power. @param guest undefined where none is booted. */
+export function guestText(guest: GuestState | undefined): string {
+  if (!guest) return 'not booted: its disks are served over NBD';
+  if (guest.booted) return 'booted';
+  return `not booted${guest.problem === undefined ? '' : `: ${guest.problem}`}`;
+}
