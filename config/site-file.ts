@@ -35,7 +35,10 @@ export async function loadSite(file: string, options: { disks: boolean; replicas
   const document = readDocument(await readText(absolute, 'site file'), absolute, siteSchema, checkSite);
   const site = withAbsolutePaths(document.value, path.dirname(absolute));
   if (options.disks) {
-    const finding = longSocketPath(site) ?? (await firstDiskFinding(site, options.replicas ?? false));
+    const finding =
+      longSocketPath(site) ??
+      (await firstBootFinding(site)) ??
+      (await firstDiskFinding(site, options.replicas ?? false));
     if (finding) throw document.error(finding);
   }
   return { file: absolute, site };
@@ -95,6 +98,21 @@ function longSocketPath({ vms }: Site): Finding | undefined {
     message: `the socket's path, ${vms[v]?.guestAgent}, is longer than the ${MAX_SOCKET_PATH} bytes that the system allows`,
     remedy: 'move the socket, or a symbolic link to its folder, to a shorter path',
   };
+}
+
+async function firstBootFinding({ vms }: Site): Promise<Finding | undefined> {
+  for (const [v, { directBoot }] of vms.entries()) {
+    for (const field of ['kernel', 'initialRamDisk'] as const) {
+      const file = directBoot?.[field];
+      if (file === undefined || (await stat(file).catch(() => undefined))?.isFile()) continue;
+      return {
+        path: ['vms', v, 'directBoot', field],
+        message: `${file} is not a file`,
+        remedy: 'correct the path, which is relative to the site file',
+      };
+    }
+  }
+  return undefined;
 }
 
 async function firstDiskFinding(site: Site, replicas: boolean): Promise<Finding | undefined> {

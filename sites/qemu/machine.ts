@@ -27,6 +27,8 @@ export interface Machine {
 /** Files of a machine's QEMU. The sockets are its own. */
 export interface MachineFiles {
   readonly controlSocket: string;
+  /** Of QEMU's process number; QEMU removes it when it ends in order. */
+  readonly pidFile: string;
   /** Of the guest agent. */
   readonly agentSocket: string;
   /** What the guest writes to its first serial port; it is appended to. */
@@ -48,6 +50,7 @@ export function machineArguments(machine: Machine, files: MachineFiles, accelera
     ...['-rtc', 'base=utc', '-vga', 'std'],
     ...(uefi ? firmwareArguments(uefi) : []),
     ...(directBoot ? directBootArguments(directBoot) : []),
+    ...['-pidfile', files.pidFile],
     ...['-qmp', `unix:${escaped(files.controlSocket)},server=on,wait=off`],
     ...['-chardev', `file,id=console,path=${escaped(files.console)},append=on`, '-serial', 'chardev:console'],
     ...['-device', 'virtio-serial-pci'],
@@ -122,4 +125,4 @@ function networkArguments({ hardware, networks }: Machine): string[] {
 }
 
 /** A comma ends a value. */
-const escaped = (value: string): string => value.replaceAll(',', ',,');
+export const escaped = (value: string): string => value.replaceAll(',', ',,');

@@ -3,13 +3,13 @@
  * found by its control socket and ended, as its disks went with the hypervisor.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { copyFile, mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { syncFolder } from '../../disks/sync-folder.js';
 import { accelerator } from './accelerator.js';
 import type { UefiFirmware } from './firmware.js';
-import { machineArguments, type Machine, type MachineFiles } from './machine.js';
+import { escaped, machineArguments, type Machine, type MachineFiles } from './machine.js';
 import { Qmp, QmpError } from './qmp.js';
 
 /** QEMU takes a tenth of it before it takes commands, ms. */
@@ -53,10 +53,11 @@ export class QemuGuest {
   static async start(machine: Described, { qemu, folder, socketFolder }: GuestOptions): Promise<QemuGuest> {
     const files = {
       controlSocket: join(socketFolder, `${machine.name}.qmp`),
+      pidFile: join(socketFolder, `${machine.name}.pid`),
       agentSocket: join(socketFolder, `${machine.name}.agent`),
       console: join(folder, 'console.log'),
     };
-    await QemuGuest.endLeftOver(files.controlSocket);
+    await endLeftOver(files);
     await mkdir(folder, { recursive: true, mode: 0o700 });
     // Its own mode, whatever QEMU would give it: what a guest writes there is the guest's data.
     await (await open(files.console, 'a', 0o600)).close();
@@ -72,15 +73,6 @@ export class QemuGuest {
       child.kill('SIGKILL');
       throw error;
     }
-  }
-
-  /** Of an earlier process: nothing, when there is none. */
-  static async endLeftOver(controlSocket: string): Promise<void> {
-    const qmp = await Qmp.connect(controlSocket, ANSWERED_WITHIN_MS).catch(() => undefined);
-    // It may end before it answers.
-    await qmp?.execute('quit', {}, ENDED_WITHIN_MS).catch(() => undefined);
-    qmp?.close();
-    await rm(controlSocket, { force: true });
   }
 
   get isRunning(): boolean {
@@ -113,6 +105,31 @@ export class QemuGuest {
   async screen(file: string): Promise<void> {
     await this.qmp.execute('screendump', { filename: file, format: 'png' }, ANSWERED_WITHIN_MS);
   }
+}
+
+/**
+ * Two of them would write to the same disks: the new one starts only when the old one is gone.
+ * @throws Error when it can't be ended.
+ */
+async function endLeftOver({ pidFile, controlSocket }: MachineFiles): Promise<void> {
+  const pid = Number(await readFile(pidFile, 'utf8').catch(() => Number.NaN));
+  if (await isQemuOf(pid, controlSocket)) {
+    process.kill(pid, 'SIGKILL');
+    const deadline = performance.now() + ENDED_WITHIN_MS;
+    while (await isQemuOf(pid, controlSocket)) {
+      if (performance.now() > deadline) throw new Error(`the QEMU of an earlier start, process ${pid}, does not end`);
+      await sleep(POLL_MS);
+    }
+  }
+  await rm(pidFile, { force: true });
+  await rm(controlSocket, { force: true });
+}
+
+/** Whether the process is a QEMU with this control socket: its number may be another program's by now. */
+async function isQemuOf(pid: number, controlSocket: string): Promise<boolean> {
+  if (!Number.isSafeInteger(pid)) return false;
+  const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+  return commandLine.split('\0').some((argument) => argument.startsWith(`unix:${escaped(controlSocket)},`));
 }
 
 async function connected(child: ChildProcess, socket: string, said: () => string): Promise<Qmp> {

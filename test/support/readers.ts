@@ -7,6 +7,7 @@ const execFileAsync = promisify(execFile);
 
 export type Reader =
   | 'qemu-img'
+  | 'debugfs'
   | 'mke2fs'
   | 'qemu-io'
   | 'qemu-nbd'

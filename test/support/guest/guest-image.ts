@@ -8,6 +8,7 @@ import { homedir, tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
+import type { TestContext } from 'vitest';
 import { cpioArchive, type Entry } from './cpio.js';
 
 const run = promisify(execFile);
@@ -29,22 +30,38 @@ export interface GuestImage {
   readonly commandLine: string;
 }
 
-/** Undefined where it can't be made: no package tools, no busybox, or no package to be had. */
-export async function guestImage(): Promise<GuestImage | undefined> {
+/** Skips the running test where it can't be made; where readers are required that is a failure. */
+export async function requireGuestImage(context: Pick<TestContext, 'skip'>): Promise<GuestImage> {
+  const image = await guestImage();
+  if (typeof image !== 'string') return image;
+  if (process.env['FARSHORE_REQUIRE_READERS']) throw new Error(`no guest can be made here: ${image}`);
+  return context.skip(`no guest can be made here: ${image}`) as never;
+}
+
+/** What the disks held at each boot, as the guest's console tells: the newest transaction of each. */
+export function bootedTransactions(console: string): { os: number; data: number }[] {
+  const found = [...console.matchAll(/guest: \/(os|data) holds (\d+) transactions, in order/g)];
+  const of = (disk: string) => found.filter(([, name]) => name === disk).map(([, , count]) => Number(count));
+  const [os, data] = [of('os'), of('data')];
+  return os.map((count, index) => ({ os: count, data: data[index] ?? Number.NaN }));
+}
+
+/** @returns why it can't be made: no package tools, no busybox, no package to be had. */
+async function guestImage(): Promise<GuestImage | string> {
   const cache = process.env['XDG_CACHE_HOME'] ?? path.join(homedir(), '.cache');
   const folder = path.join(cache, 'farshore', 'test-guest');
   const kernel = path.join(folder, 'vmlinuz');
   if (!(await exists(path.join(folder, 'modules')))) {
     try {
       await unpackKernel(folder);
-    } catch {
-      return undefined;
+    } catch (error) {
+      return `the kernel package is not to be had: ${(error as Error).message}`;
     }
   }
-  if (!(await exists(BUSYBOX))) return undefined;
+  if (!(await exists(BUSYBOX))) return `${BUSYBOX} is not installed`;
   const initialRamDisk = path.join(folder, `initrd-${process.pid}.gz`);
   await writeFile(initialRamDisk, gzipSync(cpioArchive(await entriesFrom(path.join(folder, 'modules'))), { level: 1 }));
-  return { kernel, initialRamDisk, commandLine: 'console=ttyS0 quiet panic=-1' };
+  return { kernel, initialRamDisk, commandLine: 'console=ttyS0 quiet panic=-1 no_timer_check' };
 }
 
 async function unpackKernel(folder: string): Promise<void> {

@@ -62,7 +62,11 @@ write_transactions() {
   done
 }
 
-for disk in $mounted; do echo "guest: $disk holds transactions up to $(newest $disk)" > /dev/console; done
+for disk in $mounted; do
+  touch $disk/transactions
+  if awk '$1 != NR || NF != 2 { exit 1 }' $disk/transactions; then order='in order'; else order='NOT IN ORDER'; fi
+  echo "guest: $disk holds $(wc -l < $disk/transactions) transactions, $order" > /dev/console
+done
 echo $(newest /os) > /run/www/newest
 httpd -p 80 -h /run/www
 case $(cat /proc/cmdline) in
