@@ -100,7 +100,8 @@ function longSocketPath({ vms }: Site): Finding | undefined {
   };
 }
 
-async function firstBootFinding({ vms }: Site): Promise<Finding | undefined> {
+async function firstBootFinding({ guests, vms }: Site): Promise<Finding | undefined> {
+  if (guests !== 'qemu') return undefined;
   for (const [v, { directBoot }] of vms.entries()) {
     for (const field of ['kernel', 'initialRamDisk'] as const) {
       const file = directBoot?.[field];

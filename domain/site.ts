@@ -94,8 +94,8 @@ const siteHardwareSchema = z
 
 export const directBootSchema = z.strictObject({
   kernel: pathSchema.describe('A Linux kernel, or another that QEMU starts by itself.'),
-  initialRamDisk: pathSchema.optional(),
-  commandLine: z.string().max(2048).optional(),
+  initialRamDisk: pathSchema.optional().describe('What the kernel starts from, also called initrd.'),
+  commandLine: z.string().max(2048).optional().describe('Given to the kernel.'),
 });
 
 export type DirectBoot = z.infer<typeof directBootSchema>;

@@ -153,3 +153,16 @@ test('a block device is a disk of its own size, and is one disk by whatever name
     problem: 'this is the same file as the disk of db-01/os',
   });
 });
+
+test('a kernel that is not there is refused where VMs boot, and only there', async () => {
+  await writeFile(path.join(folder, 'disks', 'os.raw'), '');
+  await truncate(path.join(folder, 'disks', 'os.raw'), MiB);
+  const file = await siteWith('{ name: os, path: disks/os.raw, format: raw }');
+  await writeFile(file, `${await readFile(file, 'utf8')}    directBoot: { kernel: boot/vmlinuz }\n`);
+  await loadSite(file, { disks: true });
+  await writeFile(file, `${await readFile(file, 'utf8')}guests: qemu\n`);
+  await expect(loadSite(file, { disks: true })).rejects.toMatchObject({
+    path: 'vms[0].directBoot.kernel',
+    problem: `${path.join(folder, 'boot', 'vmlinuz')} is not a file`,
+  });
+});
