@@ -12,8 +12,8 @@ export interface ReplicaStore {
   close(): Promise<void>;
 }
 
-/** For whoever reads and writes records alone. */
+/** For code that reads and writes records only. */
 export type RecordStore = Pick<ReplicaStore, 'objects'>;
 
-/** For whoever reads and writes disks alone. */
+/** For code that reads and writes disks only. */
 export type DiskStore = Pick<ReplicaStore, 'disks'>;

@@ -13,7 +13,10 @@ import { returningFabricOf } from './sides.js';
 import { failureOf } from './step-failure.js';
 import { until, untilOrAfter } from './wait.js';
 
-/** A Provider that answers but can't reach its host is asked again after this, ms; sooner once that host is heard again. */
+/**
+ * If the Provider answers but cannot reach its host, it is asked again after this time, ms; sooner if the host is heard
+ * again.
+ */
 const AGAIN_MS = 60_000;
 
 export interface SourceFencing {
@@ -31,7 +34,7 @@ export async function fenceSource(fencing: SourceFencing): Promise<void> {
     const { vault, vm, vmmServer } = fencing.item();
     const fabric = returningFabricOf(vault, vmmServer);
     try {
-      // Workers of before do not tell.
+      // Older workers return nothing.
       const found = (await fabric.fenceVm({ vm, epoch: fence.epoch })) as FencedVm | undefined;
       const { exportsClosedAt } = await fabric.shutDownVm({ vm });
       fencing.on({ type: 'sourceFenced', epoch: fence.epoch, ...(found?.isRunning && { ranUntil: exportsClosedAt }) });

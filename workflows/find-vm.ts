@@ -1,6 +1,6 @@
 /**
- * A VM that is not where it was is looked for: the Provider asks its hosts which of them has it now, and whoever was
- * refused goes on there. Nothing else changes by a move, as disks and change logs lie where all hosts reach them.
+ * Looks for a VM that is not where it was: the Provider asks its hosts which of them has it now, and the refused work
+ * continues on that host. A move changes nothing else, because all hosts can reach the disks and change logs.
  */
 import { isCancellation, log } from '@temporalio/workflow';
 import { toFailure, type Failure } from '../domain/errors.js';
@@ -14,13 +14,13 @@ import { StepFailure } from './step-failure.js';
 /** Failures of a host that has lost a VM, or that is lost itself. */
 const MAY_HAVE_MOVED: readonly string[] = ['VmNotFound', 'AgentNotAnswering', 'HypervisorUnreachable'];
 
-/** An entity, as far as it goes where its VM goes. */
+/** The part of an entity that is needed to follow a moved VM. */
 export interface MovingEntity {
   item(): ProtectedItem;
   on(event: ItemEvent): void;
 }
 
-/** @returns where the VM is now; undefined when it is where it was, nowhere, or when nobody can tell. */
+/** @returns where the VM is now; undefined if it has not moved, is nowhere, or cannot be located. */
 export async function findMoved(
   { vault, vm, host, vmmServer }: Pick<ProtectedItem, 'vault' | 'vm' | 'host' | 'vmmServer'>,
   { code }: Failure,
@@ -38,8 +38,8 @@ export async function findMoved(
 }
 
 /**
- * For the ladder of an entity: its item takes the new host.
- * @returns true when the step is to be tried there at once. @throws StepFailure when its changes are not tracked there.
+ * For the ladder of an entity: sets the new host in its item. @returns true if the step should be retried there
+ * immediately. @throws StepFailure if the VM's changes are not tracked there.
  */
 export async function followVm({ item, on }: MovingEntity, failure: Failure): Promise<boolean> {
   const found = await findMoved(item(), failure);
