@@ -65,7 +65,7 @@ test('a VM is found on whichever host has it, whatever the site file says', asyn
   }
 });
 
-test('an unplanned failover to a point from before the disks were others has the disks of then', async () => {
+test('an unplanned failover to an older point has the disks of that time', async () => {
   const site = await openSite();
   await seed(site);
   const all = site.activities();
@@ -95,7 +95,7 @@ test('an unplanned failover to a point from before the disks were others has the
   }
 });
 
-test('a disk that no replica can hold is refused before anything is begun, on a sparse disk', async () => {
+test('a disk that no replica can hold is refused before anything begins, even if it is sparse', async () => {
   const folder = await temporaryFolder();
   const file = join(folder, 'large.raw');
   await writeFile(file, '');

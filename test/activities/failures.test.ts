@@ -51,7 +51,7 @@ describe('classified', () => {
     expect(logged).toMatchObject([{ error }]);
   });
 
-  test('what is classified already is left as it is', async () => {
+  test('an error that is already classified is not changed', async () => {
     const failure = ApplicationFailure.nonRetryable('said before', 'StoreFull');
     await expect(run(failing(failure), undefined)).rejects.toBe(failure);
   });
@@ -72,7 +72,7 @@ describe('classified', () => {
   );
 });
 
-test('what a worker is told to stop in is handed back, with how far it had come', async () => {
+test('work that a stopping worker gives up is handed back, with its progress', async () => {
   const logged: unknown[] = [];
   const environment = quietEnvironment(logged);
   const work = classified({
@@ -93,7 +93,7 @@ test('what a worker is told to stop in is handed back, with how far it had come'
 });
 
 describe('heartbeats', () => {
-  test('tell how far it is, from the start on, and end with the work', async () => {
+  test('carry the progress from the start on, and end with the work', async () => {
     vi.useFakeTimers();
     try {
       const heartbeats: unknown[] = [];
@@ -116,7 +116,7 @@ describe('heartbeats', () => {
     }
   });
 
-  test('a failure carries how far it had come', async () => {
+  test('a failure carries the progress', async () => {
     const { work } = classified({
       work: () =>
         beating(5, async ({ onProgress }) => {
@@ -127,7 +127,7 @@ describe('heartbeats', () => {
     await expect(run(work, undefined)).rejects.toMatchObject({ type: 'StoreFull', details: [{ bytesDone: 42 }] });
   });
 
-  test('of a copy begin where it goes on', async () => {
+  test('of a copy begin at the offset where it continues', async () => {
     const site = await openSite();
     await begin(site);
     const heartbeats: unknown[] = [];
@@ -137,10 +137,10 @@ describe('heartbeats', () => {
   });
 });
 
-describe('what goes wrong at the sites', () => {
+describe('errors at the sites', () => {
   const fence = { epoch: 1, sequence: 1 };
 
-  test('a disk file that has vanished', async () => {
+  test('a disk file that has disappeared', async () => {
     const site = await openSite();
     await begin(site);
     const copy = { vm: VM, epoch: 1, disk: 'os', fromOffset: 0 };
@@ -164,7 +164,7 @@ describe('what goes wrong at the sites', () => {
     expect(await run(cutAndShip, { vm: VM, ...fence })).toMatchObject({ sequence: 1 });
   });
 
-  test('nobody behind the control interfaces', async () => {
+  test('nothing answers at the control sockets', async () => {
     const folder = await temporaryFolder();
     const missing = join(folder, 'missing.sock');
     // A socket whose process was killed: refused, not missing.

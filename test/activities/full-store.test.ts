@@ -50,7 +50,7 @@ async function expectEqual({ disks, storeFolder }: Site): Promise<void> {
   }
 }
 
-test('expired points go before the first byte of a cycle is written, which fits then', async (context) => {
+test('expired points are deleted before the first byte of a cycle is written, which then fits', async (context) => {
   const site = await openFullSite(context);
   await ship(site, 4);
   await leave(site.storeFolder, MiB);
@@ -65,7 +65,7 @@ test('expired points go before the first byte of a cycle is written, which fits 
   await expectEqual(site);
 });
 
-test('a cycle that has not arrived as it was sent lets no point go', async (context) => {
+test('a cycle that arrives damaged deletes no point', async (context) => {
   const site = await openFullSite(context);
   await ship(site, 4);
   const [changes] = (await site.store.objects.list(vaultPaths.cyclePrefix(vm))).filter((name) =>
@@ -78,7 +78,7 @@ test('a cycle that has not arrived as it was sent lets no point go', async (cont
   expect(await pointIds(site)).toEqual(points);
 });
 
-test('a cycle is sent by the policy as it is now, and by no clock of the source', async (context) => {
+test("a cycle is sent under the current policy, and expiry does not depend on the source's clock", async (context) => {
   const site = await openFullSite(context);
   await keepPolicy(site.store, vm, gold(0), { epoch, sequence: 3 });
   const points = await pointIds(site);
@@ -97,7 +97,7 @@ test('a cycle is sent by the policy as it is now, and by no clock of the source'
   expect(await pointIds(site)).toEqual([recoveryPointId(epoch, 3)]);
 });
 
-test('a resynchronization that does not fit lets expired points go, and goes on', async (context) => {
+test('a resynchronization that does not fit deletes expired points and continues', async (context) => {
   const site = await openFullSite(context);
   const all = site.activities();
   await guestWrites(site, 'os', WRITTEN, 4_000);
@@ -119,7 +119,7 @@ test('a resynchronization that does not fit lets expired points go, and goes on'
   await expectEqual(site);
 });
 
-test('a resynchronization begins on a full store, and no recovery point goes for it', async (context) => {
+test('a resynchronization begins on a full store without deleting recovery points', async (context) => {
   const site = await openFullSite(context);
   const all = site.activities();
   const { disks } = await run(all.checkSource, { vm });
@@ -178,7 +178,7 @@ test.for<[string, prepare: (site: Site) => Promise<void>, work: (site: Site) => 
   expect(await pointIds(site)).toEqual([recoveryPointId(epoch, 3)]);
 });
 
-test('a failover for which there is no room names the one that needs none, and that one works', async (context) => {
+test('a failover for which there is no space names one that needs none, and that one works', async (context) => {
   const site = await openFullSite(context);
   await keepPolicy(site.store, vm, gold(24), { epoch, sequence: 3 });
   await ship(site, 4);
@@ -197,7 +197,7 @@ test('a failover for which there is no room names the one that needs none, and t
   expect(await site.store.objects.readFence(vaultPaths.vm(vm))).toEqual({ epoch: failoverEpoch, sequence: 0 });
 });
 
-test('what was received before a resynchronization is applied once expired points have gone', async (context) => {
+test('cycles received before a resynchronization are applied after expired points have been deleted', async (context) => {
   const site = await openFullSite(context);
   await ship(site, 4);
   const all = site.activities();

@@ -76,7 +76,7 @@ describe('an activity that takes long is heard within the heartbeat timeout', ()
   });
 });
 
-test('one that tells how far it is tells nothing else', async () => {
+test('an activity that reports its own progress sends no other heartbeats', async () => {
   const { work } = classified({
     work: () =>
       beating(5, async ({ onProgress }) => {
@@ -90,7 +90,7 @@ test('one that tells how far it is tells nothing else', async () => {
   );
 });
 
-test.each([undefined, 0])('nothing is told where no heartbeats are expected (%s)', async (timeout) => {
+test.each([undefined, 0])('no heartbeats are sent if none are expected (%s)', async (timeout) => {
   const { work } = classified({ work: () => new Promise<void>(() => undefined) });
   expect(await runFor(HEARTBEAT_TIMEOUT_MS, work, timeout)).toEqual([]);
 });

@@ -43,7 +43,7 @@ test.each([
   expect(isWhole(await apply(2))).toBe(true);
 });
 
-test('a cycle that was sent while the VM ran is no final one, whatever the VM is now', async () => {
+test('a cycle that was sent while the VM ran is not final, whatever the state of the VM is now', async () => {
   const site = await openSite();
   await seed(site);
   const all = site.activities();

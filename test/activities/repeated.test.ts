@@ -32,7 +32,7 @@ async function expectEqual({ disks, storeFolder }: Site): Promise<void> {
   }
 }
 
-test('run twice, every activity of a VM from enabling to commit answers the same', async () => {
+test('run twice, every activity of a VM from enabling to commit gives the same result', async () => {
   const site = await openSite();
   const all = site.activities();
   const vm = VM;
@@ -113,7 +113,7 @@ test('run twice, ending replication leaves a VM that runs and is not tracked', a
   expect([found.tracking, found.snapshot]).toEqual([undefined, undefined]);
 });
 
-describe('cancelled in the middle: heard as such, and run again it is as if nothing had been', () => {
+describe('cancelled halfway, an activity ends as cancelled, and can be run again without a trace', () => {
   type Activities = ReturnType<Site['activities']>;
   const fence = { epoch: 1, sequence: 1 };
   const cases: [

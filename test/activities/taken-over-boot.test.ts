@@ -47,7 +47,7 @@ async function write(started: Started): Promise<void> {
   await guest.close();
 }
 
-test('is gone on with where the same state is wanted, and keeps what its guest has written', async () => {
+test("is continued if the same state is wanted, and the guest's writes are kept", async () => {
   const { site, all, last, boot } = await failedOver();
   await write(await boot());
   const { failoverEpoch, runsFrom, refusal } = await run(all.checkUnplannedFailover, { vm, wanted: 'latest' });
@@ -64,14 +64,14 @@ test('is gone on with where the same state is wanted, and keeps what its guest h
   await expect(boot()).rejects.toMatchObject({ type: 'StaleEpoch' });
 });
 
-test('is no reason to throw away what it runs from, where another state is wanted', async () => {
+test('does not delete the disks it runs from if another state is wanted', async () => {
   const { all, points, last, boot } = await failedOver();
   await boot();
   const { refusal } = await run(all.checkUnplannedFailover, { vm, wanted: points[0]! });
   expect(refusal).toContain(`is already running, from recovery point ${last}`);
 });
 
-test('that comes about only after the takeover has looked gives way to the state that is wanted', async () => {
+test('that happens only after the takeover has looked gives way to the wanted state', async () => {
   const { all, points, boot } = await failedOver();
   const { failoverEpoch, runsFrom } = await run(all.checkUnplannedFailover, { vm, wanted: points[0]! });
   expect(runsFrom).toBeUndefined();

@@ -36,7 +36,7 @@ async function expectEqual(storeFolder: string, vm: string, name: string, path: 
   expect(replica.subarray(0, DISK_BYTES).equals(await readFile(path)), `${vm}/${name}`).toBe(true);
 }
 
-test('eight copies that are held do not keep the cycle of a ninth VM waiting, nor anything short', async () => {
+test('eight copies in progress delay neither the cycle of a ninth VM nor any short work', async () => {
   const site = await openSite(undefined, others);
   await seed(site);
   for (const vm of others) await begin(site, vm);

@@ -29,7 +29,7 @@ async function compare({ activities }: Site, sequence: number, disk: string) {
 
 const replicaFile = ({ storeFolder }: Site, disk: string) => join(storeFolder, ...replicaBlobName(VM, disk).split('/'));
 
-test('snapshot and replica are at one instant, whatever the guest writes; a flipped byte is found', async () => {
+test('snapshot and replica are of the same instant, whatever the guest writes; a flipped byte is found', async () => {
   const site = await openSite();
   const all = site.activities();
   await seed(site);

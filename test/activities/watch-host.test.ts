@@ -29,12 +29,12 @@ function agent(listVms: () => Promise<[]>) {
   return { look };
 }
 
-test('agents of a large site look less often, so that the server hears four looks a second and no more', () => {
+test('agents of a large site look less often, so that the server gets at most four looks a second', () => {
   expect([1, 3, 4, 16, 40, 1000].map(lookEveryMs)).toEqual([750, 750, 1_000, 4_000, 10_000, 10_000]);
 });
 
 describe('a look', () => {
-  test('tells when the host was heard, and what is not news by failing, to be asked again soon', async () => {
+  test('reports when the host was heard, and fails without news, in order to be called again soon', async () => {
     const { look } = agent(() => Promise.resolve([]));
     const { told, came } = await look(NOW - 5);
     expect(told).toEqual({ heardAt: at(0), everyMs: 750 });
@@ -56,7 +56,7 @@ describe('a look', () => {
     },
   );
 
-  test('of a hypervisor that hangs tells so, and when that was heard last', async () => {
+  test('reports a hypervisor that hangs, and when it was last heard', async () => {
     let hangs = false;
     const { look } = agent(() => (hangs ? new Promise(() => undefined) : Promise.resolve([])));
     await look(NOW);

@@ -17,7 +17,7 @@ const heard = (of: ProtectedItem): Heard => ({
   ...{ vault: 'v1', siteVms: [of.vm], items: new Map([[of.vm, of]]), jobs: [], planRuns: [] },
 });
 
-test('a look at the vault returns only a board that says something else, and fails to be called again', async () => {
+test('a look at the vault returns only a changed board, and otherwise fails in order to be called again', async () => {
   let now = heard(item());
   const { watchVault } = createVaultActivities(() => Promise.resolve(now));
   const first = await watchVault({});
@@ -33,7 +33,7 @@ test('a look at the vault returns only a board that says something else, and fai
   expect(second.digest).not.toBe(first.digest);
 });
 
-test('a vault that can not be looked at is looked at again, and shown as it was', async () => {
+test('a vault that cannot be read is looked at again, and its board stays', async () => {
   const { watchVault } = createVaultActivities(() => Promise.reject(new Error('Temporal does not answer')));
   await expect(watchVault({ known: 'before' })).rejects.toThrow('does not answer');
 });

@@ -16,7 +16,7 @@ function pieces(slots: Semaphore, began: string[]) {
   };
 }
 
-test('as many as may work, then in order of arrival, whether who goes has failed or not', async () => {
+test('runs as many as allowed, then in order of arrival, whether or not earlier ones failed', async () => {
   const slots = new Semaphore(2);
   const began: string[] = [];
   const begin = pieces(slots, began);
@@ -33,7 +33,7 @@ test('as many as may work, then in order of arrival, whether who goes has failed
   expect(slots.busy).toBe(false);
 });
 
-test('who is cancelled while waiting is heard at once and leaves no gap; who works is not touched', async () => {
+test('a cancelled waiter gets its error immediately and leaves no gap; running work is not affected', async () => {
   const slots = new Semaphore(1);
   const began: string[] = [];
   const begin = pieces(slots, began);

@@ -48,11 +48,11 @@ const replace = (line: number, text: string) =>
   site((lines) => lines.map((old, index) => (index === line - 1 ? text : old)));
 const remove = (line: number) => site((lines) => lines.filter((_, index) => index !== line - 1));
 
-test('the site file that is changed below is in order', () => {
+test('the site file that the tests below change is valid', () => {
   expect(readDocument(SITE, 'file.yaml', siteSchema, checkSite).value.vms[0]?.name).toBe('a');
 });
 
-describe('what is wrong is told with line, path, value and remedy', () => {
+describe('an error has line, path, value and remedy', () => {
   test.each<
     [what: string, text: string, line: number, path: string, problem: RegExp, value: string | undefined, remedy: RegExp]
   >([
@@ -183,19 +183,19 @@ describe('what is wrong is told with line, path, value and remedy', () => {
     expect(error.message).toContain(`file.yaml:${line}: ${path}: `);
   });
 
-  test('one error only, the first', () => {
+  test('only the first error is reported', () => {
     expect(errorOf(site((lines) => lines.filter((line) => !/host: h1|path: a.raw/.test(line)))).path).toBe(
       'vms[0].host',
     );
   });
 
-  test('a value that is long is cut off', () => {
+  test('a long value is truncated', () => {
     const error = errorOf(`name: p\ngroups: ${'x'.repeat(500)}`, recoveryPlanSchema);
     expect(error.value?.length).toBe(80);
   });
 });
 
-describe('what is no YAML document of fields', () => {
+describe('a file that is not a YAML document of fields', () => {
   test.each([
     ['broken syntax', 'vault:\n  name: [v\nvmm: 1', /./, 3],
     ['a field given twice', 'vault: 1\nvault: 2', /appears twice/, 2],
@@ -219,7 +219,7 @@ describe('what is no YAML document of fields', () => {
   });
 });
 
-test('names that differ in upper and lower case alone are one name', () => {
+test('names that differ only in case count as the same name', () => {
   const vm = (name: string) => [
     `  - name: ${name}`,
     '    host: h1',
@@ -251,7 +251,7 @@ describe('anchors and aliases', () => {
     expect(vms[299]?.host).toBe('h1');
   });
 
-  test('may share fields by a merge, which what stands beside it overrides', () => {
+  test('may share fields by a merge, which neighboring fields override', () => {
     const text = site((lines) => [
       ...lines.slice(0, 12),
       '  - &vm { name: a, host: h1, generation: 1, disks: [{ name: os, path: a.raw }] }',
@@ -261,7 +261,7 @@ describe('anchors and aliases', () => {
     expect(vms.map(({ name, generation }) => `${name} ${generation}`)).toEqual(['a 1', 'b 1']);
   });
 
-  test('that come to far more than a file can hold are refused by what they come to', () => {
+  test('that expand to far more than a file can hold are refused', () => {
     const levels = ['a: &l0 [x, x, x, x, x, x, x, x, x, x]'];
     for (let level = 1; level < 9; level += 1) {
       levels.push(`b${level}: &l${level} [${Array.from({ length: 10 }, () => `*l${level - 1}`).join(', ')}]`);
@@ -272,12 +272,12 @@ describe('anchors and aliases', () => {
   });
 });
 
-test('a file of very many fields is answered like any other', { timeout: 60_000 }, () => {
+test('a file with very many fields is checked like any other', { timeout: 60_000 }, () => {
   const fields = Array.from({ length: 200_000 }, (_, index) => `k${index}: 1`).join('\n');
   expect(errorOf(fields).problem).toBe('unknown field');
 });
 
-describe('a policy that cannot be', () => {
+describe('an invalid policy', () => {
   const withPolicy = (line: string) => site((lines) => [...lines, 'policies:', '  - name: gold', `    ${line}`]);
   test.each([
     ['recoveryPointRetentionHours: -1', 'recoveryPointRetentionHours', /^expected a number of at least 0/, '-1'],
@@ -295,7 +295,7 @@ describe('a policy that cannot be', () => {
   });
 });
 
-describe('a host that cannot be', () => {
+describe('an invalid host', () => {
   const withHost = (line: string) =>
     site((lines) => [...lines.slice(0, 11), `            ${line}`, ...lines.slice(11)]);
   const hours = (more: string) => `bandwidth: { workHours: { from: '08:00', to: '18:00', limit: 1 Mbit/s, ${more} } }`;
@@ -342,7 +342,7 @@ describe('a host that cannot be', () => {
   });
 });
 
-test.each(['ftp://x.example/', 'no address'])('%s is no webhook', (value) => {
+test.each(['ftp://x.example/', 'no address'])('%s is not a valid webhook', (value) => {
   const error = errorOf(site((lines) => [...lines, 'alerts:', `  webhook: ${value}`]));
   expect(error).toMatchObject({ path: 'alerts.webhook', line: 21 });
   expect(error.problem).toMatch(/expected an http or https address/);

@@ -33,10 +33,10 @@ async function siteWith(...disks: string[]): Promise<string> {
   return file;
 }
 
-describe('a disk whose format is not written out', () => {
+describe('a disk without a declared format', () => {
   const inFolder = (name: string) => path.join(folder, 'disks', name);
 
-  test('is refused as raw when it shows another one, before a byte of it is written', async (context) => {
+  test('is refused as raw if it looks like another format, before a byte of it is written', async (context) => {
     requireReader('qemu-img', context);
     await runReader('qemu-img', 'create', '-q', '-f', 'vhdx', inFolder('os.vhdx'), `${64 * MiB}`);
     const before = await readFile(inFolder('os.vhdx'));
@@ -58,7 +58,7 @@ describe('a disk whose format is not written out', () => {
     expect((await readFile(inFolder('os.vhdx'))).equals(before)).toBe(true);
   });
 
-  test('is refused when it is a fixed VHD, which only its end shows, and is taken where that is written out', async (context) => {
+  test('is refused if it is a fixed VHD, which only its end shows, and accepted if that is declared', async (context) => {
     requireReader('qemu-img', context);
     const options = ['-o', 'subformat=fixed,force_size=on'];
     await runReader('qemu-img', 'create', '-q', '-f', 'vpc', ...options, inFolder('os.vhd'), `${8 * MiB}`);
@@ -89,7 +89,7 @@ describe('a disk that is larger than a replica', () => {
     return await siteWith('{ name: os, path: disks/os }', `{ name: data, path: disks/data${more} }`);
   };
 
-  test('is refused where the site is checked, and keeps no instance with other VMs from starting', async () => {
+  test('is refused by the check of a site file, and does not prevent an instance with other VMs from starting', async () => {
     const file = await withDisk();
     await expect(check(file)).rejects.toMatchObject({
       ...found,
@@ -100,12 +100,12 @@ describe('a disk that is larger than a replica', () => {
     await expect(loadSite(file, { disks: true })).resolves.toBeDefined();
   });
 
-  test('is taken where it is kept out', async () => {
+  test('is accepted if it is excluded', async () => {
     await expect(check(await withDisk(', excluded: true'))).resolves.toBeDefined();
   });
 });
 
-test('more data disks than are supported are refused where the site is checked', async () => {
+test('more data disks than are supported are refused by the check of a site file', async () => {
   const names = Array.from({ length: 18 }, (_, number) => `disk${number}`);
   for (const name of names) await writeFile(path.join(folder, 'disks', name), Buffer.alloc(512));
   const file = await siteWith(...names.map((name) => `{ name: ${name}, path: disks/${name} }`));
@@ -126,7 +126,7 @@ test.each<[what: string, write: (text: string) => Buffer]>([
   expect(site.vms[0]?.disks[0]?.path).toBe(path.join(folder, 'é.raw'));
 });
 
-test('a site file that is no text is refused as that', async () => {
+test('a site file that is not text is refused with that reason', async () => {
   const file = await siteWith('{ name: os, path: é.raw }');
   for (const bytes of [Buffer.from(await readFile(file, 'utf8'), 'utf16le'), Buffer.from([0x76, 0xff, 0xfa])]) {
     await writeFile(file, bytes);
@@ -136,7 +136,7 @@ test('a site file that is no text is refused as that', async () => {
   }
 });
 
-test('a block device is a disk of its own size, and is one disk by whatever name', async (context) => {
+test('a block device is a disk of its own size, and the same disk under every name', async (context) => {
   const image = path.join(folder, 'image');
   await writeFile(image, '');
   await truncate(image, 4 * MiB);

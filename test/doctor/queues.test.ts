@@ -25,7 +25,7 @@ function found(name: string, items: readonly ProtectedItem[], ...polled: number[
   );
 }
 
-test('of a worker that polls it is said when it did, the newest first', () => {
+test('a queue with workers shows when each last polled, the newest first', () => {
   expect(found('vmm', [item], 40, 7)).toEqual({
     status: 'ok',
     message: 'was polled by worker-7, 7 s ago; worker-40, 40 s ago',
@@ -41,7 +41,7 @@ test('of a worker that polls it is said when it did, the newest first', () => {
   });
 });
 
-test('an agent that does not answer is told as such though its polls are open, and its Provider is not called well', () => {
+test('an agent that does not answer is reported although its polls are open, and its Provider is not reported as ok', () => {
   expect(found('host', [silent('agent')], 5)).toMatchObject({
     status: 'problem',
     message: 'its worker does not answer, and was last heard 12 s ago',

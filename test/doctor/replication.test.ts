@@ -25,7 +25,7 @@ const since = (seconds: number, code: FailureCode) => ({
 const found = (items: readonly ProtectedItem[], seconds: number, siteVms = items.map(({ vm }) => vm)) =>
   replicationFindings(new Map(items.map((each) => [each.vm, each])), siteVms, at(seconds));
 
-test('VMs that are Normal and on time are well, and what is not protected does not count', () => {
+test('VMs that are Normal and on time are ok, and unprotected ones do not count', () => {
   expect(found([item('db-01'), item('app-01')], 1_001)).toEqual([
     { status: 'ok', message: 'Normal and on time: app-01, db-01' },
   ]);
@@ -35,7 +35,7 @@ test('VMs that are Normal and on time are well, and what is not protected does n
   ]);
 });
 
-test('a cycle that is overdue is told before it is a matter of health, and once when it is', () => {
+test('an overdue cycle is reported before it affects health, and only once when it does', () => {
   expect(found([item('db-01')], 1_031)).toMatchObject([
     {
       status: 'warning',
@@ -70,7 +70,7 @@ test('each VM has its reason and the next command, the worst first', () => {
   ]);
 });
 
-test('a VM that is failed over and committed is told with what to type, though nothing has to be done', () => {
+test('a VM that was failed over and committed is reported with the next command, although nothing has to be done', () => {
   expect(found([item('db-01', { phase: 'Committed', activeSide: 'recovery' })], 1_001)).toMatchObject([
     {
       status: 'warning',
@@ -81,7 +81,7 @@ test('a VM that is failed over and committed is told with what to type, though n
   ]);
 });
 
-test('the VMs of a silent host are told of together, and what is theirs alone by itself', () => {
+test('the VMs of a silent host are reported together, and problems of single VMs separately', () => {
   const hostTrouble = since(1_000, 'AgentNotAnswering');
   const items = [
     item('db-01', { hostTrouble }),
@@ -105,7 +105,7 @@ test('the VMs of a silent host are told of together, and what is theirs alone by
   expect(findings).toHaveLength(2);
 });
 
-test('a VM that the site file does not name any more is told', () => {
+test('a VM that is no longer in the site file is reported', () => {
   expect(found([item('db-01'), item('old-01')], 1_001, ['db-01'])).toMatchObject([
     {
       status: 'warning',
@@ -116,7 +116,7 @@ test('a VM that the site file does not name any more is told', () => {
   ]);
 });
 
-test('what nothing keeps up to date, and what should run at the recovery site and does not, is a problem, protected or not', () => {
+test('a replica without updates, and a VM that should run at the recovery site, are problems, protected or not', () => {
   const state = { epoch: 3, phase: 'Committed' as const, recoveryPoint: 'p', recoveryPointTime: at(1), at: at(2) };
   const items = new Map([['over-01', item('over-01', { phase: 'Committed', activeSide: 'recovery' })]]);
   const held = [

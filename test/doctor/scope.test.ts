@@ -19,7 +19,7 @@ const item = (vm: string, changes: Partial<ProtectedItem> = {}): ProtectedItem =
   ...changes,
 });
 
-test('what the site file names is all there is while nothing else is protected', () => {
+test('without other protected VMs, everything in the site file is the whole scope', () => {
   const scope = scopeOf(site, [item('db-01')]);
   expect(scope).toEqual(scopeOf(site));
   expect(scope).toEqual({
@@ -28,7 +28,7 @@ test('what the site file names is all there is while nothing else is protected',
   });
 });
 
-test('VMs, hosts and VMM servers that protected VMs still need are looked at, too', () => {
+test('VMs, hosts and VMM servers that protected VMs still need are checked, too', () => {
   const scope = scopeOf(site, [
     item('old-01'),
     item('gone-01', { host: 'host-0' }),
@@ -51,7 +51,7 @@ test('VMs, hosts and VMM servers that protected VMs still need are looked at, to
   });
 });
 
-test('a VM that has failed over for good needs nothing of a primary site that is gone', () => {
+test('a committed VM needs nothing of a primary site that is gone', () => {
   const gone = { host: 'host-0', vmmServer: 'vmm-0', phase: 'Committed', activeSide: 'recovery' } as const;
   expect(scopeOf(site, [item('old-01', gone)])).toEqual(scopeOf(site));
   const owed = item('old-01', { ...gone, sourceFence: { epoch: 2, since: at(1) } });

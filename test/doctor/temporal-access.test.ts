@@ -19,7 +19,7 @@ async function said(address: string, people: string[], connectionOptions = {}) {
   return await temporalAccess({ ...connectTarget({ address }), connectionOptions }, accounts);
 }
 
-test('a server on loopback that checks nobody is open to whoever has an account', async () => {
+test('a server on loopback without authentication is open to every account of the machine', async () => {
   expect(await said('127.0.0.1:7233', [])).toMatchObject({
     status: 'ok',
     message: expect.stringMatching(/does not authenticate its clients, but no other user can log in/) as string,
@@ -32,7 +32,7 @@ test('a server on loopback that checks nobody is open to whoever has an account'
   });
 });
 
-test('one of another machine is told of when nothing says who connects', async () => {
+test('a server on another machine is reported if there is no client authentication', async () => {
   expect(await said('temporal.example:7233', [])).toMatchObject({ status: 'warning' });
   expect(await said('temporal.example:7233', [], { tls: true })).toMatchObject({ status: 'warning' });
   expect(await said('temporal.example:7233', [], { apiKey: 'k' })).toMatchObject({ status: 'ok' });

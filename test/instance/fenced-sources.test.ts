@@ -23,7 +23,7 @@ const state = (epoch: number) => ({
   ...{ recoveryPointTime: '2026-03-01T00:00:00.000Z', at: '2026-03-01T00:00:00.000Z' },
 });
 
-test('a source whose VM runs at the recovery site by the vault does not start, whether or not its host remembers it', async () => {
+test('a source whose VM runs at the recovery site does not start, whether or not its host remembers the fence', async () => {
   const data = new DataFolder(await temporaryFolder());
   const file = (vm: string) => VmStateFile.open(vm, path.join(data.hypervisorState('h1'), `${vm}.json`));
   const held = [
@@ -49,7 +49,7 @@ test('a source whose VM runs at the recovery site by the vault does not start, w
   ).toEqual(['app-01']);
 });
 
-test('a hypervisor that lost its memory starts no VM of which only change logs are left, until the vault says where it runs', async () => {
+test('a hypervisor that lost its state does not start a VM that only has change logs left, until the vault says where it runs', async () => {
   const folder = await temporaryFolder();
   const data = new DataFolder(path.join(folder, 'data'));
   const disk = (vm: string) => path.join(folder, `${vm}.img`);

@@ -6,7 +6,7 @@ import { DataFolder } from '../../config/data-folder.js';
 import { moveVmStates } from '../../instance/moved-vm-state.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
-test('a VM takes its power, fence and snapshot along to another host, and nothing is ever put over what is there', async () => {
+test('a VM takes its power state, fence and snapshot along to another host, and existing state is never replaced', async () => {
   const data = new DataFolder(await temporaryFolder());
   const site = (host: string) =>
     siteSchema.parse({

@@ -20,7 +20,7 @@ vmmServers: [{ name: vmm-1, clouds: [{ name: c, hosts: [{ name: h1 }] }] }]
 vms: [{ name: db-01, host: h1, disks: [{ name: os, path: os.img }] }]
 `;
 
-test('no store is made while Temporal knows replicas of the vault', async () => {
+test('no store is created while Temporal knows replicas of the vault', async () => {
   const folder = await temporaryFolder();
   await writeFile(path.join(folder, 'os.img'), '');
   await truncate(path.join(folder, 'os.img'), 1024 * 1024);

@@ -43,7 +43,7 @@ async function restarted(name: string): Promise<void> {
   await until(() => ![before, undefined].includes(supervisor.pid(name)));
 }
 
-test('what dies is started again, with the same log', async () => {
+test('a process that dies is restarted with the same log', async () => {
   const logHolds = async (text: string) => {
     while ((await readFile(logOf('agent'), 'utf8')) !== text) await sleep(20);
   };
@@ -53,7 +53,7 @@ test('what dies is started again, with the same log', async () => {
   await logHolds('started\nstarted\n');
 });
 
-test('what is started again is told what it was told first, whatever becomes of this process’s environment', async () => {
+test('a restarted process gets its first environment, whatever happens to that of the supervisor', async () => {
   const command = path.join(folder, 'worker');
   await writeFile(command, '#!/bin/sh\necho "at $FARSHORE_TEST_PLACE"\nexec sleep 600\n');
   await chmod(command, 0o755);
@@ -68,7 +68,7 @@ test('what is started again is told what it was told first, whatever becomes of 
   await logHolds('at home\nat home\n');
 });
 
-test('is prepared before it is started again, and started whatever comes of that', async () => {
+test('a restart is prepared first, and happens even if that fails', async () => {
   const command = path.join(folder, 'hypervisor');
   await writeFile(command, '#!/bin/sh\necho started\nexec sleep 600\n');
   await chmod(command, 0o755);
@@ -100,7 +100,7 @@ test.each([
   process.kill(hypervisor, 0);
 });
 
-test('a program that is gone for a while is started once it is back', async () => {
+test('a program that is missing for a while is started when it is back', async () => {
   const command = await start('agent');
   await start('hypervisor');
   const hypervisor = supervisor.pid('hypervisor')!;
@@ -112,7 +112,7 @@ test('a program that is gone for a while is started once it is back', async () =
   process.kill(hypervisor, 0);
 });
 
-test('one that can’t be started at first is an error, and leaves nothing', async () => {
+test('a process that cannot be started at first is an error, and leaves nothing', async () => {
   const none = path.join(folder, 'none');
   const spec = {
     name: 'none',

@@ -5,7 +5,7 @@ import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
 import { readHeldReplicas, readVault } from '../../local/local-vault.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
-test('a VM whose record is damaged hides no other, and is one that somebody has to look after', async () => {
+test('a VM with a damaged record does not hide the others, and counts as needing attention', async () => {
   const path = join(await temporaryFolder(), 'store');
   const store = await EmbeddedReplicaStore.open(path, { create: true });
   const put = (vm: string, record: object | string) =>

@@ -59,7 +59,7 @@ describe('a store that is known', () => {
     expect(await idOf()).toBe(id);
   });
 
-  test('is not made anew on the empty folder it was mounted on, and works again once it is back', async () => {
+  test('is not created again in the empty folder where it was mounted, and works again when it is back', async () => {
     const id = await idOf();
     await rename(storeFolder(), `${storeFolder()}.away`);
     await mkdir(storeFolder());
@@ -74,7 +74,7 @@ describe('a store that is known', () => {
     expect(await idOf()).toBe(id);
   });
 
-  test('is not confused with another one that is mounted in its place, until somebody says so', async () => {
+  test('is not confused with another one that is mounted in its place, until --new-store accepts that', async () => {
     const id = await idOf();
     await rename(storeFolder(), `${storeFolder()}.away`);
     await rm(data.knownStores());
@@ -90,8 +90,8 @@ describe('a store that is known', () => {
   });
 });
 
-describe('a store that is missing where none is known', () => {
-  test('is not made while Temporal knows replicas', async () => {
+describe('a store that is missing and was never known here', () => {
+  test('is not created while Temporal knows replicas', async () => {
     expect(await vaultStore.isThere()).toBe(false);
     await expect(vaultStore.make(['app-01', 'db-01'])).rejects.toMatchObject({
       code: 'KnownStoreMissing',
@@ -100,7 +100,7 @@ describe('a store that is missing where none is known', () => {
     expect(await isThere(marker())).toBe(false);
   });
 
-  test('is not made while a hypervisor of this machine replicates a VM of the site', async () => {
+  test('is not created while a hypervisor of this machine replicates a VM of the site', async () => {
     await mkdir(data.hypervisorState('h1'), { recursive: true });
     const state = path.join(data.hypervisorState('h1'), 'db-01.json');
     await writeFile(state, JSON.stringify({ replicatedEpoch: 3 }));
@@ -112,7 +112,7 @@ describe('a store that is missing where none is known', () => {
     expect(await vaultStore.isThere()).toBe(false);
   });
 
-  test('is not made beside change logs, which say that a VM was replicated before the data folder was lost', async () => {
+  test('is not created beside change logs, which show that a VM was replicated before the data folder was lost', async () => {
     const disk = await trackedDisk(folder);
     const tracked = new VaultStore(data, siteWith(disk));
     await expect(tracked.isThere()).rejects.toMatchObject({
@@ -127,7 +127,7 @@ describe('a store that is missing where none is known', () => {
   });
 });
 
-test('one without a replica of the VMs that are tracked here is not taken for the one whose id was lost', async () => {
+test('a store without a replica of the VMs tracked here is not taken for the one whose id was lost', async () => {
   await vaultStore.make([]);
   await rm(data.knownStores());
   const tracked = new VaultStore(data, siteWith(await trackedDisk(folder)));

@@ -68,7 +68,7 @@ const spoilManifest = (store: ReplicaStore, data: Buffer | undefined): Promise<v
   replaceRecord(store, vaultPaths.manifest(VM, 1, 1), data, { epoch: 1, sequence: 1 });
 
 describe('applying cycles', () => {
-  test('the replica follows the source, cycle by cycle, and tells how far it is', async (context) => {
+  test('the replica follows the source, cycle by cycle, and reports its progress', async (context) => {
     requireReader('qemu-img', context);
     const { store, folder, model } = await seeded();
     for (const sequence of [1, 2, 3]) {
@@ -95,14 +95,14 @@ describe('applying cycles', () => {
     }
   });
 
-  test('an empty cycle moves the time on', async () => {
+  test('an empty cycle advances the time', async () => {
     const { store, folder, model, base } = await seeded();
     const manifest = await ship(store, model, 1);
     expect(await applyCycle(store, cycle(1))).toMatchObject({ sequence: 1, sealedAt: manifest.sealedAt });
     await expectReplica(folder, base);
   });
 
-  test('dying at any call, applied again it gives the same bytes', async () => {
+  test('after dying at any call and being applied again, it gives the same bytes', async () => {
     const { model, ...prepared } = await seeded();
     change(model, 5);
     await ship(prepared.store, model, 1);
@@ -186,7 +186,7 @@ describe('applying cycles', () => {
     expect(await store.objects.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 1, sequence: 1 });
   });
 
-  test('refuses one that was applied before the last, and one whose writes run backwards', async () => {
+  test('refuses a cycle older than the last applied one, and one whose write numbers decrease', async () => {
     const { store, folder, model } = await seeded();
     for (const sequence of [1, 2]) {
       change(model, sequence);
@@ -220,7 +220,7 @@ describe('applying cycles', () => {
     },
   );
 
-  test('a change file that is cut off or gone stops the cycle', async () => {
+  test('a truncated or missing change file stops the cycle', async () => {
     const { store, folder, model, base } = await seeded();
     change(model, 1);
     await ship(store, model, 1);
@@ -235,7 +235,7 @@ describe('applying cycles', () => {
     await expectReplica(folder, base);
   });
 
-  test('content that is damaged after it was proven is not written as if it were whole', async () => {
+  test('content that is damaged after it was verified is not written', async () => {
     const { store, folder, model } = await seeded();
     change(model, 1);
     await ship(store, model, 1);
@@ -246,7 +246,7 @@ describe('applying cycles', () => {
     expect(await readApplied(store, VM)).toBeUndefined();
   });
 
-  test('no cycle is applied to an initial copy that was not verified', async () => {
+  test('no cycle is applied to an initial copy that has not been verified', async () => {
     const { store } = await openStore();
     const model = new Model({ os: 1 * MiB });
     await prepareReplica(store, describeReplica(sizesOf(model), 1), { epoch: 1, sequence: 0 });
@@ -254,7 +254,7 @@ describe('applying cycles', () => {
     await expect(applyCycle(store, cycle(1))).rejects.toMatchObject({ code: 'InvalidReplicaState' });
   });
 
-  test('a fence raised meanwhile stops it', async () => {
+  test('a fence that is raised meanwhile stops it', async () => {
     const { store, model } = await seeded();
     change(model, 1);
     await ship(store, model, 1);
@@ -265,7 +265,7 @@ describe('applying cycles', () => {
     expect(await readApplied(store, VM)).toBeUndefined();
   });
 
-  test('the initial copy is released, old cycles go, what is not applied stays', async () => {
+  test('after a release of the initial copy, its records and old cycles are deleted, and unapplied cycles stay', async () => {
     const { store, folder, model } = await seeded();
     for (const sequence of [1, 2, 3, 4]) {
       change(model, sequence);

@@ -54,7 +54,7 @@ const changesOf = (ranges: ChangeRange[]): DiskChanges => ({
 });
 
 describe('change file', () => {
-  test('the layout is the documented one, to the byte', async () => {
+  test('the layout is as documented, byte for byte', async () => {
     const { file, digest } = await writeFile(
       changesOf([
         { offset: 512, length: 512, zero: false, position: 1 },
@@ -84,7 +84,7 @@ describe('change file', () => {
     expect(blake3(file).toString('hex')).toBe(digest);
   });
 
-  test('whatever goes in comes out, and the same changes give the same file', async () => {
+  test('the content is read as it was written, and the same changes give the same file', async () => {
     // Sectors; forty of them end within the disk of 6 TiB.
     const gap = fc.integer({ min: 0, max: 2 ** 28 });
     const length = fc.oneof(fc.integer({ min: 1, max: 64 }), fc.constantFrom(8191, 8192, 8193, 20_000));
@@ -187,7 +187,7 @@ describe('change file', () => {
     await expect(writerOf(identity, changes)).rejects.toMatchObject({ code: 'LogBroken' });
   });
 
-  test('content of another length than its range is refused', async () => {
+  test('content whose length differs from its range is refused', async () => {
     const changes: DiskChanges = {
       name: 'os',
       ranges: inBatches([{ offset: 0, length: 1024, zero: false, position: 0 }]),
@@ -196,7 +196,7 @@ describe('change file', () => {
     await expect(writeFile(changes)).rejects.toMatchObject({ code: 'LogBroken' });
   });
 
-  test('what a source takes for data is sent as zeroes where all of a piece is', async () => {
+  test('a piece that a source reports as data but is all zeroes is sent as zeroes', async () => {
     const length = 3 * MAX_ROW_DATA;
     const content = Buffer.alloc(length);
     // The first piece ends with one byte that is not zero, the last begins with one.
@@ -243,7 +243,7 @@ describe('change file', () => {
     await expect(all()).rejects.toMatchObject({ code: 'LogBroken' });
   });
 
-  test('a flipped bit is found wherever it is, even without the digest, but in the seal of zeroes', async () => {
+  test('a flipped bit is found anywhere even without the digest, except in the padding', async () => {
     const { file } = await writeFile(
       changesOf([
         { offset: 0, length: 1024, zero: false, position: 1 },
@@ -284,7 +284,7 @@ describe('change file', () => {
     },
   );
 
-  test('a file that is cut off, or goes on, is refused', async () => {
+  test('a truncated or extended file is refused', async () => {
     const { file } = await writeFile(changesOf([{ offset: 0, length: 512, zero: false, position: 0 }]));
     await expect(readBack(file.subarray(20))).rejects.toMatchObject({ code: 'LogBroken' });
     await expect(readBack(file.subarray(0, file.length - 20))).rejects.toMatchObject({ code: 'LogBroken' });

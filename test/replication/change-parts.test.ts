@@ -38,7 +38,7 @@ const osOf = (manifest: CycleManifest) => manifest.disks.find(({ name }) => name
 const part = (number: number) => vaultPaths.changesPart(VM, 1, 1, 'os', number);
 
 describe('a cycle in parts', () => {
-  test('the manifest tells of each, and the replica gets all of them', async () => {
+  test('the manifest lists every part, and the replica gets all of them', async () => {
     const { store, folder, model, ship } = await begun();
     const manifest = await ship(store);
     const { parts, ...os } = osOf(manifest);
@@ -57,7 +57,7 @@ describe('a cycle in parts', () => {
     await expectReplicaOf(folder, model);
   });
 
-  test('cut off at any call and run again, nothing is sent twice, and it is the same cycle', async () => {
+  test('interrupted at any call and run again, nothing is sent twice, and the cycle is the same', async () => {
     const uploads = new Map<string, number>();
     let scenarios = 0;
     const prepared = await begun();
@@ -82,7 +82,7 @@ describe('a cycle in parts', () => {
     for (const number of [0, 1]) expect(uploads.get(part(number))! - scenarios).toBeLessThanOrEqual(4);
   });
 
-  test('a part is sent again when it was of another cut, or its record is damaged', async () => {
+  test('a part is sent again if it belongs to another cut, or its record is damaged', async () => {
     for (const damage of [
       (content: string) => content.replace(/"lastWrite": \d+/, '"lastWrite": 1'),
       () => 'not a record',
@@ -138,7 +138,7 @@ describe('a cycle in parts', () => {
     await expectReplicaOf(folder, model);
   });
 
-  test('pruned, all of it goes', async () => {
+  test('pruning deletes all of its parts', async () => {
     const { store, model, ship } = await begun();
     await ship(store);
     await apply(store);
@@ -154,7 +154,7 @@ describe('a cycle in parts', () => {
   });
 });
 
-test('a change of 200 GiB takes parts that every store takes', async () => {
+test('a change of 200 GiB is divided into parts that every store accepts', async () => {
   const length = 4 * MiB;
   const ranges = function* () {
     for (let offset = 0; offset < 200 * 1024 * MiB; offset += length)

@@ -46,7 +46,7 @@ async function changed() {
   return { store, folder, before, model };
 }
 
-test('the replica gets the new set and sizes, and each point keeps its own, to whoever exports it', async (context) => {
+test('the replica gets the new set and sizes, and each point keeps its own in every export', async (context) => {
   requireReader('qemu-img', context);
   const { store, folder, before, model } = await changed();
   await resyncReplica(store, model, 2);
@@ -84,7 +84,7 @@ test('the replica gets the new set and sizes, and each point keeps its own, to w
   ]);
 });
 
-test('the blob of a removed disk goes with the last point that names it, or with the replica', async () => {
+test('the blob of a removed disk is deleted with the last point that names it, or with the replica', async () => {
   const { store, model } = await changed();
   const former = { vm: VM, disk: 'old' };
   await resyncReplica(store, model, 2);
@@ -104,7 +104,7 @@ test('the blob of a removed disk goes with the last point that names it, or with
   expect(await other.store.objects.list('')).toEqual([]);
 });
 
-test('a disk that is there again takes its blob up again; one that is smaller is refused, and nothing is changed', async () => {
+test('a disk that is added again reuses its blob; a smaller one is refused, and nothing is changed', async () => {
   const { store, folder, model } = await changed();
   await resyncReplica(store, model, 2);
   await cycle(store, model, 2);
@@ -138,7 +138,7 @@ test('a disk that is there again takes its blob up again; one that is smaller is
   expect(await store.disks.size({ vm: VM, disk: 'old' }, old.snapshot)).toBe(1 * MiB);
 });
 
-test('beginning died at any call and is done again, disks and points are what they are to be', async () => {
+test('after a beginning that died at any call is repeated, disks and points are right', async () => {
   const { before, model, ...prepared } = await changed();
   const copy = await copiesOf(prepared);
   const calls = await dieAtEveryCall(async () => {

@@ -56,7 +56,7 @@ async function expectReplica(folder: string, source: MemoryHypervisor): Promise<
   }
 }
 
-test('the replica is the disk, cycle by cycle', async () => {
+test('the replica equals the disk, cycle by cycle', async () => {
   const { store, folder, source } = await begun();
   for (let sequence = 1; sequence <= 3; sequence += 1) {
     const task = { ...FIRST, sequence };
@@ -75,7 +75,7 @@ test('the replica is the disk, cycle by cycle', async () => {
   }
 });
 
-describe('a source that loses what it has cut', () => {
+describe('a source that loses its cuts', () => {
   const write = (source: MemoryHypervisor) => source.write(VM, 'data', pattern(64 * KiB, 30), MiB);
   /** Two of the first disk. */
   const parts = { payload: 4 * MiB, rows: 1000 };
@@ -107,7 +107,7 @@ describe('a source that loses what it has cut', () => {
     await expectReplica(folder, source);
   });
 
-  test('again and again, says so', async () => {
+  test('again and again, reports that', async () => {
     const { store, folder, source } = await begun();
     let cuts = 0;
     const ship = shipTo(source)(store);
@@ -125,7 +125,7 @@ describe('a source that loses what it has cut', () => {
     await expectReplica(folder, source);
   });
 
-  test('once a manifest names it, the whole difference has to be found', async () => {
+  test('after a manifest names the cut, requires a resynchronization', async () => {
     const { store, source } = await begun();
     const ship = shipTo(source)(store);
     const { manifest } = await cutCycle(source, store, FIRST, ship);
@@ -139,7 +139,7 @@ describe('a source that loses what it has cut', () => {
     await failsWith('LogBroken', releaseCycle(source, again.manifest));
   });
 
-  test('a manifest of a lost cut that comes while it is cut again is not replaced', async () => {
+  test('a manifest of the lost cut that appears during the new cut is not replaced', async () => {
     const { store, source } = await begun();
     const ship = shipTo(source)(store);
     let first = true;
@@ -157,7 +157,7 @@ describe('a source that loses what it has cut', () => {
     await failsWith('LogBroken', releaseCycle(source, manifest));
   });
 
-  test('a damaged manifest is made again of the same cut, and of no other', async () => {
+  test('a damaged manifest is made again from the same cut only', async () => {
     for (const isLost of [false, true]) {
       const { store, source } = await begun();
       const ship = shipTo(source)(store);

@@ -337,7 +337,7 @@ describe.each([APPLIED + 1, RECEIVED])('a change file of cycle %i', (cycle) => {
   });
 });
 
-test('a manifest with a disk renamed, and one that lost a disk, are no cycles for anybody', async () => {
+test('a manifest with a renamed or missing disk is refused by every reader', async () => {
   for (const edit of [
     (disks: { name: string }[]) => (disks[0]!.name = 'boot'),
     (disks: { name: string }[]) => disks.pop(),
@@ -356,7 +356,7 @@ test('a manifest with a disk renamed, and one that lost a disk, are no cycles fo
   }
 });
 
-test('a point that lost a disk is no point for anybody', async () => {
+test('a point with a missing disk is refused by every reader', async () => {
   const { store, folder } = await copy();
   const name = records['oldest point'];
   const raw = JSON.parse(await readFile(path.join(folder, ...name.split('/')), 'utf8'));
@@ -370,7 +370,7 @@ test('a point that lost a disk is no point for anybody', async () => {
   await expectFailover(store, LATEST, RECEIVED);
 });
 
-test('a point whose snapshot is gone is passed over for the next older one', async () => {
+test('a point whose snapshot is gone is skipped, and the next older one is used', async () => {
   const { store } = await copy();
   const { found } = await adoptFrom(store);
   const [, newest] = found.points;
@@ -383,7 +383,7 @@ test('a point whose snapshot is gone is passed over for the next older one', asy
   expect(await expectFailover(store, 'latest-processed', 1)).toMatchObject(told);
 });
 
-test('points that need an undo journal that is lost are told, and none is offered; newer ones and the live state are', async () => {
+test('points that need a lost undo journal are reported and not offered; newer ones and the live state are', async () => {
   const { store, folder } = await copy();
   const { found } = await adoptFrom(store);
   const [oldest, newest] = found.points;
@@ -399,7 +399,7 @@ test('points that need an undo journal that is lost are told, and none is offere
   await expectFailover(store, LATEST, RECEIVED);
 });
 
-test('points whose younger neighbour has lost its undo journal are not read from what is newer', async () => {
+test('points whose newer neighbor has lost its undo journal are not read from newer data', async () => {
   const { store, folder } = await copy();
   const { found } = await adoptFrom(store);
   const [oldest, newest] = found.points;
@@ -411,7 +411,7 @@ test('points whose younger neighbour has lost its undo journal are not read from
   await expectFailover(store, LATEST, RECEIVED);
 });
 
-test('behind a fence of which no copy is whole nothing is written, and all that is there can be exported', async () => {
+test('while no copy of a fence is intact, nothing is written, and everything can be exported', async () => {
   const { store, folder } = await copy();
   for (const file of ['.fence', '.fence-second']) await writeFile(path.join(folder, vaultPaths.vm(VM), file), '{');
   await expectExport(store, recoveryPointId(1, 1), states[1]!);
@@ -430,7 +430,7 @@ test('behind a fence of which no copy is whole nothing is written, and all that 
   expect(await surveyVault(store)).toMatchObject({ vms: [], unreadable: [{ vm: VM }] });
 });
 
-test('while a point can not be read no snapshot goes; with the next newer one it does', async () => {
+test('while a point is unreadable, no snapshot is deleted; with the next newer one, it is', async () => {
   const { store, folder } = await copy();
   const both = ['', 'second/'].map((part) =>
     path.join(folder, 'vms', VM, part, 'points', `${recoveryPointId(1, 1)}.json`),

@@ -16,7 +16,7 @@ const tooLarge = {
   ),
 };
 
-test('a replica of the largest size is one that qemu-img opens; it opens no larger one', async (context) => {
+test('qemu-img opens a replica of the largest size, and refuses a larger one', async (context) => {
   requireReader('qemu-img', context);
   const { store, folder } = await openStore();
   await prepareReplica(store, describeReplica({ os: MAX_REPLICA_BYTES }, 1), { epoch: 1, sequence: 0 });
@@ -24,7 +24,7 @@ test('a replica of the largest size is one that qemu-img opens; it opens no larg
   expect(JSON.parse(info)).toMatchObject({ 'virtual-size': MAX_REPLICA_BYTES });
 });
 
-test('a replica of a larger disk is not begun, and nothing is made for it', async () => {
+test('a replica of a larger disk is refused, and nothing is created for it', async () => {
   const { store } = await openStore();
   const description = describeReplica({ os: MAX_REPLICA_BYTES + MiB }, 1);
   await expect(prepareReplica(store, description, { epoch: 1, sequence: 0 })).rejects.toMatchObject(tooLarge);
@@ -50,7 +50,7 @@ test('a disk that grew too large, or is one too many, is refused before the set 
   });
 });
 
-test('disks within the limits, and all that is wrong with others', () => {
+test('disks within the limits are accepted, and all faults of others are reported', () => {
   expect(exceededLimits([{ name: 'os', size: MAX_REPLICA_BYTES }])).toEqual([]);
   const large = Array.from({ length: 18 }, (_, number) => ({ name: `disk${number}`, size: MAX_REPLICA_BYTES + 512 }));
   expect(exceededLimits(large)).toHaveLength(19);

@@ -14,7 +14,7 @@ import { MiB, Model, VM, write, zero } from './model.js';
 import { openStore, replicaBytes, seedReplica } from './replica-fixture.js';
 
 describe('the engine', () => {
-  test('whatever is written, each recovery point is the source at its cycle, and the replica at the last', async () => {
+  test('for any writes, each recovery point equals the source at its cycle, and the replica equals the last', async () => {
     const sectors = (1 * MiB) / 512;
     const change = fc.record({
       disk: fc.constantFrom('os', 'data'),

@@ -62,8 +62,8 @@ async function expectState(store: ReplicaStore, pointId: string, wanted: State):
   }
 }
 
-describe('what a failover without the source goes back to', () => {
-  test('latest takes in everything that was received; latest-processed what the replica holds; an id that point', async () => {
+describe('the state used by a failover without the source', () => {
+  test('latest includes everything received; latest-processed is the replica as it is; an id is that point', async () => {
     const { store, states } = await received();
     expect((await failoverPoint(store, VM, LATEST_PROCESSED)).id).toBe(recoveryPointId(1, 1));
     expect(await processReceived(store, VM)).toEqual({ cycles: 3 });
@@ -78,7 +78,7 @@ describe('what a failover without the source goes back to', () => {
     expect(await pointProblem(store, VM, LATEST)).toBeUndefined();
   });
 
-  test('a damaged cycle ends the processing; what came before is whole', async () => {
+  test('a damaged cycle stops the processing; the state before it is intact', async () => {
     const { store, folder, states } = await received();
     await flipByte(path.join(folder, ...vaultPaths.changes(VM, 1, 3, 'os').split('/')), 2048);
     const processed = await processReceived(store, VM);
@@ -88,7 +88,7 @@ describe('what a failover without the source goes back to', () => {
     await expectState(store, latest.id, states[1]!);
   });
 
-  test('in the middle of a resynchronization the live replica is none: the newest kept point is', async () => {
+  test('during a resynchronization, the live replica is not a state: the newest kept point is used', async () => {
     const { store, model, states } = await received();
     const disks = Object.entries(sizesOf(model)).map(([name, size]) => ({ name, size }));
     await beginResync(store, { vm: VM, epoch: 2, disks });
@@ -100,21 +100,25 @@ describe('what a failover without the source goes back to', () => {
     await expectState(store, point.id, states[0]!);
   });
 
-  test('killed at any instant of the processing, and done again, it is the same', { timeout: 120_000 }, async () => {
-    const { states, ...prepared } = await received(2);
-    const copy = await copiesOf(prepared);
-    await dieAtEveryCall(async () => {
-      const { store } = await copy();
-      return {
-        store,
-        work: async (dying) => {
-          await processReceived(dying, VM);
-          await failoverPoint(dying, VM, LATEST);
-        },
-        check: () => expectState(store, recoveryPointId(1, 2), states[1]!),
-      };
-    });
-  });
+  test(
+    'killed at any instant of the processing and repeated, it has the same result',
+    { timeout: 120_000 },
+    async () => {
+      const { states, ...prepared } = await received(2);
+      const copy = await copiesOf(prepared);
+      await dieAtEveryCall(async () => {
+        const { store } = await copy();
+        return {
+          store,
+          work: async (dying) => {
+            await processReceived(dying, VM);
+            await failoverPoint(dying, VM, LATEST);
+          },
+          check: () => expectState(store, recoveryPointId(1, 2), states[1]!),
+        };
+      });
+    },
+  );
 });
 
 describe('exporting', () => {
@@ -129,7 +133,7 @@ describe('exporting', () => {
     }
   }
 
-  test('latest adds the received cycles to the copy and leaves the replica alone', async (context) => {
+  test('latest adds the received cycles to the copy and does not change the replica', async (context) => {
     requireReader('qemu-img', context);
     const { store, folder, states } = await received();
     const to = path.join(await temporaryFolder(), 'out');
@@ -147,7 +151,7 @@ describe('exporting', () => {
     await expectFiles(point, states[0]!);
   });
 
-  test('refuses what is there, writes nothing then, and begins an interrupted one anew', async (context) => {
+  test('refuses existing files, writes nothing then, and begins an interrupted export again', async (context) => {
     requireReader('qemu-img', context);
     const { store, states } = await received();
     const to = await temporaryFolder();

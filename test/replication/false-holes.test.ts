@@ -65,7 +65,7 @@ async function copy(store: ReplicaStore, content: Buffer, epoch: number): Promis
   await verifySeed(store, { vm: VM, disk: 'os', epoch });
 }
 
-test('copied is what the source reads as, not what is said of its holes', async () => {
+test('an initial copy has the content that the source reads, whatever it reports as holes', async () => {
   const { store, folder } = await openStore();
   const source = model();
   await prepareReplica(store, describeReplica(sizesOf(source), 1), { epoch: 1, sequence: 0 });
@@ -73,7 +73,7 @@ test('copied is what the source reads as, not what is said of its holes', async 
   await expectReplicaOf(folder, source);
 });
 
-test('resynchronized is what either side reads as, and verified every byte of both', async () => {
+test('a resynchronization has the content that either side reads, and a verification reads every byte of both', async () => {
   const { store, folder } = await openStore();
   const source = model();
   await prepareReplica(store, describeReplica(sizesOf(source), 1), { epoch: 1, sequence: 0 });

@@ -56,7 +56,7 @@ async function apply(store: ReplicaStore, sequence: number): Promise<void> {
 
 const pointIds = async (store: ReplicaStore) => (await listRecoveryPoints(store, VM)).map(({ id }) => id);
 
-test('the next cycle is received, and applied, once expired points have gone', async (context) => {
+test('the next cycle is received and applied after expired points have been deleted', async (context) => {
   const { folder, store, model } = await replicaOnSmallStore(context);
   await leave(folder, 0);
   await ship(store, model, 4);
@@ -67,7 +67,7 @@ test('the next cycle is received, and applied, once expired points have gone', a
   await store.close();
 });
 
-test('where nothing is expired the store stays full, keeps its points, and can be failed over', async (context) => {
+test('if nothing has expired, the store stays full, keeps its points, and can be failed over', async (context) => {
   const { folder, store, model } = await replicaOnSmallStore(context);
   await keepPolicy(store, VM, policyOf(24), { epoch: 1, sequence: 3 });
   await leave(folder, SIZE + 2 * MiB);

@@ -47,7 +47,7 @@ async function withPoints() {
 const sequencesOf = (points: readonly RecoveryPoint[]) => points.map(({ sequence }) => sequence);
 const upTo = (last: number, first = 1) => Array.from({ length: last - first + 1 }, (_, index) => first + index);
 
-test('once there is an index, hardly any record is read, and the same points are told', async () => {
+test('with an index, almost no record is read, and the same points are listed', async () => {
   const store = await withPoints();
   const before = await listRecoveryPoints(store, VM);
   await prune(store);
@@ -61,7 +61,7 @@ test('once there is an index, hardly any record is read, and the same points are
   expect(read).toHaveLength(1 + 3 + 2);
 });
 
-test('what is gone is not told, whatever the index holds; a damaged one is none, and is made again', async () => {
+test('deleted points are not listed, whatever the index contains; a damaged index is ignored and built again', async () => {
   const store = await withPoints();
   await prune(store);
   const { gone } = await prune(store, START + 10_500);
@@ -77,7 +77,7 @@ test('what is gone is not told, whatever the index holds; a damaged one is none,
   }
 });
 
-test('an index of another VM, or an entry of another point, counts for nothing', async () => {
+test('an index of another VM, or an entry of another point, is ignored', async () => {
   const store = await withPoints();
   await prune(store);
   const { checksum: _, ...index } = JSON.parse((await store.objects.get(INDEX))!.toString()) as {
@@ -94,7 +94,7 @@ test('an index of another VM, or an entry of another point, counts for nothing',
   }
 });
 
-test('a point of which both records are damaged is told by the index', async () => {
+test('a point with two damaged records is read from the index', async () => {
   const store = await withPoints();
   await prune(store);
   for (const name of [nameOf(5), vaultPaths.second(nameOf(5))]) await store.objects.put(name, Buffer.from('{'), FENCE);
@@ -103,7 +103,7 @@ test('a point of which both records are damaged is told by the index', async () 
   expect(damaged).toEqual([]);
 });
 
-test('it goes with the points', async () => {
+test('the index is deleted with the points', async () => {
   const store = await withPoints();
   await prune(store);
   await deleteRecoveryPoints(store, { vm: VM, epoch: 1, keep: [recoveryPointId(1, 7)] });
@@ -111,7 +111,7 @@ test('it goes with the points', async () => {
   expect(sequencesOf(await listRecoveryPoints(store, VM))).toEqual([7]);
 });
 
-test('pruning that dies anywhere and is done again leaves the same', async () => {
+test('pruning that dies at any point and is repeated has the same result', async () => {
   await dieAtEveryCall(async () => {
     const { store } = await openStore();
     await prepareReplica(store, describeReplica({ os: 1 * MiB }, 1), FENCE);

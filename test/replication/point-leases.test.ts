@@ -85,7 +85,7 @@ describe('an export', () => {
     },
   );
 
-  test('that died keeps nothing for ever', async () => {
+  test('that died does not protect its data forever', async () => {
     const { store } = await openStore();
     const model = await seeded(store);
     const fence = vmFence(VM, { epoch: 1, sequence: 1 });

@@ -25,7 +25,7 @@ const SECTOR = 512;
 const epoch = 1;
 const sequence = 1;
 
-test('the replica is the disk, whatever died on the way', async (context) => {
+test('the replica equals the disk, whichever processes died', async (context) => {
   requireReader('qemu-img', context);
   const file = path.join(await temporaryFolder(), 'os.img');
   const created = await open(file, 'wx');

@@ -66,7 +66,7 @@ describe('recovery points', () => {
     for (const [pointId, state] of states) await expectPoint(store, pointId, state);
   });
 
-  test('what the cycle says of kind and names is the point’s, and is read back', async () => {
+  test('kind and names of a cycle become those of its point', async () => {
     const { store, model } = await seeded();
     await next(store, model, 1);
     const point = await createRecoveryPoint(store, { ...task(1), kind: 'appConsistent', tags: ['before-upgrade'] });
@@ -74,7 +74,7 @@ describe('recovery points', () => {
     expect(await listRecoveryPoints(store, VM)).toEqual([point]);
   });
 
-  test('what there is to recover to: the replica, the cycles received after it, the points', async () => {
+  test('the recovery state consists of the replica, the cycles received after it, and the points', async () => {
     const { store, model } = await seeded();
     expect(await readRecoveryState(store, 'unknown')).toBeUndefined();
     await next(store, model, 1);
@@ -98,7 +98,7 @@ describe('recovery points', () => {
     expect(chooseRecoveryPoint({ kind: 'latest' }, resynchronizing)).toEqual({ from: 'point', point });
   });
 
-  test('made twice it is the same point, also after the next cycle', async () => {
+  test('making it twice gives the same point, even after the next cycle', async () => {
     const { store, model } = await seeded();
     await next(store, model, 1);
     const point = await createRecoveryPoint(store, task(1));
@@ -108,7 +108,7 @@ describe('recovery points', () => {
     expect(await snapshots(store, 'os')).toHaveLength(1);
   });
 
-  test('dying at any call, one point comes of it and no snapshot is left over', async () => {
+  test('after dying at any call, there is one point and no leftover snapshot', async () => {
     const calls = await dieAtEveryCall(async () => {
       const { store, model } = await seeded();
       const state = await next(store, model, 1);
@@ -128,7 +128,7 @@ describe('recovery points', () => {
     expect(calls).toBeGreaterThan(6);
   });
 
-  test('of two attempts at once both get the same point, and its snapshots stay', async () => {
+  test('two parallel attempts get the same point, and its snapshots stay', async () => {
     const { store, model } = await seeded();
     const state = await next(store, model, 1);
     const [a, b] = await Promise.all([createRecoveryPoint(store, task(1)), createRecoveryPoint(store, task(1))]);
@@ -136,7 +136,7 @@ describe('recovery points', () => {
     await expectPoint(store, id(1), state);
   });
 
-  test('refused where the replica is not exactly at the cycle', async () => {
+  test('is refused if the replica is not exactly at the cycle', async () => {
     const { store, model } = await seeded();
     await expect(createRecoveryPoint(store, task(1))).rejects.toMatchObject({ code: 'InvalidReplicaState' });
     await next(store, model, 1);
@@ -148,7 +148,7 @@ describe('recovery points', () => {
     expect(await snapshots(store, 'os')).toEqual([]);
   });
 
-  test('a cycle that begins while a point is made makes it fail, not wrong', async () => {
+  test('a cycle that begins while a point is made makes it fail, never wrong', async () => {
     const { store, model } = await seeded();
     await next(store, model, 1);
     const racing = intercept(store, 'disks.snapshot', {
@@ -158,7 +158,7 @@ describe('recovery points', () => {
     expect(await listRecoveryPoints(store, VM)).toEqual([]);
   });
 
-  test('old ones are pruned, but for the newest and those in use', async () => {
+  test('old ones are pruned, except the newest and those in use', async () => {
     const { store, model } = await seeded();
     const states = new Map<number, Map<string, Buffer>>();
     for (const sequence of [1, 2, 3, 4, 5]) {
@@ -183,7 +183,7 @@ describe('recovery points', () => {
     for (const disk of ['os', 'data']) expect(await snapshots(store, disk)).toHaveLength(2);
   });
 
-  test('dying while pruning, no point is left whose snapshots are gone', async () => {
+  test('after dying during pruning, no point is left without its snapshots', async () => {
     const { model, ...prepared } = await seeded();
     const states = new Map<string, Map<string, Buffer>>();
     for (const sequence of [1, 2, 3]) {
@@ -228,7 +228,7 @@ describe('recovery points', () => {
     expect((await listRecoveryPoints(store, VM)).map((point) => point.id)).toEqual([2, 3].map(id));
   });
 
-  test('marking them suspect brings back none that is pruned meanwhile, and marks those that stay', async () => {
+  test('marking them suspect restores none that is pruned meanwhile, and marks those that stay', async () => {
     const { store, model } = await seeded();
     for (const sequence of [1, 2, 3]) {
       await next(store, model, sequence);
@@ -257,7 +257,7 @@ describe('recovery points', () => {
     expect(await failoverPoint(store, VM, 'latest-processed')).toMatchObject({ id: id(4), suspect: 'another bit' });
   });
 
-  test('deleting all leaves the named ones, under whatever epoch has taken over', async () => {
+  test('deleting all keeps the given ones, whichever epoch has taken over', async () => {
     const { store, model } = await seeded();
     const states = new Map<number, Map<string, Buffer>>();
     for (const sequence of [1, 2]) {

@@ -51,7 +51,7 @@ test('a removed replica leaves nothing but the fence, which refuses late writers
   expect(files.filter((entry) => entry.isFile() && !entry.name.startsWith('.')).map(({ name }) => name)).toEqual([]);
 });
 
-test('the VM can be protected again above it; a removal that comes late deletes nothing of that', async () => {
+test('the VM can be protected again under a higher epoch; a late removal deletes nothing of that', async () => {
   const { store, model } = await replica();
   await removeReplica(store, { vm: VM, epoch: 1 });
   await seedReplica(store, model, 3);
@@ -59,7 +59,7 @@ test('the VM can be protected again above it; a removal that comes late deletes 
   expect(await disksOf(store)).toEqual([MiB, MiB]);
 });
 
-test('a removal that dies anywhere is ended by the next', { timeout: 180_000 }, async () => {
+test('a removal that dies at any point is completed by the next one', { timeout: 180_000 }, async () => {
   const copy = await copiesOf(await replica());
   const calls = await dieAtEveryCall(async () => {
     const { store } = await copy();
@@ -75,7 +75,7 @@ test('a removal that dies anywhere is ended by the next', { timeout: 180_000 }, 
   expect(calls).toBeGreaterThan(5);
 });
 
-test('a kept replica is as it was, with its recovery points, and says since when', async () => {
+test('a kept replica does not change, keeps its recovery points, and records since when it is kept', async () => {
   const { store, folder, content } = await replica();
   await keepReplica(store, { vm: VM, epoch: 1, unprotectedAt: AT, inUse: false });
   expect(await readDescription(store, VM)).toMatchObject({ epoch: 1, unprotectedAt: AT });
@@ -85,7 +85,7 @@ test('a kept replica is as it was, with its recovery points, and says since when
   expect((await store.objects.readFence(vaultPaths.vm(VM))).epoch).toBe(2);
 });
 
-test('a replica that a replica VM runs from keeps its fence: the right to write stays with that VM', async () => {
+test('a replica that a replica VM runs from keeps its fence: that VM keeps the right to write', async () => {
   const { store } = await replica();
   await store.objects.raiseFence({ scope: vaultPaths.vm(VM), epoch: 2, sequence: 0 });
   await keepReplica(store, { vm: VM, epoch: 2, unprotectedAt: AT, inUse: true });

@@ -58,14 +58,14 @@ async function drifted() {
 const source = (model: Model) => Object.entries(sizesOf(model)).map(([name, size]) => ({ name, size }));
 
 describe('a resynchronization', () => {
-  test('sends the blocks that differ and no others, and the replica is equal', async () => {
+  test('sends exactly the blocks that differ, and the replica is equal afterwards', async () => {
     const { store, folder, model } = await drifted();
     // Two blocks changed and hold data; two became zero and are cleared.
     expect(await resyncReplica(store, model, EPOCH)).toBe(2 * 64 * KiB);
     await expectReplicaOf(folder, model);
   });
 
-  test('goes on by cycles of its epoch; recovery points from before it are kept as they were', async () => {
+  test('continues with cycles of its epoch; earlier recovery points do not change', async () => {
     const { store, folder, model, before } = await drifted();
     await resyncReplica(store, model, EPOCH);
     model.write('os', write(8 * KiB, 4 * KiB, 5));
@@ -86,7 +86,7 @@ describe('a resynchronization', () => {
     }
   });
 
-  test('makes the live replica no recovery point until its first cycle, and shuts out the epoch before', async () => {
+  test('makes the live replica unusable as a recovery point until its first cycle, and shuts out the previous epoch', async () => {
     const { store, model } = await drifted();
     await beginResync(store, { vm: VM, epoch: EPOCH, disks: source(model) });
     expect((await readDescription(store, VM))!.epoch).toBe(EPOCH);
@@ -101,7 +101,7 @@ describe('a resynchronization', () => {
     });
   });
 
-  test('refuses a source of another size under an epoch that has begun, and an older epoch; nothing is changed', async () => {
+  test('refuses a source of another size in an epoch that has begun, and an older epoch; nothing is changed', async () => {
     const { store, model } = await drifted();
     await beginResync(store, { vm: VM, epoch: 5, disks: source(model) });
     const disks = source(model).map(({ name, size }) => ({ name, size: size + 512 }));
@@ -115,7 +115,7 @@ describe('a resynchronization', () => {
     expect((await readDescription(store, VM))!.epoch).toBe(5);
   });
 
-  test('reads back the blocks that it sent or cleared, and no others', async () => {
+  test('reads back exactly the blocks that it sent or cleared', async () => {
     const { store, model } = await drifted();
     await beginResync(store, { vm: VM, epoch: EPOCH, disks: source(model) });
     await digestReplica(store, { vm: VM, disk: 'os', epoch: EPOCH });
@@ -139,7 +139,7 @@ describe('a resynchronization', () => {
     ]);
   });
 
-  test('what differs when it is read back is sent again, all of its slice', async () => {
+  test('if a block differs when it is read back, its whole slice is sent again', async () => {
     const { store, folder, model } = await drifted();
     await beginResync(store, { vm: VM, epoch: EPOCH, disks: source(model) });
     await digestReplica(store, { vm: VM, disk: 'os', epoch: EPOCH });
@@ -159,7 +159,7 @@ describe('a resynchronization', () => {
     expect((await replicaBytes(folder, 'os', SIZE)).equals(os)).toBe(true);
   });
 
-  test('dying at any call and run again, the replica is equal', { timeout: 240_000 }, async () => {
+  test('after dying at any call and being run again, the replica is equal', { timeout: 240_000 }, async () => {
     const { model, ...prepared } = await drifted();
     const copy = await copiesOf(prepared);
     const calls = await dieAtEveryCall(async () => {
@@ -178,7 +178,7 @@ describe('a resynchronization', () => {
   });
 });
 
-test('digests and comparing go on stretch by stretch, the comparing no further than it is told', async () => {
+test('digesting and comparing advance in stretches, and comparing never goes beyond the digests', async () => {
   const { store } = await openStore();
   const model = new Model({ os: 2 * SLICE_SIZE + MiB });
   await seedReplica(store, model);
@@ -200,7 +200,7 @@ test('digests and comparing go on stretch by stretch, the comparing no further t
   await raw.close();
 });
 
-test('complete cycles that were received are applied before a new epoch begins', async () => {
+test('complete received cycles are applied before a new epoch begins', async () => {
   const { store, folder } = await openStore();
   const model = new Model({ os: 1 * MiB });
   await seedReplica(store, model);

@@ -70,7 +70,7 @@ async function expectSameContent(file: string, other: string, length: number): P
 }
 
 describe('initial copy', () => {
-  test('a store that tells of pages outside the slice it was asked for: nothing of them is cleared', async () => {
+  test('if a store reports pages outside the requested slice, they are not cleared', async () => {
     const { store, source, expectEqual } = await prepared();
     const whole = { offset: 0, length: replicaSizeOf(SOURCE_SIZE) };
     const telling = watchedStore(store, async (operation, _, call) =>
@@ -102,7 +102,7 @@ describe('initial copy', () => {
     await source.close();
   });
 
-  test('stops after maxBytes at the end of a slice, tells gapless checkpoints, and goes on from them', async () => {
+  test('stops after maxBytes at the end of a slice, reports checkpoints without gaps, and continues from them', async () => {
     const { store, source, size, expectEqual } = await prepared();
     const first = await copySlice(store, source, { ...copyAll, maxBytes: 1 });
     expect(first).toMatchObject({ nextOffset: SLICE_SIZE, bytesDone: SLICE_SIZE, done: false });
@@ -130,7 +130,7 @@ describe('initial copy', () => {
     await source.close();
   });
 
-  test('dying at any call to the store, it goes on to the same bytes', async () => {
+  test('after dying at any call to the store, ends with the same bytes', async () => {
     const calls = await dieAtEveryCall(async () => {
       const { store, source, expectEqual } = await prepared();
       return {
@@ -149,7 +149,7 @@ describe('initial copy', () => {
     expect(calls).toBeGreaterThan(15);
   });
 
-  test('an attempt that died after writing what the source no longer has leaves nothing behind', async () => {
+  test('data that a dead attempt wrote and the source no longer has is removed', async () => {
     const { store, source, expectEqual } = await prepared();
     // As of an attempt whose slice got no record: data where the source has a hole, a zero block and data.
     const fence = { scope: vaultPaths.vm(VM), ...FENCE };
@@ -214,7 +214,7 @@ describe('reading the initial copy back', () => {
     await source.close();
   });
 
-  test('a damaged record counts as none, and its slice is sent again', async () => {
+  test('a damaged record counts as missing, and its slice is sent again', async () => {
     const { store, folder, source, expectEqual } = await prepared();
     await copySlice(store, source, copyAll);
     await flipByte(path.join(folder, ...FIRST_RECORD.split('/')), 200);
@@ -238,7 +238,7 @@ describe('reading the initial copy back', () => {
     await source.close();
   });
 
-  test('the copy is complete with the last disk, not before', async () => {
+  test('the copy is complete only with the last disk', async () => {
     const { store } = await openStore();
     const model = new Model({ os: 2 * MiB, data: 1 * MiB });
     model.write('data', write(0, 4096, 1));
@@ -256,7 +256,7 @@ describe('reading the initial copy back', () => {
 });
 
 describe('preparing a replica', () => {
-  test('again under the same epoch leaves what was copied', async () => {
+  test('repeated under the same epoch, keeps the data that was copied', async () => {
     const { store, folder } = await openStore();
     const model = new Model({ os: 3 * MiB });
     model.write('os', write(0, 1 * MiB, 1));
@@ -270,7 +270,7 @@ describe('preparing a replica', () => {
     expect(await store.objects.readFence(vaultPaths.vm(VM))).toEqual({ epoch: 1, sequence: 1 });
   });
 
-  test('under a newer epoch begins from nothing, with other disks too; dying anywhere, it is run again', async () => {
+  test('under a newer epoch, begins from nothing, even with other disks; after dying at any point, it can be run again', async () => {
     const opened = await openStore();
     const model = new Model({ os: 1 * MiB, old: 1 * MiB });
     model.write('os', write(0, 1 * MiB, 1));
@@ -295,7 +295,7 @@ describe('preparing a replica', () => {
     expect(calls).toBeGreaterThan(15);
   });
 
-  test('an attempt that was thought dead can delete nothing once another got through', async () => {
+  test('an attempt that was thought dead can delete nothing after another one has succeeded', async () => {
     const { store, folder } = await openStore();
     const model = new Model({ os: 1 * MiB });
     model.write('os', write(0, 4096, 1));
@@ -321,7 +321,7 @@ describe('preparing a replica', () => {
     expect((await replicaBytes(folder, 'os', 1 * MiB)).equals(model.disks.get('os')!)).toBe(true);
   });
 
-  test('refuses an older epoch, other disks under the same epoch, and a blob that is gone', async () => {
+  test('refuses an older epoch, other disks under the same epoch, and a missing blob', async () => {
     const { store, folder } = await openStore();
     await prepareReplica(store, describeReplica({ os: 1 * MiB }, 2), { epoch: 2, sequence: 0 });
     const prepare = (size: number, epoch: number) =>

@@ -28,7 +28,7 @@ async function begun() {
 }
 
 describe('shipping a cycle', () => {
-  test('the manifest says what was sent, and of which cut', async () => {
+  test('the manifest describes the data and the cut', async () => {
     const { store, folder, model } = await begun();
     const { cut, changeSet } = model.seal(1, 1, true);
     const manifest = await shipCycle(store, changeSet, cut, FIRST);
@@ -47,7 +47,7 @@ describe('shipping a cycle', () => {
     expect(await readManifest(store, VM, FIRST)).toEqual(manifest);
   });
 
-  test('nothing goes to a store that has no replica of this epoch: the logs would go with it', async () => {
+  test('nothing is sent to a store without a replica of this epoch: the logs would be deleted', async () => {
     const { store, model } = await begun();
     const { cut, changeSet } = model.seal(2, 1);
     const { store: other } = await openStore();
@@ -69,7 +69,7 @@ describe('shipping a cycle', () => {
     expect(await store.objects.list(vaultPaths.cyclePrefix(VM))).toEqual([vaultPaths.manifest(VM, 1, 1)]);
   });
 
-  test('repeated, it answers with the manifest and reads no log: it may be gone', async () => {
+  test('repeated, it returns the manifest without reading the logs, which may be gone', async () => {
     const { store, model } = await begun();
     const { cut, changeSet } = model.seal(1, 1);
     const manifest = await shipCycle(store, changeSet, cut, FIRST);
@@ -92,7 +92,7 @@ describe('shipping a cycle', () => {
     expect((await store.objects.get(vaultPaths.changes(VM, 1, 1, 'os')))!.equals(before!)).toBe(true);
   });
 
-  test('of two that ship at once both get the one manifest', async () => {
+  test('if two ship in parallel, both get the same manifest', async () => {
     const { store, model } = await begun();
     const { cut, changeSet } = model.seal(1, 1);
     const [a, b] = await Promise.all([
@@ -106,7 +106,7 @@ describe('shipping a cycle', () => {
     }
   });
 
-  test('dying at any call, it is sent again; a manifest never speaks of what is not there', async () => {
+  test('after dying at any call, it is sent again; a manifest never names missing data', async () => {
     const calls = await dieAtEveryCall(async () => {
       const { store, model } = await begun();
       const { cut, changeSet } = model.seal(1, 1);
@@ -155,7 +155,7 @@ describe('shipping a cycle', () => {
     expect(await store.objects.list(vaultPaths.cyclePrefix(VM))).toEqual([]);
   });
 
-  test('a fenced shipper leaves no manifest', async () => {
+  test('a fenced shipper writes no manifest', async () => {
     const { store, model } = await begun();
     const { cut, changeSet } = model.seal(1, 1);
     const fencing = intercept(store, 'objects.upload', {
@@ -180,7 +180,7 @@ describe('shipping a cycle', () => {
   });
 });
 
-test('a change file is read back as it is stored, not as a cache remembers it, before the manifest is there', async () => {
+test('a change file is read back from storage, not from a cache, before the manifest is written', async () => {
   const { store, model } = await begun();
   const { cut, changeSet } = model.seal(1, 1);
   const remembered: unknown[] = [];
@@ -197,7 +197,7 @@ test('a change file is read back as it is stored, not as a cache remembers it, b
   expect(seen.slice(0, -1).toSorted()).toEqual(['data', 'os'].map((disk) => vaultPaths.changes(VM, 1, 1, disk)));
 });
 
-test('a manifest of which no copy is whole is made again from the logs, and is the truth then', async () => {
+test('a manifest without an intact copy is made again from the logs, and is valid then', async () => {
   const { store, model } = await begun();
   const { cut, changeSet } = model.seal(1, 1);
   const manifest = await shipCycle(store, changeSet, cut, FIRST);

@@ -28,7 +28,7 @@ async function expectRecords(records: SliceRecords, slices: readonly number[]) {
 }
 
 describe('records of slices', () => {
-  test('64 that follow each other become one object, and are read from it, also by who opened before', async () => {
+  test('64 consecutive ones become one object, and are read from it, even through an older opening', async () => {
     const { store } = await openStore();
     const records = await SliceRecords.open(store.objects, PREFIX);
     for (const slice of all.slice(0, 5)) await records.put(slice, recordOf(slice), FENCE);
@@ -43,7 +43,7 @@ describe('records of slices', () => {
     expect((await SliceRecords.open(store.objects, PREFIX)).has(63)).toBe(true);
   });
 
-  test('dying anywhere, everything that was put is there, and the next one packs it', async () => {
+  test('after dying at any point, every record is there, and the next process packs them', async () => {
     const opened = await openStore();
     const before = await SliceRecords.open(opened.store.objects, PREFIX);
     await Promise.all(all.slice(0, 60).map((slice) => before.put(slice, recordOf(slice), FENCE)));
@@ -66,7 +66,7 @@ describe('records of slices', () => {
     });
   });
 
-  test('what is left for later is durable with its pack, or when it is asked for', async () => {
+  test('a postponed record is durable with its pack, or after a flush', async () => {
     const { store } = await openStore();
     const records = await SliceRecords.open(store.objects, PREFIX);
     for (const slice of [64, 65, ...all.slice(0, 63)]) await records.putLater(slice, recordOf(slice), FENCE);
@@ -80,7 +80,7 @@ describe('records of slices', () => {
     await expectRecords(await SliceRecords.open(store.objects, PREFIX), all.slice(0, 66));
   });
 
-  test('one that is removed leaves those of its pack, and a record that comes late does not count beside a pack', async () => {
+  test('removing one keeps the others of its pack, and a late record beside a pack does not count', async () => {
     const { store } = await openStore();
     const records = await SliceRecords.open(store.objects, PREFIX);
     await Promise.all(all.map((slice) => records.put(slice, recordOf(slice), FENCE)));
@@ -112,7 +112,7 @@ async function sparseSource(): Promise<{ source: RawDisk; size: number }> {
   return { source: await RawDisk.open(file, { readOnly: true }), size };
 }
 
-test('a copy of 66 slices writes few records, reports as durable what is, and is verified and mended from its pack', async () => {
+test('a copy of 66 slices writes few records, reports only durable slices, and is verified and repaired from its pack', async () => {
   const { store, folder } = await openStore();
   const { source, size } = await sparseSource();
   await prepareReplica(store, describeReplica({ os: size }, 1), { epoch: 1, sequence: 0 });
@@ -135,7 +135,7 @@ test('a copy of 66 slices writes few records, reports as durable what is, and is
   await source.close();
 });
 
-test('a verification of 66 slices leaves few records, compares by them, and takes all of them away', async () => {
+test('a verification of 66 slices leaves few records, compares with them, and deletes all of them', async () => {
   const { store } = await openStore();
   const { source, size } = await sparseSource();
   const fence = { epoch: 1, sequence: 0 };
@@ -161,7 +161,7 @@ test('a verification of 66 slices leaves few records, compares by them, and take
   await source.close();
 });
 
-test('a copy that is cut off anywhere goes on from what it told as durable', async () => {
+test('a copy that is interrupted at any point continues from the last slice reported as durable', async () => {
   const { source, size } = await sparseSource();
   const task = { vm: VM, disk: 'os', maxBytes: Infinity, fence: { epoch: 1, sequence: 0 } };
   for (const stopAt of [1, 5, 41, 64, 66]) {

@@ -4,7 +4,7 @@ import { vaultPaths } from '../../domain/vault.js';
 import { failsWith } from '../support/fails-with.js';
 import { openStore } from './replica-fixture.js';
 
-test("a store is nobody's, then that of the vault that claims it first, and of no other", async () => {
+test('a store has no owner at first, then belongs to the vault that claims it first', async () => {
   const { store } = await openStore();
   await requireOwner(store, 'vault-01');
   await claimStore(store, 'vault-01');
@@ -18,7 +18,7 @@ test("a store is nobody's, then that of the vault that claims it first, and of n
   expect(JSON.parse((await store.objects.get(vaultPaths.owner))!.toString())).toEqual(told);
 });
 
-test('of several that claim it at once one gets it', async () => {
+test('if several vaults claim it at the same time, one gets it', async () => {
   const { store } = await openStore();
   const vaults = ['a', 'b', 'c', 'd'];
   const ends = await Promise.allSettled(vaults.map((vault) => claimStore(store, vault)));
@@ -27,7 +27,7 @@ test('of several that claim it at once one gets it', async () => {
   await requireOwner(store, winner);
 });
 
-test("a record that is damaged is nobody's name", async () => {
+test('a damaged record does not name an owner', async () => {
   const { store } = await openStore();
   await store.objects.put(vaultPaths.owner, Buffer.from('{'), { scope: vaultPaths.ownerScope, epoch: 0, sequence: 0 });
   await failsWith('InvalidReplicaState', claimStore(store, 'vault-01'));

@@ -4,7 +4,7 @@ import { expect, onTestFinished, test, vi } from 'vitest';
 import { connectTarget, connectTemporal } from '../../temporal/connection.js';
 import { startTestDevServer } from '../support/dev-server.js';
 
-test('what listens on this machine is reached without the proxy that https_proxy names', async () => {
+test('servers on this machine are reached without the proxy that https_proxy names', async () => {
   let asked = 0;
   const proxy = createServer((socket) => {
     asked += 1;

@@ -33,18 +33,18 @@ async function silenceOf(looks: readonly string[], hypervisor?: boolean) {
 }
 
 describe.concurrent('a host', { timeout: 30_000 }, () => {
-  test('that was heard just now is well', async () => {
+  test('that was heard just now is ok', async () => {
     expect(await silenceOf([ago(1)])).toBeUndefined();
   });
-  test('that looks no more does not answer', async () => {
+  test('that no longer looks does not answer', async () => {
     const heardAt = ago(20);
     expect(await silenceOf([heardAt])).toMatchObject({ silent: 'agent', heardAt });
   });
-  test('that looked once while it was listened to, as a slow machine does, is not said to be silent', async () => {
+  test('that looked once while it was listened to, as a slow machine does, is not reported as silent', async () => {
     const before = ago(7);
     expect(await silenceOf([before, before, ago(1)])).toBeUndefined();
   });
-  test('whose hypervisor is gone here does not answer, whatever its looks were', async () => {
+  test('whose hypervisor is gone on this machine does not answer, whatever its looks were', async () => {
     expect(await silenceOf([ago(1)], false)).toMatchObject({ silent: 'agent' });
   });
 });

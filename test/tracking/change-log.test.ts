@@ -58,7 +58,7 @@ async function scan(sealed?: {
 }
 
 describe('format', () => {
-  it('is what it always was, byte for byte', async () => {
+  it('never changes, byte for byte', async () => {
     await writeLog();
     const written = await readFile(path);
     if (process.env['FARSHORE_UPDATE_GOLDEN']) await writeFile(golden, written);
@@ -92,7 +92,7 @@ describe('format', () => {
     ]);
   });
 
-  it('survives a torn header update: the one before counts', () => {
+  it('survives a torn header update: the previous header counts', () => {
     const header = { ...identity, ...opened, watermark: 4096, watermarkWrite: 0 };
     const bytes = Buffer.concat([encodeSlot({ ...header, firstWrite: 1 }, 8), encodeSlot(header, 9)]);
     expect(decodeHeader(bytes)!.header.firstWrite).toBe(header.firstWrite);
@@ -119,7 +119,7 @@ describe('format', () => {
     }
   });
 
-  it('takes a header for damaged that says less than it did, and a new one for whole', () => {
+  it('treats a header as damaged that is older than it should be, and a new one as intact', () => {
     const header = { ...identity, ...opened, watermark: 4096, watermarkWrite: 0, appended: 4096 };
     const bytes = encodeNewHeader(header);
     expect(decodeHeader(bytes)).toEqual({ header, generation: 0 });
@@ -134,7 +134,7 @@ describe('format', () => {
     expect(decodeHeader(bytes)!.damage).toContain('damaged');
   });
 
-  it('cuts a long cause, and keeps what can be read of it', () => {
+  it('truncates a long cause, and keeps the readable part', () => {
     const header = { ...identity, ...opened, watermark: 4096, watermarkWrite: 0, resyncCause: 'ü'.repeat(2000) };
     const bytes = Buffer.concat([encodeSlot(header, 0)], 4096);
     expect(decodeHeader(bytes)!.header.resyncCause).toBe('ü'.repeat(511));
@@ -169,7 +169,7 @@ describe('scan', () => {
   });
 });
 
-it('takes thousands of records at a time in order, and seals after the last disk write', async () => {
+it('reads thousands of records in order, and seals after the last disk write', async () => {
   const log = await ChangeLog.create(path, { ...identity, ...opened, firstWrite: 1 });
   const records = Array.from({ length: 5000 }, (_, i) => {
     const data = Buffer.alloc(512, i);

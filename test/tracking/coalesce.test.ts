@@ -39,7 +39,7 @@ const write = fc.record({
 });
 
 describe('coalesce', () => {
-  it('keeps the last write of every sector, as a plain model does', () => {
+  it('keeps the last write of every sector, like a simple model', () => {
     fc.assert(
       fc.property(fc.array(write, { maxLength: 40 }), (writes) => {
         const log = asLog(writes);
@@ -73,7 +73,7 @@ describe('coalesce', () => {
     );
   });
 
-  it('gives the same in runs of any length as all at once', () => {
+  it('gives the same result in runs of any length as without runs', () => {
     const long = fc.array(write, { maxLength: 120 });
     fc.assert(
       fc.property(long, fc.integer({ min: 1, max: 30 }), (writes, run) => {
@@ -90,7 +90,7 @@ describe('coalesce', () => {
     );
   });
 
-  it('joins over the border of two runs, and reads runs longer than a page', () => {
+  it('joins across the border of two runs, and reads runs longer than a page', () => {
     const scattered = asLog(
       Array.from({ length: 7000 }, (_, i) => ({ kind: 'data' as const, offset: i * 1024, length: 512 })),
     );
@@ -101,7 +101,7 @@ describe('coalesce', () => {
     expect(coalesce(stream, 7)).toEqual([expect.objectContaining({ offset: 0, length: 40 * 4096 })]);
   });
 
-  it('holds many more writes than a run has in the memory of one run', () => {
+  it('processes many more writes than a run holds, in the memory of one run', () => {
     const before = process.memoryUsage();
     const index = new CoalescedWrites(50_000);
     onTestFinished(() => index.close());
@@ -130,7 +130,7 @@ describe('coalesce', () => {
     expect(coalesce(log).map((range) => range.offset)).toEqual([...offsets].sort((a, b) => a - b));
   });
 
-  it('takes a million random 4 KiB writes over 64 GiB within the memory it is allowed', () => {
+  it('processes a million random 4 KiB writes over 64 GiB within its memory limit', () => {
     const index = new WriteIndex();
     const before = process.memoryUsage();
     const blocks = 16 * 2 ** 20;
@@ -148,7 +148,7 @@ describe('coalesce', () => {
     expect(kept / index.count).toBeLessThan(75);
   });
 
-  it('refuses what is not made of sectors', () => {
+  it('refuses ranges that are not whole sectors', () => {
     expect(() => new WriteIndex().add({ kind: 'data', offset: 1, length: 512, position: 0 })).toThrow(RangeError);
   });
 });

@@ -87,7 +87,7 @@ const apply = async (cut: Cut, copies: Map<string, Buffer>): Promise<void> =>
 const hrlFiles = async () => (await readdir(folder)).filter((name) => name.endsWith('.hrl')).sort();
 
 describe('tracker', () => {
-  it('tells the whole difference, over cuts, overlapping and unaligned writes, and zeroes', async () => {
+  it('describes the whole difference across cuts, overlapping and unaligned writes, and zeroes', async () => {
     const size = 4 * MIB;
     await makeDisks(['a', 'b'], size);
     const tracker = await load(['a', 'b']);
@@ -119,7 +119,7 @@ describe('tracker', () => {
     await shutDown(tracker);
   });
 
-  it('logs a large write in pieces whose numbers run on through the cuts', async () => {
+  it('logs a large write in pieces whose numbers continue across cuts', async () => {
     await makeDisks(['a'], 16 * MIB);
     const tracker = await load(['a']);
     await tracker.start(3);
@@ -150,7 +150,7 @@ describe('tracker', () => {
     await shutDown(tracker);
   });
 
-  it('answers a repeated cut with the same, also after a restart, and refuses any other', async () => {
+  it('answers a repeated cut with the same cut, even after a restart, and refuses any other', async () => {
     await makeDisks(['a', 'b'], MIB);
     let tracker = await load(['a', 'b']);
     await expect(tracker.cut({ epoch: 1, sequence: 1 }, false)).rejects.toMatchObject({ code: 'ResyncRequired' });
@@ -190,7 +190,7 @@ describe('tracker', () => {
     await shutDown(tracker);
   });
 
-  it('replays what was logged but not written, and drops a torn tail', async () => {
+  it('replays writes that were logged but not performed, and drops a torn tail', async () => {
     await makeDisks(['a'], MIB);
     let tracker = await load(['a']);
     await tracker.start(1);
@@ -236,7 +236,7 @@ describe('tracker', () => {
     await kill(tracker);
   });
 
-  it('keeps a mark that a damaged header has forgotten', async () => {
+  it('keeps a mark that a damaged header has lost', async () => {
     await makeDisks(['a', 'b'], MIB);
     let tracker = await load(['a', 'b']);
     await tracker.start(1);
@@ -266,7 +266,7 @@ describe('tracker', () => {
     await kill(tracker);
   });
 
-  it('goes on with a log from before it told where its records end', async () => {
+  it('continues a log of a version that did not store where its records end', async () => {
     await makeDisks(['a'], MIB);
     let tracker = await load(['a']);
     await tracker.start(1);
@@ -291,7 +291,7 @@ describe('tracker', () => {
     await kill(tracker);
   });
 
-  it('comes out right when a cut dies half-way', async () => {
+  it('recovers when a cut dies halfway', async () => {
     await makeDisks(['a', 'b'], MIB);
     let tracker = await load(['a', 'b']);
     await tracker.start(1);
@@ -372,7 +372,7 @@ describe('tracker', () => {
     },
   );
 
-  it('replays the next log from its beginning when the one before is replayed', async () => {
+  it('replays the next log from its beginning if the previous one is replayed', async () => {
     await makeDisks(['a'], MIB);
     let tracker = await load(['a']);
     await tracker.start(1);
@@ -396,7 +396,7 @@ describe('tracker', () => {
     await kill(tracker);
   });
 
-  it('is marked after the machine was lost, and only then', async () => {
+  it('is marked after the loss of the machine, and only then', async () => {
     await makeDisks(['a'], MIB);
     let tracker = await load(['a']);
     await tracker.start(1);
@@ -438,7 +438,7 @@ describe('tracker', () => {
     expect((await readFile(pathOf('b')))[0]).toBe(2);
   });
 
-  it('leaves files alone that only have the name of a log, whatever epoch they tell of', async () => {
+  it('leaves files alone that only have the name of a log, whatever epoch their name contains', async () => {
     await makeDisks(['a', 'b'], MIB);
     let tracker = await load(['a', 'b']);
     await tracker.start(3);
@@ -463,7 +463,7 @@ describe('tracker', () => {
     for (const stray of strays) await stat(`${pathOf('a')}.${stray}.hrl`);
   });
 
-  it('stops at half the size of the disk, frees the space, and lets the guest go on', async () => {
+  it('stops at half the size of the disk, frees the space, and the guest keeps running', async () => {
     await makeDisks(['a', 'b'], 4 * MIB);
     let tracker = await load(['a', 'b']);
     await tracker.start(1);
@@ -481,7 +481,7 @@ describe('tracker', () => {
     await kill(tracker);
   });
 
-  it('stops when the free space falls under the floor', async () => {
+  it('stops if the free space falls below the floor', async () => {
     await makeDisks(['a'], 64 * MIB);
     const tracker = await load(['a'], { floor: Number.MAX_SAFE_INTEGER });
     await expect(tracker.start(1)).rejects.toMatchObject({ code: 'SourceDiskFull' });
@@ -489,7 +489,7 @@ describe('tracker', () => {
     await kill(tracker);
   });
 
-  it('remembers a failed append before the guest is answered, and the guest goes on', async () => {
+  it('stores a failed append before the guest gets its answer, and the guest keeps running', async () => {
     await makeDisks(['a', 'b'], MIB);
     let tracker = await load(['a', 'b']);
     await tracker.start(1);
@@ -508,7 +508,7 @@ describe('tracker', () => {
     await kill(tracker);
   });
 
-  it('remembers a failed disk write, which the guest hears of', async () => {
+  it('stores a failed disk write, which the guest is told of', async () => {
     await makeDisks(['a'], MIB);
     let broken = false;
     let tracker = await load(['a'], {
@@ -526,7 +526,7 @@ describe('tracker', () => {
     await kill(tracker);
   });
 
-  it('remembers a failed flush of a disk, which the guest hears of', async () => {
+  it('stores a failed flush of a disk, which the guest is told of', async () => {
     await makeDisks(['a', 'b'], MIB);
     let tracker = await load(['a', 'b'], {
       wrap: (disk) => ({ ...slowedDown(disk, () => undefined), flush: () => Promise.reject(new Error('EIO')) }),
@@ -540,7 +540,7 @@ describe('tracker', () => {
     await kill(tracker);
   });
 
-  it('is marked when a log could not be synced once, however often it could be since', async () => {
+  it('is marked if a sync of a log has failed once, however often it succeeded later', async () => {
     await makeDisks(['a'], MIB);
     let tracker = await load(['a']);
     await tracker.start(1);

@@ -24,7 +24,7 @@ function environment(workflowId: string, logger: ReturnType<typeof workerLogger>
   return new MockActivityEnvironment({ workflowExecution }, { interceptors: [workInterceptor(work)], logger });
 }
 
-test('of an activity: its own lines, and what the SDK says when it fails', async () => {
+test("of an activity: its own lines, and the SDK's lines about its failure", async () => {
   const { lines, logger } = logged('host', 'hv-01', work);
   const activity = async (_input: object): Promise<void> => {
     log.info('half of it is done', { bytesDone: 5n });
@@ -38,7 +38,7 @@ test('of an activity: its own lines, and what the SDK says when it fails', async
   expect(lines[0]).toMatchObject({ bytesDone: '5' });
 });
 
-test('of an entity there is no job', async () => {
+test('of an entity contain no job', async () => {
   const { lines, logger } = logged('host', 'hv-01', work);
   const activity = async (_input: object): Promise<void> => log.info('done');
   await environment('vm/v/db-01', logger).run(activity, { vm: 'db-01', epoch: 1 });
@@ -47,7 +47,7 @@ test('of an entity there is no job', async () => {
   expect(lines[0]).not.toHaveProperty('sequence');
 });
 
-test('of the SDK, where a line names a workflow; what a line says itself comes first', () => {
+test("of the SDK, if a line names a workflow; the line's own fields take precedence", () => {
   const { lines, logger } = logged('azure', 'v', { vault: 'v' });
   logger.warn('a', { workflowId: job });
   logger.warn('b', { workflow_id: 'vm/v/web-01' });

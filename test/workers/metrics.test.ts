@@ -52,7 +52,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-test('every worker is told of at an address of its own, which the data folder names', async () => {
+test('every worker has its own metrics address, which the data folder contains', async () => {
   expect((await site.data.readInstance())?.metrics).toEqual(metrics);
   expect(Object.keys(metrics).toSorted()).toEqual(['azure-vault-01', 'host-hyperv-01', 'vmm-vmm-01']);
   for (const [worker, role] of Object.entries({
@@ -68,7 +68,7 @@ test('every worker is told of at an address of its own, which the data folder na
   expect((await fetch(elsewhere)).status).toBe(404);
 });
 
-test('what a cycle moves', async () => {
+test('metrics of a cycle', async () => {
   const cycles = (found: Metrics) => found.value('farshore_cycles_total', ofVm) ?? 0;
   const sent = (found: Metrics, kind: string) => found.value('farshore_shipped_bytes_total', { ...ofVm, kind }) ?? 0;
   const [azureBefore, agentBefore] = [await azure(), await agent()];
@@ -93,7 +93,7 @@ test('what a cycle moves', async () => {
   ]);
 });
 
-test('the state of the VM, at the instant it is asked', async () => {
+test('the state of the VM at the instant of the request', async () => {
   const before = (await site.syncNow())!;
   await azureSince(before.item.applied!.sealedAt);
   const between = (await site.farshore.protectedItem(VM))!;
@@ -116,7 +116,7 @@ test('the state of the VM, at the instant it is asked', async () => {
   expect(found.all('farshore_vm_info', { ...ofVm, phase: 'Protected', active_side: 'primary' })).toHaveLength(1);
 });
 
-test('its jobs: how each ended, how long it took, and none that runs', async () => {
+test('jobs: their outcomes and durations, and that none is running', async () => {
   const { item } = (await site.farshore.protectedItem(VM))!;
   const found = await azure();
   expect(item.recentJobs.length).toBeGreaterThanOrEqual(3);
@@ -135,7 +135,7 @@ test('its jobs: how each ended, how long it took, and none that runs', async () 
 });
 
 describe('the examples', () => {
-  test('name no metric that the workers do not tell of', async () => {
+  test('use only metrics that the workers serve', async () => {
     const told = (await Promise.all(Object.keys(metrics).map(ask))).flatMap((found) => found.names());
     const all = await rules();
     const recorded = all.flatMap(({ record }) => (record === undefined ? [] : [record]));
@@ -147,7 +147,7 @@ describe('the examples', () => {
     expect([...named].filter((name) => !known.has(name))).toEqual([]);
   });
 
-  test('and docs/metrics.md names every metric of ours, with its type', async () => {
+  test('docs/metrics.md lists every metric of ours, with its type', async () => {
     const types = new Map(
       (await Promise.all(Object.keys(metrics).map(ask)))
         .flatMap((found) => [...found.types])
@@ -181,7 +181,7 @@ test("every line of the workers' logs that names a VM's workflow names the VM, a
   expect(entity).toMatchObject({ host: 'hyperv-01', epoch: 1, sequence: 2 });
 });
 
-test('a worker that was killed tells the same again at the same address', async () => {
+test('a restarted worker serves the same metrics at the same address', async () => {
   const { item } = await site.syncNow();
   await azureSince(item.applied!.sealedAt);
   await site.killAndReturn('azure-vault-01');
@@ -193,7 +193,7 @@ test('a worker that was killed tells the same again at the same address', async 
   expect(after.value('farshore_cycles_total', ofVm)).toBe(later.applied!.sequence - item.applied!.sequence);
 });
 
-test('a VM that is not protected any more is not told of', async () => {
+test('a VM that is no longer protected is not reported', async () => {
   const { jobId } = await site.farshore.startJob(VM, 'disableProtection');
   expect((await site.farshore.followJob(jobId)).state).toBe('Succeeded');
   const found = await until(azure, (told) => told.all('farshore_vm_info').length === 0);

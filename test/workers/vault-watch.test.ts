@@ -79,7 +79,7 @@ async function watched() {
   return { temporal, store, folder, values, lines, replicaVms };
 }
 
-test('nothing until Temporal has told; then its last word, which gets older', async () => {
+test('reports nothing until Temporal has answered; then keeps its last answer, with its age', async () => {
   const { temporal, values, lines } = await watched();
   await temporal.answered();
   expect(values('farshore_replication_health')).toEqual([]);
@@ -107,7 +107,7 @@ test('nothing until Temporal has told; then its last word, which gets older', as
   expect(values('farshore_replication_health')).toEqual([]);
 });
 
-test('replicas that the store holds while Temporal knows nothing of them are counted', async () => {
+test('counts replicas in the store that Temporal does not know', async () => {
   const { temporal, store, folder, values, lines } = await watched();
   for (const vm of ['db-01', 'web-01']) await prepareReplica(store, described(vm), { epoch: 1, sequence: 0 });
   temporal.items = [protectedItem('web-01', 0)];
@@ -139,7 +139,7 @@ test('replicas that the store holds while Temporal knows nothing of them are cou
   expect(complaints()).toBe(1);
 });
 
-test('VMs that should run at the recovery site, and do not, are counted', async () => {
+test('counts VMs that should run at the recovery site but do not', async () => {
   const { temporal, values, replicaVms } = await watched();
   const failedOver = { ...protectedItem('db-01', 0), phase: 'Committed' as const, activeSide: 'recovery' as const };
   temporal.items = [failedOver, protectedItem('web-01', 0)];

@@ -20,7 +20,7 @@ afterAll(async () => {
   await server?.stop();
 });
 
-test('a build that was replaced does not become current when it is started again', { timeout: 120_000 }, async () => {
+test('a build that was replaced does not become current when it is restarted', { timeout: 120_000 }, async () => {
   const { address, namespace } = server;
   const name = deploymentName(VAULT);
   /** Starts a worker of the build, and stops it. @returns what became of it, and which build is current then. */

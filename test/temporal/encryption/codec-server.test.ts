@@ -47,7 +47,7 @@ test('listens on loopback', () => {
   expect(new URL(url).hostname).toBe('127.0.0.1');
 });
 
-test('encodes, and decodes to what it was', async () => {
+test('encodes, and decodes to the original', async () => {
   const [encoded] = await payloadsOf(await post('/encode', { payloads: [plain] }));
   expect(Buffer.from(encoded!.metadata['encoding']!, 'base64').toString()).toBe('binary/encrypted');
   expect(JSON.stringify(encoded)).not.toContain(plain.data);
@@ -59,14 +59,14 @@ test('encodes, and decodes to what it was', async () => {
   expect(await payloadsOf(response)).toEqual([plain, plain]);
 });
 
-test('decodes what has no data, and nothing', async () => {
+test('decodes payloads without data, and an empty list', async () => {
   const none = jsonOf(defaultPayloadConverter.toPayload(undefined)!);
   const [encoded] = await payloadsOf(await post('/encode', { payloads: [{ metadata: none.metadata }] }));
   expect(await payloadsOf(await post('/decode', { payloads: [encoded] }))).toEqual([none]);
   expect(await payloadsOf(await post('/decode', {}))).toEqual([]);
 });
 
-test('lets pages of the Web UI ask, and no others', async () => {
+test('accepts pages of the Web UI, and no others', async () => {
   const preflight = (origin: string) =>
     fetch(`${url}/decode`, {
       method: 'OPTIONS',
@@ -104,7 +104,7 @@ test.each([
   expect(said).not.toContain('db-01');
 });
 
-test('tells what does not decrypt', async () => {
+test('reports payloads that cannot be decrypted', async () => {
   const [encoded] = await payloadsOf(await post('/encode', { payloads: [plain] }));
   const metadata = { ...encoded!.metadata, 'encryption-key-id': Buffer.from('gone').toString('base64') };
   const response = await post('/decode', { payloads: [{ ...encoded, metadata }] });
@@ -112,12 +112,12 @@ test('tells what does not decrypt', async () => {
   expect(await response.text()).toMatch(/encrypted with key gone, which .* does not have; it has: a/);
 });
 
-test('knows two ways, by POST', async () => {
+test('supports two paths, with POST', async () => {
   expect((await post('/other', { payloads: [] })).status).toBe(404);
   expect((await fetch(`${url}/decode`)).status).toBe(404);
 });
 
-test('does not take more than it can hold', async () => {
+test('refuses a request that is too large', async () => {
   const status = await new Promise<number>((resolve, reject) => {
     const call = request(`${url}/decode`, { method: 'POST' }, (response) => {
       resolve(response.statusCode!);

@@ -26,8 +26,8 @@ async function encoded(codec: EncryptionCodec, value: unknown): Promise<Payload>
   return payload!;
 }
 
-describe('what is encrypted', () => {
-  test('says so, names its key, and shows nothing else', async () => {
+describe('an encrypted payload', () => {
+  test('is marked as encrypted, names its key, and reveals nothing else', async () => {
     const codec = await codecWith('a', { a });
     const payload = await encoded(codec, { vm: 'db-01' });
     expect(isEncrypted(payload)).toBe(true);
@@ -37,13 +37,13 @@ describe('what is encrypted', () => {
     expect(Buffer.from(payload.data!).toString('latin1')).not.toMatch(/db-01|json/);
   });
 
-  test('is another text each time', async () => {
+  test('differs each time', async () => {
     const codec = await codecWith('a', { a });
     const texts = await Promise.all(Array.from({ length: 20 }, () => encoded(codec, 'the same')));
     expect(new Set(texts.map(({ data }) => Buffer.from(data!).toString('hex'))).size).toBe(20);
   });
 
-  test('comes back as it was, whatever it was', async () => {
+  test('is decrypted to the original, whatever that is', async () => {
     const codec = await codecWith('a', { a });
     const metadata = fc.dictionary(fc.string({ maxLength: 20 }), fc.uint8Array({ maxLength: 20 }));
     await fc.assert(
@@ -61,7 +61,7 @@ describe('what is encrypted', () => {
     }
   });
 
-  test('is refused when a single bit of it is another', async () => {
+  test('is refused if a single bit has changed', async () => {
     const codec = await codecWith('a', { a });
     const { metadata, data } = await encoded(codec, { vm: 'db-01' });
     await fc.assert(
@@ -79,7 +79,7 @@ describe('what is encrypted', () => {
     );
   });
 
-  test('is refused under the id of another key, even of the same bytes', async () => {
+  test('is refused under the id of another key, even with the same bytes', async () => {
     const codec = await codecWith('a', { a, same: a });
     const { data, metadata } = await encoded(codec, 1);
     const renamed = { data: data!, metadata: { ...metadata, 'encryption-key-id': Buffer.from('same') } };
@@ -88,7 +88,7 @@ describe('what is encrypted', () => {
 });
 
 describe('keys', () => {
-  test('of before still decrypt once another one encrypts', async () => {
+  test('that were replaced still decrypt', async () => {
     const older = await encoded(await codecWith('a', { a }), 'older');
     const codec = await codecWith('b', { a, b });
     const newer = await encoded(codec, 'newer');
@@ -96,7 +96,7 @@ describe('keys', () => {
     expect((await codec.decode([older, newer])).map(valueOf)).toEqual(['older', 'newer']);
   });
 
-  test('that were added meanwhile are taken up, and encrypt from then on', async () => {
+  test('that were added meanwhile are loaded, and encrypt from then on', async () => {
     const running = await codecWith('a', { a });
     const added = await encoded(await codecWith('b', { a, b }), 'new');
     expect(idOf(await encoded(running, 1))).toBe('a');
@@ -105,7 +105,7 @@ describe('keys', () => {
     expect(idOf(await encoded(running, 1))).toBe('b');
   });
 
-  test('that are not there are named, with those that are', async () => {
+  test('that are missing are named, together with those that exist', async () => {
     const payload = await encoded(await codecWith('a', { a }), 1);
     const other = await codecWith('b', { b, c: newKey() });
     await expect(other.decode([payload])).rejects.toThrow(
@@ -117,7 +117,7 @@ describe('keys', () => {
     );
   });
 
-  test('of the same id and other bytes do not decrypt, and show neither', async () => {
+  test('with the same id and other bytes do not decrypt, and neither is shown', async () => {
     const payload = await encoded(await codecWith('a', { a }), 'secret');
     const other = await codecWith('a', { a: b });
     const error: unknown = await other.decode([payload]).catch((refused: unknown) => refused);
@@ -126,14 +126,14 @@ describe('keys', () => {
   });
 });
 
-test('what was not encrypted is read among what is', async () => {
+test('unencrypted payloads are read among encrypted ones', async () => {
   const codec = await codecWith('a', { a });
   const before = payloadOf({ vm: 'db-01' });
   const mixed = [before, await encoded(codec, 2), payloadOf(undefined)];
   expect((await codec.decode(mixed)).map(valueOf)).toEqual([{ vm: 'db-01' }, 2, undefined]);
 });
 
-test('without keys payloads pass as they are', async () => {
+test('without keys, payloads are not changed', async () => {
   const codec = new EncryptionCodec(undefined);
   const payloads = [payloadOf({ vm: 'db-01' })];
   expect(await codec.encode(payloads)).toBe(payloads);

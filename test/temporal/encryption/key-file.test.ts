@@ -62,7 +62,7 @@ describe('is refused, with file, field and remedy, and without a key', () => {
     expect(error.message).toContain(`(mode 0${mode.toString(8)})\n  Remedy: chmod 600 ${file}`);
   });
 
-  test('a file that is not there, and what is no file', async () => {
+  test('a missing file, and something that is not a file', async () => {
     expect((await refusal()).message).toMatch(
       /the key file does not exist\n {2}Remedy: create it with `farshore keys new/,
     );
@@ -72,13 +72,13 @@ describe('is refused, with file, field and remedy, and without a key', () => {
 });
 
 describe('a new key', () => {
-  test('makes the file, for its owner only', async () => {
+  test('creates the file, for its owner only', async () => {
     expect(await addKey(file, inUse)).toEqual({ id: '2026-11-27', current: '2026-11-27', made: true });
     expect((await stat(file)).mode & 0o777).toBe(0o600);
     expect((await readKeyFile(file)).keys.get('2026-11-27')).toHaveLength(32);
   });
 
-  test('is added to those that are there, with what was written beside them', async () => {
+  test('is added to the existing keys, and other content of the file is kept', async () => {
     await write(`# of vault-01\ncurrent: a\nkeys:\n  a: ${key} # the first\n`);
     expect(await addKey(file, inUse)).toEqual({ id: '2026-11-27', current: '2026-11-27', made: false });
     expect(await addKey(file, inUse)).toMatchObject({ id: '2026-11-27-2', current: '2026-11-27-2' });
@@ -91,7 +91,7 @@ describe('a new key', () => {
     expect((await stat(file)).mode & 0o777).toBe(0o600);
   });
 
-  test('stands by until it is used', async () => {
+  test('is on standby until it is used', async () => {
     await addKey(file, inUse);
     expect(await addKey(file, { ...inUse, standby: true })).toMatchObject({
       id: '2026-11-27-2',
@@ -103,7 +103,7 @@ describe('a new key', () => {
     await expect(useKey(file, 'c')).rejects.toThrow(/has no key c; it has: 2026-11-27, 2026-11-27-2/);
   });
 
-  test('is not added to a file that is not in order, which stays as it is', async () => {
+  test('is not added to an invalid file, which is not changed', async () => {
     await write('current: a\nkeys: {}');
     await expect(addKey(file, inUse)).rejects.toThrow(DocumentError);
     expect(await readFile(file, 'utf8')).toBe('current: a\nkeys: {}');
@@ -118,7 +118,7 @@ describe('a new key', () => {
     expect(await readdir(join(file, '..'))).toEqual(['keys.yaml', 'keys.yaml.link']);
   });
 
-  test('of several at once: none gets lost, and readers never see half a file', async () => {
+  test('when several are added in parallel, none is lost, and readers never see half a file', async () => {
     await addKey(file, inUse);
     const added = await Promise.allSettled(Array.from({ length: 8 }, () => addKey(file, inUse)));
     const reads = await Promise.all(Array.from({ length: 8 }, () => readKeyFile(file)));
