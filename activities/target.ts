@@ -46,6 +46,13 @@ export interface TargetDeps {
   readonly turns?: Turns;
 }
 
+export interface CycleToApply extends Fence {
+  readonly vm: string;
+  readonly retentionHours: number;
+  /** Kept in the vault with the replica. */
+  readonly policy?: Policy;
+}
+
 export interface AppliedCycle {
   readonly sequence: number;
   readonly sealedAt: string;
@@ -113,7 +120,7 @@ export function createTargetActivities({ store, compute, networks, webhook, turn
      * Applies one cycle to all replica disks, and makes a recovery point of it. What the policy keeps no longer makes room
      * for it; what the new point expires goes after it.
      */
-    async applyCycle(input: Fence & { vm: string; retentionHours: number; policy?: Policy }): Promise<AppliedCycle> {
+    async applyCycle(input: CycleToApply): Promise<AppliedCycle> {
       const { vm, epoch, sequence } = input;
       return turns.beating('cycles', 0, async (beat) => {
         const retention = { hours: input.retentionHours, at: toIso(Date.now()) };

@@ -9,15 +9,24 @@ import { isAppConsistentDue, type AppConsistentFailure } from '../domain/app-con
 import { tagsOfCycle } from '../domain/named-points.js';
 import { resyncCauseOf } from '../domain/errors.js';
 import { earlier } from '../domain/time.js';
+import type { ItemEvent } from '../domain/transitions.js';
+import { applySmallCycle, isSmall } from './apply-cycle.js';
 import { now } from './clock.js';
 import { countCycle } from './counters.js';
 import type { MovingEntity } from './find-vm.js';
+import { activityIsScheduled } from './history-limit.js';
 import { climb, type LadderControl } from './ladder.js';
 import { retentionOf } from './retention.js';
 import { cycleSidesOf } from './sides.js';
 import { StepFailure } from './step-failure.js';
 
-export async function deltaCycle(entity: MovingEntity, ladder: LadderControl): Promise<void> {
+export interface ReplicatedEntity extends MovingEntity {
+  /** As `on`, and shown with what comes next: each time that something is shown is an event of the history. */
+  note(event: ItemEvent): void;
+  publish(): void;
+}
+
+export async function deltaCycle(entity: ReplicatedEntity, ladder: LadderControl): Promise<void> {
   const item = entity.item();
   const on = entity.on.bind(entity);
   const { vm, epoch, nextSequence: sequence } = item;
@@ -32,7 +41,8 @@ export async function deltaCycle(entity: MovingEntity, ladder: LadderControl): P
     ...(tags.length > 0 && { tags }),
     ...(appConsistent && { appConsistent }),
   };
-  on({ type: 'cycleBegun' });
+  entity.note({ type: 'cycleBegun' });
+  activityIsScheduled();
   try {
     // Of another policy that was set while a full store is waited for, the next attempt makes room.
     const send = () => sides().source.cutAndShip({ ...cutInput, retention: retentionOf(entity.item().policy) });
@@ -42,13 +52,15 @@ export async function deltaCycle(entity: MovingEntity, ladder: LadderControl): P
     // Nothing is sent before it is sealed: a source clock that runs ahead must not hide how old the replica is.
     const cycle = { sequence, sealedAt: earlier(sealedAt, now()), bytes };
     const appConsistency = appConsistent ? { at: now(), failure: withoutFreeze(shipped.value) } : undefined;
-    on({ type: 'cycleShipped', cycle, appConsistency });
-    const applied = await climb(
-      `apply cycle ${sequence}`,
-      () => sides().target.applyCycle({ vm, epoch, sequence, retentionHours, policy }),
-      ladder,
-      entity.item().retry,
-    );
+    entity.note({ type: 'cycleShipped', cycle, appConsistency });
+    const toApply = { vm, epoch, sequence, retentionHours, policy };
+    const apply = async () => {
+      const done = isSmall(bytes) ? await applySmallCycle(toApply) : undefined;
+      if (done) return done;
+      entity.publish();
+      return sides().target.applyCycle(toApply);
+    };
+    const applied = await climb(`apply cycle ${sequence}`, apply, ladder, entity.item().retry);
     if (!applied.done) return;
     const { recoveryPoint, namedPoints } = applied.value;
     const before = entity.item();

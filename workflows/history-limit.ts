@@ -14,6 +14,8 @@ import { tuningOfNextRun, type Tuning } from './messages.js';
 const UNSAID_LIMIT = 1_000;
 /** Events that come with a message at most, those of its task included. */
 const EVENTS_OF_MESSAGE = 5;
+/** Of one that is not looked at. */
+const EVENTS_OF_COMMAND = 1;
 /** Events that come with a timer at most, likewise. */
 const EVENTS_OF_TIMER = 5;
 
@@ -23,6 +25,8 @@ let limit = UNSAID_LIMIT;
 let isLong = false;
 let length = 0;
 let counted = 0;
+/** In the task under way, perhaps. */
+let isLocalWorkDone = false;
 
 /** The first that a run does. @param tuning of it. */
 export function limitHistory(tuning: Tuning | undefined): void {
@@ -37,10 +41,22 @@ export const shouldContinueAsNew = (): boolean => isLong;
 
 /** The task under way issues a command, for certain: one that it takes back is none. */
 export function commandIsIssued(): void {
+  if (isLocalWorkDone) return count(EVENTS_OF_COMMAND);
   const { continueAsNewSuggested, historyLength } = workflowInfo();
   [length, counted] = [historyLength, 0];
   // A run that was to end once is not to go on: whoever was interrupted by it would find no reason.
   isLong ||= continueAsNewSuggested || historyLength >= limit;
+}
+
+/**
+ * What the worker of the workflow has done itself has ended. Where that took long, the task that hears of it may be a later
+ * one than in a replay, where the outcome is known at once: until the next activity is scheduled the length is not looked at.
+ */
+export const localWorkEnds = (): void => void (isLocalWorkDone = true);
+/** For certain, and nothing local has been done in the task under way. */
+export function activityIsScheduled(): void {
+  isLocalWorkDone = false;
+  commandIsIssued();
 }
 
 export const messageHasCome = (): void => count(EVENTS_OF_MESSAGE);

@@ -50,7 +50,7 @@ import { tellOthers } from './tell-others.js';
 import { undoLeftover } from './undo-leftover.js';
 import { uncancelled } from './uncancelled.js';
 import { until, untilAnswered, untilOrAfter } from './wait.js';
-import { watchHealth } from './watch-health.js';
+import { HealthWatch } from './watch-health.js';
 
 /** A job that has not been heard of for this long is asked whether it still exists, ms. */
 const SILENT_JOB_MS = 10 * 60_000;
@@ -73,6 +73,7 @@ class ProtectionEntity {
   private readonly ladder: LadderControl;
   /** For what works beside the loop. */
   private readonly itself;
+  private readonly healthWatch: HealthWatch;
 
   constructor(private readonly input: messages.ProtectVmInput) {
     const { vault, vm, host, vmmServer, policy } = input;
@@ -83,8 +84,10 @@ class ProtectionEntity {
       over: () => this.closing,
       publish: () => this.publish(),
       on: (event: ItemEvent) => this.on(event),
+      note: (event: ItemEvent) => this.note(event),
       tuning: input.tuning,
     };
+    this.healthWatch = new HealthWatch(this.itself);
     this.ladder = {
       retryRequested: false,
       interrupted: () =>
@@ -100,7 +103,7 @@ class ProtectionEntity {
   }
 
   async run(): Promise<ProtectedItem> {
-    void watchHealth(this.itself);
+    void this.healthWatch.run();
     void fenceSource(this.itself);
     const watched = tellOthers(this.itself);
     while (!isOver(this.item)) {
@@ -284,8 +287,10 @@ class ProtectionEntity {
     const woken = () => this.isWoken(cycleDueAt, resync, paused);
     const wakeAt = paused ? undefined : resync ? resync.dueAt : cycleDueAt;
     const summary = resync ? `Resynchronization of ${vm}` : `Next cycle of ${vm}`;
-    if (wakeAt === undefined) await until(woken);
-    else await untilOrAfter(woken, toMs(wakeAt) - nowMs(), summary);
+    const at = wakeAt === undefined ? undefined : toMs(wakeAt);
+    if (at === undefined) await until(woken);
+    else if (this.healthWatch.endsAt(at)) await until(() => woken() || !this.healthWatch.endsAt(at));
+    else await untilOrAfter(woken, at - nowMs(), summary);
   }
 
   /** Something else is to be done than what was waited for; takes these as they were when it began to wait. */
@@ -298,11 +303,16 @@ class ProtectionEntity {
 
   private on(event: ItemEvent): void {
     const before = this.item;
-    this.item = next(before, event);
+    this.note(event);
     if (this.item === before) return;
     if (before.phase !== this.item.phase)
       log.info('Phase changed', { vm: before.vm, from: before.phase, to: this.item.phase });
     this.publish();
+  }
+
+  /** Shown with what comes next. */
+  private note(event: ItemEvent): void {
+    this.item = next(this.item, event);
   }
 
   private publish(): void {

@@ -57,6 +57,11 @@ function standstill(item: ProtectedItem): Shown {
   return { [jobState.name]: state };
 }
 
+/** So that it changes seldom, as each change is an event of the history; seconds. */
+const RPO_STEP = 5;
+/** A replica is never at the instant at which it is shown: 5 is the least. */
+const roundedUp = (seconds: number): number => (Math.floor(seconds / RPO_STEP) + 1) * RPO_STEP;
+
 /** @param at ISO 8601. @returns the health that alerts go by. */
 export function publishItem(item: ProtectedItem, at: string): Health {
   remember('protectedItem', item);
@@ -75,7 +80,7 @@ export function publishItem(item: ProtectedItem, at: string): Health {
     [vm.name]: item.vm,
     [phase.name]: item.phase,
     [health.name]: newHealth,
-    ...(rpoChanged && { [rpo.name]: rpoNow ?? null }),
+    ...(rpoChanged && { [rpo.name]: rpoNow === undefined ? null : roundedUp(rpoNow) }),
     ...standstill(item),
   });
   const lines = [

@@ -132,8 +132,8 @@ describe('heartbeats', () => {
     await begin(site);
     const heartbeats: unknown[] = [];
     const { copyDisk } = site.activities();
-    await run(copyDisk, { vm: VM, epoch: 1, disk: 'os', fromOffset: 0 }, heartbeats);
-    expect(heartbeats[0]).toEqual({ bytesDone: 0 });
+    await run(copyDisk, { vm: VM, epoch: 1, disk: 'os', fromOffset: MiB }, heartbeats);
+    expect(heartbeats[0]).toEqual({ bytesDone: MiB });
   });
 });
 

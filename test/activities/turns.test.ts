@@ -58,7 +58,9 @@ test('eight copies in progress delay neither the cycle of a ninth VM nor any sho
   // Only as many work as may; the others say in their heartbeats that they wait.
   expect(waiting).toHaveLength(COPIES);
   const working = new Set(waiting);
-  const last = copies.map(({ beats }) => (beats.at(-1) as { waitsForItsTurn?: true }).waitsForItsTurn === true);
+  const last = copies.map(
+    ({ beats }) => (beats.at(-1) as { waitsForItsTurn?: true } | undefined)?.waitsForItsTurn === true,
+  );
   expect(last).toEqual(others.map((vm) => !working.has(vm)));
 
   // Cancelled while it waits, a copy is heard at once; the next in order is not kept waiting by it.

@@ -7,6 +7,7 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import proto from '@temporalio/proto';
 import { expect, test, type TestContext } from 'vitest';
 import { failoverResultSchema } from '../../domain/job.js';
 import { protectedItemId } from '../../domain/ids.js';
@@ -20,6 +21,8 @@ import { checkPrefix, withFiles } from './prefix-check.js';
 import { checkPoint, listedPoints } from './recovery-points-check.js';
 import { SmallSite, VM } from './small-site.js';
 import { startStore, type StoreAdapter, type StoreUnderTest } from './store-under-test.js';
+
+const { PENDING_WORKFLOW_TASK_STATE_STARTED } = proto.temporal.api.enums.v1.PendingWorkflowTaskState;
 
 const MiB = 1024 * 1024;
 const AGENT = 'host-hyperv-01';
@@ -102,20 +105,20 @@ class FaultRun {
   }
 
   async deltaCycle(): Promise<void> {
-    const { site, store } = this;
-    let { release, epoch, sequence } = await this.#cycleBeingSent();
+    const { site } = this;
+    const { release, sequence } = await this.#cycleBeingSent();
     await this.#killOneByOne(AGENT, HYPERVISOR, TEMPORAL);
     await release();
     // The agent's attempt is lost; the next sends it, and the Azure worker applies it.
-    await this.#until(() => store.received(VM, epoch, sequence));
-    release = await store.hold(VM);
-    await this.#killOneByOne(AZURE, TEMPORAL);
-    await release();
-    await this.#until(({ item }) => (item.applied?.sequence ?? 0) >= sequence);
+    await this.#untilApplied(sequence);
 
-    sequence = await site.sync();
+    await this.#whileApplying(() => this.#killOneByOne(AZURE, TEMPORAL));
+    await this.#whileApplying(() => this.#killOneByOne(TEMPORAL, AZURE));
+    await this.#whileApplying(() => this.#killAtOnce(AZURE, TEMPORAL));
+
+    const synced = await site.sync();
     await this.#killAtOnce(AGENT, HYPERVISOR, AZURE, TEMPORAL, PROVIDER);
-    await this.#until(({ item }) => (item.applied?.sequence ?? 0) >= sequence);
+    await this.#untilApplied(synced);
     this.#say('delta cycle');
   }
 
@@ -132,7 +135,7 @@ class FaultRun {
       await release();
       await this.#until(({ conditions }) => conditions.some(({ reason }) => reason === code));
       await end();
-      await this.#until(({ item }) => (item.applied?.sequence ?? 0) >= sequence);
+      await this.#untilApplied(sequence);
     }
     this.#say('store refusing, store away');
 
@@ -155,7 +158,7 @@ class FaultRun {
     const adopted = await site.shell.json('vault', 'adopt', '--data', 'data');
     expect(adopted.value).toMatchObject({ vms: [{ vm: VM, phase: 'Protected' }] });
     const sequence = await site.sync();
-    await this.#until(({ item }) => (item.applied?.sequence ?? 0) >= sequence);
+    await this.#untilApplied(sequence);
     this.#say('terminated entity');
   }
 
@@ -172,7 +175,7 @@ class FaultRun {
     // One resynchronization, not two: what was killed meanwhile broke no tracking.
     expect(after.item.epoch).toBe(before + 1);
     const sequence = await site.sync();
-    await this.#until(({ item }) => (item.applied?.sequence ?? 0) >= sequence);
+    await this.#untilApplied(sequence);
     this.#say('resynchronization');
   }
 
@@ -230,6 +233,29 @@ class FaultRun {
     return { release, epoch: idle.item.epoch, sequence };
   }
 
+  /**
+   * Kills while the next cycle has been received and cannot be applied, as the store hangs. The Azure worker stands still
+   * until it does: it applies so soon after it has heard of a cycle that the cycle would be applied already.
+   */
+  async #whileApplying(kill: () => Promise<void>): Promise<void> {
+    const { site, store } = this;
+    // What the guest has written meanwhile goes before it: only a small cycle is applied within a task.
+    await this.#untilApplied(await site.sync());
+    const { release: send, epoch, sequence } = await this.#cycleBeingSent();
+    const azure = site.running.processId(AZURE)!;
+    process.kill(azure, 'SIGSTOP');
+    await send();
+    await expect.poll(() => this.#isPending('cutAndShip'), { timeout: 60_000, interval: 20 }).toBe(false);
+    expect(await store.received(VM, epoch, sequence)).toBe(true);
+    const release = await store.hold(VM);
+    process.kill(azure, 'SIGCONT');
+    await expect.poll(() => this.#isBeingApplied(), { timeout: 60_000, interval: 5 }).toBe(true);
+    expect((await site.farshore.protectedItem(VM))?.item.applied?.sequence).toBe(sequence - 1);
+    await kill();
+    await release();
+    await this.#untilApplied(sequence);
+  }
+
   /** Waits until a job is stuck in its task, as the store hangs. */
   async #stuckIn(task: string): Promise<void> {
     await this.#until(({ item }) => item.job?.task === task);
@@ -262,6 +288,26 @@ class FaultRun {
   async #killAtOnce(...names: string[]): Promise<void> {
     await sleep(Math.random() * 300);
     await this.site.killAndReturn(...names);
+  }
+
+  /** By a task of the VM's workflow, or by an activity. */
+  async #isBeingApplied(): Promise<boolean> {
+    const { pendingWorkflowTask } = await this.#entity();
+    const isTaskRunning = pendingWorkflowTask?.state === PENDING_WORKFLOW_TASK_STATE_STARTED;
+    return isTaskRunning || (await this.#isPending('applyCycle'));
+  }
+
+  async #isPending(activity: string): Promise<boolean> {
+    const { pendingActivities } = await this.#entity();
+    return (pendingActivities ?? []).some(({ activityType }) => activityType?.name === activity);
+  }
+
+  async #entity() {
+    return (await this.site.farshore.temporal.workflow.getHandle(protectedItemId('vault-01', VM)).describe()).raw;
+  }
+
+  async #untilApplied(sequence: number): Promise<void> {
+    await this.#until(({ item }) => (item.applied?.sequence ?? 0) >= sequence);
   }
 
   /** Nothing on the way may need a resynchronization. */

@@ -76,6 +76,11 @@ const LIVES = 12;
 const AT_ONCE = 4;
 /** Few enough that some of them continue as new meanwhile. */
 const tuning = { continueAsNewAfterEvents: 40 };
+/**
+ * How long a cycle takes to be applied, of one group of lives after the other, ms: what the worker of the workflow does
+ * itself keeps messages waiting, and is given up after a while.
+ */
+const APPLYING_MS = [0, 500, 4_500];
 /** A cycle ends sooner, and the alert that it leads to. */
 const REST_MS = 1_000;
 /** A message that gets no answer for so long never gets one: its VM's workflow stands still. ms. */
@@ -96,7 +101,7 @@ async function histories(workflowId: string): Promise<History[]> {
 it('messages at any instant leave histories that replay', async () => {
   const seed = Number(process.env['FARSHORE_SEED'] ?? Date.now() % 1_000_000);
   const lives = fc.sample(life, { numRuns: LIVES, seed });
-  const { vault } = real.setUp(tuning);
+  const { vault, site } = real.setUp(tuning);
   /** What got no answer. */
   const unanswered: string[] = [];
   await vault.run(async () => {
@@ -109,7 +114,7 @@ it('messages at any instant leave histories that replay', async () => {
       const given = await Promise.race([answered, sleep(ANSWERED_WITHIN_MS, false, { ref: false })]);
       if (!given) unanswered.push(`${vm}: ${what}`);
     };
-    const live = async (plan: (typeof lives)[number], index: number): Promise<History[]> => {
+    const live = async (plan: (typeof lives)[number], index: number, applyingMs: number): Promise<History[]> => {
       const dueMs = Date.now() + plan.in;
       const item = { ...PROTECTED, ...due[plan.due]!(toIso(dueMs), dueMs) };
       const entity = await vault.startEntity(`vm-${index}`, item);
@@ -119,13 +124,16 @@ it('messages at any instant leave histories that replay', async () => {
           await send(`vm-${index}`, what);
         }),
       );
-      await sleep(REST_MS);
+      await sleep(applyingMs + REST_MS);
       return histories(entity.workflowId);
     };
     const found: History[] = [];
     for (let first = 0; first < LIVES; first += AT_ONCE) {
-      const some = lives.slice(first, first + AT_ONCE).map((plan, index) => live(plan, first + index));
-      found.push(...(await Promise.all(some)).flat());
+      const applyingMs = APPLYING_MS[first / AT_ONCE]!;
+      const some = lives.slice(first, first + AT_ONCE);
+      const open = site.gate('applyCycle');
+      setTimeout(open, Math.max(...some.map((plan) => plan.in)) + applyingMs);
+      found.push(...(await Promise.all(some.map((plan, index) => live(plan, first + index, applyingMs)))).flat());
     }
     expect(await replay(await workflowBundle(), found), `seed ${seed}`).toEqual([]);
     expect(unanswered, `seed ${seed}`).toEqual([]);

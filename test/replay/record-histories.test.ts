@@ -143,6 +143,20 @@ describe.runIf(name)('recording', { timeout: 400_000 }, () => {
     await save('protect-vm-waiting', entity.workflowId);
   });
 
+  records('a VM whose cycle takes too long to be applied where the workflow runs', async (vault, site) => {
+    const entity = await vault.protect('db-01');
+    await vault.until(entity, ({ item }) => item.applied?.sequence === 2, 60_000);
+    const open = site.gate('applyCycle');
+    await vault.until(entity, () => site.called('applyCycle').at(-1)?.input['sequence'] === 3, 60_000);
+    await vault.until(
+      entity,
+      () => site.called('applyCycle').filter(({ input }) => input['sequence'] === 3).length === 2,
+    );
+    open();
+    await vault.until(entity, ({ item }) => item.applied?.sequence === 3, 60_000);
+    await save('protect-vm-slow', entity.workflowId);
+  });
+
   records('the board of a vault', async (vault, site) => {
     const workflowId = vaultBoardId(vault.vault);
     const { workflow } = time.env.client;

@@ -20,7 +20,7 @@ const expected: Record<string, Record<string, number>> = {
     runRecoveryPlan: 3,
     hostWatch: 1,
     showVault: 1,
-    protectVm: 8,
+    protectVm: 9,
     plannedFailover: 6,
     verifyReplica: 3,
     initialReplication: 3,

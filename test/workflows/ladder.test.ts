@@ -111,7 +111,7 @@ describe('a recoverable failure', () => {
   });
 
   it('continues where it was when the run continues as new, whichever step of a cycle fails', async () => {
-    const { site, vault } = setUp(undefined, { continueAsNewAfterEvents: 80 });
+    const { site, vault } = setUp(undefined, { continueAsNewAfterEvents: 40 });
     await vault.run(async () => {
       site.fail('applyCycle', 'StoreUnreachable');
       // Protected already, as jobs that continue as new are none of it.

@@ -16,7 +16,7 @@ import { farWindow } from '../support/far-window.js';
 import { takeLockOff } from '../support/left-locks.js';
 import { HEARTBEAT_MS, type SimulatedSite } from './simulated-site.js';
 import { onStuckServer } from './stuck-server.js';
-import { WorkflowWorker } from './workflow-worker.js';
+import { registerSite, WorkflowWorker } from './workflow-worker.js';
 
 /** A server that does not end workflows within this, ms, is not asked for anything more. */
 const ENDED_WITHIN_MS = 20_000;
@@ -66,6 +66,7 @@ export class TestVault {
   private async runWorkersWhile(work: () => Promise<void>): Promise<void> {
     const shared = this.workflows;
     this.workflows ??= await WorkflowWorker.start(this.env);
+    registerSite(this.vault, this.site.activities());
     const [first, second] = await Promise.all([
       this.activityWorker(taskQueues.azure(this.vault)),
       this.activityWorker(taskQueues.vmm(this.vault, this.server)),

@@ -1,10 +1,21 @@
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { Context } from '@temporalio/activity';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
 import { classified } from '../../activities/failures.js';
+import type { TargetActivities } from '../../activities/target.js';
 import { resyncOpening } from './simulated-site.js';
+
+/** By vault: what its site does of what is local to workflows. */
+const sites = new Map<string, Pick<TargetActivities, 'applyCycle'>>();
+export const registerSite = (vault: string, site: Pick<TargetActivities, 'applyCycle'>): void =>
+  void sites.set(vault, site);
+
+/** Of the vault whose VM asks: `vm/<vault>/<vm>`. */
+const applyCycle: TargetActivities['applyCycle'] = async (input) =>
+  await sites.get(Context.current().info.workflowExecution!.workflowId.split('/')[1]!)!.applyCycle(input);
 
 let bundle: Promise<{ code: string }> | undefined;
 
@@ -33,7 +44,7 @@ export class WorkflowWorker {
       namespace: env.namespace ?? 'default',
       taskQueue,
       workflowBundle: bundle ?? (await workflowBundle()),
-      activities: classified({ resyncOpening }),
+      activities: { ...classified({ resyncOpening }), applyCycle },
     });
     return new WorkflowWorker(taskQueue, worker, worker.run());
   }
