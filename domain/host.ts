@@ -5,7 +5,7 @@ import { nameSchema } from './ids.js';
 import { isoTimeSchema } from './time.js';
 
 /** Looks of all agents together, in a second: what they cost the server does not grow with the site. */
-const LOOKS_A_SECOND = 4;
+const LOOKS_A_SECOND = 3;
 const SOONEST_MS = 750;
 const LATEST_MS = 10_000;
 

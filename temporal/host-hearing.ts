@@ -4,7 +4,7 @@ import { WorkflowNotFoundError, type Client } from '@temporalio/client';
 import { tsToMs } from '@temporalio/common/lib/time.js';
 import { lookSchema, type Look } from '../domain/host.js';
 import { hostWatchId } from '../domain/ids.js';
-import { toIso } from '../domain/time.js';
+import { toIso, toMs } from '../domain/time.js';
 import { heartbeatOf } from './heartbeat-details.js';
 
 const ANSWER_TIMEOUT_MS = 5_000;
@@ -33,7 +33,10 @@ export async function newestLook(temporal: Client, vault: string, host: string):
   const [details] = await heartbeatOf(pending, temporal.options.loadedDataConverter);
   const { data: look } = lookSchema.safeParse(details);
   const askedAt = pending.state === STARTED ? pending.lastStartedTime : pending.scheduledTime;
-  return look && { ...look, askedAt: askedAt ? toIso(tsToMs(askedAt)) : look.heardAt };
+  if (!look) return undefined;
+  // In a call that goes on, the next look is due after a while.
+  const dueAt = toMs(look.heardAt) + look.everyMs;
+  return { ...look, askedAt: toIso(Math.max(dueAt, askedAt ? tsToMs(askedAt) : 0)) };
 }
 
 export interface Hearing {

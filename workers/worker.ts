@@ -56,7 +56,7 @@ export interface WorkerConfig {
 }
 
 /** Shortest time between two heartbeats, ms: checkpoints travel with them. */
-const HEARTBEAT_THROTTLE_MS = 2_000;
+const HEARTBEAT_THROTTLE_MS = 500;
 /** Time that running work has to end when the worker is stopped. */
 const SHUTDOWN_GRACE = '10 seconds';
 /**

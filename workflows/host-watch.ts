@@ -22,7 +22,7 @@ import type { SourceActivities } from '../activities/source.js';
 import { TimeoutType } from '@temporalio/common';
 import { toFailure } from '../domain/errors.js';
 import { inMarkdown } from '../domain/markdown.js';
-import { lookSchema, type HostNews, type HostState, type HostTrouble } from '../domain/host.js';
+import { lookSchema, type HostNews, type HostState, type HostTrouble, type Look } from '../domain/host.js';
 import { protectedItemId, taskQueues } from '../domain/ids.js';
 import { toIso } from '../domain/time.js';
 import { nowMs } from './clock.js';
@@ -47,8 +47,10 @@ const TAKEN_WITHIN_MS = 30_000;
  * A look that was taken but not answered within this time means that the host hangs or has lost power. Its polls stay
  * open for a while, and the server keeps giving them work, so the look is not repeated; the entities are told.
  */
-const ANSWERED_WITHIN_MS = 15_000;
-const UNANSWERED = 'TemporalTimeout:StartToClose';
+const ANSWERED_WITHIN_MS = 20_000;
+/** A call makes several looks, with a heartbeat each; this limit only ends one that goes on for no reason. */
+const CALL_LIMIT = '1 hour';
+const UNANSWERED = 'TemporalTimeout:Heartbeat';
 /** For a host that is known to be silent: it takes the look from its queue once it is back. */
 const TAKEN_WITHIN_WHILE_SILENT_MS = 60_000;
 const AGAIN_MS = 3_000;
@@ -59,7 +61,8 @@ const watching = (vault: string, host: string, isSilent: boolean) =>
   proxyActivities<Pick<SourceActivities, 'watchHost'>>({
     taskQueue: taskQueues.host(vault, host),
     scheduleToStartTimeout: isSilent ? TAKEN_WITHIN_WHILE_SILENT_MS : TAKEN_WITHIN_MS,
-    startToCloseTimeout: ANSWERED_WITHIN_MS,
+    heartbeatTimeout: ANSWERED_WITHIN_MS,
+    startToCloseTimeout: CALL_LIMIT,
     retry: {
       // For looks that failed unintentionally; otherwise the agent itself says when it wants to be asked again.
       initialInterval: AGAIN_MS,
@@ -128,7 +131,7 @@ class HostWatch {
       if (isCancellation(error)) throw error;
       const silentSince = silence(error, this.trouble !== undefined);
       const failure = silentSince === undefined ? failureOf(error) : toFailure('AgentNotAnswering');
-      this.learn({ failure, stopped: state?.stopped ?? {}, ...lastLook(error) }, silentSince);
+      this.learn({ failure, stopped: state?.stopped ?? {}, ...signOf(lastLook(error)) }, silentSince);
       await this.tellEntities();
       if (silentSince === undefined) await sleep(PAUSE_AFTER_FAILURE);
     } finally {
@@ -192,9 +195,9 @@ class HostWatch {
 }
 
 /** The agent's last sign of life before it fell silent: the timeout carries the newest heartbeat of any attempt. */
-function lastLook(error: unknown): Sign {
+function lastLook(error: unknown): Look | undefined {
   const timeout = timeoutOf(error);
-  return signOf(timeout && lookSchema.safeParse(timeout.lastHeartbeatDetails).data);
+  return timeout && lookSchema.safeParse(timeout.lastHeartbeatDetails).data;
 }
 
 /** @returns since when the agent has not answered, ms; undefined if it failed for another reason. */
@@ -202,8 +205,9 @@ function silence(error: unknown, isKnown: boolean): number | undefined {
   switch (timeoutOf(error)?.timeoutType) {
     case TimeoutType.SCHEDULE_TO_START:
       return nowMs() - (isKnown ? TAKEN_WITHIN_WHILE_SILENT_MS : TAKEN_WITHIN_MS);
-    case TimeoutType.START_TO_CLOSE:
-      return nowMs() - ANSWERED_WITHIN_MS;
+    case TimeoutType.HEARTBEAT:
+      // When the look that followed the last one was due.
+      return nowMs() - ANSWERED_WITHIN_MS + (lastLook(error)?.everyMs ?? 0);
     default:
       return undefined;
   }

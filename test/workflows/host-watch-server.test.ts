@@ -55,7 +55,7 @@ it.concurrent(
       const entity = await vault.protect('db-02', 200);
       await expect.poll(() => site.called('watchHost').length, { timeout: 30_000 }).toBeGreaterThan(2);
       const hungAt = Date.now();
-      site.holdUntilCancelled('watchHost');
+      site.hang('watchHost');
       const sick = await vault.until(entity, ({ health }) => health !== 'Normal', 500);
       expect(sick.conditions[0]).toMatchObject({ reason: 'AgentNotAnswering' });
       const { heardAt, since } = sick.item.hostTrouble!;

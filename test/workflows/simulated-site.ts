@@ -2,6 +2,7 @@
  * Activities of all three sides, typed by the real factories, with a site that is only numbers: for the order of
  * steps, waiting and recovering, which is what workflow tests are about. The real parts are tested in their rooms.
  */
+import { beatsItself } from '../../activities/keep-alive.js';
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure, ApplicationFailureCategory, type Duration } from '@temporalio/common';
 import { alertActivities, type Alert } from '../../activities/alerts.js';
@@ -51,6 +52,12 @@ async function untilCancelled(): Promise<never> {
   return cancelled.finally(() => clearInterval(beating));
 }
 
+function silently(): Promise<never> {
+  const context = Context.current();
+  beatsItself(context);
+  return context.cancelled;
+}
+
 async function alive(until: Promise<void>): Promise<void> {
   const beating = setInterval(Context.current().heartbeat, HEARTBEAT_MS);
   await until.finally(() => clearInterval(beating));
@@ -71,6 +78,7 @@ export class SimulatedSite {
   lookEvery: Duration = '6 hours';
   private readonly failures = new Map<ActivityName, { left: number; error: () => Error }>();
   private readonly held = new Set<ActivityName>();
+  private readonly hung = new Set<ActivityName>();
   private readonly gates = new Map<ActivityName, Promise<void>>();
   /** A VM snapshot that somebody has left. */
   snapshot: string | undefined;
@@ -110,6 +118,11 @@ export class SimulatedSite {
   /** Calls of an activity do not end but by being cancelled. */
   holdUntilCancelled(name: ActivityName): void {
     this.held.add(name);
+  }
+
+  /** Calls of an activity neither end nor give a sign of life. */
+  hang(name: ActivityName): void {
+    this.hung.add(name);
   }
 
   /** Calls to come end by themselves again. */
@@ -304,6 +317,7 @@ export class SimulatedSite {
         const call = { name: name as ActivityName, input, queue, at: await this.clock() };
         this.calls.push(call);
         if (this.held.has(call.name)) await untilCancelled();
+        if (this.hung.has(call.name)) await silently();
         const gate = this.gates.get(call.name);
         this.gates.delete(call.name);
         if (gate) await alive(gate);
