@@ -26,6 +26,11 @@ export interface NewestLook extends Look {
 
 /** The newest look; undefined if the host is not watched, or has not looked yet. @throws the errors of the client. */
 export async function newestLook(temporal: Client, vault: string, host: string): Promise<NewestLook | undefined> {
+  return (await askedOf(temporal, vault, host))?.look;
+}
+
+/** @returns undefined if the host is not being asked; without a look if it has not answered this watch yet. */
+async function askedOf(temporal: Client, vault: string, host: string): Promise<{ look?: NewestLook } | undefined> {
   const handle = temporal.workflow.getHandle(hostWatchId(vault, host));
   const { raw } = await temporal.withDeadline(Date.now() + ANSWER_TIMEOUT_MS, () => handle.describe());
   const pending = raw.pendingActivities?.find(({ activityType }) => activityType?.name === 'watchHost');
@@ -33,17 +38,17 @@ export async function newestLook(temporal: Client, vault: string, host: string):
   const [details] = await heartbeatOf(pending, temporal.options.loadedDataConverter);
   const { data: look } = lookSchema.safeParse(details);
   const askedAt = pending.state === STARTED ? pending.lastStartedTime : pending.scheduledTime;
-  if (!look) return undefined;
+  if (!look) return {};
   // In a call that goes on, the next look is due after a while.
   const dueAt = toMs(look.heardAt) + look.everyMs;
-  return { ...look, askedAt: toIso(Math.max(dueAt, askedAt ? tsToMs(askedAt) : 0)) };
+  return { look: { ...look, askedAt: toIso(Math.max(dueAt, askedAt ? tsToMs(askedAt) : 0)) } };
 }
 
 export interface Hearing {
   /** Whether the host was alive while we listened. */
   readonly answers: boolean;
-  /** Its newest look. */
-  readonly look: NewestLook;
+  /** Its newest look; undefined if it has not answered since the watch last had news. */
+  readonly look?: NewestLook;
 }
 
 /**
@@ -56,10 +61,12 @@ export async function listenTo(temporal: Client, vault: string, host: string): P
   /** Times at which it was heard, beginning with the one known when we began. */
   const heard = new Set<string | undefined>();
   let newest: NewestLook | undefined;
+  let isAsked = false;
   do {
     try {
-      const look = await newestLook(temporal, vault, host);
-      newest = look ?? newest;
+      const asked = await askedOf(temporal, vault, host);
+      isAsked ||= asked !== undefined;
+      newest = asked?.look ?? newest;
       heard.add(newest?.heardAt);
       if (newest && heard.size > LOOKS_AWAITED) return { answers: true, look: newest };
     } catch (error) {
@@ -67,7 +74,7 @@ export async function listenTo(temporal: Client, vault: string, host: string): P
     }
     await sleep(ASK_EVERY_MS);
   } while (performance.now() - from < listenMs());
-  return newest && { answers: false, look: newest };
+  return isAsked ? { answers: false, ...(newest && { look: newest }) } : undefined;
 }
 
 /** As `listenTo`, but only once for all callers that ask about the same host. */

@@ -51,10 +51,10 @@ async function silenceNow(
   const here = await hypervisorAnswers(host);
   let look = await newestLook(temporal, vault, host).catch(() => undefined);
   if (here !== false) {
-    if (!look || Math.abs(Date.now() - toMs(look.heardAt)) < MISSED * look.everyMs) return undefined;
+    if (look && Math.abs(Date.now() - toMs(look.heardAt)) < MISSED * look.everyMs) return undefined;
     const heard = await listenTo(temporal, vault, host);
     // A single look while we listened proves neither that the host answers nor that it does not.
-    if (!heard || heard.answers || heard.look.heardAt !== look.heardAt) return undefined;
+    if (!heard || heard.answers || heard.look?.heardAt !== look?.heardAt) return undefined;
     look = heard.look;
   }
   const now = toIso(Date.now());

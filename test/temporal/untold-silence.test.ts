@@ -16,7 +16,8 @@ function server(looks: readonly string[]): Client {
   let asked = 0;
   const describeHost = () => {
     const heardAt = looks[Math.min(asked++, looks.length - 1)];
-    const heartbeatDetails = { payloads: [defaultPayloadConverter.toPayload({ heardAt })] };
+    const heartbeatDetails =
+      heardAt === undefined ? {} : { payloads: [defaultPayloadConverter.toPayload({ heardAt })] };
     return Promise.resolve({ raw: { pendingActivities: [{ activityType: { name: 'watchHost' }, heartbeatDetails }] } });
   };
   return {
@@ -46,5 +47,8 @@ describe.concurrent('a host', { timeout: 30_000 }, () => {
   });
   test('whose hypervisor is gone on this machine does not answer, whatever its looks were', async () => {
     expect(await silenceOf([ago(1)], false)).toMatchObject({ silent: 'agent' });
+  });
+  test('that was asked and has not answered since the watch last had news does not answer', async () => {
+    expect(await silenceOf([])).toMatchObject({ silent: 'agent' });
   });
 });
