@@ -7,6 +7,7 @@ import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { unplannedFailoverResultSchema, type Job } from '../../domain/job.js';
+import { newestLook } from '../../temporal/host-hearing.js';
 import { NbdGuest } from '../../sites/nbd/guest.js';
 import { NumberedWriter } from '../../sites/nbd/numbered-writer.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
@@ -64,6 +65,9 @@ test(
       expect(givenUp.stderr).toContain('add --force to --yes');
       goOn();
       await site.until(({ item: now }) => now.hostTrouble === undefined && now.retry === undefined);
+      // Its first look since then.
+      const { temporal } = site.farshore;
+      await expect.poll(() => newestLook(temporal, 'vault-01', 'hyperv-01'), { timeout: 30_000 }).toBeDefined();
 
       // The agent alone: the hypervisor goes on, and the agent's polls are open still.
       const hungAt = hang(AGENT);
