@@ -9,6 +9,7 @@ import { currentTask, expectedEnd, type Job } from '../domain/job.js';
 import { titleOf } from '../domain/jobs/known-jobs.js';
 import { inMarkdown } from '../domain/markdown.js';
 import { laterTryText } from '../domain/next-try.js';
+import { copyFrequencyMs, type Policy } from '../domain/policy.js';
 import { phaseText, standsStill, type ProtectedItem } from '../domain/protected-item.js';
 import { formatSeconds } from '../domain/time.js';
 import { now } from './clock.js';
@@ -57,10 +58,15 @@ function standstill(item: ProtectedItem): Shown {
   return { [jobState.name]: state };
 }
 
-/** So that it changes seldom, as each change is an event of the history; seconds. */
-const RPO_STEP = 5;
-/** A replica is never at the instant at which it is shown: 5 is the least. */
-const roundedUp = (seconds: number): number => (Math.floor(seconds / RPO_STEP) + 1) * RPO_STEP;
+/** The RPO in lists moves in steps, because each change is an event of the history. Seconds. */
+const LEAST_RPO_STEP = 5;
+const STEPS_A_CYCLE = 20;
+
+/** Never zero: a replica is behind its source at the instant at which it is shown. */
+function roundedUp(seconds: number, policy: Policy): number {
+  const step = Math.max(LEAST_RPO_STEP, copyFrequencyMs(policy) / 1_000 / STEPS_A_CYCLE);
+  return (Math.floor(seconds / step) + 1) * step;
+}
 
 /** @param at ISO 8601. @returns the health that alerts go by. */
 export function publishItem(item: ProtectedItem, at: string): Health {
@@ -80,7 +86,7 @@ export function publishItem(item: ProtectedItem, at: string): Health {
     [vm.name]: item.vm,
     [phase.name]: item.phase,
     [health.name]: newHealth,
-    ...(rpoChanged && { [rpo.name]: rpoNow === undefined ? null : roundedUp(rpoNow) }),
+    ...(rpoChanged && { [rpo.name]: rpoNow === undefined ? null : roundedUp(rpoNow, item.policy) }),
     ...standstill(item),
   });
   const lines = [
