@@ -1,7 +1,7 @@
 /**
- * A source of changes, as the engine and the agent's activities need it: whoever runs the VMs of a side and can tell what
- * was written to their disks. Sealed change logs are one way to know it, a host's own change tracking another.
- * Every operation can be repeated: done twice it leaves what once would have left.
+ * A source of changes, as the engine and the agent's activities need it: a system that runs the VMs of a site and knows
+ * which parts of their disks were written. Sealed change logs are one way to know it, a host's own change tracking is
+ * another. Every operation can be repeated: doing it twice has the same result as doing it once.
  */
 import type { AppConsistentFailure } from '../domain/app-consistency.js';
 import type { Fence } from '../domain/fence.js';
@@ -9,20 +9,20 @@ import type { Range } from '../domain/ranges.js';
 import type { ReadableDisk } from '../disks/disk.js';
 import type { VmInventory } from './hypervisor-vm.js';
 
-/** Which cut it is. A manifest tells it, too. */
+/** Identifies a cut. A manifest contains it too. */
 export interface CutIdentity extends Fence {
   readonly vm: string;
   readonly disks: readonly Pick<CutDisk, 'name' | 'token'>[];
 }
 
-/** All disks of a VM at one instant, and what changed on them since the cut before. */
+/** All disks of a VM at one instant, and their changes since the previous cut. */
 export interface Cut extends CutIdentity {
   readonly sealedAt: string;
-  /** True when the VM was shut down, its exports closed, at that instant. */
+  /** True if the VM was shut down and its exports were closed at that instant. */
   readonly final: boolean;
-  /** The guest was frozen at that instant. */
+  /** True if the guest was frozen at that instant. */
   readonly appConsistent?: boolean;
-  /** It was to be, and was not: the cut is crash-consistent. */
+  /** Why a cut that should be app-consistent is only crash-consistent. */
   readonly appConsistentFailure?: AppConsistentFailure;
   readonly disks: readonly CutDisk[];
 }
@@ -32,25 +32,25 @@ export interface CutDisk {
   /** Virtual size, bytes. */
   readonly size: number;
   /**
-   * By what the source finds it again. Nobody else reads it: it is kept, handed back and compared. No two cuts have the
-   * same token for a disk, not even two that were made under the same number.
+   * Identifies the cut's changes of this disk to the source. Others only keep, hand back and compare it. No two cuts
+   * have the same token for a disk, not even two cuts with the same sequence.
    */
   readonly token: string;
   /**
-   * Number of the last write that the cut holds. Numbers run on within an epoch, from cut to cut. Where writes can't be
-   * counted, any number that is higher whenever something was written in between.
+   * Number of the last write in the cut. Within an epoch, numbers continue from cut to cut. A source that can't count
+   * writes uses any number that rises whenever something was written in between.
    */
   readonly lastWrite: number;
 }
 
 export interface CutOptions {
-  /** Freeze the guest for the cut, for no longer than this, ms. Where that fails the cut is made all the same, and says why. */
+  /** Freeze the guest for the cut, for at most this long, ms. If that fails, the cut is made anyway and says why. */
   readonly appConsistent?: { readonly deadlineMs: number };
-  /** Only one that was made before: none is made. @throws CatalogueError CutGone when there is none. */
+  /** Answer only with a cut that already exists; make none. @throws CatalogueError CutGone if it does not exist. */
   readonly existing?: boolean;
 }
 
-/** What changed on every disk of a VM up to one instant. */
+/** The changes of all disks of a VM up to one instant. */
 export interface ChangeSet {
   readonly disks: readonly DiskChanges[];
   close(): Promise<void>;
@@ -59,57 +59,65 @@ export interface ChangeSet {
 export interface DiskChanges {
   readonly name: string;
   /**
-   * Some at a time; all together sorted, without overlap, 512-aligned. Of any length; `zero` ranges carry no data. The same
-   * each time they are gone through; there may be millions, so nobody keeps them.
+   * Yields some ranges at a time; taken together they are sorted, disjoint and 512-aligned, each of any length. `zero`
+   * ranges carry no data. Every iteration yields the same ranges. There may be millions, so do not collect them.
    */
   readonly ranges: AsyncIterable<readonly ChangeRange[]>;
   /**
    * Content of a part of a range, at the instant of the change set.
-   * @param part lies within the range, 512-aligned; no longer than who asks can hold.
-   * @throws CatalogueError LogBroken when a checksum fails, CutGone.
+   * @param part lies within the range, 512-aligned; not longer than the caller can hold in memory.
+   * @throws CatalogueError LogBroken if a checksum fails, CutGone.
    */
   read(range: ChangeRange, part: Range): Promise<Buffer>;
 }
 
 export interface ChangeRange extends Range {
-  /** It is known to be all zeroes. A source that can't tell says false. */
+  /** The range is known to be all zeroes. A source that can't tell says false. */
   readonly zero: boolean;
-  /** Where the source keeps it; means nothing to anyone else. */
+  /** Where the source keeps the content; it has no meaning to anyone else. */
   readonly position: number;
 }
 
 /**
- * A source may lose what it has cut, until the cut is released: with a snapshot that the host gave up, for example. It then
- * says CutGone to whoever goes on with that cut, and cuts the same cycle again when asked: all that has changed since the
- * last cut that was released, and so all that the lost one held. What it can't tell any more marks the VM.
+ * Until a cut is released, a source may lose it: for example with a snapshot that the host gave up. The source then
+ * answers CutGone to anyone who continues with that cut. When asked, it cuts the same cycle again: all changes since
+ * the last released cut, which include those of the lost cut. If it can no longer tell these, it marks the VM.
  * @throws CatalogueError HypervisorUnreachable, VmNotFound, DiskMissing, InvalidVmState, ResyncRequired.
  */
 export interface ChangeSource extends VmInventory {
-  /** Takes a VM snapshot and starts tracking at the same instant, with nothing in flight. Repeated with the same epoch: nothing. */
+  /**
+   * Takes a VM snapshot and starts tracking at the same instant, with no request in flight. Has no effect if it is
+   * repeated with the same epoch.
+   */
   beginReplication(vm: string, epoch: number): Promise<void>;
-  /** Stops tracking, merges a snapshot that is left, lets go of all cuts. */
+  /** Stops tracking, merges a remaining snapshot, and releases all cuts. */
   endReplication(vm: string): Promise<void>;
-  /** A disk as it was when the snapshot was taken. @throws CatalogueError SnapshotGivenUp, InvalidVmState when there is none. */
+  /**
+   * Opens a disk as it was when the snapshot was taken.
+   * @throws CatalogueError SnapshotGivenUp; InvalidVmState if there is no snapshot.
+   */
   openSnapshotDisk(vm: string, epoch: number, disk: string): Promise<ReadableDisk>;
-  /** Merges for a while. @returns bytes still to merge; 0 when the snapshot is gone. */
+  /** Merges for a limited time. @returns how many bytes are left to merge; 0 if the snapshot is gone. */
   mergeSnapshot(vm: string): Promise<number>;
   /**
-   * Ends the open cycle (`fence.sequence` must be its) for all disks at one instant, and opens the next. Repeated: answers
-   * with the same cut. Freezing, cutting and thawing are this one call: a caller that dies leaves no guest frozen.
+   * Ends the open cycle, whose sequence must be `fence.sequence`, for all disks at one instant, and opens the next one.
+   * If repeated, returns the same cut. Freezing, cutting and thawing are one call, so that a caller that dies leaves no
+   * guest frozen.
    */
   cut(vm: string, fence: Fence, options?: CutOptions): Promise<Cut>;
   /**
-   * As `cut`, and in the same instant, with nothing in flight, takes a VM snapshot. Repeated until the cut is released: the
-   * same cut. A source that loses the cut gives up the snapshot, too. @throws InvalidVmState when this cycle was cut without
-   * one.
+   * Like `cut`, and takes a VM snapshot at the same instant, with no request in flight. If repeated before the cut is
+   * released, returns the same cut. A source that loses the cut also gives up the snapshot.
+   * @throws InvalidVmState if this cycle was cut without a snapshot.
    */
   snapshotAndCut(vm: string, fence: Fence): Promise<Cut>;
-  /** @throws CatalogueError CutGone; going through it may throw that, too. */
+  /** @throws CatalogueError CutGone, also while the change set is read. */
   openChangeSet(cut: Cut): Promise<ChangeSet>;
   /**
-   * What was cut has arrived: lets go of this cut and those before it. Repeated, or of an older epoch: nothing.
-   * @throws CatalogueError CutGone when this is not the cut that it has of this cycle: what was written between the two
-   * would never be told.
+   * Releases this cut and all before it, because they have arrived. Has no effect if it is repeated or the epoch is
+   * old.
+   * @throws CatalogueError CutGone if the source has a different cut of this cycle: the writes between the two would
+   * never be sent.
    */
   releaseCuts(upTo: CutIdentity): Promise<void>;
 }

@@ -1,4 +1,4 @@
-/** Compute at the recovery site: replica VMs, made from what the store holds. */
+/** Compute at the recovery site: replica VMs, made from replicas in the store. */
 import type { Range } from '../domain/ranges.js';
 import type { ReplicaDescription } from '../domain/vault.js';
 import type { ChangeSource } from './change-source.js';
@@ -6,33 +6,34 @@ import type { HypervisorVm } from './hypervisor-vm.js';
 import type { DiskAddress } from './replica-disks.js';
 
 export interface ReplicaVmSpec {
-  /** What to make; with the source's hardware, as far as that is known. */
+  /** The VM to create, with the source's hardware as far as it is known. */
   readonly description: ReplicaDescription;
-  /** The epoch this VM may run under. */
+  /** The epoch under which this VM may run. */
   readonly epoch: number;
-  /** The replica disk, and the snapshot of it, that each disk starts from. */
+  /** For each disk of the VM, the replica disk and the snapshot of it from which it is made. */
   readonly disks: readonly { readonly name: string; readonly replica: DiskAddress; readonly snapshot: string }[];
 }
 
 /**
- * Compute at the recovery site: what runs there is a source of changes, too, for the way back. Replication can be begun
- * before a VM is started for the first time: its changes are tracked from its guest's first write on, then, and its snapshot is
- * the recovery point. As with starting, that is refused with StaleEpoch under an older epoch than the VM's, or the store's.
+ * Compute at the recovery site. It is also a source of changes, so that its VMs can be replicated back. Replication can
+ * begin before a VM is started for the first time: the first write of its guest is then already tracked, and the VM
+ * snapshot equals the recovery point. Like a start, it is refused with StaleEpoch under an epoch older than the VM's or
+ * the store's.
  *
- * Every operation can be repeated: done twice it leaves what once would have left.
+ * Every operation can be repeated: doing it twice has the same result as doing it once.
  * @throws CatalogueError StaleEpoch, VmNotFound, InvalidVmState, RecoverySideNotAnswering.
  */
 export interface RecoveryCompute extends ChangeSource {
-  /** Creates the replica VM, powered off. Repeated with the same spec: nothing. */
+  /** Creates the replica VM, powered off. Has no effect if it is repeated with the same spec. */
   createVm(spec: ReplicaVmSpec): Promise<void>;
   startVm(vm: string, epoch: number): Promise<HypervisorVm>;
   turnOffVm(vm: string): Promise<void>;
   deleteVm(vm: string): Promise<void>;
   /**
-   * Where a disk may differ from the recovery point that it was made from, some ranges at a time; all together sorted, without
-   * overlap, 512-aligned. Everywhere else it is as the point. What is written while they are gone through may be missing: who
-   * has begun replication before finds that in the cuts.
-   * @throws CatalogueError DiskMissing when the VM has no such disk.
+   * Lists where a disk may differ from the recovery point that it was made from; everywhere else it equals the point.
+   * Yields some ranges at a time; taken together they are sorted, disjoint and 512-aligned. A write during the listing
+   * may be missing from it; a caller that has begun replication before finds it in the cuts.
+   * @throws CatalogueError DiskMissing if the VM has no such disk.
    */
   listWritten(vm: string, disk: string): AsyncIterable<readonly Range[]>;
 }

@@ -1,4 +1,4 @@
-/** The ports of both sites over the control interface of an embedded hypervisor process. */
+/** Implements the ports of both sites over the control interface of an embedded hypervisor process. */
 import { request } from 'node:http';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
@@ -25,7 +25,10 @@ import type { SnapshotFile } from './embedded-changes.js';
 import { openReplicaDisk, type PointDisks } from './replica-disk.js';
 import type { WrittenPage } from './vm-disks.js';
 
-/** What both sides do as a source of changes: logs are read from their files, everything else is asked for. */
+/**
+ * A source of changes at either site. It reads change logs from their files and asks the hypervisor for everything
+ * else.
+ */
 abstract class ChangesClient implements ChangeSource {
   readonly #control: ControlClient<typeof changeOperations>;
 
@@ -49,7 +52,7 @@ abstract class ChangesClient implements ChangeSource {
     await this.#control.call('endReplication', { vm });
   }
 
-  /** While a VM has a snapshot nobody writes to the base files of its disks. */
+  /** The caller may read the base files of the disks: while a VM has a snapshot, nobody writes to them. */
   async openSnapshotDisk(vm: string, epoch: number, disk: string): Promise<ReadableDisk> {
     return this.openSnapshotFile(await this.#control.call('snapshotFile', { vm, epoch, disk }), vm);
   }
@@ -124,7 +127,9 @@ export class HypervisorClient extends ChangesClient implements Hypervisor {
 export class RecoveryComputeClient extends ChangesClient implements RecoveryCompute {
   readonly #control: ControlClient<typeof recoveryOperations>;
 
-  /** @param points of the store that replica VMs are made from: what reads their snapshots needs them, and nothing else. */
+  /**
+   * @param points the store's recovery points, from which replica VMs are made; needed only to read the VMs' snapshots.
+   */
   constructor(
     socketPath: string,
     private readonly points?: PointDisks,
@@ -163,7 +168,7 @@ export class RecoveryComputeClient extends ChangesClient implements RecoveryComp
   }
 }
 
-/** @throws CatalogueError as the other side threw it, or `unreachable` when there is no answer. */
+/** @throws CatalogueError the error that the other side threw, or `unreachable` if it does not answer. */
 class ControlClient<T extends Operations> {
   constructor(
     private readonly socketPath: string,

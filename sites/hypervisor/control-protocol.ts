@@ -1,6 +1,6 @@
 /**
- * The control interface of the embedded hypervisor: `POST /<operation>` with one JSON object, on a unix socket.
- * Answers 200 with `{result}`, or an error status with `{code, detail}` of the catalogue.
+ * The control interface of the embedded hypervisor: `POST /<operation>` with one JSON object, on a unix socket. It
+ * answers 200 with `{result}`, or an error status with `{code, detail}`, where the code is from the error catalogue.
  */
 import { z } from 'zod';
 import { appConsistentFailureSchema } from '../../domain/app-consistency.js';
@@ -72,7 +72,7 @@ const freeze = z.object({ deadlineMs: z.int().min(1).max(60_000) });
 interface Operation {
   readonly input: z.ZodType;
   readonly output: z.ZodType;
-  /** How long a client waits, ms: what it does may have to wait for guests, other requests, or a sync. */
+  /** How long a client waits, ms. The operation may have to wait for guests, other requests, or a sync. */
   readonly timeoutMs: number;
 }
 
@@ -82,7 +82,7 @@ const operation = <I extends z.ZodType, O extends z.ZodType>(input: I, output: O
   timeoutMs,
 });
 
-/** What both sides do as a source of changes. */
+/** The operations of a source of changes, at either site. */
 export const changeOperations = {
   listVms: operation(z.object({}), z.array(describedVm)),
   describeVm: operation(vm, describedVm),
@@ -111,7 +111,7 @@ export const changeOperations = {
 export const hypervisorOperations = {
   ...changeOperations,
   startVm: operation(vmAndEpoch, nothing, 120_000),
-  // A guest takes what it is allowed.
+  // Long enough for a guest that uses all of the time it is allowed.
   shutDownVm: operation(vm, z.object({ exportsClosedAt: isoTimeSchema }), 300_000),
   turnOffVm: operation(vm, nothing, 120_000),
   fenceVm: operation(vmAndEpoch, nothing),
@@ -127,7 +127,7 @@ export const recoveryOperations = {
     z.object({ vm: nameSchema, disk: nameSchema, from: count }),
     z.object({
       ranges: z.array(z.object({ offset: count, length: count })).readonly(),
-      /** Where to go on; left out at the end. */
+      /** Offset at which the next page starts; absent on the last page. */
       next: count.exactOptional(),
     }),
     60_000,
@@ -136,7 +136,7 @@ export const recoveryOperations = {
 
 export type Operations = Readonly<Record<string, Operation>>;
 
-/** What runs an operation; `null` where there is nothing to tell. */
+/** The function that runs each operation. It resolves to `null` if there is no result. */
 export type Handlers<T extends Operations> = {
   readonly [K in keyof T]: (input: z.output<T[K]['input']>) => Promise<z.input<T[K]['output']>>;
 };

@@ -1,4 +1,4 @@
-/** Serves the control interface. Requests run to their end even if the client has given up on them. */
+/** Serves the control interface. A request runs to its end even if the client has given up on it. */
 import { rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { CatalogueError } from '../../domain/errors.js';
@@ -55,7 +55,10 @@ export const serveRecoveryCompute = (socketPath: string, compute: EmbeddedRecove
 export class ControlServer {
   private constructor(private readonly server: Server) {}
 
-  /** Only its owner can use the socket. One that is there already is replaced: the state folder's lock is the judge. */
+  /**
+   * Only the socket's owner can use it. Replaces an existing socket: the lock of the state folder already ensures that
+   * no other process uses it.
+   */
   static async listen<T extends Operations>(
     socketPath: string,
     operations: T,
@@ -69,8 +72,8 @@ export class ControlServer {
     await rm(socketPath, { force: true });
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
-      // Nobody may connect before the mode is right. Binding happens within the call: what others make meanwhile is not
-      // to have this mode.
+      // Sets the mode before anyone can connect. The socket is bound within the call, so that no other file created
+      // meanwhile gets this mode.
       const mask = process.umask(0o177);
       try {
         server.listen(socketPath, () => resolve());
@@ -81,7 +84,7 @@ export class ControlServer {
     return new ControlServer(server);
   }
 
-  /** Waits for requests that are being answered. */
+  /** Waits for the requests that are being answered. */
   async close(): Promise<void> {
     await new Promise<void>((resolve) => {
       this.server.close(() => resolve());

@@ -1,4 +1,4 @@
-/** What an embedded hypervisor of either side does as a source of changes: it asks the VM of that name. */
+/** An embedded hypervisor of either site as a source of changes: passes each request to the VM that it names. */
 import { CatalogueError } from '../../domain/errors.js';
 import type { Fence } from '../../domain/fence.js';
 import type { Cut, CutIdentity, CutOptions } from '../../ports/change-source.js';
@@ -6,14 +6,14 @@ import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
 import type { EmbeddedVm } from './embedded-vm.js';
 import type { PointDisk } from './replica-disk.js';
 
-/** Where the base of a VM snapshot is to be read from. */
+/** The file from which to read the base of a VM snapshot. */
 export interface SnapshotFile {
   readonly path: string;
   readonly format: string;
   readonly size: number;
-  /** Which file it has to be, as `fileKey` tells. Left out while the VM is off. */
+  /** Key (see `fileKey`) that the opened file must have. Absent while the VM is off. */
   readonly file?: string;
-  /** Of a replica VM: what the file is an overlay above. */
+  /** Only for a replica VM: the point that the file is an overlay of. */
   readonly point?: PointDisk;
 }
 
@@ -40,7 +40,7 @@ export abstract class EmbeddedChanges {
     const found = this.vm(vm)
       .describe()
       .disks.find(({ name, excluded }) => name === disk && !excluded);
-    // It had when the snapshot was taken: what is copied from it is of another set of disks.
+    // The VM had the disk when the snapshot was taken, so the copy belongs to a different set of disks.
     if (!found) throw new CatalogueError('ResyncRequired', `${vm} has no disk ${disk} any more`);
     return { path: found.path, format: found.format, size: found.size, ...(file !== undefined && { file }) };
   }

@@ -1,8 +1,8 @@
 /**
- * One VM of the embedded hypervisor: its power, its disks' chains, and the tracker above them. While it is off its disk
- * files are closed; what has to be done to them then opens them for as long as it takes.
+ * One VM of the embedded hypervisor: its power state, the chains of its disks, and the tracker above them. While the VM
+ * is off, its disk files are closed; an operation that needs them opens them and closes them again.
  *
- * What changes a VM is done one after the other.
+ * Operations that change a VM run one at a time.
  */
 import type { DirectBoot } from '../../domain/site.js';
 import { CatalogueError } from '../../domain/errors.js';
@@ -26,12 +26,12 @@ import { VmTracking } from './vm-tracking.js';
 import type { NbdServer } from '../nbd/nbd-server.js';
 import { Mutex } from '../../concurrency/mutex.js';
 
-/** What a guest gets to shut down when its hypervisor is told to stop, ms. */
+/** How long a guest may take to shut down when its hypervisor is stopped, ms. */
 const CLOSE_LIMIT_MS = 10_000;
 
 export interface VmEnvironment extends TrackerOptions {
   readonly server: NbdServer;
-  /** Undefined where VMs are their served disks. */
+  /** Undefined if no guests are booted: a VM then consists of its served disks only. */
   readonly guests?: GuestRunner | undefined;
 }
 
@@ -40,7 +40,7 @@ export interface VmSettings {
   readonly guestAgent?: string | undefined;
   readonly hardware?: Hardware | undefined;
   readonly directBoot?: DirectBoot | undefined;
-  /** Where files of its guest are kept. */
+  /** Folder for the guest's files. */
   readonly guestFolder?: string | undefined;
 }
 
@@ -71,7 +71,7 @@ export class EmbeddedVm {
     this.#guest = this.#guestOf(settings);
   }
 
-  /** Picks the VM up where it was. One whose disks cannot be used is there all the same, off, and says why. */
+  /** Restores the VM to its previous state. A VM whose disks can't be used is still listed: it is off and says why. */
   static async load(
     name: string,
     disks: readonly DiskOfVm[],
@@ -85,7 +85,7 @@ export class EmbeddedVm {
     } catch (error) {
       environment.warn(`${name} stays off`, error);
     }
-    // Its disks are there again when it goes on writing.
+    // The guest's disks must be served before the thaw lets it write again.
     if (!state.failure) await vm.#freezer.thawLeftOver();
     return vm;
   }
@@ -106,7 +106,9 @@ export class EmbeddedVm {
     };
   }
 
-  /** As `describe`, with the sizes that the disks of a VM that is off have now: what is begun next is of these. */
+  /**
+   * Like `describe`, but with the current sizes of the disks of a VM that is off. The next operation uses those sizes.
+   */
   async describeNow(): Promise<HypervisorVm> {
     const growth = await this.#tracking.growth();
     const vm = this.describe();
@@ -117,7 +119,7 @@ export class EmbeddedVm {
     return this.#turn.run(async () => {
       await this.#checkFence(epoch);
       const { state } = await this.#loaded();
-      // What was logged under an older epoch can't be sent any more: it would only grow.
+      // Changes logged under an older epoch can no longer be sent, so the log would only grow.
       if (state && state.epoch < epoch) await this.#stopTracking();
       if (this.#exports.areOpen && epoch <= this.state.current.startedEpoch) return;
       await this.#tracking.open();
@@ -134,9 +136,9 @@ export class EmbeddedVm {
     return this.#turn.run(() => this.#powerOff(true));
   }
 
-  /** As shutting down, but off it goes, whatever its disks say. */
+  /** Turns the VM off even if its disks fail. */
   async turnOff(): Promise<void> {
-    // A guest that takes its time to shut down holds nobody up.
+    // Turned off outside the mutex, so that a slow shutdown in progress does not delay this.
     await this.#guest?.turnOff();
     await this.#turn.run(() => this.#powerOff(false));
   }
@@ -156,7 +158,7 @@ export class EmbeddedVm {
         throw new CatalogueError('StaleEpoch', `${this.name} has been replicated in a newer epoch than ${epoch}`);
       }
       await this.#withDisks(async (tracker, quietly) => {
-        // A snapshot of an older epoch, or of an attempt that died: what guests wrote since is in its overlay.
+        // Left by an older epoch or an attempt that died. Its overlay holds the guest's writes since then.
         await this.#snapshot.mergeAll(quietly);
         await tracker.room.require();
         await this.#snapshot.take({ epoch }, quietly, () => tracker.start(epoch));
@@ -174,8 +176,9 @@ export class EmbeddedVm {
   }
 
   /**
-   * Whether the base files are still what the disks were when the snapshot was taken, and in their places.
-   * @returns which file the disk has to be for whoever opens it, as `fileKey` tells; undefined while it is closed.
+   * Checks that the base files are in their places and still hold the state of the snapshot.
+   * @returns the key (see `fileKey`) that the file of the disk must have when it is opened; undefined while the disk is
+   * closed.
    */
   async checkSnapshot(epoch: number, disk: string): Promise<string | undefined> {
     this.#snapshot.check(epoch);
@@ -234,12 +237,12 @@ export class EmbeddedVm {
     });
   }
 
-  /** Lets go of everything in order; the VM is not shut down by it. */
+  /** Closes everything in order, without changing whether the VM is meant to run. */
   close(): Promise<void> {
     this.#closed = true;
     return this.#turn.run(async () => {
       await this.#freezer.close();
-      // It boots again with the hypervisor.
+      // The guest boots again when the hypervisor starts again.
       await this.#guest?.shutDown(CLOSE_LIMIT_MS);
       await this.#exports.close();
       const { tracker } = this.#tracking;
@@ -250,7 +253,7 @@ export class EmbeddedVm {
         await this.#tracking.putDown();
         await tracker.close();
       } catch (error) {
-        // Its logs stay as those of a killed process, with a mark where something could not be stored.
+        // The logs stay as a killed process leaves them, with a mark if something could not be stored.
         this.environment.warn(`${this.name} could not be shut down cleanly`, error);
       }
       await this.#disks.close(tracker);
@@ -264,22 +267,22 @@ export class EmbeddedVm {
     throw new CatalogueError('StaleEpoch', `${this.name} is fenced by epoch ${fencedEpoch}, asked with ${epoch}`);
   }
 
-  /** Opens the disks and picks up their logs; tried again after a failure, as the disk may have been put back. */
+  /** Opens the disks and loads their logs. Retries after a failure, because the missing disk may be back. */
   async #loaded(): Promise<Tracker> {
     if (!this.#tracking.tracker) await this.#load();
     return this.#tracking.tracker!;
   }
 
-  /** A VM that is meant to run does from then on. */
+  /** Also starts the VM if it is meant to run. */
   async #load(): Promise<void> {
     try {
       await this.state.recover();
-      // Nothing is known of it: its disks are left alone.
+      // The VM's state is unknown, so leave its disks alone.
       if (this.state.failure) throw this.state.failure;
       await this.#tracking.load((tracker) => this.#snapshot.settle(tracker.state));
       this.#failure = undefined;
     } catch (error) {
-      // Whatever it is, it is this VM's alone.
+      // Any failure concerns only this VM.
       this.#failure =
         error instanceof CatalogueError
           ? error
@@ -291,7 +294,7 @@ export class EmbeddedVm {
     else await this.#tracking.putDown();
   }
 
-  /** Serves the disks, and boots the guest from them. */
+  /** Serves the disks and boots the guest from them. */
   async #run(): Promise<void> {
     this.#exports.open(this.#tracking.tracker!);
     const disks = this.disks.map(({ name }) => [name, this.#exports.uri({ name })!] as const);
@@ -302,19 +305,19 @@ export class EmbeddedVm {
     const { guests, warn } = this.environment;
     if (!guests || !hardware || guestFolder === undefined) return undefined;
     const settings = { hardware, directBoot, folder: guestFolder };
-    // A guest that has shut itself down is off, as if its hypervisor had been asked.
+    // A guest that shuts itself down turns the VM off, as a request to the hypervisor would.
     const onEnded = () => void this.shutDown().catch((error: unknown) => warn(`${this.name} has shut down`, error));
     return new VmGuest(this.name, guests, settings, onEnded, warn);
   }
 
-  /** Opens the disks of a VM that is off for as long as it takes. */
+  /** Opens the disks of a VM that is off for the duration of the action. */
   async #withDisks<T>(action: (tracker: Tracker, quietly: Quietly) => Promise<T>): Promise<T> {
     const wereOpen = this.#disks.areOpen;
     const tracker = await this.#tracking.open();
     try {
       return await action(tracker, (change) => this.#quietly(tracker, change));
     } catch (error) {
-      // Where it was a sync of a base or an overlay that failed, this marks the VM.
+      // If the failure was in syncing a base or an overlay, this marks the VM.
       if (this.#disks.areOpen) await tracker.flush().catch(() => undefined);
       throw error;
     } finally {
@@ -322,7 +325,10 @@ export class EmbeddedVm {
     }
   }
 
-  /** Does something with nothing in flight; the guest is on the chains' tops afterwards, even if it failed half-way. */
+  /**
+   * Runs an action with no request in flight. Afterwards the guest uses the tops of the chains, even if the action
+   * failed halfway.
+   */
   async #quietly(tracker: Tracker, action: () => Promise<void>): Promise<void> {
     await tracker.pause();
     try {
@@ -345,13 +351,13 @@ export class EmbeddedVm {
     } catch (error) {
       if (inOrder) throw error;
       this.environment.warn(`${this.name} was turned off; a disk could not be flushed`, error);
-      // Nobody can tell what is on it: it is not put down in order.
+      // The disk's contents are unknown, so this is not recorded as an orderly close.
       await this.#disks.close(tracker);
     } finally {
       tracker?.resume();
     }
     const closedAt = toIso(Date.now());
-    // A guest that is off is not frozen either.
+    // A guest that is off is no longer frozen.
     await this.state.change(({ frozenSince: _, ...state }) => ({ ...state, power: 'Off', exportsClosedAt: closedAt }));
     await this.#tracking.putDown();
     return { exportsClosedAt: closedAt };

@@ -1,7 +1,7 @@
 /**
- * Speaks to the QEMU guest agent of a VM, on the unix socket that its host end is: one JSON object a line, each command
- * answered before the next is sent. Of its commands the ones for freezing are used, and `guest-sync`, as answers to
- * somebody who spoke to the agent before may still lie in the channel.
+ * A client of a VM's QEMU guest agent, on the unix socket at the host end of its channel. The protocol is one JSON
+ * object per line, and each command is answered before the next one is sent. Uses only the freeze commands and
+ * `guest-sync`, which skips answers to an earlier client that may still be in the channel.
  */
 import { randomInt } from 'node:crypto';
 import { createConnection, type Socket } from 'node:net';
@@ -13,16 +13,19 @@ const answerSchema = z.union([
   z.object({ error: z.object({ desc: z.string().default('no reason given') }) }),
 ]);
 
-/** The guest is not to be trusted: it may not fill this process's memory, nor what is shown of it. */
+/**
+ * Limits, because the guest is not trusted: bytes that its answers may take in this process's memory, and characters
+ * shown to the operator.
+ */
 const MAX_RECEIVED_BYTES = 256 * 1024;
 const MAX_SHOWN = 200;
 
-/** What it did not do, or that it does not answer. The message is meant for people. */
+/** The agent refused a command or does not answer. The message is meant for operators. */
 export class GuestAgentError extends Error {
   override readonly name = 'GuestAgentError';
 }
 
-/** All deadlines are by `performance.now()`, ms. Whatever is not answered by then ends the connection. */
+/** Deadlines are times of `performance.now()`, ms. A missed deadline closes the connection. */
 export class GuestAgent {
   readonly #lines: AsyncIterator<string>;
 
@@ -38,7 +41,11 @@ export class GuestAgent {
     this.#lines = createInterface(socket)[Symbol.asyncIterator]();
   }
 
-  /** Resolves when the agent in the guest answers: somebody else may have the host end open. @throws GuestAgentError */
+  /**
+   * Resolves when the agent in the guest answers: the connection alone is no proof, as another client may have the host
+   * end open.
+   * @throws GuestAgentError
+   */
   static async connect(socketPath: string, deadline: number): Promise<GuestAgent> {
     const socket = createConnection(socketPath);
     const agent = new GuestAgent(socketPath, socket);
@@ -48,7 +55,7 @@ export class GuestAgent {
         socket.on('error', (error) => reject(new GuestAgentError(`${socketPath}: ${error.message}`)));
       });
       const id = randomInt(2 ** 31);
-      // The line end in front ends a command that somebody died in the middle of.
+      // The line end first terminates a command that an earlier client may have left unfinished.
       socket.write('\n');
       agent.#send('guest-sync', { id });
       while ((await agent.#answer().catch(() => undefined)) !== id) if (socket.destroyed) throw agent.#gone();
@@ -56,7 +63,11 @@ export class GuestAgent {
     return agent;
   }
 
-  /** File systems flush and hold further writes back. @returns how many there are. @throws GuestAgentError */
+  /**
+   * Makes the file systems flush and hold back further writes.
+   * @returns how many file systems are frozen.
+   * @throws GuestAgentError
+   */
   async freeze(deadline: number): Promise<number> {
     return z.number().parse(await this.#call('guest-fsfreeze-freeze', deadline));
   }
@@ -66,7 +77,7 @@ export class GuestAgent {
     return (await this.#call('guest-fsfreeze-status', deadline)) === 'frozen';
   }
 
-  /** Nothing, when it is not frozen. @throws GuestAgentError */
+  /** Has no effect if the guest is not frozen. @throws GuestAgentError */
   async thaw(deadline: number): Promise<void> {
     await this.#call('guest-fsfreeze-thaw', deadline);
   }

@@ -2,10 +2,11 @@
  * Freezes the guest of a VM for the instant of a cut.
  *
  * Invariants:
- * - That a guest may be frozen is on stable storage before it is asked to freeze, and until it has said that it thawed:
- *   a hypervisor that is killed between the two thaws it when it starts again.
- * - Whatever comes of the cut, the guest is thawed; one that does not answer is asked again until it does.
- * - A cut counts as app-consistent only if the guest said after it that it was frozen still.
+ * - Before the guest is asked to freeze, and until it has confirmed its thaw, stable storage records that it may be
+ *   frozen. If the hypervisor is killed in between, it thaws the guest when it starts again.
+ * - The guest is thawed whether or not the cut succeeds. If the guest does not answer, the thaw is retried until it
+ *   does.
+ * - A cut counts as app-consistent only if the guest confirms after the cut that it is still frozen.
  */
 import { compareFences, type Fence } from '../../domain/fence.js';
 import { toIso } from '../../domain/time.js';
@@ -19,12 +20,12 @@ const THAW_TIMEOUT_MS = 5_000;
 const THAW_AGAIN_MS = 1_000;
 
 export class GuestFreezer {
-  /** Thaws of guests that did not answer, one after the other. */
+  /** Thaws run one at a time. */
   readonly #turn = new Mutex();
   #again: NodeJS.Timeout | undefined;
   #isClosed = false;
 
-  /** @param socketPath of the guest agent; undefined when the VM has none. */
+  /** @param socketPath socket of the guest agent; undefined if the VM has none. */
   constructor(
     private readonly vm: string,
     private readonly socketPath: string | undefined,
@@ -32,20 +33,25 @@ export class GuestFreezer {
     private readonly warn: (message: string, error: unknown) => void,
   ) {}
 
-  /** A guest that an earlier life of this process may have left frozen. Goes on by itself when it does not answer. */
+  /**
+   * Thaws a guest that an earlier hypervisor process may have left frozen. Keeps retrying in the background if the
+   * guest does not answer.
+   */
   async thawLeftOver(): Promise<void> {
     await this.#turn.run(() => this.#thawMarked());
   }
 
-  /** What is remembered of an earlier call for the same cut. */
+  /** Adds to a cut the outcome that was recorded when the same cut was first made. */
   recorded(cut: Cut): Cut {
     const { guestCut } = this.state.current;
     return guestCut && compareFences(guestCut, cut) === 0 ? withOutcome(cut, guestCut) : cut;
   }
 
   /**
-   * @param deadlineMs how long the guest may be kept frozen. @param cut makes the cut and tells of its instant.
-   * @returns the cut, which says whether it is app-consistent and why not. @throws what `cut` throws.
+   * @param deadlineMs how long the guest may be kept frozen.
+   * @param cut makes the cut and calls back before and after its instant.
+   * @returns the cut, which says whether it is app-consistent, and if not, why.
+   * @throws what `cut` throws.
    */
   async cut(fence: Fence, deadlineMs: number, cut: (moment: CutMoment) => Promise<Cut>): Promise<Cut> {
     let problem: string | undefined = 'its logs were already sealed before the guest was frozen';
@@ -79,7 +85,7 @@ export class GuestFreezer {
     await this.#turn.run(() => Promise.resolve());
   }
 
-  /** @throws Error that says why the guest is not frozen; it has been thawed then. */
+  /** @throws Error why the guest is not frozen; it has been thawed by then. */
   async #freeze(deadline: number): Promise<GuestAgent> {
     if (this.socketPath === undefined) throw new Error(NO_AGENT);
     if (this.state.current.frozenSince !== undefined) {
@@ -101,7 +107,7 @@ export class GuestFreezer {
     }
   }
 
-  /** @returns why the cut is not app-consistent all the same. */
+  /** @returns why the cut is not app-consistent after all; undefined if it is. */
   async #letGo(agent: GuestAgent, deadline: number): Promise<string | undefined> {
     const problem = await agent.isFrozen(deadline).then(
       (isFrozen) => (isFrozen ? undefined : 'it thawed before the logs were sealed'),
@@ -118,7 +124,7 @@ export class GuestFreezer {
     await this.state.change((state) => ({ ...state, guestCut }));
   }
 
-  /** @returns what keeps it from being thawed; it is tried again later then. */
+  /** @returns why the guest could not be thawed; undefined if it was. A failed thaw is retried later. */
   async #thawMarked(connected?: GuestAgent): Promise<string | undefined> {
     let agent = connected;
     if (this.state.current.frozenSince === undefined || this.socketPath === undefined) {
@@ -126,7 +132,7 @@ export class GuestFreezer {
       return undefined;
     }
     try {
-      // The connection may be why the guest could not be asked.
+      // A broken connection may be why the guest did not answer.
       if (!agent || agent.isClosed) agent = await GuestAgent.connect(this.socketPath, thawDeadline());
       await agent.thaw(thawDeadline());
       await this.state.change(({ frozenSince: _, ...state }) => state);

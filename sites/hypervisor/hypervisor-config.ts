@@ -1,4 +1,7 @@
-/** The configuration a hypervisor process is started with: a JSON file. Paths are taken as they are. */
+/**
+ * The configuration of a hypervisor process: a JSON file. Paths are used as they are; relative ones start at the
+ * working directory.
+ */
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { directBootSchema, diskFormats } from '../../domain/site.js';
@@ -8,10 +11,10 @@ import { storeAddressSchema } from '../../domain/store-address.js';
 
 const DEFAULT_SHUT_DOWN_LIMIT_MS = 120_000;
 const DEFAULT_FREE_SPACE_FLOOR = 64 * 1024 * 1024;
-/** What the system takes for the address of a unix socket, bytes. */
+/** The operating system's limit for the path of a unix socket, bytes. */
 const MAX_SOCKET_PATH = 107;
 
-/** Of the one that guests connect to, in its folder. */
+/** File name of the NBD socket that guests connect to. */
 export const NBD_SOCKET_NAME = 'nbd.sock';
 
 const pathSchema = z.string().min(1);
@@ -21,13 +24,13 @@ const socketPathSchema = (reserved: number) =>
   });
 
 export const hypervisorConfigSchema = z.strictObject({
-  /** Where it keeps what outlives it. Nobody else may use it at the same time. */
+  /** Folder for data that outlives the process. Only one process may use it at a time. */
   stateFolder: pathSchema,
   /** Unix socket of the control interface. */
   controlSocket: socketPathSchema(0),
   /** Folder of the unix socket that guests connect to. */
   nbdSocketFolder: socketPathSchema(NBD_SOCKET_NAME.length + 1),
-  /** Tracking stops when a volume with change logs has less free space, bytes. */
+  /** Tracking stops when a volume that holds change logs has less free space than this, bytes. */
   freeSpaceFloorBytes: z.int().min(0).default(DEFAULT_FREE_SPACE_FLOOR),
   vms: z
     .array(
@@ -38,14 +41,14 @@ export const hypervisorConfigSchema = z.strictObject({
             z.strictObject({
               name: nameSchema,
               path: pathSchema,
-              /** Without it: raw, unless the file shows itself to be of another format. */
+              /** Default: raw, unless the file has the signature of another format. */
               format: z.enum(diskFormats).exactOptional(),
-              /** Served to the guest, and neither tracked nor part of a VM snapshot. */
+              /** Served to the guest, but neither tracked nor part of a VM snapshot. */
               excluded: z.boolean().default(false),
             }),
           )
           .min(1),
-        /** What it is made of; without it no guest is booted. */
+        /** The virtual hardware; without it no guest is booted. */
         hardware: hardwareSchema.exactOptional(),
         /** Unix socket of the QEMU guest agent, which freezes the guest for app-consistent cuts. */
         guestAgent: socketPathSchema(0).exactOptional(),
@@ -53,27 +56,27 @@ export const hypervisorConfigSchema = z.strictObject({
       }),
     )
     .default([]),
-  /** Given: this is compute at the recovery site, its VMs are made from recovery points in this store. */
+  /** If present, this process is compute at the recovery site: it makes its VMs from recovery points in this store. */
   recovery: z
     .strictObject({
       store: storeAddressSchema,
-      /** By name of the VM. */
+      /** Keyed by VM name. */
       directBoots: z.record(z.string(), directBootSchema).default({}),
     })
     .optional(),
-  /** Given: guests are booted. */
+  /** If present, guests are booted. */
   guests: z
     .strictObject({
-      /** The program. */
+      /** Path of the QEMU program. */
       qemu: pathSchema,
-      /** How long a guest that is asked to shut down may take, ms. */
+      /** How long a guest may take to shut down after it was asked to, ms. */
       shutDownLimitMs: z.int().min(1).default(DEFAULT_SHUT_DOWN_LIMIT_MS),
     })
     .optional(),
 });
 export type HypervisorConfig = z.infer<typeof hypervisorConfigSchema>;
 
-/** @throws Error that names the file and what is wrong in it. */
+/** @throws Error that names the file and the fault in it. */
 export async function readHypervisorConfig(file: string): Promise<HypervisorConfig> {
   let value: unknown;
   try {
@@ -84,7 +87,7 @@ export async function readHypervisorConfig(file: string): Promise<HypervisorConf
   return parseHypervisorConfig(file, value);
 }
 
-/** @param of whom it is, or where it was read. @throws Error that names that, and what is wrong. */
+/** @param of file or VM named in the error. @throws Error that names it and the fault. */
 export function parseHypervisorConfig(of: string, value: unknown): HypervisorConfig {
   const { data, error } = hypervisorConfigSchema.safeParse(value);
   if (error) throw new Error(`${of}: ${z.prettifyError(error)}`, { cause: error });

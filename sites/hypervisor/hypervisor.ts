@@ -1,6 +1,6 @@
 /**
- * The embedded hypervisor of one host: the VMs of its configuration, each disk offered over NBD, tracked above its
- * chain. What it knows between two lives is in its state folder and beside the disks.
+ * The embedded hypervisor of one host: it runs the VMs of its configuration, and offers each disk over NBD, with a
+ * tracker above the disk's chain. Between two runs it keeps its state in its state folder and beside the disks.
  */
 import { mkdir, readFile, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -18,14 +18,14 @@ export interface HypervisorLog {
   warn(message: string, error: unknown): void;
 }
 
-/** What VMs of either role stand on; held by one process at a time. */
+/** The resources that VMs at either site share. Only one process at a time may hold them. */
 export class HypervisorFloor {
   private constructor(
     readonly environment: VmEnvironment,
     private readonly lock: FileHandle,
   ) {}
 
-  /** @throws CatalogueError InvalidVmState when another process has the state folder. */
+  /** @throws CatalogueError InvalidVmState if another process uses the state folder. */
   static async open(config: HypervisorConfig, log: HypervisorLog): Promise<HypervisorFloor> {
     const lock = await lockStateFolder(config.stateFolder);
     try {
@@ -94,7 +94,9 @@ export class EmbeddedHypervisor extends EmbeddedChanges {
     return this.vm(vm).fence(epoch);
   }
 
-  /** Finishes what is in flight, flushes, lets go. VMs that run now will run again. */
+  /**
+   * Finishes requests in flight, flushes, and closes the disks. VMs that are running start again with the next process.
+   */
   async close(): Promise<void> {
     await Promise.all([...this.vms.values()].map((vm) => vm.close()));
     await this.floor.close();

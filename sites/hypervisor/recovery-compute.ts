@@ -1,7 +1,7 @@
 /**
- * Embedded compute at the recovery site: replica VMs made from recovery points of the store. A VM is a folder: its
- * specification, its state, and per disk an overlay above the point, which the store keeps as it is; beside it, what tracking
- * and VM snapshots take.
+ * Embedded compute at the recovery site: replica VMs made from recovery points of the store. A VM is a folder with its
+ * specification, its state, and for each disk an overlay above the recovery point, which stays unchanged in the store.
+ * Change logs and the overlays of VM snapshots lie beside the disk overlays.
  */
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -40,7 +40,7 @@ export const replicaVmSpecSchema = z.object({
     .readonly(),
 });
 
-/** Marks what is on its way out: renamed in one step, removed at leisure. */
+/** Prefix of a folder being deleted: it is renamed in one step and then removed, however long that takes. */
 const DELETED_PREFIX = '.deleted-';
 
 interface ReplicaVm {
@@ -50,9 +50,12 @@ interface ReplicaVm {
 
 export class EmbeddedRecoveryCompute extends EmbeddedChanges {
   readonly #vms = new Map<string, ReplicaVm>();
-  /** VMs whose specification can't be used, and why: what guests wrote is in their folders. */
+  /**
+   * VMs whose specification can't be used, with the reason. Their folders are kept, because they hold what the guests
+   * wrote.
+   */
   readonly #refused = new Map<string, CatalogueError>();
-  /** Creations and deletions, one after the other. */
+  /** Creations and deletions run one at a time. */
   readonly #turn = new Mutex();
 
   private constructor(
@@ -64,7 +67,7 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
     super();
   }
 
-  /** VMs that ran go on running. @param store stays the caller's to close. */
+  /** VMs that were running are started again. @param store closed by the caller, not by this class. */
   static async open(
     config: HypervisorConfig,
     store: ReplicaStore,
@@ -107,7 +110,7 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
         throw new CatalogueError('InvalidVmState', `${name} already exists, made from other disks`);
       }
       await this.#checkFence(name, spec.epoch);
-      // A folder without a VM is what an attempt left that died.
+      // A folder that is not a loaded VM was left by an attempt that died.
       const folder = join(this.folder, name);
       try {
         await rm(folder, { recursive: true, force: true });
@@ -144,7 +147,7 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
     return { ...file, point: { replica, snapshot } };
   }
 
-  /** Some of what `RecoveryCompute.listWritten` lists. @param from offset */
+  /** One page of `RecoveryCompute.listWritten`. @param from offset of the page. */
   async writtenFrom(name: string, disk: string, from: number): Promise<WrittenPage> {
     return this.vm(name).writtenFrom(disk, from);
   }
@@ -153,7 +156,7 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
     await this.#find(name).vm.turnOff();
   }
 
-  /** Repeated: nothing. */
+  /** Has no effect if the VM is already deleted. */
   deleteVm(name: string): Promise<void> {
     return this.#turn.run(async () => {
       const found = this.#vms.get(name);
@@ -179,7 +182,7 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
     await this.floor.close();
   }
 
-  /** One VM that can't be loaded is refused by its name; the others run. */
+  /** Refuses a VM that can't be loaded; the other VMs run. */
   async #loadOrRefuse(name: string, log: HypervisorLog): Promise<void> {
     try {
       await this.#load(name);
@@ -202,7 +205,7 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
     if (!spec) return;
     const state = await VmStateFile.open(name, join(folder, 'state.json'));
     const { hardware } = spec.description;
-    // A name that no disk has.
+    // The dot keeps this folder from having the name of a disk.
     const settings = { hardware, directBoot: this.directBoots[name], guestFolder: join(folder, '.guest') };
     const vm = await EmbeddedVm.load(name, this.#disks(spec), state, this.floor.environment, settings);
     this.#vms.set(name, { spec, vm });

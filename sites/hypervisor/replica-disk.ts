@@ -1,10 +1,10 @@
-/** A replica VM's disk: an overlay above a recovery point, which the store keeps as it is. */
+/** A replica VM's disk: an overlay above a recovery point, which stays unchanged in the store. */
 import type { VirtualDisk } from '../../disks/disk.js';
 import { OverlayDisk } from '../../disks/overlay.js';
 import type { DiskAddress, ReplicaDisks } from '../../ports/replica-disks.js';
 import { SnapshotDisk } from './snapshot-disk.js';
 
-/** A disk of the store as a recovery point has it. */
+/** A replica disk in the store at a recovery point. */
 export interface PointDisk {
   readonly replica: DiskAddress;
   readonly snapshot: string;
@@ -12,7 +12,7 @@ export interface PointDisk {
 
 export type PointDisks = Pick<ReplicaDisks, 'openReadOnly'>;
 
-/** As the point; one that is there already is left as it is. @param size of the source disk, bytes. */
+/** Creates an empty overlay above the point; keeps an overlay that exists. @param size of the source disk, bytes. */
 export async function createReplicaDisk(
   path: string,
   size: number,
@@ -33,7 +33,7 @@ export async function openReplicaDisk(
   return openAbove(size, point, store, (base) => OverlayDisk.open(path, base, options));
 }
 
-/** Closed, it lets go of its base, too. */
+/** Closing the disk also closes its base. */
 async function openAbove(
   size: number,
   { replica, snapshot }: PointDisk,

@@ -1,4 +1,4 @@
-/** A source disk as a recovery point in the replica store has it: what a replica VM's disk starts from. */
+/** A source disk's contents at a recovery point in the replica store: the base of a replica VM's disk. */
 import type { ReadableDisk } from '../../disks/disk.js';
 import { intersect, type Range } from '../../domain/ranges.js';
 import type { DiskAddress, ReadableReplicaDisk, ReplicaDisks } from '../../ports/replica-disks.js';
@@ -11,8 +11,8 @@ export class SnapshotDisk implements ReadableDisk {
   ) {}
 
   /**
-   * @param size of the source disk, bytes; the replica is rounded up.
-   * @throws CatalogueError InvalidReplicaState when the store has no such snapshot, or not all of it.
+   * @param size of the source disk, bytes; the replica's size is rounded up.
+   * @throws CatalogueError InvalidReplicaState if the store does not have this snapshot, or only a part of it.
    */
   static async open(
     disks: Pick<ReplicaDisks, 'openReadOnly'>,
@@ -35,7 +35,7 @@ export class SnapshotDisk implements ReadableDisk {
     return within ? await this.replica.dataRanges(within) : [];
   }
 
-  /** The store stays the caller's. */
+  /** Closes only the replica; the store belongs to the caller. */
   async close(): Promise<void> {
     await this.replica.close();
   }

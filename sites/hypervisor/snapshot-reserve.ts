@@ -1,10 +1,10 @@
-/** The VM snapshot, as what a VM can do without when its volume fills up. It is merged then, with nobody asking for it. */
+/** Gives up the VM snapshot when the volume fills up, to free its space, and then merges it without a request. */
 import type { Reserve, TrackerOptions } from '../../tracking/tracker-options.js';
 import type { VmDisks } from './vm-disks.js';
 import type { VmSnapshot } from './vm-snapshot.js';
 
 export class SnapshotReserve implements Reserve {
-  /** @param merge merges for a while. @returns bytes left. */
+  /** @param merge merges for a limited time and returns how many bytes are left. */
   constructor(
     private readonly disks: VmDisks,
     private readonly snapshot: VmSnapshot,
@@ -18,7 +18,7 @@ export class SnapshotReserve implements Reserve {
     return true;
   }
 
-  /** Whatever stops it, whoever asks for the next merge or snapshot goes on with it. */
+  /** If this fails, the next request to merge or take a snapshot continues the merge. */
   async #mergeAll(): Promise<void> {
     try {
       while ((await this.merge()) > 0);

@@ -1,6 +1,6 @@
 /**
- * The files behind one disk of a VM: a base, which may be an overlay itself, and above it the overlay of a VM snapshot while
- * there is one. What the guest's tracked disk sits on is the top.
+ * The files behind one disk of a VM: a base, which may itself be an overlay, and, while a VM snapshot exists, the
+ * snapshot's overlay above the base. The guest's tracked disk uses the top of this chain.
  */
 import { stat, type FileHandle } from 'node:fs/promises';
 import type { VirtualDisk } from '../../disks/disk.js';
@@ -14,34 +14,34 @@ import { CatalogueError } from '../../domain/errors.js';
 import { mergeRanges, type Range } from '../../domain/ranges.js';
 import type { DiskFormat } from '../../domain/site.js';
 
-/** A disk as the hypervisor was told of it. */
+/** A disk from the hypervisor's configuration. */
 export interface DiskOfVm {
   readonly name: string;
-  /** Change logs lie beside this file. */
+  /** Path of the disk file. The change logs lie beside it. */
   readonly path: string;
-  /** Where a VM snapshot puts its overlay. */
+  /** Path of the overlay that a VM snapshot creates. */
   readonly overlay: string;
   readonly format: string;
   /** Not replicated: neither tracked nor part of a VM snapshot. */
   readonly excluded?: boolean;
-  /** What the file at its path is now. Left out where there is none that somebody else might change. */
+  /** Identifies the file that is at the path now. Absent for a disk that no other program might change. */
   identify?(): Promise<FileIdentity | undefined>;
   openBase(): Promise<VirtualDisk>;
 }
 
-/** What is at the path of a disk is not what the VM has open. */
+/** The file at a disk's path is not the file that the VM has open. */
 export interface Displaced {
-  /** There is nothing. */
+  /** No file is at the path. */
   readonly isGone: boolean;
-  /** For people. */
+  /** Message for operators. */
   readonly detail: string;
 }
 
-/** A disk file, kept from any other hypervisor of this machine while it is open. */
+/** A disk in a local file. While it is open, no other hypervisor of this machine can open it. */
 export const diskFile = (disk: { name: string; path: string; format?: DiskFormat; excluded: boolean }): DiskOfVm => ({
   ...disk,
   overlay: `${disk.path}.avhd`,
-  // As it is opened: once a guest writes to it, what it looks like says nothing any more.
+  // Fixed here: once a guest writes to the disk, its contents no longer tell its format.
   format: disk.format ?? 'raw',
   identify: () => identifyFile(disk.path),
   openBase: async () => {
@@ -87,12 +87,12 @@ export class DiskChain {
     this.#overlay = overlay;
   }
 
-  /** @throws CatalogueError DiskMissing, BrokenChain, InvalidVmState (open elsewhere) */
+  /** @throws CatalogueError DiskMissing, BrokenChain, or InvalidVmState if another hypervisor has the disk open. */
   static async open(disk: DiskOfVm): Promise<DiskChain> {
     const base = await disk.openBase();
     try {
       const { overlay } = disk;
-      // Served without its overlay a disk would silently lose what the guest wrote since the snapshot.
+      // Without its overlay, the disk would silently lose what the guest wrote since the snapshot.
       const opened = (await holdsOverlay(overlay)) ? await OverlayDisk.open(overlay, base) : undefined;
       return new DiskChain(disk, base, opened);
     } catch (error) {
@@ -110,24 +110,27 @@ export class DiskChain {
     return this.#overlay;
   }
 
-  /** The parts of a range that a guest may have written since the disk was made above another; all of it where it was not. */
+  /**
+   * The parts of a range that a guest may have written since the overlay was created above its base. For a disk that is
+   * not an overlay: the whole range.
+   */
   writtenRanges(range: Range): Range[] {
     if (!(this.base instanceof OverlayDisk)) return [range];
-    // A merge marks a block in the base before it is no longer one of the snapshot's overlay.
+    // A merge marks a block in the base before it clears it in the snapshot's overlay, so no block is missed.
     return mergeRanges([...this.base.ownRanges(range), ...(this.#overlay?.ownRanges(range) ?? [])]);
   }
 
-  /** What the open file of the base is; undefined where there is nothing to go by. */
+  /** Identity of the base's open file; undefined for a disk that is not a raw file. */
   async identify(): Promise<FileIdentity | undefined> {
     return this.base instanceof RawDisk ? this.base.identify() : undefined;
   }
 
-  /** Which file the base is; undefined where it is none of this machine. */
+  /** Key of the base's open file; undefined for a disk that is not a raw file. */
   async fileKey(): Promise<string | undefined> {
     return this.base instanceof RawDisk ? this.base.fileKey() : undefined;
   }
 
-  /** Whoever reads the disk by its path does not read what the guest does: why. Undefined when all is well. */
+  /** Why reading the disk by its path would not yield what the guest reads; undefined if it would. */
   async displaced(): Promise<Displaced | undefined> {
     const key = await this.fileKey();
     const { path } = this.disk;
@@ -137,12 +140,12 @@ export class DiskChain {
     return { isGone: false, detail: `${path} is not the file that the VM has open` };
   }
 
-  /** From now on the base stays as it is. Nothing may be in flight. */
+  /** Leaves the base unchanged from now on. No request may be in flight. */
   async takeSnapshot(): Promise<void> {
     this.#overlay ??= await OverlayDisk.create(this.disk.overlay, this.base);
   }
 
-  /** Removes the overlay once everything is merged; `top` is the base then. Nothing may be in flight. */
+  /** Removes the overlay once everything is merged; `top` is then the base. No request may be in flight. */
   async dropSnapshot(): Promise<void> {
     const overlay = this.#overlay;
     if (!overlay) return;
@@ -159,7 +162,10 @@ export class DiskChain {
   }
 }
 
-/** An overlay exists when its bitmap does; content without a bitmap is one that lost it, for `open` to complain of. */
+/**
+ * An overlay exists if its bitmap does. Data without a bitmap is an overlay that lost its bitmap: it counts too, so
+ * that `open` reports the error.
+ */
 async function holdsOverlay(path: string): Promise<boolean> {
   const [data, bitmap] = await Promise.all([blocksOf(path), blocksOf(`${path}.bitmap`)]);
   return bitmap !== undefined || (data ?? 0) > 0;

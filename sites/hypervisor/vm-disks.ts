@@ -8,13 +8,16 @@ import type { HypervisorDisk } from '../../ports/hypervisor-vm.js';
 import { DiskChain, type Displaced, type DiskOfVm } from './vm-chain.js';
 
 const MERGE_STEP_BYTES = 16 * 1024 * 1024;
-/** Of a list of what was written: from so many ranges on a page ends, after as many bytes of the disk as are looked at in one go. */
+/**
+ * Pages of a list of written ranges: a page ends once it has this many ranges. The disk is examined in windows of this
+ * many bytes.
+ */
 const RANGES_A_PAGE = 4096;
 const WINDOW_BYTES = 256 * 1024 * 1024;
 
 export interface WrittenPage {
   readonly ranges: readonly Range[];
-  /** Where the next page begins; left out: this is the last. */
+  /** Offset of the next page; absent on the last page. */
   readonly next?: number;
 }
 
@@ -27,17 +30,20 @@ export class VmDisks {
     return this.#chains !== undefined;
   }
 
-  /** How many disks a VM snapshot has. */
+  /** How many disks are part of a VM snapshot. */
   get replicated(): number {
     return this.all.filter(({ excluded }) => !excluded).length;
   }
 
-  /** How many disks have the overlay of a VM snapshot. */
+  /** How many disks currently have a snapshot's overlay. */
   get snapshots(): number {
     return this.#opened().filter((chain) => chain.snapshot).length;
   }
 
-  /** All or none. Open already: nothing. @throws CatalogueError DiskMissing, BrokenChain, InvalidVmState */
+  /**
+   * Opens all disks or none; has no effect if they are open.
+   * @throws CatalogueError DiskMissing, BrokenChain, InvalidVmState
+   */
   async open(): Promise<void> {
     if (this.#chains) return;
     const chains: DiskChain[] = [];
@@ -50,7 +56,7 @@ export class VmDisks {
     }
   }
 
-  /** For a tracker to be loaded on, before anything is written. @throws CatalogueError DiskMissing, ReadFailed */
+  /** The disks for loading a tracker, before anything is written. @throws CatalogueError DiskMissing, ReadFailed */
   async toTrack(): Promise<DiskToTrack[]> {
     const [identities, files] = [await this.identify(), await this.fileKeys()];
     return this.#opened().map((chain, index) => ({
@@ -61,12 +67,14 @@ export class VmDisks {
     }));
   }
 
-  /** Which files the open disks are, in their order; undefined where that can't be told. */
+  /** Keys of the open disk files, in the order of the disks; undefined if a file has none. */
   fileKeys(): Promise<(string | undefined)[]> {
     return Promise.all(this.#opened().map((chain) => chain.fileKey()));
   }
 
-  /** What their files are now, in their order: the open ones, else those at their paths. */
+  /**
+   * Identities of the disk files, in the order of the disks: of the open files, otherwise of the files at the paths.
+   */
   identify(): Promise<Identities> {
     return Promise.all(
       this.all.map(async (disk, index) => {
@@ -76,7 +84,7 @@ export class VmDisks {
     );
   }
 
-  /** The first disk of which the VM has another file open than its path leads to. Undefined when all is well, or closed. */
+  /** The first disk whose open file is not the file at its path. Undefined if there is none or the disks are closed. */
   async displaced(): Promise<Displaced | undefined> {
     for (const [index, chain] of (this.#chains ?? []).entries()) {
       const { name, excluded } = this.all[index]!;
@@ -86,7 +94,10 @@ export class VmDisks {
     return undefined;
   }
 
-  /** Before somebody reads disks by their paths. @throws CatalogueError DiskMissing, BrokenChain when another file is there. */
+  /**
+   * Call before disks are read by their paths.
+   * @throws CatalogueError DiskMissing, or BrokenChain if another file is at a path.
+   */
   async requireInPlace(): Promise<void> {
     const displaced = await this.displaced();
     if (!displaced) return;
@@ -98,12 +109,15 @@ export class VmDisks {
     throw new CatalogueError('BrokenChain', `${detail}; ${remedy}`);
   }
 
-  /** Which file an open disk is; undefined where that can't be told. */
+  /** Key of an open disk's file; undefined if it has none. */
   async fileKey(name: string): Promise<string | undefined> {
     return this.#chains?.[this.all.findIndex((disk) => disk.name === name)]?.fileKey();
   }
 
-  /** What was written to an open disk, from an offset on. @throws CatalogueError DiskMissing when there is no such disk. */
+  /**
+   * One page of the ranges written to an open disk, from an offset on.
+   * @throws CatalogueError DiskMissing if there is no such disk.
+   */
   writtenFrom(name: string, offset: number): WrittenPage {
     const chain = this.#opened()[this.all.findIndex((disk) => disk.name === name)];
     if (!chain) throw new CatalogueError('DiskMissing', `the VM has no disk ${name}`);
@@ -118,12 +132,12 @@ export class VmDisks {
     return { ranges: mergeRanges(ranges), ...(next < size && { next }) };
   }
 
-  /** Are the open disks of the sizes that the tracker knows? */
+  /** Whether the open disks have the sizes that the tracker expects. */
   fit(tracker: Tracker): boolean {
     return this.#opened().every(({ top }, index) => top.size === tracker.disks[index]!.size);
   }
 
-  /** Puts the tracked disks on the chains' tops; nothing may be in flight. */
+  /** Attaches the tracked disks to the tops of their chains. No request may be in flight. */
   attach(tracker: Tracker): void {
     for (const [index, chain] of this.#opened().entries()) tracker.disks[index]!.attach(chain.top);
   }
@@ -135,29 +149,29 @@ export class VmDisks {
     for (const chain of chains) await chain.close();
   }
 
-  /** Nothing may be in flight. */
+  /** No request may be in flight. */
   async takeSnapshot(): Promise<void> {
     for (const [index, chain] of this.#opened().entries()) {
       if (!this.all[index]!.excluded) await chain.takeSnapshot();
     }
   }
 
-  /** Whether the base of a disk is no longer what it was when the snapshot was taken. */
+  /** Whether a disk's base has begun to differ from the snapshot. */
   get areMerging(): boolean {
     return (this.#chains ?? []).some(({ snapshot }) => snapshot?.merging);
   }
 
-  /** How many disks copy up what guests write, so that their bases stay as they were. */
+  /** How many disks copy up guest writes so that their bases stay unchanged. */
   get copyingUp(): number {
     return (this.#chains ?? []).filter(({ snapshot }) => snapshot?.merging === false).length;
   }
 
-  /** From when it resolves on the snapshot takes no more space. */
+  /** Once this resolves, the snapshot takes no more space. */
   async beginMerge(): Promise<void> {
     for (const { snapshot } of this.#chains ?? []) await snapshot?.beginMerge();
   }
 
-  /** Removes overlays that nothing was written to; nothing may be in flight. */
+  /** Removes overlays that hold no writes. No request may be in flight. */
   async dropUnusedSnapshot(): Promise<void> {
     for (const chain of this.#opened()) {
       if (!chain.snapshot || chain.snapshot.overlayBytes > 0) continue;
@@ -166,7 +180,7 @@ export class VmDisks {
     }
   }
 
-  /** @param milliseconds how long to work at most. @returns bytes left. */
+  /** @param milliseconds how long to work at most. @returns how many bytes are left. */
   async mergeSnapshot(milliseconds: number): Promise<number> {
     const deadline = performance.now() + milliseconds;
     let left = 0;
@@ -180,7 +194,7 @@ export class VmDisks {
     return left;
   }
 
-  /** Removes overlays that are merged; nothing may be in flight. */
+  /** Removes overlays that are merged. No request may be in flight. */
   async dropSnapshot(): Promise<void> {
     for (const chain of this.#opened()) await chain.dropSnapshot();
   }
@@ -190,7 +204,7 @@ export class VmDisks {
     return this.#chains;
   }
 
-  /** @param uriOf where a disk is served; undefined while it is not. */
+  /** @param uriOf the address at which a disk is served; undefined while it is not. */
   describe(tracker: Tracker | undefined, uriOf: (disk: DiskOfVm) => string | undefined): HypervisorDisk[] {
     return this.all.map((disk, index) => {
       const { name, path, format, excluded } = disk;

@@ -1,4 +1,4 @@
-/** The disks of a VM as NBD exports, which its guest has while it runs. */
+/** The disks of a VM as NBD exports, open while the VM runs. */
 import type { TrackedDisk } from '../../tracking/tracker-disk.js';
 import type { Tracker } from '../../tracking/tracker.js';
 import type { NbdServer } from '../nbd/nbd-server.js';
@@ -17,12 +17,12 @@ export class VmExports {
     return this.#areOpen;
   }
 
-  /** Where a disk is served; undefined while it is not. */
+  /** NBD URI of a disk; undefined while it is not served. */
   uri(disk: { readonly name: string }): string | undefined {
     return this.#areOpen ? this.server.uri(this.#nameOf(disk)) : undefined;
   }
 
-  /** Open already: nothing. */
+  /** Has no effect if the exports are open. */
   open(tracker: Tracker): void {
     if (this.#areOpen) return;
     for (const [index, disk] of this.disks.entries()) {
@@ -31,7 +31,7 @@ export class VmExports {
     this.#areOpen = true;
   }
 
-  /** Resolves when nothing that guests asked for is under way any more. */
+  /** Resolves when all requests of guests have finished. */
   async close(): Promise<void> {
     await Promise.all(this.disks.map((disk) => this.server.removeExport(this.#nameOf(disk))));
     this.#areOpen = false;
@@ -42,7 +42,7 @@ export class VmExports {
   }
 }
 
-/** A guest's flush and FUA sync the disk, never the log. */
+/** A guest's flush or FUA write syncs the disk but not the log. */
 const exportOf = (disk: TrackedDisk): NbdExport => {
   const finish = async (written: Promise<void>, { fua }: Durability) => {
     await written;

@@ -1,6 +1,7 @@
 /**
- * The guest of a VM: booted in QEMU from the exports of its disks, where this hypervisor runs guests. A guest that can't be
- * booted keeps no VM from running: its disks are served all the same, and the VM says why it is not booted.
+ * The guest of a VM, booted in QEMU from the exports of the VM's disks if this hypervisor runs guests. A guest that
+ * can't be booted does not keep the VM from running: the disks are served anyway, and the VM says why its guest is not
+ * booted.
  */
 import type { Hardware } from '../../domain/hardware.js';
 import type { DirectBoot } from '../../domain/site.js';
@@ -8,29 +9,29 @@ import type { GuestState } from '../../domain/guest.js';
 import { uefiFirmware } from '../qemu/firmware.js';
 import { QemuGuest } from '../qemu/qemu-guest.js';
 
-/** What runs guests here. */
+/** How guests are run on this machine. */
 export interface GuestRunner {
-  /** The program, such as `qemu-system-x86_64`. */
+  /** Name or path of the program, such as `qemu-system-x86_64`. */
   readonly qemu: string;
   readonly socketFolder: string;
-  /** How long a guest that is asked to shut down may take, ms. */
+  /** How long a guest may take to shut down after it was asked to, ms. */
   readonly shutDownLimitMs: number;
 }
 
 export interface GuestSettings {
   readonly hardware: Hardware;
   readonly directBoot?: DirectBoot | undefined;
-  /** Its own: console log and firmware variables are kept there. */
+  /** Folder of this guest only, for the console log and the firmware variables. */
   readonly folder: string;
 }
 
 export class VmGuest {
   #guest: QemuGuest | undefined;
-  /** What is asked to shut down. */
+  /** The guest that was asked to shut down, or turned off. */
   #leaving: QemuGuest | undefined;
   #problem: string | undefined;
 
-  /** @param onEnded the guest has shut itself down, or its QEMU is gone. */
+  /** @param onEnded called when the guest has shut itself down or its QEMU has ended. */
   constructor(
     private readonly vm: string,
     private readonly runner: GuestRunner,
@@ -44,7 +45,7 @@ export class VmGuest {
     return { booted, ...(!booted && this.#problem !== undefined && { problem: this.#problem }) };
   }
 
-  /** @param disks by name, where each is served. Booted already: nothing. */
+  /** Has no effect if the guest is booted. @param disks the NBD URI of each disk, keyed by name. */
   async boot(disks: ReadonlyMap<string, string>): Promise<void> {
     if (this.#guest?.isRunning) return;
     try {
@@ -58,7 +59,7 @@ export class VmGuest {
     }
   }
 
-  /** Asks the guest to shut down; turned off after the limit, ms. */
+  /** Asks the guest to shut down, and turns it off after the limit, ms. */
   async shutDown(limitMs = this.runner.shutDownLimitMs): Promise<void> {
     const guest = this.#take();
     if (!guest || (await guest.shutDown(limitMs))) return;
@@ -67,12 +68,12 @@ export class VmGuest {
     await guest.turnOff();
   }
 
-  /** Also one that is asked to shut down just now. */
+  /** Also ends a guest that is still shutting down. */
   async turnOff(): Promise<void> {
     await (this.#take() ?? this.#leaving)?.turnOff();
   }
 
-  /** That it ends from now on is not news. */
+  /** Stops following the guest, so that its end is not reported. */
   #take(): QemuGuest | undefined {
     const guest = this.#guest;
     this.#guest = undefined;

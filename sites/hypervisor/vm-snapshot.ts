@@ -1,6 +1,7 @@
 /**
- * The VM snapshot of an initial copy: overlays above all disks of a VM at one instant, and what is remembered of them.
- * It is one only once tracking has begun too; overlays that an attempt left behind are just merged.
+ * The VM snapshot: overlays above all disks of a VM, created at one instant, and the stored state that describes them.
+ * The snapshot is valid only once tracking has begun, or the cut has been made, too. Overlays that an attempt left
+ * behind are merged.
  */
 import { CatalogueError } from '../../domain/errors.js';
 import type { Fence } from '../../domain/fence.js';
@@ -8,11 +9,11 @@ import type { TrackingState } from '../../ports/hypervisor-vm.js';
 import type { VmDisks } from './vm-disks.js';
 import type { VmStateFile } from './vm-state-file.js';
 
-/** How long one request to merge may work, ms, and how long one that has to be done with a merge first. */
+/** How long a request to merge may work, ms; and a request that has to merge before it can do its own work. */
 const MERGE_SLICE_MS = 2_000;
 const MERGE_FIRST_MS = 20_000;
 
-/** Does something while nothing of the VM is in flight. */
+/** Runs an action while no request to the VM's disks is in flight. */
 export type Quietly = (action: () => Promise<void>) => Promise<void>;
 
 export class VmSnapshot {
@@ -24,7 +25,7 @@ export class VmSnapshot {
     private readonly state: VmStateFile,
   ) {}
 
-  /** Undefined while there is none that can be relied on. */
+  /** Undefined while there is no complete snapshot. */
   get name(): string | undefined {
     if (this.state.failure) return undefined;
     const { snapshot } = this.state.current;
@@ -32,8 +33,9 @@ export class VmSnapshot {
   }
 
   /**
-   * @throws CatalogueError unless the base files are still what the disks were at this snapshot: SnapshotGivenUp when it
-   * was, so that whoever wants it begins anew, else InvalidVmState.
+   * Checks that the base files still hold the state of this snapshot.
+   * @throws CatalogueError SnapshotGivenUp if it was given up, so that the caller starts again with a new one;
+   * otherwise InvalidVmState.
    */
   check(epoch: number): void {
     const { snapshot } = this.state.current;
@@ -43,23 +45,24 @@ export class VmSnapshot {
     throw new CatalogueError('InvalidVmState', `${this.vm}: no snapshot of epoch ${epoch}; ${found}`);
   }
 
-  /** @throws CatalogueError SnapshotGivenUp when the snapshot of this epoch was. */
+  /** @throws CatalogueError SnapshotGivenUp if the snapshot of this epoch was given up. */
   requireKept(epoch: number): void {
     const givenUp = this.#givenUp ?? this.state.current.givenUp;
     if (givenUp?.epoch === epoch) throw new CatalogueError('SnapshotGivenUp', `${this.vm}: ${givenUp.cause}`);
   }
 
   /**
-   * For want of space: from when it resolves on nothing is copied up for it any more, and what it has can be merged. May
-   * be called at any time, by a guest's write. @returns false when there is none, or it is being merged already.
+   * Gives up the snapshot because space is short. Once this resolves, no more data is copied up for it, and its
+   * overlays can be merged. It may be called at any time, even during a guest's write.
+   * @returns false if there is no snapshot, or it is already being merged.
    */
   async giveUp(cause: string): Promise<boolean> {
     if (this.disks.copyingUp === 0) return false;
-    // First: nobody may take the bases for the snapshot once they change.
+    // This comes first: nobody may read the bases as the snapshot once they change.
     const { snapshot } = this.state.current;
     if (snapshot) this.#givenUp = { epoch: snapshot.epoch, cause };
     await this.disks.beginMerge();
-    // What can't be stored is found again by `settle`.
+    // If this can't be stored, `settle` finds out after a restart.
     await this.#storeGivenUp(cause).catch(() => undefined);
     return true;
   }
@@ -72,16 +75,18 @@ export class VmSnapshot {
     });
   }
 
-  /** Is this the snapshot that was taken together with that cut? */
+  /** Whether this snapshot was taken together with that cut. */
   isOfCut({ epoch, sequence }: Fence): boolean {
     const { snapshot } = this.state.current;
     return snapshot?.phase === 'taken' && snapshot.epoch === epoch && snapshot.sequence === sequence;
   }
 
   /**
-   * @param at the epoch; with a sequence, that of the cut that joins in.
-   * @param join starts tracking or cuts, while nothing is in flight. @returns its answer.
-   * @throws CatalogueError DiskMissing, BrokenChain when a disk is not in its place, where the copy would look for it.
+   * @param at the epoch of the snapshot, and the sequence if `join` makes a cut.
+   * @param join starts tracking or cuts, while no request is in flight.
+   * @returns what `join` returned.
+   * @throws CatalogueError DiskMissing, BrokenChain if a disk's file is not in its place, where the copy would look for
+   * it.
    */
   async take<T>(at: { epoch: number; sequence?: number }, quietly: Quietly, join: () => Promise<T>): Promise<T> {
     const { epoch, sequence } = at;
@@ -99,24 +104,24 @@ export class VmSnapshot {
         await this.disks.takeSnapshot();
         joined = { answer: await join() };
       } catch (error) {
-        // It would cost the guest space for nothing. What can't be removed is merged by whoever comes next.
+        // An unused overlay would only cost the guest space. If it can't be removed now, the next operation merges it.
         await this.disks.dropUnusedSnapshot().catch(() => undefined);
         throw error;
       }
     });
-    // Guests write again: it may have been given up already.
+    // Guests write again by now, so the snapshot may already have been given up.
     await this.state.change((state) =>
       state.snapshot?.phase === 'creating' ? { ...state, snapshot: { ...snapshot, phase: 'taken' } } : state,
     );
     return joined!.answer;
   }
 
-  /** After a restart: what a request that died with the process had got to. */
+  /** After a restart: finds out how far a request got that died with the process. */
   async settle(tracking: TrackingState | undefined): Promise<void> {
     const { snapshot } = this.state.current;
     if (!snapshot) return;
     const overlays = this.disks.snapshots;
-    // What joined in is the last to happen: a sequence that is still open has not been cut.
+    // `join` is the last step: if the sequence is still open, the cut was not made.
     const hasJoined = tracking?.epoch === snapshot.epoch && tracking.openSequence > (snapshot.sequence ?? 0);
     const isTaken = overlays === this.disks.replicated && hasJoined;
     if (snapshot.phase === 'taken' && this.disks.areMerging) {
@@ -128,12 +133,12 @@ export class VmSnapshot {
     }
   }
 
-  /** Merges for a while. @returns bytes left; at 0 the snapshot is gone. */
+  /** Merges for a limited time. @returns how many bytes are left; at 0 the snapshot is gone. */
   merge(quietly: Quietly): Promise<number> {
     return this.#merge(quietly, MERGE_SLICE_MS);
   }
 
-  /** @throws CatalogueError MergeUnfinished when it takes longer than a request may. */
+  /** @throws CatalogueError MergeUnfinished if the merge takes longer than a request may. */
   async mergeAll(quietly: Quietly): Promise<void> {
     const left = await this.#merge(quietly, MERGE_FIRST_MS);
     if (left > 0) throw new CatalogueError('MergeUnfinished', `${this.vm}: ${left} bytes are still to be merged`);

@@ -1,4 +1,7 @@
-/** What a hypervisor remembers of a VM: a JSON file, replaced whole, on stable storage when a change resolves. */
+/**
+ * A hypervisor's stored state of a VM: a JSON file. Each change replaces the whole file, and is on stable storage when
+ * it resolves.
+ */
 import { mkdir, open, rename, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
@@ -15,28 +18,28 @@ import { Mutex } from '../../concurrency/mutex.js';
 const epoch = z.int().min(0);
 
 export const vmStateSchema = z.object({
-  /** What the VM is meant to be, whether or not its disks can be opened. */
+  /** The desired power state, even if the disks can't be opened. */
   power: z.enum(['Running', 'Off']).default('Running'),
-  /** Of a VM that is off: nothing was written after. */
+  /** When the exports of a VM that is off were closed; nothing was written after that. */
   exportsClosedAt: isoTimeSchema.exactOptional(),
-  /** The epoch it was last started under. */
+  /** The epoch under which the VM was last started. */
   startedEpoch: epoch.default(0),
-  /** It runs elsewhere under this one; older ones must not start it here. */
+  /** The epoch under which the VM runs elsewhere; an older epoch must not start it here. */
   fencedEpoch: epoch.default(0),
-  /** The newest epoch that replication was begun in. */
+  /** The newest epoch in which replication was started. */
   replicatedEpoch: epoch.default(0),
   /**
-   * The VM snapshot. creating: not all disks may have their overlay, so that it is none; taken: the bases are as they
-   * were; merging: they change.
+   * The VM snapshot. creating: some disks may not have their overlay yet, so it can't be used; taken: the bases hold
+   * the state of the snapshot; merging: the bases are changing.
    */
   snapshot: z
     .object({ epoch, sequence: z.int().min(1).exactOptional(), phase: z.enum(['creating', 'taken', 'merging']) })
     .exactOptional(),
-  /** The epoch of a VM snapshot that was given up, for whoever still wants to read it, and why. */
+  /** The epoch of a VM snapshot that was given up, and why: for a reader that still asks for that snapshot. */
   givenUp: z.object({ epoch, cause: z.string() }).exactOptional(),
-  /** Its guest may be frozen, for a cut that was begun then. */
+  /** The guest may be frozen, for a cut begun at this time. */
   frozenSince: isoTimeSchema.exactOptional(),
-  /** The newest cut that was to be app-consistent; without `failure` it is. */
+  /** The newest cut for which an app-consistent state was requested; without `failure` it is app-consistent. */
   guestCut: z.object({ ...fenceSchema.shape, failure: appConsistentFailureSchema.exactOptional() }).exactOptional(),
 });
 export type GuestCut = NonNullable<z.infer<typeof vmStateSchema>['guestCut']>;
@@ -55,8 +58,8 @@ export class VmStateFile {
   ) {}
 
   /**
-   * A VM nobody has heard of yet is meant to run. A file that can't be read does not fail this: it is that VM's alone, and is
-   * told by whatever is asked of it until the file can be read.
+   * A VM without a state file is meant to run. An unreadable file does not make this fail, because it concerns only
+   * that VM: every operation on the VM fails until the file can be read.
    */
   static async open(vm: string, path: string): Promise<VmStateFile> {
     const file = new VmStateFile(vm, path);
@@ -64,18 +67,18 @@ export class VmStateFile {
     return file;
   }
 
-  /** Why nothing is known of the VM, until `recover` finds the file mended. */
+  /** Why the VM's state is unknown; cleared when `recover` can read the file. */
   get failure(): CatalogueError | undefined {
     return this.#failure;
   }
 
-  /** @throws CatalogueError InvalidVmState when the file can't be read. */
+  /** @throws CatalogueError InvalidVmState if the file can't be read. */
   get current(): VmState {
     if (this.#failure) throw this.#failure;
     return this.#state;
   }
 
-  /** Reads the file where it could not be read before. Does not reject. */
+  /** Tries again to read a file that could not be read. Does not reject. */
   async recover(): Promise<void> {
     if (this.#state !== UNREAD) return;
     try {
@@ -88,7 +91,7 @@ export class VmStateFile {
     }
   }
 
-  /** Of several at once each starts from what the one before left. */
+  /** Concurrent changes run one at a time, each on the result of the one before. */
   change(change: (state: VmState) => VmState): Promise<void> {
     return this.#turn.run(async () => {
       await this.recover();
@@ -99,7 +102,10 @@ export class VmStateFile {
   }
 }
 
-/** @returns undefined when there is no such file. @throws CatalogueError, and Error when it is not what it should be. */
+/**
+ * @returns undefined if there is no such file.
+ * @throws CatalogueError if it can't be read, Error if its contents are not valid.
+ */
 export async function readJson<S extends z.ZodType>(path: string, schema: S): Promise<z.infer<S> | undefined> {
   let text: string;
   try {
@@ -120,7 +126,7 @@ export async function readJson<S extends z.ZodType>(path: string, schema: S): Pr
   }
 }
 
-/** Replaces the file; a process or machine that dies leaves the old one or the new. */
+/** Replaces the file. If the process or machine dies, either the old or the new contents remain. */
 export async function writeJson(path: string, value: unknown): Promise<void> {
   const unfinished = `${path}.new`;
   try {
@@ -138,7 +144,7 @@ export async function writeJson(path: string, value: unknown): Promise<void> {
   }
 }
 
-/** Makes the folder this process's own until the handle is closed or the process ends. */
+/** Reserves the folder for this process until the handle is closed or the process ends. */
 export async function lockStateFolder(folder: string): Promise<FileHandle> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const file = await open(join(folder, 'hypervisor.lock'), 'a', 0o600);

@@ -1,6 +1,6 @@
 /**
- * The disks of a VM and the tracker above them: opened together, and put down together, so that what somebody else does
- * to a disk in between is noticed before it is written again.
+ * The disks of a VM and the tracker above them. They are opened and put down together, so that a change that another
+ * program makes to a disk in between is noticed before the disk is written again.
  */
 import { Tracker } from '../../tracking/tracker.js';
 import type { Reserve, TrackerOptions } from '../../tracking/tracker-options.js';
@@ -16,12 +16,12 @@ export class VmTracking {
     private readonly reserve: Reserve,
   ) {}
 
-  /** Undefined until the disks could be opened once. */
+  /** Undefined until the disks have been opened for the first time. */
   get tracker(): Tracker | undefined {
     return this.#tracker;
   }
 
-  /** Opens the disks and picks up their logs. @throws CatalogueError of either; all is closed then. */
+  /** Opens the disks and loads their logs. @throws CatalogueError from either step; the disks are then closed. */
   async load(settle: (tracker: Tracker) => Promise<void>): Promise<void> {
     try {
       await this.disks.open();
@@ -34,7 +34,7 @@ export class VmTracking {
     }
   }
 
-  /** Opens the disks of a VM that is off. @returns the tracker, which is a new one when a disk has another size now. */
+  /** Opens the disks of a VM that is off. @returns the tracker; a new one if the size of a disk has changed. */
   async open(): Promise<Tracker> {
     const tracker = this.#tracker!;
     if (this.disks.areOpen) return tracker;
@@ -46,7 +46,7 @@ export class VmTracking {
         this.disks.attach(tracker);
         return tracker;
       }
-      // Until the logs are loaded anew there is none: whoever comes next begins with that.
+      // No tracker until the logs are loaded again: if that fails, the next caller retries it.
       this.#tracker = undefined;
       await tracker.close();
       this.#tracker = await this.#load();
@@ -57,19 +57,25 @@ export class VmTracking {
     }
   }
 
-  /** Marks the VM when what lies at the path of a disk is not what it has open, or, while it is off, not what it put down. */
+  /**
+   * Marks the VM if the file at a disk's path is not the open file or, while the VM is off, not the file that was put
+   * down.
+   */
   async check(): Promise<void> {
     if (this.disks.areOpen) {
       const displaced = await this.disks.displaced();
       if (displaced) await this.#tracker?.mark(displaced.detail);
       return;
     }
-    // A file that is gone has not been changed; who opens it says that it is gone.
+    // A missing file has not changed; opening it reports that it is missing.
     const found = await this.disks.identify().catch(() => undefined);
     if (found) await this.#tracker?.checkRest(found);
   }
 
-  /** By how many bytes each disk has another size than the tracker knows: somebody else's doing, while the VM is off. */
+  /**
+   * By how many bytes the size of each disk differs from what the tracker knows: another program may resize it while
+   * the VM is off.
+   */
   async growth(): Promise<number[]> {
     const { disks = [] } = this.#tracker ?? {};
     if (this.disks.areOpen || !disks.some(({ rest }) => rest)) return disks.map(() => 0);
@@ -77,7 +83,10 @@ export class VmTracking {
     return disks.map(({ rest }, index) => (rest ? (found[index]?.size ?? rest.size) - rest.size : 0));
   }
 
-  /** Flushes and closes the disks, with nothing in flight, and remembers what they are. Closed already: nothing. */
+  /**
+   * Flushes and closes the disks, with no request in flight, and records their identities. Has no effect if they are
+   * closed.
+   */
   async putDown(): Promise<void> {
     if (!this.disks.areOpen) return;
     try {

@@ -1,6 +1,7 @@
 /**
- * Which accelerator QEMU runs guests with here. KVM counts only if it boots a sector in reasonable time: nested in another
- * hypervisor, `/dev/kvm` may open and then take seconds for what software emulation does in a tenth of one.
+ * Chooses the accelerator with which QEMU runs guests on this machine. KVM counts only if it boots a sector in
+ * reasonable time: nested in another hypervisor, `/dev/kvm` may open and then take seconds for work that software
+ * emulation does in a tenth of a second.
  */
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -9,25 +10,25 @@ import { join } from 'node:path';
 
 export type Accelerator = 'kvm' | 'tcg';
 
-/** KVM that works takes a tenth of it, ms. */
+/** Working KVM takes a tenth of this, ms. */
 const BOOTED_WITHIN_MS = 1_500;
-/** The port by which a guest ends QEMU, and what the sector below writes there. */
+/** The port with which a guest ends QEMU, and the value that the sector below writes to it. */
 const EXIT_PORT = 0xf4;
 const WRITTEN = 0x21;
-/** As QEMU forms it from what was written. */
+/** The exit code that QEMU derives from the written value. */
 const EXIT_CODE = (WRITTEN << 1) | 1;
 
-/** mov al, WRITTEN; mov dx, EXIT_PORT; out dx, al; hlt; and again. */
+/** mov al, WRITTEN; mov dx, EXIT_PORT; out dx, al; hlt; jump back to the hlt. */
 const SECTOR_CODE = [0xb0, WRITTEN, 0xba, EXIT_PORT, 0x00, 0xee, 0xf4, 0xeb, 0xfd];
 
 let found: Promise<Accelerator> | undefined;
 
-/** Tried once in a process. */
+/** Determined once per process. */
 export function accelerator(qemu: string): Promise<Accelerator> {
   return (found ??= boots(qemu, 'kvm').then((works) => (works ? 'kvm' : 'tcg')));
 }
 
-/** Whether it boots a sector in time. */
+/** Whether QEMU boots a sector in time with this accelerator. */
 async function boots(qemu: string, accel: Accelerator): Promise<boolean> {
   const folder = await mkdtemp(join(tmpdir(), 'farshore-accelerator-'));
   const sector = join(folder, 'sector.img');

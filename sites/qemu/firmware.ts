@@ -1,5 +1,5 @@
 /**
- * The firmware of a machine, found as QEMU's packages describe it: a descriptor for each, in order of preference
+ * Finds the firmware of a machine through the descriptors of QEMU's packages, which are in order of preference
  * (https://gitlab.com/qemu-project/qemu/-/blob/master/docs/interop/firmware.json).
  */
 import { readdir, readFile } from 'node:fs/promises';
@@ -21,13 +21,13 @@ const descriptorSchema = z.object({
 
 export interface UefiFirmware {
   readonly code: string;
-  /** What a machine's variables begin with. */
+  /** Template of a machine's firmware variables. */
   readonly variables: string;
-  /** It needs a machine with System Management Mode. */
+  /** Whether it needs a machine with System Management Mode. */
   readonly needsSmm: boolean;
 }
 
-/** @returns undefined when none is installed. */
+/** @returns undefined if no suitable firmware is installed. */
 export async function uefiFirmware(secureBoot: boolean, folders = FOLDERS): Promise<UefiFirmware | undefined> {
   for (const folder of folders) {
     const names = await readdir(folder).catch(() => []);
@@ -39,7 +39,7 @@ export async function uefiFirmware(secureBoot: boolean, folders = FOLDERS): Prom
         ({ architecture, machines }) =>
           architecture === 'x86_64' && machines.some((machine) => machine.startsWith('pc-q35')),
       );
-      // Secure boot takes keys that are enrolled; without it, a firmware that enforces none.
+      // Secure boot needs a firmware with enrolled keys. Without secure boot, skip any firmware that could enforce it.
       const enforces = data.features.includes('enrolled-keys');
       const able = data.features.includes('secure-boot');
       if (!fits || (secureBoot ? !enforces : able)) continue;

@@ -1,13 +1,13 @@
-/** What QEMU is told of a machine: its hardware as the VM's description has it, its disks as NBD exports. */
+/** QEMU's arguments for a machine: hardware from the VM's description, disks as NBD exports. */
 import type { Hardware } from '../../domain/hardware.js';
 import type { DirectBoot } from '../../domain/site.js';
 import { parseNbdUri } from '../nbd/nbd-protocol.js';
 import type { Accelerator } from './accelerator.js';
 import type { UefiFirmware } from './firmware.js';
 
-/** A network on which the guests of a site reach each other: a multicast group on the loopback interface. */
+/** A network that connects the guests of a site: a multicast group on the loopback interface. */
 export interface GuestNetwork {
-  /** Of the group, such as `239.17.0.1`. */
+  /** Address of the group, such as `239.17.0.1`. */
   readonly address: string;
   readonly port: number;
 }
@@ -15,23 +15,23 @@ export interface GuestNetwork {
 export interface Machine {
   readonly name: string;
   readonly hardware: Hardware;
-  /** By name: where each disk is served, as an NBD URI. */
+  /** The NBD URI of each disk, keyed by name. */
   readonly disks: ReadonlyMap<string, string>;
   readonly directBoot?: DirectBoot | undefined;
-  /** Undefined of one with BIOS. */
+  /** Undefined for a machine with BIOS. */
   readonly uefi?: { readonly firmware: UefiFirmware; readonly variables: string } | undefined;
-  /** By name of the adapter; one that is left out is not connected to anything. */
+  /** Keyed by adapter name; an adapter that is absent is not connected. */
   readonly networks?: ReadonlyMap<string, GuestNetwork> | undefined;
 }
 
-/** Files of a machine's QEMU. The sockets are its own. */
+/** Files of a machine's QEMU. No other QEMU uses these sockets. */
 export interface MachineFiles {
   readonly controlSocket: string;
-  /** Of QEMU's process number; QEMU removes it when it ends in order. */
+  /** Holds QEMU's process ID; QEMU removes it when it exits normally. */
   readonly pidFile: string;
-  /** Of the guest agent. */
+  /** Socket of the guest agent. */
   readonly agentSocket: string;
-  /** What the guest writes to its first serial port; it is appended to. */
+  /** Log of the guest's first serial port; QEMU appends to it. */
   readonly console: string;
 }
 
@@ -42,7 +42,7 @@ export function machineArguments(machine: Machine, files: MachineFiles, accelera
   const { name, hardware, directBoot, uefi } = machine;
   return [
     ...['-name', `guest=${escaped(name)}`, '-no-user-config', '-nodefaults', '-display', 'none'],
-    // Spawning and privileges are nothing that a machine's emulator needs; a guest may try to break out of it.
+    // An emulator needs neither child processes nor more privileges, and a guest may try to break out of it.
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
     ...['-accel', accelerator === 'tcg' ? 'tcg,thread=multi' : accelerator],
     ...['-machine', machineType(uefi?.firmware)],
@@ -61,7 +61,7 @@ export function machineArguments(machine: Machine, files: MachineFiles, accelera
   ];
 }
 
-/** Machines with BIOS have IDE, as generation 1 of Hyper-V has. */
+/** Machines with BIOS have IDE, like generation 1 of Hyper-V. */
 function machineType(firmware: UefiFirmware | undefined): string {
   if (!firmware) return 'pc';
   return firmware.needsSmm ? 'q35,smm=on' : 'q35';
@@ -97,10 +97,10 @@ function diskArguments({ hardware, disks, uefi, directBoot }: Machine): string[]
           ? { type: 'unix', path: address.socketPath }
           : { type: 'inet', host: address.host, port: `${address.port}` };
       const block = { driver: 'nbd', 'node-name': node, server, export: exportName, discard: 'unmap' };
-      // A kernel that is named takes the first place in the order itself.
+      // A directly booted kernel takes the first place in the boot order itself.
       const order = directBoot ? '' : `,bootindex=${index}`;
       const device = `drive=${node},serial=${escaped(name)}${order}`;
-      // A q35 machine has a port for each disk; the older one two on each of its two buses.
+      // A q35 machine has a port for each disk; a pc machine has two buses with two disks each.
       const ide = (place: number) => (uefi ? `bus=ide.${place}` : `bus=ide.${place >> 1},unit=${place & 1}`);
       return [
         ...['-blockdev', JSON.stringify(block)],
@@ -117,12 +117,12 @@ function networkArguments({ hardware, networks }: Machine): string[] {
     if (!network) return ['-device', device];
     const { address, port } = network;
     return [
-      // Only this machine's loopback interface: nothing of it leaves the machine.
+      // Uses only the loopback interface, so that no packet leaves the machine.
       ...['-netdev', `socket,id=net${index},mcast=${address}:${port},localaddr=127.0.0.1`],
       ...['-device', `${device},netdev=net${index}`],
     ];
   });
 }
 
-/** A comma ends a value. */
+/** Doubles commas, because a single comma ends a value in QEMU's options. */
 export const escaped = (value: string): string => value.replaceAll(',', ',,');

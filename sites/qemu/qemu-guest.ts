@@ -1,6 +1,6 @@
 /**
- * A VM's guest, booted in a QEMU process of its own. QEMU ends when its guest shuts down; one whose hypervisor died is
- * found by its control socket and ended, as its disks went with the hypervisor.
+ * A VM's guest, booted in its own QEMU process. QEMU ends when its guest shuts down. If the hypervisor died, the QEMU
+ * that it left is found by its control socket and ended, because its disks went with the hypervisor.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { copyFile, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
@@ -12,19 +12,19 @@ import type { UefiFirmware } from './firmware.js';
 import { escaped, machineArguments, type Machine, type MachineFiles } from './machine.js';
 import { Qmp, QmpError } from './qmp.js';
 
-/** QEMU takes a tenth of it before it takes commands, ms. */
+/** QEMU usually takes a tenth of this until it accepts commands, ms. */
 const STARTED_WITHIN_MS = 30_000;
 const ANSWERED_WITHIN_MS = 10_000;
 const ENDED_WITHIN_MS = 5_000;
 const POLL_MS = 20;
-/** What is shown of why QEMU did not start, characters. */
+/** How much of QEMU's error output is shown if it does not start, characters. */
 const MAX_SHOWN = 500;
 
 export interface GuestOptions {
   readonly qemu: string;
-  /** Its own, kept: console log and firmware variables. */
+  /** Folder of this guest only; the console log and the firmware variables are kept in it. */
   readonly folder: string;
-  /** Of its sockets, which are limited to about a hundred characters. */
+  /** Folder of its sockets, whose paths are limited to about a hundred characters. */
   readonly socketFolder: string;
 }
 
@@ -49,7 +49,10 @@ export class QemuGuest {
     });
   }
 
-  /** Ends a QEMU that an earlier process left, then starts one. @throws Error that says why QEMU did not start. */
+  /**
+   * Ends a QEMU that an earlier process left, then starts a new one.
+   * @throws Error that says why QEMU did not start.
+   */
   static async start(machine: Described, { qemu, folder, socketFolder }: GuestOptions): Promise<QemuGuest> {
     const files = {
       controlSocket: join(socketFolder, `${machine.name}.qmp`),
@@ -59,7 +62,7 @@ export class QemuGuest {
     };
     await endLeftOver(files);
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    // Its own mode, whatever QEMU would give it: what a guest writes there is the guest's data.
+    // Created here, so that QEMU does not choose the mode: the console holds the guest's data.
     await (await open(files.console, 'a', 0o600)).close();
     const { firmware } = machine;
     const uefi = firmware && { firmware, variables: await variablesIn(folder, firmware) };
@@ -79,12 +82,12 @@ export class QemuGuest {
     return this.#isRunning;
   }
 
-  /** Resolves when QEMU has ended, whoever ended it. */
+  /** Resolves when QEMU has ended, for whatever reason. */
   ended(): Promise<void> {
     return this.#ended;
   }
 
-  /** Presses the power button and waits for the guest. @returns whether it has shut down within the limit, ms. */
+  /** Presses the power button and waits for the guest. @returns whether it shut down within the limit, ms. */
   async shutDown(limitMs: number): Promise<boolean> {
     if (!this.#isRunning) return true;
     await this.qmp.execute('system_powerdown', {}, ANSWERED_WITHIN_MS).catch(() => undefined);
@@ -92,7 +95,7 @@ export class QemuGuest {
     return !this.#isRunning;
   }
 
-  /** As pulling the plug: what the guest has not flushed is lost. */
+  /** Like pulling the plug: data that the guest has not flushed is lost. */
   async turnOff(): Promise<void> {
     if (!this.#isRunning) return;
     await this.qmp.execute('quit', {}, ENDED_WITHIN_MS).catch(() => undefined);
@@ -101,15 +104,15 @@ export class QemuGuest {
     await this.#ended;
   }
 
-  /** Writes what its screen shows as a PNG. @throws QmpError */
+  /** Writes the contents of the guest's screen to a PNG file. @throws QmpError */
   async screen(file: string): Promise<void> {
     await this.qmp.execute('screendump', { filename: file, format: 'png' }, ANSWERED_WITHIN_MS);
   }
 }
 
 /**
- * Two of them would write to the same disks: the new one starts only when the old one is gone.
- * @throws Error when it can't be ended.
+ * Two QEMUs would write to the same disks, so the new one starts only when the old one has ended.
+ * @throws Error if the old one can't be ended.
  */
 async function endLeftOver({ pidFile, controlSocket }: MachineFiles): Promise<void> {
   const pid = Number(await readFile(pidFile, 'utf8').catch(() => Number.NaN));
@@ -125,7 +128,7 @@ async function endLeftOver({ pidFile, controlSocket }: MachineFiles): Promise<vo
   await rm(controlSocket, { force: true });
 }
 
-/** Whether the process is a QEMU with this control socket: its number may be another program's by now. */
+/** Whether the process is a QEMU with this control socket; another program may have the process ID by now. */
 async function isQemuOf(pid: number, controlSocket: string): Promise<boolean> {
   if (!Number.isSafeInteger(pid)) return false;
   const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
@@ -150,7 +153,7 @@ async function connected(child: ChildProcess, socket: string, said: () => string
   }
 }
 
-/** The machine's own, made once from the firmware's. */
+/** The machine's own variables, copied from the firmware's template at the first start. */
 async function variablesIn(folder: string, { variables }: UefiFirmware): Promise<string> {
   const own = join(folder, 'firmware-variables.fd');
   const isThere = await stat(own).then(

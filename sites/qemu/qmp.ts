@@ -1,6 +1,6 @@
 /**
- * Speaks QMP, QEMU's control protocol, on its unix socket: one JSON object a line. Commands are answered in order; events
- * come in between.
+ * A client of QMP, QEMU's control protocol, on its unix socket: one JSON object per line. Commands are answered in
+ * order; events may arrive in between.
  */
 import { createConnection, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
@@ -38,13 +38,13 @@ export class Qmp {
   private constructor(private readonly socket: Socket) {
     const lines = createInterface(socket);
     lines.on('line', (line) => this.#take(line));
-    // What reads the lines hears of the socket's errors, too.
+    // The line reader repeats the socket's errors, which are handled below.
     lines.on('error', () => undefined);
     socket.on('error', (error) => this.#end(error.message));
     socket.on('close', () => this.#end('QEMU has ended'));
   }
 
-  /** @param deadlineMs until QEMU takes commands. @throws QmpError */
+  /** @param deadlineMs how long QEMU may take until it accepts commands. @throws QmpError */
   static async connect(socketPath: string, deadlineMs: number): Promise<Qmp> {
     const socket = createConnection(socketPath);
     await new Promise<void>((resolve, reject) => {
@@ -61,7 +61,7 @@ export class Qmp {
     return qmp;
   }
 
-  /** @throws QmpError when QEMU refuses, is gone, or does not answer within the deadline, ms. */
+  /** @throws QmpError if QEMU refuses the command, is gone, or does not answer within the deadline, ms. */
   async execute(command: string, args: object, deadlineMs: number): Promise<unknown> {
     if (this.#closed) throw this.#closed;
     const id = (this.#lastId += 1);
