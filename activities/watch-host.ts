@@ -30,6 +30,7 @@ export function hostActivities(inventory: Pick<VmInventory, 'listVms'>, everyMs 
   const clock = new ServerClock();
 
   async function stateOf(known: HostState | undefined): Promise<HostState> {
+    const askedAt = Date.now();
     try {
       const stopped: HostState['stopped'] = {};
       for (const { name, tracking } of await inTime(inventory.listVms())) {
@@ -39,8 +40,21 @@ export function hostActivities(inventory: Pick<VmInventory, 'listVms'>, everyMs 
       return { stopped, ...heard };
     } catch (error) {
       if (!(error instanceof CatalogueError)) throw error;
-      return { failure: toFailure(error.code, error.message), stopped: known?.stopped ?? {}, ...heard };
+      const failure = toFailure(error.code, error.message);
+      return { failure, stopped: known?.stopped ?? {}, ...heard, askedAt: clock.sign(askedAt).heardAt };
     }
+  }
+
+  /** Shows that the agent is alive, and when it last heard its hypervisor. */
+  function beat(context: Context): void {
+    // A beat that says nothing would take away what an earlier call has said.
+    context.heartbeat(heard ? ({ ...heard, everyMs } satisfies Look) : context.info.heartbeatDetails);
+  }
+
+  /** A hypervisor that takes its time, or hangs, does not make its agent look dead. */
+  async function beatingMeanwhile(context: Context, look: Promise<HostState>): Promise<HostState> {
+    const beating = setInterval(() => beat(context), everyMs);
+    return look.finally(() => clearInterval(beating));
   }
 
   return {
@@ -58,8 +72,8 @@ export function hostActivities(inventory: Pick<VmInventory, 'listVms'>, everyMs 
       const looks = clock.isKnown ? LOOKS_A_CALL : 1;
       for (let look = 1; ; look += 1) {
         const begun = performance.now();
-        const state = await stateOf(known);
-        if (heard) context.heartbeat({ ...heard, everyMs } satisfies Look);
+        const state = await beatingMeanwhile(context, stateOf(known));
+        beat(context);
         if (!known || !sameHostState(known, state)) return state;
         if (look >= looks) throw unchanged(everyMs);
         const pauseMs = everyMs - BEAT_TAKES_MS - (performance.now() - begun);

@@ -16,6 +16,8 @@ import { seenWorkers } from './infrastructure/seen-workers.js';
 export interface HostSign {
   readonly host: string;
   readonly answers: boolean;
+  /** It does not, but its agent does: restarting the hypervisor loses nothing. */
+  readonly hypervisorAlone?: true;
   /** The last sign of life, ISO 8601; undefined when none is known. */
   readonly seenAt?: string;
   /** From when on it did not answer, ISO 8601; undefined while it does. */
@@ -55,14 +57,19 @@ export async function hostSign(
   const power = vms?.find(({ name }) => name === vm)?.state;
   const common = { host, ...(power && { power }), providerAnswers: polls(provider) };
   const { hostTrouble } = item;
-  if (hostSilence(item)) return { ...common, answers: false, ...silentSign(item, hostTrouble, hostTrouble?.since) };
+  const silence = hostSilence(item);
+  if (silence) {
+    const alone = silence.silent === 'hypervisor' && { hypervisorAlone: true as const };
+    return { ...common, ...alone, answers: false, ...silentSign(item, hostTrouble, hostTrouble?.since) };
+  }
   const isGone = isHere && vms === undefined;
-  const heard = isGone ? undefined : await listenTo(host);
+  const heard = await listenTo(host);
   const answers = !isGone && (heard ? heard.answers : polls(taskQueues.host(vault, host)));
   if (answers) return { ...common, answers, seenAt: toIso(Date.now()) };
   const look = heard?.look ?? first;
   const now = toIso(Date.now());
-  return { ...common, answers, ...silentSign(item, look, look ? earlier(look.askedAt, now) : now) };
+  const alone = heard?.agentAnswers && { hypervisorAlone: true as const };
+  return { ...common, ...alone, answers, ...silentSign(item, look, look ? earlier(look.askedAt, now) : now) };
 }
 
 /** @param heard the host's last sign of life, from the watch over it. */

@@ -7,7 +7,7 @@ import { isThere } from '../disks/make-folder.js';
 import { openDisk } from '../disks/open-disk.js';
 import { counted } from '../domain/counted.js';
 import { CatalogueError, failureCatalogue } from '../domain/errors.js';
-import { startHypervisor } from '../domain/start-again.js';
+import { BEFORE_THAT, startHypervisor } from '../domain/start-again.js';
 import { shellWord } from '../domain/shell-word.js';
 import { CONNECTION_STRING, SAS } from '../sites/azure-store/credentials.js';
 import { HypervisorClient, RecoveryComputeClient } from '../sites/hypervisor/control-client.js';
@@ -103,7 +103,8 @@ async function diskFindings(
 
 async function hypervisorFindings(data: DataFolder, host: ScopeHost): Promise<readonly Finding[]> {
   const { name, vms, unnamedVms, onlyFor } = host;
-  const again = `restart the hypervisor: \`${startHypervisor(name)}\`, or \`farshore down\` and \`farshore up\``;
+  const again = `restart the hypervisor: \`${startHypervisor(name)}\`. ${BEFORE_THAT}`;
+  const readAgain = `restart the hypervisor, which then reads the site file: \`farshore down\` and \`farshore up\`, or \`${startHypervisor(name)}\``;
   const listed = await answer(() => soon(new HypervisorClient(data.hypervisorControl(name)).listVms()));
   // A hypervisor cannot be started for a host that is missing from the site file.
   if ('status' in listed) {
@@ -113,7 +114,7 @@ async function hypervisorFindings(data: DataFolder, host: ScopeHost): Promise<re
   const findings: Finding[] = [];
   const lacking = (of: readonly string[]) => of.filter((vm) => !known.some((each) => each.name === vm));
   const missing = lacking(vms).join(', ');
-  if (missing) findings.push(problem(`does not know ${missing}, which the site file names`, again));
+  if (missing) findings.push(problem(`does not know ${missing}, which the site file names`, readAgain));
   const unnamed = lacking(unnamedVms).join(', ');
   if (unnamed) {
     const message = `does not know ${unnamed}, which is protected there but missing from the site file`;

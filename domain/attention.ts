@@ -53,6 +53,7 @@ export function silentHost(
       ? `silent for ${formatSeconds(secondsBetween(silence.since, at))}`
       : `last heard ${formatSeconds(secondsBetween(silence.heardAt, at))} ago`;
   const running = vms.filter((vm) => sourceVms.get(vm) === 'Running');
+  if (running.length > 0 && silence.silent === 'hypervisor') return answersAgain(silence, vms);
   const isAlive = running.length > 0;
   const onlyPart = isAlive
     ? `The agent of host ${host} does not answer, but its hypervisor does`
@@ -86,6 +87,16 @@ export function silentHost(
     ],
   };
 }
+
+/** Its hypervisor can be asked, and its VMs have not been told yet. */
+const answersAgain = ({ host, since }: HostSilence, vms: readonly string[]): Attention => ({
+  vms,
+  host,
+  health: 'Warning',
+  message: `The hypervisor of host ${host} answers again; the replication of ${vms.join(', ')} continues in a few seconds`,
+  since,
+  advice: [],
+});
 
 /** A problem reported for the whole host is not repeated for each of its VMs. */
 export function attentionOf(vm: string, view: ProtectedItemView, at: string): Attention[] {

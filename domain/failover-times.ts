@@ -128,7 +128,7 @@ export function timeLines(result: UnplannedFailoverResult): (readonly [string, s
         ? undefined
         : seenAfter
           ? `${seenAt}, ${laterText(dataAsOf, seenAt)}`
-          : `${seenAt}, with that data; how long it kept writing is unknown`,
+          : `${seenAt}, with that data; ${silentAt === undefined ? 'how long it kept writing is unknown' : `it may have kept writing until ${silentAt}`}`,
     ],
     ['Silent since', silentAt],
     ['Declared', declaredAt],

@@ -40,6 +40,8 @@ const stoppedTrackingSchema = z.object({ epoch: z.int(), cause: z.string() });
 export const hostStateSchema = hostSignSchema.extend({
   /** Why nothing can be asked of the host; undefined while it answers. */
   failure: failureSchema.optional(),
+  /** When the hypervisor was asked what it has not answered, ISO 8601; set with a failure. */
+  askedAt: isoTimeSchema.optional(),
   /** By VM: tracking that has stopped without a request. */
   stopped: z.record(z.string(), stoppedTrackingSchema),
 });

@@ -64,7 +64,9 @@ export function nextStep(
     return { command: `farshore protect ${vm} --wait`, purpose: 'protects the VM' };
   }
   const { item } = view;
-  const silence = hostSilence(item);
+  const known = hostSilence(item);
+  // Its hypervisor answers again: its VMs are told of that in a moment.
+  const silence = known?.silent === 'hypervisor' && source === 'Running' ? undefined : known;
   if (silence && source === 'Running') {
     return {
       command: startAgent(silence.host),

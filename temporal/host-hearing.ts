@@ -13,6 +13,8 @@ const ANSWER_TIMEOUT_MS = 5_000;
  * has received that, so its answer comes from a host that was alive while we listened.
  */
 const LOOKS_AWAITED = 2;
+/** After so many heartbeats without a look, it is the hypervisor that does not answer. */
+const BEATS_ENOUGH = 5;
 /** Time for the looks to arrive, ms. */
 const ON_THE_WAY_MS = 4_000;
 const ASK_EVERY_MS = 200;
@@ -29,24 +31,36 @@ export async function newestLook(temporal: Client, vault: string, host: string):
   return (await askedOf(temporal, vault, host))?.look;
 }
 
-/** @returns undefined if the host is not being asked; without a look if it has not answered this watch yet. */
-async function askedOf(temporal: Client, vault: string, host: string): Promise<{ look?: NewestLook } | undefined> {
+interface Asked {
+  /** Undefined if the host has not answered this watch yet. */
+  readonly look?: NewestLook;
+  /** The agent's newest heartbeat, by the server's clock, ms; 0 if there is none. */
+  readonly beatAt: number;
+}
+
+/** @returns undefined if the host is not being asked. */
+async function askedOf(temporal: Client, vault: string, host: string): Promise<Asked | undefined> {
   const handle = temporal.workflow.getHandle(hostWatchId(vault, host));
   const { raw } = await temporal.withDeadline(Date.now() + ANSWER_TIMEOUT_MS, () => handle.describe());
   const pending = raw.pendingActivities?.find(({ activityType }) => activityType?.name === 'watchHost');
   if (!pending) return undefined;
   const [details] = await heartbeatOf(pending, temporal.options.loadedDataConverter);
   const { data: look } = lookSchema.safeParse(details);
-  const askedAt = pending.state === STARTED ? pending.lastStartedTime : pending.scheduledTime;
-  if (!look) return {};
-  // In a call that goes on, the next look is due after a while.
+  const beatAt = pending.lastHeartbeatTime ? tsToMs(pending.lastHeartbeatTime) : 0;
+  if (!look) return { beatAt };
+  // The look that follows. One that a call begins with comes when that is taken, unless it has been made already.
   const dueAt = toMs(look.heardAt) + look.everyMs;
-  return { look: { ...look, askedAt: toIso(Math.max(dueAt, askedAt ? tsToMs(askedAt) : 0)) } };
+  const calledAt = pending.state === STARTED ? pending.lastStartedTime : pending.scheduledTime;
+  const begunAt = calledAt ? tsToMs(calledAt) : 0;
+  const askedAt = toIso(beatAt > begunAt ? dueAt : Math.max(dueAt, begunAt));
+  return { look: { ...look, askedAt }, beatAt };
 }
 
 export interface Hearing {
   /** Whether the host was alive while we listened. */
   readonly answers: boolean;
+  /** Whether its agent was. If the host does not answer, that means its hypervisor alone. */
+  readonly agentAnswers: boolean;
   /** Its newest look; undefined if it has not answered since the watch last had news. */
   readonly look?: NewestLook;
 }
@@ -58,8 +72,9 @@ export interface Hearing {
 export async function listenTo(temporal: Client, vault: string, host: string): Promise<Hearing | undefined> {
   const from = performance.now();
   const listenMs = () => LOOKS_AWAITED * (newest?.everyMs ?? 0) + ON_THE_WAY_MS;
-  /** Times at which it was heard, beginning with the one known when we began. */
+  /** Times at which it was heard, and those of its agent's heartbeats, beginning with those known when we began. */
   const heard = new Set<string | undefined>();
+  const beats = new Set<number>();
   let newest: NewestLook | undefined;
   let isAsked = false;
   do {
@@ -68,13 +83,16 @@ export async function listenTo(temporal: Client, vault: string, host: string): P
       isAsked ||= asked !== undefined;
       newest = asked?.look ?? newest;
       heard.add(newest?.heardAt);
-      if (newest && heard.size > LOOKS_AWAITED) return { answers: true, look: newest };
+      if (asked) beats.add(asked.beatAt);
+      if (newest && heard.size > LOOKS_AWAITED) return { answers: true, agentAnswers: true, look: newest };
+      if (heard.size === 1 && beats.size > BEATS_ENOUGH) break;
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) return undefined;
     }
     await sleep(ASK_EVERY_MS);
   } while (performance.now() - from < listenMs());
-  return isAsked ? { answers: false, ...(newest && { look: newest }) } : undefined;
+  if (!isAsked) return undefined;
+  return { answers: false, agentAnswers: beats.size > LOOKS_AWAITED, ...(newest && { look: newest }) };
 }
 
 /** As `listenTo`, but only once for all callers that ask about the same host. */

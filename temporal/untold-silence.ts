@@ -50,19 +50,19 @@ async function silenceNow(
 ): Promise<HostSilence | undefined> {
   const here = await hypervisorAnswers(host);
   let look = await newestLook(temporal, vault, host).catch(() => undefined);
+  const isRecent = look && Math.abs(Date.now() - toMs(look.heardAt)) < MISSED * look.everyMs;
+  if (isRecent && here !== false) return undefined;
+  const heard = await listenTo(temporal, vault, host);
   if (here !== false) {
-    if (look && Math.abs(Date.now() - toMs(look.heardAt)) < MISSED * look.everyMs) return undefined;
-    const heard = await listenTo(temporal, vault, host);
     // A single look while we listened proves neither that the host answers nor that it does not.
     if (!heard || heard.answers || heard.look?.heardAt !== look?.heardAt) return undefined;
-    look = heard.look;
   }
+  look = heard?.look ?? look;
   const now = toIso(Date.now());
   return {
     host,
     since: look ? earlier(look.askedAt, now) : now,
     ...(look && { heardAt: look.heardAt }),
-    // If the hypervisor is gone, it is not yet known that the agent answers.
-    silent: 'agent',
+    silent: heard?.agentAnswers ? 'hypervisor' : 'agent',
   };
 }

@@ -24,7 +24,7 @@ import { toFailure } from '../domain/errors.js';
 import { inMarkdown } from '../domain/markdown.js';
 import { lookSchema, type HostNews, type HostState, type HostTrouble, type Look } from '../domain/host.js';
 import { protectedItemId, taskQueues } from '../domain/ids.js';
-import { toIso } from '../domain/time.js';
+import { toIso, toMs } from '../domain/time.js';
 import { nowMs } from './clock.js';
 import { handlersOf } from './handlers.js';
 import { inputOfNextRun, shouldContinueAsNew } from './history-limit.js';
@@ -141,7 +141,7 @@ class HostWatch {
   }
 
   /** @param since start of a failure, ms. */
-  private learn(state: HostState, since = nowMs()): void {
+  private learn(state: HostState, since = state.askedAt === undefined ? nowMs() : toMs(state.askedAt)): void {
     this.state = state;
     const { failure } = state;
     if (state.heardAt !== undefined) this.heard = signOf(state);

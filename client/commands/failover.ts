@@ -1,5 +1,6 @@
 /** `failover` and `commit` of VMs. */
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { hostSilence } from '../../domain/host-silence.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import type { Operation } from '../../domain/operations.js';
 import { RefusedError } from '../errors.js';
@@ -77,6 +78,7 @@ async function failOverPlanned(
   options: FailoverOptions,
   command: Command,
 ): Promise<void> {
+  await requirePrimarySide(farshore, place, await onSilentHosts(farshore, vms));
   const asked = await askAll(farshore, vms, 'plannedFailover', failedOver);
   const starting = toStart(asked);
   await requirePrimarySide(farshore, place, starting);
@@ -86,6 +88,14 @@ async function failOverPlanned(
     const result = failoverResultOf(job.result);
     return `${result ? failoverText(vm, result) : `${vm}: ${job.state}`}\n${nextAfterFailover(vm)}`;
   });
+}
+
+/** Those whose refusal is best told by what can be seen of their hosts now. */
+async function onSilentHosts(farshore: Farshore, vms: readonly string[]) {
+  const views = await Promise.all(vms.map(async (vm) => ({ vm, view: await farshore.protectedItem(vm) })));
+  return views.flatMap(({ vm, view }) =>
+    view?.item.phase === 'Protected' && !view.item.job && hostSilence(view.item) ? [{ vm, view }] : [],
+  );
 }
 
 const plannedConsequences = ({ vm, view }: { vm: string; view: ProtectedItemView }): string =>

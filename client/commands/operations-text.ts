@@ -21,10 +21,15 @@ const commands = {
 const commandOf = (operation: string): string =>
   (commands as Readonly<Record<string, string | undefined>>)[operation] ?? operation;
 
-export function operationsText({ operations }: ProtectedItemView): string {
+/** @param isHostAlive something on the VM's host answers, so that an unplanned failover asks for the VM's name. */
+export function operationsText({ operations }: ProtectedItemView, isHostAlive: boolean): string {
   const rows = Object.entries(operations).map(([operation, permission]) => [
     commandOf(operation),
-    permission.allowed ? allowedText(permission.waitsFor) : `no: ${permission.reason}`,
+    permission.allowed
+      ? isHostAlive && operation === 'unplannedFailover'
+        ? 'allowed, but asks for the name of the VM, as its host is not lost'
+        : allowedText(permission.waitsFor)
+      : `no: ${permission.reason}`,
   ]);
   return table(['COMMAND', 'NOW'], rows);
 }

@@ -1,5 +1,4 @@
 /** The current state of the primary site of VMs that will be failed over or unprotected. */
-import { hostSilence } from '../../domain/host-silence.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import type { ProtectedItem } from '../../domain/protected-item.js';
 import { BEFORE_THAT, startAgent, startHypervisor, startProvider } from '../../domain/start-again.js';
@@ -71,7 +70,7 @@ function lackOf(
     const who = `the agent of host ${host}${seen}, where the VM is running,`;
     return { who, start: [startAgent(host), ...provider], mayBeLost: false };
   }
-  if (hostSilence(item)?.silent === 'hypervisor') {
+  if (sign.hypervisorAlone) {
     return { who: `the hypervisor of host ${host}`, start: [startHypervisor(host), ...provider], mayBeLost: false };
   }
   return {

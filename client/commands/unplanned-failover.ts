@@ -7,11 +7,9 @@ import {
   type JobParameters,
   type UnplannedFailoverResult,
 } from '../../domain/job.js';
-import { hostSilence } from '../../domain/host-silence.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
-import type { ProtectedItem } from '../../domain/protected-item.js';
 import { chooseRecoveryPoint, selectorOf } from '../../domain/recovery-point.js';
-import { startHypervisor } from '../../domain/start-again.js';
+import { startHypervisor, startProvider } from '../../domain/start-again.js';
 import type { LocalSite } from '../../local/local-site.js';
 import type { Farshore } from '../farshore.js';
 import type { HostSign } from '../host-sign.js';
@@ -112,7 +110,7 @@ async function pointOf(local: LocalSite, vm: string, wanted: string | undefined)
 /** While a VM's host answers, or only its hypervisor does not, there is a better way: the prompt names it and asks for the VM's name. */
 async function confirmLoss(found: readonly Found[], options: FailoverOptions): Promise<void> {
   const at = new Date().toISOString();
-  const alive = found.filter(({ sign, view }) => !isLost(sign) || isHypervisorAlone(view.item));
+  const alive = found.filter(({ sign }) => !isLost(sign) || sign.hypervisorAlone);
   const objections = alive.map((one) => ({ vm: one.vm, text: aliveText(one) }));
   const text = found.map((one) => consequences(one, options, at)).join('\n');
   await confirmAgainst(text, objections, 'to fail over', options);
@@ -120,17 +118,16 @@ async function confirmLoss(found: readonly Found[], options: FailoverOptions): P
 
 function aliveText({ vm, view, sign }: Found): string {
   if (runsUnwatched(sign)) return unwatchedText(vm, sign);
-  if (isHypervisorAlone(view.item)) return hypervisorText(vm, view.item.host);
+  if (sign.hypervisorAlone) return hypervisorText(vm, view.item.host);
   const planned = view.operations.plannedFailover;
+  const first = sign.providerAnswers ? '' : `restart the Provider: ${startProvider(view.item.vmmServer)}. Then `;
   const better = planned.allowed
-    ? `a planned failover loses nothing: farshore failover ${vm} --type planned --wait`
+    ? `${first}a planned failover loses nothing: farshore failover ${vm} --type planned --wait`
     : `a planned failover is not possible now: ${planned.reason}`;
   return `${vm}: ${answersText(sign)}; ${better}`;
 }
 
 /** Nobody has lost a host whose agent answers. */
-const isHypervisorAlone = (item: ProtectedItem): boolean => hostSilence(item)?.silent === 'hypervisor';
-
 const hypervisorText = (vm: string, host: string): string =>
   `${vm}: the agent of host ${host} answers, and only its hypervisor does not: restart that, and nothing is lost: ${startHypervisor(host)}`;
 

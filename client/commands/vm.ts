@@ -4,6 +4,9 @@ import { formatBytes } from '../../domain/bytes.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { fencingTexts } from '../../domain/fencing.js';
 import { guestText } from '../../domain/guest.js';
+import { hostSilence } from '../../domain/host-silence.js';
+import { allowedOperations } from '../../domain/operations.js';
+import { no } from '../../domain/permission.js';
 import { hardwareLines } from '../../domain/hardware.js';
 import type { Policy } from '../../domain/policy.js';
 import type { RecoveryState } from '../../domain/recovery-point.js';
@@ -205,7 +208,8 @@ async function show(name: string, _options: object, command: Command): Promise<v
     const silent = toldView
       ? await silentProviders(farshore.temporal, site.vault.name, new Map([[name, toldView.item]]))
       : [];
-    const view = toldView && silent.length > 0 ? withoutProvider(toldView) : toldView;
+    const seenView = toldView && withAgentAlone(toldView, answer);
+    const view = seenView && silent.length > 0 ? withoutProvider(seenView) : seenView;
     // A side that does not answer is when people look: everything else is shown all the same.
     const problems: string[] = answer.untold === undefined ? [] : [answer.untold];
     const unanswered = (error: unknown): undefined => {
@@ -301,6 +305,22 @@ function seenBeside({ item }: ProtectedItemView, { vm }: HypervisorAnswer, condi
   return { ...condition, remedy: `The VM runs, so restart only the agent: ${startAgent(item.host)}. ${BEFORE_THAT}.` };
 }
 
+/** As `seenBeside`, for the operation that needs the agent. */
+function withAgentAlone(view: ProtectedItemView, { vm }: HypervisorAnswer): ProtectedItemView {
+  const silence = hostSilence(view.item);
+  const isRefusedForIt =
+    allowedOperations(view.item).plannedFailover.allowed && !view.operations.plannedFailover.allowed;
+  if (silence?.silent !== 'agent' || vm?.state !== 'Running' || !isRefusedForIt) return view;
+  const heard = silence.heardAt === undefined ? '' : ` (last heard at ${silence.heardAt})`;
+  const reason = `the agent of host ${silence.host} is not answering${heard}, and a planned failover needs it; the VM runs, so restart only the agent: ${startAgent(silence.host)}`;
+  return { ...view, operations: { ...view.operations, plannedFailover: no(reason) } };
+}
+
+function isHostAlive({ item }: ProtectedItemView, { vm }: HypervisorAnswer): boolean {
+  const silence = hostSilence(item);
+  return item.activeSide === 'primary' && (silence?.silent !== 'agent' || vm?.state === 'Running');
+}
+
 function showText(found: Found): string {
   const { vm, site, view, answer, recovery, replica, problems } = found;
   const conditions = view?.conditions
@@ -331,7 +351,7 @@ function showText(found: Found): string {
         diskTable(replica.disks),
       ].join('\n'),
     view && pointsText(recovery, view),
-    view && operationsText(view),
+    view && operationsText(view, isHostAlive(view, answer)),
     `Next: ${nextText(found)}`,
   ];
   return parts.filter((part) => part !== undefined && part !== '').join('\n\n');

@@ -210,6 +210,15 @@ test('an agent that is silent while its hypervisor answers is restarted before a
 const NOT_LOST =
   'If the host is not lost, restart the processes that are down there: farshore hypervisor --host host-1, and farshore worker --role host --name host-1. If the old process hangs, end it first; `farshore up` restarts its own processes automatically. Replication then resumes automatically.';
 
+test('a hypervisor that answers again, before its VMs know, is nothing to act on', () => {
+  const told = item({ hostTrouble: failing('HypervisorUnreachable') });
+  expect(nextStep('db-01', viewOf(told, NOW), NOW, { source: 'Running' }).command).not.toContain('farshore worker');
+  const items = new Map([[told.vm, told]]);
+  const sourceVms = new Map([[told.vm, 'Running' as const]]);
+  const board = boardOf({ vault: 'vault-1', items, jobs: [], planRuns: [], sourceVms }, NOW);
+  expect(board.attention).toMatchObject([{ message: expect.stringContaining('answers again'), advice: [] }]);
+});
+
 describe('the board', () => {
   const lost = failing('AgentNotAnswering');
   const two = [

@@ -56,8 +56,11 @@ test(
       const alive = await site.shell.run(...UNPLANNED, '--yes');
       expect(alive).toMatchObject({ code: 3, stderr: expect.stringContaining('its host hyperv-01 answers') });
 
-      // The hypervisor alone: it is to be restarted, and nobody gives the host up by a mere `--yes`.
+      // The hypervisor alone: it is to be restarted, and nobody gives the host up by a mere `--yes`, however soon.
       hang(HYPERVISOR);
+      const atFirst = await site.shell.run(...UNPLANNED, '--yes');
+      expect(atFirst.code).toBe(3);
+      expect(atFirst.stderr).toContain('and only its hypervisor does not: restart that, and nothing is lost');
       await site.until(({ conditions }) => conditions[0]?.reason === 'HypervisorUnreachable');
       const givenUp = await site.shell.run(...UNPLANNED, '--yes');
       expect(givenUp.code).toBe(3);

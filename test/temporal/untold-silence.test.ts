@@ -1,6 +1,7 @@
 /** When a host is said not to answer before its VMs have been told: by its looks, as the server would show them. */
 import type { Client } from '@temporalio/client';
 import { defaultPayloadConverter } from '@temporalio/common';
+import { msToTs } from '@temporalio/common/lib/time.js';
 import { describe, expect, test } from 'vitest';
 import { hostSilence } from '../../domain/host-silence.js';
 import type { ProtectedItem } from '../../domain/protected-item.js';
@@ -12,13 +13,16 @@ const item: ProtectedItem = { ...newItem(), vm: 'db-01', phase: 'Protected' };
 const ago = (seconds: number) => toIso(Date.now() - seconds * 1000);
 
 /** @param looks what each question shows; the last one again and again. */
-function server(looks: readonly string[]): Client {
+/** @param beats whether the agent's heartbeats go on. */
+function server(looks: readonly string[], beats: boolean): Client {
   let asked = 0;
   const describeHost = () => {
     const heardAt = looks[Math.min(asked++, looks.length - 1)];
     const heartbeatDetails =
       heardAt === undefined ? {} : { payloads: [defaultPayloadConverter.toPayload({ heardAt })] };
-    return Promise.resolve({ raw: { pendingActivities: [{ activityType: { name: 'watchHost' }, heartbeatDetails }] } });
+    const lastHeartbeatTime = msToTs(beats ? asked : 1);
+    const pending = { activityType: { name: 'watchHost' }, heartbeatDetails, lastHeartbeatTime };
+    return Promise.resolve({ raw: { pendingActivities: [pending] } });
   };
   return {
     options: { loadedDataConverter: { payloadCodecs: [] } },
@@ -27,8 +31,8 @@ function server(looks: readonly string[]): Client {
   } as unknown as Client;
 }
 
-async function silenceOf(looks: readonly string[], hypervisor?: boolean) {
-  const watched = { temporal: server(looks), vault: 'v', hypervisorAnswers: () => Promise.resolve(hypervisor) };
+async function silenceOf(looks: readonly string[], hypervisor?: boolean, beats = false) {
+  const watched = { temporal: server(looks, beats), vault: 'v', hypervisorAnswers: () => Promise.resolve(hypervisor) };
   const told = await withUntoldSilence(watched, new Map([[item.vm, item]]));
   return hostSilence(told.get(item.vm)!);
 }
@@ -50,5 +54,9 @@ describe.concurrent('a host', { timeout: 30_000 }, () => {
   });
   test('that was asked and has not answered since the watch last had news does not answer', async () => {
     expect(await silenceOf([])).toMatchObject({ silent: 'agent' });
+  });
+  test('whose agent goes on while its hypervisor is gone lacks only that', async () => {
+    expect(await silenceOf([ago(20)], undefined, true)).toMatchObject({ silent: 'hypervisor' });
+    expect(await silenceOf([ago(1)], false, true)).toMatchObject({ silent: 'hypervisor' });
   });
 });
