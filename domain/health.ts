@@ -287,6 +287,7 @@ function retryCondition(item: ProtectedItem, retry: RetryState, now: string): Co
 
 /** Where the silent process is known, the command that restarts it. */
 function remedyOf(item: ProtectedItem, { code, remedy }: Failure): string {
+  if (code === 'HypervisorUnreachable') return startHypervisorAlone(item.host);
   if (saysHostIsSilent(code)) return `Restart ${startHost(item.host)}`;
   const start = startSilent(code, item);
   return start === undefined ? remedy : `Restart it: ${start}. ${BEFORE_THAT}. The work then resumes automatically.`;
