@@ -1,9 +1,12 @@
-/** Keeps a long activity alive in the server's eyes and carries its progress there. */
+/** Sends the heartbeats of a long activity, which carry its progress to the server. */
 import { Context } from '@temporalio/activity';
 import { FailedAt } from './failures.js';
 import { beatsItself, HEARTBEAT_EVERY_MS } from './keep-alive.js';
 
-/** Work that does not get on for so long hangs: it is not kept alive any more, and the server lets it go. ms. */
+/**
+ * An activity that makes no progress for this long is considered hung: its heartbeats stop, and the server gives it up.
+ * ms.
+ */
 const HANGS_AFTER_MS = 60 * 60_000;
 
 export interface Beating {
@@ -11,9 +14,11 @@ export interface Beating {
   readonly signal: AbortSignal;
   /** @param progress of the whole step, growing, bytes. */
   readonly onProgress: (progress: { readonly bytesDone: number }) => void;
-  /** It gets on, if too slowly for `onProgress` to tell. */
+  /** Reports progress that is too slow for `onProgress` to show. */
   alive(): void;
-  /** Whether it waits for others, however long: then it does not hang, and the heartbeat says so. */
+  /**
+   * Sets whether the activity waits for its turn. While it waits, it is not considered hung, and its heartbeats say so.
+   */
   waits(waits: boolean): void;
 }
 
@@ -27,12 +32,12 @@ export async function beating<T>(startAt: number, work: (beat: Beating) => Promi
     aliveAt = Date.now();
   };
   const beat = () => {
-    // The server knows nothing of it.
+    // The server knows nothing of a local activity.
     if (context.info.isLocal) return;
     if (waitsForItsTurn) context.heartbeat({ bytesDone, waitsForItsTurn });
     else if (Date.now() - aliveAt < HANGS_AFTER_MS) context.heartbeat({ bytesDone });
   };
-  // Of what begins nobody has to know how far it is; most of it is over before a heartbeat is due.
+  // Sends an immediate heartbeat only for resumed work: most activities end before a heartbeat is due.
   if (startAt > 0) beat();
   const timer = setInterval(beat, HEARTBEAT_EVERY_MS);
   try {

@@ -1,4 +1,4 @@
-/** Activities of the Azure worker: the replica store and the recovery site's compute. */
+/** Activities of the Azure worker: they use the replica store and the recovery site's compute. */
 import { CatalogueError } from '../domain/errors.js';
 import type { Fence } from '../domain/fence.js';
 import type { Job } from '../domain/job.js';
@@ -41,7 +41,7 @@ export interface TargetDeps {
   readonly compute: RecoveryCompute;
   /** Networks and subnets of the recovery site. */
   readonly networks: readonly { readonly name: string; readonly subnets: readonly string[] }[];
-  /** Told when the health of a VM changes; an http or https address. */
+  /** Receives a request when the health of a VM changes; an http or https address. */
   readonly webhook?: string;
   readonly turns?: Turns;
 }
@@ -49,7 +49,7 @@ export interface TargetDeps {
 export interface CycleToApply extends Fence {
   readonly vm: string;
   readonly retentionHours: number;
-  /** Kept in the vault with the replica. */
+  /** Kept in the vault beside the replica. */
   readonly policy?: Policy;
 }
 
@@ -59,7 +59,7 @@ export interface AppliedCycle {
   readonly final: boolean;
   readonly lastWrites: readonly DiskWrite[];
   readonly recoveryPoint?: { readonly id: string; readonly time: string };
-  /** All points that have a name. */
+  /** All recovery points that have a name. */
   readonly namedPoints?: readonly NamedPoint[];
 }
 
@@ -88,7 +88,7 @@ export function createTargetActivities({ store, compute, networks, webhook, turn
     ...alertActivities(webhook),
     ...digestActivities(store, turns),
 
-    /** @returns the epoch this protection gets: above every one that the store or the source's tracking has seen. */
+    /** @returns the epoch of the new protection: higher than every epoch in the store or in the source's tracking. */
     async identifyTarget(input: {
       vm: string;
       networkAdapters: ReplicaDescription['networkAdapters'];
@@ -99,7 +99,7 @@ export function createTargetActivities({ store, compute, networks, webhook, turn
       return { epoch: Math.max(fence.epoch, input.trackedEpoch) + 1 };
     },
 
-    /** Creates the replica disks and the VM's description, and fences whoever wrote there before. */
+    /** Creates the replica disks and the VM's description, and fences out any earlier writer. */
     async prepareReplica({ description: wanted }: { description: ReplicaDescription }): Promise<void> {
       await refuseReplicaVm(compute, wanted.vm, 'a new initial replication');
       await prepareReplica(store, wanted, { epoch: wanted.epoch, sequence: 0 });
@@ -117,8 +117,8 @@ export function createTargetActivities({ store, compute, networks, webhook, turn
     },
 
     /**
-     * Applies one cycle to all replica disks, and makes a recovery point of it. What the policy keeps no longer makes room
-     * for it; what the new point expires goes after it.
+     * Applies one cycle to all replica disks and makes a recovery point of it. Before that, deletes points that the
+     * policy no longer keeps, to free space; after it, those that the new point makes obsolete.
      */
     async applyCycle(input: CycleToApply): Promise<AppliedCycle> {
       const { vm, epoch, sequence } = input;
@@ -128,7 +128,7 @@ export function createTargetActivities({ store, compute, networks, webhook, turn
           await pruneExpired(store, { vm, epoch, sealedAt, retention });
         const { applied, point } = await withRoom(store, { vm, epoch, retention }, async () => {
           const newest = await applyCycle(store, { vm, epoch, sequence }, { ...beat, beforeWriting: prune });
-          // For whoever adopts the VM when nobody remembers it.
+          // Kept for adopting the VM if Temporal's database is lost.
           if (input.policy) await keepPolicy(store, vm, input.policy, { epoch, sequence });
           await mendDescription(store, vm, { epoch, sequence });
           return { applied: newest, point: await createPointIfWorth(store, vm, newest) };
@@ -143,7 +143,7 @@ export function createTargetActivities({ store, compute, networks, webhook, turn
       });
     },
 
-    /** Settles the replica VM's settings: interfaces, boot disk, size. */
+    /** Completes the replica VM's settings: network interfaces, boot disk, size. */
     async finalizeReplica(input: {
       vm: string;
       epoch: number;
@@ -156,7 +156,7 @@ export function createTargetActivities({ store, compute, networks, webhook, turn
       await releaseSeed(store, { vm, epoch });
     },
 
-    /** Can the replica be failed over to? */
+    /** Checks that the replica can be failed over to. */
     async checkFailoverTarget({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
       const found = await description(vm);
       if (found.epoch !== epoch || !found.finalized) {
@@ -170,7 +170,7 @@ export function createTargetActivities({ store, compute, networks, webhook, turn
     },
 
     /**
-     * Takes the right to write away from the source: raises the epoch, makes the newest state a recovery point, and
+     * Takes the right to write away from the source: raises the epoch, makes a recovery point of the newest state, and
      * creates the replica VM from it, powered off.
      */
     async startFailover(input: {
@@ -183,7 +183,7 @@ export function createTargetActivities({ store, compute, networks, webhook, turn
         const applied = await requireApplied(vm, epoch);
         const id = recoveryPointId(applied.epoch, applied.sequence);
         const find = async () => (await listRecoveryPoints(store, vm)).find((candidate) => candidate.id === id);
-        // Only before the fence rises can the point be made; a second attempt finds it.
+        // The point can only be made before the fence rises; a second attempt finds the point.
         if (!(await find())) await createPointOfCycle(store, vm, applied);
         await store.objects.raiseFence(vmFence(vm, { epoch: failoverEpoch, sequence: 0 }));
         const point = await find();
@@ -209,7 +209,7 @@ export function createTargetActivities({ store, compute, networks, webhook, turn
       };
     },
 
-    /** Is there a replica VM, running, to commit to? */
+    /** Checks that a replica VM is running, which the commit makes permanent. */
     async checkCommit({ vm }: { vm: string }): Promise<void> {
       const found = (await compute.listVms()).find((candidate) => candidate.name === vm);
       if (found?.state !== 'Running') {
@@ -220,7 +220,7 @@ export function createTargetActivities({ store, compute, networks, webhook, turn
       }
     },
 
-    /** Deletes all recovery points but the one the replica VM's disks stand on. */
+    /** Deletes all recovery points except the one that the replica VM's disks are based on. */
     async commitFailover({
       vm,
       epoch,
@@ -236,7 +236,7 @@ export function createTargetActivities({ store, compute, networks, webhook, turn
       return { deleted: deleted.length };
     },
 
-    /** Leaves the finished job's record in the vault, which outlives Temporal. */
+    /** Stores the record of a finished job in the vault, where it outlives Temporal. */
     async recordJob({ job }: { job: Job }): Promise<void> {
       const fence = { scope: 'jobs', epoch: 0, sequence: 0 };
       await store.objects.put(vaultPaths.jobRecord(job.id), Buffer.from(JSON.stringify(job, null, 2)), fence);

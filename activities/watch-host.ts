@@ -1,4 +1,4 @@
-/** The agent's look at its own host. */
+/** The agent's watch over its own host. */
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure, ApplicationFailureCategory, CancelledFailure } from '@temporalio/common';
 import { CatalogueError, toFailure } from '../domain/errors.js';
@@ -7,18 +7,21 @@ import { toIso } from '../domain/time.js';
 import type { VmInventory } from '../ports/hypervisor-vm.js';
 import { beatsItself } from './keep-alive.js';
 
-/** A hypervisor that takes longer hangs, ms; well below the agent's own limit (`workflows/host-watch.ts`). */
+/**
+ * A hypervisor that takes longer to answer is considered hung, ms. Well below the agent's own limit
+ * (`workflows/host-watch.ts`).
+ */
 const HYPERVISOR_ANSWERS_MS = 8_000;
 /**
- * Number of looks in one call. A heartbeat costs the server half of what another call does; but each call tells its time,
- * and one that a dead agent had taken ends.
+ * Number of looks in one call. A heartbeat costs the server half as much as another call. But each call carries the
+ * server's time, and a call that a dead agent had taken must end.
  */
 const LOOKS_A_CALL = 20;
 /** Number of calls from which the difference of the clocks is estimated. */
 const CALLS_COMPARED = 4;
-/** What a heartbeat takes to the server, at most, on a machine that is not overloaded, ms. */
+/** The most that a heartbeat takes to reach the server on a machine that is not overloaded, ms. */
 const BEAT_TAKES_MS = 100;
-/** What the server takes to call again, likewise, ms. */
+/** The most that the server then takes to call again, ms. */
 const CALL_TAKES_MS = 400;
 const SOONEST_MS = 50;
 
@@ -77,7 +80,7 @@ export function hostActivities(inventory: Pick<VmInventory, 'listVms'>, everyMs 
         if (!known || !sameHostState(known, state)) return state;
         if (look >= looks) throw unchanged(everyMs);
         const pauseMs = everyMs - BEAT_TAKES_MS - (performance.now() - begun);
-        // Told to stop: whoever is called next goes on at once.
+        // If the worker is shutting down, end immediately, so that another worker can continue.
         await context.sleep(Math.max(SOONEST_MS, pauseMs)).catch(stopped);
       }
     },

@@ -1,7 +1,7 @@
 /**
- * The state of a VM whose protection entity is gone, told from what the vault holds and what the hypervisor tracks.
- * Replication continues incrementally where the logs follow the vault's newest cycle; where that is not certain, the VM
- * is marked for resynchronization.
+ * Rebuilds the state of a VM whose protection entity is gone, from the vault's records and the hypervisor's tracking.
+ * Replication continues incrementally if the logs follow the vault's newest cycle; if that is not certain, the VM is
+ * marked for resynchronization.
  */
 import type { Fence } from './fence.js';
 import { jobId } from './ids.js';
@@ -9,7 +9,7 @@ import { newProtectedItem, type NewItem, type ProtectedItem } from './protected-
 import type { AppliedState, CycleManifest, RecoveryPoint, ReplicaDescription, VaultState } from './vault.js';
 import { earlier } from './time.js';
 
-/** What the vault tells of a VM. */
+/** The vault's records of a VM. */
 export interface VaultFacts {
   readonly description: ReplicaDescription;
   readonly fence: Fence;
@@ -20,7 +20,7 @@ export interface VaultFacts {
   readonly points: readonly RecoveryPoint[];
 }
 
-/** What the hypervisor tells of a VM's tracking; `unknown` when it does not answer: then the first cycle finds out. */
+/** The hypervisor's tracking of a VM; `unknown` if the hypervisor does not answer: the first cycle then finds out. */
 export type TrackingFacts =
   | 'unknown'
   | 'none'
@@ -75,7 +75,7 @@ export function adopt(of: NewItem, vault: VaultFacts, tracking: TrackingFacts, a
   };
 }
 
-/** What is to be done first: a cycle, or what was left to do after the initial copy. */
+/** The first thing to do: a cycle, or the steps that remained after the initial copy. */
 const next = (
   { vault, vm }: Pick<ProtectedItem, 'vault' | 'vm'>,
   isFinalized: boolean,
@@ -99,7 +99,7 @@ function discontinuity(vault: VaultFacts, tracking: TrackingFacts): string | und
     return `the hypervisor tracks epoch ${tracking.epoch}, but the vault holds epoch ${description.epoch}`;
   }
   const newest = received.at(-1)?.sequence ?? applied.sequence;
-  // The next cycle is open, or was cut and not sent any more.
+  // Either the next cycle is open, or it was cut but never sent.
   if (tracking.openSequence !== newest + 1 && tracking.openSequence !== newest + 2) {
     return `the open logs belong to cycle ${tracking.openSequence}, but the vault's newest cycle is ${newest}`;
   }
@@ -109,7 +109,7 @@ function discontinuity(vault: VaultFacts, tracking: TrackingFacts): string | und
   return `disk ${name} is at write ${tracking.lastWrites[name] ?? 0}, but its replica is at write ${lastWrite}`;
 }
 
-/** @param at now: a source clock may have run ahead. */
+/** @param at now; `sealedAt` may be later if the source clock ran ahead. */
 const cycleOf = ({ sequence, sealedAt }: AppliedState | CycleManifest, at: string) => ({
   sequence,
   sealedAt: earlier(sealedAt, at),

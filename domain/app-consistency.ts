@@ -1,26 +1,26 @@
-/** App-consistent recovery points: when one is due by policy, and what became of the newest attempt. */
+/** App-consistent recovery points: when the policy requires one, and the outcome of the newest attempt. */
 import { z } from 'zod';
 import type { Policy } from './policy.js';
 import { isoTimeSchema, toMs } from './time.js';
 
-/** Why a cut is crash-consistent although an app-consistent one was asked for. */
+/** Why a cut is only crash-consistent although an app-consistent one was requested. */
 export const appConsistentFailureSchema = z.object({
   reason: z.enum(['GuestAgentMissing', 'AppConsistentFailed']),
   message: z.string(),
 });
 export type AppConsistentFailure = z.infer<typeof appConsistentFailureSchema>;
 
-/** Of the newest cycle that was asked to be app-consistent. */
+/** Outcome of the newest cycle for which an app-consistent state was requested. */
 export const appConsistencySchema = z.object({
-  /** When the cycle had been sent, by the workflow's clock: the next is due by the same. */
+  /** When the cycle had been sent, by the workflow's clock, which also decides when the next one is due. */
   triedAt: isoTimeSchema,
-  /** Absent: it is app-consistent. */
+  /** Absent if the cycle is app-consistent. */
   failure: appConsistentFailureSchema.extend({ since: isoTimeSchema }).optional(),
 });
 export type AppConsistency = z.infer<typeof appConsistencySchema>;
 
 const HOUR_MS = 3_600_000;
-/** A guest that could not be frozen is not asked again with every cycle: each attempt may hold up what runs in it, ms. */
+/** After a failure, the guest is not frozen again with every cycle, because each attempt may hold up its work. ms. */
 const AFTER_FAILURE_MS = 15 * 60_000;
 
 interface Considered {
@@ -28,7 +28,7 @@ interface Considered {
   readonly appConsistency?: AppConsistency | undefined;
 }
 
-/** @param now ISO 8601, of the workflow's clock. */
+/** @param now ISO 8601, by the workflow's clock. */
 export function isAppConsistentDue({ policy, appConsistency: last }: Considered, now: string): boolean {
   const hours = policy.appConsistentFrequencyHours;
   if (hours === 0) return false;
@@ -37,7 +37,7 @@ export function isAppConsistentDue({ policy, appConsistency: last }: Considered,
   return toMs(now) >= toMs(last.triedAt) + period;
 }
 
-/** @param failure of the attempt; undefined when the cycle is app-consistent. */
+/** @param failure of the attempt; undefined if the cycle is app-consistent. */
 export const afterAttempt = (
   last: AppConsistency | undefined,
   failure: AppConsistentFailure | undefined,

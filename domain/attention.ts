@@ -133,11 +133,11 @@ export const unattendedReplica = (vm: string, isNamed: boolean): Attention => ({
   ],
 });
 
-/** @param item undefined of a VM that is not protected. @param held what the vault says of such a one. */
+/** @param item undefined if the VM is not protected. @param held the state that the vault records of such a VM. */
 export const shouldRunAsReplica = (item: ProtectedItem | undefined, held: HeldReplica['state']): boolean =>
   item ? item.activeSide === 'recovery' && !item.job : held !== undefined;
 
-/** @param replicaVms undefined: unknown. @returns undefined also for a VM that need not run at the recovery site. */
+/** @param replicaVms undefined if unknown. @returns undefined also for a VM that need not run at the recovery site. */
 export function replicaVmPower(
   vm: string,
   item: ProtectedItem | undefined,

@@ -1,16 +1,16 @@
 /**
- * How fast a host may send to the store: a limit for working hours, in a time zone of their own, and one for the other
- * time.
+ * How fast a host may send to the store: a limit for working hours, which have their own time zone, and one for other
+ * times.
  */
 import { z } from 'zod';
 import { isBetween, isTimeZone, localClock, timeOfDaySchema, toMinutes, weekdays, type Weekday } from './local-time.js';
 
 const bitsOfUnit: Readonly<Record<string, number>> = { kbit: 1e3, Mbit: 1e6, Gbit: 1e9 };
 const RATE = /^(\d+(?:\.\d+)?) ?(kbit|Mbit|Gbit)\/s$/;
-/** Less would take hours for one slice of a copy. */
+/** At a lower rate, one slice of a copy would take hours. */
 const SLOWEST_BITS = 64e3;
 
-/** Text such as `50 Mbit/s`, with decimal units as networks have them. */
+/** Text such as `50 Mbit/s`, in decimal units, as is usual for networks. */
 const rateSchema = z
   .string()
   .regex(RATE, { error: 'expected a rate such as 50 Mbit/s, in kbit/s, Mbit/s or Gbit/s', abort: true })
@@ -50,9 +50,9 @@ export const bandwidthSchema = z
 export type Bandwidth = z.infer<typeof bandwidthSchema>;
 
 export interface BandwidthRule {
-  /** The limit that holds at an instant, bytes a second; undefined: none. @param now ms since the epoch. */
+  /** The limit at an instant, bytes per second; undefined if there is none. @param now ms since the epoch. */
   rateAt(now: number): number | undefined;
-  /** The lowest limit that may ever hold, bytes a second. */
+  /** The lowest limit at any time, bytes per second. */
   readonly lowest: number;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The board of a vault in Markdown, for the Temporal Web UI: the same as `farshore status --watch` on a terminal. While all is
- * well it shows no ages, so the text of a healthy vault does not change.
+ * The board of a vault in Markdown, for the Temporal Web UI: the same as `farshore status --watch` in a terminal. While
+ * all VMs are healthy it shows no ages, so that the text of a healthy vault does not change.
  */
 import { formatBytes } from './bytes.js';
 import { counted } from './counted.js';

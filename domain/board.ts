@@ -1,6 +1,7 @@
 /**
- * The board of a vault: what is shown of it at one instant, wherever that is. Pure: from what was last heard, and the time.
- * Trouble of a host is told once, with what can be done for all of its VMs, and every command on it works now.
+ * The board of a vault: everything shown of it at one instant, in the terminal and in the Web UI. Pure: derived from
+ * what was last heard, and the time. A host's trouble is shown once, with advice for all of its VMs, and every command
+ * in it works now.
  */
 import {
   attentionOf,
@@ -28,24 +29,24 @@ export interface VmRow {
   readonly host?: string;
   readonly phase: Phase;
   readonly activeSide?: 'primary' | 'recovery';
-  /** It ran there when its host was last heard; its state since then is unknown. */
+  /** It ran when its host was last heard; its state since then is unknown. */
   readonly unseen?: true;
-  /** It should run at the recovery site, and its replica VM is off or not there. */
+  /** It should run at the recovery site, but its replica VM is off or missing. */
   readonly stopped?: true;
-  /** Undefined: it is not protected. */
+  /** Undefined if it is not protected. */
   readonly health?: Health;
   readonly rpoSeconds?: number;
   /** The newest cycle that was sent. */
   readonly lastCycle?: { readonly sequence: number; readonly sealedAt: string; readonly bytes: number };
-  /** ISO 8601; undefined while none are made. */
+  /** ISO 8601; undefined while no cycles are made. */
   readonly nextCycleAt?: string;
 }
 
-/** A host with VMs that are protected. */
+/** A host with protected VMs. */
 export interface HostRow {
   readonly host: string;
   readonly vms: readonly string[];
-  /** The worst of its VMs. */
+  /** The worst health of its VMs. */
   readonly health: Health;
   /** Set while the host does not answer. */
   readonly silence?: HostSilence;
@@ -58,11 +59,11 @@ export interface JobRow {
   readonly vm?: string;
   readonly task?: string;
   readonly progress?: { readonly bytesDone: number; readonly bytesTotal: number };
-  /** On the average of the task under way. */
+  /** Average of the current task. */
   readonly bytesPerSecond?: number;
   /** ISO 8601. */
   readonly expectedEnd?: string;
-  /** What it stands still for. */
+  /** Why it makes no progress. */
   readonly waitsFor?: 'person' | 'retry' | 'plan';
 }
 
@@ -70,16 +71,16 @@ export interface Board {
   /** ISO 8601. */
   readonly at: string;
   readonly vault: string;
-  /** The worst there is. */
+  /** The worst health of all VMs. */
   readonly health: Health;
   readonly vms: readonly VmRow[];
   readonly hosts: readonly HostRow[];
   readonly jobs: readonly JobRow[];
-  /** The worst first. */
+  /** Worst first. */
   readonly attention: readonly Attention[];
 }
 
-/** What a board says of a plan run. */
+/** A plan run on a board. */
 export interface BoardPlanRun {
   readonly id: string;
   readonly plan: { readonly name: string };
@@ -88,25 +89,25 @@ export interface BoardPlanRun {
 
 export interface Heard {
   readonly vault: string;
-  /** VMs of the site file, in its order; undefined if it was not read. */
+  /** Names of the VMs of the site file, in its order; undefined if the file was not read. */
   readonly siteVms?: readonly string[];
-  /** By name of the VM: all that are protected, in the site file or not. */
+  /** Keyed by VM name: all protected VMs, whether or not the site file names them. */
   readonly items: ReadonlyMap<string, ProtectedItem>;
   readonly jobs: readonly Job[];
   readonly planRuns: readonly BoardPlanRun[];
-  /** Replicas in the vault of VMs that are not among the items; left out if the vault was not read. */
+  /** Replicas in the vault of VMs that are not among the items; absent if the vault was not read. */
   readonly held?: readonly HeldReplica[] | undefined;
-  /** The replica VMs there are; undefined where the recovery compute can't be asked. */
+  /** The existing replica VMs; undefined if the recovery compute can't be asked. */
   readonly replicaVms?: ReadonlyMap<string, 'Running' | 'Off'> | undefined;
-  /** Of VMs that run at the recovery site, and of hosts that are silent: the sources, as far as their hypervisors can be asked. */
+  /** Sources of VMs that run at the recovery site or whose hosts are silent, if their hypervisors can be asked. */
   readonly sourceVms?: ReadonlyMap<string, 'Running' | 'Off'>;
-  /** Left out where nobody can tell who asks for work. */
+  /** Absent if the pollers of task queues are unknown. */
   readonly silentProviders?: readonly SilentProvider[];
 }
 
 export const severity: Record<Health, number> = { Critical: 0, Warning: 1, Normal: 2 };
 
-/** @param at ISO 8601: ages count on from what was heard. */
+/** @param at ISO 8601; ages are counted up to it from the times that were heard. */
 export function boardOf(heard: Heard, at: string): Board {
   const {
     vault,
@@ -148,21 +149,21 @@ export function boardOf(heard: Heard, at: string): Board {
 interface Known extends Pick<Heard, 'replicaVms' | 'silentProviders'> {
   readonly siteVms: readonly string[] | undefined;
   readonly views: readonly Viewed[];
-  /** Of the vault: VMs that are not protected. */
+  /** Replicas in the vault of VMs that are not protected. */
   readonly unheld: readonly HeldReplica[];
   readonly sourceVms: ReadonlyMap<string, 'Running' | 'Off'>;
 }
 
 interface VaultAttention {
   readonly hosts: HostRow[];
-  /** The worst first. */
+  /** Worst first. */
   readonly attention: Attention[];
-  /** Of VMs that do not run where they should, or elsewhere too; all of it is attention as well. */
+  /** VMs that do not run where they should, or that also run elsewhere; each is in `attention` too. */
   readonly astray: Attention[];
   readonly stopped: Attention[];
 }
 
-/** @param at ISO 8601. @param ofVm what is told of one VM by itself. */
+/** @param at ISO 8601. @param ofVm gives the entries of one VM on its own. */
 export function attentionAmong(
   { views, unheld, siteVms, replicaVms, sourceVms, silentProviders = [] }: Known,
   at: string,
@@ -184,7 +185,7 @@ export function attentionAmong(
   return { hosts, attention, astray, stopped };
 }
 
-/** Of the site file, then what is protected, or runs at the recovery site, though the site file does not name it any more. */
+/** The VMs of the site file, then VMs that it no longer names but that are protected or run at the recovery site. */
 export function namesOf(
   siteVms: readonly string[],
   items: ReadonlyMap<string, ProtectedItem>,
@@ -200,7 +201,10 @@ export function namesOf(
 const stateOf = (vm: string, held: readonly HeldReplica[]): HeldReplica['state'] =>
   held.find((each) => each.vm === vm)?.state;
 
-/** As the VMs of its host know together: one host has one silence, and all of them are as ill of it. @param at ISO 8601. */
+/**
+ * A VM in the light of what all VMs of its host know: a host has one silence, which affects them all alike.
+ * @param at ISO 8601.
+ */
 export function viewAmong(
   items: ReadonlyMap<string, ProtectedItem>,
   vm: string,
@@ -210,7 +214,7 @@ export function viewAmong(
   return item && isProtected(item) ? viewOf(item, at, silenceOf(item.host, [...items.values()])) : undefined;
 }
 
-/** For a column of a table. */
+/** Text for a table column. */
 export function runsAtText({ activeSide, unseen, stopped }: VmRow): string {
   if (activeSide === undefined) return '-';
   if (stopped) return `${activeSide}, off`;

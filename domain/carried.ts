@@ -1,12 +1,12 @@
 /**
- * Reading what another version of the code has left: state that a workflow carries from run to run. After a rollback it has
- * fields that this code does not know. They are kept, through every run of it, so that the newer code finds them again.
+ * Reads state that another version of the code wrote and that a workflow carries from run to run. After a rollback the
+ * state has fields that this code does not know. They are kept through every run, so that newer code finds them again.
  */
 import type { z } from 'zod';
 
 type Path = readonly PropertyKey[];
 
-/** Parses like the schema, a strict one too, and keeps the fields that it does not know, wherever they are. */
+/** Parses like the schema, but keeps unknown fields, at any depth, even if the schema is strict. */
 export function readCarried<S extends z.ZodType>(schema: S, raw: unknown): z.ZodSafeParseResult<z.infer<S>> {
   const read = schema.safeParse(raw);
   if (read.success) return { success: true, data: withUnknown(read.data, raw) as z.infer<S> };
@@ -18,7 +18,7 @@ export function readCarried<S extends z.ZodType>(schema: S, raw: unknown): z.Zod
   return reread.success ? { success: true, data: withUnknown(reread.data, raw) as z.infer<S> } : read;
 }
 
-/** Where strict schemas met fields that they do not know. @returns undefined when something else is wrong, too. */
+/** Finds where strict schemas met unknown fields. @returns undefined if there are other problems too. */
 function unknownFields(issues: readonly z.core.$ZodIssue[], at: Path = []): Path[] | undefined {
   const found: Path[] = [];
   for (const issue of issues) {
@@ -47,7 +47,7 @@ function withUnknown(read: unknown, raw: unknown): unknown {
   return { ...raw, ...Object.fromEntries(known) };
 }
 
-/** State is plain JSON. */
+/** Copies by way of JSON, because state is plain JSON. */
 const copyOf = (value: unknown): unknown => (value === undefined ? undefined : JSON.parse(JSON.stringify(value)));
 
 const isObject = (value: unknown): value is Record<PropertyKey, unknown> => typeof value === 'object' && value !== null;

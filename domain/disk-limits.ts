@@ -1,13 +1,16 @@
-/** What the recovery site can hold of a VM's disks. Asked before a protection begins, and before a set of disks changes. */
+/**
+ * Limits of the recovery site for a VM's disks. They are checked before protection begins and before the set of disks
+ * changes.
+ */
 const GiB = 1024 ** 3;
 
-/** Bytes: the largest fixed VHD that `qemu-img` and Azure open, and a replica is one. */
+/** Bytes. A replica is a fixed VHD, and this is the largest that `qemu-img` and Azure open. */
 export const MAX_REPLICA_BYTES = 2_040 * GiB;
-/** Beside the disk it boots from. */
+/** In addition to the boot disk. */
 const MAX_DATA_DISKS = 16;
 
 export interface ExceededLimit {
-  /** The disk that exceeds it; undefined when it is their number. */
+  /** The disk that exceeds it; undefined if there are too many disks. */
   readonly disk?: string;
   readonly message: string;
   readonly remedy: string;
@@ -15,7 +18,7 @@ export interface ExceededLimit {
 
 type SizedDisks = readonly { readonly name: string; readonly size: number }[];
 
-/** @param disks those that are replicated, sizes in bytes. */
+/** @param disks the replicated disks, sizes in bytes. */
 export function limitsExceededBy(disks: SizedDisks): ExceededLimit[] {
   const problems: ExceededLimit[] = disks
     .filter(({ size }) => size > MAX_REPLICA_BYTES)
@@ -34,6 +37,6 @@ export function limitsExceededBy(disks: SizedDisks): ExceededLimit[] {
   return problems;
 }
 
-/** One sentence for each limit that is exceeded, with its remedy. @param disks sizes in bytes. */
+/** One sentence for each exceeded limit, with its remedy. @param disks sizes in bytes. */
 export const exceededLimits = (disks: SizedDisks): string[] =>
   limitsExceededBy(disks).map(({ message, remedy }) => `${message}: ${remedy}`);

@@ -178,32 +178,35 @@ export type FailureCode = keyof typeof failureCatalogue;
 const codes = Object.keys(failureCatalogue) as [FailureCode, ...FailureCode[]];
 export const failureCodeSchema = z.enum(codes);
 
-/** Where a step runs, by its part in replication: decides what a worker that does not answer is called. */
+/** The part of replication in which a step runs; it decides what a worker that does not answer is called. */
 export const sideSchema = z.enum(['source', 'sourceFabric', 'target']);
 export type Side = z.infer<typeof sideSchema>;
 
-/** How far a step had come, bytes: whoever repeats it sees by this whether it gets on. */
+/** How far a step had come, bytes: by this, a retry can tell whether the step makes progress. */
 const checkpointSchema = z.object({ bytesDone: z.number() });
 export type Checkpoint = z.infer<typeof checkpointSchema>;
 
-/** What a failed activity tells beside its code and message; its heartbeats tell the checkpoint in the same shape. */
+/**
+ * The details of a failed activity's failure, beside code and message; its heartbeats carry the checkpoint in the same
+ * shape.
+ */
 export const failureDetailsSchema = checkpointSchema.partial().extend({ detail: z.string().optional() });
 export type FailureDetails = z.infer<typeof failureDetailsSchema>;
 
-/** A failure as it is shown and stored. */
+/** A failure, as it is shown and stored. */
 export const failureSchema = z.object({
   code: failureCodeSchema.or(z.literal('Unexpected')),
   class: z.enum(['recoverable', 'needsResync', 'nonRecoverable']),
   message: z.string(),
   remedy: z.string(),
-  /** The message without what the catalogue says of the code. */
+  /** The message without the catalogue's text for the code. */
   detail: z.string().optional(),
   side: sideSchema.optional(),
   checkpoint: checkpointSchema.optional(),
 });
 export type Failure = z.infer<typeof failureSchema>;
 
-/** Thrown by the engine and the adapters. `detail` says which one, where, and what was expected. */
+/** Thrown by the engine and the adapters. `detail` names the object and what was expected. */
 export class CatalogueError extends Error {
   override readonly name = 'CatalogueError';
   constructor(
@@ -224,11 +227,11 @@ export function toFailure(
   return { code, class: entry.class, message, remedy: entry.remedy, ...more };
 }
 
-/** Why a VM is marked, for a text that already says that it is. */
+/** Why a VM is marked, for a text that already says that it is marked. */
 export const resyncCauseOf = ({ code, message, detail = message }: Failure): string =>
   code === 'ResyncRequired' ? detail : message;
 
-/** A bug, or a failure not seen before: waits for an operator, as retrying blindly could do harm. */
+/** A bug, or a failure not seen before. It waits for an operator, because retrying blindly could do harm. */
 export const unexpectedFailure = (message: string): Failure => ({
   code: 'Unexpected',
   class: 'nonRecoverable',

@@ -1,23 +1,24 @@
 /**
- * The cost of an unplanned failover, derived from the known instants: the data's by the source's clock, all others by the
- * recovery site's. Where the two clocks differ, the difference is known.
+ * The cost of an unplanned failover, derived from the known instants. The recovery point's instant is by the source's
+ * clock, all others are by the recovery site's; the difference between the two clocks is taken into account if it is
+ * known.
  */
 import type { UnplannedFailoverResult } from './job.js';
 import { formatDuration, formatSeconds, later, secondsBetween, toIso, toMs } from './time.js';
 
-/** A host that has stopped answering, as far as it is known. */
+/** What is known of a host that has stopped answering. */
 export interface LostHost {
   /** Its last sign of life, ISO 8601. */
   readonly hostSeenAt?: string | undefined;
-  /** From then on it did not answer: it died at some instant between the two. ISO 8601. */
+  /** From when on it did not answer, ISO 8601: it died between its last sign of life and this instant. */
   readonly hostSilentAt?: string | undefined;
-  /** How far its clock is ahead, ms. */
+  /** How far its clock is ahead of the recovery site's, ms. */
   readonly hostClockAheadMs?: number | undefined;
 }
 
 /** Without a lost host, the host answered until its VM was failed over. */
 export interface FailoverInstants extends LostHost {
-  /** The recovery point's: everything that was written before it is there. ISO 8601, as all of these. */
+  /** Instant of the recovery point, which holds everything written before it. ISO 8601, like all times here. */
   readonly dataAsOf: string;
   readonly declaredAt: string;
   /** When the source lost the right to write. */
@@ -63,12 +64,12 @@ interface Signs {
   /** By the recovery site's clock. */
   readonly dataAsOf: string;
   readonly seenAt?: string;
-  /** Whether it was seen again after the data; if not, how long it lived after them is unknown. */
+  /** Whether the host was seen after the data's instant; if not, how long it lived after that is unknown. */
   readonly seenAfter: boolean;
   readonly silentAt?: string;
 }
 
-/** The data themselves are a sign of life. */
+/** The data themselves count as a sign of life. */
 function signsOf(dataAsOf: string, { hostSeenAt, hostSilentAt, hostClockAheadMs = 0 }: LostHost): Signs {
   const data = hostClockAheadMs === 0 ? dataAsOf : toIso(toMs(dataAsOf) - hostClockAheadMs);
   const seenAt = hostSeenAt === undefined ? undefined : later(hostSeenAt, data);
@@ -80,16 +81,20 @@ function signsOf(dataAsOf: string, { hostSeenAt, hostSilentAt, hostClockAheadMs 
   };
 }
 
-/** Rounded up to a tenth of a second: it is an upper bound. */
+/** Rounded up to a tenth of a second, because it is an upper bound. */
 const mostSeconds = (from: string, to: string): number => Math.max(0, Math.ceil((toMs(to) - toMs(from)) / 100) / 10);
 
 const boundText = (seconds: number): string => (seconds < 60 ? `${seconds} s` : formatSeconds(Math.ceil(seconds)));
 
-/** Its source was shut down, and everything it had written arrived. */
+/** Whether the source was shut down and everything it had written arrived. */
 const nothingLost = (disks: UnplannedFailoverResult['disks']): boolean =>
   disks !== undefined && disks.every(({ lastWriteIssued, lastWriteApplied }) => lastWriteIssued === lastWriteApplied);
 
-/** The expected loss in a sentence, before the failover. @param lostHost undefined while it answers. @param at ISO 8601. */
+/**
+ * The expected loss in one sentence, before the failover.
+ * @param lostHost undefined while the host answers.
+ * @param at ISO 8601.
+ */
 export function lossAhead(
   dataAsOf: string | undefined,
   host: string,
@@ -110,7 +115,7 @@ export function lossAhead(
   return `${data}. Host ${host} was last seen at ${seenAt}, ${laterText(byOurs, seenAt)}: everything written after that data is lost${most === undefined ? '' : `, ${most}`}.`;
 }
 
-/** The lines of a report. */
+/** The lines of the report. */
 export function timeLines(result: UnplannedFailoverResult): (readonly [string, string | undefined])[] {
   const { recoveryPointTime, declaredAt, failedOverAt, runningAt, rpoSeconds, rtoSeconds, outageSeconds } = result;
   const signs = signsOf(recoveryPointTime, result);

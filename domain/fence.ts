@@ -1,14 +1,14 @@
 /**
- * The one number that fences everything: (epoch, sequence). The epoch rises whenever the right to write changes hands
- * (enable, resynchronize, failover, failback, reverse); the sequence rises with each replication cycle. Whoever
- * carries an older pair than the one recorded is refused.
+ * The pair of numbers that fences everything: (epoch, sequence). The epoch rises whenever the right to write passes to
+ * another writer (enable, resynchronize, failover, failback, reverse); the sequence rises with each replication cycle.
+ * A writer with an older pair than the recorded one is refused.
  */
 import { z } from 'zod';
 
 export const fenceSchema = z.object({ epoch: z.int().min(0), sequence: z.int().min(0) });
 export type Fence = z.infer<typeof fenceSchema>;
 
-/** Above every sequence that a cycle may get. */
+/** Higher than the sequence of any cycle. */
 export const LAST_SEQUENCE = 2 ** 32 - 1;
 
 /** Negative when `a` is older than `b`, 0 when equal. */
@@ -16,5 +16,5 @@ export const compareFences = (a: Fence, b: Fence): number => a.epoch - b.epoch |
 
 export const formatFence = (fence: Fence): string => `epoch ${fence.epoch}, sequence ${fence.sequence}`;
 
-/** The sequence of an epoch's fence from when its copy is complete. It is that of the first cycle, too. */
+/** The fence's sequence in an epoch once the epoch's copy is complete; also the sequence of the first cycle. */
 export const SEEDED_SEQUENCE = 1;

@@ -5,10 +5,10 @@ export const guestStateSchema = z.object({
   booted: z.boolean(),
   problem: z.string().exactOptional().describe('Why it is not, although the VM runs.'),
 });
-/** Of a VM at a hypervisor that boots guests. */
+/** The guest of a VM at a hypervisor that boots guests. */
 export type GuestState = z.infer<typeof guestStateSchema>;
 
-/** For people, after the VM's power. @param guest undefined where none is booted. */
+/** Text to show after the VM's power state. @param guest undefined if no guests are booted. */
 export function guestText(guest: GuestState | undefined): string {
   if (!guest) return 'not booted: its disks are served over NBD';
   if (guest.booted) return 'booted';

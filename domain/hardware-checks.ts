@@ -1,8 +1,8 @@
-/** What of the hardware that a site file tells of does not go together. */
+/** Finds contradictions in the hardware that a site file describes. */
 import { macAddressOf } from './hardware.js';
 import { busOf, firmwareOf, osDiskOf, type Finding, type Site, type SiteVm } from './site.js';
 
-/** So many disks an IDE controller of a VM takes, two controllers of two. */
+/** A VM has two IDE controllers with two disks each. */
 const MOST_IDE_DISKS = 4;
 
 type VmPath = readonly ['vms', number];

@@ -1,4 +1,4 @@
-/** The hardware of a VM, as its hypervisor tells it: what a replica VM has to be like its source in. */
+/** The hardware of a VM, as its hypervisor describes it: a replica VM must have the same. */
 import { z } from 'zod';
 import { formatBytes } from './bytes.js';
 import { counted } from './counted.js';
@@ -8,7 +8,7 @@ export const firmwares = ['BIOS', 'UEFI'] as const;
 export const diskBuses = ['IDE', 'SCSI'] as const;
 
 const MiB = 1024 * 1024;
-/** What Hyper-V takes of a site file: 32 MiB at least, and so much at a time. */
+/** What Hyper-V accepts: at least 32 MiB, in steps of 2 MiB. */
 const LEAST_MEMORY = 32 * MiB;
 const MEMORY_STEP = 2 * MiB;
 
@@ -17,7 +17,7 @@ export const memorySchema = z
   .int()
   .min(LEAST_MEMORY)
   .multipleOf(MEMORY_STEP, { error: `expected a multiple of ${MEMORY_STEP} (2 MiB)` });
-/** Of one adapter; an address of a group is none. */
+/** The address of one adapter; excludes group addresses. */
 export const macAddressSchema = z.string().regex(/^[0-9a-fA-F][02468aceACE]([:-][0-9a-fA-F]{2}){5}$/, {
   error: 'expected the MAC address of one adapter: six bytes such as 00:15:5D:01:02:03',
 });
@@ -48,10 +48,10 @@ export const hardwareSchema = z.object({
 });
 export type Hardware = z.infer<typeof hardwareSchema>;
 
-/** One way to write a MAC address. */
+/** The normalized form of a MAC address. */
 export const macAddressOf = (written: string): string => written.toUpperCase().replaceAll('-', ':');
 
-/** For people: a line for the machine, one for its disks, one for each network adapter. */
+/** Lines for display: one for the machine, one for its disks, one for each network adapter. */
 export function hardwareLines({ processors, memoryBytes, firmware, secureBoot, ...rest }: Hardware): string[] {
   const boot = firmware === 'UEFI' ? `UEFI with${secureBoot ? '' : 'out'} secure boot` : firmware;
   return [

@@ -1,6 +1,6 @@
 /**
- * Replication health: an ordered list of conditions derived from the item and the time, the worst of which is the
- * health. Nothing is stored, so nothing can be forgotten to be cleared.
+ * Replication health: an ordered list of conditions derived from the item and the time; the worst one is the health.
+ * Nothing is stored, so there is nothing that someone could forget to clear.
  */
 import { earlier, formatSeconds, secondsBetween, toIso, toMs } from './time.js';
 import { copyFrequencyMs } from './policy.js';
@@ -41,8 +41,9 @@ const MISSED_SHARE = 0.2;
 const CANNOT_SEND_AFTER_MS = 120_000;
 
 /**
- * Worst first. @param now ISO 8601.
- * @param known of its host's silence, by all of its VMs: each notices it at another time.
+ * Worst first.
+ * @param now ISO 8601.
+ * @param known the host's silence as all of its VMs know it; each VM notices it at a different time.
  */
 export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilence): Condition[] {
   const found: Condition[] = [];
@@ -52,7 +53,7 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
   const hostTrouble = withAge(item.hostTrouble, silentSince);
   const isToldByHost = silentSince !== undefined && hostTrouble !== undefined && retry?.failure.code === 'WorkerLost';
   if (retry && !isToldByHost) found.push(withWayOut(item, retryCondition(item, retry, now)));
-  // What fails for the same reason says more; what only says that its worker is lost says less.
+  // A failure with the same reason says more; a failure that only says that its worker is lost says less.
   if (hostTrouble && isReplicated(item) && retry?.failure.code !== hostTrouble.failure.code) {
     const condition = withWayOut(item, troubleCondition(hostTrouble, now));
     if (retry?.failure.code === 'WorkerLost') found.unshift(condition);
@@ -167,13 +168,13 @@ const triedText = (problem: NonNullable<ProtectedItem['sourceFence']>['problem']
 function silentPart(item: ProtectedItem): string {
   const { hostTrouble } = item;
   if (!hostTrouble || !saysHostIsSilent(hostTrouble.failure.code)) return '';
-  // The agent is not needed to tell the source.
+  // Telling the source does not need the agent.
   return hostTrouble.failure.code === 'HypervisorUnreachable'
     ? '; its hypervisor is not answering'
     : `; its agent is not answering (to restart it: ${startAgent(item.host)})`;
 }
 
-/** Tries are a minute apart: a Provider that has failed one since is there. */
+/** Attempts are a minute apart, so a Provider that has failed one within this time is running. */
 const TRIED_RECENTLY_MS = 150_000;
 
 function toBeStarted({ host, vmmServer, sourceFence }: ProtectedItem, now: string): string {
@@ -186,26 +187,26 @@ function toBeStarted({ host, vmmServer, sourceFence }: ProtectedItem, now: strin
 const homeAgain = ({ vm, sourceFence }: ProtectedItem): string =>
   `It can stay there; failback is not available yet.${sourceFence ? '' : ` To protect it at the primary site again, discarding everything written at the recovery site: farshore unprotect ${vm} --wait, then farshore vm delete-replica ${vm}, farshore vm start ${vm} and farshore protect ${vm} --wait`}`;
 
-/** While a failover is open it can't be waived: commit comes first. */
+/** While a failover is open, the fencing can't be waived: commit comes first. */
 const waiver = ({ phase, vm }: ProtectedItem): string =>
   phase === 'Committed' || phase === 'Unprotected'
     ? ` If the primary site no longer exists: farshore unprotect ${vm} --primary-lost`
     : '';
 
-/** Cycles that came due since the one that is late; none while a job, a pause or a mark keeps them from being made. */
+/** Cycles that have come due, counted from the first late one; 0 while a job, a pause or a mark prevents cycles. */
 export function overdueCycles(item: ProtectedItem, now: string): number {
   const isMade = item.phase === 'Protected' && !item.job && item.pending.length === 0 && !item.paused && !item.resync;
   return isMade ? missedCycles(item, now) : 0;
 }
 
-/** Of the last cycles, with so many that are overdue. */
+/** Missed cycles among the last ones, including overdue ones. */
 function cyclesMissed({ cycleHistory }: ProtectedItem, overdue: number): { missed: number; all: number } {
   const late = Array<boolean>(Math.min(overdue, CYCLES_REMEMBERED)).fill(false);
   const last = [...cycleHistory, ...late].slice(-CYCLES_REMEMBERED);
   return { missed: last.filter((onTime) => !onTime).length, all: last.length };
 }
 
-/** The instant from which so many cycles are overdue that they are a condition, ms. */
+/** The instant from which so many cycles are overdue that it becomes a condition, ms. */
 function overdueFrom(item: ProtectedItem): number | undefined {
   if (item.phase !== 'Protected' || item.cycleDueAt === undefined || item.paused || item.resync) return undefined;
   for (let overdue = 1; overdue <= CYCLES_REMEMBERED; overdue += 1) {
@@ -252,14 +253,17 @@ const stages: ReadonlySet<string> = new Set(['InitialReplicationIncomplete']);
 export const alertedHealthOf = (item: ProtectedItem, now: string): Health =>
   conditionsOf(item, now).find(({ reason }) => !stages.has(reason))?.health ?? 'Normal';
 
-/** What is failing, and since when. A job that begins, or fails in its turn, does not make that any younger. */
+/**
+ * The current failure and when it began. If a job starts, or fails as well, the failure still counts from its
+ * beginning.
+ */
 function failing({ retry, job, unresolved }: ProtectedItem): RetryState | undefined {
   const current = retry ?? job?.retry;
   if (!current || !unresolved) return current ?? unresolved;
   return { ...current, since: earlier(current.since, unresolved.since) };
 }
 
-/** What says that the host is silent began when that did, whenever it was found out. */
+/** A failure that means that the host is silent counts from when the silence began, not from when it was noticed. */
 const withAge = <T extends Pick<RetryState, 'failure' | 'since'>>(
   trouble: T | undefined,
   silentSince: string | undefined,
@@ -285,7 +289,7 @@ function retryCondition(item: ProtectedItem, retry: RetryState, now: string): Co
   };
 }
 
-/** Where the silent process is known, the command that restarts it. */
+/** If the silent process is known, the command that restarts it. */
 function remedyOf(item: ProtectedItem, { code, remedy }: Failure): string {
   if (code === 'HypervisorUnreachable') return startHypervisorAlone(item.host);
   if (saysHostIsSilent(code)) return `Restart ${startHost(item.host)}`;
@@ -293,7 +297,7 @@ function remedyOf(item: ProtectedItem, { code, remedy }: Failure): string {
   return start === undefined ? remedy : `Restart it: ${start}. ${BEFORE_THAT}. The work then resumes automatically.`;
 }
 
-/** It failed before a job or a pause began. */
+/** Whether the failure dates from before the current job or pause. */
 const isOfBefore = ({ retry, job }: ProtectedItem): boolean => retry === undefined && job?.retry === undefined;
 
 const untriedSince = ({ job, paused }: ProtectedItem): string =>
@@ -309,11 +313,14 @@ const troubleCondition = ({ failure, since }: HostTrouble, now: string): Conditi
   since,
 });
 
-/** Now − seal time of the newest durable cycle, in seconds; undefined while there is none or the VM runs elsewhere. */
+/** Seconds since the seal time of the newest durable cycle; undefined if there is none or the VM runs elsewhere. */
 export const rpoSeconds = (item: ProtectedItem, now: string): number | undefined =>
   item.shipped && item.activeSide === 'primary' ? secondsBetween(item.shipped.sealedAt, now) : undefined;
 
-/** When health may change without an event: the instants at which a limit above is crossed. ISO 8601, or undefined. */
+/**
+ * The next instant at which health may change without an event, because a limit above is crossed. ISO 8601, or
+ * undefined.
+ */
 export function nextHealthChange(item: ProtectedItem, now: string): string | undefined {
   const instants: number[] = [];
   const retry = failing(item);

@@ -1,12 +1,12 @@
 /** A VM's replica in the vault, as the views need it. */
 import type { VaultState } from './vault.js';
 
-/** What the recovery compute says of a VM that should run at the recovery site. */
+/** Power state of the replica VM of a VM that should run at the recovery site, as the recovery compute reports it. */
 export type ReplicaVmPower = 'Running' | 'Off' | 'NotThere';
 
 export interface HeldReplica {
   readonly vm: string;
-  /** It is held as protected: where Temporal knows nothing of the VM, nothing keeps it up to date. */
+  /** The replica is held as protected: if Temporal does not know the VM, the replica is no longer updated. */
   readonly asProtected: boolean;
   /** Set while the vault says that the VM runs at the recovery site. */
   readonly state?: VaultState;

@@ -1,4 +1,4 @@
-/** A Hyper-V host in the site file: how fast its agent sends, and how much it does at a time. */
+/** A Hyper-V host in the site file: how fast its agent sends, and how many transfers it runs at a time. */
 import { z } from 'zod';
 import { bandwidthSchema } from './bandwidth.js';
 import { nameSchema } from './ids.js';

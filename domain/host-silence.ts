@@ -1,4 +1,4 @@
-/** A host that does not answer, told from what the VMs that are replicated from it know. */
+/** A host that does not answer, as known from the VMs that are replicated from it. */
 import { toFailure, type FailureCode } from './errors.js';
 import { isReplicated, type ProtectedItem } from './protected-item.js';
 import { earlier, later, toMs } from './time.js';
@@ -13,20 +13,23 @@ export const saysHostIsSilent = (code: string): boolean => silentCodes.has(code)
 export const comesOfSilence = (reason: string): boolean => saysHostIsSilent(reason) || consequences.has(reason);
 const consequences: ReadonlySet<string> = new Set(['WorkerLost', 'CyclesMissed', 'NotSentForLong']);
 
-/** From then on a host that does not answer is taken for lost, ms. */
+/** A host that has not answered for this long is considered lost, ms. */
 export const HOST_LOST_AFTER_MS = 120_000;
 
 export interface HostSilence {
   readonly host: string;
-  /** From when on it was asked, and has not answered. ISO 8601. */
+  /** When it was asked for what it has not answered since, ISO 8601. */
   readonly since: string;
-  /** Its last sign of life that is known, ISO 8601. */
+  /** Its last known sign of life, ISO 8601. */
   readonly heardAt?: string;
-  /** The agent does not answer, and perhaps nothing there; or the hypervisor, as an agent says that does. */
+  /**
+   * `agent`: the agent does not answer, and perhaps nothing on the host does. `hypervisor`: the agent reports that the
+   * hypervisor does not answer.
+   */
   readonly silent: 'agent' | 'hypervisor';
 }
 
-/** Undefined while the host answers, and of a VM that needs nothing of it. */
+/** Undefined while the host answers, and for a VM that needs nothing from it. */
 export function hostSilence(item: ProtectedItem): HostSilence | undefined {
   if (!isReplicated(item)) return undefined;
   const found = [item.hostTrouble, item.retry, item.job?.retry, item.unresolved].filter(
@@ -42,7 +45,10 @@ export function hostSilence(item: ProtectedItem): HostSilence | undefined {
   };
 }
 
-/** What the VMs of a host know of its silence together: each has noticed it at another time, and the first counts. */
+/**
+ * Combines what the VMs of a host know of its silence: each notices it at a different time, and the earliest one
+ * counts.
+ */
 export function silenceOf(host: string, items: readonly ProtectedItem[]): HostSilence | undefined {
   const known = items.filter((item) => item.host === host).flatMap((item) => hostSilence(item) ?? []);
   if (known.length === 0) return undefined;
@@ -52,14 +58,14 @@ export function silenceOf(host: string, items: readonly ProtectedItem[]): HostSi
   });
 }
 
-/** Of all hosts that VMs are replicated from, one each; none as long as one of them answers. */
+/** One silence for each host that VMs are replicated from; empty if one of these hosts answers. */
 export function commonSilences(items: readonly ProtectedItem[]): HostSilence[] {
   const hosts = [...new Set(items.filter(isReplicated).map(({ host }) => host))];
   const silences = hosts.flatMap((host) => silenceOf(host, items) ?? []);
   return silences.length === hosts.length ? silences : [];
 }
 
-/** The VM as it will be once it learns of its host's silence, which was found elsewhere. */
+/** The VM in the state that it will have once it learns of its host's silence. */
 export function toldOf(item: ProtectedItem, { host, since, heardAt, silent }: HostSilence): ProtectedItem {
   if (item.host !== host || !isReplicated(item) || hostSilence(item)) return item;
   const code = silent === 'agent' ? 'AgentNotAnswering' : 'HypervisorUnreachable';
@@ -72,8 +78,8 @@ export const isHostLost = ({ since }: HostSilence, now: string): boolean =>
   toMs(now) - toMs(since) >= HOST_LOST_AFTER_MS;
 
 /**
- * The host's last sign of life, ISO 8601: as heard by the watch over the host, the same for all of its VMs; a cycle counts only if
- * the watch has heard nothing, or if the host has sent the cycle since it was found silent.
+ * The host's last sign of life, ISO 8601: as heard by the watch over the host, so it is the same for all of its VMs. A
+ * cycle counts only if the watch has heard nothing, or if the host sent the cycle after it was found silent.
  */
 export function lastHeard({ hostTrouble, shipped }: ProtectedItem): string | undefined {
   const heardAt = hostTrouble?.heardAt;

@@ -1,9 +1,9 @@
-/** Names and identifiers: what they may look like, and how ids that people read are built from them. */
+/** Names and identifiers: the rules for names, and how readable IDs are built from them. */
 import { z } from 'zod';
 
 /**
- * A name of a VM, host, network and so on: 1-63 characters. The limit is the product's for VM names; the alphabet
- * keeps a name usable as it is in file names, blob names and workflow ids, so that no path can be escaped with one.
+ * A name of a VM, host, network and so on: 1-63 characters. The limit is the product's for VM names. The alphabet makes
+ * a name usable unchanged in file names, blob names and workflow IDs, so that no name can escape its path.
  */
 export const nameSchema = z
   .string()
@@ -14,9 +14,12 @@ export const nameSchema = z
   })
   .refine((name) => !name.includes('..'), { error: 'two dots in a row are not allowed' });
 
-/** Each of one vault: two of them on one namespace, with hosts of the same names, must not do each other's work. */
+/**
+ * Each queue belongs to one vault: if two vaults on one namespace have hosts of the same names, their workers must not
+ * take each other's work.
+ */
 export const taskQueues = {
-  /** The recovery site: store and compute. The workflows' queue too. */
+  /** The recovery site: store and compute. Also the queue of the workflows. */
   azure: (vault: string) => `azure:${vault}`,
   /** The Provider on a VMM server. */
   vmm: (vault: string, server: string) => `vmm:${vault}/${server}`,
@@ -27,25 +30,25 @@ export const taskQueues = {
 /** The protection entity of a VM: one per VM and vault, for the VM's whole protected life. */
 export const protectedItemId = (vault: string, vm: string): string => `vm/${vault}/${vm}`;
 
-/** Who watches a host for the VMs of a vault. */
+/** The workflow that watches a host for the VMs of a vault. */
 export const hostWatchId = (vault: string, host: string): string => `host/${vault}/${host}`;
 
-/** What shows the board of a vault. */
+/** The workflow that shows the board of a vault. */
 export const vaultBoardId = (vault: string): string => `vault/${vault}`;
 
-/** `2026-03-01T12:30:05.123Z` as `20260301T123005Z`: sorts, and needs no quoting in a shell. */
+/** `2026-03-01T12:30:05.123Z` as `20260301T123005Z`: sorts by time, and needs no quoting in a shell. */
 export const compactTime = (iso: string): string => iso.replace(/[-:]/g, '').replace(/\.\d+Z$/, 'Z');
 
-/** @param serial distinguishes two jobs of one VM asked for within the same second; 0 adds nothing. */
+/** @param serial distinguishes two jobs of one VM that are requested within the same second; 0 adds nothing. */
 export const jobId = (vault: string, vm: string, kind: string, at: string, serial: number): string =>
   `job/${vault}/${vm}/${kebab(kind)}/${compactTime(at)}${serial > 0 ? `-${serial}` : ''}`;
 
-/** Plans of two vaults may have the same name. */
+/** The vault is part of the ID, because two vaults may have plans of the same name. */
 export const planRunId = (vault: string, plan: string, at: string): string =>
   `plan/${vault}/${plan}/${compactTime(at)}`;
 
 const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
-/** (epoch, sequence) as it appears in file and blob names: sorts as it should. */
+/** (epoch, sequence) as it appears in file and blob names: sorts in the order of the cycles. */
 export const cycleName = (epoch: number, sequence: number): string =>
   `${String(epoch).padStart(4, '0')}-${String(sequence).padStart(8, '0')}`;

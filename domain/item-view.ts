@@ -1,4 +1,4 @@
-/** A VM as views show it: its state, and the conditions that follow from it at that instant. */
+/** A VM as it is shown: its state, and the conditions that follow from it at that instant. */
 import { conditionsOf, healthOf, rpoSeconds, type Condition, type Health } from './health.js';
 import type { HostSilence } from './host-silence.js';
 import { offeredOperations, type Operation } from './operations.js';
@@ -13,7 +13,7 @@ export interface ProtectedItemView {
   readonly operations: Record<Operation, Permission>;
 }
 
-/** @param at ISO 8601. @param known of its host's silence, by all of its VMs. */
+/** @param at ISO 8601. @param known its host's silence, as all VMs of the host know it. */
 export function viewOf(item: ProtectedItem, at: string, known?: HostSilence): ProtectedItemView {
   const rpo = rpoSeconds(item, at);
   return {

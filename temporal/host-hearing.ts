@@ -1,4 +1,4 @@
-/** Finds out whether a host answers, from the looks of its agent as the Temporal server has them. */
+/** Finds out from the looks of a host's agent, as the Temporal server knows them, whether the host answers. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WorkflowNotFoundError, type Client } from '@temporalio/client';
 import { tsToMs } from '@temporalio/common/lib/time.js';
@@ -48,7 +48,8 @@ async function askedOf(temporal: Client, vault: string, host: string): Promise<A
   const { data: look } = lookSchema.safeParse(details);
   const beatAt = pending.lastHeartbeatTime ? tsToMs(pending.lastHeartbeatTime) : 0;
   if (!look) return { beatAt };
-  // The look that follows. One that a call begins with comes when that is taken, unless it has been made already.
+  // The look that follows is due one interval after the last one; if it is the first look of a call and has not been
+  // made yet, it comes when the call is taken.
   const dueAt = toMs(look.heardAt) + look.everyMs;
   const calledAt = pending.state === STARTED ? pending.lastStartedTime : pending.scheduledTime;
   const begunAt = calledAt ? tsToMs(calledAt) : 0;

@@ -1,8 +1,8 @@
 /**
- * One cycle of the delta loop: the logs of all disks are cut and sent, then applied to the replica. A retry takes the
- * place of the next cycle; a job that is asked for ends the waiting.
- * Cancelled, when an unplanned failover takes over, it waits for nobody: late uploads are refused by the raised epoch.
- * Restart: a cycle is named by (epoch, sequence) on both sides, so doing it again goes on where it stood.
+ * One cycle of the delta loop: the logs of all disks are cut and sent, then applied to the replica. A retry of a failed
+ * cycle takes the place of the next cycle; a requested job ends the wait for a retry.
+ * An unplanned failover cancels the cycle and waits for nothing: the raised epoch makes the store refuse late uploads.
+ * After a restart the cycle continues where it stopped, because both sites know it by (epoch, sequence).
  */
 import type { ShippedCycle } from '../activities/source.js';
 import { isAppConsistentDue, type AppConsistentFailure } from '../domain/app-consistency.js';
@@ -21,7 +21,7 @@ import { cycleSidesOf } from './sides.js';
 import { StepFailure } from './step-failure.js';
 
 export interface ReplicatedEntity extends MovingEntity {
-  /** As `on`, and shown with what comes next: each time that something is shown is an event of the history. */
+  /** Like `on`, but published only together with the next event: each publication is an event of the history. */
   note(event: ItemEvent): void;
   publish(): void;
 }
@@ -33,7 +33,8 @@ export async function deltaCycle(entity: ReplicatedEntity, ladder: LadderControl
   const sides = () => cycleSidesOf(item.vault, entity.item().host);
   const { policy } = item;
   const retentionHours = policy.recoveryPointRetentionHours;
-  // Both are the same when the cycle is done again: what they are made from changes only once it is sent and applied.
+  // A repeated cycle gets the same values: the state that they depend on changes only once the cycle is sent and
+  // applied.
   const tags = tagsOfCycle(item, { epoch, sequence });
   const appConsistent = isAppConsistentDue(item, now());
   const cutInput = {
@@ -44,12 +45,12 @@ export async function deltaCycle(entity: ReplicatedEntity, ladder: LadderControl
   entity.note({ type: 'cycleBegun' });
   activityIsScheduled();
   try {
-    // Of another policy that was set while a full store is waited for, the next attempt makes room.
+    // Read at each attempt: if a shorter retention is set while the store is full, the next attempt frees space.
     const send = () => sides().source.cutAndShip({ ...cutInput, retention: retentionOf(entity.item().policy) });
     const shipped = await climb(`cycle ${sequence}`, send, ladder, item.retry);
     if (!shipped.done) return;
     const { sealedAt, bytes } = shipped.value;
-    // Nothing is sent before it is sealed: a source clock that runs ahead must not hide how old the replica is.
+    // A cycle can't be sealed after it was sent: a source clock that runs ahead must not hide the replica's age.
     const cycle = { sequence, sealedAt: earlier(sealedAt, now()), bytes };
     const appConsistency = appConsistent ? { at: now(), failure: withoutFreeze(shipped.value) } : undefined;
     entity.note({ type: 'cycleShipped', cycle, appConsistency });
@@ -73,7 +74,10 @@ export async function deltaCycle(entity: ReplicatedEntity, ladder: LadderControl
   }
 }
 
-/** Why a cycle is crash-consistent that was asked to be more. A cycle that was there before it was asked says nothing. */
+/**
+ * Why a cycle is only crash-consistent although an app-consistent one was requested. A cycle that was cut before the
+ * request gives no reason itself.
+ */
 const withoutFreeze = ({ appConsistent, appConsistentFailure }: ShippedCycle): AppConsistentFailure | undefined =>
   appConsistent
     ? undefined

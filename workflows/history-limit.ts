@@ -1,59 +1,63 @@
 /**
- * When a run has grown long enough: then it continues as new.
+ * Decides when a run's history is so long that the run continues as new.
  *
- * A task that issues no command is not always gone through by itself again: a replay takes it together with the next, when
- * nothing but a refused update was the reason for that one. What is read of the task then, its history's length or its
- * time, is the later one's. So the length is looked at only where the same task issues a command, which keeps it a task
- * of its own; what comes between two looks is counted, as whatever is counted comes again. (A clock that is read may be
- * kept only in what the memo shows, and so with a command.)
+ * Replay does not always process a task that issues no command separately: it merges it with the next task if that one
+ * was scheduled only for an update that was refused. The history length and the time that such a task reads are then
+ * those of the later task. So the length is read only in a task that issues a command, because the command keeps it a
+ * separate task. Messages and timers between two such tasks are counted instead, because a replay repeats them. (The
+ * time may be read and kept only in state that the memo shows, which is a command.)
  */
 import { workflowInfo } from '@temporalio/workflow';
 import { tuningOfNextRun, type Tuning } from './messages.js';
 
-/** Of runs whose input says none, in events. Their histories go by it, so it never changes; see HISTORY_LIMIT. */
+/**
+ * The limit of runs whose input names none, in events. Their histories depend on it, so it must never change; see
+ * HISTORY_LIMIT.
+ */
 const UNSAID_LIMIT = 1_000;
-/** Events that come with a message at most, those of its task included. */
+/** The most events that come with a message, including those of its task. */
 const EVENTS_OF_MESSAGE = 5;
-/** Of one that is not looked at. */
+/** Events of a command at which the length is not read. */
 const EVENTS_OF_COMMAND = 1;
-/** Events that come with a timer at most, likewise. */
+/** The most events that come with a timer, including those of its task. */
 const EVENTS_OF_TIMER = 5;
 
-/** Loaded per run, as all modules of workflows are. */
+/** Each run has its own, because all workflow modules are loaded per run. */
 let limit = UNSAID_LIMIT;
-/** As it was at the last look, and when something was counted. */
+/** Updated whenever the length is read or events are counted. */
 let isLong = false;
 let length = 0;
 let counted = 0;
-/** In the task under way, perhaps. */
+/** Whether local work may have ended in the current task. */
 let isLocalWorkDone = false;
 
-/** The first that a run does. @param tuning of it. */
+/** Every run calls this first. @param tuning of the run. */
 export function limitHistory(tuning: Tuning | undefined): void {
   limit = tuning?.continueAsNewAfterEvents ?? tuning?.historyLimit ?? UNSAID_LIMIT;
 }
 
 /**
- * True at that many events, or at the number that a test asks for; when the server suggests it, for their size; or when
- * somebody has asked for it. In a condition, too.
+ * True once the history has as many events as the limit, which tests may set lower; once the server suggests it,
+ * because of the history's size; or once `continueWhenPossible` was called. May be used in a condition.
  */
 export const shouldContinueAsNew = (): boolean => isLong;
 
-/** The task under way issues a command, for certain: one that it takes back is none. */
+/** Call this when the current task is certain to issue a command; a command that is taken back does not count. */
 export function commandIsIssued(): void {
   if (isLocalWorkDone) return count(EVENTS_OF_COMMAND);
   const { continueAsNewSuggested, historyLength } = workflowInfo();
   [length, counted] = [historyLength, 0];
-  // A run that was to end once is not to go on: whoever was interrupted by it would find no reason.
+  // It never becomes false again: work that was interrupted because of it must still find the reason.
   isLong ||= continueAsNewSuggested || historyLength >= limit;
 }
 
 /**
- * What the worker of the workflow has done itself has ended. Where that took long, the task that hears of it may be a later
- * one than in a replay, where the outcome is known at once: until the next activity is scheduled the length is not looked at.
+ * Call this when work of this workflow's own worker has ended. If the work took long, the task that receives the
+ * outcome may be a later one than on replay, where the outcome is known immediately. So the length is not read again
+ * before the next activity is scheduled.
  */
 export const localWorkEnds = (): void => void (isLocalWorkDone = true);
-/** For certain, and nothing local has been done in the task under way. */
+/** Call this when an activity is certain to be scheduled and no local work was done in the current task. */
 export function activityIsScheduled(): void {
   isLocalWorkDone = false;
   commandIsIssued();
@@ -62,12 +66,12 @@ export function activityIsScheduled(): void {
 export const messageHasCome = (): void => count(EVENTS_OF_MESSAGE);
 export const timerIsStarted = (): void => count(EVENTS_OF_TIMER);
 
-/** Long or not. */
+/** Makes the run continue as new whatever its length. */
 export function continueWhenPossible(): void {
   isLong = true;
 }
 
-/** What a run was told goes on to the next, also what this code does not know. */
+/** Passes a run's tuning to the next run, including fields that this version does not know. */
 export const inputOfNextRun = <I extends { readonly tuning?: Tuning | undefined }>(
   input: I,
 ): I & { tuning: Tuning } => ({

@@ -1,12 +1,13 @@
 /**
- * The protection entity: one per VM, for the VM's whole protected life, id `vm/<vault>/<vm>`. It owns the
- * ProtectedItem, answers what may be asked, starts the jobs one at a time, and runs the delta loop between them.
+ * The protection entity: one per VM, for the VM's whole protected life, with the ID `vm/<vault>/<vm>`. It owns the
+ * ProtectedItem, answers requests, starts jobs one at a time, and runs the delta loop between them.
  *
  * Invariants:
- * - All state is in `item`, changed only by the pure `next`; continue-as-new carries it whole.
- * - A job is never awaited: it tells its progress and end by signal to this workflow id, whichever run is alive.
- * - While a job is there the delta loop rests: the data path has one owner at a time.
- * - An update answers at once; the work is done by the loop.
+ * - All state is in `item`, which only the pure function `next` changes. Continue-as-new carries the whole item.
+ * - A job is never awaited: it reports its progress and its end by signals to this workflow ID, whichever run is
+ *   current.
+ * - While a job runs, the delta loop pauses, so that the data path has one owner at a time.
+ * - An update is answered immediately; the loop does the work.
  */
 import { CancellationScope, continueAsNew, isCancellation, log } from '@temporalio/workflow';
 import { saysHostIsSilent } from '../domain/host-silence.js';
@@ -54,7 +55,7 @@ import { HealthWatch } from './watch-health.js';
 
 /** A job that has not been heard of for this long is asked whether it still exists, ms. */
 const SILENT_JOB_MS = 10 * 60_000;
-/** A window that could not be looked up is looked up again after this, ms. */
+/** If the next resynchronization window could not be determined, it is looked up again after this time, ms. */
 const WINDOW_AGAIN_MS = 10 * 60_000;
 
 type Waited = [ProtectedItem['cycleDueAt'], ProtectedItem['resync'], ProtectedItem['paused']];
@@ -68,10 +69,10 @@ class ProtectionEntity {
   private item: ProtectedItem;
   private health: Health = 'Normal';
   private closing = false;
-  /** The cycle under way, or what is undone. */
+  /** Scope of the running cycle, or of the undoing of a leftover. */
   private cycling: CancellationScope | undefined;
   private readonly ladder: LadderControl;
-  /** For what works beside the loop. */
+  /** This entity, as the work beside the loop sees it. */
   private readonly itself;
   private readonly healthWatch: HealthWatch;
 
@@ -204,7 +205,7 @@ class ProtectionEntity {
       return { retried: this.item.leftovers.map(({ what }) => undoingText[what]).join(', ') };
     }
     if (retry) return this.retryCycle();
-    // Initial replication or its finalizing ended early: what is done already is not done again.
+    // Initial replication or its finalizing ended early; the new job skips what is already done.
     const kind: JobKind =
       this.item.recentJobs.at(-1)?.kind === 'finalizeProtection' ? 'finalizeProtection' : 'initialReplication';
     this.enqueue(kind, { requestId: `retry/${vm}/${now()}` });
@@ -232,7 +233,7 @@ class ProtectionEntity {
     }
   }
 
-  /** What waits next waits for nothing that runs. */
+  /** Whether the next waiting job takes over from whatever runs now. */
   private isTakenOver(): boolean {
     const [request] = this.item.pending;
     return request !== undefined && jobDefinition(request.kind).takesOver === true;
@@ -245,7 +246,7 @@ class ProtectionEntity {
   }
 
   private async startJob(request: JobRequest): Promise<void> {
-    // Before the child exists it can't signal; after this line every signal of it finds the job here.
+    // This comes before the child exists and can signal, so that each of its signals finds the job here.
     const { item } = this;
     this.on({ type: 'jobStarted', jobId: request.jobId, at: now() });
     await startJob(item, request, this.input.tuning);
@@ -258,7 +259,10 @@ class ProtectionEntity {
     if (followUp) this.enqueue(followUp, { requestId: `after/${jobId}` });
   }
 
-  /** What failed because its host was silent is tried again once that answers: until then the host is told as silent. */
+  /**
+   * When a silent host answers again, retries the steps that failed because of it; until then the VM reports its host
+   * as silent.
+   */
   private onHostNews(news: HostNews): void {
     const wasSilent = this.item.hostTrouble !== undefined;
     this.on({ type: 'hostChanged', news, at: now() });
@@ -271,7 +275,10 @@ class ProtectionEntity {
     );
   }
 
-  /** A job that was terminated from outside can't tell; a signal to it fails then. */
+  /**
+   * Waits for a job's signals. A job that was terminated from outside sends none, so a job that stays silent is
+   * signalled to see whether it still exists.
+   */
   private async waitForJob(): Promise<void> {
     const woken = () => !this.item.job || this.isTakenOver() || shouldContinueAsNew();
     if (await untilOrAfter(woken, SILENT_JOB_MS, 'Check for news of the job')) return;
@@ -293,7 +300,7 @@ class ProtectionEntity {
     else await untilOrAfter(woken, at - nowMs(), summary);
   }
 
-  /** Something else is to be done than what was waited for; takes these as they were when it began to wait. */
+  /** Whether there is something else to do than to wait on. The arguments are the values when the wait began. */
   private isWoken(...[cycleDueAt, resync, paused]: Waited): boolean {
     const { item } = this;
     const isChanged = item.cycleDueAt !== cycleDueAt || item.resync !== resync || item.paused !== paused;
@@ -310,7 +317,7 @@ class ProtectionEntity {
     this.publish();
   }
 
-  /** Shown with what comes next. */
+  /** Published together with the next event. */
   private note(event: ItemEvent): void {
     this.item = next(this.item, event);
   }

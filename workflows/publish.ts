@@ -1,6 +1,6 @@
 /**
- * The one place that shows state: search attributes, current details in the Temporal Web UI, the log, and the memo.
- * Attributes are sent only when they change, as each upsert is an event of the history.
+ * The only place that publishes state: search attributes, current details in the Temporal Web UI, the log, and the
+ * memo. Attributes are sent only when they change, because each upsert is an event of the history.
  */
 import { log, upsertMemo, upsertSearchAttributes } from '@temporalio/workflow';
 import { formatBytes } from '../domain/bytes.js';
@@ -42,7 +42,10 @@ const WAITING_FOR_PERSON = 'WaitingForPerson';
 
 let remembered = '';
 
-/** For those who ask the server instead of the workflow; see `MemoKey`. Each change is an event of the history. */
+/**
+ * The memo is for readers who ask the server instead of the workflow; see `MemoKey`. Each change is an event of the
+ * history.
+ */
 function remember(key: MemoKey, state: unknown): void {
   const text = JSON.stringify(state);
   if (text === remembered) return;
@@ -51,24 +54,27 @@ function remember(key: MemoKey, state: unknown): void {
   commandIsIssued();
 }
 
-/** Whatever waits for a person can be listed by one value, jobs and VMs alike. Says nothing as long as there is nothing to say. */
+/**
+ * One value by which both jobs and VMs that wait for an operator can be listed. Not set for a VM that has never waited
+ * in this run.
+ */
 function standstill(item: ProtectedItem): Shown {
   const state = standsStill(item) ? WAITING_FOR_PERSON : null;
   if (state === null && (shown[jobState.name] ?? null) === null) return {};
   return { [jobState.name]: state };
 }
 
-/** The RPO in lists moves in steps, because each change is an event of the history. Seconds. */
+/** In lists, the RPO changes in steps, because each change is an event of the history. Seconds. */
 const LEAST_RPO_STEP = 5;
 const STEPS_A_CYCLE = 20;
 
-/** Never zero: a replica is behind its source at the instant at which it is shown. */
+/** Never zero, because a replica is always behind its source when it is shown. */
 function roundedUp(seconds: number, policy: Policy): number {
   const step = Math.max(LEAST_RPO_STEP, copyFrequencyMs(policy) / 1_000 / STEPS_A_CYCLE);
   return (Math.floor(seconds / step) + 1) * step;
 }
 
-/** @param at ISO 8601. @returns the health that alerts go by. */
+/** @param at ISO 8601. @returns the health that alerts follow. */
 export function publishItem(item: ProtectedItem, at: string): Health {
   remember('protectedItem', item);
   const conditions = conditionsOf(item, at);
@@ -125,7 +131,7 @@ export function publishJob(job: Job): void {
     ...(job.planRun !== undefined && { [planRun.name]: job.planRun }),
   });
   const lines = [`**${titleOf(job.kind)}** of ${job.vm}: ${stateOf(job)}.`, ''];
-  // Before the tasks: the Web UI cuts off what is long.
+  // Before the tasks, because the Web UI cuts off long text.
   if (job.progress) lines.push(progressLine(job.progress));
   const expected = expectedEnd(job, now());
   if (expected !== undefined) lines.push(`Expected to end at ${expected}.`);
@@ -161,7 +167,7 @@ export function publishPlanRun(run: PlanRun): void {
   const lines = [`**Recovery plan ${run.plan.name}** (${run.type}): ${run.state}, ${run.phase}.`, ''];
   for (const step of approvals)
     lines.push(`Waits for approval of \`${step.id}\`: ${inMarkdown(titleOfStep(step))}`, '');
-  // As lists: the page knows no tables.
+  // Lists, because the Web UI does not render tables.
   for (const { title, state, done, steps } of stagesOf(run))
     lines.push(`1. ${title}: ${state}, ${done} of ${steps} done`);
   lines.push('');

@@ -1,4 +1,4 @@
-/** Health may get worse by time alone, whatever else is waited for. */
+/** Health may get worse with time alone, whatever else the workflow waits for. */
 import { nextHealthChange } from '../domain/health.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
 import { toMs } from '../domain/time.js';
@@ -13,9 +13,12 @@ export interface WatchedEntity {
   publish(): void;
 }
 
-/** Publishes at each instant at which health may change. One timer at a time, replaced only by an earlier one. */
+/**
+ * Publishes at each instant at which health may change. Has one timer at a time, and replaces it only with an earlier
+ * one.
+ */
 export class HealthWatch {
-  /** When its timer ends, ms. */
+  /** When the current timer ends, ms. */
   private next = NEVER;
 
   constructor(private readonly entity: WatchedEntity) {}
@@ -39,8 +42,8 @@ export class HealthWatch {
   }
 
   /**
-   * Does its timer end at this instant? Most do when a cycle is due: whoever waits for that needs no timer of its own, as
-   * long as this is true.
+   * Whether the current timer ends at this instant. Most timers end when a cycle is due: as long as this is true, the
+   * wait for that cycle needs no timer of its own.
    */
   endsAt(ms: number): boolean {
     return this.next === ms;
