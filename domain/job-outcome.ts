@@ -1,4 +1,4 @@
-/** What a job tells its VM when it ends, and what the VM is after it. */
+/** The outcome that a job reports to its VM, and the VM's state after it. */
 import { z } from 'zod';
 import { failureSchema, resyncCauseOf } from './errors.js';
 import type { JobParameters } from './job.js';
@@ -11,7 +11,7 @@ import { notUndoneSchema, undoingSchema, type Leftover } from './undoing.js';
 
 const JOBS_REMEMBERED = 10;
 
-/** What a job tells the entity when it ends; only the fields of its kind are there. */
+/** The outcome that a job reports to the entity; only the fields of its kind are present. */
 export const jobOutcomeSchema = z.object({
   outcome: z.enum(['succeeded', 'failed', 'cancelled']),
   failure: failureSchema.optional(),
@@ -19,13 +19,13 @@ export const jobOutcomeSchema = z.object({
   /** Cycles the job itself made, so that the loop continues after them. */
   cycle: cycleSchema.optional(),
   recoveryPoint: z.object({ id: z.string(), time: isoTimeSchema }).optional(),
-  /** Why the replica has to be resynchronized, although the job has succeeded. */
+  /** Why the replica must be resynchronized although the job succeeded. */
   resyncCause: z.string().optional(),
-  /** The points that have a name, after the job's cycles. */
+  /** The recovery points that have a name, after the job's cycles. */
   namedPoints: z.array(namedPointSchema).optional(),
-  /** What it has undone, given up. */
+  /** Steps that it undid after it was abandoned. */
   undone: z.array(undoingSchema).optional(),
-  /** What it should have undone, and has not. */
+  /** Steps that it should have undone but has not. */
   notUndone: z.array(notUndoneSchema).optional(),
   /** The job did not report this itself: its leftovers are unknown. */
   closedFromOutside: z.boolean().optional(),
@@ -41,7 +41,7 @@ export function afterJob(
   const { job, leftovers: _, ...rest } = item;
   const { outcome, failure, epoch, recoveryPoint, namedPoints } = event.result;
   const sent = event.result.cycle;
-  // As in the delta loop: a source clock that runs ahead must not hide how old the replica is.
+  // As in the delta loop: a source clock that runs ahead must not hide the replica's age.
   const cycle = sent && { ...sent, sealedAt: earlier(sent.sealedAt, event.at) };
   const ended: ProtectedItem = {
     ...rest,
@@ -77,13 +77,13 @@ export function afterJob(
   return definition.succeeded(item, resolved(ended), event);
 }
 
-/** What was failing does not fail any more. */
+/** Clears a failure that is over. */
 export function resolved(item: ProtectedItem): ProtectedItem {
   const { unresolved, ...rest } = item;
   return unresolved ? rest : item;
 }
 
-/** One entry for each thing to be undone; the newest job that left it knows best. */
+/** One entry for each step to be undone; the newest job that left it has the latest information. */
 function leftoversAfter(
   { leftovers = [], epoch }: ProtectedItem,
   kind: JobKind,
@@ -100,6 +100,9 @@ function leftoversAfter(
   return kept.length + left.length > 0 ? { leftovers: [...kept, ...left] } : {};
 }
 
-/** Comparing both sides is dear: what breaks off each one must not have them begun without end. */
+/**
+ * Comparing both sites is expensive: if something interrupts every resynchronization, they must not start one after
+ * another without end.
+ */
 const RESYNC_REST_MS = 30 * 60_000;
 const restUntil = (at: string): string => toIso(toMs(at) + RESYNC_REST_MS);

@@ -1,65 +1,68 @@
-/** Jobs: everything that is done to a VM is one, with named tasks, as the portal of the field shows them. */
+/** Jobs: every operation on a VM is a job with named tasks, as in Azure's portal. */
 import { z } from 'zod';
 import { failureSchema } from './errors.js';
 import type { JobKind } from './jobs/known-jobs.js';
 import { isoTimeSchema, toIso, toMs } from './time.js';
 
-/** One that a newer version knows has a name as well: what it says is carried on. */
+/** Kinds that only a newer version knows are accepted too: their records are passed on. */
 export const jobKindSchema = z.string().min(1) as unknown as z.ZodType<JobKind, string>;
 
-/** What an administrator may choose for a job; each kind reads its own. */
+/** What an operator may choose for a job; each kind reads its own fields. */
 export const jobParametersSchema = z.strictObject({
   /**
-   * Unplanned failover: the state to go back to. `latest` processes first what has been received, `latest-processed`
-   * takes what the replica holds, anything else is the id of a recovery point. Left out: `latest`.
+   * Unplanned failover: the state to fail over to. `latest` first processes what has been received, `latest-processed`
+   * takes what the replica holds, anything else is the ID of a recovery point. Default: `latest`.
    */
   recoveryPoint: z.string().min(1).max(63).optional(),
-  /** Unplanned failover: try, for a while, to shut the source down and to fetch its last changes. */
+  /** Unplanned failover: try for a limited time to shut the source down and to fetch its last changes. */
   tryShutDown: z.boolean().optional(),
-  /** Unplanned failover: when its host gave the last sign of life that is known; left out while it answers. */
+  /** Unplanned failover: time of the host's last known sign of life; absent while the host answers. */
   hostSeenAt: isoTimeSchema.exactOptional(),
-  /** Unplanned failover: from when on its host did not answer any more; left out while it answers. */
+  /** Unplanned failover: time from which the host did not answer; absent while it answers. */
   hostSilentAt: isoTimeSchema.exactOptional(),
-  /** Unplanned failover: how far the clock of its host is ahead of the server's. */
+  /** Unplanned failover: how far the host's clock is ahead of the server's. */
   hostClockAheadMs: z.int().exactOptional(),
-  /** Unplanned failover: when it was decided on. Left out: when its job began. */
+  /** Unplanned failover: when an operator decided on it. Default: when its job began. */
   declaredAt: isoTimeSchema.exactOptional(),
-  /** Disable protection: the replica's disks and recovery points stay. */
+  /** Disable protection: keep the replica's disks and recovery points. */
   keepReplica: z.boolean().exactOptional(),
-  /** Disable protection: the primary site does not exist any more and is not asked. */
+  /** Disable protection: the primary site no longer exists, so it is not asked. */
   primaryLost: z.boolean().exactOptional(),
 });
 export type JobParameters = z.infer<typeof jobParametersSchema>;
 
-/** Where a step stands on the ladder after a failure. Without `nextTryAt` it waits for the administrator's `retry`. */
+/** Where a step is on the retry ladder after a failure. Without `nextTryAt` it waits for an operator to run `retry`. */
 export const retryStateSchema = z.object({
-  /** Which step: another one, as that of the next cycle, begins on the first rung. */
+  /** The failed step; a different step, such as that of the next cycle, begins on the first rung. */
   step: z.string().optional(),
   failure: failureSchema,
-  /** Attempts that have failed since the last progress. */
+  /** Failed attempts since the last progress. */
   attempt: z.int().min(1),
   since: isoTimeSchema,
   nextTryAt: isoTimeSchema.optional(),
 });
 export type RetryState = z.infer<typeof retryStateSchema>;
 
-/** True of what stands still until an administrator does something and asks for `retry`. */
+/** Whether a VM or job makes no progress until an operator fixes something and runs `retry`. */
 export const waitsForPerson = ({ retry }: { readonly retry?: RetryState | undefined }): boolean =>
   retry !== undefined && retry.nextTryAt === undefined;
 
 export const progressSchema = z.object({
   bytesDone: z.number().min(0),
   bytesTotal: z.number().min(0),
-  /** What crossed of it: holes, zeroes and blocks that are equal did not. */
+  /** Bytes that were transferred: holes, zeroes and equal blocks were not. */
   bytesSent: z.number().min(0).optional(),
 });
 
-/** `Skipped`: there was nothing to be done, or it was not wanted. What failed need not end the job: its state says that. */
+/**
+ * `Skipped`: there was nothing to do, or the task was not wanted. A `Failed` task need not end the job; the job's state
+ * tells.
+ */
 export const taskStates = ['NotStarted', 'InProgress', 'Succeeded', 'Skipped', 'Failed', 'Cancelled'] as const;
 const taskSchema = z.object({
   name: z.string(),
   state: z.enum(taskStates),
-  /** Why it was skipped, or has failed though the job went on. */
+  /** Why it was skipped, or why it failed although the job continued. */
   reason: z.string().optional(),
   startedAt: isoTimeSchema.optional(),
   endedAt: isoTimeSchema.optional(),
@@ -80,12 +83,12 @@ export const jobSchema = z.object({
   progress: progressSchema.optional(),
   /** Set while a step is failing: which attempt, and when the next one is. */
   retry: retryStateSchema.optional(),
-  /** The task it holds before, until the plan releases it. */
+  /** The task before which it waits until the plan run lets it continue. */
   heldBefore: z.string().optional(),
-  /** What it undoes just now, given up. */
+  /** The step that it is undoing now, after it was abandoned. */
   undoing: z.string().optional(),
   failure: failureSchema.optional(),
-  /** What the job found out: for a failover, the numbers that prove that nothing was lost. */
+  /** The job's findings: for a failover, the numbers that prove that nothing was lost. */
   result: z.record(z.string(), z.unknown()).optional(),
 });
 export type Job = z.infer<typeof jobSchema>;
@@ -93,8 +96,9 @@ export type Job = z.infer<typeof jobSchema>;
 export const currentTask = (job: Job): Task | undefined => job.tasks.find((task) => task.state === 'InProgress');
 
 /**
- * Expected end of the task that copies, at its speed so far. @param now ISO 8601.
- * @returns ISO 8601; undefined while there is nothing to go by.
+ * Expected end of the task that copies data, estimated from its speed so far.
+ * @param now ISO 8601.
+ * @returns ISO 8601; undefined while there is nothing to estimate from.
  */
 export function expectedEnd(job: Job, now: string): string | undefined {
   const { startedAt } = currentTask(job) ?? {};
@@ -106,74 +110,77 @@ export function expectedEnd(job: Job, now: string): string | undefined {
   return toIso(toMs(now) + Math.round((spentMs * (bytesTotal - bytesDone)) / bytesDone));
 }
 
-/** Per disk: what the source's tracker had taken and what the replica holds. Equal numbers: nothing was lost. */
+/**
+ * For each disk, the number of the last write that the source's tracker took and of the last write that the replica
+ * holds. If they are equal, nothing was lost.
+ */
 const comparedDisksSchema = z.array(
   z.object({ name: z.string(), lastWriteIssued: z.number(), lastWriteApplied: z.number() }),
 );
 
 export const failoverResultSchema = z.object({
   recoveryPoint: z.string(),
-  /** The instant the replica is at. */
+  /** The instant of the replica's state. */
   recoveryPointTime: isoTimeSchema,
   exportsClosedAt: isoTimeSchema,
   sealedAt: isoTimeSchema,
   rpoSeconds: z.number(),
   rtoSeconds: z.number(),
   disks: comparedDisksSchema,
-  /** Where the replica VM's disks are served. */
+  /** For each disk of the replica VM, where it is served. */
   replicaDisks: z.array(z.object({ name: z.string(), nbdUri: z.string().optional() })),
 });
 export type FailoverResult = z.infer<typeof failoverResultSchema>;
 
-/** What an unplanned failover went back to, and what that cost. */
+/** The state that an unplanned failover went back to, and the resulting data loss and downtime. */
 export const unplannedFailoverResultSchema = z.object({
   recoveryPoint: z.string(),
-  /** The instant the replica is at. */
+  /** The instant of the replica's state. */
   recoveryPointTime: isoTimeSchema,
   /** When the source lost the right to write. */
   failedOverAt: isoTimeSchema,
-  /** The host's last sign of life; undefined when it answered. */
+  /** The host's last sign of life; absent if the host answered. */
   hostSeenAt: isoTimeSchema.optional(),
-  /** From when on it did not answer any more. */
+  /** Time from which the host did not answer. */
   hostSilentAt: isoTimeSchema.optional(),
-  /** How far the host's clock, which `recoveryPointTime` is by, is ahead of the one that all other times are by. */
+  /** How far the host's clock, by which `recoveryPointTime` was measured, is ahead of the clock of all other times. */
   hostClockAheadMs: z.int().optional(),
   declaredAt: isoTimeSchema.optional(),
-  /** When the replica VM ran. */
+  /** When the replica VM was running. */
   runningAt: isoTimeSchema.optional(),
   /**
-   * From the recovery point to `hostSilentAt`: the most that may be lost, unless the host went on writing unseen. Of a host
-   * that answered: to `failedOverAt`.
+   * Time from the recovery point to `hostSilentAt`: the most that may be lost, unless the host went on writing unseen.
+   * If the host answered: to `failedOverAt`.
    */
   rpoSeconds: z.number(),
-  /** From the decision until the replica VM ran. */
+  /** Time from the decision until the replica VM was running. */
   rtoSeconds: z.number(),
-  /** From the host's last sign of life until the replica VM ran. */
+  /** Time from the host's last sign of life until the replica VM was running. */
   outageSeconds: z.number().optional(),
-  /** Received cycles that were applied before. */
+  /** Number of received cycles that were applied first. */
   cyclesProcessed: z.int().min(0),
   /** Why not every received cycle could be applied. */
   processingStoppedBy: z.string().optional(),
-  /** `done`: the source was shut down, and everything that it had written was sent. */
+  /** `done`: the source was shut down, and everything it had written was sent. */
   shutDown: z.enum(['notTried', 'done', 'failed']),
   shutDownProblem: z.string().optional(),
-  /** Where the shutdown was done. Equal numbers on each disk: nothing was lost. */
+  /** Present if the source was shut down. If the numbers of each disk are equal, nothing was lost. */
   disks: comparedDisksSchema.optional(),
-  /** Where the replica VM's disks are served. */
+  /** For each disk of the replica VM, where it is served. */
   replicaDisks: z.array(z.object({ name: z.string(), nbdUri: z.string().optional() })),
 });
 export type UnplannedFailoverResult = z.infer<typeof unplannedFailoverResultSchema>;
 
-/** What a verification found. */
+/** The findings of a verification. */
 export const verifyResultSchema = z.object({
   equal: z.boolean(),
-  /** The cycle at which both sides were compared, and its instant. */
+  /** The cycle at which both sites were compared, and the cycle's instant. */
   sequence: z.int(),
   at: isoTimeSchema,
-  /** Blocks of 64 KiB. */
+  /** Number of compared blocks, of 64 KiB each. */
   blocks: z.int(),
   differingBlocks: z.int(),
-  /** All of them; not all need to be in `ranges`. */
+  /** Number of all differing ranges; `ranges` may list only some of them. */
   differingRanges: z.int(),
   ranges: z.array(z.object({ disk: z.string(), offset: z.int(), length: z.int() })),
 });

@@ -1,9 +1,9 @@
-/** Times of day in a time zone, as people write them into a site file. What the zones are comes with the Node build. */
+/** Times of day in a time zone, as site files name them. The time zone data come with the Node build. */
 import { z } from 'zod';
 
 export const MINUTES_A_DAY = 24 * 60;
 
-/** Of the week, in its order. */
+/** The days of the week, in order. */
 export const weekdays = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] as const;
 export type Weekday = (typeof weekdays)[number];
 
@@ -21,13 +21,17 @@ export function isTimeZone(name: string): boolean {
 export const toMinutes = (time: string): number => Number(time.slice(0, 2)) * 60 + Number(time.slice(3));
 
 /**
- * Whether a minute of the day lies between two times of day; `from` may be later than `to`, over midnight.
- * @param from, @param to minutes since midnight; the second is outside.
+ * Whether a minute of the day lies between two times of day; `from` may be later than `to`: the interval then spans
+ * midnight.
+ * @param from,
+ * @param to minutes since midnight; `to` is not part of the interval.
  */
 export const isBetween = (minute: number, from: number, to: number): boolean =>
   from < to ? from <= minute && minute < to : minute >= from || minute < to;
 
-/** @returns a function from an instant, ms since the epoch, to the day and the minute of the day there. */
+/**
+ * @returns a function from an instant, ms since the epoch, to the weekday and the minute of the day in the time zone.
+ */
 export function localClock(timeZone: string): (ms: number) => { minute: number; weekday: Weekday } {
   const format = new Intl.DateTimeFormat('en-GB', {
     ...{ timeZone, weekday: 'short', hour: '2-digit', minute: '2-digit', hourCycle: 'h23' },
@@ -41,7 +45,10 @@ export function localClock(timeZone: string): (ms: number) => { minute: number; 
   };
 }
 
-/** @returns a function from an instant, ms since the epoch, to what clocks there show, as if it were UTC: ms, whole seconds. */
+/**
+ * @returns a function from an instant, ms since the epoch, to the local time in the time zone, expressed as if it were
+ * UTC: ms, whole seconds.
+ */
 export function localTime(timeZone: string): (ms: number) => number {
   const format = new Intl.DateTimeFormat('en-GB', {
     ...{ timeZone, year: 'numeric', month: 'numeric', day: 'numeric' },

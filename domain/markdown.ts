@@ -1,11 +1,11 @@
-/** Text of others in what the Temporal Web UI renders as Markdown: shown as it was written. */
+/** Escapes text for the Temporal Web UI, which renders Markdown, so that it appears as it was written. */
 
 const WORD = String.raw`(?!(?:and|then|or|if|once|on|only|to)\b)[\w@]+(?:[./:+-]\w+)*`;
 const OPTION = String.raw`--[a-z][\w-]*`;
-/** A command ends where the sentence around it continues. */
+/** Matches a command up to where the sentence around it continues. */
 const TYPED = new RegExp(String.raw`\bfarshore(?: (?:${OPTION}|${WORD}))+|(?<![\w-])${OPTION}`, 'g');
 
-/** Commands stand as code: the page would turn two hyphens into a dash. */
+/** Formats commands as code, because the Web UI would turn two hyphens into a dash. */
 export const inMarkdown = (text: string): string =>
   text
     .split(/(`[^`]*`)/)

@@ -1,6 +1,6 @@
 /**
- * What a vault's monitoring is told of its protected VMs, evaluated at one instant: what is derived from the time, such as
- * the RPO, goes on between cycles, and a VM that is not protected any more is not told of.
+ * What a vault's monitoring reports about its protected VMs, evaluated at one instant. Values that depend on the time,
+ * such as the RPO, keep changing between cycles, and VMs that are no longer protected are left out.
  */
 import { conditionsOf, healthOf, rpoSeconds } from './health.js';
 import { jobKinds } from './jobs/known-jobs.js';
@@ -8,7 +8,7 @@ import { copyFrequencyMs } from './policy.js';
 import { isProtected, type Health, type ProtectedItem } from './protected-item.js';
 import { toMs } from './time.js';
 
-/** A gauge of Prometheus: its name, and what it measures, in base units. */
+/** A Prometheus gauge: its name, its help text and its samples, in base units. */
 export interface Measure {
   readonly name: string;
   readonly help: string;
@@ -20,21 +20,21 @@ export interface Sample {
   readonly value: number;
 }
 
-/** What is known of a vault. What has not been read yet is left out, rather than told as nothing. */
+/** What is known of a vault. Anything that has not been read yet is absent rather than reported as nothing. */
 export interface VaultState {
   readonly vault: string;
   readonly items?: readonly ProtectedItem[] | undefined;
-  /** When Temporal told the items, ISO 8601. */
+  /** When the items were read from Temporal, ISO 8601. */
   readonly readAt?: string | undefined;
-  /** Number of recovery points by VM. */
+  /** Number of recovery points, keyed by VM. */
   readonly points?: ReadonlyMap<string, number> | undefined;
   /** Protected replicas in the store that are no longer updated. */
   readonly unattended?: number | undefined;
-  /** VMs that run at the recovery site by what the vault says, and whose replica VM does not run. */
+  /** Number of VMs that, according to the vault, run at the recovery site but whose replica VM does not run. */
   readonly stopped?: number | undefined;
 }
 
-/** Of any worker: which it is. */
+/** Identifies a worker; every worker reports it. */
 export const workerInfo = (worker: Readonly<Record<string, string>>): Measure => ({
   name: 'farshore_worker_info',
   help: 'Role and name of this worker; always 1',
@@ -43,13 +43,13 @@ export const workerInfo = (worker: Readonly<Record<string, string>>): Measure =>
 
 const healthValues: Readonly<Record<Health, number>> = { Normal: 0, Warning: 1, Critical: 2 };
 
-/** @param now ISO 8601. @returns all there are, those without a sample too. */
+/** @param now ISO 8601. @returns all measures, including those without a sample. */
 export function vaultMeasures(state: VaultState, now: string): Measure[] {
   const { vault, readAt, points, unattended, stopped } = state;
   const items = (state.items ?? []).filter(isProtected);
   const seconds = (iso: string) => toMs(iso) / 1000;
   const ofVm = ({ vm, host }: ProtectedItem) => ({ vault, vm, host });
-  /** Of each VM that has such a value. */
+  /** A measure with a sample for each VM that has the value. */
   const perVm = (name: string, help: string, value: (item: ProtectedItem) => number | undefined): Measure => ({
     name,
     help,
@@ -71,7 +71,7 @@ export function vaultMeasures(state: VaultState, now: string): Measure[] {
       name: 'farshore_condition',
       help: 'A reason for the replication health of a VM; 1 while it lasts',
       samples: items.flatMap((item) =>
-        // A VM may have one reason twice, as of a job and of its host; a series is there once.
+        // A VM may have the same reason twice, for example from a job and from its host; a series may occur only once.
         [
           ...new Map(conditionsOf(item, now).map(({ reason, health }) => [`${reason} ${health}`, { reason, health }])),
         ].map(([, condition]) => ({ labels: { ...ofVm(item), ...condition }, value: 1 })),

@@ -1,23 +1,23 @@
 /**
- * Names that administrators give to recovery points. A name asked for travels with the cycle that holds everything
- * written up to the request; cycles asked for under two names give one point with both.
+ * Names that operators give to recovery points. A requested name travels with the cycle that holds everything written
+ * before the request. If a cycle was requested under two names, its point gets both.
  */
 import { z } from 'zod';
 import { compareFences, fenceSchema, type Fence } from './fence.js';
 import { nameSchema } from './ids.js';
 import { recoveryPointId } from './vault.js';
 
-/** A name must not look like another way to choose a point. */
+/** A name must not look like another way of choosing a point. */
 export const tagSchema = nameSchema.refine((tag) => !/^\d{4,}-\d{8,}$|^latest(?:-|$)/.test(tag), {
   error: 'a name must not look like the id of a recovery point nor begin with "latest"',
 });
 
-/** A name that was asked for, and the first cycle that may carry it. */
+/** A requested name, and the first cycle that may carry it. */
 export const tagRequestSchema = z.object({
   requestId: z.string(),
   tag: z.string(),
   ...fenceSchema.shape,
-  /** The point is there: kept so that asking twice is harmless. */
+  /** The point exists; the request is remembered so that repeating it does no harm. */
   done: z.boolean(),
 });
 export type TagRequest = z.infer<typeof tagRequestSchema>;
@@ -26,7 +26,7 @@ export type TagRequest = z.infer<typeof tagRequestSchema>;
 export const namedPointSchema = z.object({ tag: z.string(), id: z.string() });
 export type NamedPoint = z.infer<typeof namedPointSchema>;
 
-/** They are carried in every answer about the VM. */
+/** Limited, because every answer about the VM contains the names. */
 const MAX_NAMES = 100;
 const DONE_REMEMBERED = 20;
 
@@ -35,7 +35,7 @@ interface Names {
   readonly namedPoints?: readonly NamedPoint[] | undefined;
 }
 
-/** Why a point can't have this name; undefined when it can. */
+/** Why no point can get this name; undefined if one can. */
 export function tagRefusal({ tagRequests = [], namedPoints = [] }: Names, tag: string): string | undefined {
   const open = tagRequests.filter(({ done }) => !done);
   const point = namedPoints.find((named) => named.tag === tag);
@@ -47,11 +47,11 @@ export function tagRefusal({ tagRequests = [], namedPoints = [] }: Names, tag: s
   return undefined;
 }
 
-/** Asked for before with the same request id? */
+/** The earlier request with the same request ID, if any. */
 export const tagRequestOf = ({ tagRequests = [] }: Names, requestId: string): TagRequest | undefined =>
   tagRequests.find((request) => request.requestId === requestId);
 
-/** Open requests are all kept; of those that are done, the newest. */
+/** Keeps all open requests, and the newest of those that are done. */
 export const withTagRequest = (requests: readonly TagRequest[], request: TagRequest): TagRequest[] => [
   ...requests.filter(({ done }) => done).slice(-DONE_REMEMBERED),
   ...requests.filter(({ done }) => !done),
@@ -59,8 +59,8 @@ export const withTagRequest = (requests: readonly TagRequest[], request: TagRequ
 ];
 
 /**
- * The names a cycle carries: all that were asked for up to it, in earlier epochs too, as a failover or a
- * resynchronization may have come between.
+ * The names that a cycle carries: all that were requested up to it. This includes requests of earlier epochs, because a
+ * failover or a resynchronization may have come in between.
  */
 export const tagsOfCycle = ({ tagRequests = [] }: Names, cycle: Fence): string[] =>
   tagRequests.filter((request) => isOpenAt(request, cycle)).map(({ tag }) => tag);
@@ -70,7 +70,10 @@ const afterTaggedCycle = (requests: readonly TagRequest[], cycle: Fence): TagReq
 
 const isOpenAt = (request: TagRequest, cycle: Fence): boolean => !request.done && compareFences(request, cycle) <= 0;
 
-/** Its manifest has the names: the point will have them. Until the store has said so, that is where they are. */
+/**
+ * The cycle's manifest carries the names, so its point will have them. This counts until the store reports the names
+ * itself.
+ */
 export function afterTags(item: Names, cycle: Fence): { tagRequests?: TagRequest[]; namedPoints?: NamedPoint[] } {
   const id = recoveryPointId(cycle.epoch, cycle.sequence);
   const named = tagsOfCycle(item, cycle).map((tag) => ({ tag, id }));
@@ -81,7 +84,7 @@ export function afterTags(item: Names, cycle: Fence): { tagRequests?: TagRequest
   };
 }
 
-/** A VM whose points never had a name does not begin to say so. */
+/** A VM whose points never had a name keeps the field absent. */
 export const knownNames = (
   item: Names,
   namedPoints: readonly NamedPoint[] | undefined,

@@ -28,10 +28,7 @@ export interface Seen {
   readonly isProviderSilent?: boolean | undefined;
 }
 
-/**
- * @param at ISO 8601.
- * @param seen.held by the vault of a VM that is not protected.
- */
+/** @param at ISO 8601. @param seen.held what the vault records of a VM that is not protected. */
 export function nextStep(
   vm: string,
   view: ProtectedItemView | undefined,
@@ -162,7 +159,7 @@ function nextOfProtected(
         : 'retries the failed step now',
     };
   }
-  // It may be off on purpose; if not, the operator must not read that all is well.
+  // It may be off on purpose; but if it is not, the operator must not be told that all is well.
   if (source === 'Off') {
     return {
       command: `farshore vm start ${vm}`,
@@ -182,7 +179,7 @@ function nextOfProtected(
   };
 }
 
-/** @param vms of one host, which all may be failed over. */
+/** @param vms VMs of one host, all of which can be failed over. */
 export function failOver(vms: readonly string[], silence: HostSilence, at: string): NextStep {
   const silent = formatSeconds(secondsBetween(silence.heardAt ?? silence.since, at));
   return {
@@ -191,7 +188,7 @@ export function failOver(vms: readonly string[], silence: HostSilence, at: strin
   };
 }
 
-/** For people. */
+/** For display. */
 export const nextStepText = ({ command, purpose }: NextStep): string => `${command}  (${purpose})`;
 
 const isLater = (then: string | undefined, now: string): then is string => then !== undefined && toMs(then) > toMs(now);

@@ -9,7 +9,7 @@ import { startHypervisor } from './start-again.js';
 const settings = ['sync', 'retry', 'pause', 'resume', 'setPolicy'] as const;
 export type Operation = (typeof settings)[number] | AskedKind;
 
-/** In the order of the life of a VM. */
+/** Orders the operations by the life of a VM: the first job, then the settings, then the other jobs. */
 const inOrder = <T>([first, ...rest]: readonly T[], ofSettings: readonly T[]): T[] => [first!, ...ofSettings, ...rest];
 
 export const operations: readonly Operation[] = inOrder<Operation>(
@@ -38,8 +38,8 @@ export function allowedOperations(item: ProtectedItem): Record<Operation, Permis
 }
 
 /**
- * The operations offered to callers: fewer than the state allows while the VM's host does not answer. Kept apart from
- * `allowedOperations`, as a plan run's request that was accepted once must be accepted at every replay.
+ * The operations offered to callers: fewer than the state allows while the VM's host does not answer. Separate from
+ * `allowedOperations`, because a plan run's request that was accepted once must be accepted in every replay.
  */
 export function offeredOperations(item: ProtectedItem): Record<Operation, Permission> {
   const allowed = allowedOperations(item);

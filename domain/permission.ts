@@ -15,7 +15,7 @@ export const no = (reason: string): Permission => ({ allowed: false, reason });
 
 type Refusal = Permission | undefined;
 
-/** Refusals that many operations share. Each is undefined where it does not apply. */
+/** Refusals that many operations share; each is undefined if it does not apply. */
 export interface Gates {
   readonly busy: Refusal;
   /** Marked for resynchronization. */

@@ -1,6 +1,6 @@
 /**
- * What a run of a recovery plan does, as a graph of steps: it is stored with the run, shown, and walked by the workflow that
- * runs it. Steps of one stage run in parallel; a stage begins when those before it are over. Pure.
+ * The run of a recovery plan as a graph of steps. The graph is stored with the run and shown, and the run's workflow
+ * executes it. The steps of one stage run in parallel; a stage begins when the stages before it are over. Pure.
  */
 import { z } from 'zod';
 import { nameSchema } from './ids.js';
@@ -10,7 +10,10 @@ import { isoTimeSchema } from './time.js';
 
 type FailoverTask = TaskName<'plannedFailover'>;
 
-/** Steps that are parts of a machine's job: from one of its tasks, which it waits before, to the next such. */
+/**
+ * Steps that are parts of a machine's job: from the task `from`, before which the machine waits, to the task `to`,
+ * before which it waits next.
+ */
 const machineSteps = {
   check: { title: 'check', from: undefined, to: 'Shut down the virtual machine' },
   shutDown: { title: 'shut down', from: 'Shut down the virtual machine', to: 'Preparing for failover' },
@@ -23,9 +26,9 @@ type MachineStepKind = keyof typeof machineSteps;
 
 export const planStageSchema = z.object({
   id: nameSchema,
-  /** What the run does meanwhile, for people. */
+  /** What the run does in this stage, for display. */
   title: z.string(),
-  /** Stages that have to be over before it begins. */
+  /** Stages that must be over before this one begins. */
   after: z.array(nameSchema),
 });
 export type PlanStage = z.infer<typeof planStageSchema>;
@@ -34,15 +37,15 @@ const stepBase = {
   /** Unique within the run: `<stage>/<machine or name>`. */
   id: z.string().min(1),
   stage: nameSchema,
-  /** `goOn`: what comes after it does not mind. */
+  /** `goOn`: later stages begin even if this step fails. */
   onError: z.enum(['stop', 'goOn']),
   state: z.enum(['Waiting', 'Running', 'Succeeded', 'Failed', 'Skipped', 'Cancelled']),
   attempts: z.int().min(0),
   startedAt: isoTimeSchema.optional(),
   endedAt: isoTimeSchema.optional(),
-  /** Why it is as it is, for people. */
+  /** Why it is in this state, for display. */
   reason: z.string().optional(),
-  /** Of the request that has ended it: the same one again is answered the same. */
+  /** ID of the request that ended the step: a repetition of the request gets the same answer. */
   answeredTo: z.string().optional(),
 };
 const machineStepSchema = z.object({ ...stepBase, kind: z.enum(machineStepKinds), vm: nameSchema });
@@ -59,21 +62,21 @@ export interface PlanGraph {
 
 export const isMachineStep = (step: PlanStep): step is MachineStep => step.kind in machineSteps;
 
-/** The tasks of its job before which a machine waits until the run lets it continue. */
+/** The tasks before which a machine's job waits until the run lets it continue. */
 export const heldTasks: readonly FailoverTask[] = machineStepKinds.flatMap((kind) => machineSteps[kind].from ?? []);
 
-/** The task with which the machine may continue. */
+/** The task with which the run lets the machine continue. */
 export const taskOfStep = ({ kind }: MachineStep): FailoverTask | undefined => machineSteps[kind].from;
 
-/** Whether a machine that waits before that task has come through the step, or further. */
+/** Whether a machine that waits before the given task has completed the step. */
 export function isThrough({ kind }: MachineStep, heldBefore: string | undefined): boolean {
   const { to } = machineSteps[kind];
   return to !== undefined && heldTasks.findIndex((task) => task === heldBefore) >= heldTasks.indexOf(to);
 }
 
 /**
- * A planned failover: every machine passes its prerequisites before anything is touched; the machines shut down in reverse
- * order of the groups; all send their last changes in parallel; the groups start in order.
+ * The graph of a planned failover: every machine passes its prerequisites before anything is changed; the machines shut
+ * down in reverse order of the groups; all send their last changes in parallel; the groups start in order.
  */
 export function plannedGraph({ groups }: RecoveryPlan): PlanGraph {
   const all = groups.flatMap(({ vms }) => vms);
@@ -97,7 +100,7 @@ export function plannedGraph({ groups }: RecoveryPlan): PlanGraph {
 
 type Distributed<T> = T extends unknown ? Omit<T, 'onError' | 'state' | 'attempts'> : never;
 
-/** One that has not begun. */
+/** A step that has not begun. */
 export const newStep = (of: Distributed<PlanStep>, onError: PlanStep['onError'] = 'stop'): PlanStep => ({
   ...of,
   onError,
@@ -105,13 +108,13 @@ export const newStep = (of: Distributed<PlanStep>, onError: PlanStep['onError'] 
   attempts: 0,
 });
 
-/** What comes after it may begin, as far as it is concerned. */
+/** Whether, as far as this step is concerned, later stages may begin. */
 const isOver = ({ state, onError }: PlanStep): boolean =>
   state === 'Succeeded' || state === 'Skipped' || (state === 'Failed' && onError === 'goOn');
 
 const stepsOf = ({ steps }: PlanGraph, stage: string): PlanStep[] => steps.filter((step) => step.stage === stage);
 
-/** What may begin now. */
+/** Steps that may begin now. */
 export function readySteps(graph: PlanGraph): PlanStep[] {
   const over = new Set(graph.stages.map(({ id }) => id).filter((id) => stepsOf(graph, id).every(isOver)));
   const begun = new Set(graph.stages.filter(({ after }) => after.every((id) => over.has(id))).map(({ id }) => id));
@@ -120,15 +123,15 @@ export function readySteps(graph: PlanGraph): PlanStep[] {
 
 export const isThroughAll = ({ steps }: PlanGraph): boolean => steps.every(isOver);
 
-/** One that keeps the run from going on. */
+/** A failed step that stops the run. */
 export const stopper = ({ steps }: PlanGraph): PlanStep | undefined =>
   steps.find(({ state, onError }) => state === 'Failed' && onError === 'stop');
 
-/** The first stage that is not over: what the run does. */
+/** The first stage that is not over, which shows what the run is doing. */
 export const stageUnderWay = (graph: PlanGraph): PlanStage | undefined =>
   graph.stages.find(({ id }) => !stepsOf(graph, id).every(isOver));
 
-/** For people: `shut down`, or what a person is to do. */
+/** For display: `shut down`, or the instruction to the operator. */
 export const titleOfStep = (step: PlanStep): string =>
   isMachineStep(step)
     ? machineSteps[step.kind].title
@@ -140,14 +143,14 @@ export interface StageProgress {
   readonly title: string;
   readonly state: 'Waiting' | 'Running' | 'Succeeded' | 'Failed' | 'Cancelled';
   readonly steps: number;
-  /** That are over. */
+  /** Number of steps that are over. */
   readonly done: number;
   readonly startedAt?: string;
-  /** Once all are over. */
+  /** Set once all steps are over. */
   readonly endedAt?: string;
 }
 
-/** How far each stage has come. */
+/** The progress of each stage. */
 export const stagesOf = (graph: PlanGraph): StageProgress[] =>
   graph.stages.map(({ id, title }) => {
     const steps = stepsOf(graph, id);
@@ -177,7 +180,7 @@ export const stagesOf = (graph: PlanGraph): StageProgress[] =>
 export const stepRequests = ['approve', 'reject', 'retryStep', 'skipStep'] as const;
 export type StepRequest = (typeof stepRequests)[number];
 
-/** @returns why a step does not allow what is asked, and what to do instead; undefined when it does. */
+/** @returns why the step does not allow the request, and what to do instead; undefined if it allows it. */
 export function refusalOfStep(step: PlanStep, request: StepRequest): string | undefined {
   const { id, state } = step;
   const over = `step ${id} has ${state === 'Waiting' ? 'not started yet' : 'already ended'} (${state})`;

@@ -21,7 +21,7 @@ export const planRunSchema = z.object({
   plan: recoveryPlanSchema,
   type: z.enum(['planned']),
   state: z.enum(['InProgress', 'Succeeded', 'Failed', 'Cancelled']),
-  /** What it does, for people. */
+  /** What it is doing, for display. */
   phase: z.string(),
   startedAt: z.string(),
   endedAt: z.string().optional(),
@@ -29,12 +29,12 @@ export const planRunSchema = z.object({
   machines: z.array(planMachineSchema),
   stages: z.array(planStageSchema),
   steps: z.array(planStepSchema),
-  /** From the start of the run until the last machine of the last group ran. */
+  /** Time from the start of the run until the last machine of the last group was running. */
   rtoSeconds: z.number().optional(),
 });
 export type PlanRun = z.infer<typeof planRunSchema>;
 
-/** A run as it begins. @param phase what it does, for people. @param startedAt ISO 8601. */
+/** A run at its start. @param phase what it is doing, for display. @param startedAt ISO 8601. */
 export function newPlanRun(
   id: string,
   { vault, plan, type }: Pick<PlanRun, 'vault' | 'plan' | 'type'>,

@@ -1,4 +1,7 @@
-/** A recovery plan: which machines fail over together, and in which order their replica VMs start. A file in git. */
+/**
+ * A recovery plan: which machines fail over together, and in which order their replica VMs start. A file, which can be
+ * kept in version control.
+ */
 import { z } from 'zod';
 import { counted } from './counted.js';
 import { nameSchema } from './ids.js';
@@ -24,10 +27,10 @@ export type RecoveryPlan = z.infer<typeof recoveryPlanSchema>;
 
 export const planMachines = (plan: RecoveryPlan): string[] => plan.groups.flatMap((group) => group.vms);
 
-/** Names that fit into the few lines that the Web UI has for a summary; more of it is cut off. Characters. */
+/** How much of the VMs' names a summary shows: the Web UI has only a few lines and cuts off the rest. Characters. */
 const NAMED = 100;
 
-/** What a run of it is about, in one line. */
+/** A one-line summary of a run of the plan. */
 export function planSummary(plan: RecoveryPlan, type: string): string {
   const vms = planMachines(plan);
   const named = vms.join(', ');

@@ -1,4 +1,7 @@
-/** Replication policy: how often changes are sent, how long recovery points are kept, how often guests are frozen for one. */
+/**
+ * Replication policy: how often changes are sent, how long recovery points are kept, and how often guests are frozen
+ * for one.
+ */
 import { z } from 'zod';
 import { nameSchema } from './ids.js';
 import { resyncWindowSchema } from './resync-window.js';
@@ -27,7 +30,7 @@ export const policySchema = z.strictObject({
 });
 export type Policy = z.infer<typeof policySchema>;
 
-/** Problems of a policy whose single values are all valid. */
+/** A problem of a policy whose single values are all valid. */
 export interface PolicyProblem {
   readonly field: keyof Policy;
   readonly message: string;

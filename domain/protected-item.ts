@@ -1,4 +1,6 @@
-/** The state of one protected VM. `phase` holds resting states; what is on its way is the running job and its task. */
+/**
+ * The state of one protected VM. `phase` holds only lasting states; the running job and its task show what is changing.
+ */
 import { z } from 'zod';
 import { appConsistencySchema } from './app-consistency.js';
 import { failureSchema } from './errors.js';
@@ -17,15 +19,15 @@ export type Health = (typeof healths)[number];
 export const phases = ['Unprotected', 'Seeding', 'Protected', 'FailedOver', 'Committed', 'FailedBack'] as const;
 export type Phase = (typeof phases)[number];
 
-/** A job that was accepted: the request's id makes asking twice harmless. */
+/** An accepted job. The request's ID makes repeating the request harmless. */
 const jobRequestSchema = z.object({
   requestId: z.string(),
   jobId: z.string(),
   kind: jobKindSchema,
   parameters: jobParametersSchema.optional(),
-  /** Workflow id of the plan run that asked. */
+  /** Workflow ID of the plan run that requested it. */
   planRun: z.string().optional(),
-  /** Tasks the job holds before until the plan run releases them. */
+  /** Tasks before which the job waits until the plan run lets it continue. */
   holdBefore: z.array(z.string()).optional(),
 });
 export type JobRequest = z.infer<typeof jobRequestSchema>;
@@ -35,14 +37,14 @@ const runningJobSchema = jobRequestSchema.extend({
   task: z.string().optional(),
   progress: progressSchema.optional(),
   retry: retryStateSchema.optional(),
-  /** When it was last heard of; a job that stays silent is asked whether it still exists. */
+  /** When the job was last heard from; a job that stays silent is asked whether it still exists. */
   heardAt: isoTimeSchema,
 });
 
 export const cycleSchema = z.object({ sequence: z.int(), sealedAt: isoTimeSchema, bytes: z.number() });
 
 export const protectedItemSchema = z.object({
-  /** See `state-version.ts`; a newer one is read as far as this code can. */
+  /** See `state-version.ts`; a newer version is read as far as this code can. */
   stateVersion: z.int().min(1),
   vault: nameSchema,
   vm: nameSchema,
@@ -54,46 +56,46 @@ export const protectedItemSchema = z.object({
   epoch: z.int().min(0),
   /** The next cycle to be cut. */
   nextSequence: z.int().min(1),
-  /** The newest cycle that was begun: when it is `nextSequence`, its logs may be cut already. */
+  /** The newest cycle that has begun. If it equals `nextSequence`, the logs of that cycle may already be cut. */
   begunSequence: z.int().optional(),
-  /** The cycle that an administrator's `sync` waits for; it is due as soon as the one before it is applied. */
+  /** The cycle that an operator's `sync` waits for; it is due as soon as the previous one is applied. */
   requestedSequence: z.int().optional(),
-  /** When the next cycle is due; only with delta replication on. */
+  /** When the next cycle is due; set only while delta replication is on. */
   cycleDueAt: isoTimeSchema.optional(),
-  /** The newest cycle whose manifest is durable: its seal time is what the RPO counts from. */
+  /** The newest cycle whose manifest is durable; the RPO counts from its seal time. */
   shipped: cycleSchema.optional(),
   /** The newest cycle the replica holds. */
   applied: cycleSchema.optional(),
   latestRecoveryPoint: z.object({ id: z.string(), time: isoTimeSchema }).optional(),
-  /** Names asked for of recovery points. */
+  /** Requested names of recovery points. */
   tagRequests: z.array(tagRequestSchema).optional(),
-  /** The points that have a name, as of the newest cycle applied. */
+  /** The recovery points that have a name, as of the newest applied cycle. */
   namedPoints: z.array(namedPointSchema).optional(),
-  /** Of the newest cycle that was asked to be app-consistent. */
+  /** The newest cycle for which an app-consistent state was requested. */
   appConsistency: appConsistencySchema.optional(),
-  /** Of the last cycles, the newest last: was it on time? */
+  /** Whether each of the last cycles was on time, newest last. */
   cycleHistory: z.array(z.boolean()),
   retry: retryStateSchema.optional(),
-  /** Set while the replica can't be brought up to date by changes: why, since when, and when it will be resynchronized. */
+  /** Set while changes can't bring the replica up to date: why, since when, and when it will be resynchronized. */
   resync: z
     .object({
       cause: z.string(),
       since: isoTimeSchema,
-      /** Not known until the window has been looked up. */
+      /** Absent until the window has been determined. */
       dueAt: isoTimeSchema.optional(),
-      /** It was cancelled: not again in the window that is open now. */
+      /** It was cancelled, so it must not start again in the window that is open now. */
       skipOpen: z.boolean().optional(),
-      /** After a failed one, the next does not start automatically before this instant, whatever the window. */
+      /** After a failure, the next one does not start automatically before this instant, even if the window is open. */
       notBefore: isoTimeSchema.optional(),
     })
     .optional(),
-  /** The delta loop rests at an administrator's wish. Changes are tracked all the same. */
+  /** An operator has paused the delta loop. Changes are still tracked. */
   paused: z.object({ since: isoTimeSchema }).optional(),
   /** Its host, or the agent there, does not answer. */
   hostTrouble: hostTroubleSchema.optional(),
-  /** What was failing when a job began: a condition of the VM until something has shown that it is over. */
+  /** What was failing when a job began. It stays a condition of the VM until it is known to be over. */
   unresolved: retryStateSchema.optional(),
-  /** The health that the last alert told of. */
+  /** The health that the last alert reported. */
   alertedHealth: z.enum(healths).optional(),
   job: runningJobSchema.optional(),
   pending: z.array(jobRequestSchema),
@@ -107,20 +109,20 @@ export const protectedItemSchema = z.object({
       failure: failureSchema.optional(),
     }),
   ),
-  /** After an unplanned failover: the source has still to be told that it must not run, under this epoch. */
+  /** After an unplanned failover: the source must still be told not to run, under this epoch. */
   sourceFence: z
     .object({
       epoch: z.int(),
       since: isoTimeSchema,
-      /** What kept the newest try from telling it, and when. */
+      /** Why the newest attempt to tell it failed, and when. */
       problem: z.object({ message: z.string(), at: isoTimeSchema }).optional(),
-      /** Of a host that did not answer when it was failed over: from when on. */
+      /** If the host did not answer during the failover: the time from which it did not. */
       hostSilentAt: isoTimeSchema.optional(),
     })
     .optional(),
-  /** After an unplanned failover: the source was found running, and took writes until it was turned off. */
+  /** After an unplanned failover: the source was found running, and accepted writes until it was turned off. */
   sourceRan: z.object({ until: isoTimeSchema }).optional(),
-  /** What jobs that are over should have undone, and have not. */
+  /** What ended jobs should have undone but have not. */
   leftovers: z.array(leftoverSchema).optional(),
   protectedSince: isoTimeSchema.optional(),
 });
@@ -141,24 +143,27 @@ export const newProtectedItem = (of: NewItem): ProtectedItem => ({
   recentJobs: [],
 });
 
-/** Of a VM that is marked for resynchronization: has it a time yet, and has that come? @param now ISO 8601. */
+/**
+ * Whether a VM that is marked for resynchronization has a time for it yet, and whether that has come.
+ * @param now ISO 8601.
+ */
 export function resyncState({ phase, resync }: ProtectedItem, now: string): 'none' | 'unscheduled' | 'waiting' | 'due' {
   if (!resync || (phase !== 'Protected' && phase !== 'Seeding')) return 'none';
   if (resync.dueAt === undefined) return 'unscheduled';
   return toMs(resync.dueAt) <= toMs(now) ? 'due' : 'waiting';
 }
 
-/** Not automatically during a pause, when nothing may be sent. An operator may still request it. */
+/** A paused VM sends nothing, so no resynchronization starts automatically. An operator may still request one. */
 export const isResyncDue = (item: ProtectedItem, now: string): boolean =>
   !item.paused && resyncState(item, now) === 'due';
 
-/** A cycle that failed is due as long as it fails: the ladder knows when. @param now ISO 8601. */
+/** A failed cycle is always due; the retry ladder decides when it is retried. @param now ISO 8601. */
 export function isCycleDue({ phase, resync, paused, cycleDueAt, retry }: ProtectedItem, now: string): boolean {
   if (phase !== 'Protected' || resync || paused || cycleDueAt === undefined) return false;
   return retry !== undefined || toMs(cycleDueAt) <= toMs(now);
 }
 
-/** It still has to do with the primary site: what has failed over for good asks nothing of it once its source is fenced. */
+/** Whether it still needs the primary site. After a committed failover it does not, once its source is fenced. */
 export const needsPrimarySide = (item: ProtectedItem): boolean =>
   isProtected(item) &&
   (item.activeSide === 'primary' ||
@@ -166,11 +171,11 @@ export const needsPrimarySide = (item: ProtectedItem): boolean =>
     item.sourceFence !== undefined ||
     item.leftovers !== undefined);
 
-/** Protection that never came about leaves nothing to look after; nor does one that ended, once nothing is owed any more. */
+/** Whether the entity can end: protection never began, or it ended and nothing remains to be done. */
 export const isOver = (item: ProtectedItem): boolean =>
   !isProtected(item) && item.pending.length === 0 && item.recentJobs.length > 0;
 
-/** The leftover that must be undone now, as an operator has requested it. */
+/** The leftover that must be undone now, because an operator requested it. */
 export const wantedLeftover = ({ leftovers }: ProtectedItem): Leftover | undefined =>
   leftovers?.find(({ wanted }) => wanted);
 
@@ -178,18 +183,18 @@ export const wantedLeftover = ({ leftovers }: ProtectedItem): Leftover | undefin
 export const seedingStopped = (item: ProtectedItem): boolean =>
   item.phase === 'Seeding' && !item.resync && !item.job && item.pending.length === 0;
 
-/** The VM makes no progress until an operator runs `retry`; a waiting job of it reports that itself. */
+/** Whether the VM makes no progress until an operator runs `retry`; a waiting job reports that itself. */
 export const standsStill = (item: ProtectedItem): boolean =>
   waitsForPerson(item) || (seedingStopped(item) && item.recentJobs.at(-1)?.outcome !== 'succeeded');
 
-/** Its changes are sent from its host, or are meant to be. */
+/** Whether its changes are, or should be, sent from its host. */
 export const isReplicated = ({ phase, activeSide }: ProtectedItem): boolean =>
   activeSide === 'primary' && (phase === 'Seeding' || phase === 'Protected');
 
-/** Its host has to be watched: changes come from there, or the source there has still to be told. */
+/** Whether its host must be watched: changes come from there, or the source there must still be told not to run. */
 export const needsHost = (item: ProtectedItem): boolean => isReplicated(item) || item.sourceFence !== undefined;
 
-/** Protection that never came about, or has ended, is none. */
+/** False if protection never began or has ended. */
 export const isProtected = ({ phase, job, leftovers, sourceFence }: ProtectedItem): boolean =>
   phase !== 'Unprotected' || job !== undefined || leftovers !== undefined || sourceFence !== undefined;
 

@@ -1,4 +1,4 @@
-/** Byte ranges of a disk: arithmetic only. Offsets and lengths are bytes. */
+/** Byte ranges of a disk, and arithmetic on them. Offsets and lengths are in bytes. */
 
 export interface Range {
   readonly offset: number;
@@ -12,18 +12,18 @@ export const overlaps = (a: Range, b: Range): boolean => a.offset < end(b) && b.
 export const alignDown = (value: number, unit: number): number => value - (value % unit);
 export const alignUp = (value: number, unit: number): number => alignDown(value + unit - 1, unit);
 
-/** The part both share, or undefined. */
+/** The part that both ranges share, or undefined. */
 export function intersect(a: Range, b: Range): Range | undefined {
   const offset = Math.max(a.offset, b.offset);
   const length = Math.min(end(a), end(b)) - offset;
   return length > 0 ? { offset, length } : undefined;
 }
 
-/** What of `ranges` lies within `limits`. */
+/** The parts of `ranges` within `limits`. */
 export const clipRanges = (ranges: readonly Range[], limits: Range): Range[] =>
   ranges.flatMap((range) => intersect(range, limits) ?? []);
 
-/** Sorted, non-overlapping, adjacent ones joined. */
+/** Sorted and without overlap; adjacent ranges are joined. */
 export function mergeRanges(ranges: Iterable<Range>): Range[] {
   const sorted = [...ranges].filter((range) => range.length > 0).sort((a, b) => a.offset - b.offset);
   const merged: { offset: number; length: number }[] = [];
@@ -35,7 +35,7 @@ export function mergeRanges(ranges: Iterable<Range>): Range[] {
   return merged;
 }
 
-/** What `ranges` cover and `holes` do not; both sorted and without overlap. */
+/** The parts of `ranges` outside `holes`; both must be sorted and without overlap. */
 export function subtractRanges(ranges: readonly Range[], holes: readonly Range[]): Range[] {
   const rest: Range[] = [];
   let next = 0;

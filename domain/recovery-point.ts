@@ -1,7 +1,7 @@
 /**
- * Recovery points: which one is meant by Latest, Latest processed, Latest app-consistent or an id, and which ones a
- * policy no longer keeps. Points are ordered by epoch and sequence. Their times are the source's seal times, all of
- * one clock; it may be set back, so they are only shown and measured against the retention, never sorted by.
+ * Recovery points: which one is meant by Latest, Latest processed, Latest app-consistent or an ID, and which ones a
+ * policy no longer keeps. Points are ordered by epoch and sequence. Their times are seal times by the source's clock.
+ * That clock may be set back, so times are only shown and measured against the retention, never used for sorting.
  */
 import { z } from 'zod';
 import { CatalogueError } from './errors.js';
@@ -10,17 +10,17 @@ import { toMs } from './time.js';
 import type { DamagedRecord, RecoveryPoint } from './vault.js';
 
 export const recoveryPointSelectorSchema = z.discriminatedUnion('kind', [
-  /** Everything received is processed first: the lowest RPO. */
+  /** Everything received is processed first; gives the lowest RPO. */
   z.object({ kind: z.literal('latest') }),
-  /** The newest state that is there: the lowest RTO. */
+  /** The newest state that is already processed; gives the lowest RTO. */
   z.object({ kind: z.literal('latestProcessed') }),
   z.object({ kind: z.literal('latestAppConsistent') }),
-  /** A point by its id, or by a name that was given to it. */
+  /** A point, chosen by its ID or a name that it was given. */
   z.object({ kind: z.literal('custom'), id: z.string().min(1) }),
 ]);
 export type RecoveryPointSelector = z.infer<typeof recoveryPointSelectorSchema>;
 
-/** As operators write it: `latest`, `latest-processed`, `latest-app-consistent`, else an id or a name. */
+/** As operators write it: `latest`, `latest-processed`, `latest-app-consistent`, or an ID or name. */
 export const selectorOf = (wanted: string): RecoveryPointSelector =>
   selectorWords[wanted] ?? { kind: 'custom', id: wanted };
 
@@ -44,34 +44,34 @@ export interface SealedCycle extends Fence {
   readonly sealedAt: string;
 }
 
-/** What the store holds of a VM, as far as choosing a point needs it. */
+/** The store's records of a VM that are needed to choose a point. */
 export interface RecoveryState {
   readonly vm: string;
-  /** Of the replica's description: the epoch it is of, or is being brought to. */
+  /** The epoch in the replica's description: the replica is in this epoch, or is being brought to it. */
   readonly epoch: number;
-  /** Up to where writing has begun. */
+  /** The newest cycle whose writing to the replica has begun. */
   readonly fence: Fence;
-  /** What the replica disks hold; undefined while their initial copy is not complete. */
+  /** The cycle that the replica disks hold; undefined until their initial copy is complete. */
   readonly applied: SealedCycle | undefined;
   readonly points: readonly RecoveryPoint[];
-  /** Cycles whose manifest is there. */
+  /** Cycles whose manifests exist. */
   readonly received: readonly SealedCycle[];
-  /** What is left out of all this, as it can't be used. */
+  /** Records that are left out of all of this, because they can't be used. */
   readonly damaged?: readonly DamagedRecord[];
-  /** Why a state of this epoch that no point is made of yet may not be what the guest wrote. */
+  /** Why a state of this epoch from which no point has been made yet may not match what the guest wrote. */
   readonly suspect?: string;
 }
 
 export type RecoveryTarget =
   | { readonly from: 'point'; readonly point: RecoveryPoint }
-  /** The replica disks themselves, once these cycles are applied in this order; `cycle` is what they hold then. */
+  /** The replica disks themselves, after the cycles in `process` have been applied in order; they then hold `cycle`. */
   | { readonly from: 'replica'; readonly cycle: SealedCycle; readonly process: readonly SealedCycle[] };
 
 /**
- * The replica disks count only while they hold a cycle of the epoch their description names, with nothing written on top:
- * during a resynchronization, or in the middle of a cycle, they are a mixture of two states. A cycle that has been begun
- * is completed by processing what was received; else the newest point that was kept is the newest state.
- * @throws CatalogueError RecoveryPointNotFound, naming what was asked for and what there is.
+ * The replica disks are usable only while they hold a cycle of the epoch in their description, with nothing written on
+ * top: during a resynchronization, or in the middle of a cycle, they are a mixture of two states. A cycle whose writing
+ * has begun is completed by processing the received cycles; otherwise the newest stored point is the newest state.
+ * @throws CatalogueError RecoveryPointNotFound, which names what was requested and what exists.
  */
 export function chooseRecoveryPoint(selector: RecoveryPointSelector, state: RecoveryState): RecoveryTarget {
   const points = state.points.toSorted(compareFences);
@@ -121,9 +121,12 @@ function choose(
 const replicaOf = ({ applied, epoch, fence }: RecoveryState): SealedCycle | undefined =>
   applied?.epoch === epoch && compareFences(fence, applied) === 0 ? applied : undefined;
 
-/** The received cycles that can be applied, up to a gap: one that was begun to be written is the first of them. */
+/**
+ * The received cycles that can be applied, up to the first gap. If the writing of a cycle has begun, that cycle is the
+ * first.
+ */
 function unbroken({ applied, epoch, fence, received }: RecoveryState): SealedCycle[] {
-  // Copied disks that were read back take the first cycle of their epoch.
+  // Fully copied and verified disks accept the first cycle of their epoch.
   if (fence.epoch !== epoch || (applied?.epoch !== epoch && fence.sequence < SEEDED_SEQUENCE)) return [];
   const bySequence = new Map(received.filter((one) => one.epoch === epoch).map((one) => [one.sequence, one]));
   const found: SealedCycle[] = [];
@@ -140,20 +143,23 @@ const pointText = ({ id, kind, tags, time }: RecoveryPoint): string =>
 /** How long recovery points are kept. */
 export interface Retention {
   readonly hours: number;
-  /** Now, by a clock that is not the source's, ISO 8601. */
+  /** The current time by a clock other than the source's, ISO 8601. */
   readonly at: string;
 }
 
-/** Points before this instant are no longer kept; of a source clock that runs ahead, the recovery site's is believed. */
+/** Points before this instant are no longer kept. If the source clock runs ahead, the recovery site's clock counts. */
 export const retentionStart = (sealedAt: string, now: number, retentionHours: number): number =>
   Math.min(toMs(sealedAt), now) - retentionHours * 3_600_000;
 
 /**
- * What goes: points older than the retention, named ones too. The newest stays however old it is, so that there always
- * is one; the newest app-consistent one needs no rule of its own, as within the retention nothing goes.
- * No point is older than one before it: made while the source clock was behind it counts from the newest time before it.
- * @param retainedFrom ms since 1970. @param keep ids of points in use.
- * @param until a point of a later time, of a clock that ran ahead, makes no other younger, ms since 1970.
+ * The points to delete: those older than the retention, including named ones. The newest one is kept however old it is,
+ * so that there is always a point. The newest app-consistent point needs no rule of its own, because nothing within the
+ * retention is deleted. A point never counts as older than the points before it: one that was made while the source
+ * clock was set back counts from the newest time before it.
+ * @param retainedFrom ms since 1970.
+ * @param keep IDs of points in use.
+ * @param until a point with a later time than this, from a clock that ran ahead, does not make the points after it
+ * count as younger, ms since 1970.
  */
 export function pointsToPrune<P extends Pick<RecoveryPoint, 'id' | 'epoch' | 'sequence' | 'time'>>(
   points: readonly P[],

@@ -1,6 +1,6 @@
 /**
- * When a resynchronization may start automatically: outside office hours, in a time zone of its own. The instants are
- * computed outside workflows, as the time zone tables of two Node builds may differ.
+ * When a resynchronization may start automatically: outside office hours, in the window's own time zone. The instants
+ * are computed outside workflows, because the time zone data of two Node builds may differ.
  */
 import { z } from 'zod';
 import { localTime, MINUTES_A_DAY, timeOfDaySchema, toMinutes } from './local-time.js';
@@ -24,9 +24,12 @@ export const resyncWindowSchema = z.union([
 export type ResyncWindow = z.infer<typeof resyncWindowSchema>;
 
 /**
- * The first instant from `now` on that lies in the window. A time that the clocks skip in a night is as far behind the jump
- * as it would have been behind its begin; one that they show twice is the first of the two.
- * @param now ms since the epoch. @param skipOpen true: the window that is open now does not count. @returns ms.
+ * The first instant at or after `now` in the window. If daylight saving time skips a local time, the instant lies as
+ * far after the jump as the local time lies after the start of the skipped hour. If a local time occurs twice, the
+ * first one counts.
+ * @param now ms since the epoch.
+ * @param skipOpen if true, a window that is open now does not count.
+ * @returns ms.
  */
 export function windowOpening(window: ResyncWindow, now: number, skipOpen = false): number {
   if (window === 'always') return now;
@@ -37,7 +40,7 @@ export function windowOpening(window: ResyncWindow, now: number, skipOpen = fals
   for (let day = today - 1; ; day += 1) {
     const at = (minutes: number, dayOf: number) => instantOf(local, dayOf * DAY_MS + minutes * MINUTE_MS);
     const closing = at(to, isOverMidnight ? day + 1 : day);
-    // Where its begin is skipped and its end is not, there is less of it.
+    // If the window's start is skipped but its end is not, the window is shorter.
     const opening = Math.min(at(from, day), closing - MINUTE_MS);
     if (now < opening) return opening;
     if (now < closing && !skipOpen) return now;

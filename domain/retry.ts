@@ -4,6 +4,6 @@
 const RUNGS_MINUTES = [1, 2, 4, 8, 10] as const;
 const LAST_RUNG_MINUTES = 30;
 
-/** @param attempt attempts that have failed so far, from 1. @returns the delay before the next one, in ms. */
+/** @param attempt number of failed attempts so far, at least 1. @returns the delay before the next attempt, in ms. */
 export const retryDelayMs = (attempt: number): number =>
   (RUNGS_MINUTES[Math.max(1, attempt) - 1] ?? LAST_RUNG_MINUTES) * 60_000;

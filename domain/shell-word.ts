@@ -1,5 +1,5 @@
-/** Values in commands that people copy from what we say. */
+/** Values in commands that operators copy from Farshore's output. */
 
-/** As one word of a shell: quoted where it has to be. */
+/** A value as a single word of a shell, quoted if needed. */
 export const shellWord = (text: string): string =>
   /^[A-Za-z0-9_@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;

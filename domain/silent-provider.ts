@@ -1,4 +1,6 @@
-/** A Provider that does not answer: replication goes on without it, but nothing at the primary site can be shut down or fenced. */
+/**
+ * A Provider that does not answer: replication continues, but nothing at the primary site can be shut down or fenced.
+ */
 import type { Attention, Viewed } from './attention.js';
 import type { ProtectedItemView } from './item-view.js';
 import { no } from './permission.js';
@@ -7,13 +9,13 @@ import { BEFORE_THAT, startProvider } from './start-again.js';
 
 export interface SilentProvider {
   readonly vmmServer: string;
-  /** When it last asked for work, ISO 8601; undefined when that is not known any more. */
+  /** When it last polled for work, ISO 8601; undefined if that is no longer known. */
   readonly polledAt?: string;
 }
 
 const messageOf = (vmmServer: string): string => `the Provider of VMM server ${vmmServer} does not answer`;
 
-/** One entry for all VMs that it serves. */
+/** One entry for all VMs that the Provider serves. */
 export function silentProvider({ vmmServer, polledAt }: SilentProvider, views: readonly Viewed[]): Attention {
   const vms = views
     .filter(({ view }) => view?.item.vmmServer === vmmServer && needsPrimarySide(view.item))
@@ -30,7 +32,7 @@ export function silentProvider({ vmmServer, polledAt }: SilentProvider, views: r
   };
 }
 
-/** What the VM offers while its Provider does not answer. */
+/** A VM's view with only what is possible while its Provider does not answer. */
 export function withoutProvider(view: ProtectedItemView): ProtectedItemView {
   const { item, operations } = view;
   if (!operations.plannedFailover.allowed) return view;
@@ -38,6 +40,6 @@ export function withoutProvider(view: ProtectedItemView): ProtectedItemView {
   return { ...view, operations: { ...operations, plannedFailover: no(reason) } };
 }
 
-/** In a sentence about one VM. */
+/** For a sentence about one VM. */
 export const providerProblem = (vmmServer: string): string =>
   `The Provider of VMM server ${vmmServer} does not answer; restart it: ${startProvider(vmmServer)}`;

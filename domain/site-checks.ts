@@ -4,7 +4,10 @@ import { isTimeZone } from './local-time.js';
 import { checkPolicy } from './policy.js';
 import { hostsOf, osDiskOf, type Finding, type Site } from './site.js';
 
-/** Cross-checks: names used once, references that lead somewhere, networks mapped. The first finding is the one to show. */
+/**
+ * Checks across fields: names are unique, references lead somewhere, networks are mapped. The first finding is the one
+ * to show.
+ */
 export function checkSite(site: Site): Finding[] {
   return [
     ...duplicateNames(site),
@@ -84,7 +87,9 @@ function* repeated(items: readonly { name: string }[], path: (string | number)[]
   }
 }
 
-/** Names become those of files and machines, and people type them: one that differs in case alone is the same. */
+/**
+ * Names become names of files and machines, and operators type them, so names that differ only in case count as equal.
+ */
 const duplicate = (path: (string | number)[], what: string, name: string, other: string): Finding => ({
   path,
   message:
@@ -94,7 +99,7 @@ const duplicate = (path: (string | number)[], what: string, name: string, other:
   remedy: 'rename one of the two',
 });
 
-/** As there always is a disk to boot from, there always is one that is replicated. */
+/** The boot disk must be replicated, so that every VM has at least one replicated disk. */
 function* osDiskProblems(site: Site): Generator<Finding> {
   for (const [v, vm] of site.vms.entries()) {
     const { name, disks } = vm;

@@ -168,7 +168,7 @@ export const siteSchema = z.strictObject({
 });
 export type Site = z.infer<typeof siteSchema>;
 
-/** Something wrong with a document that its shape alone does not show. `path` leads to the value. */
+/** A problem in a document whose shape is valid. `path` leads to the value. */
 export interface Finding {
   readonly path: (string | number)[];
   readonly message: string;
@@ -179,7 +179,7 @@ export interface Finding {
 export const hostsOf = (site: Site): SiteHost[] =>
   site.vmmServers.flatMap(({ clouds }) => clouds.flatMap(({ hosts }) => hosts));
 
-/** Where a VM lives: the VMM server that manages its host. Defined for every VM of a checked site. */
+/** The VMM server that manages a VM's host. Defined for every VM of a checked site. */
 export function vmmServerOf(site: Site, host: string): string {
   for (const server of site.vmmServers) {
     if (server.clouds.some((cloud) => cloud.hosts.some((h) => h.name === host))) return server.name;
@@ -187,7 +187,7 @@ export function vmmServerOf(site: Site, host: string): string {
   throw new Error(`host ${host} does not belong to any cloud`);
 }
 
-/** What a VM that names no policy has, unless the site file defines its own of this name. */
+/** The policy of a VM that names none; a site file may define its own policy of this name. */
 const DEFAULT_POLICY = 'default';
 
 export function policyOf(site: Site, vm: SiteVm): Policy {
@@ -206,14 +206,14 @@ export const policyNames = (site: Site): string[] => [
 /** The disk the VM boots from. */
 export const osDiskOf = (vm: SiteVm): SiteDisk => vm.disks.find((disk) => disk.os) ?? vm.disks[0]!;
 
-/** Of the disk that the VM boots from, and all others. */
+/** Default: IDE for the boot disk of a generation 1 VM, SCSI for all other disks. */
 export const busOf = (vm: SiteVm, disk: SiteDisk): (typeof diskBuses)[number] =>
   disk.bus ?? (vm.generation === 1 && disk === osDiskOf(vm) ? 'IDE' : 'SCSI');
 
 export const firmwareOf = ({ generation, hardware }: SiteVm): Hardware['firmware'] =>
   hardware.firmware ?? (generation === 1 ? 'BIOS' : 'UEFI');
 
-/** As the hypervisor of the VM tells it. */
+/** The hardware as the hypervisor of the VM reports it. */
 export const hardwareOf = (vm: SiteVm): Hardware => ({
   processors: vm.hardware.processors,
   memoryBytes: vm.hardware.memoryBytes,
@@ -227,7 +227,10 @@ export const hardwareOf = (vm: SiteVm): Hardware => ({
   })),
 });
 
-/** Interfaces of the replica VM: by network mapping; a subnet of the VM network's own name wins, else the first. */
+/**
+ * Network of the replica VM's interfaces, by network mapping. A subnet with the VM network's own name is preferred;
+ * otherwise the first.
+ */
 export function replicaNetworkOf(site: Site, vmNetwork: string): { network: string; subnet: string } | undefined {
   const mapping = site.networkMappings.find((entry) => entry.vmNetwork === vmNetwork);
   const network = site.azureNetworks.find((entry) => entry.name === mapping?.azureNetwork);

@@ -1,4 +1,4 @@
-/** Commands that restart processes that do not answer, for people. */
+/** Commands that restart processes that do not answer, for display. */
 import type { Failure } from './errors.js';
 
 export const startWorker = (role: 'azure' | 'vmm' | 'host', name: string): string =>
@@ -8,7 +8,7 @@ export const startProvider = (vmmServer: string): string => startWorker('vmm', v
 export const startAzureWorker = (vault: string): string => startWorker('azure', vault);
 export const startHypervisor = (host: string): string => `farshore hypervisor --host ${host}`;
 
-/** A process that still exists makes the new one refuse or wait; and an instance restarts its own. */
+/** A new process refuses to start, or waits, while the old one exists. An instance restarts its processes itself. */
 export const BEFORE_THAT =
   'If the old process hangs, end it first; `farshore up` restarts its own processes automatically';
 

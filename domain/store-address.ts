@@ -1,10 +1,10 @@
-/** Where a vault's replica store is: a folder, or a container of a storage account. Credentials are never part of it. */
+/** The place of a vault's replica store: a folder, or a container of a storage account. Never includes credentials. */
 import { z } from 'zod';
 
 const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
-/** Names an account itself, in any of the service's clouds. */
+/** Host names that name an account themselves, in any of Azure's clouds. */
 const ACCOUNT_HOST = /^[a-z0-9-]+(\.z\d+)?\.blob\./;
-/** What the service takes as the name of a container. */
+/** Names that Azure accepts for a container. */
 const CONTAINER = /^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*$/;
 
 export const storeAddressSchema = z.discriminatedUnion('kind', [
@@ -25,7 +25,7 @@ export const storeAddressSchema = z.discriminatedUnion('kind', [
 ]);
 export type StoreAddress = z.infer<typeof storeAddressSchema>;
 
-/** For people: never holds more than the address. */
+/** For display. Contains nothing but the address. */
 export const formatStoreAddress = (store: StoreAddress): string => (store.kind === 'embedded' ? store.path : store.url);
 
 /** @returns the container's name, the last part of its address. */
@@ -38,7 +38,7 @@ function urlProblem(text: string): string | undefined {
   if (!URL.canParse(text))
     return 'expected the address of a container: https://ACCOUNT.blob.core.windows.net/CONTAINER';
   const { protocol, hostname, search, hash, username, pathname } = new URL(text);
-  // The text itself is not repeated: what is wrong with it may be that it holds a signature.
+  // The message does not repeat the text, because the text may contain a signature.
   if (search !== '' || hash !== '' || username !== '') {
     return 'the site file must not contain credentials: put the SAS into FARSHORE_STORE_SAS, and only the address up to the container here';
   }
@@ -50,7 +50,7 @@ function urlProblem(text: string): string | undefined {
   return 'the address must end with the name of a container: 3 to 63 lower-case letters, digits and single hyphens';
 }
 
-/** A host of the service names the account; of any other host the path may name it. */
+/** An Azure host name names the account; for any other host, the path may name it. */
 function placeProblem(hostname: string, parts: readonly string[]): string | undefined {
   if (ACCOUNT_HOST.test(hostname)) {
     if (parts.length === 1) return undefined;

@@ -1,11 +1,13 @@
-/** Times are ISO 8601 strings in UTC wherever they are stored or shown, milliseconds since 1970 where compared. */
+/**
+ * Times are ISO 8601 strings in UTC when they are stored or shown, and milliseconds since 1970 when they are compared.
+ */
 import { z } from 'zod';
 
 export const isoTimeSchema = z.iso.datetime();
 
 export const toIso = (ms: number): string => new Date(ms).toISOString();
 export const toMs = (iso: string): number => Date.parse(iso);
-/** An ISO 8601 instant without its fraction of a second, for people. */
+/** An ISO 8601 instant without its fraction of a second, for display. */
 export const toSecond = (iso: string): string => iso.replace(/\.\d+(?=Z$)/, '');
 /** Whole seconds from `from` to `to`, never negative. */
 export const secondsBetween = (from: string, to: string): number =>
@@ -17,7 +19,7 @@ export const earlier = (a: string, b: string): string => (toMs(a) <= toMs(b) ? a
 /** The later of two instants. */
 export const later = (a: string, b: string): string => (toMs(a) >= toMs(b) ? a : b);
 
-/** `90061` as `1 d 1 h`: the two largest units, for people. */
+/** `90061` as `1 d 1 h`: the two largest units, for display. */
 export function formatSeconds(seconds: number): string {
   const units: [string, number][] = [
     ['d', 86_400],
@@ -37,5 +39,5 @@ export function formatSeconds(seconds: number): string {
   return parts.join(' ') || '0 s';
 }
 
-/** As {@link formatSeconds}. */
+/** Like {@link formatSeconds}, for milliseconds. */
 export const formatDuration = (ms: number): string => formatSeconds(ms / 1000);

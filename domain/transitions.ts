@@ -1,7 +1,7 @@
 /**
- * What can happen to a protected item, and the only function that changes it. The workflow performs, this decides: no
- * time, no chance, no I/O in here. Whatever it is told, there is one job at a time, and neither the epoch nor, within it,
- * the sequence goes back.
+ * The events of a protected item, and the only function that changes the item. The function decides and the workflow
+ * acts: there is no clock, no randomness and no I/O here. Whatever the events, there is at most one job at a time, the
+ * epoch never goes back, and within an epoch the sequence never goes back.
  */
 import { afterAttempt, type AppConsistentFailure } from './app-consistency.js';
 import type { Failure } from './errors.js';
@@ -32,7 +32,7 @@ export type ItemEvent =
       retry?: RetryState | undefined;
     }
   | { type: 'jobEnded'; jobId: string; at: string; result: JobOutcome }
-  /** `tag` names the point that comes of it. */
+  /** `tag` names the recovery point of the cycle. */
   | { type: 'cycleRequested'; at: string; tag?: { name: string; requestId: string } | undefined }
   | { type: 'paused'; at: string }
   | { type: 'resumed'; at: string }
@@ -44,7 +44,7 @@ export type ItemEvent =
   | {
       type: 'cycleShipped';
       cycle: { sequence: number; sealedAt: string; bytes: number };
-      /** Given when the cycle was asked to be app-consistent. */
+      /** Present if an app-consistent state was requested for the cycle. */
       appConsistency?: { at: string; failure?: AppConsistentFailure | undefined } | undefined;
     }
   | {
@@ -61,7 +61,7 @@ export type ItemEvent =
   | { type: 'undone'; what: Undoing }
   | { type: 'notUndone'; what: Undoing; failure: Failure }
   | { type: 'sourceNotFenced'; problem: string; at: string }
-  /** @param ranUntil when it was turned off, if it ran. */
+  /** @param ranUntil when the source was turned off, if it was running. */
   | { type: 'sourceFenced'; epoch: number; ranUntil?: string }
   | { type: 'resyncRequired'; cause: string; at: string }
   | { type: 'resyncScheduled'; dueAt: string };
@@ -81,10 +81,10 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
       };
     case 'jobStarted': {
       const request = item.pending.find((candidate) => candidate.jobId === event.jobId);
-      // One job at a time: a second start is late or a repetition.
+      // One job at a time: a second start arrives late or is a repetition.
       if (!request || item.job) return item;
       const { retry: _, ...rest } = item;
-      // What is failing stays a condition of the VM.
+      // A current failure stays a condition of the VM.
       const failing = failingNow(item);
       return {
         ...rest,
@@ -102,7 +102,7 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
         ...(event.retry && { retry: event.retry }),
       };
       const told = { ...item, job: { ...rest, ...news, heardAt: event.at } };
-      // It gets on: what failed before it does not any more.
+      // The job makes progress, so earlier failures are over.
       return event.progress && event.progress.bytesDone > 0 && !event.retry ? resolved(told) : told;
     }
     case 'jobEnded':
@@ -118,7 +118,7 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
     case 'paused': {
       if (item.paused) return item;
       const { retry, ...rest } = item;
-      // Nothing is tried any more, and what failed has not gone by that.
+      // A pause stops the retries, but does not end the failure.
       return { ...rest, ...(retry && { unresolved: retry }), paused: { since: event.at } };
     }
     case 'resumed': {
@@ -147,11 +147,12 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
     case 'cycleApplied':
       return afterCycle(item, event);
     case 'stepFailed':
-      // What was under way when the pause began is not tried again before its end, so it is not said to be.
+      // A step that was running when the pause began is not retried before the pause ends, so it does not count as
+      // being retried.
       if (!item.paused || item.job) return { ...item, retry: event.retry };
       return { ...item, unresolved: event.retry };
     case 'retryRequested':
-      // Whoever waits for what comes of it is not to be told of what is over: that it waits for a `retry`.
+      // A caller that waits for the result must not be told that the step still waits for `retry`.
       return item.retry ? { ...item, retry: { ...item.retry, nextTryAt: event.at } } : item;
     case 'stepRecovered': {
       const { retry: _, ...rest } = item;
@@ -174,7 +175,7 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
         ? { ...item, sourceFence: { ...item.sourceFence, problem: { message: event.problem, at: event.at } } }
         : item;
     case 'sourceFenced': {
-      // From now on its host is no longer watched for it.
+      // The host is no longer watched for the fencing.
       const { sourceFence: _, hostTrouble: __, ...rest } = item;
       if (item.sourceFence?.epoch !== event.epoch) return item;
       const { ranUntil } = event;
@@ -189,20 +190,20 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
   }
 }
 
-/** The first cycle that holds everything written up to now: not one whose logs may be cut already. */
+/** The first cycle that will hold everything written so far: not one whose logs may already be cut. */
 export const cycleToRequest = (item: ProtectedItem): number =>
   item.begunSequence === item.nextSequence ? item.nextSequence + 1 : item.nextSequence;
 
-/** What a job that begins leaves to be told. */
+/** The failure that remains a condition when a job begins. */
 function failingNow(item: ProtectedItem): RetryState | undefined {
   const { retry, unresolved } = item;
-  // Of a VM that runs elsewhere its host keeps nothing from being done.
+  // A VM that runs elsewhere is not affected by trouble of its host.
   const hostTrouble = isReplicated(item) ? item.hostTrouble : undefined;
   const host = hostTrouble && { failure: hostTrouble.failure, attempt: 1, since: hostTrouble.since };
   return retry ?? unresolved ?? host;
 }
 
-/** A running job finds out itself, and may have begun another epoch since. */
+/** A running job finds this out itself, and may have begun another epoch since. */
 function afterHostNews(item: ProtectedItem, { trouble, stopped }: HostNews, at: string): ProtectedItem {
   const { hostTrouble, ...rest } = item;
   const told = trouble ? { ...rest, hostTrouble: trouble } : hostTrouble ? hostIsBack(rest) : item;
@@ -211,7 +212,7 @@ function afterHostNews(item: ProtectedItem, { trouble, stopped }: HostNews, at: 
   return marked(told, stopped.cause, at);
 }
 
-/** Of what its silence has kept from being done there is nothing left to tell. */
+/** Clears a failure that was only due to the host's silence. */
 const hostIsBack = (item: ProtectedItem): ProtectedItem =>
   item.unresolved && saysHostIsSilent(item.unresolved.failure.code) ? resolved(item) : item;
 
@@ -229,21 +230,21 @@ function afterMove(item: ProtectedItem, { host, tracking }: LocatedVm, at: strin
   return cause === undefined ? moved : marked(moved, cause, at);
 }
 
-/** A shorter frequency counts from the newest cycle already; a longer one from the next. */
+/** A shorter frequency counts from the newest cycle, a longer one from the next cycle on. */
 function withPolicy(item: ProtectedItem, policy: Policy, at: string): ProtectedItem {
   if (item.cycleDueAt === undefined) return { ...item, policy };
   const dueAt = toMs(item.cycleDueAt);
   const sooner = dueAt - copyFrequencyMs(item.policy) + copyFrequencyMs(policy);
-  // Never in the past: the cycles that the old policy did not want have not been missed.
+  // Never in the past, because cycles that the old policy did not require have not been missed.
   const cycleDueAt = sooner < dueAt ? toIso(Math.max(sooner, Math.min(dueAt, toMs(at)))) : item.cycleDueAt;
   return { ...item, policy, cycleDueAt };
 }
 
-/** Cycles that came due, and could not be begun, before the one that is done at `at`, ISO 8601. */
+/** Cycles that came due but could not begin before the one that finishes at `at`, ISO 8601. */
 export const missedCycles = ({ cycleDueAt, policy }: ProtectedItem, at: string): number =>
   Math.max(0, Math.floor((toMs(at) - toMs(cycleDueAt ?? at)) / copyFrequencyMs(policy)));
 
-/** The next due time stays on its grid; ticks that went by meanwhile count as missed. */
+/** The next due time stays on its grid; cycles that came due in the meantime count as missed. */
 function afterCycle(item: ProtectedItem, event: ItemEvent & { type: 'cycleApplied' }): ProtectedItem {
   if (event.cycle.sequence < item.nextSequence) return item;
   const period = copyFrequencyMs(item.policy);

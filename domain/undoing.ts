@@ -1,6 +1,6 @@
 /**
- * The steps that an abandoned job undoes, and its leftovers: a source VM that stays off, a VM snapshot that grows. A leftover
- * stays with the VM, and makes it Critical, until it is undone.
+ * The steps that an abandoned job undoes, and its leftovers, such as a source VM that stays off or a VM snapshot that
+ * grows. A leftover stays with the VM, and makes it Critical, until it is undone.
  */
 import { z } from 'zod';
 import { failureSchema, type Failure } from './errors.js';
@@ -17,7 +17,7 @@ export const undoingText: Record<Undoing, string> = {
   stopTracking: 'stop tracking',
 };
 
-/** Reported by a job that ends before it has undone this. */
+/** Reported by a job that ended before it had undone this step. */
 export const notUndoneSchema = z.object({ what: undoingSchema, epoch: z.int(), failure: failureSchema });
 export type NotUndone = z.infer<typeof notUndoneSchema>;
 
@@ -25,7 +25,7 @@ export const leftoverSchema = notUndoneSchema.extend({
   jobId: z.string(),
   kind: jobKindSchema,
   since: isoTimeSchema,
-  /** An operator has asked for `retry`: it is undone as soon as the VM is not busy. */
+  /** An operator has run `retry`: the step is undone as soon as the VM is not busy. */
   wanted: z.boolean().optional(),
 });
 export type Leftover = z.infer<typeof leftoverSchema>;

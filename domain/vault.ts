@@ -4,23 +4,23 @@
  *
  * Layout, all names relative to the store:
  *   vms/<vm>/description.json            the VM as it will be created at failover
- *   vms/<vm>/disks/<disk>.vhd            the replica at the newest applied state, where disks are page blobs (sites/vhd-disks.ts)
- *   vms/<vm>/seed/<epoch>/<disk>/<n>.digests  of the n-th slice of the initial copy; <first>-<last>.pack of 64 that are there
- *   vms/<vm>/resync/<epoch>/<disk>/<n>.digests  of the replica's blocks when a resynchronization began; packed likewise
+ *   vms/<vm>/disks/<disk>.vhd            the replica at the newest applied state, if disks are page blobs (sites/vhd-disks.ts)
+ *   vms/<vm>/seed/<epoch>/<disk>/<n>.digests  of slice n of the initial copy; 64 existing ones are packed into <first>-<last>.pack
+ *   vms/<vm>/resync/<epoch>/<disk>/<n>.digests  of the replica's blocks at the start of a resynchronization; packed likewise
  *   vms/<vm>/verified/<epoch>/<disk>.json  the initial copy of the disk was read back and found equal
- *   vms/<vm>/verify/<cycle>/<disk>/<n>.digests  blocks of the replica at a cycle, while it is verified
+ *   vms/<vm>/verify/<cycle>/<disk>/<n>.digests  of the replica's blocks at a cycle, during a verification
  *   vms/<vm>/cycles/<cycle>/<disk>.changes  one disk's change set
- *   vms/<vm>/cycles/<cycle>/<disk>/<n>.changes  the same in parts, where it is large
- *   vms/<vm>/cycles/<cycle>/<disk>/<n>.json  the part is there, and was read back
- *   vms/<vm>/cycles/<cycle>/manifest.json   written last: the cycle exists when this does
+ *   vms/<vm>/cycles/<cycle>/<disk>/<n>.changes  the same in parts, if it is large
+ *   vms/<vm>/cycles/<cycle>/<disk>/<n>.json  confirms that the part exists and was read back
+ *   vms/<vm>/cycles/<cycle>/manifest.json   written last: the cycle exists once the manifest does
  *   vms/<vm>/applied.json                the newest cycle that every replica disk holds
  *   vms/<vm>/points/<point>.json         recovery points
- *   vms/<vm>/point-index.json            what most of them say, in one object
- *   vms/<vm>/policy.json                the policy it is replicated by
- *   vms/<vm>/state.json                  which side the VM runs at, of the epoch in which that was settled
+ *   vms/<vm>/point-index.json            copies of most of these records, in one object
+ *   vms/<vm>/policy.json                 the VM's replication policy
+ *   vms/<vm>/state.json                  the site at which the VM runs, and the epoch in which that was decided
  *   jobs/<...>.json                      records of finished jobs
  *   vault/owner.json                     the name of the vault whose store this is
- *   <scope>/second/<...>                 the second copy of a record that others depend on, below `vms/<vm>` or `vault`
+ *   <scope>/second/<...>                 second copy of a record on which others depend; the scope is `vms/<vm>` or `vault`
  */
 import { z } from 'zod';
 import { appConsistentFailureSchema } from './app-consistency.js';
@@ -66,11 +66,14 @@ export const vaultPaths = {
   point: (vm: string, point: string) => `vms/${vm}/points/${point}.json`,
   jobs: (vm: string) => `jobs/job/${vm}/`,
   allJobs: 'jobs/job/',
-  /** The store is of one vault, so that is left out of the id. */
+  /** The store belongs to one vault, so the vault's name is left out of the ID. */
   jobRecord: (jobId: string) => `jobs/${jobId.replace(/^job\/[^/]+(?=(\/[^/]+){3}$)/, 'job')}.json`,
   ownerScope: 'vault',
   owner: 'vault/owner.json',
-  /** Of a record in the scope `vms/<vm>` or `vault`; of a prefix the prefix of the second copies. */
+  /**
+   * The second copy of a record in the scope `vms/<vm>` or `vault`; also maps a prefix to the prefix of the second
+   * copies.
+   */
   second: (name: string) => name.replace(/^vms\/[^/]+|^vault/, '$&/second'),
 } as const;
 
@@ -87,23 +90,23 @@ export const replicaDescriptionSchema = z.object({
       name: nameSchema,
       /** Virtual size of the source, bytes. */
       size: bytes,
-      /** Virtual size of the replica: the source's, rounded up to 1 MiB as Azure wants it. */
+      /** Virtual size of the replica: the source's, rounded up to 1 MiB, which Azure requires. */
       replicaSize: bytes,
     }),
   ),
   networkAdapters: z.array(z.object({ name: nameSchema, network: nameSchema, subnet: nameSchema })),
-  /** Of the source VM, as its hypervisor told it when the replica was begun, or resynchronized last. */
+  /** The source VM's hardware, as its hypervisor reported it when the replica was begun or last resynchronized. */
   hardware: hardwareSchema.exactOptional(),
-  /** False until finalize protection has settled network, boot disk and interfaces. */
+  /** False until finalize protection has set network, boot disk and interfaces. */
   finalized: z.boolean(),
-  /** Disks the VM had once; their replica disks are there as long as a recovery point names them. */
+  /** Disks that the VM had earlier; their replica disks are kept as long as a recovery point names them. */
   formerDisks: z.array(nameSchema).exactOptional(),
-  /** Protection was disabled then and the replica kept as it was; nothing is added to it any more. */
+  /** When protection ended and the replica was kept unchanged; nothing more is added to it. */
   unprotectedAt: isoTimeSchema.exactOptional(),
 });
 export type ReplicaDescription = z.infer<typeof replicaDescriptionSchema>;
 
-/** Says that what was written of every slice of a disk was read back and had the digests of its record. */
+/** Confirms that every slice of the disk's copy was read back and matched the digests of its record. */
 export const verifiedDiskSchema = z.object({ epoch: z.int().min(1), disk: nameSchema, replicaSize: bytes });
 
 export const cycleManifestSchema = z.object({
@@ -113,9 +116,9 @@ export const cycleManifestSchema = z.object({
   sealedAt: isoTimeSchema,
   /** True when the source's exports were closed before the cut, so that nothing can follow. */
   final: z.boolean(),
-  /** The guest was frozen when the logs were sealed. */
+  /** True if the guest was frozen when the logs were sealed. */
   appConsistent: z.boolean().exactOptional(),
-  /** It was to be, and was not. */
+  /** Why the cycle is not app-consistent although that was requested. */
   appConsistentFailure: appConsistentFailureSchema.exactOptional(),
   /** Names that the recovery point of this cycle gets. */
   tags: z.array(z.string()).exactOptional(),
@@ -124,18 +127,18 @@ export const cycleManifestSchema = z.object({
       name: nameSchema,
       /** Virtual size of the source, bytes: a replica of another size refuses the cycle. */
       size: bytes,
-      /** The token of the cut it was made from, which says something to its source alone. */
+      /** The token of the cut from which it was made; it has a meaning only to the source. */
       token: z.string(),
-      /** Number of the last write that the cut holds; numbers run on within an epoch. */
+      /** Number of the last write in the cut; numbers continue from cycle to cycle within an epoch. */
       lastWrite: z.int().min(0),
-      /** Length of the change files in the store, bytes; 0 when the disk did not change, and then there is none. */
+      /** Total length of the change files in the store, bytes; 0 if the disk did not change: there is no file then. */
       length: bytes,
-      /** Of the change file; of several the digest of their digests, in order. */
+      /** Digest of the change file; if there are several, the digest of their digests, in order. */
       digest: digestSchema.or(z.literal('')),
-      /** Bytes of disk content the files carry. */
+      /** Bytes of disk content in the files. */
       dataBytes: bytes,
       ranges: z.int().min(0),
-      /** The change files, in the order of what they change. Left out: there is one, `<disk>.changes`. */
+      /** The change files, in disk order. Absent if there is a single file, `<disk>.changes`. */
       parts: z
         .array(z.object({ length: bytes, digest: digestSchema, dataBytes: bytes, ranges: z.int().min(0) }))
         .min(2)
@@ -155,13 +158,13 @@ export type AppliedState = z.infer<typeof appliedStateSchema>;
 
 const damageFoundSchema = z.object({
   epoch: z.int().min(1),
-  /** Every point up to this cycle may hold it; left out where the points themselves say so. */
+  /** Every point up to this cycle may share the damage; absent if the points themselves record it. */
   sequence: z.int().min(0).exactOptional(),
   reason: z.string(),
 });
 /**
- * Verifications have found the replica damaged: what the newest found, and what was `earlier` found. With the next epoch it
- * is repaired; until then every point that is made may hold it, too.
+ * Verifications have found the replica damaged: the newest finding, and the `earlier` ones. The next epoch repairs the
+ * damage; until then, every new point may share it too.
  */
 export const damageSchema = z.object({
   ...damageFoundSchema.shape,
@@ -173,12 +176,12 @@ export const recoveryPointSchema = z.object({
   ...fenceSchema.shape,
   id: z.string(),
   vm: nameSchema,
-  /** The instant the disks are at: the cycle's seal time. */
+  /** The instant of the disks' state: the cycle's seal time. */
   time: isoTimeSchema,
   kind: z.enum(['crashConsistent', 'appConsistent']),
-  /** Names that administrators gave it. */
+  /** Names that operators gave it. */
   tags: z.array(z.string()).exactOptional(),
-  /** Why it may not be what the guest wrote: a verification has found the replica damaged since. */
+  /** Why the point may not match what the guest wrote: a verification has found the replica damaged since. */
   suspect: z.string().exactOptional(),
   disks: z.array(
     z.object({
@@ -191,10 +194,10 @@ export const recoveryPointSchema = z.object({
 });
 export type RecoveryPoint = z.infer<typeof recoveryPointSchema>;
 
-/** Somebody reads, and what is read must stay. */
+/** Protects data from deletion while it is being read. */
 export const leaseSchema = z.object({
   until: isoTimeSchema,
-  /** The point, and what is read of it; everything there is while nothing was chosen yet. */
+  /** The point, and which of its parts are read; absent while no point is chosen yet: everything is protected. */
   of: recoveryPointSchema.pick({ id: true, epoch: true, sequence: true, disks: true }).exactOptional(),
 });
 export type Lease = z.infer<typeof leaseSchema>;
@@ -207,17 +210,20 @@ export function fenceOfPointId(id: string): Fence | undefined {
   return epoch === undefined || sequence === undefined ? undefined : { epoch, sequence };
 }
 
-/** A record that can't be used, and why. */
+/** A record that can't be used, and why it can't. */
 export interface DamagedRecord {
   readonly name: string;
   readonly problem: string;
 }
 
-/** Written at a failover and at its commit. One of an older epoch than the fence speaks of what has been undone since. */
+/**
+ * Written at a failover and at its commit. A state with an older epoch than the fence describes a failover that was
+ * undone since.
+ */
 export const vaultStateSchema = z.object({
   epoch: z.int().min(1),
   phase: z.enum(['FailedOver', 'Committed']),
-  /** The point the replica VM was made from. */
+  /** The point from which the replica VM was made. */
   recoveryPoint: z.string(),
   recoveryPointTime: isoTimeSchema,
   at: isoTimeSchema,

@@ -19,7 +19,7 @@ export const disableProtection: AskedJob<'disableProtection', typeof tasks> = {
     return yes;
   },
   withoutHost: 'waits',
-  // A source that is off stays off, and the operator has to know.
+  // Does not settle `startSource` unless the primary site is lost: the source stays off, and the operator has to know.
   settles: (parameters) => (parameters?.primaryLost ? undoings : ['mergeSnapshot', 'stopTracking']),
   succeeded(item, ended) {
     const { cycleDueAt: _d, shipped: _s, applied: _a, latestRecoveryPoint: _l, resync: _r, ...left } = ended;

@@ -10,7 +10,7 @@ export const finalizeProtection: JobDefinition<'finalizeProtection', typeof task
     ...ended,
     phase: 'Protected',
     protectedSince: at,
-    // A VM that is marked has no cycles to wait for.
+    // A marked VM has no cycles to wait for.
     ...(!ended.resync && { cycleDueAt: at }),
   }),
 };

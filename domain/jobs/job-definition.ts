@@ -1,6 +1,6 @@
 /**
- * A kind of job: everything about it except its steps, which are the workflow of the same name. To add one, define it in a
- * file of its own and list it in known-jobs.ts.
+ * A kind of job: everything about it except its steps, which are in the workflow of the same name. To add one, define
+ * it in its own file and list it in known-jobs.ts.
  */
 import type { JobOutcome } from '../job-outcome.js';
 import type { JobParameters } from '../job.js';
@@ -17,28 +17,29 @@ export interface JobEnd {
 export interface JobDefinition<K extends string = string, T extends readonly string[] = readonly string[]> {
   readonly kind: K;
   readonly title: string;
-  /** In order; names as the product shows them. */
+  /** In order, with the names that the product shows. */
   readonly tasks: T;
-  /** Whether the VM's state allows a request for it; left out for jobs that follow automatically. */
+  /** Whether the VM's state allows a request for it; absent for jobs that follow automatically. */
   readonly allowed?: (item: ProtectedItem, gates: Gates) => Permission;
-  /** It is requested by an update of its own, which carries more parameters. */
+  /** It is requested by an update of its own, because it has more parameters. */
   readonly hasOwnUpdate?: true;
-  /** While the VM's host does not answer, the job waits or is refused. Left out: it does not need the host. */
+  /** Whether the job waits or is refused while the VM's host does not answer. Absent if it does not need the host. */
   readonly withoutHost?: 'waits' | 'refused';
   /** It takes over from running and waiting jobs. */
   readonly takesOver?: true;
-  /** Possible leftovers when it was closed from outside, at any step. */
+  /** Possible leftovers if it is closed from outside at any step. */
   readonly mayLeave?: (parameters: JobParameters | undefined) => readonly Undoing[];
-  /** Leftovers of former jobs that are settled once it has succeeded: done, or no longer wanted. */
+  /** Leftovers of former jobs that its success settles: they are done, or no longer wanted. */
   readonly settles?: (parameters: JobParameters | undefined) => readonly Undoing[];
-  /** When it is abandoned, replication of the VM continues. */
+  /** Whether replication of the VM continues after the job has failed or was cancelled. */
   readonly goesOn?: (item: ProtectedItem) => boolean;
   /**
-   * @param item as it was before the job ended. @param ended what is true after any job.
-   * @returns the item after it has succeeded.
+   * @param item its state before the job ended.
+   * @param ended its state after any job, whatever the kind.
+   * @returns the item after the job has succeeded.
    */
   readonly succeeded: (item: ProtectedItem, ended: ProtectedItem, end: JobEnd) => ProtectedItem;
-  /** The job that follows automatically. @param phase of the VM after it. */
+  /** The job that follows automatically. @param phase phase of the VM after this job. */
   readonly followedBy?: (phase: Phase) => string | undefined;
 }
 
@@ -61,5 +62,5 @@ export function jobDefinition(kind: string): JobDefinition {
   return found;
 }
 
-/** As the product shows it; of a kind that this version does not know, its name. */
+/** The title that the product shows; for an unknown kind, its name. */
 export const titleOf = (kind: string): string => definitions.get(kind)?.title ?? kind;

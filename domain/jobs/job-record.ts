@@ -1,4 +1,4 @@
-/** The record of a job, which shows what it is made of from the start. */
+/** The record of a job, which lists all its tasks from the start. */
 import type { Job, Task } from '../job.js';
 import { jobDefinition, type JobKind } from './known-jobs.js';
 
@@ -12,7 +12,7 @@ export const newJob = (kind: JobKind, id: string, vault: string, vm: string, sta
   tasks: jobDefinition(kind).tasks.map((name) => ({ name, state: 'NotStarted' })),
 });
 
-/** One that an older version began may have it under another name, in the same place. */
+/** In the record of a job that an older version began, the task may have another name, but it is in the same place. */
 export function taskOf({ kind, tasks }: Job, name: string): Task | undefined {
   const names = jobDefinition(kind).tasks;
   return tasks.find((task) => task.name === name) ?? tasks[names.indexOf(name)];

@@ -27,7 +27,7 @@ knownJobs.forEach(addJobKind);
 type KnownJob = (typeof knownJobs)[number];
 export type JobKind = KnownJob['kind'];
 export type TaskName<K extends JobKind = JobKind> = Extract<KnownJob, { readonly kind: K }>['tasks'][number];
-/** What is asked for. */
+/** Kinds that can be requested. */
 export type AskedKind = Extract<KnownJob, AskedJob>['kind'];
 /** See `jobOperations`. */
 export type JobOperation = Exclude<AskedKind, 'resynchronize'>;
@@ -36,13 +36,13 @@ export const jobKinds: readonly JobKind[] = knownJobs.map(({ kind }) => kind);
 
 export { jobDefinition, titleOf } from './job-definition.js';
 
-/** The job that follows automatically after a successful one. @param phase of the VM after it. */
+/** The job that follows automatically after a successful one. @param phase phase of the VM after it. */
 export const followUpOf = (kind: JobKind, phase: Phase): JobKind | undefined =>
   jobDefinition(kind).followedBy?.(phase) as JobKind | undefined;
 
 const isAsked = (job: JobDefinition): job is AskedJob => job.allowed !== undefined;
 export const askedJobs = (): readonly AskedJob[] => jobDefinitions().filter(isAsked);
-/** Jobs without parameters: accepted immediately, done in the background. */
+/** Requestable jobs without parameters: accepted immediately, done in the background. */
 export const jobOperations = (): readonly JobOperation[] =>
   askedJobs()
     .filter(({ hasOwnUpdate }) => !hasOwnUpdate)

@@ -13,16 +13,16 @@ export const plannedFailover: AskedJob<'plannedFailover', typeof tasks> = {
   kind: 'plannedFailover',
   title: 'Planned failover',
   tasks,
-  // Allowed while paused: it sends what is left in a cycle of its own, so nothing of the pause is lost.
+  // Allowed while paused: the failover sends the remaining changes in a cycle of its own, so none of them are lost.
   allowed: (_, { busy, inPhase, resync }) =>
     busy ?? inPhase('Protected', 'only a protected VM can be failed over') ?? resync ?? yes,
   withoutHost: 'refused',
   mayLeave: () => ['startSource'],
   settles: () => ['startSource', 'mergeSnapshot'],
-  // The source runs again.
+  // After a failure, the source runs again.
   goesOn: () => true,
   succeeded(_, ended) {
-    // What was found of the host that it has left is nothing that a later job could bring up again.
+    // The trouble of the host that the VM has left must not come up in a later job.
     const { cycleDueAt: _due, paused: _p, hostTrouble: _h, ...stopped } = ended;
     return { ...stopped, phase: 'FailedOver', activeSide: 'recovery' };
   },

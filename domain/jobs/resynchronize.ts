@@ -28,6 +28,6 @@ export const resynchronize: AskedJob<'resynchronize', typeof tasks> = {
     const { begunSequence: _b, requestedSequence: _r, ...equal } = unmarked(ended);
     return item.phase === 'Protected' ? { ...equal, cycleDueAt: at } : equal;
   },
-  // It may have stood in for the end of an initial replication.
+  // A resynchronization may have replaced the end of an initial replication.
   followedBy: (phase) => (phase === 'Seeding' ? 'finalizeProtection' : undefined),
 };

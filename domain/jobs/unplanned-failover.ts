@@ -17,7 +17,7 @@ export const unplannedFailover: AskedJob<'unplannedFailover', typeof tasks> = {
   kind: 'unplannedFailover',
   title: TITLE,
   tasks,
-  // It does not wait for what runs, but takes over from it; a replica that is marked or Critical will do.
+  // It does not wait for a running job but takes over from it. A marked or Critical replica is allowed.
   allowed(item) {
     if (item.phase !== 'Protected' && item.phase !== 'Seeding') {
       return no(`only a protected VM can be failed over; this VM is ${phaseText[item.phase]}`);
@@ -29,7 +29,7 @@ export const unplannedFailover: AskedJob<'unplannedFailover', typeof tasks> = {
   takesOver: true,
   mayLeave: (parameters) => (parameters?.tryShutDown ? ['startSource'] : []),
   settles: () => ['startSource', 'mergeSnapshot'],
-  // The source runs again.
+  // After a failure, the source runs again.
   goesOn: (item) => item.phase === 'Protected' && !item.resync,
   succeeded(item, ended, { at }) {
     const { cycleDueAt: _due, resync: _resync, retry: _retry, paused: _p, ...stopped } = ended;
@@ -38,7 +38,7 @@ export const unplannedFailover: AskedJob<'unplannedFailover', typeof tasks> = {
       ...stopped,
       phase: 'FailedOver',
       activeSide: 'recovery',
-      // What was waiting was meant for a VM that runs at the primary site.
+      // Waiting jobs were meant for a VM that runs at the primary site.
       pending: [],
       sourceFence: { epoch: ended.epoch, since: at, ...(silentAt !== undefined && { hostSilentAt: silentAt }) },
     };
