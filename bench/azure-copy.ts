@@ -1,4 +1,4 @@
-/** The initial copy of a disk to a storage account, against bare uploads of the same ranges from memory. */
+/** The initial copy of a disk to a storage account, compared with plain uploads of the same ranges from memory. */
 import path from 'node:path';
 import { Azurite } from '../client/demo/azurite.js';
 import { replicaFile } from '../client/demo/replica-file.js';
@@ -26,7 +26,7 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
   const dataBytes = await createPartlyFilled(source, DISK_BYTES, 0.5);
   let compared = false;
 
-  /** Each has an emulator of its own, empty and in memory. */
+  /** Each run has its own emulator, empty and in memory. */
   const withContainer = async <T>(work: (url: string) => Promise<T>): Promise<T> => {
     const azurite = await Azurite.start();
     process.env['FARSHORE_STORE_CONNECTION_STRING'] = azurite.connectionString();
@@ -41,7 +41,7 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
       const report = JSON.parse(await runOurs('bench/copy-program', 'initial', source, url, '1')) as CopyReport;
       if (!compared && missingProgram('qemu-img') === undefined) {
         const replica = await replicaFile({ kind: 'azure', url }, { vm: 'bench-01', name: 'os' }, folder);
-        // Fails when they differ.
+        // Fails if they differ.
         say((await run('qemu-img', 'compare', '-f', 'raw', '-F', 'vpc', source, replica)).trim());
         compared = true;
       }

@@ -1,6 +1,6 @@
 /**
- * `backlog-program runs|at-once WRITES`: coalesces so many random small writes of one log, goes through the result twice, as
- * a cycle does, and prints how long it took and how much memory at most.
+ * `backlog-program runs|at-once WRITES`: coalesces the given number of random small writes of one log, reads the result
+ * twice, as a cycle does, and prints the time and the peak memory that this took.
  */
 import { WriteIndex } from '../tracking/coalesce.js';
 import { CoalescedWrites } from '../tracking/write-runs.js';
@@ -9,7 +9,7 @@ const [way, count] = [process.argv[2], Number(process.argv[3])];
 const started = performance.now();
 const writes = way === 'runs' ? new CoalescedWrites() : new WriteIndex();
 for (let index = 0; index < count; index += 1) {
-  // Over a disk of 64 GiB: some blocks are written twice.
+  // Spread over a disk of 64 GiB; some blocks are written twice.
   const block = Math.imul(index, 0x9e3779b1) >>> 8;
   writes.add({ kind: 'data', offset: block * 4096, length: 4096, position: 4096 + index * 4136 });
 }
@@ -26,7 +26,7 @@ if (writes instanceof CoalescedWrites) writes.close();
 console.log(
   JSON.stringify({
     seconds: (performance.now() - started) / 1000,
-    // KiB.
+    // maxRSS is in KiB.
     peakMiB: process.resourceUsage().maxRSS / 1024,
     found,
     bytes,

@@ -1,4 +1,4 @@
-/** Memory that coalescing a large backlog of small writes takes: in runs, against all at once. */
+/** Memory for coalescing a large backlog of small writes: in runs, compared with all at once. */
 import { required, type Bench, type Outcome } from './figures.js';
 import { growthSizes } from './growth-sizes.js';
 import { runOurs } from './programs.js';

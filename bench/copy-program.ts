@@ -1,7 +1,7 @@
 /**
- * A disk brought to its replica by a process of its own: `copy-program initial|resync SOURCE STORE EPOCH`, STORE being a
- * folder or the address of a container. Does what the
- * activities of agent and Azure worker do, as the workflow has them do it, and prints how long it took and what was sent.
+ * Copies a disk to its replica, or resynchronizes it, in a separate process: `copy-program initial|resync SOURCE STORE
+ * EPOCH`, where STORE is a folder or the address of a container. It makes the same calls as the activities of the agent
+ * and the Azure worker, in the workflow's order, and prints how long they took and how much was sent.
  */
 import type { StoreAddress } from '../domain/store-address.js';
 import { RawDisk } from '../disks/raw.js';
@@ -13,21 +13,24 @@ import { verifySeed } from '../replication/verify-seed.js';
 import { openReplicaStore } from '../local/open-replica-store.js';
 
 export interface CopyReport {
-  /** Of a resynchronization: until all of the replica is digested, most of it compared meanwhile. 0 of an initial copy. */
+  /**
+   * For a resynchronization: time until all of the replica was digested; most of it was compared in the meantime. 0 for
+   * an initial copy.
+   */
   readonly digestSeconds: number;
-  /** From then on. */
+  /** Time from then until the copy was complete. */
   readonly copySeconds: number;
   readonly verifySeconds: number;
-  /** Block content sent. */
+  /** Bytes of block contents that were sent. */
   readonly sentBytes: number;
   readonly digestBytes: number;
 }
 
 const VM = 'bench-01';
 const DISK = 'os';
-/** Bytes read by one call, as the agent's activity does. */
+/** Bytes that one call reads, as in the agent's activity. */
 const COPY_STEP_BYTES = 256 * 1024 * 1024;
-/** As the workflow asks for them: twice as long each time. */
+/** Limit of the first call; as in the workflow, each further call gets twice as long. */
 const FIRST_STRETCH_MS = 1_000;
 
 async function main(kind: string, sourceFile: string, storePlace: string, epoch: number): Promise<CopyReport> {

@@ -1,4 +1,4 @@
-/** What is sent of a cycle that is cut off in its middle and sent again: in parts, against one file. */
+/** Bytes sent for a cycle whose transfer is cut off in the middle and repeated: in parts, compared with one file. */
 import path from 'node:path';
 import { formatBytes } from '../domain/bytes.js';
 import { vaultPaths } from '../domain/vault.js';
@@ -16,7 +16,7 @@ const MiB = 1024 ** 2;
 const RANGE = 1 * MiB;
 const FENCE = { epoch: 1, sequence: 1 };
 const ONE_FILE: PartLimits = { payload: Infinity, rows: Infinity };
-/** A cycle has so many parts at least, also in a quick run. */
+/** The least number of parts of a cycle, even in a quick run. */
 const PARTS = 8;
 
 export const cutOffCycle: Bench = {
@@ -53,7 +53,7 @@ const batchesOf = (ranges: readonly ChangeRange[]): AsyncIterable<readonly Chang
   },
 });
 
-/** Sends it up to its middle and a bit, and again to its end. @returns bytes sent by both. */
+/** Sends the cycle to a little beyond its middle, then again to its end. @returns bytes sent by both attempts. */
 async function sentBytes(folder: string, bytes: number, partLimits: PartLimits): Promise<number> {
   const store = await EmbeddedReplicaStore.open(folder, { create: true });
   await store.objects.raiseFence({ scope: vaultPaths.vm('bench-01'), ...FENCE });

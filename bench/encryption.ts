@@ -1,4 +1,7 @@
-/** What encrypting what Temporal holds costs a replication cycle: two instances side by side, one of them with keys. */
+/**
+ * How much the encryption of Temporal's data costs a replication cycle: two instances side by side, one of them with
+ * keys.
+ */
 import { randomBytes } from 'node:crypto';
 import { mkdir, open } from 'node:fs/promises';
 import path from 'node:path';
@@ -10,9 +13,9 @@ import { withScratch } from './scratch.js';
 
 const MiB = 2 ** 20;
 const DISK_BYTES = 64 * MiB;
-/** What the guest writes into each cycle: little, as the cost is that of messages and not of data. */
+/** Bytes that the guest writes into each cycle: few, because the cost depends on messages, not on data. */
 const CYCLE_BYTES = MiB;
-/** A round: long enough that looking every so often does not matter. */
+/** Cycles per round: so many that the polling interval does not matter. */
 const CYCLES = 10;
 const POLL_MS = 20;
 
@@ -54,7 +57,7 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
   ];
 }
 
-/** An instance has the keys that the environment names when it is started. */
+/** An instance uses the keys that the environment names when it starts. */
 function withKeys<T>(keyFile: string, folder: string, work: (instance: BenchInstance) => Promise<T>): Promise<T> {
   process.env[KEY_FILE_VARIABLE] = keyFile;
   return withProtected(path.join(folder, 'encrypted'), (instance) => {

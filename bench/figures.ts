@@ -1,4 +1,4 @@
-/** What a bench finds out: figures, each with what it ought to be. */
+/** The results of a bench: figures with their targets. */
 
 export type Unit = 'ratio' | 'ms' | 'MiB' | 'count';
 
@@ -6,21 +6,21 @@ export interface Target {
   readonly bound: 'at least' | 'at most';
   /** In the figure's unit. */
   readonly value: number;
-  /** False: an aim. Missing it is said, and is no failure. */
+  /** False: an aim. Missing it is reported but is not a failure. */
   readonly required: boolean;
 }
 
 export interface Figure {
   readonly name: string;
   readonly unit: Unit;
-  /** One measurement each, in the order they were made. Their median is what targets are held against. */
+  /** One measurement each, in the order in which they were made. Their median is compared with the targets. */
   readonly samples: readonly number[];
   readonly targets: readonly Target[];
-  /** Absolute figures behind it, for people. */
+  /** The absolute values behind the figure, for display. */
   readonly details: readonly string[];
 }
 
-/** A figure that could not be taken, as a program is missing. */
+/** A figure that could not be measured because a program is missing. */
 export interface Skipped {
   readonly name: string;
   readonly missing: string;
@@ -33,9 +33,9 @@ export const isSkipped = (outcome: Outcome): outcome is Skipped => 'missing' in 
 export interface Bench {
   readonly name: string;
   readonly summary: string;
-  /** Takes long: it is not run with the others. */
+  /** It takes long, so it runs only if it is named. */
   readonly onlyWhenNamed?: true;
-  /** @param say told what is being done. */
+  /** @param say called with what is being done. */
   run(say: (line: string) => void): Promise<Outcome[]>;
 }
 
@@ -51,6 +51,6 @@ export function median(samples: readonly number[]): number {
 export const isMet = (figure: Figure, { bound, value }: Target): boolean =>
   bound === 'at least' ? median(figure.samples) >= value : median(figure.samples) <= value;
 
-/** Whether nothing that is required was missed. */
+/** Whether no required target was missed. */
 export const isGood = (outcome: Outcome): boolean =>
   isSkipped(outcome) || outcome.targets.every((target) => !target.required || isMet(outcome, target));

@@ -1,4 +1,7 @@
-/** How large the benches of what grows are: as a site may become, or what the environment says, for a quick run. */
+/**
+ * Sizes of the benches that measure growth: by default those of a large site; the environment may set smaller ones for
+ * a quick run.
+ */
 const sizeOf = (variable: string, otherwise: number): number => {
   const given = Number(process.env[variable] ?? otherwise);
   if (Number.isSafeInteger(given) && given > 0) return given;
@@ -6,11 +9,11 @@ const sizeOf = (variable: string, otherwise: number): number => {
 };
 
 export const growthSizes = {
-  /** Of the disk whose copy writes records. */
+  /** Size of the disk whose copy writes the records. */
   diskGiB: () => sizeOf('FARSHORE_BENCH_DISK_GIB', 1024),
   points: () => sizeOf('FARSHORE_BENCH_POINTS', 2_880),
-  /** In one log. */
+  /** Number of writes in one log. */
   writes: () => sizeOf('FARSHORE_BENCH_WRITES', 20_000_000),
-  /** Content of the cycle that is cut off. */
+  /** Contents of the cycle that is cut off. */
   cycleMiB: () => sizeOf('FARSHORE_BENCH_CYCLE_MIB', 4_096),
 };

@@ -1,7 +1,7 @@
 /**
- * What change tracking costs a guest: fio writes over NBD to a tracked disk of our hypervisor, and to the same kind of
- * disk behind qemu-nbd, which tracks nothing. Both in the write-back mode that guests see: what is acknowledged may be
- * in the system's cache until the guest flushes, and it does.
+ * How much change tracking costs a guest: fio writes over NBD to a tracked disk of our hypervisor, and to the same kind
+ * of disk behind qemu-nbd, which does not track. Both are in the write-back mode that guests see: acknowledged writes
+ * may be in the operating system's cache until the guest flushes, and fio does flush.
  */
 import { access, mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -15,18 +15,18 @@ import { withScratch } from './scratch.js';
 
 const MiB = 2 ** 20;
 const DISK_BYTES = 4096 * MiB;
-/** Bytes of the disk that are written to; the logs of one round must stay below half the disk. */
+/** The region of the disk that is written, bytes; the logs of one round must stay below half the disk. */
 const REGION_BYTES = 512 * MiB;
 const VM = 'bench-01';
 const DISK = 'os';
 const EPOCH = 1;
-/** A file system in memory, where the disk is no bound. */
+/** A file system in memory, so that the disk is not the bottleneck. */
 const MEMORY_FOLDER = '/dev/shm';
 
 interface Load {
   readonly name: string;
   readonly fio: readonly string[];
-  /** Of a run: MiB/s or flushed writes a second, more is better. */
+  /** The result of a run: MiB/s, or flushed writes per second. More is better. */
   readonly figure: 'bandwidth' | 'operations';
   readonly unit: string;
 }
@@ -47,7 +47,7 @@ const FLUSHED: Load = {
 interface Measurement {
   readonly name: string;
   readonly load: Load;
-  /** Folder the disk lies in; undefined for the one of temporary files. */
+  /** The folder for the disk; undefined for the folder of temporary files. */
   readonly parent: string | undefined;
   readonly targets: readonly Target[];
 }
@@ -140,7 +140,7 @@ async function missingFolder(folder: string | undefined): Promise<string | undef
   );
 }
 
-/** A disk of a VM whose hypervisor is a process of its own, tracked as between two cycles: without a VM snapshot. */
+/** A disk of a VM with its own hypervisor process. It is tracked as between two cycles, without a VM snapshot. */
 class TrackedDisk {
   #sequence = 1;
 
@@ -177,7 +177,10 @@ class TrackedDisk {
     }
   }
 
-  /** As after a cycle has been sent. @throws CatalogueError ResyncRequired when not every write was tracked. */
+  /**
+   * Drops the logs, as after a cycle was sent.
+   * @throws CatalogueError ResyncRequired if not every write was tracked.
+   */
   async dropLogs(): Promise<void> {
     const fence = { epoch: EPOCH, sequence: this.#sequence };
     await this.hypervisor.releaseCuts(await this.hypervisor.cut(VM, fence));
@@ -199,14 +202,14 @@ const fioReportSchema = z.object({
   jobs: z.array(z.object({ write: z.object({ io_bytes: z.number(), total_ios: z.number(), runtime: z.number() }) })),
 });
 
-/** @returns MiB or operations a second, the flushes' time included. */
+/** @returns MiB or operations per second, including the time of the flushes. */
 async function fio(uri: string, load: Load): Promise<number> {
   const printed = await run(
     'fio',
     ...['--name=guest', '--ioengine=nbd', `--uri=${uri}`, `--size=${REGION_BYTES}`, '--output-format=json'],
     ...load.fio,
   );
-  // fio may say something before the object.
+  // fio may print messages before the JSON object.
   const { jobs } = fioReportSchema.parse(JSON.parse(printed.slice(printed.indexOf('{'))));
   const { io_bytes: bytes, total_ios: operations, runtime } = jobs[0]!.write;
   return (load.figure === 'bandwidth' ? bytes / MiB : operations) / (runtime / 1000);

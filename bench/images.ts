@@ -1,4 +1,4 @@
-/** Disk images as virtual machines have them: data in runs of all sizes, holes in between. */
+/** Disk images like those of real virtual machines: runs of data of all sizes, with holes in between. */
 import { randomBytes } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
 
@@ -14,13 +14,13 @@ export async function createSparse(file: string, size: number): Promise<void> {
 }
 
 /**
- * A sparse raw disk with random bytes in runs of 64 KiB to 8 MiB, as many small ones as large ones; where they lie is
- * the same every time. Durable, and in the page cache, when this resolves.
- * @param share of the disk that is data, 0 to 1.
+ * Creates a sparse raw disk with random bytes in runs of 64 KiB to 8 MiB, with as many small runs as large ones, always
+ * in the same places. When this resolves, the disk is durable and in the page cache.
+ * @param share share of the disk that is data, 0 to 1.
  * @returns bytes of data.
  */
 export async function createPartlyFilled(file: string, size: number, share: number): Promise<number> {
-  // Made once and cut up: random bytes are dearer than writing them.
+  // Generated once and cut into pieces, because generating random bytes takes longer than writing them.
   const pool = randomBytes(4 * LARGEST_RUN);
   const random = generator(20_260_701);
   const runLength = () => grains(SMALLEST_RUN * (LARGEST_RUN / SMALLEST_RUN) ** random());
@@ -41,8 +41,11 @@ export async function createPartlyFilled(file: string, size: number, share: numb
 }
 
 /**
- * Writes random bytes into blocks that lie anywhere, each once; which ones depends on the round. Durable when this resolves.
- * @param share of the blocks, 0 to 1. @param round any number. @returns bytes written.
+ * Writes random bytes to blocks all over the disk, each block once; `round` decides which blocks. Durable when this
+ * resolves.
+ * @param share share of the blocks, 0 to 1.
+ * @param round any number.
+ * @returns bytes written.
  */
 export async function changeBlocks(
   file: string,
@@ -82,7 +85,7 @@ async function withNewFile(file: string, work: (handle: FileHandle) => Promise<v
   }
 }
 
-/** The same numbers from 0 to 1 for the same seed (a linear congruential generator, its high bits). */
+/** Numbers from 0 to 1, always the same for the same seed (the high bits of a linear congruential generator). */
 function generator(seed: number): () => number {
   let state = BigInt(seed);
   return () => {

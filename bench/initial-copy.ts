@@ -1,4 +1,4 @@
-/** The initial copy of a disk, against qemu-img converting the same image into a file of the same format. */
+/** The initial copy of a disk, compared with qemu-img converting the same image to a file of the same format. */
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { formatBytes } from '../domain/bytes.js';
@@ -36,7 +36,7 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
     times.push(time);
     if (!compared) {
       const replica = path.join(store, replicaBlobName('bench-01', 'os'));
-      // Fails when they differ.
+      // Fails if they differ.
       say((await run('qemu-img', 'compare', '-f', 'raw', '-F', 'vpc', source, replica)).trim());
       compared = true;
     }

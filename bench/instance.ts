@@ -1,4 +1,4 @@
-/** A whole instance with one VM of one disk, as `farshore up` runs it, and the memory that its processes take. */
+/** A whole instance with one VM that has one disk, as `farshore up` runs it, and the memory of its processes. */
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -24,27 +24,24 @@ const PROCESSES = [
 ] as const;
 
 export interface BenchInstance {
-  /** Of the disk, and of its replica. */
+  /** Files of the disk and of its replica. */
   readonly files: { readonly source: string; readonly replica: string };
   connectGuest(): Promise<NbdGuest>;
   protect(): Promise<void>;
-  /** No cycle is sent until `cycle` lets it. */
+  /** Pauses replication: no cycle is sent until `cycle` resumes it. */
   pause(): Promise<void>;
   /**
-   * Sends what has changed, or lets a scheduled cycle do that, and waits until it is applied.
-   * @param pollMs how often it is looked at, milliseconds. @default 200
+   * Sends the changes, or lets a scheduled cycle send them, and waits until they are applied.
+   * @param pollMs polling interval, milliseconds. @default 200
    */
   cycle(pollMs?: number): Promise<void>;
-  /** Of the newest cycle that was applied. */
+  /** Manifest of the newest applied cycle. */
   manifest(): Promise<CycleManifest>;
-  /** The highest resident memory of each process so far. @param what was done. */
+  /** The highest resident memory of each process so far. @param what the work that was done. */
   peaks(what: string): Promise<Outcome[]>;
 }
 
-/**
- * @param folder where `os.img` is, the disk of the VM.
- * @param copyFrequency of its policy.
- */
+/** @param folder contains `os.img`, the VM's disk. @param copyFrequency of the VM's policy. */
 export function withInstance<T>(
   folder: string,
   copyFrequency: string,
@@ -69,7 +66,7 @@ export function withInstance<T>(
         if ((await farshore.protectedItem(VM))?.operations.resume.allowed) await farshore.resume(VM);
         const before = await until(farshore, ({ operations }) => operations.sync.allowed, pollMs);
         const applied = before.item.applied?.sequence ?? 0;
-        // Refused when a scheduled cycle has begun meanwhile, which does as well.
+        // Refused if a scheduled cycle has begun in the meantime, which will do as well.
         await farshore.sync(VM).catch(() => undefined);
         await until(farshore, ({ item }) => (item.applied?.sequence ?? 0) > applied, pollMs);
       },
@@ -98,7 +95,7 @@ interface SiteUp {
   readonly farshore: Farshore;
 }
 
-/** Runs an instance while the work lasts. @param folder where the disks of the site are. */
+/** Runs an instance while the work lasts. @param folder contains the disks of the site. */
 export async function withSite<T>(folder: string, siteText: string, work: (up: SiteUp) => Promise<T>): Promise<T> {
   await writeFile(path.join(folder, 'site.yaml'), siteText);
   const site = await loadSite(path.join(folder, 'site.yaml'), { disks: true });
@@ -139,7 +136,7 @@ async function until(
   }
 }
 
-/** The highest resident memory a process has had, as Linux counts it. */
+/** The highest resident memory of a process, as Linux counts it. */
 async function peakMiB(running: RunningInstance, name: string): Promise<number> {
   const pid = running.processId(name);
   if (pid === undefined) throw new Error(`${name} does not run`);

@@ -1,6 +1,6 @@
 /**
- * `npm run bench [-- NAME...] [--json] [--strict]`: measures Farshore against programs of others, in pairs. Ends with 1
- * when a required target is missed, and with `--strict` also when a figure could not be taken.
+ * `npm run bench [-- NAME...] [--json] [--strict]`: measures Farshore against independent programs, in pairs. Exits
+ * with 1 if a required target is missed, and with `--strict` also if a figure could not be measured.
  */
 import { parseArgs } from 'node:util';
 import { backlog } from './backlog.js';
@@ -33,7 +33,7 @@ if (unknown !== undefined) {
   for (const { name, summary } of benches) console.error(`  ${name.padEnd(14)}${summary}`);
   process.exit(2);
 }
-// What was started and made is put away on the way out.
+// The exit handlers stop started processes and remove files.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
 
 const outcomes: Outcome[] = [];

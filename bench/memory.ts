@@ -1,4 +1,7 @@
-/** How much memory the processes take at most while a VM is protected, and whether that grows with its disk or its writes. */
+/**
+ * The peak memory of the processes while a VM is protected, and whether it grows with the size of its disk or the
+ * number of its writes.
+ */
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,7 +17,7 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 const GiB = 1024 * MiB;
 const CYCLES = 3;
-/** Bytes a guest writes into each cycle, at least. */
+/** The least number of bytes that a guest writes into each cycle. */
 const CYCLE_BYTES = 64 * MiB;
 
 const disks = [
@@ -22,7 +25,7 @@ const disks = [
   { size: 64 * GiB, share: 1 / 32 },
 ] as const;
 
-/** Of one cycle; their logs stay below half of this disk. */
+/** Number of writes in one cycle; their logs stay below half the size of this disk. */
 const RANDOM_WRITES = 1_000_000;
 const RANDOM_DISK_BYTES = 16 * GiB;
 const SMALL = 4 * KiB;
@@ -73,7 +76,7 @@ async function measureRandom(folder: string, say: (line: string) => void): Promi
   return await withInstance(folder, '5m', async (instance) => {
     await instance.protect();
     say('protected');
-    // One cycle is to hold them all.
+    // One cycle must hold all of the writes.
     await instance.pause();
     await writeRandomly(instance);
     say(`${RANDOM_WRITES} writes are acknowledged`);
@@ -82,7 +85,8 @@ async function measureRandom(folder: string, say: (line: string) => void): Promi
     say('their cycle is applied');
     const peaks = await instance.peaks(`a cycle of ${RANDOM_WRITES} random writes of ${formatBytes(SMALL)}`);
     const { source, replica } = instance.files;
-    // Fails when they differ. No guest writes any more. On files of so many pieces qemu-img compare takes ten minutes.
+    // Fails if they differ; no guest writes any more. With files of this many pieces, qemu-img compare would take ten
+    // minutes.
     await run('cmp', '-n', String(RANDOM_DISK_BYTES), source, replica);
     say('the replica is equal to its source');
     return [
@@ -98,7 +102,7 @@ async function measureRandom(folder: string, say: (line: string) => void): Promi
   });
 }
 
-/** As many different blocks, all over the disk. */
+/** Writes that many different blocks, all over the disk. */
 async function writeRandomly(instance: BenchInstance): Promise<void> {
   const guest = await instance.connectGuest();
   const content = randomBytes(MiB + SMALL);
@@ -107,7 +111,7 @@ async function writeRandomly(instance: BenchInstance): Promise<void> {
   const lane = async () => {
     while (next < RANDOM_WRITES) {
       const write = next++;
-      // An odd factor and a power of two: each block comes once.
+      // The factor is odd and the number of blocks is a power of two, so each block is written once.
       const block = (write * 2_654_435_761) % blocks;
       const from = (write * 512) % MiB;
       await guest.write(content.subarray(from, from + SMALL), block * SMALL);
@@ -118,7 +122,7 @@ async function writeRandomly(instance: BenchInstance): Promise<void> {
   await guest.close();
 }
 
-/** Writes without pause, some megabytes a second: large blocks in a row, and small ones anywhere. */
+/** Writes without pause, some megabytes per second: large blocks in sequence, and small ones anywhere. */
 class WritingGuest {
   #bytes = 0;
   #stopped = false;
@@ -129,7 +133,7 @@ class WritingGuest {
     this.#running.catch(() => undefined);
   }
 
-  /** Resolves when so many more bytes have been acknowledged. */
+  /** Resolves when this many more bytes have been acknowledged. */
   async written(bytes: number): Promise<void> {
     const goal = this.#bytes + bytes;
     while (this.#bytes < goal) await Promise.race([sleep(50), this.#running]);
@@ -144,7 +148,7 @@ class WritingGuest {
   async #run(): Promise<void> {
     const content = randomBytes(MiB);
     const small = 4 * KiB;
-    // Round and round in a quarter of the smallest disk, so that its logs do not outgrow it.
+    // Rewrites a quarter of the smallest disk, so that its logs do not outgrow it.
     const region = 256 * MiB;
     for (let round = 0; !this.#stopped; round += 1) {
       const writes = [this.disk.write(content, (round * MiB) % region)];

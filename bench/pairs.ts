@@ -1,6 +1,6 @@
 /**
- * Two ways of doing the same, measured in turns. The machine's speed changes from minute to minute; what both ways met
- * within the same seconds can be compared.
+ * Measures two ways of doing the same in alternation. The machine's speed changes from minute to minute, but two
+ * measurements within the same seconds can be compared.
  */
 import { median } from './figures.js';
 
@@ -9,12 +9,13 @@ export interface Pair {
   readonly peer: number;
 }
 
-/** One pair before the measured ones, so that neither way pays for what is cold, and then this many. */
+/** Number of measured pairs; one pair runs before them, so that caches are warm for both. */
 const PAIRS = 5;
 
 /**
- * @param ours, @param peer do it once and tell the figure. Who goes first changes with every pair.
- * @returns one entry a pair.
+ * @param ours,
+ * @param peer do the work once and return the figure. The order changes with every pair.
+ * @returns one entry per pair.
  */
 export async function measurePairs(
   ours: () => Promise<number>,
@@ -37,7 +38,7 @@ export async function measurePairs(
   return pairs;
 }
 
-/** `median 1.20 s (1.10 to 1.40)`, for people. */
+/** For display: `median 1.20 s (1.10 to 1.40)`. */
 export function spread(samples: readonly number[], unit: string, digits = 2): string {
   const [low, high] = [Math.min(...samples), Math.max(...samples)].map((value) => value.toFixed(digits));
   return `median ${median(samples).toFixed(digits)} ${unit} (${low} to ${high})`;

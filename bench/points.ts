@@ -1,4 +1,4 @@
-/** Reading many recovery points, as each cycle does a few times: by the index, against each record by itself. */
+/** Reading many recovery points, as each cycle does a few times: from the index, compared with reading each record. */
 import path from 'node:path';
 import { recoveryPointId, recoveryPointSchema, vaultPaths } from '../domain/vault.js';
 import { putKept } from '../replication/kept-record.js';

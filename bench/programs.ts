@@ -1,4 +1,4 @@
-/** Starting programs: peers, clients, and our own processes. */
+/** Starts programs: peers, clients, and our own processes. */
 import { execFile, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { stat } from 'node:fs/promises';
@@ -15,15 +15,15 @@ process.on('exit', () => {
   for (const child of children) child.kill('SIGKILL');
 });
 
-/** The first of these that is not installed; undefined when all are. */
+/** The first of these programs that is not installed; undefined if all are. */
 export const missingProgram = (...programs: readonly string[]): string | undefined =>
   programs.find((program) => spawnSync(program, ['--version'], { stdio: 'ignore' }).error !== undefined);
 
-/** `qemu-img version 7.2.22 (Debian ...)`: what a program says it is. */
+/** A program's own version line, such as `qemu-img version 7.2.22 (Debian ...)`. */
 export const versionOf = (program: string): string =>
   spawnSync(program, ['--version'], { encoding: 'utf8' }).stdout.split('\n')[0]!.trim();
 
-/** Runs it to its end. @returns what it printed. @throws with what it said when it fails. */
+/** Runs a program until it ends. @returns what it printed. @throws with its error output if it fails. */
 export const run = (program: string, ...args: readonly string[]): Promise<string> => runIn({}, program, args);
 
 async function runIn(environment: NodeJS.ProcessEnv, program: string, args: readonly string[]): Promise<string> {
@@ -31,16 +31,19 @@ async function runIn(environment: NodeJS.ProcessEnv, program: string, args: read
   return (await execFileAsync(program, args, options)).stdout;
 }
 
-/** Runs a program of ours as a worker is run, from the built files. @param program path from the root, without `.js`. */
+/**
+ * Runs one of our programs from the built files, with the flags of a worker.
+ * @param program path from the root, without `.js`.
+ */
 export const runOurs = (program: string, ...args: readonly string[]): Promise<string> =>
   runIn(processEnvironment(), process.execPath, [...WORKER_FLAGS, built(program), ...args]);
 
-/** A program that goes on until it is stopped. */
+/** A program that runs until it is stopped. */
 export interface Running {
   stop(): Promise<void>;
 }
 
-/** Resolves at the first line it prints. */
+/** Starts one of our programs, and resolves when it has printed its first line. */
 export async function startOurs(program: string, ...args: readonly string[]): Promise<Running> {
   const child = spawn(process.execPath, [built(program), ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -54,7 +57,7 @@ export async function startOurs(program: string, ...args: readonly string[]): Pr
   return running;
 }
 
-/** Resolves when the socket it is to listen on is there. */
+/** Starts a program, and resolves when the socket on which it listens exists. */
 export async function startListener(socket: string, program: string, ...args: readonly string[]): Promise<Running> {
   const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit'] });
   const running = keep(child);
@@ -78,5 +81,5 @@ function keep(child: ChildProcess): Running {
   };
 }
 
-/** Built, this file lies in the folder `bench` of the built files. */
+/** The built version of this file is in the folder `bench` of the built files. */
 const built = (program: string): string => fileURLToPath(new URL(`../${program}.js`, import.meta.url));

@@ -1,7 +1,7 @@
-/** Figures as text for people, and as one object for programs. */
+/** Figures as text, and as one JSON object. */
 import { isGood, isMet, isSkipped, median, type Figure, type Outcome, type Target } from './figures.js';
 
-/** Some lines: the figure with its targets, then what is behind it. */
+/** Several lines: the figure with its targets, then its details. */
 export function describe(outcome: Outcome): string {
   if (isSkipped(outcome)) return `${outcome.name}: skipped, ${outcome.missing} is not installed`;
   const { name, samples, targets, details } = outcome;
@@ -11,7 +11,7 @@ export function describe(outcome: Outcome): string {
   return [`${head}  ${verdicts.join('; ')}`, ...details.map((detail) => `    ${detail}`)].join('\n');
 }
 
-/** `ok` is false when a required target was missed. */
+/** `ok` is false if a required target was missed. */
 export const summarize = (outcomes: readonly Outcome[]) => ({
   ok: outcomes.every(isGood),
   skipped: outcomes.filter(isSkipped).map(({ name, missing }) => `${name}: ${missing}`),

@@ -1,4 +1,4 @@
-/** A resynchronization of a disk, against rsync bringing another copy of it up to date in place. */
+/** A resynchronization of a disk, compared with rsync updating another copy of it in place. */
 import { copyFile } from 'node:fs/promises';
 import path from 'node:path';
 import { formatBytes } from '../domain/bytes.js';
@@ -39,7 +39,7 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
   let calls = 0;
   let changed = 0;
   const reports: (CopyReport & { changed: number })[] = [];
-  /** Who comes first in a pair finds what both of them will. */
+  /** Before the first of a pair, the changes that both will find are made. */
   const beforePair = async () => {
     if (calls % 2 === 0) {
       changed = await changeBlocks(source, { size: DISK_BYTES, block: BLOCK, share: CHANGED_SHARE, round: calls });
@@ -63,7 +63,7 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
     return (performance.now() - started) / 1000;
   };
   const pairs = await measurePairs(ours, peer, say);
-  // Both fail when anything differs.
+  // Both commands fail if anything differs.
   const replica = path.join(store, replicaBlobName('bench-01', 'os'));
   say((await run('qemu-img', 'compare', '-f', 'raw', '-F', 'vpc', source, replica)).trim());
   await run('cmp', source, target);

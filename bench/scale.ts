@@ -1,6 +1,6 @@
 /**
- * Many protected VMs on one machine, in real time: does any of them miss a cycle, and what does one cost the Temporal
- * server? FARSHORE_BENCH_MINUTES: how long it is watched (30).
+ * Many protected VMs on one machine, in real time: does any of them miss a cycle, and what does one VM cost the
+ * Temporal server? FARSHORE_BENCH_MINUTES sets how long they are watched (default 30).
  */
 import { open, readFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -22,14 +22,14 @@ const VMS = 200;
 const HOSTS = 4;
 const DISK_BYTES = 16 * MiB;
 const MINUTES = Number(process.env['FARSHORE_BENCH_MINUTES'] ?? 30);
-/** VMs whose protection is enabled at a time. */
+/** Number of VMs whose protection is enabled at the same time. */
 const PROTECTED_AT_A_TIME = 8;
-/** Each guest writes a block this often, ms. */
+/** How often each guest writes a block, ms. */
 const WRITE_EVERY_MS = 5_000;
 const BLOCK_BYTES = 4_096;
 /** How long the server is watched while no cycle is due. */
 const REST_SECONDS = 120;
-/** What the kernel counts processor time in: 100 a second on every Linux there is. */
+/** The kernel's unit of processor time: 100 per second on every Linux. */
 const TICKS_PER_SECOND = 100;
 
 const hosts = Array.from({ length: HOSTS }, (_, index) => `hyperv-${index + 1}`);
@@ -128,14 +128,16 @@ async function watch(farshore: Farshore, running: RunningInstance, say: (line: s
   ];
 }
 
-/** What the server uses while all VMs are paused: their hosts are watched all the same. Seconds of processor time a second. */
+/**
+ * Processor time that the server uses while all VMs are paused, when only their hosts are watched. Seconds per second.
+ */
 async function processorAtRest(
   farshore: Farshore,
   running: RunningInstance,
   say: (line: string) => void,
 ): Promise<number> {
   for (const { name } of vms) await farshore.pause(name);
-  // What the pausing itself costs is over by then.
+  // By then, the cost of pausing is over.
   await sleep(30_000);
   const before = await processorSeconds(running.instance.temporal.pid!);
   await sleep(REST_SECONDS * 1_000);
@@ -165,7 +167,7 @@ const sequenceOf = ({ view }: Standing): number => view.item.applied?.sequence ?
 const cyclesIn = (before: readonly Standing[], after: readonly Standing[]): number =>
   after.reduce((sum, one, index) => sum + sequenceOf(one) - sequenceOf(before[index]!), 0);
 
-/** Of the VMs whose workflow has not continued as new meanwhile. */
+/** Only for VMs whose workflow has not continued as new in between. */
 const eventsPerCycle = (before: readonly Standing[], after: readonly Standing[]): number[] =>
   after.flatMap((one, index) => {
     const first = before[index]!;
@@ -173,15 +175,15 @@ const eventsPerCycle = (before: readonly Standing[], after: readonly Standing[])
     return one.runId === first.runId && cycles > 0 ? [(one.events - first.events) / cycles] : [];
   });
 
-/** Processor time a process has used, seconds. */
+/** Processor time that a process has used, seconds. */
 async function processorSeconds(pid: number): Promise<number> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
-  // The name, which may hold blanks, is in parentheses; utime and stime are the 14th and 15th field.
+  // The name, which may contain spaces, is in parentheses; utime and stime are the 14th and 15th fields.
   const rest = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return (Number(rest[11]) + Number(rest[12])) / TICKS_PER_SECOND;
 }
 
-/** One connection to each disk, a block written now and then. */
+/** One connection to each disk, with a block written at each interval. */
 class Guests {
   #stopped = false;
 

@@ -1,4 +1,4 @@
-/** Folders for what a bench makes. They are gone when it ends, however it ends, but for SIGKILL. */
+/** Folders for a bench's files. They are removed when the bench ends in any way but SIGKILL. */
 import { rmSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -10,7 +10,7 @@ process.on('exit', () => {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
 
-/** @param parent the file system to measure. */
+/** @param parent decides which file system is measured. */
 export async function withScratch<T>(work: (folder: string) => Promise<T>, parent: string = tmpdir()): Promise<T> {
   const folder = await mkdtemp(path.join(parent, 'farshore-bench-'));
   folders.add(folder);

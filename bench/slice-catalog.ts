@@ -1,4 +1,7 @@
-/** What the records of a copy, and of a resynchronization, cost a store that keeps a catalog: ours, against one object for each slice. */
+/**
+ * How much the records of a copy, and of a resynchronization, cost a store that keeps a catalog: our records, compared
+ * with one object per slice.
+ */
 import { open } from 'node:fs/promises';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -23,10 +26,10 @@ import { withScratch } from './scratch.js';
 
 const VM = 'bench-01';
 const FENCE = { epoch: 1, sequence: 0 };
-/** Every so many slices one has data. */
+/** One in this many slices has data. */
 const DATA_EVERY = 16;
 const BLOCK = 64 * 1024;
-/** As many at a time as a copy has. */
+/** Requests at a time, as in a copy. */
 const FORMERLY_IN_FLIGHT = 8;
 
 export const sliceCatalog: Bench = {
@@ -95,7 +98,7 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
       ],
     },
     {
-      // It has two records for each slice: of the replica, and of what was compared with it.
+      // A resynchronization has two records per slice: one of the replica, and one of what was compared with it.
       name: `catalogs written by the records of a resynchronization of ${growthSizes.diskGiB()} GiB, one object for each slice, as a copy has / ours`,
       unit: 'ratio',
       samples: [peer.bytes / resync.bytes],
@@ -114,7 +117,7 @@ const descriptionOf = (size: number) => ({
   disks: [{ name: 'os', size, replicaSize: size }],
 });
 
-/** Of catalogs that were sent to an emulator of its own. */
+/** Bytes of catalogs that were sent to a separate emulator. */
 async function catalogBytes(
   name: string,
   work: (url: string, countFromHere: () => void) => Promise<void>,

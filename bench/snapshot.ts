@@ -1,4 +1,4 @@
-/** A snapshot of a large replica: how long it takes, and what it copies. */
+/** A snapshot of a large replica: how long it takes, and how much it copies. */
 import { randomBytes } from 'node:crypto';
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
@@ -37,7 +37,7 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
       await store.disks.snapshot(DISK, FENCE);
       times.push(performance.now() - started);
       copied.push(((await allocated(folder)) - before) / MiB);
-      // Between two recovery points there are writes; the next snapshot has something to be about.
+      // As between two recovery points, something is written, so that the next snapshot has changes to cover.
       await write(taken * step);
       say(`snapshot ${taken + 1}: ${times.at(-1)!.toFixed(1)} ms`);
     }
@@ -48,7 +48,7 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
         name: 'snapshot, space it takes',
         unit: 'MiB',
         samples: copied,
-        // Names, a header, an empty bitmap.
+        // Room for names, a header, and an empty bitmap.
         targets: [required('at most', 1)],
         details: [
           `allocated before and after: ${copied.map((bytes) => `${(bytes * 1024).toFixed(0)} KiB`).join(', ')}`,
@@ -60,7 +60,7 @@ async function measure(folder: string, say: (line: string) => void): Promise<Out
   }
 }
 
-/** Bytes that all files below a folder take on their disk. */
+/** Disk space of all files below a folder, bytes. */
 async function allocated(folder: string): Promise<number> {
   const entries = await readdir(folder, { recursive: true });
   const stats = await Promise.all(entries.map((entry) => stat(path.join(folder, entry))));

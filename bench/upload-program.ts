@@ -1,12 +1,12 @@
 /**
- * The peer of a copy to a storage account: `upload-program SOURCE URL`. Reads the data of a disk into memory, then uploads it
- * as pages, eight requests at a time, by the client alone. Prints how long the uploads took.
+ * The peer of a copy to a storage account: `upload-program SOURCE URL`. Reads the data of a disk into memory, then
+ * uploads it as pages with the client library alone, eight requests at a time. Prints how long the uploads took.
  */
 import { RawDisk } from '../disks/raw.js';
 import { splitRange } from '../domain/ranges.js';
 import { containerAccess } from '../sites/azure-store/container-access.js';
 
-/** Bytes of one request: the most there can be. */
+/** The largest possible request, bytes. */
 const REQUEST_BYTES = 4 * 1024 * 1024;
 const IN_FLIGHT = 8;
 

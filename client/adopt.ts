@@ -1,4 +1,4 @@
-/** Restarts protection workflows from the vault, after Temporal's database was lost or never knew them. */
+/** Restarts protection workflows from the vault if Temporal's database was lost or never contained them. */
 import { isDeepStrictEqual } from 'node:util';
 import { WorkflowExecutionAlreadyStartedError, WorkflowIdConflictPolicy } from '@temporalio/client';
 import { adopt } from '../domain/adopted-item.js';
@@ -13,15 +13,18 @@ import type { Farshore } from './farshore.js';
 export interface Adopted {
   readonly vm: string;
   readonly phase?: ProtectedItem['phase'];
-  /** The policy it keeps, if the site file has another policy for it. */
+  /** The policy that the VM keeps, if the site file names a different one for it. */
   readonly policy?: string;
-  /** Why it has to be resynchronized. */
+  /** Why the VM must be resynchronized. */
   readonly resync?: string;
-  /** Why it was left alone. */
+  /** Why the VM was skipped. */
   readonly refusal?: string;
 }
 
-/** @param found of the vault. @param answer of the VM's hypervisor; undefined when the VM is not in the site file. */
+/**
+ * @param found what the vault holds of the VM.
+ * @param answer answer of the VM's hypervisor; undefined if the site file does not name the VM.
+ */
 export async function adoptVm(
   farshore: Farshore,
   found: VaultVm,

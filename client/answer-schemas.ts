@@ -1,4 +1,4 @@
-/** JSON Schemas of what `--json` prints, as the package holds them. */
+/** The JSON Schemas of `--json` output that are part of the package. */
 import { jsonSchemaOf } from '../config/document-schemas.js';
 import { answers, answerSchema, errorAnswerSchema, type AnswerName } from './answers.js';
 
@@ -15,6 +15,6 @@ export const answerFiles = (): { readonly file: string; readonly schema: object 
   ...answerNames.map((name) => ({ file: answerFile(name), schema: answerJsonSchema(name) })),
 ];
 
-/** Of what is printed. */
+/** The schema of the printed answer. */
 export const answerJsonSchema = (name: AnswerName): object =>
   jsonSchemaOf(`Output of farshore ${name} --json`, answerSchema(name), 'output');

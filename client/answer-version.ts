@@ -1,2 +1,5 @@
-/** Of what `--json` prints. Raised when a field changes its meaning, or goes; not for further fields or further answers. */
+/**
+ * Version of the `--json` output. It rises when a field changes its meaning or is removed, not when fields or answers
+ * are added.
+ */
 export const ANSWER_VERSION = 1;

@@ -1,19 +1,19 @@
-/** Turns a Temporal that does not answer into an error that says who is away. */
+/** Turns a call that Temporal does not answer into an error that says which process does not answer. */
 import type { Connection } from '@temporalio/client';
 import { refusedCredentials, type TemporalTarget } from '../temporal/problem.js';
 import { UnreachableError } from './errors.js';
 import { answerOf } from './temporal-answer.js';
 import { isNotHeard, isServerAway, isWorkerAway } from './grpc-status.js';
 
-/** What is asked of running workflows needs an answer within this, ms: a worker that is down is told as such. */
+/** A running workflow must answer within this time, ms; otherwise its worker is reported as down. */
 const ANSWER_TIMEOUT_MS = 20_000;
-/** To be heard: twice in a row it hardly fails. */
+/** Attempts to reach a workflow; even two failures in a row are unlikely. */
 const ATTEMPTS = 5;
 
 /**
- * @param call may be made again: what it asks of a workflow carries the id of the request.
- * @throws UnreachableError when the server, or the worker that runs the workflows, does not answer in time; RefusedError
- *   when the server refuses the credentials.
+ * @param call may be repeated: a request to a workflow carries the request's ID.
+ * @throws UnreachableError if the server, or the worker that runs the workflows, does not answer in time; RefusedError
+ * if the server refuses the credentials.
  */
 export async function answered<T>(
   connection: Connection,
@@ -47,7 +47,7 @@ async function heard<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
-/** @param who what does not answer, as a sentence begins. */
+/** @param who the process that does not answer, as the beginning of a sentence. */
 export const azureWorkerAway = (who: string, options?: ErrorOptions): UnreachableError =>
   new UnreachableError(
     `${who} does not answer. It runs the workflows; start it: \`farshore worker --role azure\`, or \`farshore up\`.`,

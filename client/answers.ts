@@ -1,10 +1,11 @@
 /**
- * What `farshore … --json` prints, by the command that prints it. The types of the code that makes the answers come from here,
- * and `npm run schemas` makes schemas/answers/ of it.
+ * The output of `farshore … --json`, by command. The code that makes the answers takes its types from here, and `npm
+ * run schemas` generates schemas/answers/ from it.
  *
- * One word per thing: `vm` is the name of a VM, `power` whether it runs, `phase` where its protection stands, `state` how far a
- * job, a plan run or a worker is; `disks` is an array, and a disk looks alike wherever it is shown. What there can be several of
- * is an array even when there is one. docs/json.md says so to those who read them.
+ * Each thing has one word: `vm` is the name of a VM, `power` whether it is on, `phase` the stage of its protection,
+ * `state` the state of a job, a plan run or a worker. `disks` is an array, and a disk has the same fields wherever it
+ * appears. Anything that may occur more than once is an array even if there is only one. docs/json.md explains this to
+ * readers of the output.
  */
 import { z } from 'zod';
 import { ANSWER_VERSION } from './answer-version.js';
@@ -14,10 +15,10 @@ import { vmAnswers } from './answers/vm-answers.js';
 export const answers = { ...siteAnswers, ...vmAnswers };
 
 export type AnswerName = keyof typeof answers;
-/** What the command makes; who prints it adds the version and the command. */
+/** The value that a command makes; the version and the command's name are added when it is printed. */
 export type Answer<C extends AnswerName> = Unchanged<z.infer<(typeof answers)[C]>>;
 
-/** Whoever only prints may be given what must not be changed. */
+/** Makes everything readonly, because output is only printed. */
 type Unchanged<T> = T extends readonly (infer Item)[]
   ? readonly Unchanged<Item>[]
   : T extends object
@@ -31,7 +32,7 @@ export const answerSchema = (name: AnswerName): z.ZodObject =>
     ...answers[name].shape,
   });
 
-/** Of a command that was refused, or has failed. */
+/** The answer of a command that was refused or has failed. */
 export const errorAnswerSchema = z.strictObject({
   version: z.literal(ANSWER_VERSION).describe('Version of all answers; see docs/json.md.'),
   error: z.strictObject({

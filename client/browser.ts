@@ -1,9 +1,9 @@
-/** Opens a page in the browser of the user of this machine, if there can be one. */
+/** Opens a page in a browser on this machine, if one can be shown. */
 import { spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import path from 'node:path';
 
-/** A program, and what it is given. */
+/** A program and its arguments. */
 export interface BrowserCommand {
   readonly program: string;
   readonly args: readonly string[];
@@ -12,20 +12,21 @@ export interface BrowserCommand {
 interface Surroundings {
   readonly platform: NodeJS.Platform;
   readonly env: NodeJS.ProcessEnv;
-  /** Is there such a program on the path? */
+  /** Whether the PATH has a program of this name. */
   readonly has: (program: string) => boolean;
 }
 
 /** @returns undefined if no browser can be shown: without a display, or without a program that opens one. */
 export function browserCommand(url: string, { platform, env, has }: Surroundings): BrowserCommand | undefined {
   if (platform === 'darwin') return { program: 'open', args: [url] };
-  // `start` is no program but the shell's; the empty title keeps it from taking the address for one.
+  // `start` is a command of the shell, not a program; the empty title keeps it from taking the address for the window's
+  // title.
   if (platform === 'win32') return { program: 'cmd', args: ['/c', 'start', '""', url.replaceAll('&', '^&')] };
   if (!env['DISPLAY'] && !env['WAYLAND_DISPLAY']) return undefined;
   return has('xdg-open') ? { program: 'xdg-open', args: [url] } : undefined;
 }
 
-/** @returns whether a browser was asked to show the page. */
+/** @returns whether a browser was started to show the page. */
 export async function openInBrowser(url: string): Promise<boolean> {
   const command = browserCommand(url, { platform: process.platform, env: process.env, has: isOnPath });
   if (!command) return false;
@@ -37,7 +38,7 @@ export async function openInBrowser(url: string): Promise<boolean> {
   return await new Promise<boolean>((resolve) => {
     child.once('error', () => resolve(false));
     child.once('spawn', () => {
-      // The browser stays when the command ends.
+      // The browser stays open when the command ends.
       child.unref();
       resolve(true);
     });

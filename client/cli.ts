@@ -1,8 +1,8 @@
 #!/usr/bin/env node
-/** Process entry of the `farshore` command. */
+/** Entry point of the `farshore` command. */
 import { runCommand } from './program.js';
 
-// Warnings of Node about what libraries use are for those who build this, not for those who type it.
+// Node's deprecation warnings about dependencies are for developers, not for users of the command.
 process.noDeprecation = true;
 
 const args = process.argv.slice(2);
@@ -14,11 +14,11 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
   if (!args.some((arg) => servers.includes(arg))) process.exit();
 });
-// What is said on the way can be missed.
+// Messages about progress may be lost if no one reads them.
 process.stderr.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
 });
 
 await runCommand(args);
-// What still waits for a store that hangs would keep the process.
+// Pending requests to a store that hangs would keep the process alive.
 process.exit();

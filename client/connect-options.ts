@@ -1,16 +1,16 @@
-/** What connects a script to a site. */
+/** How a script connects to a site. */
 import type { Site } from '../domain/site.js';
 
 export interface ConnectOptions {
   readonly site: Site;
   /**
-   * Host and port of a server without TLS; else what the environment configures for Temporal clients, TLS and API key
-   * included, else Temporal's usual port here.
+   * Host and port of a server without TLS. Default: the server that the environment configures for Temporal clients,
+   * including TLS and API key; otherwise Temporal's default port on this machine.
    */
   readonly address?: string;
   readonly namespace?: string;
-  /** Where these two come from, for what is said of them when they can't be used. */
+  /** Where address and namespace come from, for error messages. */
   readonly configuredBy?: string;
-  /** Called with remarks about that Temporal that do not stop the command. */
+  /** Called with remarks about the Temporal server that do not stop the command. */
   readonly onRemark?: (line: string) => void;
 }

@@ -5,7 +5,10 @@ import { RefusedError } from './errors.js';
 
 const POLL_MS = 100;
 
-/** Begins a protection. One that was there already, and is just ending, takes nothing any more: then another is begun. */
+/**
+ * Starts protecting a VM. If an existing protection entity is just ending, it accepts no more requests; then a new one
+ * is started.
+ */
 export async function unlessEnding<T>(begin: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
@@ -17,7 +20,7 @@ export async function unlessEnding<T>(begin: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Was it refused because the VM's protection was ending, or has ended in between? */
+/** Whether the request was refused because the VM's protection was ending, or has ended in the meantime. */
 const wasEnding = (error: unknown): boolean =>
   error instanceof RefusedError &&
   (error.cause instanceof WorkflowNotFoundError ||

@@ -1,4 +1,4 @@
-/** What `--json` prints of a command that was refused, or has failed: as much an answer as any other. */
+/** The `--json` output of a command that was refused or has failed, which is an answer like any other. */
 import { CommanderError } from 'commander';
 import { CatalogueError, failureCatalogue } from '../domain/errors.js';
 import { DamagedInstanceError } from '../config/data-folder.js';
@@ -41,7 +41,7 @@ function codeOf(error: unknown): string {
   if (!(error instanceof RefusedError || error instanceof UnreachableError)) {
     return exitCodeOf(error) === exitCodes.unexpected ? 'Unexpected' : 'Refused';
   }
-  // Whoever has made an answer of it may have known more.
+  // The code that turned the cause into this answer may have known more.
   const { cause } = error;
   if (cause instanceof CatalogueError || cause instanceof TemporalProblem) return cause.code;
   return error instanceof RefusedError ? 'Refused' : 'Unreachable';

@@ -1,6 +1,6 @@
-/** Errors that are answers, not bugs: their message is complete and meant for the person who asked. */
+/** Errors that are answers, not bugs: their message is complete and meant for the caller. */
 
-/** The state of the VM, or of the plan, does not allow what was asked; nothing was changed. */
+/** The state of the VM or plan does not allow the request; nothing was changed. */
 export class RefusedError extends Error {
   override readonly name = 'RefusedError';
 }
@@ -10,17 +10,17 @@ export class UnreachableError extends Error {
   override readonly name = 'UnreachableError';
 }
 
-/** A job or a plan run that was waited for did not end well, or stands still until an administrator acts. */
+/** A job or plan run with --wait did not succeed, or waits for an operator. */
 export class JobFailedError extends Error {
   override readonly name = 'JobFailedError';
 }
 
-/** The instance that was started in the background did not come up, and has said why. */
+/** The instance that was started in the background failed to start, and has said why. */
 export class DetachedStartError extends Error {
   override readonly name = 'DetachedStartError';
   constructor(
     message: string,
-    /** Of its process; null when a signal ended it. */
+    /** Exit code of its process; null if a signal ended it. */
     readonly exitCode: number | null,
   ) {
     super(message);

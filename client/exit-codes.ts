@@ -1,4 +1,4 @@
-/** The command's exit codes: a promise to scripts. */
+/** The command's exit codes, on which scripts may rely. */
 import { CommanderError } from 'commander';
 import { CatalogueError, type FailureCode } from '../domain/errors.js';
 import { DamagedInstanceError } from '../config/data-folder.js';

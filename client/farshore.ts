@@ -1,6 +1,6 @@
 /**
- * The typed client library: everything the `farshore` command can ask, for scripts. It talks to Temporal for what is
- * protected and running, and, on the machine that has them, to the hypervisors and the store for what they know.
+ * The typed client library: everything that the `farshore` command can do, for scripts. It asks Temporal about
+ * protected VMs and running work. On the machine that has them, it also asks the hypervisors and the store.
  */
 import { randomUUID } from 'node:crypto';
 import {
@@ -48,9 +48,9 @@ export class Farshore {
   ) {}
 
   /**
-   * What Temporal holds is encrypted and decrypted by the keys that `FARSHORE_ENCRYPTION_KEYS` names, if it is set.
-   * @throws UnreachableError when Temporal does not answer; RefusedError when it can't be used as it is configured. Both
-   *   say what is wrong, where it was configured, and what to do. DocumentError for the key file.
+   * Data in Temporal is encrypted and decrypted with the keys that `FARSHORE_ENCRYPTION_KEYS` names, if it is set.
+   * @throws UnreachableError if Temporal does not answer; RefusedError if it can't be used as configured. Both say what
+   * is wrong, where it was configured, and what to do. DocumentError for the key file.
    */
   static async connect(options: ConnectOptions): Promise<Farshore> {
     const { site, onRemark, ...given } = options;
@@ -73,7 +73,7 @@ export class Farshore {
     await this.connection.close();
   }
 
-  /** @throws RefusedError for a VM that is not in the site file. */
+  /** @throws RefusedError if the site file does not name the VM. */
   siteVm(name: string): SiteVm {
     const vm = this.site.vms.find((candidate) => candidate.name === name);
     if (vm) return vm;
@@ -83,8 +83,8 @@ export class Farshore {
   }
 
   /**
-   * What is known of a VM; undefined while it is not protected. It may have another name in the site file by now.
-   * @throws RefusedError for a VM that is neither protected nor in the site file.
+   * The state of a VM; undefined if it is not protected. The site file may no longer name the VM.
+   * @throws RefusedError if the VM is neither protected nor in the site file.
    */
   async protectedItem(vm: string): Promise<ProtectedItemView | undefined> {
     const view = nameSchema.safeParse(vm).success ? await this.#protectedItem(vm) : undefined;
@@ -106,9 +106,10 @@ export class Farshore {
   }
 
   /**
-   * Starts protecting a VM. @returns the job "Enable protection".
-   * @param requestId asking again with the same one changes nothing and answers the same.
-   * @throws RefusedError when it is protected already.
+   * Starts protecting a VM.
+   * @returns the job "Enable protection".
+   * @param requestId a repetition with the same ID changes nothing and returns the same answer.
+   * @throws RefusedError if the VM is already protected.
    */
   async protect(name: string, requestId: string = randomUUID()): Promise<messages.JobAccepted> {
     const vm = this.siteVm(name);
@@ -127,14 +128,18 @@ export class Farshore {
     });
   }
 
-  /** A cycle now. @returns its number. @param tag names its recovery point, which is made even of an unchanged state. */
+  /**
+   * Requests a cycle now.
+   * @returns its number.
+   * @param tag names the cycle's recovery point, which is made even if nothing has changed.
+   */
   async sync(vm: string, tag?: string, requestId: string = randomUUID()): Promise<messages.SyncAccepted> {
     const request = { requestId, ...(tag !== undefined && { tag }) };
     return this.ask(vm, (entity) => entity.executeUpdate(messages.syncUpdate, { args: [request] }));
   }
 
   /**
-   * Compares both sites and sends the differences: now, or in the window of the VM's policy.
+   * Compares both sites and sends the differences, now or in the window of the VM's policy.
    * @returns the job, if it starts now.
    */
   async resynchronize(
@@ -151,9 +156,9 @@ export class Farshore {
   }
 
   /**
-   * Asks for a job on a protected VM.
-   * @param parameters what the job may be told, see `JobParameters`
-   * @throws RefusedError with the reason when the VM's state does not allow it now.
+   * Requests a job for a protected VM.
+   * @param parameters parameters of the job, see `JobParameters`.
+   * @throws RefusedError with the reason if the VM's state does not allow it now.
    */
   async startJob(
     vm: string,
@@ -165,13 +170,13 @@ export class Farshore {
     return this.ask(vm, (entity) => entity.executeUpdate(update, { args: [{ requestId, parameters }] }));
   }
 
-  /** Lets replication rest; changes are tracked all the same. @throws RefusedError when the VM's state does not allow it. */
+  /** Pauses replication; changes are still tracked. @throws RefusedError if the VM's state does not allow it. */
   async pause(vm: string): Promise<{ readonly since: string }> {
     const requestId = randomUUID();
     return this.ask(vm, (entity) => entity.executeUpdate(messages.pauseUpdate, { args: [{ requestId }] }));
   }
 
-  /** Ends a pause and starts a cycle now. @throws RefusedError when it is not paused. */
+  /** Ends a pause and starts a cycle now. @throws RefusedError if the VM is not paused. */
   async resume(vm: string): Promise<messages.NextCycle> {
     const requestId = randomUUID();
     return this.ask(vm, (entity) => entity.executeUpdate(messages.resumeUpdate, { args: [{ requestId }] }));
@@ -179,8 +184,8 @@ export class Farshore {
 
   /**
    * Replicates the VM under another policy from its next cycle on.
-   * @param name of a policy of the site file; `default` is there always.
-   * @throws RefusedError when there is no such policy, or the VM is not protected.
+   * @param name name of a policy in the site file; `default` always exists.
+   * @throws RefusedError if there is no such policy or the VM is not protected.
    */
   async setPolicy(vm: string, name: string): Promise<messages.NextCycle> {
     const policy = policyNamed(this.site, name);
@@ -190,29 +195,33 @@ export class Farshore {
   }
 
   /**
-   * @param plan checked against the site already. @returns the id of the run.
-   * @throws UnreachableError when no worker would run it.
+   * @param plan must have been checked against the site.
+   * @returns the ID of the run.
+   * @throws UnreachableError if no worker would run it.
    */
   async runPlan(plan: RecoveryPlan, type: 'planned'): Promise<string> {
     return this.answer(() => startPlanRun(this.temporal, { vault: this.site.vault.name, plan, type }));
   }
 
-  /** @throws RefusedError when there is no such run. */
+  /** @throws RefusedError if there is no such run. */
   async planRun(id: string): Promise<PlanRun> {
     return this.state(id, 'plan run', 'planRun');
   }
 
-  /** @throws RefusedError when there is no such job. */
+  /** @throws RefusedError if there is no such job. */
   async job(id: string): Promise<Job> {
     return this.state(id, 'job', 'job');
   }
 
-  /** Asks a running job to end, undoing what it can. @throws RefusedError when there is no such job, or it has ended. */
+  /**
+   * Asks a running job to end and to undo what it can.
+   * @throws RefusedError if there is no such job or it has ended.
+   */
   async cancelJob(id: string): Promise<void> {
     await this.known(id, 'running job', () => cancelJob(this.temporal.workflow.getHandle(id)));
   }
 
-  /** The newest run of the workflow with this id; undefined when there is none, and was none lately. */
+  /** The newest run of the workflow with this ID; undefined if there has been none recently. */
   async newestRun(workflowId: string): Promise<string | undefined> {
     try {
       const { runId } = await this.answer(() => this.temporal.workflow.getHandle(workflowId).describe());
@@ -223,21 +232,21 @@ export class Farshore {
     }
   }
 
-  /** Newest first. @param limit rows */
+  /** Newest first. @param limit maximum number of jobs. */
   async jobs(limit: number): Promise<Job[]> {
     const query = `FarshoreVault = '${this.site.vault.name}' AND FarshoreJobState IS NOT NULL AND FarshoreJob != 'recoveryPlan'`;
     const jobs = await Promise.all((await this.listed(query, limit)).map((id) => this.job(id)));
     return jobs.sort((a, b) => b.startedAt.localeCompare(a.startedAt));
   }
 
-  /** As `jobs`. */
+  /** Like `jobs`, for plan runs. */
   async planRuns(limit: number): Promise<PlanRun[]> {
     const query = `FarshoreVault = '${this.site.vault.name}' AND FarshoreJob = 'recoveryPlan'`;
     const runs = await Promise.all((await this.listed(query, limit)).map((id) => this.planRun(id)));
     return runs.sort((a, b) => b.startedAt.localeCompare(a.startedAt));
   }
 
-  /** Jobs of a plan run that stand still until an administrator does something, as far as the server's list knows. */
+  /** Jobs of a plan run that wait for an operator, according to the server's list. */
   async jobsWaitingForPerson(planRun: string): Promise<Job[]> {
     const query = `FarshorePlanRun = '${planRun}' AND FarshoreJobState = 'WaitingForPerson' AND ExecutionStatus = 'Running'`;
     const jobs = await Promise.all((await this.listed(query, Infinity)).map((id) => this.job(id)));
@@ -245,9 +254,9 @@ export class Farshore {
   }
 
   /**
-   * Resolves with the job's record when it has ended, however it ended.
-   * @param onChange is told of every change seen
-   * @param until ends the following earlier
+   * Resolves with the job's record when the job has ended, whatever its outcome.
+   * @param onChange called with every change seen.
+   * @param until ends the wait earlier.
    */
   async followJob(
     id: string,
@@ -261,7 +270,7 @@ export class Farshore {
     );
   }
 
-  /** As `followJob`, for a plan run. */
+  /** Like `followJob`, for a plan run. */
   async followPlanRun(
     id: string,
     onChange: (run: PlanRun) => void = () => undefined,
@@ -270,7 +279,7 @@ export class Farshore {
     return follow(() => this.planRun(id), onChange, until);
   }
 
-  /** Resolves once the VM is in a state. @param onChange is told of every change seen. */
+  /** Resolves once the VM is in a state. @param onChange called with every change seen. */
   async followVm(
     vm: string,
     until: (view: ProtectedItemView | undefined) => boolean,
@@ -287,7 +296,7 @@ export class Farshore {
     return this.temporal.workflow.getHandle<ProtectVm>(protectedItemId(this.site.vault.name, vm));
   }
 
-  /** Asks the protection of a VM. @throws RefusedError with its reason, UnreachableError */
+  /** Sends a request to a VM's protection entity. @throws RefusedError with the entity's reason, UnreachableError */
   async ask<T>(vm: string, call: (entity: Entity) => Promise<T>): Promise<T> {
     try {
       return await this.answer(() => call(this.entity(vm)));

@@ -3,12 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { RefusedError, UnreachableError } from './errors.js';
 
 const POLL_MS = 500;
-/** Workers and Temporal may be away this long while something is watched: they are started again, ms. */
+/** Workers and Temporal may be away for this long, ms, while something is followed, because they are restarted. */
 const ABSENCE_TIMEOUT_MS = 5 * 60_000;
-/** An accepted job waits at most for one activity of the delta loop, ms. */
+/** An accepted job begins after at most one activity of the delta loop, ms. */
 const BEGIN_TIMEOUT_MS = 10 * 60_000;
 
-/** Reads a job that was accepted, and begins once its VM has ended the cycle it is in: until then there is none. */
+/** Reads a job that was accepted. The job does not exist until its VM has finished the current cycle. */
 export function onceBegun<T>(read: () => Promise<T>): () => Promise<T> {
   const giveUpAt = performance.now() + BEGIN_TIMEOUT_MS;
   return async () => {
@@ -24,9 +24,9 @@ export function onceBegun<T>(read: () => Promise<T>): () => Promise<T> {
 }
 
 /**
- * Reads again and again until it is as wanted. The work continues without its watchers, so a server or worker that
- * is away for a while is waited for.
- * @param onChange is told of every value
+ * Reads repeatedly until the value is as wanted. The work continues on its own, so a server or worker may be away for a
+ * while.
+ * @param onChange called with every value.
  * @throws UnreachableError after five minutes without an answer
  */
 export async function follow<T>(
@@ -48,5 +48,5 @@ export async function follow<T>(
   }
 }
 
-/** Of a job, or of a plan run. */
+/** For a job or a plan run. */
 export const hasEnded = ({ state }: { state: string }): boolean => state !== 'InProgress';

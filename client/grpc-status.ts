@@ -1,8 +1,8 @@
-/** What an error of the Temporal client says about who did not answer. */
+/** Tells from an error of the Temporal client who did not answer. */
 
 const GrpcStatus = { DEADLINE_EXCEEDED: 4, FAILED_PRECONDITION: 9, UNAVAILABLE: 14 } as const;
 
-/** Temporal itself is away. */
+/** Temporal itself does not answer. */
 export const isServerAway = (error: unknown): boolean => hasStatus(error, GrpcStatus.UNAVAILABLE);
 
 /** No worker ran the workflow in time; after some minutes without one the server says so immediately. */
@@ -11,8 +11,8 @@ export const isWorkerAway = (error: unknown): boolean =>
   (hasStatus(error, GrpcStatus.FAILED_PRECONDITION) && messagesOf(error).some((message) => message.includes('poller')));
 
 /**
- * The workflow was asked while it completed a task that the server did not take, as when it continues as new and a message
- * arrives: it has not heard the question.
+ * The request arrived while the workflow completed a task that the server rejected, for example because a message
+ * arrived while it continued as new. So the workflow did not receive the request.
  */
 export const isNotHeard = (error: unknown): boolean =>
   hasStatus(error, GrpcStatus.FAILED_PRECONDITION) &&

@@ -1,6 +1,6 @@
 /**
- * Does a VM's host answer just now? Told from what its VMs have noticed, from its agent's next look, and, where the hypervisor
- * runs on this machine, from the hypervisor itself.
+ * Whether a VM's host answers now, as known from its VMs, from its agent's next look, and, if the hypervisor runs on
+ * this machine, from the hypervisor itself.
  */
 import { hostSilence, lastHeard } from '../domain/host-silence.js';
 import type { HostState } from '../domain/host.js';
@@ -18,15 +18,15 @@ export interface HostSign {
   readonly answers: boolean;
   /** It does not, but its agent does: restarting the hypervisor loses nothing. */
   readonly hypervisorAlone?: true;
-  /** The last sign of life, ISO 8601; undefined when none is known. */
+  /** Last known sign of life, ISO 8601; undefined if there is none. */
   readonly seenAt?: string;
-  /** From when on it did not answer, ISO 8601; undefined while it does. */
+  /** From when on the host did not answer, ISO 8601; undefined while it does. */
   readonly silentAt?: string;
-  /** How far its clock is ahead of Temporal's, ms; undefined while they agree. */
+  /** How far the host's clock is ahead of Temporal's, ms; undefined while they agree. */
   readonly clockAheadMs?: number;
   /** Of the VM there, when its hypervisor answers here. */
   readonly power?: 'Running' | 'Off';
-  /** Of the VMM server, which shuts VMs down. */
+  /** Whether the Provider on the VMM server, which shuts VMs down, answers. */
   readonly providerAnswers: boolean;
 }
 

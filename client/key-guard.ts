@@ -1,6 +1,7 @@
 /**
- * Keeps a client from sending what the workers could not read, or could read that shall be encrypted: a workflow that was
- * told something in a key that its worker lacks stands still until it gets the key.
+ * Keeps a client from sending data that the workers could not decrypt, or unencrypted data although encryption is on. A
+ * workflow that receives data encrypted with a key that its worker lacks makes no progress until the worker has the
+ * key.
  */
 import type { Connection, WorkflowClientInterceptor } from '@temporalio/client';
 import { taskQueues } from '../domain/ids.js';
@@ -9,7 +10,7 @@ import type { KeyRing } from '../temporal/encryption/key-ring.js';
 import { pollersOf, WORKFLOWS } from '../temporal/pollers.js';
 import { RefusedError } from './errors.js';
 
-/** Asked before each message, as workers come and go. @throws RefusedError from whatever sends. */
+/** Checked before each message, because workers come and go. @throws RefusedError from the call that sends. */
 export function keyGuard(
   connection: Connection,
   namespace: string,
@@ -17,7 +18,7 @@ export function keyGuard(
   keys: KeyRing | undefined,
 ): WorkflowClientInterceptor {
   const check = async () => {
-    // Who may not ask who polls is not kept from working.
+    // Do not stop a client that has no permission to list pollers.
     const pollers = await pollersOf(connection.workflowService, namespace, taskQueues.azure(vault), WORKFLOWS).catch(
       () => [],
     );

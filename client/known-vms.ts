@@ -12,7 +12,7 @@ import { toldItems } from './told-items.js';
 
 export interface KnownVm {
   readonly name: string;
-  /** Undefined: the site file does not name it; it was renamed there, or taken out. */
+  /** Undefined if the site file does not name it: it was renamed there, or removed. */
   readonly siteVm: SiteVm | undefined;
   /** Undefined while it is not protected. */
   readonly view: ProtectedItemView | undefined;
@@ -26,7 +26,7 @@ export async function knownVms(farshore: Farshore, place: Place): Promise<KnownV
     namesOf([...siteVms.keys()], items).map(async (name) => ({
       name,
       siteVm: siteVms.get(name),
-      // The list is a second old: a VM whose protection has ended since is left out.
+      // The list is up to a second old, so a VM whose protection has ended since is left out.
       view: await farshore.protectedItem(name).catch(notThereAnyMore),
     })),
   );
@@ -40,7 +40,7 @@ export async function knownVms(farshore: Farshore, place: Place): Promise<KnownV
     .filter(({ siteVm, view }) => siteVm || (view && isProtected(view.item)));
 }
 
-/** By VM: as those who ask are to read of them, told of a host's silence that is found just now. */
+/** Keyed by VM: the views that commands should show, including silences of hosts that were just found. */
 export async function toldViews(
   farshore: Farshore,
   place: Place,

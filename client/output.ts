@@ -1,30 +1,30 @@
 /**
- * What the command prints. Standard output carries the answer alone: text, or with --json one JSON value. Everything
- * said on the way goes to standard error.
+ * The command's output. Standard output carries only the answer: text, or with --json one JSON value. All other
+ * messages go to standard error.
  */
 import { ANSWER_VERSION } from './answer-version.js';
 import type { Answer, AnswerName, ErrorAnswer } from './answers.js';
 import { outputFormat, tableText } from './terminal-text.js';
 
-/** Whether the command that runs has given its answer; it gives one. */
+/** Whether the running command has given its answer; it gives only one. */
 let answered = false;
 
 export class Output {
   constructor(private readonly json: boolean) {}
 
-  /** For a process that runs one command after the other. */
+  /** For a process that runs several commands one after the other. */
   static begin(): void {
     answered = false;
   }
 
-  /** An answer for programs in place of one that could not be given. */
+  /** An answer for scripts in place of one that could not be given. */
   static error(value: ErrorAnswer): void {
     if (answered) return;
     answered = true;
     process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
   }
 
-  /** The answer; called once. @param name the command that answers, by which its schema is found. */
+  /** Prints the answer; called once. @param name the command that answers; its schema is found by this name. */
   result<C extends AnswerName>(name: C, value: Answer<C>, text: string): void {
     answered = true;
     process.stdout.write(`${this.json ? JSON.stringify(versioned(name, value), null, 2) : text}\n`);
@@ -38,16 +38,16 @@ export const versioned = <C extends AnswerName>(name: C, value: Answer<C>): obje
   ...value,
 });
 
-/** A line for the person who waits. */
+/** A line for the operator who is waiting. */
 export function note(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-/** As wide as it needs to be, and on a terminal no wider than that. */
+/** As wide as its contents; on a terminal, at most as wide as the terminal. */
 export const table = (header: readonly string[], rows: readonly (readonly string[])[]): string =>
   tableText(header, rows, outputFormat());
 
-/** `label  value` lines; what is undefined is left out, what has several lines is indented. */
+/** `label  value` lines. Undefined values are left out, and values of several lines are indented. */
 export function fields(entries: readonly (readonly [label: string, value: string | undefined])[]): string {
   const shown = entries.filter((entry): entry is readonly [string, string] => entry[1] !== undefined);
   const width = Math.max(0, ...shown.map(([label]) => label.length));

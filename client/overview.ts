@@ -6,7 +6,7 @@ import { isServerAway, isWorkerAway } from './grpc-status.js';
 
 export type { Overview };
 
-/** A watcher should learn soon that there is no answer, ms. */
+/** Someone who watches should learn soon that there is no answer, ms. */
 const ANSWER_TIMEOUT_MS = 5_000;
 
 /** @throws UnreachableError */

@@ -4,7 +4,7 @@ import type { MemoKey } from '../workflows/messages.js';
 import { RefusedError } from './errors.js';
 import type { Farshore } from './farshore.js';
 
-/** A run by its id, or the newest one of the plan of that name. @throws RefusedError when there is none. */
+/** A run by its ID, or the newest run of the plan with that name. @throws RefusedError if there is none. */
 export async function planRunNamed(farshore: Farshore, name: string): Promise<PlanRun> {
   if (name.includes('/')) return await farshore.planRun(name);
   const query = `FarshoreVault = '${farshore.site.vault.name}' AND FarshoreJob = 'recoveryPlan'`;
@@ -20,7 +20,7 @@ export async function planRunNamed(farshore: Farshore, name: string): Promise<Pl
   throw new RefusedError(`there is no run of a plan ${name}; \`farshore plan list\` shows all runs`);
 }
 
-/** Asks a run to end, undoing what it can. @throws UnreachableError, RefusedError */
+/** Asks a run to end and to undo what it can. @throws UnreachableError, RefusedError */
 export async function cancelPlanRun(farshore: Farshore, { id }: PlanRun): Promise<void> {
   await farshore.answer(() => farshore.temporal.workflow.getHandle(id).cancel());
 }

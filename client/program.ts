@@ -98,7 +98,7 @@ function settle(command: Command): void {
   for (const child of command.commands) settle(child);
 }
 
-/** Runs one command; `process.exitCode` says how it ended. @param args what follows `farshore`. */
+/** Runs one command and sets `process.exitCode`. @param args the arguments after `farshore`. */
 export async function runCommand(args: readonly string[]): Promise<void> {
   const farshore = program();
   Output.begin();
@@ -114,7 +114,7 @@ export async function runCommand(args: readonly string[]): Promise<void> {
 
 function report(error: unknown): void {
   process.exitCode = exitCodeOf(error);
-  // Commander has printed the message already.
+  // Commander has already printed the message.
   if (error instanceof CommanderError) return;
   const message = error instanceof Error ? error.message : String(error);
   note(

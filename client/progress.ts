@@ -1,5 +1,5 @@
 /**
- * How the work that is waited for is getting on, on standard error: a bar for each machine on a terminal, and elsewhere
+ * The progress of the work that a command waits for, on standard error: on a terminal a bar for each machine; elsewhere
  * a line whenever the step changes or another tenth is done.
  */
 import { formatBytes } from '../domain/bytes.js';
@@ -8,11 +8,11 @@ export interface Step {
   /** What is being done. */
   readonly name: string;
   readonly bytes?: { readonly bytesDone: number; readonly bytesTotal: number } | undefined;
-  /** What the reader should know: a failing attempt, something it waits for. */
+  /** Additional information, such as a failed attempt or something that the step waits for. */
   readonly remark?: string | undefined;
 }
 
-/** Where it is shown; a part of `process.stderr`. */
+/** Where progress is shown; a part of `process.stderr`. */
 export interface Screen {
   readonly isTTY?: boolean;
   readonly columns?: number;
@@ -29,7 +29,7 @@ export class Progress {
 
   constructor(private readonly screen: Screen = process.stderr) {}
 
-  /** @param key what it is about: a VM's name. */
+  /** @param key the name of the VM. */
   update(key: string, step: Step): void {
     if (this.screen.isTTY) {
       this.#steps.set(key, step);
@@ -42,17 +42,17 @@ export class Progress {
     this.screen.write(`${plainLine(key, step)}\n`);
   }
 
-  /** What is drawn stays; what is printed next goes below it. */
+  /** Leaves the bars on the screen; later output goes below them. */
   close(): void {
     this.#drawnLines = 0;
     this.#steps.clear();
   }
 
   #draw(): void {
-    // A terminal that does not know its width says 0.
+    // The width is 0 if the terminal does not know it.
     const columns = this.screen.columns || DEFAULT_COLUMNS;
     const width = Math.max(...[...this.#steps.keys()].map((key) => key.length));
-    // A line that wraps would break the count of lines to go up.
+    // A wrapped line would make the number of lines to go up wrong.
     const lines = [...this.#steps].map(([key, step]) => barLine(key.padEnd(width), step).slice(0, columns - 1));
     const up = this.#drawnLines > 0 ? `\u001b[${this.#drawnLines}A` : '';
     this.screen.write(up + lines.map((line) => `\r\u001b[2K${line}\n`).join(''));

@@ -1,11 +1,13 @@
-/** What an operator looks for in the list of workflows, by name: each a query that the server's list understands. */
+/** Named queries for the server's list of workflows, with which operators find what they look for. */
 import { RefusedError } from './errors.js';
 
 interface SavedQuery {
-  /** As the Web UI shows a view that is kept. */
+  /** Name of the saved view in the Web UI. */
   readonly title: string;
   readonly description: string;
-  /** Without the vault, and without what has ended: the list has a row for each continued run. */
+  /**
+   * The condition without the vault. Ended runs are always excluded, because the list has a row for each continued run.
+   */
   readonly condition?: string;
 }
 
@@ -37,13 +39,13 @@ const isSaved = (name: string): name is SavedQueryName => Object.hasOwn(savedQue
 
 /**
  * @param vault its name; letters, digits, ".", "_" and "-" need no quoting in a query.
- * @throws RefusedError that lists the names there are.
+ * @throws RefusedError that lists the existing names.
  */
 export function savedQuery(name: string, vault: string): { readonly title: string; readonly query: string } {
   if (!isSaved(name))
     throw new RefusedError(`there is no query ${name}; use one of: ${Object.keys(savedQueries).join(', ')}`);
   const { title, condition }: SavedQuery = savedQueries[name];
   const parts = [`FarshoreVault = '${vault}'`, condition, "ExecutionStatus = 'Running'"];
-  // Views are kept by namespace, which may hold several vaults.
+  // The Web UI saves views per namespace, which may hold several vaults.
   return { title: `${title}: ${vault}`, query: parts.filter((part) => part !== undefined).join(' AND ') };
 }

@@ -1,4 +1,4 @@
-/** Starts a run of a recovery plan so that it is seen from then on, also before a worker has taken it. */
+/** Starts a run of a recovery plan in such a way that it is visible immediately, even before a worker has taken it. */
 import type { Client } from '@temporalio/client';
 import { planRunId, taskQueues } from '../domain/ids.js';
 import { planSummary } from '../domain/plan.js';
@@ -9,14 +9,14 @@ import * as messages from '../workflows/messages.js';
 import { searchAttributes } from '../workflows/search-attributes.js';
 import { azureWorkerAway } from './answered.js';
 
-/** What the clocks here and at the server may differ by, ms. */
+/** The most by which the clocks here and at the server may differ, ms. */
 const CLOCKS_DIFFER_MS = 60_000;
 
 type RunRecoveryPlan = (input: messages.RunRecoveryPlanInput) => Promise<PlanRun>;
 
 /**
- * @returns the id of the run.
- * @throws UnreachableError without a worker: it would fail over the VMs whenever one starts, unexpectedly.
+ * @returns the ID of the run.
+ * @throws UnreachableError without a worker: the run would fail over the VMs unexpectedly whenever a worker starts.
  */
 export async function startPlanRun(client: Client, input: messages.RunRecoveryPlanInput): Promise<string> {
   const { vault, plan, type } = input;
@@ -32,7 +32,7 @@ export async function startPlanRun(client: Client, input: messages.RunRecoveryPl
     taskQueue,
     staticSummary: planSummary(plan, type),
     args: [{ ...input, tuning: messages.tuningOfNextRun(undefined) }],
-    // As the workflow shows itself once it has begun.
+    // The same state that the workflow publishes once it has begun.
     memo: { planRun: newPlanRun(id, input, 'waiting for a worker', startedAt) } satisfies Partial<
       Record<messages.MemoKey, unknown>
     >,
@@ -46,7 +46,7 @@ export async function startPlanRun(client: Client, input: messages.RunRecoveryPl
   return id;
 }
 
-/** Who may not ask who polls is not kept from working. */
+/** A client without permission to list pollers is not refused. */
 async function isAway(client: Client, taskQueue: string, now: number): Promise<boolean> {
   const pollers = await pollersOf(client.workflowService, client.options.namespace, taskQueue, WORKFLOWS).catch(
     () => undefined,

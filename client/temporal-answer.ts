@@ -2,7 +2,9 @@
 import { TemporalProblem } from '../temporal/problem.js';
 import { RefusedError, UnreachableError } from './errors.js';
 
-/** @returns UnreachableError or RefusedError for a TemporalProblem, by its class; every other error as it is. */
+/**
+ * @returns UnreachableError or RefusedError for a TemporalProblem, according to its class; any other error unchanged.
+ */
 export function answerOf(error: unknown): unknown {
   if (!(error instanceof TemporalProblem)) return error;
   const Answer = error.class === 'recoverable' ? UnreachableError : RefusedError;

@@ -1,6 +1,6 @@
-/** What is printed on a terminal: tables no wider than it, and colours for what matters. Elsewhere neither. */
+/** Text for a terminal: tables that fit its width, and colours for important words. Other outputs get neither. */
 
-/** Narrower than this no column is made. */
+/** Columns are at least this wide, characters. */
 const NARROWEST = 8;
 const GAP = 2;
 const COLOURS: Readonly<Record<string, string>> = {
@@ -20,19 +20,22 @@ export interface TerminalFormat {
   readonly colour: boolean;
 }
 
-/** Of standard output. */
+/** The format of standard output. */
 export const outputFormat = ({ stdout } = process): TerminalFormat =>
   stdout.isTTY
     ? { columns: stdout.columns || Infinity, colour: stdout.hasColors() }
     : { columns: Infinity, colour: false };
 
-/** A word that says how something is, in the colour of that; anything else as it is. */
+/** Colours a word that names a health or state; other text stays unchanged. */
 export function painted(word: string, { colour }: TerminalFormat): string {
   const code = COLOURS[word.trim()];
   return colour && code !== undefined ? word.replace(word.trim(), `\u001b[${code}m${word.trim()}\u001b[39m`) : word;
 }
 
-/** Columns as wide as their widest cell; where that is too much, cells are broken between words, those with most text first. */
+/**
+ * Columns are as wide as their widest cell. If that is too wide, cells are broken between words, beginning with the
+ * columns that have most text.
+ */
 export function tableText(
   header: readonly string[],
   rows: readonly (readonly string[])[],
@@ -58,7 +61,7 @@ export function tableText(
     .join('\n');
 }
 
-/** Takes from the widest column that can give, until they fit or none can. */
+/** Narrows the widest column that can be narrowed, until the columns fit or none can. */
 function shrink(widths: number[], least: readonly number[], room: number): void {
   for (let over = widths.reduce((sum, width) => sum + width, 0) - room; over > 0; over -= 1) {
     let widest = -1;
@@ -70,7 +73,7 @@ function shrink(widths: number[], least: readonly number[], room: number): void 
   }
 }
 
-/** Between words alone: what is longer than a line is copied by people, and stays whole. */
+/** Breaks only between words: a longer word may be copied by operators, so it stays whole. */
 function broken(text: string, width: number): string[] {
   const lines: string[] = [];
   let line = '';

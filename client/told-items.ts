@@ -1,4 +1,4 @@
-/** VMs as views show them: with a host's silence that was just found. */
+/** VMs as they are shown, including silences of hosts that were just found. */
 import type { ProtectedItem } from '../domain/protected-item.js';
 import { LocalSite } from '../local/local-site.js';
 import { withUntoldSilence, type Watched } from '../temporal/untold-silence.js';

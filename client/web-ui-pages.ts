@@ -1,6 +1,6 @@
 /** Addresses of the Temporal Web UI's pages. */
 
-/** Where the Web UI is, and the namespace to look into. */
+/** Address of the Web UI, and the namespace to show. */
 export interface WebUi {
   readonly uiUrl: string;
   readonly namespace: string;
@@ -9,19 +9,21 @@ export interface WebUi {
 export const workflowsUrl = ({ uiUrl, namespace }: WebUi): string =>
   `${uiUrl.replace(/\/+$/, '')}/namespaces/${encoded(namespace)}/workflows`;
 
-/** The newest run of a workflow. @param id may hold slashes, which must not part the path. */
+/** The newest run of a workflow. @param id may contain slashes, which must not split the path. */
 export const workflowUrl = (ui: WebUi, id: string): string => `${workflowsUrl(ui)}/${encoded(id)}`;
 
-/** The text a workflow shows of itself. It is of one run: a bookmark of it grows old. */
+/** The text that a workflow publishes about itself. The page shows one run, so a bookmark of it becomes outdated. */
 export const detailsUrl = (ui: WebUi, id: string, run: string): string =>
   `${workflowUrl(ui, id)}/${encoded(run)}/user-metadata`;
 
-/** @param saveAs has the browser keep the query among the page's saved views, under this name; once more each time. */
+/**
+ * @param saveAs makes the browser save the query under this name among the Web UI's views; each visit adds another one.
+ */
 export function queryUrl(ui: WebUi, query: string, saveAs?: string): string {
   const kept = saveAs === undefined ? '' : `&savedQuery=${encoded(saveAs)}`;
   return `${workflowsUrl(ui)}?query=${encoded(query)}${kept}`;
 }
 
-/** What is copied from a terminal to a shell must need no quotes, either. */
+/** The address must need no quotes when it is copied to a shell. */
 const encoded = (text: string): string =>
   encodeURIComponent(text).replace(/['()]/g, (mark) => `%${mark.charCodeAt(0).toString(16)}`);

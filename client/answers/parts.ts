@@ -1,4 +1,4 @@
-/** What several answers tell, each in one way. */
+/** Parts that several answers share. */
 import { z } from 'zod';
 import { fenceSchema } from '../../domain/fence.js';
 import { fencingKinds } from '../../domain/fencing.js';
@@ -48,7 +48,7 @@ export const attention = z.strictObject({
   heardAt: isoTimeSchema.optional().describe("The host's last sign of life."),
   advice: z.array(z.string()).describe('Advice: sentences, and commands to type.'),
 });
-/** Those that this version knows; the record itself may be of a newer one. */
+/** The kinds of jobs that this version knows; stored records may have newer kinds. */
 const jobKind = z.enum(jobKinds);
 export const jobSchema = recordSchema.extend({ kind: jobKind });
 export const runningJob = z.strictObject({
@@ -84,7 +84,7 @@ export const replicaVm = z.strictObject({
   disks: z.array(disk),
 });
 
-/** Of a command that starts a job of each of several VMs. */
+/** The answer of a command that starts a job for each of several VMs. */
 export const severalVms = z.strictObject({
   vms: z.array(
     z.strictObject({
@@ -95,7 +95,7 @@ export const severalVms = z.strictObject({
     }),
   ),
 });
-/** Of a command that starts a job of one VM. */
+/** The answer of a command that starts a job for one VM. */
 export const oneVm = z.strictObject({
   vm,
   jobId,

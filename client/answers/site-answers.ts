@@ -1,4 +1,4 @@
-/** Of commands about a site, an instance, or a process of it. */
+/** Answers of the commands about a site, an instance, or one of its processes. */
 import { z } from 'zod';
 import { isoTimeSchema } from '../../domain/time.js';
 import { instanceSchema } from '../../config/data-folder.js';

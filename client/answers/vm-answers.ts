@@ -1,4 +1,4 @@
-/** Of commands about VMs, their jobs and plan runs, and what the vault holds of them. */
+/** Answers of the commands about VMs, their jobs and plan runs, and the vault's data about them. */
 import { z } from 'zod';
 import { fenceSchema } from '../../domain/fence.js';
 import { nameSchema } from '../../domain/ids.js';

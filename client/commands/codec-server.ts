@@ -1,4 +1,4 @@
-/** `codec-server`: lets the Web UI show what is encrypted. */
+/** `codec-server`: lets the Web UI show encrypted data. */
 import { Command, InvalidArgumentError } from 'commander';
 import { stopSignal } from '../../workers/stop-signals.js';
 import { RefusedError } from '../errors.js';
@@ -30,7 +30,7 @@ export function codecServerCommand(): Command {
     .addHelpText('after', '\nExample:\n  farshore codec-server --ui-origin http://127.0.0.1:8233')
     .action(async ({ port, uiOrigin }: CodecServerOptions) => {
       const signal = stopSignal({ withSupervisor: false });
-      // Loaded when it is needed: every other command would wait for it.
+      // Loaded only when it is needed, because it would delay every other command.
       const [{ CodecServer }, { EncryptionCodec }, { configuredKeys }] = await Promise.all([
         import('../../temporal/encryption/codec-server.js'),
         import('../../temporal/encryption/codec.js'),

@@ -1,4 +1,4 @@
-/** `completion`: what a shell needs to complete the names of commands and options. */
+/** `completion`: scripts with which a shell completes the names of commands and options. */
 import { Argument, Command } from 'commander';
 
 const SHELLS = ['bash', 'zsh'] as const;
@@ -21,7 +21,7 @@ export function completionCommand(): Command {
     });
 }
 
-/** Zsh understands it, too. */
+/** Works in zsh too. */
 function bashScript(farshore: Command): string {
   const words = wordsByPath(farshore);
   const paths = [...words.keys()].filter((path) => path !== '').map((path) => `' ${path}'`);
@@ -42,7 +42,7 @@ complete -o bashdefault -o default -F _farshore farshore
 `;
 }
 
-/** By the path of each command, as it is typed: what may follow it. */
+/** For each command path, as it is typed: the words that may follow it. */
 function wordsByPath(farshore: Command): Map<string, string[]> {
   const common = longOptions(farshore).filter((option) => option !== '--version');
   const words = new Map([['', [...namesOf(farshore), ...longOptions(farshore), '--help']]]);

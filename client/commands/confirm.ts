@@ -1,12 +1,12 @@
-/** Asks before an operation that can't be undone. */
+/** Asks for confirmation before an operation that can't be undone. */
 import { createInterface } from 'node:readline/promises';
 import { RefusedError } from '../errors.js';
 import { note } from '../output.js';
 
 /**
  * @param consequences what will happen, in a sentence or two.
- * @param yes `--yes` was given.
- * @throws RefusedError when the answer is no, or there is no terminal.
+ * @param yes whether `--yes` was given.
+ * @throws RefusedError if the answer is no or there is no terminal.
  */
 export async function confirm(consequences: string, yes: boolean | undefined): Promise<void> {
   note(consequences);
@@ -22,9 +22,9 @@ export interface Objection {
 }
 
 /**
- * As `confirm`; but if there are objections, the operator has to type the names of the VMs.
+ * Like `confirm`, but if there are objections, the operator has to type the names of the VMs.
  * @param toDoIt such as "to fail over".
- * @throws RefusedError also when `--yes` was given without `--force`.
+ * @throws RefusedError also if `--yes` was given without `--force`.
  */
 export async function confirmAgainst(
   consequences: string,
@@ -35,7 +35,7 @@ export async function confirmAgainst(
   const against = objections.map(({ text }) => text).join('\n');
   if (objections.length === 0 || (force && yes))
     return await confirm(`${consequences}${against && `\n${against}`}`, yes);
-  // The better way is on the last line, which is read first.
+  // The better alternative comes on the last line, which is read first.
   if (yes) throw new RefusedError(`nothing was done; ${toDoIt} anyway, add --force to --yes\n${against}`);
   note(consequences);
   const names = objections.map(({ vm }) => vm).join(' ');
@@ -54,7 +54,7 @@ async function ask(question: string, instead: string): Promise<string> {
   if (lines.length > 0) note(lines.join('\n'));
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   try {
-    // Ctrl-C and Ctrl-D close it, and then the question would never be answered.
+    // Ctrl-C and Ctrl-D close the terminal; without this, the question would never be answered.
     const closed = new Promise<string>((resolve) => terminal.once('close', () => resolve('')));
     return (await Promise.race([terminal.question(prompt), closed])).trim();
   } finally {

@@ -1,4 +1,4 @@
-/** `demo`: the main job from end to end. */
+/** `demo`: runs the most important operations from start to end. */
 import { Command, Option } from 'commander';
 import type { DemoStorage } from '../demo/demo-store.js';
 import { exitCodes } from '../exit-codes.js';
@@ -29,7 +29,7 @@ export function demoCommand(): Command {
     .option('--check <folder>', 'only check again a demo that was kept in this folder')
     .action(async ({ keep = false, check, storage }: DemoOptions, command: Command) => {
       const { json = false, data } = command.optsWithGlobals<{ json?: boolean; data?: string }>();
-      // Loaded when it is needed: every other command would wait for it.
+      // Loaded only when it is needed, because it would delay every other command.
       const { checkAgain, demonstrate } = await import('../demo/demo.js');
       const ok = check === undefined ? await demonstrate(data, { storage, keep, json }) : await checkAgain(check, json);
       if (!ok) process.exitCode = exitCodes.failed;

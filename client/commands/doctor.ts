@@ -1,4 +1,4 @@
-/** `doctor`: is everything there that a deployment needs? */
+/** `doctor`: checks whether everything is in place that a deployment needs. */
 import { Command } from 'commander';
 import { loadSite } from '../../config/site-file.js';
 import { DocumentError } from '../../config/document.js';

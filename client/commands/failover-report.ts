@@ -1,15 +1,15 @@
-/** The numbers of a planned failover: the proof that no write was lost on its way. */
+/** The numbers of a planned failover, which prove that no write was lost. */
 import { failoverResultSchema, type FailoverResult } from '../../domain/job.js';
 import { formatSeconds } from '../../domain/time.js';
 import { fields, table } from '../output.js';
 
-/** Undefined when the job has left no result, or not one of a failover. */
+/** Undefined if the job has no result, or its result is not that of a planned failover. */
 export function failoverResultOf(result: Record<string, unknown> | undefined): FailoverResult | undefined {
   const parsed = failoverResultSchema.safeParse(result);
   return parsed.success ? parsed.data : undefined;
 }
 
-/** What comes after a failover. */
+/** The next step after a failover. */
 export const nextAfterFailover = (vm: string): string =>
   `Next, once you have checked that the replica VM works: farshore commit ${vm}`;
 
@@ -28,7 +28,7 @@ export function failoverText(vm: string, result: FailoverResult): string {
   ].join('\n');
 }
 
-/** Per disk: the last write the source issued, and the last one the replica holds. */
+/** For each disk, the number of the last write that the source issued and of the last write that the replica holds. */
 export function failoverDisks({ disks, replicaDisks }: FailoverResult): string {
   const rows = disks.map(({ name, lastWriteIssued, lastWriteApplied }) => [
     name,

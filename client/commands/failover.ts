@@ -1,4 +1,4 @@
-/** `failover` and `commit` of VMs. */
+/** `failover` and `commit`. */
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { hostSilence } from '../../domain/host-silence.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
@@ -90,7 +90,7 @@ async function failOverPlanned(
   });
 }
 
-/** Those whose refusal is best told by what can be seen of their hosts now. */
+/** VMs whose refusal is best explained by the current state of their hosts. */
 async function onSilentHosts(farshore: Farshore, vms: readonly string[]) {
   const views = await Promise.all(vms.map(async (vm) => ({ vm, view: await farshore.protectedItem(vm) })));
   return views.flatMap(({ vm, view }) =>
@@ -126,13 +126,13 @@ export function commitCommand(): Command {
 export const commitConsequences = (vms: readonly string[]): string =>
   `Commits the failover of ${vms.join(', ')} and deletes all recovery points except the one each VM runs from. This cannot be undone.`;
 
-/** @throws RefusedError before anybody is asked to confirm. */
+/** @throws RefusedError before the operator is asked to confirm. */
 export async function requireAllowed(farshore: Farshore, vm: string, operation: Operation): Promise<void> {
   const reason = await refusalOf(farshore, vm, operation);
   if (reason !== undefined) throw new RefusedError(reason);
 }
 
-/** Why the VM does not allow it now; undefined when it does. */
+/** Why the VM does not allow the operation now; undefined if it does. */
 async function refusalOf(farshore: Farshore, vm: string, operation: Operation): Promise<string | undefined> {
   const view = await farshore.protectedItem(vm);
   if (!view) return `${vm}: the VM is not protected`;

@@ -1,4 +1,4 @@
-/** What a command says of a job it has asked for. */
+/** Reports the job that a command has requested. */
 import type { Command } from 'commander';
 import type { Job } from '../../domain/job.js';
 import type { JobAccepted } from '../../workflows/messages.js';
@@ -7,13 +7,13 @@ import { Progress } from '../progress.js';
 import { outputOf } from './place.js';
 import { problemOf, throwProblems, waitForJob } from './wait.js';
 
-/** Of a command that changes what can't be changed back. */
+/** Options of a command whose effect can't be undone. */
 export interface DestructiveOptions {
   readonly wait?: true;
   readonly yes?: true;
 }
 
-/** Says which job was started; with --wait follows it, and says what came of it. @throws JobFailedError */
+/** Reports which job was started; with --wait, follows it and reports its outcome. @throws JobFailedError */
 export async function followRequest(
   name: 'verify' | 'resynchronize',
   vm: string,

@@ -1,7 +1,7 @@
-/** `help`: the page of a command, also of one within another: `help vm start`. */
+/** `help`: prints the help page of a command or subcommand, as in `help vm start`. */
 import { Command } from 'commander';
 
-/** In place of commander's own, which looks at one name only, and at an unknown one shows what it would show anyway. */
+/** Replaces commander's own help command, which takes only one name and prints the general page for an unknown one. */
 export function helpCommand(): Command {
   return new Command('help')
     .summary('show help for a command')

@@ -1,4 +1,7 @@
-/** `hypervisor` and `recovery-compute`: what runs VMs on either side, in the foreground, as in production. */
+/**
+ * `hypervisor` and `recovery-compute`: run the process that runs VMs at one of the sites, in the foreground, as in
+ * production.
+ */
 import { Command } from 'commander';
 import { CatalogueError } from '../../domain/errors.js';
 import type { HeldReplica } from '../../domain/held-replica.js';
@@ -42,7 +45,7 @@ export function recoveryComputeCommand(): Command {
     .action((_options: object, command: Command) => runHere(command));
 }
 
-/** @param host whose hypervisor; without it: the recovery compute. */
+/** @param host the hypervisor's host; undefined for the recovery compute. */
 async function runHere(command: Command, host?: string): Promise<void> {
   const options = commonOptions(command);
   const data = dataFolderOf(options);
@@ -77,7 +80,7 @@ async function runHere(command: Command, host?: string): Promise<void> {
   await stopped;
 }
 
-/** A store that does not answer keeps no guest waiting for long. */
+/** If the store does not answer, this gives up soon, so that guests do not wait for long. */
 async function fenceFirst(site: Site, host: string, data: DataFolder): Promise<void> {
   const [{ fenceHost }, { readHeldReplicas }] = await Promise.all([
     import('../../instance/fenced-sources.js'),
@@ -105,13 +108,16 @@ async function heldError(data: DataFolder): Promise<RefusedError> {
   );
 }
 
-/** A folder or a path that can't be used says enough to people, but not to scripts; of the store, a catalogue's error does. */
+/**
+ * An unusable folder or path is clear enough to operators, but scripts need a code; catalogue errors of the store have
+ * one.
+ */
 function startError(error: unknown, who: string): unknown {
   if (error instanceof CatalogueError && error.code === 'InvalidVmState') {
     const remedy = 'end that process first, or choose another folder with --data';
     return new RefusedError(`${who} can't run: ${error.detail}; ${remedy}`, { cause: error });
   }
-  // Anything else than a plain error of ours or the file system's is told as it is.
+  // All other errors are reported unchanged.
   if (!(error instanceof Error) || error.name !== 'Error') return error;
   return new RefusedError(`${who} can't run: ${error.message}`, { cause: error });
 }

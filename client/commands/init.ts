@@ -1,4 +1,4 @@
-/** `init`: a site file to begin with. */
+/** `init`: writes a site file to start from. */
 import { randomUUID } from 'node:crypto';
 import { link, open, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
@@ -39,7 +39,7 @@ async function contentFor(file: string): Promise<string> {
   return example.replace(/(?<=\$schema=).*/, schema).replaceAll(EXAMPLE, path.basename(file));
 }
 
-/** The file has all of the content, or is not touched. @throws RefusedError when it is there, or can't be written. */
+/** Writes the file completely or not at all. @throws RefusedError if the file exists or can't be written. */
 async function writeWhole(file: string, content: string, replace: boolean): Promise<void> {
   const temporary = path.join(path.dirname(file), `.${path.basename(file)}.${randomUUID()}`);
   try {
@@ -50,7 +50,7 @@ async function writeWhole(file: string, content: string, replace: boolean): Prom
     } finally {
       await handle.close();
     }
-    // A link is refused where something has the name, in the same step.
+    // Creating a link checks in the same step that no file has the name.
     await (replace ? rename(temporary, file) : link(temporary, file));
   } catch (error) {
     throw refusal(file, error as NodeJS.ErrnoException);

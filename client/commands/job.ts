@@ -16,7 +16,7 @@ import { verifyResultOf, verifyText } from './verify.js';
 import { retryText } from './wait.js';
 
 const DEFAULT_LIMIT = 20;
-/** Characters of a row of the list. */
+/** Width of the list's task column, characters. */
 const TASK_WIDTH = 50;
 
 export function jobCommand(): Command {
@@ -44,7 +44,7 @@ export function jobCommand(): Command {
       await withFarshore(command, async (farshore, { site: { site } }) => {
         const found = await farshore.job(id).catch(async (error: unknown) => {
           if (!(error instanceof RefusedError)) throw error;
-          // Temporal forgets what ended long ago, or its database was lost: the vault does not.
+          // Temporal forgets old jobs, and its database may be lost; the vault keeps all records.
           const { store } = site.vault;
           const { readJobRecord } = await import('../../local/local-vault.js');
           const record = await waitingForStore(store, readJobRecord(store, id)).catch(() => undefined);
@@ -92,7 +92,7 @@ function jobTable(jobs: readonly Job[]): string {
   return table(['STARTED', 'VM', 'JOB', 'STATE', 'TASK', 'ID'], rows);
 }
 
-/** `job show` tells the rest. */
+/** `job show` prints the full text. */
 const shortened = (text: string): string => (text.length > TASK_WIDTH ? `${text.slice(0, TASK_WIDTH - 1)}…` : text);
 
 const sentText = ({ progress }: Job): string =>

@@ -1,4 +1,4 @@
-/** `keys`: the key file, which encrypts what Temporal holds. */
+/** `keys`: manages the key file with which Temporal's data is encrypted. */
 import path from 'node:path';
 import { Command } from 'commander';
 import { shellWord } from '../../domain/shell-word.js';
@@ -94,7 +94,7 @@ function fileOf({ file }: FileOption): string {
   throw new RefusedError(`no key file given: use --file, or set ${KEY_FILE_VARIABLE}`);
 }
 
-/** What the system says is told as it is; the rest has an error of its own. */
+/** Reports errors of the operating system with their text; other errors have their own messages. */
 const cannot =
   (file: string) =>
   (error: unknown): never => {

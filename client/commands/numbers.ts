@@ -1,7 +1,7 @@
-/** Parse options that are numbers. */
+/** Parsers for numeric options. */
 import { InvalidArgumentError } from 'commander';
 
-/** Of an option that counts something. */
+/** For an option that is a positive number. */
 export function positive(text: string): number {
   const value = Number(text);
   if (Number.isInteger(value) && value > 0) return value;

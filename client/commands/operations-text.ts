@@ -21,7 +21,9 @@ const commands = {
 const commandOf = (operation: string): string =>
   (commands as Readonly<Record<string, string | undefined>>)[operation] ?? operation;
 
-/** @param isHostAlive something on the VM's host answers, so that an unplanned failover asks for the VM's name. */
+/**
+ * @param isHostAlive whether something on the VM's host answers, so that an unplanned failover asks for the VM's name.
+ */
 export function operationsText({ operations }: ProtectedItemView, isHostAlive: boolean): string {
   const rows = Object.entries(operations).map(([operation, permission]) => [
     commandOf(operation),

@@ -1,4 +1,4 @@
-/** Where a command works: which data folder, site file, instance and Temporal it is about. */
+/** What a command works with: the data folder, site file, instance and Temporal server. */
 import type { Command } from 'commander';
 import type { HeldReplica } from '../../domain/held-replica.js';
 import type { Site } from '../../domain/site.js';
@@ -10,7 +10,7 @@ import type { Farshore } from '../farshore.js';
 import { note, Output } from '../output.js';
 import { unlessItHangs } from './store-patience.js';
 
-/** Options every command takes; they are the program's. */
+/** The program's options, which every command accepts. */
 export interface CommonOptions {
   readonly json?: true;
   readonly data?: string;
@@ -23,20 +23,20 @@ export const UI_VARIABLE = 'FARSHORE_UI_URL';
 export interface Place {
   readonly data: DataFolder;
   readonly site: LoadedSite;
-  /** The instance that holds the data folder, when one does. */
+  /** The instance that uses the data folder, if there is one. */
   readonly instance: Instance | undefined;
   readonly temporal: TemporalPlace;
 }
 
 export interface TemporalPlace {
   readonly address: string;
-  /** Undefined: the one the environment configures, or the usual one. */
+  /** Undefined for the namespace that the environment configures, or the default one. */
   readonly namespace: string | undefined;
   /** Undefined if its address is unknown. */
   readonly uiUrl: string | undefined;
-  /** Named by the environment, with all it says about reaching it. */
+  /** The environment configures this server, including how to connect to it. */
   readonly isConfigured: boolean;
-  /** Where the address stands. */
+  /** Where the address comes from. */
   readonly configuredBy: string;
 }
 
@@ -46,12 +46,12 @@ export const outputOf = (command: Command): Output => new Output(commonOptions(c
 export const dataFolderOf = ({ data }: CommonOptions): DataFolder =>
   new DataFolder(data ?? process.env['FARSHORE_DATA'] ?? '.farshore');
 
-/** The site file of those who have no instance to ask. */
+/** The site file if no instance is running. */
 export const siteFileOf = ({ site }: CommonOptions): string => site ?? process.env['FARSHORE_SITE'] ?? 'site.yaml';
 
 /**
- * The environment's Temporal comes first, then the instance's.
- * @throws UnreachableError when there is neither, DocumentError for the site file.
+ * The Temporal server that the environment names takes precedence over the instance's.
+ * @throws UnreachableError if there is neither, DocumentError for the site file.
  */
 export async function findPlace(command: Command): Promise<Place> {
   const options = commonOptions(command);
@@ -62,7 +62,7 @@ export async function findPlace(command: Command): Promise<Place> {
   return { data, site, instance, temporal };
 }
 
-/** @throws UnreachableError when there is none, RefusedError when the environment names none properly. */
+/** @throws UnreachableError if there is no server, RefusedError if the environment's settings are invalid. */
 export function temporalPlaceOf(instance: Instance | undefined, data: DataFolder): TemporalPlace {
   const server = environmentServer();
   if (server) {
@@ -89,7 +89,7 @@ function configuredUi(): string | undefined {
   );
 }
 
-/** The Temporal server that the environment names. @throws RefusedError when it names none properly. */
+/** The Temporal server that the environment names. @throws RefusedError if the settings are invalid. */
 export function environmentServer(): ConfiguredServer | undefined {
   try {
     return configuredServer();
@@ -98,9 +98,9 @@ export function environmentServer(): ConfiguredServer | undefined {
   }
 }
 
-/** @throws UnreachableError when Temporal does not answer. */
+/** @throws UnreachableError if Temporal does not answer. */
 export async function connectTo(place: Place): Promise<Farshore> {
-  // Takes a while to load, which commands that need no Temporal are spared.
+  // Loaded here because it takes a while, which commands without Temporal should not pay for.
   const { Farshore } = await import('../farshore.js');
   return await Farshore.connect({
     site: place.site.site,
@@ -109,7 +109,7 @@ export async function connectTo(place: Place): Promise<Farshore> {
   });
 }
 
-/** Connects, works, and closes the connection whatever comes of it. */
+/** Connects, runs the work, and closes the connection in any case. */
 export async function withFarshore<T>(
   command: Command,
   work: (farshore: Farshore, place: Place) => Promise<T>,
@@ -123,7 +123,7 @@ export async function withFarshore<T>(
   }
 }
 
-/** What has to be told of a Temporal: of one that the environment names, nothing. */
+/** Connect options for a Temporal server; none if the environment configures it. */
 export const givenBy = ({ address, namespace, isConfigured, configuredBy }: TemporalPlace) =>
   isConfigured ? {} : { address, ...(namespace !== undefined && { namespace }), configuredBy };
 

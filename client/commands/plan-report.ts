@@ -1,4 +1,4 @@
-/** A plan run for people. */
+/** A plan run as text. */
 import { currentTask, type Job } from '../../domain/job.js';
 import { stagesOf } from '../../domain/plan-graph.js';
 import { formatSeconds, secondsBetween } from '../../domain/time.js';
@@ -18,7 +18,7 @@ export function planRunTable(runs: readonly PlanRun[]): string {
   return table(['STARTED', 'PLAN', 'TYPE', 'STATE', 'RUN'], rows);
 }
 
-/** @param jobs of its machines, as far as they are known: they tell what a machine is doing. */
+/** @param jobs known jobs of the run's machines; they show what each machine is doing. */
 export function planRunText(run: PlanRun, jobs: readonly Job[]): string {
   const rows = run.plan.groups.flatMap((group) =>
     group.vms.map((vm, index) => {

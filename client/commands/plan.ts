@@ -27,10 +27,10 @@ interface PlanOptions {
 }
 
 const RUNS_LISTED = 20;
-/** How a run is named. */
+/** How a command names a run. */
 const RUN = 'id of the run, or name of a plan for its newest run';
 
-/** The server's list of jobs that stand still is asked this often, ms: it lags behind anyway. */
+/** How often the server is asked for jobs that wait for an operator, ms; its list lags behind anyway. */
 const STANDSTILL_CHECK_MS = 5_000;
 
 export function planCommand(): Command {
@@ -111,7 +111,7 @@ export function planCommand(): Command {
   return plan;
 }
 
-/** An accepted job begins when its VM has ended the cycle it is in. */
+/** An accepted job begins when its VM has finished the current cycle. */
 function notStartedYet(error: unknown): undefined {
   if (!(error instanceof RefusedError)) throw error;
 }
@@ -159,7 +159,7 @@ function throwRefusals(refusals: readonly (string | undefined)[]): void {
   if (found.length > 0) throw new RefusedError(`nothing was started\n${found.join('\n')}`);
 }
 
-/** @returns the run when it has ended, or when machines of it wait for an administrator. */
+/** @returns the run, and its jobs that wait for an operator; resolves when the run has ended or there are such jobs. */
 async function waitForRun(farshore: Farshore, id: string): Promise<{ run: PlanRun; standing: readonly Job[] }> {
   const progress = new Progress();
   let standing: readonly Job[] = [];
@@ -175,7 +175,7 @@ async function waitForRun(farshore: Farshore, id: string): Promise<{ run: PlanRu
       return standing.length > 0;
     },
   );
-  // Else the next command could meet a VM that still believes it is busy.
+  // Otherwise the next command could meet a VM that still believes that it is busy.
   const done = run.state === 'InProgress' ? [] : run.machines;
   await Promise.all(
     done.map(({ vm, jobId }) =>

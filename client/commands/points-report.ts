@@ -1,4 +1,4 @@
-/** The recovery points of a VM, and which of them each kind of choice means now. */
+/** The recovery points of a VM, and the one that each kind of choice selects now. */
 import { CatalogueError } from '../../domain/errors.js';
 import {
   chooseRecoveryPoint,
@@ -25,7 +25,7 @@ export const pointsValue = (recovery: RecoveryState | undefined) => ({
   },
 });
 
-/** Of a store that does not tell, what was heard last. */
+/** If the store does not answer, the points that were last reported. */
 export function pointsText(recovery: RecoveryState | undefined, { item }: ProtectedItemView): string | undefined {
   if (!recovery) {
     const { latestRecoveryPoint: latest, namedPoints = [] } = item;
@@ -49,13 +49,13 @@ export function pointsText(recovery: RecoveryState | undefined, { item }: Protec
 export const kindText = ({ kind, suspect }: Pick<RecoveryPoint, 'kind' | 'suspect'>): string =>
   suspect === undefined ? kind : `${kind}, suspect`;
 
-/** What the word means, below a table that has it. */
+/** Explains the word "suspect", below a table that contains it. */
 export function suspectText(points: readonly Pick<RecoveryPoint, 'suspect'>[]): string {
   const reasons = new Set(points.flatMap(({ suspect }) => suspect ?? []));
   return [...reasons].map((reason) => `\nSuspect, may not match what the guest wrote: ${reason}.`).join('');
 }
 
-/** What can't be used, below what can. */
+/** Records that can't be used, listed below those that can. */
 export const damagedText = (damaged: readonly DamagedRecord[] = []): string =>
   damaged.map(({ problem }) => `\nDamaged and left out: ${problem}.`).join('');
 
@@ -78,7 +78,7 @@ export function chosen(choice: RecoveryPointSelector, recovery: RecoveryState) {
             time: target.cycle.sealedAt,
             process: target.process.length,
           };
-    // The cycle of a live state may have its point already, which knows best.
+    // A point may already exist for the cycle of the current state; then the point has the latest information.
     const made = recovery.points.find((point) => point.id === id);
     const suspect = made ? made.suspect : recovery.suspect;
     return { id, time, process, ...(suspect !== undefined && { suspect }) };

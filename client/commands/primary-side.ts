@@ -57,7 +57,10 @@ export async function requirePrimarySide(
   );
 }
 
-/** What a planned failover lacks. Only a host of which nothing answers may be lost: else there is a way without loss. */
+/**
+ * What is missing for a planned failover. A host counts as lost only if nothing on it answers; otherwise there is a way
+ * without data loss.
+ */
 function lackOf(
   item: ProtectedItem,
   sign: HostSign,

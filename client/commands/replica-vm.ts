@@ -102,7 +102,8 @@ export function deleteReplicaCommand(): Command {
 }
 
 /**
- * What was started at the primary site would be turned off as soon as the source can be told of the failover.
+ * Refuses to start a VM at the primary site while its source still has to be fenced, because the fencing would turn it
+ * off.
  * @throws RefusedError
  */
 export function refuseWhileFenceOwed(vm: string, view: ProtectedItemView | undefined): void {
@@ -115,7 +116,7 @@ export function refuseWhileFenceOwed(vm: string, view: ProtectedItemView | undef
   );
 }
 
-/** A replica VM outlives the name of its VM in the site file. */
+/** A replica VM stays although the site file may no longer name its VM. */
 function notInSite(error: unknown): undefined {
   if (!(error instanceof RefusedError)) throw error;
 }

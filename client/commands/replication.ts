@@ -55,7 +55,7 @@ export function protectCommand(): Command {
           jobs.map(async (job) => ({
             ...job,
             ...(await waitUntilProtected(farshore, job, progress)),
-            // It may have been started meanwhile.
+            // The VM may have been started in the meantime.
             off: await isOff(job.vm),
           })),
         );
@@ -84,8 +84,9 @@ export function protectCommand(): Command {
 }
 
 /**
- * The disks of a replica VM are those that a new initial replication would write to. A recovery site that does not
- * answer is found out by the job. @throws RefusedError
+ * A new initial replication would overwrite the disks that a replica VM runs from. If the recovery site does not
+ * answer, the job reports it.
+ * @throws RefusedError
  */
 async function refuseReplicaVms(local: LocalSite, vms: readonly string[]): Promise<void> {
   const replicas = await local.replicaVms().catch(() => []);
@@ -102,21 +103,21 @@ async function refuseReplicaVms(local: LocalSite, vms: readonly string[]): Promi
   );
 }
 
-/** One that does not answer is found out by the job. */
+/** If the hypervisor does not answer, the job reports it. */
 const isOffAtHome = async (local: LocalSite, vm: SiteVm): Promise<boolean> =>
   (await local.askHypervisor(vm)).vm?.state === 'Off';
 
 const offText = (vm: string): string =>
   `${vm} is off at the primary site; its disks are protected as they are. To start it: farshore vm start ${vm}`;
 
-/** What the vault holds of a VM, with recovery points. */
+/** A VM's replica in the vault, with its recovery points. */
 export interface KeptReplica {
   readonly vm: string;
-  /** Its protection was ended on purpose, then. */
+  /** When its protection was ended on purpose. */
   readonly unprotectedAt?: string | undefined;
 }
 
-/** A store that does not answer is found out by the job. */
+/** If the store does not answer, the job reports it. */
 async function keptReplicas(local: LocalSite, vms: readonly string[]): Promise<KeptReplica[]> {
   const kept = await Promise.all(
     vms.map(async (vm) => {
@@ -127,7 +128,7 @@ async function keptReplicas(local: LocalSite, vms: readonly string[]): Promise<K
   return kept.flat();
 }
 
-/** Only what was not ended on purpose can be gone on with. */
+/** Replication can be continued only if it was not ended on purpose. */
 export function overwritingText(kept: readonly KeptReplica[]): string {
   const names = kept.map(({ vm }) => vm).join(', ');
   const adoptable = kept.filter(({ unprotectedAt }) => unprotectedAt === undefined).map(({ vm }) => vm);
@@ -241,7 +242,7 @@ function parseTag(text: string): string {
   throw new InvalidArgumentError(tag.error.issues[0]!.message);
 }
 
-/** @throws JobFailedError when the cycle can't come any more without an administrator. */
+/** @throws JobFailedError if the cycle can't be made unless an operator acts. */
 async function waitForCycle(farshore: Farshore, vm: string, sequence: number): Promise<ProtectedItemView> {
   const progress = new Progress();
   const isThere = (view: ProtectedItemView) => (view.item.applied?.sequence ?? 0) >= sequence;

@@ -1,4 +1,4 @@
-/** `pause`, `resume` and `set-policy`: how a protected VM is replicated. */
+/** `pause`, `resume` and `set-policy`: change how a protected VM is replicated. */
 import { Command } from 'commander';
 import { outputOf, withFarshore } from './place.js';
 

@@ -1,4 +1,7 @@
-/** Commands that take several VMs: all are asked before anything is started, and what was done before is answered as done. */
+/**
+ * Commands for several VMs. All VMs are checked before anything is started, and a request that was fulfilled before is
+ * reported as done.
+ */
 import type { Command } from 'commander';
 import type { Job } from '../../domain/job.js';
 import type { JobKind } from '../../domain/jobs/known-jobs.js';
@@ -12,12 +15,12 @@ import type { DestructiveOptions } from './follow-request.js';
 import { outputOf } from './place.js';
 import { problemOf, throwProblems, waitForJob } from './wait.js';
 
-/** What a command that takes several VMs finds of one of them. */
+/** The result of checking one VM of a command. */
 export type Asked =
   | { readonly vm: string; readonly view: ProtectedItemView; readonly todo: 'start' }
-  /** The same was asked before, and is under way. */
+  /** The same request was made before, and its job is running. */
   | { readonly vm: string; readonly view: ProtectedItemView; readonly todo: 'follow'; readonly jobId: string }
-  /** The same was asked before, and is done. */
+  /** The same request was made before, and is done. */
   | {
       readonly vm: string;
       readonly view: ProtectedItemView | undefined;
@@ -26,9 +29,10 @@ export type Asked =
     };
 
 /**
- * Asks all the VMs named before anything is started.
- * @param done says that what is asked has been done, in a sentence without the VM's name; undefined when it has not.
- * @throws RefusedError with every refusal: then nothing is started.
+ * Checks all named VMs before anything is started.
+ * @param done says that the request has already been fulfilled, in a sentence without the VM's name; undefined if it
+ * has not.
+ * @throws RefusedError with every refusal; nothing is started then.
  */
 export async function askAll(
   farshore: Farshore,
@@ -55,12 +59,14 @@ export async function askAll(
   return found.filter((each) => typeof each !== 'string');
 }
 
-/** Those that something is to be started of. */
+/** The VMs for which a job must be started. */
 export const toStart = (asked: readonly Asked[]) => asked.filter((each) => each.todo === 'start');
 
 /**
- * Starts what is to be started, and says of each VM which job it is; with --wait follows them all, and says what came of it.
- * @param name the command that answers. @param start asks for the job of one VM. @throws JobFailedError
+ * Starts the missing jobs and reports the job of each VM; with --wait, follows them all and reports their outcomes.
+ * @param name the command that answers.
+ * @param start requests the job of one VM.
+ * @throws JobFailedError
  */
 export async function followAll(
   name: 'failover' | 'commit' | 'unprotect' | 'plan commit',
@@ -110,7 +116,7 @@ export async function followAll(
   throwProblems(ends.map(({ job }) => job && problemOf(job)));
 }
 
-/** Of a VM that was failed over before. */
+/** For a VM that was already failed over. */
 export function failedOver(view: ProtectedItemView | undefined): string | undefined {
   if (view?.item.phase === 'FailedOver') return 'it has already been failed over and runs at the recovery site';
   return view?.item.phase === 'Committed'
@@ -118,6 +124,6 @@ export function failedOver(view: ProtectedItemView | undefined): string | undefi
     : undefined;
 }
 
-/** Of a VM whose failover was committed before. */
+/** For a VM whose failover was already committed. */
 export const committed = (view: ProtectedItemView | undefined): string | undefined =>
   view?.item.phase === 'Committed' ? 'its failover has already been committed' : undefined;

@@ -1,8 +1,8 @@
-/** What several answers show of a VM, each in one way. */
+/** Fields of a VM that several answers share. */
 import type { ProtectedItem } from '../../domain/protected-item.js';
 import type { HypervisorVm } from '../../local/local-site.js';
 
-/** The job that runs. */
+/** The running job. */
 export function runningJob({ job }: Pick<ProtectedItem, 'job'>) {
   if (!job) return undefined;
   const { jobId, kind, startedAt, task, progress, retry } = job;

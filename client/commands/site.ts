@@ -1,4 +1,4 @@
-/** `site check`: is the site file right, and is what it names there? */
+/** `site check`: checks the site file, and whether the disks that it names exist. */
 import { Command } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
 import { hostsOf, type Site } from '../../domain/site.js';
@@ -34,7 +34,7 @@ export function siteCommand(): Command {
   return site;
 }
 
-/** @param what as in "The JSON Schema of ...". */
+/** @param what ends the sentence "The JSON Schema of ...". */
 export const schemaCommand = (kind: DocumentKind, what: string): Command =>
   new Command('schema')
     .summary(`the JSON Schema of ${what}, for editors`)

@@ -54,7 +54,7 @@ export function statusCommand(): Command {
         const at = new Date().toISOString();
         const items = new Map(known.flatMap(({ name, view }) => (view ? [[name, view.item] as const] : [])));
         const protectedVms = [...items.keys()].filter((vm) => viewAmong(items, vm, at));
-        // In this order: of a replica VM that is deleted meanwhile the store knows.
+        // In this order: if a replica VM is deleted in between, the store already knows.
         const local = new LocalSite(site, data);
         const replicaVms = await local.replicaStates();
         const held = await heldReplicas(site, protectedVms);
@@ -82,7 +82,7 @@ async function watchVault(command: Command, intervalSeconds: number): Promise<vo
   const source = await VaultSource.open(command);
   const json = commonOptions(command).json ?? false;
   await watchStatus(source, { intervalMs: intervalSeconds * 1000, json, signal });
-  // A question under way may be repeated for some seconds, and its answer is no longer needed.
+  // A pending request may be repeated for some seconds, but its answer is no longer needed.
   process.exit(exitCodes.ok);
 }
 

@@ -1,19 +1,22 @@
-/** A store that answers slowly, or not at all, and the person who waits for a command. */
+/** Limits how long a command waits for a slow store, and tells the operator about the wait. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatStoreAddress, type StoreAddress } from '../../domain/store-address.js';
 import { formatSeconds } from '../../domain/time.js';
 import { note } from '../output.js';
 
-/** Nobody waits longer for what is only shown beside something else, ms. */
+/** Limit for data that is only shown beside something else, ms. */
 const PATIENCE_MS = 5_000;
-/** Whoever waits for the store itself is told so, each time this has passed, ms. */
+/** How often a wait for the store is reported, ms. */
 const TOLD_EVERY_MS = 10_000;
 
-/** For what is shown beside something else. @param otherwise stands for an answer of a store that fails or hangs. */
+/** For data that is only shown beside something else. @param otherwise returned if the store fails or hangs. */
 export const unlessItHangs = <T>(asked: Promise<T>, otherwise: T): Promise<T> =>
   Promise.race([asked.catch(() => otherwise), sleep(PATIENCE_MS, otherwise, { ref: false })]);
 
-/** Says on standard error that, and how long, the store is waited for. Requests that fail are made again for minutes. */
+/**
+ * Reports on standard error how long the command has been waiting for the store. Failed requests are retried for
+ * minutes.
+ */
 export async function waitingForStore<T>(address: StoreAddress, asked: Promise<T>): Promise<T> {
   const begun = performance.now();
   const timer = setInterval(() => {

@@ -1,4 +1,4 @@
-/** `failover --type unplanned`: says what will be lost, asks, and shows what was. */
+/** `failover --type unplanned`: says what will be lost, asks for confirmation, and reports what was lost. */
 import type { Command } from 'commander';
 import { lossAhead, timeLines, type LostHost } from '../../domain/failover-times.js';
 import {
@@ -29,7 +29,7 @@ export interface FailoverOptions extends DestructiveOptions {
   readonly force?: true;
 }
 
-/** The first option given that only an unplanned failover has. */
+/** The first given option that only an unplanned failover has. */
 export function unplannedOnly({ recoveryPoint, tryShutDown, force }: FailoverOptions): string | undefined {
   if (recoveryPoint !== undefined) return '--recovery-point';
   if (tryShutDown) return '--try-shut-down';
@@ -43,7 +43,7 @@ export async function failOverUnplanned(
   options: FailoverOptions,
   command: Command,
 ): Promise<void> {
-  // Whoever names a point does not ask for the failover that was done.
+  // A request for a certain point is not fulfilled by an earlier failover.
   const done = options.recoveryPoint === undefined ? failedOver : () => undefined;
   const asked = await askAll(farshore, vms, 'unplannedFailover', done);
   const { LocalSite } = await import('../../local/local-site.js');
@@ -63,7 +63,7 @@ interface Found {
   readonly vm: string;
   readonly view: ProtectedItemView;
   readonly sign: HostSign;
-  /** Undefined when the store can't be read here. */
+  /** Undefined if the store can't be read from here. */
   readonly point: { readonly time: string; readonly suspect?: string | undefined } | undefined;
 }
 
@@ -96,18 +96,21 @@ function lostHost(sign: HostSign): Pick<JobParameters, keyof LostHost> {
 const isLost = (sign: HostSign): boolean => !sign.answers && !runsUnwatched(sign);
 
 /**
- * A point that is not there has to be known before a running job is cancelled for it.
+ * Checks that the point exists before a running job is cancelled for it.
  * @throws CatalogueError RecoveryPointNotFound
  */
 async function pointOf(local: LocalSite, vm: string, wanted: string | undefined): Promise<Found['point']> {
-  // A store that can't be read here may be read where the job runs.
+  // If the store can't be read from here, it may still be readable where the job runs.
   const state = await local.recoveryState(vm).catch(() => undefined);
   if (!state) return undefined;
   if (wanted !== undefined) chooseRecoveryPoint(selectorOf(wanted), state);
   return chosen(selectorOf(wanted ?? 'latest'), state);
 }
 
-/** While a VM's host answers, or only its hypervisor does not, there is a better way: the prompt names it and asks for the VM's name. */
+/**
+ * While a VM's host answers, or only its hypervisor does not, there is a better way: the prompt names it and asks for
+ * the VM's name.
+ */
 async function confirmLoss(found: readonly Found[], options: FailoverOptions): Promise<void> {
   const at = new Date().toISOString();
   const alive = found.filter(({ sign }) => !isLost(sign) || sign.hypervisorAlone);
@@ -127,7 +130,7 @@ function aliveText({ vm, view, sign }: Found): string {
   return `${vm}: ${answersText(sign)}; ${better}`;
 }
 
-/** Nobody has lost a host whose agent answers. */
+/** A host whose agent answers is not lost. */
 const hypervisorText = (vm: string, host: string): string =>
   `${vm}: the agent of host ${host} answers, and only its hypervisor does not: restart that, and nothing is lost: ${startHypervisor(host)}`;
 
@@ -155,7 +158,7 @@ function consequences(
   return `${vm} will run at the recovery site, from the data in the vault. ${lost}\n${source}${job}${warning}`;
 }
 
-/** What happens to the source when it is not shut down first. */
+/** What happens to the source if it is not shut down first. */
 function sourceText(sign: HostSign, vmmServer: string): string {
   if (isLost(sign))
     return 'The source VM is not contacted first: make sure that it is off and stays off. Farshore turns it off as soon as its hypervisor and its Provider answer.';

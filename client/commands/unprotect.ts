@@ -92,7 +92,9 @@ export function unprotectCommand(): Command {
     });
 }
 
-/** For a VM whose protection has ended, but whose clean-up at its host has not: asking again changes nothing. */
+/**
+ * For a VM whose protection has ended although the clean-up at its host has not: repeating the request changes nothing.
+ */
 export function endedBefore(
   view: ProtectedItemView | undefined,
   { primaryLost }: { readonly primaryLost?: true },
@@ -106,7 +108,7 @@ export function endedBefore(
   return `its protection has already ended; ${left}`;
 }
 
-/** @param item before the job; undefined for a VM whose protection had ended before. */
+/** @param item its state before the job; undefined if its protection had ended before. */
 function outcomeText(
   item: ProtectedItem | undefined,
   isKept: boolean,
@@ -124,11 +126,13 @@ function outcomeText(
 export interface EndOfProtection {
   readonly item: ProtectedItem;
   readonly keepReplica: boolean;
-  /** The primary site is not contacted. */
+  /** True if the primary site is not contacted. */
   readonly primaryLost: boolean;
-  /** The site file no longer names it and the hypervisor does not know it: there is nothing to end there. */
+  /**
+   * The site file no longer names the VM and the hypervisor does not know it, so there is nothing to clean up there.
+   */
   readonly unknownToHost: boolean;
-  /** In the vault; undefined if the store cannot be read here. */
+  /** Number of recovery points in the vault; undefined if the store can't be read from here. */
   readonly points: number | undefined;
 }
 
@@ -142,7 +146,7 @@ async function endOf(
     local.hypervisorVms(item.host),
     unlessItHangs(local.recoveryState(item.vm), undefined),
   ]);
-  // One that the site file names may have moved to another host.
+  // A VM that the site file names may have moved to another host.
   const unknownToHost = !isNamed && known !== undefined && !known.some(({ name }) => name === item.vm);
   return {
     item,
@@ -153,11 +157,11 @@ async function endOf(
   };
 }
 
-/** Would --primary-lost skip a step at its host? */
+/** Whether --primary-lost would skip a step at the VM's host. */
 const needsHost = ({ item, unknownToHost }: EndOfProtection): boolean =>
   !unknownToHost && (item.activeSide === 'primary' || item.sourceFence !== undefined || item.leftovers !== undefined);
 
-/** What to do while the host answers, as part of a sentence. */
+/** The alternative while the host answers, as part of a sentence. */
 function insteadOfWaiving(
   { vm, phase, activeSide, sourceFence, leftovers }: ProtectedItem,
   { keepReplica }: { readonly keepReplica?: true },
@@ -189,7 +193,7 @@ function sourceText({ host, sourceFence, sourceRan }: ProtectedItem): string {
   return `${source}, off since ${sourceRan.until}: it kept running after the failover, and data written there in that time exists only on these disks`;
 }
 
-/** Exactly what is deleted and what is kept. */
+/** Exactly what will be deleted and what will be kept. */
 export function consequences({ item, keepReplica, primaryLost, unknownToHost, points }: EndOfProtection): string {
   const { vm, host, activeSide, applied, latestRecoveryPoint } = item;
   const newest = latestRecoveryPoint ? ` (newest: ${latestRecoveryPoint.time})` : '';

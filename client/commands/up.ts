@@ -1,4 +1,4 @@
-/** `up` and `down`: a whole instance on this machine. */
+/** `up` and `down`: start and stop a whole instance on this machine. */
 import { spawn } from 'node:child_process';
 import { open, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
@@ -29,7 +29,7 @@ interface UpOptions {
 }
 
 const POLL_MS = 200;
-/** An instance ends its workers one after the other, each with time to finish what it does. */
+/** An instance stops its workers one after the other, and lets each finish its current work. */
 const DOWN_TIMEOUT_MS = 180_000;
 const TAIL_LINES = 15;
 
@@ -135,10 +135,10 @@ async function startHere(data: DataFolder, site: LoadedSite, options: UpOptions)
   };
 }
 
-/** What startInstance throws says enough to people, but not to scripts. */
+/** The errors of startInstance are clear enough to operators, but scripts need a code. */
 function startError(error: unknown, data: DataFolder): unknown {
   if (!(error instanceof Error) || error.name === 'ProvisioningError') return error;
-  // These tell the remedy, and whose turn it is.
+  // These errors name their remedy and say who has to act.
   if (error.name === 'CatalogueError') return error;
   if (error.name === 'TemporalProblem') return answerOf(error);
   if (error.name === 'PortUnavailableError') return new RefusedError(error.message, { cause: error });
@@ -146,7 +146,7 @@ function startError(error: unknown, data: DataFolder): unknown {
   return new UnreachableError(message, { cause: error });
 }
 
-/** The same command without --detach, in a session of its own. */
+/** Runs the same command without --detach, in its own session. */
 async function startDetached(data: DataFolder, site: LoadedSite, options: UpOptions): Promise<Started> {
   const logFile = data.log('up');
   const log = await open(logFile, 'a');
@@ -188,12 +188,12 @@ const repeatedArguments = ({ temporalPort, uiPort, metrics, newStore }: UpOption
   ...(uiPort === undefined ? [] : ['--ui-port', `${uiPort}`]),
 ];
 
-/** @returns the process id of the instance that was stopped. @throws UnreachableError when it does not end. */
+/** @returns the process ID of the instance that was stopped. @throws UnreachableError if it does not stop. */
 async function stopInstance(data: DataFolder): Promise<number | undefined> {
   const deadline = performance.now() + DOWN_TIMEOUT_MS;
   let stopping: number | undefined;
   while (await data.isHeld()) {
-    // One that is just being started has no process id to tell yet.
+    // An instance that is just starting has not published its process ID yet.
     const pid = await instanceProcess(data);
     if (pid !== undefined && stopping === undefined) {
       process.kill(pid, 'SIGTERM');
@@ -210,7 +210,7 @@ async function stopInstance(data: DataFolder): Promise<number | undefined> {
   return stopping;
 }
 
-/** What the instance says of itself, or where that is damaged, who holds the folder. */
+/** The process ID that the instance published; if that record is damaged, of the process that locks the folder. */
 async function instanceProcess(data: DataFolder): Promise<number | undefined> {
   try {
     return (await data.readInstance())?.pid;
@@ -245,7 +245,7 @@ async function upText(instance: Instance, data: DataFolder, { site }: LoadedSite
     process.env['FARSHORE_DATA'] === undefined && data.path !== path.resolve('.farshore')
       ? ` --data ${shellWord(data.path)}`
       : '';
-  // Whoever has replicas already wants to know how they are.
+  // If there are replicas already, the operator will want to know their state.
   const held = await heldReplicas(site, []);
   const next = held.length > 0 ? ['status'] : ['vm list', ...(first === undefined ? [] : [`protect ${first} --wait`])];
   return `Farshore is up: vault ${instance.vault}, ${counted(site.vms.length, 'VM')}.\n${fields([
@@ -271,7 +271,7 @@ async function upText(instance: Instance, data: DataFolder, { site }: LoadedSite
   ])}`;
 }
 
-/** Of a server of its own, which is one for development. */
+/** For the development server that the instance runs itself. */
 const accessText = ({ temporal: { pid } }: Instance): string | undefined =>
   pid === undefined
     ? undefined

@@ -1,4 +1,7 @@
-/** `vault`: what the replica store holds. It describes itself, so none of this asks Temporal or the primary site. */
+/**
+ * `vault`: shows the contents of the replica store. The store describes itself, so none of this needs Temporal or the
+ * primary site.
+ */
 import path from 'node:path';
 import { Command } from 'commander';
 import { counted } from '../../domain/counted.js';

@@ -47,7 +47,7 @@ export function verifyCommand(): Command {
     });
 }
 
-/** Undefined for a job that was no verification, or has found nothing out. */
+/** Undefined if the job was not a verification or has no result. */
 export function verifyResultOf({ kind, result }: Job): VerifyResult | undefined {
   return kind === 'verifyReplica' ? verifyResultSchema.safeParse(result).data : undefined;
 }

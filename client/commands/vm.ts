@@ -1,4 +1,4 @@
-/** `vm list`, `vm show`, and the commands for VMs that do not run, or run no more. */
+/** `vm list`, `vm show`, and the commands for VMs that do not run. */
 import { Command, Option } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
 import { CatalogueError } from '../../domain/errors.js';
@@ -112,7 +112,7 @@ const listedValue = ({ vm, isNamed, view, answer, held, replicaVm: power }: List
   problem: problemOf(answer),
 });
 
-/** Undefined: unknown. */
+/** Undefined if unknown. */
 const protectable = ({ answered, problem }: HypervisorAnswer): boolean | undefined =>
   answered ? problem === undefined : undefined;
 const problemOf = ({ answered, problem }: HypervisorAnswer): string | undefined => (answered ? problem : NO_ANSWER);
@@ -127,7 +127,7 @@ interface Listed {
   readonly replicaVm: ReplicaVmPower | undefined;
 }
 
-/** Of a VM that the site file does not name any more: what its protection knows. */
+/** A VM that the site file no longer names, as its protection entity knows it. */
 const unnamed = (name: string, { item: { host, policy } }: ProtectedItemView): SiteVm => ({
   name,
   host,
@@ -210,14 +210,14 @@ async function show(name: string, _options: object, command: Command): Promise<v
       : [];
     const seenView = toldView && withAgentAlone(toldView, answer);
     const view = seenView && silent.length > 0 ? withoutProvider(seenView) : seenView;
-    // A side that does not answer is when people look: everything else is shown all the same.
+    // This command is used when a site does not answer, so everything else is still shown.
     const problems: string[] = answer.untold === undefined ? [] : [answer.untold];
     const unanswered = (error: unknown): undefined => {
       if (!(error instanceof CatalogueError)) throw error;
       problems.push(error.message);
     };
     const recovery = (view || held) && (await local.recoveryState(name).catch(unanswered));
-    // Only what is running there is worth a question that may stay without an answer.
+    // The question may remain unanswered, so it is asked only if the VM should run there.
     const replicas = activeSideOf(view, held) === 'recovery' ? await local.replicaVms().catch(unanswered) : [];
     const replica = replicas?.find((each) => each.name === name);
     const states = replicas && new Map(replicas.map((each) => [each.name, each.state]));
@@ -246,10 +246,10 @@ interface Found {
   readonly vm: SiteVm;
   readonly site: Site;
   readonly view: ProtectedItemView | undefined;
-  /** Of a VM that is not protected; undefined when the vault holds nothing of it, or does not tell here. */
+  /** For an unprotected VM; undefined if the vault has nothing of it or can't be read from here. */
   readonly held: HeldReplica | undefined;
   readonly answer: HypervisorAnswer;
-  /** Undefined: the store does not answer, or knows no such VM. */
+  /** Undefined if the store does not answer or does not know the VM. */
   readonly recovery: RecoveryState | undefined;
   readonly replica: HypervisorVm | undefined;
   readonly replicaVm: ReplicaVmPower | undefined;
@@ -290,7 +290,7 @@ function nextText({ vm, view, held, answer, replicaVm: power, isProviderSilent }
   return nextStepText(nextStep(vm.name, view, new Date().toISOString(), seen));
 }
 
-/** As `status` counts it: what does not run where it should is Critical. */
+/** As in `status`: a VM that does not run where it should is Critical. */
 const healthOf = ({ view, replicaVm: power }: Pick<Listed, 'view' | 'replicaVm'>): Health | undefined =>
   view && (power === undefined || power === 'Running' ? view.health : 'Critical');
 
@@ -299,13 +299,13 @@ function problemText(answer: HypervisorAnswer, problems: readonly string[]): str
   return all.length > 0 ? all.join('\n') : undefined;
 }
 
-/** Where the VM is seen to run, its host is not lost: it is the agent that has to be started. */
+/** If the VM is seen running, its host is not lost: only the agent must be started. */
 function seenBeside({ item }: ProtectedItemView, { vm }: HypervisorAnswer, condition: Condition): Condition {
   if (condition.reason !== 'AgentNotAnswering' || vm?.state !== 'Running') return condition;
   return { ...condition, remedy: `The VM runs, so restart only the agent: ${startAgent(item.host)}. ${BEFORE_THAT}.` };
 }
 
-/** As `seenBeside`, for the operation that needs the agent. */
+/** Like `seenBeside`, for the operation that needs the agent. */
 function withAgentAlone(view: ProtectedItemView, { vm }: HypervisorAnswer): ProtectedItemView {
   const silence = hostSilence(view.item);
   const isRefusedForIt =

@@ -1,4 +1,4 @@
-/** `--wait`: follows what was started until it has ended, or stands still until an administrator acts. */
+/** `--wait`: follows an operation until it has ended, or until it waits for an operator. */
 import { currentTask, waitsForPerson, type Job, type RetryState } from '../../domain/job.js';
 import { titleOf } from '../../domain/jobs/known-jobs.js';
 import { nextTryText } from '../../domain/next-try.js';
@@ -8,10 +8,10 @@ import type { Farshore } from '../farshore.js';
 import { note } from '../output.js';
 import type { Progress, Step } from '../progress.js';
 
-/** What a shell says of a command that was interrupted. */
+/** The usual exit code of a command that was interrupted. */
 const INTERRUPTED = 130;
 
-/** What is waited for, each with the command that shows it. */
+/** The operations that are being waited for, each with the command that shows it. */
 const awaited = new Map<string, string>();
 
 function letGo(): never {
@@ -20,7 +20,10 @@ function letGo(): never {
   process.exit(INTERRUPTED);
 }
 
-/** Runs a wait: if it is interrupted, the command ends and says which work continues. @param shownBy the command that shows it */
+/**
+ * Runs a wait. If it is interrupted, the command ends and names the work that continues.
+ * @param shownBy the command that shows that work.
+ */
 export async function untilInterrupted<T>(what: string, shownBy: string, wait: () => Promise<T>): Promise<T> {
   if (awaited.size === 0) process.on('SIGINT', letGo);
   awaited.set(what, shownBy);
@@ -32,7 +35,7 @@ export async function untilInterrupted<T>(what: string, shownBy: string, wait: (
   }
 }
 
-/** @returns the job when it has ended and its VM knows of it, or when it waits for an operator. */
+/** @returns the job once it has ended and its VM knows that, or once it waits for an operator. */
 export async function waitForJob(farshore: Farshore, id: string, progress: Progress): Promise<Job> {
   return untilInterrupted(id, `job show ${id}`, async () => {
     const job = await farshore.followJob(
@@ -40,7 +43,7 @@ export async function waitForJob(farshore: Farshore, id: string, progress: Progr
       (news) => progress.update(news.vm, stepOfJob(news)),
       (news) => news.state !== 'InProgress' || waitsForPerson(news),
     );
-    // Else the next command could meet a VM that still believes it is busy.
+    // Otherwise the next command could meet a VM that still believes that it is busy.
     if (job.state !== 'InProgress') await farshore.followVm(job.vm, (view) => view?.item.job?.jobId !== id);
     return job;
   });
@@ -62,7 +65,7 @@ export const retryText = ({ failure, attempt, nextTryAt }: RetryState): string =
     ? `waits for an operator: ${failure.message}`
     : `attempt ${attempt} failed, ${nextTryText(nextTryAt, toIso(Date.now()))}: ${failure.message}`;
 
-/** Why a job that was waited for did not succeed; undefined if it did. */
+/** Why a job did not succeed; undefined if it did. */
 export function problemOf(job: Job): string | undefined {
   const what = `${titleOf(job.kind)} of ${job.vm}`;
   if (job.state === 'Succeeded') return undefined;
@@ -78,7 +81,7 @@ export function standstill(what: string, vm: string, retry: RetryState | undefin
   return `${what} waits for an operator: ${retry?.failure.message ?? 'see its job'}${remedy}`;
 }
 
-/** @throws JobFailedError with all of them. */
+/** @throws JobFailedError with all problems. */
 export function throwProblems(problems: readonly (string | undefined)[]): void {
   const found = problems.filter((problem) => problem !== undefined);
   if (found.length > 0) throw new JobFailedError(found.join('\n'));

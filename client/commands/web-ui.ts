@@ -1,4 +1,4 @@
-/** `open`: the Temporal Web UI's page of a VM, a job or a plan run, or its list by a saved query. */
+/** `open`: opens the Temporal Web UI at the page of a VM, a job or a plan run, or at a list by a saved query. */
 import { Command } from 'commander';
 import { protectedItemId } from '../../domain/ids.js';
 import { openInBrowser } from '../browser.js';
@@ -79,7 +79,7 @@ async function workflowPage(place: Place, farshore: Farshore, what: string, { de
   return { workflowId, url: details ? detailsUrl(ui, workflowId, run) : workflowUrl(ui, workflowId) };
 }
 
-/** @param wanted what to look for there. @throws RefusedError */
+/** @param wanted what is to be opened there. @throws RefusedError */
 function webUiOf({ temporal: { uiUrl, address } }: Place, { namespace }: Farshore, wanted: string): WebUi {
   if (uiUrl !== undefined) return { uiUrl, namespace };
   throw new RefusedError(

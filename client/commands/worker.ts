@@ -1,4 +1,4 @@
-/** `worker`: one worker in the foreground, as in production. */
+/** `worker`: runs one worker in the foreground, as in production. */
 import { Command, Option } from 'commander';
 import { hostsOf, type Site } from '../../domain/site.js';
 import { configuredMetricsAddress, METRICS_VARIABLE, parseMetricsAddress } from '../../workers/metrics-address.js';

@@ -1,35 +1,35 @@
 /**
- * Azurite, the storage emulator, as a process of its own: what stands in for a storage account in the demo and in tests.
- * It loses up to five seconds of acknowledged writes when it is killed, so do not keep real replicas in it.
+ * Azurite, the storage emulator, as a separate process. It replaces a storage account in the demo and in tests. If it
+ * is killed, it loses up to five seconds of acknowledged writes, so do not keep real replicas in it.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createRequire } from 'node:module';
 
-/** The emulator's only account; everybody knows its key. */
+/** The emulator's only account; its key is public. */
 const ACCOUNT = 'devstoreaccount1';
 const KEY = 'Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==';
 const READY_TIMEOUT_MS = 30_000;
 
 export interface AzuriteOptions {
-  /** Where it keeps its data. @default in memory */
+  /** Folder for its data. @default in memory */
   readonly folder?: string;
   /** @default 127.0.0.1 */
   readonly host?: string;
-  /** What to put before its command. */
+  /** A command to run it with, put before its own. */
   readonly launcher?: readonly string[];
-  /** PEM files, for https. */
+  /** PEM files for https. */
   readonly tls?: { readonly certificate: string; readonly key: string };
 }
 
 export class Azurite {
   private constructor(
     private readonly child: ChildProcess,
-    /** Address of the account. */
+    /** The account's address. */
     readonly url: string,
   ) {}
 
-  /** @throws when it is not installed, or does not come up. */
+  /** @throws if Azurite is not installed or does not start. */
   static async start({ folder, tls, host = '127.0.0.1', launcher = [] }: AzuriteOptions = {}): Promise<Azurite> {
     const program = createRequire(import.meta.url).resolve('azurite/dist/src/blob/main.js');
     const place = folder === undefined ? ['--inMemoryPersistence'] : ['--location', folder];
@@ -44,7 +44,10 @@ export class Azurite {
     return this.child.pid!;
   }
 
-  /** For a client, and for `FARSHORE_STORE_CONNECTION_STRING`. @param url when it is reached by another address. */
+  /**
+   * For a client, and for `FARSHORE_STORE_CONNECTION_STRING`.
+   * @param url the account's address, if it is reached by another one.
+   */
   connectionString(url: string = this.url): string {
     const protocol = new URL(url).protocol.slice(0, -1);
     return `DefaultEndpointsProtocol=${protocol};AccountName=${ACCOUNT};AccountKey=${KEY};BlobEndpoint=${url};`;
@@ -57,7 +60,7 @@ export class Azurite {
   }
 }
 
-/** @returns the address it listens at. */
+/** @returns the address on which it listens. */
 async function listening(child: ChildProcess): Promise<string> {
   let said = '';
   const address = new Promise<string>((resolve, reject) => {

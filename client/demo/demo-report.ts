@@ -1,4 +1,4 @@
-/** Proves what a run of the demo left, and tells it: a table for people, an answer for programs. */
+/** Verifies the result of a demo run and reports it: as a table, or as JSON. */
 
 import { formatBytes } from '../../domain/bytes.js';
 import type { FailoverResult } from '../../domain/job.js';
@@ -12,7 +12,7 @@ import type { GuestReport } from './guests.js';
 import { replicaFile } from './replica-file.js';
 import { proveDisk, type DiskProof } from './verify.js';
 
-/** What a finished run leaves beside its site, for `--check`. */
+/** What a finished run stores beside its site, for `--check`. */
 export interface DemoRecord {
   readonly vms: VmFigures[];
   readonly planRun: string;
@@ -28,8 +28,9 @@ interface VmFigures {
 }
 
 /**
- * @param folder for what has to be fetched. @param instance where its workflows can be looked at; `ending` when it ends with
- * this command. @returns false when a replica differs.
+ * @param folder folder for data that must be fetched.
+ * @param instance the running instance, where the workflows can be viewed; `ending` if it stops with this command.
+ * @returns false if a replica differs.
  */
 export async function proveAndPrint(
   folder: string,
@@ -96,12 +97,12 @@ function resultTable(record: DemoRecord, proofs: readonly { disk: DemoDisk; proo
   return `\n${table(['Disk', 'Size', 'Protected in', 'Last write issued = applied', 'RPO', 'RTO', 'Replica'], rows)}\n`;
 }
 
-/** Where to look at it all, as long as that is there. */
+/** Where the workflows can be viewed, as long as the instance runs. */
 export function webUiText(
   instance: Instance | 'ending' | undefined,
   record: { readonly planRun: string; readonly vms: readonly { readonly name: string }[] },
 ): string {
-  // An address that is dead by the time it is read would be none.
+  // By the time the address is read, it would no longer work.
   if (instance === 'ending') {
     return fields([['Web UI', 'stops with the demo; to explore it, leave it running: npm run demo -- --keep']]);
   }

@@ -8,7 +8,7 @@ import type { Range } from '../../domain/ranges.js';
 import { findTool } from './tools.js';
 
 const MiB = 1024 * 1024;
-/** Kept out of the file system at each disk's end: there the demo's guests write all the time. */
+/** Bytes at the end of each disk, outside the file system, to which the demo's guests write continuously. */
 const GUEST_REGION_BYTES = 32 * MiB;
 
 export interface DemoDisk {
@@ -16,10 +16,10 @@ export interface DemoDisk {
   readonly name: string;
   readonly file: string;
   readonly size: number;
-  /** Bytes of random file content in its directory tree. */
+  /** Bytes of random file contents in its directory tree. */
   readonly contentBytes: number;
   readonly folders: readonly string[];
-  /** True when an ext4 file system was made on it. */
+  /** True if an ext4 file system was created on it. */
   fileSystem: boolean;
 }
 
@@ -98,7 +98,11 @@ groups:
 ${demoPlan.groups.map((group) => `  - name: ${group.name}\n    vms: [${group.vms.join(', ')}]`).join('\n')}
 `;
 
-/** Writes site file, plan and disks. @param store `store:` of the site file. @returns the disks; where mke2fs is missing they hold the content without a file system. */
+/**
+ * Writes the site file, the plan and the disks.
+ * @param store value of `store:` in the site file.
+ * @returns the disks; if mke2fs is missing, they hold the contents without a file system.
+ */
 export async function makeDemoSite(folder: string, store: string): Promise<DemoDisk[]> {
   await mkdir(path.join(folder, 'disks'), { recursive: true });
   await writeFile(path.join(folder, 'site.yaml'), siteFileText(store));

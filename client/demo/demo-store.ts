@@ -1,18 +1,18 @@
-/** Where the demo's replicas are kept: a folder, or Azurite, which is started for it. */
+/** The store of the demo's replicas: a folder, or an Azurite that the demo starts. */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { note } from '../output.js';
 import { Azurite } from './azurite.js';
 
-/** What the processes of the instance, and this one, find the credentials in. */
+/** The variable through which this process and those of the instance get the credentials. */
 const CONNECTION_STRING = 'FARSHORE_STORE_CONNECTION_STRING';
 const CONTAINER = 'demo-vault';
 const RECORD = 'azurite.json';
 
 export interface DemoStore {
-  /** @returns `store:` of the site file. */
+  /** @returns the value of `store:` in the site file. */
   begin(folder: string): Promise<string>;
-  /** Not called when the site is kept. */
+  /** Not called if the site is kept. */
   end(): Promise<void>;
 }
 
@@ -41,7 +41,7 @@ export const demoStores: Record<DemoStorage, () => DemoStore> = {
   },
 };
 
-/** For users of a demo that was kept. */
+/** Restarts the store of a demo that was kept. */
 export async function againBeside(folder: string): Promise<void> {
   const text = await readFile(path.join(folder, RECORD), 'utf8').catch(() => undefined);
   if (text === undefined) return;

@@ -1,6 +1,7 @@
 /**
- * `farshore demo`: the main job from end to end on real parts. Three VMs with real file systems, written to all the
- * time, are protected, replicated, failed over by a recovery plan, committed, and proven to be equal at the other side.
+ * `farshore demo`: the most important operations from start to end, with real parts. Three VMs with real file systems,
+ * whose disks are written to all the time, are protected, replicated, failed over with a recovery plan and committed.
+ * At the end the replicas are proven equal to their sources.
  */
 import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -32,12 +33,12 @@ const RECORD = 'demo.json';
 
 export interface DemoOptions {
   readonly storage: DemoStorage;
-  /** Leave the site running, and its files in place. */
+  /** Leave the site running and keep its files. */
   readonly keep: boolean;
   readonly json: boolean;
 }
 
-/** @param dataOption a folder to work in; else one is made. @returns whether all was proven. */
+/** @param dataOption the folder to work in; if undefined, one is made. @returns whether everything was proven. */
 export async function demonstrate(
   dataOption: string | undefined,
   { storage, keep, json }: DemoOptions,
@@ -76,7 +77,7 @@ async function conduct(
   const site = await loadSite(path.join(folder, 'site.yaml'), { disks: false });
   const plan = await loadPlan(path.join(folder, 'plan.yaml'), site.site);
   const { address, namespace } = instance.temporal;
-  // Takes a while to load, which every other command would wait for.
+  // Loaded here because it takes a while, which would delay every other command.
   const library = await import('../farshore.js');
   const farshore = await library.Farshore.connect({ site: site.site, address, namespace });
   const guests = new Guests(disks);
@@ -161,7 +162,7 @@ async function protectAll(
             ...(job?.progress && { bytes: job.progress }),
             ...(retry && { remark: retry.failure.message }),
           });
-          // The demo has no administrator: what would wait for one ends it.
+          // The demo has no operator, so a job that waits for one ends it.
           if (retry && retry.nextTryAt === undefined) throw new JobFailedError(`${vm}: ${retry.failure.message}`);
         },
       );
@@ -176,7 +177,7 @@ async function protectAll(
   return seeded;
 }
 
-/** One cycle of the loop's own and one that is asked for. */
+/** Waits for one scheduled cycle and one requested cycle. */
 async function letCyclesRun(farshore: Farshore, vms: readonly string[]): Promise<void> {
   note('Replication cycles run every 30 s; waiting for a scheduled one, then requesting one');
   await Promise.all(

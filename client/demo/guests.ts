@@ -1,20 +1,20 @@
 /**
- * The demo's guests: one writer per disk, over NBD as any guest would, that writes numbered, checksummed blocks without
- * pause until its disk is taken away, and then continues at the recovery site.
+ * The demo's guests: one writer per disk, over NBD like any guest. Each writes numbered, checksummed blocks
+ * continuously until its disk is taken away, and then continues at the recovery site.
  */
 import { NbdGuest } from '../../sites/nbd/guest.js';
 import { NumberedWriter } from '../../sites/nbd/numbered-writer.js';
 import { guestRegion, type DemoDisk } from './demo-site.js';
 
-/** Between two flushes. */
+/** Blocks between two flushes. */
 const BLOCKS_PER_FLUSH = 64;
-/** A guest writes this often, ms: a busy disk, and the machine still has time for the rest. */
+/** Pause between two writes of a guest, ms: keeps the disk busy but leaves the machine time for other work. */
 const PAUSE_MS = 5;
 
 export interface GuestReport {
   readonly vm: string;
   readonly disk: string;
-  /** Blocks the disk acknowledged. */
+  /** Blocks whose writes the disk acknowledged. */
   readonly acknowledged: number;
 }
 
@@ -32,7 +32,7 @@ class Guest {
     return this.#writer?.acknowledged ?? 0;
   }
 
-  /** Connects and writes, going on after the newest block that is there. */
+  /** Connects and writes, starting after the newest existing block. */
   async start(nbdUri: string): Promise<void> {
     const connection = await NbdGuest.connect(nbdUri);
     this.#stopped = false;
@@ -41,7 +41,7 @@ class Guest {
     this.#running = this.#write(writer, connection);
   }
 
-  /** Resolves when it has ended: stopped here, or because its disk was taken away. */
+  /** Resolves when the guest has ended: either it was stopped, or its disk was taken away. */
   async ended(): Promise<void> {
     await this.#running;
   }
@@ -59,7 +59,7 @@ class Guest {
         await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
       }
     } catch {
-      // Its disk was taken away: that is how a failover looks to a guest.
+      // The disk was taken away, which is what a failover looks like to a guest.
     } finally {
       await connection.close().catch(() => undefined);
     }
@@ -95,7 +95,11 @@ export class Guests {
   }
 }
 
-/** Tries to write to a disk that was shut down. @returns what it was told. @throws Error when the write went through. */
+/**
+ * Tries to write to a disk that was shut down.
+ * @returns the error that it got.
+ * @throws Error if the write succeeded.
+ */
 export async function tryForbiddenWrite(nbdUri: string): Promise<string> {
   let guest: NbdGuest;
   try {

@@ -1,4 +1,4 @@
-/** The live replica of a disk as a file, for programs of others; nothing of the replication engine is used here. */
+/** The live replica of a disk as a file that independent programs can read. Uses no part of the replication engine. */
 import { mkdir, open } from 'node:fs/promises';
 import path from 'node:path';
 import { BlobServiceClient, type ContainerClient } from '@azure/storage-blob';
@@ -8,7 +8,7 @@ import { replicaBlobName } from '../../sites/vhd-disks.js';
 
 const READ_BYTES = 4 * 1024 * 1024;
 
-/** @param folder of the demo: what lies in a storage account is fetched into it. */
+/** @param folder the demo's folder, into which replicas in a storage account are downloaded. */
 export async function replicaFile(
   store: StoreAddress,
   disk: Pick<DemoDisk, 'vm' | 'name'>,
@@ -20,7 +20,7 @@ export async function replicaFile(
   return await fetchReplica(service.getContainerClient(containerOf(store.url)), disk, folder);
 }
 
-/** @returns the file, inside the folder, that the replica was fetched into. */
+/** @returns the file in the folder into which the replica was downloaded. */
 export async function fetchReplica(
   container: ContainerClient,
   { vm, name }: Pick<DemoDisk, 'vm' | 'name'>,
@@ -48,8 +48,8 @@ async function fetchPageBlob(container: ContainerClient, name: string, file: str
 }
 
 /**
- * `os.vhd` lies in a blob of the name `os~<...>.vhd`. A process that was killed while it made one may have left another, which
- * stays for a day: it was never written to under so high a sequence number.
+ * `os.vhd` is in a blob with the name `os~<...>.vhd`. A process that was killed while creating it may have left another
+ * such blob, which stays for a day; that one has a lower sequence number, because it was never written to.
  */
 async function liveBlob(container: ContainerClient, name: string): Promise<string> {
   const found: { name: string; sequence: number }[] = [];

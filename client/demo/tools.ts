@@ -1,11 +1,11 @@
-/** Other people's programs that the demo asks for their opinion. */
+/** Finds the independent programs with which the demo verifies its result. */
 import { access, constants } from 'node:fs/promises';
 import path from 'node:path';
 
-/** Where administrators' tools lie that are not on everybody's PATH. */
+/** Folders of administrative tools that are not on every user's PATH. */
 const MORE_FOLDERS = ['/usr/sbin', '/sbin', '/usr/local/sbin'];
 
-/** @returns its path, or undefined when it is not installed. */
+/** @returns the program's path, or undefined if it is not installed. */
 export async function findTool(name: string): Promise<string | undefined> {
   for (const folder of [...(process.env['PATH'] ?? '').split(path.delimiter), ...MORE_FOLDERS]) {
     const candidate = path.join(folder, name);

@@ -1,6 +1,6 @@
 /**
- * Proves that a replica is its source, by readers that are not ours: plain reads of both files hashed with SHA-256,
- * `qemu-img compare`, and `e2fsck` on the replica. Nothing of the replication engine is used here.
+ * Proves that a replica equals its source, using independent readers: SHA-256 over plain reads of both files, `qemu-img
+ * compare`, and `e2fsck` on the replica. Uses no part of the replication engine.
  */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -16,7 +16,7 @@ const READ_BYTES = 4 * 1024 * 1024;
 export interface DiskProof {
   readonly name: string;
   readonly bytes: number;
-  /** SHA-256 of the virtual disk's content, hex. */
+  /** SHA-256 of the virtual disk's contents, hex. */
   readonly sourceDigest: string;
   readonly replicaDigest: string;
   readonly checks: readonly Check[];
@@ -29,8 +29,9 @@ export interface Check {
 }
 
 /**
- * @param replicaFile the fixed VHD in the store: content first, footer last.
- * @param acknowledged newest block the guest was told is written; the replica must hold it and every one before.
+ * @param replicaFile the fixed VHD in the store: contents first, footer last.
+ * @param acknowledged number of the newest block that was acknowledged to the guest; the replica must hold it and all
+ * earlier ones.
  */
 export async function proveDisk(disk: DemoDisk, replicaFile: string, acknowledged: number): Promise<DiskProof> {
   const [sourceDigest, replicaDigest] = await Promise.all([

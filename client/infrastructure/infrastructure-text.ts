@@ -1,4 +1,4 @@
-/** The infrastructure as a tree: pure. */
+/** The infrastructure as a tree of text. Pure. */
 import { formatBytes } from '../../domain/bytes.js';
 import { formatSeconds, secondsBetween } from '../../domain/time.js';
 import type { Infrastructure, InfrastructureVm, WorkerState } from './infrastructure.js';
@@ -49,7 +49,7 @@ export function infrastructureText({ vault, vmmServers }: Infrastructure, at: st
   return roots.map((root) => [root.text, ...branches(root)].join('\n')).join('\n');
 }
 
-/** An agent that is well is heard every few seconds, s. */
+/** A healthy agent is heard every few seconds, s. */
 const JUST_NOW = 10;
 
 function workerText({ state, seenAt, answered, mayBeGone }: WorkerState, at: string): string {

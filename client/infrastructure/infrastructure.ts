@@ -1,4 +1,4 @@
-/** What the vault, its servers, clouds, hosts, VMs and networks are, and which of them are alive: pure. */
+/** The vault with its servers, clouds, hosts, VMs and networks, and which of them are alive. Pure. */
 import { viewAmong } from '../../domain/board.js';
 import type { Health } from '../../domain/health.js';
 import type { HeldReplica } from '../../domain/held-replica.js';
@@ -12,41 +12,42 @@ import type { HypervisorVm } from '../../local/local-site.js';
 import { POLLER_GONE_MS } from '../../temporal/pollers.js';
 import type { Answer } from '../answers.js';
 
-/** What was found out, at one instant. */
+/** What was found at one instant. */
 export interface Facts {
   /** ISO 8601. */
   readonly at: string;
-  /** By task queue: when a worker has asked for work last. ISO 8601. */
+  /** When a worker last polled each task queue, ISO 8601. */
   readonly seen: ReadonlyMap<string, string>;
-  /** By watched host: when it was last heard, ISO 8601. */
+  /** When each watched host was last heard, ISO 8601. */
   readonly heard: ReadonlyMap<string, string>;
-  /** By VM. */
+  /** Keyed by VM name. */
   readonly items: ReadonlyMap<string, ProtectedItem>;
-  /** What the vault holds of VMs that are not protected. */
+  /** The vault's replicas of VMs that are not protected. */
   readonly held: readonly HeldReplica[];
-  /** By host; a hypervisor that does not answer here is not in it. */
+  /** Keyed by host; contains only hypervisors that answer here. */
   readonly hypervisors: ReadonlyMap<string, readonly HypervisorVm[]>;
-  /** Undefined: the recovery compute does not answer here. */
+  /** Undefined if the recovery compute does not answer here. */
   readonly replicaVms: ReadonlyMap<string, 'Running' | 'Off'> | undefined;
-  /** Can the store be opened here? */
+  /** Whether the store can be opened from here. */
   readonly storeAnswers: boolean;
 }
 
 /**
- * `working`: it has asked for work just now. `silent`: it did, and does not any more. `unknown`: the server remembers none
- * (after five minutes of silence it forgets). One that hangs, or has just died, is seen to poll for a minute and more.
+ * `working`: it polled just now. `silent`: it polled earlier, but no longer does. `unknown`: the server remembers no
+ * worker (it forgets one after five minutes of silence). A worker that hangs, or has just died, still seems to poll for
+ * a minute or more.
  */
 export interface WorkerState {
   readonly state: 'working' | 'silent' | 'unknown';
   readonly seenAt?: string;
-  /** It has answered a question; else it is only known to poll. */
+  /** It has answered a request; otherwise it is only known to poll. */
   readonly answered?: true;
-  /** It polls by what the server remembers, and what it works for does not answer. */
+  /** The server says that it polls, but the processes it works with do not answer. */
   readonly mayBeGone?: true;
 }
 
 const SILENT_AFTER = POLLER_GONE_MS / 1000;
-/** An agent looks at its host every few seconds, s. */
+/** An agent looks at its host every few seconds; after this time without a look it counts as silent, s. */
 const UNHEARD_AFTER = 30;
 
 export function infrastructureOf(site: Site, facts: Facts): Infrastructure {
@@ -108,7 +109,7 @@ export function infrastructureOf(site: Site, facts: Facts): Infrastructure {
 export type Infrastructure = Answer<'infrastructure'>;
 export type InfrastructureVm = Infrastructure['vmmServers'][number]['clouds'][number]['hosts'][number]['vms'][number];
 
-/** All hosts that it serves are silent, and nothing there answers. */
+/** Whether all hosts that the server manages are silent and nothing on them answers. */
 const isSuspect = (vmmServer: string, { items, hypervisors }: Facts): boolean =>
   commonSilences([...items.values()].filter((item) => item.vmmServer === vmmServer)).some(
     ({ host, silent }) => silent === 'agent' && !hypervisors.has(host),
@@ -119,11 +120,14 @@ function workerState(seenAt: string | undefined, at: string): WorkerState {
   return { state: secondsBetween(seenAt, at) > SILENT_AFTER ? 'silent' : 'working', seenAt };
 }
 
-/** Of a host that VMs are replicated from: what all commands say of it, and not that its polls are open still. */
+/**
+ * The agent of a host that VMs are replicated from. Other commands judge it by its looks too, not by whether its polls
+ * are still open.
+ */
 function agentOf(host: string, { items, heard, at }: Facts): WorkerState | undefined {
   const silence = silenceOf(host, [...items.values()]);
   if (silence?.silent === 'agent') return { state: 'silent', seenAt: silence.heardAt ?? silence.since };
-  // It lives, and has said so of its hypervisor.
+  // The agent is alive: it has reported that its hypervisor does not answer.
   if (silence) return undefined;
   const seenAt = heard.get(host);
   if (seenAt === undefined) return undefined;
@@ -131,7 +135,7 @@ function agentOf(host: string, { items, heard, at }: Facts): WorkerState | undef
   return { state: 'working', seenAt, answered: true };
 }
 
-/** What is protected there though the site file does not name it any more. */
+/** Protected VMs on a host that the site file no longer names. */
 const unnamedOn = (site: Site, host: string, { items, at }: Facts) =>
   [...items.values()]
     .filter((item) => item.host === host && !site.vms.some(({ name }) => name === item.vm))
@@ -146,7 +150,7 @@ const unnamedOn = (site: Site, host: string, { items, at }: Facts) =>
       networkAdapters: [],
     }));
 
-/** A disk of the site file. @param known what its hypervisor says of the VM. */
+/** A disk of the site file. @param known the VM as its hypervisor reports it. */
 export function diskValue({ name, format, path, size, excluded }: SiteDisk, known: HypervisorVm | undefined) {
   const bytes = known?.disks.find((disk) => disk.name === name)?.size ?? size;
   return { name, format: format ?? 'raw', path, excluded, ...(bytes !== undefined && { size: bytes }) };
@@ -163,7 +167,7 @@ function vmOf(site: Site, vm: SiteVm, known: HypervisorVm | undefined, { items, 
     ...(item && health
       ? { health, activeSide: item.activeSide }
       : runsAsReplica && { activeSide: 'recovery' as const }),
-    /** Of the source VM. */
+    /** Power state of the source VM. */
     ...(known && { power: known.state }),
     disks: vm.disks.map((disk) => diskValue(disk, known)),
     networkAdapters: vm.networkAdapters.map(({ name, vmNetwork }) => ({

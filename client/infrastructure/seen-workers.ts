@@ -5,7 +5,7 @@ import type { Farshore } from '../farshore.js';
 
 const ANSWER_TIMEOUT_MS = 10_000;
 
-/** @returns by queue when a worker last asked for work, ISO 8601; queues without a recent request are left out. */
+/** @returns when a worker last polled each queue, ISO 8601; queues without a recent poll are left out. */
 export async function seenWorkers(
   { temporal, namespace }: Farshore,
   queues: readonly string[],

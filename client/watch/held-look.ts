@@ -1,20 +1,20 @@
-/** What a watcher knows of the replicas in the store, which is looked into now and then only. */
+/** A watcher's knowledge of the replicas in the store, which it reads only from time to time. */
 import { shouldRunAsReplica } from '../../domain/attention.js';
 import type { HeldReplica } from '../../domain/held-replica.js';
 
-/** The store is looked into this often at most, for replicas of VMs that Temporal does not know, ms. */
+/** The store is searched at most this often for replicas of VMs that Temporal does not know, ms. */
 const STORE_EVERY_MS = 30_000;
 
 type ReplicaPowers = ReadonlyMap<string, 'Running' | 'Off'> | undefined;
 
 export class HeldLook {
-  /** Beside which VMs the store was asked, when, and what it said. */
+  /** The newest answer of the store, when it came, and which VMs were left out of it. */
   #kept: { readonly of: string; readonly at: number; readonly held: readonly HeldReplica[] } | undefined;
 
-  /** @param ask the store, for all VMs but these. */
+  /** @param ask reads the store's replicas, except those of the given VMs. */
   constructor(private readonly ask: (known: readonly string[]) => Promise<readonly HeldReplica[]>) {}
 
-  /** @param known VMs to leave out. @param replicaVms as they were just now. */
+  /** @param known VMs to leave out. @param replicaVms their current state. */
   async read(known: readonly string[], replicaVms: ReplicaPowers): Promise<readonly HeldReplica[]> {
     const of = known.join(' ');
     const now = performance.now();
@@ -26,7 +26,10 @@ export class HeldLook {
   }
 }
 
-/** A replica VM that is not there may have been deleted since on purpose, and the vault knows: no alarm by an old look. */
+/**
+ * A missing replica VM may have been deleted on purpose since the last look, which the vault records: old information
+ * must not raise an alarm.
+ */
 const alarms = (held: readonly HeldReplica[], replicaVms: ReplicaPowers): boolean =>
   replicaVms !== undefined &&
   held.some(({ vm, state }) => shouldRunAsReplica(undefined, state) && replicaVms.get(vm) !== 'Running');

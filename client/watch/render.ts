@@ -1,4 +1,4 @@
-/** A snapshot as lines of text: pure, so that it can be looked at without a terminal. */
+/** Renders a snapshot as lines of text. Pure, so that it can be tested without a terminal. */
 import { counted } from '../../domain/counted.js';
 import { formatBytes } from '../../domain/bytes.js';
 import type { Health } from '../../domain/health.js';
@@ -6,16 +6,16 @@ import { formatSeconds, secondsBetween, toMs } from '../../domain/time.js';
 import type { Attention } from '../../domain/attention.js';
 import { runsAtText, severity, type Board, type JobRow, type VmRow } from '../../domain/board.js';
 
-/** A board as it was heard of. */
+/** A board, and how current it is. */
 export interface Snapshot extends Board {
   /** Why this state is older than `at`. */
   readonly stale?: { readonly message: string; readonly heardAt?: string };
 }
 
 export interface Format {
-  /** Characters of a line; what needs attention wraps, and everything else is cut off. */
+  /** Characters per line. Entries that need attention wrap; everything else is cut off. */
   readonly columns: number;
-  /** Lines there are; left out, all is shown. */
+  /** Number of available lines; if absent, everything is shown. */
   readonly rows?: number;
   readonly colour: boolean;
 }
@@ -29,11 +29,11 @@ type Line = readonly Cell[];
 
 interface Section {
   readonly head: Line;
-  /** What belongs together is shown together or not at all, but for the first. */
+  /** The lines of a block are shown all or not at all, except those of the first block. */
   readonly blocks: readonly (readonly Line[])[];
 }
 
-/** Of SGR: what is set, what sets it back. */
+/** SGR codes that switch a style on and off. */
 const styles: Record<Style, readonly [on: number, off: number]> = {
   Critical: [31, 39],
   Warning: [33, 39],
@@ -43,10 +43,10 @@ const styles: Record<Style, readonly [on: number, off: number]> = {
 };
 const GAP = '  ';
 const BAR_WIDTH = 10;
-/** Characters; below it text is not wrapped, but cut off. */
+/** Characters; on a narrower terminal, text is cut off instead of wrapped. */
 const LEAST_WIDTH = 20;
 
-/** @returns lines without their ends, none longer than the columns. */
+/** @returns lines without line ends, none longer than `columns`. */
 export function renderSnapshot(snapshot: Snapshot, { columns, rows, colour }: Format): string[] {
   const sections = [
     vmSection(snapshot, rows !== undefined),
@@ -82,7 +82,7 @@ function staleness({ message, heardAt }: NonNullable<Snapshot['stale']>, at: str
   return { text: `${message}.${since} Retrying.`, style: health === 'Critical' ? 'Critical' : 'Warning' };
 }
 
-/** @param worstFirst where not all may fit. */
+/** @param worstFirst used if not all may fit. */
 function vmSection({ vms, at }: Snapshot, worstFirst: boolean): Section {
   const rank = ({ health }: VmRow) => (health === undefined ? severity.Normal + 1 : severity[health]);
   const shown = worstFirst ? vms.toSorted((a, b) => rank(a) - rank(b)) : vms;
@@ -145,7 +145,7 @@ function attentionSection({ attention, at }: Snapshot, columns: number): Section
 }
 
 function attentionBlock({ host, health, message, since, advice }: Attention, at: string, columns: number): Line[] {
-  // Of a host it is said when it was heard last.
+  // For a host, the text says when it was last heard.
   const lasting = since === undefined || host !== undefined ? '' : `, for ${formatSeconds(secondsBetween(since, at))}`;
   return [
     ...wrapped({ text: `${health}${GAP}`, style: health }, `${message}${lasting}`, columns),
@@ -153,7 +153,7 @@ function attentionBlock({ host, health, message, since, advice }: Attention, at:
   ];
 }
 
-/** Whole, as there are commands to type in it: between words, and below each other. What is too narrow cuts it off. */
+/** Wraps text between words, because it contains commands to type. If there is too little width, it is cut off. */
 function wrapped(lead: Cell, text: string, columns: number): Line[] {
   const width = columns - lead.text.length;
   if (width < LEAST_WIDTH) return [[lead, { text }]];
@@ -171,14 +171,14 @@ function wrapped(lead: Cell, text: string, columns: number): Line[] {
   return lines.map((line, index) => [index === 0 ? lead : { text: ' '.repeat(lead.text.length) }, { text: line }]);
 }
 
-/** Sections one below the other, with an empty line before each. Each gets as much as the others leave. */
+/** The sections in order, each with an empty line before it. Each gets as many lines as the others leave. */
 function fitted(sections: readonly Section[], rows: number): Line[] {
   const wanted = sections.map(({ blocks }) => blocks.flat().length);
   const room = shared(wanted, rows - 2 * sections.length);
   return sections.flatMap(({ head, blocks }, index) => [[], head, ...cutOff(blocks, room[index]!)]);
 }
 
-/** Shares lines out one after the other, so that what is short is shown whole. */
+/** Distributes lines one by one, so that short sections are shown completely. */
 function shared(wanted: readonly number[], lines: number): number[] {
   if (wanted.reduce((sum, each) => sum + each, 0) <= lines) return [...wanted];
   const given = wanted.map(() => 0);
@@ -200,7 +200,7 @@ function cutOff(blocks: Section['blocks'], room: number): Line[] {
   // The last line says what is missing.
   while (shown.length + blocks[count]!.length <= room - 1) shown.push(...blocks[count++]!);
   if (room <= 0) return [];
-  // The worst is told as far as there is room, rather than not at all.
+  // If not even the worst entry fits, show as much of it as possible.
   if (count === 0 && room > 1) {
     const others = blocks.length > 1 ? `, and ${blocks.length - 1} more` : '';
     return [...blocks[0]!.slice(0, room - 1), [{ text: `... more of this${others}`, style: 'dim' }]];
@@ -228,7 +228,7 @@ function textOf(line: Line, columns: number, colour: boolean): string {
     .join('');
 }
 
-/** What others say must not move the cursor, nor colour anything. */
+/** Removes control characters: text from elsewhere must not move the cursor or set colours. */
 const printable = (text: string): string => text.replace(/[\p{Cc}\p{Cf}]+/gu, ' ');
 
 const inTime = (then: string, now: string): string =>

@@ -1,9 +1,9 @@
-/** What a watcher finds of hosts whose VMs have not been told of their silence yet: looked for beside what it shows. */
+/** A watcher's knowledge of hosts whose silence their VMs have not been told yet. It is updated in the background. */
 import type { HostSilence } from '../../domain/host-silence.js';
 import type { ProtectedItem } from '../../domain/protected-item.js';
 import { allToldOf } from '../../temporal/untold-silence.js';
 
-/** Each look asks the server once for each host, ms. */
+/** Each look asks the server once per host, ms. */
 const LOOK_EVERY_MS = 5_000;
 
 type Items = ReadonlyMap<string, ProtectedItem>;
@@ -13,7 +13,7 @@ export class SilenceLook {
   #looking = false;
   #lookedAt = -Infinity;
 
-  /** @param look finds the silent ones; it may take as long as a host is listened to. */
+  /** @param look finds the silent hosts; it may take as long as listening to a host takes. */
   constructor(private readonly look: (items: Items) => Promise<readonly HostSilence[]>) {}
 
   /** @returns the VMs, told of what the last look has found. */
@@ -24,7 +24,7 @@ export class SilenceLook {
 
   async #lookAt(items: Items): Promise<void> {
     this.#looking = true;
-    // Unknown hosts are left out; the watcher learns elsewhere that the server does not answer.
+    // If the look fails, no hosts are reported; the watcher learns elsewhere that the server does not answer.
     this.#found = await this.look(items).catch(() => []);
     this.#lookedAt = performance.now();
     this.#looking = false;

@@ -1,10 +1,10 @@
-/** A whole terminal, drawn again and again in place, and given back as it was. */
+/** Uses the whole terminal, redraws it in place, and restores it at the end. */
 import type { ReadStream, WriteStream } from 'node:tty';
 
-/** Of the terminal's own language: the alternate screen without cursor and line wrap, and back. */
+/** Terminal sequences that switch to the alternate screen without cursor and line wrap, and back. */
 const ENTER = '\u001b[?1049h\u001b[?25l\u001b[?7l';
 const LEAVE = '\u001b[?7h\u001b[?25h\u001b[?1049l';
-/** Terminals that support it show the text between the two in one step; others ignore it. */
+/** Terminals that support these show the text between them in one step; others ignore them. */
 const BEGIN = '\u001b[?2026h';
 const END = '\u001b[?2026l';
 const HOME = '\u001b[H';
@@ -16,7 +16,7 @@ const CTRL_C = '\u0003';
 export type ScreenOutput = Pick<WriteStream, 'columns' | 'rows' | 'write' | 'hasColors' | 'on' | 'off'>;
 export type ScreenInput = Pick<ReadStream, 'isTTY' | 'setRawMode' | 'on' | 'off' | 'resume' | 'pause'>;
 
-/** A terminal that does not know its size says 0. */
+/** A terminal that does not know its size reports 0. */
 const USUAL = { columns: 80, rows: 24 };
 
 export class TerminalScreen {
@@ -24,10 +24,7 @@ export class TerminalScreen {
   readonly #leave = () => this.leave();
   readonly #typed: (data: Buffer | string) => void;
 
-  /**
-   * @param onQuit `q` or Ctrl-C was typed
-   * @param onResize what was drawn does not fit any more
-   */
+  /** @param onQuit called when `q` or Ctrl-C was typed. @param onResize called when the drawn text no longer fits. */
   constructor(
     private readonly output: ScreenOutput,
     private readonly input: ScreenInput,
@@ -46,24 +43,24 @@ export class TerminalScreen {
 
   enter(): void {
     this.#entered = true;
-    // Whatever ends the process: what is written to a terminal then is still written.
+    // Restores the terminal however the process ends: even then, writes to a terminal still complete.
     process.once('exit', this.#leave);
     this.output.on('resize', this.onResize);
     this.output.write(ENTER);
     if (!this.input.isTTY) return;
-    // What is typed must not show up amidst of it; Ctrl-C is a key like others then.
+    // Typed characters must not appear between the drawn text. Ctrl-C is then an ordinary key.
     this.input.setRawMode(true);
     this.input.on('data', this.#typed);
     this.input.resume();
   }
 
-  /** Over what was drawn before, so that nothing flickers. */
+  /** Draws over the previous text, so that nothing flickers. */
   draw(lines: readonly string[]): void {
     const text = lines.map((line) => line + CLEAR_LINE).join('\r\n');
     this.output.write(`${BEGIN}${HOME}${text}${CLEAR_BELOW}${END}`);
   }
 
-  /** Does nothing when it was left already. */
+  /** Has no effect if the screen was already left. */
   leave(): void {
     if (!this.#entered) return;
     this.#entered = false;

@@ -1,4 +1,4 @@
-/** What a watcher reads from: finds the instance and connects when it has to, again and again. */
+/** The source from which a watcher reads. It finds the instance and connects, again whenever that is needed. */
 import type { Command } from 'commander';
 import type { Heard } from '../../domain/board.js';
 import type { LocalSite } from '../../local/local-site.js';
@@ -25,7 +25,7 @@ export class VaultSource {
     private place: Place,
   ) {}
 
-  /** @throws UnreachableError without an instance, DocumentError for the site file. */
+  /** @throws UnreachableError if there is no instance, DocumentError for the site file. */
   static async open(command: Command): Promise<VaultSource> {
     return new VaultSource(command, await findPlace(command));
   }
@@ -34,7 +34,7 @@ export class VaultSource {
     return this.place.site.site.vault.name;
   }
 
-  /** @throws UnreachableError when Temporal does not answer; the next call looks for it again. */
+  /** @throws UnreachableError if Temporal does not answer; the next call looks for it again. */
   async read(): Promise<Heard> {
     const { site } = this.place.site;
     try {
@@ -51,7 +51,7 @@ export class VaultSource {
     } catch (error) {
       if (!(error instanceof UnreachableError)) throw error;
       await this.close();
-      // It may have come back elsewhere.
+      // Temporal may have come back at another address.
       this.place = await findPlace(this.command);
       throw error;
     }

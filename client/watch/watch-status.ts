@@ -1,4 +1,4 @@
-/** `status --watch`: shows the vault until it is told to stop, whatever becomes of Temporal meanwhile. */
+/** `status --watch`: shows the vault until it is stopped, even if Temporal goes away in the meantime. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UnreachableError } from '../errors.js';
 import { boardOf, type Heard } from '../../domain/board.js';
@@ -6,32 +6,32 @@ import { versioned } from '../output.js';
 import { renderSnapshot, type Snapshot } from './render.js';
 import { TerminalScreen } from './terminal-screen.js';
 
-/** Ages are counted on this often, ms. */
+/** The shown ages are updated this often, ms. */
 const DRAW_EVERY_MS = 1_000;
-/** Of lines that no terminal cuts off. */
+/** For output that is not a terminal. */
 const UNLIMITED = { columns: Infinity, colour: false };
 
 export interface Watched {
   readonly vault: string;
-  /** @throws UnreachableError when there is no answer just now. */
+  /** @throws UnreachableError if there is no answer now. */
   read(): Promise<Heard>;
 }
 
 export interface WatchOptions {
   readonly intervalMs: number;
   readonly json: boolean;
-  /** Ends the watching. */
+  /** Stops the watch when it is aborted. */
   readonly signal: AbortSignal;
 }
 
-/** What was heard last, and what has kept the newest question from being answered. */
+/** The newest data, and why the newest request was not answered. */
 class Latest {
   #heard: { readonly heard: Heard; readonly at: string } | undefined;
   #problem: string | undefined;
 
   constructor(private readonly source: Watched) {}
 
-  /** @throws what is no absence. */
+  /** @throws errors that do not mean that Temporal is away. */
   async ask(): Promise<void> {
     try {
       this.#heard = { heard: await this.source.read(), at: new Date().toISOString() };
@@ -42,7 +42,7 @@ class Latest {
     }
   }
 
-  /** Undefined until something is known. */
+  /** Undefined until there is something to show. */
   snapshot(): Snapshot | undefined {
     const at = new Date().toISOString();
     if (!this.#heard && this.#problem === undefined) return undefined;
@@ -53,7 +53,7 @@ class Latest {
   }
 }
 
-/** Not even whether there is something to worry about. */
+/** Nothing is known, not even whether anything needs attention. */
 const nothingHeard = (vault: string, at: string): Snapshot => ({
   at,
   vault,
@@ -64,7 +64,10 @@ const nothingHeard = (vault: string, at: string): Snapshot => ({
   attention: [],
 });
 
-/** Resolves when the signal is aborted. @throws what is no absence of Temporal; the terminal is as it was in any case. */
+/**
+ * Resolves when the signal is aborted. Restores the terminal in any case.
+ * @throws errors that do not mean that Temporal is away.
+ */
 export async function watchStatus(source: Watched, options: WatchOptions): Promise<void> {
   const { stdout, stdin } = process;
   const latest = new Latest(source);
@@ -92,7 +95,7 @@ export async function watchStatus(source: Watched, options: WatchOptions): Promi
   }
 }
 
-/** A block of text each time, or with --json an object a line. */
+/** Prints a block of text each time, or with --json one object per line. */
 async function print(latest: Latest, { json, intervalMs, signal }: WatchOptions): Promise<void> {
   await untilAborted(signal, async () => {
     await latest.ask();
@@ -106,7 +109,7 @@ async function print(latest: Latest, { json, intervalMs, signal }: WatchOptions)
   });
 }
 
-/** A question under way is not waited for. */
+/** Does not wait for a pending request. */
 async function untilAborted(signal: AbortSignal, round: () => Promise<void>): Promise<void> {
   const aborted = new Promise<'aborted'>((resolve) => {
     if (signal.aborted) resolve('aborted');
