@@ -19,13 +19,14 @@ export function hostConfig(site: Site, data: DataFolder, host: string): Hypervis
       })),
       ...(vm.guestAgent !== undefined && { guestAgent: vm.guestAgent }),
       ...(vm.directBoot && { directBoot: vm.directBoot }),
+      networks: Object.fromEntries(vm.networkAdapters.map(({ name, vmNetwork }) => [name, vmNetwork])),
     }));
   return parseHypervisorConfig(`the hypervisor of ${host}`, {
     stateFolder: data.hypervisorState(host),
     controlSocket: data.hypervisorControl(host),
     nbdSocketFolder: data.hypervisorNbd(host),
     vms,
-    ...guestsOf(site),
+    ...guestsOf(site, data, 'primary'),
   });
 }
 
@@ -41,8 +42,16 @@ export const recoveryConfig = (site: Site, data: DataFolder): HypervisorConfig =
         site.vms.flatMap(({ name, directBoot }) => (directBoot ? [[name, directBoot]] : [])),
       ),
     },
-    ...guestsOf(site),
+    ...guestsOf(site, data, 'recovery'),
   });
 
-const guestsOf = ({ guests }: Site): Pick<HypervisorConfig, 'guests'> | object =>
-  guests === 'qemu' ? { guests: { qemu: process.env['FARSHORE_QEMU'] ?? 'qemu-system-x86_64' } } : {};
+/** Both sides have networks of their own, as has each data folder. */
+const guestsOf = ({ guests }: Site, data: DataFolder, side: 'primary' | 'recovery'): object =>
+  guests === 'qemu'
+    ? {
+        guests: {
+          qemu: process.env['FARSHORE_QEMU'] ?? 'qemu-system-x86_64',
+          networkScope: `${data.path}/${side}`,
+        },
+      }
+    : {};

@@ -40,6 +40,8 @@ export interface VmSettings {
   readonly guestAgent?: string | undefined;
   readonly hardware?: Hardware | undefined;
   readonly directBoot?: DirectBoot | undefined;
+  /** By name of the adapter, the network that it is connected to. */
+  readonly networks?: Readonly<Record<string, string>> | undefined;
   /** Folder for the guest's files. */
   readonly guestFolder?: string | undefined;
 }
@@ -301,10 +303,10 @@ export class EmbeddedVm {
     await this.#guest?.boot(new Map(disks));
   }
 
-  #guestOf({ hardware, directBoot, guestFolder }: VmSettings): VmGuest | undefined {
+  #guestOf({ hardware, directBoot, networks, guestFolder }: VmSettings): VmGuest | undefined {
     const { guests, warn } = this.environment;
     if (!guests || !hardware || guestFolder === undefined) return undefined;
-    const settings = { hardware, directBoot, folder: guestFolder };
+    const settings = { hardware, directBoot, networks, folder: guestFolder };
     // A guest that shuts itself down turns the VM off, as a request to the hypervisor would.
     const onEnded = () => void this.shutDown().catch((error: unknown) => warn(`${this.name} has shut down`, error));
     return new VmGuest(this.name, guests, settings, onEnded, warn);

@@ -53,6 +53,8 @@ export const hypervisorConfigSchema = z.strictObject({
         /** Unix socket of the QEMU guest agent, which freezes the guest for app-consistent cuts. */
         guestAgent: socketPathSchema(0).exactOptional(),
         directBoot: directBootSchema.exactOptional(),
+        /** By name of the adapter, the network that it is connected to. */
+        networks: z.record(z.string(), z.string()).default({}),
       }),
     )
     .default([]),
@@ -71,6 +73,8 @@ export const hypervisorConfigSchema = z.strictObject({
       qemu: pathSchema,
       /** How long a guest may take to shut down after it was asked to, ms. */
       shutDownLimitMs: z.int().min(1).default(DEFAULT_SHUT_DOWN_LIMIT_MS),
+      /** Guests of the same scope reach each other on networks of the same name. */
+      networkScope: z.string().min(1),
     })
     .optional(),
 });

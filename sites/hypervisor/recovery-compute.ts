@@ -206,7 +206,8 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
     const state = await VmStateFile.open(name, join(folder, 'state.json'));
     const { hardware } = spec.description;
     // The dot keeps this folder from having the name of a disk.
-    const settings = { hardware, directBoot: this.directBoots[name], guestFolder: join(folder, '.guest') };
+    const networks = Object.fromEntries(spec.description.networkAdapters.map(({ name, network }) => [name, network]));
+    const settings = { hardware, directBoot: this.directBoots[name], networks, guestFolder: join(folder, '.guest') };
     const vm = await EmbeddedVm.load(name, this.#disks(spec), state, this.floor.environment, settings);
     this.#vms.set(name, { spec, vm });
   }

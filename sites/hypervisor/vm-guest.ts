@@ -7,6 +7,7 @@ import type { Hardware } from '../../domain/hardware.js';
 import type { DirectBoot } from '../../domain/site.js';
 import type { GuestState } from '../../domain/guest.js';
 import { uefiFirmware } from '../qemu/firmware.js';
+import { guestNetwork } from '../qemu/guest-network.js';
 import { QemuGuest } from '../qemu/qemu-guest.js';
 
 /** How guests are run on this machine. */
@@ -16,11 +17,15 @@ export interface GuestRunner {
   readonly socketFolder: string;
   /** How long a guest may take to shut down after it was asked to, ms. */
   readonly shutDownLimitMs: number;
+  /** Guests of the same scope reach each other on networks of the same name. */
+  readonly networkScope: string;
 }
 
 export interface GuestSettings {
   readonly hardware: Hardware;
   readonly directBoot?: DirectBoot | undefined;
+  /** By name of the adapter, the network that it is connected to. */
+  readonly networks?: Readonly<Record<string, string>> | undefined;
   /** Folder of this guest only, for the console log and the firmware variables. */
   readonly folder: string;
 }
@@ -83,8 +88,8 @@ export class VmGuest {
   }
 
   async #start(disks: ReadonlyMap<string, string>): Promise<QemuGuest> {
-    const { hardware, directBoot, folder } = this.settings;
-    const { qemu, socketFolder } = this.runner;
+    const { hardware, directBoot, networks = {}, folder } = this.settings;
+    const { qemu, socketFolder, networkScope } = this.runner;
     const isUefi = hardware.firmware === 'UEFI' && !directBoot;
     const firmware = isUefi ? await uefiFirmware(hardware.secureBoot) : undefined;
     if (isUefi && !firmware) {
@@ -92,7 +97,10 @@ export class VmGuest {
         `no UEFI firmware ${hardware.secureBoot ? 'with' : 'without'} secure boot is installed; install the package ovmf`,
       );
     }
-    const machine = { name: this.vm, hardware, disks, directBoot, firmware };
+    const connected = Object.entries(networks).map(
+      ([adapter, name]) => [adapter, guestNetwork(networkScope, name)] as const,
+    );
+    const machine = { name: this.vm, hardware, disks, directBoot, firmware, networks: new Map(connected) };
     return await QemuGuest.start(machine, { qemu, folder, socketFolder });
   }
 }

@@ -4,13 +4,7 @@ import type { DirectBoot } from '../../domain/site.js';
 import { parseNbdUri } from '../nbd/nbd-protocol.js';
 import type { Accelerator } from './accelerator.js';
 import type { UefiFirmware } from './firmware.js';
-
-/** A network that connects the guests of a site: a multicast group on the loopback interface. */
-export interface GuestNetwork {
-  /** Address of the group, such as `239.17.0.1`. */
-  readonly address: string;
-  readonly port: number;
-}
+import type { GuestNetwork } from './guest-network.js';
 
 export interface Machine {
   readonly name: string;

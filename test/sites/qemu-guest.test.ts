@@ -4,6 +4,7 @@ import path from 'node:path';
 import { expect, onTestFinished, test, type TestContext } from 'vitest';
 import { RawDisk } from '../../disks/raw.js';
 import { NbdServer } from '../../sites/nbd/nbd-server.js';
+import { guestNetwork } from '../../sites/qemu/guest-network.js';
 import { QemuGuest } from '../../sites/qemu/qemu-guest.js';
 import { bootedTransactions, requireGuestImage } from '../support/guest/guest-image.js';
 import { requireReader, runReader } from '../support/readers.js';
@@ -103,4 +104,29 @@ test('a QEMU that ends at once says why', async (context) => {
   const bad = { ...machine, directBoot: { kernel: '/nowhere/vmlinuz' } };
   await expect(QemuGuest.start(bad, options)).rejects.toThrow(/QEMU ended at once: .*\/nowhere\/vmlinuz/);
   await expect(QemuGuest.start(machine, { ...options, qemu: 'no-such-qemu' })).rejects.toThrow(/no-such-qemu/);
+});
+
+test('guests of one network reach each other, and no other network', async (context) => {
+  const { folder, machine, options } = await machineOn('SCSI', context);
+  const scope = folder;
+  const start = async (name: string, network: string, commandLine: string, disks: 'with' | 'without') => {
+    const guest = await QemuGuest.start(
+      {
+        ...machine,
+        name,
+        hardware: { ...machine.hardware, disks: disks === 'with' ? machine.hardware.disks : [] },
+        directBoot: { ...machine.directBoot, commandLine: `${machine.directBoot.commandLine} ${commandLine}` },
+        networks: new Map([['lan', guestNetwork(scope, network)]]),
+      },
+      { ...options, folder: path.join(folder, name) },
+    );
+    onTestFinished(() => guest.turnOff());
+    return () => readFile(path.join(folder, name, 'console.log'), 'utf8');
+  };
+  const served = await start('server', 'lan', 'address=10.9.0.1/24', 'with');
+  await expect.poll(served, SOON).toContain('guest: ready');
+  const near = await start('near', 'lan', 'address=10.9.0.2/24 fetch=10.9.0.1 serve=no', 'without');
+  await expect.poll(near, SOON).toMatch(/guest: fetched \d+/);
+  const far = await start('far', 'test', 'address=10.9.0.3/24 fetch=10.9.0.1 serve=no', 'without');
+  await expect.poll(far, SOON).toContain('guest: reached nobody');
 });

@@ -1,5 +1,6 @@
 #!/bin/busybox sh
-# The first process of the test guest. From the kernel's command line: `address=` and `group=` (its network), `serve=no`.
+# The first process of the test guest. From the kernel's command line: `address=` of its first adapter, `fetch=` an address that
+# it asks for its newest transaction, `serve=no` if it writes none.
 /bin/busybox --install -s /bin
 export PATH=/bin
 mount -t proc proc /proc
@@ -7,7 +8,7 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 for module in $(cat /modules/order); do insmod /modules/$module; done
 for word in $(cat /proc/cmdline); do
-  case $word in address=*) address=${word#address=} ;; esac
+  case $word in address=*) address=${word#address=} ;; fetch=*) fetch=${word#fetch=} ;; esac
 done
 
 # The power button shuts the guest down.
@@ -73,6 +74,11 @@ case $(cat /proc/cmdline) in
   *serve=no*) ;;
   *) write_transactions & writer=$! ;;
 esac
+if [ -n "$fetch" ]; then
+  # Its own time limit, and the name of a service, make this program crash.
+  if got=$(timeout 10 wget -q -O - "http://$fetch:80/newest"); then result="fetched $got"; else result='reached nobody'; fi
+  echo "guest: $result" > /dev/console
+fi
 echo 'guest: ready' > /dev/console
 while :; do
   sleep 3600 &
