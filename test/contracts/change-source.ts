@@ -36,7 +36,7 @@ export function changeSourceContract(name: string, make: () => Promise<SourceUnd
   const at = (sequence: number, epoch = 1) => ({ epoch, sequence });
 
   describe(`${name}: a source of changes`, () => {
-    test('snapshot plus cuts is the disk, byte by byte', async () => {
+    test('a snapshot plus the cuts equals the disk, byte for byte', async () => {
       const under = await make();
       const { source, vm, disks, write } = under;
       const names = Object.keys(disks);
@@ -65,7 +65,7 @@ export function changeSourceContract(name: string, make: () => Promise<SourceUnd
       }
     });
 
-    test('a cut that nobody has released is told again, and holds what it held', async () => {
+    test('an unreleased cut is returned again, with the same contents', async () => {
       const under = await begun();
       const { source, vm, disks } = under;
       const guest = writer(under);
@@ -87,7 +87,7 @@ export function changeSourceContract(name: string, make: () => Promise<SourceUnd
       expect(new Set(tokens.flat()).size).toBe(3 * Object.keys(disks).length);
     });
 
-    test('ranges are in order, within the disk, and the same each time; a part is what the whole has there', async () => {
+    test('ranges are sorted, within the disk, and the same each time; a part equals that part of the whole', async () => {
       const under = await begun();
       const { source, vm, write } = under;
       const [disk] = Object.keys(under.disks) as [string];
@@ -119,7 +119,7 @@ export function changeSourceContract(name: string, make: () => Promise<SourceUnd
       await changes.close();
     });
 
-    test('numbers of writes run on; what was cut of a VM that is off holds everything', async () => {
+    test('write numbers continue from cut to cut; a cut of a VM that is off holds everything', async () => {
       const under = await begun();
       const { source, vm, disks, write } = under;
       const [disk, idle] = Object.keys(disks) as [string, string];
@@ -146,7 +146,7 @@ export function changeSourceContract(name: string, make: () => Promise<SourceUnd
       await expect(write(disk, content(SECTOR, 9), 0)).rejects.toThrow();
     });
 
-    test('cycles are cut in their order, of their epoch', async () => {
+    test('cycles are cut in order and within their epoch', async () => {
       const { source, vm } = await make();
       await failsWith('ResyncRequired', source.cut(vm, at(1)));
       await source.beginReplication(vm, 2);
@@ -165,7 +165,7 @@ export function changeSourceContract(name: string, make: () => Promise<SourceUnd
       await failsWith('VmNotFound', source.describeVm('nobody'));
     });
 
-    test('only what was cut is released', async () => {
+    test('only existing cuts are released', async () => {
       const under = await begun();
       const { source, vm, write } = under;
       const [disk] = Object.keys(under.disks) as [string];
@@ -182,7 +182,7 @@ export function changeSourceContract(name: string, make: () => Promise<SourceUnd
       await source.releaseCuts(cut);
     });
 
-    test('a new epoch begins from a snapshot, without what was cut before', async () => {
+    test('a new epoch begins with a snapshot and without earlier cuts', async () => {
       const under = await begun();
       const { source, vm, write } = under;
       const [disk] = Object.keys(under.disks) as [string];
@@ -202,7 +202,7 @@ export function changeSourceContract(name: string, make: () => Promise<SourceUnd
       await changes.close();
     });
 
-    test('ended, replication leaves nothing, and the VM as it was', async () => {
+    test('replication that has ended leaves nothing behind and the VM unchanged', async () => {
       const under = await begun();
       const { source, vm, write } = under;
       const [disk] = Object.keys(under.disks) as [string];
@@ -216,7 +216,7 @@ export function changeSourceContract(name: string, make: () => Promise<SourceUnd
       expect((await under.contentOf(disk)).subarray(4 * KiB, 104 * KiB).equals(content(100 * KiB, 1))).toBe(true);
     });
 
-    test('a snapshot is of the very instant of its cut', async () => {
+    test('a snapshot has the exact instant of its cut', async () => {
       const under = await begun();
       const { source, vm, disks } = under;
       const guest = writer(under);
@@ -240,7 +240,7 @@ export function changeSourceContract(name: string, make: () => Promise<SourceUnd
       for (const disk of Object.keys(disks)) await failsWith('InvalidVmState', source.openSnapshotDisk(vm, 1, disk));
     });
 
-    test('a cut that was lost is said to be gone, and cut again it holds all that it held', async (context) => {
+    test('a lost cut is reported as gone; made again, it holds everything that it held before', async (context) => {
       const under = await begun();
       const { source, vm, disks } = under;
       if (!under.loseCuts) return context.skip('it never loses a cut');

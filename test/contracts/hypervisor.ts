@@ -38,7 +38,7 @@ export function hypervisorContract(name: string, make: () => Promise<HypervisorU
   const trackingOf = async ({ hypervisor, vm }: HypervisorUnderTest) => (await hypervisor.describeVm(vm)).tracking;
 
   describe(`${name}: a hypervisor`, () => {
-    test('tells of its VMs: disks, hardware, and how it keeps one off', async () => {
+    test('describes its VMs: disks, hardware, and how it fences them', async () => {
       const { hypervisor, vm, hardware, disks } = await make();
       const found = await hypervisor.describeVm(vm);
       expect(found).toMatchObject({ name: vm, state: 'Running', hardware });
@@ -48,7 +48,7 @@ export function hypervisorContract(name: string, make: () => Promise<HypervisorU
       expect((await hypervisor.listVms()).filter((each) => each.name === vm)).toEqual([found]);
     });
 
-    test('a VM that is shut down is off, and stays it until it is started', async () => {
+    test('a VM that is shut down stays off until it is started', async () => {
       const under = await make();
       const { hypervisor, vm } = under;
       await under.write(content(4 * KiB, 1), 0);
@@ -67,7 +67,7 @@ export function hypervisorContract(name: string, make: () => Promise<HypervisorU
       expect((await under.contentOf(firstOf(under))).subarray(0, 4 * KiB).equals(content(4 * KiB, 1))).toBe(true);
     });
 
-    test('a VM that is turned off is off at once', async () => {
+    test('a VM that is turned off is off immediately', async () => {
       const under = await make();
       const { hypervisor, vm } = under;
       await hypervisor.turnOffVm(vm);
@@ -76,7 +76,7 @@ export function hypervisorContract(name: string, make: () => Promise<HypervisorU
       await expect(under.write(content(4 * KiB, 2), 0)).rejects.toThrow();
     });
 
-    test('fenced by an epoch, a VM is not used under an older one', async () => {
+    test("a VM that is fenced by an epoch can't be used under an older one", async () => {
       const under = await make();
       const { hypervisor, vm } = under;
       await hypervisor.beginReplication(vm, 2);
@@ -97,7 +97,7 @@ export function hypervisorContract(name: string, make: () => Promise<HypervisorU
       expect(await trackingOf(under)).toBeUndefined();
     });
 
-    test('started again in its own epoch, a VM is tracked on; a final cut is not all any more', async () => {
+    test('a VM that is started again in its own epoch is still tracked; a final cut no longer holds everything', async () => {
       const under = await make();
       const { hypervisor, vm } = under;
       const disk = firstOf(under);
@@ -119,7 +119,7 @@ export function hypervisorContract(name: string, make: () => Promise<HypervisorU
       expect(copies.get(disk)!.equals(await under.contentOf(disk))).toBe(true);
     });
 
-    test('snapshots of a VM that is off are what its disks are', async () => {
+    test('snapshots of a VM that is off equal its disks', async () => {
       const under = await make();
       const { hypervisor, vm } = under;
       const disk = firstOf(under);
@@ -139,7 +139,7 @@ export function hypervisorContract(name: string, make: () => Promise<HypervisorU
       expect((await under.contentOf(disk)).equals(before)).toBe(true);
     });
 
-    test('a VM that it does not have it does not know', async () => {
+    test('reports an unknown VM', async () => {
       const { hypervisor } = await make();
       const calls = [
         hypervisor.describeVm('nobody'),

@@ -20,7 +20,7 @@ export function killedEngineContract(adapter: string, makePlace: () => Promise<S
     });
     afterAll(() => program.remove());
 
-    test('it comes to the same bytes', async (context) => {
+    test('it produces the same bytes', async (context) => {
       requireReader('qemu-img', context);
       const folder = await temporaryFolder();
       const place = await makePlace();

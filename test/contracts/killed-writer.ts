@@ -21,80 +21,75 @@ export function killedWriterContract(adapter: string, makePlace: () => Promise<S
     afterAll(async () => await built.remove());
     const SIZE = 300 * 4096 + 512;
 
-    test(
-      'loses nothing it has acknowledged, and no snapshot changes, whenever it dies',
-      { timeout: 240_000 },
-      async () => {
-        const seed = Number(process.env['FARSHORE_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
-        const random = generator(seed);
-        const pick = (count: number): number => Math.floor(random() * count);
-        const place = await makePlace();
-        const store = await openReplicaStore(place.address, { create: true });
-        await store.disks.create(DISK, SIZE, at(1, 0));
-        let live: Buffer = Buffer.alloc(SIZE);
-        const snapshots = new Map<string, Buffer>();
-        const cutShort: Record<string, number> = {};
-        let writes = 0;
-        for (let life = 0; life < 30; life += 1) {
-          const writer = await StoreProcess.start(built.folder, place.address, place.environment);
-          const death = sleep(pick(60)).then(async () => await writer.kill());
-          for (let alive = true; alive;) {
-            const dice = pick(10);
-            const doomed = [...snapshots.keys()][pick(snapshots.size)];
-            if (dice < 6 || (dice >= 8 && (snapshots.size < 4 || doomed === undefined))) {
-              const batch = Array.from({ length: 1 + pick(6) }, () => randomWrite(pick, (writes += 1)));
-              const next = Buffer.from(live);
-              for (const write of batch) applyTo(next, write);
-              alive = await survives(place, writer.call('writeDisk', DISK, batch, at(1, 0)));
-              if (!alive) expectOldOrNew(await readDisk(store.disks, DISK, 0, SIZE), live, next, batch, seed);
-              // What was not acknowledged may have landed in part: from here on what is there is what has to stay.
-              live = alive ? next : await readDisk(store.disks, DISK, 0, SIZE);
-              if (!alive) cutShort['write'] = (cutShort['write'] ?? 0) + 1;
-            } else if (dice < 8) {
-              let id: string | undefined;
-              alive = await survives(
-                place,
-                writer.call('disks.snapshot', DISK, at(1, 0)).then((made) => (id = made)),
-              );
-              const made = id ?? (await store.disks.listSnapshots(DISK)).find((found) => !snapshots.has(found));
-              if (made !== undefined) snapshots.set(made, Buffer.from(live));
-              if (!alive) cutShort['snapshot'] = (cutShort['snapshot'] ?? 0) + 1;
-            } else {
-              const held = snapshots.get(doomed!);
+    test('loses no acknowledged write and changes no snapshot, whenever it dies', { timeout: 240_000 }, async () => {
+      const seed = Number(process.env['FARSHORE_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
+      const random = generator(seed);
+      const pick = (count: number): number => Math.floor(random() * count);
+      const place = await makePlace();
+      const store = await openReplicaStore(place.address, { create: true });
+      await store.disks.create(DISK, SIZE, at(1, 0));
+      let live: Buffer = Buffer.alloc(SIZE);
+      const snapshots = new Map<string, Buffer>();
+      const cutShort: Record<string, number> = {};
+      let writes = 0;
+      for (let life = 0; life < 30; life += 1) {
+        const writer = await StoreProcess.start(built.folder, place.address, place.environment);
+        const death = sleep(pick(60)).then(async () => await writer.kill());
+        for (let alive = true; alive;) {
+          const dice = pick(10);
+          const doomed = [...snapshots.keys()][pick(snapshots.size)];
+          if (dice < 6 || (dice >= 8 && (snapshots.size < 4 || doomed === undefined))) {
+            const batch = Array.from({ length: 1 + pick(6) }, () => randomWrite(pick, (writes += 1)));
+            const next = Buffer.from(live);
+            for (const write of batch) applyTo(next, write);
+            alive = await survives(place, writer.call('writeDisk', DISK, batch, at(1, 0)));
+            if (!alive) expectOldOrNew(await readDisk(store.disks, DISK, 0, SIZE), live, next, batch, seed);
+            // What was not acknowledged may have landed in part: from here on what is there is what has to stay.
+            live = alive ? next : await readDisk(store.disks, DISK, 0, SIZE);
+            if (!alive) cutShort['write'] = (cutShort['write'] ?? 0) + 1;
+          } else if (dice < 8) {
+            let id: string | undefined;
+            alive = await survives(
+              place,
+              writer.call('disks.snapshot', DISK, at(1, 0)).then((made) => (id = made)),
+            );
+            const made = id ?? (await store.disks.listSnapshots(DISK)).find((found) => !snapshots.has(found));
+            if (made !== undefined) snapshots.set(made, Buffer.from(live));
+            if (!alive) cutShort['snapshot'] = (cutShort['snapshot'] ?? 0) + 1;
+          } else {
+            const held = snapshots.get(doomed!);
+            snapshots.delete(doomed!);
+            alive = await survives(place, writer.call('disks.deleteSnapshot', DISK, doomed!, at(1, 0)));
+            if (!alive && (await store.disks.listSnapshots(DISK)).includes(doomed!)) snapshots.set(doomed!, held!);
+            if (!alive) cutShort['delete'] = (cutShort['delete'] ?? 0) + 1;
+            if (!alive && pick(2) === 0) {
+              await store.disks.deleteSnapshot(DISK, doomed!, at(1, 0));
               snapshots.delete(doomed!);
-              alive = await survives(place, writer.call('disks.deleteSnapshot', DISK, doomed!, at(1, 0)));
-              if (!alive && (await store.disks.listSnapshots(DISK)).includes(doomed!)) snapshots.set(doomed!, held!);
-              if (!alive) cutShort['delete'] = (cutShort['delete'] ?? 0) + 1;
-              if (!alive && pick(2) === 0) {
-                await store.disks.deleteSnapshot(DISK, doomed!, at(1, 0));
-                snapshots.delete(doomed!);
-              }
-            }
-            // A reader beside the writer: snapshots hold still while blocks are on their way into the journals.
-            if (pick(4) === 0 && snapshots.size > 0) {
-              const [id, held] = [...snapshots][pick(snapshots.size)]!;
-              expect(
-                (await readDisk(store.disks, DISK, 0, SIZE, id)).equals(held),
-                `snapshot ${id}, seed ${seed}`,
-              ).toBe(true);
             }
           }
-          await death;
-          const reopened = await openReplicaStore(place.address);
-          expect((await readDisk(reopened.disks, DISK, 0, SIZE)).equals(live), `live, life ${life}, seed ${seed}`).toBe(
-            true,
-          );
-          expect(await reopened.disks.listSnapshots(DISK)).toEqual([...snapshots.keys()].toSorted());
-          for (const [id, held] of snapshots) {
-            const found = await readDisk(reopened.disks, DISK, 0, SIZE, id);
-            expect(found.equals(held), `snapshot ${id}, life ${life}, seed ${seed}`).toBe(true);
+          // A reader beside the writer: snapshots hold still while blocks are on their way into the journals.
+          if (pick(4) === 0 && snapshots.size > 0) {
+            const [id, held] = [...snapshots][pick(snapshots.size)]!;
+            expect((await readDisk(store.disks, DISK, 0, SIZE, id)).equals(held), `snapshot ${id}, seed ${seed}`).toBe(
+              true,
+            );
           }
         }
-        // A run in which the writer was never caught at work would prove nothing.
-        expect(Object.values(cutShort).reduce((sum, count) => sum + count, 0)).toBe(30);
-        expect(cutShort['write']).toBeGreaterThan(3);
-      },
-    );
+        await death;
+        const reopened = await openReplicaStore(place.address);
+        expect((await readDisk(reopened.disks, DISK, 0, SIZE)).equals(live), `live, life ${life}, seed ${seed}`).toBe(
+          true,
+        );
+        expect(await reopened.disks.listSnapshots(DISK)).toEqual([...snapshots.keys()].toSorted());
+        for (const [id, held] of snapshots) {
+          const found = await readDisk(reopened.disks, DISK, 0, SIZE, id);
+          expect(found.equals(held), `snapshot ${id}, life ${life}, seed ${seed}`).toBe(true);
+        }
+      }
+      // A run in which the writer was never caught at work would prove nothing.
+      expect(Object.values(cutShort).reduce((sum, count) => sum + count, 0)).toBe(30);
+      expect(cutShort['write']).toBeGreaterThan(3);
+    });
   });
 }
 

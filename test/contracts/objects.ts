@@ -19,7 +19,7 @@ export function objectsContract(name: string, makeStore: () => Promise<StoreUnde
   const opened = async (): Promise<Objects> => (await (await makeStore()).open()).objects;
 
   describe(`${name}: objects`, () => {
-    test('an object is what was put last, whole, and seen by who opens the store later', async () => {
+    test('an object has the contents that were put last, complete, also for a process that opens the store later', async () => {
       const { open } = await makeStore();
       const store = await open();
       expect(await store.objects.get(`${SCOPE}/description.json`)).toBeUndefined();
@@ -32,7 +32,7 @@ export function objectsContract(name: string, makeStore: () => Promise<StoreUnde
       expect(await again.objects.get(`${SCOPE}/empty`)).toEqual(Buffer.alloc(0));
     });
 
-    test('of several who put an object if it is absent, exactly one does', async () => {
+    test('if several put an object only if it is absent, exactly one succeeds', async () => {
       const { open } = await makeStore();
       const all = (await Promise.all([open(), open(), open()])).map(({ objects }) => objects);
       for (let round = 0; round < 5; round += 1) {
@@ -46,7 +46,7 @@ export function objectsContract(name: string, makeStore: () => Promise<StoreUnde
       }
     });
 
-    test('an upload is seen when it is whole, and a part of it can be read', async () => {
+    test('an upload becomes visible when it is complete, and a part of it can be read', async () => {
       const objects = await opened();
       const object = `${SCOPE}/cycles/0001-00000001/os.changes`;
       const data = content(300 * KiB + 77, 1);
@@ -70,7 +70,7 @@ export function objectsContract(name: string, makeStore: () => Promise<StoreUnde
       await failsWith('InvalidReplicaState', objects.read(`${SCOPE}/missing`, 0, 1));
     });
 
-    test('an upload whose source fails leaves what was there', async () => {
+    test('an upload whose source fails leaves the old object', async () => {
       const objects = await opened();
       const object = `${SCOPE}/applied.json`;
       async function* failing(): AsyncGenerator<Buffer> {
@@ -197,7 +197,7 @@ export function objectsContract(name: string, makeStore: () => Promise<StoreUnde
       await objects.put('vms/db-02/applied.json', Buffer.from('other VM'), at(1, 0, 'vms/db-02'));
     });
 
-    test('an upload that is under way when the fence rises is refused, and nothing of it is seen', async () => {
+    test('an upload that is running when the fence rises is refused, and nothing of it becomes visible', async () => {
       const { open } = await makeStore();
       const [{ objects: late }, { objects: other }] = [await open(), await open()];
       async function* overtaken(): AsyncGenerator<Buffer> {

@@ -65,7 +65,7 @@ export function recoveryComputeContract(name: string, make: () => Promise<Comput
   };
 
   describe(`${name}: compute at the recovery site`, () => {
-    test('a replica VM is made once, powered off, as it is described', async () => {
+    test('a replica VM is created once, powered off, as described', async () => {
       const { compute, spec } = await make();
       expect(await compute.listVms()).toEqual([]);
       await compute.createVm(spec);
@@ -80,7 +80,7 @@ export function recoveryComputeContract(name: string, make: () => Promise<Comput
       await failsWith('InvalidVmState', compute.createVm({ ...spec, epoch: spec.epoch + 1 }));
     });
 
-    test('it runs from its recovery point, and keeps what is written to it', async () => {
+    test('a replica VM runs from its recovery point, and keeps its writes', async () => {
       const { compute, spec, vm, contents, point, write } = await created();
       expect(await compute.startVm(vm, spec.epoch)).toMatchObject({ name: vm, state: 'Running' });
       expect(await compute.startVm(vm, spec.epoch)).toMatchObject({ state: 'Running' });
@@ -97,7 +97,7 @@ export function recoveryComputeContract(name: string, make: () => Promise<Comput
       expect((await contents()).get(disk)!.equals(after)).toBe(true);
     });
 
-    test('under an older epoch it is neither made, nor started, nor replicated', async () => {
+    test('a replica VM is neither created, started nor replicated under an older epoch', async () => {
       const { compute, spec, vm, raiseFence } = await created();
       await failsWith('StaleEpoch', compute.startVm(vm, spec.epoch - 1));
       await failsWith('StaleEpoch', compute.beginReplication(vm, spec.epoch - 1));
@@ -110,7 +110,7 @@ export function recoveryComputeContract(name: string, make: () => Promise<Comput
       await failsWith('StaleEpoch', compute.createVm(spec));
     });
 
-    test('deleted, it is gone with all that was written, and can be made anew', async () => {
+    test('a deleted replica VM is gone with all its writes, and can be created again', async () => {
       const { compute, spec, vm, contents, point, write } = await created();
       await compute.startVm(vm, spec.epoch);
       await write(Buffer.alloc(4096, 7), 0);
@@ -126,7 +126,7 @@ export function recoveryComputeContract(name: string, make: () => Promise<Comput
       for (const [disk, bytes] of point) expect((await contents()).get(disk)!.equals(bytes)).toBe(true);
     });
 
-    test('its changes are tracked from the first write on: point plus cuts is the disk', async () => {
+    test('changes are tracked from the first write on: the point plus the cuts equals the disk', async () => {
       const under = await created();
       const { compute, spec, vm, contents, point, write } = under;
       await compute.beginReplication(vm, spec.epoch);
@@ -162,7 +162,7 @@ export function recoveryComputeContract(name: string, make: () => Promise<Comput
       for (const disk of point.keys()) expect(copies.get(disk)!.equals(after.get(disk)!)).toBe(true);
     });
 
-    test('it tells where it was written since it was made, and that it is as its point elsewhere', async () => {
+    test('lists where a disk was written since it was created; elsewhere, the disk equals its point', async () => {
       const under = await created();
       const { compute, spec, vm, contents, point, write } = under;
       const [disk] = [...point.keys()] as [string];

@@ -42,7 +42,7 @@ export function replicaDisksContract(
   options: ContractOptions = {},
 ): void {
   describe(`${name}: replica disks`, () => {
-    test('creating one can be repeated with its size, and with no other', async () => {
+    test('creating a disk can be repeated with the same size, but not with another', async () => {
       const { open } = await makeStore();
       const store = await open();
       expect(await store.disks.size(DISK)).toBeUndefined();
@@ -88,7 +88,7 @@ export function replicaDisksContract(
       { offset: -512, data: Buffer.alloc(512) },
       { offset: 63 * KiB, clear: 2 * KiB },
       { offset: 0, clear: 700 },
-    ])('$offset is no place for these pages', async (write) => {
+    ])('pages at $offset are refused', async (write) => {
       const store = await (await makeStore()).open();
       await store.disks.create(DISK, 64 * KiB, NOW);
       await failsWith(
@@ -98,7 +98,7 @@ export function replicaDisksContract(
       expect(await readDisk(store.disks, DISK, 0, 64 * KiB)).toEqual(Buffer.alloc(64 * KiB));
     });
 
-    test('large aligned pieces, which may pass the page cache by, and others are one content', async () => {
+    test('large aligned writes, which may bypass the page cache, and other writes give one consistent content', async () => {
       const store = await (await makeStore()).open();
       const size = 1024 * KiB + 512;
       await store.disks.create(DISK, size, NOW);
@@ -141,7 +141,7 @@ export function replicaDisksContract(
       await failsWith('InvalidReplicaState', readBack(store.disks, { ...DISK, disk: 'not' }, 0, Buffer.alloc(512)));
     });
 
-    test('what is not there, or ends before, is an invalid replica', async () => {
+    test('a disk that is missing or too short is an invalid replica', async () => {
       const store = await (await makeStore()).open();
       await failsWith(
         'InvalidReplicaState',
@@ -157,7 +157,7 @@ export function replicaDisksContract(
       await failsWith('InvalidReplicaState', readDisk(store.disks, DISK, 0, 512, '2026-01-01T00:00:00.0000000Z'));
     });
 
-    test('page ranges leave out what was never written and what was cleared', async () => {
+    test('page ranges leave out pages that were never written or were cleared', async () => {
       const store = await (await makeStore()).open();
       const MiB = KiB * KiB;
       await store.disks.create(DISK, 8 * MiB, NOW);
@@ -182,7 +182,7 @@ export function replicaDisksContract(
       ]);
     });
 
-    test('one grows, its snapshots keep size and content, and it never shrinks', async () => {
+    test('a disk can grow, its snapshots keep size and content, and it never shrinks', async () => {
       const { open } = await makeStore();
       const store = await open();
       const [small, large] = [64 * KiB + 512, 256 * KiB + 512];
@@ -221,7 +221,7 @@ export function replicaDisksContract(
       expect(await store.disks.size(DISK)).toBe(large);
     });
 
-    test('deleting one takes its snapshots along, and can be repeated; a new one is empty', async () => {
+    test('deleting a disk deletes its snapshots too, and can be repeated; a new disk is empty', async () => {
       const { open } = await makeStore();
       const store = await open();
       await store.disks.delete(DISK, NOW);
@@ -239,7 +239,7 @@ export function replicaDisksContract(
       expect(await store.disks.snapshot(DISK, NOW)).not.toBe(first);
     });
 
-    test('a disk is none of the objects, and what it keeps around its content is as it should be', async () => {
+    test('a disk is not listed among the objects, and its data around the content is correct', async () => {
       const store = await (await makeStore()).open();
       await store.disks.create(DISK, 64 * KiB, NOW);
       await store.disks.snapshot(DISK, NOW);
@@ -252,7 +252,7 @@ export function replicaDisksContract(
       await failsWith('InvalidReplicaState', store.disks.mend({ ...DISK, disk: 'none' }, at(1, 1)));
     });
 
-    test('one that was opened before it grew ends where it ended then', async () => {
+    test('a disk that was opened before it grew keeps its old end', async () => {
       const store = await (await makeStore()).open();
       await store.disks.create(DISK, 64 * KiB, NOW);
       const opened = await store.disks.open(DISK, NOW);
@@ -287,7 +287,7 @@ export function replicaDisksContract(
   });
 
   describe(`${name}: snapshots`, () => {
-    test('their ids sort by age and are never given twice', async () => {
+    test('snapshot ids sort by age and are never reused', async () => {
       const { open } = await makeStore();
       const store = await open();
       await store.disks.create(DISK, 64 * KiB, NOW);
@@ -301,7 +301,7 @@ export function replicaDisksContract(
       expect(next > ids[11]!).toBe(true);
     });
 
-    test('deleting one can be repeated, and leaves the others what they are', async () => {
+    test('deleting a snapshot can be repeated, and leaves the others unchanged', async () => {
       const { open } = await makeStore();
       const store = await open();
       await store.disks.create(DISK, 64 * KiB, NOW);
@@ -323,7 +323,7 @@ export function replicaDisksContract(
     });
 
     test(
-      'whatever is written, cleared and deleted: each snapshot stays what it was',
+      'each snapshot stays unchanged, whatever is written, cleared and deleted',
       async () => {
         await fc.assert(
           fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 24 }), async (steps) => {
@@ -375,7 +375,7 @@ export function replicaDisksContract(
       await store.disks.create({ vm: 'db-02', disk: 'os' }, 4096, at(1, 0));
     });
 
-    test('once the fence is raised, nothing that older writers write is seen to land', async () => {
+    test('once the fence is raised, no write of an older writer takes effect', async () => {
       const { open } = await makeStore();
       const [writer, other] = [await open(), await open()];
       await writer.disks.create(DISK, 64 * KiB, NOW);

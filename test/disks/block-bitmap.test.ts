@@ -17,7 +17,7 @@ async function collect(runs: AsyncGenerator<BlockRun>): Promise<number[]> {
   return blocks;
 }
 
-test('agrees with a plain array after any sequence of changes, also when opened again', async () => {
+test('agrees with a plain array after any sequence of changes, also after it is opened again', async () => {
   const blocks = 3000;
   const run = fc
     .tuple(fc.nat(blocks - 1), fc.nat(600))
@@ -55,7 +55,7 @@ test('agrees with a plain array after any sequence of changes, also when opened 
   );
 });
 
-test('is sparse, and scans only what is set, for a disk of 64 TiB', async () => {
+test('is sparse, and scans only set bits, for a disk of 64 TiB', async () => {
   const path = join(folder, 'large');
   const bitmap = await BlockBitmap.open(path, 2 ** 30);
   await bitmap.set({ start: 2 ** 29 + 5, count: 3 });
@@ -67,7 +67,7 @@ test('is sparse, and scans only what is set, for a disk of 64 TiB', async () => 
   await bitmap.close();
 });
 
-test('two openers of one file see each other at once', async () => {
+test("two bitmaps on one file see each other's changes immediately", async () => {
   const path = join(folder, 'shared');
   const a = await BlockBitmap.open(path, 100);
   const b = await BlockBitmap.open(path, 100);

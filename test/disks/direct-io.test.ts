@@ -14,7 +14,7 @@ import { temporaryFolder } from '../support/temporary-folder.js';
 
 const KiB = 1024;
 
-test('only what is aligned in every respect, and large, fits', () => {
+test('only large requests that are aligned in every respect qualify', () => {
   const buffer = alignedBuffer(256 * KiB);
   expect(buffer.length).toBe(256 * KiB);
   expect(fitsDirectIo(buffer, 8 * KiB)).toBe(true);
@@ -27,7 +27,7 @@ test('only what is aligned in every respect, and large, fits', () => {
 
 // A folder in memory is the file system that knows least of it.
 test.each([undefined, '/dev/shm'])(
-  'what is written directly is read the ordinary way, and the reverse (%s)',
+  'data written directly can be read through the cache, and the reverse (%s)',
   async (at) => {
     const file = path.join(await temporaryFolder(at), 'file');
     await writeFile(file, '');
@@ -55,7 +55,7 @@ test('a file that is not there is an error, not a refusal', async () => {
   await expect(openDirect(path.join(await temporaryFolder(), 'none'), 'read')).rejects.toThrow('ENOENT');
 });
 
-test.each([undefined, '/dev/shm'])('reading past the cache fills what it can, of any length (%s)', async (at) => {
+test.each([undefined, '/dev/shm'])('a direct read fills as much as it can, for any length (%s)', async (at) => {
   const file = path.join(await temporaryFolder(at), 'file');
   const content = randomBytes(1024 * KiB + 777);
   await writeFile(file, content);

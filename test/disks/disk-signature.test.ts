@@ -32,7 +32,7 @@ test.for<[name: string, format: string, options: string[]]>([
   },
 );
 
-test('what begins and ends like no other format is a raw disk, and a VHD is opened as one', async () => {
+test("a file without any format's signature is a raw disk, and a VHD is opened as a VHD", async () => {
   const folder = await temporaryFolder();
   const file = path.join(folder, 'os.img');
   await writeFile(file, Buffer.alloc(4096));

@@ -26,7 +26,7 @@ async function newOverlay() {
   return { path, base, disk, syncs: await failingSync(`${path}.bitmap`) };
 }
 
-test('a flush of an overlay that has failed is not acknowledged when it is asked for again', async () => {
+test('after a flush of an overlay has failed, a second flush is not acknowledged', async () => {
   const { disk, base, syncs } = await newOverlay();
   await disk.write(written, BLOCK);
   syncs.fail = true;
@@ -37,7 +37,7 @@ test('a flush of an overlay that has failed is not acknowledged when it is asked
   await base.close();
 });
 
-test('of flushes at the same time none is acknowledged when one has failed', async () => {
+test('if one of several parallel flushes fails, none is acknowledged', async () => {
   const path = join(await temporaryFolder(), 'disk');
   await writeFile(path, Buffer.alloc(SIZE, 1));
   const disk = await RawDisk.open(path);
@@ -50,7 +50,7 @@ test('of flushes at the same time none is acknowledged when one has failed', asy
   await disk.close();
 });
 
-test('an overlay that is opened again stores what could not be stored before it acknowledges a flush', async () => {
+test('an overlay that is opened again first stores what could not be stored before, then acknowledges a flush', async () => {
   const { path, disk, base, syncs } = await newOverlay();
   await disk.write(written, BLOCK);
   syncs.fail = true;

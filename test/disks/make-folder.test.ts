@@ -5,7 +5,7 @@ import { makeFolder } from '../../disks/make-folder.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
 describe('makeFolder', () => {
-  it('makes what is missing, and leaves what is there', async () => {
+  it('creates missing folders and leaves existing ones unchanged', async () => {
     const folder = await temporaryFolder();
     const wanted = join(folder, 'a', 'b', 'c');
     await makeFolder(wanted);
@@ -14,7 +14,7 @@ describe('makeFolder', () => {
     await makeFolder('/');
   });
 
-  it('lets several try at once', async () => {
+  it('can be called in parallel', async () => {
     const folder = await temporaryFolder();
     const wanted = Array.from({ length: 20 }, (_, at) => join(folder, 'a', 'b', `c${at % 3}`, 'd'));
     await Promise.all(wanted.map((at) => makeFolder(at)));
@@ -28,7 +28,7 @@ describe('makeFolder', () => {
     await expect(makeFolder(join(folder, 'file', 'a', 'b'))).rejects.toMatchObject({ code: 'ENOTDIR' });
   });
 
-  it('ends where nothing can be made', async () => {
+  it('fails if nothing can be created', async () => {
     await expect(makeFolder('/proc/farshore/data')).rejects.toMatchObject({
       code: 'ENOENT',
       message: 'cannot create a folder in /proc',

@@ -27,7 +27,7 @@ async function openFile(name: string): Promise<FileHandle> {
 }
 
 describe('file locks', () => {
-  test('exclude other descriptors, share among shared, and end with unlock', async () => {
+  test('exclude other descriptors, can be shared, and end with unlock', async () => {
     const a = await openFile('lock');
     const b = await openFile('lock');
     expect(tryLockFile(a.fd, 'shared')).toBe(true);
@@ -39,7 +39,7 @@ describe('file locks', () => {
     expect(tryLockFile(a.fd, 'shared')).toBe(false);
   });
 
-  test('waiting ends with LockTimeout, or as soon as the holder lets go', async () => {
+  test('waiting ends with LockTimeout, or as soon as the holder releases the lock', async () => {
     const a = await openFile('lock');
     const b = await openFile('lock');
     await lockFile(a.fd, 'exclusive');
@@ -50,7 +50,7 @@ describe('file locks', () => {
     expect(tryLockFile(a.fd, 'shared')).toBe(false);
   });
 
-  test('are seen by other processes, and die with theirs', async () => {
+  test('are seen by other processes, and end with their own', async () => {
     const a = await openFile('lock');
     // A process group of its own: the lock lives in the descriptor that `sleep` inherited as well.
     const holder = spawn('flock', ['-x', join(folder, 'lock'), 'sh', '-c', 'echo held; exec sleep 60'], {
@@ -105,7 +105,7 @@ describe('sparse files', () => {
     expect(read.equals(Buffer.alloc(131072))).toBe(true);
   });
 
-  test('a real failure is told, not taken for "unsupported"', async () => {
+  test('a real failure is reported, not mistaken for "unsupported"', async () => {
     await expect(punchHole(999_999, { offset: 0, length: 4096 })).rejects.toMatchObject({ code: 'EBADF' });
     expect(() => dataRanges(999_999, { offset: 0, length: 4096 })).toThrow(expect.objectContaining({ code: 'EBADF' }));
   });

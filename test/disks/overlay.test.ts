@@ -205,11 +205,11 @@ test.for([
   },
 );
 
-describe('beside the rule', () => {
+describe('special cases', () => {
   const original = Buffer.alloc(SIZE, 0x11);
   const paths = () => ({ base: join(folder, 'base'), overlay: join(folder, 'overlay') });
 
-  test('writes to one block at a time, from many sides, all arrive', async () => {
+  test('parallel writes to one block all arrive', async () => {
     const base = await createBase(paths().base, original);
     const disk = await OverlayDisk.create(paths().overlay, base, { blockSize: BLOCK });
     await Promise.all([...Array(8).keys()].map((i) => disk.write(Buffer.alloc(512, i + 1), i * 512)));
@@ -242,7 +242,7 @@ describe('beside the rule', () => {
     await base.close();
   });
 
-  test('serves over a base that can only be read, and does not merge then', async () => {
+  test('works above a read-only base, but does not merge into it', async () => {
     await (await createBase(paths().base, original)).close();
     const raw = await RawDisk.open(paths().base, { readOnly: true });
     const base: ReadableDisk = {
@@ -260,7 +260,7 @@ describe('beside the rule', () => {
     await base.close();
   });
 
-  test('says what a change takes beside the disk: here, or in an overlay below once it goes there', async () => {
+  test('reports the space that a change takes: in this overlay, or in an overlay below once it goes there', async () => {
     const file = await createBase(paths().base, original);
     const below = await OverlayDisk.create(`${paths().overlay}-below`, file, { blockSize: BLOCK });
     await below.write(Buffer.alloc(512, 1), 0);
@@ -279,7 +279,7 @@ describe('beside the rule', () => {
     for (const each of [disk, below, file]) await each.close();
   });
 
-  test('a block that was never whole in the overlay is the base’s', async () => {
+  test('a block that was never complete in the overlay is read from the base', async () => {
     const base = await createBase(paths().base, original);
     const disk = await OverlayDisk.create(paths().overlay, base, { blockSize: BLOCK });
     await disk.close();
@@ -296,7 +296,7 @@ describe('beside the rule', () => {
     await base.close();
   });
 
-  test('is not opened when it is missing, half missing, or another disk’s', async () => {
+  test('is not opened if it is missing, incomplete, or of another disk', async () => {
     const base = await createBase(paths().base, original);
     await expect(OverlayDisk.open(paths().overlay, base)).rejects.toMatchObject({ code: 'DiskMissing' });
     const disk = await OverlayDisk.create(paths().overlay, base, { blockSize: BLOCK });
@@ -316,7 +316,7 @@ describe('beside the rule', () => {
     await base.close();
   });
 
-  test('removing it can die half way and be done again; with blocks left it is refused', async () => {
+  test('a removal that was interrupted can be repeated; it is refused while blocks are left', async () => {
     const base = await createBase(paths().base, original);
     const disk = await OverlayDisk.create(paths().overlay, base, { blockSize: BLOCK });
     await disk.write(Buffer.alloc(512, 9), 512);

@@ -4,7 +4,7 @@ import { overlaps, type Range } from '../../domain/ranges.js';
 import { RangeLock } from '../../disks/range-lock.js';
 import { settleAll } from '../../disks/settle-all.js';
 
-test('holders never collide, and all get their turn', async () => {
+test('overlapping ranges are never held together, and all waiters get their turn', async () => {
   const range = fc.record({ offset: fc.nat(20), length: fc.integer({ min: 1, max: 6 }) });
   const holder = fc.record({
     ranges: fc.array(range, { minLength: 1, maxLength: 3 }),
@@ -49,7 +49,7 @@ test('a shared holder does not overtake an exclusive one that waits', async () =
   expect(order).toEqual(['elsewhere', 'exclusive', 'late']);
 });
 
-test('the lock is let go when the action fails, and only then', async () => {
+test('the lock is released once a failed action has finished, and not before', async () => {
   const lock = new RangeLock();
   const range = [{ offset: 0, length: 1 }];
   let stillWriting = true;

@@ -52,7 +52,7 @@ test('agrees with a buffer after any writes and zeroes, and names every range th
   );
 });
 
-test('zeroing gives the space back', async () => {
+test('zeroing frees the space', async () => {
   const disk = await create(4 << 20);
   await disk.write(Buffer.alloc(4 << 20, 1), 0);
   await disk.flush();
@@ -70,7 +70,7 @@ test('does not reach past its end', async () => {
   await disk.close();
 });
 
-test('says what is wrong in the words of the catalogue', async () => {
+test('reports problems as errors of the catalogue', async () => {
   await expect(openDisk(join(folder, 'none'), 'raw')).rejects.toMatchObject({ code: 'DiskMissing' });
   await expect(openDisk(folder, 'raw')).rejects.toMatchObject({ code: 'BrokenChain' });
   await writeFile(path, Buffer.alloc(700));
@@ -95,7 +95,7 @@ test('opened for reading, it cannot be written', async () => {
   await disk.close();
 });
 
-test('a block device is read, written and zeroed as a file is', async (context) => {
+test('a block device is read, written and zeroed like a file', async (context) => {
   const image = join(folder, 'image');
   const expected = Buffer.alloc(1024 * 1024, 7);
   await writeFile(image, expected);

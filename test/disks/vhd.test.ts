@@ -17,7 +17,7 @@ afterEach(() => rm(folder, { recursive: true }));
 const id = Buffer.from('00112233445566778899aabbccddeeff', 'hex');
 
 describe('footer', () => {
-  test('is the same for the same arguments, and read back as it was built', () => {
+  test('is the same for the same arguments, and is read back unchanged', () => {
     const footer = fixedVhdFooter(2040 * 2 ** 30, id);
     expect(footer.equals(fixedVhdFooter(2040 * 2 ** 30, id))).toBe(true);
     expect(parseVhdFooter(footer)).toEqual({ size: 2040 * 2 ** 30, creator: 'win ', uniqueId: id });
@@ -32,29 +32,32 @@ describe('footer', () => {
   });
 });
 
-describe('with qemu-img as the other side', () => {
+describe('together with qemu-img', () => {
   beforeEach((context) => requireReader('qemu-img', context));
 
-  test.for([3 * MiB, 512, 131 * MiB + 512, 150 * 2 ** 30])('a VHD of %i bytes of ours is read whole', async (size) => {
-    const vhd = join(folder, 'ours.vhd');
-    const raw = join(folder, 'ours.raw');
-    await createFixedVhd(vhd, size);
-    await writeFile(raw, '');
-    await truncate(raw, size);
-    const disk = await openDisk(vhd, 'vhd');
-    const rawDisk = await openDisk(raw, 'raw');
-    const data = randomBytes(Math.min(size, 65536));
-    for (const offset of [0, size - data.length]) {
-      await disk.write(data, offset);
-      await rawDisk.write(data, offset);
-    }
-    await Promise.all([disk.close(), rawDisk.close()]);
-    const info = await runReader('qemu-img', 'info', '-f', 'vpc', '--output=json', vhd);
-    expect(JSON.parse(info)).toMatchObject({ 'virtual-size': size });
-    await runReader('qemu-img', 'compare', '-f', 'vpc', '-F', 'raw', vhd, raw);
-  });
+  test.for([3 * MiB, 512, 131 * MiB + 512, 150 * 2 ** 30])(
+    'qemu-img reads our VHD of %i bytes completely',
+    async (size) => {
+      const vhd = join(folder, 'ours.vhd');
+      const raw = join(folder, 'ours.raw');
+      await createFixedVhd(vhd, size);
+      await writeFile(raw, '');
+      await truncate(raw, size);
+      const disk = await openDisk(vhd, 'vhd');
+      const rawDisk = await openDisk(raw, 'raw');
+      const data = randomBytes(Math.min(size, 65536));
+      for (const offset of [0, size - data.length]) {
+        await disk.write(data, offset);
+        await rawDisk.write(data, offset);
+      }
+      await Promise.all([disk.close(), rawDisk.close()]);
+      const info = await runReader('qemu-img', 'info', '-f', 'vpc', '--output=json', vhd);
+      expect(JSON.parse(info)).toMatchObject({ 'virtual-size': size });
+      await runReader('qemu-img', 'compare', '-f', 'vpc', '-F', 'raw', vhd, raw);
+    },
+  );
 
-  test.for(['fixed,force_size', 'fixed'])('a VHD of theirs (%s) is read whole', async (subformat) => {
+  test.for(['fixed,force_size', 'fixed'])('we read a VHD made by qemu-img (%s) completely', async (subformat) => {
     const raw = join(folder, 'theirs.raw');
     const vhd = join(folder, 'theirs.vhd');
     const content = randomBytes(5 * MiB);
@@ -81,14 +84,14 @@ describe('with qemu-img as the other side', () => {
     expect(ours.subarray(56, 60)).toEqual(theirs.subarray(56, 60));
   });
 
-  test('a dynamic VHD is refused, and told why', async () => {
+  test('a dynamic VHD is refused with the reason', async () => {
     const vhd = join(folder, 'dynamic.vhd');
     await runReader('qemu-img', 'create', '-q', '-f', 'vpc', '-o', 'subformat=dynamic', vhd, '10M');
     await expect(openDisk(vhd, 'vhd')).rejects.toThrow(/only fixed VHDs/);
   });
 });
 
-test('a file that is cut, grown, or not there is told apart', async () => {
+test('truncated, grown and missing VHD files are distinguished', async () => {
   const whole = join(folder, 'whole.vhd');
   await createFixedVhd(whole, MiB);
   const cut = join(folder, 'cut.vhd');

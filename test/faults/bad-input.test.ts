@@ -60,7 +60,7 @@ test('a disk file that vanishes, and a store that cannot be reached', { timeout:
   }
 });
 
-test('no space on the volume of the disks, and none in the store', { timeout: 180_000 }, async (context) => {
+test("no space on the disks' volume, and none in the store", { timeout: 180_000 }, async (context) => {
   requireReader('qemu-img', context);
   const folder = await temporaryFolder();
   const source = await smallFileSystem(path.join(folder, 'source'), 64, context);

@@ -81,7 +81,7 @@ vms:
   return { running, farshore, source, failOver, written };
 }
 
-test('after a planned failover the replica boots with everything that the source has written', async (context) => {
+test('after a planned failover the replica boots with everything that the source wrote', async (context) => {
   const { source, failOver, written } = await bootedSite(context);
   const booted = await failOver('plannedFailover');
   expect(await source()).toContain('guest: shut down');
@@ -90,7 +90,7 @@ test('after a planned failover the replica boots with everything that the source
   expect(booted).toEqual(await written());
 });
 
-test('after the host has died, the replica boots with what the newest cycle held', async (context) => {
+test('after the host has died, the replica boots with the state of the newest cycle', async (context) => {
   const { running, farshore, failOver, written } = await bootedSite(context);
   const before = await farshore.sync(VM);
   await farshore.followVm(VM, (view) => (view?.item.applied?.sequence ?? 0) >= before.sequence);

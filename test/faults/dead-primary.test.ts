@@ -46,7 +46,7 @@ const exists = (file: string) =>
   );
 
 test(
-  'the primary site is dead: failed over from the store to an exact state, exported, and fenced when it is back',
+  'the primary site is dead: a VM is failed over from the store to an exact state, exported, and its source fenced when it is back',
   { timeout: 600_000 },
   async (context) => {
     requireReader('qemu-img', context);

@@ -70,7 +70,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-test('a site without keys gets some, and goes on', async () => {
+test('a site without keys gets keys and continues', async () => {
   await site.farshore.protect(VM);
   await site.until(({ item }) => item.phase === 'Protected' && item.applied !== undefined);
   expect((await run('keys', 'new')).code).toBe(0);
@@ -91,7 +91,7 @@ test('a site without keys gets some, and goes on', async () => {
   await site.until(({ item }) => item.phase === 'Protected' && item.applied !== undefined, OTHER_VM);
 });
 
-test('what goes wrong is encrypted with its message, and read by the client', async () => {
+test('failures are encrypted with their messages, and the client can read them', async () => {
   const store = path.join(folder, 'store');
   await rename(store, `${store}-away`);
   await site.farshore.sync(VM).catch(() => undefined);
@@ -101,7 +101,7 @@ test('what goes wrong is encrypted with its message, and read by the client', as
   await site.retryUntil(({ item }) => item.applied !== undefined);
 });
 
-test('another key encrypts from the first message on that tells of it', async () => {
+test('another key is used from the first message on after it was announced', async () => {
   const { id } = await addKey(keyFile, { standby: false, today: 'second' });
   expect((await run('sync', VM)).code).toBe(0);
   await site.syncNow();
@@ -113,7 +113,7 @@ test('another key encrypts from the first message on that tells of it', async ()
   expect(new Set(entity.map(keyOf))).toEqual(new Set(['', ...(await readKeyFile(keyFile)).keys.keys()]));
 });
 
-test('Temporal holds nothing readable but ids, queues and search attributes', async () => {
+test('Temporal holds nothing readable except ids, queues and search attributes', async () => {
   const { workflowIds, payloads, failures } = await content();
   expect(workflowIds).toEqual(expect.arrayContaining([`vm/vault-01/${VM}`, `vm/vault-01/${OTHER_VM}`]));
   const isAfter = ({ time, place }: (typeof payloads)[number]) => time > switchedOn && !isOfBefore(place, payloads);
@@ -173,7 +173,7 @@ test('histories replay, whichever keys they were written with, and without', asy
   expect(kinds).toEqual(new Set(['vm', 'job', 'host', 'vault']));
 });
 
-test('commands read everything with the keys, and say what is missing without', async () => {
+test('with the keys, commands read everything; without them, they say what is missing', async () => {
   const shown = await run('vm', 'show', VM);
   expect(shown).toMatchObject({ code: 0, stdout: expect.stringContaining('Protected') });
   expect((await run('status')).stdout).toContain(OTHER_VM);
@@ -209,7 +209,7 @@ test('commands read everything with the keys, and say what is missing without', 
   await farshore.close();
 });
 
-test('the Web UI is told of a codec endpoint, which decodes for its pages', async () => {
+test('the Web UI gets a codec endpoint, which decodes its pages', async () => {
   const { temporal, encryption } = site.running.instance;
   const settings = (await (await fetch(`${temporal.uiUrl}/api/v1/settings`)).json()) as {
     Codec: { Endpoint: string };
@@ -247,7 +247,7 @@ test('everything listens on loopback, or on sockets of this user only', async ()
   }
 });
 
-test('no secret is in what is stored, logged or said', async () => {
+test('no secret is stored, logged or printed', async () => {
   const keys = [...(await readKeyFile(keyFile)).keys].map(
     ([id, bytes]) => [`key ${id}`, bytes.toString('base64')] as const,
   );

@@ -43,7 +43,7 @@ const faultsOf = async (contents: readonly Buffer[], instant: number): Promise<r
 const copyOf = (number: number): Buffer[] => states[number]!.map((content) => Buffer.from(content));
 const instantOf = (number: number): number => 10 * number + 8;
 
-test('every instant of the guest is an exact prefix, the one before its first block too', async () => {
+test('every state of the guest is an exact prefix, even the one before its first block', async () => {
   for (const number of [0, ...numbers]) {
     const report = await checkPrefix(journal, states[number]!.map(memory), instantOf(number));
     expect(report).toEqual({ last: number, faults: [] });
@@ -54,7 +54,7 @@ test('every instant of the guest is an exact prefix, the one before its first bl
   expect(await faultsOf(copyOf(100), underWay)).toEqual([]);
 });
 
-test('disks of two instants, two blocks apart or more', async () => {
+test('finds disks of two instants, at least two blocks apart', async () => {
   for (const apart of [2, 3, 50]) {
     for (const [os, data] of [
       [states[100]![0]!, states[100 + apart]![1]!],
@@ -68,7 +68,7 @@ test('disks of two instants, two blocks apart or more', async () => {
   }
 });
 
-test('a missing, swapped, older, foreign, torn or flipped block', async () => {
+test('finds a missing, swapped, older, foreign, torn or flipped block', async () => {
   const slots = region.length / NUMBERED_BLOCK_BYTES;
   const at = (slot: number) => region.offset + slot * NUMBERED_BLOCK_BYTES;
   const block = (content: Buffer, slot: number) => content.subarray(at(slot), at(slot) + NUMBERED_BLOCK_BYTES);
@@ -97,7 +97,7 @@ test('a missing, swapped, older, foreign, torn or flipped block', async () => {
   }
 });
 
-test('a state that is older or newer than it says', async () => {
+test('finds a state that is older or newer than it claims', async () => {
   expect(await faultsOf(copyOf(99), instantOf(100))).toEqual([
     'holds 99 blocks, although 100 were flushed before its instant',
     'holds 99 blocks, although 100 were acknowledged before',

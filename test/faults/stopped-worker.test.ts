@@ -16,7 +16,7 @@ const WORKER = 'host-hyperv-01';
 const POLL_MS = 50;
 
 test(
-  'a host worker that is told to stop ends what it can, and hands back the rest',
+  'a host worker that is stopped finishes what it can and hands back the rest',
   { timeout: 180_000 },
   async (context) => {
     requireReader('qemu-img', context);

@@ -18,7 +18,7 @@ afterEach(() => {
   delete process.env['FARSHORE_WORKER_BUILD'];
 });
 
-test('a protection lives through every change of version', { timeout: 180_000 }, async (context) => {
+test('protection continues through every change of version', { timeout: 180_000 }, async (context) => {
   requireReader('qemu-img', context);
   const folder = await temporaryFolder();
   await mkdir(path.join(folder, 'source'));

@@ -13,7 +13,7 @@ const fence = { scope, epoch: 1, sequence: 0 };
 const raised = { ...fence, sequence: 1 };
 const azurite = proxiedAzurite();
 
-test('content waits for the catalogs that were sent before it; a fence waits for nothing', async () => {
+test('content waits for bandwidth after catalogs were sent; a fence never waits', async () => {
   const clock = new FakeClock();
   const limiter = new BandwidthLimiter({ rateAt: () => RATE, lowest: RATE }, clock);
   const store = await azurite.newContainer(REQUEST_LIMITS, (bytes) => limiter.spend(bytes))();

@@ -48,7 +48,7 @@ async function revocable(): Promise<{ token: string; revoke: () => Promise<void>
 const fresh = () => sasFor(url, { permissions, expiresOn: new Date(Date.now() + HOUR_MS) });
 const signature = (token: string) => new URLSearchParams(token).get('sig')!;
 
-describe('a file is read again when the service refuses what it held', () => {
+describe('a file is read again when the service refuses the credentials in it', () => {
   test.each([
     ['FARSHORE_STORE_SAS_FILE', (token: string) => token],
     [
@@ -78,7 +78,7 @@ describe('a file is read again when the service refuses what it held', () => {
     await store.close();
   });
 
-  test('what can not serve replaces nothing, and is told', async () => {
+  test('unusable credentials are reported and replace nothing', async () => {
     const file = join(await temporaryFolder(), 'sas');
     const { token, revoke } = await revocable();
     await writeFile(file, token);
@@ -105,14 +105,14 @@ describe('a file is read again when the service refuses what it held', () => {
   });
 });
 
-describe('what the service refuses for its time says so', () => {
+describe('a SAS that is refused because of its times says so', () => {
   /** This process takes it for another time; the service does not. */
   function clockOfThisProcess(ms: number): void {
     vi.useFakeTimers({ now: ms, toFake: ['Date'] });
     onTestFinished(() => void vi.useRealTimers());
   }
 
-  test('a SAS that has expired meanwhile', async () => {
+  test('a SAS that has expired in the meantime', async () => {
     const expiresOn = new Date(Date.now() - HOUR_MS);
     const token = sasFor(url, { permissions, expiresOn });
     clockOfThisProcess(Date.now() - 2 * HOUR_MS);
@@ -142,7 +142,7 @@ describe('what the service refuses for its time says so', () => {
     expect(error.message).not.toContain(signature(token));
   });
 
-  test('a SAS that only this machine takes for one of the future serves', async () => {
+  test("a SAS that is in the future only by this machine's clock is accepted", async () => {
     const token = sasFor(url, {
       permissions,
       startsOn: new Date(Date.now() - HOUR_MS),

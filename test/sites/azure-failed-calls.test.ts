@@ -32,7 +32,7 @@ function loseTheNextAnswerOfACatalog(): void {
   };
 }
 
-test('an object whose catalog was written, though the answer was lost, is there', async () => {
+test('an object exists if its catalog was written although the answer was lost', async () => {
   const store = await openStore();
   const name = `${SCOPE}/applied.json`;
   await store.objects.put(name, Buffer.from('before'), NOW);
@@ -41,7 +41,7 @@ test('an object whose catalog was written, though the answer was lost, is there'
   expect((await store.objects.get(name))?.toString()).toBe('after');
 });
 
-test('a page blob, and a snapshot, whose catalog was written, though the answer was lost, are there', async () => {
+test('a page blob and a snapshot exist if their catalogs were written although the answers were lost', async () => {
   const store = await openStore();
   loseTheNextAnswerOfACatalog();
   await failsWith('StoreUnreachable', store.pageBlobs.create(BLOB, SIZE, NOW));
@@ -55,7 +55,7 @@ test('a page blob, and a snapshot, whose catalog was written, though the answer 
   expect(await readPages(store.pageBlobs, BLOB, 0, SIZE)).toEqual(content(SIZE, 2));
 });
 
-test('whatever fails on the way: each object and each snapshot can be read, and is what it may be', async () => {
+test('whichever call fails, each object and each snapshot can be read and has permitted contents', async () => {
   const seed = Number(process.env['FARSHORE_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
   const random = new Random(seed);
   const store = await openStore();
@@ -115,7 +115,7 @@ test('whatever fails on the way: each object and each snapshot can be read, and 
   expect(failed).toBeGreaterThan(20);
 });
 
-test('a page blob that is larger than the service takes is refused before anything is asked for', async () => {
+test('a page blob that is larger than the service accepts is refused before any request', async () => {
   const store = await openStore();
   await store.pageBlobs.create(BLOB, SIZE, NOW);
   let asked = 0;

@@ -41,7 +41,7 @@ async function containerPlace(): Promise<StorePlace> {
 killedEngineContract('azure', containerPlace);
 killedWriterContract('azure', containerPlace);
 
-test('what a process has left that was killed as it made a disk is not taken for the live one', async () => {
+test('the remains of a process that was killed while it created a disk are not mistaken for the live disk', async () => {
   const container = BlobServiceClient.fromConnectionString(azurite.connectionString()).getContainerClient(
     `vault-${randomUUID()}`,
   );

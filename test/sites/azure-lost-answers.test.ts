@@ -60,7 +60,7 @@ const settled = (work: Promise<unknown>) =>
     () => false,
   );
 
-test('an object is there', async () => {
+test('an object exists after its answer was lost', async () => {
   const { mine, other } = await twoStores();
   await mine.objects.put(NAME, Buffer.from('before'), NOW);
   loseTheNextAnswer(() => commitMany(other));
@@ -69,14 +69,14 @@ test('an object is there', async () => {
   expect(await textOf(mine, NAME)).toBe('after');
 });
 
-test('an object that was put because there was none is there, and its writer knows that it made it', async () => {
+test('an object that was put only if absent exists after its answer was lost, and its writer knows that it created it', async () => {
   const { mine, other } = await twoStores();
   loseTheNextAnswer(() => commitMany(other));
   expect(await mine.objects.putIfAbsent(NAME, Buffer.from('mine'), NOW)).toBe(true);
   expect(await textOf(other, NAME)).toBe('mine');
 });
 
-test('a page blob and a snapshot are there, and taken once', async () => {
+test('a page blob and a snapshot exist after their answers were lost, and the snapshot was taken once', async () => {
   const { mine, other } = await twoStores();
   loseTheNextAnswer(() => commitMany(other));
   await mine.pageBlobs.create(BLOB, SIZE, NOW);
@@ -97,7 +97,7 @@ test.each([
       for (let number = 0; number < MANY; number += 1) await commitMany(await open(), 1);
     },
   ],
-])('what somebody else has put in its place since stays, %s', async (_, commit) => {
+])('an object that another process has put in its place since stays, %s', async (_, commit) => {
   const { open, mine, other } = await twoStores();
   loseTheNextAnswer(async () => {
     await other.objects.put(NAME, Buffer.from('newer'), NOW);
@@ -108,7 +108,7 @@ test.each([
   expect(await textOf(mine, NAME)).toBe('newer');
 });
 
-test('as many processes as are remembered: what was put is there', async () => {
+test('an object exists after as many other processes have committed as are remembered', async () => {
   const { open, mine, other } = await twoStores();
   loseTheNextAnswer(async () => {
     for (let number = 0; number < MANY; number += 1) await commitMany(await open(), 1);
@@ -117,7 +117,7 @@ test('as many processes as are remembered: what was put is there', async () => {
   expect(await textOf(other, NAME)).toBe('mine');
 });
 
-test('who is told that others were quicker, however many, decides again', async () => {
+test('a writer that others have overtaken, however many, decides again', async () => {
   const { open, mine, other } = await twoStores();
   for (let number = 0; number < MANY; number += 1) await commitMany(await open(), 1);
   await mine.objects.put(NAME, Buffer.from('mine'), NOW);
@@ -126,7 +126,7 @@ test('who is told that others were quicker, however many, decides again', async 
   expect(await mine.objects.readFence(SCOPE)).toEqual({ epoch: 2, sequence: 0 });
 });
 
-test('what was deleted, and made anew by somebody else, stays', async () => {
+test('an object that was deleted and created again by another process stays', async () => {
   const { open, mine, other } = await twoStores();
   await mine.objects.put(NAME, Buffer.from('before'), NOW);
   loseTheNextAnswer(async () => {
@@ -137,7 +137,7 @@ test('what was deleted, and made anew by somebody else, stays', async () => {
   expect(await textOf(other, NAME)).toBe('anew');
 });
 
-test('a fence that was raised since refuses nothing that is there: object, page blob and snapshot can be read', async () => {
+test('a fence that was raised since does not hide existing objects, page blobs and snapshots', async () => {
   const created = (store: AzureReplicaStore) => store.pageBlobs.create(BLOB, SIZE, NOW);
   for (const { before, make } of [
     { make: (store: AzureReplicaStore) => store.objects.put(NAME, Buffer.from('mine'), NOW) },
@@ -163,7 +163,7 @@ test('a fence that was raised since refuses nothing that is there: object, page 
   }
 });
 
-test('a worker whose clock is days ahead sweeps nothing away that has just been written', async () => {
+test('a worker whose clock is days ahead deletes nothing that was just written', async () => {
   const { open, mine, other } = await twoStores();
   const late = await open();
   onTestFinished(() => {

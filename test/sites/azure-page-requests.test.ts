@@ -16,8 +16,8 @@ const write: fc.Arbitrary<DiskWrite> = fc
       : { offset: page * PAGE, data: Buffer.alloc(length, fill) };
   });
 
-describe('requests of a list of page writes', () => {
-  it('do not overlap, and leave what the writes would leave one after the other', () => {
+describe('requests for a list of page writes', () => {
+  it('do not overlap, and have the same result as the writes one after the other', () => {
     fc.assert(
       fc.property(fc.array(write, { maxLength: 12 }), (writes) => {
         const inOrder = Buffer.alloc(PAGES * PAGE, 0xff);
@@ -43,7 +43,7 @@ describe('requests of a list of page writes', () => {
     );
   });
 
-  it('join neighbours, and are never larger than the service takes', () => {
+  it('join adjacent writes, and are never larger than the service accepts', () => {
     const data = Buffer.alloc(LARGEST_WRITE / 4, 1);
     const neighbours = Array.from({ length: 10 }, (_, index) => ({ offset: index * data.length, data }));
     expect([...pageRequests(neighbours)].map(({ length }) => length)).toEqual([

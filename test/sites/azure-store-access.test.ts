@@ -49,7 +49,7 @@ const keyFor = (url: string) => ({
   FARSHORE_STORE_CONNECTION_STRING: `AccountName=${account};AccountKey=${key};BlobEndpoint=${url.slice(0, url.lastIndexOf('/'))}`,
 });
 
-describe('credentials that serve', () => {
+describe('accepted credentials', () => {
   test('a connection string, by itself or in a file', async () => {
     const url = newUrl();
     await (await open(url, byKey(), true)).close();
@@ -58,7 +58,7 @@ describe('credentials that serve', () => {
     await (await open(url, { FARSHORE_STORE_CONNECTION_STRING_FILE: file })).close();
   });
 
-  test('a SAS for the container, with what the store needs and no more', async () => {
+  test('a SAS for the container, with only the permissions that the store needs', async () => {
     const url = newUrl();
     await (await open(url, byKey(), true)).close();
     const store = await open(url, { FARSHORE_STORE_SAS: sas(url, 'rcwdl', new Date(Date.now() + DAY_MS)) });
@@ -78,7 +78,7 @@ describe('credentials that serve', () => {
   });
 });
 
-describe('what is refused before anything is asked of the service', () => {
+describe('refusals before any request to the service', () => {
   const url = 'https://acme.blob.core.windows.net/vault-01';
   const ofAcme = (rest: string) => `AccountName=acme;EndpointSuffix=core.windows.net;${rest}`;
   test.each<[string, Record<string, string>, 'AuthenticationFailed' | 'AuthorizationFailed', RegExp]>([
@@ -139,8 +139,8 @@ describe('what is refused before anything is asked of the service', () => {
   });
 });
 
-describe('what the service refuses', () => {
-  test('nobody, when this machine has no identity', async () => {
+describe('refusals by the service', () => {
+  test('no credentials: this machine has no identity', async () => {
     const identity = vi
       .spyOn((await import('@azure/identity')).DefaultAzureCredential.prototype, 'getToken')
       .mockRejectedValue(
@@ -153,7 +153,7 @@ describe('what the service refuses', () => {
     expect(error.detail).toMatch(/identity of this machine.*no credentials were found: set FARSHORE_STORE_SAS/);
   });
 
-  test('a wrong key: not recoverable, and says which was used', async () => {
+  test('a wrong key: not recoverable, and names the key that was used', async () => {
     const url = newUrl();
     const wrong = azurite.connectionString().replace(key, Buffer.alloc(64, 9).toString('base64'));
     const error = await failsWith('AuthenticationFailed', open(url, { FARSHORE_STORE_CONNECTION_STRING: wrong }, true));
@@ -162,7 +162,7 @@ describe('what the service refuses', () => {
     expect(error.message).not.toContain(Buffer.alloc(64, 9).toString('base64'));
   });
 
-  test('a container that is not there, or is no store, or holds something else', async () => {
+  test('a container that does not exist, is not a store, or holds other data', async () => {
     const url = newUrl();
     const missing = await failsWith('StoreNotFound', open(url, byKey()));
     expect(missing.detail).toContain(url);
@@ -206,14 +206,14 @@ describe('what the service refuses', () => {
     expect((await failsWith(code, open(url, keyFor(url)))).detail).toContain(url);
   });
 
-  test('nobody at the address is recoverable', async () => {
+  test('an address where nothing listens: recoverable', async () => {
     const url = `http://127.0.0.1:9/${account}/vault-01`;
     const error = await failsWith('StoreUnreachable', open(url, keyFor(url)));
     expect(error.detail).toMatch(/ECONNREFUSED/);
     expect(failureCatalogue[error.code].class).toBe('recoverable');
   });
 
-  test('TLS that does not fit: a certificate nobody trusts, or no TLS at all', async () => {
+  test('unusable TLS: an untrusted certificate, or no TLS at all', async () => {
     const folder = await temporaryFolder();
     const { server } = makeCertificates(folder, ['IP:127.0.0.1']);
     const secure = await Azurite.start({ tls: server });

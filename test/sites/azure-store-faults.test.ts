@@ -42,7 +42,7 @@ describe('a service that does not answer', () => {
     ['asks for more patience than an activity has', { busy: 3_600 }, /503/],
     ['cuts every connection', 'cutBefore', /socket hang up|ECONNRESET/],
     ['takes longer than anybody waits', { delayMs: 2_000 }, /did not answer in time/],
-  ])('that %s is unreachable, and is there again afterwards', async (_, treatment, said) => {
+  ])('that %s is unreachable, and usable again afterwards', async (_, treatment, said) => {
     const store = await account.newContainer(quick)();
     await store.pageBlobs.create(BLOB, 64 * KiB, NOW);
     account.proxy.treat = () => treatment;
@@ -61,7 +61,7 @@ describe('a service that does not answer', () => {
     expect(await readPages(store.pageBlobs, BLOB, 0, 4 * KiB)).toEqual(content(4 * KiB, 2));
   });
 
-  test('is waited for as long as it asks', async () => {
+  test('is retried after the time that it asks for', async () => {
     const store = await account.newContainer({ timeoutMs: 5_000, tries: 2, firstDelayMs: 1, longestDelayMs: 5_000 })();
     const times: number[] = [];
     account.proxy.treat = () => (times.push(performance.now()) === 1 ? { busy: 1 } : 'forward');
@@ -70,8 +70,8 @@ describe('a service that does not answer', () => {
   });
 });
 
-describe('what is damaged on its way', () => {
-  test('is not taken for what was sent', async () => {
+describe('data damaged on its way', () => {
+  test('is not accepted', async () => {
     const store = await account.newContainer({ timeoutMs: 5_000, tries: 2, firstDelayMs: 1, longestDelayMs: 5 })();
     await store.pageBlobs.create(BLOB, 64 * KiB, NOW);
     const pages = ({ url }: { url: string }) => url.includes('comp=page');

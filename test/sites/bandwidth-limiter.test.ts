@@ -26,8 +26,8 @@ async function send(limiter: BandwidthLimiter, clock: FakeClock, senders: readon
   return sent;
 }
 
-describe('what is sent under a limit', () => {
-  test('is in no stretch of time more than the rate allows and one burst', async () => {
+describe('sending under a limit', () => {
+  test('never exceeds what the rate allows plus one burst, in any period of time', async () => {
     const pieces = fc.array(fc.integer({ min: 1, max: 1_000_000 }), { minLength: 1, maxLength: 5 });
     const senders = fc.array(pieces, { minLength: 1, maxLength: 4 });
     const rates = fc.tuple(fc.integer({ min: 8_000, max: 2_000_000 }), fc.integer({ min: 8_000, max: 2_000_000 }));
@@ -60,7 +60,7 @@ describe('what is sent under a limit', () => {
     );
   });
 
-  test('keeps the rate, and is not slower than it', async () => {
+  test('reaches the rate', async () => {
     const clock = new FakeClock();
     const began = clock.now();
     await send(new BandwidthLimiter(always(1_000_000), clock), clock, [[30_000_000], [30_000_000]]);
@@ -85,8 +85,8 @@ describe('what is sent under a limit', () => {
   });
 });
 
-describe('what is sent without waiting', () => {
-  test('is waited for by whoever asks next', async () => {
+describe('sending without waiting', () => {
+  test('makes the next sender wait', async () => {
     const clock = new FakeClock();
     const limiter = new BandwidthLimiter(always(1_000_000), clock);
     const began = clock.now();
@@ -98,7 +98,7 @@ describe('what is sent without waiting', () => {
     expect(seconds).toBeLessThan(40.5);
   });
 
-  test('keeps nobody waiting for more than some minutes, however much it is', async () => {
+  test('makes no sender wait for more than some minutes, however much was sent', async () => {
     const clock = new FakeClock();
     const limiter = new BandwidthLimiter(always(8_000), clock);
     limiter.spend(1e12);
@@ -107,7 +107,7 @@ describe('what is sent without waiting', () => {
     expect(clock.now() - began).toBeLessThanOrEqual(601 * SECOND);
   });
 
-  test('costs nothing while nothing is limited', async () => {
+  test('makes no one wait while there is no limit', async () => {
     const clock = new FakeClock(0);
     const limiter = new BandwidthLimiter({ rateAt: () => undefined, lowest: 8_000 }, clock);
     limiter.spend(1e12);
@@ -117,7 +117,7 @@ describe('what is sent without waiting', () => {
 });
 
 describe('when another limit begins to hold', () => {
-  test('who waits at a low rate goes on at the high one, at most a second late', async () => {
+  test('a sender that waits at a low rate continues at the high one after at most a second', async () => {
     const clock = new FakeClock(0);
     const rule: BandwidthRule = { rateAt: (now) => (now < 5 * SECOND ? 8_000 : undefined), lowest: 8_000 };
     await send(new BandwidthLimiter(rule, clock), clock, [[100_000_000]]);
@@ -125,7 +125,7 @@ describe('when another limit begins to hold', () => {
     expect(clock.now()).toBeLessThanOrEqual(6 * SECOND);
   });
 
-  test('nothing is saved up for it from a time without limit', async () => {
+  test('no bandwidth is saved up from a time without limit', async () => {
     const clock = new FakeClock(0);
     const rule: BandwidthRule = { rateAt: (now) => (now < SECOND ? undefined : 100_000), lowest: 100_000 };
     const limiter = new BandwidthLimiter(rule, clock);
@@ -136,7 +136,7 @@ describe('when another limit begins to hold', () => {
   });
 });
 
-test('who waits can be cancelled, also behind another, and takes nothing from those who stay', async () => {
+test('a waiting sender can be cancelled, even behind another one, and takes no bandwidth from the others', async () => {
   const clock = new FakeClock();
   const limiter = new BandwidthLimiter(always(1_000_000), clock);
   await limiter.take(Infinity);

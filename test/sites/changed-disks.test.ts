@@ -89,7 +89,7 @@ class ChangingVm {
   }
 }
 
-test('a disk that is added, removed, excluded or has another size is named, and the next epoch is of the new set', async () => {
+test('a disk that was added, removed, excluded or resized is named, and the next epoch has the new set of disks', async () => {
   const vm = await ChangingVm.start('os', 'data');
   await vm.begin(1);
   await vm.write('os', 1);
@@ -152,7 +152,7 @@ test('a disk that is added, removed, excluded or has another size is named, and 
   await vm.begin(100);
 });
 
-test('a disk that was edited or replaced while nobody had it open is noticed; a kill is not taken for that', async () => {
+test('a disk that was edited or replaced while it was closed is noticed; a kill is not mistaken for that', async () => {
   const vm = await ChangingVm.start('os', 'data');
   let epoch = 1;
   const expectMarked = async (disk: string) => {
@@ -197,7 +197,7 @@ test('a disk that was edited or replaced while nobody had it open is noticed; a 
   expect(await vm.cause()).toBeUndefined();
 });
 
-test('a disk is the file that the VM has open: another one in its place marks the VM, and is not read for it', async () => {
+test('another file in place of the disk that the VM has open marks the VM, and is not read', async () => {
   const vm = await ChangingVm.start('os', 'data');
   await vm.begin(1);
   await vm.write('os', 1);
@@ -245,7 +245,7 @@ test('a disk is the file that the VM has open: another one in its place marks th
   await expect(vm.hypervisor.beginReplication(VM, 7)).rejects.toMatchObject({ code: 'DiskMissing' });
 });
 
-test('an excluded disk is the guest’s, and neither tracked nor part of a snapshot', async () => {
+test('an excluded disk is served to the guest, but is neither tracked nor part of a snapshot', async () => {
   const vm = await ChangingVm.start('os', '-scratch');
   await vm.hypervisor.beginReplication(VM, 1);
   await vm.write('os', 1);

@@ -34,7 +34,7 @@ test.each([
   expect(new URL(client.url).searchParams.get('sig')).toBe('a+b/c=');
 });
 
-test('of another container it is refused, without a word of the signature', async () => {
+test('a SAS for another container is refused without showing its signature', async () => {
   const other = 'https://contoso.blob.core.windows.net/other';
   const error = await usedWith(`${other}?${encoded}`).catch((thrown: unknown) => thrown as Error);
   expect(error).toMatchObject({ code: 'AuthenticationFailed' });

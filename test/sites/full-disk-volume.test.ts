@@ -11,7 +11,7 @@ import { temporaryFolder } from '../support/temporary-folder.js';
 
 const MiB = 1024 * 1024;
 
-test('a write that reaches the log and not the disk is told to the guest, and marks the VM for good', async (context) => {
+test('a write that reaches the log but not the disk is reported to the guest, and marks the VM permanently', async (context) => {
   const folder = await temporaryFolder();
   const volume = await smallFileSystem(path.join(folder, 'volume'), 64, context);
   const image = path.join(volume, 'os.img');

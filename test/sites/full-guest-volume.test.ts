@@ -81,7 +81,7 @@ class CrampedVm {
 const BLOCKS = SIZE / BLOCK;
 const FLOOR = 8 * MiB;
 
-test('at the floor the snapshot is given up, and whoever copies it is told to begin anew', async (context) => {
+test('at the floor of free space the snapshot is given up, and its reader is told to start again', async (context) => {
   const vm = await CrampedVm.start(40, FLOOR, context);
   await vm.hypervisor.beginReplication('vm', 1);
   const source = await vm.hypervisor.openSnapshotDisk('vm', 1, 'os');
@@ -105,7 +105,7 @@ test('at the floor the snapshot is given up, and whoever copies it is told to be
   await vm.expectContent();
 });
 
-test('a snapshot of a cut that was given up is not taken for that of another', async (context) => {
+test('the given-up snapshot of one cut is not mistaken for that of another', async (context) => {
   const vm = await CrampedVm.start(40, FLOOR, context);
   await vm.hypervisor.beginReplication('vm', 1);
   while ((await vm.hypervisor.mergeSnapshot('vm')) > 0);
@@ -120,7 +120,7 @@ test('a snapshot of a cut that was given up is not taken for that of another', a
   await vm.expectContent();
 });
 
-test('on a volume that is short of space already nothing is begun, and nothing left behind', async (context) => {
+test('on a volume that is already short of space nothing is started and nothing is left behind', async (context) => {
   const vm = await CrampedVm.start(31, FLOOR, context);
   for (let attempt = 0; attempt < 2; attempt += 1) {
     await expect(vm.hypervisor.beginReplication('vm', 1)).rejects.toMatchObject({ code: 'SourceDiskFull' });
@@ -133,7 +133,7 @@ test('on a volume that is short of space already nothing is begun, and nothing l
   await vm.expectContent();
 });
 
-test('when somebody else fills the volume, replication gives way before the guest does', async (context) => {
+test('when another program fills the volume, replication gives up its space before the guest runs out', async (context) => {
   const vm = await CrampedVm.start(80, FLOOR, context);
   await vm.hypervisor.beginReplication('vm', 1);
   await vm.write(0, 16);

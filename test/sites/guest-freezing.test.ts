@@ -108,78 +108,82 @@ const cutFrozen = (hypervisor: HypervisorClient, sequence: number, deadlineMs = 
   hypervisor.cut(VM, { epoch: 1, sequence }, { appConsistent: { deadlineMs } });
 
 describe('an app-consistent point', () => {
-  test('holds exactly what the guest had flushed when it was frozen, on all disks', { timeout: 120_000 }, async () => {
-    const { folder, agentSocket, hypervisor } = await startHypervisor({ agent: true });
-    const guest = await Guest.start(hypervisor, agentSocket);
-    const store = await EmbeddedReplicaStore.open(join(folder, 'store'), { create: true });
-    endings.push(() => store.close());
-    const primary = createSourceActivities({ source: hypervisor, store });
-    const compute = { listVms: () => Promise.resolve([]) } as Partial<RecoveryCompute> as RecoveryCompute;
-    const azure = createTargetActivities({ store, compute, networks: [] });
-    const context = new MockActivityEnvironment();
-    const run = <I, O>(activity: (input: I) => Promise<O>, input: I): Promise<O> => context.run(activity, input);
+  test(
+    'contains, on all disks, exactly the data that the guest had flushed when it was frozen',
+    { timeout: 120_000 },
+    async () => {
+      const { folder, agentSocket, hypervisor } = await startHypervisor({ agent: true });
+      const guest = await Guest.start(hypervisor, agentSocket);
+      const store = await EmbeddedReplicaStore.open(join(folder, 'store'), { create: true });
+      endings.push(() => store.close());
+      const primary = createSourceActivities({ source: hypervisor, store });
+      const compute = { listVms: () => Promise.resolve([]) } as Partial<RecoveryCompute> as RecoveryCompute;
+      const azure = createTargetActivities({ store, compute, networks: [] });
+      const context = new MockActivityEnvironment();
+      const run = <I, O>(activity: (input: I) => Promise<O>, input: I): Promise<O> => context.run(activity, input);
 
-    await run(azure.prepareReplica, {
-      description: {
-        ...{ vm: VM, host: 'h', vmmServer: 'v', epoch: 1, generation: 2, size: 's', osDisk: 'os', finalized: false },
-        disks: DISKS.map((name) => ({ name, size: SIZE, replicaSize: SIZE })),
-        networkAdapters: [],
-      },
-    });
-    await run(primary.beginReplication, { vm: VM, epoch: 1 });
-    for (const disk of DISKS) {
-      await run(primary.copyDisk, { vm: VM, epoch: 1, disk, fromOffset: 0 });
-      await run(azure.verifySeed, { vm: VM, epoch: 1, disk });
-    }
-    while ((await hypervisor.mergeSnapshot(VM)) > 0);
-
-    const frozenAt: (readonly number[] | undefined)[] = [];
-    for (const [index, more] of [
-      {},
-      { appConsistent: true, tags: ['a', 'b'] },
-      { appConsistent: true },
-      {},
-    ].entries()) {
-      const cycle = { vm: VM, epoch: 1, sequence: index + 1 };
-      const before = guest.told.length;
-      const shipped = await run(primary.cutAndShip, { ...cycle, ...more });
-      expect(shipped.appConsistentFailure).toBeUndefined();
-      expect(shipped.appConsistent).toBe('appConsistent' in more ? true : undefined);
-      const applied = await run(azure.applyCycle, { ...cycle, retentionHours: 2 });
-      if (index >= 1) expect(applied.namedPoints).toEqual(['a', 'b'].map((tag) => ({ tag, id: '0001-00000002' })));
-      // The guest is not kept from its work for longer than the cut takes.
-      const [frozen, thawed] = guest.told.slice(before);
-      expect(frozen?.taken).toEqual(thawed?.taken);
-      frozenAt.push(frozen?.taken);
-      await sleep(100);
-    }
-    const points = await listRecoveryPoints(store, VM);
-    expect(points.map(({ kind, tags }) => [kind, tags])).toEqual([
-      ['crashConsistent', undefined],
-      ['appConsistent', ['a', 'b']],
-      ['appConsistent', undefined],
-      ['crashConsistent', undefined],
-    ]);
-    for (const [index, point] of points.entries()) {
-      for (const [d, disk] of DISKS.entries()) {
-        const { snapshot } = point.disks.find(({ name }) => name === disk)!;
-        const source = {
-          read: async (target: Buffer, offset: number) => {
-            (await readDisk(store.disks, { vm: VM, disk }, offset, target.length, snapshot)).copy(target);
-          },
-        };
-        const { last, faults } = await verifyNumbered(source, disk, REGION);
-        expect(faults).toEqual([]);
-        expect(last).toBeGreaterThan(0);
-        if (frozenAt[index]) expect(last, `${point.id} ${disk}`).toBe(frozenAt[index][d]);
+      await run(azure.prepareReplica, {
+        description: {
+          ...{ vm: VM, host: 'h', vmmServer: 'v', epoch: 1, generation: 2, size: 's', osDisk: 'os', finalized: false },
+          disks: DISKS.map((name) => ({ name, size: SIZE, replicaSize: SIZE })),
+          networkAdapters: [],
+        },
+      });
+      await run(primary.beginReplication, { vm: VM, epoch: 1 });
+      for (const disk of DISKS) {
+        await run(primary.copyDisk, { vm: VM, epoch: 1, disk, fromOffset: 0 });
+        await run(azure.verifySeed, { vm: VM, epoch: 1, disk });
       }
-    }
-    expect(frozenAt.map((taken) => taken !== undefined)).toEqual([false, true, true, false]);
-    const later = await guest.until('thawed', 2);
-    expect(later.taken[0]).toBeGreaterThan(frozenAt[1]![0]!);
-  });
+      while ((await hypervisor.mergeSnapshot(VM)) > 0);
 
-  test('the hypervisor is killed between freezing and thawing: started again it thaws first', async () => {
+      const frozenAt: (readonly number[] | undefined)[] = [];
+      for (const [index, more] of [
+        {},
+        { appConsistent: true, tags: ['a', 'b'] },
+        { appConsistent: true },
+        {},
+      ].entries()) {
+        const cycle = { vm: VM, epoch: 1, sequence: index + 1 };
+        const before = guest.told.length;
+        const shipped = await run(primary.cutAndShip, { ...cycle, ...more });
+        expect(shipped.appConsistentFailure).toBeUndefined();
+        expect(shipped.appConsistent).toBe('appConsistent' in more ? true : undefined);
+        const applied = await run(azure.applyCycle, { ...cycle, retentionHours: 2 });
+        if (index >= 1) expect(applied.namedPoints).toEqual(['a', 'b'].map((tag) => ({ tag, id: '0001-00000002' })));
+        // The guest is not kept from its work for longer than the cut takes.
+        const [frozen, thawed] = guest.told.slice(before);
+        expect(frozen?.taken).toEqual(thawed?.taken);
+        frozenAt.push(frozen?.taken);
+        await sleep(100);
+      }
+      const points = await listRecoveryPoints(store, VM);
+      expect(points.map(({ kind, tags }) => [kind, tags])).toEqual([
+        ['crashConsistent', undefined],
+        ['appConsistent', ['a', 'b']],
+        ['appConsistent', undefined],
+        ['crashConsistent', undefined],
+      ]);
+      for (const [index, point] of points.entries()) {
+        for (const [d, disk] of DISKS.entries()) {
+          const { snapshot } = point.disks.find(({ name }) => name === disk)!;
+          const source = {
+            read: async (target: Buffer, offset: number) => {
+              (await readDisk(store.disks, { vm: VM, disk }, offset, target.length, snapshot)).copy(target);
+            },
+          };
+          const { last, faults } = await verifyNumbered(source, disk, REGION);
+          expect(faults).toEqual([]);
+          expect(last).toBeGreaterThan(0);
+          if (frozenAt[index]) expect(last, `${point.id} ${disk}`).toBe(frozenAt[index][d]);
+        }
+      }
+      expect(frozenAt.map((taken) => taken !== undefined)).toEqual([false, true, true, false]);
+      const later = await guest.until('thawed', 2);
+      expect(later.taken[0]).toBeGreaterThan(frozenAt[1]![0]!);
+    },
+  );
+
+  test('a hypervisor that is killed between freezing and thawing thaws the guest when it starts again', async () => {
     const { agentSocket, process, hypervisor } = await replicated({ agent: true });
     const guest = await Guest.start(hypervisor, agentSocket, { answerAfterMs: 1_500 });
     const cutting = cutFrozen(hypervisor, 1).catch((error: unknown) => error);
@@ -223,7 +227,7 @@ describe('a guest that can’t be frozen gives a crash-consistent cut that says 
     appConsistentFailure: { reason: 'AppConsistentFailed', message: expect.stringMatching(message) as string },
   });
 
-  test('it has no agent', async () => {
+  test('the VM has no agent', async () => {
     const { hypervisor } = await replicated({ agent: false });
     const cut = await cutFrozen(hypervisor, 1);
     expect(cut.appConsistent).toBeUndefined();
@@ -231,7 +235,7 @@ describe('a guest that can’t be frozen gives a crash-consistent cut that says 
     expect(await cutFrozen(hypervisor, 1)).toEqual(cut);
   });
 
-  test('its agent is not there', async () => {
+  test("the agent's socket does not exist", async () => {
     const { hypervisor, process } = await replicated({ agent: true });
     expect(await cutFrozen(hypervisor, 1)).toMatchObject(failure('agent.sock'));
     // It was not asked to freeze, so nobody waits for it to thaw.
@@ -251,7 +255,7 @@ describe('a guest that can’t be frozen gives a crash-consistent cut that says 
     expect(agent.frozen).toBe(false);
   });
 
-  test('it does not answer in time; it is thawed as soon as it does', async () => {
+  test('the agent does not answer in time; the guest is thawed as soon as it does', async () => {
     const { hypervisor, agent } = await withAgent({ answerAfterMs: 1_500 });
     const started = performance.now();
     expect(await cutFrozen(hypervisor, 1, 500)).toMatchObject(failure('no answer to guest-fsfreeze-freeze in time'));
@@ -262,7 +266,7 @@ describe('a guest that can’t be frozen gives a crash-consistent cut that says 
     await expect.poll(async () => (await cutFrozen(hypervisor, 2)).appConsistent).toBe(true);
   });
 
-  test('somebody else has frozen it: it is left as it is', async () => {
+  test('another program has frozen the guest: it stays frozen', async () => {
     const { hypervisor, agent } = await withAgent({});
     agent.frozen = true;
     expect(await cutFrozen(hypervisor, 1)).toMatchObject(failure('another program'));
@@ -270,7 +274,7 @@ describe('a guest that can’t be frozen gives a crash-consistent cut that says 
     expect(agent.commands).toEqual(['guest-fsfreeze-status']);
   });
 
-  test('it does not thaw: it is asked until it does, and not frozen again before', async () => {
+  test('the guest does not thaw: the thaw is retried, and the guest is not frozen again before it succeeds', async () => {
     const { hypervisor, agent, process } = await withAgent({ refuseThaws: 3 });
     expect(await cutFrozen(hypervisor, 1)).toMatchObject(failure('may still be frozen'));
     expect(agent.frozen).toBe(true);
@@ -280,7 +284,7 @@ describe('a guest that can’t be frozen gives a crash-consistent cut that says 
     expect(agent.frozen).toBe(false);
   });
 
-  test('a cut that is refused leaves no guest frozen', async () => {
+  test('a refused cut leaves no guest frozen', async () => {
     const { hypervisor, agent } = await withAgent({});
     await expect(cutFrozen(hypervisor, 9)).rejects.toMatchObject({ code: 'OutOfSequence' });
     expect(agent.frozen).toBe(false);

@@ -69,7 +69,7 @@ async function contentOf(uri: string): Promise<Buffer> {
   return content;
 }
 
-it('a replica VM runs from a recovery point, keeps its writes through a kill, and leaves the point as it is', async () => {
+it('a replica VM runs from a recovery point, keeps its writes after a kill, and does not change the point', async () => {
   const content = randomBytes(SIZE);
   const snapshot = await makePoint(content);
   await process.start();
@@ -110,7 +110,7 @@ it('a replica VM runs from a recovery point, keeps its writes through a kill, an
   expect((await contentOf(uri)).equals(content)).toBe(true);
 });
 
-it('refuses who is fenced, and what is not there', async () => {
+it('refuses fenced callers, unknown VMs and missing points', async () => {
   const snapshot = await makePoint(randomBytes(SIZE));
   await process.start();
   await compute.createVm(specOf(snapshot));
@@ -127,7 +127,7 @@ it('refuses who is fenced, and what is not there', async () => {
 });
 
 it.each(['spec.json', 'state.json'])(
-  'a replica VM whose %s is damaged is refused by name, and keeps what it wrote',
+  'a replica VM whose %s is damaged is refused by name, and its data is kept',
   async (file) => {
     const snapshot = await makePoint(randomBytes(SIZE));
     await process.start();

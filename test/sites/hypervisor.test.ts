@@ -94,7 +94,7 @@ describe('power', () => {
     expect((await hypervisor.describeVm('vm')).state).toBe('Running');
   });
 
-  it('a VM that is started under a newer epoch is tracked no more: nobody may send what it logged', async () => {
+  it('a VM that is started under a newer epoch is no longer tracked, because its logs may not be sent any more', async () => {
     await makeDisk(join(folder, 'vm-os.img'));
     const { hypervisor } = await startSite({ vm: ['os'] });
     await hypervisor.beginReplication('vm', 3);
@@ -114,7 +114,7 @@ describe('power', () => {
     });
   });
 
-  it('a VM that was fenced while it ran does not come back by itself', async () => {
+  it('a VM that was fenced while it ran is not restarted automatically', async () => {
     await makeDisk(join(folder, 'vm-os.img'));
     const { process, hypervisor } = await startSite({ vm: ['os'] });
     await hypervisor.fenceVm('vm', 2);
@@ -123,7 +123,7 @@ describe('power', () => {
     expect((await hypervisor.describeVm('vm')).state).toBe('Off');
   });
 
-  it('a disk that is missing keeps its VM off, not the others', async () => {
+  it('a missing disk keeps its VM off, but not the other VMs', async () => {
     await makeDisk(join(folder, 'good-os.img'));
     await makeDisk(join(folder, 'bad-os.img'));
     await rename(join(folder, 'bad-os.img'), join(folder, 'elsewhere'));
@@ -147,7 +147,7 @@ describe('power', () => {
     ['damaged', (path: string) => writeFile(path, '{"power": "Runn')],
     ['empty', (path: string) => writeFile(path, '')],
     ['a FIFO', (path: string) => replaceByFifo(path)],
-  ] as const)('a state file that is %s keeps its VM off, by name, and not the others', async ([, damage]) => {
+  ] as const)('a state file that is %s keeps its VM off and is named; the other VMs run', async ([, damage]) => {
     await makeDisk(join(folder, 'good-os.img'));
     await makeDisk(join(folder, 'bad-os.img'));
     const { process, hypervisor } = await startSite({ bad: ['os'], good: ['os'] });
@@ -179,7 +179,7 @@ describe('power', () => {
     await process.kill('SIGTERM');
   });
 
-  it('a FIFO in the place of a disk or of a log holds nobody up', async () => {
+  it('a FIFO in place of a disk or a log does not block anything', async () => {
     for (const vm of ['disk', 'log', 'good']) await makeDisk(join(folder, `${vm}-os.img`));
     const { process, hypervisor } = await startSite({ disk: ['os'], log: ['os'], good: ['os'] });
     await hypervisor.beginReplication('log', 1);
@@ -198,7 +198,7 @@ describe('power', () => {
     await process.kill('SIGTERM');
   });
 
-  it('two hypervisors never have the same state or the same disk', async () => {
+  it('two hypervisors never use the same state folder or the same disk', async () => {
     await makeDisk(join(folder, 'vm-os.img'));
     const first = await startSite({ vm: ['os'] });
     await expect(startSite({ vm: ['os'] })).rejects.toThrow('another hypervisor');
@@ -214,7 +214,7 @@ describe('power', () => {
 });
 
 describe('replication', () => {
-  it('snapshot plus change sets is the disk, over connections that overlap, cuts and kills', async (context) => {
+  it('a snapshot plus change sets equals the disk after overlapping connections, cuts and kills', async (context) => {
     requireReader('qemu-img', context);
     await writeFile(join(folder, 'vm-os.img'), randomBytes(SIZE));
     await createFixedVhd(join(folder, 'vm-data.img'), SIZE);
@@ -298,7 +298,7 @@ describe('replication', () => {
     expect((await readdir(folder)).filter((name) => /\.(hrl|avhd)/.test(name))).toEqual([]);
   }, 120_000);
 
-  it('a new epoch keeps what guests wrote above an older snapshot', async () => {
+  it('a new epoch keeps the writes of guests since an older snapshot', async () => {
     await makeDisk(join(folder, 'vm-os.img'));
     const { process, hypervisor } = await startSite({ vm: ['os'] });
     await hypervisor.beginReplication('vm', 1);
@@ -326,7 +326,7 @@ describe('replication', () => {
     expect((await hypervisor.describeVm('vm')).snapshot).toBeUndefined();
   });
 
-  it('a VM that is off is snapshotted, cut and merged all the same, in files that are their owner’s only', async () => {
+  it('a VM that is off can be snapshotted, cut and merged, in files that only their owner may use', async () => {
     const usual = process.umask(0o022);
     onTestFinished(() => void process.umask(usual));
     await writeFile(join(folder, 'vm-os.img'), randomBytes(SIZE));
@@ -348,7 +348,7 @@ describe('replication', () => {
     expect(await hypervisor.cut('vm', { epoch: 1, sequence: 2 })).toMatchObject({ final: false });
   });
 
-  it('a restart in order is no loss, even of another boot; a kill is', async () => {
+  it('an orderly restart loses no tracking, even after a reboot; a kill followed by a reboot does', async () => {
     await makeDisk(join(folder, 'vm-os.img'));
     const { process, hypervisor } = await startSite({ vm: ['os'] });
     await hypervisor.beginReplication('vm', 1);
@@ -364,7 +364,7 @@ describe('replication', () => {
     await expect(hypervisor.cut('vm', { epoch: 1, sequence: 1 })).rejects.toMatchObject({ code: 'ResyncRequired' });
   });
 
-  it('stops at half the size of a disk with nobody else alive, and the guest goes on', async () => {
+  it('tracking stops at half the size of a disk even if no agent runs, and the guest keeps running', async () => {
     await makeDisk(join(folder, 'vm-os.img'));
     const { process, hypervisor } = await startSite({ vm: ['os'] });
     await hypervisor.beginReplication('vm', 1);
@@ -385,7 +385,7 @@ describe('replication', () => {
   it.for([
     ['the volume is full', 0, 'ENOSPC|no space'],
     ['the free space falls under the floor', 16 * MIB, 'are free in'],
-  ] as const)('stops when %s, and the guest goes on', async ([, floor, cause], context) => {
+  ] as const)('tracking stops when %s, and the guest keeps running', async ([, floor, cause], context) => {
     const volume = await smallFileSystem(join(await temporaryFolder(), 'volume'), 40, context);
     // As large as to never reach half of it, and allocated where the guest writes.
     await makeDisk(join(volume, 'vm-os.img'), 256 * MIB);

@@ -38,7 +38,7 @@ async function notingStore(clock: FakeClock) {
   return { inner, noting, arrived };
 }
 
-test('pages of all lengths arrive whole, and in pieces that the bandwidth allows; clearing costs nothing', async () => {
+test('pages of all lengths arrive complete, in pieces that the bandwidth allows; clearing uses no bandwidth', async () => {
   const clock = new HurriedClock();
   const { inner, noting, arrived } = await notingStore(clock);
   const limiter = new BandwidthLimiter(rule, clock);
@@ -69,7 +69,7 @@ test('pages of all lengths arrive whole, and in pieces that the bandwidth allows
   expect(await (await inner.disks.openReadOnly(DISK)).dataRanges({ offset: 0, length: size })).toEqual([]);
 });
 
-test('a cancelled sender stops waiting, and what comes later is refused nothing', async () => {
+test('a cancelled sender stops waiting, and later senders are not affected', async () => {
   const clock = new FakeClock();
   const { inner, noting, arrived } = await notingStore(clock);
   await inner.disks.create(DISK, 2 ** 20, fence);
@@ -87,7 +87,7 @@ test('a cancelled sender stops waiting, and what comes later is refused nothing'
   expect((await readDisk(inner.disks, DISK, 0, 2 ** 20)).equals(whole)).toBe(true);
 });
 
-test('an upload arrives whole, an object in one piece', async () => {
+test('an upload arrives complete, an object in one piece', async () => {
   const clock = new HurriedClock();
   const { inner } = await notingStore(clock);
   const store = new LimitedStore(inner, new BandwidthLimiter(rule, clock));
@@ -105,7 +105,7 @@ async function* chunksOf(data: Buffer, size: number) {
   for (let at = 0; at < data.length; at += size) yield data.subarray(at, at + size);
 }
 
-test('what sends no content is passed on as it is, answer and all', async () => {
+test('calls that send no content are passed on unchanged, as are their answers', async () => {
   const calls: unknown[][] = [];
   const answering = <T extends object>() =>
     new Proxy({} as T, {

@@ -58,7 +58,7 @@ async function listen(place: (typeof places)[number]): Promise<void> {
 describe.for(places)('over a %s', (place) => {
   beforeEach(() => listen(place));
 
-  test('nbdinfo finds the exports, and what they can', async (context) => {
+  test('nbdinfo finds the exports and their capabilities', async (context) => {
     requireReader('nbdinfo', context);
     server.addExport('db-01.data', { ...exportOf(disk), readOnly: true });
     const listed = JSON.parse(await runReader('nbdinfo', '--json', '--list', server.uri(''))) as {
@@ -90,7 +90,7 @@ describe.for(places)('over a %s', (place) => {
     expect((await readFile(back)).equals(content)).toBe(true);
   });
 
-  test('qemu-io writes what our guest reads, and the other way round', async (context) => {
+  test('our guest reads what qemu-io writes, and the other way round', async (context) => {
     requireReader('qemu-io', context);
     const uri = server.uri('db-01.os');
     const guest = await NbdGuest.connect(uri);
@@ -128,7 +128,7 @@ describe.for(places)('over a %s', (place) => {
     await guest.close();
   });
 
-  test('fio writes at random, many at a time, and finds every block again', async (context) => {
+  test('fio finds every block again after many parallel random writes', async (context) => {
     requireReader('fio', context);
     await promisify(execFile)(
       'fio',
@@ -155,14 +155,14 @@ describe.for(places)('over a %s', (place) => {
   });
 });
 
-test('qemu-img sees through a server of ours the bytes of the file', async (context) => {
+test('qemu-img reads the bytes of the file through our server', async (context) => {
   requireReader('qemu-img', context);
   await listen('unix socket');
   await disk.write(randomBytes(5 * MiB), 3 * MiB);
   await runReader('qemu-img', 'compare', '-f', 'raw', '-F', 'raw', disk.path, server.uri('db-01.os'));
 });
 
-test('a guest is told of a full volume and of a broken one', async (context) => {
+test('a guest gets an error from a full volume and from a broken one', async (context) => {
   requireReader('qemu-io', context);
   await listen('unix socket');
   const failing = (error: unknown): NbdExport => ({ ...exportOf(disk), write: () => Promise.reject(error) });

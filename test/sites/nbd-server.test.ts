@@ -121,7 +121,7 @@ async function inTransmission(): Promise<{ socket: Socket; reader: SocketReader 
 
 const closed = (socket: Socket) => (socket.destroyed ? Promise.resolve() : once(socket, 'close'));
 
-test('removing an export with writes under way: what is acknowledged is there, what is refused is not, and then rest', async () => {
+test('removing an export during writes: acknowledged writes are stored, refused ones are not, and then nothing more is written', async () => {
   const gated = new GatedDisk();
   server.addExport('vm', gated);
   const guests = await Promise.all([NbdGuest.connect(server.uri('vm')), NbdGuest.connect(server.uri('vm'))]);
@@ -159,7 +159,7 @@ test('removing an export with writes under way: what is acknowledged is there, w
   await (await NbdGuest.connect(server.uri('vm'))).close();
 });
 
-test('removing waits for the writes of a guest that has vanished', async () => {
+test('removing an export waits for the writes of a guest that has disconnected', async () => {
   const gated = new GatedDisk();
   server.addExport('vm', gated);
   const guest = await NbdGuest.connect(server.uri('vm'));
@@ -178,7 +178,7 @@ test('removing waits for the writes of a guest that has vanished', async () => {
   expect(gated.inFlight).toBe(0);
 });
 
-test('removing does not wait for a guest that stops in the middle of what it sends, or does not read its answers', async () => {
+test('removing an export does not wait for a guest that stops in the middle of a request, or does not read its answers', async () => {
   const { socket, reader } = await inTransmission();
   socket.write(writeRequest({ command: Command.WRITE, flags: 0, cookie: 1n, offset: 0, length: MiB }));
   socket.write(Buffer.alloc(1000, 7));
@@ -210,7 +210,7 @@ test('a guest that sends faster than the disk works is made to wait', async () =
   await guest.close();
 });
 
-test('one request may be as large as NBD allows, and no larger', async () => {
+test('a request may be as large as NBD allows, but no larger', async () => {
   const guest = await NbdGuest.connect(server.uri('disk'));
   const data = Buffer.alloc(32 * MiB, 0x42);
   await guest.write(data, 16 * MiB);
@@ -237,7 +237,7 @@ test.for([
   ['an unknown command', { command: 99, offset: 0, length: 0 }, 22],
   ['an unknown flag', { command: Command.READ, offset: 0, length: 512, flags: 0x40 }, 22],
   ['nothing at all', { command: Command.READ, offset: 512, length: 0 }, 0],
-] as const)('%s is answered, and the connection goes on', async ([, request, error]) => {
+] as const)('%s is answered, and the connection stays usable', async ([, request, error]) => {
   const { socket, reader } = await inTransmission();
   socket.write(writeRequest({ flags: 0, cookie: 5n, ...request }));
   if (request.command === Command.WRITE) socket.write(Buffer.alloc(request.length, 9));
@@ -248,7 +248,7 @@ test.for([
   socket.destroy();
 });
 
-test('an export that can only be read is not written', async () => {
+test('a read-only export is not written', async () => {
   server.addExport('ro', { ...plain(), readOnly: true });
   const guest = await NbdGuest.connect(server.uri('ro'));
   expect(guest.readOnly).toBe(true);
@@ -258,7 +258,7 @@ test('an export that can only be read is not written', async () => {
   await guest.close();
 });
 
-test('an old client gets the zeroes it expects; unknown options are declined; the list is given', async () => {
+test('an old client gets the zeroes that it expects; unknown options are declined; exports are listed', async () => {
   const { socket, reader } = await rawClient(1);
   const structuredReply = 8;
   socket.write(optionRequest(structuredReply, Buffer.alloc(0)));
@@ -278,7 +278,7 @@ test('an old client gets the zeroes it expects; unknown options are declined; th
   socket.destroy();
 });
 
-test('whatever a client sends, only its own connection suffers', async () => {
+test('whatever a client sends affects only its own connection', async () => {
   const guest = await NbdGuest.connect(server.uri('disk'));
   await guest.write(Buffer.alloc(4096, 0xaa), MiB);
   await fc.assert(
@@ -298,7 +298,7 @@ test('whatever a client sends, only its own connection suffers', async () => {
   await guest.close();
 });
 
-test('only the owner may connect to the socket; one left behind is replaced, one in use is not', async () => {
+test('only the owner may connect to the socket; a stale socket is replaced, one in use is not', async () => {
   expect((await stat(socketPath)).mode & 0o777).toBe(0o600);
   await expect(NbdServer.listen({ socketPath })).rejects.toMatchObject({ code: 'EADDRINUSE' });
   await (await NbdGuest.connect(server.uri('disk'))).close();
@@ -313,7 +313,7 @@ test('only the owner may connect to the socket; one left behind is replaced, one
   await next.close();
 });
 
-test('names and paths survive the URI', async () => {
+test('names and paths are unchanged after conversion to a URI and back', async () => {
   const odd = await NbdServer.listen({ socketPath: join(folder, 'a b&c.sock') });
   odd.addExport('größe/1', plain());
   const uri = odd.uri('größe/1');

@@ -26,7 +26,7 @@ class MemoryDisk {
 
 const region = { offset: 4 * NUMBERED_BLOCK_BYTES, length: 10 * NUMBERED_BLOCK_BYTES };
 
-test('finds the prefix that was written, however often it went round', async () => {
+test('finds the written prefix, however often the region was rewritten', async () => {
   const disk = new MemoryDisk();
   const writer = new NumberedWriter(disk, 'db-01/os', region);
   for (let number = 0; number <= 37; number += 1) {
@@ -38,14 +38,14 @@ test('finds the prefix that was written, however often it went round', async () 
   expect(await resumed.writeNext()).toBe(39);
 });
 
-test('flushes as often as told, and knows what is covered', async () => {
+test('flushes as often as it is told, and knows which blocks are flushed', async () => {
   const disk = new MemoryDisk();
   const writer = new NumberedWriter(disk, 'd', region);
   await writer.run(() => writer.acknowledged < 10, { flushEvery: 4 });
   expect([disk.flushes, writer.flushed, writer.acknowledged]).toEqual([2, 8, 10]);
 });
 
-test('any one block that is lost, old, torn, of another disk or from the future is found', async () => {
+test('any single block that is lost, old, torn, of another disk or from the future is found', async () => {
   const slots = region.length / NUMBERED_BLOCK_BYTES;
   const arbitrary = fc.record({
     last: fc.integer({ min: 2, max: 45 }),

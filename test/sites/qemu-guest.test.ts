@@ -62,7 +62,7 @@ async function machineOn(bus: 'IDE' | 'SCSI', context: TestContext) {
 }
 
 test.for(['IDE', 'SCSI'] as const)(
-  'a guest boots from its disks on %s, and keeps what it has written',
+  'a guest boots from its disks on %s and keeps the data that it has written',
   async (bus, context) => {
     const { folder, console, start, boots } = await machineOn(bus, context);
     const guest = await start();
@@ -99,7 +99,7 @@ test('a QEMU that a dead hypervisor left is ended before the VM boots again', as
   await expect.poll(boots, SOON).toBeGreaterThanOrEqual(1);
 });
 
-test('a QEMU that ends at once says why', async (context) => {
+test('a QEMU that ends immediately says why', async (context) => {
   const { machine, options } = await machineOn('SCSI', context);
   const bad = { ...machine, directBoot: { kernel: '/nowhere/vmlinuz' } };
   await expect(QemuGuest.start(bad, options)).rejects.toThrow(/QEMU ended at once: .*\/nowhere\/vmlinuz/);

@@ -88,7 +88,7 @@ async function written(compute: RecoveryComputeClient, disk: string): Promise<{ 
   return { ranges, pages };
 }
 
-test('point, list of what was written, snapshots and cuts are the disk, whatever is killed half-way', async () => {
+test('point, list of written ranges, snapshots and cuts together equal the disk, whatever is killed', async () => {
   const point = new Map([
     ['os', randomBytes(8 * MiB)],
     ['data', Buffer.concat([Buffer.alloc(6 * MiB), randomBytes(2 * MiB + 512)])],
@@ -179,7 +179,7 @@ test('point, list of what was written, snapshots and cuts are the disk, whatever
   );
 }, 120_000);
 
-test('a long list of what was written comes in pages, in order', async () => {
+test('a long list of written ranges comes in pages, in order', async () => {
   const size = 1024 * MiB + 512;
   const { process, compute, fileOf } = await startSite(new Map(), { os: size });
   await process.kill('SIGTERM');

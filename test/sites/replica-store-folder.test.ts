@@ -31,7 +31,7 @@ async function newStore(): Promise<{ folder: string; store: EmbeddedReplicaStore
 const allocated = async (file: string): Promise<number> => (await stat(file)).blocks * 512;
 
 describe('a folder that is not the store', () => {
-  test('is not made one unless that is asked for, and never when it holds other things', async () => {
+  test('becomes a store only on request, and never if it holds other files', async () => {
     const folder = await temporaryFolder();
     await failsWith('StoreUnreachable', EmbeddedReplicaStore.open(path.join(folder, 'missing')));
     await failsWith('StoreUnreachable', EmbeddedReplicaStore.open(folder));
@@ -43,7 +43,7 @@ describe('a folder that is not the store', () => {
     expect(await readdir(folder)).toEqual(['thesis.txt']);
   });
 
-  test('that goes away in the middle of a write is unreachable, not damaged, and is not begun anew', async () => {
+  test('that vanishes during a write is unreachable, not damaged, and is not created again', async () => {
     const { folder, store } = await newStore();
     await store.pageBlobs.create(BLOB, MiB, NOW);
     async function* chunks(between: () => Promise<void>): AsyncGenerator<Buffer> {
@@ -61,7 +61,7 @@ describe('a folder that is not the store', () => {
     expect((await store.objects.get(`${SCOPE}/a/b/c`))?.equals(content(MiB, 1))).toBe(true);
   });
 
-  test('made by several at once is one store', async () => {
+  test('created by several processes in parallel becomes one store', async () => {
     const folder = path.join(await temporaryFolder(), 'store');
     const stores = await Promise.all([1, 2, 3, 4].map(() => EmbeddedReplicaStore.open(folder, { create: true })));
     for (const [index, store] of stores.entries()) await store.objects.put(`${SCOPE}/${index}`, Buffer.from('x'), NOW);
@@ -74,7 +74,7 @@ describe('a folder that is not the store', () => {
     await failsWith('InvalidReplicaState', EmbeddedReplicaStore.open(folder, { create: true }));
   });
 
-  test('an empty mount point in its place is left empty, and the store is usable when it is back', async () => {
+  test('an empty mount point in its place stays empty, and the store is usable when it is back', async () => {
     const { folder, store } = await newStore();
     await store.pageBlobs.create(BLOB, MiB, NOW);
     const snapshot = await store.pageBlobs.snapshot(BLOB, NOW);
@@ -113,8 +113,8 @@ describe('a folder that is not the store', () => {
   });
 });
 
-describe('what was changed by hand or died half-way', () => {
-  test('objects and page blobs are not taken for one another', async () => {
+describe('files changed by hand, or half-finished by a process that died', () => {
+  test('objects and page blobs are not mistaken for one another', async () => {
     const { store } = await newStore();
     await store.pageBlobs.create(BLOB, MiB, NOW);
     await store.objects.put(`${SCOPE}/object`, Buffer.from('kept'), NOW);
@@ -133,7 +133,7 @@ describe('what was changed by hand or died half-way', () => {
     expect(await store.pageBlobs.size(BLOB)).toBe(MiB);
   });
 
-  test('a creation or a deletion that stopped between its steps is made good by the next', async () => {
+  test('a creation or deletion that stopped between its steps is completed by the next one', async () => {
     const { folder, store } = await newStore();
     await store.pageBlobs.create(BLOB, MiB, NOW);
     const snapshot = await store.pageBlobs.snapshot(BLOB, NOW);
@@ -151,7 +151,7 @@ describe('what was changed by hand or died half-way', () => {
     expect(left.filter((entry) => !entry.startsWith('.'))).toEqual([]);
   });
 
-  test('a blob that died while it grew has its old size, and its snapshots too, until it is done again', async () => {
+  test('a blob whose growth was interrupted keeps its old size, as do its snapshots, until the growth is repeated', async () => {
     const { folder, store } = await newStore();
     await store.pageBlobs.create(BLOB, MiB, NOW);
     await store.pageBlobs.write(BLOB, [{ offset: 0, data: content(MiB, 1) }], NOW);
@@ -169,7 +169,7 @@ describe('what was changed by hand or died half-way', () => {
     expect((await readPages(store.pageBlobs, BLOB, 0, MiB)).equals(content(MiB, 2))).toBe(true);
   });
 
-  test('a blob or a journal that was cut off is told', async () => {
+  test('a truncated blob or journal is reported', async () => {
     const { folder, store } = await newStore();
     await store.pageBlobs.create(BLOB, MiB, NOW);
     const snapshot = await store.pageBlobs.snapshot(BLOB, NOW);
@@ -182,7 +182,7 @@ describe('what was changed by hand or died half-way', () => {
   });
 
   test.each(['newest', 'middle', 'oldest'] as const)(
-    'without its undo journal (%s) a snapshot and all older ones are refused, and all else goes on',
+    'without its undo journal (%s) a snapshot and all older ones are refused, and everything else works',
     async (which) => {
       const { folder, store } = await newStore();
       await store.pageBlobs.create(BLOB, MiB, NOW);
@@ -231,7 +231,7 @@ describe('what was changed by hand or died half-way', () => {
     },
   );
 
-  test('snapshots of a store that was written before their list was kept are read, and listed from the next on', async () => {
+  test('snapshots of a store from before the list of snapshots are read, and are listed from the next snapshot on', async () => {
     const { folder, store } = await newStore();
     await store.pageBlobs.create(BLOB, MiB, NOW);
     const record = path.join(folder, `${BLOB}.undo`, 'blob.json');
@@ -256,7 +256,7 @@ describe('what was changed by hand or died half-way', () => {
     ['cut short', '{"epoch":'],
     ['of another number', undefined],
     ['empty', ''],
-  ])('a copy of the fence that is %s is made again of the other one, which counts', async (_what, text) => {
+  ])('a copy of the fence that is %s is restored from the other one, which counts', async (_what, text) => {
     const { folder, store } = await newStore();
     const put = (epoch: number) => store.objects.put(`${SCOPE}/x`, Buffer.from('x'), { ...NOW, epoch });
     for (const [index, file] of ['.fence', '.fence-second'].entries()) {
@@ -274,7 +274,7 @@ describe('what was changed by hand or died half-way', () => {
     }
   });
 
-  test('a fence that was written by an earlier version counts, alone or higher than the other copy', async () => {
+  test('a fence written by an earlier version counts if it is alone or higher than the other copy', async () => {
     const { folder, store } = await newStore();
     await store.objects.put(`${SCOPE}/x`, Buffer.from('x'), NOW);
     await writeFile(path.join(folder, SCOPE, '.fence'), '{"epoch":4,"sequence":2}');
@@ -295,7 +295,7 @@ describe('what was changed by hand or died half-way', () => {
 });
 
 describe('space', () => {
-  test('a snapshot of a blob of 64 GiB takes next to none, and costs what is overwritten later', async () => {
+  test('a snapshot of a blob of 64 GiB takes almost no space, and later only as much as is overwritten', async () => {
     const { folder, store } = await newStore();
     await store.pageBlobs.create(BLOB, 64 * GiB, NOW);
     await store.pageBlobs.write(BLOB, [{ offset: 40 * GiB, data: content(8 * MiB, 1) }], NOW);
@@ -323,7 +323,7 @@ describe('space', () => {
     );
   });
 
-  test('requests and deletions larger than what is done under one lock keep every byte', async () => {
+  test('requests and deletions larger than one lock covers keep every byte', async () => {
     const { folder, store } = await newStore();
     const size = 56 * MiB + 512;
     await store.pageBlobs.create(BLOB, size, NOW);
@@ -349,7 +349,7 @@ describe('space', () => {
     expect(await allocated(path.join(folder, `${BLOB}.undo`, empty, 'before'))).toBeGreaterThanOrEqual(56 * MiB);
   });
 
-  test('when there is none left: StoreFull, with everything that was there as it was', async (context) => {
+  test('when none is left: StoreFull, with all existing data unchanged', async (context) => {
     const folder = await smallFileSystem(path.join(await temporaryFolder(), 'small'), 12, context);
     const store = await EmbeddedReplicaStore.open(folder, { create: true });
     await store.pageBlobs.create(BLOB, GiB, NOW);
@@ -392,7 +392,7 @@ describe('space', () => {
     await store.close();
   }, 60_000);
 
-  test('when there is none left a fence can be raised, points made and pruned, and then there is room again', async (context) => {
+  test('when none is left, a fence can be raised and points can be made and pruned, which frees space', async (context) => {
     const folder = await smallFileSystem(path.join(await temporaryFolder(), 'small'), 64, context);
     const store = await EmbeddedReplicaStore.open(folder, { create: true });
     await store.pageBlobs.create(BLOB, 8 * MiB, NOW);
@@ -452,7 +452,7 @@ describe('space', () => {
 });
 
 describe('a page blob that is a fixed VHD', () => {
-  test('is to qemu-img what the raw disk is, and differs when one byte does', async (context) => {
+  test('equals the raw disk according to qemu-img, and differs if one byte does', async (context) => {
     requireReader('qemu-img', context);
     const { folder, store } = await newStore();
     const size = 24 * MiB;

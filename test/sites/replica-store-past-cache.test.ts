@@ -35,7 +35,7 @@ async function forgotten(file: string): Promise<boolean> {
 test.for<[what: string, name: string, read: (store: EmbeddedReplicaStore, target: Buffer, back: boolean) => unknown]>([
   ['an object', OBJECT, ({ objects }, target, isReadBack) => objects.readInto(OBJECT, 0, target, { isReadBack })],
   ['a page blob', BLOB, ({ pageBlobs }, target, isReadBack) => pageBlobs.readInto(BLOB, 0, target, { isReadBack })],
-])('%s that is read back is read past the cache', async ([, name, read], context) => {
+])('%s is read back past the page cache', async ([, name, read], context) => {
   requireReader('fincore', context);
   const folder = path.join(await temporaryFolder(), 'store');
   const store = await EmbeddedReplicaStore.open(folder, { create: true });

@@ -52,7 +52,7 @@ async function usedStore(): Promise<{ folder: string; store: EmbeddedReplicaStor
   return { folder, store };
 }
 
-test('with a mask that hides nothing, no file of a store, a data folder or an export is anybody else’s', async () => {
+test('even with umask 0, no other user can use a file of a store, a data folder or an export', async () => {
   const usual = process.umask(0);
   onTestFinished(() => void process.umask(usual));
   const { folder, store } = await usedStore();
@@ -65,7 +65,7 @@ test('with a mask that hides nothing, no file of a store, a data folder or an ex
   expect((await lstat(data)).mode & 0o077).toBe(0);
 });
 
-test('doctor names a file that others may use, and what to do', async () => {
+test('doctor names a file that others may use, and the remedy', async () => {
   const { folder } = await usedStore();
   const check = privacyCheck('Privacy of the store', folder, 'vault.store');
   expect(await check.run()).toMatchObject({ status: 'ok' });
@@ -78,7 +78,7 @@ test('doctor names a file that others may use, and what to do', async () => {
   expect(JSON.stringify(finding)).toContain(`${BLOB} (mode 0644)`);
 });
 
-test('what doctor says of a folder with a space in its name can be typed', async () => {
+test('the command that doctor shows for a folder with a space in its name can be typed', async () => {
   const folder = path.join(await temporaryFolder(), 'my store');
   await mkdir(folder);
   await chmod(folder, 0o777);
@@ -99,7 +99,7 @@ test.each(['.', 'vms', SCOPE])('doctor names a folder whose files others may rep
   expect(JSON.stringify(finding)).toContain(`${path.join(folder, part)} (mode 0777)`);
 });
 
-test('whoever holds a lock of the store is named, and keeps no export waiting', async () => {
+test('the process that holds a lock of the store is named, and does not block an export', async () => {
   const { folder, store } = await usedStore();
   const locks = (await readdir(folder, { recursive: true })).filter((name) => /\.(lock|gate)$/.test(name));
   expect(locks.length).toBeGreaterThan(4);
@@ -115,7 +115,7 @@ test('whoever holds a lock of the store is named, and keeps no export waiting', 
   expect(JSON.parse(await readFile(path.join(target, 'export.json'), 'utf8'))).toMatchObject({ vm: VM });
 });
 
-test('an export writes through no link that somebody has put into its folder', async () => {
+test('an export does not write through a link that was put into its folder', async () => {
   const { store } = await usedStore();
   const folder = await temporaryFolder();
   const victim = path.join(folder, 'victim');

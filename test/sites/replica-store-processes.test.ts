@@ -49,7 +49,7 @@ describe('a fence raised by another process', () => {
     await other.call('pageBlobs.write', BLOB, [{ offset: 0, data: content(4096, 2) }], at(2, 3));
   });
 
-  test('waits for a write that has passed the check, and lets no other in before itself', async () => {
+  test('waits for a write that has passed the fence check, and lets no later write go first', async () => {
     const { folder, store, other } = await storeWithProcess();
     const order: string[] = [];
     const under = other.call('writeWhenReleased', `${SCOPE}/applied.json`, Buffer.from('landed'), at(1, 0));
@@ -98,7 +98,7 @@ describe('a fence raised by another process', () => {
 });
 
 describe('temporary files', () => {
-  test('of a writer that died are swept when they are old, those of a living one never', async () => {
+  test('of a dead writer are deleted when they are old, those of a living writer never are', async () => {
     const { folder, other } = await storeWithProcess();
     const living = await StoreProcess.start(built.folder, { kind: 'embedded', path: folder });
     for (const writer of [other, living]) {
@@ -126,7 +126,7 @@ killedWriterContract('embedded', embeddedPlace);
 describe('a reader beside a writer', () => {
   const SIZE = 300 * 4096 + 512;
 
-  test('a snapshot that is being read is what it was, while another process overwrites the blob', async () => {
+  test('a snapshot keeps its contents while it is read and another process overwrites the blob', async () => {
     const { store, other } = await storeWithProcess();
     await store.pageBlobs.create(BLOB, SIZE, at(1, 0));
     const before = content(SIZE, 1);
@@ -146,7 +146,7 @@ describe('a reader beside a writer', () => {
     expect(reads).toBeGreaterThan(3);
   });
 
-  test('one that is suspended in the middle of reading a snapshot holds up no writer, and reads what it was', async () => {
+  test('a reader that is suspended while it reads a snapshot does not block writers, and reads the old contents', async () => {
     const { store, other } = await storeWithProcess();
     await store.pageBlobs.create(BLOB, SIZE, at(1, 0));
     const before = content(SIZE, 1);

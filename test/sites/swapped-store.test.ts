@@ -8,7 +8,7 @@ import { temporaryFolder } from '../support/temporary-folder.js';
 
 const fence = { scope: 'vms/db-01', epoch: 1, sequence: 0 };
 
-test('nothing is written to, or read from, another store that takes the place of the one that was opened', async () => {
+test('a store that replaces the opened one is neither written nor read', async () => {
   const folder = path.join(await temporaryFolder(), 'store');
   const store = await EmbeddedReplicaStore.open(folder, { create: true });
   await store.objects.put('vms/db-01/x', Buffer.from('ours'), fence);

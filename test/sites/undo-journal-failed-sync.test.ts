@@ -39,7 +39,7 @@ async function readAfterLoss(folder: string, snapshot: string): Promise<Buffer> 
 }
 
 test.for(['the same process', 'another process'] as const)(
-  'a block is overwritten only once its bit is stored, though a sync of the bits failed before (%s goes on)',
+  'a block is overwritten only once its bit is stored, even after a sync of the bits has failed (%s continues)',
   async (who) => {
     const { folder, store, snapshots, syncs } = await storeWithSnapshots(1);
     const newer = [{ offset: 2 * BLOCK, data: content(BLOCK, 2) }];

@@ -44,7 +44,7 @@ function dyingAt(blobs: PageBlobs, n: number): PageBlobs {
   });
 }
 
-test('creating and growing one, cut off anywhere and repeated, leave a VHD with zeroes behind the content', async () => {
+test('creating and growing a disk, interrupted anywhere and repeated, leaves a VHD with zeroes behind the content', async () => {
   for (let diesAt = 1; diesAt <= 3; diesAt += 1) {
     const { store, file } = await filledStore();
     const dying = new VhdDisks(dyingAt(store.pageBlobs, diesAt));
@@ -60,7 +60,7 @@ test('creating and growing one, cut off anywhere and repeated, leave a VHD with 
   }
 });
 
-test('the footer can be neither read nor written as content, also of a snapshot of a disk that grew since', async () => {
+test('the footer can be neither read nor written as content, even in a snapshot of a disk that grew since', async () => {
   const { store, file } = await filledStore();
   const opened = await store.disks.open(DISK, NOW);
   expect(await opened.dataRanges({ offset: 0, length: 64 * KiB })).toEqual([{ offset: 0, length: 64 * KiB }]);
@@ -76,7 +76,7 @@ test('the footer can be neither read nor written as content, also of a snapshot 
   await expectVhd(file, Buffer.concat([content(64 * KiB, 1)], 128 * KiB));
 });
 
-test('a footer that is damaged is told, and written anew', async () => {
+test('a damaged footer is reported, and is rewritten', async () => {
   const { store, file } = await filledStore();
   expect(await store.disks.mend(DISK, NOW)).toBeUndefined();
   const handle = await open(file, 'r+');

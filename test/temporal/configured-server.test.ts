@@ -12,13 +12,13 @@ import { temporaryFolder } from '../support/temporary-folder.js';
 const pem = { certificate: '-----BEGIN CERTIFICATE-----\n', key: '-----BEGIN PRIVATE KEY-----\n', ca: 'ca' };
 const bytes = (text: string) => Uint8Array.from(Buffer.from(text));
 
-describe('of the environment', () => {
+describe('the server that the environment configures', () => {
   let shell: Shell;
   beforeEach(async () => {
     shell = new Shell(await temporaryFolder());
   });
 
-  test('TLS, certificates and API key reach the connection options', async () => {
+  test('has connection options with TLS, certificates and API key', async () => {
     await shell.write('client.pem', pem.certificate);
     await shell.write('client.key', pem.key);
     await shell.write('ca.pem', pem.ca);
@@ -46,7 +46,7 @@ describe('of the environment', () => {
     expect(configuredServer({ TEMPORAL_ADDRESS: 'h:1', TEMPORAL_TLS: 'true' })!.connectionOptions.tls).toBeTruthy();
   });
 
-  test('without an address it names no server, whatever else is set', () => {
+  test('is undefined without an address, whatever else is set', () => {
     expect(configuredServer({ TEMPORAL_TLS: 'true', TEMPORAL_API_KEY: 'k' })).toBeUndefined();
     // Of a server that is named otherwise, nothing is taken from the environment.
     expect(connectTarget({ address: '127.0.0.1:1' })).toMatchObject({
@@ -59,7 +59,7 @@ describe('of the environment', () => {
     ['a command', ['status']],
     ['a worker', ['worker', '--role', 'vmm', '--name', 'vmm-1']],
     ['up', ['up']],
-  ])('%s speaks TLS then, to the server of that name', async (_what, args) => {
+  ])('%s then uses TLS, for the server of that name', async (_what, args) => {
     await makeSite(shell);
     const heard = await firstBytes();
     const address = `127.0.0.1:${heard.port}`;
@@ -81,7 +81,7 @@ describe('of the environment', () => {
   });
 });
 
-test('the environment is read in one place, and all connect by what comes of it', async () => {
+test('the environment is read in one place, whose result all connections use', async () => {
   const root = join(import.meta.dirname, '../..');
   const { include } = JSON.parse(await readFile(join(root, 'tsconfig.json'), 'utf8')) as { include: string[] };
   const calls: string[] = [];

@@ -40,7 +40,7 @@ describe('startDevServer', () => {
     expect(Number(config?.workflowExecutionRetentionTtl?.seconds)).toBe(90 * 24 * 60 * 60);
   });
 
-  it('keeps its state in the file that it is told, whatever that is called', async () => {
+  it('keeps its state in the given file, whatever its name', async () => {
     expect((await stat(dbFile)).size).toBeGreaterThan(0);
     expect(await readdir(join(dbFile, '../..'))).toEqual(['a b#c?d=%41']);
   });
@@ -51,7 +51,7 @@ describe('startDevServer', () => {
     expect(await response.text()).toContain('<html');
   });
 
-  it('registers search attributes, which a workflow can carry and a query can find at once', async () => {
+  it('registers search attributes, which workflows can have and queries find immediately', async () => {
     await ensureSearchAttributes(connection, 'farshore', KEYS);
     // Again: nothing to do. Two at once: only one of them registers.
     await ensureSearchAttributes(connection, 'farshore', KEYS);
@@ -103,7 +103,7 @@ describe('startDevServer', () => {
 });
 
 describe('KeptServer', () => {
-  it('is killed and comes back where it was, with what it knew; once stopped it stays away', async () => {
+  it('comes back after a kill, at its address and with its state; once stopped, it stays stopped', async () => {
     const folder = await temporaryFolder();
     const { path: executable } = await findTemporalExecutable();
     const events: string[] = [];
@@ -156,7 +156,7 @@ describe('startDevServer, when it cannot start', () => {
     await expect(start).rejects.toThrow(message);
   });
 
-  it('tells what the server said last', async () => {
+  it("reports the server's last output", async () => {
     const folder = await temporaryFolder();
     const executable = await fakeExecutable(
       join(folder, 'temporal'),
@@ -194,7 +194,7 @@ describe('createTimeSkippingEnvironment', () => {
     await expect(other).rejects.toMatchObject({ cause: { details: /FarshoreOther is not defined/ } });
   });
 
-  it('ends the calls that are under way, and about to be repeated, when it is torn down', async () => {
+  it('ends running calls and pending retries when it is torn down', async () => {
     const environment = await createTimeSkippingEnvironment();
     const start = (workflowId: string, searchAttributes: SearchAttributes) =>
       environment.client.workflow.start('anything', { workflowId, taskQueue: 'nobody', searchAttributes });

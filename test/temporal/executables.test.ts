@@ -38,7 +38,7 @@ describe('findDevServer', () => {
     });
   });
 
-  it('refuses to fall back when the profile that is named holds no address', async () => {
+  it('refuses to fall back when the named profile has no address', async () => {
     const { folder, env } = await emptyMachine();
     const file = join(folder, 'temporal.toml');
     await writeFile(file, '[profile.default]\nnamespace = "dr"\n');
@@ -46,7 +46,7 @@ describe('findDevServer', () => {
     await expect(search).rejects.toThrow('TEMPORAL_CONFIG_FILE is set, but names no Temporal address');
   });
 
-  it('ignores the default profile of the user, which nobody asked for', async () => {
+  it("ignores the user's default profile, which was not requested", async () => {
     const { folder, bin, env } = await emptyMachine();
     await mkdir(join(folder, '.config', 'temporalio'), { recursive: true });
     await writeFile(
@@ -77,7 +77,7 @@ describe('findTemporalExecutable', () => {
     expect(await findTemporalExecutable({ env })).toMatchObject({ path: cached });
   });
 
-  it('keeps what the Temporal SDK downloads, and finds it the next time', async () => {
+  it('keeps the executable that the Temporal SDK downloads, and finds it the next time', async () => {
     const { cache, cached, env } = await emptyMachine();
     // The SDK takes a file of this name for its finished download, starts it, and hands it over.
     const download = join(cache, 'sdk-download', `temporal-sdk-typescript-${await sdkVersion()}`);
@@ -126,7 +126,7 @@ describe('findTemporalExecutable', () => {
     });
   });
 
-  it('lists every way with its reason and its remedy when none works', async () => {
+  it('lists every way, with why it failed and its remedy, if none works', async () => {
     const { bin, cache, cached, env } = await emptyMachine();
     await fakeExecutable(join(bin, 'temporal'), 'echo "temporal version 1.0.0 (Server 1.24.2, UI 2.28.0)"');
     await fakeExecutable(join(bin, 'go'), 'echo "go: no route to the module proxy" >&2; exit 1');

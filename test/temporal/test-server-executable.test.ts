@@ -35,13 +35,13 @@ describe('findTestServer', () => {
     await expect(search).rejects.toThrow('TEMPORAL_TEST_SERVER names /no/such/file, which is not an executable file');
   });
 
-  it('takes the one kept from an earlier run', async () => {
+  it('uses the executable kept from an earlier run', async () => {
     const { cached, env } = await emptyMachine();
     await fakeExecutable(cached, '');
     expect(await findTestServer({ env })).toMatchObject({ path: cached, from: /earlier run/ });
   });
 
-  it('fetches it with Maven, once for two callers at the same time, and starts Java in place of the shell', async () => {
+  it('fetches the executable with Maven, once for two parallel callers, and replaces the shell by Java', async () => {
     const { folder, bin, cache, home, cached, env } = await emptyMachine();
     await fakeExecutable(join(bin, 'mvn'), MAVEN);
     // The wrapper itself needs dirname.
@@ -68,7 +68,7 @@ describe('findTestServer', () => {
     await expect(withoutJava).rejects.toThrow('it runs on Java, and there is no /no/java/bin/java');
   });
 
-  it('lists every way with its reason and its remedy when none works', async () => {
+  it('lists every way, with why it failed and its remedy, if none works', async () => {
     const { env } = await emptyMachine();
     const error = await findTestServer({ env, downloadStallMs: 1 }).catch((reason: unknown) => reason);
     const { message } = error as Error;

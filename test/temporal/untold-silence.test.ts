@@ -55,7 +55,7 @@ describe.concurrent('a host', { timeout: 30_000 }, () => {
   test('that was asked and has not answered since the watch last had news does not answer', async () => {
     expect(await silenceOf([])).toMatchObject({ silent: 'agent' });
   });
-  test('whose agent goes on while its hypervisor is gone lacks only that', async () => {
+  test('whose agent continues while its hypervisor is gone lacks only the hypervisor', async () => {
     expect(await silenceOf([ago(20)], undefined, true)).toMatchObject({ silent: 'hypervisor' });
     expect(await silenceOf([ago(1)], false, true)).toMatchObject({ silent: 'hypervisor' });
   });

@@ -8,7 +8,7 @@ import { temporaryFolder } from '../support/temporary-folder.js';
 
 const folder = 'examples/monitoring';
 
-test('the alert rules are valid, and fire when they say', { timeout: 120_000 }, async (context) => {
+test('the alert rules are valid, and fire when they should', { timeout: 120_000 }, async (context) => {
   requireReader('promtool', context);
   expect(await runReader('promtool', 'check', 'rules', `${folder}/rules.yaml`)).toMatch(/SUCCESS: \d+ rules found/);
   expect(await runReader('promtool', 'test', 'rules', `${folder}/rules.test.yaml`)).toMatch(/SUCCESS/);
@@ -38,7 +38,7 @@ test("the dashboard's queries are valid", { timeout: 120_000 }, async (context) 
   expect(await runReader('promtool', 'check', 'rules', file)).toContain(`SUCCESS: ${queries.length} rules found`);
 });
 
-test('the panels of the dashboard have names and ids of their own, and lie side by side', async () => {
+test('the panels of the dashboard have unique names and ids, and do not overlap', async () => {
   const { panels } = JSON.parse(await readFile(`${folder}/dashboard.json`, 'utf8')) as {
     panels: { id: number; title: string; gridPos: { x: number; y: number; w: number; h: number } }[];
   };

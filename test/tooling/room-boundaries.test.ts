@@ -127,7 +127,7 @@ for (const [room, known] of Object.entries(ROOMS)) {
   ];
 }
 
-it('has an order of the rooms, in which every arrow points down', () => {
+it('orders the rooms so that every import points down', () => {
   for (const [index, room] of rooms.entries()) {
     expect(rooms.slice(0, index), room).toEqual(expect.arrayContaining(Object.keys(ROOMS[room]!)));
   }
@@ -138,7 +138,7 @@ it('names every folder of the project that holds code', async () => {
   expect(include.filter((folder) => folder !== 'tools').toSorted()).toEqual(rooms.toSorted());
 });
 
-it('keeps every room from importing what it must not, and lets it import the rest', async () => {
+it('stops every room from importing forbidden rooms, and lets it import the others', async () => {
   const folder = await temporaryFolder();
   await cp('.oxlintrc.json', join(folder, '.oxlintrc.json'));
   await cp('.oxlint', join(folder, '.oxlint'), { recursive: true });

@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { sleepsInTurn } from '../support/sleeps-in-turn.js';
 
-it('has one sleep at a time, shared by who wait for one as long, also after one that failed', async () => {
+it('runs one sleep at a time, shared by callers that wait for the same time, also after one has failed', async () => {
   const log: string[] = [];
   const sleep = sleepsInTurn(async (duration: number) => {
     log.push(`${duration} begins`);

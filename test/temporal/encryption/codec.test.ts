@@ -96,7 +96,7 @@ describe('keys', () => {
     expect((await codec.decode([older, newer])).map(valueOf)).toEqual(['older', 'newer']);
   });
 
-  test('that were added meanwhile are loaded, and encrypt from then on', async () => {
+  test('that were added in the meantime are loaded, and encrypt from then on', async () => {
     const running = await codecWith('a', { a });
     const added = await encoded(await codecWith('b', { a, b }), 'new');
     expect(idOf(await encoded(running, 1))).toBe('a');
