@@ -16,7 +16,7 @@ import { seenWorkers } from './infrastructure/seen-workers.js';
 export interface HostSign {
   readonly host: string;
   readonly answers: boolean;
-  /** It does not, but its agent does: restarting the hypervisor loses nothing. */
+  /** The host does not answer, but its agent does: restarting the hypervisor loses nothing. */
   readonly hypervisorAlone?: true;
   /** Last known sign of life, ISO 8601; undefined if there is none. */
   readonly seenAt?: string;
@@ -24,15 +24,15 @@ export interface HostSign {
   readonly silentAt?: string;
   /** How far the host's clock is ahead of Temporal's, ms; undefined while they agree. */
   readonly clockAheadMs?: number;
-  /** Of the VM there, when its hypervisor answers here. */
+  /** Power state of the VM on that host, if its hypervisor answers here. */
   readonly power?: 'Running' | 'Off';
   /** Whether the Provider on the VMM server, which shuts VMs down, answers. */
   readonly providerAnswers: boolean;
 }
 
 /**
- * @param listenTo see `listener`
- * @param isHere the hypervisors run on this machine: one that does not answer is gone.
+ * @param listenTo see `listener`.
+ * @param isHere whether the hypervisors run on this machine, so that one that does not answer is not running.
  */
 export async function hostSign(
   farshore: Farshore,
@@ -44,10 +44,11 @@ export async function hostSign(
   const { vault, host, vmmServer, vm } = item;
   const provider = taskQueues.vmm(vault, vmmServer);
   const [seen, vms, first] = await Promise.all([
-    // Whoever may not ask who polls goes by the rest.
+    // A caller without permission to list pollers relies on the other signs.
     seenWorkers(farshore, [taskQueues.host(vault, host), provider]).catch(() => undefined),
     local.hypervisorVms(host),
-    // At once: a look that has been waited for in vain is followed by one that has not been taken yet and tells nothing.
+    // Read now, because after a wait in vain the pending look may be a new one that was not taken yet and tells
+    // nothing.
     newestLook(farshore.temporal, vault, host).catch(() => undefined),
   ]);
   const polls = (queue: string) => {
@@ -78,7 +79,7 @@ function silentSign(
   heard: Pick<HostState, 'heardAt' | 'clockAheadMs'> | undefined,
   silentAt: string | undefined,
 ): Pick<HostSign, 'seenAt' | 'silentAt' | 'clockAheadMs'> {
-  // What a VM has not been told yet is newer than its newest cycle.
+  // If the VM has not been told of the silence yet, the watch's sign of life is newer than the VM's newest cycle.
   const seenAt = (item.hostTrouble ? undefined : heard?.heardAt) ?? lastHeard(item);
   return {
     ...(seenAt !== undefined && { seenAt }),

@@ -62,7 +62,7 @@ export function nextStep(
   }
   const { item } = view;
   const known = hostSilence(item);
-  // Its hypervisor answers again: its VMs are told of that in a moment.
+  // The hypervisor answers again; the VM's protection workflow will learn that soon.
   const silence = known?.silent === 'hypervisor' && source === 'Running' ? undefined : known;
   if (silence && source === 'Running') {
     return {

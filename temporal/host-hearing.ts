@@ -13,7 +13,7 @@ const ANSWER_TIMEOUT_MS = 5_000;
  * has received that, so its answer comes from a host that was alive while we listened.
  */
 const LOOKS_AWAITED = 2;
-/** After so many heartbeats without a look, it is the hypervisor that does not answer. */
+/** If this many heartbeats arrive without a look, the agent is alive and the hypervisor does not answer. */
 const BEATS_ENOUGH = 5;
 /** Time for the looks to arrive, ms. */
 const ON_THE_WAY_MS = 4_000;
@@ -48,8 +48,8 @@ async function askedOf(temporal: Client, vault: string, host: string): Promise<A
   const { data: look } = lookSchema.safeParse(details);
   const beatAt = pending.lastHeartbeatTime ? tsToMs(pending.lastHeartbeatTime) : 0;
   if (!look) return { beatAt };
-  // The look that follows is due one interval after the last one; if it is the first look of a call and has not been
-  // made yet, it comes when the call is taken.
+  // The next look is due one interval after this one. If a call begins with it and has not been taken yet, it comes
+  // when the call is taken.
   const dueAt = toMs(look.heardAt) + look.everyMs;
   const calledAt = pending.state === STARTED ? pending.lastStartedTime : pending.scheduledTime;
   const begunAt = calledAt ? tsToMs(calledAt) : 0;
@@ -60,20 +60,20 @@ async function askedOf(temporal: Client, vault: string, host: string): Promise<A
 export interface Hearing {
   /** Whether the host was alive while we listened. */
   readonly answers: boolean;
-  /** Whether its agent was. If the host does not answer, that means its hypervisor alone. */
+  /** Whether the host's agent was alive. If it was and the host does not answer, only the hypervisor is down. */
   readonly agentAnswers: boolean;
   /** Its newest look; undefined if it has not answered since the watch last had news. */
   readonly look?: NewestLook;
 }
 
 /**
- * Waits for the host's next look: a worker that hangs seems to poll for another minute, but does not look any more.
+ * Waits for the host's next look: a worker that hangs still seems to poll for another minute, but no longer looks.
  * @returns undefined if the answer is unknown: the host is not watched, or Temporal does not answer.
  */
 export async function listenTo(temporal: Client, vault: string, host: string): Promise<Hearing | undefined> {
   const from = performance.now();
   const listenMs = () => LOOKS_AWAITED * (newest?.everyMs ?? 0) + ON_THE_WAY_MS;
-  /** Times at which it was heard, and those of its agent's heartbeats, beginning with those known when we began. */
+  /** Times at which the host was heard, and times of its agent's heartbeats, including those known at the start. */
   const heard = new Set<string | undefined>();
   const beats = new Set<number>();
   let newest: NewestLook | undefined;
@@ -96,7 +96,7 @@ export async function listenTo(temporal: Client, vault: string, host: string): P
   return { answers: false, agentAnswers: beats.size > LOOKS_AWAITED, ...(newest && { look: newest }) };
 }
 
-/** As `listenTo`, but only once for all callers that ask about the same host. */
+/** Like `listenTo`, but listens only once for all callers that ask about the same host. */
 export function listener(temporal: Client, vault: string): (host: string) => Promise<Hearing | undefined> {
   const heard = new Map<string, Promise<Hearing | undefined>>();
   return (host) => {

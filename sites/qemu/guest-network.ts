@@ -1,6 +1,6 @@
 /**
- * A network on which guests of one side reach each other, and nothing else: a multicast group on this machine's loopback
- * interface, which needs no privileges. Whoever has the same scope and name is on the same network.
+ * A network that connects only the guests of one site: a multicast group on this machine's loopback interface, which
+ * needs no privileges. Guests with the same scope and network name are on the same network.
  */
 import { createHash } from 'node:crypto';
 
@@ -13,7 +13,7 @@ export interface GuestNetwork {
 const LOWEST_PORT = 20_000;
 const PORTS = 10_000;
 
-/** @param scope such as the vault and the side. @param name of the network. */
+/** @param scope such as the vault and the site. @param name name of the network. */
 export function guestNetwork(scope: string, name: string): GuestNetwork {
   const digest = createHash('sha256').update(`${scope}\0${name}`).digest();
   return {
