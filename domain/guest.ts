@@ -10,7 +10,7 @@ export type GuestState = z.infer<typeof guestStateSchema>;
 
 /** Text to show after the VM's power state. @param guest undefined if no guests are booted. */
 export function guestText(guest: GuestState | undefined): string {
-  if (!guest) return 'not booted: its disks are served over NBD';
+  if (!guest) return 'not booted, served over NBD';
   if (guest.booted) return 'booted';
   return `not booted${guest.problem === undefined ? '' : `: ${guest.problem}`}`;
 }

@@ -276,7 +276,7 @@ test('a VM that was failed over and is not replicated back is a Warning', async 
   expect(stdout).toMatch(/Phase +FailedOver, runs at the recovery site/);
   expect(stdout).toMatch(/Hardware +2 processors, 4.0 GiB of memory, UEFI with secure boot\n +disks os \(SCSI\)/);
   expect(stdout).toMatch(/Fencing +enforced: /);
-  expect(stdout).toMatch(/Replica VM, Running:\n2 processors, /);
+  expect(stdout).toMatch(/Replica VM, Running, not booted, served over NBD:\n2 processors, /);
   expect(stdout).toMatch(/\n\nNext: farshore commit web-01/);
 });
 

@@ -91,7 +91,7 @@ describe('the protected life of a VM', () => {
         EVENTS_PER_CYCLE * (cycles.length - before.cycles) + EVENTS_OF_DUE_CYCLE + EVENTS_OF_SLOW_CYCLE * slow;
       expect((await events()) - before.events).toBeLessThanOrEqual(atMost);
       // In steps, as each change would be one event more.
-      expect((await entity.describe()).typedSearchAttributes.get(searchAttributes.rpoSeconds)).toBe(5);
+      expect((await entity.describe()).typedSearchAttributes.get(searchAttributes.rpoSeconds)).toBe(15);
       expect(cycles.length).toBeGreaterThanOrEqual(7);
       expect(cycles.map(({ input }) => input['sequence'])).toEqual(cycles.map((_, index) => index + 1));
       const gaps = cycles.slice(2).map((cycle, index) => Math.round((cycle.at - cycles[index + 1]!.at) / 60_000));

@@ -81,7 +81,7 @@ it('a call that hangs is ended at its limit, reports that, and is made once more
       args: [{ requestId: randomUUID() }],
     });
     const { item } = await vault.until(entity, (view) => view.item.job?.retry !== undefined);
-    const message = expect.stringContaining('was not done within its time limit');
+    const message = expect.stringContaining('did not finish within its time limit');
     expect(item.job).toMatchObject({ task: CHECK, retry: { failure: { code: 'WorkerLost', message } } });
     site.letEnd('checkFailoverSource');
     await vault.until(entity, (view) => view.item.phase === 'FailedOver');

@@ -16,7 +16,9 @@ it('vaults with the same names each do their own work', async () => {
       await other.vault.until(entities[1], ({ item }) => item.applied?.sequence === 2);
       for (const { site, vault } of [one, other]) {
         expect(site.called('cutAndShip').length).toBeGreaterThanOrEqual(2);
-        expect(site.calls.filter(({ queue }) => !queue.includes(vault.vault))).toEqual([]);
+        // A small cycle is applied where the workflow runs.
+        const queued = site.calls.filter(({ name }) => name !== 'applyCycle');
+        expect(queued.filter(({ queue }) => !queue.includes(vault.vault))).toEqual([]);
         expect((await vault.view('db-01')).item.recentJobs.every(({ id }) => id.includes(vault.vault))).toBe(true);
       }
     }),
