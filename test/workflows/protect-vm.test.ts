@@ -171,6 +171,7 @@ describe('the protected life of a VM', () => {
         applied: 0,
         shipped: 0,
         nextSequence: 0,
+        begunSequence: 0,
         cycleDueAt: 0,
         latestRecoveryPoint: 0,
         cycleHistory: 0,
