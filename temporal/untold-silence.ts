@@ -6,7 +6,7 @@ import type { Client } from '@temporalio/client';
 import { hostSilence, toldOf, type HostSilence } from '../domain/host-silence.js';
 import { isReplicated, type ProtectedItem } from '../domain/protected-item.js';
 import { earlier, toIso, toMs } from '../domain/time.js';
-import { listenTo, newestLook } from './host-hearing.js';
+import { listenTo, newestLook, type NewestLook } from './host-hearing.js';
 
 /** A host that has missed this many looks is listened to before it is reported. */
 const MISSED = 3;
@@ -19,10 +19,30 @@ export interface Watched {
 }
 
 /** @returns the VMs in the state they will have when they have been told of their hosts' current state. */
-export const withUntoldSilence = async (
+export async function withUntoldSilence(
   watched: Watched,
   items: ReadonlyMap<string, ProtectedItem>,
-): Promise<ReadonlyMap<string, ProtectedItem>> => allToldOf(items, await untoldSilences(watched, items));
+): Promise<ReadonlyMap<string, ProtectedItem>> {
+  const known = await withoutPastSilence(watched, items);
+  return allToldOf(known, await untoldSilences(watched, known));
+}
+
+/** A host that was just heard answers again: its VMs are told of that in a moment. */
+async function withoutPastSilence(
+  { temporal, vault }: Watched,
+  items: ReadonlyMap<string, ProtectedItem>,
+): Promise<ReadonlyMap<string, ProtectedItem>> {
+  const silent = [...items.values()].filter(({ hostTrouble }) => hostTrouble !== undefined);
+  const hosts = [...new Set(silent.map(({ host }) => host))];
+  const looks = await Promise.all(hosts.map((host) => newestLook(temporal, vault, host).catch(() => undefined)));
+  const answering = new Set(hosts.filter((_, index) => isRecent(looks[index])));
+  return new Map([...items].map(([vm, item]) => [vm, answering.has(item.host) ? withoutTrouble(item) : item]));
+}
+
+const withoutTrouble = ({ hostTrouble: _, ...item }: ProtectedItem): ProtectedItem => item;
+
+const isRecent = (look: NewestLook | undefined): boolean =>
+  look !== undefined && Math.abs(Date.now() - toMs(look.heardAt)) < MISSED * look.everyMs;
 
 /** The VMs in the state they will have when they have been told of these silences. */
 export function allToldOf(
@@ -50,8 +70,7 @@ async function silenceNow(
 ): Promise<HostSilence | undefined> {
   const here = await hypervisorAnswers(host);
   let look = await newestLook(temporal, vault, host).catch(() => undefined);
-  const isRecent = look && Math.abs(Date.now() - toMs(look.heardAt)) < MISSED * look.everyMs;
-  if (isRecent && here !== false) return undefined;
+  if (isRecent(look) && here !== false) return undefined;
   const heard = await listenTo(temporal, vault, host);
   if (here !== false) {
     // A single look while we listened proves neither that the host answers nor that it does not.

@@ -3,6 +3,7 @@ import type { Client } from '@temporalio/client';
 import { defaultPayloadConverter } from '@temporalio/common';
 import { msToTs } from '@temporalio/common/lib/time.js';
 import { describe, expect, test } from 'vitest';
+import { toFailure } from '../../domain/errors.js';
 import { hostSilence } from '../../domain/host-silence.js';
 import type { ProtectedItem } from '../../domain/protected-item.js';
 import { toIso } from '../../domain/time.js';
@@ -31,10 +32,10 @@ function server(looks: readonly string[], beats: boolean): Client {
   } as unknown as Client;
 }
 
-async function silenceOf(looks: readonly string[], hypervisor?: boolean, beats = false) {
+async function silenceOf(looks: readonly string[], hypervisor?: boolean, beats = false, of = item) {
   const watched = { temporal: server(looks, beats), vault: 'v', hypervisorAnswers: () => Promise.resolve(hypervisor) };
-  const told = await withUntoldSilence(watched, new Map([[item.vm, item]]));
-  return hostSilence(told.get(item.vm)!);
+  const told = await withUntoldSilence(watched, new Map([[of.vm, of]]));
+  return hostSilence(told.get(of.vm)!);
 }
 
 describe.concurrent('a host', { timeout: 30_000 }, () => {
@@ -58,5 +59,10 @@ describe.concurrent('a host', { timeout: 30_000 }, () => {
   test('whose agent continues while its hypervisor is gone lacks only the hypervisor', async () => {
     expect(await silenceOf([ago(20)], undefined, true)).toMatchObject({ silent: 'hypervisor' });
     expect(await silenceOf([ago(1)], false, true)).toMatchObject({ silent: 'hypervisor' });
+  });
+  test('that was heard just now is not called silent any more, though its VMs do not know yet', async () => {
+    const hostTrouble = { failure: toFailure('AgentNotAnswering'), since: ago(60) };
+    expect(await silenceOf([ago(1)], undefined, true, { ...item, hostTrouble })).toBeUndefined();
+    expect(await silenceOf([ago(30)], undefined, false, { ...item, hostTrouble })).toMatchObject({ silent: 'agent' });
   });
 });
