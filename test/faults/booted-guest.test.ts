@@ -98,7 +98,7 @@ test('after the host has died, the replica boots with the state of the newest cy
   const booted = await failOver('unplannedFailover');
   expect(booted.os).toBeGreaterThan(0);
   // One transaction may be on the first disk alone.
-  expect(booted.os).toBeGreaterThanOrEqual(booted.data);
+  expect([0, 1]).toContain(booted.os - booted.data);
   const source = await written();
   expect(booted.os).toBeLessThanOrEqual(source.os + 1);
 });

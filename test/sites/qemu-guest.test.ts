@@ -85,6 +85,7 @@ test.for(['IDE', 'SCSI'] as const)(
     for (const { os, data } of [first!, second!]) {
       // Each is written to the one disk and then to the other.
       expect(os - data).toBeGreaterThanOrEqual(0);
+      expect(os - data).toBeLessThanOrEqual(1);
     }
     expect(second!.os).toBeGreaterThanOrEqual(first!.os);
   },

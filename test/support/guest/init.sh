@@ -46,20 +46,25 @@ for label in os data; do
   [ -n "$device" ] && mount -t ext4 "$device" /$label && mounted="$mounted /$label"
 done
 
-newest() { tail -n 1 "$1/transactions" 2>/dev/null | cut -d ' ' -f 1; }
+newest() {
+  number=$(tail -n 1 "$1/transactions" 2>/dev/null | cut -d ' ' -f 1)
+  echo "${number:-0}"
+}
 
 # A transaction is a number and the digest of what came before, on the first disk and then on the second.
 write_transactions() {
   n=$(newest /os)
-  n=${n:-0}
   while :; do
-    n=$((n + 1))
+    # At the start: one that an earlier life has written to the first disk alone.
     for disk in $mounted; do
-      echo "$n $(tail -n 1 $disk/transactions 2>/dev/null | sha256sum | cut -c 1-16)" >> $disk/transactions
-      sync -d $disk/transactions
+      while [ "$(newest $disk)" -lt "$n" ]; do
+        echo "$(($(newest $disk) + 1)) $(tail -n 1 $disk/transactions 2>/dev/null | sha256sum | cut -c 1-16)" >> $disk/transactions
+        sync -d $disk/transactions
+      done
     done
     echo $n > /run/www/newest
     usleep 50000
+    n=$((n + 1))
   done
 }
 
