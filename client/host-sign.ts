@@ -10,8 +10,8 @@ import { earlier, toIso } from '../domain/time.js';
 import { newestLook, type listener } from '../temporal/host-hearing.js';
 import type { LocalSite } from '../local/local-site.js';
 import { POLLER_GONE_MS } from '../temporal/pollers.js';
+import { seenWorkers } from '../temporal/seen-workers.js';
 import type { Farshore } from './farshore.js';
-import { seenWorkers } from './infrastructure/seen-workers.js';
 
 export interface HostSign {
   readonly host: string;
@@ -45,7 +45,7 @@ export async function hostSign(
   const provider = taskQueues.vmm(vault, vmmServer);
   const [seen, vms, first] = await Promise.all([
     // A caller without permission to list pollers relies on the other signs.
-    seenWorkers(farshore, [taskQueues.host(vault, host), provider]).catch(() => undefined),
+    seenWorkers(farshore.temporal, [taskQueues.host(vault, host), provider]).catch(() => undefined),
     local.hypervisorVms(host),
     // Read now, because after a wait in vain the pending look may be a new one that was not taken yet and tells
     // nothing.

@@ -3,8 +3,9 @@ import type { Client } from '@temporalio/client';
 import { taskQueues } from '../domain/ids.js';
 import { needsPrimarySide, type ProtectedItem } from '../domain/protected-item.js';
 import type { SilentProvider } from '../domain/silent-provider.js';
-import { toIso, toMs } from '../domain/time.js';
-import { ACTIVITIES, POLLER_GONE_MS, pollersOf } from './pollers.js';
+import { toMs } from '../domain/time.js';
+import { POLLER_GONE_MS } from './pollers.js';
+import { seenWorkers } from './seen-workers.js';
 
 /** @returns none if the client has no permission to list the pollers of a queue. */
 export async function silentProviders(
@@ -14,13 +15,17 @@ export async function silentProviders(
 ): Promise<SilentProvider[]> {
   const wanted = [...items.values()].filter(needsPrimarySide);
   const servers = [...new Set(wanted.map(({ vmmServer }) => vmmServer))];
-  const found = await Promise.all(
-    servers.map((vmmServer) => {
-      const failedAt = newestFailure(wanted.filter((item) => item.vmmServer === vmmServer));
-      return lookAt(temporal, vault, vmmServer, failedAt).catch(() => undefined);
-    }),
-  );
-  return found.filter((one) => one !== undefined);
+  const queueOf = (vmmServer: string) => taskQueues.vmm(vault, vmmServer);
+  const seen = await seenWorkers(temporal, servers.map(queueOf)).catch(() => undefined);
+  if (!seen) return [];
+  return servers.flatMap((vmmServer) => {
+    const polledAt = seen.get(queueOf(vmmServer));
+    const polled = polledAt === undefined ? -Infinity : toMs(polledAt);
+    // A Provider that has not polled since a job failed because of it does not answer.
+    const failed = newestFailure(wanted.filter((item) => item.vmmServer === vmmServer));
+    if (polled > failed && Date.now() - polled < POLLER_GONE_MS) return [];
+    return [{ vmmServer, ...(polledAt !== undefined && { polledAt }) }];
+  });
 }
 
 /** When a job last ended because the Provider did not answer, ms; 0: none did. */
@@ -32,17 +37,3 @@ const newestFailure = (items: readonly ProtectedItem[]): number =>
       .filter(({ failure }) => failure?.code === 'ProviderNotAnswering')
       .map(({ endedAt }) => toMs(endedAt)),
   );
-
-/** @param failedAt a Provider that has not asked for work since then does not answer, ms. */
-async function lookAt(
-  temporal: Client,
-  vault: string,
-  vmmServer: string,
-  failedAt: number,
-): Promise<SilentProvider | undefined> {
-  const { workflowService, options } = temporal;
-  const pollers = await pollersOf(workflowService, options.namespace, taskQueues.vmm(vault, vmmServer), ACTIVITIES);
-  const polledAt = Math.max(...pollers.map(({ at }) => at));
-  if (polledAt > failedAt && Date.now() - polledAt < POLLER_GONE_MS) return undefined;
-  return { vmmServer, ...(pollers.length > 0 && { polledAt: toIso(polledAt) }) };
-}

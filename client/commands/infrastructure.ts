@@ -21,7 +21,7 @@ export function infrastructureCommand(): Command {
     .action(async (_options: object, command: Command) => {
       const [{ LocalSite }, { seenWorkers }, { overviewOf }, { newestLook }, { toldItems }] = await Promise.all([
         import('../../local/local-site.js'),
-        import('../infrastructure/seen-workers.js'),
+        import('../../temporal/seen-workers.js'),
         import('../overview.js'),
         import('../../temporal/host-hearing.js'),
         import('../told-items.js'),
@@ -38,7 +38,7 @@ export function infrastructureCommand(): Command {
         const protectedVms = [...items.values()].filter(isProtected).map(({ vm }) => vm);
         const look = (host: string) => newestLook(farshore.temporal, site.vault.name, host).catch(() => undefined);
         const [seen, heard, hypervisors, replicaVms, storeAnswers, held] = await Promise.all([
-          seenWorkers(farshore, queuesOf(site)),
+          seenWorkers(farshore.temporal, queuesOf(site)),
           Promise.all(hosts.map(async (host) => [host, await look(host)] as const)),
           Promise.all(hosts.map(async (host) => [host, await local.hypervisorVms(host)] as const)),
           local.replicaStates(),

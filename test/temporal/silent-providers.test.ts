@@ -29,6 +29,7 @@ function server(polledSecondsAgo: number | undefined): Client {
     polledSecondsAgo === undefined ? [] : [{ identity: 'vmm', lastAccessTime: msToTs(ago(polledSecondsAgo)) }];
   return {
     options: { namespace: 'n' },
+    withDeadline: (_: number, call: () => Promise<unknown>) => call(),
     workflowService: { describeTaskQueue: () => Promise.resolve({ pollers }) },
   } as unknown as Client;
 }
