@@ -3,9 +3,10 @@
  * that it left is found by its control socket and ended, because its disks went with the hypervisor.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { copyFile, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isThere } from '../../disks/make-folder.js';
 import { syncFolder } from '../../disks/sync-folder.js';
 import { accelerator } from './accelerator.js';
 import type { UefiFirmware } from './firmware.js';
@@ -37,7 +38,6 @@ export class QemuGuest {
   private constructor(
     private readonly process: ChildProcess,
     private readonly qmp: Qmp,
-    readonly files: MachineFiles,
   ) {
     this.#ended = new Promise((resolve) => {
       const end = () => {
@@ -71,7 +71,7 @@ export class QemuGuest {
     let said = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => (said = `${said}${text}`.slice(-MAX_SHOWN)));
     try {
-      return new QemuGuest(child, await connected(child, files.controlSocket, () => said), files);
+      return new QemuGuest(child, await connected(child, files.controlSocket, () => said));
     } catch (error) {
       child.kill('SIGKILL');
       throw error;
@@ -156,11 +156,7 @@ async function connected(child: ChildProcess, socket: string, said: () => string
 /** The machine's own variables, copied from the firmware's template at the first start. */
 async function variablesIn(folder: string, { variables }: UefiFirmware): Promise<string> {
   const own = join(folder, 'firmware-variables.fd');
-  const isThere = await stat(own).then(
-    () => true,
-    () => false,
-  );
-  if (!isThere) {
+  if (!(await isThere(own))) {
     await copyFile(variables, `${own}.partial`);
     await rename(`${own}.partial`, own);
     await syncFolder(folder);

@@ -1,6 +1,6 @@
 /**
  * A client of QMP, QEMU's control protocol, on its unix socket: one JSON object per line. Commands are answered in
- * order; events may arrive in between.
+ * order; events that arrive in between are ignored.
  */
 import { createConnection, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
@@ -9,15 +9,9 @@ import { z } from 'zod';
 const messageSchema = z.union([
   z.object({ return: z.unknown(), id: z.int() }),
   z.object({ error: z.object({ class: z.string(), desc: z.string() }), id: z.int().optional() }),
-  z.object({ event: z.string(), data: z.record(z.string(), z.unknown()).default({}) }),
+  z.object({ event: z.string() }),
   z.object({ QMP: z.object({}) }),
 ]);
-
-export interface QmpEvent {
-  /** Such as `SHUTDOWN`. */
-  readonly event: string;
-  readonly data: Readonly<Record<string, unknown>>;
-}
 
 /** QEMU refused a command, did not answer it in time, or is gone. */
 export class QmpError extends Error {
@@ -31,7 +25,6 @@ interface Waiting {
 
 export class Qmp {
   readonly #waiting = new Map<number, Waiting>();
-  readonly #listeners = new Set<(event: QmpEvent) => void>();
   #lastId = 0;
   #closed: QmpError | undefined;
 
@@ -78,10 +71,6 @@ export class Qmp {
     }
   }
 
-  onEvent(listener: (event: QmpEvent) => void): void {
-    this.#listeners.add(listener);
-  }
-
   close(): void {
     this.socket.destroy();
   }
@@ -89,13 +78,8 @@ export class Qmp {
   #take(line: string): void {
     const { data: message } = messageSchema.safeParse(parsed(line));
     if (!message) return this.#end('QEMU sent something that is not QMP');
-    if ('event' in message) {
-      for (const listener of this.#listeners) listener(message);
-    } else if ('error' in message) {
-      this.#waiting.get(message.id ?? 0)?.reject(new QmpError(message.error.desc));
-    } else if ('return' in message) {
-      this.#waiting.get(message.id)?.resolve(message.return);
-    }
+    if ('error' in message) this.#waiting.get(message.id ?? 0)?.reject(new QmpError(message.error.desc));
+    else if ('return' in message) this.#waiting.get(message.id)?.resolve(message.return);
   }
 
   #end(reason: string): void {
