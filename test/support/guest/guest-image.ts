@@ -3,12 +3,14 @@
  * and kept in the user's cache folder.
  */
 import { execFile } from 'node:child_process';
-import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { homedir, tmpdir } from 'node:os';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import type { TestContext } from 'vitest';
+import { isThere } from '../../../disks/make-folder.js';
+import { cacheFolder } from '../../../temporal/server/cache-folder.js';
 import { cpioArchive, type Entry } from './cpio.js';
 
 const run = promisify(execFile);
@@ -48,19 +50,20 @@ export function bootedTransactions(console: string): { os: number; data: number 
 
 /** @returns why it can't be made: no package tools, no busybox, no package to be had. */
 async function guestImage(): Promise<GuestImage | string> {
-  const cache = process.env['XDG_CACHE_HOME'] ?? path.join(homedir(), '.cache');
-  const folder = path.join(cache, 'farshore', 'test-guest');
+  const folder = path.join(cacheFolder(), 'test-guest');
   const kernel = path.join(folder, 'vmlinuz');
-  if (!(await exists(path.join(folder, 'modules')))) {
+  if (!(await isThere(path.join(folder, 'modules')))) {
     try {
       await unpackKernel(folder);
     } catch (error) {
       return `the kernel package is not to be had: ${(error as Error).message}`;
     }
   }
-  if (!(await exists(BUSYBOX))) return `${BUSYBOX} is not installed`;
-  const initialRamDisk = path.join(folder, `initrd-${process.pid}.gz`);
-  await writeFile(initialRamDisk, gzipSync(cpioArchive(await entriesFrom(path.join(folder, 'modules'))), { level: 1 }));
+  if (!(await isThere(BUSYBOX))) return `${BUSYBOX} is not installed`;
+  const initialRamDisk = path.join(folder, 'initrd.gz');
+  const made = `${initialRamDisk}.${process.pid}`;
+  await writeFile(made, gzipSync(cpioArchive(await entriesFrom(path.join(folder, 'modules'))), { level: 1 }));
+  await rename(made, initialRamDisk);
   return { kernel, initialRamDisk, commandLine: 'console=ttyS0 quiet panic=-1 no_timer_check' };
 }
 
@@ -82,8 +85,11 @@ async function unpackKernel(folder: string): Promise<void> {
     for (const file of listed.trim().split('\n')) {
       await copyFile(file, path.join(made, 'modules', path.basename(file).replaceAll('-', '_')));
     }
-    await rm(folder, { recursive: true, force: true });
-    await rename(made, folder);
+    // Another test may have been quicker.
+    await rename(made, folder).catch(async (error: unknown) => {
+      await rm(made, { recursive: true, force: true });
+      if (!(await isThere(path.join(folder, 'modules')))) throw error;
+    });
   } finally {
     await rm(work, { recursive: true, force: true });
   }
@@ -113,9 +119,3 @@ async function entriesFrom(modules: string): Promise<Entry[]> {
     ...order.map((name) => ({ path: `modules/${name}`, mode: FILE, content: contents.get(name)! })),
   ];
 }
-
-const exists = (file: string): Promise<boolean> =>
-  stat(file).then(
-    () => true,
-    () => false,
-  );
