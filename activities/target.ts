@@ -29,10 +29,12 @@ import { verifySeed } from '../replication/verify-seed.js';
 import type { RecoveryCompute } from '../ports/recovery-compute.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { alertActivities } from './alerts.js';
+import { changePointActivities } from './change-point.js';
 import { classified } from './failures.js';
 import { beating } from './heartbeat.js';
 import { recordFailover, unplannedFailoverActivities } from './unplanned-failover.js';
 import { refuseReplicaVm, removalActivities } from './removal.js';
+import { replicaVmActivities } from './replica-vm.js';
 import { Turns } from './turns.js';
 import { digestActivities } from './verification.js';
 
@@ -85,6 +87,8 @@ export function createTargetActivities({ store, compute, networks, webhook, turn
   return classified({
     ...unplannedFailoverActivities({ store, compute }),
     ...removalActivities({ store, compute }),
+    ...replicaVmActivities({ store, compute }),
+    ...changePointActivities({ store, compute }),
     ...alertActivities(webhook),
     ...digestActivities(store, turns),
 
@@ -220,7 +224,10 @@ export function createTargetActivities({ store, compute, networks, webhook, turn
       }
     },
 
-    /** Deletes all recovery points except the one that the replica VM's disks are based on. */
+    /**
+     * Deletes all recovery points except the one that the replica VM's disks are based on. @returns epoch and point of a
+     * newer replica VM, if a job that changed the recovery point ended before it could report them.
+     */
     async commitFailover({
       vm,
       epoch,
@@ -229,11 +236,19 @@ export function createTargetActivities({ store, compute, networks, webhook, turn
       vm: string;
       epoch: number;
       recoveryPoint: string;
-    }): Promise<{ deleted: number }> {
-      const deleted = await deleteRecoveryPoints(store, { vm, epoch, keep: [recoveryPoint] });
+    }): Promise<{ deleted: number; newer?: { epoch: number; recoveryPoint: { id: string; time: string } } }> {
       const state = await readVaultState(store, vm);
+      const newer = state && state.epoch > epoch ? state : undefined;
+      const deleted = await deleteRecoveryPoints(store, {
+        ...{ vm, epoch: newer?.epoch ?? epoch, keep: [newer?.recoveryPoint ?? recoveryPoint] },
+      });
       if (state) await writeVaultState(store, vm, { ...state, phase: 'Committed', at: toIso(Date.now()) });
-      return { deleted: deleted.length };
+      return {
+        deleted: deleted.length,
+        ...(newer && {
+          newer: { epoch: newer.epoch, recoveryPoint: { id: newer.recoveryPoint, time: newer.recoveryPointTime } },
+        }),
+      };
     },
 
     /** Stores the record of a finished job in the vault, where it outlives Temporal. */

@@ -146,14 +146,14 @@ function notTakenOver(vm: string, wanted: string, from: string | undefined): str
  * Deletes a replica VM left by a failover that was given up halfway. Either it never ran, or it is being booted just
  * now for a failover that was taken over from after this one had found it off.
  */
-async function createReplicaVm(compute: RecoveryCompute, spec: ReplicaVmSpec): Promise<void> {
+export async function createReplicaVm(compute: RecoveryCompute, spec: ReplicaVmSpec): Promise<void> {
   try {
     await compute.createVm(spec);
   } catch (error) {
     if (!(error instanceof CatalogueError) || error.code !== 'InvalidVmState') throw error;
     const left = (await compute.listVms()).find(({ name }) => name === spec.description.vm);
     if (!left) throw error;
-    await compute.deleteVm(left.name);
+    await compute.deleteVm(left.name, { madeBefore: spec.epoch });
     await compute.createVm(spec);
   }
 }

@@ -14,6 +14,7 @@ import {
 import { viewOf, type ProtectedItemView } from '../domain/item-view.js';
 import { nameSchema, protectedItemId, taskQueues } from '../domain/ids.js';
 import { waitsForPerson, type Job, type JobParameters } from '../domain/job.js';
+import type { JobPreview, PreviewedKind } from '../domain/job-preview.js';
 import type { JobOperation } from '../domain/jobs/known-jobs.js';
 import type { RecoveryPlan } from '../domain/plan.js';
 import type { PlanRun } from '../domain/plan-run.js';
@@ -32,6 +33,7 @@ import type { ConnectOptions } from './connect-options.js';
 import { keyGuard } from './key-guard.js';
 import { follow, hasEnded, onceBegun } from './follow.js';
 import { listedWorkflowIds } from './listed-workflow-ids.js';
+import { previewJob } from './preview-job.js';
 import { startPlanRun } from './start-plan-run.js';
 import { workflowState } from './workflow-state.js';
 
@@ -168,6 +170,31 @@ export class Farshore {
   ): Promise<messages.JobAccepted> {
     const update = messages.jobUpdates[operation];
     return this.ask(vm, (entity) => entity.executeUpdate(update, { args: [{ requestId, parameters }] }));
+  }
+
+  /**
+   * Runs the prerequisites checks of a job and changes nothing.
+   * @returns what the job would do now, and everything that prevents it, including the VM's state.
+   * @throws RefusedError if the VM is not protected, UnreachableError if no worker answers.
+   */
+  async previewJob(vm: string, kind: PreviewedKind, parameters: JobParameters = {}): Promise<JobPreview> {
+    const view = await this.protectedItem(vm);
+    if (!view) throw new RefusedError(`${vm}: the VM is not protected`);
+    const permission = view.operations[kind];
+    if (!permission.allowed) return { blockers: [permission.reason] };
+    const { vault, host, vmmServer, epoch } = view.item;
+    const input = { vault, vm, host, vmmServer, epoch, kind, parameters };
+    return await previewJob(this.temporal, input, (call) => this.answer(call));
+  }
+
+  /**
+   * Deletes the replica VM of a failed-over VM, with everything written to it, and creates it again from another point.
+   * @param recoveryPoint `latest` (the newest one), `latest-app-consistent`, or the id or name of a point.
+   * @param reason kept in the job's record.
+   * @returns the job "Change recovery point".
+   */
+  async changeRecoveryPoint(vm: string, recoveryPoint: string, reason?: string): Promise<messages.JobAccepted> {
+    return this.startJob(vm, 'changeRecoveryPoint', { recoveryPoint, ...(reason !== undefined && { reason }) });
   }
 
   /** Pauses replication; changes are still tracked. @throws RefusedError if the VM's state does not allow it. */

@@ -1,6 +1,7 @@
 /** The `farshore` command: its subcommands, and how it reports errors. */
 import { Command, CommanderError } from 'commander';
 import { CatalogueError, failureCatalogue } from '../domain/errors.js';
+import { changeRecoveryPointCommand } from './commands/change-recovery-point.js';
 import { codecServerCommand } from './commands/codec-server.js';
 import { completionCommand } from './commands/completion.js';
 import { demoCommand } from './commands/demo.js';
@@ -72,6 +73,7 @@ export function program(): Command {
     verifyCommand(),
     unprotectCommand(),
     failoverCommand(),
+    changeRecoveryPointCommand(),
     commitCommand(),
     planCommand(),
     vaultCommand(),

@@ -4,13 +4,10 @@ import { planRunId, taskQueues } from '../domain/ids.js';
 import { planSummary } from '../domain/plan.js';
 import { newPlanRun, type PlanRun } from '../domain/plan-run.js';
 import { toMs } from '../domain/time.js';
-import { POLLER_GONE_MS, pollersOf, WORKFLOWS } from '../temporal/pollers.js';
 import * as messages from '../workflows/messages.js';
 import { searchAttributes } from '../workflows/search-attributes.js';
 import { azureWorkerAway } from './answered.js';
-
-/** The most by which the clocks here and at the server may differ, ms. */
-const CLOCKS_DIFFER_MS = 60_000;
+import { isWorkflowWorkerAway } from './worker-away.js';
 
 type RunRecoveryPlan = (input: messages.RunRecoveryPlanInput) => Promise<PlanRun>;
 
@@ -23,7 +20,7 @@ export async function startPlanRun(client: Client, input: messages.RunRecoveryPl
   const startedAt = new Date().toISOString();
   const id = planRunId(vault, plan.name, startedAt);
   const taskQueue = taskQueues.azure(vault);
-  if (await isAway(client, taskQueue, toMs(startedAt))) {
+  if (await isWorkflowWorkerAway(client, taskQueue, toMs(startedAt))) {
     throw azureWorkerAway(`Nothing was started: the Azure worker of vault ${vault}`);
   }
   const { vault: vaultKey, jobKind, jobState, planRun } = searchAttributes;
@@ -44,12 +41,4 @@ export async function startPlanRun(client: Client, input: messages.RunRecoveryPl
     ],
   });
   return id;
-}
-
-/** A client without permission to list pollers is not refused. */
-async function isAway(client: Client, taskQueue: string, now: number): Promise<boolean> {
-  const pollers = await pollersOf(client.workflowService, client.options.namespace, taskQueue, WORKFLOWS).catch(
-    () => undefined,
-  );
-  return pollers !== undefined && !pollers.some(({ at }) => now - at < POLLER_GONE_MS + CLOCKS_DIFFER_MS);
 }

@@ -43,6 +43,10 @@ export const compactTime = (iso: string): string => iso.replace(/[-:]/g, '').rep
 export const jobId = (vault: string, vm: string, kind: string, at: string, serial: number): string =>
   `job/${vault}/${vm}/${kebab(kind)}/${compactTime(at)}${serial > 0 ? `-${serial}` : ''}`;
 
+/** A preview of a job. @param unique distinguishes previews of one VM. */
+export const previewId = (vault: string, vm: string, kind: string, unique: string): string =>
+  `preview/${vault}/${vm}/${kebab(kind)}/${unique}`;
+
 /** The vault is part of the ID, because two vaults may have plans of the same name. */
 export const planRunId = (vault: string, plan: string, at: string): string =>
   `plan/${vault}/${plan}/${compactTime(at)}`;

@@ -7,11 +7,15 @@ import { isoTimeSchema, toIso, toMs } from './time.js';
 /** Kinds that only a newer version knows are accepted too: their records are passed on. */
 export const jobKindSchema = z.string().min(1) as unknown as z.ZodType<JobKind, string>;
 
+/** Why an operator requests a job. */
+export const reasonSchema = z.string().trim().min(1).max(500);
+
 /** What an operator may choose for a job; each kind reads its own fields. */
 export const jobParametersSchema = z.strictObject({
   /**
    * Unplanned failover: the state to fail over to. `latest` first processes what has been received, `latest-processed`
    * takes what the replica holds, anything else is the ID of a recovery point. Default: `latest`.
+   * Change recovery point: the new point; `latest` and `latest-processed` are the newest one.
    */
   recoveryPoint: z.string().min(1).max(63).optional(),
   /** Unplanned failover: try for a limited time to shut the source down and to fetch its last changes. */
@@ -24,6 +28,8 @@ export const jobParametersSchema = z.strictObject({
   hostClockAheadMs: z.int().exactOptional(),
   /** Unplanned failover: when an operator decided on it. Default: when its job began. */
   declaredAt: isoTimeSchema.exactOptional(),
+  /** Why the operator requested the job. Kept in its record. */
+  reason: reasonSchema.exactOptional(),
   /** Disable protection: keep the replica's disks and recovery points. */
   keepReplica: z.boolean().exactOptional(),
   /** Disable protection: the primary site no longer exists, so it is not asked. */
@@ -76,6 +82,8 @@ export const jobSchema = z.object({
   vm: z.string(),
   /** The plan run it belongs to. */
   planRun: z.string().optional(),
+  /** Why the operator requested it. */
+  reason: z.string().optional(),
   state: z.enum(['InProgress', 'Succeeded', 'Failed', 'Cancelled']),
   startedAt: isoTimeSchema,
   endedAt: isoTimeSchema.optional(),

@@ -92,7 +92,10 @@ export function nextStep(
     case 'Protected':
       return nextOfProtected(vm, view, at, { source, isProviderSilent });
     case 'FailedOver':
-      return { command: `farshore commit ${vm} --wait`, purpose: 'once you have checked that the replica VM works' };
+      return {
+        command: `farshore commit ${vm} --wait`,
+        purpose: `once you have checked that the replica VM works; if it does not: farshore change-recovery-point ${vm} --recovery-point POINT`,
+      };
     default:
       return {
         command: `farshore unprotect ${vm} --wait`,

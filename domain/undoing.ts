@@ -7,7 +7,7 @@ import { failureSchema, type Failure } from './errors.js';
 import { jobKindSchema } from './job.js';
 import { isoTimeSchema } from './time.js';
 
-export const undoings = ['startSource', 'mergeSnapshot', 'stopTracking'] as const;
+export const undoings = ['startSource', 'mergeSnapshot', 'stopTracking', 'startReplica'] as const;
 export const undoingSchema = z.enum(undoings);
 export type Undoing = (typeof undoings)[number];
 
@@ -15,6 +15,7 @@ export const undoingText: Record<Undoing, string> = {
   startSource: 'start the source VM again',
   mergeSnapshot: 'merge the VM snapshot',
   stopTracking: 'stop tracking',
+  startReplica: 'start the replica VM again',
 };
 
 /** Reported by a job that ended before it had undone this step. */

@@ -20,6 +20,7 @@ export function fieldsOfWorkflow(workflowId: string): WorkFields {
   if (first === undefined || second === undefined) return {};
   switch (kind) {
     case 'vm':
+    case 'preview':
       return { vault: first, vm: second };
     case 'job':
       // Older job IDs did not begin with the vault: job/<vm>/<kind>/<time>.

@@ -14,6 +14,15 @@ export interface ReplicaVmSpec {
   readonly disks: readonly { readonly name: string; readonly replica: DiskAddress; readonly snapshot: string }[];
 }
 
+/** Restricts an operation to one of the VMs that may have the same name, one after the other. */
+export interface WhichVm {
+  /**
+   * The operation has no effect on a VM that was made for this epoch or a later one: a late request can't stop or delete
+   * the VM that has replaced the one it meant.
+   */
+  readonly madeBefore?: number;
+}
+
 /**
  * Compute at the recovery site. It is also a source of changes, so that its VMs can be replicated back. Replication can
  * begin before a VM is started for the first time: the first write of its guest is then already tracked, and the VM
@@ -27,8 +36,9 @@ export interface RecoveryCompute extends ChangeSource {
   /** Creates the replica VM, powered off. Has no effect if it is repeated with the same spec. */
   createVm(spec: ReplicaVmSpec): Promise<void>;
   startVm(vm: string, epoch: number): Promise<HypervisorVm>;
-  turnOffVm(vm: string): Promise<void>;
-  deleteVm(vm: string): Promise<void>;
+  turnOffVm(vm: string, which?: WhichVm): Promise<void>;
+  /** Turns it off first. Has no effect if there is no such VM. */
+  deleteVm(vm: string, which?: WhichVm): Promise<void>;
   /**
    * Lists where a disk may differ from the recovery point that it was made from; everywhere else it equals the point.
    * Yields some ranges at a time; taken together they are sorted, disjoint and 512-aligned. A write during the listing

@@ -93,11 +93,14 @@ export async function keepPolicy(store: RecordStore, vm: string, policy: Policy,
 export const readNotedState = (store: RecordStore, vm: string): Promise<VaultState | undefined> =>
   readKept(store.objects, vaultPaths.state(vm), vaultStateSchema);
 
-/** Where the VM runs, if that was recorded in the store's current epoch; undefined: at the primary site. */
+/**
+ * Where the VM runs, unless a newer epoch has begun since that was recorded; undefined: at the primary site. A change of
+ * the recovery point records its epoch just before it begins.
+ */
 export async function readVaultState(store: RecordStore, vm: string): Promise<VaultState | undefined> {
   const state = await readNotedState(store, vm);
   const fence = await store.objects.readFence(vaultPaths.vm(vm));
-  return state?.epoch === fence.epoch ? state : undefined;
+  return state && state.epoch >= fence.epoch ? state : undefined;
 }
 
 /** Undefined if the fence is damaged: the data can still be read. */

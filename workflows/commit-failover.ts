@@ -11,9 +11,9 @@ export async function commitFailover(input: JobInput): Promise<Job> {
     await run.task('Prerequisites check for commit', () =>
       run.step('check the replica VM', () => run.target.checkCommit({ vm })),
     );
-    const { deleted } = await run.task('Commit', () =>
+    const { deleted, newer } = await run.task('Commit', () =>
       run.step('delete the recovery points', () => run.target.commitFailover({ vm, epoch, recoveryPoint })),
     );
-    return { result: { recoveryPointsDeleted: deleted } };
+    return { ...newer, result: { recoveryPointsDeleted: deleted } };
   });
 }

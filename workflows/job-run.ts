@@ -80,6 +80,7 @@ export class JobRun<K extends JobKind> {
     this.job = input.carried?.record ?? {
       ...newJob(kind, input.id, input.vault, input.vm, now()),
       ...(input.planRun !== undefined && { planRun: input.planRun }),
+      ...(input.parameters?.reason !== undefined && { reason: input.parameters.reason }),
     };
     this.results = input.carried?.results ?? {};
     this.released = new Set(input.carried?.released);

@@ -11,6 +11,7 @@ import {
 } from '../domain/job.js';
 import { hostStateSchema, hostTroubleSchema, type HostNews, type LocatedVm } from '../domain/host.js';
 import { nameSchema } from '../domain/ids.js';
+import { previewedKinds } from '../domain/job-preview.js';
 import { tagRequestSchema, tagSchema } from '../domain/named-points.js';
 import { recoveryPlanSchema } from '../domain/plan.js';
 import { stepRequests, type PlanStep, type StepRequest } from '../domain/plan-graph.js';
@@ -205,6 +206,19 @@ export const showVaultInputSchema = z.object({
   tuning: tuningSchema.optional(),
 });
 export type ShowVaultInput = z.infer<typeof showVaultInputSchema>;
+
+// ---- to a preview of a job ----------------------------------------------------------------------------------------
+
+export const previewJobInputSchema = z.object({
+  vault: nameSchema,
+  vm: nameSchema,
+  host: nameSchema,
+  vmmServer: nameSchema,
+  epoch: z.int(),
+  kind: z.enum(previewedKinds),
+  parameters: jobParametersSchema.optional(),
+});
+export type PreviewJobInput = z.infer<typeof previewJobInputSchema>;
 
 // ---- to a job ---------------------------------------------------------------------------------------------------
 

@@ -131,6 +131,7 @@ export function publishJob(job: Job): void {
     ...(job.planRun !== undefined && { [planRun.name]: job.planRun }),
   });
   const lines = [`**${titleOf(job.kind)}** of ${job.vm}: ${stateOf(job)}.`, ''];
+  if (job.reason !== undefined) lines.push(`Reason: ${inMarkdown(job.reason)}`);
   // Before the tasks, because the Web UI cuts off long text.
   if (job.progress) lines.push(progressLine(job.progress));
   const expected = expectedEnd(job, now());

@@ -67,6 +67,12 @@ export const sourceIfThere = (vault: string, host: string, server: string) => ({
   sourceFabric: sourceFabricOf(vault, server, brief, timeLimitsIfThere),
 });
 
+/** For attempts at sites that may be gone. */
+export const allIfThere = (vault: string, host: string, server: string) => ({
+  ...sourceIfThere(vault, host, server),
+  target: targetOf(vault, brief),
+});
+
 /** For work that has to be done once the Provider is back: it stays in the queue until then. */
 export const returningFabricOf = (vault: string, server: string) =>
   sourceFabricOf(vault, server, {

@@ -5,7 +5,7 @@
 import { isCancellation } from '@temporalio/workflow';
 import { wantedLeftover, type ProtectedItem } from '../domain/protected-item.js';
 import type { ItemEvent } from '../domain/transitions.js';
-import { sourceIfThere } from './sides.js';
+import { allIfThere } from './sides.js';
 import { failureOf } from './step-failure.js';
 import { undo } from './undo.js';
 
@@ -20,7 +20,7 @@ export async function undoLeftover({ item, on }: Undoer): Promise<void> {
   if (!leftover) return;
   const { what, epoch } = leftover;
   try {
-    await undo(what, sourceIfThere(vault, host, vmmServer), { vm, epoch });
+    await undo(what, allIfThere(vault, host, vmmServer), { vm, epoch });
     on({ type: 'undone', what });
   } catch (error) {
     if (isCancellation(error)) throw error;

@@ -1,11 +1,13 @@
 /** Undoes a step of a job, for a job that is given up and for an entity that has a leftover. */
 import type { SourceActivities } from '../activities/source.js';
 import type { SourceFabricActivities } from '../activities/source-fabric.js';
+import type { TargetActivities } from '../activities/target.js';
 import type { Undoing } from '../domain/undoing.js';
 
 export interface UndoingSides {
   readonly source: Pick<SourceActivities, 'mergeSnapshot' | 'endReplication'>;
   readonly sourceFabric: Pick<SourceFabricActivities, 'startVm'>;
+  readonly target: Pick<TargetActivities, 'restartReplicaVm'>;
 }
 
 /**
@@ -14,7 +16,7 @@ export interface UndoingSides {
  */
 export async function undo(
   what: Undoing,
-  { source, sourceFabric }: UndoingSides,
+  { source, sourceFabric, target }: UndoingSides,
   { vm, epoch }: { readonly vm: string; readonly epoch: number },
 ): Promise<void> {
   switch (what) {
@@ -25,5 +27,7 @@ export async function undo(
       return;
     case 'stopTracking':
       return source.endReplication({ vm });
+    case 'startReplica':
+      await target.restartReplicaVm({ vm });
   }
 }

@@ -101,6 +101,12 @@ export const oneVm = z.strictObject({
   jobId,
   job: jobSchema.optional().describe('With --wait: how it ended, or where it is stuck.'),
 });
+/** As `oneVm`, for a job that can be previewed. */
+export const previewed = oneVm.extend({
+  jobId: jobId.optional().describe('Left out with --dry-run.'),
+  dryRun: z.literal(true).optional(),
+  blockers: z.array(z.string()).optional().describe('With --dry-run: why the job would fail; empty if it would not.'),
+});
 export const startedRun = z.strictObject({
   planRun,
   run: planRunSchema.optional().describe('With --wait: how it ended, or where it is stuck.'),

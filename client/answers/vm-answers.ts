@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { fenceSchema } from '../../domain/fence.js';
 import { nameSchema } from '../../domain/ids.js';
 import { progressSchema } from '../../domain/job.js';
+import { pointChangeSchema } from '../../domain/point-change.js';
 import { policySchema } from '../../domain/policy.js';
 import { protectedItemSchema, cycleSchema } from '../../domain/protected-item.js';
 import { isoTimeSchema } from '../../domain/time.js';
@@ -28,6 +29,7 @@ import {
   replicaVm,
   severalVms,
   oneVm,
+  previewed,
   startedRun,
   vmRow,
   chosenPoint,
@@ -182,6 +184,12 @@ export const vmAnswers = {
   unprotect: severalVms,
   failover: severalVms,
   commit: severalVms,
+  'change-recovery-point': previewed.extend({
+    pointChange: pointChangeSchema
+      .omit({ epoch: true })
+      .optional()
+      .describe('With --dry-run: the point it runs from, the new one, and what the replica VM has written.'),
+  }),
   'plan run': startedRun,
   'plan list': z.strictObject({ planRuns: z.array(planRunSchema) }),
   'plan show': planRunSchema,

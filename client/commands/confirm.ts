@@ -44,6 +44,17 @@ export async function confirmAgainst(
   if (answer.split(/\s+/).join(' ') !== names) throw new RefusedError('not confirmed; nothing was done');
 }
 
+/**
+ * For an operation that destroys data: the operator has to type the VM's name.
+ * @throws RefusedError if the answer is another one or there is no terminal.
+ */
+export async function confirmByName(consequences: string, vm: string, yes: boolean | undefined): Promise<void> {
+  note(consequences);
+  if (yes) return;
+  const answer = await ask(`To continue, type ${vm}: `, 're-run with --yes');
+  if (answer !== vm) throw new RefusedError('not confirmed; nothing was done');
+}
+
 /** @param instead how to confirm without a terminal. */
 async function ask(question: string, instead: string): Promise<string> {
   if (!process.stdin.isTTY || !process.stderr.isTTY) {

@@ -10,6 +10,7 @@ import { confirm } from './confirm.js';
 import { failoverResultOf, failoverText, nextAfterFailover } from './failover-report.js';
 import type { DestructiveOptions } from './follow-request.js';
 import { requirePrimarySide } from './primary-side.js';
+import { reasonOf, reasonOption, type ReasonOptions } from './reason.js';
 import { askAll, committed, failedOver, followAll, toStart } from './several-vms.js';
 import { withFarshore, type Place } from './place.js';
 
@@ -51,6 +52,7 @@ export function failoverCommand(): Command {
       'unplanned: latest (everything received; the default), latest-processed, latest-app-consistent, or the id or name of a point',
     )
     .option('--try-shut-down', 'unplanned: first try to shut the source down and fetch its last changes')
+    .addOption(reasonOption())
     .option('--wait', 'return once the replica VMs run, and report any data loss')
     .option('--yes', 'do not ask for confirmation')
     .option('--force', "unplanned: continue even if the host of a VM answers, without asking for the VM's name")
@@ -83,7 +85,7 @@ async function failOverPlanned(
   const starting = toStart(asked);
   await requirePrimarySide(farshore, place, starting);
   if (starting.length > 0) await confirm(starting.map(plannedConsequences).join('\n'), options.yes);
-  const start = (vm: string) => farshore.startJob(vm, 'plannedFailover');
+  const start = (vm: string) => farshore.startJob(vm, 'plannedFailover', reasonOf(options));
   await followAll('failover', command, farshore, asked, start, options, (vm, job) => {
     const result = failoverResultOf(job.result);
     return `${result ? failoverText(vm, result) : `${vm}: ${job.state}`}\n${nextAfterFailover(vm)}`;
@@ -110,14 +112,15 @@ export function commitCommand(): Command {
         'from. A VM that is already committed stays so.',
     )
     .argument('<vm...>', 'names of VMs')
+    .addOption(reasonOption())
     .option('--wait', 'return once they are committed')
     .option('--yes', 'do not ask for confirmation')
-    .action(async (vms: string[], options: DestructiveOptions, command: Command) => {
+    .action(async (vms: string[], options: DestructiveOptions & ReasonOptions, command: Command) => {
       await withFarshore(command, async (farshore) => {
         const asked = await askAll(farshore, vms, 'commitFailover', committed);
         const starting = toStart(asked).map(({ vm }) => vm);
         if (starting.length > 0) await confirm(commitConsequences(starting), options.yes);
-        const start = (vm: string) => farshore.startJob(vm, 'commitFailover');
+        const start = (vm: string) => farshore.startJob(vm, 'commitFailover', reasonOf(options));
         await followAll('commit', command, farshore, asked, start, options, (vm) => `${vm}: the failover is committed`);
       });
     });

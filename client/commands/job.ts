@@ -8,6 +8,7 @@ import { RefusedError } from '../errors.js';
 import { fields, table } from '../output.js';
 import { confirm } from './confirm.js';
 import { failoverResultOf, failoverText } from './failover-report.js';
+import { pointChangeResultOf, pointChangeText } from './point-change-report.js';
 import { outputOf, withFarshore } from './place.js';
 import { unplannedText } from './unplanned-failover.js';
 import { positive } from './numbers.js';
@@ -109,6 +110,7 @@ function jobText(job: Job): string {
       endedAt === undefined ? undefined : `${endedAt}, after ${formatSeconds(secondsBetween(startedAt, endedAt))}`,
     ],
     ['Plan run', job.planRun],
+    ['Reason', job.reason],
     [
       'Progress',
       progress && `${formatBytes(progress.bytesDone)} of ${formatBytes(progress.bytesTotal)}${sentText(job)}`,
@@ -132,6 +134,9 @@ function jobText(job: Job): string {
   const failover = failoverResultOf(job.result);
   const verified = verifyResultOf(job);
   const unplanned = job.kind === 'unplannedFailover' ? unplannedText(job) : undefined;
-  const result = failover ? failoverText(job.vm, failover) : (unplanned ?? (verified && verifyText(job.vm, verified)));
+  const changed = pointChangeResultOf(job);
+  const result = failover
+    ? failoverText(job.vm, failover)
+    : (unplanned ?? (verified && verifyText(job.vm, verified)) ?? (changed && pointChangeText(job.vm, changed)));
   return [head, tasks, ...(result === undefined ? [] : [result])].join('\n\n');
 }

@@ -20,9 +20,10 @@ import type { DestructiveOptions } from './follow-request.js';
 import type { Place } from './place.js';
 import { chosen } from './points-report.js';
 import { answersText, hostSigns, runsUnwatched } from './primary-side.js';
+import { reasonOf, type ReasonOptions } from './reason.js';
 import { askAll, failedOver, followAll, toStart } from './several-vms.js';
 
-export interface FailoverOptions extends DestructiveOptions {
+export interface FailoverOptions extends DestructiveOptions, ReasonOptions {
   readonly type: 'planned' | 'unplanned';
   readonly recoveryPoint?: string;
   readonly tryShutDown?: true;
@@ -71,7 +72,7 @@ function parametersOf(
   vm: string,
   found: readonly Found[],
   declaredAt: string,
-  { recoveryPoint, tryShutDown }: FailoverOptions,
+  { recoveryPoint, tryShutDown, ...options }: FailoverOptions,
 ): JobParameters {
   const sign = found.find((one) => one.vm === vm)?.sign;
   return {
@@ -79,6 +80,7 @@ function parametersOf(
     ...(sign && lostHost(sign)),
     ...(recoveryPoint !== undefined && { recoveryPoint }),
     ...(tryShutDown && { tryShutDown: true }),
+    ...reasonOf(options),
   };
 }
 

@@ -8,5 +8,7 @@ export const commitFailover: AskedJob<'commitFailover', typeof tasks> = {
   title: 'Commit',
   tasks,
   allowed: (_, { busy, inPhase }) => busy ?? inPhase('FailedOver', 'there is no failover to commit') ?? yes,
+  // It has found the replica VM running.
+  settles: () => ['startReplica'],
   succeeded: (_, ended) => ({ ...ended, phase: 'Committed' }),
 };

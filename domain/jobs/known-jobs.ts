@@ -1,4 +1,5 @@
 /** All kinds of jobs, in the order of the life of a VM. */
+import { changeRecoveryPoint } from './change-recovery-point.js';
 import { commitFailover } from './commit-failover.js';
 import { disableProtection } from './disable-protection.js';
 import { enableProtection } from './enable-protection.js';
@@ -18,6 +19,7 @@ const knownJobs = [
   resynchronize,
   plannedFailover,
   unplannedFailover,
+  changeRecoveryPoint,
   commitFailover,
   disableProtection,
   verifyReplica,

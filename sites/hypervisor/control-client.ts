@@ -13,7 +13,7 @@ import { openLogChangeSet } from '../../tracking/log-change-set.js';
 import type { ChangeSet, ChangeSource, Cut, CutIdentity, CutOptions } from '../../ports/change-source.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
 import type { Hypervisor, ShutDownResult } from '../../ports/hypervisor.js';
-import type { RecoveryCompute, ReplicaVmSpec } from '../../ports/recovery-compute.js';
+import type { RecoveryCompute, ReplicaVmSpec, WhichVm } from '../../ports/recovery-compute.js';
 import {
   changeOperations,
   controlFailureSchema,
@@ -146,12 +146,12 @@ export class RecoveryComputeClient extends ChangesClient implements RecoveryComp
     return this.#control.call('startVm', { vm, epoch });
   }
 
-  async turnOffVm(vm: string): Promise<void> {
-    await this.#control.call('turnOffVm', { vm });
+  async turnOffVm(vm: string, which: WhichVm = {}): Promise<void> {
+    await this.#control.call('turnOffVm', { vm, ...which });
   }
 
-  async deleteVm(vm: string): Promise<void> {
-    await this.#control.call('deleteVm', { vm });
+  async deleteVm(vm: string, which: WhichVm = {}): Promise<void> {
+    await this.#control.call('deleteVm', { vm, ...which });
   }
 
   async *listWritten(vm: string, disk: string): AsyncGenerator<readonly Range[]> {

@@ -16,6 +16,7 @@ import { pointDiskSchema, replicaVmSpecSchema } from './recovery-compute.js';
 const count = z.int().min(0);
 const vm = z.object({ vm: nameSchema });
 const vmAndEpoch = z.object({ vm: nameSchema, epoch: count });
+const whichVm = vm.extend({ madeBefore: count.exactOptional() });
 const vmAndFence = z.object({ vm: nameSchema, fence: fenceSchema });
 const nothing = z.null();
 
@@ -121,8 +122,8 @@ export const recoveryOperations = {
   ...changeOperations,
   createVm: operation(replicaVmSpecSchema, nothing, 120_000),
   startVm: operation(vmAndEpoch, describedVm, 120_000),
-  turnOffVm: operation(vm, nothing, 120_000),
-  deleteVm: operation(vm, nothing, 120_000),
+  turnOffVm: operation(whichVm, nothing, 120_000),
+  deleteVm: operation(whichVm, nothing, 120_000),
   listWritten: operation(
     z.object({ vm: nameSchema, disk: nameSchema, from: count }),
     z.object({

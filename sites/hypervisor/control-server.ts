@@ -47,8 +47,8 @@ export const serveRecoveryCompute = (socketPath: string, compute: EmbeddedRecove
     ...changeHandlers(compute),
     createVm: (spec) => done(compute.createVm(spec)),
     startVm: ({ vm, epoch }) => compute.startVm(vm, epoch),
-    turnOffVm: ({ vm }) => done(compute.turnOffVm(vm)),
-    deleteVm: ({ vm }) => done(compute.deleteVm(vm)),
+    turnOffVm: ({ vm, ...which }) => done(compute.turnOffVm(vm, which)),
+    deleteVm: ({ vm, ...which }) => done(compute.deleteVm(vm, which)),
     listWritten: ({ vm, disk, from }) => compute.writtenFrom(vm, disk, from),
   });
 

@@ -14,7 +14,7 @@ import { CatalogueError } from '../../domain/errors.js';
 import { nameSchema } from '../../domain/ids.js';
 import { replicaDescriptionSchema, vaultPaths } from '../../domain/vault.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
-import type { ReplicaVmSpec } from '../../ports/recovery-compute.js';
+import type { ReplicaVmSpec, WhichVm } from '../../ports/recovery-compute.js';
 import type { ReplicaStore } from '../../ports/replica-store.js';
 import type { DiskOfVm } from './vm-chain.js';
 import type { HypervisorConfig } from './hypervisor-config.js';
@@ -152,15 +152,17 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
     return this.vm(name).writtenFrom(disk, from);
   }
 
-  async turnOffVm(name: string): Promise<void> {
-    await this.#find(name).vm.turnOff();
+  async turnOffVm(name: string, which: WhichVm = {}): Promise<void> {
+    const found = this.#find(name);
+    if (isMeant(found, which)) await found.vm.turnOff();
   }
 
   /** Has no effect if the VM is already deleted. */
-  deleteVm(name: string): Promise<void> {
+  deleteVm(name: string, which: WhichVm = {}): Promise<void> {
     return this.#turn.run(async () => {
       const found = this.#vms.get(name);
       if (!found && !this.#refused.has(name)) return;
+      if (found && !isMeant(found, which)) return;
       if (found?.vm.describe().state === 'Running') await found.vm.turnOff();
       await found?.vm.close();
       this.#vms.delete(name);
@@ -251,6 +253,8 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
     return found;
   }
 }
+
+const isMeant = ({ spec }: ReplicaVm, { madeBefore = Infinity }: WhichVm): boolean => spec.epoch < madeBefore;
 
 const describeRefused = (name: string, { code, detail }: CatalogueError): HypervisorVm => ({
   ...{ name, state: 'Off', disks: [], fencing: 'enforced', failure: { code, detail } },

@@ -15,6 +15,7 @@ import { EmbeddedRecoveryCompute } from '../../sites/hypervisor/recovery-compute
 import { EmbeddedHypervisor } from '../../sites/hypervisor/hypervisor.js';
 import { NbdGuest } from '../../sites/nbd/guest.js';
 import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
+import type { RecoveryCompute } from '../../ports/recovery-compute.js';
 import type { ReplicaStore } from '../../ports/replica-store.js';
 import { pattern, MiB } from '../replication/model.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
@@ -107,9 +108,9 @@ export async function openSite(
   });
   const client = new HypervisorClient(host.controlSocket);
   const compute = new RecoveryComputeClient(recovery.controlSocket, store.disks);
-  const activities = (over: ReplicaStore = store) => ({
+  const activities = (over: ReplicaStore = store, on: RecoveryCompute = compute) => ({
     ...createSourceActivities({ source: client, store: over, copySliceMs: 0 }),
-    ...createTargetActivities({ store: over, compute, networks: site.azureNetworks }),
+    ...createTargetActivities({ store: over, compute: on, networks: site.azureNetworks }),
     ...createResynchronizationActivities({ store: over }),
     ...createSourceFabricActivities({ site, vmmServer: 'vmm-1', hypervisorOf: () => client }),
   });

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { CatalogueError } from '../../domain/errors.js';
 import type { Range } from '../../domain/ranges.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
-import type { RecoveryCompute, ReplicaVmSpec } from '../../ports/recovery-compute.js';
+import type { RecoveryCompute, ReplicaVmSpec, WhichVm } from '../../ports/recovery-compute.js';
 import { changedBlocks, MemorySource, MemoryVm, type Frozen } from './memory-source.js';
 
 export class MemoryCompute extends MemorySource implements RecoveryCompute {
@@ -37,11 +37,13 @@ export class MemoryCompute extends MemorySource implements RecoveryCompute {
     return this.describeVm(vm);
   }
 
-  async turnOffVm(vm: string): Promise<void> {
-    this.vm(vm).state = 'Off';
+  async turnOffVm(vm: string, which: WhichVm = {}): Promise<void> {
+    const found = this.vm(vm);
+    if (this.#isMeant(vm, which)) found.state = 'Off';
   }
 
-  async deleteVm(vm: string): Promise<void> {
+  async deleteVm(vm: string, which: WhichVm = {}): Promise<void> {
+    if (!this.#isMeant(vm, which)) return;
     this.vms.delete(vm);
     this.#specs.delete(vm);
   }
@@ -56,6 +58,10 @@ export class MemoryCompute extends MemorySource implements RecoveryCompute {
     const content = this.vm(vm).disks.get(disk)?.content;
     if (!content) throw new CatalogueError('DiskMissing', `${vm} has no disk ${disk}`);
     for (const { offset, length } of changedBlocks(this.point.get(disk)!, content)) yield [{ offset, length }];
+  }
+
+  #isMeant(vm: string, { madeBefore = Infinity }: WhichVm): boolean {
+    return (this.#specs.get(vm)?.epoch ?? 0) < madeBefore;
   }
 
   #checkEpoch(vm: string, epoch: number): void {

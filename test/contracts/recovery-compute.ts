@@ -126,6 +126,19 @@ export function recoveryComputeContract(name: string, make: () => Promise<Comput
       for (const [disk, bytes] of point) expect((await contents()).get(disk)!.equals(bytes)).toBe(true);
     });
 
+    test('a request for an older replica VM neither stops nor deletes the one that has replaced it', async () => {
+      const { compute, spec, vm } = await created();
+      await compute.startVm(vm, spec.epoch);
+      await compute.turnOffVm(vm, { madeBefore: spec.epoch });
+      await compute.deleteVm(vm, { madeBefore: spec.epoch });
+      expect(await compute.listVms()).toMatchObject([{ name: vm, state: 'Running' }]);
+      await compute.turnOffVm(vm, { madeBefore: spec.epoch + 1 });
+      expect(await compute.listVms()).toMatchObject([{ name: vm, state: 'Off' }]);
+      await compute.deleteVm(vm, { madeBefore: spec.epoch + 1 });
+      await compute.deleteVm(vm, { madeBefore: spec.epoch + 1 });
+      expect(await compute.listVms()).toEqual([]);
+    });
+
     test('changes are tracked from the first write on: the point plus the cuts equals the disk', async () => {
       const under = await created();
       const { compute, spec, vm, contents, point, write } = under;

@@ -43,6 +43,12 @@ export const HEARTBEAT_MS = 100;
 export const resyncOpening: ResynchronizationActivities['resyncOpening'] = ({ window, now, skipOpen }) =>
   Promise.resolve({ opensAt: new Date(windowOpening(window, Date.parse(now), skipOpen)).toISOString() });
 
+/** What a replica VM has written. */
+export const WRITTEN = [
+  { name: 'os', bytes: 65_536, ranges: 1 },
+  { name: 'data', bytes: 0, ranges: 0 },
+];
+
 const writesOf = (lastWrite: number) => ['os', 'data'].map((name) => ({ name, lastWrite }));
 
 async function untilCancelled(): Promise<never> {
@@ -92,6 +98,9 @@ export class SimulatedSite {
   notApplied = 0;
   private epoch = 0;
   private running = true;
+  replicaVm: 'Running' | 'Off' | 'NotThere' = 'NotThere';
+  /** How often the VM was started at one site while it ran at the other. */
+  startedTwice = 0;
   private readonly named: NamedPoint[] = [];
   /** Why guests can't be frozen. */
   freezeFailure: AppConsistentFailure | undefined;
@@ -212,6 +221,7 @@ export class SimulatedSite {
       },
       async startVm() {
         site.running = true;
+        if (site.replicaVm === 'Running') site.startedTwice += 1;
       },
       async fenceVm() {
         return { isRunning: site.running };
@@ -239,6 +249,7 @@ export class SimulatedSite {
         return { recoveryPoint: { id: `${epoch}-final`, time: await site.now() } };
       },
       async startReplicaVm() {
+        site.startReplica();
         return { startedAt: await site.now(), disks: [{ name: 'os', nbdUri: 'nbd+unix:///os' }, { name: 'data' }] };
       },
       async checkUnplannedFailover({ wanted }) {
@@ -255,6 +266,33 @@ export class SimulatedSite {
       },
       async startUnplannedFailover() {
         return { failedOverAt: await site.now() };
+      },
+      async checkPointChange({ vm, wanted }) {
+        if (wanted === 'gone') return { refusal: `${vm} has no recovery point "gone"` };
+        const time = await site.now();
+        return {
+          change: {
+            epoch: site.epoch + 2,
+            from: { id: 'before', time },
+            to: { id: wanted, time, kind: 'crashConsistent' },
+            replicaVm: { power: site.replicaVm, written: WRITTEN },
+          },
+        };
+      },
+      async stopReplicaVm() {
+        if (site.replicaVm === 'Running') site.replicaVm = 'Off';
+        return { power: site.replicaVm, written: WRITTEN };
+      },
+      async deleteReplicaVm() {
+        site.replicaVm = 'NotThere';
+      },
+      async createReplicaVmAt({ epoch }) {
+        site.replicaVm = 'Off';
+        site.epoch = Math.max(site.epoch, epoch);
+      },
+      async restartReplicaVm() {
+        site.startReplica();
+        return { startedAt: await site.now() };
       },
       async checkCommit() {},
       async commitFailover() {
@@ -303,6 +341,11 @@ export class SimulatedSite {
       async endResync() {},
       resyncOpening,
     };
+  }
+
+  private startReplica(): void {
+    this.replicaVm = 'Running';
+    if (this.running) this.startedTwice += 1;
   }
 
   private async now(): Promise<string> {

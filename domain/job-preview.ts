@@ -1,0 +1,15 @@
+/** A preview of a job: what it would do now, and everything that prevents it. */
+import { z } from 'zod';
+import { pointChangeSchema } from './point-change.js';
+
+/** Kinds of jobs that can be previewed. */
+export const previewedKinds = ['changeRecoveryPoint'] as const;
+export type PreviewedKind = (typeof previewedKinds)[number];
+
+export const jobPreviewSchema = z.object({
+  /** Why the job would fail, each with what to do about it. Empty if nothing prevents the job. */
+  blockers: z.array(z.string()),
+  /** Of "Change recovery point". */
+  pointChange: pointChangeSchema.optional(),
+});
+export type JobPreview = z.infer<typeof jobPreviewSchema>;
