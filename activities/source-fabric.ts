@@ -124,6 +124,13 @@ export function createSourceFabricActivities(deps: SourceFabricDeps) {
       return found.snapshot === undefined ? {} : { snapshot: found.snapshot };
     },
 
+    /** Can the VM run at the primary site again? @returns its host, and whether it runs there already. */
+    async checkReturn({ vm: name }: { vm: string }): Promise<{ host: string; isRunning: boolean }> {
+      const { host, vm } = await describe(name);
+      if (vm.failure) throw new CatalogueError(vm.failure.code, vm.failure.detail);
+      return { host, isRunning: vm.state === 'Running' };
+    },
+
     /** Closes the exports of all disks; resolves when all writes in flight are on disk. */
     async shutDownVm({ vm }: { vm: string }): Promise<{ exportsClosedAt: string }> {
       return (await hypervisorOfVm(vm)).shutDownVm(vm);

@@ -29,6 +29,7 @@ import { verifySeed } from '../replication/verify-seed.js';
 import type { RecoveryCompute } from '../ports/recovery-compute.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { alertActivities } from './alerts.js';
+import { cancelFailoverActivities } from './cancel-failover.js';
 import { changePointActivities } from './change-point.js';
 import { classified } from './failures.js';
 import { beating } from './heartbeat.js';
@@ -89,6 +90,7 @@ export function createTargetActivities({ store, compute, networks, webhook, turn
     ...removalActivities({ store, compute }),
     ...replicaVmActivities({ store, compute }),
     ...changePointActivities({ store, compute }),
+    ...cancelFailoverActivities({ store, compute }),
     ...alertActivities(webhook),
     ...digestActivities(store, turns),
 

@@ -197,6 +197,16 @@ export class Farshore {
     return this.startJob(vm, 'changeRecoveryPoint', { recoveryPoint, ...(reason !== undefined && { reason }) });
   }
 
+  /**
+   * Runs a failed-over VM at the primary site again, as its source was left there; what it has written at the recovery
+   * site is discarded.
+   * @param reason kept in the job's record.
+   * @returns the job "Cancel failover".
+   */
+  async cancelFailover(vm: string, reason?: string): Promise<messages.JobAccepted> {
+    return this.startJob(vm, 'cancelFailover', { ...(reason !== undefined && { reason }) });
+  }
+
   /** Pauses replication; changes are still tracked. @throws RefusedError if the VM's state does not allow it. */
   async pause(vm: string): Promise<{ readonly since: string }> {
     const requestId = randomUUID();

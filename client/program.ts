@@ -1,6 +1,7 @@
 /** The `farshore` command: its subcommands, and how it reports errors. */
 import { Command, CommanderError } from 'commander';
 import { CatalogueError, failureCatalogue } from '../domain/errors.js';
+import { cancelFailoverCommand } from './commands/cancel-failover.js';
 import { changeRecoveryPointCommand } from './commands/change-recovery-point.js';
 import { codecServerCommand } from './commands/codec-server.js';
 import { completionCommand } from './commands/completion.js';
@@ -74,6 +75,7 @@ export function program(): Command {
     unprotectCommand(),
     failoverCommand(),
     changeRecoveryPointCommand(),
+    cancelFailoverCommand(),
     commitCommand(),
     planCommand(),
     vaultCommand(),

@@ -1,9 +1,10 @@
 /** A preview of a job: what it would do now, and everything that prevents it. */
 import { z } from 'zod';
+import { failoverCancellationSchema } from './failover-cancellation.js';
 import { pointChangeSchema } from './point-change.js';
 
 /** Kinds of jobs that can be previewed. */
-export const previewedKinds = ['changeRecoveryPoint'] as const;
+export const previewedKinds = ['changeRecoveryPoint', 'cancelFailover'] as const;
 export type PreviewedKind = (typeof previewedKinds)[number];
 
 export const jobPreviewSchema = z.object({
@@ -11,5 +12,7 @@ export const jobPreviewSchema = z.object({
   blockers: z.array(z.string()),
   /** Of "Change recovery point". */
   pointChange: pointChangeSchema.optional(),
+  /** Of "Cancel failover". */
+  cancellation: failoverCancellationSchema.optional(),
 });
 export type JobPreview = z.infer<typeof jobPreviewSchema>;

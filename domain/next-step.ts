@@ -94,7 +94,7 @@ export function nextStep(
     case 'FailedOver':
       return {
         command: `farshore commit ${vm} --wait`,
-        purpose: `once you have checked that the replica VM works; if it does not: farshore change-recovery-point ${vm} --recovery-point POINT`,
+        purpose: `once you have checked that the replica VM works; if it does not, run it from another point (farshore change-recovery-point ${vm} --recovery-point POINT) or at the primary site again (farshore cancel-failover ${vm})`,
       };
     default:
       return {

@@ -60,7 +60,7 @@ export function offeredOperations(item: ProtectedItem): Record<Operation, Permis
   for (const { kind, withoutHost } of askedJobs()) {
     const operation = kind as AskedKind;
     if (withoutHost === 'waits') offered[operation] = late(allowed[operation]);
-    else if (withoutHost === 'refused') {
+    else if (withoutHost === 'refused' && allowed[operation].allowed) {
       offered[operation] = no(
         `${who} is not answering${heard}, and a ${titleOf(kind).toLowerCase()} needs it; ${start}`,
       );

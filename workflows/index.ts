@@ -9,6 +9,7 @@ export { finalizeProtection } from './finalize-protection.js';
 export { resynchronize } from './resynchronize.js';
 export { plannedFailover } from './planned-failover.js';
 export { unplannedFailover } from './unplanned-failover.js';
+export { cancelFailover } from './cancel-failover.js';
 export { changeRecoveryPoint } from './change-recovery-point.js';
 export { commitFailover } from './commit-failover.js';
 export { disableProtection } from './disable-protection.js';

@@ -11,7 +11,10 @@ import { failureOf } from './step-failure.js';
 
 type Preview = (input: PreviewJobInput, blockers: string[]) => Promise<Omit<JobPreview, 'blockers'>>;
 
-const previews: Record<PreviewedKind, Preview> = { changeRecoveryPoint: previewPointChange };
+const previews: Record<PreviewedKind, Preview> = {
+  changeRecoveryPoint: previewPointChange,
+  cancelFailover: previewCancellation,
+};
 
 export async function previewJob(raw: PreviewJobInput): Promise<JobPreview> {
   const input = startInput(previewJobInputSchema, raw, undefined);
@@ -31,6 +34,21 @@ async function previewPointChange(
   if ('change' in checked) return { pointChange: checked.change };
   blockers.push(checked.refusal);
   return {};
+}
+
+async function previewCancellation(
+  { vault, vm, host, vmmServer }: PreviewJobInput,
+  blockers: string[],
+): Promise<Pick<JobPreview, 'cancellation'>> {
+  const sides = allIfThere(vault, host, vmmServer);
+  const [source, , atVault] = await Promise.all([
+    found(blockers, () => sides.sourceFabric.checkReturn({ vm })),
+    found(blockers, () => sides.source.checkSource({ vm })),
+    found(blockers, () => sides.target.checkFailoverCancellation({ vm })),
+  ]);
+  if (!source || !atVault) return {};
+  const { epoch: _, ...rest } = atVault;
+  return { cancellation: { ...rest, source } };
 }
 
 /** A question whose failure is a blocker. */

@@ -1,6 +1,7 @@
 /** Answers of the commands about VMs, their jobs and plan runs, and the vault's data about them. */
 import { z } from 'zod';
 import { fenceSchema } from '../../domain/fence.js';
+import { failoverCancellationSchema } from '../../domain/failover-cancellation.js';
 import { nameSchema } from '../../domain/ids.js';
 import { progressSchema } from '../../domain/job.js';
 import { pointChangeSchema } from '../../domain/point-change.js';
@@ -184,9 +185,13 @@ export const vmAnswers = {
   unprotect: severalVms,
   failover: severalVms,
   commit: severalVms,
+  'cancel-failover': previewed.extend({
+    cancellation: failoverCancellationSchema
+      .optional()
+      .describe('With --dry-run: its source, the point it runs from, and what the replica VM has written.'),
+  }),
   'change-recovery-point': previewed.extend({
     pointChange: pointChangeSchema
-      .omit({ epoch: true })
       .optional()
       .describe('With --dry-run: the point it runs from, the new one, and what the replica VM has written.'),
   }),

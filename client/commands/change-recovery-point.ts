@@ -1,13 +1,8 @@
 /** `change-recovery-point`. */
 import { Command } from 'commander';
-import type { ProtectedItemView } from '../../domain/item-view.js';
-import type { JobPreview } from '../../domain/job-preview.js';
-import { confirmByName } from './confirm.js';
-import { followRequest } from './follow-request.js';
-import { outputOf, withFarshore } from './place.js';
 import { pointChangeConsequences, pointChangeResultOf, pointChangeText } from './point-change-report.js';
-import { reasonOption } from './reason.js';
-import { dryRunText, refuseBlocked, type PreviewedOptions } from './previewed-job.js';
+import { runPreviewed, type PreviewedOptions } from './previewed-job.js';
+import { reasonOf, reasonOption } from './reason.js';
 
 interface ChangeOptions extends PreviewedOptions {
   readonly recoveryPoint: string;
@@ -36,41 +31,17 @@ export function changeRecoveryPointCommand(): Command {
       '\nExample:\n  farshore change-recovery-point db-01 --recovery-point latest-app-consistent --wait',
     )
     .action(async (vm: string, options: ChangeOptions, command: Command) => {
-      const { recoveryPoint, reason } = options;
-      await withFarshore(command, async (farshore) => {
-        const running = sameJob(await farshore.protectedItem(vm), recoveryPoint);
-        const follow = (jobId: string) =>
-          followRequest('change-recovery-point', vm, command, farshore, { jobId }, options, (job) => {
-            const result = pointChangeResultOf(job);
-            return result ? pointChangeText(vm, result) : `${vm}: ${job.state}`;
-          });
-        if (running !== undefined && !options.dryRun) return await follow(running);
-        const preview = await farshore.previewJob(vm, 'changeRecoveryPoint', { recoveryPoint });
-        const { pointChange } = preview;
-        const consequences = pointChange && pointChangeConsequences(vm, pointChange);
-        if (options.dryRun) {
-          outputOf(command).result(
-            'change-recovery-point',
-            { vm, dryRun: true, ...valueOf(preview) },
-            dryRunText(vm, preview, consequences),
-          );
-        }
-        refuseBlocked(vm, preview);
-        if (options.dryRun) return;
-        await confirmByName(consequences ?? '', vm, options.yes);
-        await follow((await farshore.changeRecoveryPoint(vm, recoveryPoint, reason)).jobId);
+      const { recoveryPoint } = options;
+      await runPreviewed(vm, options, command, {
+        name: 'change-recovery-point',
+        kind: 'changeRecoveryPoint',
+        parameters: { recoveryPoint, ...reasonOf(options) },
+        isSame: (parameters) => parameters?.recoveryPoint === recoveryPoint,
+        consequences: ({ pointChange }) => pointChange && pointChangeConsequences(vm, pointChange),
+        successText: (job) => {
+          const result = pointChangeResultOf(job);
+          return result ? pointChangeText(vm, result) : `${vm}: ${job.state}`;
+        },
       });
     });
-}
-
-/** The same request was made before, and its job is running or waiting. */
-const sameJob = (view: ProtectedItemView | undefined, recoveryPoint: string): string | undefined =>
-  [view?.item.job, ...(view?.item.pending ?? [])].find(
-    (job) => job?.kind === 'changeRecoveryPoint' && job.parameters?.recoveryPoint === recoveryPoint,
-  )?.jobId;
-
-function valueOf({ blockers, pointChange }: JobPreview) {
-  if (!pointChange) return { blockers };
-  const { epoch: _, ...change } = pointChange;
-  return { blockers, pointChange: change };
 }

@@ -12,7 +12,8 @@ export function failoverResultOf(result: Record<string, unknown> | undefined): F
 /** The next step after a failover. */
 export const nextAfterFailover = (vm: string): string =>
   `Next, once you have checked that the replica VM works: farshore commit ${vm}\n` +
-  `If it does not work, run it from another point: farshore change-recovery-point ${vm} --recovery-point POINT`;
+  `If it does not work, run it from another point: farshore change-recovery-point ${vm} --recovery-point POINT\n` +
+  `Or run the VM at the primary site again: farshore cancel-failover ${vm}`;
 
 export function failoverText(vm: string, result: FailoverResult): string {
   const { rtoSeconds, rpoSeconds, exportsClosedAt, sealedAt, recoveryPoint, recoveryPointTime } = result;

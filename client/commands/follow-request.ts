@@ -15,7 +15,7 @@ export interface DestructiveOptions {
 
 /** Reports which job was started; with --wait, follows it and reports its outcome. @throws JobFailedError */
 export async function followRequest(
-  name: 'verify' | 'resynchronize' | 'change-recovery-point',
+  name: 'verify' | 'resynchronize' | 'change-recovery-point' | 'cancel-failover',
   vm: string,
   command: Command,
   farshore: Farshore,

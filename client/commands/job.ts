@@ -6,6 +6,7 @@ import { titleOf } from '../../domain/jobs/known-jobs.js';
 import { formatSeconds, secondsBetween, toIso } from '../../domain/time.js';
 import { RefusedError } from '../errors.js';
 import { fields, table } from '../output.js';
+import { cancelledFailoverResultOf, cancelledFailoverText } from './cancel-failover-report.js';
 import { confirm } from './confirm.js';
 import { failoverResultOf, failoverText } from './failover-report.js';
 import { pointChangeResultOf, pointChangeText } from './point-change-report.js';
@@ -135,8 +136,12 @@ function jobText(job: Job): string {
   const verified = verifyResultOf(job);
   const unplanned = job.kind === 'unplannedFailover' ? unplannedText(job) : undefined;
   const changed = pointChangeResultOf(job);
+  const cancelled = cancelledFailoverResultOf(job);
   const result = failover
     ? failoverText(job.vm, failover)
-    : (unplanned ?? (verified && verifyText(job.vm, verified)) ?? (changed && pointChangeText(job.vm, changed)));
+    : (unplanned ??
+      (verified && verifyText(job.vm, verified)) ??
+      (changed && pointChangeText(job.vm, changed)) ??
+      (cancelled && cancelledFailoverText(job.vm, cancelled)));
   return [head, tasks, ...(result === undefined ? [] : [result])].join('\n\n');
 }

@@ -13,6 +13,7 @@ const commands = {
   resynchronize: 'resynchronize',
   plannedFailover: 'failover --type planned',
   unplannedFailover: 'failover --type unplanned',
+  cancelFailover: 'cancel-failover',
   changeRecoveryPoint: 'change-recovery-point',
   commitFailover: 'commit',
   disableProtection: 'unprotect',

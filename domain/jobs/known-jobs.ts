@@ -1,4 +1,5 @@
 /** All kinds of jobs, in the order of the life of a VM. */
+import { cancelFailover } from './cancel-failover.js';
 import { changeRecoveryPoint } from './change-recovery-point.js';
 import { commitFailover } from './commit-failover.js';
 import { disableProtection } from './disable-protection.js';
@@ -20,6 +21,7 @@ const knownJobs = [
   plannedFailover,
   unplannedFailover,
   changeRecoveryPoint,
+  cancelFailover,
   commitFailover,
   disableProtection,
   verifyReplica,

@@ -109,12 +109,19 @@ export class EmbeddedVm {
   }
 
   /**
-   * Like `describe`, but with the current sizes of the disks of a VM that is off. The next operation uses those sizes.
+   * Like `describe`, but as the disks of a VM that is off are now: the next operation uses their current sizes, and fails
+   * if one is missing.
    */
   async describeNow(): Promise<HypervisorVm> {
     const growth = await this.#tracking.growth();
+    const obstacle = this.#failure ? undefined : await this.#tracking.obstacle();
     const vm = this.describe();
-    return { ...vm, disks: vm.disks.map((disk, index) => ({ ...disk, size: disk.size + (growth[index] ?? 0) })) };
+    const failure = obstacle && { failure: { code: obstacle.code, detail: obstacle.detail } };
+    return {
+      ...vm,
+      ...failure,
+      disks: vm.disks.map((disk, index) => ({ ...disk, size: disk.size + (growth[index] ?? 0) })),
+    };
   }
 
   start(epoch: number): Promise<void> {

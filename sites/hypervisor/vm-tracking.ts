@@ -2,6 +2,7 @@
  * The disks of a VM and the tracker above them. They are opened and put down together, so that a change that another
  * program makes to a disk in between is noticed before the disk is written again.
  */
+import { CatalogueError } from '../../domain/errors.js';
 import { Tracker } from '../../tracking/tracker.js';
 import type { Reserve, TrackerOptions } from '../../tracking/tracker-options.js';
 import type { VmDisks } from './vm-disks.js';
@@ -81,6 +82,18 @@ export class VmTracking {
     if (this.disks.areOpen || !disks.some(({ rest }) => rest)) return disks.map(() => 0);
     const found = await this.disks.identify().catch(() => []);
     return disks.map(({ rest }, index) => (rest ? (found[index]?.size ?? rest.size) - rest.size : 0));
+  }
+
+  /** Why the disks of a VM that is off can't be opened; undefined if no reason is found. */
+  async obstacle(): Promise<CatalogueError | undefined> {
+    if (this.disks.areOpen) return undefined;
+    try {
+      await this.disks.identify();
+      return undefined;
+    } catch (error) {
+      if (error instanceof CatalogueError) return error;
+      throw error;
+    }
   }
 
   /**

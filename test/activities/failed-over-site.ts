@@ -1,5 +1,5 @@
 /** A VM with several recovery points that was failed over: both sites are real, and what each point holds is kept in files. */
-import { copyFile } from 'node:fs/promises';
+import { copyFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, type TestContext } from 'vitest';
 import { NbdGuest } from '../../sites/nbd/guest.js';
@@ -7,7 +7,8 @@ import { MiB, pattern } from '../replication/model.js';
 import { requireReader, runReader } from '../support/readers.js';
 import { watchedStore } from '../support/watched-store.js';
 import type { RecoveryCompute } from '../../ports/recovery-compute.js';
-import { guestWrites, openSite, run, seed, VM } from './embedded-site.js';
+import { replicaBlobName } from '../../sites/vhd-disks.js';
+import { DISK_BYTES, guestWrites, openSite, run, seed, VM } from './embedded-site.js';
 
 export type Site = Awaited<ReturnType<typeof openSite>>;
 export const vm = VM;
@@ -69,6 +70,22 @@ export async function expectSourceAtPoint(site: Site, point: string): Promise<vo
     expect(await runReader('qemu-img', 'compare', '-f', 'raw', '-F', 'raw', copyOf(site, point, name), path)).toContain(
       'identical',
     );
+  }
+}
+
+/** Fails if the VM runs at both sites. @returns whether it runs at the primary site, and at the recovery site. */
+export async function sides({ hypervisor, compute }: Site): Promise<{ primary: boolean; recovery: boolean }> {
+  const primary = (await hypervisor.describeVm(vm)).state === 'Running';
+  const recovery = (await compute.listVms()).some(({ name, state }) => name === vm && state === 'Running');
+  expect(primary && recovery, 'it runs at both sites').toBe(false);
+  return { primary, recovery };
+}
+
+/** The replica, opened by itself, holds what the source's disks hold. */
+export async function expectReplicaEqual({ disks, storeFolder }: Site): Promise<void> {
+  for (const { name, path } of disks) {
+    const replica = await readFile(join(storeFolder, ...replicaBlobName(VM, name).split('/')));
+    expect(replica.subarray(0, DISK_BYTES).equals(await readFile(path)), name).toBe(true);
   }
 }
 

@@ -47,6 +47,7 @@ const failingStep: Record<JobKind, ActivityName> = {
   plannedFailover: 'startFailover',
   unplannedFailover: 'startUnplannedFailover',
   changeRecoveryPoint: 'createReplicaVmAt',
+  cancelFailover: 'endFailover',
   commitFailover: 'commitFailover',
   disableProtection: 'removeReplica',
   verifyReplica: 'digestForVerification',
@@ -62,7 +63,7 @@ describe('entity and job continue as new', () => {
       const entity = later ? await vault.protect(vm, POLL_MS) : await vault.startEntity(vm);
       const current = vault.entity(vm);
       const heard = <T>(call: () => Promise<T>) => answered(real.env.connection, connectTarget(), vault.vault, call);
-      if (kind === 'commitFailover' || kind === 'changeRecoveryPoint') {
+      if (['commitFailover', 'changeRecoveryPoint', 'cancelFailover'].includes(kind)) {
         const failover = request();
         await heard(() => current.executeUpdate(messages.jobUpdates.plannedFailover, failover));
         await vault.until(entity, ({ item }) => item.phase === 'FailedOver', POLL_MS);

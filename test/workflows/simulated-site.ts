@@ -279,6 +279,16 @@ export class SimulatedSite {
           },
         };
       },
+      async checkReturn() {
+        return { host: 'host-1', isRunning: site.running };
+      },
+      async checkFailoverCancellation() {
+        return { epoch: site.epoch + 2, replicaVm: { power: site.replicaVm, written: WRITTEN } };
+      },
+      async endFailover({ epoch }) {
+        site.epoch = Math.max(site.epoch, epoch);
+        return { recoveryPoint: { id: 'newest', time: await site.now() } };
+      },
       async stopReplicaVm() {
         if (site.replicaVm === 'Running') site.replicaVm = 'Off';
         return { power: site.replicaVm, written: WRITTEN };

@@ -1,0 +1,48 @@
+import type { AskedJob } from './job-definition.js';
+import { no, yes, type Permission } from '../permission.js';
+import type { ProtectedItem } from '../protected-item.js';
+import { marked } from '../resync-mark.js';
+import { startHypervisor, startProvider } from '../start-again.js';
+
+const tasks = [
+  'Prerequisites check for cancelling the failover',
+  'Shut down the replica virtual machine',
+  'Returning to the primary site',
+  'Start the virtual machine',
+  'Delete the replica virtual machine',
+] as const;
+
+export const cancelFailover: AskedJob<'cancelFailover', typeof tasks> = {
+  kind: 'cancelFailover',
+  title: 'Cancel failover',
+  tasks,
+  allowed: (item, { busy, inPhase }) =>
+    busy ?? inPhase('FailedOver', 'there is no failover that could be cancelled') ?? fenceOwed(item) ?? yes,
+  withoutHost: 'refused',
+  mayLeave: () => ['startReplica'],
+  settles: () => ['startReplica', 'startSource', 'mergeSnapshot', 'stopTracking'],
+  succeeded(_, ended, { at, result: { resyncCause } }) {
+    const {
+      sourceRan: _ran,
+      sourceFence: _fence,
+      hostTrouble: _h,
+      begunSequence: _b,
+      requestedSequence: _r,
+      ...rest
+    } = ended;
+    const home: ProtectedItem = { ...rest, phase: 'Protected', activeSide: 'primary' };
+    if (resyncCause === undefined) return { ...home, cycleDueAt: at };
+    // Nothing protects the VM until then, so it does not wait for its window.
+    const { resync, ...unprotected } = marked(home, resyncCause, at);
+    return { ...unprotected, resync: { ...resync!, dueAt: at } };
+  },
+};
+
+/** While it is owed, the source may be turned off at any moment. */
+function fenceOwed({ sourceFence, host, vmmServer }: ProtectedItem): Permission | undefined {
+  if (!sourceFence) return undefined;
+  const tried = sourceFence.problem === undefined ? '' : ` (the last attempt failed: ${sourceFence.problem.message})`;
+  return no(
+    `its source has not been turned off and fenced since the failover${tried}; Farshore does that within a minute once its hypervisor and its Provider answer. Start whichever is down: ${startHypervisor(host)}, and ${startProvider(vmmServer)}`,
+  );
+}

@@ -1,0 +1,161 @@
+/** A failover is cancelled: on the real hypervisor, store and recovery compute. */
+import { rename } from 'node:fs/promises';
+import { describe, expect, test } from 'vitest';
+import { readVaultState } from '../../replication/replica-state.js';
+import { listRecoveryPoints } from '../../replication/recovery-points.js';
+import { MiB } from '../replication/model.js';
+import { DISK_BYTES, guestWrites, run } from './embedded-site.js';
+import {
+  DISKS,
+  expectReplicaEqual,
+  expectSourceAtPoint,
+  failedOver,
+  killedAt,
+  sides,
+  vm,
+  writeAtRecoverySite,
+  type Site,
+} from './failed-over-site.js';
+
+type Activities = ReturnType<Site['activities']>;
+
+/** @returns the epoch in which the VM goes back. */
+async function check(all: Activities): Promise<number> {
+  await run(all.checkReturn, { vm });
+  const { trackedEpoch } = await run(all.checkSource, { vm });
+  const { epoch } = await run(all.checkFailoverCancellation, { vm });
+  return Math.max(epoch, trackedEpoch + 1);
+}
+
+/** The steps of the job, after its checks, in order. */
+const steps = (all: Activities, epoch: number) => [
+  () => run(all.stopReplicaVm, { vm, madeBefore: epoch }),
+  () => run(all.endFailover, { vm, epoch }),
+  () => run(all.stopReplicaVm, { vm, madeBefore: epoch }),
+  () => run(all.startVm, { vm, epoch }),
+  () => run(all.deleteReplicaVm, { vm, madeBefore: epoch }),
+];
+
+async function cancel(site: Site, all: Activities, epoch: number): Promise<void> {
+  for (const step of steps(all, epoch)) {
+    await step();
+    await sides(site);
+  }
+}
+
+/** The steps of the job of that name, to its end. */
+async function resynchronize(site: Site, all: Activities): Promise<void> {
+  const { disks, trackedEpoch } = await run(all.checkSource, { vm });
+  await run(all.applyReceivedCycles, { vm });
+  const { epoch } = await run(all.identifyTarget, {
+    ...{ vm, networkAdapters: await run(all.resolveNetworks, { vm }), trackedEpoch },
+  });
+  await run(all.beginResync, { vm, epoch, disks });
+  await run(all.beginReplication, { vm, epoch, disks });
+  await guestWrites(site, 'data', MiB, 99);
+  let sent = 0;
+  for (const disk of DISKS) {
+    await run(all.digestReplica, { vm, epoch, disk });
+    for (let fromOffset = 0; fromOffset < DISK_BYTES;) {
+      const copied = await run(all.copyDisk, { vm, epoch, disk, fromOffset });
+      sent += copied.sentBytes;
+      fromOffset = copied.nextOffset;
+    }
+    await run(all.verifySeed, { vm, epoch, disk });
+  }
+  // Only the differences.
+  expect(sent).toBeLessThan(DISK_BYTES / 2);
+  while ((await run(all.mergeSnapshot, { vm })).bytesLeft > 0);
+  const cycle = { vm, epoch, sequence: 1 };
+  await run(all.cutAndShip, cycle);
+  await run(all.applyCycle, { ...cycle, retentionHours: 2 });
+}
+
+test('the source has exactly its own data, and after a resynchronization the replica equals it', async (context) => {
+  const { site, all, points } = await failedOver(context);
+  await writeAtRecoverySite(site, 'os', 300_032, MiB);
+  expect(await sides(site)).toEqual({ primary: false, recovery: true });
+  expect(await run(all.checkReturn, { vm })).toEqual({ host: 'h1', isRunning: false });
+  expect(await run(all.checkFailoverCancellation, { vm })).toMatchObject({
+    epoch: 3,
+    recoveryPoint: { id: points[2] },
+    replicaVm: {
+      power: 'Running',
+      written: [
+        { name: 'os', bytes: 5 * 65_536 },
+        { name: 'data', bytes: 0 },
+      ],
+    },
+  });
+  await cancel(site, all, await check(all));
+  expect(await sides(site)).toEqual({ primary: true, recovery: false });
+  expect(await site.compute.listVms()).toEqual([]);
+  await expectSourceAtPoint(site, points[2]!);
+  expect(await readVaultState(site.store, vm)).toBeUndefined();
+  expect((await listRecoveryPoints(site.store, vm)).map(({ id }) => id)).toEqual(points);
+  await guestWrites(site, 'os', MiB, 5);
+  await resynchronize(site, all);
+  await run(all.shutDownVm, { vm });
+  await expectReplicaEqual(site);
+  expect((await listRecoveryPoints(site.store, vm)).map(({ id }) => id).slice(0, 3)).toEqual(points);
+});
+
+describe('a worker that is killed', () => {
+  test.for(['before', 'after'] as const)(
+    '%s any of its changes never lets the VM run at both sites, and the next one brings it home',
+    async (when, context) => {
+      let wasKilled = true;
+      for (let nth = 1; wasKilled; nth += 1) {
+        const { site, points } = await failedOver(context);
+        await writeAtRecoverySite(site, 'os', 4096);
+        const epoch = await check(site.activities());
+        const killed = killedAt(site, nth, when);
+        await cancel(site, killed.all, epoch).catch((error: unknown) => {
+          if (!killed.isDead()) throw error;
+        });
+        wasKilled = killed.isDead();
+        const { primary } = await sides(site);
+        // What the replica VM holds is deleted only once the source runs.
+        if (!primary) expect(await site.compute.describeVm(vm)).toMatchObject({ name: vm });
+        // The same job, or another one after it.
+        await cancel(site, site.activities(), nth % 2 === 0 ? epoch : await check(site.activities()));
+        expect(await sides(site)).toEqual({ primary: true, recovery: false });
+        expect(await site.compute.listVms()).toEqual([]);
+        await expectSourceAtPoint(site, points[2]!);
+        if (nth > 20) throw new Error('it never ends');
+      }
+    },
+  );
+});
+
+test('between any two steps, neither a late start of the replica VM nor a `retry` lets it run beside the source', async (context) => {
+  const { site, all } = await failedOver(context);
+  const epoch = await check(all);
+  const remaining = steps(all, epoch);
+  for (const [done, step] of remaining.entries()) {
+    await step();
+    const late = run(all.startReplicaVm, { vm, epoch: 2 });
+    const retried = run(all.restartReplicaVm, { vm });
+    if (done === 0) {
+      // The failover is not ended yet: this undoes the step.
+      await Promise.all([late, retried]);
+      expect(await sides(site)).toEqual({ primary: false, recovery: true });
+    } else {
+      for (const start of [late, retried]) await start.catch(() => undefined);
+      await expect(run(all.restartReplicaVm, { vm })).rejects.toMatchObject({ type: 'StaleEpoch' });
+      // One that began before the fence rose is stopped by the step after it.
+      if (done > 1) expect((await sides(site)).recovery).toBe(false);
+    }
+  }
+  expect(await sides(site)).toEqual({ primary: true, recovery: false });
+});
+
+test('a source whose disk is missing is found before anything is changed', async (context) => {
+  const { site, all } = await failedOver(context);
+  const { path } = site.disks[0]!;
+  await rename(path, `${path}.away`);
+  await expect(run(all.checkReturn, { vm })).rejects.toMatchObject({ type: 'DiskMissing' });
+  await rename(`${path}.away`, path);
+  await run(all.checkReturn, { vm });
+  expect(await sides(site)).toEqual({ primary: false, recovery: true });
+});

@@ -1,0 +1,68 @@
+import { describe, expect, it } from 'vitest';
+import { allowedOperations, offeredOperations } from '../../domain/operations.js';
+import { isResyncDue, phases, type ProtectedItem } from '../../domain/protected-item.js';
+import { next } from '../../domain/transitions.js';
+import { toFailure } from '../../domain/errors.js';
+import { at, newItem } from './random-life.js';
+
+const failedOver = (): ProtectedItem => ({
+  ...newItem(),
+  ...{ phase: 'FailedOver', activeSide: 'recovery', epoch: 2, latestRecoveryPoint: { id: 'before', time: at(0) } },
+});
+
+function cancelled(item: ProtectedItem, result = {}): ProtectedItem {
+  const request = { requestId: 'r', jobId: 'job-1', kind: 'cancelFailover' as const };
+  const asked = next(item, { type: 'jobRequested', request });
+  const started = next(asked, { type: 'jobStarted', jobId: 'job-1', at: at(10) });
+  return next(started, {
+    ...{ type: 'jobEnded', jobId: 'job-1', at: at(20) },
+    result: { outcome: 'succeeded', epoch: 3, resyncCause: 'it has run', ...result },
+  });
+}
+
+describe('cancelling a failover', () => {
+  it('is allowed only between a failover and its commit', () => {
+    const allowed = phases.filter((phase) => allowedOperations({ ...newItem(), phase }).cancelFailover.allowed);
+    expect(allowed).toEqual(['FailedOver']);
+  });
+
+  it('is not offered while the source has to be fenced, and says why the last attempt failed', () => {
+    const item = {
+      ...failedOver(),
+      sourceFence: { epoch: 2, since: at(0), problem: { message: 'no route', at: at(5) } },
+    };
+    expect(allowedOperations(item).cancelFailover).toMatchObject({
+      allowed: false,
+      reason: expect.stringMatching(/\(the last attempt failed: no route\).* within a minute/),
+    });
+  });
+
+  it('of a protected VM on a silent host is refused because there is no failover', () => {
+    const failure = toFailure('AgentNotAnswering', 'm');
+    const silent: ProtectedItem = { ...newItem(), phase: 'Protected', hostTrouble: { failure, since: at(0) } };
+    expect(offeredOperations(silent).cancelFailover).toMatchObject({
+      reason: expect.stringContaining('there is no failover'),
+    });
+    expect(offeredOperations(silent).plannedFailover).toMatchObject({
+      reason: expect.stringContaining('is not answering'),
+    });
+  });
+
+  it('protects the VM at the primary site again, and resynchronizes it at once, whatever its window', () => {
+    const home = cancelled({ ...failedOver(), sourceRan: { until: at(3) } });
+    expect(home).toMatchObject({
+      ...{ phase: 'Protected', activeSide: 'primary', epoch: 3 },
+      resync: { cause: 'it has run', dueAt: at(20) },
+    });
+    expect(home.sourceRan).toBeUndefined();
+    expect(isResyncDue(home, at(20))).toBe(true);
+    const allowed = allowedOperations(home);
+    expect([allowed.plannedFailover.allowed, allowed.unplannedFailover.allowed]).toEqual([false, true]);
+  });
+
+  it('that proves the replica equal continues with a cycle', () => {
+    const home = cancelled(failedOver(), { resyncCause: undefined });
+    expect(home).toMatchObject({ phase: 'Protected', cycleDueAt: at(20) });
+    expect(home.resync).toBeUndefined();
+  });
+});
