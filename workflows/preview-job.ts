@@ -9,56 +9,49 @@ import { allIfThere } from './sides.js';
 import { startInput } from './start-input.js';
 import { failureOf } from './step-failure.js';
 
-type Preview = (input: PreviewJobInput, blockers: string[]) => Promise<Omit<JobPreview, 'blockers'>>;
-
-const previews: Record<PreviewedKind, Preview> = {
+const previews: Record<PreviewedKind, (input: PreviewJobInput) => Promise<JobPreview>> = {
   changeRecoveryPoint: previewPointChange,
   cancelFailover: previewCancellation,
 };
 
 export async function previewJob(raw: PreviewJobInput): Promise<JobPreview> {
   const input = startInput(previewJobInputSchema, raw, undefined);
-  const blockers: string[] = [];
-  const found = await previews[input.kind](input, blockers);
-  return { blockers, ...found };
+  return await previews[input.kind](input);
 }
 
-async function previewPointChange(
-  { vault, vm, host, vmmServer, parameters }: PreviewJobInput,
-  blockers: string[],
-): Promise<Pick<JobPreview, 'pointChange'>> {
+async function previewPointChange({ vault, vm, host, vmmServer, parameters }: PreviewJobInput): Promise<JobPreview> {
   const { target } = allIfThere(vault, host, vmmServer);
   const wanted = parameters?.recoveryPoint ?? 'latest';
-  const checked = await found(blockers, () => target.checkPointChange({ vm, wanted }));
-  if (!checked) return {};
-  if ('change' in checked) return { pointChange: checked.change };
-  blockers.push(checked.refusal);
-  return {};
+  const { blocker, answer } = await asked(() => target.checkPointChange({ vm, wanted }));
+  if (!answer) return { blockers: named(blocker) };
+  return 'change' in answer ? { blockers: [], pointChange: answer.change } : { blockers: [answer.refusal] };
 }
 
-async function previewCancellation(
-  { vault, vm, host, vmmServer }: PreviewJobInput,
-  blockers: string[],
-): Promise<Pick<JobPreview, 'cancellation'>> {
+async function previewCancellation({ vault, vm, host, vmmServer }: PreviewJobInput): Promise<JobPreview> {
   const sides = allIfThere(vault, host, vmmServer);
-  const [source, , atVault] = await Promise.all([
-    found(blockers, () => sides.sourceFabric.checkReturn({ vm })),
-    found(blockers, () => sides.source.checkSource({ vm })),
-    found(blockers, () => sides.target.checkFailoverCancellation({ vm })),
+  const [provider, agent, recovery] = await Promise.all([
+    asked(() => sides.sourceFabric.checkReturn({ vm })),
+    asked(() => sides.source.checkSource({ vm })),
+    asked(() => sides.target.checkFailoverCancellation({ vm })),
   ]);
-  if (!source || !atVault) return {};
-  const { epoch: _, ...rest } = atVault;
-  return { cancellation: { ...rest, source } };
+  const blockers = named(provider.blocker, agent.blocker, recovery.blocker);
+  if (!provider.answer || !recovery.answer) return { blockers };
+  const { epoch: _, ...found } = recovery.answer;
+  return { blockers, cancellation: { ...found, source: provider.answer } };
 }
 
-/** A question whose failure is a blocker. */
-async function found<T>(blockers: string[], ask: () => Promise<T>): Promise<T | undefined> {
+/** One attempt at a question, whose failure is a blocker. */
+async function asked<T>(question: () => Promise<T>): Promise<{ readonly answer?: T; readonly blocker?: string }> {
   try {
-    return await ask();
+    return { answer: await question() };
   } catch (error) {
     if (isCancellation(error)) throw error;
     const { message, remedy } = failureOf(error);
-    blockers.push(`${message}. ${remedy}`);
-    return undefined;
+    return { blocker: `${message}. ${remedy}` };
   }
 }
+
+/** Each once: two sides may report the same. */
+const named = (...blockers: readonly (string | undefined)[]): string[] => [
+  ...new Set(blockers.filter((blocker) => blocker !== undefined)),
+];

@@ -73,7 +73,7 @@ export function deleteReplicaCommand(): Command {
         const phase = view?.item.phase ?? 'Unprotected';
         if (phase === 'FailedOver')
           throw new RefusedError(
-            `${vm}: it runs as its replica VM; first run farshore commit ${vm}, then farshore unprotect ${vm}`,
+            `${vm}: it runs as its replica VM; first run farshore commit ${vm}, then farshore unprotect ${vm}; or run it at the primary site again: farshore cancel-failover ${vm}`,
           );
         if (phase === 'Committed')
           throw new RefusedError(

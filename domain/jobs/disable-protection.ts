@@ -14,8 +14,11 @@ export const disableProtection: AskedJob<'disableProtection', typeof tasks> = {
     if (busy) return busy;
     // Allowed again, to waive leftovers and fencing at a primary site that no longer exists.
     if (phase === 'Unprotected') return leftovers || sourceFence ? yes : no('the VM is not protected');
-    if (phase === 'FailedOver' || phase === 'FailedBack')
-      return no(`the VM is ${phaseText[phase]}; commit first: farshore commit ${vm}`);
+    if (phase === 'FailedOver')
+      return no(
+        `the VM is ${phaseText[phase]}; commit first: farshore commit ${vm}, or cancel the failover: farshore cancel-failover ${vm}`,
+      );
+    if (phase === 'FailedBack') return no(`the VM is ${phaseText[phase]}; commit first: farshore commit ${vm}`);
     return yes;
   },
   withoutHost: 'waits',

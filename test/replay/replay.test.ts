@@ -5,18 +5,20 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { jobKinds } from '../../domain/jobs/known-jobs.js';
+import { jobKinds, type JobKind } from '../../domain/jobs/known-jobs.js';
 import * as versions from '../../workflows/versions.js';
 import { workflowBundle } from '../workflows/workflow-worker.js';
 import { replay, type History } from './replayed.js';
 
 const folder = fileURLToPath(new URL('histories/', import.meta.url));
 const changes: readonly string[] = Object.values(versions);
+/** Kinds of jobs that there were not yet. */
+const since02: readonly JobKind[] = ['changeRecoveryPoint', 'cancelFailover'];
 /** How many histories there are of each workflow type, by folder: a corpus that is silently empty proves nothing. */
 const expected: Record<string, Record<string, number>> = {
   // Also jobs that failed, were cancelled, terminated, and taken over from, and plan runs that were terminated, and stopped.
   '0.2': {
-    ...Object.fromEntries(jobKinds.map((kind) => [kind, 1])),
+    ...Object.fromEntries(jobKinds.filter((kind) => !since02.includes(kind)).map((kind) => [kind, 1])),
     runRecoveryPlan: 3,
     hostWatch: 1,
     showVault: 1,
