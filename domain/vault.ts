@@ -16,9 +16,12 @@
  *   vms/<vm>/applied.json                the newest cycle that every replica disk holds
  *   vms/<vm>/points/<point>.json         recovery points
  *   vms/<vm>/point-index.json            copies of most of these records, in one object
+ *   vms/<vm>/leases/<id>.json            protects data from deletion while it is being read
+ *   vms/<vm>/leases/test-failover.json   the recovery point that a test VM runs from, until it is cleaned up
  *   vms/<vm>/policy.json                 the VM's replication policy
  *   vms/<vm>/state.json                  the site at which the VM runs, and the epoch in which that was decided
  *   jobs/<...>.json                      records of finished jobs
+ *   jobs/evidence/<vm>/<job>/<file>      console and screen of a test VM
  *   vault/owner.json                     the name of the vault whose store this is
  *   <scope>/second/<...>                 second copy of a record on which others depend; the scope is `vms/<vm>` or `vault`
  */
@@ -62,8 +65,12 @@ export const vaultPaths = {
   pointPrefix: (vm: string) => `vms/${vm}/points/`,
   pointIndex: (vm: string) => `vms/${vm}/point-index.json`,
   leasePrefix: (vm: string) => `vms/${vm}/leases/`,
+  /** Among the leases, so that pruning finds both with one request. */
+  testHold: (vm: string) => `vms/${vm}/leases/test-failover.json`,
   lease: (vm: string, id: string) => `vms/${vm}/leases/${id}.json`,
   point: (vm: string, point: string) => `vms/${vm}/points/${point}.json`,
+  /** Names below `jobs/`, whose fence never rises. */
+  evidence: (vm: string, job: string, file: string) => `jobs/evidence/${vm}/${job}/${file}`,
   jobs: (vm: string) => `jobs/job/${vm}/`,
   allJobs: 'jobs/job/',
   /** The store belongs to one vault, so the vault's name is left out of the ID. */
@@ -201,6 +208,16 @@ export const leaseSchema = z.object({
   of: recoveryPointSchema.pick({ id: true, epoch: true, sequence: true, disks: true }).exactOptional(),
 });
 export type Lease = z.infer<typeof leaseSchema>;
+
+/** Protects the recovery point that a test VM runs from until the test failover is cleaned up. */
+export const testHoldSchema = z.object({
+  testVm: z.string(),
+  /** The job that made it. */
+  jobId: z.string(),
+  since: isoTimeSchema,
+  of: recoveryPointSchema.pick({ id: true, epoch: true, sequence: true, time: true, disks: true }),
+});
+export type TestHold = z.infer<typeof testHoldSchema>;
 
 export const recoveryPointId = (epoch: number, sequence: number): string => cycleName(epoch, sequence);
 

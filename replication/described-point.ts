@@ -5,6 +5,9 @@ import type { ReplicaVmSpec } from '../ports/recovery-compute.js';
 import type { DiskStore } from '../ports/replica-store.js';
 import { replicaSizeOf } from './replica.js';
 
+/** The part of a point that says which disks the VM has in it. */
+type PointDisks = Pick<RecoveryPoint, 'id' | 'epoch' | 'disks'>;
+
 /**
  * @param epoch of the failover.
  * @throws CatalogueError InvalidReplicaState as `describedAt`.
@@ -12,7 +15,7 @@ import { replicaSizeOf } from './replica.js';
 export async function replicaVmAt(
   store: DiskStore,
   description: ReplicaDescription,
-  point: RecoveryPoint,
+  point: PointDisks,
   epoch: number,
 ): Promise<ReplicaVmSpec> {
   return {
@@ -34,7 +37,7 @@ export async function replicaVmAt(
 export async function describedAt(
   store: DiskStore,
   description: ReplicaDescription,
-  point: RecoveryPoint,
+  point: PointDisks,
 ): Promise<ReplicaDescription> {
   const { vm } = description;
   const lacking = description.disks.filter(({ name }) => !point.disks.some((disk) => disk.name === name));

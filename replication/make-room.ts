@@ -63,6 +63,20 @@ async function makeRoom(store: ReplicaStore, { vm, epoch, retention }: RoomFor):
   return cycles > 0 || gone.length > 0;
 }
 
+/**
+ * Deletes the points that have expired under the policy with which the VM was last replicated.
+ * @returns how many. @throws CatalogueError StaleEpoch
+ */
+export async function pruneKept(
+  store: ReplicaStore,
+  { vm, epoch }: { readonly vm: string; readonly epoch: number },
+): Promise<number> {
+  const retention = await keptRetention(store, vm);
+  const applied = await readApplied(store, vm);
+  if (!retention || applied?.epoch !== epoch) return 0;
+  return (await pruneExpired(store, { vm, epoch, sealedAt: applied.sealedAt, retention })).gone.length;
+}
+
 async function keptRetention(store: RecordStore, vm: string): Promise<Retention | undefined> {
   const policy = await readPolicy(store, vm);
   return policy && { hours: policy.recoveryPointRetentionHours, at: toIso(Date.now()) };

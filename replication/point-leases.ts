@@ -9,10 +9,11 @@ import { CatalogueError } from '../domain/errors.js';
 import type { Fence } from '../domain/fence.js';
 import { cycleName } from '../domain/ids.js';
 import { toIso, toMs } from '../domain/time.js';
-import { leaseSchema, vaultPaths, type Lease, type RecoveryPoint } from '../domain/vault.js';
+import { leaseSchema, vaultPaths, type Lease, type RecoveryPoint, type TestHold } from '../domain/vault.js';
 import type { WriteFence } from '../ports/objects.js';
 import type { RecordStore } from '../ports/replica-store.js';
 import { readFenceIfWhole, vmFence } from './replica-state.js';
+import { readTestHold } from './test-hold.js';
 import { encodeRecord, readRecord } from './vault-record.js';
 
 /** Milliseconds. */
@@ -57,15 +58,28 @@ export async function withLease<T>(store: RecordStore, vm: string, work: (lease:
 
 /** Does nothing if the store is not writable. @throws CatalogueError for other failures. */
 async function fenced(store: RecordStore, vm: string, write: (fence: WriteFence) => Promise<void>): Promise<void> {
+  try {
+    await underCurrentFence(store, vm, write);
+  } catch (error) {
+    if (!(error instanceof CatalogueError) || !isUnwritable(error)) throw error;
+  }
+}
+
+/**
+ * Writes under the VM's current fence, again if it is raised meanwhile: for records that any holder may write. Does
+ * nothing while the fence is damaged, because then nobody prunes below it. @throws CatalogueError
+ */
+export async function underCurrentFence(
+  store: RecordStore,
+  vm: string,
+  write: (fence: WriteFence) => Promise<void>,
+): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       const fence = await readFenceIfWhole(store, vm);
-      // While a fence is damaged, nobody prunes below it.
       return fence && (await write(vmFence(vm, fence)));
     } catch (error) {
-      if (!(error instanceof CatalogueError)) throw error;
-      if (isUnwritable(error)) return;
-      if (error.code !== 'StaleEpoch' || attempt === ATTEMPTS) throw error;
+      if (!(error instanceof CatalogueError) || error.code !== 'StaleEpoch' || attempt === ATTEMPTS) throw error;
     }
   }
 }
@@ -75,7 +89,11 @@ export const isUnwritable = ({ code }: CatalogueError): boolean => UNWRITABLE.in
 const UNWRITABLE: readonly string[] = ['StoreUnreachable', 'AuthorizationFailed', 'StoreFull', 'StoreBusy'];
 
 export class Leases {
-  constructor(private readonly leases: readonly Lease[]) {}
+  /** @param hold of a test VM; it runs from its point and needs no cycles. */
+  constructor(
+    private readonly leases: readonly Lease[],
+    private readonly hold?: TestHold,
+  ) {}
 
   /** A reader is choosing a point right now. */
   get keepAll(): boolean {
@@ -83,11 +101,11 @@ export class Leases {
   }
 
   get points(): string[] {
-    return this.leases.flatMap(({ of }) => (of ? [of.id] : []));
+    return this.#held().map(({ id }) => id);
   }
 
   snapshotsOf(disk: string): string[] {
-    const named = this.leases.flatMap(({ of }) => of?.disks.filter(({ name }) => name === disk) ?? []);
+    const named = this.#held().flatMap(({ disks }) => disks.filter(({ name }) => name === disk));
     return named.map(({ snapshot }) => snapshot);
   }
 
@@ -96,20 +114,29 @@ export class Leases {
     const next = ({ epoch, sequence }: Fence) => cycleName(epoch, sequence + 1);
     return [wanted, ...this.leases.flatMap(({ of }) => (of ? [next(of)] : []))].toSorted()[0]!;
   }
+
+  #held(): NonNullable<Lease['of']>[] {
+    return [...this.leases.flatMap(({ of }) => of ?? []), ...(this.hold ? [this.hold.of] : [])];
+  }
 }
 
 /**
- * The leases in force. A lease that is unreadable, or ends later than any valid lease can, is ignored.
+ * The leases in force, and the hold of a test VM. A lease that is unreadable, or ends later than any valid lease can, is ignored.
  * @param fence its holder deletes the leases of dead readers. @throws CatalogueError StaleEpoch
  */
 export async function readLeases(store: RecordStore, vm: string, fence?: WriteFence): Promise<Leases> {
   const held: Lease[] = [];
+  let hold: TestHold | undefined;
   for (const name of await store.objects.list(vaultPaths.leasePrefix(vm))) {
+    if (name === vaultPaths.testHold(vm)) {
+      hold = await readTestHold(store, vm);
+      continue;
+    }
     const lease = await readLease(store, name);
     if (lease && isHeld(lease)) held.push(lease);
     else if (fence) await store.objects.delete(name, fence);
   }
-  return new Leases(held);
+  return new Leases(held, hold);
 }
 
 /** By this machine's clock; a lease written by a clock that runs ahead must not protect everything forever. */

@@ -32,6 +32,7 @@ import {
 import { dropPointIndex, refreshPointIndex } from './point-index.js';
 import { inParallel, readAhead } from '../concurrency/in-parallel.js';
 import { descriptionOfEpoch, fenceOfEpoch, readApplied, readDescription, vmFence } from './replica-state.js';
+import { readTestHold } from './test-hold.js';
 import { encodeRecord } from './vault-record.js';
 
 const DISKS_IN_FLIGHT = 4;
@@ -170,7 +171,7 @@ export async function pruneRecoveryPoints(store: ReplicaStore, task: PruneTask):
 export interface DeletePointsTask {
   readonly vm: string;
   readonly epoch: number;
-  /** Ids of points in use, which are kept. */
+  /** Ids of points in use, which are kept; the one of a test VM is kept, too. */
   readonly keep?: readonly string[];
 }
 
@@ -182,7 +183,10 @@ export async function deleteRecoveryPoints(store: ReplicaStore, task: DeletePoin
   const { vm, epoch, keep = [] } = task;
   const fence = await fenceOfEpoch(store, vm, epoch);
   const description = await readDescription(store, vm);
-  const gone = await removeRecoveryPoints(store, vm, description ? allDiskNames(description) : [], keep, fence);
+  // A test VM may run from one of them.
+  const hold = await readTestHold(store, vm);
+  const kept = hold ? [...keep, hold.of.id] : keep;
+  const gone = await removeRecoveryPoints(store, vm, description ? allDiskNames(description) : [], kept, fence);
   if (description) await dropFormerDisks(store, description, await readPointRecords(store, vm), fence);
   return gone;
 }

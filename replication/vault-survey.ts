@@ -13,6 +13,7 @@ import {
   type DamagedRecord,
   type RecoveryPoint,
   type ReplicaDescription,
+  type TestHold,
   type VaultState,
 } from '../domain/vault.js';
 import type { RecordStore, ReplicaStore } from '../ports/replica-store.js';
@@ -20,6 +21,7 @@ import { readKeptRecord } from './kept-record.js';
 import { readUnlessAway } from './point-records.js';
 import { readRecoveryState } from './recovery-target.js';
 import { readPolicy, readVaultState } from './replica-state.js';
+import { readTestHold } from './test-hold.js';
 import { readRecord } from './vault-record.js';
 
 export interface VaultVm {
@@ -37,6 +39,8 @@ export interface VaultVm {
   readonly points: readonly RecoveryPoint[];
   /** Damaged records, which are left out; everything else is usable. */
   readonly damaged: readonly DamagedRecord[];
+  /** Of a test VM that exists, or was left behind. */
+  readonly testHold: TestHold | undefined;
   readonly jobs: { readonly count: number; readonly newest: Pick<Job, 'id'> & Partial<Job> } | undefined;
 }
 
@@ -91,6 +95,7 @@ export async function surveyVm(store: ReplicaStore, vm: string): Promise<VaultVm
     state: await readVaultState(store, vm),
     policy: isLost ? undefined : policy,
     damaged: [...(await damagedCopies(store, description)), ...damaged, ...(isLost ? [policy] : [])],
+    testHold: await readTestHold(store, vm),
     jobs: await jobsOf(store, vm),
   };
 }
