@@ -4,6 +4,7 @@ import type { ReplicaDescription } from '../domain/vault.js';
 import type { ChangeSource } from './change-source.js';
 import type { HypervisorVm } from './hypervisor-vm.js';
 import type { DiskAddress } from './replica-disks.js';
+import type { TestVms } from './test-vms.js';
 
 export interface ReplicaVmSpec {
   /** The VM to create, with the source's hardware as far as it is known. */
@@ -32,7 +33,7 @@ export interface WhichVm {
  * Every operation can be repeated: doing it twice has the same result as doing it once.
  * @throws CatalogueError StaleEpoch, VmNotFound, InvalidVmState, RecoverySideNotAnswering.
  */
-export interface RecoveryCompute extends ChangeSource {
+export interface RecoveryCompute extends ChangeSource, TestVms {
   /** Creates the replica VM, powered off. Has no effect if it is repeated with the same spec. */
   createVm(spec: ReplicaVmSpec): Promise<void>;
   startVm(vm: string, epoch: number): Promise<HypervisorVm>;

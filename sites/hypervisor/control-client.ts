@@ -14,6 +14,7 @@ import type { ChangeSet, ChangeSource, Cut, CutIdentity, CutOptions } from '../.
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
 import type { Hypervisor, ShutDownResult } from '../../ports/hypervisor.js';
 import type { RecoveryCompute, ReplicaVmSpec, WhichVm } from '../../ports/recovery-compute.js';
+import type { RunInGuest, TestVm, TestVmSpec } from '../../ports/test-vms.js';
 import {
   changeOperations,
   controlFailureSchema,
@@ -160,6 +161,39 @@ export class RecoveryComputeClient extends ChangesClient implements RecoveryComp
       yield ranges;
       from = next;
     }
+  }
+
+  listTestVms(): Promise<TestVm[]> {
+    return this.#control.call('listTestVms', {});
+  }
+
+  async createTestVm(spec: TestVmSpec): Promise<void> {
+    await this.#control.call('createTestVm', spec);
+  }
+
+  startTestVm(vm: string): Promise<TestVm> {
+    return this.#control.call('startTestVm', { vm });
+  }
+
+  async turnOffTestVm(vm: string): Promise<void> {
+    await this.#control.call('turnOffTestVm', { vm });
+  }
+
+  async deleteTestVm(vm: string): Promise<void> {
+    await this.#control.call('deleteTestVm', { vm });
+  }
+
+  async readTestConsole(vm: string): Promise<Buffer> {
+    return Buffer.from(await this.#control.call('readTestConsole', { vm }), 'base64');
+  }
+
+  async readTestScreen(vm: string): Promise<Buffer | undefined> {
+    const screen = await this.#control.call('readTestScreen', { vm });
+    return screen === null ? undefined : Buffer.from(screen, 'base64');
+  }
+
+  runInTestVm(vm: string, command: readonly string[], limitMs: number): Promise<RunInGuest> {
+    return this.#control.call('runInTestVm', { vm, command: [...command], limitMs });
   }
 
   protected override openSnapshotFile({ path, size, point }: SnapshotFile, vm: string): Promise<ReadableDisk> {

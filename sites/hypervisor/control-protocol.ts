@@ -11,7 +11,8 @@ import { guestStateSchema } from '../../domain/guest.js';
 import { hardwareSchema } from '../../domain/hardware.js';
 import { nameSchema } from '../../domain/ids.js';
 import { isoTimeSchema } from '../../domain/time.js';
-import { pointDiskSchema, replicaVmSpecSchema } from './recovery-compute.js';
+import { pointDiskSchema, replicaVmSpecSchema } from './replica-vm-spec.js';
+import { testVmSpecSchema } from './test-vms.js';
 
 const count = z.int().min(0);
 const vm = z.object({ vm: nameSchema });
@@ -50,6 +51,11 @@ const describedVm = z.object({
   snapshot: z.string().exactOptional(),
   failure: z.object({ code: failureCodeSchema, detail: z.string() }).exactOptional(),
 });
+
+const base64 = z.base64();
+const ranInGuest = z.union([z.object({ exitCode: z.int(), output: z.string() }), z.object({ problem: z.string() })]);
+
+const describedTestVm = describedVm.extend({ testOf: nameSchema });
 
 const cut = z.object({
   vm: nameSchema,
@@ -133,6 +139,15 @@ export const recoveryOperations = {
     }),
     60_000,
   ),
+  listTestVms: operation(z.object({}), z.array(describedTestVm)),
+  createTestVm: operation(testVmSpecSchema, nothing, 120_000),
+  startTestVm: operation(vm, describedTestVm, 120_000),
+  turnOffTestVm: operation(vm, nothing, 120_000),
+  deleteTestVm: operation(vm, nothing, 120_000),
+  readTestConsole: operation(vm, base64),
+  readTestScreen: operation(vm, base64.nullable()),
+  // Longer than any check may take.
+  runInTestVm: operation(vm.extend({ command: z.array(z.string()).min(1), limitMs: count }), ranInGuest, 660_000),
 } satisfies Record<string, Operation>;
 
 export type Operations = Readonly<Record<string, Operation>>;

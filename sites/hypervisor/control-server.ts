@@ -50,6 +50,14 @@ export const serveRecoveryCompute = (socketPath: string, compute: EmbeddedRecove
     turnOffVm: ({ vm, ...which }) => done(compute.turnOffVm(vm, which)),
     deleteVm: ({ vm, ...which }) => done(compute.deleteVm(vm, which)),
     listWritten: ({ vm, disk, from }) => compute.writtenFrom(vm, disk, from),
+    listTestVms: async () => compute.testVms.list(),
+    createTestVm: (spec) => done(compute.testVms.create(spec)),
+    startTestVm: ({ vm }) => compute.testVms.start(vm),
+    turnOffTestVm: ({ vm }) => done(compute.testVms.turnOff(vm)),
+    deleteTestVm: ({ vm }) => done(compute.testVms.delete(vm)),
+    readTestConsole: async ({ vm }) => (await compute.testVms.console(vm)).toString('base64'),
+    readTestScreen: async ({ vm }) => (await compute.testVms.screen(vm))?.toString('base64') ?? null,
+    runInTestVm: ({ vm, command, limitMs }) => compute.testVms.run(vm, command, limitMs),
   });
 
 export class ControlServer {

@@ -92,6 +92,11 @@ export class EmbeddedVm {
     return vm;
   }
 
+  /** Undefined if this hypervisor boots no guests. */
+  get guest(): VmGuest | undefined {
+    return this.#guest;
+  }
+
   describe(): HypervisorVm {
     const [snapshot, tracking] = [this.#snapshot.name, this.#tracking.tracker?.state];
     const { hardware } = this.settings;

@@ -1,11 +1,12 @@
 /**
  * A client of a VM's QEMU guest agent, on the unix socket at the host end of its channel. The protocol is one JSON
- * object per line, and each command is answered before the next one is sent. Uses only the freeze commands and
- * `guest-sync`, which skips answers to an earlier client that may still be in the channel.
+ * object per line, and each command is answered before the next one is sent. Uses the freeze commands, those that run a
+ * program, and `guest-sync`, which skips answers to an earlier client that may still be in the channel.
  */
 import { randomInt } from 'node:crypto';
 import { createConnection, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 
 const answerSchema = z.union([
@@ -19,6 +20,15 @@ const answerSchema = z.union([
  */
 const MAX_RECEIVED_BYTES = 256 * 1024;
 const MAX_SHOWN = 200;
+
+const RAN_POLL_MS = 200;
+const startedSchema = z.object({ pid: z.int() });
+const ranSchema = z.object({
+  exited: z.boolean(),
+  exitcode: z.int().optional(),
+  'out-data': z.string().default(''),
+  'err-data': z.string().default(''),
+});
 
 /** The agent refused a command or does not answer. The message is meant for operators. */
 export class GuestAgentError extends Error {
@@ -82,6 +92,24 @@ export class GuestAgent {
     await this.#call('guest-fsfreeze-thaw', deadline);
   }
 
+  /**
+   * Runs a program in the guest and waits for its end.
+   * @returns its exit code, and the end of what it has printed. @throws GuestAgentError
+   */
+  async run([path, ...args]: readonly string[], deadline: number): Promise<{ exitCode: number; output: string }> {
+    const started = await this.#call('guest-exec', deadline, { path, arg: args, 'capture-output': true });
+    const { pid } = startedSchema.parse(started);
+    for (;;) {
+      const state = ranSchema.parse(await this.#call('guest-exec-status', deadline, { pid }));
+      if (state.exited) {
+        const output = [state['out-data'], state['err-data']].map((data) => Buffer.from(data, 'base64').toString());
+        // A program that a signal has ended has no exit code.
+        return { exitCode: state.exitcode ?? -1, output: output.join('').slice(-MAX_SHOWN).trim() };
+      }
+      await sleep(RAN_POLL_MS);
+    }
+  }
+
   get isClosed(): boolean {
     return this.socket.destroyed;
   }
@@ -90,9 +118,9 @@ export class GuestAgent {
     this.socket.destroy();
   }
 
-  #call(command: string, deadline: number): Promise<unknown> {
+  #call(command: string, deadline: number, args?: object): Promise<unknown> {
     return this.#by(deadline, command, () => {
-      this.#send(command);
+      this.#send(command, args);
       return this.#answer();
     });
   }

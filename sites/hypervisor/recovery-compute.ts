@@ -3,45 +3,25 @@
  * specification, its state, and for each disk an overlay above the recovery point, which stays unchanged in the store.
  * Change logs and the overlays of VM snapshots lie beside the disk overlays.
  */
-import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { z } from 'zod';
-import { diskError } from '../../disks/disk-errors.js';
-import { syncFolder } from '../../disks/sync-folder.js';
 import type { DirectBoot } from '../../domain/site.js';
 import { CatalogueError } from '../../domain/errors.js';
-import { nameSchema } from '../../domain/ids.js';
-import { replicaDescriptionSchema, vaultPaths } from '../../domain/vault.js';
+import { vaultPaths } from '../../domain/vault.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
 import type { ReplicaVmSpec, WhichVm } from '../../ports/recovery-compute.js';
 import type { ReplicaStore } from '../../ports/replica-store.js';
-import type { DiskOfVm } from './vm-chain.js';
 import type { HypervisorConfig } from './hypervisor-config.js';
 import { HypervisorFloor, type HypervisorLog } from './hypervisor.js';
 import { readJson, VmStateFile, writeJson } from './vm-state-file.js';
 import { EmbeddedChanges, type SnapshotFile } from './embedded-changes.js';
 import { EmbeddedVm } from './embedded-vm.js';
-import { createReplicaDisk, openReplicaDisk, type PointDisk } from './replica-disk.js';
+import { createReplicaDisk } from './replica-disk.js';
+import { replicaVmSpecSchema } from './replica-vm-spec.js';
+import { EmbeddedTestVms } from './test-vms.js';
 import type { WrittenPage } from './vm-disks.js';
+import { deleteVmFolder, disksAbove, makeVmFolder, openVmFolders, type DiskAbovePoint } from './vm-folder.js';
 import { Mutex } from '../../concurrency/mutex.js';
-
-export const pointDiskSchema = z.object({
-  replica: z.object({ vm: nameSchema, disk: nameSchema }),
-  snapshot: z.string().min(1),
-});
-
-export const replicaVmSpecSchema = z.object({
-  description: replicaDescriptionSchema,
-  epoch: z.int().min(0),
-  disks: z
-    .array(z.object({ name: nameSchema, ...pointDiskSchema.shape }))
-    .min(1)
-    .readonly(),
-});
-
-/** Prefix of a folder being deleted: it is renamed in one step and then removed, however long that takes. */
-const DELETED_PREFIX = '.deleted-';
 
 interface ReplicaVm {
   readonly spec: ReplicaVmSpec;
@@ -63,6 +43,7 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
     private readonly store: ReplicaStore,
     private readonly floor: HypervisorFloor,
     private readonly directBoots: Readonly<Record<string, DirectBoot>>,
+    readonly testVms: EmbeddedTestVms,
   ) {
     super();
   }
@@ -75,14 +56,15 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
   ): Promise<EmbeddedRecoveryCompute> {
     const floor = await HypervisorFloor.open(config, log);
     const folder = join(config.stateFolder, 'vms');
-    const compute = new EmbeddedRecoveryCompute(folder, store, floor, config.recovery?.directBoots ?? {});
+    const directBoots = config.recovery?.directBoots ?? {};
+    const isTaken = (name: string) => compute.#vms.has(name) || compute.#refused.has(name);
+    const { environment } = floor;
+    const testFolder = join(config.stateFolder, 'test-vms');
+    const testVms = new EmbeddedTestVms(testFolder, store, environment, directBoots, isTaken);
+    const compute = new EmbeddedRecoveryCompute(folder, store, floor, directBoots, testVms);
     try {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
-      for (const entry of await readdir(folder, { withFileTypes: true })) {
-        const { name } = entry;
-        if (name.startsWith(DELETED_PREFIX)) await rm(join(folder, name), { recursive: true, force: true });
-        else if (entry.isDirectory()) await compute.#loadOrRefuse(name, log);
-      }
+      for (const name of await openVmFolders(folder)) await compute.#loadOrRefuse(name, log);
+      await testVms.load(log);
       return compute;
     } catch (error) {
       await floor.close();
@@ -104,21 +86,15 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
     return this.#turn.run(async () => {
       const name = spec.description.vm;
       this.#checkRefused(name);
+      if (this.testVms.has(name))
+        throw new CatalogueError('InvalidVmState', `the name ${name} is taken by a test VM; clean it up first`);
       const found = this.#vms.get(name);
       if (found) {
         if (isDeepStrictEqual(found.spec, spec)) return;
         throw new CatalogueError('InvalidVmState', `${name} already exists, made from other disks`);
       }
       await this.#checkFence(name, spec.epoch);
-      // A folder that is not a loaded VM was left by an attempt that died.
-      const folder = join(this.folder, name);
-      try {
-        await rm(folder, { recursive: true, force: true });
-        await mkdir(folder, { mode: 0o700 });
-        await syncFolder(this.folder);
-      } catch (error) {
-        throw diskError(error, folder, 'write');
-      }
+      const folder = await makeVmFolder(this.folder, name);
       for (const { path, size, point } of this.#disks(spec)) {
         await createReplicaDisk(path, size, point, this.store.disks);
       }
@@ -167,20 +143,12 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
       await found?.vm.close();
       this.#vms.delete(name);
       this.#refused.delete(name);
-      const deleted = join(this.folder, `${DELETED_PREFIX}${name}`);
-      try {
-        await rm(deleted, { recursive: true, force: true });
-        await rename(join(this.folder, name), deleted);
-        await syncFolder(this.folder);
-        await rm(deleted, { recursive: true, force: true });
-      } catch (error) {
-        throw diskError(error, deleted, 'write');
-      }
+      await deleteVmFolder(this.folder, name);
     });
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#vms.values()].map(({ vm }) => vm.close()));
+    await Promise.all([...[...this.#vms.values()].map(({ vm }) => vm.close()), this.testVms.close()]);
     await this.floor.close();
   }
 
@@ -214,15 +182,8 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
     this.#vms.set(name, { spec, vm });
   }
 
-  #disks(spec: ReplicaVmSpec): (DiskOfVm & { readonly size: number; readonly point: PointDisk })[] {
-    return spec.disks.map(({ name, replica, snapshot }) => {
-      const described = spec.description.disks.find((disk) => disk.name === name);
-      if (!described) throw new CatalogueError('InvalidReplicaState', `${spec.description.vm} has no disk ${name}`);
-      const file = join(this.folder, spec.description.vm, name);
-      const [path, { size }, point] = [`${file}.avhd`, described, { replica, snapshot }];
-      const openBase = () => openReplicaDisk(path, size, point, this.store.disks);
-      return { name, path, overlay: `${file}.snapshot`, format: 'overlay', size, point, openBase };
-    });
+  #disks(spec: ReplicaVmSpec): DiskAbovePoint[] {
+    return disksAbove(join(this.folder, spec.description.vm), spec, this.store.disks);
   }
 
   async #checkEpoch({ vm, spec }: ReplicaVm, epoch: number): Promise<void> {

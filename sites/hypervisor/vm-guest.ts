@@ -3,12 +3,15 @@
  * can't be booted does not keep the VM from running: the disks are served anyway, and the VM says why its guest is not
  * booted.
  */
+import { open, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Hardware } from '../../domain/hardware.js';
 import type { DirectBoot } from '../../domain/site.js';
 import type { GuestState } from '../../domain/guest.js';
 import { uefiFirmware } from '../qemu/firmware.js';
 import { guestNetwork } from '../qemu/guest-network.js';
 import { QemuGuest } from '../qemu/qemu-guest.js';
+import { GuestAgent } from './guest-agent.js';
 
 /** How guests are run on this machine. */
 export interface GuestRunner {
@@ -64,6 +67,34 @@ export class VmGuest {
     }
   }
 
+  /** The end of its console, at most so many bytes; empty if it has none yet. */
+  async console(maxBytes: number): Promise<Buffer> {
+    return tailOf(join(this.settings.folder, 'console.log'), maxBytes);
+  }
+
+  /** Its screen as a PNG; undefined if it is not booted. */
+  async screen(): Promise<Buffer | undefined> {
+    if (!this.#guest?.isRunning) return undefined;
+    const file = join(this.settings.folder, 'screen.png');
+    try {
+      await this.#guest.screen(file);
+      return await readFile(file);
+    } finally {
+      await rm(file, { force: true });
+    }
+  }
+
+  /** Runs a program in the guest. @throws GuestAgentError */
+  async run(command: readonly string[], limitMs: number): Promise<{ exitCode: number; output: string }> {
+    const deadline = performance.now() + limitMs;
+    const agent = await GuestAgent.connect(join(this.runner.socketFolder, `${this.vm}.agent`), deadline);
+    try {
+      return await agent.run(command, deadline);
+    } finally {
+      agent.close();
+    }
+  }
+
   /** Asks the guest to shut down, and turns it off after the limit, ms. */
   async shutDown(limitMs = this.runner.shutDownLimitMs): Promise<void> {
     const guest = this.#take();
@@ -102,5 +133,21 @@ export class VmGuest {
     );
     const machine = { name: this.vm, hardware, disks, directBoot, firmware, networks: new Map(connected) };
     return await QemuGuest.start(machine, { qemu, folder, socketFolder });
+  }
+}
+
+async function tailOf(path: string, maxBytes: number): Promise<Buffer> {
+  const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (!file) return Buffer.alloc(0);
+  try {
+    const { size } = await file.stat();
+    const length = Math.min(size, maxBytes);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, size - length);
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    await file.close();
   }
 }

@@ -4,6 +4,7 @@ import { HARDWARE, hypervisorContract } from './hypervisor.js';
 import { MemoryCompute } from './memory-compute.js';
 import { MemoryHypervisor } from './memory-hypervisor.js';
 import { computeSpec, recoveryComputeContract } from './recovery-compute.js';
+import { testVmsContract } from './test-vms.js';
 import { content } from '../support/content.js';
 
 const VM = 'db-01';
@@ -59,5 +60,22 @@ recoveryComputeContract('compute in memory', async () => {
     raiseFence: async (epoch) => void (compute.fencedEpoch = epoch),
     contents: async () => new Map([['os', compute.contentOf(VM, 'os')]]),
     write: async (data, offset) => compute.write(VM, 'os', data, offset),
+  };
+});
+
+testVmsContract('compute in memory', async () => {
+  const size = 2 * MiB + 512;
+  const point = new Map([['os', content(size, 4)]]);
+  const compute = new MemoryCompute(point);
+  return {
+    ...{ compute, point, spec: computeSpec(VM, { os: { size, snapshot: 'snapshot' } }) },
+    raiseFence: async (epoch) => void (compute.fencedEpoch = epoch),
+    ofReplica: async () => compute.contentOf(VM, 'os'),
+    contentOf: async (name) => Buffer.from(compute.testVm(name).disks.get('os')!.content),
+    write: async (name, data, offset) => {
+      const { state, disks } = compute.testVm(name);
+      if (state === 'Off') throw new Error(`${name} is off`);
+      data.copy(disks.get('os')!.content, offset);
+    },
   };
 });

@@ -4,10 +4,12 @@ import { CatalogueError } from '../../domain/errors.js';
 import type { Range } from '../../domain/ranges.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
 import type { RecoveryCompute, ReplicaVmSpec, WhichVm } from '../../ports/recovery-compute.js';
+import type { RunInGuest, TestVm, TestVmSpec } from '../../ports/test-vms.js';
 import { changedBlocks, MemorySource, MemoryVm, type Frozen } from './memory-source.js';
 
 export class MemoryCompute extends MemorySource implements RecoveryCompute {
   readonly #specs = new Map<string, ReplicaVmSpec>();
+  readonly #tests = new Map<string, { spec: TestVmSpec; vm: MemoryVm }>();
   /** Of the store. */
   fencedEpoch = 0;
 
@@ -21,6 +23,7 @@ export class MemoryCompute extends MemorySource implements RecoveryCompute {
     const found = this.#specs.get(vm);
     if (found && isDeepStrictEqual(found, spec)) return;
     if (found) throw new CatalogueError('InvalidVmState', `${vm} is made from something else`);
+    if (this.#tests.has(vm)) throw new CatalogueError('InvalidVmState', `${vm} is a test VM`);
     this.#checkFence(spec.epoch);
     const disks = spec.disks.map(({ name }) => [name, Buffer.from(this.point.get(name)!)] as const);
     const made = new MemoryVm(vm, new Map(disks), hardware, 'enforced');
@@ -46,6 +49,66 @@ export class MemoryCompute extends MemorySource implements RecoveryCompute {
     if (!this.#isMeant(vm, which)) return;
     this.vms.delete(vm);
     this.#specs.delete(vm);
+  }
+
+  async listTestVms(): Promise<TestVm[]> {
+    return [...this.#tests.keys()].map((name) => this.#describeTest(name));
+  }
+
+  async createTestVm(spec: TestVmSpec): Promise<void> {
+    const { name, description } = spec;
+    const found = this.#tests.get(name)?.spec;
+    if (found && isDeepStrictEqual(found, spec)) return;
+    if (found || this.vms.has(name)) throw new CatalogueError('InvalidVmState', `${name} is another VM`);
+    const disks = spec.disks.map((disk) => [disk.name, Buffer.from(this.point.get(disk.name)!)] as const);
+    const vm = new MemoryVm(name, new Map(disks), description.hardware, 'enforced');
+    vm.state = 'Off';
+    this.#tests.set(name, { spec, vm });
+  }
+
+  async startTestVm(name: string): Promise<TestVm> {
+    this.testVm(name).state = 'Running';
+    return this.#describeTest(name);
+  }
+
+  async turnOffTestVm(name: string): Promise<void> {
+    this.testVm(name).state = 'Off';
+  }
+
+  async deleteTestVm(name: string): Promise<void> {
+    this.#tests.delete(name);
+  }
+
+  /** No guest is booted here. */
+  async readTestConsole(name: string): Promise<Buffer> {
+    this.testVm(name);
+    return Buffer.alloc(0);
+  }
+
+  async readTestScreen(name: string): Promise<undefined> {
+    this.testVm(name);
+  }
+
+  async runInTestVm(name: string): Promise<RunInGuest> {
+    this.testVm(name);
+    return { problem: 'no guest is booted' };
+  }
+
+  testVm(name: string): MemoryVm {
+    const found = this.#tests.get(name)?.vm;
+    if (!found) throw new CatalogueError('VmNotFound', name);
+    return found;
+  }
+
+  #describeTest(name: string): TestVm {
+    const { state, disks, hardware, fencing } = this.testVm(name);
+    return {
+      ...{ name, state, fencing, testOf: this.#tests.get(name)!.spec.description.vm },
+      ...(hardware && { hardware }),
+      disks: [...disks].map(([disk, { content }]) => ({
+        ...{ name: disk, path: disk, format: 'memory', size: content.length },
+      })),
+    };
   }
 
   override async beginReplication(vm: string, epoch: number): Promise<void> {

@@ -11,10 +11,11 @@ import { EmbeddedHypervisor } from '../../sites/hypervisor/hypervisor.js';
 import { hypervisorConfigSchema, type HypervisorConfig } from '../../sites/hypervisor/hypervisor-config.js';
 import { EmbeddedRecoveryCompute } from '../../sites/hypervisor/recovery-compute.js';
 import { NbdGuest } from '../../sites/nbd/guest.js';
-import type { VmInventory } from '../../ports/hypervisor-vm.js';
+import type { HypervisorVm, VmInventory } from '../../ports/hypervisor-vm.js';
 import { changeSourceContract } from '../contracts/change-source.js';
 import { HARDWARE, hypervisorContract } from '../contracts/hypervisor.js';
 import { computeSpec, recoveryComputeContract } from '../contracts/recovery-compute.js';
+import { testVmsContract } from '../contracts/test-vms.js';
 import { content } from '../support/content.js';
 import { writeDisk } from '../support/replica-disks.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
@@ -64,8 +65,16 @@ async function startHypervisor() {
 
 /** A disk as the guest of its VM has it. */
 async function onDisk<T>(inventory: Pick<VmInventory, 'listVms'>, disk: string, work: (guest: NbdGuest) => Promise<T>) {
-  const vm = (await inventory.listVms()).find(({ name }) => name === VM);
-  const uri = vm?.disks.find(({ name }) => name === disk)?.nbdUri;
+  return onDiskOf(await inventory.listVms(), VM, disk, work);
+}
+
+async function onDiskOf<T>(
+  vms: readonly HypervisorVm[],
+  vm: string,
+  disk: string,
+  work: (guest: NbdGuest) => Promise<T>,
+) {
+  const uri = vms.find(({ name }) => name === vm)?.disks.find(({ name }) => name === disk)?.nbdUri;
   if (uri === undefined) throw new Error(`${disk} is not served`);
   const guest = await NbdGuest.connect(uri);
   try {
@@ -145,5 +154,19 @@ changeSourceContract('the embedded recovery compute', async () => {
     write: (disk, data, offset) => onDisk(compute, disk, (guest) => guest.write(data, offset)),
     contentOf: (disk) => onDisk(compute, disk, contentOf),
     shutDown: () => compute.turnOffVm(VM),
+  };
+});
+
+testVmsContract('the embedded recovery compute', async () => {
+  const point = new Map([['os', content(2 * MiB + 512, 4)]]);
+  const { compute, store, restart, spec } = await startCompute(point, 4);
+  const onTest = async <T>(name: string, work: (guest: NbdGuest) => Promise<T>) =>
+    onDiskOf(await compute.listTestVms(), name, 'os', work);
+  return {
+    ...{ compute, point, spec, restart },
+    raiseFence: (epoch) => store.objects.raiseFence({ scope: vaultPaths.vm(VM), epoch, sequence: 0 }),
+    ofReplica: () => onDisk(compute, 'os', contentOf),
+    contentOf: (name) => onTest(name, contentOf),
+    write: (name, data, offset) => onTest(name, (guest) => guest.write(data, offset)),
   };
 });

@@ -1,4 +1,4 @@
-/** A guest agent as QEMU's answers on its host end: the commands for freezing, and `guest-sync`. */
+/** A guest agent as QEMU's answers on its host end: the commands for freezing and running programs, and `guest-sync`. */
 import { createServer, type Server, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 
@@ -19,12 +19,17 @@ export interface Unhelpful {
   /** Has nothing to freeze. */
   fileSystems?: number;
   error?: string;
+  /** A program that it is asked to run ends so, once it was asked for its state so many times; undefined: never. */
+  ran?: { readonly exitCode: number; readonly output: string; readonly afterPolls?: number } | undefined;
 }
 
 export class GuestAgentServer {
   frozen = false;
   /** Commands that were carried out, without `guest-sync`. */
   readonly commands: string[] = [];
+  /** Programs that it was asked to run, with their arguments. */
+  readonly programs: string[][] = [];
+  #polls = 0;
   readonly #sockets = new Set<Socket>();
 
   private constructor(
@@ -65,11 +70,25 @@ export class GuestAgentServer {
   }
 
   async #answer(line: string): Promise<object | undefined> {
-    const { execute, arguments: args } = JSON.parse(line) as { execute: string; arguments?: { id?: number } };
+    const { execute, arguments: args } = JSON.parse(line) as {
+      execute: string;
+      arguments?: { id?: number; path?: string; arg?: string[] };
+    };
     if (execute === 'guest-sync') return { return: args?.id };
     this.commands.push(execute);
     const { answerAfterMs = 0, thawsItself, refuseThaws = 0, fileSystems = 1, error } = this.unhelpful;
     switch (execute) {
+      case 'guest-exec':
+        this.programs.push([args!.path!, ...(args!.arg ?? [])]);
+        this.#polls = 0;
+        return { return: { pid: 4711 } };
+      case 'guest-exec-status': {
+        const { ran } = this.unhelpful;
+        this.#polls += 1;
+        if (!ran || this.#polls <= (ran.afterPolls ?? 0)) return { return: { exited: false } };
+        const data = Buffer.from(ran.output).toString('base64');
+        return { return: { exited: true, exitcode: ran.exitCode, 'out-data': data } };
+      }
       case 'guest-fsfreeze-status':
         return { return: this.frozen && !thawsItself ? 'frozen' : 'thawed' };
       case 'guest-fsfreeze-freeze':
