@@ -17,11 +17,25 @@ export async function refuseReplicaVm(compute: RecoveryCompute, vm: string, deed
   throw new CatalogueError('InvalidVmState', `there is a replica VM ${vm}; ${deed} would destroy its disks`);
 }
 
+/** Protection begins and ends without a test failover, so a test VM that exists then was left behind. */
+export async function deleteTestVmOf(compute: RecoveryCompute, vm: string): Promise<void> {
+  for (const { name, testOf } of await compute.listTestVms()) if (testOf === vm) await compute.deleteTestVm(name);
+}
+
+/** @throws CatalogueError InvalidVmState: a test VM has the name that the VM's replica VM would get. */
+export async function refuseTestName(compute: RecoveryCompute, vm: string): Promise<void> {
+  const test = (await compute.listTestVms()).find(({ name }) => name === vm);
+  if (!test) return;
+  const instead = `first run: farshore cleanup-test-failover ${test.testOf} --wait`;
+  throw new CatalogueError('InvalidVmState', `${vm} is the name of the test VM of ${test.testOf}; ${instead}`);
+}
+
 export const removalActivities = ({ store, compute }: RemovalDeps) => ({
   /** Deletes the replica and all other data of the VM in the store. Refused while a replica VM uses it. */
   async removeReplica({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
     await beating(0, async () => {
       await refuseReplicaVm(compute, vm, 'removing its replica');
+      await deleteTestVmOf(compute, vm);
       await removeReplica(store, { vm, epoch });
     });
   },

@@ -5,6 +5,7 @@ import type { Job } from '../domain/job.js';
 import type { DiskWrite } from '../domain/last-cut.js';
 import type { NamedPoint } from '../domain/named-points.js';
 import type { Policy } from '../domain/policy.js';
+import type { SiteVm } from '../domain/site.js';
 import { toIso } from '../domain/time.js';
 import { recoveryPointId, vaultPaths, type AppliedState, type ReplicaDescription } from '../domain/vault.js';
 import { applyCycle } from '../replication/apply.js';
@@ -34,8 +35,9 @@ import { changePointActivities } from './change-point.js';
 import { classified } from './failures.js';
 import { beating } from './heartbeat.js';
 import { recordFailover, unplannedFailoverActivities } from './unplanned-failover.js';
-import { refuseReplicaVm, removalActivities } from './removal.js';
+import { deleteTestVmOf, refuseReplicaVm, refuseTestName, removalActivities } from './removal.js';
 import { replicaVmActivities } from './replica-vm.js';
+import { testFailoverActivities } from './test-failover.js';
 import { Turns } from './turns.js';
 import { digestActivities } from './verification.js';
 
@@ -44,6 +46,8 @@ export interface TargetDeps {
   readonly compute: RecoveryCompute;
   /** Networks and subnets of the recovery site. */
   readonly networks: readonly { readonly name: string; readonly subnets: readonly string[] }[];
+  /** The VMs of the site file, with the checks of their test VMs. No test VM gets one of their names. */
+  readonly siteVms?: readonly Pick<SiteVm, 'name' | 'checks'>[];
   /** Receives a request when the health of a VM changes; an http or https address. */
   readonly webhook?: string;
   readonly turns?: Turns;
@@ -68,7 +72,14 @@ export interface AppliedCycle {
 
 export type TargetActivities = ReturnType<typeof createTargetActivities>;
 
-export function createTargetActivities({ store, compute, networks, webhook, turns = new Turns() }: TargetDeps) {
+export function createTargetActivities({
+  store,
+  compute,
+  networks,
+  siteVms,
+  webhook,
+  turns = new Turns(),
+}: TargetDeps) {
   const description = async (vm: string): Promise<ReplicaDescription> => {
     const found = await readDescription(store, vm);
     if (!found) throw new CatalogueError('InvalidReplicaState', `the store holds no description of ${vm}`);
@@ -91,6 +102,7 @@ export function createTargetActivities({ store, compute, networks, webhook, turn
     ...replicaVmActivities({ store, compute }),
     ...changePointActivities({ store, compute }),
     ...cancelFailoverActivities({ store, compute }),
+    ...testFailoverActivities({ store, compute, ...(siteVms && { siteVms }) }),
     ...alertActivities(webhook),
     ...digestActivities(store, turns),
 
@@ -108,6 +120,8 @@ export function createTargetActivities({ store, compute, networks, webhook, turn
     /** Creates the replica disks and the VM's description, and fences out any earlier writer. */
     async prepareReplica({ description: wanted }: { description: ReplicaDescription }): Promise<void> {
       await refuseReplicaVm(compute, wanted.vm, 'a new initial replication');
+      await deleteTestVmOf(compute, wanted.vm);
+      await refuseTestName(compute, wanted.vm);
       await prepareReplica(store, wanted, { epoch: wanted.epoch, sequence: 0 });
     },
 

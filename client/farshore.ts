@@ -207,6 +207,29 @@ export class Farshore {
     return this.startJob(vm, 'cancelFailover', { ...(reason !== undefined && { reason }) });
   }
 
+  /**
+   * Starts a test VM from a recovery point, in a network of its own, while replication of the VM continues.
+   * @param options.recoveryPoint `latest` (default), `latest-app-consistent`, or the ID or name of a point.
+   * @param options.cleanUpAfterSeconds the test VM is deleted automatically after this time; default: a day.
+   * @throws RefusedError with the reason if the VM's state does not allow it.
+   */
+  async testFailover(
+    vm: string,
+    options: Pick<JobParameters, 'recoveryPoint' | 'cleanUpAfterSeconds' | 'reason'> = {},
+    requestId: string = randomUUID(),
+  ): Promise<messages.JobAccepted> {
+    return this.startJob(vm, 'testFailover', options, requestId);
+  }
+
+  /** Ends a test failover and deletes the test VM. @throws RefusedError if there is none. */
+  async cleanUpTestFailover(
+    vm: string,
+    notes?: string,
+    requestId: string = randomUUID(),
+  ): Promise<messages.JobAccepted> {
+    return this.startJob(vm, 'cleanupTestFailover', { ...(notes !== undefined && { notes }) }, requestId);
+  }
+
   /** Pauses replication; changes are still tracked. @throws RefusedError if the VM's state does not allow it. */
   async pause(vm: string): Promise<{ readonly since: string }> {
     const requestId = randomUUID();

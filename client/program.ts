@@ -21,6 +21,7 @@ import { resynchronizeCommand } from './commands/resynchronize.js';
 import { pauseCommand, resumeCommand, setPolicyCommand } from './commands/settings.js';
 import { siteCommand } from './commands/site.js';
 import { statusCommand } from './commands/status.js';
+import { cleanupTestFailoverCommand, testFailoverCommand } from './commands/test-failover.js';
 import { unprotectCommand } from './commands/unprotect.js';
 import { downCommand, upCommand } from './commands/up.js';
 import { vaultCommand } from './commands/vault.js';
@@ -73,6 +74,8 @@ export function program(): Command {
     setPolicyCommand(),
     verifyCommand(),
     unprotectCommand(),
+    testFailoverCommand(),
+    cleanupTestFailoverCommand(),
     failoverCommand(),
     changeRecoveryPointCommand(),
     cancelFailoverCommand(),

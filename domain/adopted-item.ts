@@ -3,11 +3,13 @@
  * Replication continues incrementally if the logs follow the vault's newest cycle; if that is not certain, the VM is
  * marked for resynchronization.
  */
+import type { Drill } from './drill.js';
+import { DEFAULT_DRILL_SECONDS } from './drill-limits.js';
 import type { Fence } from './fence.js';
 import { jobId } from './ids.js';
 import { newProtectedItem, type NewItem, type ProtectedItem } from './protected-item.js';
-import type { AppliedState, CycleManifest, RecoveryPoint, ReplicaDescription, VaultState } from './vault.js';
-import { earlier } from './time.js';
+import type { AppliedState, CycleManifest, RecoveryPoint, ReplicaDescription, TestHold, VaultState } from './vault.js';
+import { earlier, toIso, toMs } from './time.js';
 
 /** The vault's records of a VM. */
 export interface VaultFacts {
@@ -18,6 +20,8 @@ export interface VaultFacts {
   /** Complete cycles that follow the applied one. */
   readonly received: readonly CycleManifest[];
   readonly points: readonly RecoveryPoint[];
+  /** Of a test VM that exists, or was left behind. */
+  readonly testHold?: TestHold | undefined;
 }
 
 /** The hypervisor's tracking of a VM; `unknown` if the hypervisor does not answer: the first cycle then finds out. */
@@ -40,6 +44,7 @@ export function adopt(of: NewItem, vault: VaultFacts, tracking: TrackingFacts, a
   const namedPoints = points.flatMap(({ id, tags = [] }) => tags.map((tag) => ({ tag, id })));
   const base: ProtectedItem = {
     ...newProtectedItem(of),
+    ...(vault.testHold && { drill: drillOf(vault.testHold, at) }),
     epoch: Math.max(fence.epoch, description.epoch),
     ...(namedPoints.length > 0 && { namedPoints }),
     ...(newest && { latestRecoveryPoint: { id: newest.id, time: newest.time } }),
@@ -74,6 +79,15 @@ export function adopt(of: NewItem, vault: VaultFacts, tracking: TrackingFacts, a
     },
   };
 }
+
+/** When it was to be cleaned up is lost: its time begins again. */
+const drillOf = ({ testVm, since, of: { id, time } }: TestHold, at: string): Drill => ({
+  testVm,
+  since,
+  tested: { testVm, network: testVm, recoveryPoint: { id, time } },
+  problem: 'Temporal was lost during the test failover',
+  cleanUpAt: toIso(toMs(at) + DEFAULT_DRILL_SECONDS * 1000),
+});
 
 /** The first thing to do: a cycle, or the steps that remained after the initial copy. */
 const next = (

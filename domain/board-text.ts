@@ -17,6 +17,7 @@ export function boardText(board: Board): string {
     ...section('Needs attention', attention.flatMap(attentionLines)),
     ...section('Waits for an operator', waiting.map(jobLine)),
     ...section('Running', jobs.filter((job) => !waiting.includes(job)).map(jobLine)),
+    ...section('Test failovers', vms.flatMap(testLines)),
     ...section('Hosts', hosts.map(hostLine)),
     ...section('VMs', vmLines(vms)),
   ].join('\n');
@@ -51,6 +52,12 @@ function jobLine({ id, title, vm, task, progress, waitsFor }: JobRow): string {
   const done = progress ? `, ${share} % of ${formatBytes(progress.bytesTotal)}` : '';
   return `- ${title}${vm === undefined ? '' : ` of ${vm}`}${doing}${waitsFor ? standstill[waitsFor] : done} (\`${id}\`)`;
 }
+
+const testLines = ({ vm, testFailover }: VmRow): string[] => {
+  if (!testFailover) return [];
+  const { testVm, cleanUpAt } = testFailover;
+  return [`- ${testVm}, of ${vm}${cleanUpAt === undefined ? '' : `, cleaned up automatically at ${cleanUpAt}`}`];
+};
 
 const hostLine = ({ host, vms, health, silence }: HostRow): string =>
   `- ${silence ? `**${host}** has not answered since ${silence.since}` : host}, ${health}: ${vms.join(', ')}`;

@@ -13,6 +13,7 @@ import {
   type Attention,
   type Viewed,
 } from './attention.js';
+import type { Drill } from './drill.js';
 import type { Health } from './health.js';
 import type { HeldReplica } from './held-replica.js';
 import { hostSilence, silenceOf, type HostSilence } from './host-silence.js';
@@ -40,6 +41,8 @@ export interface VmRow {
   readonly lastCycle?: { readonly sequence: number; readonly sealedAt: string; readonly bytes: number };
   /** ISO 8601; undefined while no cycles are made. */
   readonly nextCycleAt?: string;
+  /** The test failover that exists, and when it is cleaned up automatically. */
+  readonly testFailover?: { readonly testVm: string; readonly cleanUpAt?: string };
 }
 
 /** A host with protected VMs. */
@@ -215,10 +218,10 @@ export function viewAmong(
 }
 
 /** Text for a table column. */
-export function runsAtText({ activeSide, unseen, stopped }: VmRow): string {
+export function runsAtText({ activeSide, unseen, stopped, testFailover }: VmRow): string {
   if (activeSide === undefined) return '-';
-  if (stopped) return `${activeSide}, off`;
-  return unseen ? `${activeSide}, unseen` : activeSide;
+  const place = stopped ? `${activeSide}, off` : unseen ? `${activeSide}, unseen` : activeSide;
+  return testFailover ? `${place}, test VM` : place;
 }
 
 export const worst = (healths: readonly Health[]): Health =>
@@ -239,8 +242,14 @@ function vmRow(vm: string, view: ProtectedItemView | undefined, held: HeldReplic
     ...(rpoSeconds !== undefined && { rpoSeconds }),
     ...(shipped && { lastCycle: shipped }),
     ...(nextCycleAt !== undefined && !rests && { nextCycleAt }),
+    ...(item.drill && { testFailover: testFailoverOf(item.drill) }),
   };
 }
+
+const testFailoverOf = ({ testVm, cleanUpAt }: Drill): NonNullable<VmRow['testFailover']> => ({
+  testVm,
+  ...(cleanUpAt !== undefined && { cleanUpAt }),
+});
 
 function hostRows(views: readonly Viewed[]): HostRow[] {
   const known = views.flatMap(({ view }) => (view ? [view] : []));

@@ -1,5 +1,6 @@
 /** The outcome that a job reports to its VM, and the VM's state after it. */
 import { z } from 'zod';
+import { testedSchema } from './drill.js';
 import { failureSchema, resyncCauseOf } from './errors.js';
 import type { JobParameters } from './job.js';
 import { jobDefinition, type JobKind } from './jobs/known-jobs.js';
@@ -9,7 +10,7 @@ import { earlier, isoTimeSchema, toIso, toMs } from './time.js';
 import { marked } from './resync-mark.js';
 import { notUndoneSchema, undoingSchema, type Leftover } from './undoing.js';
 
-const JOBS_REMEMBERED = 10;
+export const JOBS_REMEMBERED = 10;
 
 /** The outcome that a job reports to the entity; only the fields of its kind are present. */
 export const jobOutcomeSchema = z.object({
@@ -19,6 +20,8 @@ export const jobOutcomeSchema = z.object({
   /** Cycles the job itself made, so that the loop continues after them. */
   cycle: cycleSchema.optional(),
   recoveryPoint: z.object({ id: z.string(), time: isoTimeSchema }).optional(),
+  /** What a test failover has made and found. */
+  tested: testedSchema.optional(),
   /** Why the replica must be resynchronized although the job succeeded. */
   resyncCause: z.string().optional(),
   /** The recovery points that have a name, after the job's cycles. */

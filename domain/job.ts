@@ -1,5 +1,6 @@
 /** Jobs: every operation on a VM is a job with named tasks, as in Azure's portal. */
 import { z } from 'zod';
+import { LONGEST_DRILL_SECONDS, SHORTEST_DRILL_SECONDS } from './drill-limits.js';
 import { failureSchema } from './errors.js';
 import type { JobKind } from './jobs/known-jobs.js';
 import { isoTimeSchema, toIso, toMs } from './time.js';
@@ -16,6 +17,7 @@ export const jobParametersSchema = z.strictObject({
    * Unplanned failover: the state to fail over to. `latest` first processes what has been received, `latest-processed`
    * takes what the replica holds, anything else is the ID of a recovery point. Default: `latest`.
    * Change recovery point: the new point; `latest` and `latest-processed` are the newest one.
+   * Test failover: `latest`, `latest-app-consistent`, or the ID or name of a recovery point.
    */
   recoveryPoint: z.string().min(1).max(63).optional(),
   /** Unplanned failover: try for a limited time to shut the source down and to fetch its last changes. */
@@ -34,6 +36,10 @@ export const jobParametersSchema = z.strictObject({
   keepReplica: z.boolean().exactOptional(),
   /** Disable protection: the primary site no longer exists, so it is not asked. */
   primaryLost: z.boolean().exactOptional(),
+  /** Test failover: time after which the test VM is deleted. */
+  cleanUpAfterSeconds: z.int().min(SHORTEST_DRILL_SECONDS).max(LONGEST_DRILL_SECONDS).exactOptional(),
+  /** Test failover cleanup: the operator's notes on the test. */
+  notes: z.string().min(1).max(2_000).exactOptional(),
 });
 export type JobParameters = z.infer<typeof jobParametersSchema>;
 

@@ -77,7 +77,8 @@ export function nextStep(
     };
   }
   if (silence && view.operations.unplannedFailover.allowed) return failOver([vm], silence, at);
-  if (waitsForPerson(item) || (item.job && waitsForPerson(item.job)) || seedingStopped(item)) {
+  const waiting = [item, item.job, item.drill?.job].some((each) => each && waitsForPerson(each));
+  if (waiting || seedingStopped(item)) {
     return retryOnceMended(vm);
   }
   if (item.job) {
@@ -97,6 +98,8 @@ export function nextStep(
         purpose: `once you have checked that the replica VM works; if it does not, run it from another point (farshore change-recovery-point ${vm} --recovery-point POINT) or at the primary site again (farshore cancel-failover ${vm})`,
       };
     default:
+      // Protection cannot end while it exists.
+      if (item.drill) return stepOfDrill(item)!;
       return {
         command: `farshore unprotect ${vm} --wait`,
         purpose:
@@ -133,6 +136,19 @@ function stepOfLeft({ vm, phase, job, leftovers, sourceFence }: ProtectedItem): 
     purpose:
       'only if the primary site no longer exists; otherwise Farshore fences the source automatically once its hypervisor and its Provider answer',
     optional: true,
+  };
+}
+
+function stepOfDrill({ vm, drill }: ProtectedItem): NextStep | undefined {
+  if (!drill) return undefined;
+  const { job, requested, testVm, cleanUpAt } = drill;
+  const running = job ?? requested;
+  if (running)
+    return { command: `farshore job show ${running.jobId}`, purpose: `the job "${titleOf(running.kind)}" is running` };
+  const until = cleanUpAt === undefined ? '' : `; otherwise Farshore does so automatically at ${cleanUpAt}`;
+  return {
+    command: `farshore cleanup-test-failover ${vm} --wait`,
+    purpose: `once you have tested ${testVm}${until}`,
   };
 }
 
@@ -175,6 +191,8 @@ function nextOfProtected(
       purpose: `the Provider does not answer, and a planned failover needs it; replication continues. ${BEFORE_THAT}`,
     };
   }
+  const drill = stepOfDrill(item);
+  if (drill) return drill;
   return {
     command: `farshore failover ${vm} --type planned --wait`,
     purpose: 'only to move it to the recovery site; nothing needs to be done now',

@@ -25,7 +25,7 @@ export function allowedOperations(item: ProtectedItem): Record<Operation, Permis
   const ofSettings: Record<(typeof settings)[number], Permission> = {
     sync: busy ?? inPhase('Protected', 'only a protected VM can be synchronized') ?? resync ?? paused ?? yes,
     retry:
-      item.retry || item.job?.retry || item.leftovers || seedingStopped(item)
+      item.retry || item.job?.retry || item.drill?.job?.retry || item.leftovers || seedingStopped(item)
         ? yes
         : no('nothing is waiting for a retry'),
     pause: busy ?? inPhase('Protected', 'only the replication of a protected VM can be paused') ?? alreadyPaused ?? yes,

@@ -3,12 +3,14 @@
  */
 import { z } from 'zod';
 import { appConsistencySchema } from './app-consistency.js';
+import { drillSchema, lastDrillSchema } from './drill.js';
 import { failureSchema } from './errors.js';
 import { hostTroubleSchema } from './host.js';
 import { nameSchema } from './ids.js';
-import { jobKindSchema, jobParametersSchema, progressSchema, retryStateSchema, waitsForPerson } from './job.js';
+import { jobKindSchema, retryStateSchema, waitsForPerson } from './job.js';
 import { namedPointSchema, tagRequestSchema } from './named-points.js';
 import { policySchema } from './policy.js';
+import { jobRequestSchema, runningJobSchema } from './running-job.js';
 import { STATE_VERSION } from './state-version.js';
 import { isoTimeSchema, toMs } from './time.js';
 import { leftoverSchema, type Leftover } from './undoing.js';
@@ -18,28 +20,6 @@ export type Health = (typeof healths)[number];
 
 export const phases = ['Unprotected', 'Seeding', 'Protected', 'FailedOver', 'Committed', 'FailedBack'] as const;
 export type Phase = (typeof phases)[number];
-
-/** An accepted job. The request's ID makes repeating the request harmless. */
-const jobRequestSchema = z.object({
-  requestId: z.string(),
-  jobId: z.string(),
-  kind: jobKindSchema,
-  parameters: jobParametersSchema.optional(),
-  /** Workflow ID of the plan run that requested it. */
-  planRun: z.string().optional(),
-  /** Tasks before which the job waits until the plan run lets it continue. */
-  holdBefore: z.array(z.string()).optional(),
-});
-export type JobRequest = z.infer<typeof jobRequestSchema>;
-
-const runningJobSchema = jobRequestSchema.extend({
-  startedAt: isoTimeSchema,
-  task: z.string().optional(),
-  progress: progressSchema.optional(),
-  retry: retryStateSchema.optional(),
-  /** When the job was last heard from; a job that stays silent is asked whether it still exists. */
-  heardAt: isoTimeSchema,
-});
 
 export const cycleSchema = z.object({ sequence: z.int(), sealedAt: isoTimeSchema, bytes: z.number() });
 
@@ -124,6 +104,10 @@ export const protectedItemSchema = z.object({
   sourceRan: z.object({ until: isoTimeSchema }).optional(),
   /** What ended jobs should have undone but have not. */
   leftovers: z.array(leftoverSchema).optional(),
+  /** The test failover that exists beside replication, until it is cleaned up. */
+  drill: drillSchema.optional(),
+  /** The outcome of the newest test failover that has ended. */
+  lastDrill: lastDrillSchema.optional(),
   protectedSince: isoTimeSchema.optional(),
 });
 export type ProtectedItem = z.infer<typeof protectedItemSchema>;
@@ -195,8 +179,12 @@ export const isReplicated = ({ phase, activeSide }: ProtectedItem): boolean =>
 export const needsHost = (item: ProtectedItem): boolean => isReplicated(item) || item.sourceFence !== undefined;
 
 /** False if protection never began or has ended. */
-export const isProtected = ({ phase, job, leftovers, sourceFence }: ProtectedItem): boolean =>
-  phase !== 'Unprotected' || job !== undefined || leftovers !== undefined || sourceFence !== undefined;
+export const isProtected = ({ phase, job, leftovers, sourceFence, drill }: ProtectedItem): boolean =>
+  phase !== 'Unprotected' ||
+  job !== undefined ||
+  leftovers !== undefined ||
+  sourceFence !== undefined ||
+  drill !== undefined;
 
 export const phaseText: Record<Phase, string> = {
   Unprotected: 'not protected',

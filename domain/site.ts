@@ -17,6 +17,7 @@ import { siteHostSchema, type SiteHost } from './host-settings.js';
 import { nameSchema } from './ids.js';
 import { policySchema, type Policy } from './policy.js';
 import { storeAddressSchema } from './store-address.js';
+import { testChecksSchema } from './test-checks.js';
 
 const pathSchema = z.string().min(1);
 
@@ -119,6 +120,9 @@ const vmSchema = z.strictObject({
   directBoot: directBootSchema
     .optional()
     .describe('With `guests: qemu`: what the VM boots at both sites, instead of what its disks hold.'),
+  checks: testChecksSchema
+    .default([])
+    .describe('With `guests: qemu`: what a test failover checks once the guest of the test VM has booted.'),
   replica: z
     .strictObject({ size: z.string().min(1).default('Standard_D2s_v5').describe('Size of the replica VM.') })
     .prefault({})

@@ -4,6 +4,7 @@
  * epoch never goes back, and within an epoch the sequence never goes back.
  */
 import { afterAttempt, type AppConsistentFailure } from './app-consistency.js';
+import { drillJobEnded, drillJobProgressed, drillJobStarted, drillRequested, isDrillJob } from './drill-events.js';
 import type { Failure } from './errors.js';
 import type { HostNews, LocatedVm } from './host.js';
 import type { RetryState } from './job.js';
@@ -13,7 +14,8 @@ import { jobDefinition } from './jobs/known-jobs.js';
 import { marked } from './resync-mark.js';
 import { afterTags, knownNames, withTagRequest, type NamedPoint, type TagRequest } from './named-points.js';
 import { copyFrequencyMs, type Policy } from './policy.js';
-import { isReplicated, type Health, type JobRequest, type ProtectedItem } from './protected-item.js';
+import { isReplicated, type Health, type ProtectedItem } from './protected-item.js';
+import type { JobRequest } from './running-job.js';
 import { toIso, toMs } from './time.js';
 import type { Leftover, Undoing } from './undoing.js';
 
@@ -69,17 +71,16 @@ export type ItemEvent =
 /** @returns the item after the event; the same object when the event changes nothing. */
 export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
   switch (event.type) {
-    case 'jobRequested':
-      return {
-        ...item,
-        pending: jobDefinition(event.request.kind).takesOver
-          ? [event.request, ...item.pending]
-          : [...item.pending, event.request],
-        answered: [...item.answered, { requestId: event.request.requestId, jobId: event.request.jobId }].slice(
-          -REQUESTS_REMEMBERED,
-        ),
-      };
+    case 'jobRequested': {
+      const { requestId, jobId, kind } = event.request;
+      const answered = [...item.answered, { requestId, jobId }].slice(-REQUESTS_REMEMBERED);
+      const { beside, takesOver } = jobDefinition(kind);
+      if (beside) return drillRequested({ ...item, answered }, event.request);
+      const pending = takesOver ? [event.request, ...item.pending] : [...item.pending, event.request];
+      return { ...item, pending, answered };
+    }
     case 'jobStarted': {
+      if (isDrillJob(item, event.jobId)) return drillJobStarted(item, event);
       const request = item.pending.find((candidate) => candidate.jobId === event.jobId);
       // One job at a time: a second start arrives late or is a repetition.
       if (!request || item.job) return item;
@@ -94,6 +95,7 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
       };
     }
     case 'jobProgressed': {
+      if (isDrillJob(item, event.jobId)) return drillJobProgressed(item, event);
       if (item.job?.jobId !== event.jobId) return item;
       const { task: _t, progress: _p, retry: _r, ...rest } = item.job;
       const news = {
@@ -106,6 +108,7 @@ export function next(item: ProtectedItem, event: ItemEvent): ProtectedItem {
       return event.progress && event.progress.bytesDone > 0 && !event.retry ? resolved(told) : told;
     }
     case 'jobEnded':
+      if (isDrillJob(item, event.jobId)) return drillJobEnded(item, event);
       return item.job?.jobId === event.jobId ? afterJob(item, item.job.kind, event) : item;
     case 'cycleRequested':
       return {

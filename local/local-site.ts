@@ -8,10 +8,12 @@ import type { Site, SiteVm } from '../domain/site.js';
 import { readRecoveryState, type KnownRecoveryState } from '../replication/recovery-target.js';
 import { HypervisorClient, RecoveryComputeClient } from '../sites/hypervisor/control-client.js';
 import type { HypervisorVm } from '../ports/hypervisor-vm.js';
+import type { TestVm } from '../ports/test-vms.js';
 import type { DataFolder } from '../config/data-folder.js';
 import { withReplicaStore } from './open-replica-store.js';
 
 export type { HypervisorVm } from '../ports/hypervisor-vm.js';
+export type { TestVm } from '../ports/test-vms.js';
 
 /** A hypervisor's answer about a VM. Without `vm`, the hypervisor does not know the VM or did not answer. */
 export interface HypervisorAnswer {
@@ -80,6 +82,12 @@ export class LocalSite {
    */
   async replicaVms(): Promise<HypervisorVm[]> {
     const vms = await new RecoveryComputeClient(this.data.recoveryControl()).listVms();
+    return vms.toSorted((a, b) => a.name.localeCompare(b.name));
+  }
+
+  /** As `replicaVms`, the test VMs. @throws CatalogueError RecoverySideNotAnswering */
+  async testVms(): Promise<TestVm[]> {
+    const vms = await new RecoveryComputeClient(this.data.recoveryControl()).listTestVms();
     return vms.toSorted((a, b) => a.name.localeCompare(b.name));
   }
 

@@ -205,6 +205,7 @@ async function optionsOf(
             store,
             compute: new RecoveryComputeClient(data.recoveryControl(), store.disks),
             networks: site.azureNetworks,
+            siteVms: site.vms,
             turns,
             ...(site.alerts && { webhook: site.alerts.webhook }),
           }),

@@ -3,7 +3,7 @@ import { hostNewsSchema, locatedVmSchema, type HostNews } from '../domain/host.j
 import { viewOf } from '../domain/item-view.js';
 import type { JobOutcome } from '../domain/job-outcome.js';
 import { jobOperations, type JobKind } from '../domain/jobs/known-jobs.js';
-import type { JobRequest } from '../domain/protected-item.js';
+import type { JobRequest } from '../domain/running-job.js';
 import { now } from './clock.js';
 import type { Handlers } from './handlers.js';
 import * as messages from './messages.js';

@@ -14,4 +14,6 @@ export { changeRecoveryPoint } from './change-recovery-point.js';
 export { commitFailover } from './commit-failover.js';
 export { disableProtection } from './disable-protection.js';
 export { verifyReplica } from './verify-replica.js';
+export { testFailover } from './test-failover.js';
+export { cleanupTestFailover } from './cleanup-test-failover.js';
 export { runRecoveryPlan } from './run-recovery-plan.js';

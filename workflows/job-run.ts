@@ -67,7 +67,7 @@ export class JobRun<K extends JobKind> {
   private entityClosed = false;
   private superseded = false;
   /** Facts that the entity needs even if the job does not succeed. */
-  known: Pick<JobOutcome, 'epoch' | 'cycle' | 'recoveryPoint'> = {};
+  known: Pick<JobOutcome, 'epoch' | 'cycle' | 'recoveryPoint' | 'tested'> = {};
 
   constructor(
     public input: JobInput,

@@ -15,7 +15,7 @@ import type { HostNews } from '../domain/host.js';
 import { jobId as makeJobId } from '../domain/ids.js';
 import { followUpOf, jobDefinition, type JobKind, titleOf } from '../domain/jobs/known-jobs.js';
 import { tagRequestOf } from '../domain/named-points.js';
-import type { Operation } from '../domain/operations.js';
+import { allowedOperations, type Operation } from '../domain/operations.js';
 import { cycleToRequest, next, type ItemEvent } from '../domain/transitions.js';
 import type { JobOutcome } from '../domain/job-outcome.js';
 import {
@@ -26,15 +26,16 @@ import {
   resyncState,
   wantedLeftover,
   type Health,
-  type JobRequest,
   type ProtectedItem,
 } from '../domain/protected-item.js';
+import type { JobRequest } from '../domain/running-job.js';
 import { later, toMs } from '../domain/time.js';
 import { undoingText } from '../domain/undoing.js';
 import { now, nowMs } from './clock.js';
 import { deltaCycle } from './delta-cycle.js';
 import { fenceSource } from './fence-source.js';
 import { handleMessages, type AskedEntity, type NewJobRequest } from './entity-messages.js';
+import { DrillJobs } from './drill-jobs.js';
 import { handlersOf } from './handlers.js';
 import { followVm } from './find-vm.js';
 import type { LadderControl } from './ladder.js';
@@ -46,15 +47,13 @@ import { resyncOpening } from './sides.js';
 import { handleSettings } from './settings.js';
 import { migratedInput, neverFailing, startInput } from './start-input.js';
 import { startJob } from './start-job.js';
-import { askToRetry, closedFromOutside, isStillThere, supersede } from './running-job.js';
+import { askToRetry, closedFromOutside, isStillThere, SILENT_JOB_MS, supersede } from './running-job.js';
 import { tellOthers } from './tell-others.js';
 import { undoLeftover } from './undo-leftover.js';
 import { uncancelled } from './uncancelled.js';
 import { until, untilAnswered, untilOrAfter } from './wait.js';
 import { HealthWatch } from './watch-health.js';
 
-/** A job that has not been heard of for this long is asked whether it still exists, ms. */
-const SILENT_JOB_MS = 10 * 60_000;
 /** If the next resynchronization window could not be determined, it is looked up again after this time, ms. */
 const WINDOW_AGAIN_MS = 10 * 60_000;
 
@@ -75,6 +74,7 @@ class ProtectionEntity {
   /** This entity, as the work beside the loop sees it. */
   private readonly itself;
   private readonly healthWatch: HealthWatch;
+  private readonly drillJobs: DrillJobs;
 
   constructor(private readonly input: messages.ProtectVmInput) {
     const { vault, vm, host, vmmServer, policy } = input;
@@ -89,6 +89,11 @@ class ProtectionEntity {
       tuning: input.tuning,
     };
     this.healthWatch = new HealthWatch(this.itself);
+    this.drillJobs = new DrillJobs({
+      ...this.itself,
+      enqueue: (kind, request) => void this.enqueue(kind, request),
+      jobEnded: (jobId, result) => this.onJobEnded(jobId, result),
+    });
     this.ladder = {
       retryRequested: false,
       interrupted: () =>
@@ -106,6 +111,7 @@ class ProtectionEntity {
   async run(): Promise<ProtectedItem> {
     void this.healthWatch.run();
     void fenceSource(this.itself);
+    void this.drillJobs.run();
     const watched = tellOthers(this.itself);
     while (!isOver(this.item)) {
       if (shouldContinueAsNew()) await this.continueAsNew();
@@ -194,6 +200,12 @@ class ProtectionEntity {
   }
 
   private async retry(): Promise<{ retried: string }> {
+    const beside = this.item.drill?.job;
+    if (beside?.retry) {
+      await this.retryJob(beside.jobId);
+      const { drill: _, ...rest } = this.item;
+      if (!allowedOperations(rest).retry.allowed) return { retried: titleOf(beside.kind) };
+    }
     const { job, retry, vm } = this.item;
     if (job?.retry) {
       await this.retryJob(job.jobId);
@@ -328,6 +340,8 @@ class ProtectionEntity {
 
   private async continueAsNew(): Promise<never> {
     this.closing = true;
+    // No `await` without need: histories record the order of events.
+    if (this.drillJobs.isStarting) await until(() => !this.drillJobs.isStarting);
     await untilAnswered();
     return continueAsNew<typeof protectVm>({ ...inputOfNextRun(this.input), item: this.item });
   }

@@ -4,6 +4,7 @@
  */
 import { log, upsertMemo, upsertSearchAttributes } from '@temporalio/workflow';
 import { formatBytes } from '../domain/bytes.js';
+import { drillText, lastDrillText } from '../domain/drill.js';
 import { alertedHealthOf, conditionsOf, rpoSeconds, type Health } from '../domain/health.js';
 import { currentTask, expectedEnd, type Job } from '../domain/job.js';
 import { titleOf } from '../domain/jobs/known-jobs.js';
@@ -111,6 +112,8 @@ export function publishItem(item: ProtectedItem, at: string): Health {
   if (item.cycleDueAt && !item.paused) lines.push(`- Next cycle at ${item.cycleDueAt}.`);
   if (item.latestRecoveryPoint)
     lines.push(`- Latest recovery point: ${item.latestRecoveryPoint.time} (${item.latestRecoveryPoint.id}).`);
+  if (item.drill) lines.push(`- Test VM: ${inMarkdown(drillText(item.drill))}.`);
+  if (item.lastDrill) lines.push(`- Last test failover: ${inMarkdown(lastDrillText(item.lastDrill))}.`);
   if (item.job) {
     const { jobId, kind, task, progress, retry } = item.job;
     lines.push('', `Running job: ${titleOf(kind)} \`${jobId}\`${task === undefined ? '' : `, task "${task}"`}.`);

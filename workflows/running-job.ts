@@ -13,6 +13,8 @@ import { cancelJobSignal, retryJobSignal, stillThereSignal } from './messages.js
 import { uncancelled } from './uncancelled.js';
 import { untilOrAfter } from './wait.js';
 
+/** A job that has not been heard of for this long is asked whether it still exists, ms. */
+export const SILENT_JOB_MS = 10 * 60_000;
 /**
  * A job whose own activities hang is waited for no longer than this, ms: the raised epoch makes the stores refuse
  * whatever it still does.

@@ -1,7 +1,8 @@
 /** Starts a job of a VM as a child that outlives the runs of its parent, which never awaits it. */
 import { ParentClosePolicy, startChild } from '@temporalio/workflow';
 import { titleOf } from '../domain/jobs/known-jobs.js';
-import type { JobRequest, ProtectedItem } from '../domain/protected-item.js';
+import type { ProtectedItem } from '../domain/protected-item.js';
+import type { JobRequest } from '../domain/running-job.js';
 import { tuningOfNextRun, type JobInput, type Tuning } from './messages.js';
 
 /** @param item the state before the job. */

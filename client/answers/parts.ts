@@ -78,11 +78,28 @@ export const guest = guestStateSchema.describe(
 );
 export const replicaVm = z.strictObject({
   vm,
+  testOf: z.string().optional().describe('Set for a test VM: the VM that it was made from.'),
   power,
   guest: guest.optional(),
   hardware: hardware.optional().describe('Hardware of its source, as recorded in the vault.'),
   disks: z.array(disk),
 });
+
+export const testFailover = z
+  .strictObject({
+    testVm: z.string(),
+    since: isoTimeSchema.optional().describe('When it began.'),
+    jobId: jobId.optional().describe('The job that is starting it or cleaning it up.'),
+    reason: z.string().optional().describe('Why the operator started it.'),
+    network: z.string().optional().describe('The network of the test VM, which no other VM is connected to.'),
+    booted: z.boolean().optional(),
+    passed: z.boolean().optional().describe('Whether it has booted and passed its checks.'),
+    problem: z.string().optional().describe('Why it has not passed.'),
+    cleanUpAt: isoTimeSchema.optional().describe('When it is cleaned up automatically.'),
+    recoveryPoint: z.string().optional(),
+    recoveryPointTime: isoTimeSchema.optional(),
+  })
+  .describe('The test failover that has not been cleaned up yet.');
 
 /** The answer of a command that starts a job for each of several VMs. */
 export const severalVms = z.strictObject({

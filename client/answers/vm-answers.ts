@@ -29,6 +29,7 @@ import {
   guest,
   replicaVm,
   severalVms,
+  testFailover,
   oneVm,
   previewed,
   startedRun,
@@ -43,7 +44,13 @@ export const vmAnswers = {
   status: z.strictObject({
     vault: z.string(),
     health,
-    vms: z.array(vmRow.extend({ conditions: z.array(condition), job: runningJob.optional() })),
+    vms: z.array(
+      vmRow.extend({
+        conditions: z.array(condition),
+        job: runningJob.optional(),
+        testFailover: testFailover.optional(),
+      }),
+    ),
     attention: z.array(attention),
     unattended: z.array(z.string()).describe('Names of VMs whose replicas are no longer updated.'),
   }),
@@ -61,6 +68,7 @@ export const vmAnswers = {
             .describe('True if it should run at the recovery site but its replica VM is off or does not exist.'),
           lastCycle: cycleSchema.optional(),
           nextCycleAt: isoTimeSchema.optional(),
+          testFailover: testFailover.optional(),
         }),
       ),
       hosts: z.array(
@@ -118,6 +126,8 @@ export const vmAnswers = {
     conditions: z.array(condition),
     policy: policySchema,
     job: runningJob.optional(),
+    testFailover: testFailover.optional(),
+    lastTestFailover: protectedItemSchema.shape.lastDrill,
     applied: cycleSchema.optional().describe('The newest cycle that the replica holds.'),
     resync: protectedItemSchema.shape.resync,
     power: power.optional(),
@@ -182,6 +192,8 @@ export const vmAnswers = {
     cycleDueAt: isoTimeSchema.optional(),
   }),
   verify: oneVm,
+  'test-failover': oneVm,
+  'cleanup-test-failover': oneVm,
   unprotect: severalVms,
   failover: severalVms,
   commit: severalVms,

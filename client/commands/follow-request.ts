@@ -15,7 +15,13 @@ export interface DestructiveOptions {
 
 /** Reports which job was started; with --wait, follows it and reports its outcome. @throws JobFailedError */
 export async function followRequest(
-  name: 'verify' | 'resynchronize' | 'change-recovery-point' | 'cancel-failover',
+  name:
+    | 'verify'
+    | 'resynchronize'
+    | 'change-recovery-point'
+    | 'cancel-failover'
+    | 'test-failover'
+    | 'cleanup-test-failover',
   vm: string,
   command: Command,
   farshore: Farshore,

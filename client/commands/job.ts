@@ -14,6 +14,7 @@ import { outputOf, withFarshore } from './place.js';
 import { unplannedText } from './unplanned-failover.js';
 import { positive } from './numbers.js';
 import { waitingForStore } from './store-patience.js';
+import { testFailoverResultOf, testFailoverText } from './test-failover.js';
 import { verifyResultOf, verifyText } from './verify.js';
 import { retryText } from './wait.js';
 
@@ -137,10 +138,12 @@ function jobText(job: Job): string {
   const unplanned = job.kind === 'unplannedFailover' ? unplannedText(job) : undefined;
   const changed = pointChangeResultOf(job);
   const cancelled = cancelledFailoverResultOf(job);
+  const tested = testFailoverResultOf(job);
   const result = failover
     ? failoverText(job.vm, failover)
     : (unplanned ??
       (verified && verifyText(job.vm, verified)) ??
+      (tested && testFailoverText(job.vm, tested)) ??
       (changed && pointChangeText(job.vm, changed)) ??
       (cancelled && cancelledFailoverText(job.vm, cancelled)));
   return [head, tasks, ...(result === undefined ? [] : [result])].join('\n\n');

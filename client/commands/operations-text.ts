@@ -18,6 +18,8 @@ const commands = {
   commitFailover: 'commit',
   disableProtection: 'unprotect',
   verifyReplica: 'verify',
+  testFailover: 'test-failover',
+  cleanupTestFailover: 'cleanup-test-failover',
 } satisfies Record<Operation, string>;
 
 const commandOf = (operation: string): string =>

@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { boardOf, runsAtText, viewAmong, type Board, type VmRow } from '../../domain/board.js';
 import type { Health } from '../../domain/health.js';
+import type { Job } from '../../domain/job.js';
 import { titleOf } from '../../domain/jobs/known-jobs.js';
 import { formatSeconds } from '../../domain/time.js';
 import { exitCodes } from '../exit-codes.js';
@@ -15,7 +16,7 @@ import { VaultSource } from '../watch/vault-source.js';
 import { watchStatus } from '../watch/watch-status.js';
 import { commonOptions, heldReplicas, outputOf, withFarshore } from './place.js';
 import { positive } from './numbers.js';
-import { runningJob } from './shown.js';
+import { runningJob, testFailoverValue } from './shown.js';
 
 /** Seconds. */
 const DEFAULT_INTERVAL = 2;
@@ -96,21 +97,25 @@ function statusOf({ vm, host, phase, activeSide, health, rpoSeconds }: VmRow, vi
     rpoSeconds,
     conditions: view?.conditions ?? [],
     job: view && runningJob(view.item),
+    testFailover: view?.item.drill && testFailoverValue(view.item.drill),
   };
 }
+
+const jobText = ({ kind, task }: Pick<Job, 'kind'> & { task?: string | undefined }): string =>
+  `${titleOf(kind)}${task === undefined ? '' : `: ${task}`}`;
 
 function statusText({ vms, attention }: Board, items: ReadonlyMap<string, ProtectedItem>): string {
   if (vms.length === 0) return 'The site file has no VMs, and no VM is protected.';
   const rows = vms.map((row) => {
     const { vm, phase, health, rpoSeconds } = row;
-    const job = items.get(vm)?.job;
+    const { job, drill } = items.get(vm) ?? {};
     return [
       vm,
       phase,
       runsAtText(row),
       health ?? '-',
       rpoSeconds === undefined ? '-' : formatSeconds(rpoSeconds),
-      job ? `${titleOf(job.kind)}${job.task === undefined ? '' : `: ${job.task}`}` : '-',
+      [job, drill?.job].flatMap((each) => (each ? [jobText(each)] : [])).join('; ') || '-',
     ];
   });
   const remarks = attention.map(({ health, message, advice }) =>

@@ -1,6 +1,7 @@
 /** `vm list`, `vm show`, and the commands for VMs that do not run. */
 import { Command, Option } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
+import { drillText, lastDrillText } from '../../domain/drill.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { fencingTexts } from '../../domain/fencing.js';
 import { guestText } from '../../domain/guest.js';
@@ -12,7 +13,7 @@ import type { Policy } from '../../domain/policy.js';
 import type { RecoveryState } from '../../domain/recovery-point.js';
 import { policyOf, type Site, type SiteVm } from '../../domain/site.js';
 import { formatSeconds } from '../../domain/time.js';
-import type { HypervisorAnswer, HypervisorVm } from '../../local/local-site.js';
+import type { HypervisorAnswer, HypervisorVm, TestVm } from '../../local/local-site.js';
 import type { ProtectedItemView } from '../../domain/item-view.js';
 import { fields, table } from '../output.js';
 import { replicaVmPower } from '../../domain/attention.js';
@@ -25,7 +26,7 @@ import { silentProviders } from '../../temporal/silent-providers.js';
 import { findPlace, heldReplicas, outputOf, withFarshore } from './place.js';
 import { pointsText, pointsValue } from './points-report.js';
 import { diskValue } from '../infrastructure/infrastructure.js';
-import { replicaVm, runningJob } from './shown.js';
+import { replicaVm, runningJob, testFailoverValue } from './shown.js';
 import { operationsText } from './operations-text.js';
 import { deleteReplicaCommand, startVmCommand } from './replica-vm.js';
 import { activeSideOf, isProtectedNow, remarkOnPlace, powerText, whereText } from './vm-where.js';
@@ -40,7 +41,7 @@ export function vmCommand(): Command {
     .summary('every VM, protected or not')
     .description(
       'Lists every VM of the site file and every other protected VM with its phase. If a VM cannot be protected ' +
-        'as it is, says why. With --side recovery, lists the replica VMs and where their disks are served.',
+        'as it is, says why. With --side recovery, lists the replica VMs and test VMs and where their disks are served.',
     )
     .addOption(
       new Option('--side <side>', 'site whose VMs to list').choices(['primary', 'recovery']).default('primary'),
@@ -136,6 +137,7 @@ const unnamed = (name: string, { item: { host, policy } }: ProtectedItemView): S
   disks: [],
   networkAdapters: [],
   hardware: { processors: 0, memoryBytes: 0 },
+  checks: [],
   replica: { size: '' },
 });
 
@@ -170,11 +172,12 @@ function diskCount({ disks }: SiteVm): string {
 async function listRecovery(command: Command): Promise<void> {
   const { LocalSite } = await import('../../local/local-site.js');
   const { site, data } = await findPlace(command);
-  const vms = await new LocalSite(site.site, data).replicaVms();
+  const local = new LocalSite(site.site, data);
+  const vms = [...(await local.replicaVms()), ...(await local.testVms())];
   const rows = vms.flatMap((vm) =>
     vm.disks.map((disk, index) => [
       ...(index === 0
-        ? [vm.name, vm.state, vm.state === 'Running' ? (vm.guest?.booted ? 'booted' : 'not booted') : '-']
+        ? [nameText(vm), vm.state, vm.state === 'Running' ? (vm.guest?.booted ? 'booted' : 'not booted') : '-']
         : ['', '', '']),
       disk.name,
       formatBytes(disk.size),
@@ -183,10 +186,13 @@ async function listRecovery(command: Command): Promise<void> {
   );
   const text =
     vms.length === 0
-      ? 'There are no replica VMs; a failover creates them.'
+      ? 'There are no replica VMs and no test VMs; a failover or a test failover creates them.'
       : table(['VM', 'POWER', 'GUEST', 'DISK', 'SIZE', 'SERVED AT'], rows);
   outputOf(command).result('vm list --side recovery', { vms: vms.map(replicaVm) }, text);
 }
+
+const nameText = (vm: HypervisorVm | TestVm): string =>
+  'testOf' in vm ? `${vm.name} (test of ${vm.testOf})` : vm.name;
 
 async function show(name: string, _options: object, command: Command): Promise<void> {
   const [{ LocalSite }, { toldViews }] = await Promise.all([
@@ -270,6 +276,8 @@ function showValue(found: Found) {
     rpoSeconds: view?.rpoSeconds,
     policy: view?.item.policy ?? policyOf(site, vm),
     job: view && runningJob(view.item),
+    testFailover: view?.item.drill && testFailoverValue(view.item.drill),
+    lastTestFailover: view?.item.lastDrill,
     applied: view?.item.applied,
     resync: view?.item.resync,
     power: answer.vm?.state,
@@ -338,6 +346,8 @@ function showText(found: Found): string {
       ['RPO', view && (view.rpoSeconds === undefined ? 'none' : formatSeconds(view.rpoSeconds))],
       ['Policy', policyText(view?.item.policy ?? policyOf(site, vm))],
       ['Job', job && `${job.jobId}${job.task === undefined ? '' : `: ${job.task}`}`],
+      ['Test VM', view?.item.drill && drillText(view.item.drill)],
+      ['Last test', view?.item.lastDrill && lastDrillText(view.item.lastDrill)],
       ['Hardware', answer.vm?.hardware && hardwareLines(answer.vm.hardware).join('\n')],
       ['Guest', answer.vm?.state === 'Running' ? guestText(answer.vm.guest) : undefined],
       ['Fencing', answer.vm && fencingTexts[answer.vm.fencing]],

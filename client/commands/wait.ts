@@ -2,6 +2,7 @@
 import { currentTask, waitsForPerson, type Job, type RetryState } from '../../domain/job.js';
 import { titleOf } from '../../domain/jobs/known-jobs.js';
 import { nextTryText } from '../../domain/next-try.js';
+import type { ProtectedItem } from '../../domain/protected-item.js';
 import { toIso } from '../../domain/time.js';
 import { JobFailedError } from '../errors.js';
 import type { Farshore } from '../farshore.js';
@@ -44,10 +45,13 @@ export async function waitForJob(farshore: Farshore, id: string, progress: Progr
       (news) => news.state !== 'InProgress' || waitsForPerson(news),
     );
     // Otherwise the next command could meet a VM that still believes that it is busy.
-    if (job.state !== 'InProgress') await farshore.followVm(job.vm, (view) => view?.item.job?.jobId !== id);
+    if (job.state !== 'InProgress') await farshore.followVm(job.vm, (view) => !isBusyWith(view?.item, id));
     return job;
   });
 }
+
+const isBusyWith = (item: ProtectedItem | undefined, jobId: string): boolean =>
+  item?.job?.jobId === jobId || item?.drill?.job?.jobId === jobId;
 
 function stepOfJob(job: Job): Step {
   const task = currentTask(job)?.name;

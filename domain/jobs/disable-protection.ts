@@ -10,8 +10,10 @@ export const disableProtection: AskedJob<'disableProtection', typeof tasks> = {
   title: 'Disable protection',
   tasks,
   // While a failover is open, the operator has not decided yet which side's data to keep.
-  allowed({ vm, phase, leftovers, sourceFence }, { busy }) {
+  allowed({ vm, phase, leftovers, sourceFence, drill }, { busy }) {
     if (busy) return busy;
+    // Its test VM runs from a recovery point that this would delete.
+    if (drill) return no(`a test failover of it exists; first run: farshore cleanup-test-failover ${vm} --wait`);
     // Allowed again, to waive leftovers and fencing at a primary site that no longer exists.
     if (phase === 'Unprotected') return leftovers || sourceFence ? yes : no('the VM is not protected');
     if (phase === 'FailedOver')

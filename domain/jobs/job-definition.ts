@@ -25,6 +25,11 @@ export interface JobDefinition<K extends string = string, T extends readonly str
   readonly hasOwnUpdate?: true;
   /** Whether the job waits or is refused while the VM's host does not answer. Absent if it does not need the host. */
   readonly withoutHost?: 'waits' | 'refused';
+  /**
+   * It runs beside replication and beside other jobs, because it touches neither the source nor the replica: its state
+   * is in the VM's `drill`.
+   */
+  readonly beside?: true;
   /** It takes over from running and waiting jobs. */
   readonly takesOver?: true;
   /** Possible leftovers if it is closed from outside at any step. */

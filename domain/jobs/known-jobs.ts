@@ -1,6 +1,7 @@
 /** All kinds of jobs, in the order of the life of a VM. */
 import { cancelFailover } from './cancel-failover.js';
 import { changeRecoveryPoint } from './change-recovery-point.js';
+import { cleanupTestFailover } from './cleanup-test-failover.js';
 import { commitFailover } from './commit-failover.js';
 import { disableProtection } from './disable-protection.js';
 import { enableProtection } from './enable-protection.js';
@@ -8,6 +9,7 @@ import { finalizeProtection } from './finalize-protection.js';
 import { initialReplication } from './initial-replication.js';
 import { plannedFailover } from './planned-failover.js';
 import { resynchronize } from './resynchronize.js';
+import { testFailover } from './test-failover.js';
 import { unplannedFailover } from './unplanned-failover.js';
 import { verifyReplica } from './verify-replica.js';
 import { addJobKind, jobDefinition, jobDefinitions, type AskedJob, type JobDefinition } from './job-definition.js';
@@ -25,6 +27,8 @@ const knownJobs = [
   commitFailover,
   disableProtection,
   verifyReplica,
+  testFailover,
+  cleanupTestFailover,
 ] as const;
 knownJobs.forEach(addJobKind);
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { adopt, type TrackingFacts, type VaultFacts } from '../../domain/adopted-item.js';
+import { allowedOperations } from '../../domain/operations.js';
 import { policySchema } from '../../domain/policy.js';
 import type { CycleManifest } from '../../domain/vault.js';
 
@@ -93,4 +94,16 @@ describe('a VM adopted from the vault', () => {
     const refusal = { refusal: expect.stringContaining('not complete') };
     expect(adopt(of, { ...seeding, applied: undefined }, tracking(), at)).toEqual(refusal);
   });
+});
+
+test('a test failover that is recorded in the vault is there again, and is cleaned up a day later', () => {
+  const point = { id: '0003-00000005', epoch: 3, sequence: 5, time, disks: [] };
+  const item = itemOf(vault({ testHold: { testVm: 'db-01-test', jobId: 'job/1', since: time, of: point } }));
+  expect(item.drill).toMatchObject({
+    testVm: 'db-01-test',
+    since: time,
+    tested: { recoveryPoint: { id: point.id, time } },
+    cleanUpAt: '2026-03-02T00:00:00.000Z',
+  });
+  expect(allowedOperations(item).cleanupTestFailover.allowed).toBe(true);
 });

@@ -45,6 +45,12 @@ function expectPossible(item: ProtectedItem): void {
   if (phase === 'Protected') expect(protectedSince).toBeDefined();
   if (phase === 'Unprotected' || phase === 'Seeding') expect(protectedSince).toBeUndefined();
   if (item.applied) expect(item.nextSequence).toBe(item.applied.sequence + 1);
+  const { drill } = item;
+  // It stands, and is cleaned up at a certain time, or a job of it is there.
+  if (drill) expect([drill.requested, drill.job, drill.cleanUpAt].some((each) => each !== undefined)).toBe(true);
+  expect(drill?.requested && drill.job).toBeUndefined();
+  // Protection never ends before it is cleaned up.
+  if (drill) expect(['Protected', 'FailedOver', 'Committed']).toContain(phase);
 }
 
 const follows: Record<Phase, readonly Phase[]> = {
@@ -213,6 +219,8 @@ describe('allowedOperations', () => {
           for (const operation of operations) {
             // No jobs: they mend what is there, or say how to go on after it.
             if (['retry', 'resume', 'setPolicy'].includes(operation)) continue;
+            // They run beside other jobs.
+            if (['testFailover', 'cleanupTestFailover'].includes(operation)) continue;
             // It takes over from whatever runs, but from another one of its kind.
             const same = [item.job, ...item.pending].some((job) => job?.kind === 'unplannedFailover');
             if (operation === 'unplannedFailover' && !same) continue;

@@ -116,7 +116,7 @@ export const move = fc.record({
   seconds: fc.integer({ min: 0, max: 2_000 }),
   does: fc.oneof(
     { weight: 3, arbitrary: fc.constant('goOn' as const) },
-    { weight: 2, arbitrary: fc.constantFrom('ask', 'retry', 'start', 'end', 'progress', 'cycle', 'fail') },
+    { weight: 2, arbitrary: fc.constantFrom('ask', 'retry', 'start', 'end', 'progress', 'cycle', 'fail', 'drill') },
   ),
   asked: fc.constantFrom(
     'enableProtection' as const,
@@ -167,6 +167,8 @@ export class Life {
       case 'end':
         if (item.job) this.end(move.outcome, move.code);
         return;
+      case 'drill':
+        return this.#drill(move);
       case 'cycle':
         if (this.#cycles()) this.#cycle();
         return;
@@ -217,6 +219,25 @@ export class Life {
     if (kind === 'unplannedFailover')
       return { outcome: 'succeeded', epoch: epoch + 1, recoveryPoint: { id: 'a', time: this.now } };
     return { outcome: 'succeeded' };
+  }
+
+  /** The next thing to happen to a test failover, beside everything else. */
+  #drill({ outcome, code }: Move): void {
+    const { drill } = this.item;
+    if (drill?.requested) return this.#on({ type: 'jobStarted', jobId: drill.requested.jobId, at: this.now });
+    if (drill?.job) {
+      const { kind, jobId } = drill.job;
+      const isTested = kind === 'testFailover' && outcome !== 'cancelled';
+      const result: JobOutcome = {
+        outcome,
+        ...(outcome === 'failed' && { failure: toFailure(code, 'simulated') }),
+        ...(isTested && { tested: { testVm: drill.testVm, network: drill.testVm, booted: true, passed: true } }),
+      };
+      return this.#on({ type: 'jobEnded', jobId, at: this.now, result });
+    }
+    const allowed = allowedOperations(this.item);
+    const kind = (['testFailover', 'cleanupTestFailover'] as const).find((one) => allowed[one].allowed);
+    if (kind) this.request(kind);
   }
 
   #cycles(): boolean {

@@ -157,6 +157,36 @@ describe.runIf(name)('recording', { timeout: 400_000 }, () => {
     await save('protect-vm-slow', entity.workflowId);
   });
 
+  records('a test failover beside a verification, and its clean-up', async (vault, site) => {
+    const entity = await vault.protect('db-01');
+    const open = site.gate('digestForVerification');
+    await entity.executeUpdate(messages.jobUpdates.verifyReplica, request());
+    await vault.until(entity, () => site.called('digestForVerification').length === 1);
+    const tested = await entity.executeUpdate(messages.jobUpdates.testFailover, request());
+    await vault.until(entity, ({ item }) => item.drill?.cleanUpAt !== undefined);
+    open();
+    await vault.until(entity, ({ item }) => item.job === undefined);
+    const cleaned = await entity.executeUpdate(messages.jobUpdates.cleanupTestFailover, request());
+    await vault.until(entity, ({ item }) => item.drill === undefined);
+    await save('testFailover', tested.jobId);
+    await save('cleanupTestFailover', cleaned.jobId);
+    await save('protect-vm-drill', entity.workflowId);
+  });
+
+  records('test failovers that end by themselves: one in time, and one that was terminated', async (vault, site) => {
+    const entity = await vault.protect('db-01');
+    const parameters = { cleanUpAfterSeconds: 600 };
+    await entity.executeUpdate(messages.jobUpdates.testFailover, { args: [{ requestId: randomUUID(), parameters }] });
+    await vault.until(entity, ({ item }) => item.lastDrill !== undefined, 30_000);
+    site.fail('createTestVm', 'StoreUnreachable');
+    const { jobId } = await entity.executeUpdate(messages.jobUpdates.testFailover, request());
+    await vault.until(entity, ({ item }) => item.drill?.job?.retry !== undefined);
+    await job(jobId).terminate('by hand');
+    await vault.until(entity, ({ item }) => item.drill === undefined, 60_000);
+    await save('testFailover-terminated', jobId);
+    await save('protect-vm-drills-ended', entity.workflowId);
+  });
+
   records('the board of a vault', async (vault, site) => {
     const workflowId = vaultBoardId(vault.vault);
     const { workflow } = time.env.client;

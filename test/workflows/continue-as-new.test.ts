@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { answered } from '../../client/answered.js';
-import { jobKinds, type JobKind, type JobOperation } from '../../domain/jobs/known-jobs.js';
+import { jobDefinition, jobKinds, titleOf, type JobKind, type JobOperation } from '../../domain/jobs/known-jobs.js';
 import { connectTarget } from '../../temporal/connection.js';
 import * as messages from '../../workflows/messages.js';
 import { realTime } from './real-time.js';
@@ -38,6 +38,9 @@ const entityContinues = (id: string) =>
 const jobContinues = (id: string) =>
   untilContinued(id, () => real.env.client.workflow.getHandle(id).signal(messages.stillThereSignal));
 
+/** Those that own the data path; those beside it are below. */
+const exclusive = jobKinds.filter((kind) => !jobDefinition(kind).beside);
+
 /** A step of each job that fails, so that the job waits in the middle of its work. */
 const failingStep: Record<JobKind, ActivityName> = {
   enableProtection: 'prepareReplica',
@@ -51,10 +54,12 @@ const failingStep: Record<JobKind, ActivityName> = {
   commitFailover: 'commitFailover',
   disableProtection: 'removeReplica',
   verifyReplica: 'digestForVerification',
+  testFailover: 'createTestVm',
+  cleanupTestFailover: 'deleteTestVm',
 };
 
 describe('entity and job continue as new', () => {
-  it.concurrent.each(jobKinds)('in the middle of %s, and lose nothing', async (kind) => {
+  it.concurrent.each(exclusive)('in the middle of %s, and lose nothing', async (kind) => {
     const { site, vault } = real.setUp(tuning);
     // Jobs are named by their VM, and all of these begin at once.
     const vm = `vm-${kind}`;
@@ -104,6 +109,39 @@ describe('entity and job continue as new', () => {
       // Nothing that was done is done again.
       const rest = kind === 'initialReplication' ? 8 : kind === 'verifyReplica' ? 2 : 1;
       expect(site.called(failingStep[kind])).toHaveLength(failed + rest);
+    });
+  });
+
+  it('in the middle of a test failover and of its clean-up, beside the cycles, and lose nothing', async () => {
+    const { site, vault } = real.setUp(tuning);
+    await vault.run(async () => {
+      const vm = 'vm-drill';
+      const entity = await vault.protect(vm, POLL_MS);
+      const current = vault.entity(vm);
+      const heard = <T>(call: () => Promise<T>) => answered(real.env.connection, connectTarget(), vault.vault, call);
+      for (const kind of ['testFailover', 'cleanupTestFailover'] as const) {
+        site.fail(failingStep[kind], 'StoreUnreachable');
+        const asked = request();
+        const ask = () => heard(() => current.executeUpdate(messages.jobUpdates[kind], asked));
+        const { jobId } = await ask();
+        const before = await vault.until(entity, ({ item }) => item.drill?.job?.retry !== undefined, POLL_MS);
+        expect(before.item.drill!.job).toMatchObject({ jobId, kind });
+        await entityContinues(entity.workflowId);
+        await jobContinues(jobId);
+        const after = await vault.view(vm);
+        expect(after.item.drill).toMatchObject({ testVm: `${vm}-test`, job: { jobId, retry: { attempt: 1 } } });
+        expect(await ask()).toEqual({ jobId });
+        const failed = site.called(failingStep[kind]).length;
+        site.heal(failingStep[kind]);
+        const retry = request();
+        expect(await heard(() => current.executeUpdate(messages.retryUpdate, retry))).toMatchObject({
+          retried: titleOf(kind),
+        });
+        const done = await vault.until(entity, ({ item }) => item.recentJobs.some((job) => job.id === jobId), POLL_MS);
+        expect(done.item.recentJobs.find((job) => job.id === jobId)).toMatchObject({ kind, outcome: 'succeeded' });
+        expect(site.called(failingStep[kind])).toHaveLength(failed + 1);
+      }
+      expect((await vault.view(vm)).item).toMatchObject({ phase: 'Protected', lastDrill: { outcome: 'passed' } });
     });
   });
 });

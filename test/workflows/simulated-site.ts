@@ -94,6 +94,9 @@ export class SimulatedSite {
   readonly finalBefore = new Set<number>();
   /** The point of a replica VM that runs already when an unplanned failover begins. */
   replicaRunsFrom: string | undefined;
+  testVmRuns = false;
+  /** Why the guest of a test VM does not boot. */
+  testProblem: string | undefined;
   /** By how many writes the replica is behind what it says it has applied. */
   notApplied = 0;
   private epoch = 0;
@@ -310,6 +313,33 @@ export class SimulatedSite {
       },
       async removeReplica() {},
       async keepReplica() {},
+      async checkTestFailover({ wanted }) {
+        return wanted === 'gone' ? { refusal: 'there is no such point' } : {};
+      },
+      async beginTestFailover({ wanted }) {
+        return { recoveryPoint: { id: wanted === 'latest' ? 'newest' : wanted, time: await site.now() } };
+      },
+      async createTestVm() {},
+      async startTestVm() {
+        site.testVmRuns = true;
+        return { startedAt: await site.now() };
+      },
+      async checkTestVm() {
+        const found = { checks: [], evidence: [] };
+        return site.testProblem === undefined
+          ? { booted: true, passed: true, ...found }
+          : { booted: false, passed: false, problem: site.testProblem, ...found };
+      },
+      async findTestVm() {
+        return { isThere: site.testVmRuns };
+      },
+      async endTestFailover() {},
+      async deleteTestVm() {
+        site.testVmRuns = false;
+      },
+      async releaseTestPoint() {
+        return { pointsDeleted: 0 };
+      },
       async recordJob() {},
       async snapshotAndCut() {
         return { sealedAt: await site.now() };
