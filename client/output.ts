@@ -1,5 +1,5 @@
 /**
- * The command's output. Standard output carries only the answer: text, or with --json one JSON value. All other
+ * The command's output. Standard output carries only the answer: text, or with --json one JSON object. All other
  * messages go to standard error.
  */
 import { ANSWER_VERSION } from './answer-version.js';

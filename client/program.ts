@@ -1,5 +1,5 @@
 /** The `farshore` command: its subcommands, and how it reports errors. */
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Help, type Option } from 'commander';
 import { CatalogueError, failureCatalogue } from '../domain/errors.js';
 import { cancelFailoverCommand } from './commands/cancel-failover.js';
 import { changeRecoveryPointCommand } from './commands/change-recovery-point.js';
@@ -49,7 +49,7 @@ First steps:
 export function program(): Command {
   const farshore = new Command('farshore')
     .description('Site recovery for Hyper-V virtual machines, orchestrated by Temporal.')
-    .option('--json', 'print the answer as one JSON value on standard output; everything else goes to standard error')
+    .option('--json', 'print the answer as one JSON object on standard output; everything else goes to standard error')
     .option('--data <dir>', 'data folder of the instance (default: $FARSHORE_DATA, else .farshore)')
     .option('--site <file>', "site file (default: the running instance's, else $FARSHORE_SITE, else site.yaml)")
     .addHelpText('after', firstSteps)
@@ -99,9 +99,17 @@ export function program(): Command {
   return farshore;
 }
 
+const plainHelp = new Help();
+
+const optionDescription = (option: Option): string =>
+  `${option.mandatory ? 'required; ' : ''}${plainHelp.optionDescription(option)}`;
+
 /** Commands that are created separately and added later do not inherit these settings. */
 function settle(command: Command): void {
-  command.exitOverride().configureHelp({ showGlobalOptions: true }).showHelpAfterError('Run with --help for usage.');
+  command
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: true, optionDescription })
+    .showHelpAfterError('Run with --help for usage.');
   for (const child of command.commands) settle(child);
 }
 

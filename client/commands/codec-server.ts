@@ -18,13 +18,13 @@ export function codecServerCommand(): Command {
     .description(
       "Decrypts Temporal's data for the pages of its Web UI, until Ctrl-C, with the keys of " +
         'FARSHORE_ENCRYPTION_KEYS. Enter its address in the Web UI as the codec endpoint. It listens on 127.0.0.1 ' +
-        'only and answers everyone who can connect there, so run it only where all users are operators. ' +
+        'only and answers every program that can connect there, so run it only where all users are operators. ' +
         '`farshore up` runs its own.',
     )
     .option('--port <port>', 'port on 127.0.0.1', portNumber, DEFAULT_PORT)
     .requiredOption(
       '--ui-origin <origin...>',
-      'address of the Web UI as the browser shows it: http://host:port',
+      'address of the Web UI as the browser shows it, such as https://temporal.example',
       originOf,
     )
     .addHelpText('after', '\nExample:\n  farshore codec-server --ui-origin http://127.0.0.1:8233')

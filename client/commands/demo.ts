@@ -26,7 +26,7 @@ export function demoCommand(): Command {
         .choices(storages)
         .default('embedded'),
     )
-    .option('--check <folder>', 'only check again a demo that was kept in this folder')
+    .option('--check <folder>', 'do not run the demo; check the one kept in this folder again')
     .action(async ({ keep = false, check, storage }: DemoOptions, command: Command) => {
       const { json = false, data } = command.optsWithGlobals<{ json?: boolean; data?: string }>();
       // Loaded only when it is needed, because it would delay every other command.

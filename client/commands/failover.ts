@@ -109,7 +109,7 @@ export function commitCommand(): Command {
     .summary('make failovers permanent')
     .description(
       'Commits failovers: keeps each replica VM running and deletes all recovery points except the one it runs ' +
-        'from. A VM that is already committed stays so.',
+        'from. Has no effect on VMs that are already committed.',
     )
     .argument('<vm...>', 'names of VMs')
     .addOption(reasonOption())

@@ -15,7 +15,7 @@ import { unlessItHangs, waitingForStore } from './store-patience.js';
 
 export function hypervisorCommand(): Command {
   return new Command('hypervisor')
-    .summary('run the hypervisor of one host, as in production')
+    .summary('run the embedded hypervisor of one host')
     .description(
       'Runs the embedded hypervisor of a host with the VMs and disks of the site file. Needs no Temporal. Does ' +
         'not start a VM that runs at the recovery site according to the vault. Runs in the foreground until Ctrl-C ' +
@@ -24,16 +24,13 @@ export function hypervisorCommand(): Command {
         '`farshore up` runs its own.',
     )
     .requiredOption('--host <name>', 'name of this host in the site file')
-    .addHelpText(
-      'after',
-      '\nExample:\n  farshore hypervisor --host hyperv-01 --site site.yaml --data /var/lib/farshore',
-    )
+    .addHelpText('after', '\nExample:\n  farshore hypervisor --host hv-01 --site site.yaml --data /var/lib/farshore')
     .action(({ host }: { readonly host: string }, command: Command) => runHere(command, host));
 }
 
 export function recoveryComputeCommand(): Command {
   return new Command('recovery-compute')
-    .summary('run the recovery compute, as in production')
+    .summary('run the embedded compute of the recovery site')
     .description(
       'Runs the embedded compute of the recovery site, which creates replica VMs from recovery points. Needs the ' +
         'replica store and its credentials, and no Temporal. Runs in the foreground until Ctrl-C or SIGTERM and ' +

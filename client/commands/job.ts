@@ -23,7 +23,9 @@ const DEFAULT_LIMIT = 20;
 const TASK_WIDTH = 50;
 
 export function jobCommand(): Command {
-  const job = new Command('job').summary('jobs, running and finished').description('Every operation on a VM is a job.');
+  const job = new Command('job')
+    .summary('jobs, running and finished')
+    .description('Every long-running operation on a VM is a job, with named tasks.');
   job
     .command('list')
     .summary('the newest jobs')
@@ -41,7 +43,7 @@ export function jobCommand(): Command {
   job
     .command('show')
     .summary('one job: tasks, progress, errors, result')
-    .description('Shows a job: its tasks, its progress, its errors and its result.')
+    .description('Shows a job: its tasks, progress, errors and result.')
     .argument('<id>', 'id of the job')
     .action(async (id: string, _options: object, command: Command) => {
       await withFarshore(command, async (farshore, { site: { site } }) => {
@@ -62,8 +64,8 @@ export function jobCommand(): Command {
     .summary('cancel a running job')
     .description(
       'Asks a running job to end. Its steps are undone where possible: a VM that was shut down for a failover is ' +
-        'started again. If they can no longer be undone, the job runs to its end. Ctrl-C during --wait cancels ' +
-        'nothing.',
+        'started again. If they can no longer be undone, the job runs to its end. Pressing Ctrl-C while a ' +
+        'command waits does not cancel its job.',
     )
     .argument('<id>', 'id of the job')
     .option('--yes', 'do not ask for confirmation')

@@ -27,7 +27,7 @@ export function keysCommand(): Command {
     .summary('create the key file, or add a key to it')
     .description(
       'Creates the key file with a new key, readable by its owner only, or adds a new key, which encrypts from ' +
-        'then on. Older keys stay, to decrypt older data. Running workers load an added key by themselves. If ' +
+        'then on. Older keys stay, to decrypt older data. Running workers load an added key automatically. If ' +
         'several machines have a copy of the file, first add the key everywhere with --standby, then use it.',
     )
     .option(...fileOption)
@@ -60,8 +60,8 @@ export function keysCommand(): Command {
     .command('list')
     .summary('the ids of the keys, and the one in use')
     .description(
-      'Lists the ids of the keys, which one encrypts, and a fingerprint of each: two files have the same key if ' +
-        'its fingerprints are equal. Does not show the keys.',
+      'Lists the id and a fingerprint of each key, and says which one encrypts. Two files have the same key if its ' +
+        'fingerprints are equal. Does not show the keys themselves.',
     )
     .option(...fileOption)
     .action(async (options: FileOption, command: Command) => {

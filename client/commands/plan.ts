@@ -41,10 +41,9 @@ export function planCommand(): Command {
     .command('run')
     .summary('fail over the VMs of a plan')
     .description(
-      'Planned failover of all VMs of a plan. First checks the prerequisites of all VMs, then shuts them down, ' +
-        'the last group first, sends their last changes in parallel, and starts them group by group. An error ' +
-        'before the first shutdown changes nothing. Before anything starts, the file is checked and every VM is ' +
-        'asked whether it may fail over now.',
+      'Planned failover of all VMs of a plan. Starts nothing unless the file is valid and every VM may fail over ' +
+        'now. Then checks the prerequisites of all VMs, shuts them down (the last group first), sends their last ' +
+        'changes in parallel, and starts them group by group. An error before the first shutdown changes nothing.',
     )
     .argument('<file>', 'the plan (YAML); examples/plan.yaml explains it')
     .addOption(failoverType())
@@ -102,7 +101,8 @@ export function planCommand(): Command {
     .command('commit')
     .summary('make the failovers of a run permanent')
     .description(
-      'Commits the failover of every VM that failed over in a plan run. VMs that are already committed stay so.',
+      'Commits the failover of every VM that failed over in a plan run. Has no effect on VMs that are already ' +
+        'committed.',
     )
     .argument('<run>', RUN)
     .option('--wait', 'return once all are committed')

@@ -15,10 +15,7 @@ export function prepareCommand(): Command {
         'file if they are missing, and changes nothing that exists. Use it for deployments whose workers you start ' +
         'yourself; `farshore up` does the same. `farshore doctor` says what else is missing.',
     )
-    .option(
-      '--new-store',
-      'create a replica store, or use the existing one, although the vault is known to have another',
-    )
+    .option('--new-store', 'create a replica store, or use the one found, even if this vault used another one before')
     .addHelpText('after', '\nExample:\n  TEMPORAL_ADDRESS=temporal.example:7233 farshore prepare --site site.yaml')
     .action(async ({ newStore }: { readonly newStore?: true }, command: Command) => {
       const options = commonOptions(command);

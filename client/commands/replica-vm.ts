@@ -10,8 +10,9 @@ export function startVmCommand(): Command {
     .summary('start a VM at the site where it should run')
     .description(
       'Starts a VM that is off: at the recovery site if the vault says that it was failed over, otherwise at the ' +
-        'primary site. If its replica VM is gone, because the recovery site was lost for example, recreates it ' +
-        'from the recovery point that it ran from. Hypervisors and recovery compute are asked on this machine.',
+        'primary site. If its replica VM no longer exists, for example because the recovery site was lost, ' +
+        'recreates it from the recovery point that it ran from. Reaches only the hypervisors and the recovery compute ' +
+        'of this machine.',
     )
     .argument('<vm>', 'name of the VM')
     .option('--yes', 'do not ask for confirmation')

@@ -25,7 +25,8 @@ export function protectCommand(): Command {
     .summary('copy VMs to the recovery site and keep the copies up to date')
     .description(
       'Enables protection: checks the prerequisites, copies all disks while the VM keeps running, and then sends ' +
-        'its changes at the frequency of its policy. Starts nothing unless all the VMs can be protected now.',
+        'its changes at the frequency of its policy. Starts nothing unless all the VMs can be protected now. ' +
+        'Asks for confirmation if this deletes earlier recovery points.',
     )
     .argument('<vm...>', 'names of VMs')
     .option('--wait', 'return once the VMs are Protected')
@@ -206,7 +207,7 @@ export function syncCommand(): Command {
     .summary('send the changes now')
     .description(
       'Sends the changes of a protected VM now instead of waiting for its next cycle. --tag names the recovery ' +
-        'point, which is then created even if nothing has changed. A named point is kept as long as any other.',
+        'point, which is then created even if nothing has changed. A named point has the same retention as any other.',
     )
     .argument('<vm>', 'name of the VM')
     .option('--tag <name>', 'name the recovery point; no other point of the VM may have the name', parseTag)
@@ -269,8 +270,8 @@ export function retryCommand(): Command {
   return new Command('retry')
     .summary('retry the failed step now')
     .description(
-      'Retries the failed step of a VM now. Recoverable errors are retried automatically after 1, 2, 4, 8, 10 ' +
-        'and then every 30 minutes; all others wait for this command.',
+      'Retries the failed step of a VM now. Recoverable errors are retried automatically after 1, 2, 4, 8 and ' +
+        '10 minutes, then every 30 minutes; all others wait for this command.',
     )
     .argument('<vm>', 'name of the VM')
     .action(async (vm: string, _options: object, command: Command) => {

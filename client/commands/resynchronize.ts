@@ -21,7 +21,7 @@ export function resynchronizeCommand(): Command {
         'window of its policy. Without --now, marks the VM to be resynchronized in its next window.',
     )
     .argument('<vm>', 'name of the VM')
-    .option('--now', 'begin now, whatever the window')
+    .option('--now', 'begin now, regardless of the window')
     .option('--wait', 'with --now: return once it is done')
     .action(async (vm: string, { now, wait }: Options, command: Command) => {
       if (wait && !now)

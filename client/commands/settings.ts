@@ -43,12 +43,11 @@ export function setPolicyCommand(): Command {
   return new Command('set-policy')
     .summary('apply another policy to a VM')
     .description(
-      'Gives a protected VM another policy of the site file, or `default`, from its next cycle on: how often ' +
-        'changes are sent and how long recovery points are kept. It applies while the VM is protected; the next ' +
-        'protection uses the policy of the site file.',
+      'Applies another policy of the site file, or `default`, to a protected VM from its next cycle on. The policy ' +
+        'applies until protection ends; if you protect the VM again, it gets the policy of the site file.',
     )
     .argument('<vm>', 'name of the VM')
-    .argument('<policy>', 'name of a policy of the site file')
+    .argument('<policy>', 'name of a policy of the site file, or default')
     .addHelpText('after', '\nExample:\n  farshore set-policy db-01 gold')
     .action(async (vm: string, policy: string, _options: object, command: Command) => {
       await withFarshore(command, async (farshore) => {

@@ -34,7 +34,7 @@ export function statusCommand(): Command {
       'Shows phase, replication health, RPO and running job of every VM of the site file and of every other ' +
         'protected VM, and the remedy for each problem. The exit code is that of the worst health: 0 Normal, 1 ' +
         'Warning, 2 Critical. A VM that is not protected counts only if the vault holds a replica of it that is no longer updated, or ' +
-        'if it should run at the recovery site and does not: both are Critical. --watch updates the view, with ' +
+        'if it should run at the recovery site but does not: both are Critical. --watch updates the view, with ' +
         'cycles and running jobs, until Ctrl-C or q, and then exits with 0. If standard output is not a terminal, ' +
         '--watch prints a block of text each time, or with --json one object per line.',
     )

@@ -24,7 +24,7 @@ export function unprotectCommand(): Command {
     .description(
       'Disables protection: stops tracking changes and deletes the replica with all recovery points. Does not ' +
         'touch the VM itself. After a committed failover it only ends the protection: the replica VM keeps running ' +
-        'on its disks, and the tracker of the source stops without being asked. Lists everything it deletes and ' +
+        'on its disks, and tracking of the source stops automatically. Lists everything it deletes and ' +
         'keeps, and asks for confirmation. If the primary site is down, the job waits for it and can be cancelled; ' +
         "--primary-lost skips it. If the host answers, --primary-lost makes you type the VM's name, or needs " +
         '--force with --yes, because the host would keep tracking changes for nothing.',

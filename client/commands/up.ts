@@ -49,10 +49,7 @@ export function upCommand(): Command {
     )
     .option('--temporal-port <port>', 'port of the Temporal server on 127.0.0.1 (default: a free one)', portNumber)
     .option('--ui-port <port>', 'port of the Temporal Web UI on 127.0.0.1 (default: a free one)', portNumber)
-    .option(
-      '--new-store',
-      'create a replica store, or use the existing one, although the vault is known to have another',
-    )
+    .option('--new-store', 'create a replica store, or use the one found, even if this vault used another one before')
     .option('--metrics', 'serve the metrics of each worker for Prometheus on a free port of 127.0.0.1')
     .addHelpText('after', '\nExample:\n  farshore up --site examples/site.yaml --data /var/tmp/farshore --detach')
     .action(async (options: UpOptions, command: Command) => {

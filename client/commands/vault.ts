@@ -108,8 +108,9 @@ export function vaultCommand(): Command {
     .command('adopt')
     .summary("resume protection from the vault after Temporal's database is lost")
     .description(
-      'Resumes the protection of every VM of the vault that has no protection in Temporal, from the vault and ' +
-        'the site file. Replication continues incrementally if the change logs follow what the vault holds; ' +
+      'Resumes the protection of every VM of the vault that has no protection workflow in Temporal, from the vault ' +
+        'and the site file. Replication continues incrementally if the change logs continue from the newest cycle ' +
+        'in the vault; ' +
         'otherwise the VM is marked for resynchronization. VMs that run at the recovery site stay there.',
     )
     .argument('[vm...]', 'names of VMs (default: all of the vault)')

@@ -15,7 +15,7 @@ export function verifyCommand(): Command {
     .summary('compare a replica with its source')
     .description(
       'Compares every block of a protected VM with its replica at one instant and changes neither. Takes a VM ' +
-        'snapshot together with a replication cycle and digests both while the VM keeps running. Needs space for ' +
+        'snapshot together with a replication cycle and compares digests while the VM keeps running. Needs space for ' +
         'the snapshot and the logs, because no cycles are sent meanwhile. With --wait, exits with 4 if anything ' +
         'differs; the VM is then Critical and marked for resynchronization.',
     )

@@ -23,10 +23,10 @@ export function openCommand(): Command {
   return new Command('open')
     .summary('open a VM, a job, a plan run or a saved query in the Temporal Web UI')
     .description(
-      "Opens the Web UI's page of a VM, a job or a plan run, or the workflows that a saved query finds, and " +
-        'prints the address. With --print or --json, or if no browser can be opened, only prints it.',
+      "Opens the Web UI's page of a VM, a job, a plan run or the board of the vault, or the workflows that a saved " +
+        'query finds, and prints the address. With --print or --json, or if no browser can be opened, only prints it.',
     )
-    .argument('[vm-or-id]', 'a VM, or the id of a job or of a plan run')
+    .argument('[vm-or-id]', 'a VM, the id of a job or plan run, or vault/NAME for the board of the vault')
     .option('--query <name>', 'open the workflows that a saved query finds')
     .option('--save', "with --query: add it to the Web UI's saved views in this browser; needed once")
     .option(

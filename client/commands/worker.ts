@@ -19,7 +19,7 @@ interface WorkerCommandOptions {
 
 export function workerCommand(): Command {
   return new Command('worker')
-    .summary('run one worker, as in production')
+    .summary('run one worker')
     .description(
       'Runs a worker in the foreground until Ctrl-C. Connects to the Temporal that the environment configures ' +
         '(TEMPORAL_ADDRESS or a profile), else to that of the instance of the data folder. Writes its log to ' +
@@ -32,8 +32,8 @@ export function workerCommand(): Command {
     .addOption(new Option('--role <role>', 'role of the worker').choices(roles).makeOptionMandatory())
     .option('--name <name>', 'name of the vault, VMM server or host in the site file (default for azure: the vault)')
     .option(
-      '--metrics <host:port>',
-      `serve metrics for Prometheus at this address (default: $${METRICS_VARIABLE}, else none)`,
+      '--metrics <address>',
+      `serve metrics for Prometheus at host:port, or at a port of 127.0.0.1 (default: $${METRICS_VARIABLE}, else none)`,
     )
     .action(async ({ role, name: given, metrics: wanted }: WorkerCommandOptions, command: Command) => {
       const metrics = wanted === undefined ? configuredMetricsAddress() : parseMetricsAddress(wanted, '--metrics');
