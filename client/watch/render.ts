@@ -146,7 +146,7 @@ function attentionSection({ attention, at }: Snapshot, columns: number): Section
 
 function attentionBlock({ host, health, message, since, advice }: Attention, at: string, columns: number): Line[] {
   // For a host, the text says when it was last heard.
-  const lasting = since === undefined || host !== undefined ? '' : `, for ${formatSeconds(secondsBetween(since, at))}`;
+  const lasting = since === undefined || host !== undefined ? '' : ` (for ${formatSeconds(secondsBetween(since, at))})`;
   return [
     ...wrapped({ text: `${health}${GAP}`, style: health }, `${message}${lasting}`, columns),
     ...advice.flatMap((text) => wrapped({ text: `${GAP}-> ` }, text, columns)),

@@ -74,10 +74,10 @@ test('each problem has its remedy, and the command unless the remedy contains it
     'NEEDS ATTENTION: 3',
     'Critical  c-01: the vault holds a replica, but Temporal has no protection workflow for the VM, so the replica is going stale',
     '  -> farshore vault adopt c-01',
-    'Critical  b-01: os; waits for an operator, for 3 min',
+    'Critical  b-01: os; waits for an operator (for 3 min)',
     '  -> Put the disk file back where it was.',
     '  -> farshore retry b-01  (once you have fixed the cause)',
-    'Warning  a-01: replication is paused; changes are tracked, but not sent, for 10 min',
+    'Warning  a-01: replication is paused; changes are tracked, but not sent (for 10 min)',
     '  -> farshore resume a-01',
   ]);
   // Of neither there is a next cycle.
