@@ -111,7 +111,7 @@ export const failureCatalogue = {
   // Non-recoverable: an operator fixes the cause, then runs `retry`.
   VmNotFound: nonRecoverable(
     'The hypervisor does not know the VM',
-    'Move the VM back to a host of its VMM server, or correct its host in the site file and restart `farshore up`. Then `retry`.',
+    'Move the VM back to a host of its VMM server, or correct its host in the site file and restart `farshore up`. Then run `farshore retry`.',
   ),
   DiskMissing: nonRecoverable('A virtual disk of the VM is missing', 'Put the disk file back where it was.'),
   BrokenChain: nonRecoverable('The virtual disk or its chain is broken', 'Repair the virtual disk.'),
@@ -129,7 +129,7 @@ export const failureCatalogue = {
   ),
   ReplicaDiffers: nonRecoverable(
     'The replica, read back from the store, differs from the data sent',
-    'Check the storage below the replica store, then `retry`: the differing part is copied again.',
+    'Check the storage below the replica store, then run `farshore retry`: the differing part is copied again.',
   ),
   StoreNotFound: nonRecoverable(
     'There is no replica store at the configured place',
@@ -236,5 +236,5 @@ export const unexpectedFailure = (message: string): Failure => ({
   code: 'Unexpected',
   class: 'nonRecoverable',
   message,
-  remedy: 'Read the log of the worker that reported it, then `retry`. Please report this error.',
+  remedy: 'Read the log of the worker that reported it, then run `farshore retry`. Please report this error.',
 });

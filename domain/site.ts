@@ -94,8 +94,8 @@ const siteHardwareSchema = z
   .prefault({});
 
 export const directBootSchema = z.strictObject({
-  kernel: pathSchema.describe('A Linux kernel, or another that QEMU starts by itself.'),
-  initialRamDisk: pathSchema.optional().describe('What the kernel starts from, also called initrd.'),
+  kernel: pathSchema.describe('A Linux kernel, or another kernel that QEMU can start directly.'),
+  initialRamDisk: pathSchema.optional().describe('The initial RAM disk of the kernel (initrd).'),
   commandLine: z.string().max(2048).optional().describe('Given to the kernel.'),
 });
 
@@ -119,7 +119,7 @@ const vmSchema = z.strictObject({
     ),
   directBoot: directBootSchema
     .optional()
-    .describe('With `guests: qemu`: what the VM boots at both sites, instead of what its disks hold.'),
+    .describe('With `guests: qemu`: the kernel that the VM boots at both sites, instead of booting from its disks.'),
   checks: testChecksSchema
     .default([])
     .describe('With `guests: qemu`: what a test failover checks once the guest of the test VM has booted.'),
@@ -165,7 +165,7 @@ export const siteSchema = z.strictObject({
     .enum(['exports', 'qemu'])
     .default('exports')
     .describe(
-      'qemu: VMs and replica VMs boot, in qemu-system-x86_64. exports: a VM that runs is its disks, served over NBD.',
+      'exports: a running VM only serves its disks over NBD. qemu: VMs and replica VMs boot in qemu-system-x86_64.',
     ),
   alerts: alertsSchema.optional().describe('Alerts when the replication health of a VM changes.'),
   vms: z.array(vmSchema).default([]).describe('VMs that can be protected.'),

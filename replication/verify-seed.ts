@@ -68,7 +68,7 @@ export async function verifySeed(
   }
   const problem = await store.disks.mend(task, fence);
   if (problem !== undefined)
-    throw new CatalogueError('ReplicaDiffers', `${vm}/${disk}: ${problem}; it was written anew`);
+    throw new CatalogueError('ReplicaDiffers', `${vm}/${disk}: ${problem}; it was written again`);
   await store.objects.put(verifiedName, encodeRecord(verifiedDiskSchema, { epoch, disk, replicaSize }), fence);
   return { seedComplete: await completeSeed(store, description) };
 }

@@ -15,7 +15,7 @@ export function checkSize(name: string, size: number): void {
   if (Number.isSafeInteger(size) && size > 0 && size % PAGE === 0) return;
   throw new CatalogueError(
     'InvalidReplicaState',
-    `${name}: ${size} is no size of a page blob; multiples of ${PAGE} are`,
+    `${name}: ${size} is not a valid size of a page blob: it must be a multiple of ${PAGE}`,
   );
 }
 

@@ -27,7 +27,7 @@ const sections: readonly { readonly title: string; readonly class: FailureClass 
 const { code, class: classOfUnexpected, remedy } = unexpectedFailure('');
 const failures = [
   ...Object.entries(failureCatalogue).map(([code, entry]) => ({ code, ...entry })),
-  { code, class: classOfUnexpected, message: 'An error that is not in the catalogue: a bug', remedy },
+  { code, class: classOfUnexpected, message: 'An error that Farshore does not know: a bug', remedy },
 ];
 
 export const errorPage = (): string =>

@@ -142,7 +142,7 @@ async function connected(child: ChildProcess, socket: string, said: () => string
   for (;;) {
     if (failed) throw new Error(`QEMU could not be started: ${failed.message}`, { cause: failed });
     if (child.exitCode !== null || child.signalCode !== null) {
-      throw new Error(`QEMU ended at once: ${said().trim() || `exit code ${child.exitCode}`}`);
+      throw new Error(`QEMU ended immediately: ${said().trim() || `exit code ${child.exitCode}`}`);
     }
     try {
       return await Qmp.connect(socket, ANSWERED_WITHIN_MS);

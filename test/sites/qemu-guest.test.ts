@@ -102,7 +102,7 @@ test('a QEMU that a dead hypervisor left is ended before the VM boots again', as
 test('a QEMU that ends immediately says why', async (context) => {
   const { machine, options } = await machineOn('SCSI', context);
   const bad = { ...machine, directBoot: { kernel: '/nowhere/vmlinuz' } };
-  await expect(QemuGuest.start(bad, options)).rejects.toThrow(/QEMU ended at once: .*\/nowhere\/vmlinuz/);
+  await expect(QemuGuest.start(bad, options)).rejects.toThrow(/QEMU ended immediately: .*\/nowhere\/vmlinuz/);
   await expect(QemuGuest.start(machine, { ...options, qemu: 'no-such-qemu' })).rejects.toThrow(/no-such-qemu/);
 });
 
