@@ -14,7 +14,7 @@ export function cancelFailoverCommand(): Command {
     .description(
       'Between a failover and its commit: turns the replica VM off, starts the VM at the primary site as its source ' +
         'was left there, and deletes the replica VM. Everything written at the recovery site since the failover is ' +
-        "discarded: first names what that is, and asks you to type the VM's name. The VM is protected again; its " +
+        "discarded. First says how much that is, and asks you to type the VM's name. The VM is protected again; its " +
         'replica is compared with its source immediately. Needs the host, its hypervisor and its Provider; changes ' +
         'nothing if one of them does not answer.',
     )

@@ -13,9 +13,9 @@ export function changeRecoveryPointCommand(): Command {
     .summary('run a failed-over VM from another recovery point')
     .description(
       'Between a failover and its commit: turns the replica VM off, deletes it, and creates and starts it again from ' +
-        'another recovery point. Everything written at the recovery site since the failover is discarded. First names ' +
-        "what that is and what the other point loses or gains, and asks you to type the VM's name. The point that the " +
-        'VM runs from may be chosen too: the VM then starts again from there.',
+        'another recovery point. Everything written at the recovery site since the failover is discarded. First says ' +
+        "how much that is and which data the other point loses or gains, and asks you to type the VM's name. You can " +
+        'also choose the point that the VM runs from: the VM then restarts from it.',
     )
     .argument('<vm>', 'name of the VM')
     .requiredOption(
