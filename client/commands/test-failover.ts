@@ -1,5 +1,5 @@
 /** `test-failover` and `cleanup-test-failover`. */
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { testFailoverResultSchema, testVmName, type TestFailoverResult } from '../../domain/drill.js';
 import { formatBytes } from '../../domain/bytes.js';
 import { DEFAULT_DRILL_SECONDS } from '../../domain/drill-limits.js';
@@ -37,11 +37,10 @@ export function testFailoverCommand(): Command {
         'written until now, first run: farshore sync VM --wait',
       'latest',
     )
-    .option(
-      '--ttl <duration>',
-      'clean up automatically after this time, such as 30m, 8h or 3d; at most 14d',
-      drillDuration,
-      DEFAULT_DRILL_SECONDS,
+    .addOption(
+      new Option('--ttl <duration>', 'clean up automatically after this time, such as 30m, 8h or 3d; at most 14d')
+        .argParser(drillDuration)
+        .default(DEFAULT_DRILL_SECONDS, `${DEFAULT_DRILL_SECONDS / 3600}h`),
     )
     .addOption(reasonOption())
     .option('--wait', 'return once the test VM has been checked, with the result')
