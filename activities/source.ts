@@ -1,6 +1,5 @@
 /** Activities of the agent, on the host beside the disks: all work on source disks. */
 import { isDeepStrictEqual } from 'node:util';
-import type { AppConsistentFailure } from '../domain/app-consistency.js';
 import { CatalogueError } from '../domain/errors.js';
 import type { DiskWrite } from '../domain/last-cut.js';
 import type { Retention } from '../domain/recovery-point.js';
@@ -10,18 +9,21 @@ import { withRoom } from '../replication/make-room.js';
 import { copySlice, type CopyProgress } from '../replication/seed.js';
 import { shipCycle } from '../replication/ship.js';
 import type { ChangeSource, Cut } from '../ports/change-source.js';
+import type { FailbackTarget } from '../ports/failback-target.js';
 import type { HypervisorVm } from '../ports/hypervisor-vm.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { countShipped } from './counters.js';
+import { failbackTargetActivities } from './failback-target.js';
 import { classified } from './failures.js';
 import { beating, type Beating } from './heartbeat.js';
+import { contentOf, shippedCycleOf, type DiskSize, type ShippedCycle } from './shipped-cycle.js';
 import { Turns } from './turns.js';
 import { comparisonActivities } from './verification.js';
 import { hostActivities } from './watch-host.js';
 
 export interface SourceDeps {
   /** The hypervisor of this host. */
-  readonly source: ChangeSource;
+  readonly source: ChangeSource & FailbackTarget;
   readonly store: ReplicaStore;
   /** The store through which one activity sends, if bandwidth is limited. */
   readonly sendingStore?: (sender: { signal: AbortSignal; onGranted: () => void }) => ReplicaStore;
@@ -33,27 +35,6 @@ export interface SourceDeps {
   readonly copySliceMs?: number;
   /** Time between two looks at the host, ms. */
   readonly lookEveryMs?: number;
-}
-
-export interface DiskSize {
-  readonly name: string;
-  /** Virtual size, bytes. */
-  readonly size: number;
-}
-
-/** The facts about a cycle that the workflow keeps: names and numbers only. */
-export interface ShippedCycle {
-  readonly sequence: number;
-  readonly sealedAt: string;
-  readonly final: boolean;
-  /** Bytes of disk content sent. */
-  readonly bytes: number;
-  readonly lastWrites: readonly DiskWrite[];
-  /** For a final cycle whose VM is off: writes that the tracker has recorded since; see `CutOfSource`. */
-  readonly issued?: readonly DiskWrite[];
-  readonly appConsistent?: boolean;
-  /** Why the cycle is crash-consistent although an app-consistent one was requested. */
-  readonly appConsistentFailure?: AppConsistentFailure;
 }
 
 export interface CutAndShipInput {
@@ -99,6 +80,7 @@ export function createSourceActivities(deps: SourceDeps) {
   return classified({
     ...hostActivities(source, deps.lookEveryMs),
     ...comparisonActivities(source, store, turns, deps.copySliceMs ?? DEFAULT_COPY_SLICE_MS),
+    ...failbackTargetActivities({ source, store, turns, sliceMs: deps.copySliceMs ?? DEFAULT_COPY_SLICE_MS }),
 
     /**
      * Is everything on this host ready for replication, and does the store answer?
@@ -202,16 +184,3 @@ export function createSourceActivities(deps: SourceDeps) {
 
 const replicatedDisks = ({ disks }: HypervisorVm): DiskSize[] =>
   disks.flatMap(({ name, size, excluded }) => (excluded ? [] : [{ name, size }]));
-
-/** Bytes. */
-const contentOf = ({ disks }: CycleManifest): number => disks.reduce((sum, { dataBytes }) => sum + dataBytes, 0);
-
-const shippedCycleOf = (manifest: CycleManifest): ShippedCycle => ({
-  sequence: manifest.sequence,
-  sealedAt: manifest.sealedAt,
-  final: manifest.final,
-  bytes: contentOf(manifest),
-  lastWrites: manifest.disks.map(({ name, lastWrite }) => ({ name, lastWrite })),
-  ...(manifest.appConsistent !== undefined && { appConsistent: manifest.appConsistent }),
-  ...(manifest.appConsistentFailure && { appConsistentFailure: manifest.appConsistentFailure }),
-});

@@ -32,6 +32,7 @@ import type { ReplicaStore } from '../ports/replica-store.js';
 import { alertActivities } from './alerts.js';
 import { cancelFailoverActivities } from './cancel-failover.js';
 import { changePointActivities } from './change-point.js';
+import { failbackSourceActivities } from './failback-source.js';
 import { classified } from './failures.js';
 import { beating } from './heartbeat.js';
 import { recordFailover, unplannedFailoverActivities } from './unplanned-failover.js';
@@ -103,6 +104,7 @@ export function createTargetActivities({
     ...changePointActivities({ store, compute }),
     ...cancelFailoverActivities({ store, compute }),
     ...testFailoverActivities({ store, compute, ...(siteVms && { siteVms }) }),
+    ...failbackSourceActivities({ store, compute, turns }),
     ...alertActivities(webhook),
     ...digestActivities(store, turns),
 

@@ -230,6 +230,12 @@ export class Farshore {
     return this.startJob(vm, 'cleanupTestFailover', { ...(notes !== undefined && { notes }) }, requestId);
   }
 
+  /** Lets a failback that was started with `synchronize: 'before'` shut the replica VM down. @returns its job. */
+  async completeFailback(vm: string): Promise<messages.JobAccepted> {
+    const requestId = randomUUID();
+    return this.ask(vm, (entity) => entity.executeUpdate(messages.completeFailbackUpdate, { args: [{ requestId }] }));
+  }
+
   /** Pauses replication; changes are still tracked. @throws RefusedError if the VM's state does not allow it. */
   async pause(vm: string): Promise<{ readonly since: string }> {
     const requestId = randomUUID();

@@ -7,6 +7,7 @@ import { codecServerCommand } from './commands/codec-server.js';
 import { completionCommand } from './commands/completion.js';
 import { demoCommand } from './commands/demo.js';
 import { doctorCommand } from './commands/doctor.js';
+import { completeFailbackCommand, failbackCommand, reverseReplicateCommand } from './commands/failback.js';
 import { commitCommand, failoverCommand } from './commands/failover.js';
 import { helpCommand } from './commands/help.js';
 import { hypervisorCommand, recoveryComputeCommand } from './commands/hypervisor.js';
@@ -80,6 +81,9 @@ export function program(): Command {
     changeRecoveryPointCommand(),
     cancelFailoverCommand(),
     commitCommand(),
+    failbackCommand(),
+    completeFailbackCommand(),
+    reverseReplicateCommand(),
     planCommand(),
     vaultCommand(),
     jobCommand(),

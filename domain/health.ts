@@ -129,13 +129,8 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
       since: withoutApp.since,
     });
   }
-  if (item.phase === 'FailedOver' || item.phase === 'Committed') {
-    found.push({
-      reason: 'NotReverseReplicated',
-      health: 'Warning',
-      message: 'the VM runs at the recovery site and is not protected there (no reverse replication)',
-      ...(item.phase === 'Committed' && { remedy: homeAgain(item) }),
-    });
+  if (item.phase === 'FailedOver' || item.phase === 'Committed' || item.phase === 'FailedBack') {
+    found.push({ reason: 'NotReverseReplicated', health: 'Warning', ...unprotectedText(item) });
   }
   if (item.sourceRan) {
     found.push({
@@ -184,8 +179,20 @@ function toBeStarted({ host, vmmServer, sourceFence }: ProtectedItem, now: strin
     : `Restart whichever of the two is down: ${startHypervisor(host)}, and ${startProvider(vmmServer)}`;
 }
 
-const homeAgain = ({ vm, sourceFence }: ProtectedItem): string =>
-  `It can stay there; failback is not available yet.${sourceFence ? '' : ` To protect it at the primary site again, discarding everything written at the recovery site: farshore unprotect ${vm} --wait, then farshore vm delete-replica ${vm}, farshore vm start ${vm} and farshore protect ${vm} --wait`}`;
+function unprotectedText({ vm, phase, activeSide }: ProtectedItem): { message: string; remedy?: string } {
+  if (activeSide === 'primary') {
+    const message = 'the VM has been failed back and is not protected';
+    return phase === 'FailedBack'
+      ? { message: `${message}, until its failback is committed and it is reverse-replicated` }
+      : { message, remedy: `Protect it again; only the differences are sent: farshore reverse-replicate ${vm} --wait` };
+  }
+  return {
+    message: 'the VM runs at the recovery site and is not protected there (no reverse replication)',
+    ...(phase === 'Committed' && {
+      remedy: `It can stay there. To bring it back to the primary site: farshore failback ${vm}`,
+    }),
+  };
+}
 
 /** While a failover is open, the fencing can't be waived: commit comes first. */
 const waiver = ({ phase, vm }: ProtectedItem): string =>

@@ -32,6 +32,11 @@ export const jobParametersSchema = z.strictObject({
   declaredAt: isoTimeSchema.exactOptional(),
   /** Why the operator requested the job. Kept in its record. */
   reason: reasonSchema.exactOptional(),
+  /**
+   * Failback: whether the changes are synchronized before the replica VM is shut down, and the job then waits for an
+   * operator; or while it is off. Default: `before`.
+   */
+  synchronize: z.enum(['before', 'during']).exactOptional(),
   /** Disable protection: keep the replica's disks and recovery points. */
   keepReplica: z.boolean().exactOptional(),
   /** Disable protection: the primary site no longer exists, so it is not asked. */
@@ -184,6 +189,21 @@ export const unplannedFailoverResultSchema = z.object({
   replicaDisks: z.array(z.object({ name: z.string(), nbdUri: z.string().optional() })),
 });
 export type UnplannedFailoverResult = z.infer<typeof unplannedFailoverResultSchema>;
+
+export const failbackResultSchema = z.object({
+  /** The original disks were known to be unchanged, so that no digests had to be compared. */
+  originalUnchanged: z.boolean(),
+  /** Bytes of disk content that were sent. */
+  bytesSent: z.number(),
+  exportsClosedAt: isoTimeSchema,
+  sealedAt: isoTimeSchema,
+  runningAt: isoTimeSchema,
+  /** Time from the shutdown of the replica VM until the VM was running at the primary site. */
+  outageSeconds: z.number(),
+  /** If the numbers of each disk are equal, nothing was lost. */
+  disks: comparedDisksSchema,
+});
+export type FailbackResult = z.infer<typeof failbackResultSchema>;
 
 /** The findings of a verification. */
 export const verifyResultSchema = z.object({

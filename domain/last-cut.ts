@@ -53,6 +53,6 @@ export const comparedWrites = (issued: readonly DiskWrite[], applied: readonly D
     lastWriteApplied: applied.find((disk) => disk.name === name)?.lastWrite ?? 0,
   }));
 
-const sameWrites = (issued: readonly DiskWrite[], held: readonly DiskWrite[]): boolean =>
+export const sameWrites = (issued: readonly DiskWrite[], held: readonly DiskWrite[]): boolean =>
   issued.length === held.length &&
   comparedWrites(issued, held).every(({ lastWriteIssued, lastWriteApplied }) => lastWriteIssued === lastWriteApplied);

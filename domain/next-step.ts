@@ -81,6 +81,12 @@ export function nextStep(
   if (waiting || seedingStopped(item)) {
     return retryOnceMended(vm);
   }
+  if (item.job?.kind === 'failback' && item.job.task === 'Waiting for the failback to be completed') {
+    return {
+      command: `farshore complete-failback ${vm} --wait`,
+      purpose: 'its changes have been sent to the primary site, and go on being sent until you complete the failback',
+    };
+  }
   if (item.job) {
     return {
       command: `farshore job show ${item.job.jobId}`,
@@ -97,13 +103,19 @@ export function nextStep(
         command: `farshore commit ${vm} --wait`,
         purpose: `once you have checked that the replica VM works; if it does not, run it from another point (farshore change-recovery-point ${vm} --recovery-point POINT) or at the primary site again (farshore cancel-failover ${vm})`,
       };
+    case 'FailedBack':
+      return {
+        command: `farshore commit ${vm} --wait`,
+        purpose: 'once you have checked that the VM works; its original disks are unchanged until then',
+      };
     default:
       // Protection cannot end while it exists.
       if (item.drill) return stepOfDrill(item)!;
+      if (item.activeSide === 'primary')
+        return { command: `farshore reverse-replicate ${vm} --wait`, purpose: 'protects it again' };
       return {
-        command: `farshore unprotect ${vm} --wait`,
-        purpose:
-          'only to protect it at the primary site again, discarding everything written at the recovery site; otherwise leave it there, as failback is not available yet',
+        command: `farshore failback ${vm}`,
+        purpose: 'only to bring it back to the primary site, with everything written since; it can stay where it is',
         optional: true,
       };
   }

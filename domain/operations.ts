@@ -6,7 +6,7 @@ import { seedingStopped, type ProtectedItem } from './protected-item.js';
 import { startHypervisor } from './start-again.js';
 
 /** Operations that take effect immediately, without a job. */
-const settings = ['sync', 'retry', 'pause', 'resume', 'setPolicy'] as const;
+const settings = ['sync', 'retry', 'pause', 'resume', 'setPolicy', 'completeFailback'] as const;
 export type Operation = (typeof settings)[number] | AskedKind;
 
 /** Orders the operations by the life of a VM: the first job, then the settings, then the other jobs. */
@@ -29,6 +29,8 @@ export function allowedOperations(item: ProtectedItem): Record<Operation, Permis
         ? yes
         : no('nothing is waiting for a retry'),
     pause: busy ?? inPhase('Protected', 'only the replication of a protected VM can be paused') ?? alreadyPaused ?? yes,
+    completeFailback:
+      item.phase === 'Committed' && item.job?.kind === 'failback' ? yes : no('no failback of it is running'),
     resume: item.paused ? yes : no('its replication is not paused'),
     setPolicy:
       item.phase === 'Unprotected' ? no(`the VM is not protected; first run: farshore protect ${item.vm} --wait`) : yes,

@@ -7,7 +7,14 @@ import { failureSchema, type Failure } from './errors.js';
 import { jobKindSchema } from './job.js';
 import { isoTimeSchema } from './time.js';
 
-export const undoings = ['startSource', 'mergeSnapshot', 'stopTracking', 'startReplica'] as const;
+export const undoings = [
+  'startSource',
+  'mergeSnapshot',
+  'stopTracking',
+  'startReplica',
+  'discardFailback',
+  'endFailback',
+] as const;
 export const undoingSchema = z.enum(undoings);
 export type Undoing = (typeof undoings)[number];
 
@@ -16,6 +23,8 @@ export const undoingText: Record<Undoing, string> = {
   mergeSnapshot: 'merge the VM snapshot',
   stopTracking: 'stop tracking',
   startReplica: 'start the replica VM again',
+  discardFailback: 'discard the changes received at the primary site',
+  endFailback: 'stop tracking the replica VM',
 };
 
 /** Reported by a job that ended before it had undone this step. */

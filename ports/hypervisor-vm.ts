@@ -3,6 +3,7 @@ import type { FailureCode } from '../domain/errors.js';
 import type { GuestState } from '../domain/guest.js';
 import type { Fencing } from '../domain/fencing.js';
 import type { Hardware } from '../domain/hardware.js';
+import type { FailbackState } from './failback-target.js';
 
 export interface HypervisorVm {
   readonly name: string;
@@ -17,6 +18,8 @@ export interface HypervisorVm {
   readonly tracking?: TrackingState;
   /** The VM snapshot that is being copied or compared, until it is merged. */
   readonly snapshot?: string;
+  /** Layers above its disks, in which it is brought back from the recovery site. */
+  readonly failback?: FailbackState;
   /** Why the VM cannot be used: for example a missing disk or a broken chain. */
   readonly failure?: { readonly code: FailureCode; readonly detail: string };
 }

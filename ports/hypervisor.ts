@@ -1,5 +1,6 @@
-/** The hypervisor of one host: a source of changes that also starts VMs and keeps them off. */
+/** The hypervisor of one host: a source of changes that also starts VMs, keeps them off, and takes them back. */
 import type { ChangeSource } from './change-source.js';
+import type { FailbackTarget } from './failback-target.js';
 
 export interface ShutDownResult {
   /** When the last export was closed and all writes in flight were on disk. ISO 8601. */
@@ -10,7 +11,7 @@ export interface ShutDownResult {
  * The hypervisor of one host. Every operation is repeatable: performed twice, it has the same effect as performed once.
  * @throws CatalogueError HypervisorUnreachable, VmNotFound, DiskMissing, InvalidVmState.
  */
-export interface Hypervisor extends ChangeSource {
+export interface Hypervisor extends ChangeSource, FailbackTarget {
   /**
    * Refused with StaleEpoch if the VM has been failed over under a newer epoch. Replication that was begun under an
    * older epoch ends, because its logged changes may no longer be sent.

@@ -3,6 +3,7 @@ import type { Range } from '../domain/ranges.js';
 import type { ReplicaDescription } from '../domain/vault.js';
 import type { ChangeSource } from './change-source.js';
 import type { HypervisorVm } from './hypervisor-vm.js';
+import type { ShutDownResult } from './hypervisor.js';
 import type { DiskAddress } from './replica-disks.js';
 import type { TestVms } from './test-vms.js';
 
@@ -37,6 +38,8 @@ export interface RecoveryCompute extends ChangeSource, TestVms {
   /** Creates the replica VM, powered off. Has no effect if it is repeated with the same spec. */
   createVm(spec: ReplicaVmSpec): Promise<void>;
   startVm(vm: string, epoch: number): Promise<HypervisorVm>;
+  /** As `Hypervisor.shutDownVm`: everything that the guest has written is then in the next cut. */
+  shutDownVm(vm: string): Promise<ShutDownResult>;
   turnOffVm(vm: string, which?: WhichVm): Promise<void>;
   /** Turns it off first. Has no effect if there is no such VM. */
   deleteVm(vm: string, which?: WhichVm): Promise<void>;
@@ -46,5 +49,10 @@ export interface RecoveryCompute extends ChangeSource, TestVms {
    * may be missing from it; a caller that has begun replication before finds it in the cuts.
    * @throws CatalogueError DiskMissing if the VM has no such disk.
    */
-  listWritten(vm: string, disk: string): AsyncIterable<readonly Range[]>;
+  listWritten(vm: string, disk: string, options?: WrittenOptions): AsyncIterable<readonly Range[]>;
+}
+
+export interface WrittenOptions {
+  /** Lists where the VM snapshot may differ from the recovery point; the same ranges as long as there is a snapshot. */
+  readonly ofSnapshot?: boolean;
 }

@@ -1,4 +1,5 @@
 /** The cycles in the store, and when they are deleted. */
+import { LAST_SEQUENCE } from '../domain/fence.js';
 import { cycleName } from '../domain/ids.js';
 import { vaultPaths } from '../domain/vault.js';
 import type { WriteFence } from '../ports/objects.js';
@@ -30,6 +31,17 @@ export async function pruneCycles(store: RecordStore, { vm, epoch }: { vm: strin
 /** For a replica that begins again from nothing. */
 export async function deleteAllCycles(store: RecordStore, vm: string, fence: WriteFence): Promise<void> {
   await deleteCycles(store, vm, fence, () => true);
+}
+
+/** Deletes the change sets of failbacks: those of all epochs after this one. @throws CatalogueError StaleEpoch */
+export async function deleteCyclesAfter(
+  store: RecordStore,
+  vm: string,
+  epoch: number,
+  fence: WriteFence,
+): Promise<void> {
+  const last = cycleName(epoch, LAST_SEQUENCE);
+  await deleteCycles(store, vm, fence, (cycle) => cycle > last);
 }
 
 async function deleteCycles(

@@ -94,8 +94,8 @@ export const readNotedState = (store: RecordStore, vm: string): Promise<VaultSta
   readKept(store.objects, vaultPaths.state(vm), vaultStateSchema);
 
 /**
- * Where the VM runs, unless a newer epoch has begun since that was recorded; undefined: at the primary site. A change of
- * the recovery point records its epoch just before it begins.
+ * Where the VM runs, unless a newer epoch has begun since that was recorded; undefined: at the primary site. Jobs that begin
+ * an epoch in which the VM still runs at the recovery site record that just before.
  */
 export async function readVaultState(store: RecordStore, vm: string): Promise<VaultState | undefined> {
   const state = await readNotedState(store, vm);

@@ -4,7 +4,7 @@
  * An unplanned failover cancels the cycle and waits for nothing: the raised epoch makes the store refuse late uploads.
  * After a restart the cycle continues where it stopped, because both sites know it by (epoch, sequence).
  */
-import type { ShippedCycle } from '../activities/source.js';
+import type { ShippedCycle } from '../activities/shipped-cycle.js';
 import { isAppConsistentDue, type AppConsistentFailure } from '../domain/app-consistency.js';
 import { tagsOfCycle } from '../domain/named-points.js';
 import { resyncCauseOf } from '../domain/errors.js';

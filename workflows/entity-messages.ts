@@ -19,6 +19,7 @@ export interface AskedEntity extends SettingsOwner {
   sync(request: messages.SyncRequest): messages.SyncAccepted;
   resynchronize(request: messages.ResynchronizeRequest): { jobId?: string };
   retry(): Promise<{ retried: string }>;
+  completeFailback(): Promise<messages.JobAccepted>;
   jobEnded(jobId: string, result: JobOutcome): void;
   hostNews(news: HostNews): void;
 }
@@ -42,6 +43,11 @@ export function handleMessages({ onSignal, onCall, onUpdate, onQuery }: Handlers
     messages.retryUpdate,
     () => entity.retry(),
     (request) => entity.validate('retry', request),
+  );
+  onUpdate(
+    messages.completeFailbackUpdate,
+    () => entity.completeFailback(),
+    (request) => entity.validate('completeFailback', request),
   );
   onCall(messages.stillThereSignal, () => undefined);
   onQuery(messages.protectedItemQuery, () => viewOf(entity.item(), now()));

@@ -7,6 +7,8 @@ export { enableProtection } from './enable-protection.js';
 export { initialReplication } from './initial-replication.js';
 export { finalizeProtection } from './finalize-protection.js';
 export { resynchronize } from './resynchronize.js';
+export { failback } from './failback.js';
+export { reverseReplicate } from './reverse-replicate.js';
 export { plannedFailover } from './planned-failover.js';
 export { unplannedFailover } from './unplanned-failover.js';
 export { cancelFailover } from './cancel-failover.js';

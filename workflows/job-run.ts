@@ -171,6 +171,11 @@ export class JobRun<K extends JobKind> {
     this.undoing.forget();
   }
 
+  /** Whether somebody has let the job continue with this task. */
+  isReleased(task: TaskName<K>): boolean {
+    return this.released.has(task);
+  }
+
   /** @param sent bytes that crossed since the last report. */
   async report(bytesDone: number, bytesTotal: number, sent: number): Promise<void> {
     this.job.progress = { bytesDone, bytesTotal, bytesSent: (this.job.progress?.bytesSent ?? 0) + sent };

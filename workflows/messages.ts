@@ -146,6 +146,8 @@ export interface NextCycle {
 }
 /** Makes a cycle due immediately. */
 export const resumeUpdate = defineUpdate<NextCycle, [OperationRequest]>('resume');
+/** Lets a failback shut the replica VM down. @returns its job. */
+export const completeFailbackUpdate = defineUpdate<JobAccepted, [OperationRequest]>('completeFailback');
 /** Takes effect with the next cycle. */
 export const setPolicyUpdate = defineUpdate<NextCycle, [PolicyRequest]>('setPolicy');
 

@@ -13,6 +13,7 @@ import { CancellationScope, continueAsNew, isCancellation, log } from '@temporal
 import { saysHostIsSilent } from '../domain/host-silence.js';
 import type { HostNews } from '../domain/host.js';
 import { jobId as makeJobId } from '../domain/ids.js';
+import { SHUT_DOWN_REPLICA } from '../domain/jobs/failback.js';
 import { followUpOf, jobDefinition, type JobKind, titleOf } from '../domain/jobs/known-jobs.js';
 import { tagRequestOf } from '../domain/named-points.js';
 import { allowedOperations, type Operation } from '../domain/operations.js';
@@ -47,7 +48,7 @@ import { resyncOpening } from './sides.js';
 import { handleSettings } from './settings.js';
 import { migratedInput, neverFailing, startInput } from './start-input.js';
 import { startJob } from './start-job.js';
-import { askToRetry, closedFromOutside, isStillThere, SILENT_JOB_MS, supersede } from './running-job.js';
+import { askToRetry, closedFromOutside, isStillThere, releaseJob, SILENT_JOB_MS, supersede } from './running-job.js';
 import { tellOthers } from './tell-others.js';
 import { undoLeftover } from './undo-leftover.js';
 import { uncancelled } from './uncancelled.js';
@@ -141,6 +142,7 @@ class ProtectionEntity {
       sync: (request) => this.sync(request),
       resynchronize: (request) => this.resynchronize(request),
       retry: () => this.retry(),
+      completeFailback: () => this.completeFailback(),
       jobEnded: (jobId, result) => this.onJobEnded(jobId, result),
       hostNews: (news) => this.onHostNews(news),
     };
@@ -226,6 +228,13 @@ class ProtectionEntity {
 
   private retryJob(jobId: string): Promise<void> {
     return askToRetry(jobId, () => this.onJobEnded(jobId, closedFromOutside()));
+  }
+
+  /** Only while a failback runs. */
+  private async completeFailback(): Promise<messages.JobAccepted> {
+    const { jobId } = this.item.job!;
+    await releaseJob(jobId, SHUT_DOWN_REPLICA, () => this.onJobEnded(jobId, closedFromOutside()));
+    return { jobId };
   }
 
   private retryCycle(): { retried: string } {

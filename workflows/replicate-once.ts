@@ -1,6 +1,6 @@
 /** One replication cycle within a job: cut and sent at the source, applied at the replica. */
 import type { AppliedCycle } from '../activities/target.js';
-import type { ShippedCycle } from '../activities/source.js';
+import type { ShippedCycle } from '../activities/shipped-cycle.js';
 import type { JobKind } from '../domain/jobs/known-jobs.js';
 import { tagsOfCycle } from '../domain/named-points.js';
 import type { JobOutcome } from '../domain/job-outcome.js';

@@ -9,7 +9,7 @@ import {
   type ExternalWorkflowHandle,
 } from '@temporalio/workflow';
 import type { JobOutcome } from '../domain/job-outcome.js';
-import { cancelJobSignal, retryJobSignal, stillThereSignal } from './messages.js';
+import { cancelJobSignal, releaseTaskSignal, retryJobSignal, stillThereSignal } from './messages.js';
 import { uncancelled } from './uncancelled.js';
 import { untilOrAfter } from './wait.js';
 
@@ -57,14 +57,26 @@ export async function isStillThere(jobId: string): Promise<boolean> {
 }
 
 /** @param onGone called if the job was closed from outside. @throws ApplicationFailure that says so. */
-export async function askToRetry(jobId: string, onGone: () => void): Promise<void> {
+export const askToRetry = (jobId: string, onGone: () => void): Promise<void> =>
+  ask(jobId, 'retried', onGone, (job) => job.signal(retryJobSignal));
+
+/** Lets a job that waits before a task continue. As above. */
+export const releaseJob = (jobId: string, task: string, onGone: () => void): Promise<void> =>
+  ask(jobId, 'continued', onGone, (job) => job.signal(releaseTaskSignal, { task }));
+
+async function ask(
+  jobId: string,
+  deed: string,
+  onGone: () => void,
+  signal: (job: ExternalWorkflowHandle) => Promise<void>,
+): Promise<void> {
   try {
-    await uncancelled(() => getExternalWorkflowHandle(jobId).signal(retryJobSignal));
+    await uncancelled(() => signal(getExternalWorkflowHandle(jobId)));
   } catch (error) {
     if (isCancellation(error)) throw error;
     onGone();
     throw ApplicationFailure.nonRetryable(
-      `the job ${jobId} was closed from outside, so it cannot be retried. Check the VM at both sites before you continue; \`farshore vm show\` shows its current state`,
+      `the job ${jobId} was closed from outside, so it cannot be ${deed}. Check the VM at both sites before you continue; \`farshore vm show\` shows its current state`,
       'OperationNotAllowed',
     );
   }

@@ -5,9 +5,9 @@ import type { TargetActivities } from '../activities/target.js';
 import type { Undoing } from '../domain/undoing.js';
 
 export interface UndoingSides {
-  readonly source: Pick<SourceActivities, 'mergeSnapshot' | 'endReplication'>;
+  readonly source: Pick<SourceActivities, 'mergeSnapshot' | 'endReplication' | 'discardFailback'>;
   readonly sourceFabric: Pick<SourceFabricActivities, 'startVm'>;
-  readonly target: Pick<TargetActivities, 'restartReplicaVm'>;
+  readonly target: Pick<TargetActivities, 'restartReplicaVm' | 'endFailback'>;
 }
 
 /**
@@ -29,5 +29,10 @@ export async function undo(
       return source.endReplication({ vm });
     case 'startReplica':
       await target.restartReplicaVm({ vm });
+      return;
+    case 'discardFailback':
+      return source.discardFailback({ vm });
+    case 'endFailback':
+      return target.endFailback({ vm });
   }
 }

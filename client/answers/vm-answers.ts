@@ -207,6 +207,9 @@ export const vmAnswers = {
       .optional()
       .describe('With --dry-run: the point it runs from, the new one, and what the replica VM has written.'),
   }),
+  failback: oneVm,
+  'complete-failback': oneVm,
+  'reverse-replicate': oneVm,
   'plan run': startedRun,
   'plan list': z.strictObject({ planRuns: z.array(planRunSchema) }),
   'plan show': planRunSchema,

@@ -106,10 +106,11 @@ const plannedConsequences = ({ vm, view }: { vm: string; view: ProtectedItemView
 
 export function commitCommand(): Command {
   return new Command('commit')
-    .summary('make failovers permanent')
+    .summary('make failovers and failbacks permanent')
     .description(
       'Commits failovers: keeps each replica VM running and deletes all recovery points except the one it runs ' +
-        'from. Has no effect on VMs that are already committed.',
+        'from. Has no effect on VMs that are already committed.\n\n' +
+        'Commits failbacks: merges the changes into the original disks while the VM runs, and deletes the replica VM.',
     )
     .argument('<vm...>', 'names of VMs')
     .addOption(reasonOption())
@@ -119,15 +120,28 @@ export function commitCommand(): Command {
       await withFarshore(command, async (farshore) => {
         const asked = await askAll(farshore, vms, 'commitFailover', committed);
         const starting = toStart(asked).map(({ vm }) => vm);
-        if (starting.length > 0) await confirm(commitConsequences(starting), options.yes);
+        const failedBack = toStart(asked).flatMap(({ vm, view }) => (view.item.phase === 'FailedBack' ? [vm] : []));
+        const failedOver = starting.filter((vm) => !failedBack.includes(vm));
+        const consequences = [
+          ...(failedOver.length > 0 ? [commitConsequences(failedOver)] : []),
+          ...(failedBack.length > 0 ? [failbackConsequences(failedBack)] : []),
+        ];
+        if (consequences.length > 0) await confirm(consequences.join('\n'), options.yes);
         const start = (vm: string) => farshore.startJob(vm, 'commitFailover', reasonOf(options));
-        await followAll('commit', command, farshore, asked, start, options, (vm) => `${vm}: the failover is committed`);
+        await followAll('commit', command, farshore, asked, start, options, (vm) =>
+          failedBack.includes(vm)
+            ? `${vm}: the failback is committed\nNext, to protect it again: farshore reverse-replicate ${vm} --wait`
+            : `${vm}: the failover is committed`,
+        );
       });
     });
 }
 
 export const commitConsequences = (vms: readonly string[]): string =>
   `Commits the failover of ${vms.join(', ')} and deletes all recovery points except the one each VM runs from. This cannot be undone.`;
+
+const failbackConsequences = (vms: readonly string[]): string =>
+  `Commits the failback of ${vms.join(', ')}: the changes are merged into the original disks, overwriting anything that the source wrote after its failover, and the replica VM at the recovery site is deleted. This cannot be undone.`;
 
 /** @throws RefusedError before the operator is asked to confirm. */
 export async function requireAllowed(farshore: Farshore, vm: string, operation: Operation): Promise<void> {

@@ -21,7 +21,10 @@ export async function followRequest(
     | 'change-recovery-point'
     | 'cancel-failover'
     | 'test-failover'
-    | 'cleanup-test-failover',
+    | 'cleanup-test-failover'
+    | 'failback'
+    | 'complete-failback'
+    | 'reverse-replicate',
   vm: string,
   command: Command,
   farshore: Farshore,

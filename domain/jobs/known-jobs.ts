@@ -5,10 +5,12 @@ import { cleanupTestFailover } from './cleanup-test-failover.js';
 import { commitFailover } from './commit-failover.js';
 import { disableProtection } from './disable-protection.js';
 import { enableProtection } from './enable-protection.js';
+import { failback } from './failback.js';
 import { finalizeProtection } from './finalize-protection.js';
 import { initialReplication } from './initial-replication.js';
 import { plannedFailover } from './planned-failover.js';
 import { resynchronize } from './resynchronize.js';
+import { reverseReplicate } from './reverse-replicate.js';
 import { testFailover } from './test-failover.js';
 import { unplannedFailover } from './unplanned-failover.js';
 import { verifyReplica } from './verify-replica.js';
@@ -25,6 +27,8 @@ const knownJobs = [
   changeRecoveryPoint,
   cancelFailover,
   commitFailover,
+  failback,
+  reverseReplicate,
   disableProtection,
   verifyReplica,
   testFailover,

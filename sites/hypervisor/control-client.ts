@@ -11,9 +11,10 @@ import type { Range } from '../../domain/ranges.js';
 import { diskFormats } from '../../domain/site.js';
 import { openLogChangeSet } from '../../tracking/log-change-set.js';
 import type { ChangeSet, ChangeSource, Cut, CutIdentity, CutOptions } from '../../ports/change-source.js';
+import type { FailbackLayers, FailbackState } from '../../ports/failback-target.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
 import type { Hypervisor, ShutDownResult } from '../../ports/hypervisor.js';
-import type { RecoveryCompute, ReplicaVmSpec, WhichVm } from '../../ports/recovery-compute.js';
+import type { RecoveryCompute, ReplicaVmSpec, WhichVm, WrittenOptions } from '../../ports/recovery-compute.js';
 import type { RunInGuest, TestVm, TestVmSpec } from '../../ports/test-vms.js';
 import {
   changeOperations,
@@ -24,6 +25,7 @@ import {
 } from './control-protocol.js';
 import type { SnapshotFile } from './embedded-changes.js';
 import { openReplicaDisk, type PointDisks } from './replica-disk.js';
+import { ServedLayers } from './served-layers.js';
 import type { WrittenPage } from './vm-disks.js';
 
 /**
@@ -115,6 +117,26 @@ export class HypervisorClient extends ChangesClient implements Hypervisor {
     await this.#control.call('fenceVm', { vm, epoch });
   }
 
+  beginFailback(vm: string, epoch: number): Promise<FailbackState> {
+    return this.#control.call('beginFailback', { vm, epoch });
+  }
+
+  async openFailback(vm: string, { epoch, sequence }: Fence): Promise<FailbackLayers | undefined> {
+    const fence = { epoch, sequence };
+    const served = await this.#control.call('serveFailback', { vm, fence });
+    if (!served) return undefined;
+    const complete = async () => void (await this.#control.call('completeFailback', { vm, fence }));
+    return ServedLayers.connect(vm, served, complete);
+  }
+
+  async commitFailback(vm: string, epoch: number): Promise<void> {
+    await this.#control.call('commitFailback', { vm, epoch });
+  }
+
+  async discardFailback(vm: string, epoch: number): Promise<void> {
+    await this.#control.call('discardFailback', { vm, epoch });
+  }
+
   protected override async openSnapshotFile({ path, format, size, file }: SnapshotFile, vm: string) {
     const base = await openDisk(path, z.enum(diskFormats).parse(format), { readOnly: true });
     const replaced = file !== undefined && base instanceof RawDisk && (await base.fileKey()) !== file;
@@ -147,6 +169,10 @@ export class RecoveryComputeClient extends ChangesClient implements RecoveryComp
     return this.#control.call('startVm', { vm, epoch });
   }
 
+  shutDownVm(vm: string): Promise<ShutDownResult> {
+    return this.#control.call('shutDownVm', { vm });
+  }
+
   async turnOffVm(vm: string, which: WhichVm = {}): Promise<void> {
     await this.#control.call('turnOffVm', { vm, ...which });
   }
@@ -155,9 +181,9 @@ export class RecoveryComputeClient extends ChangesClient implements RecoveryComp
     await this.#control.call('deleteVm', { vm, ...which });
   }
 
-  async *listWritten(vm: string, disk: string): AsyncGenerator<readonly Range[]> {
+  async *listWritten(vm: string, disk: string, options: WrittenOptions = {}): AsyncGenerator<readonly Range[]> {
     for (let from: number | undefined = 0; from !== undefined;) {
-      const { ranges, next }: WrittenPage = await this.#control.call('listWritten', { vm, disk, from });
+      const { ranges, next }: WrittenPage = await this.#control.call('listWritten', { vm, disk, from, ...options });
       yield ranges;
       from = next;
     }

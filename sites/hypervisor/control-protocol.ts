@@ -21,6 +21,15 @@ const whichVm = vm.extend({ madeBefore: count.exactOptional() });
 const vmAndFence = z.object({ vm: nameSchema, fence: fenceSchema });
 const nothing = z.null();
 
+const failback = z.object({
+  epoch: count,
+  received: count.exactOptional(),
+  isCommitted: z.boolean().exactOptional(),
+  original: z
+    .object({ epoch: count, lastWrites: z.array(z.object({ name: z.string(), lastWrite: count })).readonly() })
+    .exactOptional(),
+});
+
 const describedVm = z.object({
   name: nameSchema,
   state: z.enum(['Running', 'Off']),
@@ -49,6 +58,7 @@ const describedVm = z.object({
   fencing: z.enum(fencingKinds),
   hardware: hardwareSchema.exactOptional(),
   snapshot: z.string().exactOptional(),
+  failback: failback.exactOptional(),
   failure: z.object({ code: failureCodeSchema, detail: z.string() }).exactOptional(),
 });
 
@@ -115,23 +125,32 @@ export const changeOperations = {
   releaseCuts: operation(cutIdentity, nothing, 60_000),
 } satisfies Record<string, Operation>;
 
+/** Waits long enough for a guest that uses all of the time it is allowed. */
+const shutDownVm = operation(vm, z.object({ exportsClosedAt: isoTimeSchema }), 300_000);
+
 export const hypervisorOperations = {
   ...changeOperations,
   startVm: operation(vmAndEpoch, nothing, 120_000),
-  // Long enough for a guest that uses all of the time it is allowed.
-  shutDownVm: operation(vm, z.object({ exportsClosedAt: isoTimeSchema }), 300_000),
+  shutDownVm,
   turnOffVm: operation(vm, nothing, 120_000),
   fenceVm: operation(vmAndEpoch, nothing),
+  beginFailback: operation(vmAndEpoch, failback, 120_000),
+  /** The address of each disk, keyed by name; null if the layers hold the change set. */
+  serveFailback: operation(vmAndFence, z.record(z.string(), z.string()).readonly().nullable(), 120_000),
+  completeFailback: operation(vmAndFence, nothing, 300_000),
+  commitFailback: operation(vmAndEpoch, nothing),
+  discardFailback: operation(vmAndEpoch, nothing, 120_000),
 } satisfies Record<string, Operation>;
 
 export const recoveryOperations = {
   ...changeOperations,
   createVm: operation(replicaVmSpecSchema, nothing, 120_000),
   startVm: operation(vmAndEpoch, describedVm, 120_000),
+  shutDownVm,
   turnOffVm: operation(whichVm, nothing, 120_000),
   deleteVm: operation(whichVm, nothing, 120_000),
   listWritten: operation(
-    z.object({ vm: nameSchema, disk: nameSchema, from: count }),
+    z.object({ vm: nameSchema, disk: nameSchema, from: count, ofSnapshot: z.boolean().exactOptional() }),
     z.object({
       ranges: z.array(z.object({ offset: count, length: count })).readonly(),
       /** Offset at which the next page starts; absent on the last page. */

@@ -40,6 +40,11 @@ export const serveHypervisor = (socketPath: string, hypervisor: EmbeddedHypervis
     shutDownVm: ({ vm }) => hypervisor.shutDownVm(vm),
     turnOffVm: ({ vm }) => done(hypervisor.turnOffVm(vm)),
     fenceVm: ({ vm, epoch }) => done(hypervisor.fenceVm(vm, epoch)),
+    beginFailback: ({ vm, epoch }) => hypervisor.beginFailback(vm, epoch),
+    serveFailback: async ({ vm, fence }) => (await hypervisor.serveFailback(vm, fence)) ?? null,
+    completeFailback: ({ vm, fence }) => done(hypervisor.completeFailback(vm, fence)),
+    commitFailback: ({ vm, epoch }) => done(hypervisor.commitFailback(vm, epoch)),
+    discardFailback: ({ vm, epoch }) => done(hypervisor.discardFailback(vm, epoch)),
   });
 
 export const serveRecoveryCompute = (socketPath: string, compute: EmbeddedRecoveryCompute, log: ControlLog) =>
@@ -47,9 +52,10 @@ export const serveRecoveryCompute = (socketPath: string, compute: EmbeddedRecove
     ...changeHandlers(compute),
     createVm: (spec) => done(compute.createVm(spec)),
     startVm: ({ vm, epoch }) => compute.startVm(vm, epoch),
+    shutDownVm: ({ vm }) => compute.shutDownVm(vm),
     turnOffVm: ({ vm, ...which }) => done(compute.turnOffVm(vm, which)),
     deleteVm: ({ vm, ...which }) => done(compute.deleteVm(vm, which)),
-    listWritten: ({ vm, disk, from }) => compute.writtenFrom(vm, disk, from),
+    listWritten: ({ vm, disk, from, ofSnapshot }) => compute.writtenFrom(vm, disk, from, ofSnapshot),
     listTestVms: async () => compute.testVms.list(),
     createTestVm: (spec) => done(compute.testVms.create(spec)),
     startTestVm: ({ vm }) => compute.testVms.start(vm),

@@ -12,12 +12,14 @@ import { toIso } from '../../domain/time.js';
 import type { Tracker } from '../../tracking/tracker.js';
 import type { CutMoment, TrackerOptions } from '../../tracking/tracker-options.js';
 import type { Cut, CutIdentity, CutOptions } from '../../ports/change-source.js';
+import type { FailbackState } from '../../ports/failback-target.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
 import type { ShutDownResult } from '../../ports/hypervisor.js';
 import { GuestFreezer } from './guest-freezer.js';
 import type { DiskOfVm } from './vm-chain.js';
 import { VmDisks, type WrittenPage } from './vm-disks.js';
 import { VmExports } from './vm-exports.js';
+import { VmFailback, type ServedLayers } from './vm-failback.js';
 import { VmGuest, type GuestRunner } from './vm-guest.js';
 import { SnapshotReserve } from './snapshot-reserve.js';
 import { VmSnapshot, type Quietly } from './vm-snapshot.js';
@@ -50,6 +52,7 @@ export class EmbeddedVm {
   readonly #disks: VmDisks;
   readonly #tracking: VmTracking;
   readonly #snapshot: VmSnapshot;
+  readonly #failback: VmFailback;
   readonly #freezer: GuestFreezer;
   readonly #exports: VmExports;
   readonly #guest: VmGuest | undefined;
@@ -67,6 +70,7 @@ export class EmbeddedVm {
     this.#freezer = new GuestFreezer(name, settings.guestAgent, state, environment.warn);
     this.#disks = new VmDisks(disks);
     this.#snapshot = new VmSnapshot(name, this.#disks, state);
+    this.#failback = new VmFailback(name, this.#disks, state, environment.server);
     const reserve = new SnapshotReserve(this.#disks, this.#snapshot, () => this.mergeSnapshot(), environment.warn);
     this.#tracking = new VmTracking(name, this.#disks, environment, reserve);
     this.#exports = new VmExports(name, disks, environment.server);
@@ -99,6 +103,7 @@ export class EmbeddedVm {
 
   describe(): HypervisorVm {
     const [snapshot, tracking] = [this.#snapshot.name, this.#tracking.tracker?.state];
+    const failback = this.#failback.describe();
     const { hardware } = this.settings;
     return {
       name: this.name,
@@ -109,6 +114,7 @@ export class EmbeddedVm {
       ...(hardware && { hardware }),
       ...(tracking ? { tracking } : {}),
       ...(snapshot === undefined ? {} : { snapshot }),
+      ...(failback && { failback }),
       ...(this.#failure ? { failure: { code: this.#failure.code, detail: this.#failure.detail } } : {}),
     };
   }
@@ -136,7 +142,9 @@ export class EmbeddedVm {
       // Changes logged under an older epoch can no longer be sent, so the log would only grow.
       if (state && state.epoch < epoch) await this.#stopTracking();
       if (this.#exports.areOpen && epoch <= this.state.current.startedEpoch) return;
+      await this.#failback.close();
       await this.#tracking.open();
+      await this.#failback.requireOriginals();
       await this.state.change(({ exportsClosedAt: _, ...state }) => ({
         ...state,
         power: 'Running',
@@ -168,6 +176,7 @@ export class EmbeddedVm {
       await this.#checkFence(epoch);
       const { state } = await this.#loaded();
       if (state?.epoch === epoch) return;
+      this.#failback.requireNone();
       if (epoch < Math.max(this.state.current.replicatedEpoch, state?.epoch ?? 0)) {
         throw new CatalogueError('StaleEpoch', `${this.name} has been replicated in a newer epoch than ${epoch}`);
       }
@@ -186,6 +195,7 @@ export class EmbeddedVm {
 
   async #stopTracking(): Promise<void> {
     await (await this.#loaded()).stop();
+    if (this.#failback.isOpen) return;
     await this.#withDisks((_, quietly) => this.#snapshot.mergeAll(quietly));
   }
 
@@ -204,7 +214,10 @@ export class EmbeddedVm {
     return this.#turn.run(async () => {
       if (this.#closed) return 0;
       await this.#loaded();
-      return this.#withDisks((_, quietly) => this.#snapshot.merge(quietly));
+      this.#failback.requireNone();
+      const left = await this.#withDisks((_, quietly) => this.#snapshot.merge(quietly));
+      if (left === 0) await this.#failback.merged();
+      return left;
     });
   }
 
@@ -243,11 +256,63 @@ export class EmbeddedVm {
     return this.#turn.run(async () => (await this.#loaded()).releaseCuts(upTo));
   }
 
-  /** See `VmDisks.writtenFrom`. */
-  writtenFrom(disk: string, offset: number): Promise<WrittenPage> {
+  beginFailback(epoch: number): Promise<FailbackState> {
+    return this.#turn.run(async () => {
+      await this.#checkFence(epoch);
+      const tracker = await this.#loaded();
+      if (await this.#failback.prepare(epoch, () => this.#tracking.putDown())) await this.#tracking.check();
+      await this.#withDisks(async (_, quietly) => {
+        if (!this.#failback.isOpen) await this.#snapshot.mergeAll(quietly);
+        await this.#failback.begin(epoch, tracker.state, quietly);
+        // Its logs can no longer be sent, and nothing below the layers may change any more.
+        await tracker.stop();
+      });
+      return this.#failback.describe()!;
+    });
+  }
+
+  /** @returns where the layers are served; undefined if they hold the change set. */
+  serveFailback(fence: Fence): Promise<ServedLayers | undefined> {
+    return this.#turn.run(async () => {
+      await this.#checkFence(fence.epoch);
+      await this.#loaded();
+      await this.#tracking.open();
+      try {
+        return await this.#failback.serve(fence);
+      } catch (error) {
+        if (this.state.current.power === 'Off') await this.#tracking.putDown();
+        throw error;
+      }
+    });
+  }
+
+  completeFailback(fence: Fence): Promise<void> {
     return this.#turn.run(async () => {
       await this.#loaded();
-      return this.#withDisks(async () => this.#disks.writtenFrom(disk, offset));
+      await this.#withDisks(() => this.#failback.complete(fence));
+      if (this.state.current.power === 'Off') await this.#tracking.putDown();
+    });
+  }
+
+  commitFailback(epoch: number): Promise<void> {
+    return this.#turn.run(async () => {
+      await this.#loaded();
+      await this.#failback.commit(epoch);
+    });
+  }
+
+  discardFailback(epoch: number): Promise<void> {
+    return this.#turn.run(async () => {
+      await this.#loaded();
+      await this.#failback.discard(epoch, () => this.#tracking.putDown());
+    });
+  }
+
+  /** See `VmDisks.writtenFrom`. */
+  writtenFrom(disk: string, offset: number, ofSnapshot: boolean): Promise<WrittenPage> {
+    return this.#turn.run(async () => {
+      await this.#loaded();
+      return this.#withDisks(async () => this.#disks.writtenFrom(disk, offset, ofSnapshot));
     });
   }
 
@@ -258,6 +323,7 @@ export class EmbeddedVm {
       await this.#freezer.close();
       // The guest boots again when the hypervisor starts again.
       await this.#guest?.shutDown(CLOSE_LIMIT_MS);
+      await this.#failback.close();
       await this.#exports.close();
       const { tracker } = this.#tracking;
       if (!tracker) return;
@@ -293,7 +359,9 @@ export class EmbeddedVm {
       await this.state.recover();
       // The VM's state is unknown, so leave its disks alone.
       if (this.state.failure) throw this.state.failure;
+      await this.#failback.finishDiscarding();
       await this.#tracking.load((tracker) => this.#snapshot.settle(tracker.state));
+      if (this.state.current.power === 'Running') await this.#failback.requireOriginals();
       this.#failure = undefined;
     } catch (error) {
       // Any failure concerns only this VM.

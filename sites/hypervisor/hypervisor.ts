@@ -5,6 +5,8 @@
 import { mkdir, readFile, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CatalogueError } from '../../domain/errors.js';
+import type { Fence } from '../../domain/fence.js';
+import type { FailbackState } from '../../ports/failback-target.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
 import type { ShutDownResult } from '../../ports/hypervisor.js';
 import { diskFile } from './vm-chain.js';
@@ -12,6 +14,7 @@ import { NBD_SOCKET_NAME, type HypervisorConfig } from './hypervisor-config.js';
 import { lockStateFolder, VmStateFile } from './vm-state-file.js';
 import { EmbeddedChanges } from './embedded-changes.js';
 import { EmbeddedVm, type VmEnvironment } from './embedded-vm.js';
+import type { ServedLayers } from './vm-failback.js';
 import { NbdServer } from '../nbd/nbd-server.js';
 
 export interface HypervisorLog {
@@ -92,6 +95,26 @@ export class EmbeddedHypervisor extends EmbeddedChanges {
 
   fenceVm(vm: string, epoch: number): Promise<void> {
     return this.vm(vm).fence(epoch);
+  }
+
+  async beginFailback(vm: string, epoch: number): Promise<FailbackState> {
+    return this.vm(vm).beginFailback(epoch);
+  }
+
+  async serveFailback(vm: string, fence: Fence): Promise<ServedLayers | undefined> {
+    return this.vm(vm).serveFailback(fence);
+  }
+
+  async completeFailback(vm: string, fence: Fence): Promise<void> {
+    await this.vm(vm).completeFailback(fence);
+  }
+
+  async commitFailback(vm: string, epoch: number): Promise<void> {
+    await this.vm(vm).commitFailback(epoch);
+  }
+
+  async discardFailback(vm: string, epoch: number): Promise<void> {
+    await this.vm(vm).discardFailback(epoch);
   }
 
   /**

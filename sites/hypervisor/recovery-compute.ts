@@ -9,6 +9,7 @@ import type { DirectBoot } from '../../domain/site.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { vaultPaths } from '../../domain/vault.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
+import type { ShutDownResult } from '../../ports/hypervisor.js';
 import type { ReplicaVmSpec, WhichVm } from '../../ports/recovery-compute.js';
 import type { ReplicaStore } from '../../ports/replica-store.js';
 import type { HypervisorConfig } from './hypervisor-config.js';
@@ -124,8 +125,12 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
   }
 
   /** One page of `RecoveryCompute.listWritten`. @param from offset of the page. */
-  async writtenFrom(name: string, disk: string, from: number): Promise<WrittenPage> {
-    return this.vm(name).writtenFrom(disk, from);
+  async writtenFrom(name: string, disk: string, from: number, ofSnapshot = false): Promise<WrittenPage> {
+    return this.vm(name).writtenFrom(disk, from, ofSnapshot);
+  }
+
+  async shutDownVm(name: string): Promise<ShutDownResult> {
+    return this.vm(name).shutDown();
   }
 
   async turnOffVm(name: string, which: WhichVm = {}): Promise<void> {

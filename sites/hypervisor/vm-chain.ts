@@ -9,6 +9,7 @@ import { fileKey, fileKeyAt, identifyFile, type FileIdentity } from '../../disks
 import { tryLockFile } from '../../disks/native.js';
 import { openDisk } from '../../disks/open-disk.js';
 import { OverlayDisk } from '../../disks/overlay.js';
+import { removeOverlayFiles } from '../../disks/overlay-files.js';
 import { openDiskFile, RawDisk } from '../../disks/raw.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { mergeRanges, type Range } from '../../domain/ranges.js';
@@ -112,10 +113,11 @@ export class DiskChain {
 
   /**
    * The parts of a range that a guest may have written since the overlay was created above its base. For a disk that is
-   * not an overlay: the whole range.
+   * not an overlay: the whole range. @param ofSnapshot leaves out what was written since the VM snapshot.
    */
-  writtenRanges(range: Range): Range[] {
+  writtenRanges(range: Range, ofSnapshot: boolean): Range[] {
     if (!(this.base instanceof OverlayDisk)) return [range];
+    if (ofSnapshot) return mergeRanges(this.base.ownRanges(range));
     // A merge marks a block in the base before it clears it in the snapshot's overlay, so no block is missed.
     return mergeRanges([...this.base.ownRanges(range), ...(this.#overlay?.ownRanges(range) ?? [])]);
   }
@@ -151,6 +153,11 @@ export class DiskChain {
     if (!overlay) return;
     await overlay.remove();
     this.#overlay = undefined;
+  }
+
+  /** Deletes the overlay and everything written to it. The disk is closed. */
+  static async discardOverlay({ overlay }: DiskOfVm): Promise<void> {
+    await removeOverlayFiles(overlay);
   }
 
   async close(): Promise<void> {

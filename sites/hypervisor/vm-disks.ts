@@ -1,4 +1,5 @@
 /** The chains of a VM's disks, opened and closed together, and what a VM snapshot does to them. */
+import type { VirtualDisk } from '../../disks/disk.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { mergeRanges, type Range } from '../../domain/ranges.js';
 import type { Tracker } from '../../tracking/tracker.js';
@@ -115,10 +116,10 @@ export class VmDisks {
   }
 
   /**
-   * One page of the ranges written to an open disk, from an offset on.
+   * One page of the ranges written to an open disk, from an offset on; see `DiskChain.writtenRanges`.
    * @throws CatalogueError DiskMissing if there is no such disk.
    */
-  writtenFrom(name: string, offset: number): WrittenPage {
+  writtenFrom(name: string, offset: number, ofSnapshot: boolean): WrittenPage {
     const chain = this.#opened()[this.all.findIndex((disk) => disk.name === name)];
     if (!chain) throw new CatalogueError('DiskMissing', `the VM has no disk ${name}`);
     const { size } = chain.top;
@@ -126,7 +127,7 @@ export class VmDisks {
     let next = offset;
     while (next < size && ranges.length < RANGES_A_PAGE) {
       const window = { offset: next, length: Math.min(WINDOW_BYTES, size - next) };
-      ranges.push(...chain.writtenRanges(window));
+      ranges.push(...chain.writtenRanges(window, ofSnapshot));
       next += window.length;
     }
     return { ranges: mergeRanges(ranges), ...(next < size && { next }) };
@@ -154,6 +155,18 @@ export class VmDisks {
     for (const [index, chain] of this.#opened().entries()) {
       if (!this.all[index]!.excluded) await chain.takeSnapshot();
     }
+  }
+
+  /** The open disks of a VM snapshot as the guest sees them, keyed by name. */
+  get replicatedTops(): ReadonlyMap<string, VirtualDisk> {
+    const tops = this.#opened().map(({ top }, index) => [this.all[index]!, top] as const);
+    return new Map(tops.flatMap(([{ name, excluded }, top]) => (excluded ? [] : [[name, top]])));
+  }
+
+  /** Deletes the overlays and everything written to them. The disks are closed. Repeatable. */
+  async discardOverlays(): Promise<void> {
+    if (this.#chains) throw new Error('the disks are open');
+    for (const disk of this.all) if (!disk.excluded) await DiskChain.discardOverlay(disk);
   }
 
   /** Whether a disk's base has begun to differ from the snapshot. */

@@ -57,7 +57,8 @@ export class VmSnapshot {
    * @returns false if there is no snapshot, or it is already being merged.
    */
   async giveUp(cause: string): Promise<boolean> {
-    if (this.disks.copyingUp === 0) return false;
+    // The overlays of a failback are not a snapshot: merging them would commit it.
+    if (this.disks.copyingUp === 0 || this.state.current.failback) return false;
     // This comes first: nobody may read the bases as the snapshot once they change.
     const { snapshot } = this.state.current;
     if (snapshot) this.#givenUp = { epoch: snapshot.epoch, cause };

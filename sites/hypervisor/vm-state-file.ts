@@ -37,6 +37,23 @@ export const vmStateSchema = z.object({
     .exactOptional(),
   /** The epoch of a VM snapshot that was given up, and why: for a reader that still asks for that snapshot. */
   givenUp: z.object({ epoch, cause: z.string() }).exactOptional(),
+  /** Layers above the disks, in which the VM is brought back; see `FailbackState`. */
+  failback: z
+    .object({
+      epoch,
+      received: z.int().min(0).exactOptional(),
+      original: z
+        .object({ epoch, lastWrites: z.array(z.object({ name: z.string(), lastWrite: z.int().min(0) })) })
+        .exactOptional(),
+      /** Identity of each original disk file; null for a disk that has none. */
+      files: z.array(z.string().nullable()),
+      /**
+       * receiving: the layers can be discarded; committed: they are being merged; discarding: their files are being
+       * deleted.
+       */
+      phase: z.enum(['receiving', 'committed', 'discarding']),
+    })
+    .exactOptional(),
   /** The guest may be frozen, for a cut begun at this time. */
   frozenSince: isoTimeSchema.exactOptional(),
   /** The newest cut for which an app-consistent state was requested; without `failure` it is app-consistent. */

@@ -6,6 +6,7 @@ import type { Hypervisor } from '../../ports/hypervisor.js';
 import { applyChanges } from '../support/change-sets.js';
 import { content } from '../support/content.js';
 import { failsWith } from '../support/fails-with.js';
+import { failbackTargetContract } from './failback-target.js';
 
 export interface HypervisorUnderTest {
   readonly hypervisor: Hypervisor;
@@ -34,6 +35,7 @@ export const HARDWARE: Hardware = {
 };
 
 export function hypervisorContract(name: string, make: () => Promise<HypervisorUnderTest>): void {
+  failbackTargetContract(name, make);
   const firstOf = ({ disks }: HypervisorUnderTest) => Object.keys(disks)[0]!;
   const trackingOf = async ({ hypervisor, vm }: HypervisorUnderTest) => (await hypervisor.describeVm(vm)).tracking;
 

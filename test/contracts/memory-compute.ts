@@ -3,7 +3,9 @@ import { isDeepStrictEqual } from 'node:util';
 import { CatalogueError } from '../../domain/errors.js';
 import type { Range } from '../../domain/ranges.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
-import type { RecoveryCompute, ReplicaVmSpec, WhichVm } from '../../ports/recovery-compute.js';
+import { toIso } from '../../domain/time.js';
+import type { ShutDownResult } from '../../ports/hypervisor.js';
+import type { RecoveryCompute, ReplicaVmSpec, WhichVm, WrittenOptions } from '../../ports/recovery-compute.js';
 import type { RunInGuest, TestVm, TestVmSpec } from '../../ports/test-vms.js';
 import { changedBlocks, MemorySource, MemoryVm, type Frozen } from './memory-source.js';
 
@@ -38,6 +40,13 @@ export class MemoryCompute extends MemorySource implements RecoveryCompute {
     if (found.tracking && found.tracking.epoch < epoch) this.stopTracking(found);
     found.state = 'Running';
     return this.describeVm(vm);
+  }
+
+  async shutDownVm(vm: string): Promise<ShutDownResult> {
+    const found = this.vm(vm);
+    if (found.state === 'Running') found.exportsClosedAt = toIso(Date.now());
+    found.state = 'Off';
+    return { exportsClosedAt: found.exportsClosedAt! };
   }
 
   async turnOffVm(vm: string, which: WhichVm = {}): Promise<void> {
@@ -117,8 +126,9 @@ export class MemoryCompute extends MemorySource implements RecoveryCompute {
     await super.beginReplication(vm, epoch);
   }
 
-  async *listWritten(vm: string, disk: string): AsyncGenerator<readonly Range[]> {
-    const content = this.vm(vm).disks.get(disk)?.content;
+  async *listWritten(vm: string, disk: string, { ofSnapshot }: WrittenOptions = {}): AsyncGenerator<readonly Range[]> {
+    const { snapshot, disks } = this.vm(vm);
+    const content = ofSnapshot ? snapshot?.content.get(disk) : disks.get(disk)?.content;
     if (!content) throw new CatalogueError('DiskMissing', `${vm} has no disk ${disk}`);
     for (const { offset, length } of changedBlocks(this.point.get(disk)!, content)) yield [{ offset, length }];
   }

@@ -75,7 +75,7 @@ test('a VM that was failed over and committed is reported with the next command,
     {
       status: 'warning',
       remedy: expect.stringMatching(
-        /failback is not available yet\..*: farshore unprotect db-01 --wait, then farshore vm delete-replica db-01, farshore vm start db-01 and farshore protect db-01 --wait$/,
+        /It can stay there\. To bring it back to the primary site: farshore failback db-01$/,
       ),
     },
   ]);

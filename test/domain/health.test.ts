@@ -61,9 +61,7 @@ describe('conditions', () => {
     expect(conditionsOf(committed, at(9))).toMatchObject([
       {
         reason: 'NotReverseReplicated',
-        remedy: expect.stringMatching(
-          /^It can stay there; .*farshore unprotect .* --wait, then farshore vm delete-replica /,
-        ),
+        remedy: expect.stringMatching(/^It can stay there\. .*: farshore failback /),
       },
       { reason: 'SourceRan', message: expect.stringContaining(`until it was turned off at ${at(7)}`) },
     ]);

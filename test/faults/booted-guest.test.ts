@@ -3,7 +3,8 @@
  * replica boots, its file systems mount, and its transactions are those of the source: all of them, or the first ones.
  */
 import { expect, test } from 'vitest';
-import { bootedSite, VM } from './booted-site.js';
+import { bootedTransactions, leftTransactions } from '../support/guest/guest-image.js';
+import { bootedSite, SOON, VM } from './booted-site.js';
 
 test('after a planned failover the replica boots with everything that the source wrote', async (context) => {
   const { source, failOver, written } = await bootedSite(context);
@@ -25,4 +26,31 @@ test('after the host has died, the replica boots with the state of the newest cy
   expect([0, 1]).toContain(booted.os - booted.data);
   const source = await written();
   expect(booted.os).toBeLessThanOrEqual(source.os + 1);
+});
+
+test('goes to the recovery site and back, twice, and never misses a transaction', async (context) => {
+  const { farshore, source, replica, failOver } = await bootedSite(context);
+  const settled = async (phase: string) => {
+    await farshore.followVm(
+      VM,
+      (view) => view?.item.phase === phase && !view.item.job && view.item.pending.length === 0,
+    );
+    return (await farshore.protectedItem(VM))!.item;
+  };
+  for (const round of [1, 2]) {
+    const booted = await failOver('plannedFailover');
+    expect(booted, await source()).toEqual(leftTransactions(await source()).at(-1));
+    await farshore.startJob(VM, 'commitFailover');
+    await settled('Committed');
+    const { jobId } = await farshore.startJob(VM, 'failback', { synchronize: 'during' });
+    expect(await farshore.followJob(jobId)).toMatchObject({ state: 'Succeeded', result: { originalUnchanged: true } });
+    const left = leftTransactions(await replica()).at(-1)!;
+    expect(left.os).toBeGreaterThan(booted.os);
+    await expect.poll(async () => bootedTransactions(await source())[round], SOON).toEqual(left);
+    await settled('FailedBack');
+    await farshore.startJob(VM, 'commitFailover');
+    expect((await settled('Committed')).activeSide).toBe('primary');
+    await farshore.startJob(VM, 'reverseReplicate');
+    await farshore.followVm(VM, (view) => view?.item.phase === 'Protected' && !view.item.job && !view.item.resync);
+  }
 });

@@ -10,6 +10,8 @@ import type { WorkflowClient } from '@temporalio/client';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { beforeAll, describe, test } from 'vitest';
 import { hostWatchId, vaultBoardId } from '../../domain/ids.js';
+import type { JobOperation } from '../../domain/jobs/known-jobs.js';
+import type { Phase } from '../../domain/protected-item.js';
 import * as messages from '../../workflows/messages.js';
 import { realTime } from '../workflows/real-time.js';
 import { retriedDuringAttempt } from '../workflows/retried-attempt.js';
@@ -84,6 +86,35 @@ describe.runIf(name)('recording', { timeout: 400_000 }, () => {
     await save('plannedFailover-superseded', planned.jobId);
     await save('unplannedFailover', jobId);
     await save('protect-vm-unplanned', entity.workflowId);
+  });
+
+  records('a VM that goes to the recovery site and back, after a failback that was cancelled', async (vault, site) => {
+    const entity = await vault.protect('db-01');
+    const until = (phase: Phase) => vault.until(vault.entity('db-01'), ({ item }) => item.phase === phase && !item.job);
+    const ask = (kind: JobOperation) => vault.entity('db-01').executeUpdate(messages.jobUpdates[kind], request());
+    await ask('plannedFailover');
+    await until('FailedOver');
+    await ask('commitFailover');
+    await until('Committed');
+    site.fail('sendReplicaCycle', 'StoreUnreachable');
+    const cancelled = await ask('failback');
+    await vault.until(vault.entity('db-01'), ({ item }) => item.job?.retry !== undefined, 10_000);
+    await job(cancelled.jobId).signal(messages.cancelJobSignal, { reason: 'not today' });
+    await until('Committed');
+    site.heal('sendReplicaCycle');
+    const { jobId } = await ask('failback');
+    await vault.until(vault.entity('db-01'), () => site.called('receiveChanges').length > 3, 10_000);
+    await vault.entity('db-01').executeUpdate(messages.completeFailbackUpdate, request());
+    await until('FailedBack');
+    const committed = await ask('commitFailover');
+    await until('Committed');
+    const reversed = await ask('reverseReplicate');
+    await until('Protected');
+    await save('failback', jobId);
+    await save('failback-cancelled', cancelled.jobId);
+    await save('commitFailover-failback', committed.jobId);
+    await save('reverseReplicate', reversed.jobId);
+    await save('protect-vm-failed-back', entity.workflowId);
   });
 
   records('a resynchronization', async (vault) => {

@@ -13,7 +13,14 @@ import { replay, type History } from './replayed.js';
 const folder = fileURLToPath(new URL('histories/', import.meta.url));
 const changes: readonly string[] = Object.values(versions);
 /** Kinds of jobs that there were not yet. */
-const since02: readonly JobKind[] = ['changeRecoveryPoint', 'cancelFailover', 'testFailover', 'cleanupTestFailover'];
+const since02: readonly JobKind[] = [
+  'changeRecoveryPoint',
+  'cancelFailover',
+  'testFailover',
+  'cleanupTestFailover',
+  'failback',
+  'reverseReplicate',
+];
 /** How many histories there are of each workflow type, by folder: a corpus that is silently empty proves nothing. */
 const expected: Record<string, Record<string, number>> = {
   // Also jobs that failed, were cancelled, terminated, and taken over from, and plan runs that were terminated, and stopped.

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { answered } from '../../client/answered.js';
 import { jobDefinition, jobKinds, titleOf, type JobKind, type JobOperation } from '../../domain/jobs/known-jobs.js';
+import type { ProtectedItem } from '../../domain/protected-item.js';
 import { connectTarget } from '../../temporal/connection.js';
 import * as messages from '../../workflows/messages.js';
 import { realTime } from './real-time.js';
@@ -52,11 +53,19 @@ const failingStep: Record<JobKind, ActivityName> = {
   changeRecoveryPoint: 'createReplicaVmAt',
   cancelFailover: 'endFailover',
   commitFailover: 'commitFailover',
+  failback: 'sendSnapshot',
+  reverseReplicate: 'identifyTarget',
   disableProtection: 'removeReplica',
   verifyReplica: 'digestForVerification',
   testFailover: 'createTestVm',
   cleanupTestFailover: 'deleteTestVm',
 };
+
+/** The state in which a job of the way back can be requested. */
+const committedFor = (kind: JobKind): Partial<ProtectedItem> | undefined =>
+  kind === 'failback' || kind === 'reverseReplicate'
+    ? { phase: 'Committed', epoch: 2, activeSide: kind === 'failback' ? 'recovery' : 'primary' }
+    : undefined;
 
 describe('entity and job continue as new', () => {
   it.concurrent.each(exclusive)('in the middle of %s, and lose nothing', async (kind) => {
@@ -65,7 +74,8 @@ describe('entity and job continue as new', () => {
     const vm = `vm-${kind}`;
     await vault.run(async () => {
       const later = !['enableProtection', 'initialReplication', 'finalizeProtection'].includes(kind);
-      const entity = later ? await vault.protect(vm, POLL_MS) : await vault.startEntity(vm);
+      const committed = committedFor(kind);
+      const entity = later && !committed ? await vault.protect(vm, POLL_MS) : await vault.startEntity(vm, committed);
       const current = vault.entity(vm);
       const heard = <T>(call: () => Promise<T>) => answered(real.env.connection, connectTarget(), vault.vault, call);
       if (['commitFailover', 'changeRecoveryPoint', 'cancelFailover'].includes(kind)) {
@@ -80,7 +90,9 @@ describe('entity and job continue as new', () => {
           return current.executeUpdate(messages.resynchronizeUpdate, { args: [{ requestId, now: true }] });
         }
         const update = later ? messages.jobUpdates[kind as JobOperation] : messages.jobUpdates.enableProtection;
-        return current.executeUpdate(update, { args: [{ requestId }] });
+        // Otherwise it would wait for an operator.
+        const parameters = kind === 'failback' && { parameters: { synchronize: 'during' as const } };
+        return current.executeUpdate(update, { args: [{ requestId, ...parameters }] });
       };
       const accepted = await heard(ask);
       const before = await vault.until(
@@ -108,7 +120,9 @@ describe('entity and job continue as new', () => {
       expect(done.item.recentJobs.find((job) => job.kind === kind)).toMatchObject({ id: jobId, outcome: 'succeeded' });
       // Nothing that was done is done again.
       const rest = kind === 'initialReplication' ? 8 : kind === 'verifyReplica' ? 2 : 1;
-      expect(site.called(failingStep[kind])).toHaveLength(failed + rest);
+      const calls = site.called(failingStep[kind]).length;
+      // A resynchronization follows and takes this step, too.
+      expect(kind === 'reverseReplicate' ? [failed + 1, failed + 2] : [failed + rest]).toContain(calls);
     });
   });
 

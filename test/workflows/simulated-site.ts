@@ -7,6 +7,7 @@ import { Context } from '@temporalio/activity';
 import { ApplicationFailure, ApplicationFailureCategory, type Duration } from '@temporalio/common';
 import { alertActivities, type Alert } from '../../activities/alerts.js';
 import type { TargetActivities } from '../../activities/target.js';
+import type { ShippedCycle } from '../../activities/shipped-cycle.js';
 import type { SourceActivities } from '../../activities/source.js';
 import type { SourceFabricActivities } from '../../activities/source-fabric.js';
 import type { ResynchronizationActivities } from '../../activities/resynchronization.js';
@@ -104,6 +105,8 @@ export class SimulatedSite {
   replicaVm: 'Running' | 'Off' | 'NotThere' = 'NotThere';
   /** How often the VM was started at one site while it ran at the other. */
   startedTwice = 0;
+  /** The originals are known to equal the recovery point. */
+  originalUnchanged = true;
   private readonly named: NamedPoint[] = [];
   /** Why guests can't be frozen. */
   freezeFailure: AppConsistentFailure | undefined;
@@ -307,6 +310,48 @@ export class SimulatedSite {
         site.startReplica();
         return { startedAt: await site.now() };
       },
+      async checkFailback() {
+        // The failover, at least, has begun an epoch.
+        site.epoch = Math.max(site.epoch, 2) + 1;
+        return { epoch: site.epoch, disks: ['os', 'data'].map((name) => ({ name, size: DISK_BYTES })) };
+      },
+      async checkFailbackTarget() {
+        return { disks: ['os', 'data'].map((name) => ({ name, size: DISK_BYTES })) };
+      },
+      async beginFailback() {
+        site.replicaVm = 'Running';
+        return { sealedAt: await site.now() };
+      },
+      async createFailbackLayers() {
+        return { original: { epoch: 1, lastWrites: writesOf(10) } };
+      },
+      async compareOriginal() {
+        return { equalsPoint: site.originalUnchanged };
+      },
+      async digestOriginal({ fromOffset }) {
+        const nextOffset = Math.min(DISK_BYTES, fromOffset + SLICE_BYTES);
+        return { nextOffset, done: nextOffset === DISK_BYTES };
+      },
+      async sendSnapshot({ vm }) {
+        return site.cycleOfReplica(vm, 0);
+      },
+      async mergeReplicaSnapshot() {
+        return { bytesLeft: 0 };
+      },
+      async sendReplicaCycle({ vm, sequence }) {
+        return site.cycleOfReplica(vm, sequence);
+      },
+      async receiveChanges() {},
+      async shutDownReplicaVm() {
+        site.replicaVm = 'Off';
+        return { exportsClosedAt: await site.now() };
+      },
+      async discardFailback() {},
+      async endFailback() {},
+      async handOver() {},
+      async checkCommitFailback() {},
+      async commitFailback() {},
+      async removeFailedBackReplicaVm() {},
       async checkCommit() {},
       async commitFailover() {
         return { deleted: 3 };
@@ -386,6 +431,16 @@ export class SimulatedSite {
   private startReplica(): void {
     this.replicaVm = 'Running';
     if (this.running) this.startedTwice += 1;
+  }
+
+  private async cycleOfReplica(vm: string, sequence: number): Promise<ShippedCycle> {
+    const lastWrite = (this.writes.get(vm) ?? 10) + 1;
+    this.writes.set(vm, lastWrite);
+    return {
+      ...{ sequence, final: this.replicaVm !== 'Running', sealedAt: await this.now(), bytes: 4096 },
+      lastWrites: writesOf(lastWrite),
+      ...(this.replicaVm !== 'Running' && { issued: writesOf(lastWrite) }),
+    };
   }
 
   private async now(): Promise<string> {

@@ -161,6 +161,11 @@ export class TestVault {
     return this.env.client.workflow.getHandle<typeof protectVm>(protectedItemId(this.vault, vm));
   }
 
+  /** As the command does it; what can be undone is undone. */
+  async cancelJob(jobId: string): Promise<void> {
+    await this.env.client.workflow.getHandle(jobId).signal(messages.cancelJobSignal, { reason: 'not today' });
+  }
+
   async view(vm: string): Promise<ProtectedItemView> {
     return this.shown(this.entity(vm));
   }

@@ -41,8 +41,20 @@ export async function requireGuestImage(context: Pick<TestContext, 'skip'>): Pro
 }
 
 /** What the disks held at each boot, as the guest's console tells: the newest transaction of each. */
-export function bootedTransactions(console: string): { os: number; data: number }[] {
-  const found = [...console.matchAll(/guest: \/(os|data) holds (\d+) transactions, in order/g)];
+export const bootedTransactions = (console: string): Transactions[] =>
+  transactionsIn(console, /guest: \/(os|data) holds (\d+) transactions, in order/g);
+
+/** What each disk held when the guest had shut down, for each time. */
+export const leftTransactions = (console: string): Transactions[] =>
+  transactionsIn(console, /guest: \/(os|data) is left with (\d+) transactions/g);
+
+interface Transactions {
+  readonly os: number;
+  readonly data: number;
+}
+
+function transactionsIn(console: string, told: RegExp): Transactions[] {
+  const found = [...console.matchAll(told)];
   const of = (disk: string) => found.filter(([, name]) => name === disk).map(([, , count]) => Number(count));
   const [os, data] = [of('os'), of('data')];
   return os.map((count, index) => ({ os: count, data: data[index] ?? Number.NaN }));

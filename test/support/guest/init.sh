@@ -25,6 +25,8 @@ acpid -c /etc/acpi -a /etc/acpid.conf -M /etc/acpi.map -l /dev/null
 
 halt_now() {
   kill "$writer" 2>/dev/null
+  wait "$writer" 2>/dev/null
+  for disk in $mounted; do echo "guest: $disk is left with $(newest $disk) transactions" > /dev/console; done
   umount /os /data 2>/dev/null
   sync
   echo 'guest: shut down' > /dev/console
