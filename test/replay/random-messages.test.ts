@@ -34,6 +34,8 @@ const taken: Record<string, (entity: Entity) => Promise<unknown>> = {
   pause: (entity) => entity.executeUpdate(messages.pauseUpdate, request()),
   resume: (entity) => entity.executeUpdate(messages.resumeUpdate, request()),
   sync: (entity) => entity.executeUpdate(messages.syncUpdate, request()),
+  'a test failover': (entity) => entity.executeUpdate(messages.jobUpdates.testFailover, request()),
+  'its clean-up': (entity) => entity.executeUpdate(messages.jobUpdates.cleanupTestFailover, request()),
   'news of no job': (entity) => entity.signal(messages.jobProgressedSignal, nobody),
   'news of the host': (entity) => entity.signal(messages.hostNewsSignal, {}),
 };
@@ -49,6 +51,10 @@ const due: Record<string, (at: string, ms: number) => Partial<ProtectedItem>> = 
     cycleDueAt: toIso(ms + 900_000),
     hostTrouble: { failure: toFailure('HypervisorUnreachable', 'away'), since: toIso(ms - 120_000) },
     alertedHealth: 'Warning',
+  }),
+  'the clean-up of a test failover': (cleanUpAt, ms) => ({
+    cycleDueAt: toIso(ms + 900_000),
+    drill: { testVm: 'vm-test', since: toIso(ms - 60_000), cleanUpAt },
   }),
   'a resynchronization': (dueAt, ms) => ({ resync: { cause: 'a test', since: toIso(ms - 60_000), dueAt } }),
 };
@@ -70,7 +76,10 @@ const life = fc.record({
   messages: fc.array(message, { minLength: 5, maxLength: 15 }),
 });
 
-const PROTECTED: Partial<ProtectedItem> = { phase: 'Protected', epoch: 1, nextSequence: 3, begunSequence: 2 };
+const PROTECTED: Partial<ProtectedItem> = {
+  ...{ phase: 'Protected', epoch: 1, nextSequence: 3, begunSequence: 2 },
+  latestRecoveryPoint: { id: '1-2', time: '2026-03-01T00:00:00.000Z' },
+};
 const LIVES = 12;
 /** Each has to have begun when its messages come: more would take longer than that, and longer than a task may take. */
 const AT_ONCE = 4;

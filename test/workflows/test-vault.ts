@@ -121,8 +121,8 @@ export class TestVault {
   }
 
   private async terminateAll(): Promise<void> {
-    const jobs = [...this.vms].map((vm) => this.view(vm).then(({ item }) => item.job?.jobId));
-    const found = (await Promise.allSettled(jobs)).map((job) => (job.status === 'fulfilled' ? job.value : undefined));
+    const jobs = [...this.vms].map((vm) => this.view(vm).then(({ item }) => [item.job?.jobId, item.drill?.job?.jobId]));
+    const found = (await Promise.allSettled(jobs)).flatMap((job) => (job.status === 'fulfilled' ? job.value : []));
     const ids = [...this.started, ...found.filter((id) => id !== undefined)];
     await Promise.allSettled(ids.map((id) => this.env.client.workflow.getHandle(id).terminate('the test is over')));
   }
