@@ -34,6 +34,8 @@ const expected: Record<string, Record<string, number>> = {
     verifyReplica: 3,
     initialReplication: 3,
   },
+  // What is new in it only, and continued runs.
+  'test-failover': { testFailover: 2, cleanupTestFailover: 1, protectVm: 3, initialReplication: 1 },
 };
 
 interface Stored extends History {
