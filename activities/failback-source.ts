@@ -152,6 +152,25 @@ export function failbackSourceActivities({ store, compute, turns }: FailbackSour
       await store.objects.raiseFence(vmFence(vm, { epoch, sequence: 0 }));
     },
 
+    /**
+     * Can the replica VM run again, as the failback shut it down?
+     * @returns an epoch higher than any that the store has seen.
+     */
+    async checkFailbackCancellation({ vm }: { vm: string }): Promise<{ epoch: number }> {
+      const { failure } = await compute.describeVm(vm);
+      if (failure) throw new CatalogueError(failure.code, failure.detail);
+      const { epoch } = await store.objects.readFence(vaultPaths.vm(vm));
+      return { epoch: epoch + 1 };
+    },
+
+    /** Gives the right to run back to the replica VM: from now on the VM runs at the recovery site again. */
+    async returnToRecovery({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
+      const state = await readNotedState(store, vm);
+      if (!state) throw new CatalogueError('InvalidReplicaState', `the store does not record that ${vm} failed over`);
+      await writeVaultState(store, vm, { ...state, epoch });
+      await store.objects.raiseFence(vmFence(vm, { epoch, sequence: 0 }));
+    },
+
     /** Deletes the replica VM of a committed failback, and the change sets that were sent. Its data is in the layers. */
     async removeFailedBackReplicaVm({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
       await beating(0, async () => {

@@ -1,6 +1,7 @@
 /** The `farshore` command: its subcommands, and how it reports errors. */
 import { Command, CommanderError, Help, type Option } from 'commander';
 import { CatalogueError, failureCatalogue } from '../domain/errors.js';
+import { cancelFailbackCommand } from './commands/cancel-failback.js';
 import { cancelFailoverCommand } from './commands/cancel-failover.js';
 import { changeRecoveryPointCommand } from './commands/change-recovery-point.js';
 import { codecServerCommand } from './commands/codec-server.js';
@@ -83,6 +84,7 @@ export function program(): Command {
     commitCommand(),
     failbackCommand(),
     completeFailbackCommand(),
+    cancelFailbackCommand(),
     reverseReplicateCommand(),
     planCommand(),
     vaultCommand(),

@@ -106,7 +106,7 @@ export function nextStep(
     case 'FailedBack':
       return {
         command: `farshore commit ${vm} --wait`,
-        purpose: 'once you have checked that the VM works; its original disks are unchanged until then',
+        purpose: `once you have checked that the VM works; if it does not, run it at the recovery site again: farshore cancel-failback ${vm}`,
       };
     default:
       // Protection cannot end while it exists.

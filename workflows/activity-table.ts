@@ -110,6 +110,8 @@ export const workOf: { readonly [S in Side]: Limits<SideActivities[S]> } = {
     beginFailback: 'changes',
     shutDownReplicaVm: 'changes',
     handOver: 'changes',
+    checkFailbackCancellation: 'asks',
+    returnToRecovery: 'changes',
     removeFailedBackReplicaVm: 'changes',
     sendSnapshot: 'moves',
     mergeReplicaSnapshot: 'moves',

@@ -8,6 +8,7 @@ export { initialReplication } from './initial-replication.js';
 export { finalizeProtection } from './finalize-protection.js';
 export { resynchronize } from './resynchronize.js';
 export { failback } from './failback.js';
+export { cancelFailback } from './cancel-failback.js';
 export { reverseReplicate } from './reverse-replicate.js';
 export { plannedFailover } from './planned-failover.js';
 export { unplannedFailover } from './unplanned-failover.js';

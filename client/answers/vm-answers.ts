@@ -209,6 +209,7 @@ export const vmAnswers = {
   }),
   failback: oneVm,
   'complete-failback': oneVm,
+  'cancel-failback': oneVm,
   'reverse-replicate': oneVm,
   'plan run': startedRun,
   'plan list': z.strictObject({ planRuns: z.array(planRunSchema) }),

@@ -9,8 +9,9 @@ import { confirm } from './confirm.js';
 import { requireAllowed } from './failover.js';
 import { followRequest, type DestructiveOptions } from './follow-request.js';
 import { withFarshore } from './place.js';
+import { reasonOf, reasonOption, type ReasonOptions } from './reason.js';
 
-interface FailbackOptions extends DestructiveOptions {
+interface FailbackOptions extends DestructiveOptions, ReasonOptions {
   readonly sync: 'before' | 'during';
 }
 
@@ -33,13 +34,15 @@ export function failbackCommand(): Command {
         .choices(['before', 'during'])
         .default('before'),
     )
+    .addOption(reasonOption())
     .option('--wait', 'with --sync during: return once the VM runs at the primary site')
     .option('--yes', 'do not ask for confirmation')
     .addHelpText(
       'after',
       '\nExamples:\n  farshore failback db-01\n  farshore complete-failback db-01 --wait\n  farshore failback db-01 --sync during --yes --wait',
     )
-    .action(async (vm: string, { sync, wait, yes }: FailbackOptions, command: Command) => {
+    .action(async (vm: string, given: FailbackOptions, command: Command) => {
+      const { sync, wait, yes } = given;
       await withFarshore(command, async (farshore) => {
         await requireAllowed(farshore, vm, 'failback');
         const host = (await farshore.protectedItem(vm))?.item.host;
@@ -49,7 +52,7 @@ export function failbackCommand(): Command {
             yes,
           );
         }
-        const accepted = await farshore.startJob(vm, 'failback', { synchronize: sync });
+        const accepted = await farshore.startJob(vm, 'failback', { synchronize: sync, ...reasonOf(given) });
         // Without `complete-failback`, the job would never end.
         const options = wait && sync === 'during' ? { wait } : {};
         await followRequest('failback', vm, command, farshore, accepted, options, (job) => failbackText(vm, job));
@@ -90,11 +93,13 @@ export function reverseReplicateCommand(): Command {
         'recovery points in the vault are kept.',
     )
     .argument('<vm>', 'name of the VM')
+    .addOption(reasonOption())
     .option('--wait', 'return once the VM is protected')
-    .action(async (vm: string, { wait }: { wait?: true }, command: Command) => {
+    .action(async (vm: string, given: { wait?: true } & ReasonOptions, command: Command) => {
+      const { wait } = given;
       await withFarshore(command, async (farshore) => {
         await requireAllowed(farshore, vm, 'reverseReplicate');
-        const accepted = await farshore.startJob(vm, 'reverseReplicate');
+        const accepted = await farshore.startJob(vm, 'reverseReplicate', reasonOf(given));
         await followRequest(
           'reverse-replicate',
           vm,

@@ -24,6 +24,7 @@ export async function followRequest(
     | 'cleanup-test-failover'
     | 'failback'
     | 'complete-failback'
+    | 'cancel-failback'
     | 'reverse-replicate',
   vm: string,
   command: Command,

@@ -18,6 +18,7 @@ const commands = {
   commitFailover: 'commit',
   failback: 'failback',
   completeFailback: 'complete-failback',
+  cancelFailback: 'cancel-failback',
   reverseReplicate: 'reverse-replicate',
   disableProtection: 'unprotect',
   verifyReplica: 'verify',

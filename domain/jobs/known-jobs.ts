@@ -1,4 +1,5 @@
 /** All kinds of jobs, in the order of the life of a VM. */
+import { cancelFailback } from './cancel-failback.js';
 import { cancelFailover } from './cancel-failover.js';
 import { changeRecoveryPoint } from './change-recovery-point.js';
 import { cleanupTestFailover } from './cleanup-test-failover.js';
@@ -28,6 +29,7 @@ const knownJobs = [
   cancelFailover,
   commitFailover,
   failback,
+  cancelFailback,
   reverseReplicate,
   disableProtection,
   verifyReplica,

@@ -173,6 +173,33 @@ test('a failback that is given up leaves the originals as they were, and the rep
   expect(await contentsOf(await site.hypervisor.describeVm(VM))).toEqual(before);
 });
 
+test('a failback that is cancelled before its commit runs the replica VM again, and the originals are untouched', async () => {
+  const site = await openSite();
+  await failedOver(site);
+  const before = await originalsOf(site);
+  await replicaWrites(site, [['os', block(21), 3 * MiB]]);
+  await synchronize(site);
+  const all = site.activities();
+  const replica = await contentsOf(await site.compute.describeVm(VM));
+  await run(all.shutDownReplicaVm, { vm: VM });
+  await sendCycle(site, 1);
+  await run(all.handOver, { vm: VM, epoch: HOME_EPOCH });
+  await run(all.startVm, { vm: VM, epoch: HOME_EPOCH });
+  await guestWrites(site, 'data', MiB, 77);
+  await run(all.shutDownVm, { vm: VM });
+  const { epoch } = await run(all.checkFailbackCancellation, { vm: VM });
+  await run(all.fenceVm, { vm: VM, epoch });
+  for (let times = 0; times < 2; times += 1) {
+    await run(all.returnToRecovery, { vm: VM, epoch });
+    await run(all.discardFailback, { vm: VM });
+    await run(all.restartReplicaVm, { vm: VM });
+    await run(all.endFailback, { vm: VM });
+  }
+  await failsWith('StaleEpoch', site.hypervisor.startVm(VM, HOME_EPOCH));
+  expect(await originalsOf(site)).toEqual(before);
+  expect(await contentsOf(await site.compute.describeVm(VM))).toEqual(replica);
+});
+
 test('the layers take change sets in order, and a second receiver shuts the first one out', async () => {
   const site = await openSite();
   await failedOver(site);

@@ -106,12 +106,19 @@ describe.runIf(name)('recording', { timeout: 400_000 }, () => {
     await vault.until(vault.entity('db-01'), () => site.called('receiveChanges').length > 3, 10_000);
     await vault.entity('db-01').executeUpdate(messages.completeFailbackUpdate, request());
     await until('FailedBack');
+    const returned = await ask('cancelFailback');
+    await until('Committed');
+    await vault.entity('db-01').executeUpdate(messages.jobUpdates.failback, {
+      args: [{ requestId: randomUUID(), parameters: { synchronize: 'during' } }],
+    });
+    await until('FailedBack');
     const committed = await ask('commitFailover');
     await until('Committed');
     const reversed = await ask('reverseReplicate');
     await until('Protected');
     await save('failback', jobId);
     await save('failback-cancelled', cancelled.jobId);
+    await save('cancelFailback', returned.jobId);
     await save('commitFailover-failback', committed.jobId);
     await save('reverseReplicate', reversed.jobId);
     await save('protect-vm-failed-back', entity.workflowId);

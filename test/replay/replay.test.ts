@@ -20,6 +20,7 @@ const since02: readonly JobKind[] = [
   'cleanupTestFailover',
   'failback',
   'reverseReplicate',
+  'cancelFailback',
 ];
 /** How many histories there are of each workflow type, by folder: a corpus that is silently empty proves nothing. */
 const expected: Record<string, Record<string, number>> = {

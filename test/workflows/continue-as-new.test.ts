@@ -55,6 +55,7 @@ const failingStep: Record<JobKind, ActivityName> = {
   commitFailover: 'commitFailover',
   failback: 'sendSnapshot',
   reverseReplicate: 'identifyTarget',
+  cancelFailback: 'returnToRecovery',
   disableProtection: 'removeReplica',
   verifyReplica: 'digestForVerification',
   testFailover: 'createTestVm',
@@ -63,9 +64,11 @@ const failingStep: Record<JobKind, ActivityName> = {
 
 /** The state in which a job of the way back can be requested. */
 const committedFor = (kind: JobKind): Partial<ProtectedItem> | undefined =>
-  kind === 'failback' || kind === 'reverseReplicate'
-    ? { phase: 'Committed', epoch: 2, activeSide: kind === 'failback' ? 'recovery' : 'primary' }
-    : undefined;
+  kind === 'cancelFailback'
+    ? { phase: 'FailedBack', epoch: 4, activeSide: 'primary' }
+    : kind === 'failback' || kind === 'reverseReplicate'
+      ? { phase: 'Committed', epoch: 2, activeSide: kind === 'failback' ? 'recovery' : 'primary' }
+      : undefined;
 
 describe('entity and job continue as new', () => {
   it.concurrent.each(exclusive)('in the middle of %s, and lose nothing', async (kind) => {

@@ -135,3 +135,59 @@ describe('a failback', () => {
     });
   });
 });
+
+describe('a failback that is cancelled before its commit', () => {
+  const FAILED_BACK: Partial<ProtectedItem> = { phase: 'FailedBack', activeSide: 'primary', epoch: 4 };
+  const STEPS = ['shutDownVm', 'fenceVm', 'returnToRecovery', 'discardFailback', 'restartReplicaVm'] as const;
+
+  it('takes the VM back to the recovery site, after it is off and fenced at the primary site', async () => {
+    const { site, vault } = setUp();
+    site.replicaVm = 'Off';
+    await vault.run(async () => {
+      const entity = await vault.startEntity('db-01', FAILED_BACK);
+      const { jobId } = await entity.executeUpdate(messages.jobUpdates.cancelFailback, request());
+      const { item } = await vault.until(entity, (view) => view.item.phase === 'Committed', STEP_MS);
+      expect(item).toMatchObject({ activeSide: 'recovery' });
+      expect(item.sourceFence).toBeUndefined();
+      expect(await vault.job(jobId)).toMatchObject({ state: 'Succeeded' });
+      expect(namesOf(site.calls, ...STEPS)).toEqual(STEPS);
+      expect(site.startedTwice).toBe(0);
+    });
+  });
+
+  it('changes nothing while the host does not answer, and names what to do', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.startEntity('db-01', FAILED_BACK);
+      site.fail('checkSource', 'HypervisorUnreachable');
+      const { jobId } = await entity.executeUpdate(messages.jobUpdates.cancelFailback, request());
+      const { item } = await vault.until(entity, (view) => view.item.recentJobs.length > 0, STEP_MS);
+      expect(item).toMatchObject({ phase: 'FailedBack', activeSide: 'primary' });
+      expect(await vault.job(jobId)).toMatchObject({
+        state: 'Failed',
+        failure: {
+          message: expect.stringContaining('nothing was changed'),
+          remedy: expect.stringContaining('farshore cancel-failback db-01 --primary-lost'),
+        },
+      });
+      expect(namesOf(site.calls, ...STEPS)).toEqual([]);
+    });
+  });
+
+  it('does not wait for a primary site that is lost, and fences the VM there as soon as it answers', async () => {
+    const { site, vault } = setUp();
+    site.replicaVm = 'Off';
+    await vault.run(async () => {
+      const entity = await vault.startEntity('db-01', FAILED_BACK);
+      for (const call of ['checkSource', 'shutDownVm', 'fenceVm'] as const) site.fail(call, 'HypervisorUnreachable');
+      const { jobId } = await entity.executeUpdate(messages.jobUpdates.cancelFailback, request({ primaryLost: true }));
+      const { item } = await vault.until(entity, (view) => view.item.phase === 'Committed', STEP_MS);
+      expect(item.sourceFence?.epoch).toBe(item.epoch);
+      const { tasks } = await vault.job(jobId);
+      expect(tasks.map(({ state }) => state)).toEqual(['Succeeded', 'Failed', 'Succeeded', 'Skipped', 'Succeeded']);
+      for (const call of ['shutDownVm', 'fenceVm'] as const) site.heal(call);
+      await vault.until(entity, (view) => view.item.sourceFence === undefined, STEP_MS);
+      expect(site.called('fenceVm').at(-1)!.input).toEqual({ vm: 'db-01', epoch: item.epoch });
+    });
+  });
+});

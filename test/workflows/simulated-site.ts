@@ -349,6 +349,10 @@ export class SimulatedSite {
       async discardFailback() {},
       async endFailback() {},
       async handOver() {},
+      async checkFailbackCancellation() {
+        return { epoch: (site.epoch += 2) };
+      },
+      async returnToRecovery() {},
       async checkCommitFailback() {},
       async commitFailback() {},
       async removeFailedBackReplicaVm() {},
