@@ -9,6 +9,7 @@ import type { RecoveryCompute } from '../ports/recovery-compute.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { replicaVmAt } from '../replication/described-point.js';
 import { readDescription } from '../replication/replica-state.js';
+import { readTestHold } from '../replication/test-hold.js';
 import { findTestPoint, heldTestPoint, holdTestPoint, releaseTestPoint } from '../replication/test-point.js';
 import { beating } from './heartbeat.js';
 import { checkTestVm, type Checked } from './test-checks.js';
@@ -69,7 +70,8 @@ export function testFailoverActivities({ store, compute, siteVms = [] }: TestFai
       recoveryPoint: { id: string; time: string };
     }> {
       return beating(0, async () => {
-        await compute.deleteTestVm(testVm);
+        // A late attempt must not delete what this job has made since.
+        if ((await readTestHold(store, vm))?.jobId !== jobId) await compute.deleteTestVm(testVm);
         const { id, time } = await holdTestPoint(store, { vm, wanted, testVm, jobId, since: toIso(Date.now()) });
         return { recoveryPoint: { id, time } };
       });
@@ -100,10 +102,10 @@ export function testFailoverActivities({ store, compute, siteVms = [] }: TestFai
       return { isThere: (await find(testVm)) !== undefined };
     },
 
-    /** Turns the test VM off, if there is one. */
+    /** Turns the test VM off, if it runs. */
     async endTestFailover({ testVm }: TestVmInput): Promise<void> {
       await beating(0, async () => {
-        if (await find(testVm)) await compute.turnOffTestVm(testVm);
+        if ((await find(testVm))?.state === 'Running') await compute.turnOffTestVm(testVm);
       });
     },
 

@@ -6,4 +6,5 @@ export type { ProtectedItemView } from '../domain/item-view.js';
 export type { PlanRun } from '../domain/plan-run.js';
 export type { JobAccepted, SyncAccepted } from '../workflows/messages.js';
 export type { Job, FailoverResult, VerifyResult } from '../domain/job.js';
+export type { TestFailoverResult } from '../domain/drill.js';
 export { loadPlan, loadSite, type LoadedSite } from '../config/site-file.js';

@@ -4,6 +4,8 @@ import type { Condition, Health } from './health.js';
 import type { HeldReplica, ReplicaVmPower } from './held-replica.js';
 import { comesOfSilence, hostSilence, isHostLost, type HostSilence } from './host-silence.js';
 import type { ProtectedItemView } from './item-view.js';
+import { waitsForPerson } from './job.js';
+import { titleOf } from './jobs/known-jobs.js';
 import { failOver, nextStep, nextStepText } from './next-step.js';
 import { isProtected, type ProtectedItem } from './protected-item.js';
 import { BEFORE_THAT, startAgent, startHost, startHypervisorAlone, startProvider } from './start-again.js';
@@ -114,6 +116,22 @@ export function attentionOf(vm: string, view: ProtectedItemView, at: string): At
       advice: [remedy, step].filter((line) => line !== undefined),
     };
   });
+}
+
+/** A test failover whose job waits for an operator; the replication of the VM is not affected. */
+export function waitingDrill(vm: string, { item: { drill } }: ProtectedItemView): Attention[] {
+  const job = drill?.job;
+  if (!job?.retry || !waitsForPerson(job)) return [];
+  const { failure, since } = job.retry;
+  return [
+    {
+      vms: [vm],
+      health: 'Warning',
+      message: `${vm}: the job "${titleOf(job.kind)}" waits for an operator: ${failure.message}`,
+      since,
+      advice: [failure.remedy, `farshore retry ${vm}, or end it: farshore job cancel ${job.jobId}`],
+    },
+  ];
 }
 
 /** A remedy that is a command needs no further step, and an optional step is not advice. */

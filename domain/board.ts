@@ -7,6 +7,7 @@ import {
   attentionOf,
   runningSource,
   silentHost,
+  waitingDrill,
   stoppedReplica,
   unattendedReplica,
   unnamed,
@@ -183,6 +184,7 @@ export function attentionAmong(
     ...hosts.flatMap(({ silence }) => (silence ? [silentHost(silence, views, at, sourceVms)] : [])),
     ...silentProviders.map((provider) => silentProvider(provider, views)),
     ...views.flatMap(({ vm, view }) => (view ? ofVm(vm, view, at) : [])),
+    ...views.flatMap(({ vm, view }) => (view ? waitingDrill(vm, view) : [])),
     ...views.flatMap(({ vm, view }) => (view && siteVms?.includes(vm) === false ? [unnamed(vm, view)] : [])),
   ].toSorted((a, b) => severity[a.health] - severity[b.health]);
   return { hosts, attention, astray, stopped };

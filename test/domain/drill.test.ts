@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { boardOf, runsAtText } from '../../domain/board.js';
+import { boardText } from '../../domain/board-text.js';
 import { drillText, lastDrillText, testNameProblem } from '../../domain/drill.js';
 import { DEFAULT_DRILL_SECONDS } from '../../domain/drill-limits.js';
 import { toFailure } from '../../domain/errors.js';
@@ -140,6 +142,40 @@ describe('is allowed', () => {
     const vm = 'v'.repeat(59);
     expect(testNameProblem('v'.repeat(58))).toBeUndefined();
     expect(reasonOf({ ...protectedItem, vm }, 'testFailover')).toMatch(/at most 63 characters/);
+  });
+});
+
+describe('one whose job waits for an operator', () => {
+  const job = begun(protectedItem, 'testFailover', 'job-1');
+  const waits = (nextTryAt?: string) => {
+    const retry = {
+      failure: toFailure('InvalidVmState', 'x'),
+      attempt: 1,
+      since: at(0),
+      ...(nextTryAt && { nextTryAt }),
+    };
+    return next(job, { type: 'jobProgressed', jobId: 'job-1', at: at(5), retry });
+  };
+  const board = (item: ProtectedItem) =>
+    boardOf({ vault: 'vault-1', items: new Map([['db-01', item]]), jobs: [], planRuns: [] }, at(20));
+
+  it('needs attention, although the replication of the VM is healthy', () => {
+    const { attention, vms, health } = board(waits());
+    expect(attention).toMatchObject([
+      { vms: ['db-01'], health: 'Warning', message: expect.stringMatching(/^db-01: the job "Test failover" waits/) },
+    ]);
+    expect(attention[0]!.advice.at(-1)).toBe('farshore retry db-01, or end it: farshore job cancel job-1');
+    expect(vms).toMatchObject([{ health: 'Normal', testFailover: { testVm: 'db-01-test' } }]);
+    expect(health).toBe('Warning');
+    expect(board(waits(at(60))).attention).toEqual([]);
+    expect(allowedOperations(waits()).retry.allowed).toBe(true);
+  });
+
+  it('is on the board of the vault while it stands', () => {
+    expect(boardText(board(standing()))).toContain(
+      `## Test failovers\n\n- db-01-test, of db-01, cleaned up automatically at ${at(10 + DEFAULT_DRILL_SECONDS)}`,
+    );
+    expect(runsAtText(board(standing()).vms[0]!)).toBe('primary, test VM');
   });
 });
 

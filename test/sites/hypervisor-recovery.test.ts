@@ -155,3 +155,42 @@ it.each(['spec.json', 'state.json'])(
     await process.kill('SIGTERM');
   },
 );
+
+it('a test VM keeps running after a kill of the recovery compute, with its writes', async () => {
+  const content = randomBytes(SIZE);
+  const snapshot = await makePoint(content);
+  await process.start();
+  await compute.createTestVm({ ...specOf(snapshot), name: 'db-test' });
+  const { disks } = await compute.startTestVm('db-test');
+  const guest = await NbdGuest.connect(disks[0]!.nbdUri!);
+  await guest.write(Buffer.alloc(4096, 7), 0);
+  await process.kill();
+  await process.start();
+  expect(await compute.listTestVms()).toMatchObject([{ name: 'db-test', testOf: 'db', state: 'Running' }]);
+  const after = await contentOf(disks[0]!.nbdUri!);
+  expect(after.subarray(0, 4096).equals(Buffer.alloc(4096, 7))).toBe(true);
+  expect(after.subarray(4096).equals(content.subarray(4096))).toBe(true);
+  await process.kill('SIGTERM');
+});
+
+it.each(['spec.json', 'state.json'])(
+  'a test VM whose %s is damaged keeps no other VM from running, and can be deleted',
+  async (file) => {
+    const snapshot = await makePoint(randomBytes(SIZE));
+    await process.start();
+    await compute.createVm(specOf(snapshot));
+    await compute.startVm('db', 4);
+    await compute.createTestVm({ ...specOf(snapshot), name: 'db-test' });
+    await compute.startTestVm('db-test');
+    await process.kill();
+    await writeFile(join(folder, 'rc.state', 'test-vms', 'db-test', file), '{');
+    await process.start();
+    expect(await compute.listVms()).toMatchObject([{ name: 'db', state: 'Running' }]);
+    await expect(compute.startTestVm('db-test')).rejects.toMatchObject({ code: 'InvalidVmState' });
+    await compute.deleteTestVm('db-test');
+    expect(await compute.listTestVms()).toEqual([]);
+    await compute.createTestVm({ ...specOf(snapshot), name: 'db-test' });
+    expect(await compute.startTestVm('db-test')).toMatchObject({ state: 'Running' });
+    await process.kill('SIGTERM');
+  },
+);
