@@ -22,7 +22,10 @@ test('the test VM boots with the newest transaction of its recovery point, alone
   const job = await farshore.followJob(jobId);
   const result = testFailoverResultSchema.parse(job.result);
   expect(result).toMatchObject({ testVm: TEST_VM, booted: true, passed: true, network: TEST_VM });
-  expect(result.checks).toMatchObject([{ check: 'console: guest: ready', passed: true }]);
+  expect(result.checks).toMatchObject([
+    { check: 'console: guest: ready', passed: true },
+    { check: 'test -s /os/transactions', passed: true },
+  ]);
   const console = await readFile(path.join(data.recoveryState(), 'test-vms', TEST_VM, '.guest', 'console.log'), 'utf8');
   const [booted] = bootedTransactions(console);
   expect(booted!.os).toBeGreaterThan(0);

@@ -52,7 +52,7 @@ vms:
     directBoot: { kernel: ${kernel}, initialRamDisk: ${initialRamDisk}, commandLine: ${commandLine} }
     disks: [{ name: os, path: disks/os.img }, { name: data, path: disks/data.img }]
     networkAdapters: [{ name: lan, vmNetwork: frontend }]
-    checks: [{ console: 'guest: ready', within: 3m }]
+    checks: [{ console: 'guest: ready', within: 3m }, { command: [test, -s, /os/transactions] }]
 `,
   );
   const site = await loadSite(file, { disks: true });
