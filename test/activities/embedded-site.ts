@@ -1,5 +1,5 @@
 /** Both sites with their real embedded adapters, in this process, and activities run as a worker would. */
-import { open } from 'node:fs/promises';
+import { mkdir, open, rm, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { onTestFinished } from 'vitest';
@@ -12,6 +12,7 @@ import { HypervisorClient, RecoveryComputeClient } from '../../sites/hypervisor/
 import { serveHypervisor, serveRecoveryCompute } from '../../sites/hypervisor/control-server.js';
 import { hypervisorConfigSchema } from '../../sites/hypervisor/hypervisor-config.js';
 import { EmbeddedRecoveryCompute } from '../../sites/hypervisor/recovery-compute.js';
+import { VmStateFile } from '../../sites/hypervisor/vm-state-file.js';
 import { EmbeddedHypervisor } from '../../sites/hypervisor/hypervisor.js';
 import { NbdGuest } from '../../sites/nbd/guest.js';
 import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
@@ -92,8 +93,24 @@ export async function openSite(
     })),
   );
   const host = config('h', { vms: vms.map((vm, index) => ({ ...vm, hardware: hardwareOf(site.vms[index]!) })) });
-  const hypervisor = await EmbeddedHypervisor.open(host, quiet);
-  const control = await serveHypervisor(host.controlSocket, hypervisor, quiet);
+  let hypervisor = await EmbeddedHypervisor.open(host, quiet);
+  let control = await serveHypervisor(host.controlSocket, hypervisor, quiet);
+  /** The host with all it had is gone; another has empty disks in the same places, and is told that its VM runs elsewhere. */
+  const rebuildHost = async (fencedEpoch: number) => {
+    await control.close();
+    await hypervisor.close();
+    await rm(host.stateFolder, { recursive: true });
+    for (const { path } of disks) {
+      await rm(path);
+      await (await open(path, 'w')).close();
+      await truncate(path, DISK_BYTES);
+    }
+    await mkdir(host.stateFolder);
+    const state = await VmStateFile.open(VM, join(host.stateFolder, `${VM}.json`));
+    await state.change((now) => ({ ...now, power: 'Off', fencedEpoch }));
+    hypervisor = await EmbeddedHypervisor.open(host, quiet);
+    control = await serveHypervisor(host.controlSocket, hypervisor, quiet);
+  };
   await makeStore(storeFolder);
   const store = await EmbeddedReplicaStore.open(storeFolder, { create: true });
   const recovery = config('r', { recovery: { store: { kind: 'embedded', path: storeFolder } } });
@@ -114,7 +131,7 @@ export async function openSite(
     ...createResynchronizationActivities({ store: over }),
     ...createSourceFabricActivities({ site, vmmServer: 'vmm-1', hypervisorOf: () => client }),
   });
-  return { folder, storeFolder, store, hypervisor: client, compute, activities, disks };
+  return { folder, storeFolder, store, hypervisor: client, compute, activities, disks, rebuildHost };
 }
 
 type OpenedSite = Awaited<ReturnType<typeof openSite>>;

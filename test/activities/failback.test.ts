@@ -151,6 +151,22 @@ test('originals that may have changed are compared by digests, and only the diff
   expect(await contentsOf(await site.hypervisor.describeVm(VM))).toEqual(replica);
 });
 
+test('a host that was rebuilt with empty disks gets everything, and no zeroes are sent', async () => {
+  const site = await openSite();
+  await failedOver(site);
+  await site.rebuildHost(FAILOVER_EPOCH);
+  await replicaWrites(site, [['os', block(21), 3 * MiB]]);
+  const replica = await contentsOf(await site.compute.describeVm(VM));
+  // Two MiB and a block on one disk, one MiB on the other, which begins within a block.
+  expect(await synchronize(site)).toBe(2 * MiB + 64 * 1024 + MiB + 64 * 1024);
+  const all = site.activities();
+  await run(all.shutDownReplicaVm, { vm: VM });
+  await sendCycle(site, 1);
+  await run(all.handOver, { vm: VM, epoch: HOME_EPOCH });
+  await run(all.startVm, { vm: VM, epoch: HOME_EPOCH });
+  expect(await contentsOf(await site.hypervisor.describeVm(VM))).toEqual(replica);
+});
+
 test('a failback that is given up leaves the originals as they were, and the replica VM as it was', async () => {
   const site = await openSite();
   await failedOver(site);

@@ -1,0 +1,3 @@
+import { wayBack } from './way-back.js';
+
+wayBack('azure');
