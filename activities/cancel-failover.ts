@@ -2,14 +2,18 @@
 import { CatalogueError } from '../domain/errors.js';
 import type { FailoverCancellation } from '../domain/failover-cancellation.js';
 import { vaultPaths } from '../domain/vault.js';
+import type { WrittenState } from '../ports/change-source.js';
 import type { RecoveryCompute } from '../ports/recovery-compute.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
+import { continueReplica, heldState, type ContinueTask } from '../replication/continue-replica.js';
 import { listRecoveryPoints } from '../replication/recovery-points.js';
 import { readDescription, readVaultState, vmFence } from '../replication/replica-state.js';
 import { beating } from './heartbeat.js';
 import { replicaVmState } from './replica-vm.js';
 
 export interface CancellationAtVault extends Omit<FailoverCancellation, 'source'> {
+  /** The state of the source that the replica holds, or why that is not certain. */
+  readonly held: WrittenState | { readonly problem: string };
   /** Higher than any epoch that the store has seen. */
   readonly epoch: number;
 }
@@ -27,6 +31,7 @@ export const cancelFailoverActivities = ({ store, compute }: { store: ReplicaSto
         // A change of the recovery point may have recorded its epoch without raising the fence.
         epoch: Math.max(epoch, state?.epoch ?? 0) + 1,
         replicaVm: await replicaVmState(compute, vm, beat),
+        held: await heldState(store, vm).catch(uncertain),
         ...(state && { recoveryPoint: { id: state.recoveryPoint, time: state.recoveryPointTime } }),
       };
     });
@@ -48,4 +53,15 @@ export const cancelFailoverActivities = ({ store, compute }: { store: ReplicaSto
     const newest = (await listRecoveryPoints(store, vm)).at(-1);
     return newest ? { recoveryPoint: { id: newest.id, time: newest.time } } : {};
   },
+
+  /** Continues the replica in this epoch, because it was proven equal to its source. */
+  async continueReplica(task: ContinueTask): Promise<void> {
+    await beating(0, () => continueReplica(store, task));
+  },
 });
+
+/** What is not certain is compared. */
+function uncertain(error: unknown): { problem: string } {
+  if (error instanceof CatalogueError && error.code === 'InvalidReplicaState') return { problem: error.message };
+  throw error;
+}

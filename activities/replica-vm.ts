@@ -35,7 +35,10 @@ export const replicaVmActivities = ({ store, compute }: { store: ReplicaStore; c
    */
   async restartReplicaVm({ vm }: { vm: string }): Promise<{ startedAt: string }> {
     const state = await readVaultState(store, vm);
-    if (!state) throw new CatalogueError('StaleEpoch', `according to the vault, ${vm} runs at the primary site`);
+    if (!state) {
+      const detail = `according to the vault, ${vm} runs at the primary site: cancelling its failover had begun. Finish that (farshore cancel-failover ${vm}), or, if the primary site is lost, fail it over again (farshore failover ${vm} --type unplanned)`;
+      throw new CatalogueError('StaleEpoch', detail);
+    }
     if (!(await findReplicaVm(compute, vm))) {
       const again = `farshore change-recovery-point ${vm} --recovery-point ${state.recoveryPoint}`;
       throw new CatalogueError('InvalidVmState', `there is no replica VM ${vm}; to create it again: ${again}`);

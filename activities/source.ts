@@ -8,7 +8,7 @@ import { cutCycle, releaseCycle } from '../replication/cut-cycle.js';
 import { withRoom } from '../replication/make-room.js';
 import { copySlice, type CopyProgress } from '../replication/seed.js';
 import { shipCycle } from '../replication/ship.js';
-import type { ChangeSource, Cut } from '../ports/change-source.js';
+import type { ChangeSource, Cut, WrittenState } from '../ports/change-source.js';
 import type { FailbackTarget } from '../ports/failback-target.js';
 import type { HypervisorVm } from '../ports/hypervisor-vm.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
@@ -107,6 +107,25 @@ export function createSourceActivities(deps: SourceDeps) {
       const found = replicatedDisks(await source.describeVm(vm));
       if (!disks || isDeepStrictEqual(found, disks)) return;
       throw new CatalogueError('ResyncRequired', `the disks of ${vm} changed while replication was being started`);
+    },
+
+    /**
+     * Starts tracking in a new epoch without a copy: only if the disks still hold the state that the replica holds.
+     * @returns the disks, or why they may hold something else.
+     */
+    async continueReplication(input: {
+      vm: string;
+      epoch: number;
+      unchangedSince: WrittenState;
+    }): Promise<{ disks: DiskSize[] } | { problem: string }> {
+      const { vm, epoch, unchangedSince } = input;
+      try {
+        await source.beginReplication(vm, epoch, unchangedSince);
+      } catch (error) {
+        if (error instanceof CatalogueError && error.code === 'ResyncRequired') return { problem: error.detail };
+        throw error;
+      }
+      return { disks: replicatedDisks(await source.describeVm(vm)) };
     },
 
     /** Stops tracking and removes snapshot and logs. */

@@ -27,5 +27,6 @@ export const cancelledFailoverResultSchema = z.object({
 });
 export type CancelledFailoverResult = z.infer<typeof cancelledFailoverResultSchema>;
 
-/** Why the replica no longer equals its source. */
-export const CANCELLED = 'its failover was cancelled: the source has run since without its changes being tracked';
+/** Why a VM has to be resynchronized after its failover was cancelled. @param doubt why the replica may differ. */
+export const cancelledCause = (doubt: string): string =>
+  `its failover was cancelled, and its replica is not certain to equal it: ${doubt}`;

@@ -15,6 +15,13 @@ export interface CutIdentity extends Fence {
   readonly disks: readonly Pick<CutDisk, 'name' | 'token'>[];
 }
 
+/** A state of all tracked disks of a VM, by its last writes. */
+export interface WrittenState {
+  readonly epoch: number;
+  /** By disk; see `CutDisk.lastWrite`. */
+  readonly lastWrites: Readonly<Record<string, number>>;
+}
+
 /** All disks of a VM at one instant, and their changes since the previous cut. */
 export interface Cut extends CutIdentity {
   readonly sealedAt: string;
@@ -88,8 +95,10 @@ export interface ChangeSource extends VmInventory {
   /**
    * Takes a VM snapshot and starts tracking at the same instant, with no request in flight. Has no effect if it is
    * repeated with the same epoch.
+   * @param unchangedSince begins only if the disks are known to hold exactly this state, whoever could have written to
+   * them. @throws CatalogueError ResyncRequired if they may hold something else; nothing has begun then.
    */
-  beginReplication(vm: string, epoch: number): Promise<void>;
+  beginReplication(vm: string, epoch: number, unchangedSince?: WrittenState): Promise<void>;
   /** Stops tracking, merges a remaining snapshot, and releases all cuts. */
   endReplication(vm: string): Promise<void>;
   /**

@@ -116,7 +116,8 @@ async function fitDisk(store: DiskStore, vm: string, { name, size }: Sizes[numbe
   else await store.disks.create(replicaDisk, replicaSize, fence);
 }
 
-function checkSameDisks(vm: string, replica: Sizes, source: Sizes): void {
+/** @throws CatalogueError InvalidReplicaState */
+export function checkSameDisks(vm: string, replica: Sizes, source: Sizes): void {
   const told = (disks: Sizes) =>
     disks
       .map(({ name, size }) => `${name} of ${size} bytes`)

@@ -43,6 +43,7 @@ export const workOf: { readonly [S in Side]: Limits<SideActivities[S]> } = {
   source: {
     checkSource: 'asks',
     beginReplication: 'changes',
+    continueReplication: 'changes',
     snapshotAndCut: 'changes',
     endReplication: 'moves',
     mergeSnapshot: 'moves',
@@ -101,6 +102,7 @@ export const workOf: { readonly [S in Side]: Limits<SideActivities[S]> } = {
     startFailover: 'moves',
     startUnplannedFailover: 'moves',
     beginResync: 'moves',
+    continueReplica: 'moves',
     digestReplica: 'moves',
     endResync: 'moves',
     digestForVerification: 'moves',

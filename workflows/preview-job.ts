@@ -36,7 +36,7 @@ async function previewCancellation({ vault, vm, host, vmmServer }: PreviewJobInp
   ]);
   const blockers = named(provider.blocker, agent.blocker, recovery.blocker);
   if (!provider.answer || !recovery.answer) return { blockers };
-  const { epoch: _, ...found } = recovery.answer;
+  const { epoch: _, held: _held, ...found } = recovery.answer;
   return { blockers, cancellation: { ...found, source: provider.answer } };
 }
 

@@ -25,9 +25,9 @@ export function cancelledFailoverText(vm: string, result: CancelledFailoverResul
       ],
     ]),
     ...(resyncCause === undefined
-      ? []
+      ? ['Its replica equals it, so replication continues without a comparison.']
       : [
-          `Its replica is being compared with it now, and only differences are sent. Until then, its recovery points are the newest state in the vault. Follow it with: farshore status --watch`,
+          `Its replica is being compared with it now, and only differences are sent: ${resyncCause}. Until then, its recovery points are the newest state in the vault. Follow it with: farshore status --watch`,
         ]),
   ].join('\n');
 }
@@ -55,6 +55,6 @@ export function cancellationConsequences(
     ]),
     ...ran,
     'Everything written at the recovery site since the failover is discarded. This cannot be undone.',
-    'Recovery points are kept. The replica is then compared with its source immediately, and only differences are sent.',
+    'Recovery points are kept. Unless its replica is proven equal, it is compared with its source immediately, and only differences are sent.',
   ].join('\n');
 }

@@ -45,7 +45,8 @@ export async function failOverUnplanned(
   command: Command,
 ): Promise<void> {
   // A request for a certain point is not fulfilled by an earlier failover.
-  const done = options.recoveryPoint === undefined ? failedOver : () => undefined;
+  const done = (view: ProtectedItemView | undefined) =>
+    options.recoveryPoint !== undefined || view?.operations.unplannedFailover.allowed ? undefined : failedOver(view);
   const asked = await askAll(farshore, vms, 'unplannedFailover', done);
   const { LocalSite } = await import('../../local/local-site.js');
   const local = new LocalSite(place.site.site, place.data);

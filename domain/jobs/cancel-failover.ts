@@ -4,11 +4,13 @@ import type { ProtectedItem } from '../protected-item.js';
 import { marked } from '../resync-mark.js';
 import { startHypervisor, startProvider } from '../start-again.js';
 
+export const START_SOURCE = 'Start the virtual machine';
+
 const tasks = [
   'Prerequisites check for cancelling the failover',
   'Shut down the replica virtual machine',
   'Returning to the primary site',
-  'Start the virtual machine',
+  START_SOURCE,
   'Delete the replica virtual machine',
 ] as const;
 
@@ -31,7 +33,8 @@ export const cancelFailover: AskedJob<'cancelFailover', typeof tasks> = {
       ...rest
     } = ended;
     const home: ProtectedItem = { ...rest, phase: 'Protected', activeSide: 'primary' };
-    if (resyncCause === undefined) return { ...home, cycleDueAt: at };
+    // The replica was proven equal: the first cycle of the new epoch is next.
+    if (resyncCause === undefined) return { ...home, nextSequence: 1, cycleDueAt: at };
     // Nothing protects the VM until then, so it does not wait for its window.
     const { resync, ...unprotected } = marked(home, resyncCause, at);
     return { ...unprotected, resync: { ...resync!, dueAt: at } };

@@ -1,7 +1,8 @@
 import type { AskedJob } from './job-definition.js';
+import { cancelFailover, START_SOURCE } from './cancel-failover.js';
 import { hostSilence } from '../host-silence.js';
 import { no, yes } from '../permission.js';
-import { phaseText } from '../protected-item.js';
+import { phaseText, type ProtectedItem } from '../protected-item.js';
 
 const TITLE = 'Unplanned failover';
 
@@ -13,13 +14,23 @@ const tasks = [
   'Start the replica virtual machine',
 ] as const;
 
+/**
+ * Its failover is being cancelled, or a job that did so ended early: the VM runs at neither site until its source can be
+ * started. If the primary site is lost meanwhile, only this brings it back.
+ */
+const isHalfCancelled = ({ phase, job, leftovers = [] }: ProtectedItem): boolean =>
+  phase === 'FailedOver' &&
+  (job
+    ? job.kind === cancelFailover.kind && job.task === START_SOURCE
+    : leftovers.some(({ kind }) => kind === cancelFailover.kind));
+
 export const unplannedFailover: AskedJob<'unplannedFailover', typeof tasks> = {
   kind: 'unplannedFailover',
   title: TITLE,
   tasks,
   // It does not wait for a running job but takes over from it. A marked or Critical replica is allowed.
   allowed(item) {
-    if (item.phase !== 'Protected' && item.phase !== 'Seeding') {
+    if (item.phase !== 'Protected' && item.phase !== 'Seeding' && !isHalfCancelled(item)) {
       return no(`only a protected VM can be failed over; this VM is ${phaseText[item.phase]}`);
     }
     const same = [item.job, ...item.pending].find((job) => job?.kind === 'unplannedFailover');

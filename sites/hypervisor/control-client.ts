@@ -10,7 +10,7 @@ import type { Fence } from '../../domain/fence.js';
 import type { Range } from '../../domain/ranges.js';
 import { diskFormats } from '../../domain/site.js';
 import { openLogChangeSet } from '../../tracking/log-change-set.js';
-import type { ChangeSet, ChangeSource, Cut, CutIdentity, CutOptions } from '../../ports/change-source.js';
+import type { ChangeSet, ChangeSource, Cut, CutIdentity, CutOptions, WrittenState } from '../../ports/change-source.js';
 import type { FailbackLayers, FailbackState } from '../../ports/failback-target.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
 import type { Hypervisor, ShutDownResult } from '../../ports/hypervisor.js';
@@ -47,8 +47,13 @@ abstract class ChangesClient implements ChangeSource {
     return this.#control.call('describeVm', { vm });
   }
 
-  async beginReplication(vm: string, epoch: number): Promise<void> {
-    await this.#control.call('beginReplication', { vm, epoch });
+  async beginReplication(vm: string, epoch: number, unchangedSince?: WrittenState): Promise<void> {
+    if (!unchangedSince) {
+      await this.#control.call('beginReplication', { vm, epoch });
+      return;
+    }
+    const since = { ...unchangedSince, lastWrites: { ...unchangedSince.lastWrites } };
+    await this.#control.call('continueReplication', { vm, epoch, unchangedSince: since });
   }
 
   async endReplication(vm: string): Promise<void> {

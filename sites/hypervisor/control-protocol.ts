@@ -19,6 +19,7 @@ const vm = z.object({ vm: nameSchema });
 const vmAndEpoch = z.object({ vm: nameSchema, epoch: count });
 const whichVm = vm.extend({ madeBefore: count.exactOptional() });
 const vmAndFence = z.object({ vm: nameSchema, fence: fenceSchema });
+const writtenState = z.object({ epoch: count, lastWrites: z.record(z.string(), count) });
 const nothing = z.null();
 
 const failback = z.object({
@@ -104,6 +105,8 @@ export const changeOperations = {
   listVms: operation(z.object({}), z.array(describedVm)),
   describeVm: operation(vm, describedVm),
   beginReplication: operation(vmAndEpoch, nothing, 120_000),
+  // An operation of its own: a hypervisor of an earlier version would begin without the proof.
+  continueReplication: operation(vmAndEpoch.extend({ unchangedSince: writtenState }), nothing, 120_000),
   endReplication: operation(vm, nothing, 120_000),
   snapshotFile: operation(
     z.object({ vm: nameSchema, epoch: count, disk: nameSchema }),

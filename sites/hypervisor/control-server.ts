@@ -25,6 +25,7 @@ const changeHandlers = (source: EmbeddedChanges): Handlers<typeof changeOperatio
   listVms: async () => source.listVms(),
   describeVm: ({ vm }) => source.describeVm(vm),
   beginReplication: ({ vm, epoch }) => done(source.beginReplication(vm, epoch)),
+  continueReplication: ({ vm, epoch, unchangedSince }) => done(source.beginReplication(vm, epoch, unchangedSince)),
   endReplication: ({ vm }) => done(source.endReplication(vm)),
   snapshotFile: ({ vm, epoch, disk }) => source.snapshotFile(vm, epoch, disk),
   mergeSnapshot: ({ vm }) => source.mergeSnapshot(vm),

@@ -1,7 +1,7 @@
 /** An embedded hypervisor of either site as a source of changes: passes each request to the VM that it names. */
 import { CatalogueError } from '../../domain/errors.js';
 import type { Fence } from '../../domain/fence.js';
-import type { Cut, CutIdentity, CutOptions } from '../../ports/change-source.js';
+import type { Cut, CutIdentity, CutOptions, WrittenState } from '../../ports/change-source.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
 import type { EmbeddedVm } from './embedded-vm.js';
 import type { PointDisk } from './replica-disk.js';
@@ -27,8 +27,8 @@ export abstract class EmbeddedChanges {
     return this.vm(vm).describeNow();
   }
 
-  async beginReplication(vm: string, epoch: number): Promise<void> {
-    await this.vm(vm).beginReplication(epoch);
+  async beginReplication(vm: string, epoch: number, unchangedSince?: WrittenState): Promise<void> {
+    await this.vm(vm).beginReplication(epoch, unchangedSince);
   }
 
   async endReplication(vm: string): Promise<void> {

@@ -11,7 +11,7 @@ import type { Hardware } from '../../domain/hardware.js';
 import { toIso } from '../../domain/time.js';
 import type { Tracker } from '../../tracking/tracker.js';
 import type { CutMoment, TrackerOptions } from '../../tracking/tracker-options.js';
-import type { Cut, CutIdentity, CutOptions } from '../../ports/change-source.js';
+import type { Cut, CutIdentity, CutOptions, WrittenState } from '../../ports/change-source.js';
 import type { FailbackState } from '../../ports/failback-target.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
 import type { ShutDownResult } from '../../ports/hypervisor.js';
@@ -24,6 +24,7 @@ import { VmGuest, type GuestRunner } from './vm-guest.js';
 import { SnapshotReserve } from './snapshot-reserve.js';
 import { VmSnapshot, type Quietly } from './vm-snapshot.js';
 import type { VmStateFile } from './vm-state-file.js';
+import { requireUnchanged } from './unchanged.js';
 import { VmTracking } from './vm-tracking.js';
 import type { NbdServer } from '../nbd/nbd-server.js';
 import { Mutex } from '../../concurrency/mutex.js';
@@ -171,7 +172,7 @@ export class EmbeddedVm {
     );
   }
 
-  beginReplication(epoch: number): Promise<void> {
+  beginReplication(epoch: number, unchangedSince?: WrittenState): Promise<void> {
     return this.#turn.run(async () => {
       await this.#checkFence(epoch);
       const { state } = await this.#loaded();
@@ -181,6 +182,7 @@ export class EmbeddedVm {
         throw new CatalogueError('StaleEpoch', `${this.name} has been replicated in a newer epoch than ${epoch}`);
       }
       await this.#withDisks(async (tracker, quietly) => {
+        if (unchangedSince) requireUnchanged(this.name, this.state.current, tracker, unchangedSince);
         // Left by an older epoch or an attempt that died. Its overlay holds the guest's writes since then.
         await this.#snapshot.mergeAll(quietly);
         await tracker.room.require();

@@ -8,6 +8,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { DirectBoot } from '../../domain/site.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { vaultPaths } from '../../domain/vault.js';
+import type { WrittenState } from '../../ports/change-source.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
 import type { ShutDownResult } from '../../ports/hypervisor.js';
 import type { ReplicaVmSpec, WhichVm } from '../../ports/recovery-compute.js';
@@ -113,9 +114,9 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
     return found.vm.describe();
   }
 
-  override async beginReplication(name: string, epoch: number): Promise<void> {
+  override async beginReplication(name: string, epoch: number, unchangedSince?: WrittenState): Promise<void> {
     await this.#checkEpoch(this.#find(name), epoch);
-    await super.beginReplication(name, epoch);
+    await super.beginReplication(name, epoch, unchangedSince);
   }
 
   override async snapshotFile(name: string, epoch: number, disk: string): Promise<SnapshotFile> {

@@ -16,6 +16,7 @@ import { VmStateFile } from '../../sites/hypervisor/vm-state-file.js';
 import { EmbeddedHypervisor } from '../../sites/hypervisor/hypervisor.js';
 import { NbdGuest } from '../../sites/nbd/guest.js';
 import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
+import type { Hypervisor } from '../../ports/hypervisor.js';
 import type { RecoveryCompute } from '../../ports/recovery-compute.js';
 import type { ReplicaStore } from '../../ports/replica-store.js';
 import { pattern, MiB } from '../replication/model.js';
@@ -125,11 +126,11 @@ export async function openSite(
   });
   const client = new HypervisorClient(host.controlSocket);
   const compute = new RecoveryComputeClient(recovery.controlSocket, store.disks);
-  const activities = (over: ReplicaStore = store, on: RecoveryCompute = compute) => ({
-    ...createSourceActivities({ source: client, store: over, copySliceMs: 0 }),
+  const activities = (over: ReplicaStore = store, on: RecoveryCompute = compute, by: Hypervisor = client) => ({
+    ...createSourceActivities({ source: by, store: over, copySliceMs: 0 }),
     ...createTargetActivities({ store: over, compute: on, networks: site.azureNetworks }),
     ...createResynchronizationActivities({ store: over }),
-    ...createSourceFabricActivities({ site, vmmServer: 'vmm-1', hypervisorOf: () => client }),
+    ...createSourceFabricActivities({ site, vmmServer: 'vmm-1', hypervisorOf: () => by }),
   });
   return { folder, storeFolder, store, hypervisor: client, compute, activities, disks, rebuildHost };
 }

@@ -6,6 +6,7 @@ import { NbdGuest } from '../../sites/nbd/guest.js';
 import { MiB, pattern } from '../replication/model.js';
 import { requireReader, runReader } from '../support/readers.js';
 import { watchedStore } from '../support/watched-store.js';
+import type { Hypervisor } from '../../ports/hypervisor.js';
 import type { RecoveryCompute } from '../../ports/recovery-compute.js';
 import { replicaBlobName } from '../../sites/vhd-disks.js';
 import { DISK_BYTES, guestWrites, openSite, run, seed, VM } from './embedded-site.js';
@@ -95,10 +96,10 @@ export interface Killed {
   isDead(): boolean;
 }
 
-const CHANGES = /^objects\.(put|delete|raiseFence|upload)|^compute\.(turnOff|delete|create|start)/;
+const CHANGES = /^objects\.(put|raiseFence)|^compute\.(turnOff|delete|create|start)|^hypervisor\.(begin|start|merge)/;
 
 /**
- * Activities of a worker that is killed at its nth change: before it is made, or just after. A killed one does nothing
+ * Activities of workers that are killed at their nth change: before it is made, or just after. The killed ones do nothing
  * more.
  */
 export function killedAt(site: Site, nth: number, when: 'before' | 'after'): Killed {
@@ -114,18 +115,18 @@ export function killedAt(site: Site, nth: number, when: 'before' | 'after'): Kil
     if (isDead) throw new Error('killed');
     return answer;
   };
+  const watched = <T extends object>(adapter: T, name: string): T =>
+    new Proxy(adapter, {
+      get: (target, property) => {
+        const value: unknown = Reflect.get(target, property, target);
+        if (typeof value !== 'function') return value;
+        const call = value.bind(target) as (...args: unknown[]) => Promise<unknown>;
+        if (property === 'listWritten') return call;
+        return (...args: unknown[]) => around(`${name}.${String(property)}`, async () => await call(...args));
+      },
+    });
   const store = watchedStore(site.store, (operation, _, call) => around(operation, call));
-  const compute = new Proxy<RecoveryCompute>(site.compute, {
-    get: (target, property) => {
-      const value: unknown = Reflect.get(target, property, target);
-      if (typeof value !== 'function') return value;
-      if (property === 'listWritten') return value.bind(target) as unknown;
-      return (...args: unknown[]) =>
-        around(
-          `compute.${String(property)}`,
-          async () => await (value as (...of: unknown[]) => unknown).apply(target, args),
-        );
-    },
-  });
-  return { all: site.activities(store, compute), isDead: () => isDead };
+  const compute = watched<RecoveryCompute>(site.compute, 'compute');
+  const hypervisor = watched<Hypervisor>(site.hypervisor, 'hypervisor');
+  return { all: site.activities(store, compute, hypervisor), isDead: () => isDead };
 }

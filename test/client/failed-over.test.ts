@@ -45,6 +45,14 @@ async function write(side: 'primary' | 'recovery', seed: number): Promise<void> 
   await guest.close();
 }
 
+async function read(side: 'primary' | 'recovery'): Promise<Buffer> {
+  const guest = await NbdGuest.connect(await uriOf(side));
+  const found = Buffer.alloc(MiB);
+  await guest.read(found, 2 * MiB);
+  await guest.close();
+  return found;
+}
+
 const compared = async (formats: [string, string], one: string, other: string): Promise<string> =>
   await runReader('qemu-img', 'compare', '-f', formats[0], '-F', formats[1], one, other);
 
@@ -98,7 +106,7 @@ test('the VM runs from the other point, to the last byte', { timeout: 180_000 },
 });
 
 test(
-  'a cancelled failover brings the VM home as it was, and the replica is made equal at once',
+  'a cancelled failover brings the VM home as it was, and replication continues',
   { timeout: 180_000 },
   async (context) => {
     requireReader('qemu-img', context);
@@ -110,13 +118,12 @@ test(
     });
     expect((await shell.run('cancel-failover', 'web-01')).code).toBe(3);
     const cancelled = await shell.run('cancel-failover', 'web-01', '--wait', '--yes');
-    expect(cancelled).toMatchObject({ code: 0, stdout: expect.stringContaining('it runs at the primary site again') });
+    expect(cancelled).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/it runs at the primary site again[^]*Its replica equals it/),
+    });
     expect((await shell.json('vm', 'list', '--side', 'recovery')).value).toMatchObject({ vms: [] });
-    const guest = await NbdGuest.connect(await uriOf('primary'));
-    const found = Buffer.alloc(MiB);
-    await guest.read(found, 2 * MiB);
-    await guest.close();
-    expect(found.equals(pattern(MiB, 2))).toBe(true);
+    expect(await read('primary')).toEqual(pattern(MiB, 2));
     await expect.poll(async () => (await show()).health, { timeout: 60_000, interval: 500 }).toBe('Normal');
     expect(await show()).toMatchObject({ phase: 'Protected', activeSide: 'primary', power: 'Running' });
     expect((await show()).recoveryPoints!.map(({ id }) => id).slice(0, points.length)).toEqual(points);
@@ -134,3 +141,26 @@ test(
     });
   },
 );
+
+test('after an unplanned failover, too, and then both sites are compared at once', { timeout: 180_000 }, async () => {
+  await write('primary', 5);
+  const failover = ['failover', 'web-01', '--type', 'unplanned', '--yes', '--force', '--wait'];
+  expect((await shell.run(...failover)).code).toBe(0);
+  await write('recovery', 6);
+  // Its source has to be turned off and fenced first.
+  const allowed = async () => (await show()).operations!.cancelFailover.allowed;
+  await expect.poll(allowed, { timeout: 90_000, interval: 500 }).toBe(true);
+  const cancelled = await shell.run('cancel-failover', 'web-01', '--wait', '--yes');
+  expect(cancelled).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(/is being compared with it now, .*was not shut down before its last changes/),
+  });
+  await expect.poll(async () => (await show()).health, { timeout: 60_000, interval: 500 }).toBe('Normal');
+  const { value } = await shell.json('job', 'list', '--limit', '2');
+  expect(value).toMatchObject({ jobs: [{ kind: 'resynchronize', state: 'Succeeded' }, { kind: 'cancelFailover' }] });
+  expect(await read('primary')).toEqual(pattern(MiB, 5));
+  expect(await shell.json('verify', 'web-01', '--wait')).toMatchObject({
+    code: 0,
+    value: { job: { result: { equal: true } } },
+  });
+});

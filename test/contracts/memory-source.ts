@@ -3,6 +3,7 @@
  * changes by itself: a cut is a snapshot that may get lost, and changes are told in blocks, by calls, without zeroes.
  */
 import { setImmediate } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { ReadableDisk } from '../../disks/disk.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { formatFence, type Fence } from '../../domain/fence.js';
@@ -10,7 +11,15 @@ import type { Fencing } from '../../domain/fencing.js';
 import type { Hardware } from '../../domain/hardware.js';
 import { clipRanges, end, type Range } from '../../domain/ranges.js';
 import { toIso } from '../../domain/time.js';
-import type { ChangeRange, ChangeSet, ChangeSource, Cut, CutIdentity, CutOptions } from '../../ports/change-source.js';
+import type {
+  ChangeRange,
+  ChangeSet,
+  ChangeSource,
+  Cut,
+  CutIdentity,
+  CutOptions,
+  WrittenState,
+} from '../../ports/change-source.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
 
 /** Changes are told in blocks of so many bytes. */
@@ -120,10 +129,16 @@ export class MemorySource implements ChangeSource {
     };
   }
 
-  async beginReplication(vm: string, epoch: number): Promise<void> {
+  async beginReplication(vm: string, epoch: number, unchangedSince?: WrittenState): Promise<void> {
     const found = this.vm(vm);
     found.checkFence(epoch);
     if (found.tracking?.epoch === epoch) return;
+    if (unchangedSince) {
+      const { tracking } = await this.describeVm(vm);
+      const { lastWrites, epoch: since } = unchangedSince;
+      const isUnchanged = tracking?.epoch === since && isDeepStrictEqual(tracking.lastWrites, lastWrites);
+      if (found.state !== 'Off' || !isUnchanged) throw new CatalogueError('ResyncRequired', `${vm} was written to`);
+    }
     if (epoch < found.replicatedEpoch) throw new CatalogueError('StaleEpoch', `${vm}: ${found.replicatedEpoch}`);
     found.replicatedEpoch = epoch;
     for (const disk of found.disks.values()) disk.writes = 0;

@@ -48,6 +48,25 @@ describe('cancelling a failover', () => {
     });
   });
 
+  it('lets only an unplanned failover follow while the VM runs nowhere, because its source is not started yet', () => {
+    const request = { requestId: 'r', jobId: 'job-1', kind: 'cancelFailover' as const };
+    const asked = next(failedOver(), { type: 'jobRequested', request });
+    const started = next(asked, { type: 'jobStarted', jobId: 'job-1', at: at(10) });
+    const inTask = (task: string) => next(started, { type: 'jobProgressed', jobId: 'job-1', at: at(11), task });
+    const allowed = (item: ProtectedItem) =>
+      Object.entries(allowedOperations(item)).flatMap(([operation, permission]) =>
+        permission.allowed && !['setPolicy', 'retry'].includes(operation) ? operation : [],
+      );
+    expect(allowed(inTask('Shut down the replica virtual machine'))).toEqual([]);
+    expect(allowed(inTask('Start the virtual machine'))).toEqual(['unplannedFailover']);
+    const failure = { code: 'Unexpected', class: 'nonRecoverable', message: 'm', remedy: 'r' } as const;
+    const closed = next(started, {
+      ...{ type: 'jobEnded', jobId: 'job-1', at: at(20) },
+      result: { outcome: 'failed', failure, closedFromOutside: true },
+    });
+    expect(allowed(closed)).toEqual(['unplannedFailover', 'changeRecoveryPoint', 'cancelFailover', 'commitFailover']);
+  });
+
   it('protects the VM at the primary site again, and resynchronizes it at once, whatever its window', () => {
     const home = cancelled({ ...failedOver(), sourceRan: { until: at(3) } });
     expect(home).toMatchObject({

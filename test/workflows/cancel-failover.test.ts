@@ -45,7 +45,7 @@ async function stuckAt(site: SimulatedSite, vault: TestVault, at: 'stopReplicaVm
 }
 
 describe('a failover that is cancelled', () => {
-  it('turns the replica VM off before it starts the source, and deletes it only then; then both sites are compared', async () => {
+  it('turns the replica VM off before it starts the source, and deletes it only then; cycles continue if the replica is proven equal', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const entity = await failedOver(vault);
@@ -56,18 +56,42 @@ describe('a failover that is cancelled', () => {
         ...['checkReturn', 'checkSource', 'checkFailoverCancellation', 'stopReplicaVm', 'endFailover'],
         ...['stopReplicaVm', 'startVm', 'deleteReplicaVm'],
       ]);
+      expect(site.called('continueReplication')[0]!.input).toMatchObject({ epoch: 3, unchangedSince: { epoch: 1 } });
       expect(site.called('endFailover')[0]!.input).toEqual({ vm: 'db-01', epoch: 3 });
       expect(site.called('startVm').at(-1)!.input).toEqual({ vm: 'db-01', epoch: 3 });
       expect(site.startedTwice).toBe(0);
       const done = await vault.job(jobId);
       expect(done).toMatchObject({ state: 'Succeeded', reason: 'the host is back' });
       expect(cancelledFailoverResultSchema.parse(done.result)).toMatchObject({ discarded: WRITTEN });
-      // The window of its policy is far away.
+      const { item } = await vault.until(entity, (view) => view.item.applied?.sequence === 2, 60_000);
+      expect(item).toMatchObject({ phase: 'Protected', activeSide: 'primary', epoch: 3 });
+      expect(item.recentJobs.at(-1)).toMatchObject({ id: jobId });
+      const { input } = site.called('cutAndShip').find((call) => call.input['epoch'] === 3)!;
+      expect(input).toMatchObject({ sequence: 1 });
+    });
+  });
+
+  it.each([
+    ['it is not certain what the replica holds', (site: SimulatedSite) => (site.doubt = 'a reason')],
+    ['the source has changed', (site: SimulatedSite) => (site.sourceChanged = 'a reason')],
+    ['the agent does not answer', (site: SimulatedSite) => site.fail('continueReplication', 'NetworkError', 1)],
+    ['the vault does not answer', (site: SimulatedSite) => site.fail('continueReplica', 'StoreUnreachable', 1)],
+  ])('compares both sites at once, whatever the window of the VM, if %s', async (_, happens) => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await failedOver(vault);
+      happens(site);
+      const jobId = await cancel(entity);
       const { item } = await vault.until(
         entity,
         (view) => view.item.recentJobs.at(-1)?.kind === 'resynchronize',
         10_000,
       );
+      expect(await vault.job(jobId)).toMatchObject({
+        result: {
+          resyncCause: expect.stringMatching(/^its failover was cancelled, and its replica is not certain to/),
+        },
+      });
       expect(item).toMatchObject({ phase: 'Protected', activeSide: 'primary', epoch: 4 });
       expect(item.resync).toBeUndefined();
       const sent = item.nextSequence;
@@ -170,7 +194,22 @@ describe('a failover that is cancelled', () => {
     });
   });
 
-  it('is not taken over by an unplanned failover', async () => {
+  it('is taken over by an unplanned failover if the primary site is lost before the source could be started', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const { entity, jobId } = await stuckAt(site, vault, 'startVm');
+      const failover = await entity.executeUpdate(messages.jobUpdates.unplannedFailover, request());
+      const { item } = await ended(vault, entity, failover.jobId);
+      expect(item).toMatchObject({ phase: 'FailedOver', activeSide: 'recovery' });
+      expect(await vault.job(jobId)).toMatchObject({ state: 'Cancelled' });
+      expect([site.replicaVm, site.startedTwice]).toEqual(['Running', 0]);
+      // The source, which may be started late, is told once it answers.
+      await vault.until(entity, (view) => view.item.sourceFence === undefined, 60_000);
+      expect(site.called('fenceVm').at(-1)!.input).toMatchObject({ epoch: item.epoch });
+    });
+  });
+
+  it('is not taken over before that', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
       const { entity } = await stuckAt(site, vault, 'stopReplicaVm');

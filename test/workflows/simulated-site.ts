@@ -103,6 +103,10 @@ export class SimulatedSite {
   private epoch = 0;
   private running = true;
   replicaVm: 'Running' | 'Off' | 'NotThere' = 'NotThere';
+  /** Why it is not certain what the replica holds. */
+  doubt: string | undefined;
+  /** How the disks of the source have changed while it was off. */
+  sourceChanged: string | undefined;
   /** How often the VM was started at one site while it ran at the other. */
   startedTwice = 0;
   /** The originals are known to equal the recovery point. */
@@ -172,6 +176,11 @@ export class SimulatedSite {
         };
       },
       async beginReplication() {},
+      async continueReplication() {
+        if (site.sourceChanged !== undefined) return { problem: site.sourceChanged };
+        return { disks: ['os', 'data'].map((name) => ({ name, size: DISK_BYTES })) };
+      },
+      async continueReplica() {},
       async endReplication() {},
       async copyDisk({ fromOffset, toOffset = DISK_BYTES }) {
         const nextOffset = Math.min(toOffset, fromOffset + SLICE_BYTES);
@@ -289,7 +298,11 @@ export class SimulatedSite {
         return { host: 'host-1', isRunning: site.running };
       },
       async checkFailoverCancellation() {
-        return { epoch: site.epoch + 2, replicaVm: { power: site.replicaVm, written: WRITTEN } };
+        return {
+          epoch: site.epoch + 2,
+          replicaVm: { power: site.replicaVm, written: WRITTEN },
+          held: site.doubt === undefined ? { epoch: 1, lastWrites: { os: 11, data: 11 } } : { problem: site.doubt },
+        };
       },
       async endFailover({ epoch }) {
         site.epoch = Math.max(site.epoch, epoch);
