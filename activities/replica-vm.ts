@@ -36,7 +36,7 @@ export const replicaVmActivities = ({ store, compute }: { store: ReplicaStore; c
   async restartReplicaVm({ vm }: { vm: string }): Promise<{ startedAt: string }> {
     const state = await readVaultState(store, vm);
     if (!state) {
-      const detail = `according to the vault, ${vm} runs at the primary site: cancelling its failover had begun. Finish that (farshore cancel-failover ${vm}), or, if the primary site is lost, fail it over again (farshore failover ${vm} --type unplanned)`;
+      const detail = `according to the vault, ${vm} runs at the primary site: an ended job has given it back. Run that job again, such as farshore cancel-failover ${vm}; if the primary site is lost: farshore failover ${vm} --type unplanned`;
       throw new CatalogueError('StaleEpoch', detail);
     }
     if (!(await findReplicaVm(compute, vm))) {

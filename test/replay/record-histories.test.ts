@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import type { WorkflowClient } from '@temporalio/client';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { beforeAll, describe, test } from 'vitest';
-import { hostWatchId, vaultBoardId } from '../../domain/ids.js';
+import { hostWatchId, previewId, vaultBoardId } from '../../domain/ids.js';
 import type { JobOperation } from '../../domain/jobs/known-jobs.js';
 import type { Phase } from '../../domain/protected-item.js';
 import * as messages from '../../workflows/messages.js';
@@ -194,6 +194,70 @@ describe.runIf(name)('recording', { timeout: 400_000 }, () => {
     await vault.until(entity, ({ item }) => item.applied?.sequence === 3, 60_000);
     await save('protect-vm-slow', entity.workflowId);
   });
+
+  records('a VM between its failover and its commit: from another point, and home again', async (vault, site) => {
+    const entity = await vault.protect('db-01');
+    const failOver = async () => {
+      await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
+      await vault.until(entity, ({ item }) => item.phase === 'FailedOver');
+    };
+    const done = (id: string) =>
+      vault.until(entity, ({ item }) => item.recentJobs.some((one) => one.id === id), 10_000);
+    const parameters = { recoveryPoint: 'older', reason: 'it does not start' };
+    const args: [messages.JobOperationRequest] = [{ requestId: randomUUID(), parameters }];
+    await failOver();
+    const { host, vmmServer, epoch } = (await vault.view('db-01')).item;
+    for (const kind of ['changeRecoveryPoint', 'cancelFailover'] as const) {
+      const workflowId = previewId(vault.vault, 'db-01', kind, 'recorded');
+      const input = { vault: vault.vault, vm: 'db-01', host, vmmServer, epoch, kind };
+      await time.env.client.workflow.execute('previewJob', {
+        workflowId,
+        taskQueue: vault.workflowQueue,
+        args: [input],
+      });
+      await save(`previewJob-${kind}`, workflowId);
+    }
+    const changed = await entity.executeUpdate(messages.jobUpdates.changeRecoveryPoint, { args });
+    await done(changed.jobId);
+    const home = await entity.executeUpdate(messages.jobUpdates.cancelFailover, request());
+    await done(home.jobId);
+    // A second time without the proof, begun by a job that is cancelled too late.
+    await failOver();
+    site.doubt = 'a reason';
+    site.fail('startVm', 'HypervisorUnreachable', 1);
+    const compared = await entity.executeUpdate(messages.jobUpdates.cancelFailover, request());
+    await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
+    await job(compared.jobId).signal(messages.cancelJobSignal, { reason: 'too late' });
+    await vault.until(entity, ({ item }) => item.recentJobs.at(-1)?.kind === 'resynchronize', 10_000);
+    await save('changeRecoveryPoint', changed.jobId);
+    await save('cancelFailover', home.jobId);
+    await save('cancelFailover-compared', compared.jobId);
+    await save('protect-vm-home-again', entity.workflowId);
+  });
+
+  records(
+    'a job between failover and commit that is cancelled, and one that is taken over from',
+    async (vault, site) => {
+      const entity = await vault.protect('db-01');
+      await entity.executeUpdate(messages.jobUpdates.plannedFailover, request());
+      await vault.until(entity, ({ item }) => item.phase === 'FailedOver');
+      site.fail('stopReplicaVm', 'RecoverySideNotAnswering');
+      const changed = await entity.executeUpdate(messages.jobUpdates.changeRecoveryPoint, request());
+      await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
+      await job(changed.jobId).signal(messages.cancelJobSignal, { reason: 'not today' });
+      await vault.until(entity, ({ item }) => item.job === undefined);
+      site.heal('stopReplicaVm');
+      site.fail('startVm', 'HypervisorUnreachable');
+      const home = await entity.executeUpdate(messages.jobUpdates.cancelFailover, request());
+      await vault.until(entity, ({ item }) => item.job?.retry !== undefined);
+      const again = await entity.executeUpdate(messages.jobUpdates.unplannedFailover, request());
+      await vault.until(entity, ({ item }) => item.recentJobs.at(-1)?.id === again.jobId);
+      await save('changeRecoveryPoint-cancelled', changed.jobId);
+      await save('cancelFailover-superseded', home.jobId);
+      await save('unplannedFailover-of-half-cancelled', again.jobId);
+      await save('protect-vm-taken-over', entity.workflowId);
+    },
+  );
 
   records('a test failover beside a verification, and its clean-up', async (vault, site) => {
     const entity = await vault.protect('db-01');

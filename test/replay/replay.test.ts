@@ -36,6 +36,10 @@ const expected: Record<string, Record<string, number>> = {
     initialReplication: 3,
   },
   // What is new in it only, and continued runs.
+  'before-commit': {
+    ...{ changeRecoveryPoint: 2, cancelFailover: 3, previewJob: 2, unplannedFailover: 1 },
+    ...{ protectVm: 3, initialReplication: 1 },
+  },
   'test-failover': { testFailover: 2, cleanupTestFailover: 1, protectVm: 3, initialReplication: 1 },
 };
 
