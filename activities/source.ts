@@ -120,7 +120,7 @@ export function createSourceActivities(deps: SourceDeps) {
     }): Promise<{ disks: DiskSize[] } | { problem: string }> {
       const { vm, epoch, unchangedSince } = input;
       try {
-        await source.beginReplication(vm, epoch, unchangedSince);
+        await source.continueReplication(vm, epoch, unchangedSince);
       } catch (error) {
         if (error instanceof CatalogueError && error.code === 'ResyncRequired') return { problem: error.detail };
         throw error;

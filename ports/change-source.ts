@@ -95,10 +95,14 @@ export interface ChangeSource extends VmInventory {
   /**
    * Takes a VM snapshot and starts tracking at the same instant, with no request in flight. Has no effect if it is
    * repeated with the same epoch.
-   * @param unchangedSince begins only if the disks are known to hold exactly this state, whoever could have written to
-   * them. @throws CatalogueError ResyncRequired if they may hold something else; nothing has begun then.
    */
-  beginReplication(vm: string, epoch: number, unchangedSince?: WrittenState): Promise<void>;
+  beginReplication(vm: string, epoch: number): Promise<void>;
+  /**
+   * Like `beginReplication`, but only if the disks are known to hold exactly this state, whoever could have written to
+   * them: no copy is needed then.
+   * @throws CatalogueError ResyncRequired if they may hold something else; nothing has begun then.
+   */
+  continueReplication(vm: string, epoch: number, unchangedSince: WrittenState): Promise<void>;
   /** Stops tracking, merges a remaining snapshot, and releases all cuts. */
   endReplication(vm: string): Promise<void>;
   /**

@@ -47,13 +47,13 @@ abstract class ChangesClient implements ChangeSource {
     return this.#control.call('describeVm', { vm });
   }
 
-  async beginReplication(vm: string, epoch: number, unchangedSince?: WrittenState): Promise<void> {
-    if (!unchangedSince) {
-      await this.#control.call('beginReplication', { vm, epoch });
-      return;
-    }
-    const since = { ...unchangedSince, lastWrites: { ...unchangedSince.lastWrites } };
-    await this.#control.call('continueReplication', { vm, epoch, unchangedSince: since });
+  async beginReplication(vm: string, epoch: number): Promise<void> {
+    await this.#control.call('beginReplication', { vm, epoch });
+  }
+
+  async continueReplication(vm: string, epoch: number, { lastWrites, ...state }: WrittenState): Promise<void> {
+    const unchangedSince = { ...state, lastWrites: { ...lastWrites } };
+    await this.#control.call('continueReplication', { vm, epoch, unchangedSince });
   }
 
   async endReplication(vm: string): Promise<void> {

@@ -105,7 +105,6 @@ export const changeOperations = {
   listVms: operation(z.object({}), z.array(describedVm)),
   describeVm: operation(vm, describedVm),
   beginReplication: operation(vmAndEpoch, nothing, 120_000),
-  // An operation of its own: a hypervisor of an earlier version would begin without the proof.
   continueReplication: operation(vmAndEpoch.extend({ unchangedSince: writtenState }), nothing, 120_000),
   endReplication: operation(vm, nothing, 120_000),
   snapshotFile: operation(

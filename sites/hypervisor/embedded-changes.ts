@@ -27,7 +27,11 @@ export abstract class EmbeddedChanges {
     return this.vm(vm).describeNow();
   }
 
-  async beginReplication(vm: string, epoch: number, unchangedSince?: WrittenState): Promise<void> {
+  async beginReplication(vm: string, epoch: number): Promise<void> {
+    await this.vm(vm).beginReplication(epoch);
+  }
+
+  async continueReplication(vm: string, epoch: number, unchangedSince: WrittenState): Promise<void> {
     await this.vm(vm).beginReplication(epoch, unchangedSince);
   }
 

@@ -114,9 +114,14 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
     return found.vm.describe();
   }
 
-  override async beginReplication(name: string, epoch: number, unchangedSince?: WrittenState): Promise<void> {
+  override async beginReplication(name: string, epoch: number): Promise<void> {
     await this.#checkEpoch(this.#find(name), epoch);
-    await super.beginReplication(name, epoch, unchangedSince);
+    await super.beginReplication(name, epoch);
+  }
+
+  override async continueReplication(name: string, epoch: number, unchangedSince: WrittenState): Promise<void> {
+    await this.#checkEpoch(this.#find(name), epoch);
+    await super.continueReplication(name, epoch, unchangedSince);
   }
 
   override async snapshotFile(name: string, epoch: number, disk: string): Promise<SnapshotFile> {

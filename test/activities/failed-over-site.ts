@@ -96,13 +96,11 @@ export interface Killed {
   isDead(): boolean;
 }
 
-const CHANGES = /^objects\.(put|raiseFence)|^compute\.(turnOff|delete|create|start)|^hypervisor\.(begin|start|merge)/;
+const CHANGES =
+  /^objects\.(put|raiseFence)|^compute\.(turnOff|delete|create|start)|^hypervisor\.(continue|start|merge)/;
 
-/**
- * Activities of workers that are killed at their nth change: before it is made, or just after. The killed ones do nothing
- * more.
- */
-export function killedAt(site: Site, nth: number, when: 'before' | 'after'): Killed {
+/** Activities of workers that are killed just before their nth change, and do nothing more. */
+export function killedAt(site: Site, nth: number): Killed {
   let changes = 0;
   let isDead = false;
   const around = async (operation: string, call: () => Promise<unknown>): Promise<unknown> => {
@@ -110,10 +108,8 @@ export function killedAt(site: Site, nth: number, when: 'before' | 'after'): Kil
     if (!CHANGES.test(operation)) return await call();
     changes += 1;
     isDead = changes === nth;
-    if (isDead && when === 'before') throw new Error('killed');
-    const answer = await call();
     if (isDead) throw new Error('killed');
-    return answer;
+    return await call();
   };
   const watched = <T extends object>(adapter: T, name: string): T =>
     new Proxy(adapter, {

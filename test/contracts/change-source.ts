@@ -77,19 +77,19 @@ export function changeSourceContract(name: string, make: () => Promise<SourceUnd
         lastWrites: Object.fromEntries(cut.disks.map(({ name, lastWrite }) => [name, lastWrite])),
       };
       // It runs, and may write at any moment.
-      await failsWith('ResyncRequired', source.beginReplication(vm, 2, sent));
+      await failsWith('ResyncRequired', source.continueReplication(vm, 2, sent));
       await write(disk, content(KiB, 2), KiB);
       await under.shutDown();
-      await failsWith('ResyncRequired', source.beginReplication(vm, 2, sent));
+      await failsWith('ResyncRequired', source.continueReplication(vm, 2, sent));
       const last = await source.cut(vm, at(2));
       const now = {
         epoch: 1,
         lastWrites: Object.fromEntries(last.disks.map(({ name, lastWrite }) => [name, lastWrite])),
       };
-      await failsWith('ResyncRequired', source.beginReplication(vm, 2, { ...now, epoch: 7 }));
+      await failsWith('ResyncRequired', source.continueReplication(vm, 2, { ...now, epoch: 7 }));
       expect((await source.describeVm(vm)).tracking).toMatchObject({ epoch: 1 });
-      await source.beginReplication(vm, 2, now);
-      await source.beginReplication(vm, 2, now);
+      await source.continueReplication(vm, 2, now);
+      await source.continueReplication(vm, 2, now);
       expect((await source.describeVm(vm)).tracking).toMatchObject({ epoch: 2, openSequence: 1 });
       const first = await source.cut(vm, at(1, 2));
       const changes = await source.openChangeSet(first);

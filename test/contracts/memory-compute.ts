@@ -2,7 +2,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { CatalogueError } from '../../domain/errors.js';
 import type { Range } from '../../domain/ranges.js';
-import type { WrittenState } from '../../ports/change-source.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
 import { toIso } from '../../domain/time.js';
 import type { ShutDownResult } from '../../ports/hypervisor.js';
@@ -121,10 +120,10 @@ export class MemoryCompute extends MemorySource implements RecoveryCompute {
     };
   }
 
-  override async beginReplication(vm: string, epoch: number, unchangedSince?: WrittenState): Promise<void> {
+  override async beginReplication(vm: string, epoch: number): Promise<void> {
     this.vm(vm);
     this.#checkEpoch(vm, epoch);
-    await super.beginReplication(vm, epoch, unchangedSince);
+    await super.beginReplication(vm, epoch);
   }
 
   async *listWritten(vm: string, disk: string, { ofSnapshot }: WrittenOptions = {}): AsyncGenerator<readonly Range[]> {

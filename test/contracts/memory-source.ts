@@ -129,21 +129,26 @@ export class MemorySource implements ChangeSource {
     };
   }
 
-  async beginReplication(vm: string, epoch: number, unchangedSince?: WrittenState): Promise<void> {
+  async beginReplication(vm: string, epoch: number): Promise<void> {
     const found = this.vm(vm);
     found.checkFence(epoch);
     if (found.tracking?.epoch === epoch) return;
-    if (unchangedSince) {
-      const { tracking } = await this.describeVm(vm);
-      const { lastWrites, epoch: since } = unchangedSince;
-      const isUnchanged = tracking?.epoch === since && isDeepStrictEqual(tracking.lastWrites, lastWrites);
-      if (found.state !== 'Off' || !isUnchanged) throw new CatalogueError('ResyncRequired', `${vm} was written to`);
-    }
     if (epoch < found.replicatedEpoch) throw new CatalogueError('StaleEpoch', `${vm}: ${found.replicatedEpoch}`);
     found.replicatedEpoch = epoch;
     for (const disk of found.disks.values()) disk.writes = 0;
     found.tracking = { epoch, openSequence: 1, base: found.content, cuts: [] };
     found.snapshot = { epoch, content: found.content, state: 'taken' };
+  }
+
+  async continueReplication(vm: string, epoch: number, unchangedSince: WrittenState): Promise<void> {
+    const { state, tracking } = await this.describeVm(vm);
+    if (tracking?.epoch !== epoch) {
+      const isUnchanged = tracking?.epoch === unchangedSince.epoch;
+      if (state !== 'Off' || !isUnchanged || !isDeepStrictEqual(tracking.lastWrites, unchangedSince.lastWrites)) {
+        throw new CatalogueError('ResyncRequired', `${vm} may have been written to`);
+      }
+    }
+    await this.beginReplication(vm, epoch);
   }
 
   async endReplication(vm: string): Promise<void> {
