@@ -109,10 +109,9 @@ export function nextStep(
         purpose: `once you have checked that the VM works; if it does not, run it at the recovery site again: farshore cancel-failback ${vm}`,
       };
     default:
-      // Protection cannot end while it exists.
-      if (item.drill) return stepOfDrill(item)!;
       if (item.activeSide === 'primary')
         return { command: `farshore reverse-replicate ${vm} --wait`, purpose: 'protects it again' };
+      if (item.drill) return stepOfDrill(item)!;
       return {
         command: `farshore failback ${vm}`,
         purpose: 'only to bring it back to the primary site, with everything written since; it can stay where it is',

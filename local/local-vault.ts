@@ -39,6 +39,17 @@ export const readJobRecords = (address: StoreAddress, limit: number): Promise<Jo
 export const readJobRecord = (address: StoreAddress, id: string): Promise<Job | undefined> =>
   withReplicaStore(address, (store) => jobRecord(store, id));
 
+/** What the vault keeps of test VMs, by name; an object that is missing is left out. */
+export const readEvidence = (address: StoreAddress, names: readonly string[]): Promise<ReadonlyMap<string, Buffer>> =>
+  withReplicaStore(address, async ({ objects }) => {
+    const found = new Map<string, Buffer>();
+    for (const name of names) {
+      const data = await objects.get(name);
+      if (data) found.set(name, data);
+    }
+    return found;
+  });
+
 /** See `exportPoint`. */
 export async function exportFromVault(address: StoreAddress, task: ExportTask): Promise<Exported> {
   if (await liesInStore(address, task.folder))

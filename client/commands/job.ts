@@ -8,6 +8,7 @@ import { RefusedError } from '../errors.js';
 import { fields, table } from '../output.js';
 import { cancelledFailoverResultOf, cancelledFailoverText } from './cancel-failover-report.js';
 import { confirm } from './confirm.js';
+import { saveEvidence } from './evidence.js';
 import { failoverResultOf, failoverText } from './failover-report.js';
 import { pointChangeResultOf, pointChangeText } from './point-change-report.js';
 import { outputOf, withFarshore } from './place.js';
@@ -45,7 +46,8 @@ export function jobCommand(): Command {
     .summary('one job: tasks, progress, errors, result')
     .description('Shows a job: its tasks, progress, errors and result.')
     .argument('<id>', 'id of the job')
-    .action(async (id: string, _options: object, command: Command) => {
+    .option('--save-evidence <folder>', 'of a test failover: write the console and the screen of its test VM there')
+    .action(async (id: string, { saveEvidence: folder }: { saveEvidence?: string }, command: Command) => {
       await withFarshore(command, async (farshore, { site: { site } }) => {
         const found = await farshore.job(id).catch(async (error: unknown) => {
           if (!(error instanceof RefusedError)) throw error;
@@ -56,7 +58,9 @@ export function jobCommand(): Command {
           if (!record) throw error;
           return record;
         });
-        outputOf(command).result('job show', found, jobText(found));
+        const saved = folder === undefined ? [] : await saveEvidence(site.vault.store, found, folder);
+        const lines = saved.map((file) => `Saved: ${file}`);
+        outputOf(command).result('job show', found, [jobText(found), ...lines].join('\n'));
       });
     });
   job
