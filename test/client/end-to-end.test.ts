@@ -482,7 +482,10 @@ test('after an instance was killed, the next one starts nevertheless', async () 
 
 test('every answer was checked against its schema', () => {
   // The demo is a site of its own; jobs of a site this small have ended before they could be cancelled. A run that
-  // can't go on is, in operations.test.ts.
-  const elsewhere = ['demo', 'plan cancel', 'job cancel'];
-  expect(answerNames.filter((name) => !shell.answers.has(name))).toEqual(elsewhere);
+  // can't go on is, in operations.test.ts. Test failovers and the ways back have tests of their own.
+  const elsewhere = ['demo', 'plan cancel', 'job cancel', 'test-failover', 'cleanup-test-failover'];
+  const waysBack = ['change-recovery-point', 'cancel-failover', 'failback', 'complete-failback', 'cancel-failback'];
+  expect(answerNames.filter((name) => !shell.answers.has(name)).toSorted()).toEqual(
+    [...elsewhere, ...waysBack, 'reverse-replicate'].toSorted(),
+  );
 });

@@ -1,4 +1,7 @@
-/** A VM between its failover and its commit, by the command, against a real instance: from another point, and home again. The tests build on each other. */
+/**
+ * The ways back from a failover, by the command, against a real instance: from another point, home again before the commit, and
+ * back after it. The tests build on each other.
+ */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -164,3 +167,73 @@ test('after an unplanned failover, too, and then both sites are compared at once
     value: { job: { result: { equal: true } } },
   });
 });
+
+test(
+  'after the commit the VM is failed back with everything it has written, and protected again',
+  { timeout: 240_000 },
+  async () => {
+    expect(await shell.run('failback', 'web-01', '--yes')).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('only a VM that was failed over can be failed back'),
+    });
+    await shell.run('failover', 'web-01', '--type', 'planned', '--wait', '--yes');
+    expect(await shell.run('failback', 'web-01', '--yes')).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('farshore commit web-01'),
+    });
+    expect((await shell.run('commit', 'web-01', '--wait', '--yes')).code).toBe(0);
+    expect(await show()).toMatchObject({
+      activeSide: 'recovery',
+      next: expect.stringContaining('farshore failback web-01'),
+    });
+    await write('recovery', 5);
+
+    const started = await shell.json('failback', 'web-01', '--reason', 'home again');
+    expect(started).toMatchObject({ code: 0, value: { vm: 'web-01', jobId: expect.stringContaining('/failback/') } });
+    await expect
+      .poll(async () => (await show()).next, { timeout: 60_000, interval: 200 })
+      .toContain('farshore complete-failback web-01 --wait');
+    await write('recovery', 6);
+    expect(await shell.run('complete-failback', 'web-01')).toMatchObject({ code: 3, stdout: '' });
+    const completed = await shell.json('complete-failback', 'web-01', '--wait', '--yes');
+    expect(completed).toMatchObject({
+      code: 0,
+      value: {
+        job: { kind: 'failback', state: 'Succeeded', reason: 'home again', result: { originalUnchanged: true } },
+      },
+    });
+    expect(await show()).toMatchObject({
+      ...{ phase: 'FailedBack', activeSide: 'primary', power: 'Running' },
+      next: expect.stringMatching(/^farshore commit web-01 .*cancel-failback web-01/),
+    });
+    expect(await read('primary')).toEqual(pattern(MiB, 6));
+
+    await write('primary', 7);
+    expect(await shell.run('cancel-failback', 'web-01')).toMatchObject({ code: 3, stdout: '' });
+    expect(await shell.json('cancel-failback', 'web-01', '--wait', '--yes')).toMatchObject({
+      code: 0,
+      value: { job: { kind: 'cancelFailback', state: 'Succeeded' } },
+    });
+    expect(await show()).toMatchObject({ phase: 'Committed', activeSide: 'recovery' });
+    expect(await read('recovery')).toEqual(pattern(MiB, 6));
+
+    const again = await shell.run('failback', 'web-01', '--sync', 'during', '--wait', '--yes');
+    expect(again).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/Lost +nothing\nNext, .*: farshore commit web-01/),
+    });
+    const committed = await shell.run('commit', 'web-01', '--wait', '--yes');
+    expect(committed).toMatchObject({ code: 0, stdout: expect.stringContaining('farshore reverse-replicate web-01') });
+    expect((await shell.json('vm', 'list', '--side', 'recovery')).value).toMatchObject({ vms: [] });
+    expect(await show()).toMatchObject({ next: expect.stringContaining('farshore reverse-replicate web-01 --wait') });
+    expect(await shell.json('reverse-replicate', 'web-01', '--wait')).toMatchObject({
+      code: 0,
+      value: { job: { kind: 'reverseReplicate', state: 'Succeeded' } },
+    });
+    expect(await show()).toMatchObject({ phase: 'Protected', activeSide: 'primary', health: 'Normal' });
+    expect(await shell.json('verify', 'web-01', '--wait')).toMatchObject({
+      value: { job: { result: { equal: true } } },
+    });
+    expect(await read('primary')).toEqual(pattern(MiB, 6));
+  },
+);
