@@ -24,19 +24,18 @@ export const cancelFailover: AskedJob<'cancelFailover', typeof tasks> = {
   mayLeave: () => ['startReplica'],
   settles: () => ['startReplica', 'startSource', 'mergeSnapshot', 'stopTracking'],
   succeeded(_, ended, { at, result: { resyncCause } }) {
-    const {
-      sourceRan: _ran,
-      sourceFence: _fence,
-      hostTrouble: _h,
-      begunSequence: _b,
-      requestedSequence: _r,
-      ...rest
-    } = ended;
-    const home: ProtectedItem = { ...rest, phase: 'Protected', activeSide: 'primary' };
-    // The replica was proven equal: the first cycle of the new epoch is next.
-    if (resyncCause === undefined) return { ...home, nextSequence: 1, cycleDueAt: at };
+    const { sourceRan: _ran, sourceFence: _fence, hostTrouble: _h, begunSequence: _b, ...rest } = ended;
+    const { requestedSequence: _r, applied, ...home }: ProtectedItem = { ...rest, activeSide: 'primary' };
+    // An unplanned failover may have come before the end of its initial replication.
+    const isFinalized = home.protectedSince !== undefined;
+    if (resyncCause === undefined && isFinalized) {
+      // The replica was proven equal: the first cycle of the new epoch is next.
+      return { ...home, phase: 'Protected', nextSequence: 1, cycleDueAt: at };
+    }
+    const cause = resyncCause ?? 'its failover was cancelled before its initial replication was finished';
+    const phase = isFinalized ? 'Protected' : 'Seeding';
+    const { resync, ...unprotected } = marked({ ...home, ...(applied && { applied }), phase }, cause, at);
     // Nothing protects the VM until then, so it does not wait for its window.
-    const { resync, ...unprotected } = marked(home, resyncCause, at);
     return { ...unprotected, resync: { ...resync!, dueAt: at } };
   },
 };

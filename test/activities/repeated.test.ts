@@ -3,13 +3,17 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CancelledFailure } from '@temporalio/common';
 import { describe, expect, test } from 'vitest';
+import type { DiskSize } from '../../activities/shipped-cycle.js';
 import { newJob } from '../../domain/jobs/job-record.js';
+import type { PointChange } from '../../domain/point-change.js';
 import { recoveryPointId } from '../../domain/vault.js';
+import type { WrittenState } from '../../ports/change-source.js';
 import { listRecoveryPoints } from '../../replication/recovery-points.js';
 import type { StoreOperation } from '../support/watched-store.js';
 import { MiB } from '../replication/model.js';
 import { intercept } from '../replication/intercepted-store.js';
 import { begin, DISK_BYTES, guestWrites, openSite, quietEnvironment, run, seed, VM } from './embedded-site.js';
+import { failedOver, sides } from './failed-over-site.js';
 import { replicaBlobName } from '../../sites/vhd-disks.js';
 
 /** @param comparable what has to be the same of both answers. */
@@ -100,6 +104,28 @@ test('run twice, every activity of a VM from enabling to commit gives the same r
   await twice(all.recordJob, { job: newJob('commitFailover', 'job/db-01/commit', 'vault-1', vm, last.sealedAt) });
   // Fenced, the source stays off.
   await expect(run(all.startVm, { vm, epoch })).rejects.toMatchObject({ type: 'StaleEpoch' });
+});
+
+test('run twice, every activity between a failover and its commit gives the same result', async (context) => {
+  const { site, all, points } = await failedOver(context);
+  const vm = VM;
+  const checked = await twice(all.checkPointChange, { vm, wanted: points[0]! });
+  const { epoch, to } = (checked as { change: PointChange }).change;
+  await twice(all.stopReplicaVm, { vm, madeBefore: epoch });
+  await twice(all.restartReplicaVm, { vm }, () => 0);
+  await twice(all.deleteReplicaVm, { vm, madeBefore: epoch });
+  await twice(all.createReplicaVmAt, { vm, epoch, recoveryPoint: to.id });
+  await twice(all.startReplicaVm, { vm, epoch }, ({ disks }) => disks);
+  expect(await twice(all.checkReturn, { vm })).toEqual({ host: 'h1', isRunning: false });
+  const { epoch: last, held } = await twice(all.checkFailoverCancellation, { vm });
+  await run(all.stopReplicaVm, { vm, madeBefore: last });
+  expect(await twice(all.endFailover, { vm, epoch: last })).toMatchObject({ recoveryPoint: { id: points[2] } });
+  const unchangedSince = held as WrittenState;
+  const begun = await twice(all.continueReplication, { vm, epoch: last, unchangedSince });
+  await twice(all.continueReplica, { vm, epoch: last, ...(begun as { disks: DiskSize[] }) });
+  await twice(all.startVm, { vm, epoch: last });
+  await twice(all.deleteReplicaVm, { vm, madeBefore: last });
+  expect(await sides(site)).toEqual({ primary: true, recovery: false });
 });
 
 test('run twice, ending replication leaves a VM that runs and is not tracked', async () => {

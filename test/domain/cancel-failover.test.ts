@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { allowedOperations, offeredOperations } from '../../domain/operations.js';
+import { followUpOf } from '../../domain/jobs/known-jobs.js';
 import { isResyncDue, phases, type ProtectedItem } from '../../domain/protected-item.js';
 import { next } from '../../domain/transitions.js';
 import { toFailure } from '../../domain/errors.js';
@@ -8,6 +9,7 @@ import { at, newItem } from './random-life.js';
 const failedOver = (): ProtectedItem => ({
   ...newItem(),
   ...{ phase: 'FailedOver', activeSide: 'recovery', epoch: 2, latestRecoveryPoint: { id: 'before', time: at(0) } },
+  protectedSince: at(0),
 });
 
 function cancelled(item: ProtectedItem, result = {}): ProtectedItem {
@@ -77,6 +79,15 @@ describe('cancelling a failover', () => {
     expect(isResyncDue(home, at(20))).toBe(true);
     const allowed = allowedOperations(home);
     expect([allowed.plannedFailover.allowed, allowed.unplannedFailover.allowed]).toEqual([false, true]);
+  });
+
+  it('of a VM whose initial replication was not finished resynchronizes it, which finishes it', () => {
+    const { protectedSince: _, ...seeding } = failedOver();
+    const home = cancelled(seeding, { resyncCause: undefined });
+    expect(home).toMatchObject({ phase: 'Seeding', activeSide: 'primary', resync: { dueAt: at(20) } });
+    expect(isResyncDue(home, at(20))).toBe(true);
+    expect(followUpOf('cancelFailover', home.phase)).toBeUndefined();
+    expect(followUpOf('resynchronize', home.phase)).toBe('finalizeProtection');
   });
 
   it('that proves the replica equal continues with a cycle', () => {

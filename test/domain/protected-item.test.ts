@@ -57,7 +57,7 @@ const follows: Record<Phase, readonly Phase[]> = {
   Unprotected: ['Seeding'],
   Seeding: ['Protected', 'FailedOver'],
   Protected: ['FailedOver'],
-  FailedOver: ['Committed'],
+  FailedOver: ['Committed', 'Protected', 'Seeding'],
   Committed: [],
   FailedBack: [],
 };
@@ -245,6 +245,8 @@ describe('allowedOperations', () => {
           ['enableProtection', 'Seeding'],
           ['plannedFailover', 'FailedOver'],
           ['unplannedFailover', 'FailedOver'],
+          ['changeRecoveryPoint', 'FailedOver'],
+          ['cancelFailover', item.protectedSince === undefined ? 'Seeding' : 'Protected'],
           ['commitFailover', 'Committed'],
         ] as const) {
           if (!allowed[operation].allowed) continue;

@@ -122,6 +122,8 @@ export const move = fc.record({
     'enableProtection' as const,
     'plannedFailover' as const,
     'unplannedFailover' as const,
+    'changeRecoveryPoint' as const,
+    'cancelFailover' as const,
     'commitFailover' as const,
   ),
   outcome: fc.constantFrom(...outcomes),
@@ -216,7 +218,9 @@ export class Life {
     if (kind === 'enableProtection') return { outcome: 'succeeded', epoch: epoch + 1 };
     if (kind === 'initialReplication') return { outcome: 'succeeded', cycle };
     if (kind === 'plannedFailover') return { outcome: 'succeeded', cycle, epoch: epoch + 1 };
-    if (kind === 'unplannedFailover')
+    if (kind === 'cancelFailover')
+      return { outcome: 'succeeded', epoch: epoch + 1, ...(this.#jobs % 2 === 0 && { resyncCause: 'it has run' }) };
+    if (kind === 'unplannedFailover' || kind === 'changeRecoveryPoint')
       return { outcome: 'succeeded', epoch: epoch + 1, recoveryPoint: { id: 'a', time: this.now } };
     return { outcome: 'succeeded' };
   }
