@@ -37,12 +37,10 @@ export async function checkTestVm(
   { vm, testVm, jobId, checks }: CheckTask,
   { signal, alive }: Pick<Beating, 'signal' | 'alive'>,
 ): Promise<Checked> {
-  const found = (await compute.listTestVms()).find(({ name }) => name === testVm);
-  if (!found) throw new CatalogueError('VmNotFound', `the test VM ${testVm}`);
-  const booted = found.state === 'Running' && found.guest?.booted === true;
-  if (!booted) {
-    const problem = found.state === 'Off' ? 'not booted: it is off' : guestText(found.guest);
-    return { booted, passed: false, problem, checks: [], evidence: await keep(store, compute, vm, testVm, jobId) };
+  const unbooted = await whyNotBooted(compute, testVm);
+  if (unbooted !== undefined) {
+    const evidence = await keep(store, compute, vm, testVm, jobId);
+    return { booted: false, passed: false, problem: unbooted, checks: [], evidence };
   }
   const results: CheckResult[] = [];
   for (const check of checks) {
@@ -50,9 +48,18 @@ export async function checkTestVm(
     alive();
   }
   const evidence = await keep(store, compute, vm, testVm, jobId);
-  const failed = results.filter(({ passed }) => !passed);
-  const problem = failed.map((result) => `${result.check}: ${result.problem}`).join('; ');
-  return { booted, passed: failed.length === 0, ...(problem && { problem }), checks: results, evidence };
+  const failed = results.filter(({ passed }) => !passed).map((result) => `${result.check}: ${result.problem}`);
+  if ((await whyNotBooted(compute, testVm)) !== undefined) failed.push('the guest has ended during the checks');
+  const problem = failed.join('; ');
+  return { booted: true, passed: failed.length === 0, ...(problem && { problem }), checks: results, evidence };
+}
+
+/** Undefined if the guest is booted. @throws CatalogueError VmNotFound */
+async function whyNotBooted(compute: RecoveryCompute, testVm: string): Promise<string | undefined> {
+  const found = (await compute.listTestVms()).find(({ name }) => name === testVm);
+  if (!found) throw new CatalogueError('VmNotFound', `the test VM ${testVm}`);
+  if (found.state === 'Off') return 'not booted: it is off';
+  return found.guest?.booted ? undefined : guestText(found.guest);
 }
 
 /** Tries a check until it succeeds or its time is over. */

@@ -13,20 +13,25 @@ const beat = { signal: new AbortController().signal, alive: () => undefined };
 
 interface Guest {
   readonly booted?: boolean;
+  /** It shuts itself down as soon as its console is read. */
+  readonly ends?: boolean;
   /** What the console shows at each look; the last one stays. */
   readonly console?: readonly string[];
   readonly ran?: readonly RunInGuest[];
   readonly screen?: Buffer;
 }
 
-async function checked({ booted = true, console = [''], ran = [], screen }: Guest, checks: readonly object[]) {
+async function checked(
+  { booted = true, ends = false, console = [''], ran = [], screen }: Guest,
+  checks: readonly object[],
+) {
   let [looks, runs] = [0, 0];
   const vm: TestVm = {
     ...{ name: TEST_VM, testOf: VM, state: 'Running', fencing: 'enforced', disks: [] },
     guest: booted ? { booted } : { booted, problem: 'no firmware' },
   };
   const compute: Partial<RecoveryCompute> = {
-    listTestVms: async () => [vm],
+    listTestVms: async () => [ends && looks > 0 ? { ...vm, state: 'Off', guest: { booted: false } } : vm],
     readTestConsole: async () => Buffer.from(console[Math.min(looks++, console.length - 1)]!),
     readTestScreen: async () => screen,
     runInTestVm: async () => ran[Math.min(runs++, ran.length - 1)]!,
@@ -81,4 +86,10 @@ test('a guest that is not booted is not checked, and has not passed', async () =
   expect(found).toEqual({
     ...{ booted: false, passed: false, problem: 'not booted: no firmware', checks: [], evidence: [] },
   });
+});
+
+test('a guest that ends during its checks has not passed', async () => {
+  const { found } = await checked({ ends: true, console: ['login:'] }, [{ console: 'login:' }]);
+  expect(found).toMatchObject({ booted: true, passed: false, problem: 'the guest has ended during the checks' });
+  expect(found.checks).toMatchObject([{ passed: true }]);
 });

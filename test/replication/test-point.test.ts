@@ -1,5 +1,6 @@
 /** The recovery point of a test failover: which one it is, and that it stays while a test VM runs from it. */
 import { describe, expect, test } from 'vitest';
+import { LAST_SEQUENCE } from '../../domain/fence.js';
 import { recoveryPointId, vaultPaths } from '../../domain/vault.js';
 import { policySchema } from '../../domain/policy.js';
 import { applyCycle } from '../../replication/apply.js';
@@ -166,5 +167,23 @@ describe('a held point', () => {
     expect(await releaseTestPoint(store, VM)).toBe(1);
     expect(await pointIds(store)).toEqual([id(3)]);
     expect(await snapshots(store)).toHaveLength(1);
+  });
+
+  test('is held by either copy of its record; without both it is no longer kept, and nothing else is affected', async () => {
+    const { store, next, pruneAll } = await withPoints(1);
+    await hold(store, id(1));
+    const [first, second] = [vaultPaths.testHold(VM), vaultPaths.second(vaultPaths.testHold(VM))];
+    const damage = (name: string) =>
+      store.objects.put(name, Buffer.from('{'), { scope: vaultPaths.vm(VM), epoch: 1, sequence: LAST_SEQUENCE });
+    await damage(first);
+    await next(2);
+    await pruneAll();
+    expect(await pointIds(store)).toEqual([id(1), id(2)]);
+    await damage(second);
+    await next(3);
+    await pruneAll();
+    expect(await pointIds(store)).toEqual([id(3)]);
+    expect(await releaseTestPoint(store, VM)).toBe(0);
+    expect(await store.objects.list(vaultPaths.leasePrefix(VM))).toEqual([]);
   });
 });
