@@ -40,6 +40,7 @@ const expected: Record<string, Record<string, number>> = {
     ...{ changeRecoveryPoint: 2, cancelFailover: 3, previewJob: 2, unplannedFailover: 1 },
     ...{ protectVm: 3, initialReplication: 1 },
   },
+  failback: { failback: 2, cancelFailback: 1, commitFailover: 1, reverseReplicate: 1, protectVm: 1 },
   'test-failover': { testFailover: 2, cleanupTestFailover: 1, protectVm: 3, initialReplication: 1 },
 };
 
