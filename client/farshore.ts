@@ -20,6 +20,7 @@ import type { RecoveryPlan } from '../domain/plan.js';
 import type { PlanRun } from '../domain/plan-run.js';
 import { policyNamed, policyNames, policyOf, vmmServerOf, type Site, type SiteVm } from '../domain/site.js';
 import type { ProtectedItem } from '../domain/protected-item.js';
+import type { FoundLeftovers, ItemOf, Leftover, Places } from '../local/leftovers.js';
 import { clientDataConverter, configuredKeys } from '../temporal/encryption/data-converter.js';
 import { connectChecked, connectTarget } from '../temporal/connection.js';
 import type { TemporalTarget } from '../temporal/problem.js';
@@ -352,6 +353,38 @@ export class Farshore {
     onChange: (view: ProtectedItemView | undefined) => void = () => undefined,
   ): Promise<ProtectedItemView | undefined> {
     return follow(() => this.#protectedItem(vm), onChange, until);
+  }
+
+  /**
+   * What the store, and the hypervisors and recovery compute of this machine, hold although no VM of the vault needs it.
+   * @param data data folder of the instance.
+   * @throws CatalogueError StoreUnreachable, ForeignVault
+   */
+  async leftovers(data: string): Promise<FoundLeftovers> {
+    const { findLeftovers } = await import('../local/leftovers.js');
+    return await this.#withPlaces(data, findLeftovers);
+  }
+
+  /**
+   * Removes one of them for good, after looking again. Repeatable.
+   * @throws RefusedError if there is no such leftover, or it is in use by now.
+   */
+  async removeLeftover(id: string, data: string): Promise<Leftover> {
+    const { LeftoverRefused, removeLeftover } = await import('../local/leftovers.js');
+    try {
+      return await this.#withPlaces(data, (places, itemOf) => removeLeftover(places, itemOf, id));
+    } catch (error) {
+      throw error instanceof LeftoverRefused ? new RefusedError(error.message, { cause: error }) : error;
+    }
+  }
+
+  async #withPlaces<T>(data: string, work: (places: Places, itemOf: ItemOf) => Promise<T>): Promise<T> {
+    const [{ withPlaces }, { DataFolder }] = await Promise.all([
+      import('../local/leftovers.js'),
+      import('../config/data-folder.js'),
+    ]);
+    const itemOf = async (vm: string) => (await this.#protectedItem(vm))?.item;
+    return await withPlaces(this.site, new DataFolder(data), (places) => work(places, itemOf));
   }
 
   private listed(query: string, limit: number): Promise<string[]> {

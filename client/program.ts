@@ -15,6 +15,7 @@ import { hypervisorCommand, recoveryComputeCommand } from './commands/hypervisor
 import { infrastructureCommand } from './commands/infrastructure.js';
 import { initCommand } from './commands/init.js';
 import { jobCommand } from './commands/job.js';
+import { leftoversCommand } from './commands/leftovers.js';
 import { keysCommand } from './commands/keys.js';
 import { planCommand } from './commands/plan.js';
 import { prepareCommand } from './commands/prepare.js';
@@ -89,6 +90,7 @@ export function program(): Command {
     planCommand(),
     vaultCommand(),
     jobCommand(),
+    leftoversCommand(),
     openCommand(),
     prepareCommand(),
     hypervisorCommand(),

@@ -21,6 +21,14 @@ export interface WriteFence extends Fence {
   readonly scope: string;
 }
 
+/** An object, as it is listed. */
+export interface ListedObject {
+  readonly name: string;
+  readonly bytes: number;
+  /** When it was written, by the clock of the storage, ISO 8601; undefined if that is unknown. */
+  readonly writtenAt?: string;
+}
+
 export interface ReadBackOptions {
   /** Read the data that is stored, not a cached copy. */
   readonly isReadBack?: boolean;
@@ -44,6 +52,8 @@ export interface Objects {
   readInto(name: string, offset: number, target: Buffer, options?: ReadBackOptions): Promise<void>;
   /** Names below a prefix, sorted. */
   list(prefix: string): Promise<string[]>;
+  /** As `list`, with size and age. Slower. An object that is deleted meanwhile may be missing. */
+  listSizes(prefix: string): Promise<ListedObject[]>;
   delete(name: string, fence: WriteFence): Promise<void>;
 
   /** When it has resolved, every write below the scope with an older fence is refused. Never lowers a fence. */

@@ -15,14 +15,26 @@ export const allDiskNames = ({ disks, formerDisks = [] }: ReplicaDescription): s
  */
 export async function dropFormerDisks(
   store: DiskStore,
-  { vm, formerDisks = [] }: ReplicaDescription,
+  description: ReplicaDescription,
   records: PointRecords,
   fence: WriteFence,
 ): Promise<void> {
+  const { vm } = description;
+  for (const disk of await unnamedFormerDisks(store, description, records))
+    await store.disks.delete({ vm, disk }, fence);
+}
+
+/** Those that exist and that no point names. @param records see `dropFormerDisks`. */
+export async function unnamedFormerDisks(
+  store: DiskStore,
+  { vm, formerDisks = [] }: ReplicaDescription,
+  records: PointRecords,
+): Promise<string[]> {
+  const found: string[] = [];
   for (const disk of formerDisks) {
-    if (isNamed(records, disk)) continue;
-    if ((await store.disks.size({ vm, disk })) !== undefined) await store.disks.delete({ vm, disk }, fence);
+    if (!isNamed(records, disk) && (await store.disks.size({ vm, disk })) !== undefined) found.push(disk);
   }
+  return found;
 }
 
 /** Does a point contain this disk, or might it? */

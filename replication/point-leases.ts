@@ -139,6 +139,17 @@ export async function readLeases(store: RecordStore, vm: string, fence?: WriteFe
   return new Leases(held, hold);
 }
 
+/** Names of the leases whose readers have died. */
+export async function deadLeases(store: RecordStore, vm: string): Promise<string[]> {
+  const dead: string[] = [];
+  for (const name of await store.objects.list(vaultPaths.leasePrefix(vm))) {
+    if (name === vaultPaths.testHold(vm)) continue;
+    const lease = await readLease(store, name);
+    if (!lease || !isHeld(lease)) dead.push(name);
+  }
+  return dead;
+}
+
 /** By this machine's clock; a lease written by a clock that runs ahead must not protect everything forever. */
 function isHeld({ until }: Lease): boolean {
   const left = toMs(until) - Date.now();

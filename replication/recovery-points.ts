@@ -16,7 +16,7 @@ import {
 } from '../domain/vault.js';
 import type { WriteFence } from '../ports/objects.js';
 import type { RecordStore, ReplicaStore } from '../ports/replica-store.js';
-import { allDiskNames, dropFormerDisks } from './former-disks.js';
+import { allDiskNames, dropFormerDisks, unnamedFormerDisks } from './former-disks.js';
 import { putKept, putKeptIfAbsent } from './kept-record.js';
 import { readLeases } from './point-leases.js';
 import {
@@ -168,6 +168,21 @@ export async function pruneRecoveryPoints(store: ReplicaStore, task: PruneTask):
   return { gone: ids, kept: staying };
 }
 
+/** What the next prune deletes besides expired points: snapshots that no point names, and former disks. */
+export async function prunable(
+  store: ReplicaStore,
+  description: ReplicaDescription,
+): Promise<{ readonly snapshots: number; readonly formerDisks: readonly string[] }> {
+  const { vm } = description;
+  const records = await readPointRecords(store, vm);
+  const disks = [...new Set(records.points.flatMap(diskNames))];
+  const unlisted = await unlistedSnapshots(store, vm, disks, records);
+  return {
+    snapshots: unlisted.reduce((sum, { snapshots }) => sum + snapshots.length, 0),
+    formerDisks: await unnamedFormerDisks(store, description, records),
+  };
+}
+
 export interface DeletePointsTask {
   readonly vm: string;
   readonly epoch: number;
@@ -235,21 +250,35 @@ async function deleteUnlisted(
   store: ReplicaStore,
   vm: string,
   disks: readonly string[],
-  { points, damaged }: PointRecords,
+  records: PointRecords,
   fence: WriteFence,
 ): Promise<void> {
-  if (damaged.some(({ cycle }) => cycle)) return;
+  const unlisted = await unlistedSnapshots(store, vm, disks, records);
+  await inParallel(unlisted, DISKS_IN_FLIGHT, async ({ disk, snapshots }) => {
+    for (const snapshot of snapshots) await store.disks.deleteSnapshot({ vm, disk }, snapshot, fence);
+  });
+}
+
+/** The snapshots that a prune would delete because no point names them. */
+async function unlistedSnapshots(
+  store: ReplicaStore,
+  vm: string,
+  disks: readonly string[],
+  { points, damaged }: PointRecords,
+): Promise<{ readonly disk: string; readonly snapshots: readonly string[] }[]> {
+  if (damaged.some(({ cycle }) => cycle)) return [];
   const leases = await readLeases(store, vm);
-  if (leases.keepAll) return;
+  if (leases.keepAll) return [];
+  const unlisted: { disk: string; snapshots: string[] }[] = [];
   await inParallel(disks, DISKS_IN_FLIGHT, async (disk) => {
     const replicaDisk = { vm, disk };
     const listed = snapshotsOf(points, disk);
     const newest = listed.toSorted().at(-1);
     if (newest === undefined || (await store.disks.size(replicaDisk)) === undefined) return;
-    for (const snapshot of await store.disks.listSnapshots(replicaDisk)) {
-      if (leases.snapshotsOf(disk).includes(snapshot)) continue;
-      if (snapshot < newest && !listed.includes(snapshot))
-        await store.disks.deleteSnapshot(replicaDisk, snapshot, fence);
-    }
+    const kept = [...listed, ...leases.snapshotsOf(disk)];
+    const all = await store.disks.listSnapshots(replicaDisk);
+    const snapshots = all.filter((snapshot) => snapshot < newest && !kept.includes(snapshot));
+    if (snapshots.length > 0) unlisted.push({ disk, snapshots });
   });
+  return unlisted;
 }

@@ -46,6 +46,7 @@ function limitedObjects(inner: Objects, turns: Turns): Objects {
     read: (name, offset, length) => inner.read(name, offset, length),
     readInto: (name, offset, target, options) => inner.readInto(name, offset, target, options),
     list: (prefix) => inner.list(prefix),
+    listSizes: (prefix) => inner.listSizes(prefix),
     delete: (name, fence) => inner.delete(name, fence),
     raiseFence: (fence) => inner.raiseFence(fence),
     readFence: (scope) => inner.readFence(scope),

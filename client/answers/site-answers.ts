@@ -1,6 +1,7 @@
 /** Answers of the commands about a site, an instance, or one of its processes. */
 import { z } from 'zod';
 import { isoTimeSchema } from '../../domain/time.js';
+import { heldKindNames } from '../../domain/unclaimed.js';
 import { instanceSchema } from '../../config/data-folder.js';
 import { vm, planRun, store, bytes, phase, activeSide, health, power, disk } from './parts.js';
 
@@ -19,6 +20,18 @@ const worker = z.strictObject({
 const network = z.strictObject({ network: z.string(), subnet: z.string() });
 const keyFile = z.string().describe('The key file.');
 const hypervisor = z.strictObject({ host: z.string().optional(), controlSocket: z.string() });
+
+const heldThing = {
+  id: z.string().describe('For `farshore leftovers --remove`.'),
+  where: z.string().describe('`store`, `recovery` (the recovery compute), or the name of a host.'),
+  kind: z.enum(heldKindNames),
+  vm,
+  name: z.string().optional().describe('Name of a test VM; for several things, their number or names.'),
+  bytes: bytes.optional().describe('Size; left out if it is unknown.'),
+  since: isoTimeSchema.optional().describe('When it was made or last changed.'),
+  epoch: z.int().optional(),
+  reason: z.string(),
+} as const;
 
 export const siteAnswers = {
   init: z.strictObject({ file: z.string(), next: z.string().describe('The command to type next.') }),
@@ -113,6 +126,29 @@ export const siteAnswers = {
         host: z.string().optional().describe('Set when all VMs of a host that does not answer are affected.'),
       }),
     ),
+  }),
+  leftovers: z.strictObject({
+    leftovers: z.array(
+      z.strictObject({
+        ...heldThing,
+        cleansItself: z
+          .string()
+          .optional()
+          .describe(
+            'When Farshore removes it without being asked, for people; without it, it stays until it is removed.',
+          ),
+      }),
+    ),
+    kept: z
+      .array(z.strictObject({ ...heldThing, command: z.string().optional().describe('The command that removes it.') }))
+      .describe('Kept on purpose when protection ended.'),
+    unknown: z
+      .array(z.string())
+      .describe('Hosts that do not answer here, and `recovery` if the recovery compute does not.'),
+    removed: z.array(z.string()).describe('Ids of the leftovers that were removed.'),
+    notRemoved: z
+      .array(z.strictObject({ id: z.string(), reason: z.string() }))
+      .describe('Leftovers that should be removed and were kept, because they are in use by now.'),
   }),
   open: z.strictObject({
     query: z.string().optional(),

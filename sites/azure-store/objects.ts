@@ -1,6 +1,6 @@
 /** Objects: contents that are written once and named by the catalog of their scope. */
 import { checkName } from '../blob-names.js';
-import type { WriteFence } from '../../ports/objects.js';
+import type { ListedObject, WriteFence } from '../../ports/objects.js';
 import { scopeOf } from '../write-fence.js';
 import { newBlobName, type Catalog } from './catalog-format.js';
 import { LOOKUPS, type Catalogs } from './catalogs.js';
@@ -70,6 +70,21 @@ export class NamedObjects {
       for (const name of catalog.objects.keys()) if (name.startsWith(prefix)) found.push(name);
     }
     return found.sort();
+  }
+
+  async listSizes(prefix: string): Promise<ListedObject[]> {
+    const found: ListedObject[] = [];
+    const ages = new Map<string, number>();
+    for await (const { name, ageMs } of this.container.list(prefix, { snapshots: false })) ages.set(name, ageMs);
+    const now = Date.now();
+    for (const catalog of await this.catalogs.below(prefix)) {
+      for (const [name, { blob, length }] of catalog.objects) {
+        if (!name.startsWith(prefix)) continue;
+        const age = ages.get(blob);
+        found.push({ name, bytes: length, ...(age !== undefined && { writtenAt: new Date(now - age).toISOString() }) });
+      }
+    }
+    return found.sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   async delete(name: string, fence: WriteFence): Promise<void> {

@@ -118,6 +118,7 @@ function openedObjects(call: Call, objects: NamedObjects, fences: Fences): Objec
       }),
     readInto: (name, offset, target) => call(() => objects.readInto(name, offset, target)),
     list: (prefix) => call(() => objects.list(prefix)),
+    listSizes: (prefix) => call(() => objects.listSizes(prefix)),
     delete: (name, fence) => call(() => objects.delete(name, fence)),
     raiseFence: (fence) => call(() => fences.raise(fence)),
     readFence: (scope) => call(() => fences.read(scope)),

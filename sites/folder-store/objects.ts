@@ -4,7 +4,7 @@ import path from 'node:path';
 import { writeAt } from '../../disks/positional-io.js';
 import type { Fence } from '../../domain/fence.js';
 import { checkName, checkScope } from '../blob-names.js';
-import type { Objects, ReadBackOptions, WriteFence } from '../../ports/objects.js';
+import type { ListedObject, Objects, ReadBackOptions, WriteFence } from '../../ports/objects.js';
 import type { DurableFiles, Temporary } from './files.js';
 import { unlessMissing } from './folder-errors.js';
 import { collectNames } from './listing.js';
@@ -66,6 +66,18 @@ export class FolderObjects implements Objects {
       await collectNames(this.calls.layout, folder, prefix, found);
       if (found.length === 0) await this.calls.marker.check();
       return found.sort();
+    });
+  }
+
+  async listSizes(prefix: string): Promise<ListedObject[]> {
+    const found = await this.list(prefix);
+    return await this.calls.do(`listing ${prefix}`, async () => {
+      const listed: ListedObject[] = [];
+      for (const name of found) {
+        const file = await unlessMissing(stat(this.calls.layout.file(name)), undefined);
+        if (file) listed.push({ name, bytes: file.size, writtenAt: file.mtime.toISOString() });
+      }
+      return listed;
     });
   }
 

@@ -79,6 +79,11 @@ export class MemoryStore {
         if (folder !== '') checkName(folder.slice(0, -1));
         return [...objects.keys()].filter((name) => name.startsWith(prefix)).sort();
       },
+      listSizes: async (prefix) =>
+        [...objects.keys()]
+          .filter((name) => name.startsWith(prefix))
+          .sort()
+          .map((name) => ({ name, bytes: objects.get(name)!.length })),
       delete: async (name, fence) => {
         this.#refuse(name, fence);
         objects.delete(name);

@@ -98,6 +98,22 @@ export function objectsContract(name: string, makeStore: () => Promise<StoreUnde
       expect(await objects.list(`${SCOPE}/nothing/`)).toEqual([]);
     });
 
+    test('sizes are listed with the names, and times are those of the writes', async () => {
+      const objects = await opened();
+      await objects.put(`${SCOPE}/a/1.json`, Buffer.from('12345'), NOW);
+      await objects.put(`${SCOPE}/b.json`, Buffer.alloc(0), NOW);
+      await objects.put(`${SCOPE}/a/1.json`, Buffer.from('123'), NOW);
+      const listed = await objects.listSizes(`${SCOPE}/`);
+      expect(listed.map(({ name, bytes }) => [name, bytes])).toEqual([
+        [`${SCOPE}/a/1.json`, 3],
+        [`${SCOPE}/b.json`, 0],
+      ]);
+      for (const { writtenAt } of listed) {
+        if (writtenAt !== undefined) expect(Math.abs(Date.parse(writtenAt) - Date.now())).toBeLessThan(600_000);
+      }
+      expect(await objects.listSizes(`${SCOPE}/nothing/`)).toEqual([]);
+    });
+
     test('deleting an object can be repeated, and its name used again', async () => {
       const objects = await opened();
       const object = `${SCOPE}/cycles/0001-00000001/manifest.json`;
