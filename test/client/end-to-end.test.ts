@@ -11,6 +11,11 @@ import { answerNames } from '../../client/answer-schemas.js';
 import { failoverResultSchema } from '../../domain/job.js';
 import { enableProtection } from '../../domain/jobs/enable-protection.js';
 import { initialReplication } from '../../domain/jobs/initial-replication.js';
+import { LAST_SEQUENCE } from '../../domain/fence.js';
+import { vaultPaths } from '../../domain/vault.js';
+import type { WriteFence } from '../../ports/objects.js';
+import { vmFence } from '../../replication/replica-state.js';
+import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
 import { NbdGuest } from '../../sites/nbd/guest.js';
 import { DataFolder } from '../../config/data-folder.js';
 import { freePorts } from '../../temporal/server/free-port.js';
@@ -402,6 +407,7 @@ describe('every other command answers according to its schema', () => {
     ['vault adopt'],
     ['failover web-01 --type planned --yes', 'failover'],
     ['unprotect web-01 --wait --yes', 'unprotect'],
+    ['leftovers'],
     ['vm start web-01', 'vm start'],
     ['vm show web-01', 'vm show'],
     ['vm delete-replica web-01 --yes', 'vm delete-replica'],
@@ -426,6 +432,35 @@ describe('every other command answers according to its schema', () => {
       expect(checkAnswer(value)).toBe(name);
     },
   );
+
+  test('leftovers finds what no VM needs, and removes it', async () => {
+    const found = async (...args: string[]) => (await shell.json('leftovers', ...args)).value as Answer<'leftovers'>;
+    expect(await found()).toMatchObject({ leftovers: [], kept: [], unknown: [] });
+    expect((await shell.run('leftovers')).stdout).toBe('Nothing is left behind.\n');
+    const store = await EmbeddedReplicaStore.open(join(shell.folder, 'vault'));
+    onTestFinished(() => store.close());
+    const { epoch } = await store.objects.readFence(vaultPaths.vm('web-01'));
+    const fence = vmFence('web-01', { epoch, sequence: LAST_SEQUENCE });
+    const plant = (vm: string, of: WriteFence) =>
+      store.objects.put(vaultPaths.verificationPrefix(vm, 1, 1, 'os') + '00000000.digests', Buffer.alloc(2048), of);
+    await plant('web-01', fence);
+    await plant('gone-01', vmFence('gone-01', { epoch: 0, sequence: 0 }));
+    const ids = ['store/gone-01/records', 'store/web-01/verification-records'];
+    expect((await found()).leftovers).toMatchObject([
+      { id: ids[0], vm: 'gone-01', bytes: 2048 },
+      { id: ids[1], where: 'store', vm: 'web-01', bytes: 2048 },
+    ]);
+    const text = (await shell.run('leftovers')).stdout;
+    expect(text).toMatch(/store +web-01 +records of a verification +2\.0 KiB +\d+ \w+ .* stays until removed/);
+    expect(await shell.run('leftovers', '--remove', ids[1]!)).toMatchObject({ code: 3 });
+    expect(await shell.run('leftovers', '--remove', 'store/web-01/replica', '--yes')).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('there is no leftover store/web-01/replica') as string,
+    });
+    expect((await found()).leftovers).toHaveLength(2);
+    expect(await found('--remove', ids[0]!, '--yes')).toMatchObject({ removed: [ids[0]], leftovers: [{ id: ids[1] }] });
+    expect(await found('--remove-all', '--yes')).toMatchObject({ removed: [ids[1]], leftovers: [], notRemoved: [] });
+  });
 
   test('keys use, job show and a command that keeps running', async () => {
     const { keys } = (await shell.json('keys', 'list', '--file', 'keys.yaml')).value as Answer<'keys list'>;
