@@ -6,6 +6,7 @@ import { comesOfSilence, hostSilence, isHostLost, type HostSilence } from './hos
 import type { ProtectedItemView } from './item-view.js';
 import { waitsForPerson } from './job.js';
 import { titleOf } from './jobs/known-jobs.js';
+import { isHalfCancelled } from './jobs/cancel-failover.js';
 import { failOver, nextStep, nextStepText } from './next-step.js';
 import { isProtected, type ProtectedItem } from './protected-item.js';
 import { BEFORE_THAT, startAgent, startHost, startHypervisorAlone, startProvider } from './start-again.js';
@@ -153,7 +154,7 @@ export const unattendedReplica = (vm: string, isNamed: boolean): Attention => ({
 
 /** @param item undefined if the VM is not protected. @param held the state that the vault records of such a VM. */
 export const shouldRunAsReplica = (item: ProtectedItem | undefined, held: HeldReplica['state']): boolean =>
-  item ? item.activeSide === 'recovery' && !item.job : held !== undefined;
+  item ? item.activeSide === 'recovery' && !item.job && !isHalfCancelled(item) : held !== undefined;
 
 /** @param replicaVms undefined if unknown. @returns undefined also for a VM that need not run at the recovery site. */
 export function replicaVmPower(

@@ -3,6 +3,7 @@ import type { HeldReplica, ReplicaVmPower } from './held-replica.js';
 import { hostSilence, type HostSilence } from './host-silence.js';
 import type { ProtectedItemView } from './item-view.js';
 import { waitsForPerson } from './job.js';
+import { isHalfCancelled } from './jobs/cancel-failover.js';
 import { titleOf } from './jobs/known-jobs.js';
 import { seedingStopped, type ProtectedItem } from './protected-item.js';
 import { BEFORE_THAT, startAgent, startHypervisor, startProvider } from './start-again.js';
@@ -91,6 +92,12 @@ export function nextStep(
     return {
       command: `farshore job show ${item.job.jobId}`,
       purpose: `the job "${titleOf(item.job.kind)}" is running`,
+    };
+  }
+  if (isHalfCancelled(item)) {
+    return {
+      command: `farshore cancel-failover ${vm} --wait`,
+      purpose: `a job that cancelled its failover ended early; this finishes it. If the primary site is lost: farshore failover ${vm} --type unplanned --wait`,
     };
   }
   if (item.activeSide === 'recovery' && replicaVm && replicaVm !== 'Running') return startReplica(vm);

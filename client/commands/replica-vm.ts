@@ -27,6 +27,7 @@ export function startVmCommand(): Command {
         const vms = new ReplicaVms(site, data);
         const from = await vms.startingPoint(vm);
         if (from.side === 'primary') {
+          refuseHalfCancelled(vm, view);
           refuseWhileFenceOwed(vm, view);
           await vms.startSource(farshore.siteVm(vm), from);
           outputOf(command).result('vm start', { vm, activeSide: 'primary' }, `${vm}: runs at the primary site`);
@@ -114,6 +115,14 @@ export function refuseWhileFenceOwed(vm: string, view: ProtectedItemView | undef
     `${vm}: its source on host ${host} is not fenced yet; Farshore would turn it off again when it fences it.\n` +
       `  Remedy: start the hypervisor of host ${host} and the Provider of VMM server ${vmmServer}, and re-run this command once \`farshore status\` no longer names the source. ` +
       `If the primary site no longer exists: farshore unprotect ${vm} --primary-lost`,
+  );
+}
+
+/** The VM would run at the primary site, unknown to its protection. @throws RefusedError */
+export function refuseHalfCancelled(vm: string, view: ProtectedItemView | undefined): void {
+  if (view?.item.phase !== 'FailedOver') return;
+  throw new RefusedError(
+    `${vm}: a job that cancelled its failover ended early, and according to the vault it belongs to the primary site; finish that: farshore cancel-failover ${vm} --wait`,
   );
 }
 

@@ -4,7 +4,7 @@ import type { ProtectedItem } from '../protected-item.js';
 import { marked } from '../resync-mark.js';
 import { startHypervisor, startProvider } from '../start-again.js';
 
-export const START_SOURCE = 'Start the virtual machine';
+const START_SOURCE = 'Start the virtual machine';
 
 const tasks = [
   'Prerequisites check for cancelling the failover',
@@ -39,6 +39,16 @@ export const cancelFailover: AskedJob<'cancelFailover', typeof tasks> = {
     return { ...unprotected, resync: { ...resync!, dueAt: at } };
   },
 };
+
+/**
+ * Its failover is being cancelled, or a job that did so ended early: the VM may run at neither site until its source is
+ * started. If the primary site is lost meanwhile, an unplanned failover brings it back.
+ */
+export const isHalfCancelled = ({ phase, job, leftovers = [] }: ProtectedItem): boolean =>
+  phase === 'FailedOver' &&
+  (job
+    ? job.kind === cancelFailover.kind && job.task === START_SOURCE
+    : leftovers.some(({ kind }) => kind === cancelFailover.kind));
 
 /** While it is owed, the source may be turned off at any moment. */
 function fenceOwed({ sourceFence, host, vmmServer }: ProtectedItem): Permission | undefined {

@@ -1,8 +1,8 @@
 import type { AskedJob } from './job-definition.js';
-import { cancelFailover, START_SOURCE } from './cancel-failover.js';
+import { isHalfCancelled } from './cancel-failover.js';
 import { hostSilence } from '../host-silence.js';
 import { no, yes } from '../permission.js';
-import { phaseText, type ProtectedItem } from '../protected-item.js';
+import { phaseText } from '../protected-item.js';
 
 const TITLE = 'Unplanned failover';
 
@@ -13,16 +13,6 @@ const tasks = [
   'Start failover',
   'Start the replica virtual machine',
 ] as const;
-
-/**
- * Its failover is being cancelled, or a job that did so ended early: the VM runs at neither site until its source can be
- * started. If the primary site is lost meanwhile, only this brings it back.
- */
-const isHalfCancelled = ({ phase, job, leftovers = [] }: ProtectedItem): boolean =>
-  phase === 'FailedOver' &&
-  (job
-    ? job.kind === cancelFailover.kind && job.task === START_SOURCE
-    : leftovers.some(({ kind }) => kind === cancelFailover.kind));
 
 export const unplannedFailover: AskedJob<'unplannedFailover', typeof tasks> = {
   kind: 'unplannedFailover',

@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { allowedOperations, offeredOperations } from '../../domain/operations.js';
+import { shouldRunAsReplica } from '../../domain/attention.js';
+import { viewOf } from '../../domain/item-view.js';
+import { nextStep } from '../../domain/next-step.js';
 import { followUpOf } from '../../domain/jobs/known-jobs.js';
 import { isResyncDue, phases, type ProtectedItem } from '../../domain/protected-item.js';
 import { next } from '../../domain/transitions.js';
@@ -66,6 +69,12 @@ describe('cancelling a failover', () => {
       ...{ type: 'jobEnded', jobId: 'job-1', at: at(20) },
       result: { outcome: 'failed', failure, closedFromOutside: true },
     });
+    // What the vault says by now is unknown here, so nothing starts the VM at either site but what finishes this.
+    const seen = { replicaVm: 'Off', source: 'Running' } as const;
+    expect(nextStep('db-01', viewOf(closed, at(30)), at(30), seen).command).toBe(
+      'farshore cancel-failover db-01 --wait',
+    );
+    expect(shouldRunAsReplica(closed, undefined)).toBe(false);
     expect(allowed(closed)).toEqual(['unplannedFailover', 'changeRecoveryPoint', 'cancelFailover', 'commitFailover']);
   });
 
