@@ -40,7 +40,9 @@ const expected: Record<string, Record<string, number>> = {
     ...{ changeRecoveryPoint: 2, cancelFailover: 3, previewJob: 2, unplannedFailover: 1 },
     ...{ protectVm: 3, initialReplication: 1 },
   },
-  failback: { failback: 2, cancelFailback: 1, commitFailover: 1, reverseReplicate: 1, protectVm: 1 },
+  failback: {
+    ...{ failback: 2, cancelFailback: 1, commitFailover: 1, reverseReplicate: 1, protectVm: 2, initialReplication: 1 },
+  },
   'test-failover': { testFailover: 2, cleanupTestFailover: 1, protectVm: 3, initialReplication: 1 },
 };
 
@@ -126,13 +128,14 @@ describe('stored histories', () => {
   });
 
   test('do not replay when a workflow was changed', async () => {
-    // As a careless change would: the source is fenced only after the replica VM was made.
+    // As a careless change would: the source is not fenced before the replica VM is made or started.
     const changed = code.replaceAll('run.sourceFabric.fenceVm(', 'run.sourceFabric.startVm(');
     expect(changed).not.toBe(code);
     const problems = await replay({ code: changed }, histories);
     // Of those that came so far.
     const fencing = histories.filter(
-      ({ type, history }) => type === 'plannedFailover' && JSON.stringify(history).includes('"fenceVm"'),
+      ({ type, history }) =>
+        ['plannedFailover', 'cancelFailback'].includes(type) && JSON.stringify(history).includes('"fenceVm"'),
     );
     expect(problems.map((problem) => problem.split(':')[0])).toEqual(fencing.map(({ workflowId }) => workflowId));
     expect(fencing.length).toBeGreaterThan(1);
