@@ -62,6 +62,24 @@ async function expectState(store: ReplicaStore, pointId: string, wanted: State):
   }
 }
 
+test('latest-app-consistent is the newest state that a frozen guest has left, also after a failover', async () => {
+  const { store, states } = await received(3);
+  expect(await pointProblem(store, VM, 'latest-app-consistent')).toContain('has no recovery point for');
+  for (const [sequence, kind] of [
+    [2, 'appConsistent'],
+    [3, 'crashConsistent'],
+  ] as const) {
+    await applyCycle(store, ofEpoch1(sequence));
+    await createRecoveryPoint(store, { ...ofEpoch1(sequence), kind });
+  }
+  for (const epoch of [1, 3]) {
+    await store.objects.raiseFence({ scope: vaultPaths.vm(VM), epoch, sequence: 0 });
+    const point = await failoverPoint(store, VM, 'latest-app-consistent');
+    expect(point).toMatchObject({ id: recoveryPointId(1, 2), kind: 'appConsistent' });
+    await expectState(store, point.id, states[1]!);
+  }
+});
+
 describe('the state used by a failover without the source', () => {
   test('latest includes everything received; latest-processed is the replica as it is; an id is that point', async () => {
     const { store, states } = await received();
