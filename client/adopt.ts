@@ -43,7 +43,9 @@ export async function adoptVm(
     policy: found.policy ?? policyOf(site, siteVm),
   };
   const tracking = answer.answered && answer.problem === undefined ? (answer.vm?.tracking ?? 'none') : 'unknown';
-  const adoption = adopt(of, found, tracking, new Date().toISOString());
+  const layers = answer.answered ? answer.vm?.failback : undefined;
+  const hasLayers = layers !== undefined && !layers.isCommitted;
+  const adoption = adopt(of, found, tracking, new Date().toISOString(), hasLayers);
   if ('refusal' in adoption) return { vm, refusal: adoption.refusal };
   const { item } = adoption;
   try {

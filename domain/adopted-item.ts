@@ -37,8 +37,17 @@ export type TrackingFacts =
 
 export type Adoption = { readonly item: ProtectedItem } | { readonly refusal: string };
 
-/** @param at ISO 8601. */
-export function adopt(of: NewItem, vault: VaultFacts, tracking: TrackingFacts, at: string): Adoption {
+/**
+ * @param at ISO 8601. @param hasLayers its hypervisor has failback layers of it that are not committed, or is starting the
+ * VM in them.
+ */
+export function adopt(
+  of: NewItem,
+  vault: VaultFacts,
+  tracking: TrackingFacts,
+  at: string,
+  hasLayers = false,
+): Adoption {
   const { description, fence, state, applied, points } = vault;
   const newest = points.at(-1);
   const namedPoints = points.flatMap(({ id, tags = [] }) => tags.map((tag) => ({ tag, id })));
@@ -63,6 +72,8 @@ export function adopt(of: NewItem, vault: VaultFacts, tracking: TrackingFacts, a
       },
     };
   }
+  // Handed over to the primary site, and neither committed nor cancelled.
+  if (hasLayers) return { item: { ...base, phase: 'FailedBack', activeSide: 'primary' } };
   const isCurrent = applied !== undefined && applied.epoch === description.epoch;
   if (!description.finalized && !isCurrent)
     return { refusal: 'its initial replication was not complete; protect it again' };

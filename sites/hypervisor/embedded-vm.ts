@@ -217,9 +217,7 @@ export class EmbeddedVm {
       if (this.#closed) return 0;
       await this.#loaded();
       this.#failback.requireNone();
-      const left = await this.#withDisks((_, quietly) => this.#snapshot.merge(quietly));
-      if (left === 0) await this.#failback.merged();
-      return left;
+      return this.#withDisks((_, quietly) => this.#snapshot.merge(quietly));
     });
   }
 

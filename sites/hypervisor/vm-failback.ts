@@ -147,12 +147,6 @@ export class VmFailback {
     await this.state.change((state) => ({ ...state, failback: { ...failback, phase: 'committed' } }));
   }
 
-  /** After the merge of committed layers. */
-  async merged(): Promise<void> {
-    if (this.state.current.failback?.phase !== 'committed') return;
-    await this.state.change(({ failback: _, ...state }) => state);
-  }
-
   /** Deletes the layers of this epoch and older ones. @param putDown closes the disks. */
   async discard(epoch: number, putDown: () => Promise<void>): Promise<void> {
     const { failback } = this.state.current;

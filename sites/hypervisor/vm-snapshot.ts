@@ -153,8 +153,19 @@ export class VmSnapshot {
     const left = await this.disks.mergeSnapshot(milliseconds);
     if (left > 0) return left;
     if (this.disks.snapshots > 0) await quietly(() => this.disks.dropSnapshot());
-    if (snapshot) await this.state.change(({ snapshot: _, ...state }) => state);
+    await this.#forget();
     return 0;
+  }
+
+  /** Everything is merged: the snapshot is gone, and so are the layers of a committed failback. */
+  async #forget(): Promise<void> {
+    const { snapshot, failback } = this.state.current;
+    const isCommitted = failback?.phase === 'committed';
+    if (!snapshot && !isCommitted) return;
+    await this.state.change(({ snapshot: _, failback: layers, ...state }) => ({
+      ...state,
+      ...(layers && !isCommitted && { failback: layers }),
+    }));
   }
 }
 

@@ -92,6 +92,18 @@ export function failbackTargetContract(name: string, make: () => Promise<Hypervi
       await hypervisor.beginReplication(vm, EPOCH + 2);
     });
 
+    test('committed layers that are still to be merged do not stand in the way of replication', async () => {
+      const { hypervisor, vm, disk, merged, contentOf } = await received();
+      await hypervisor.startVm(vm, EPOCH + 1);
+      await hypervisor.commitFailback(vm, EPOCH + 1);
+      await hypervisor.beginReplication(vm, EPOCH + 2);
+      expect((await hypervisor.describeVm(vm)).failback).toBeUndefined();
+      expect(beginning(await contentOf(disk)).equals(merged)).toBe(true);
+      await hypervisor.endReplication(vm);
+      await hypervisor.shutDownVm(vm);
+      expect(await hypervisor.beginFailback(vm, EPOCH + 4)).toMatchObject({ epoch: EPOCH + 4 });
+    });
+
     test('change sets are taken in order, and a second receiver shuts the first one out', async () => {
       const { hypervisor, vm, disk } = await off();
       await failsWith('InvalidVmState', hypervisor.openFailback(vm, cycle(0)));

@@ -125,6 +125,7 @@ export class MemoryHypervisor extends MemorySource implements Hypervisor {
 
   override async beginReplication(vm: string, epoch: number): Promise<void> {
     this.#requireNone(vm);
+    this.#layers.delete(vm);
     await super.beginReplication(vm, epoch);
   }
 

@@ -42,6 +42,15 @@ const itemOf = (facts: VaultFacts, tracked: TrackingFacts = tracking()) => {
 };
 
 describe('a VM adopted from the vault', () => {
+  test('that was failed back and runs in its layers can be committed, and its failback cancelled', () => {
+    const adoption = adopt(of, vault({ fence: { epoch: 6, sequence: 0 } }), 'none', at, true);
+    if ('refusal' in adoption) throw new Error(adoption.refusal);
+    expect(adoption.item).toMatchObject({ phase: 'FailedBack', activeSide: 'primary', epoch: 6 });
+    expect(adoption.item.resync).toBeUndefined();
+    const { commitFailover, cancelFailback } = allowedOperations(adoption.item);
+    expect([commitFailover.allowed, cancelFailback.allowed]).toEqual([true, true]);
+  });
+
   test.each<[string, VaultFacts, TrackingFacts]>([
     ['the next cycle is open', vault(), tracking()],
     ['the next cycle was cut and not sent any more', vault(), tracking({ openSequence: 9 })],
