@@ -1,7 +1,9 @@
 /** Activities of the Azure worker that end a VM's protection at the recovery site. */
 import { CatalogueError } from '../domain/errors.js';
 import { toIso } from '../domain/time.js';
+import { underCurrentFence } from '../replication/point-leases.js';
 import { keepReplica, removeReplica } from '../replication/remove-replica.js';
+import { deleteTestHold, readTestHold } from '../replication/test-hold.js';
 import type { RecoveryCompute } from '../ports/recovery-compute.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { beating } from './heartbeat.js';
@@ -17,9 +19,14 @@ export async function refuseReplicaVm(compute: RecoveryCompute, vm: string, deed
   throw new CatalogueError('InvalidVmState', `there is a replica VM ${vm}; ${deed} would destroy its disks`);
 }
 
-/** Protection begins and ends without a test failover, so a test VM that exists then was left behind. */
-export async function deleteTestVmOf(compute: RecoveryCompute, vm: string): Promise<void> {
+/**
+ * Protection begins and ends without a test failover, so what there is of one then was left behind: the test VM, and
+ * the hold of its recovery point.
+ */
+export async function clearLeftTest({ store, compute }: RemovalDeps, vm: string): Promise<void> {
   for (const { name, testOf } of await compute.listTestVms()) if (testOf === vm) await compute.deleteTestVm(name);
+  if (await readTestHold(store, vm))
+    await underCurrentFence(store, vm, async (fence) => await deleteTestHold(store, vm, fence));
 }
 
 /** @throws CatalogueError InvalidVmState: a test VM has the name that the VM's replica VM would get. */
@@ -35,7 +42,7 @@ export const removalActivities = ({ store, compute }: RemovalDeps) => ({
   async removeReplica({ vm, epoch }: { vm: string; epoch: number }): Promise<void> {
     await beating(0, async () => {
       await refuseReplicaVm(compute, vm, 'removing its replica');
-      await deleteTestVmOf(compute, vm);
+      await clearLeftTest({ store, compute }, vm);
       await removeReplica(store, { vm, epoch });
     });
   },

@@ -36,7 +36,7 @@ import { failbackSourceActivities } from './failback-source.js';
 import { classified } from './failures.js';
 import { beating } from './heartbeat.js';
 import { recordFailover, unplannedFailoverActivities } from './unplanned-failover.js';
-import { deleteTestVmOf, refuseReplicaVm, refuseTestName, removalActivities } from './removal.js';
+import { clearLeftTest, refuseReplicaVm, refuseTestName, removalActivities } from './removal.js';
 import { replicaVmActivities } from './replica-vm.js';
 import { testFailoverActivities } from './test-failover.js';
 import { Turns } from './turns.js';
@@ -122,7 +122,7 @@ export function createTargetActivities({
     /** Creates the replica disks and the VM's description, and fences out any earlier writer. */
     async prepareReplica({ description: wanted }: { description: ReplicaDescription }): Promise<void> {
       await refuseReplicaVm(compute, wanted.vm, 'a new initial replication');
-      await deleteTestVmOf(compute, wanted.vm);
+      await clearLeftTest({ store, compute }, wanted.vm);
       await refuseTestName(compute, wanted.vm);
       await prepareReplica(store, wanted, { epoch: wanted.epoch, sequence: 0 });
     },

@@ -13,6 +13,7 @@ import {
   type Damage,
   type RecoveryPoint,
   type ReplicaDescription,
+  type TestHold,
 } from '../domain/vault.js';
 import type { WriteFence } from '../ports/objects.js';
 import type { RecordStore, ReplicaStore } from '../ports/replica-store.js';
@@ -199,26 +200,35 @@ export async function deleteRecoveryPoints(store: ReplicaStore, task: DeletePoin
   const fence = await fenceOfEpoch(store, vm, epoch);
   const description = await readDescription(store, vm);
   // A test VM may run from one of them.
-  const hold = await readTestHold(store, vm);
-  const kept = hold ? [...keep, hold.of.id] : keep;
-  const gone = await removeRecoveryPoints(store, vm, description ? allDiskNames(description) : [], kept, fence);
+  const held = async () => (await readTestHold(store, vm))?.of;
+  const names = description ? allDiskNames(description) : [];
+  const gone = await removeRecoveryPoints(store, vm, names, keep, fence, held);
   if (description) await dropFormerDisks(store, description, await readPointRecords(store, vm), fence);
   return gone;
 }
 
-/** For a holder of the fence who knows that nobody is making a point. @returns ids of the deleted points. */
+/**
+ * For a holder of the fence who knows that nobody is making a point.
+ * @param held the point of a test VM, which is kept. It is looked for again before snapshots are deleted: a test
+ * failover that has begun meanwhile holds its point in this order, too.
+ * @returns ids of the deleted points.
+ */
 export async function removeRecoveryPoints(
   store: ReplicaStore,
   vm: string,
   disks: readonly string[],
-  keep: readonly string[],
+  keepIds: readonly string[],
   fence: WriteFence,
+  held: () => Promise<TestHold['of'] | undefined> = async () => undefined,
 ): Promise<string[]> {
   const ids = await listPointIds(store, vm);
+  const before = await held();
+  const keep = before ? [...keepIds, before.id] : keepIds;
   await dropPointIndex(store, vm, fence);
   const going = ids.filter((id) => !keep.includes(id));
   await inParallel(going, RECORDS_IN_FLIGHT, (id) => deletePoint(store, vm, id, fence));
-  const kept: RecoveryPoint[] = [];
+  const after = await held();
+  const kept: Pick<RecoveryPoint, 'disks'>[] = after ? [after] : [];
   for (const id of ids.filter((one) => keep.includes(one))) {
     const point = await readPoint(store, vm, id);
     // A replica VM may use one of its snapshots, and it is unknown which.
@@ -238,7 +248,7 @@ export async function removeRecoveryPoints(
 
 const diskNames = ({ disks }: { disks: readonly { name: string }[] }): string[] => disks.map(({ name }) => name);
 
-const snapshotsOf = (points: readonly RecoveryPoint[], disk: string): string[] =>
+const snapshotsOf = (points: readonly Pick<RecoveryPoint, 'disks'>[], disk: string): string[] =>
   points.flatMap((point) => point.disks.filter(({ name }) => name === disk).map(({ snapshot }) => snapshot));
 
 /**

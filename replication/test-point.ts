@@ -8,7 +8,8 @@ import { vaultPaths, type RecoveryPoint, type TestHold } from '../domain/vault.j
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { describedAt } from './described-point.js';
 import { pruneKept } from './make-room.js';
-import { underCurrentFence, withLease } from './point-leases.js';
+import { underCurrentFence } from './point-leases.js';
+import { listPointIds } from './point-records.js';
 import { deleteRecoveryPoints } from './recovery-points.js';
 import { readRecoveryState } from './recovery-target.js';
 import { readDescription, readVaultState } from './replica-state.js';
@@ -26,24 +27,35 @@ export async function findTestPoint(store: ReplicaStore, vm: string, wanted: str
   return point;
 }
 
+/** How often a point is chosen, if each is pruned at that moment. */
+const ATTEMPTS = 5;
+
 /**
  * Chooses a point and holds it. Repeated by the same job, returns the same point; replaces a hold that another job has
  * left behind.
+ *
+ * Whoever deletes points deletes their records first, then looks at the hold again, and deletes snapshots last. So if
+ * the record still exists once the hold does, the snapshots stay.
  * @throws CatalogueError as `findTestPoint`
  */
 export async function holdTestPoint(
   store: ReplicaStore,
   { vm, wanted, testVm, jobId, since }: { vm: string; wanted: string } & Pick<TestHold, 'testVm' | 'jobId' | 'since'>,
 ): Promise<TestHold['of']> {
-  return await withLease(store, vm, async () => {
-    const held = await readTestHold(store, vm);
-    if (held?.jobId === jobId) return held.of;
+  const held = await readTestHold(store, vm);
+  if (held?.jobId === jobId && (await isRecorded(store, vm, held.of.id))) return held.of;
+  for (let attempt = 1; ; attempt += 1) {
     const { id, epoch, sequence, time, disks } = await findTestPoint(store, vm, wanted);
     const hold: TestHold = { testVm, jobId, since, of: { id, epoch, sequence, time, disks } };
     await underCurrentFence(store, vm, async (fence) => await writeTestHold(store, vm, hold, fence));
-    return hold.of;
-  });
+    if (await isRecorded(store, vm, id)) return hold.of;
+    if (attempt === ATTEMPTS)
+      throw new CatalogueError('RecoveryPointNotFound', `${vm}: recovery point ${id} was deleted while it was chosen`);
+  }
 }
+
+const isRecorded = async (store: ReplicaStore, vm: string, id: string): Promise<boolean> =>
+  (await listPointIds(store, vm)).includes(id);
 
 /** The point that the job holds. @throws CatalogueError InvalidReplicaState */
 export async function heldTestPoint(store: ReplicaStore, vm: string, jobId: string): Promise<TestHold['of']> {

@@ -186,4 +186,31 @@ describe('a held point', () => {
     expect(await releaseTestPoint(store, VM)).toBe(0);
     expect(await store.objects.list(vaultPaths.leasePrefix(VM))).toEqual([]);
   });
+
+  test('is chosen again if it is deleted at that moment, and outlives a commit that began before', async () => {
+    const { store, contents, contentAt } = await withPoints(3);
+    let isPruned = false;
+    const racing = intercept(store, 'objects.put', {
+      before: async (name) => {
+        if (isPruned || name !== vaultPaths.testHold(VM)) return;
+        isPruned = true;
+        await pruneRecoveryPoints(store, { ...of, retainedFrom: Infinity });
+      },
+    });
+    // It is gone before it is held, so the name means nothing any more.
+    await expect(hold(racing, 'first')).rejects.toMatchObject({ code: 'RecoveryPointNotFound' });
+    expect(isPruned).toBe(true);
+
+    await store.objects.raiseFence({ scope: vaultPaths.vm(VM), epoch: 2, sequence: 0 });
+    let held: Awaited<ReturnType<typeof hold>> | undefined;
+    const committing = intercept(store, 'objects.delete', {
+      before: async (name) => {
+        if (held || name !== vaultPaths.second(vaultPaths.point(VM, id(3)))) return;
+        held = await hold(store, 'latest', 'job-2');
+      },
+    });
+    await deleteRecoveryPoints(committing, { vm: VM, epoch: 2 });
+    expect(held).toMatchObject({ id: id(3) });
+    expect((await contentAt(held!.disks[0]!.snapshot)).equals(contents.get(3)!)).toBe(true);
+  });
 });
