@@ -4,6 +4,7 @@ import { LocalSite } from '../local/local-site.js';
 import type { LoadedSite } from '../config/site-file.js';
 import type { ConnectTarget } from '../temporal/connection.js';
 import { ok, problem, runChecks, type Check, type CheckResult } from './check.js';
+import { leftoversCheck } from './leftovers.js';
 import { localHosts, machineChecks, secretChecks } from './machine.js';
 import { scopeOf } from './scope.js';
 import { storeAccessOf, storeChecks } from './store.js';
@@ -55,6 +56,7 @@ export async function examine({ site, temporal, keys, data, isUp }: Patient): Pr
         ? [{ name: 'Temporal', run: () => Promise.resolve(problem(temporal.problem, temporal.remedy)) }]
         : []),
       ...(loaded ? storeChecks(loaded, storeAccessOf(loaded.site, data)) : []),
+      ...(loaded ? [leftoversCheck(loaded.site, data, items)] : []),
       ...(loaded && scope ? machineChecks(loaded, scope, data, await localHosts(scope, data), isUp) : []),
       ...secretChecks(process.env),
     ];

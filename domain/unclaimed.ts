@@ -18,10 +18,14 @@ export const heldKinds = {
   snapshots: { where: 'store', text: 'snapshots without a recovery point' },
   formerDisks: { where: 'store', text: 'disks of earlier epochs' },
   records: { where: 'store', text: 'records without a replica' },
+  evidence: { where: 'store', text: 'consoles and screens of test VMs' },
   replica: { where: 'store', text: 'replica' },
+  unfinished: { where: 'recovery', text: 'files of a VM that was not completely made or deleted' },
   changeLogs: { where: 'primary', text: 'change logs' },
   vmSnapshot: { where: 'primary', text: 'VM snapshot' },
   failbackLayers: { where: 'primary', text: 'failback layers' },
+  oldChangeLogs: { where: 'primary', text: 'change logs of earlier epochs' },
+  vmState: { where: 'primary', text: "hypervisor's notes and guest files" },
 } as const satisfies Record<string, { where: 'primary' | 'recovery' | 'store'; text: string }>;
 export type HeldKind = keyof typeof heldKinds;
 export const heldKindNames = Object.keys(heldKinds) as [HeldKind, ...HeldKind[]];
@@ -55,6 +59,8 @@ export interface VmClaims {
   readonly state?: Pick<VaultState, 'phase' | 'recoveryPoint'> | undefined;
   /** Whether the store could be read for it; without that, everything counts as claimed. */
   readonly isStoreKnown: boolean;
+  /** The site file names it. */
+  readonly isNamed?: boolean;
 }
 
 export type Verdict =
@@ -109,6 +115,20 @@ export function verdictOn(held: Held, claims: VmClaims): Verdict {
     case 'records':
       if (running) return claimed(`${vm} is ${phaseText[running.phase]}`);
       return unclaimed(`the vault has no replica of ${vm}`);
+    case 'evidence':
+      if (running?.drill) return claimed(`${vm}: its test failover is not cleaned up yet`);
+      return unclaimed('there is no record of their test failover');
+    case 'unfinished':
+      if (running?.drill) return claimed(`${vm}: its test failover is not cleaned up yet`);
+      return unclaimed(
+        'there is no VM of this name',
+        'when the recovery compute is started again, if it was being deleted',
+      );
+    case 'oldChangeLogs':
+      return unclaimed('they are older than what is tracked', 'when the next epoch begins');
+    case 'vmState':
+      if (running || claims.isNamed || state) return claimed(`they keep ${vm} from running at two sites`);
+      return unclaimed(`the site file does not name ${vm}, and nothing protects it`);
     case 'replica':
       if (running) return claimed(`${vm} is ${phaseText[running.phase]}`);
       return onKeptReplica(vm, replica);

@@ -71,6 +71,7 @@ export const vaultPaths = {
   point: (vm: string, point: string) => `vms/${vm}/points/${point}.json`,
   /** Names below `jobs/`, whose fence never rises. */
   evidence: (vm: string, job: string, file: string) => `jobs/evidence/${vm}/${job}/${file}`,
+  allEvidence: (vm: string) => `jobs/evidence/${vm}/`,
   jobs: (vm: string) => `jobs/job/${vm}/`,
   allJobs: 'jobs/job/',
   /** The store belongs to one vault, so the vault's name is left out of the ID. */

@@ -27,6 +27,7 @@ import type { HypervisorVm } from '../ports/hypervisor-vm.js';
 import type { WriteFence } from '../ports/objects.js';
 import type { RecoveryCompute } from '../ports/recovery-compute.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
+import type { VmFileKeeper, VmFiles } from '../ports/vm-files.js';
 import type { TestVm } from '../ports/test-vms.js';
 import type { DataFolder } from '../config/data-folder.js';
 import { soon } from './local-site.js';
@@ -35,8 +36,10 @@ import { withReplicaStore } from './open-replica-store.js';
 /** What is looked through. */
 export interface Places {
   readonly store: ReplicaStore;
-  readonly compute: RecoveryCompute;
-  readonly hosts: ReadonlyMap<string, Hypervisor>;
+  readonly compute: RecoveryCompute & VmFileKeeper;
+  readonly hosts: ReadonlyMap<string, Hypervisor & VmFileKeeper>;
+  /** The VMs that the site file names. */
+  readonly siteVms: readonly string[];
 }
 
 /** The newest state of a VM; undefined if it is not protected. */
@@ -65,6 +68,7 @@ export async function withPlaces<T>(site: Site, data: DataFolder, work: (places:
   const open = async (store: ReplicaStore) =>
     await work({
       store,
+      siteVms: site.vms.map(({ name }) => name),
       compute: new RecoveryComputeClient(data.recoveryControl()),
       hosts: new Map(hosts.map((host) => [host, new HypervisorClient(data.hypervisorControl(host))])),
     });
@@ -75,7 +79,7 @@ export async function withPlaces<T>(site: Site, data: DataFolder, work: (places:
 export async function findLeftovers(places: Places, itemOf: ItemOf): Promise<FoundLeftovers> {
   const { held, unknown } = await look(places);
   const claims = new Map<string, VmClaims>();
-  for (const vm of new Set(held.map((thing) => thing.vm))) claims.set(vm, await claimsOn(places.store, itemOf, vm));
+  for (const vm of new Set(held.map((thing) => thing.vm))) claims.set(vm, await claimsOn(places, itemOf, vm));
   const { leftovers, kept } = sortHeld(held, claims);
   if (leftovers.length === 0) return { leftovers, kept, unknown };
   const still = new Set((await look(places)).held.map(leftoverId));
@@ -97,7 +101,7 @@ export async function removeLeftover(places: Places, itemOf: ItemOf, id: string)
     if (unknown.includes(place)) throw new LeftoverRefused(`${id}: ${place} does not answer here`);
     throw new LeftoverRefused(`there is no leftover ${id}; list them with: farshore leftovers`);
   }
-  const claims = await claimsOn(places.store, itemOf, vm);
+  const claims = await claimsOn(places, itemOf, vm);
   const verdict = verdictOn(thing, claims);
   if (verdict.is === 'claimed') throw new LeftoverRefused(`${id} is in use: ${verdict.reason}`);
   if (verdict.is === 'kept') throw new LeftoverRefused(`${id} is kept on purpose: ${verdict.reason}`);
@@ -113,11 +117,11 @@ export async function removeLeftover(places: Places, itemOf: ItemOf, id: string)
 /** A job has taken over meanwhile, or the hypervisor knows better. */
 const REFUSALS: readonly string[] = ['StaleEpoch', 'ReplicaMissing', 'InvalidVmState', 'InvalidReplicaState'];
 
-async function claimsOn(store: ReplicaStore, itemOf: ItemOf, vm: string): Promise<VmClaims> {
+async function claimsOn({ store, siteVms }: Places, itemOf: ItemOf, vm: string): Promise<VmClaims> {
   try {
     // The item is read last, because it is what changes first when a job begins.
     const vault = await vaultClaims(store, vm);
-    return { ...vault, item: await itemOf(vm) };
+    return { ...vault, isNamed: siteVms.includes(vm), item: await itemOf(vm) };
   } catch (error) {
     if (error instanceof CatalogueError && error.code === 'InvalidReplicaState') return { isStoreKnown: false };
     throw error;
@@ -142,7 +146,9 @@ async function remove(
     if (!(await compute.listVms()).some((one) => one.name === vm)) return;
     throw new LeftoverRefused(`the replica VM ${vm} was made for epoch ${fence.epoch} or a later one, so it is kept`);
   }
+  if (kind === 'unfinished') return await compute.removeFiles(kind, vm);
   const hypervisor = hosts.get(host!)!;
+  if (kind === 'oldChangeLogs' || kind === 'vmState') return await hypervisor.removeFiles(kind, vm);
   if (kind === 'failbackLayers' && !thing.isCommitted) return await hypervisor.discardFailback(vm, thing.epoch!);
   if (kind === 'changeLogs') return await hypervisor.endReplication(vm);
   while ((await hypervisor.mergeSnapshot(vm)) > 0);
@@ -169,50 +175,51 @@ async function look({ store, compute, hosts }: Places): Promise<{ held: Held[]; 
   };
   const replicaVms = await at('recovery', compute.listVms());
   const testVms = replicaVms && (await at('recovery', compute.listTestVms()));
-  held.push(...(replicaVms ?? []).map(({ name }) => ({ kind: 'replicaVm', vm: name }) as const));
-  const vms = new Set([...(await vaultVms(store)), ...(replicaVms ?? []).map(({ name }) => name)]);
-  for (const { testOf } of testVms ?? []) vms.add(testOf);
-  for (const vm of vms) {
-    const hasTestVm = testVms?.some(({ testOf }) => testOf === vm);
-    held.push(...(await unlessDamaged(heldInStore(store, vm, { hasTestVm }))));
-  }
-  held.push(...(testVms ?? []).map(heldTestVm));
+  const files = (testVms && (await at('recovery', compute.listFiles()))) ?? [];
+  held.push(
+    ...(replicaVms ?? []).map(
+      ({ name }) => ({ kind: 'replicaVm', vm: name, ...sizeIn(files, 'vmFolder', name) }) as const,
+    ),
+  );
+  held.push(...(testVms ?? []).map((vm) => ({ ...heldTestVm(vm), ...sizeIn(files, 'testVmFolder', vm.name) })));
+  for (const { kind, vm } of files) if (kind === 'unfinished') held.push({ kind, vm, ...sizeIn(files, kind, vm) });
+  const vms = new Set([...(await vaultVms(store)), ...held.map(({ vm }) => vm)]);
+  const hasTestVm = (vm: string) => testVms?.some(({ testOf }) => testOf === vm);
+  held.push(...(await heldInStore(store, [...vms], hasTestVm)));
   for (const [host, hypervisor] of hosts) {
     const found = await at(host, hypervisor.listVms());
-    held.push(...(found ?? []).flatMap((vm) => heldAtPrimary(host, vm)));
+    const ofHost = (found && (await at(host, hypervisor.listFiles()))) ?? [];
+    held.push(...(found ?? []).flatMap((vm) => heldAtPrimary(host, vm, ofHost)));
+    for (const { kind, vm } of ofHost)
+      if (kind === 'oldChangeLogs' || kind === 'vmState') held.push({ kind, vm, host, ...sizeIn(ofHost, kind, vm) });
   }
   return { held, unknown };
 }
 
 const AWAY: readonly string[] = ['HypervisorUnreachable', 'RecoverySideNotAnswering'];
 
-/** A VM whose records are damaged is reported elsewhere, and nothing of it counts as left over. */
-async function unlessDamaged(asked: Promise<Held[]>): Promise<Held[]> {
-  try {
-    return await asked;
-  } catch (error) {
-    if (error instanceof CatalogueError && error.code === 'InvalidReplicaState') return [];
-    throw error;
-  }
-}
-
 const heldTestVm = ({ name, testOf }: TestVm): Held => ({ kind: 'testVm', vm: testOf, name });
 
-function heldAtPrimary(host: string, { name: vm, state, disks, tracking, snapshot, failback }: HypervisorVm): Held[] {
+/** Size and age of the files of one kind. */
+function sizeIn(files: readonly VmFiles[], kind: VmFiles['kind'], vm: string): Pick<Held, 'bytes' | 'since'> {
+  const found = files.find((one) => one.kind === kind && one.vm === vm);
+  return found ? { bytes: found.bytes, since: found.changedAt } : {};
+}
+
+function heldAtPrimary(
+  host: string,
+  { name: vm, state, tracking, snapshot, failback, failure }: HypervisorVm,
+  files: readonly VmFiles[],
+): Held[] {
   const common = { vm, host, isRunning: state === 'Running' };
-  const bytes = disks.reduce((sum, { logBytes = 0 }) => sum + logBytes, 0);
-  return [
-    ...(tracking ? [{ ...common, kind: 'changeLogs', epoch: tracking.epoch, bytes } as const] : []),
-    ...(snapshot === undefined ? [] : [{ ...common, kind: 'vmSnapshot', name: snapshot } as const]),
-    ...(failback
-      ? [
-          {
-            ...common,
-            kind: 'failbackLayers',
-            epoch: failback.epoch,
-            isCommitted: failback.isCommitted ?? false,
-          } as const,
-        ]
-      : []),
-  ];
+  const overlays = sizeIn(files, 'overlays', vm);
+  const held: Held[] = [];
+  if (tracking) held.push({ ...common, kind: 'changeLogs', epoch: tracking.epoch, ...sizeIn(files, 'changeLogs', vm) });
+  if (failback) {
+    const isCommitted = failback.isCommitted ?? false;
+    held.push({ ...common, kind: 'failbackLayers', epoch: failback.epoch, isCommitted, ...overlays });
+  } else if (snapshot !== undefined) held.push({ ...common, kind: 'vmSnapshot', name: snapshot, ...overlays });
+  // Of an attempt that died. What they are is unknown while the VM's state can't be read.
+  else if (overlays.bytes !== undefined && !failure) held.push({ ...common, kind: 'vmSnapshot', ...overlays });
+  return held;
 }

@@ -28,15 +28,30 @@ export async function vaultClaims(store: RecordStore, vm: string): Promise<Omit<
   };
 }
 
+const VMS_IN_FLIGHT = 8;
+
 /**
- * Everything of the VM that may have been left behind. @param hasTestVm whether the VM has a test VM, which runs from
- * the held point; undefined if that is unknown. @throws CatalogueError
+ * Everything of these VMs that may have been left behind. A VM whose records are damaged is left out.
+ * @param hasTestVm whether the VM has a test VM, which runs from the held point; undefined if that is unknown.
+ * @throws CatalogueError StoreUnreachable
  */
 export async function heldInStore(
   store: ReplicaStore,
-  vm: string,
-  { hasTestVm }: { readonly hasTestVm: boolean | undefined },
+  vms: readonly string[],
+  hasTestVm: (vm: string) => boolean | undefined,
 ): Promise<Held[]> {
+  const held: Held[] = [];
+  await inParallel(vms, VMS_IN_FLIGHT, async (vm) => {
+    try {
+      held.push(...(await heldOf(store, vm, hasTestVm(vm))));
+    } catch (error) {
+      if (!(error instanceof CatalogueError) || error.code !== 'InvalidReplicaState') throw error;
+    }
+  });
+  return held;
+}
+
+async function heldOf(store: ReplicaStore, vm: string, hasTestVm: boolean | undefined): Promise<Held[]> {
   const description = await readDescription(store, vm);
   const objects = await store.objects.listSizes(`${vaultPaths.vm(vm)}/`);
   const below = (...prefixes: readonly string[]) =>
@@ -44,6 +59,7 @@ export async function heldInStore(
   const held: (Held | undefined)[] = [];
   const hold = await readTestHold(store, vm);
   if (hold && hasTestVm === false) held.push({ kind: 'testHold', vm, since: hold.since });
+  held.push(sumOf('evidence', vm, await strayEvidence(store, vm)));
   if (!description) {
     const rest = objects.filter(({ name }) => name !== vaultPaths.testHold(vm) && !isTestHoldCopy(vm, name));
     // If there are points or cycles, it is the description that was lost: nothing may be deleted.
@@ -95,11 +111,28 @@ export async function removeFromStore(
     case 'formerDisks':
       // Deletes no recovery point: none is older than the beginning of time.
       return void (await pruneRecoveryPoints(store, { vm, epoch, retainedFrom: -Infinity }));
+    case 'evidence': {
+      const ofJobs = { scope: JOBS, epoch: 0, sequence: 0 };
+      for (const { name } of await strayEvidence(store, vm)) await store.objects.delete(name, ofJobs);
+      return;
+    }
     case 'records':
       return await removeRecords(store, vm, fence);
     default:
       throw new Error(`the store holds no ${kind}`);
   }
+}
+
+/** The scope of job records, whose fence never rises. */
+const JOBS = 'jobs';
+
+/** What was kept of test VMs by jobs that left no record. */
+async function strayEvidence(store: RecordStore, vm: string): Promise<ListedObject[]> {
+  const prefix = vaultPaths.allEvidence(vm);
+  const kept = await store.objects.listSizes(prefix);
+  if (kept.length === 0) return [];
+  const recorded = new Set((await store.objects.list(vaultPaths.jobs(vm))).map((name) => name.split('/').at(-1)));
+  return kept.filter(({ name }) => !recorded.has(`${name.slice(prefix.length).split('/', 1)[0]}.json`));
 }
 
 /** Of a VM without a description. */

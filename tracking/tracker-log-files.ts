@@ -21,6 +21,9 @@ export async function listLogs(diskPath: string): Promise<LogFile[]> {
   return logs.sort((a, b) => a.epoch - b.epoch || a.sequence - b.sequence);
 }
 
+/** As `listLogs`, but changes nothing. */
+export const findLogs = async (diskPath: string): Promise<LogFile[]> => (await lookForLogs(diskPath)).logs;
+
 /** Whether writes to the disk are or were tracked. Changes nothing. @throws the errno of the file system. */
 export async function hasLogOf(vm: string, disk: { readonly name: string; readonly path: string }): Promise<boolean> {
   const { logs } = await lookForLogs(disk.path);

@@ -15,6 +15,7 @@ import type { FailbackLayers, FailbackState } from '../../ports/failback-target.
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
 import type { Hypervisor, ShutDownResult } from '../../ports/hypervisor.js';
 import type { RecoveryCompute, ReplicaVmSpec, WhichVm, WrittenOptions } from '../../ports/recovery-compute.js';
+import type { VmFileKeeper, VmFileKind, VmFiles } from '../../ports/vm-files.js';
 import type { RunInGuest, TestVm, TestVmSpec } from '../../ports/test-vms.js';
 import {
   changeOperations,
@@ -98,7 +99,7 @@ abstract class ChangesClient implements ChangeSource {
 }
 
 /** The hypervisor of this machine. */
-export class HypervisorClient extends ChangesClient implements Hypervisor {
+export class HypervisorClient extends ChangesClient implements Hypervisor, VmFileKeeper {
   readonly #control: ControlClient<typeof hypervisorOperations>;
 
   constructor(socketPath: string) {
@@ -142,6 +143,14 @@ export class HypervisorClient extends ChangesClient implements Hypervisor {
     await this.#control.call('discardFailback', { vm, epoch });
   }
 
+  listFiles(): Promise<VmFiles[]> {
+    return this.#control.call('listFiles', {});
+  }
+
+  async removeFiles(kind: VmFileKind, vm: string): Promise<void> {
+    await this.#control.call('removeFiles', { kind, vm });
+  }
+
   protected override async openSnapshotFile({ path, format, size, file }: SnapshotFile, vm: string) {
     const base = await openDisk(path, z.enum(diskFormats).parse(format), { readOnly: true });
     const replaced = file !== undefined && base instanceof RawDisk && (await base.fileKey()) !== file;
@@ -152,7 +161,7 @@ export class HypervisorClient extends ChangesClient implements Hypervisor {
   }
 }
 
-export class RecoveryComputeClient extends ChangesClient implements RecoveryCompute {
+export class RecoveryComputeClient extends ChangesClient implements RecoveryCompute, VmFileKeeper {
   readonly #control: ControlClient<typeof recoveryOperations>;
 
   /**
@@ -225,6 +234,14 @@ export class RecoveryComputeClient extends ChangesClient implements RecoveryComp
 
   runInTestVm(vm: string, command: readonly string[], limitMs: number): Promise<RunInGuest> {
     return this.#control.call('runInTestVm', { vm, command: [...command], limitMs });
+  }
+
+  listFiles(): Promise<VmFiles[]> {
+    return this.#control.call('listFiles', {});
+  }
+
+  async removeFiles(kind: VmFileKind, vm: string): Promise<void> {
+    await this.#control.call('removeFiles', { kind, vm });
   }
 
   protected override openSnapshotFile({ path, size, point }: SnapshotFile, vm: string): Promise<ReadableDisk> {

@@ -11,8 +11,20 @@ import { guestStateSchema } from '../../domain/guest.js';
 import { hardwareSchema } from '../../domain/hardware.js';
 import { nameSchema } from '../../domain/ids.js';
 import { isoTimeSchema } from '../../domain/time.js';
+import type { VmFileKind } from '../../ports/vm-files.js';
 import { pointDiskSchema, replicaVmSpecSchema } from './replica-vm-spec.js';
 import { testVmSpecSchema } from './test-vms.js';
+
+/** Kinds of `VmFiles`. */
+const vmFileKinds = [
+  'changeLogs',
+  'oldChangeLogs',
+  'overlays',
+  'vmState',
+  'vmFolder',
+  'testVmFolder',
+  'unfinished',
+] as const satisfies readonly VmFileKind[];
 
 const count = z.int().min(0);
 const vm = z.object({ vm: nameSchema });
@@ -127,11 +139,21 @@ export const changeOperations = {
   releaseCuts: operation(cutIdentity, nothing, 60_000),
 } satisfies Record<string, Operation>;
 
+const fileOperations = {
+  listFiles: operation(
+    z.object({}),
+    z.array(z.object({ kind: z.enum(vmFileKinds), vm: nameSchema, bytes: count, changedAt: isoTimeSchema })),
+    60_000,
+  ),
+  removeFiles: operation(z.object({ kind: z.enum(vmFileKinds), vm: nameSchema }), nothing, 120_000),
+} satisfies Record<string, Operation>;
+
 /** Waits long enough for a guest that uses all of the time it is allowed. */
 const shutDownVm = operation(vm, z.object({ exportsClosedAt: isoTimeSchema }), 300_000);
 
 export const hypervisorOperations = {
   ...changeOperations,
+  ...fileOperations,
   startVm: operation(vmAndEpoch, nothing, 120_000),
   shutDownVm,
   turnOffVm: operation(vm, nothing, 120_000),
@@ -146,6 +168,7 @@ export const hypervisorOperations = {
 
 export const recoveryOperations = {
   ...changeOperations,
+  ...fileOperations,
   createVm: operation(replicaVmSpecSchema, nothing, 120_000),
   startVm: operation(vmAndEpoch, describedVm, 120_000),
   shutDownVm,

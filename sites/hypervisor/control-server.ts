@@ -37,6 +37,8 @@ const changeHandlers = (source: EmbeddedChanges): Handlers<typeof changeOperatio
 export const serveHypervisor = (socketPath: string, hypervisor: EmbeddedHypervisor, log: ControlLog) =>
   ControlServer.listen(socketPath, hypervisorOperations, log, {
     ...changeHandlers(hypervisor),
+    listFiles: () => hypervisor.listFiles(),
+    removeFiles: ({ kind, vm }) => done(hypervisor.removeFiles(kind, vm)),
     startVm: ({ vm, epoch }) => done(hypervisor.startVm(vm, epoch)),
     shutDownVm: ({ vm }) => hypervisor.shutDownVm(vm),
     turnOffVm: ({ vm }) => done(hypervisor.turnOffVm(vm)),
@@ -51,6 +53,8 @@ export const serveHypervisor = (socketPath: string, hypervisor: EmbeddedHypervis
 export const serveRecoveryCompute = (socketPath: string, compute: EmbeddedRecoveryCompute, log: ControlLog) =>
   ControlServer.listen(socketPath, recoveryOperations, log, {
     ...changeHandlers(compute),
+    listFiles: () => compute.listFiles(),
+    removeFiles: ({ kind, vm }) => done(compute.removeFiles(kind, vm)),
     createVm: (spec) => done(compute.createVm(spec)),
     startVm: ({ vm, epoch }) => compute.startVm(vm, epoch),
     shutDownVm: ({ vm }) => compute.shutDownVm(vm),

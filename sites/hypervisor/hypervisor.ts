@@ -8,12 +8,14 @@ import { CatalogueError } from '../../domain/errors.js';
 import type { Fence } from '../../domain/fence.js';
 import type { FailbackState } from '../../ports/failback-target.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
+import type { VmFileKind, VmFiles } from '../../ports/vm-files.js';
 import type { ShutDownResult } from '../../ports/hypervisor.js';
 import { diskFile } from './vm-chain.js';
 import { NBD_SOCKET_NAME, type HypervisorConfig } from './hypervisor-config.js';
 import { lockStateFolder, VmStateFile } from './vm-state-file.js';
 import { EmbeddedChanges } from './embedded-changes.js';
 import { EmbeddedVm, type VmEnvironment } from './embedded-vm.js';
+import { hypervisorFiles, removeHypervisorFiles, type FilesOf } from './vm-files.js';
 import type { ServedLayers } from './vm-failback.js';
 import { NbdServer } from '../nbd/nbd-server.js';
 
@@ -56,6 +58,7 @@ export class EmbeddedHypervisor extends EmbeddedChanges {
   private constructor(
     private readonly floor: HypervisorFloor,
     private readonly vms: ReadonlyMap<string, EmbeddedVm>,
+    private readonly stateFolder: string,
   ) {
     super();
   }
@@ -70,7 +73,7 @@ export class EmbeddedHypervisor extends EmbeddedChanges {
         const guestFolder = join(config.stateFolder, 'guests', name);
         vms.set(name, await EmbeddedVm.load(name, files, state, floor.environment, { ...settings, guestFolder }));
       }
-      return new EmbeddedHypervisor(floor, vms);
+      return new EmbeddedHypervisor(floor, vms, config.stateFolder);
     } catch (error) {
       await floor.close();
       throw error;
@@ -115,6 +118,18 @@ export class EmbeddedHypervisor extends EmbeddedChanges {
 
   async discardFailback(vm: string, epoch: number): Promise<void> {
     await this.vm(vm).discardFailback(epoch);
+  }
+
+  listFiles(): Promise<VmFiles[]> {
+    return hypervisorFiles(this.stateFolder, this.#filesOf());
+  }
+
+  removeFiles(kind: VmFileKind, vm: string): Promise<void> {
+    return removeHypervisorFiles(this.stateFolder, this.#filesOf(), kind, vm);
+  }
+
+  #filesOf(): FilesOf[] {
+    return this.listVms().map(({ name, disks, tracking }) => ({ name, disks, trackedEpoch: tracking?.epoch }));
   }
 
   /**

@@ -12,6 +12,7 @@ import type { WrittenState } from '../../ports/change-source.js';
 import type { HypervisorVm } from '../../ports/hypervisor-vm.js';
 import type { ShutDownResult } from '../../ports/hypervisor.js';
 import type { ReplicaVmSpec, WhichVm } from '../../ports/recovery-compute.js';
+import type { VmFileKind, VmFiles } from '../../ports/vm-files.js';
 import type { ReplicaStore } from '../../ports/replica-store.js';
 import type { HypervisorConfig } from './hypervisor-config.js';
 import { HypervisorFloor, type HypervisorLog } from './hypervisor.js';
@@ -22,6 +23,7 @@ import { createReplicaDisk } from './replica-disk.js';
 import { replicaVmSpecSchema } from './replica-vm-spec.js';
 import { EmbeddedTestVms } from './test-vms.js';
 import type { WrittenPage } from './vm-disks.js';
+import { folderFiles, inUse, removeUnfinished } from './vm-files.js';
 import { deleteVmFolder, disksAbove, makeVmFolder, openVmFolders, type DiskAbovePoint } from './vm-folder.js';
 import { Mutex } from '../../concurrency/mutex.js';
 
@@ -59,7 +61,7 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
     const floor = await HypervisorFloor.open(config, log);
     const folder = join(config.stateFolder, 'vms');
     const directBoots = config.recovery?.directBoots ?? {};
-    const isTaken = (name: string) => compute.#vms.has(name) || compute.#refused.has(name);
+    const isTaken = (name: string) => compute.#has(name);
     const { environment } = floor;
     const testFolder = join(config.stateFolder, 'test-vms');
     const testVms = new EmbeddedTestVms(testFolder, store, environment, directBoots, isTaken);
@@ -158,6 +160,17 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
     });
   }
 
+  async listFiles(): Promise<VmFiles[]> {
+    const own = await this.#turn.run(() => folderFiles(this.folder, 'vmFolder', (name) => this.#has(name)));
+    return [...own, ...(await this.testVms.files())];
+  }
+
+  async removeFiles(kind: VmFileKind, vm: string): Promise<void> {
+    if (kind !== 'unfinished') throw inUse(kind, vm);
+    await this.#turn.run(() => removeUnfinished(this.folder, vm, (name) => this.#has(name)));
+    await this.testVms.removeUnfinished(vm);
+  }
+
   async close(): Promise<void> {
     await Promise.all([...[...this.#vms.values()].map(({ vm }) => vm.close()), this.testVms.close()]);
     await this.floor.close();
@@ -173,6 +186,10 @@ export class EmbeddedRecoveryCompute extends EmbeddedChanges {
       this.#refused.set(name, new CatalogueError('InvalidVmState', detail, { cause: error }));
       log.warn(`${name} is refused`, error);
     }
+  }
+
+  #has(name: string): boolean {
+    return this.#vms.has(name) || this.#refused.has(name);
   }
 
   #checkRefused(name: string): void {

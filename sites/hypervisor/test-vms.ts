@@ -8,12 +8,14 @@ import { Mutex } from '../../concurrency/mutex.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { nameSchema } from '../../domain/ids.js';
 import type { DirectBoot } from '../../domain/site.js';
+import type { VmFiles } from '../../ports/vm-files.js';
 import type { RunInGuest, TestVm, TestVmSpec } from '../../ports/test-vms.js';
 import { EmbeddedVm, type VmEnvironment } from './embedded-vm.js';
 import { GuestAgentError } from './guest-agent.js';
 import type { HypervisorLog } from './hypervisor.js';
 import { createReplicaDisk, type PointDisks } from './replica-disk.js';
 import { replicaVmSpecSchema } from './replica-vm-spec.js';
+import { folderFiles, removeUnfinished } from './vm-files.js';
 import { deleteVmFolder, disksAbove, makeVmFolder, openVmFolders } from './vm-folder.js';
 import { readJson, VmStateFile, writeJson } from './vm-state-file.js';
 
@@ -126,6 +128,14 @@ export class EmbeddedTestVms {
       this.#refused.delete(name);
       await deleteVmFolder(this.folder, name);
     });
+  }
+
+  files(): Promise<VmFiles[]> {
+    return this.#turn.run(() => folderFiles(this.folder, 'testVmFolder', (name) => this.has(name)));
+  }
+
+  removeUnfinished(name: string): Promise<void> {
+    return this.#turn.run(() => removeUnfinished(this.folder, name, (one) => this.has(one)));
   }
 
   async close(): Promise<void> {

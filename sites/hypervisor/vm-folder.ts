@@ -9,7 +9,7 @@ import { openReplicaDisk, type PointDisk, type PointDisks } from './replica-disk
 import type { DiskOfVm } from './vm-chain.js';
 
 /** Prefix of a folder being deleted: it is renamed in one step and then removed, however long that takes. */
-const DELETED_PREFIX = '.deleted-';
+export const DELETED_PREFIX = '.deleted-';
 
 export type DiskAbovePoint = DiskOfVm & { readonly size: number; readonly point: PointDisk };
 

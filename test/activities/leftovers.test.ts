@@ -1,4 +1,6 @@
 /** What real sites and a real store hold after each way to end something, and what is planted there. */
+import { access, mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { testVmName } from '../../domain/drill.js';
 import { CatalogueError, type FailureCode } from '../../domain/errors.js';
@@ -7,6 +9,7 @@ import { vaultPaths } from '../../domain/vault.js';
 import { findLeftovers, LeftoverRefused, removeLeftover, type ItemOf, type Places } from '../../local/leftovers.js';
 import { readDescription, vmFence } from '../../replication/replica-state.js';
 import { MiB } from '../replication/model.js';
+import { failsWith } from '../support/fails-with.js';
 import { watchedStore } from '../support/watched-store.js';
 import { guestWrites, openSite, run, seed, VM } from './embedded-site.js';
 
@@ -17,7 +20,7 @@ const policy = {} as ProtectedItem['policy'];
 type Site = Awaited<ReturnType<typeof openSite>>;
 
 const placesOf = ({ store, compute, hypervisor }: Site): Places => ({
-  ...{ store, compute },
+  ...{ store, compute, siteVms: [vm] },
   hosts: new Map([['h1', hypervisor]]),
 });
 
@@ -218,6 +221,28 @@ const planted: Record<string, () => Promise<{ site: Site; of: ItemOf; ids: strin
     expect(await site.store.disks.listSnapshots(disk)).toHaveLength(2);
     return { site, of: isProtected(1), ids: ['store/db-01/snapshots'] };
   },
+  'the console of a test VM whose job left no record': async () => {
+    const site = await replicated();
+    const jobs = { scope: 'jobs', epoch: 0, sequence: 0 };
+    await site.store.objects.put(vaultPaths.evidence(vm, '20260301T120000Z', 'console.txt'), Buffer.from('x'), jobs);
+    await site.store.objects.put(vaultPaths.evidence(vm, '20260302T120000Z', 'console.txt'), Buffer.from('x'), jobs);
+    const record = vaultPaths.jobRecord(`job/vault-1/${vm}/test-failover/20260302T120000Z`);
+    await site.store.objects.put(record, Buffer.from('{}'), jobs);
+    return { site, of: isProtected(1), ids: ['store/db-01/evidence'] };
+  },
+  'folders at the recovery site of VMs that are gone': async () => {
+    const site = await replicated();
+    for (const name of ['vms/.deleted-db-01', 'vms/db-01']) {
+      await mkdir(join(site.folder, 'r.state', name));
+      await writeFile(join(site.folder, 'r.state', name, 'os.avhd'), 'x');
+    }
+    return { site, of: isProtected(1), ids: ['recovery/db-01/unfinished'] };
+  },
+  'change logs of an earlier epoch': async () => {
+    const site = await replicated();
+    await writeFile(`${site.disks[0]!.path}.0000-00000007.hrl`, 'x');
+    return { site, of: isProtected(1), ids: ['h1/db-01/old-change-logs'] };
+  },
   'a record that came after the replica was removed': async () => {
     const site = await replicated();
     await run(site.activities().endReplication, { vm });
@@ -241,6 +266,42 @@ test.for(Object.entries(planted))('%s: found, not removed while a job runs, then
   for (const id of ids) await refusedAs('there is no leftover', site, of, id);
   // What the VM needs is untouched.
   if (of !== isUnprotected) expect(await readDescription(site.store, vm)).toBeDefined();
+});
+
+test('the notes about a VM that is gone from the site are removed, those about others are not', async () => {
+  const site = await replicated();
+  const state = join(site.folder, 'h.state');
+  await writeFile(join(state, 'gone-01.json'), '{}');
+  await mkdir(join(state, 'guests', 'gone-01'), { recursive: true });
+  await writeFile(join(state, 'moved-01.json'), '{}');
+  const places = { ...placesOf(site), siteVms: [vm, 'moved-01'] };
+  const id = 'h1/gone-01/vm-state';
+  expect((await findLeftovers(places, isProtected(1))).leftovers).toMatchObject([
+    { id, bytes: expect.any(Number) as number, since: expect.any(String) as string },
+  ]);
+  await expect(removeLeftover(places, isProtected(1), 'h1/moved-01/vm-state')).rejects.toThrow('is in use');
+  await removeLeftover(places, isProtected(1), id);
+  expect((await findLeftovers(places, isProtected(1))).leftovers).toEqual([]);
+  await access(join(state, 'moved-01.json'));
+  await access(join(state, `${vm}.json`));
+});
+
+test('a hypervisor removes no files that it needs, and says the size and age of what it has', async () => {
+  const site = await failedOver();
+  await testing(site);
+  for (const kind of ['changeLogs', 'overlays', 'vmState'] as const)
+    await failsWith('InvalidVmState', site.hypervisor.removeFiles(kind, vm));
+  await failsWith('InvalidVmState', site.compute.removeFiles('vmFolder', vm));
+  await site.compute.removeFiles('unfinished', vm);
+  await site.compute.removeFiles('unfinished', testVm);
+  expect(await site.compute.describeVm(vm)).toMatchObject({ state: 'Running' });
+  expect(await site.compute.listTestVms()).toMatchObject([{ name: testVm, state: 'Running' }]);
+  const sized = { bytes: expect.any(Number) as number, changedAt: expect.any(String) as string };
+  expect(await site.compute.listFiles()).toEqual([
+    { kind: 'vmFolder', vm, ...sized },
+    { kind: 'testVmFolder', vm: testVm, ...sized },
+  ]);
+  expect(await site.hypervisor.listFiles()).toEqual([{ kind: 'changeLogs', vm, ...sized }]);
 });
 
 test('a removal is refused if a job begins an epoch after it was decided', async () => {
@@ -297,7 +358,7 @@ test('a host and a recovery site that do not answer are named, and nothing of th
       },
     });
   const places = {
-    store: site.store,
+    ...placesOf(site),
     compute: away(site.compute, 'RecoverySideNotAnswering') as Places['compute'],
     hosts: new Map([['h1', away(site.hypervisor, 'HypervisorUnreachable') as Site['hypervisor']]]),
   };

@@ -95,6 +95,15 @@ const unclaimedBy: readonly (readonly [held: Omit<Held, 'vm'>, by: readonly Name
   ],
   [{ kind: 'replica' }, []],
   [
+    { kind: 'evidence' },
+    ALL.filter((vm) => !['protected, with a test failover', 'with a job', 'lost by Temporal'].includes(vm)),
+  ],
+  [
+    { kind: 'unfinished' },
+    ALL.filter((vm) => !['protected, with a test failover', 'with a job', 'lost by Temporal'].includes(vm)),
+  ],
+  [{ kind: 'oldChangeLogs', host: 'h1' }, ALL.filter((vm) => !['with a job', 'lost by Temporal'].includes(vm))],
+  [
     { kind: 'changeLogs', host: 'h1', epoch: 1 },
     [
       'never protected',
@@ -168,6 +177,22 @@ test('what the next cycle deletes says so; without one it stays', () => {
     expect(said('protected')).toMatchObject({ is: 'unclaimed', cleansItself: 'with the next cycle' });
     expect(said('failed over')).not.toHaveProperty('cleansItself');
   }
+});
+
+test('notes of a hypervisor stay while they may keep a VM from running twice', () => {
+  const held: Held = { kind: 'vmState', vm: VM, host: 'h1' };
+  const said = (claims: Partial<VmClaims>) => verdictOn(held, { isStoreKnown: true, ...claims }).is;
+  expect(said({})).toBe('unclaimed');
+  expect(said(vms['unprotected, the replica kept'])).toBe('unclaimed');
+  expect(said({ isNamed: true })).toBe('claimed');
+  for (const name of [
+    'unprotected after a committed failover',
+    'protected',
+    'failed over',
+    'with a job',
+    'lost by Temporal',
+  ] as const)
+    expect(said(vms[name]), name).toBe('claimed');
 });
 
 test('ids tell the place, the VM and the thing', () => {
