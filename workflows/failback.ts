@@ -107,18 +107,22 @@ async function check(run: Run) {
   const { vm } = run.input;
   const replica = await run.step('check the replica VM', () => run.target.checkFailback({ vm }));
   const original = await run.step('check the original VM', () => run.source.checkFailbackTarget({ vm }));
-  const told = ({ disks }: typeof original) =>
+  const problem = otherDisks(vm, original.disks, replica.disks);
+  if (problem === undefined) return replica;
+  throw new StepFailure(toFailure('PrerequisitesNotMet', problem));
+}
+
+type Disks = readonly { readonly name: string; readonly size: number }[];
+
+/** Why disks at both sites do not belong together; undefined if they do. */
+export function otherDisks(vm: string, original: Disks, replica: Disks): string | undefined {
+  const told = (disks: Disks) =>
     disks
       .map(({ name, size }) => `${name} of ${size} bytes`)
       .toSorted()
       .join(', ');
-  if (told(replica) === told(original)) return replica;
-  throw new StepFailure(
-    toFailure(
-      'PrerequisitesNotMet',
-      `${vm} has ${told(original)} at the primary site, and ${told(replica)} at the recovery site`,
-    ),
-  );
+  if (told(original) === told(replica)) return undefined;
+  return `${vm} has ${told(original)} at the primary site, and ${told(replica)} at the recovery site; give it disks of the same names and sizes there`;
 }
 
 async function digestOriginals(run: Run, epoch: number, disks: readonly { name: string; size: number }[]) {

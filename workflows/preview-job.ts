@@ -6,12 +6,14 @@ import { isCancellation } from '@temporalio/workflow';
 import type { JobPreview, PreviewedKind } from '../domain/job-preview.js';
 import { previewJobInputSchema, type PreviewJobInput } from './messages.js';
 import { allIfThere } from './sides.js';
+import { otherDisks } from './failback.js';
 import { startInput } from './start-input.js';
 import { failureOf } from './step-failure.js';
 
 const previews: Record<PreviewedKind, (input: PreviewJobInput) => Promise<JobPreview>> = {
   changeRecoveryPoint: previewPointChange,
   cancelFailover: previewCancellation,
+  failback: previewFailback,
 };
 
 export async function previewJob(raw: PreviewJobInput): Promise<JobPreview> {
@@ -38,6 +40,21 @@ async function previewCancellation({ vault, vm, host, vmmServer }: PreviewJobInp
   if (!provider.answer || !recovery.answer) return { blockers };
   const { epoch: _, held: _held, ...found } = recovery.answer;
   return { blockers, cancellation: { ...found, source: provider.answer } };
+}
+
+async function previewFailback({ vault, vm, host, vmmServer }: PreviewJobInput): Promise<JobPreview> {
+  const { source, target } = allIfThere(vault, host, vmmServer);
+  const [replica, original, found] = await Promise.all([
+    asked(() => target.checkFailback({ vm })),
+    asked(() => source.checkFailbackTarget({ vm })),
+    asked(() => target.checkFailoverCancellation({ vm })),
+  ]);
+  const blockers = named(
+    replica.blocker,
+    original.blocker,
+    replica.answer && original.answer && otherDisks(vm, original.answer.disks, replica.answer.disks),
+  );
+  return { blockers, ...(found.answer && { failback: { host, replicaVm: found.answer.replicaVm } }) };
 }
 
 /** One attempt at a question, whose failure is a blocker. */

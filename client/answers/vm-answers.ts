@@ -1,6 +1,7 @@
 /** Answers of the commands about VMs, their jobs and plan runs, and the vault's data about them. */
 import { z } from 'zod';
 import { fenceSchema } from '../../domain/fence.js';
+import { failbackPlanSchema } from '../../domain/job-preview.js';
 import { failoverCancellationSchema } from '../../domain/failover-cancellation.js';
 import { nameSchema } from '../../domain/ids.js';
 import { progressSchema } from '../../domain/job.js';
@@ -207,7 +208,9 @@ export const vmAnswers = {
       .optional()
       .describe('With --dry-run: the point it runs from, the new one, and what the replica VM has written.'),
   }),
-  failback: oneVm,
+  failback: previewed.extend({
+    failback: failbackPlanSchema.optional().describe('With --dry-run: where to, and what the replica VM has written.'),
+  }),
   'complete-failback': oneVm,
   'cancel-failback': oneVm,
   'reverse-replicate': oneVm,

@@ -3,16 +3,20 @@ import { Command, Option } from 'commander';
 import { formatBytes } from '../../domain/bytes.js';
 import { failbackResultSchema, type Job } from '../../domain/job.js';
 import { formatSeconds } from '../../domain/time.js';
+import type { FailbackPlan } from '../../domain/job-preview.js';
+import { RefusedError } from '../errors.js';
 import { fields } from '../output.js';
 import type { Farshore } from '../farshore.js';
 import { confirm } from './confirm.js';
 import { requireAllowed } from './failover.js';
 import { followRequest, type DestructiveOptions } from './follow-request.js';
-import { withFarshore } from './place.js';
+import { outputOf, withFarshore } from './place.js';
+import { dryRunText } from './previewed-job.js';
 import { reasonOf, reasonOption, type ReasonOptions } from './reason.js';
 
 interface FailbackOptions extends DestructiveOptions, ReasonOptions {
   readonly sync: 'before' | 'during';
+  readonly dryRun?: true;
 }
 
 export function failbackCommand(): Command {
@@ -35,6 +39,7 @@ export function failbackCommand(): Command {
         .default('before'),
     )
     .addOption(reasonOption())
+    .option('--dry-run', 'print what would happen and everything that prevents it; change nothing')
     .option('--wait', 'with --sync during: return once the VM runs at the primary site')
     .option('--yes', 'do not ask for confirmation')
     .addHelpText(
@@ -44,20 +49,37 @@ export function failbackCommand(): Command {
     .action(async (vm: string, given: FailbackOptions, command: Command) => {
       const { sync, wait, yes } = given;
       await withFarshore(command, async (farshore) => {
-        await requireAllowed(farshore, vm, 'failback');
-        const host = (await farshore.protectedItem(vm))?.item.host;
-        if (sync === 'during') {
-          await confirm(
-            `${vm} will be shut down at the recovery site once its changes have been sent, and started on host ${host}.`,
-            yes,
-          );
+        const preview = await farshore.previewJob(vm, 'failback');
+        const { blockers, failback } = preview;
+        const consequences = failback && failbackConsequences(vm, sync, failback);
+        if (given.dryRun) {
+          const answer = { vm, dryRun: true, ...preview } as const;
+          outputOf(command).result('failback', answer, dryRunText(vm, blockers, consequences));
         }
+        if (blockers.length > 0) {
+          throw new RefusedError(['nothing was changed', ...blockers.map((blocker) => `${vm}: ${blocker}`)].join('\n'));
+        }
+        if (given.dryRun) return;
+        if (sync === 'during') await confirm(consequences ?? '', yes);
         const accepted = await farshore.startJob(vm, 'failback', { synchronize: sync, ...reasonOf(given) });
         // Without `complete-failback`, the job would never end.
         const options = wait && sync === 'during' ? { wait } : {};
         await followRequest('failback', vm, command, farshore, accepted, options, (job) => failbackText(vm, job));
       });
     });
+}
+
+function failbackConsequences(vm: string, sync: FailbackOptions['sync'], { host, replicaVm }: FailbackPlan): string {
+  const written = replicaVm.written.reduce((sum, { bytes }) => sum + bytes, 0);
+  const then =
+    sync === 'during'
+      ? `Then it will be shut down at the recovery site, and started on host ${host}.`
+      : `It keeps running at the recovery site until: farshore complete-failback ${vm}`;
+  return [
+    `What ${vm} has written at the recovery site (at most ${formatBytes(written)}) will be sent to host ${host}; more, if its original disks were changed since the failover.`,
+    then,
+    'Nothing is lost. The original disks stay as they are until the commit.',
+  ].join('\n');
 }
 
 export function completeFailbackCommand(): Command {

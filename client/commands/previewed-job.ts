@@ -55,7 +55,8 @@ export async function runPreviewed(
   });
 }
 
-function dryRunText(vm: string, blockers: readonly string[], consequences: string | undefined): string {
+/** What a dry run says. */
+export function dryRunText(vm: string, blockers: readonly string[], consequences: string | undefined): string {
   return [
     ...(consequences === undefined ? [] : [consequences]),
     blockers.length === 0

@@ -188,6 +188,13 @@ test(
     });
     await write('recovery', 5);
 
+    expect(await shell.json('failback', 'web-01', '--dry-run')).toMatchObject({
+      code: 0,
+      value: {
+        ...{ dryRun: true, blockers: [] },
+        failback: { replicaVm: { power: 'Running', written: [{ name: 'os', bytes: MiB }] } },
+      },
+    });
     const started = await shell.json('failback', 'web-01', '--reason', 'home again');
     expect(started).toMatchObject({ code: 0, value: { vm: 'web-01', jobId: expect.stringContaining('/failback/') } });
     await expect
