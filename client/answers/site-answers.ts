@@ -19,6 +19,8 @@ const worker = z.strictObject({
 });
 const network = z.strictObject({ network: z.string(), subnet: z.string() });
 const keyFile = z.string().describe('The key file.');
+/** Transactions are numbered from 1. */
+const transaction = z.int().min(0);
 const hypervisor = z.strictObject({ host: z.string().optional(), controlSocket: z.string() });
 
 const heldThing = {
@@ -179,5 +181,36 @@ export const siteAnswers = {
       }),
     ),
     planRun,
+    notBooted: z.string().exactOptional().describe('Why the VMs were not booted in QEMU. Left out: they were.'),
+    story: z
+      .array(
+        z.strictObject({
+          step: z.enum(['testFailover', 'plannedFailover', 'commit', 'failback', 'reverseReplicate']),
+          vm,
+          ok: z.boolean(),
+          booted: z.boolean().describe('The guest had booted and was working when the step had ended.'),
+          seconds: z.number().describe('From the request until the guest worked.'),
+        }),
+      )
+      .describe('In order. Each VM is committed twice: after its failover and after its failback.'),
+    transactions: z
+      .array(
+        z.strictObject({
+          vm,
+          atTest: transaction.describe('What the guest of the test VM found on its disks.'),
+          atSource: transaction.describe('What the source had written when it shut down for the failover.'),
+          atRecovery: transaction.describe('What the guest of the replica VM found on its disks.'),
+          leftAtRecovery: transaction.describe('What the replica VM had written when it shut down for the failback.'),
+          afterFailback: transaction.describe('What the guest found at the primary site.'),
+        }),
+      )
+      .describe('The newest transaction of each VM, as its guest told on its console. Empty: no VM was booted.'),
+    screenshots: z.array(
+      z.strictObject({
+        vm,
+        path: z.string().describe('A PNG: the screen of the test VM.'),
+        sha256: z.string().describe('Hex, as recorded by the test failover.'),
+      }),
+    ),
   }),
 } as const satisfies Record<string, z.ZodObject>;

@@ -14,11 +14,12 @@ const storages: readonly DemoStorage[] = ['embedded', 'azurite'];
 
 export function demoCommand(): Command {
   return new Command('demo')
-    .summary('protect, fail over and commit three VMs on this machine')
+    .summary('protect three VMs on this machine, fail them over and back')
     .description(
-      'Creates three VMs with real file systems, protects them while they are being written to, fails them over ' +
-        'with a recovery plan, commits, and proves that each replica disk equals its source. Takes a minute or ' +
-        'two.',
+      'Creates three VMs with real file systems and boots them in QEMU, if it is installed. Protects them while they ' +
+        'are being written to, starts copies of them in a test failover, fails them over with a recovery plan, commits, ' +
+        'fails them back, commits, and protects them again. Proves that each replica disk equals its source. Takes ' +
+        'two to four minutes.',
     )
     .option('--keep', 'leave the site running and keep its files')
     .addOption(

@@ -5,10 +5,14 @@ import { mkdir, open, rm, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import type { Range } from '../../domain/ranges.js';
+import type { GuestImage } from './guest/guest-image.js';
 import { findTool } from './tools.js';
 
 const MiB = 1024 * 1024;
-/** Bytes at the end of each disk, outside the file system, to which the demo's guests write continuously. */
+const GUEST_MEMORY_BYTES = 192 * MiB;
+/** Between two transactions of a booted guest: six of them leave the machine time for other work, microseconds. */
+const TRANSACTION_PAUSE_US = 500_000;
+/** Bytes at the end of each disk, outside the file system, to which guests that are not booted write continuously. */
 const GUEST_REGION_BYTES = 32 * MiB;
 
 export interface DemoDisk {
@@ -54,7 +58,30 @@ export const demoPlan = {
   ],
 } as const;
 
-const siteFileText = (store: string): string => `# The site of the demo.
+const networks = [
+  { name: 'backend', vms: ['db-01', 'app-01'] },
+  { name: 'frontend', vms: ['web-01'] },
+] as const;
+
+/** @param image what the VMs boot from; if undefined, they only serve their disks. */
+export function siteFileText(store: string, disks: readonly DemoDisk[], image: GuestImage | undefined): string {
+  const vms = [...new Set(disks.map(({ vm }) => vm))];
+  const vmText = (vm: string) => {
+    const own = disks.filter((disk) => disk.vm === vm);
+    const network = networks.find((each) => (each.vms as readonly string[]).includes(vm))!.name;
+    return [
+      `  - name: ${vm}`,
+      '    host: hyperv-01',
+      '    policy: gold',
+      '    disks:',
+      ...own.map(
+        ({ name, file }) => `      - { name: ${name}, path: disks/${path.basename(file)}, os: ${name === 'os'} }`,
+      ),
+      `    networkAdapters: [{ name: nic0, vmNetwork: ${network} }]`,
+      ...(image ? guestLines(image, own) : []),
+    ].join('\n');
+  };
+  return `# The site of the demo.
 vault:
   name: demo-vault
   store: ${store}
@@ -73,25 +100,23 @@ networkMappings:
   - { vmNetwork: frontend, azureNetwork: vnet-recovery }
 policies:
   - { name: gold, copyFrequency: 30s, recoveryPointRetentionHours: 2 }
+guests: ${image ? 'qemu' : 'exports'}
 vms:
-  - name: db-01
-    host: hyperv-01
-    policy: gold
-    disks:
-      - { name: os, path: disks/db-01-os.img, os: true }
-      - { name: data, path: disks/db-01-data.img }
-    networkAdapters: [{ name: nic0, vmNetwork: backend }]
-  - name: app-01
-    host: hyperv-01
-    policy: gold
-    disks: [{ name: os, path: disks/app-01-os.img }]
-    networkAdapters: [{ name: nic0, vmNetwork: backend }]
-  - name: web-01
-    host: hyperv-01
-    policy: gold
-    disks: [{ name: os, path: disks/web-01-os.img }]
-    networkAdapters: [{ name: nic0, vmNetwork: frontend }]
+${vms.map(vmText).join('\n')}
 `;
+}
+
+function guestLines({ kernel, initialRamDisk, commandLine }: GuestImage, disks: readonly DemoDisk[]): string[] {
+  const words = `${commandLine} disks=${disks.map(({ name }) => name).join(',')} pause=${TRANSACTION_PAUSE_US}`;
+  return [
+    `    hardware: { processors: 1, memoryBytes: ${GUEST_MEMORY_BYTES} }`,
+    '    directBoot:',
+    `      kernel: ${JSON.stringify(kernel)}`,
+    `      initialRamDisk: ${JSON.stringify(initialRamDisk)}`,
+    `      commandLine: ${words}`,
+    `    checks: [{ console: 'guest: ready', within: 3m }]`,
+  ];
+}
 
 const planFileText = `name: ${demoPlan.name}
 groups:
@@ -101,14 +126,15 @@ ${demoPlan.groups.map((group) => `  - name: ${group.name}\n    vms: [${group.vms
 /**
  * Writes the site file, the plan and the disks.
  * @param store value of `store:` in the site file.
+ * @param image what the VMs boot from; if undefined, they only serve their disks.
  * @returns the disks; if mke2fs is missing, they hold the contents without a file system.
  */
-export async function makeDemoSite(folder: string, store: string): Promise<DemoDisk[]> {
+export async function makeDemoSite(folder: string, store: string, image: GuestImage | undefined): Promise<DemoDisk[]> {
+  const disks = demoDisks(folder);
   await mkdir(path.join(folder, 'disks'), { recursive: true });
-  await writeFile(path.join(folder, 'site.yaml'), siteFileText(store));
+  await writeFile(path.join(folder, 'site.yaml'), siteFileText(store, disks, image));
   await writeFile(path.join(folder, 'plan.yaml'), planFileText);
   const mke2fs = await findTool('mke2fs');
-  const disks = demoDisks(folder);
   for (const disk of disks) {
     await writeFile(disk.file, '');
     await truncate(disk.file, disk.size);
@@ -133,7 +159,7 @@ async function makeFileSystem(mke2fs: string, disk: DemoDisk, tree: string): Pro
   }
   await writeFile(path.join(tree, 'SHA256SUMS'), `${manifest.join('\n')}\n`);
   const sizeKiB = (disk.size - GUEST_REGION_BYTES) / 1024;
-  await promisify(execFile)(mke2fs, ['-q', '-F', '-t', 'ext4', '-L', disk.vm, '-d', tree, disk.file, `${sizeKiB}k`]);
+  await promisify(execFile)(mke2fs, ['-q', '-F', '-t', 'ext4', '-L', disk.name, '-d', tree, disk.file, `${sizeKiB}k`]);
   disk.fileSystem = true;
 }
 

@@ -1,118 +1,28 @@
-/**
- * The demo's guests: one writer per disk, over NBD like any guest. Each writes numbered, checksummed blocks
- * continuously until its disk is taken away, and then continues at the recovery site.
- */
-import { NbdGuest } from '../../sites/nbd/guest.js';
-import { NumberedWriter } from '../../sites/nbd/numbered-writer.js';
-import { guestRegion, type DemoDisk } from './demo-site.js';
+/** The demo's guests: booted in QEMU, or writers that use the disks of their VM over NBD like any guest. */
+import type { DemoDisk } from './demo-site.js';
 
-/** Blocks between two flushes. */
-const BLOCKS_PER_FLUSH = 64;
-/** Pause between two writes of a guest, ms: keeps the disk busy but leaves the machine time for other work. */
-const PAUSE_MS = 5;
+export type Side = 'primary' | 'recovery';
 
-export interface GuestReport {
+/** The newest thing that a guest has written to a disk: the disk must hold it and everything before. */
+export interface Written {
   readonly vm: string;
   readonly disk: string;
-  /** Blocks whose writes the disk acknowledged. */
-  readonly acknowledged: number;
+  /** Lines of a file in its file system, or blocks of a region of its own. */
+  readonly kind: 'transactions' | 'blocks';
+  /** Counted from 1; 0 if there is none. */
+  readonly newest: number;
 }
 
-class Guest {
-  #stopped = false;
-  #writer: NumberedWriter | undefined;
-  #running: Promise<void> = Promise.resolve();
-
-  constructor(
-    readonly disk: DemoDisk,
-    private readonly diskId: string,
-  ) {}
-
-  get acknowledged(): number {
-    return this.#writer?.acknowledged ?? 0;
-  }
-
-  /** Connects and writes, starting after the newest existing block. */
-  async start(nbdUri: string): Promise<void> {
-    const connection = await NbdGuest.connect(nbdUri);
-    this.#stopped = false;
-    this.#writer = await NumberedWriter.resume(connection, this.diskId, guestRegion(this.disk));
-    const writer = this.#writer;
-    this.#running = this.#write(writer, connection);
-  }
-
-  /** Resolves when the guest has ended: either it was stopped, or its disk was taken away. */
-  async ended(): Promise<void> {
-    await this.#running;
-  }
-
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    await this.#running;
-  }
-
-  async #write(writer: NumberedWriter, connection: NbdGuest): Promise<void> {
-    try {
-      while (!this.#stopped) {
-        await writer.writeNext();
-        if (writer.acknowledged % BLOCKS_PER_FLUSH === 0) await writer.flush();
-        await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
-      }
-    } catch {
-      // The disk was taken away, which is what a failover looks like to a guest.
-    } finally {
-      await connection.close().catch(() => undefined);
-    }
-  }
-}
-
-export class Guests {
-  readonly #guests: Guest[];
-
-  constructor(disks: readonly DemoDisk[]) {
-    this.#guests = disks.map((disk) => new Guest(disk, `${disk.vm}/${disk.name}`));
-  }
-
-  /** @param uriOf the NBD URI of a disk. */
-  async start(uriOf: (disk: DemoDisk) => string): Promise<void> {
-    await Promise.all(this.#guests.map((guest) => guest.start(uriOf(guest.disk))));
-  }
-
-  async ended(): Promise<void> {
-    await Promise.all(this.#guests.map((guest) => guest.ended()));
-  }
-
-  async stop(): Promise<void> {
-    await Promise.all(this.#guests.map((guest) => guest.stop()));
-  }
-
-  reports(): GuestReport[] {
-    return this.#guests.map((guest) => ({
-      vm: guest.disk.vm,
-      disk: guest.disk.name,
-      acknowledged: guest.acknowledged,
-    }));
-  }
-}
-
-/**
- * Tries to write to a disk that was shut down.
- * @returns the error that it got.
- * @throws Error if the write succeeded.
- */
-export async function tryForbiddenWrite(nbdUri: string): Promise<string> {
-  let guest: NbdGuest;
-  try {
-    guest = await NbdGuest.connect(nbdUri);
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
-  try {
-    await guest.write(Buffer.alloc(4096), 0);
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  } finally {
-    await guest.close().catch(() => undefined);
-  }
-  throw new Error(`a write to ${nbdUri} went through although the VM is shut down`);
+export interface DemoGuests {
+  readonly areBooted: boolean;
+  /**
+   * Resolves once the guest of a VM works at a site, where its VM was just started.
+   * @param uriOf the NBD URI of a disk at that site.
+   */
+  begin(vm: string, side: Side, uriOf: (disk: DemoDisk) => string): Promise<void>;
+  /** Whether QEMU has booted the guest of a VM there, and it has not shut down. */
+  isBooted(vm: string, side: Side): Promise<boolean>;
+  /** Resolves once the guest has ended, because its VM was shut down. @returns what it has written to each disk. */
+  ended(vm: string): Promise<Written[]>;
+  stop(): Promise<void>;
 }

@@ -8,10 +8,13 @@ import { open } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { verifyNumbered } from '../../sites/nbd/numbered-writer.js';
 import { guestRegion, type DemoDisk } from './demo-site.js';
+import { checkTransactions } from './guest/transactions.js';
+import type { Written } from './guests.js';
 import { findTool } from './tools.js';
 
 const run = promisify(execFile);
 const READ_BYTES = 4 * 1024 * 1024;
+const MAX_TRANSACTIONS_BYTES = 64 * 1024 * 1024;
 
 export interface DiskProof {
   readonly name: string;
@@ -30,10 +33,14 @@ export interface Check {
 
 /**
  * @param replicaFile the fixed VHD in the store: contents first, footer last.
- * @param acknowledged number of the newest block that was acknowledged to the guest; the replica must hold it and all
+ * @param written the newest block or transaction that was acknowledged to the guest; the replica must hold it and all
  * earlier ones.
  */
-export async function proveDisk(disk: DemoDisk, replicaFile: string, acknowledged: number): Promise<DiskProof> {
+export async function proveDisk(
+  disk: DemoDisk,
+  replicaFile: string,
+  written: Pick<Written, 'kind' | 'newest'>,
+): Promise<DiskProof> {
   const [sourceDigest, replicaDigest] = await Promise.all([
     digestOf(disk.file, disk.size),
     digestOf(replicaFile, disk.size),
@@ -47,7 +54,9 @@ export async function proveDisk(disk: DemoDisk, replicaFile: string, acknowledge
     },
     await compareWithQemu(disk.file, replicaFile),
     await checkFileSystem(disk, replicaFile),
-    await checkGuestBlocks(disk, replicaFile, acknowledged),
+    written.kind === 'blocks'
+      ? await checkGuestBlocks(disk, replicaFile, written.newest)
+      : await checkGuestTransactions(replicaFile, written.newest),
   ];
   return { name: disk.name, bytes: disk.size, sourceDigest, replicaDigest, checks };
 }
@@ -96,6 +105,23 @@ async function judged(name: string, running: Promise<{ stdout: string }>): Promi
 }
 
 const lastLine = (text: string): string => text.trim().split('\n').at(-1) ?? '';
+
+async function checkGuestTransactions(replica: string, newest: number): Promise<Check> {
+  const name = 'transactions of the guest';
+  const tool = await findTool('debugfs');
+  if (tool === undefined) return { name, outcome: 'skipped', detail: 'debugfs is not installed' };
+  const { stdout } = await run(tool, ['-R', 'cat /transactions', replica], { maxBuffer: MAX_TRANSACTIONS_BYTES });
+  const { last, fault } = checkTransactions(stdout);
+  if (fault !== undefined) return { name, outcome: 'failed', detail: fault };
+  if (last < newest) {
+    return {
+      name,
+      outcome: 'failed',
+      detail: `the guest wrote transaction ${newest}, but the replica ends at transaction ${last}`,
+    };
+  }
+  return { name, outcome: 'passed', detail: `transactions 1 to ${last}, each with the digest of the one before` };
+}
 
 async function checkGuestBlocks(disk: DemoDisk, replica: string, acknowledged: number): Promise<Check> {
   const name = 'blocks the guest wrote';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { webUiText } from '../../client/demo/demo-report.js';
+import { storyTable, webUiText } from '../../client/demo/demo-report.js';
 
 const record = { planRun: 'plan/three-tier/1', vms: [{ name: 'db-01' }] };
 const instance = {
@@ -12,4 +12,21 @@ test('the demo prints an address only for a Web UI that is still running when th
   expect(webUiText(instance, record)).toContain('vm/demo-vault/db-01');
   for (const gone of ['ending', undefined] as const) expect(webUiText(gone, record)).not.toContain('http');
   expect(webUiText('ending', record)).toContain('npm run demo -- --keep');
+});
+
+test('the demo adds up both commits of a VM, and marks a step that was not as it should be', () => {
+  const of = (step: 'commit' | 'failback', seconds: number, ok = true) => ({
+    step,
+    vm: 'db-01',
+    ok,
+    booted: true,
+    seconds,
+  });
+  const story = [of('commit', 2), of('failback', 30, false), of('commit', 3)];
+  const [header, row] = storyTable({ story, vms: [{ name: 'db-01' }] })
+    .trim()
+    .split('\n')
+    .map((line) => line.trim().split(/ {2,}/));
+  expect(header).toEqual(['VM', 'Test failover', 'Planned failover', 'Commit', 'Failback', 'Reverse replicate']);
+  expect(row).toEqual(['db-01', '-', '-', '5 s', 'NOT OK, 30 s', '-']);
 });

@@ -18,7 +18,7 @@ test("one changed byte of a replica makes the demo's check fail", async (context
   await runReader('qemu-img', 'convert', '-f', 'raw', '-O', 'vpc', '-o', 'subformat=fixed,force_size', file, replica);
   const disk = { vm: 'db-01', name: 'os', file, size: 64 * MiB, contentBytes: 0, folders: [], fileSystem: false };
   const outcomes = async () => {
-    const { checks } = await proveDisk(disk, replica, 0);
+    const { checks } = await proveDisk(disk, replica, { kind: 'blocks', newest: 0 });
     return Object.fromEntries(checks.map(({ name, outcome }) => [name, outcome]));
   };
   expect(await outcomes()).toMatchObject({ 'sha256 of both files': 'passed', 'qemu-img compare': 'passed' });

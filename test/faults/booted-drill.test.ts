@@ -6,7 +6,7 @@ import { testFailoverResultSchema } from '../../domain/drill.js';
 import { vaultPaths } from '../../domain/vault.js';
 import { EmbeddedReplicaStore } from '../../sites/folder-store/folder-store.js';
 import { guestNetwork } from '../../sites/qemu/guest-network.js';
-import { bootedTransactions } from '../support/guest/guest-image.js';
+import { bootedTransactions } from '../../client/demo/guest/console.js';
 import { bootedSite, VM } from './booted-site.js';
 
 const TEST_VM = `${VM}-test`;

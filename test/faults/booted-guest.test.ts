@@ -3,7 +3,7 @@
  * replica boots, its file systems mount, and its transactions are those of the source: all of them, or the first ones.
  */
 import { expect, test } from 'vitest';
-import { bootedTransactions, leftTransactions } from '../support/guest/guest-image.js';
+import { bootedTransactions, leftTransactions } from '../../client/demo/guest/console.js';
 import { bootedSite, SOON, VM } from './booted-site.js';
 
 test('after a planned failover the replica boots with everything that the source wrote', async (context) => {

@@ -9,7 +9,8 @@ import { DataFolder } from '../../dist/config/data-folder.js';
 import { loadSite } from '../../dist/config/site-file.js';
 // As built: the instance starts its processes from the folder it is loaded from.
 import { startInstance } from '../../dist/instance/up.js';
-import { bootedTransactions, requireGuestImage } from '../support/guest/guest-image.js';
+import { bootedTransactions } from '../../client/demo/guest/console.js';
+import { requireGuestImage } from '../support/guest-image.js';
 import { requireReader, runReader } from '../support/readers.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 

@@ -6,7 +6,8 @@ import { RawDisk } from '../../disks/raw.js';
 import { NbdServer } from '../../sites/nbd/nbd-server.js';
 import { guestNetwork } from '../../sites/qemu/guest-network.js';
 import { QemuGuest } from '../../sites/qemu/qemu-guest.js';
-import { bootedTransactions, requireGuestImage } from '../support/guest/guest-image.js';
+import { bootedTransactions } from '../../client/demo/guest/console.js';
+import { requireGuestImage } from '../support/guest-image.js';
 import { requireReader, runReader } from '../support/readers.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 

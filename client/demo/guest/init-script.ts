@@ -1,15 +1,32 @@
-#!/bin/busybox sh
-# The first process of the test guest. From the kernel's command line: `address=` of its first adapter, `fetch=` an address that
-# it asks for its newest transaction, `serve=no` if it writes none.
+/**
+ * The first process of the guest, for busybox. Words of the kernel's command line that it knows: `address=` of its first
+ * adapter, `fetch=` an address that it asks for its newest transaction, `serve=no` if it writes none, `disks=` the labels
+ * of its disks (os,data by default), `pause=` the time between two transactions in microseconds.
+ */
+export const initScript = String.raw`#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 for module in $(cat /modules/order); do insmod /modules/$module; done
+disks='os data'
+pause=50000
 for word in $(cat /proc/cmdline); do
-  case $word in address=*) address=${word#address=} ;; fetch=*) fetch=${word#fetch=} ;; esac
+  value=$(echo "$word" | cut -d = -f 2-)
+  case $word in
+    address=*) address=$value ;;
+    fetch=*) fetch=$value ;;
+    disks=*) disks=$(echo "$value" | tr , ' ') ;;
+    pause=*) pause=$value ;;
+  esac
 done
+
+# On the serial port, which is kept, and on the screen.
+tell() {
+  echo "guest: $1" > /dev/console
+  echo "guest: $1" > /dev/tty1
+}
 
 # The power button shuts the guest down.
 mkdir -p /etc/acpi
@@ -26,10 +43,10 @@ acpid -c /etc/acpi -a /etc/acpid.conf -M /etc/acpi.map -l /dev/null
 halt_now() {
   kill "$writer" 2>/dev/null
   wait "$writer" 2>/dev/null
-  for disk in $mounted; do echo "guest: $disk is left with $(newest $disk) transactions" > /dev/console; done
-  umount /os /data 2>/dev/null
+  for disk in $mounted; do tell "$disk is left with $(newest $disk) transactions"; done
+  umount $mounted 2>/dev/null
   sync
-  echo 'guest: shut down' > /dev/console
+  tell 'shut down'
   poweroff -f
 }
 trap halt_now USR1
@@ -67,8 +84,9 @@ agent() {
 agent &
 
 # The disks are found by their labels, whatever bus they are on.
-mkdir -p /os /data /run/www
-for label in os data; do
+mkdir -p /run/www
+for label in $disks; do
+  mkdir -p /$label
   tries=0
   until device=$(findfs LABEL=$label 2>/dev/null) || [ $tries -ge 50 ]; do usleep 100000; tries=$((tries + 1)); done
   [ -n "$device" ] && mount -t ext4 "$device" /$label && mounted="$mounted /$label"
@@ -76,7 +94,8 @@ done
 
 newest() {
   number=$(tail -n 1 "$1/transactions" 2>/dev/null | cut -d ' ' -f 1)
-  echo "${number:-0}"
+  [ -n "$number" ] || number=0
+  echo "$number"
 }
 
 # A transaction is a number and the digest of what came before, on the first disk and then on the second.
@@ -91,7 +110,7 @@ write_transactions() {
       done
     done
     echo $n > /run/www/newest
-    usleep 50000
+    usleep $pause
     n=$((n + 1))
   done
 }
@@ -99,7 +118,7 @@ write_transactions() {
 for disk in $mounted; do
   touch $disk/transactions
   if awk '$1 != NR || NF != 2 { exit 1 }' $disk/transactions; then order='in order'; else order='NOT IN ORDER'; fi
-  echo "guest: $disk holds $(wc -l < $disk/transactions) transactions, $order" > /dev/console
+  tell "$disk holds $(wc -l < $disk/transactions) transactions, $order"
 done
 echo $(newest /os) > /run/www/newest
 httpd -p 80 -h /run/www
@@ -110,10 +129,11 @@ esac
 if [ -n "$fetch" ]; then
   # Its own time limit, and the name of a service, make this program crash.
   if got=$(timeout 10 wget -q -O - "http://$fetch:80/newest"); then result="fetched $got"; else result='reached nobody'; fi
-  echo "guest: $result" > /dev/console
+  tell "$result"
 fi
-echo 'guest: ready' > /dev/console
+tell 'ready'
 while :; do
   sleep 3600 &
   wait $!
 done
+`;
