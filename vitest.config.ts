@@ -49,7 +49,7 @@ const alone = ['test/disks/overlay*.test.ts', 'test/faults/wrong-clocks.test.ts'
 const deployment = [
   'test/browser/*.test.ts',
   'test/client/{doctor,hanging-store,hypervisor-command,operator-views,strange-keys,temporal-problems}.test.ts',
-  'test/faults/{encrypted-site,engine-faults-azure,way-back-azure,two-sites,stopped-worker,versioned-worker}.test.ts',
+  'test/faults/{booted-drill,encrypted-site,engine-faults-azure,killed-drill,stopped-worker,two-sites,versioned-worker,way-back-azure,way-back-embedded}.test.ts',
   'test/sites/azure-*.test.ts',
   'test/temporal/configured-server.test.ts',
   'test/tooling/package.test.ts',
