@@ -19,6 +19,7 @@ import { leftoversCommand } from './commands/leftovers.js';
 import { keysCommand } from './commands/keys.js';
 import { planCommand } from './commands/plan.js';
 import { prepareCommand } from './commands/prepare.js';
+import { recoveryPointCommand } from './commands/recovery-point.js';
 import { protectCommand, retryCommand, syncCommand } from './commands/replication.js';
 import { resynchronizeCommand } from './commands/resynchronize.js';
 import { pauseCommand, resumeCommand, setPolicyCommand } from './commands/settings.js';
@@ -88,6 +89,7 @@ export function program(): Command {
     cancelFailbackCommand(),
     reverseReplicateCommand(),
     planCommand(),
+    recoveryPointCommand(),
     vaultCommand(),
     jobCommand(),
     leftoversCommand(),

@@ -6,11 +6,14 @@ import type { StoreAddress } from '../domain/store-address.js';
 import { ExportRefused } from '../replication/export-folder.js';
 import { exportPoint, type Exported, type ExportTask } from '../replication/export-point.js';
 import { heldReplicas } from '../replication/held-replicas.js';
+import { holdersOfPoints, type PointHolder } from '../replication/point-holders.js';
+import { readRecoveryState, type KnownRecoveryState } from '../replication/recovery-target.js';
 import { jobRecord, jobRecords, surveyVault, type UnreadableVm, type VaultVm } from '../replication/vault-survey.js';
 import { liesInStore } from '../config/lies-in-store.js';
 import { withReplicaStore } from './open-replica-store.js';
 
 export { ExportRefused };
+export type { PointHolder };
 export type { UnreadableVm, VaultVm } from '../replication/vault-survey.js';
 
 /**
@@ -48,6 +51,26 @@ export const readEvidence = (address: StoreAddress, names: readonly string[]): P
       if (data) found.set(name, data);
     }
     return found;
+  });
+
+/**
+ * The recovery points of a VM, oldest first, and what holds them; undefined if the store has no replica of it.
+ * @throws CatalogueError StoreUnreachable
+ */
+export const readPoints = (
+  address: StoreAddress,
+  vm: string,
+): Promise<
+  | (Pick<KnownRecoveryState, 'points' | 'damaged'> & {
+      readonly holders: ReadonlyMap<string, readonly PointHolder[]>;
+    })
+  | undefined
+> =>
+  withReplicaStore(address, async (store) => {
+    // Read first: a point that is held then is still there.
+    const holders = await holdersOfPoints(store, vm);
+    const recovery = await readRecoveryState(store, vm);
+    return recovery && { points: recovery.points, damaged: recovery.damaged, holders };
   });
 
 /** See `exportPoint`. */

@@ -100,6 +100,11 @@ export class Leases {
     return this.leases.some(({ of }) => !of);
   }
 
+  /** Ids of the points that are being read. */
+  get read(): string[] {
+    return this.leases.flatMap(({ of }) => of?.id ?? []);
+  }
+
   get points(): string[] {
     return this.#held().map(({ id }) => id);
   }

@@ -243,6 +243,20 @@ export const vmAnswers = {
     ),
     unreadable: z.array(z.strictObject({ vm, problem: z.string() })),
   }),
+  'recovery-point list': z.strictObject({
+    vm,
+    recoveryPoints: z
+      .array(
+        point.extend({
+          ageSeconds: z.int().describe('Time since its instant.'),
+          heldBy: z
+            .array(z.enum(['replicaVm', 'testVm', 'reader']))
+            .describe('Why it is not deleted, however old it is: a VM runs from it, or it is being read.'),
+        }),
+      )
+      .describe('Oldest first.'),
+    damaged,
+  }),
   'vault export': z.strictObject({
     vm,
     recoveryPoint: z.string(),

@@ -19,9 +19,14 @@ import { waitingForStore } from './store-patience.js';
 import { damagedText, kindText, pointValue, suspectText } from './points-report.js';
 import { commonOptions, dataFolderOf, outputOf, siteFileOf, withFarshore } from './place.js';
 
-interface StoreOption {
+export interface StoreOption {
   readonly store?: string;
 }
+
+export const storeOption = [
+  '--store <place>',
+  "folder of the store, or address of its container (default: the site file's)",
+] as const;
 
 export function vaultCommand(): Command {
   const vault = new Command('vault')
@@ -30,10 +35,6 @@ export function vaultCommand(): Command {
       'The store describes itself: `list` and `export` work even without Temporal and the primary site, and while ' +
         'workers use the store.',
     );
-  const storeOption = [
-    '--store <place>',
-    "folder of the store, or address of its container (default: the site file's)",
-  ] as const;
   vault
     .command('list')
     .summary('VMs, disks, cycles, recovery points and job records')
@@ -158,7 +159,7 @@ async function adoptVms(names: string[], _options: object, command: Command): Pr
   });
 }
 
-async function storeOf({ store }: StoreOption, command: Command): Promise<StoreAddress> {
+export async function storeOf({ store }: StoreOption, command: Command): Promise<StoreAddress> {
   if (store !== undefined) return storeNamed(store);
   const options = commonOptions(command);
   const data = dataFolderOf(options);

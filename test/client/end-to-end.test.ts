@@ -403,6 +403,8 @@ describe('every other command answers according to its schema', () => {
     ['plan list'],
     ['job list --vault', 'job list'],
     ['vault list'],
+    ['recovery-point list db-01', 'recovery-point list'],
+    ['recovery-point list none', 'error', [3]],
     ['vault export db-01 --point latest --to out', 'vault export'],
     ['vault adopt'],
     ['failover web-01 --type planned --yes', 'failover'],
@@ -460,6 +462,14 @@ describe('every other command answers according to its schema', () => {
     expect((await found()).leftovers).toHaveLength(2);
     expect(await found('--remove', ids[0]!, '--yes')).toMatchObject({ removed: [ids[0]], leftovers: [{ id: ids[1] }] });
     expect(await found('--remove-all', '--yes')).toMatchObject({ removed: [ids[1]], leftovers: [], notRemoved: [] });
+  });
+
+  test('recovery-point list says what holds a point', async () => {
+    const { value } = await shell.json('recovery-point', 'list', 'db-01');
+    const { recoveryPoints } = value as Answer<'recovery-point list'>;
+    expect(recoveryPoints).toMatchObject([{ heldBy: ['replicaVm'], ageSeconds: expect.any(Number) as number }]);
+    const { stdout } = await shell.run('recovery-point', 'list', 'db-01', '--store', 'vault');
+    expect(stdout).toMatch(new RegExp(`^RECOVERY POINT .*\\n${recoveryPoints[0]!.id} .* the replica VM\\n$`));
   });
 
   test('keys use, job show and a command that keeps running', async () => {
