@@ -150,7 +150,7 @@ async function remove(
   const hypervisor = hosts.get(host!)!;
   if (kind === 'oldChangeLogs' || kind === 'vmState') return await hypervisor.removeFiles(kind, vm);
   if (kind === 'failbackLayers' && !thing.isCommitted) return await hypervisor.discardFailback(vm, thing.epoch!);
-  if (kind === 'changeLogs') return await hypervisor.endReplication(vm);
+  if (kind === 'changeLogs') return await hypervisor.endReplication(vm, thing.epoch);
   while ((await hypervisor.mergeSnapshot(vm)) > 0);
 }
 

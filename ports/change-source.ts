@@ -103,8 +103,11 @@ export interface ChangeSource extends VmInventory {
    * @throws CatalogueError ResyncRequired if they may hold something else; nothing has begun then.
    */
   continueReplication(vm: string, epoch: number, unchangedSince: WrittenState): Promise<void>;
-  /** Stops tracking, merges a remaining snapshot, and releases all cuts. */
-  endReplication(vm: string): Promise<void>;
+  /**
+   * Stops tracking, merges a remaining snapshot, and releases all cuts. @param ofEpoch has no effect if the VM is tracked
+   * in another epoch: a late request leaves a newer replication alone.
+   */
+  endReplication(vm: string, ofEpoch?: number): Promise<void>;
   /**
    * Opens a disk as it was when the snapshot was taken.
    * @throws CatalogueError SnapshotGivenUp; InvalidVmState if there is no snapshot.

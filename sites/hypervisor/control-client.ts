@@ -57,8 +57,8 @@ abstract class ChangesClient implements ChangeSource {
     await this.#control.call('continueReplication', { vm, epoch, unchangedSince });
   }
 
-  async endReplication(vm: string): Promise<void> {
-    await this.#control.call('endReplication', { vm });
+  async endReplication(vm: string, ofEpoch?: number): Promise<void> {
+    await this.#control.call('endReplication', { vm, ...(ofEpoch !== undefined && { ofEpoch }) });
   }
 
   /** The caller may read the base files of the disks: while a VM has a snapshot, nobody writes to them. */

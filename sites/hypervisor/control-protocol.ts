@@ -118,7 +118,7 @@ export const changeOperations = {
   describeVm: operation(vm, describedVm),
   beginReplication: operation(vmAndEpoch, nothing, 120_000),
   continueReplication: operation(vmAndEpoch.extend({ unchangedSince: writtenState }), nothing, 120_000),
-  endReplication: operation(vm, nothing, 120_000),
+  endReplication: operation(vm.extend({ ofEpoch: count.exactOptional() }), nothing, 120_000),
   snapshotFile: operation(
     z.object({ vm: nameSchema, epoch: count, disk: nameSchema }),
     z.object({

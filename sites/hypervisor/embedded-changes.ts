@@ -35,8 +35,8 @@ export abstract class EmbeddedChanges {
     await this.vm(vm).beginReplication(epoch, unchangedSince);
   }
 
-  async endReplication(vm: string): Promise<void> {
-    await this.vm(vm).endReplication();
+  async endReplication(vm: string, ofEpoch?: number): Promise<void> {
+    await this.vm(vm).endReplication(ofEpoch);
   }
 
   async snapshotFile(vm: string, epoch: number, disk: string): Promise<SnapshotFile> {

@@ -191,8 +191,10 @@ export class EmbeddedVm {
     });
   }
 
-  endReplication(): Promise<void> {
-    return this.#turn.run(() => this.#stopTracking());
+  endReplication(ofEpoch?: number): Promise<void> {
+    return this.#turn.run(async () => {
+      if (ofEpoch === undefined || (await this.#loaded()).state?.epoch === ofEpoch) await this.#stopTracking();
+    });
   }
 
   async #stopTracking(): Promise<void> {

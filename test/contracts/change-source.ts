@@ -240,6 +240,8 @@ export function changeSourceContract(name: string, make: () => Promise<SourceUnd
       const [disk] = Object.keys(under.disks) as [string];
       await write(disk, content(100 * KiB, 1), 4 * KiB);
       await source.cut(vm, at(1));
+      await source.endReplication(vm, 99);
+      expect((await source.describeVm(vm)).tracking, 'a late request').toMatchObject({ openSequence: 2 });
       await source.endReplication(vm);
       await source.endReplication(vm);
       const { tracking, snapshot, state } = await source.describeVm(vm);

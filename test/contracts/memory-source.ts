@@ -151,8 +151,9 @@ export class MemorySource implements ChangeSource {
     await this.beginReplication(vm, epoch);
   }
 
-  async endReplication(vm: string): Promise<void> {
-    this.stopTracking(this.vm(vm));
+  async endReplication(vm: string, ofEpoch?: number): Promise<void> {
+    const { tracking } = await this.describeVm(vm);
+    if (ofEpoch === undefined || tracking?.epoch === ofEpoch) this.stopTracking(this.vm(vm));
   }
 
   async openSnapshotDisk(vm: string, epoch: number, disk: string): Promise<ReadableDisk> {
