@@ -10,8 +10,8 @@ import { findTool } from './tools.js';
 
 const MiB = 1024 * 1024;
 const GUEST_MEMORY_BYTES = 192 * MiB;
-/** Between two transactions of a booted guest: six of them leave the machine time for other work, microseconds. */
-const TRANSACTION_PAUSE_US = 500_000;
+/** Between two transactions of a booted guest, microseconds: leaves the machine time for other work. */
+const TRANSACTION_PAUSE_US = 1_000_000;
 /** Bytes at the end of each disk, outside the file system, to which guests that are not booted write continuously. */
 const GUEST_REGION_BYTES = 32 * MiB;
 

@@ -32,7 +32,7 @@ import { WritingGuests } from './writing-guests.js';
 
 const cliPath = fileURLToPath(new URL('../cli.js', import.meta.url));
 const RECORD = 'demo.json';
-const FIRST_TRANSACTIONS_MS = 2_000;
+const FIRST_TRANSACTIONS_MS = 3_000;
 
 export interface DemoOptions {
   readonly storage: DemoStorage;
