@@ -46,12 +46,14 @@ export interface Proven {
 /**
  * Compares the disks of both sites, which must be at rest.
  * @param folder folder for data that must be fetched.
+ * @param say prints a line.
  */
 export async function proveDisks(
   folder: string,
   disks: readonly DemoDisk[],
   store: StoreAddress,
   written: readonly Written[],
+  say: (line: string) => void = note,
 ): Promise<Proven> {
   const proofs: { disk: DemoDisk; proof: DiskProof }[] = [];
   for (const disk of disks) {
@@ -61,7 +63,7 @@ export async function proveDisks(
     const proof = await proveDisk(disk, replica, newest);
     proofs.push({ disk, proof });
     for (const check of proof.checks)
-      note(`  ${disk.vm}/${disk.name}: ${check.name}: ${check.outcome} (${check.detail})`);
+      say(`  ${disk.vm}/${disk.name}: ${check.name}: ${check.outcome} (${check.detail})`);
   }
   const checks = proofs.flatMap(({ proof }) => proof.checks);
   const skipped = checks.filter(({ outcome }) => outcome === 'skipped').map(({ name, detail }) => `${name}: ${detail}`);

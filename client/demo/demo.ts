@@ -119,7 +119,7 @@ async function conduct(
     await story.commit();
     // The failback changes neither the replica nor, before its commit, the disks at the primary site.
     const [afterFailover] = await Promise.all([
-      proveDisks(folder, disks, site.site.vault.store, [...story.written]),
+      proveDisks(folder, disks, site.site.vault.store, [...story.written], (line) => story.say(line)),
       story.failBack(),
     ]);
     await story.commit();

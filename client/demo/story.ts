@@ -138,7 +138,7 @@ export class Story {
     const id = await farshore.runPlan(plan, 'planned');
     let phase = '';
     const run = farshore.followPlanRun(id, (seen) => {
-      if (seen.phase !== phase) this.#say(`  ${(phase = seen.phase)}`);
+      if (seen.phase !== phase) this.say(`  ${(phase = seen.phase)}`);
     });
     const ended = run.then(({ state, failure }) => {
       if (state !== 'Succeeded') throw new JobFailedError(`recovery plan: ${failure ?? state}`);
@@ -254,7 +254,7 @@ export class Story {
     const ended = await this.#forAll(async (vm) => {
       const { text, ok = true, booted } = await run(vm);
       const seconds = Math.round((performance.now() - startedAt) / 100) / 10;
-      this.#say(`${title} of ${vm}: ${ok ? '' : 'NOT OK: '}${text} (${seconds} s)`);
+      this.say(`${title} of ${vm}: ${ok ? '' : 'NOT OK: '}${text} (${seconds} s)`);
       return { step, vm, ok, booted: booted ?? (await this.options.guests.isBooted(vm, to)), seconds };
     });
     this.#side = to;
@@ -285,8 +285,8 @@ export class Story {
     return { vm, path: file, sha256 };
   }
 
-  /** Below the bars, if there are any. */
-  #say(line: string): void {
+  /** Prints a line for the operator, below the bars that show the progress. */
+  say(line: string): void {
     this.#progress.close();
     note(line);
   }
