@@ -19,7 +19,7 @@ export function demoCommand(): Command {
       'Creates three VMs with real file systems and boots them in QEMU, if it is installed. Protects them while they ' +
         'are being written to, starts copies of them in a test failover, fails them over with a recovery plan, commits, ' +
         'fails them back, commits, and protects them again. Proves that each replica disk equals its source. Takes ' +
-        'about three minutes.',
+        'two to three minutes.',
     )
     .option('--keep', 'leave the site running and keep its files')
     .addOption(
