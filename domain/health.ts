@@ -6,6 +6,7 @@ import { earlier, formatSeconds, secondsBetween, toIso, toMs } from './time.js';
 import { copyFrequencyMs } from './policy.js';
 import { CYCLES_REMEMBERED, missedCycles } from './transitions.js';
 import { isReplicated, seedingStopped, type Health, type ProtectedItem } from './protected-item.js';
+import { isOffForFailback } from './jobs/failback.js';
 import type { Failure } from './errors.js';
 import type { HostTrouble } from './host.js';
 import { hostSilence, saysHostIsSilent, type HostSilence } from './host-silence.js';
@@ -130,15 +131,14 @@ export function conditionsOf(item: ProtectedItem, now: string, known?: HostSilen
     });
   }
   if (item.phase === 'FailedOver' || item.phase === 'Committed' || item.phase === 'FailedBack') {
-    found.push({ reason: 'NotReverseReplicated', health: 'Warning', ...unprotectedText(item) });
+    found.push({ reason: 'NotReverseReplicated', ...unprotected(item) });
   }
   if (item.sourceRan) {
     found.push({
       reason: 'SourceRan',
       health: 'Warning',
       message: `the source kept running on host ${item.host} after the failover, until it was turned off at ${item.sourceRan.until}; data written there in that time exists only on its own disks`,
-      remedy:
-        'Check whether the guest or its clients wrote there, and save the data you need before you start or protect the source again.',
+      remedy: `Check whether the guest or its clients wrote there, and save the data you need ${item.phase === 'FailedBack' ? 'from the original disk files before you commit the failback, which overwrites it' : 'before you start, protect or fail back to the source again'}.`,
     });
   }
   if (item.sourceFence) {
@@ -179,7 +179,20 @@ function toBeStarted({ host, vmmServer, sourceFence }: ProtectedItem, now: strin
     : `Restart whichever of the two is down: ${startHypervisor(host)}, and ${startProvider(vmmServer)}`;
 }
 
-function unprotectedText({ vm, phase, activeSide }: ProtectedItem): { message: string; remedy?: string } {
+function unprotected(item: ProtectedItem): Pick<Condition, 'health' | 'message' | 'remedy'> {
+  const { host, job } = item;
+  if (isOffForFailback(item)) {
+    return {
+      // While nothing fails, that takes seconds.
+      health: job!.retry ? 'Critical' : 'Warning',
+      message: `the VM is off at both sites while its failback sends the last changes to host ${host} and starts it there`,
+      remedy: `If that takes too long, run it at the recovery site again: farshore job cancel ${job!.jobId}`,
+    };
+  }
+  return { health: 'Warning', ...unprotectedText(item) };
+}
+
+function unprotectedText({ vm, phase, activeSide, job }: ProtectedItem): { message: string; remedy?: string } {
   if (activeSide === 'primary') {
     const message = 'the VM has been failed back and is not protected';
     return phase === 'FailedBack'
@@ -188,9 +201,10 @@ function unprotectedText({ vm, phase, activeSide }: ProtectedItem): { message: s
   }
   return {
     message: 'the VM runs at the recovery site and is not protected there (no reverse replication)',
-    ...(phase === 'Committed' && {
-      remedy: `It can stay there. To bring it back to the primary site: farshore failback ${vm}`,
-    }),
+    ...(phase === 'Committed' &&
+      job?.kind !== 'failback' && {
+        remedy: `It can stay there. To bring it back to the primary site: farshore failback ${vm}`,
+      }),
   };
 }
 

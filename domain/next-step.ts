@@ -4,6 +4,7 @@ import { hostSilence, type HostSilence } from './host-silence.js';
 import type { ProtectedItemView } from './item-view.js';
 import { waitsForPerson } from './job.js';
 import { isHalfCancelled } from './jobs/cancel-failover.js';
+import { WAITING } from './jobs/failback.js';
 import { titleOf } from './jobs/known-jobs.js';
 import { seedingStopped, type ProtectedItem } from './protected-item.js';
 import { BEFORE_THAT, startAgent, startHypervisor, startProvider } from './start-again.js';
@@ -82,7 +83,7 @@ export function nextStep(
   if (waiting || seedingStopped(item)) {
     return retryOnceMended(vm);
   }
-  if (item.job?.kind === 'failback' && item.job.task === 'Waiting for the failback to be completed') {
+  if (item.job?.kind === 'failback' && item.job.task === WAITING) {
     return {
       command: `farshore complete-failback ${vm} --wait`,
       purpose: 'its changes have been sent to the primary site, and go on being sent until you complete the failback',

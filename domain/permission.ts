@@ -1,5 +1,6 @@
 /** Whether an operation is allowed for a VM, and if not, the reason and the way out. */
 import { phaseText, type Phase, type ProtectedItem } from './protected-item.js';
+import type { JobRequest } from './running-job.js';
 import { titleOf } from './jobs/job-definition.js';
 
 export type Permission =
@@ -27,7 +28,8 @@ export interface Gates {
 export function gatesOf(item: ProtectedItem): Gates {
   const busyWith = item.job ?? item.pending[0];
   return {
-    busy: busyWith && no(`the job "${titleOf(busyWith.kind)}" is running (${busyWith.jobId}); wait until it has ended`),
+    busy:
+      busyWith && no(`the job "${titleOf(busyWith.kind)}" is running (${busyWith.jobId}); ${endOf(item.vm, busyWith)}`),
     resync:
       item.resync &&
       no(`the VM is marked for resynchronization; first run: farshore resynchronize ${item.vm} --now --wait`),
@@ -37,3 +39,9 @@ export function gatesOf(item: ProtectedItem): Gates {
     inPhase: (wanted, what) => (item.phase === wanted ? undefined : no(`${what}; this VM is ${phaseText[item.phase]}`)),
   };
 }
+
+/** A failback may go on until an operator completes it. */
+const endOf = (vm: string, { kind, jobId }: Pick<JobRequest, 'kind' | 'jobId'>): string =>
+  kind === 'failback'
+    ? `complete it: farshore complete-failback ${vm} --wait; or stop it: farshore job cancel ${jobId}`
+    : 'wait until it has ended';

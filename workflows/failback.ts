@@ -44,10 +44,11 @@ async function bringBack(run: Run): Promise<JobSuccess> {
   const { vm } = run.input;
   const { epoch, disks } = await run.task('Prerequisites check for failback', () => check(run));
   run.known = { epoch };
+  // Registered outside the tasks: a finished task is skipped when the job has continued as new.
+  run.compensateWith('endFailback');
+  run.compensateWith('discardFailback');
   const { sealedAt, isOriginalEqual } = await run.task('Preparing the disks at the primary site', async () => {
-    run.compensateWith('endFailback');
     const begun = await run.step('track the changes of the replica VM', () => run.target.beginFailback({ vm, epoch }));
-    run.compensateWith('discardFailback');
     const layers = await run.step('create the layers above the original disks', () =>
       run.source.createFailbackLayers({ vm, epoch }),
     );
@@ -72,9 +73,12 @@ async function bringBack(run: Run): Promise<JobSuccess> {
   });
   const kept = await run.task('Waiting for the failback to be completed', () => keepSynchronizing(run, epoch, first));
   run.compensateWith('startReplica');
-  const { exportsClosedAt } = await run.task(SHUT_DOWN_REPLICA, () =>
-    run.step('shut down the replica VM', () => run.target.shutDownReplicaVm({ vm })),
-  );
+  const { exportsClosedAt } = await run.task(SHUT_DOWN_REPLICA, async () => {
+    // The VM keeps running while its host cannot take it back.
+    await run.step('check that the host can receive the rest', () => run.source.checkFailbackTarget({ vm }));
+    await run.step('check that the Provider can start the VM', () => run.sourceFabric.checkReturn({ vm }));
+    return run.step('shut down the replica VM', () => run.target.shutDownReplicaVm({ vm }));
+  });
   const last = await run.task('Synchronizing the last changes', () =>
     sendWhatIsLeft(run, epoch, kept.sequence, exportsClosedAt),
   );

@@ -126,4 +126,8 @@ export function failedOver(view: ProtectedItemView | undefined): string | undefi
 
 /** For a VM whose failover was already committed. */
 export const committed = (view: ProtectedItemView | undefined): string | undefined =>
-  view?.item.phase === 'Committed' ? 'its failover has already been committed' : undefined;
+  view?.item.phase !== 'Committed' || view.item.job?.kind === 'failback'
+    ? undefined
+    : view.item.activeSide === 'primary'
+      ? 'its failback has already been committed'
+      : 'its failover has already been committed';

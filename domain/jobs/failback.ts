@@ -1,19 +1,27 @@
 import type { AskedJob } from './job-definition.js';
 import { no, yes } from '../permission.js';
+import type { ProtectedItem } from '../protected-item.js';
 
 /** Before this task, the job waits for an operator unless it was told not to. */
 export const SHUT_DOWN_REPLICA = 'Shut down the replica virtual machine';
+
+/** While it waits before the next task, the VM runs at the recovery site. */
+export const WAITING = 'Waiting for the failback to be completed';
 
 const tasks = [
   'Prerequisites check for failback',
   'Preparing the disks at the primary site',
   'Synchronizing the changes',
-  'Waiting for the failback to be completed',
+  WAITING,
   SHUT_DOWN_REPLICA,
   'Synchronizing the last changes',
   'Handing over to the primary site',
   'Start the virtual machine',
 ] as const;
+
+/** Whether a running failback has shut the VM down at the recovery site; it does not run at the primary site yet. */
+export const isOffForFailback = ({ job }: Pick<ProtectedItem, 'job'>): boolean =>
+  job?.kind === 'failback' && tasks.findIndex((name) => name === job.task) > tasks.indexOf(SHUT_DOWN_REPLICA);
 
 export const failback: AskedJob<'failback', typeof tasks> = {
   kind: 'failback',

@@ -103,6 +103,40 @@ describe('a failback', () => {
     });
   });
 
+  it('that has continued as new is undone as well', async () => {
+    const { site, vault } = setUp(undefined, { continueAsNewAfterEvents: 60 });
+    await vault.run(async () => {
+      const entity = await vault.startEntity('db-01', COMMITTED);
+      const { jobId } = await vault.entity('db-01').executeUpdate(messages.jobUpdates.failback, request());
+      await vault.until(entity, () => site.called('receiveChanges').length >= 8, 60_000);
+      await vault.cancelJob(jobId);
+      const { item } = await vault.until(entity, (view) => view.item.job === undefined, STEP_MS);
+      expect(item).toMatchObject({ phase: 'Committed', activeSide: 'recovery' });
+      expect(namesOf(site.calls, 'discardFailback', 'endFailback')).toEqual(['discardFailback', 'endFailback']);
+      // Its preparations were made once.
+      expect(namesOf(site.calls, 'beginFailback', 'sendSnapshot')).toEqual(['beginFailback', 'sendSnapshot']);
+    });
+  });
+
+  it('keeps the VM running while its host cannot take it back', async () => {
+    const { site, vault } = setUp();
+    await vault.run(async () => {
+      const entity = await vault.startEntity('db-01', COMMITTED);
+      const { jobId } = await entity.executeUpdate(messages.jobUpdates.failback, request());
+      await vault.until(entity, ({ item }) => item.job?.task === WAITING, STEP_MS);
+      site.fail('checkFailbackTarget', 'HypervisorUnreachable');
+      await entity.executeUpdate(messages.completeFailbackUpdate, request());
+      const { operations } = await vault.until(entity, ({ item }) => item.job?.retry !== undefined, STEP_MS);
+      expect(site.called('shutDownReplicaVm')).toEqual([]);
+      expect(operations.cancelFailback).toMatchObject({
+        reason: expect.stringContaining(`farshore job cancel ${jobId}`),
+      });
+      site.heal('checkFailbackTarget');
+      await entity.executeUpdate(messages.retryUpdate, request());
+      await vault.until(entity, (view) => view.item.phase === 'FailedBack', STEP_MS);
+    });
+  });
+
   it('whose changes are lost ends, and marks nothing for resynchronization', async () => {
     const { site, vault } = setUp();
     await vault.run(async () => {
