@@ -6,10 +6,11 @@
  *   vms/<vm>/description.json            the VM as it will be created at failover
  *   vms/<vm>/disks/<disk>.vhd            the replica at the newest applied state, if disks are page blobs (sites/vhd-disks.ts)
  *   vms/<vm>/seed/<epoch>/<disk>/<n>.digests  of slice n of the initial copy; 64 existing ones are packed into <first>-<last>.pack
- *   vms/<vm>/resync/<epoch>/<disk>/<n>.digests  of the replica's blocks at the start of a resynchronization; packed likewise
+ *   vms/<vm>/resync/<epoch>/<disk>/<n>.digests  of the replica's blocks at the start of a resynchronization, or of an
+ *                                        original disk's at the start of a failback; packed likewise
  *   vms/<vm>/verified/<epoch>/<disk>.json  the initial copy of the disk was read back and found equal
  *   vms/<vm>/verify/<cycle>/<disk>/<n>.digests  of the replica's blocks at a cycle, during a verification
- *   vms/<vm>/cycles/<cycle>/<disk>.changes  one disk's change set
+ *   vms/<vm>/cycles/<cycle>/<disk>.changes  one disk's change set; of an epoch after the description's: of a failback
  *   vms/<vm>/cycles/<cycle>/<disk>/<n>.changes  the same in parts, if it is large
  *   vms/<vm>/cycles/<cycle>/<disk>/<n>.json  confirms that the part exists and was read back
  *   vms/<vm>/cycles/<cycle>/manifest.json   written last: the cycle exists once the manifest does

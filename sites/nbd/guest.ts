@@ -1,4 +1,7 @@
-/** An NBD client that acts as a guest in demonstrations, checks and tests, where a VM would be too much. */
+/**
+ * An NBD client. It receives the changes of a failback, and acts as a guest in demonstrations, checks and tests, where a VM
+ * would be too much.
+ */
 import { connect, type Socket } from 'node:net';
 import type { Range } from '../../domain/ranges.js';
 import {
