@@ -10,6 +10,8 @@ export interface Step {
   readonly bytes?: { readonly bytesDone: number; readonly bytesTotal: number } | undefined;
   /** Additional information, such as a failed attempt or something that the step waits for. */
   readonly remark?: string | undefined;
+  /** Identifies what the remark is about, if its text changes by itself, as that of a countdown does. */
+  readonly remarkOf?: string | undefined;
 }
 
 /** Where progress is shown; a part of `process.stderr`. */
@@ -36,7 +38,8 @@ export class Progress {
       this.#draw();
       return;
     }
-    const news = [step.name, step.remark ?? '', step.bytes ? Math.floor(percentOf(step.bytes) / 10) : ''].join('\n');
+    const remark = step.remarkOf ?? step.remark ?? '';
+    const news = [step.name, remark, step.bytes ? Math.floor(percentOf(step.bytes) / 10) : ''].join('\n');
     if (this.#printed.get(key) === news) return;
     this.#printed.set(key, news);
     this.screen.write(`${plainLine(key, step)}\n`);

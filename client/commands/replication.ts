@@ -14,7 +14,7 @@ import type { Farshore } from '../farshore.js';
 import { confirm } from './confirm.js';
 import { Progress } from '../progress.js';
 import { outputOf, withFarshore } from './place.js';
-import { problemOf, retryText, standstill, throwProblems, untilInterrupted, waitForJob } from './wait.js';
+import { problemOf, retryRemark, standstill, throwProblems, untilInterrupted, waitForJob } from './wait.js';
 
 interface WaitOption {
   readonly wait?: true;
@@ -198,7 +198,7 @@ function showSeeding(vm: string, view: ProtectedItemView | undefined, progress: 
   progress.update(vm, {
     name: job.task === undefined || job.task === title ? title : `${title}: ${job.task}`,
     bytes: job.progress,
-    remark: job.retry && retryText(job.retry),
+    ...retryRemark(job.retry),
   });
 }
 
@@ -253,8 +253,7 @@ async function waitForCycle(farshore: Farshore, vm: string, sequence: number): P
     farshore.followVm(
       vm,
       (news) => !news || isThere(news) || isStuck(news),
-      (news) =>
-        progress.update(vm, { name: `Cycle ${sequence}`, remark: news?.item.retry && retryText(news.item.retry) }),
+      (news) => progress.update(vm, { name: `Cycle ${sequence}`, ...retryRemark(news?.item.retry) }),
     ),
   );
   progress.close();

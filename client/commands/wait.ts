@@ -60,9 +60,13 @@ function stepOfJob(job: Job): Step {
   return {
     name: task === undefined || task === titleOf(job.kind) ? name : `${name}: ${task}`,
     bytes: job.state === 'InProgress' ? job.progress : undefined,
-    remark: held ?? (job.retry && retryText(job.retry)),
+    ...(held === undefined ? retryRemark(job.retry) : { remark: held }),
   };
 }
+
+/** As a remark on a step: not printed again for every second of its countdown. */
+export const retryRemark = (retry: RetryState | undefined): Pick<Step, 'remark' | 'remarkOf'> =>
+  retry ? { remark: retryText(retry), remarkOf: `${retry.attempt} ${retry.nextTryAt} ${retry.failure.message}` } : {};
 
 export const retryText = ({ failure, attempt, nextTryAt }: RetryState): string =>
   nextTryAt === undefined

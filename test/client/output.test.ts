@@ -49,6 +49,10 @@ test('without a terminal, a line is printed for each step and each tenth, and no
   progress.update('db-01', { name: 'Checking' });
   for (const done of [0, 5 * MiB, 9 * MiB, 10 * MiB, 19 * MiB, 100 * MiB]) copying(done);
   copying(100 * MiB, 'attempt 1 failed');
+  for (const seconds of [60, 59, 58]) {
+    progress.update('app-01', { name: 'Sending', remark: `next try in ${seconds} s`, remarkOf: 'attempt 1' });
+  }
+  progress.update('app-01', { name: 'Sending', remark: 'next try in 2 min', remarkOf: 'attempt 2' });
   progress.update('web-01', { name: 'Checking' });
   progress.close();
   expect(screen.lines).toEqual([
@@ -57,6 +61,8 @@ test('without a terminal, a line is printed for each step and each tenth, and no
     'db-01: Copying, 10 % (10.0 MiB of 100.0 MiB)',
     'db-01: Copying, 100 % (100.0 MiB of 100.0 MiB)',
     'db-01: Copying, 100 % (100.0 MiB of 100.0 MiB); attempt 1 failed',
+    'app-01: Sending; next try in 60 s',
+    'app-01: Sending; next try in 2 min',
     'web-01: Checking',
   ]);
 });
