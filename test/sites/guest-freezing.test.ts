@@ -117,7 +117,8 @@ describe('an app-consistent point', () => {
       const store = await EmbeddedReplicaStore.open(join(folder, 'store'), { create: true });
       endings.push(() => store.close());
       const primary = createSourceActivities({ source: hypervisor, store });
-      const compute = { listVms: () => Promise.resolve([]) } as Partial<RecoveryCompute> as RecoveryCompute;
+      const none = () => Promise.resolve([]);
+      const compute = { listVms: none, listTestVms: none } as Partial<RecoveryCompute> as RecoveryCompute;
       const azure = createTargetActivities({ store, compute, networks: [] });
       const context = new MockActivityEnvironment();
       const run = <I, O>(activity: (input: I) => Promise<O>, input: I): Promise<O> => context.run(activity, input);
