@@ -29,11 +29,22 @@ export async function findSecrets(
   };
   for (const name of await readdir(where.folder, { recursive: true })) {
     const file = join(where.folder, name);
-    if (where.except.includes(name) || !(await stat(file)).isFile()) continue;
-    search(await readFile(file), name);
+    if (where.except.includes(name)) continue;
+    // Processes are running, and files of theirs come and go.
+    const content = await contentIfThere(file);
+    if (content) search(content, name);
   }
   for (const [place, text] of Object.entries(where.texts)) search(Buffer.from(text), place);
   return found;
+}
+
+async function contentIfThere(file: string): Promise<Buffer | undefined> {
+  try {
+    return (await stat(file)).isFile() ? await readFile(file) : undefined;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
 }
 
 const formsOf = (secret: string): (string | Buffer)[] => [
