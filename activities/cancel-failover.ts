@@ -1,13 +1,12 @@
 /** Activities that cancel a failover, at the recovery site. */
 import { CatalogueError } from '../domain/errors.js';
 import type { FailoverCancellation } from '../domain/failover-cancellation.js';
-import { vaultPaths } from '../domain/vault.js';
 import type { WrittenState } from '../ports/change-source.js';
 import type { RecoveryCompute } from '../ports/recovery-compute.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { continueReplica, heldState, type ContinueTask } from '../replication/continue-replica.js';
 import { listRecoveryPoints } from '../replication/recovery-points.js';
-import { readDescription, readVaultState, vmFence } from '../replication/replica-state.js';
+import { nextEpoch, readDescription, readVaultState, vmFence } from '../replication/replica-state.js';
 import { beating } from './heartbeat.js';
 import { replicaVmState } from './replica-vm.js';
 
@@ -26,10 +25,8 @@ export const cancelFailoverActivities = ({ store, compute }: { store: ReplicaSto
         throw new CatalogueError('InvalidReplicaState', `the store holds no description of ${vm}`);
       }
       const state = await readVaultState(store, vm);
-      const { epoch } = await store.objects.readFence(vaultPaths.vm(vm));
       return {
-        // A change of the recovery point may have recorded its epoch without raising the fence.
-        epoch: Math.max(epoch, state?.epoch ?? 0) + 1,
+        epoch: await nextEpoch(store, vm),
         replicaVm: await replicaVmState(compute, vm, beat),
         held: await heldState(store, vm).catch(uncertain),
         ...(state && { recoveryPoint: { id: state.recoveryPoint, time: state.recoveryPointTime } }),

@@ -1,13 +1,13 @@
 /** Activities that change the recovery point of a failed-over VM. They need only the recovery site. */
 import { CatalogueError } from '../domain/errors.js';
 import type { PointChange } from '../domain/point-change.js';
-import { vaultPaths, type RecoveryPoint } from '../domain/vault.js';
+import type { RecoveryPoint } from '../domain/vault.js';
 import type { RecoveryCompute } from '../ports/recovery-compute.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { replicaVmAt } from '../replication/described-point.js';
 import { choosePoint } from '../replication/failover-point.js';
 import { listRecoveryPoints } from '../replication/recovery-points.js';
-import { readDescription, readVaultState, vmFence } from '../replication/replica-state.js';
+import { nextEpoch, readDescription, readVaultState, vmFence } from '../replication/replica-state.js';
 import { beating } from './heartbeat.js';
 import { replicaVmState } from './replica-vm.js';
 import { createReplicaVm, recordFailover } from './unplanned-failover.js';
@@ -46,12 +46,10 @@ export const changePointActivities = ({ store, compute }: { store: ReplicaStore;
       if (to.suspect !== undefined && to.id !== from.id) {
         return { refusal: suspectText(to, await listRecoveryPoints(store, vm)) };
       }
-      const { epoch } = await store.objects.readFence(vaultPaths.vm(vm));
       const { id, time, kind, tags, suspect } = to;
       return {
         change: {
-          // An attempt that ended early may have recorded its epoch without raising the fence.
-          epoch: Math.max(epoch, state.epoch) + 1,
+          epoch: await nextEpoch(store, vm),
           from,
           to: { id, time, kind, ...(tags && { tags }), ...(suspect !== undefined && { suspect }) },
           replicaVm: await replicaVmState(compute, vm, beat),

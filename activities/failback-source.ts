@@ -1,11 +1,12 @@
 /** Activities of the Azure worker for a failback: they send what a replica VM has written to the primary site. */
 import { CatalogueError } from '../domain/errors.js';
-import { sameWrites, type DiskWrite } from '../domain/last-cut.js';
+import { sameWrites } from '../domain/last-cut.js';
 import { toIso } from '../domain/time.js';
-import { recoveryPointId, vaultPaths } from '../domain/vault.js';
+import { recoveryPointId } from '../domain/vault.js';
 import { cutCycle, releaseCycle } from '../replication/cut-cycle.js';
 import { deleteCyclesAfter } from '../replication/cycles.js';
 import {
+  nextEpoch,
   readApplied,
   readDescription,
   readNotedState,
@@ -26,7 +27,7 @@ import type { FailbackState } from '../ports/failback-target.js';
 import type { RecoveryCompute } from '../ports/recovery-compute.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { beating } from './heartbeat.js';
-import { shippedCycleOf, type DiskSize, type ShippedCycle } from './shipped-cycle.js';
+import { issuedWrites, shippedCycleOf, type DiskSize, type ShippedCycle } from './shipped-cycle.js';
 import type { Turns } from './turns.js';
 
 export interface FailbackSourceDeps {
@@ -36,11 +37,6 @@ export interface FailbackSourceDeps {
 }
 
 export function failbackSourceActivities({ store, compute, turns }: FailbackSourceDeps) {
-  const issuedWrites = async (vm: string, epoch: number): Promise<DiskWrite[] | undefined> => {
-    const { state, tracking } = await compute.describeVm(vm);
-    if (state !== 'Off' || tracking?.epoch !== epoch || tracking.resyncCause !== undefined) return undefined;
-    return Object.entries(tracking.lastWrites).map(([name, lastWrite]) => ({ name, lastWrite }));
-  };
   /** The change sets of failbacks have later epochs than the replica. @param epoch the current one of the store. */
   const deleteSent = async (vm: string, epoch: number): Promise<void> => {
     const fence = vmFence(vm, { epoch, sequence: 0 });
@@ -59,8 +55,7 @@ export function failbackSourceActivities({ store, compute, turns }: FailbackSour
       if (found.state !== 'Running') {
         throw new CatalogueError('InvalidVmState', `the replica VM ${vm} is ${found.state}, expected Running`);
       }
-      const { epoch } = await store.objects.readFence(vaultPaths.vm(vm));
-      return { epoch: epoch + 1, disks: found.disks.map(({ name, size }) => ({ name, size })) };
+      return { epoch: await nextEpoch(store, vm), disks: found.disks.map(({ name, size }) => ({ name, size })) };
     },
 
     /**
@@ -127,7 +122,7 @@ export function failbackSourceActivities({ store, compute, turns }: FailbackSour
           }
         });
         await releaseCycle(compute, manifest);
-        const issued = manifest.final ? await issuedWrites(task.vm, task.epoch) : undefined;
+        const issued = manifest.final ? await issuedWrites(compute, task) : undefined;
         return { ...shippedCycleOf(manifest), ...(issued && { issued }) };
       });
     },
@@ -159,8 +154,7 @@ export function failbackSourceActivities({ store, compute, turns }: FailbackSour
     async checkFailbackCancellation({ vm }: { vm: string }): Promise<{ epoch: number }> {
       const { failure } = await compute.describeVm(vm);
       if (failure) throw new CatalogueError(failure.code, failure.detail);
-      const { epoch } = await store.objects.readFence(vaultPaths.vm(vm));
-      return { epoch: epoch + 1 };
+      return { epoch: await nextEpoch(store, vm) };
     },
 
     /** Gives the right to run back to the replica VM: from now on the VM runs at the recovery site again. */

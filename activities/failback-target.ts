@@ -8,7 +8,7 @@ import type { ChangeSource } from '../ports/change-source.js';
 import type { FailbackState, FailbackTarget } from '../ports/failback-target.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { beating } from './heartbeat.js';
-import type { DiskSize } from './shipped-cycle.js';
+import { replicatedDisks, type DiskSize } from './shipped-cycle.js';
 import type { Turns } from './turns.js';
 
 export interface FailbackTargetDeps {
@@ -27,14 +27,15 @@ export interface OfEpoch {
 export const failbackTargetActivities = ({ source, store, turns, sliceMs }: FailbackTargetDeps) => ({
   /** Can the VM be brought back to this host? @returns its replicated disks. */
   async checkFailbackTarget({ vm }: { vm: string }): Promise<{ disks: DiskSize[] }> {
-    const { failure, state, disks } = await source.describeVm(vm);
+    const described = await source.describeVm(vm);
+    const { failure, state } = described;
     if (failure) throw new CatalogueError(failure.code, failure.detail);
     if (state !== 'Off') {
       const remedy = 'it has to be off while the VM runs at the recovery site: turn it off, and fail back again';
       throw new CatalogueError('InvalidVmState', `${vm} is running at the primary site; ${remedy}`);
     }
     await store.objects.readFence(vaultPaths.vm(vm));
-    return { disks: disks.flatMap(({ name, size, excluded }) => (excluded ? [] : [{ name, size }])) };
+    return { disks: replicatedDisks(described) };
   },
 
   /** Creates the layers above the original disks. @returns what proves that these have not changed; see there. */

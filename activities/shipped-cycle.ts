@@ -2,6 +2,8 @@
 import type { AppConsistentFailure } from '../domain/app-consistency.js';
 import type { DiskWrite } from '../domain/last-cut.js';
 import type { CycleManifest } from '../domain/vault.js';
+import type { ChangeSource } from '../ports/change-source.js';
+import type { HypervisorVm } from '../ports/hypervisor-vm.js';
 
 export interface DiskSize {
   readonly name: string;
@@ -35,3 +37,16 @@ export const shippedCycleOf = (manifest: CycleManifest): ShippedCycle => ({
   ...(manifest.appConsistent !== undefined && { appConsistent: manifest.appConsistent }),
   ...(manifest.appConsistentFailure && { appConsistentFailure: manifest.appConsistentFailure }),
 });
+
+export const replicatedDisks = ({ disks }: HypervisorVm): DiskSize[] =>
+  disks.flatMap(({ name, size, excluded }) => (excluded ? [] : [{ name, size }]));
+
+/** The writes that the tracker has recorded by now; undefined if the VM is not off, or they are not certain. */
+export async function issuedWrites(
+  source: Pick<ChangeSource, 'describeVm'>,
+  { vm, epoch }: { vm: string; epoch: number },
+): Promise<DiskWrite[] | undefined> {
+  const { state, tracking } = await source.describeVm(vm);
+  if (state !== 'Off' || tracking?.epoch !== epoch || tracking.resyncCause !== undefined) return undefined;
+  return Object.entries(tracking.lastWrites).map(([name, lastWrite]) => ({ name, lastWrite }));
+}

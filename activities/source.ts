@@ -1,7 +1,6 @@
 /** Activities of the agent, on the host beside the disks: all work on source disks. */
 import { isDeepStrictEqual } from 'node:util';
 import { CatalogueError } from '../domain/errors.js';
-import type { DiskWrite } from '../domain/last-cut.js';
 import type { Retention } from '../domain/recovery-point.js';
 import { vaultPaths, type CycleManifest } from '../domain/vault.js';
 import { cutCycle, releaseCycle } from '../replication/cut-cycle.js';
@@ -10,13 +9,19 @@ import { copySlice, type CopyProgress } from '../replication/seed.js';
 import { shipCycle } from '../replication/ship.js';
 import type { ChangeSource, Cut, WrittenState } from '../ports/change-source.js';
 import type { FailbackTarget } from '../ports/failback-target.js';
-import type { HypervisorVm } from '../ports/hypervisor-vm.js';
 import type { ReplicaStore } from '../ports/replica-store.js';
 import { countShipped } from './counters.js';
 import { failbackTargetActivities } from './failback-target.js';
 import { classified } from './failures.js';
 import { beating, type Beating } from './heartbeat.js';
-import { contentOf, shippedCycleOf, type DiskSize, type ShippedCycle } from './shipped-cycle.js';
+import {
+  contentOf,
+  issuedWrites,
+  replicatedDisks,
+  shippedCycleOf,
+  type DiskSize,
+  type ShippedCycle,
+} from './shipped-cycle.js';
 import { Turns } from './turns.js';
 import { comparisonActivities } from './verification.js';
 import { hostActivities } from './watch-host.js';
@@ -62,11 +67,6 @@ export function createSourceActivities(deps: SourceDeps) {
   const { source, store } = deps;
   const turns = deps.turns ?? new Turns();
   const sendingStore = ({ signal, alive }: Beating) => deps.sendingStore?.({ signal, onGranted: alive }) ?? store;
-  const issuedWrites = async (vm: string, epoch: number): Promise<DiskWrite[] | undefined> => {
-    const { state, tracking } = await source.describeVm(vm);
-    if (state !== 'Off' || tracking?.epoch !== epoch || tracking.resyncCause !== undefined) return undefined;
-    return Object.entries(tracking.lastWrites).map(([name, lastWrite]) => ({ name, lastWrite }));
-  };
   const ship = async (cut: Cut, beat: Beating, { tags, retention }: CutAndShipInput): Promise<CycleManifest> => {
     const changes = await source.openChangeSet(cut);
     const sending = sendingStore(beat);
@@ -194,12 +194,9 @@ export function createSourceActivities(deps: SourceDeps) {
         const { manifest, isNew } = await cutCycle(source, store, { vm, ...fence }, send, freeze);
         if (isNew) countShipped('cycle', contentOf(manifest));
         await releaseCycle(source, manifest);
-        const issued = manifest.final ? await issuedWrites(vm, epoch) : undefined;
+        const issued = manifest.final ? await issuedWrites(source, { vm, epoch }) : undefined;
         return { ...shippedCycleOf(manifest), ...(issued && { issued }) };
       });
     },
   });
 }
-
-const replicatedDisks = ({ disks }: HypervisorVm): DiskSize[] =>
-  disks.flatMap(({ name, size, excluded }) => (excluded ? [] : [{ name, size }]));

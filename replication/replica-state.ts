@@ -103,6 +103,16 @@ export async function readVaultState(store: RecordStore, vm: string): Promise<Va
   return state && state.epoch >= fence.epoch ? state : undefined;
 }
 
+/**
+ * An epoch higher than any that the store has seen. An attempt that ended early may have recorded where the VM runs
+ * under its epoch without raising the fence.
+ */
+export async function nextEpoch(store: RecordStore, vm: string): Promise<number> {
+  const state = await readNotedState(store, vm);
+  const fence = await store.objects.readFence(vaultPaths.vm(vm));
+  return Math.max(fence.epoch, state?.epoch ?? 0) + 1;
+}
+
 /** Undefined if the fence is damaged: the data can still be read. */
 export async function readFenceIfWhole(store: RecordStore, vm: string): Promise<Fence | undefined> {
   try {

@@ -42,8 +42,8 @@ export class VmExports {
   }
 }
 
-/** A guest's flush or FUA write syncs the disk but not the log. */
-const exportOf = (disk: TrackedDisk): NbdExport => {
+/** Of a tracked disk: a guest's flush or FUA write syncs the disk but not the log. */
+export const exportOf = (disk: Pick<TrackedDisk, 'size' | 'read' | 'write' | 'writeZeroes' | 'flush'>): NbdExport => {
   const finish = async (written: Promise<void>, { fua }: Durability) => {
     await written;
     if (fua) await disk.flush();

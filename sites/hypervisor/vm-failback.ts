@@ -3,13 +3,12 @@
  * while they receive a change set. Only one change set is received at a time; opening the next one, or the same one
  * again, disconnects whoever wrote before.
  */
-import type { VirtualDisk } from '../../disks/disk.js';
 import { CatalogueError } from '../../domain/errors.js';
 import { formatFence, type Fence } from '../../domain/fence.js';
 import type { FailbackState } from '../../ports/failback-target.js';
 import type { TrackingState } from '../../ports/hypervisor-vm.js';
-import type { NbdExport } from '../nbd/nbd-export.js';
 import type { NbdServer } from '../nbd/nbd-server.js';
+import { exportOf } from './vm-exports.js';
 import type { Quietly } from './vm-snapshot.js';
 import type { VmDisks } from './vm-disks.js';
 import type { VmStateFile } from './vm-state-file.js';
@@ -197,17 +196,3 @@ const originalOf = ({ epoch, lastWrites }: TrackingState) => ({
   epoch,
   lastWrites: Object.entries(lastWrites).map(([name, lastWrite]) => ({ name, lastWrite })),
 });
-
-const exportOf = (disk: VirtualDisk): NbdExport => {
-  const finish = async (written: Promise<void>, { fua }: { fua: boolean }) => {
-    await written;
-    if (fua) await disk.flush();
-  };
-  return {
-    size: disk.size,
-    read: (target, offset) => disk.read(target, offset),
-    write: (data, offset, durability) => finish(disk.write(data, offset), durability),
-    writeZeroes: (range, durability) => finish(disk.writeZeroes(range), durability),
-    flush: () => disk.flush(),
-  };
-};
